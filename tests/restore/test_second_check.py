@@ -94,9 +94,9 @@ def damages(lab: Lab) -> dict[tuple[str, str], tuple[str, str]]:
     return found
 
 
-def rescued(lab: Lab, xid: str) -> dict[str, Any]:
+def rescued(lab: Lab, xid: str, **more: Any) -> dict[str, Any]:
     """Rescue, and return what the second check says."""
-    tools = lab.tools()
+    tools = lab.tools(**more)
     run = lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
     told = lab.journal.result(run.id, "db_compare")
     assert isinstance(told, dict)
@@ -259,15 +259,17 @@ def test_newer_rows_alone_are_no_damage(
 
 
 def test_a_check_before_which_nothing_could_be_noted_does_not_pass(
-    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+    lab: Lab, damages: dict[tuple[str, str], tuple[str, str]]
 ) -> None:
     """What the rescue writes wrong would be taken for somebody's newer rows."""
 
-    def note(*_words: object) -> None:
-        raise BackoutError("the server did not answer")
+    class Forgetful(PostgresComparer):
+        """One that compares, and could not note."""
 
-    monkeypatch.setattr(PostgresComparer, "note", note)
-    told = rescued(lab, damages["right", "whole"][1])
+        def note(self, *_words: object) -> None:
+            raise BackoutError("the server did not answer")
+
+    told = rescued(lab, damages["right", "whole"][1], comparer=lambda name: Forgetful(lambda: lab.dsn, name))
     assert "the server did not answer" in told["failed"]
     (line,) = comparison_lines(told)
     assert line.startswith("NOT CHECKED")

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from recovery_lab import Lab, opened
 
-from backout.errors import BackoutError, Refused, WorldMoved
+from backout.errors import BackoutError, ProviderUnavailable, Refused, WorldMoved
 from backout.model.also_back import AlsoBack, AlsoKind, exact, read_word, uncovered
 from backout.model.incident import RunState
 from backout.plan.whole import to_agree
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.plan import Plan
+    from backout.model.recovery import DatabaseFacts
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +228,21 @@ def test_where_sequences_cannot_be_advanced_the_old_server_comes_up_again(lab: L
         def carry(self, *_: object) -> None:
             raise BackoutError("it does not start")
 
-    with pytest.raises(WorldMoved, match="sequences could not be advanced: it does not start; the server is up again"):
+    class Mute:
+        """The live database, which says nothing any more once it was started again."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tools.live, name)
+
+        def facts(self, within_s: float = 0.0) -> DatabaseFacts:
+            if within_s:
+                raise ProviderUnavailable("it does not answer")
+            return tools.live.facts()
+
+    with pytest.raises(WorldMoved, match=r"the server was started again and does not answer \(it does not answer\)"):
+        lab.run(plan_swap(tools, position), lab.tools(receiver="lab", carrier=Unable(), live=Mute()))
+    follow(lab)
+    with pytest.raises(WorldMoved, match="it does not start; the server answers again, on timeline"):
         lab.run(plan_swap(tools, position), lab.tools(receiver="lab", carrier=Unable()))
     follow(lab)
     assert lab.rows("SELECT 1") == [(1,)]

@@ -13,8 +13,9 @@ from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.comparison import copies
 from backout.providers.postgres.comparison.cluster import compare_cluster, note_cluster
+from backout.providers.postgres.comparison.copies import Limits
+from backout.providers.postgres.side_looking import read_all
 from backout.providers.postgres.template import run_tool
 from backout.report.comparison import checked_lines, comparison_code, second_checks
 from backout.runbook.restore import plan_swap, plan_undo
@@ -227,17 +228,29 @@ def test_a_sequence_that_was_set_back_and_another_server_are_named(lab: Lab) -> 
     assert "database nowhere is not there, or lets nobody in" in compared(lab, {**noted, "databases": gone}).behind
 
 
+def test_a_database_that_was_half_dropped_stops_no_check(lab: Lab) -> None:
+    """Nobody is let into it any more: it is neither compared, nor read for a proof, nor asked for its sequences."""
+    with lab.connect() as connection:
+        connection.execute("CREATE DATABASE half")
+        connection.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'")
+        try:
+            assert set(held(lab)["databases"]) == {"other", "postgres"}
+            assert {each.name for each in read_all(lab.dsn)} == {"other", "postgres"}
+            assert set(lab.tools().live.sequences()) == {"other", "postgres"}
+        finally:
+            connection.execute("DROP DATABASE half")
+
+
 @pytest.mark.long
-def test_of_a_large_table_stripes_are_compared(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_large_table_stripes_are_compared(lab: Lab) -> None:
     """Rows of a large table that are not looked at are counted."""
-    monkeypatch.setattr(copies, "WHOLE_BYTES", 64 << 10)
-    monkeypatch.setattr(copies, "STRIPE_PAGES", 1)
     with lab.connect() as connection:
         connection.execute("CREATE TABLE large (id int PRIMARY KEY, body text)")
         connection.execute(
             "INSERT INTO large SELECT g, repeat('x', 700) FROM generate_series(1, 1000) g; ANALYZE large"
         )
-        noted = held(lab)
+        limits = Limits(whole_bytes=64 << 10, stripe_pages=1)
+        noted = note_cluster(lab.dsn, lambda *_: None, limits)
         connection.execute("DELETE FROM large WHERE id = 1")
         (large,) = [each for each in compared(lab, noted).tables if each.table.endswith(".large")]
         connection.execute("DROP TABLE large")

@@ -165,3 +165,9 @@ def test_columns_of_the_application_are_compared_by_an_operator_with_its_schema(
 def test_the_check_sees_what_a_search_path_decides(statement: str, names: list[str]) -> None:
     """Else it would find nothing because it cannot."""
     assert unqualified(statement) == names
+
+
+def test_the_databases_that_let_sessions_in_are_asked_for_in_one_place() -> None:
+    """A list of one's own forgets those that a DROP DATABASE left half removed, and is stopped by them."""
+    asking = {name(path) for path in MODULES if "WHERE datallowconn" in path.read_text(encoding="utf-8")}
+    assert asking == {"providers/postgres/session.py"}

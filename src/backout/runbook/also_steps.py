@@ -14,6 +14,7 @@ from backout.plan.whole import AGREED
 from backout.ports import NotDone
 from backout.runbook.finding import facts_of
 from backout.runbook.side_steps import told
+from backout.runbook.swap_steps import UP_WITHIN_S
 from backout.runbook.whole_cluster import look_at_cluster, read_comes, written_last
 
 if TYPE_CHECKING:
@@ -157,10 +158,14 @@ class CarrySequences:
         assert run is not None  # noqa: S101 it is this one
         args = run.plan.step(AGREED).args
         tools.server.start()
+        try:
+            answers = f"answers again, on timeline {tools.live.facts(within_s=UP_WITHIN_S).timeline}"
+        except BackoutError as error:
+            answers = f"was started again and does not answer ({error.what})"
         if args["name"]:
             tools.sides.drop(str(args["name"]))
         return WorldMoved(
-            f"{why}; the server is up again on the data directory that it had, and nothing was changed",
+            f"{why}; the server {answers}, on the data directory that it had, and nothing was exchanged",
             where=tools.environment,
             hint=f"`{args['again']}` shows what there is now, and the words that agree to it",
         )

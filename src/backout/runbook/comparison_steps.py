@@ -14,7 +14,7 @@ from backout.runbook.rescue_steps import damage_of
 from backout.runbook.side_steps import running, told
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from backout.model.plan import Json
@@ -75,11 +75,7 @@ def note_newer(
     """
     before, after = sides
     comparer = tools.comparer(str(args["database"]))
-    try:
-        comparer.note(evidence, before, after, _noted(tools, args), told(context, tools))
-    except BackoutError as error:
-        return {"failed": str(error)}
-    return {}
+    return or_failed(lambda: comparer.note(evidence, before, after, _noted(tools, args), told(context, tools)))
 
 
 def compare_rows(  # noqa: PLR0913 - each is one thing to say
@@ -101,15 +97,25 @@ def compare_rows(  # noqa: PLR0913 - each is one thing to say
     kept = tools.kept / parse_id(str(args["mark"]))
     comparer = tools.comparer(str(args["database"]))
     noted, progress = _noted(tools, args), told(context, tools)
-    try:
-        found = comparer.compare(evidence, before, after, noted=noted, kept=kept, progress=progress)
-    except BackoutError as error:
-        return {"failed": str(error)}
-    record = comparison_record(found, left_by(rescue))
+    record = or_failed(
+        lambda: comparison_record(
+            comparer.compare(evidence, before, after, noted=noted, kept=kept, progress=progress), left_by(rescue)
+        )
+    )
+    if "failed" in record:
+        return record
     if isinstance(noting, dict) and "failed" in noting and not (record["differs"] or record["behind"]):
         # Without what was noted, whatever the rescue wrote wrong is taken for somebody's newer row.
         return {"failed": f"which rows others had written was not noted before the rescue: {noting['failed']}"}
     return record
+
+
+def or_failed(part: Callable[[], dict[str, Json] | None]) -> dict[str, Json]:
+    """Return what a part of the second check records ({} for nothing), or {failed}: why it could not be made."""
+    try:
+        return part() or {}
+    except BackoutError as error:
+        return {"failed": str(error)}
 
 
 def evidence_of(damage: Damage) -> Evidence:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import BackoutError
 from backout.model.names import parse_id
 from backout.plan.restore import COMPARE_COPY, NOTE_COPIES
 from backout.ports import NotDone
 from backout.report.comparison import SWAP, SWAP_BEFORE, SWAP_UNDONE, comparison_record
+from backout.runbook.comparison_steps import or_failed
 from backout.runbook.side_steps import running, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from backout.model.plan import Json
@@ -47,14 +47,14 @@ class NoteCopies:
         found: dict[str, Json] = {}
         if name:
             side, coming = running(tools, name, context).dsn, kept.with_suffix(".coming")
-            found = _tried(lambda: tools.copies.note(side, coming, progress))
+            found = or_failed(lambda: tools.copies.note(side, coming, progress))
             if not found:
-                found = _record_of(
+                found = or_failed(
                     lambda: comparison_record(
                         tools.copies.compare(coming, goes_on=False, progress=progress), (), of=SWAP_BEFORE
                     )
                 )
-        failed = _tried(lambda: tools.copies.note("", kept, progress))
+        failed = or_failed(lambda: tools.copies.note("", kept, progress))
         return {**found, **({"kept": failed} if failed else {})}
 
     def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:  # noqa: ARG002
@@ -78,7 +78,7 @@ class CompareCopy:
         else:
             noted, what = noted_file(tools, str(args["incoming"])), SWAP_UNDONE
         progress = told(context, tools)
-        return _record_of(
+        return or_failed(
             lambda: comparison_record(tools.copies.compare(noted, goes_on=True, progress=progress), (), of=what)
         )
 
@@ -92,18 +92,3 @@ def noted_file(tools: RestoreTools, kept: str) -> Path:
     mark = _KEPT.search(kept)
     name = parse_id(mark[1]) if mark else "none"
     return tools.kept.parent / "compared" / f"{name}.cluster"
-
-
-def _tried(job: Callable[[], None]) -> dict[str, Json]:
-    try:
-        job()
-    except BackoutError as error:
-        return {"failed": str(error)}
-    return {}
-
-
-def _record_of(job: Callable[[], dict[str, Json]]) -> dict[str, Json]:
-    try:
-        return job()
-    except BackoutError as error:
-        return {"failed": str(error)}

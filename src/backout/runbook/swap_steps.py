@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backout.ports import DatabaseServer, Probe, StepContext
     from backout.runbook.restore import RestoreTools
 
-_UP_WITHIN_S = 120.0
+UP_WITHIN_S = 120.0
 """A server that was just started may replay WAL before it answers."""
 
 
@@ -120,7 +120,7 @@ class ReadBack:
             WorldMoved: another database answers. ProviderUnavailable: none does.
         """
         tools = self._tools
-        facts = tools.live.facts(within_s=_UP_WITHIN_S)
+        facts = tools.live.facts(within_s=UP_WITHIN_S)
         if facts.system_identifier != str(args["system_identifier"]):
             raise WorldMoved(
                 f"after the swap a database with system identifier {facts.system_identifier} answers, "

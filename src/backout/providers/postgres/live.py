@@ -19,7 +19,7 @@ from backout.providers.postgres.history import ALEMBIC, DJANGO, HISTORIES, PRISM
 from backout.providers.postgres.pinned import copied_row
 from backout.providers.postgres.plain import POWER, foreign_code, locked
 from backout.providers.postgres.schema import libpq_url, meant
-from backout.providers.postgres.session import reading
+from backout.providers.postgres.session import LETS_IN, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,6 @@ _DATABASES: Final = "SELECT oid::bigint, datname::text FROM pg_database ORDER BY
 _OTHER_DATABASES: Final = """
 SELECT oid::bigint, datname::text FROM pg_database WHERE NOT datistemplate AND datname <> current_database() ORDER BY 2
 """
-_CONNECTABLE: Final = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
 _SLOTS: Final = "SELECT slot_name::text FROM pg_replication_slots WHERE NOT temporary ORDER BY 1"
 _UNLOGGED: Final = """
 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -188,7 +187,7 @@ class PostgresLive:
     def sequences(self) -> dict[str, tuple[PlacedSequence, ...]]:
         """Return the sequences of each database that the role is let into."""
         with self._asking("the databases") as connection:
-            names = [str(name) for (name,) in connection.execute(_CONNECTABLE).fetchall()]
+            names = [str(name) for (name,) in connection.execute(LETS_IN).fetchall()]
         found = {name: self._elsewhere(name, _SEQUENCES) for name in names}
         return {
             name: tuple(PlacedSequence(int(oid), str(sequence), str(path)) for oid, sequence, path in rows if path)

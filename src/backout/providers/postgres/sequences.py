@@ -25,7 +25,7 @@ from backout.providers.postgres.launcher import PostgresServer
 from backout.providers.postgres.own_files import was_shut_down
 from backout.providers.postgres.owner_session import inside
 from backout.providers.postgres.server_message import message_of
-from backout.providers.postgres.session import working
+from backout.providers.postgres.session import LETS_IN, working
 from backout.providers.postgres.side_settings import settings_alone
 from backout.providers.postgres.template import give_away
 
@@ -45,9 +45,6 @@ _PATH: Final = re.compile(r"base/\d+/\d+")
 _START_S: Final = 600.0
 _WRITES: Final = {"default_transaction_read_only": "off"}
 """A database or role may have it on."""
-_DATABASES: Final = (
-    "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate AND datconnlimit > -2 ORDER BY 1"
-)
 _SEQUENCES: Final = """
 SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), pg_relation_filepath(c.oid)::text,
   s.seqincrement, s.seqmin, s.seqmax, s.seqcycle
@@ -132,7 +129,7 @@ class _Carrying:
         import psycopg  # noqa: PLC0415 - costs 0.1 s
 
         with closing(self._session("postgres")) as session:
-            names = [str(name) for (name,) in session.execute(_DATABASES).fetchall()]
+            names = [str(name) for (name,) in session.execute(LETS_IN).fetchall()]
         for number, name in enumerate(names):
             progress("sequences of databases", number, len(names))
             try:

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     import psycopg
 
 CONNECT_S: Final = 5.0
+LETS_IN: Final = (
+    "SELECT datname::pg_catalog.text FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate "
+    "AND datconnlimit OPERATOR(pg_catalog.<>) -2 ORDER BY 1"
+)
+"""The databases that sessions are let into: not those that a DROP DATABASE left half removed (datconnlimit -2).
+
+Source: PostgreSQL 18, "DROP DATABASE"; DATCONNLIMIT_INVALID_DB in src/include/catalog/pg_database.h.
+"""
 _TRIES: Final = 16
 
 

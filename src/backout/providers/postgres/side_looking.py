@@ -8,7 +8,7 @@ from backout.errors import BackoutError
 from backout.model.recovery import DatabaseRead, SideLook
 from backout.providers.postgres.dump_contents import contents
 from backout.providers.postgres.live import head_of, is_applied, oid_of
-from backout.providers.postgres.session import reading, working
+from backout.providers.postgres.session import LETS_IN, reading, working
 
 _LOOK_S: Final = 60.0
 
@@ -35,10 +35,9 @@ def read_all(dsn: str) -> tuple[DatabaseRead, ...]:
     """
     import psycopg  # noqa: PLC0415 - costs 0.1 s
 
-    names = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
     found = []
     with reading(dsn, statement_timeout_s=_LOOK_S) as connection:
-        databases = [str(row[0]) for row in connection.execute(names).fetchall()]
+        databases = [str(row[0]) for row in connection.execute(LETS_IN).fetchall()]
     for name in databases:
         try:
             with reading(dsn, dbname=name, statement_timeout_s=0.0) as connection:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.errors import BackoutError
 from backout.model.comparison import Comparison, TableComparison
 from backout.providers.postgres.comparison.copies import (
-    ALL_BYTES,
     Bound,
     ClusterReader,
+    Limits,
     counted,
     databases_of,
     named,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from backout.model.plan import Json
 
+WHOLE: Final = Limits()
 _FLUSHED_S: Final = 15.0
 """So long a session may keep to itself what it counted (10 s of idleness)."""
 _SHOWN: Final = 5
@@ -43,7 +44,7 @@ _ALTERED: Final = "altered since by others"
 _CLASS: Final = 1259
 
 
-def note_cluster(url: str, progress: Callable[[str, int, int], None]) -> dict[str, Json]:
+def note_cluster(url: str, progress: Callable[[str, int, int], None], limits: Limits = WHOLE) -> dict[str, Json]:
     """Return what every database of a server holds now, as `compare_cluster` wants it.
 
     Raises:
@@ -54,9 +55,9 @@ def note_cluster(url: str, progress: Callable[[str, int, int], None]) -> dict[st
     try:
         with session_with(url) as connection:
             standing, names = standing_of(connection), databases_of(connection)
-        reader = ClusterReader(_bound(standing), progress)
+        reader = ClusterReader(_bound(standing), progress, limits)
         found: dict[str, Json] = {}
-        room = ALL_BYTES
+        room = limits.all_bytes
         for number, name in enumerate(names):
             with session_with(url, name) as connection:
                 found[name], room = reader.note(connection, room, shared=number == 0)
@@ -127,7 +128,7 @@ class _Clusters:
         self._url = url
         self._goes_on = goes_on
         self._progress = progress
-        self._reader = ClusterReader(_bound(noted), progress)
+        self._reader = ClusterReader(_bound(noted), progress, WHOLE)
         self._several = len(noted["databases"]) > 1
 
     def compare(self) -> Comparison:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.providers.postgres.comparison.copy_tables import CATALOGS, SEQUENCES, TABLES, Part, row_text
 from backout.providers.postgres.plain import POWER, foreign_code, locked
 from backout.providers.postgres.server_message import message_of
-from backout.providers.postgres.session import working
+from backout.providers.postgres.session import LETS_IN, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,16 +29,9 @@ if TYPE_CHECKING:
 
     from backout.model.plan import Json
 
-WHOLE_BYTES: Final = 64 << 20
-"""A table up to this size is read whole, of a larger one stripes."""
-ALL_BYTES: Final = 1 << 30
-"""So much is read of a cluster, the smallest tables first."""
-STRIPES: Final = 32
-STRIPE_PAGES: Final = 128
 PARTS: Final = 4096
 _PAGE: Final = 8192
 _CONNECT_S: Final = 5.0
-_DATABASES: Final = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
 _WHERE: Final = """
 SELECT (SELECT system_identifier FROM pg_control_system())::text,
   ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int,
@@ -63,6 +56,34 @@ _SIZES: Final = "SELECT oid::bigint, pg_table_size(oid) FROM pg_class WHERE oid 
 _DENIED: Final = "42501"
 _DAMAGED: Final = ("58", "XX")
 """SQLSTATE classes of a file that cannot be read, and of one whose content is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a cluster is read, the smallest tables first.
+
+    Args:
+        whole_bytes: a table up to this size is read whole, of a larger one `stripes` of so many pages each.
+        all_bytes: of all tables together.
+    """
+
+    whole_bytes: int = 64 << 20
+    all_bytes: int = 1 << 30
+    stripes: int = 32
+    stripe_pages: int = 128
+
+    def stripes_of(self, size_bytes: int) -> list[list[int]]:
+        """Return the pages of a large table that are read: [first, behind the last], evenly spread.
+
+        >>> Limits().stripes_of(128 << 20)[:2], len(Limits().stripes_of(128 << 20))
+        ([[0, 128], [524, 652]], 32)
+        """
+        gap = (size_bytes // _PAGE - self.stripe_pages) / (self.stripes - 1)
+        return [[begin := round(number * gap), begin + self.stripe_pages] for number in range(self.stripes)]
+
+    def read_of(self, size_bytes: int) -> int:
+        """Return how many bytes of a table of that size are read."""
+        return size_bytes if size_bytes <= self.whole_bytes else self.stripes * self.stripe_pages * _PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +112,7 @@ def session_with(url: str, database: str = "") -> Iterator[psycopg.Connection[An
 
 def databases_of(connection: Any) -> list[str]:
     """Return the names of the databases that sessions are let into."""
-    return [str(name) for (name,) in connection.execute(_DATABASES)]
+    return [str(name) for (name,) in connection.execute(LETS_IN)]
 
 
 def standing_of(connection: Any) -> dict[str, Json]:
@@ -120,9 +141,10 @@ class ClusterReader:
         progress: hears (what is done, tables so far, tables in all).
     """
 
-    def __init__(self, bound: Bound, progress: Callable[[str, int, int], None]) -> None:
+    def __init__(self, bound: Bound, progress: Callable[[str, int, int], None], limits: Limits) -> None:
         self._bound = bound
         self._progress = progress
+        self._limits = limits
 
     def note(self, connection: Any, room: int, *, shared: bool) -> tuple[dict[str, Json], int]:
         """Return what the session's database holds, and how many bytes may still be read.
@@ -135,11 +157,9 @@ class ClusterReader:
         found: dict[str, Json] = {}
         for number, part in enumerate(parts):
             self._progress("hashing rows", number, len(parts))
-            read = min(part.size_bytes, WHOLE_BYTES)
-            if part.size_bytes > WHOLE_BYTES:
-                part = part.striped(stripes_of(part.size_bytes))  # noqa: PLW2901 - the same table, read otherwise
-                read = STRIPES * STRIPE_PAGES * _PAGE
-            room -= read
+            room -= self._limits.read_of(part.size_bytes)
+            if part.size_bytes > self._limits.whole_bytes:
+                part = part.striped(self._limits.stripes_of(part.size_bytes))  # noqa: PLW2901 the same, read otherwise
             told = {**part.record(), **self._sums(connection, part, reads=room >= 0)}
             if part.pages is not None:
                 (told["about"],) = connection.execute(_ABOUT, (part.oid,)).fetchone() or (0,)
@@ -233,17 +253,6 @@ def counted(connection: Any) -> tuple[bool, int]:
     """Return whether the server keeps statistics of tables, and how many transactions it counted in the database."""
     counts, commits = connection.execute(_COUNTED).fetchone()
     return bool(counts), int(commits)
-
-
-def stripes_of(size_bytes: int) -> list[list[int]]:
-    """Return the pages of a large table that are read: [first, behind the last], evenly spread.
-
-    >>> stripes_of(128 << 20)[:2], len(stripes_of(128 << 20))
-    ([[0, 128], [524, 652]], 32)
-    """
-    pages = size_bytes // _PAGE
-    gap = (pages - STRIPE_PAGES) / (STRIPES - 1)
-    return [[begin := round(number * gap), begin + STRIPE_PAGES] for number in range(STRIPES)]
 
 
 def named(database: str, table: str, *, several: bool) -> str:
