@@ -230,6 +230,12 @@ class Lab:
             lsn = parse_lsn(row[0])
             until(lambda: self.backups.wal()[-1].end_lsn >= lsn, what="the WAL is received", timeout_s=30)
 
+    def reached(self) -> str:
+        """Return the position of now, once it can be gone back to."""
+        position = str(self.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0])
+        self.archived()
+        return position
+
     def tools(self, **more: Any) -> RestoreTools:
         sides = PostgresSides(self.root / "restore", self.binaries, self.backups, lambda: "postgres")
         given: dict[str, Any] = {
@@ -280,6 +286,16 @@ class Lab:
         with contextlib.suppress(BackoutError):
             self.server.stop()
         shutil.rmtree(self.sockets, ignore_errors=True)
+
+
+def position_behind(connection: psycopg.Connection[Any]) -> str:
+    """Return a position, with records before it and a whole segment of WAL that ends behind it."""
+    connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'x')")
+    row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'y'), pg_switch_wal()")
+    connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'z')")
+    assert row is not None
+    return str(row[0])
 
 
 class Load:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli_shell import Answer
 from cli_shell import backout as typed
-from recovery_lab import Lab, opened
+from recovery_lab import Lab, opened, position_behind
 
 from polling import until
 
@@ -52,12 +52,7 @@ class Typing:
     def archived(self) -> None:
         """Return when what was committed until now can be restored."""
         with self.lab.connect() as connection:
-            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'x')")
-            row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'y'), pg_switch_wal()")
-            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'z')")
-        assert row is not None
-        lsn = row[0]
+            lsn = position_behind(connection)
         until(
             lambda: typed(self.folder, "db", "restore", lsn, "--side", "--dry-run", variables=self.variables).code == 0,
             what="the WAL is in the archive",

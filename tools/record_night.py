@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
+from recorded_shell import type_line
 
 from backout.providers.node import write_programs
 from backout.twin import remote
 from backout.twin.stage import Pace, Stage
+
+if TYPE_CHECKING:
+    import subprocess
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "examples" / "night.md"
@@ -89,22 +92,7 @@ class Night:
 
     def type(self, line: str) -> subprocess.CompletedProcess[str]:
         """Type one line into a shell of the folder."""
-        environment = {
-            "PATH": f"{self.folder / 'twin' / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(self.folder),
-            "LANG": "C.UTF-8",
-            "COLUMNS": str(COLUMNS),
-        }
-        return subprocess.run(
-            ["/bin/sh", "-c", line],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        return type_line(line, self.folder, columns=COLUMNS, programs=str(self.folder / "twin" / "bin"))
 
     def sql(self, *statements: str) -> None:
         """Run statements on the application's database, each by itself."""

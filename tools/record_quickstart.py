@@ -9,12 +9,11 @@ lines are the whole list of what is typed.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from recorded_shell import type_line
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "quickstart.md"
@@ -23,24 +22,9 @@ COLUMNS = 80
 DOWN = "backout twin down --dir .backout/demo/twin"
 
 
-def type_line(line: str, folder: Path) -> str:
-    """Type one line into a shell of the folder, and return what it answered, with its exit code where that is not 0."""
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(folder),
-        "LANG": "C.UTF-8",
-        "COLUMNS": str(COLUMNS),
-    }
-    done = subprocess.run(
-        ["/bin/sh", "-c", line],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+def say(line: str, folder: Path) -> str:
+    """Type one line, and return what it answered, with its exit code where that is not 0."""
+    done = type_line(line, folder, columns=COLUMNS)
     print(f"[{done.returncode}] {line}")
     said = done.stdout.replace(str(folder), "~/shop").rstrip()
     return said if done.returncode == 0 else f"{said}\n[exit code {done.returncode}]"
@@ -50,7 +34,7 @@ def answered(found: re.Match[str], folder: Path) -> str:
     """Return a block with what its lines are answered now."""
     shown = []
     for line in (each[2:] for each in found["text"].splitlines() if each.startswith("$ ")):
-        said = type_line(line, folder).splitlines()
+        said = say(line, folder).splitlines()
         if found["last"] is not None and len(said) > int(found["last"]):
             said = ["[…]", *said[-int(found["last"]) :]]
         shown.append("\n".join([f"$ {line}", *said]))
@@ -68,7 +52,7 @@ def main() -> None:
         try:
             text = BLOCK.sub(lambda found: answered(found, folder), text)
         finally:
-            type_line(DOWN, folder)
+            say(DOWN, folder)
     PAGE.write_text(text, encoding="utf-8")
 
 

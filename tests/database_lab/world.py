@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from cli_shell import Answer
 from cli_shell import backout as typed
-from recovery_lab import Lab, opened
+from recovery_lab import Lab, opened, position_behind
 
 from backout.providers.child import unprivileged_prefix
 from database_lab.ledger import LARGE, LARGE_OBJECTS, Ledger, differences, large_objects, read
@@ -226,14 +226,10 @@ class World:
     def archived(self, within_s: float = PATIENCE_S) -> None:
         """Return when what was committed until now can be restored. Raises AssertionError: not within that time."""
         with self.lab.connect() as connection:
-            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'x')")
-            row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'y'), pg_switch_wal()")
-            connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'z')")
-        assert row is not None
+            lsn = position_behind(connection)
         ends = time.monotonic() + within_s
         while True:
-            looked = self.backout("db", "restore", row[0], "--side", "--dry-run", role="swap")
+            looked = self.backout("db", "restore", lsn, "--side", "--dry-run", role="swap")
             if looked.code == 0:
                 return
             assert time.monotonic() < ends, f"the WAL is not in the archive: {looked.err}"

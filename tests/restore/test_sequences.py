@@ -80,8 +80,7 @@ def test_a_file_that_is_no_sequences_tells_nothing(lab: Lab) -> None:
 @pytest.mark.long
 def test_a_swap_and_its_undo_hand_out_nothing_twice(lab: Lab) -> None:
     """Each kind, in each database; what was made anew or dropped since is named; read back by another session."""
-    position = str(lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0])
-    lab.archived()
+    position = lab.reached()
     for name in ("postgres", "crm"):
         within(lab, name, DRAWN)
         within(lab, name, "DROP SEQUENCE dropped; ALTER SEQUENCE again RESTART; DROP SEQUENCE remade")
@@ -137,8 +136,7 @@ def test_a_swap_and_its_undo_hand_out_nothing_twice(lab: Lab) -> None:
 def test_advancing_again_changes_nothing_and_a_crash_is_named(lab: Lab) -> None:
     """Idempotent after a kill; of a server that crashed the files do not tell the last values, and that is said."""
     within(lab, "postgres", "SELECT nextval('quiet') FROM generate_series(1, 5)")
-    position = str(lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0])
-    lab.archived()
+    position = lab.reached()
     within(lab, "postgres", "SELECT nextval('quiet') FROM generate_series(1, 50)")
     tools = lab.tools(receiver="lab")
     lab.run(plan_swap(tools, position), tools)

@@ -43,13 +43,6 @@ def within(lab: Lab, database: str, *statements: str) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def now(lab: Lab) -> str:
-    """Return a position that can be gone back to."""
-    position = str(lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0])
-    lab.archived()
-    return position
-
-
 def words(plan: Plan) -> set[str]:
     return {thing.word for thing in to_agree(plan)}
 
@@ -78,7 +71,7 @@ def test_a_word_agrees_to_so_many_rows_and_no_more() -> None:
 @pytest.mark.long
 def test_what_was_not_agreed_to_stops_nothing(lab: Lab) -> None:
     """More rows, a database, a slot that came after the plan was shown: refused before the stop, the copy is gone."""
-    position = now(lab)
+    position = lab.reached()
     within(lab, "crm", "INSERT INTO leads SELECT generate_series(1, 50)")
     tools = lab.tools(receiver="lab")
     plan = plan_swap(tools, position)
@@ -111,7 +104,7 @@ def test_the_undo_of_a_swap_counts_what_was_written_since(lab: Lab) -> None:
     """By table of its own database, and of the others; the newer cluster is kept until told otherwise."""
     with lab.connect() as connection:
         connection.execute("CREATE TABLE invoices (id int)")
-    position = now(lab)
+    position = lab.reached()
     tools = lab.tools(receiver="lab")
     lab.rows("INSERT INTO invoices VALUES (1) RETURNING 1")
     lab.run(plan_swap(tools, position), tools)
@@ -140,7 +133,7 @@ def test_the_undo_of_a_swap_counts_what_was_written_since(lab: Lab) -> None:
 @pytest.mark.long
 def test_files_of_settings_that_were_changed_since_are_named(lab: Lab) -> None:
     """By their time in the plan of a swap, by their content as soon as both lie here."""
-    position = now(lab)
+    position = lab.reached()
     tools = lab.tools(receiver="lab")
     assert words(plan_swap(tools, position)) == set()
     with (lab.data / "pg_hba.conf").open("a") as file:
@@ -158,7 +151,7 @@ def test_tablespaces_outside_of_the_data_directory_are_refused(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Both clusters would write into the same folder."""
-    position = now(lab)
+    position = lab.reached()
     place = tmp_path_factory.mktemp("space")
     place.chmod(0o777)
     shutil.chown(place, lab.data.stat().st_uid, lab.data.stat().st_gid)
@@ -174,7 +167,7 @@ def test_tablespaces_outside_of_the_data_directory_are_refused(
 
 def test_a_dead_server_wants_a_yes_for_what_nobody_could_look_at(lab: Lab) -> None:
     """What else the cluster held is not known; an empty folder in place of a lost disk has nothing to lose."""
-    position = now(lab)
+    position = lab.reached()
     lab.server.stop()
     try:
         assert words(plan_swap(lab.tools(), position)) == {"unknown"}
@@ -194,7 +187,7 @@ def test_a_dead_server_wants_a_yes_for_what_nobody_could_look_at(lab: Lab) -> No
 @pytest.mark.long
 def test_what_is_written_in_the_last_moment_is_counted_behind_the_stop(lab: Lab) -> None:
     """Between the last look and the stop: the server comes up again on what it had, and nothing was exchanged."""
-    position = now(lab)
+    position = lab.reached()
     tools = lab.tools(receiver="lab")
 
     class Late:
@@ -219,7 +212,7 @@ def test_what_is_written_in_the_last_moment_is_counted_behind_the_stop(lab: Lab)
 @pytest.mark.long
 def test_where_sequences_cannot_be_advanced_the_old_server_comes_up_again(lab: Lab) -> None:
     """Nobody is left with a server that is down, and nothing hands out values twice."""
-    position = now(lab)
+    position = lab.reached()
     tools = lab.tools(receiver="lab")
 
     class Unable:

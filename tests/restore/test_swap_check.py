@@ -58,13 +58,6 @@ def _filled(lab: Lab, tmp_path: Path) -> Iterator[None]:
             connection.execute(f"DROP TABLE IF EXISTS {name} CASCADE".encode())
 
 
-def reached(lab: Lab) -> str:
-    """Return a position that can be gone back to."""
-    position = str(lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0])
-    lab.archived()
-    return position
-
-
 class Then:
     """A step's action with something behind it."""
 
@@ -129,7 +122,7 @@ def counts(record: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 def test_a_right_swap_and_its_undo_pass_and_say_what_was_compared(lab: Lab) -> None:
     """Rows that others wrote since are counted, on either side, and do not hide the rest."""
-    position = reached(lab)
+    position = lab.reached()
     lab.rows("UPDATE orders SET status = 'sent' WHERE id <= 7 RETURNING 1")
     lab.rows("DELETE FROM orders WHERE id > 890 RETURNING 1")
     plan = plan_swap(lab.tools(), position)
@@ -265,7 +258,7 @@ def test_of_a_large_table_stripes_are_compared(lab: Lab) -> None:
 def test_what_a_disk_does_to_the_copy_or_to_what_is_kept_is_found(lab: Lab) -> None:
     """A row in the copy before it was noted, files of it after that, and files of the old cluster before its undo."""
     files, tools = files_of(lab), lab.tools()
-    plan = plan_swap(tools, reached(lab))
+    plan = plan_swap(tools, lab.reached())
     name = str(plan.step("db_promote").args["name"])
 
     def break_row() -> None:
