@@ -252,7 +252,9 @@ class Lab:
             "live": PostgresLive(lambda: self.dsn),
             "copies": PostgresCopies(lambda: self.dsn),
             "comparer": lambda database: PostgresComparer(lambda: self.dsn, database),
-            "rescuer": lambda database: PostgresRescuer(lambda: self.dsn, self.binaries, database),
+            "rescuer": lambda database: PostgresRescuer(
+                lambda: self.dsn, self.binaries, database, self.root / "restore" / "kept"
+            ),
             "carrier": PostgresSequences(self.binaries, self.root / "restore"),
             "wal_beside": reading_beside(self.binaries, self.backups, self.data, self.root / "restore"),
             "kept": self.root / "restore" / "kept",

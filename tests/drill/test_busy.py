@@ -139,7 +139,7 @@ def test_runs_that_are_not_there(drillbook: Drillbook) -> None:
         unknown = trial.run("runs", action, "nope", "--json")
         assert unknown.code == 2
         assert "nope" in unknown.json["what"]
-        assert unknown.json["hint"] == "backout runs list"
+        assert unknown.json["hint"].startswith("backout runs list -e production")
     trial.replace((r'watch = "\d+s"', 'watch = "2s"'))
     trial.run("guard", "--json")
     ambiguous = trial.run("runs", "resume", "guard-", "--json")

@@ -46,6 +46,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture(autouse=True)
 def _filled(lab: Lab, tmp_path: Path) -> Iterator[None]:
     lab.journal = SqliteJournal(tmp_path / "journal.sqlite", SystemClock(), stop=StopRequest())
+    if lab.receiver is not None and lab.receiver.poll() is not None:  # it ended with the server of an earlier test
+        lab.receive()
     with lab.connect() as connection:
         connection.execute("CREATE TABLE orders (id int PRIMARY KEY, status text, price float8)")
         connection.execute("INSERT INTO orders SELECT g, 'paid', g / 3.0 FROM generate_series(1, 900) AS g")

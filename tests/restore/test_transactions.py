@@ -140,7 +140,7 @@ class CutOff(PlainBackups):
     def wal(self) -> tuple[WalSegment, ...]:
         received = [each for each in super().wal() if each.begin_lsn < self.end]
         last, rest = received[-1], received[:-1]
-        content = self.content(last.name)
+        content = self._cut(last.name)
         end = last.begin_lsn + -(-len(content.rstrip(b"\0")) // 8) * 8  # as `received_bytes` has it
         return (*rest, replace(last, end_lsn=end, partial=True))
 
@@ -149,11 +149,11 @@ class CutOff(PlainBackups):
         for name in names:
             super().fetch_wal([name], into)
             if any(each.name == name and each.begin_lsn < self.end <= each.begin_lsn + SEGMENT for each in last):
-                (into / name).write_bytes(self.content(name))
+                (into / name).write_bytes(self._cut(name))
             laid(name)
 
-    def content(self, name: str) -> bytes:
-        return super().content(name)[: self.end % SEGMENT].ljust(SEGMENT, b"\0")
+    def _cut(self, name: str) -> bytes:
+        return self.content(name)[: self.end % SEGMENT].ljust(SEGMENT, b"\0")
 
 
 @pytest.mark.parametrize(

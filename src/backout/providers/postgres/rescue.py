@@ -67,10 +67,10 @@ class PostgresRescuer:
 
     Args:
         url: returns the connection string of an administrator; it is never shown. kept: the folder in which each
-            rescue keeps what it replaced, None where no earlier one is known.
+            rescue keeps what it replaced: what an earlier one wrote, or its undo, is nobody's newer row.
     """
 
-    def __init__(self, url: Callable[[], str], binaries: Binaries, database: str, kept: Path | None = None) -> None:
+    def __init__(self, url: Callable[[], str], binaries: Binaries, database: str, kept: Path) -> None:
         self._url = url
         self._binaries = binaries
         self._database = database
@@ -138,7 +138,7 @@ class PostgresRescuer:
             sides = [self._side(dsn, stack) for dsn in (before, after)]
 
             left_out: list[LeftOut] = []
-            ours = written_by_us(kept.folder.parent if kept is not None else self._kept, live.administrator)
+            ours = written_by_us(self._kept, live.administrator)
 
             def of(owner: str) -> Session:
                 ends = (sides[0].of(owner), sides[1].of(owner), live.of(owner))

@@ -166,17 +166,17 @@ class Kept:
         return frozenset(path.read_text(encoding="ascii").split()) if path.exists() else frozenset()
 
 
-def written_by_us(folder: Path | None, live: Any) -> frozenset[int]:
+def written_by_us(folder: Path, live: Any) -> frozenset[int]:
     """Return the ids under which rescues and their undos wrote rows of this cluster.
 
     After a restore of the whole to a moment before, ids come again: they are then somebody else's.
 
     Args:
-        folder: in which each of them has a folder; None where none is kept.
+        folder: in which each of them has a folder.
     """
     found: set[int] = set()
     past: Past | None = None
-    for path in sorted(folder.glob(f"*/{WRITERS}")) if folder is not None else ():
+    for path in sorted(folder.glob(f"*/{WRITERS}")):
         past = past or Past.read(live)
         ids = {int(line) for line in path.read_text(encoding="ascii").splitlines() if line.isdecimal()}
         found |= ids - _elsewhere(path.with_name(PLACES), past)
