@@ -22,7 +22,7 @@ CREATE TABLE items (id serial);
 CREATE SEQUENCE quiet; CREATE SEQUENCE down INCREMENT -1 MAXVALUE -1 START -1 MINVALUE -1000;
 CREATE SEQUENCE cached CACHE 50; CREATE SEQUENCE tens INCREMENT 10 START 5;
 CREATE SEQUENCE around MAXVALUE 7 CYCLE; CREATE SEQUENCE small AS smallint; CREATE UNLOGGED SEQUENCE light;
-CREATE SEQUENCE again; CREATE SEQUENCE dropped; CREATE SEQUENCE remade;
+CREATE SEQUENCE again; CREATE SEQUENCE killed; CREATE SEQUENCE dropped; CREATE SEQUENCE remade;
 CREATE SCHEMA "Größe X"; CREATE SEQUENCE "Größe X"."my seq"
 """
 DRAWN = """
@@ -135,9 +135,9 @@ def test_a_swap_and_its_undo_hand_out_nothing_twice(lab: Lab) -> None:
 @pytest.mark.long
 def test_advancing_again_changes_nothing_and_a_crash_is_named(lab: Lab) -> None:
     """Idempotent after a kill; of a server that crashed the files do not tell the last values, and that is said."""
-    within(lab, "postgres", "SELECT nextval('quiet') FROM generate_series(1, 5)")
+    within(lab, "postgres", "SELECT nextval('killed') FROM generate_series(1, 5)")
     position = lab.reached()
-    within(lab, "postgres", "SELECT nextval('quiet') FROM generate_series(1, 50)")
+    within(lab, "postgres", "SELECT nextval('killed') FROM generate_series(1, 50)")
     tools = lab.tools(receiver="lab")
     lab.run(plan_swap(tools, position), tools)
     plan = plan_undo(tools)
