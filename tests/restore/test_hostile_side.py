@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from backup_lab import Lab, running_lab
 
+from polling import until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -66,7 +68,11 @@ def test_looking_at_a_side_instance_gives_its_code_no_power(lab: Lab, tmp_path: 
         lab.execute(WAYS.format(folder=loot))
         lab.execute("ALTER TABLE users DROP COLUMN email")
         lab.execute("SELECT pg_switch_wal()")
-        done = lab.backout("db", "restore", "before drop of users.email", "--side", "--json")
+        target = ("db", "restore", "before drop of users.email", "--side")
+        until(
+            lambda: lab.backout(*target, "--dry-run").code == 0, what="the WAL is received", timeout_s=30, every_s=0.2
+        )
+        done = lab.backout(*target, "--json")
         assert sorted(path.name for path in loot.iterdir()) == []
         assert done.code == 0, done.err + done.out
         listed = lab.backout("db", "restore", "--list", "--json")

@@ -395,12 +395,13 @@ class _Search:
 
     def _where(self, xid: int) -> tuple[Sequence[WalSpan], list[Commit], Commit]:
         """Return where a transaction was committed: the stretch of WAL, its commits, and the one. Raises Refused."""
-        for stretch in reversed(self._stretches()):
+        stretches = self._stretches()
+        for stretch in reversed(stretches):
             commits = list(self._tools.wal.commits(stretch))
             commit = of_transaction(commits, xid)
             if commit is not None:
                 return stretch, commits, commit
-        raise not_there(self._tools.environment, xid)
+        raise not_there(self._tools.environment, xid, stretches)
 
     def _stretches(self) -> tuple[tuple[WalSpan, ...], ...]:
         """Return the WAL that is searched. Raises Refused: there is no base backup to replay any of it from."""

@@ -41,17 +41,25 @@ def several_commits(
         _check_whole(tools, archive, stretches, asked, (stretch, commits))
         return found, tuple(each for each in commits if found[0].lsn <= each.lsn <= found[-1].lsn)
     if missing:
-        raise not_there(tools.environment, min(missing))
+        raise not_there(tools.environment, min(missing), stretches)
     raise Refused(f"nothing was committed {asked.text}, as far as WAL is archived", rule=PREFLIGHT)
 
 
-def not_there(environment: str, xid: int) -> Refused:
-    """Return what is said of a transaction that no WAL has."""
+def not_there(environment: str, xid: int, stretches: Sequence[Sequence[WalSpan]]) -> Refused:
+    """Return what is said of a transaction that no WAL has.
+
+    Args:
+        stretches: the WAL that was searched, in its order.
+    """
+    ends = f" (it ends at {show_lsn(stretches[-1][-1].end_lsn)})" if stretches else ""
     return Refused(
-        f"the archived WAL has no commit of transaction {xid}: it was rolled back, or it lies outside",
+        f"the archived WAL has no commit of transaction {xid}: it was rolled back, or it lies outside{ends}",
         where=environment,
         rule=PREFLIGHT,
-        options=("What is there: backout db backups.",),
+        options=(
+            "If it was committed just now, its WAL is received in some seconds: type the same again.",
+            f"What is received: `backout db wal status -e {environment}`.",
+        ),
     )
 
 
