@@ -145,11 +145,14 @@ class Stratum:
         number = self._minute // self._stretch
         if self._minute < 0 or minute // self._stretch <= number:
             return
-        self._parts[number] = self._open_part()
-        self._add_up()
+        counted, added = self._parts[number] = self._open_part()
+        whole, more = self._before_part
+        whole.add(counted)  # one more: to add all of them up each time would cost ever more in a long watch
+        self._before_part = whole, more + added
+        self._fallen.append((number, *_bad_of(counted, added)))
 
     def _add_up(self) -> None:
-        """Add up the stretches that are over, whenever there is one more, or other answers are good."""
+        """Add up the stretches that are over, whenever other answers are good."""
         whole, more = Tally(), 0
         for part, added in self._parts.values():
             whole.add(part)
