@@ -211,6 +211,7 @@ def _promises(lab: Lab) -> list[str]:
     return [event.kind for event in journal.events(environment="lab", kind="wal.*")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["killed", long("stuck")])
 def test_commits_go_on_within_the_timeout_when_the_receiver_is_lost(quick_path: Path, cache: Path, how: str) -> None:
     """Receiver and its keeper killed, or pg_receivewal frozen, under load: the watchdog frees commits, and says so."""

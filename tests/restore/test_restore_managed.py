@@ -101,6 +101,7 @@ def nothing_is_left(typing: Typing) -> bool:
     return typing.vendor.sides.list() == () and [each["name"] for each in typing.vendor.branches] == ["main"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("xid")
 def test_a_whole_recovery_as_it_is_typed(shop: Typing) -> None:
     """Dry run, rescue, undo: found by the catalog's clue, counted exactly, newer good rows kept."""

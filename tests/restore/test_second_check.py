@@ -258,6 +258,7 @@ def test_newer_rows_alone_are_no_damage(
     assert lab.rows(f"SELECT count(*) FROM {name} WHERE id BETWEEN 8 AND 60 AND status = 'paid'") == [(53,)]
 
 
+@pytest.mark.long
 def test_a_check_before_which_nothing_could_be_noted_does_not_pass(
     lab: Lab, damages: dict[tuple[str, str], tuple[str, str]]
 ) -> None:

@@ -122,6 +122,7 @@ def counts(record: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     return {each["table"].rpartition(".")[2]: (each["missing"], each["wrong"]) for each in record["differs"]}
 
 
+@pytest.mark.long
 def test_a_right_swap_and_its_undo_pass_and_say_what_was_compared(lab: Lab) -> None:
     """Rows that others wrote since are counted, on either side, and do not hide the rest."""
     position = lab.reached()

@@ -156,6 +156,7 @@ def test_code_and_database_go_back_together(lab: Lab, tmp_path: Path) -> None:
     assert list(lab.data.parent.glob("data.backout-old-*"))
 
 
+@pytest.mark.long
 def test_what_was_interrupted_behind_the_swap_goes_on(lab: Lab, tmp_path: Path) -> None:
     """The platform is away when the database is back already: the same run ends it, and restores nothing twice."""
     night = Night(lab, tmp_path)

@@ -109,6 +109,7 @@ def bad_is_live(drillbook: Drillbook) -> Trial:
     return trial
 
 
+@pytest.mark.long
 def test_a_bad_deployment_is_rolled_back_and_the_pipeline_goes_red(drillbook: Drillbook) -> None:
     """Exit 1; outputs, the page with the incident report, and the status all say it; no secret is in any of them."""
     trial = bad_is_live(drillbook)

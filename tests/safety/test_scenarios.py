@@ -145,6 +145,7 @@ def test_two_machines_with_empty_journals(night: Night) -> None:
     assert night.told().count("rolled_back") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", ["hold", long("carry")])
 def test_a_rotated_secret_then_a_bad_deployment(night: Night, policy: str) -> None:
     """Hold: exit 3 with the name, traffic stays. Carry: the old code comes back with the new secret."""

@@ -297,6 +297,7 @@ def test_segments_keep_their_names_and_are_sealed(kept: Kept) -> None:
         repository.wal()
 
 
+@pytest.mark.long
 def test_what_was_accepted_goes_to_a_side_instance_before_anything_else(kept: Kept) -> None:
     """Without the flag the refusal names the backup; with it a side instance, and only then the rows."""
     lab, early = kept.lab, kept.early

@@ -104,6 +104,7 @@ def test_a_twin_listens_on_loopback_alone(twin: TwinStatus) -> None:
     assert set(ports.values()) <= {"0100007F", "00000000000000000000000001000000"}
 
 
+@pytest.mark.long
 def test_no_port_answers_who_shows_nothing(twin: TwinStatus) -> None:
     """By any path, under our own name and under a foreign one, without a token."""
     wrong = []

@@ -167,6 +167,7 @@ def test_errors_all_fails_everything_but_health() -> None:
         assert app.get("/health").json["services"]
 
 
+@pytest.mark.long
 def test_slow_delays_a_few_requests_and_slow_all_delays_each() -> None:
     """About 3 % of 300 requests take SLOW_BY_MS longer; with slow-all every one; /health is not delayed."""
     with serving("slow", Bindings({"SLOW_BY_MS": "250"})) as app:

@@ -137,6 +137,7 @@ def latencies(rows: list[Counts], version: str) -> list[int]:
     )
 
 
+@pytest.mark.long
 def test_the_recorder_counts_what_the_router_counts(twin: TwinStatus) -> None:
     """Two versions at once, errors by status, by exception and by a fault, people who leave, 4xx and our own probes."""
     bucket, script = "shop-backout-counts", "shop"

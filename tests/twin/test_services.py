@@ -222,6 +222,7 @@ class Daemon:
         return stored and row == (1,)
 
 
+@pytest.mark.long
 def test_after_a_stop_and_after_kill_9_everything_is_there_again(tmp_path: Path) -> None:
     """Same addresses, same passwords, same data; no process and no socket of the dead one is left."""
     first = Daemon(tmp_path / "services")
