@@ -1,4 +1,4 @@
-"""Backups and restores of a Postgres beside pgBackRest and pg_dump: one database, one run, both sides in turn.
+"""Backups and restores of a Postgres compared with pgBackRest and pg_dump: one database, one run, alternating sides.
 
 A pgbench database of about 1 GB on the server of the wheel, its WAL kept by both sides. Measured are whole commands
 (`backout db backup`) and, of restores, the work that the plans' steps do, start of the server and replay included.
@@ -9,8 +9,10 @@ Before each restore the machine is settled (`shared.measure.settle`), for both s
 - incremental_time, incremental_size: after 2,000 changed rows.
 - lsn_s_per_100mb: finding the commit that dropped a column. rescue_s: 75,000 damaged rows copied back and compared
   by the second check, in seconds (the check alone: rescue_second_check_s).
+- rescue_58_over_1: one rescue of 58 mixed transactions beside one of a single one of them, as whole commands
+  (`--several`: that alone).
 
-Goals: at most 0.6, 0.25, 0.6, 2.0, 1 s, 2 s. pg_restore of the same database stands in the samples.
+Goals: at most 0.6, 0.25, 0.6, 2.0, 1 s, 2 s, 2.0. pg_restore of the same database stands in the samples.
 
 With `--against COMMIT` the peer is backout itself at that commit: whole commands (incremental backup, side instance,
 rescue, proven dump), each version with a repository of its own; `new_over_old` is the time of all four.
@@ -33,25 +35,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
-from shared import database_versions, versions
+from shared import database_several, database_versions, versions
 from shared import measure as shared
 from shared.pgbackrest import PgBackRest
 
 from backout import config as settings
-from backout.model.recovery import SideOrder, parse_lsn
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.side import PostgresSides
-from backout.providers.postgres.template import run_tool
-from backout.runbook.finding import find
-from backout.wiring.backups import repository
-from backout.wiring.restore import restore_tools
+from backout.model.database.recovery import SideOrder
+from backout.model.database.wal import parse_lsn
+from backout.providers.postgres.restore.side import PostgresSides
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+from backout.providers.postgres.server.template import run_tool
+from backout.runbook.recovery.target import find
+from backout.wiring.db.backups import repository
+from backout.wiring.db.restore import restore_tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.analysis.recovery import Route
-    from backout.runbook.finding import Found
+    from backout.analysis.recovery.recovery import Route
+    from backout.runbook.recovery.target import Found
 
 PASSWORD = "bench"  # noqa: S105 - of a server on loopback that ends with the run
 CONFIG = """
@@ -72,23 +75,25 @@ GOALS = {
     "incremental_size": 2.0,
     "lsn_s_per_100mb": 1.0,
     "rescue_s": 2.0,
+    "rescue_58_over_1": 2.0,
 }
 
 
 class Bench:
-    """The database under load, and what both sides keep of it, in one folder."""
+    """The database under load, and both sides' copies of it, in one folder."""
 
-    def __init__(self, folder: Path, scale: int) -> None:
+    def __init__(self, folder: Path, scale: int, *, has_peer: bool = True) -> None:
         self.folder = folder
         self.scale = scale
         self.binaries = find_binaries()
+        self.has_peer = has_peer
         self.peer = PgBackRest(folder / "peer", folder / "data")
+        archive = {"archive_mode": "on", "archive_command": self.peer.archive_command()} if has_peer else {}
         self.server = PostgresServer(
             folder / "data",
             self.binaries,
             settings={
-                "archive_mode": "on",
-                "archive_command": self.peer.archive_command(),
+                **archive,
                 "summarize_wal": "on",
                 "max_slot_wal_keep_size": "20GB",
                 "max_wal_size": "4GB",
@@ -107,7 +112,8 @@ class Bench:
         url.chmod(0o600)
         (self.folder / "backout.toml").write_text(CONFIG.format(data=self.folder / "data"), encoding="utf-8")
         self.pgbench("-i", "-q", "-s", str(self.scale))
-        self.peer.attach(status.socket_directory, status.port)
+        if self.has_peer:
+            self.peer.attach(status.socket_directory, status.port)
         self.backout("db", "wal", "start")
 
     def stop(self) -> None:
@@ -127,7 +133,7 @@ class Bench:
         began = time.monotonic()
         done = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=900, check=False)
         took = time.monotonic() - began
-        if done.returncode not in (0, 1):  # 1: a finding, such as WAL that nobody received yet
+        if done.returncode not in (0, 1):  # 1: a finding, such as WAL that was not received yet
             sys.exit(f"backout {' '.join(arguments)}: exit {done.returncode}: {done.stderr[-2000:]}")
         return took, json.loads(done.stdout.splitlines()[-1])
 
@@ -142,7 +148,7 @@ class Bench:
             yield connection
 
     def lsn(self) -> str:
-        """Return where the WAL stands."""
+        """Return the WAL position."""
         with self.connected() as connection:
             row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
         return str(row[0]) if row else sys.exit("database: no position")
@@ -162,7 +168,7 @@ class Bench:
                     "SELECT last_archived_wal >= pg_walfile_name(%s) FROM pg_stat_archiver", [lsn]
                 ).fetchone()
             ours = max((each.end_lsn for each in keeper.wal()), default=0)
-            if row is not None and row[0] and ours > wanted:
+            if row is not None and (row[0] or not self.has_peer) and ours > wanted:
                 return
             time.sleep(0.2)
         sys.exit(f"database: the WAL up to {lsn} did not reach both archives")
@@ -341,6 +347,11 @@ def dumps(bench: Bench, samples: Samples) -> None:
     shutil.rmtree(folder)
 
 
+def _several(samples: Samples) -> dict[str, object]:
+    pair = samples[f"rescue_of_{database_several.MANY}_s"], samples["rescue_of_1_s"]
+    return {"rescue_58_over_1": shared.ratio(*pair), "bound95": shared.ratio_bound(*pair)}
+
+
 def record(samples: Samples) -> dict[str, object]:
     """Return a `backout.benchmark/1`."""
     pairs = {
@@ -348,6 +359,7 @@ def record(samples: Samples) -> dict[str, object]:
         "side_instance": (samples["side_over_s"], samples["side_copied_s"]),
         "incremental_time": (samples["backout_incremental_s"], samples["pgbackrest_incremental_s"]),
         "incremental_size": (samples["backout_incremental_bytes"], samples["pgbackrest_incremental_bytes"]),
+        "rescue_58_over_1": (samples[f"rescue_of_{database_several.MANY}_s"], samples["rescue_of_1_s"]),
     }
     alone = {key: samples[key] for key in ("lsn_s_per_100mb", "rescue_s")}
     return {
@@ -373,6 +385,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("--rounds", type=int, default=5, help="samples of each side")
     parser.add_argument("--scale", type=int, default=66, help="of pgbench: 66 is about 1 GB")
+    parser.add_argument("--several", action="store_true", help="only the rescue of 58 transactions beside that of one")
     parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
     options = parser.parse_args()
     if options.against:
@@ -382,13 +395,18 @@ def main() -> None:
         return
     samples: Samples = {}
     with tempfile.TemporaryDirectory(prefix="bench-db-") as folder:
-        bench = Bench(Path(folder), options.scale)
+        bench = Bench(Path(folder), options.scale, has_peer=not options.several)
         try:
             bench.start()
+            if options.several:
+                database_several.measure(bench, options.rounds, samples)
+                print(shared.as_json({"samples": samples, **_several(samples)}))
+                return
             backups(bench, options.rounds, samples)
             restores(bench, options.rounds, samples)
             side_instances(bench, options.rounds, samples)
             damage(bench, options.rounds, samples)
+            database_several.measure(bench, options.rounds, samples)
             dumps(bench, samples)
         finally:
             bench.stop()

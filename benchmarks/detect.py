@@ -1,11 +1,11 @@
-"""How fast bad deployments are found, and how many healthy ones are rolled back: backout, an oracle and its peers.
+"""How fast bad deployments are found, and how many healthy ones are rolled back: backout, an oracle and other tools.
 
 All detectors see the same simulated, seeded watches, twice: *exact* (counts of every second) and *production-shaped*
 (90 s late, a tenth of the requests, no status codes: of all failures only the half that raised). The oracle knows both
 distributions. The ratios are class medians, over scenarios of 5 requests/s and more, of median delay / oracle.
 Goals: errors <= 2.0, latency and tail <= 3.0, leak <= 1.6, no healthy deployment rolled back, an outage found in 5 s.
 Latency is judged from the first second on (`slow_start = 0`, as in a replay without a configuration), but for the two
-noises that a slow start is forgiven for: cold starts that nobody declared, and a busy host.
+noises that a slow start is forgiven for: cold starts that were not declared, and a busy host.
 
 `--answers` measures shifts in what is answered instead (404, 401, redirects, and what only looks like them), by the
 live detector. Goals: whole-site shifts in splits and extinctions <= 2.5, one route <= 3.5; of healthy deployments at
@@ -40,7 +40,9 @@ def main() -> None:
     parser.add_argument("--full", action="store_const", const="full", dest="size", help="10,000 watches of each noise")
     parser.add_argument("--seed", type=int, default=1, help="decides every draw")
     parser.add_argument("--jobs", type=int, default=1, help="processes; they change no figure")
-    parser.add_argument("--write-docs", action="store_true", help="write tables and chart into docs/detection.md")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write tables and chart into docs/research/detection.md"
+    )
     parser.add_argument("--answers", action="store_true", help="measure shifts in what is answered")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="go on from what was measured before")
     parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
@@ -57,9 +59,9 @@ def main() -> None:
     except LookupError as error:
         sys.exit(f"detect: {error.args[0]}")
     if options.write_docs:
-        (DOCS / "detection.svg").write_text(chart(figures), encoding="utf-8")
+        (DOCS / "research" / "detection.svg").write_text(chart(figures), encoding="utf-8")
         chosen = f"{size} counts, seed {options.seed}"
-        report.write_into(DOCS / "detection.md", f"{report.PICTURE}\n\n{report.text(figures)}", "", chosen)
+        report.write_into(DOCS / "research" / "detection.md", f"{report.PICTURE}\n\n{report.text(figures)}", "", chosen)
     if options.json:
         print(shared.as_json(report.record(figures)))
         return
@@ -78,7 +80,10 @@ def _answers(options: argparse.Namespace, size: str) -> None:
     found = answers_runs.measure(answers_runs.plan(size), options.seed, jobs=options.jobs, keep=options.keep)
     if options.write_docs:
         report.write_into(
-            DOCS / "detection.md", answers_report.text(found), "answers", f"{size} counts, seed {options.seed}"
+            DOCS / "research" / "detection.md",
+            answers_report.text(found),
+            "answers",
+            f"{size} counts, seed {options.seed}",
         )
     if options.json:
         print(shared.as_json(report.answers_record(answers_report.samples(found))))

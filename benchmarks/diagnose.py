@@ -1,6 +1,6 @@
-"""How fast events are read and counted by template, beside DuckDB and jq that count exceptions by message.
+"""The speed of reading events and counting templates, compared with DuckDB and jq counting exceptions by message.
 
-Every sample is a process of its own with one thread; its CPU is what the reading takes, without the start (jq: with its
+Every sample is a separate process with one thread; its CPU time is that of the reading, without the start (jq: with its
 5 ms). DuckDB reads four typed columns and masks numbers by a regular expression; jq prints the messages.
 """
 
@@ -100,12 +100,12 @@ def jq(path: Path) -> float:
 
 
 def ours_on(path: Path, mode: str = "fast", jobs: int = 1, times: int = 1) -> dict[str, float]:
-    """Return what reading a file so many times took: `decoded` without the optional wheel."""
+    """Return the cost of reading a file a number of times: `decoded` without the optional wheel."""
     return child(_OURS, str(path), mode, str(jobs), str(times))
 
 
 def beside_itself(path: Path) -> float:
-    """Return the seconds of two readers that know nothing of each other: what this machine's two cores have to give."""
+    """Return the seconds of two independent readers: what this machine's two cores can achieve."""
     with ThreadPoolExecutor(2) as pool:
         return max(found["wall"] for found in pool.map(lambda _: ours_on(path, "decoded", times=_OFTEN // 2), range(2)))
 

@@ -1,7 +1,7 @@
-"""How much CPU the flight recorder takes for each event, in a real workerd, beside a handler that does nothing.
+"""The flight recorder's CPU time for each event, in a real workerd, compared with a handler that does nothing.
 
 Both take the same events over the same socket, in calls of one event (what the edge does for most) and of a hundred;
-what is left between them is the recorder's own: counting, and every two seconds signing and storing.
+the difference is the recorder's own work: counting, and every two seconds signing and storing.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from backout.providers.clock import SystemClock
 from backout.providers.s3.client import S3Client
 from backout.providers.s3.sigv4 import S3Credentials
 from backout.providers.s3.transport import S3Settings
-from backout.twin.buckets import StoreBuckets
-from backout.twin.capnp import Surroundings
+from backout.twin.control.worker import Binding, Module, WorkerVersion
+from backout.twin.dataplane.capnp import Surroundings
+from backout.twin.dataplane.workerd import Workerd, find_workerd, newest_compatibility_date
 from backout.twin.faults import Faults
-from backout.twin.objectstore import ObjectStore
-from backout.twin.r2_gateway import R2Gateway
-from backout.twin.storeclient import StoreClient
-from backout.twin.worker import Binding, Module, WorkerVersion
-from backout.twin.workerd import Workerd, find_workerd, newest_compatibility_date
+from backout.twin.storage.buckets import StoreBuckets
+from backout.twin.storage.client import StoreClient
+from backout.twin.storage.objectstore import ObjectStore
+from backout.twin.storage.r2_gateway import R2Gateway
 
 if TYPE_CHECKING:
-    from backout.twin.objectstore import S3Access
+    from backout.twin.storage.objectstore import S3Access
 
 BUCKET = "counts"
 NOTHING = "export default { async tail(events) { globalThis.seen = (globalThis.seen ?? 0) + events.length; } };"

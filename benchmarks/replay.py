@@ -1,4 +1,4 @@
-"""What the detector costs: `guard replay` beside `json.loads` of the same lines, evaluations, its state, and a week.
+"""The detector's cost: `guard replay` compared with `json.loads` of the same lines, evaluations, its state, and a week.
 
 Events are seeded: 500 requests a second of two versions side by side (the mode with the most streams), a tick a second.
 Both sides are whole processes and their CPU time counts, start included. Goals: 300,000 events and 10,000 evaluations a
@@ -17,17 +17,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared import measure as shared
+from shared.values import replace
 
-from backout.analysis.decision import Detector
-from backout.analysis.quantiles import histogram
-from backout.model.policy import Policy
-from backout.model.routes import added
-from backout.model.signals import Counts, RouteCounts
+from backout.analysis.detector.decision import Detector
+from backout.analysis.statistics.quantiles import histogram
+from backout.model.guard.policy import Policy
+from backout.model.guard.routes import add_up
+from backout.model.guard.signals import Counts, RouteCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ _JSON_LOADS = "import json, sys\nfor line in open(sys.argv[1], 'rb'): json.loads
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured; `day_ticks` evaluations stand for each day of the week, evenly spread."""
+    """The size of the measurement; `day_ticks` evaluations stand for each day of the week, evenly spread."""
 
     rounds: int
     baseline_s: int
@@ -125,7 +126,7 @@ def _row(version: str, requests: int, draw: random.Random) -> Counts:
     for route, number in Counter(draw.choices(ROUTES, k=requests)).items():
         errors = sum(draw.random() < 0.0003 for _ in range(number))  # noqa: PLR2004 - usual errors
         routes[route] = RouteCounts(number, errors, histogram([latency_ms(draw) for _ in range(number)]))
-    whole = added(routes.values())
+    whole = add_up(routes.values())
     return Counts(version, 0, whole.requests, whole.errors, latency=whole.latency, routes=routes)
 
 

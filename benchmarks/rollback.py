@@ -1,4 +1,4 @@
-"""`backout rollback --no-wait` beside the real `wrangler rollback`, interleaved, both against one local twin.
+"""`backout rollback --no-wait` compared with the real `wrangler rollback`, interleaved, both against one local twin.
 
 backout does all of its work: configuration, journal with its fsyncs, the look at the database's migrations, the look
 at the secrets, the re-check before the switch, the read-back, the quarantine. wrangler runs without its wrapper process

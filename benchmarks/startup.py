@@ -1,4 +1,4 @@
-"""How much CPU `backout --help` and `backout --version` take: milliseconds, user and system time of the whole process.
+"""The CPU time of `backout --help` and `backout --version`: milliseconds, user and system time of the whole process.
 
 The floor, an interpreter that does nothing, is measured in the same run and reported beside them.
 Goals: --help below 100 ms, --version below 40 ms.

@@ -1,22 +1,28 @@
-"""Proofs: long tests record what they counted, and `make proof` writes it into docs/proofs.md with its 95 % bound."""
+"""Proofs: long tests record what they counted; `make proof` writes it into docs/research/proofs.md with bounds."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import os
+import shutil
 import signal
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from canaries import leaks_below, leaks_in
+from cpu_by_file import CpuByFile
+from kept import FOLDER
+from typed import end_shared_typist
+from values import replace
 
-from backout.analysis.beta import upper_bound
+from backout.analysis.statistics.beta import upper_bound
 
 from extent import ALL, FILES, PROOF
 
@@ -28,6 +34,21 @@ if TYPE_CHECKING:
     Record = Callable[..., None]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+TOO_FEW = "; not shown by so few trials:"
+
+
+def enough(failures: int, allowed: float) -> str:
+    """Return how many trials with no more failures would show the claim, as words."""
+    trials = 1
+    while upper_bound(failures, trials, 0.05) > allowed:
+        trials *= 2
+    low, high = trials // 2, trials
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if upper_bound(failures, middle, 0.05) > allowed else (low, middle)
+    return f"{high:,} with no more failures would"
 
 
 @dataclass(frozen=True)
@@ -43,11 +64,19 @@ class Proof:
     def row(self) -> str:
         """Return its line in the table."""
         bound = upper_bound(self.failures, self.trials, 0.05)
-        allowed = "none" if self.allowed is None else f"at most {self.allowed:.3g}"
+        allowed = "none" if self.allowed is None else f"at most {self.allowed:.3g}{self.doubt(bound)}"
         day = datetime.now(UTC).strftime("%Y-%m-%d")
         return f"| {self.claim} | {self.trials:,} | {self.failures:,} | {bound:.3g} | {allowed} | {self.note} | {day} |"
 
+    def doubt(self, bound: float) -> str:
+        """Return what a bound above what is allowed means: the claim was not refuted, nor shown by so few trials."""
+        assert self.allowed is not None
+        return f"{TOO_FEW} {enough(self.failures, self.allowed)}" if bound > self.allowed else ""
 
+
+MEMORY = Path("/dev/shm")
+ROOMY_BYTES = 10 << 30
+"""As much as all files of four workers take at once, and as much again."""
 RECORDED = pytest.StashKey[list[Proof]]()
 STAGES = pytest.StashKey[list["Drillbook"]]()
 """The stages of drills that stand."""
@@ -55,20 +84,46 @@ LEAKED = pytest.StashKey[list[str]]()
 """Where the value of a canary was found: the suite fails for it, whichever test it was."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cpu", action="store_true", help="tell processor seconds by folder, file and test")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--cpu"):
+        config.pluginmanager.register(CpuByFile())
     config.stash[RECORDED] = []
     config.stash[LEAKED] = []
     config.stash[STAGES] = []
+    _keep_files_in_memory()
+    if FOLDER not in os.environ:  # workers, and the runs of pytest that tests start, share ours
+        folder = tempfile.TemporaryDirectory(prefix="backout-kept-")
+        os.environ[FOLDER] = folder.name
+        config.add_cleanup(lambda: os.environ.pop(FOLDER))
+        config.add_cleanup(folder.cleanup)
+    config.add_cleanup(end_shared_typist)
     # A shell starts a suite in the background with SIGINT ignored; what the tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _keep_files_in_memory() -> None:
+    """Have temporary files made in memory where that is roomy: what tests start inherits it.
+
+    ext4 does not hand out the number of a file that was removed within the last minutes: to find another one after
+    thousands were removed took a tenth of the suite's processor time.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+        return
+    found = os.statvfs(MEMORY)
+    if found.f_bavail * found.f_frsize >= ROOMY_BYTES and not found.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # asked again
+
+
 @pytest.fixture
 def quick_path(request: pytest.FixtureRequest) -> Iterator[Path]:
     """Return a folder in memory where there is one: where processes crash and not machines, fsync proves nothing."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="backout-", dir=memory if memory.is_dir() else None) as directory:
+    with tempfile.TemporaryDirectory(prefix="backout-", dir=MEMORY if MEMORY.is_dir() else None) as directory:
         yield Path(directory)
         request.config.stash[LEAKED] += leaks_below(Path(directory))
 
@@ -171,11 +226,13 @@ def _answer_for_its_own_leaks() -> Iterator[None]:
     """Find here what a module left open; else it fails whichever test the collector happens to run in.
 
     A full collection finalises the youngest objects first: a socket before the older client that closes it in its
-    `__del__`, and that is a warning, so an error. A collection of the young before it makes all of them old.
+    `__del__`, and that is a warning, so an error. A collection of the young before it makes all of them old. What
+    outlives a module, the trees of all sources for one, is not looked at again: that was a quarter of a worker's time.
     """
     yield
     gc.collect(1)
     gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -196,11 +253,19 @@ def pytest_testnodedown(node: Any) -> None:
     node.config.stash[RECORDED] += [Proof(**proven) for proven in node.workeroutput.get("proofs", ())]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _look_for_canaries(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Look for canaries in all files that the tests have left, once they are done."""
+@pytest.fixture(scope="module", autouse=True)
+def _leave_no_files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Look for canaries in all files that a module has left, and remove them; those of one with a failure are kept.
+
+    The clusters of the whole suite would fill a disk of 70 GB. What serves a session keeps its files elsewhere.
+    """
+    failed_before = request.session.testsfailed
     yield
-    request.config.stash[LEAKED] += leaks_below(tmp_path_factory.getbasetemp())
+    folder = tmp_path_factory.getbasetemp()
+    request.config.stash[LEAKED] += leaks_below(folder)
+    if request.session.testsfailed == failed_before:
+        for left in folder.iterdir():
+            left.unlink() if left.is_symlink() or left.is_file() else shutil.rmtree(left, ignore_errors=True)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -216,7 +281,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     leaks = session.config.stash[LEAKED]
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["leaks"] = leaks
-        session.config.workeroutput["proofs"] = [asdict(proven) for proven in session.config.stash[RECORDED]]
+        session.config.workeroutput["proofs"] = [
+            dataclasses.asdict(proven) for proven in session.config.stash[RECORDED]
+        ]
     elif leaks or (_nothing_may_be_skipped() and _skipped(session.config)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -243,7 +310,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line("With CI set, `make test-all` fails for it.", red=True)
     leaks = sorted(set(config.stash[LEAKED]))
     if leaks:
-        terminalreporter.section("LEAKED: a secret's value (tests/canaries.py)", red=True)
+        terminalreporter.section("LEAKED: a secret's value (tests/support/canaries.py)", red=True)
         for leak in leaks:
             terminalreporter.write_line(leak, red=True)
     recorded = _summed(config.stash[RECORDED])
@@ -253,7 +320,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for each in recorded:
         terminalreporter.write_line(f"{each.claim}: {each.failures} of {each.trials} failed")
     if PROOF:
-        page = ROOT / "docs" / "proofs.md"
+        page = ROOT / "docs" / "research" / "proofs.md"
         rows = {each.claim: each.row() for each in recorded}
         if config.args != config.getini("testpaths"):  # a part of the proofs: the others stand as they are
             rows = {**_rows(page), **rows}
@@ -281,10 +348,13 @@ def _summed(recorded: list[Proof]) -> list[Proof]:
 HEAD = """\
 # Proofs
 
-Made by `make proof`; do not edit. Each line is a long test with its full counts on its day (`make test` runs the same
-tests with small seeded counts; `make proof PYTEST=tests/journal` renews the lines of those tests alone). *Upper bound*
-is the one-sided 95 % Clopper-Pearson bound of the share of failures.
-What each safety rule's own test sees when the rule is taken out stands in [rules.md](rules.md).
+For readers who want the evidence behind a claim: how often it was tried, and how often it failed.
+Made by `make proof`; do not edit. Each line is a long
+test with its full counts on the day given (`make test` runs the same
+tests with small seeded counts; `make proof PYTEST=tests/journal` renews only the lines of those tests). *Upper bound*
+is the one-sided 95 % Clopper-Pearson bound of the share of failures. If it is above what is allowed, the trials neither
+refute the claim nor show it; the number of trials that would is given beside it.
+[rules.md](rules.md) shows that the test of each safety rule fails if the rule is taken out.
 
 | claim | trials | failures | upper bound (95 %) | allowed | how | day |
 |---|---|---|---|---|---|---|

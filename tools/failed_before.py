@@ -1,4 +1,4 @@
-"""Run tests against the source of an earlier commit: a test of a mend has to fail there, and to pass here.
+"""Run tests against the source of an earlier commit: the test of a fix must fail there and pass here.
 
 The tests, their helpers and the settings are those of this tree; only src/ is the other commit's.
 
@@ -10,7 +10,6 @@ each test what it does on the commit before and what it does now: `fails`, `pass
 its imports or fixtures ask for what that commit did not have (which shows less than a failed assertion). The exit code
 is 0 when every test fails (or cannot run) before and passes now, else 1.
 """
-# ruff: noqa: INP001, T201 - a script, in no package, that tells a person what it found
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ _NOT_BEFORE = frozenset({"fails", "cannot run"})
 
 
 class Row(NamedTuple):
-    """One line of the table: what was mended, the test of it, and a commit on which that test fails."""
+    """One line of the table: the fix, its test, and a commit on which that test fails."""
 
     title: str
     test: str
@@ -74,7 +73,7 @@ def _outcome(case: ET.Element) -> str:
 
 
 def ask(copy: WorkingCopy, tests: list[str]) -> dict[str, str]:
-    """Run tests in a copy and return their outcomes; files that cannot be collected keep nobody else from running."""
+    """Run tests in a copy and return their outcomes; files that cannot be collected do not stop the others."""
     report = copy.folder / "report.xml"
     found: dict[str, str] = {}
     for file in dict.fromkeys(test.partition("::")[0] for test in tests):

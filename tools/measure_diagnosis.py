@@ -1,9 +1,8 @@
 """Measure the catalogue on labelled texts: `python tools/measure_diagnosis.py FILE.jsonl... [--wrong] [--json]`.
 
-Each line is {"id", "text", "kind", "label", "scenario", "service"}, `also` names labels that are right as well. Printed
-are the figures that docs/diagnosis.md states, each with its 95 % bound (Clopper-Pearson), and with --wrong every miss.
+Each line is {"id", "text", "kind", "label", "scenario", "service"}, `also` names further correct labels. It prints
+the figures that docs/diagnosis.md states, each with its 95 % bound (Clopper-Pearson), and with --wrong every miss.
 """
-# ruff: noqa: INP001, T201 - a script, in no package, that prints
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ from pathlib import Path
 
 from scipy.stats import beta
 
-from backout.analysis.signatures import Classifier
-from backout.model.diagnosis import UNKNOWN, LogKind
+from backout.analysis.diagnosis.signatures import Classifier
+from backout.model.incident.diagnosis import UNKNOWN, LogKind
 from backout.providers.files.signatures import read_catalogue
 
 NOISE = {"user_error_4xx", "client_disconnected", "bot_noise"}

@@ -1,16 +1,15 @@
-"""Take each safety rule, and each mechanism of docs/research/security.md, out of the code once, and see a test fail.
+"""Remove each safety rule, and each mechanism of docs/research/security.md, from the code once, and see a test fail.
 
-Writes docs/rules.md.
+Writes docs/research/rules.md.
 
 Works on a copy of the repository with an interpreter of its own, so that the program that the tests start is the
 mutated one, too. Each mutation of tests/safety/mutations.toml names a rule, a file, the text to find there (exactly
-once), what to put in its place, and the test that must fail. Before all of them the named tests must pass.
+once), its replacement, and the test that must fail. Without a mutation the named tests must pass first.
 
     .venv/bin/python tools/mutate_rules.py [RULE ... | --new]
 
 All of them, those of some rules, or those that the page does not have yet. A line keeps its day until it is made again.
 """
-# ruff: noqa: INP001, T201 - a script, in no package, that tells a person how far it is
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from pathlib import Path
 from working_copy import ROOT, WorkingCopy
 
 MUTATIONS = ROOT / "tests" / "safety" / "mutations.toml"
-PAGE = ROOT / "docs" / "rules.md"
+PAGE = ROOT / "docs" / "research" / "rules.md"
 _FAILED = 1
 """What pytest exits with when tests ran and some failed; anything else is no proof of anything."""
 
@@ -44,7 +43,7 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the test said about it."""
+    """The test's result."""
 
     mutation: Mutation
     caught: bool
@@ -126,10 +125,11 @@ CAUGHT = "fails"
 HEAD = """\
 # Rules and the tests that hold them
 
-Made by `tools/mutate_rules.py`; do not edit. Each line takes one safety rule (or a half of one), or one
-mechanism that closes a hole, out of the code and runs the test named beside it: {caught} of {total} fail then.
-Without the mutations they pass. They stand in `tests/safety/mutations.toml`, the rules in [safety.md](safety.md), the
-mechanisms in [research/security.md](research/security.md).
+For reviewers of the safety rules: evidence that a test fails if a rule is taken out of the code. Made by
+`tools/mutate_rules.py`; do not edit. For each line, one safety rule (or half of one), or one
+mechanism that closes a hole, was taken out of the code and the test beside it was run: {caught} of {total} then fail.
+Without the mutations they pass. The mutations are in `tests/safety/mutations.toml`, the rules in
+[safety.md](../safety.md), the mechanisms in [security.md](security.md).
 
 | rule | taken out | test | without the rule it | day |
 |---|---|---|---|---|

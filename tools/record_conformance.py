@@ -1,9 +1,8 @@
-"""Record what the twin answers to the calls of `backout conformance`: writes src/backout/catalogue/conformance.json.
+"""Record the twin's answers to the calls of `backout conformance`: writes src/backout/catalogue/conformance.json.
 
 Run it when the twin learns something: `.venv/bin/python tools/record_conformance.py`. A test compares the file with
 the twin as it is.
 """
-# ruff: noqa: INP001 - a script, in no package
 
 from __future__ import annotations
 

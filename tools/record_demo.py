@@ -1,8 +1,7 @@
 """Record a real `backout demo` as docs/demo.svg: its coloured output, drawn; only the middle of the report is cut.
 
-Run it as `.venv/bin/python tools/record_demo.py`; with `--from FILE` it draws an output that was kept before.
+Run it as `.venv/bin/python tools/record_demo.py`; with `--from FILE` it draws a saved output.
 """
-# ruff: noqa: INP001 - a script, in no package
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ FOLDER = ".backout/recording"
 KEPT = ROOT / FOLDER / "demo.ansi"
 COLUMNS = 104
 REPORT_HEAD = 8
-"""So many lines of the incident report are shown; a line in brackets says how many follow."""
+"""The number of lines shown of the incident report; a line in brackets says how many follow."""
 _REPORT = re.compile(r"^# Incident Report.*?^<!-- backout run \S+ -->\n", re.DOTALL | re.MULTILINE)
 
 # Dark on purpose: the picture carries its own background, so it reads the same on a light and on a dark page.
@@ -36,7 +35,7 @@ THEME = TerminalTheme(
      (179, 240, 255), (255, 255, 255)],
 )  # fmt: skip
 
-# rich's own format asks a font server; this one asks nobody.
+# rich's own format asks a font server; this one makes no request.
 FORMAT = """\
 <svg class="terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" role="img">
 <title>A recording of backout demo: a bad deployment is detected, rolled back, verified and reported</title>

@@ -1,10 +1,9 @@
-"""Record docs/examples/night.md: a night's tasks, typed into the installed program on a twin, and what it answered.
+"""Record docs/examples/night.md: a night's tasks, typed into the installed program on a twin, and its answers.
 
-Run it as `.venv/bin/python tools/record_night.py`; it takes some minutes. Nothing of an answer is edited but the path
-of the folder, which is written as `~/shop`. It ends with exit code 1, and writes nothing, when a task ends with another
-code than it should, or takes longer than a minute.
+Run it as `.venv/bin/python tools/record_night.py`; it takes some minutes. Answers are unedited except for the path
+of the folder, which is written as `~/shop`. It ends with exit code 1, and writes nothing, when a task ends with an
+unexpected exit code, or takes longer than a minute.
 """
-# ruff: noqa: INP001, T201 - a script, in no package, that tells a person how far it is
 
 from __future__ import annotations
 
@@ -48,7 +47,7 @@ DONE = "UPDATE _prisma_migrations SET finished_at = now(), applied_steps_count =
 
 INTRO = f"""# A night
 
-Every task of a night, typed as somebody would who has the installed program and the task alone, on a [twin](../twin.md)
+Every task of a night on call, typed by a user who has only the installed program and the task, on a [twin](../twin.md)
 with the sample application, sixty visitors a second and a real Postgres. Made on DAY by
 `.venv/bin/python tools/record_night.py`. The answers are unedited but for the folder's path, `~/shop`. Each task took
 less than {WITHIN_S:.0f} s, verification included; what stands in italics happened meanwhile.
@@ -57,7 +56,7 @@ less than {WITHIN_S:.0f} s, verification included; what stands in italics happen
 
 @dataclass
 class Night:
-    """A stage, and what was typed and answered on it; `wrong`: what did not end as it should."""
+    """A stage, and the commands and answers on it; `wrong`: commands with an unexpected result."""
 
     stage: Stage
     page: list[str] = field(default_factory=list)
@@ -69,7 +68,7 @@ class Night:
         return self.stage.directory
 
     def meanwhile(self, words: str) -> None:
-        """Say what happened while nobody typed."""
+        """Say what happened between two commands."""
         print(f"({words})")
         self.page.append(f"*{words}*\n")
 
@@ -95,7 +94,7 @@ class Night:
         return type_line(line, self.folder, columns=COLUMNS, programs=str(self.folder / "twin" / "bin"))
 
     def sql(self, *statements: str) -> None:
-        """Run statements on the application's database, each by itself."""
+        """Run statements on the application's database, one at a time."""
         with psycopg.connect(str(self.stage.twin.postgres_dsn), autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
@@ -146,7 +145,7 @@ def bad_deployments(night: Night) -> None:
     night.do("Is everything there for a bad night?", f"backout doctor {ENV}", codes=(0, 1))
 
     night.stage.deploy("throws-on-one-route")
-    night.meanwhile("A colleague deploys, and nobody watches it.")
+    night.meanwhile("A colleague deploys, and no guard watches it.")
     time.sleep(5)
     night.do("Is guard watching?", f"backout status {ENV}", f"backout runs list {ENV}", codes=(0, 1))
     night.do("Something is wrong. What is it, and does a rollback help?", f"backout diagnose {ENV}", codes=(0, 1))
@@ -157,7 +156,7 @@ def bad_deployments(night: Night) -> None:
     )
 
     night.stage.deploy("errors-all")
-    night.meanwhile("Somebody deploys a mend, and it is worse.")
+    night.meanwhile("A fix is deployed, and it is worse.")
     time.sleep(3)
     night.do("It is on fire.", f'backout panic {ENV} -m "every page is an error"')
     night.do(

@@ -1,11 +1,10 @@
-"""Type the recorded blocks of docs/quickstart.md into the installed program, and write what it answered into the page.
+"""Type the recorded blocks of docs/quickstart.md into the installed program, and write its answers into the page.
 
-Run it as `.venv/bin/python tools/record_quickstart.py`; it takes about two minutes. A block that stands behind
+Run it as `.venv/bin/python tools/record_quickstart.py`; it takes about two minutes. A block after
 `<!-- recorded -->` keeps its own lines that begin with `$ `, and gets their answers; behind `<!-- recorded: last N -->`
 the last N lines of each. Nothing is edited but the path of the folder, which is written as `~/shop`, and a block's own
 lines are the whole list of what is typed.
 """
-# ruff: noqa: INP001, T201 - a script, in no package, that tells a person how far it is
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""One line typed into a shell of a folder, for the pages that show what the installed program answers."""
-# ruff: noqa: INP001 - part of scripts, in no package
+"""One line typed into a shell in a folder, for the pages that show the installed program's answers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """A copy of the repository with an interpreter of its own, so that programs that tests start run the copy's code."""
-# ruff: noqa: INP001, S607 - beside scripts, in no package
+# ruff: noqa: S607 - beside scripts, in no package
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The oracle for shifts in what is answered: it knows which routes and which class, and both shares.
+"""The oracle for shifts in answers: it knows the routes, the class, and both shares.
 
 In a cut-over it multiplies the likelihood ratios of the new version's answers. In a split only the labels of answers
-are random, whatever is asked, so it is held to them, as every test is that no attack may deceive; it knows their odds.
-For an extinction it is granted the twenty requests that the decision table asks for.
+are random, whatever is requested, so it may use only them, like every test that must resist attacks; it knows their
+odds. For an extinction it is granted the twenty requests that the decision table requires.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the watches add up to in which people are answered otherwise: tables, and samples for one record."""
+"""The results of the watches with shifts in answers: tables, and samples for one record."""
 
 from __future__ import annotations
 

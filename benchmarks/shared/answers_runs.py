@@ -1,4 +1,4 @@
-"""Runs the live detector where people are answered otherwise; work that was stopped goes on where it was."""
+"""Runs the live detector on shifts in answers; interrupted work is resumed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from shared.answers_scenarios import Noise
 from shared.answers_traffic import DEPLOYED_AT, NEW, OLD, RETIRED, watches
 from shared.kept import Kept
 
-from backout.analysis.decision import Detector
+from backout.analysis.detector.decision import Detector
 from backout.analysis.shifts.turns import Turns
-from backout.model.policy import Policy, SyntheticCheck
-from backout.model.probes import PairedAnswer, VersionAnswer
-from backout.model.verdict import Cause, Verdict
-from backout.runbook.pairs import PAIRED_S
+from backout.model.guard.policy import Policy, SyntheticCheck
+from backout.model.guard.probes import PairedAnswer, VersionAnswer
+from backout.model.guard.verdict import Cause, Verdict
+from backout.runbook.probing.pairs import PAIRED_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,15 +36,15 @@ _EVERY_S = 10
 """A watch in which nothing bad was answered just now is looked at so often: nothing else can make it regress."""
 _STATUS = {"404": 404, "401": 401, "3xx": 302}
 _ASKED = ("/", "/search")
-"""What both versions may be asked: the home page, and what most shifts are about; nobody may ask what needs a login."""
+"""What both versions may be asked: the home page, and what most shifts are about, without what needs a login."""
 _DEPLOYS_S, _ANSWERS_S = 1.0, 0.05
-"""So long it takes to put the old version beside the new one, and to ask both."""
+"""How long it takes to put the old version beside the new one, and to ask both."""
 Chunk = tuple["Scenario", int, int]
 
 
 @dataclass
 class Found:
-    """The watches of one scenario: seconds until the rollback and until the oracle's, how each ended, who was asked."""
+    """The watches of one scenario: seconds until the rollback and the oracle's, how each ended, the versions asked."""
 
     delays: list[float] = field(default_factory=list)
     best: list[float] = field(default_factory=list)

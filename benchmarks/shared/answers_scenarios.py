@@ -1,4 +1,4 @@
-"""The scenarios in which people are answered otherwise than before: what is asked, what is uneven, what is broken."""
+"""The scenarios of shifts in answers: the requests, the noise, and the fault."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.detect_scenarios import MODES, SPLITS
 
-from backout.model.answers import AnswerClass
+from backout.model.guard.answers import AnswerClass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ USUAL_ERRORS = 0.0005
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is asked for under one name: its share of the traffic, and what it is answered beside good answers."""
+    """The requests under one name: their share of the traffic, and their answers beside good ones."""
 
     name: str
     share: float
@@ -41,11 +41,11 @@ ROUTES = (
 )
 NAMES = tuple(route.name for route in ROUTES)
 UNKNOWN = "GET /wp-admin"
-"""What nobody asked for before."""
+"""A route that was never requested before."""
 
 
 class Noise(StrEnum):
-    """What shifts the classes of answers of a healthy version."""
+    """Noise that shifts the classes of answers of a healthy version."""
 
     NONE = "steady"
     ATTACK = "attack"
@@ -59,7 +59,7 @@ class Noise(StrEnum):
 
 
 class Kind(StrEnum):
-    """Which class of the results a bad deployment belongs to."""
+    """The class of results for a bad deployment."""
 
     SITE = "whole site, split"
     PART = "a fifth of the site, split"
@@ -71,7 +71,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """What a bad version answers: of the good answers of some routes this share moves to a class.
+    """The fault of a bad version: this share of the good answers of some routes moves to a class.
 
     Args:
         routes: names, () for all.
@@ -89,7 +89,7 @@ class Shift:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One kind of watch; as `detect_scenarios.Scenario`, of what is answered."""
+    """One kind of watch; like `detect_scenarios.Scenario`, for answers."""
 
     rate: float
     split: float
@@ -116,7 +116,7 @@ _ROUTES = (
     Shift("search redirected", AnswerClass.REDIRECT, routes=("GET /search",)),
 )
 _ACCOUNT = Shift("account 401", AnswerClass.DENIED, routes=("GET /account",))
-"""Whoever asks without having logged in is denied by every version."""
+"""A request without a login is denied by every version."""
 
 
 def bad() -> list[Scenario]:

@@ -1,4 +1,4 @@
-"""Simulated requests by route and class of answer, as rows of counts for the live detector; decided by a seed."""
+"""Simulated requests by route and class of answer, as rows of counts for the live detector; seeded."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from shared.answers_scenarios import NAMES, ROUTES, UNKNOWN, USUAL_ERRORS, Noise
 from shared.detect_traffic import shares_of_buckets
 
-from backout.model.answers import AnswerClass
-from backout.model.signals import BUCKETS, Counts, RouteCounts
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.signals import BUCKETS, Counts, RouteCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,10 +43,10 @@ def usual(route: str, kind: AnswerClass) -> float:
 
 @dataclass(frozen=True)
 class Side:
-    """What one version answered: (seconds, routes, classes) beside good answers and errors.
+    """The answers of one version: (seconds, routes, classes) beside good answers and errors.
 
     Args:
-        requests, errors: (seconds, routes); a last route stands for what nobody asked for before, answered 404.
+        requests, errors: (seconds, routes); a last route stands for what was never requested before, answered 404.
         rows: the same as rows of counts.
     """
 
@@ -58,12 +58,14 @@ class Side:
 
 @dataclass
 class _Setting:
-    """What happens around both versions.
+    """The environment of both versions.
 
     Args:
-        volume: factors on requests, by second and route. added: more requests, answered badly, by second, route and
-            class. moved: shares of the good answers that move, the same. latency: log factors. unknown: requests for
-            what nobody asked for before.
+        volume: factors on requests, by second and route.
+        added: more requests, answered badly, by second, route and class.
+        moved: shares of the good answers that move, the same.
+        latency: log factors.
+        unknown: requests for what was never requested before.
     """
 
     volume: Floats
@@ -94,7 +96,7 @@ def _setting(scenario: Scenario, rng: np.random.Generator, seconds: int) -> _Set
             left = np.clip(1 - np.arange(length) / length, 0, 1)[: max(0, seconds - begin)]
             found.moved[begin : begin + len(left), account, _DENIED] = 0.8 * grade * left
             found.volume[begin : begin + len(left), login] = 1 + 3 * grade * left
-        case Noise.IDENTITY:  # nobody can log in
+        case Noise.IDENTITY:  # all logins fail
             found.moved[at, login, _DENIED] = grade
             found.moved[at, account, _DENIED] = 0.5 * grade
         case Noise.PURGE:  # answers come from farther away for a while

@@ -1,4 +1,4 @@
-"""Two versions of backout on one live database, in turn: whole commands, each with a repository of its own."""
+"""Two versions of backout on one live database, alternating: whole commands, each with a repository of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from shared import versions
 
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.template import run_tool
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+from backout.providers.postgres.server.template import run_tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,17 +38,19 @@ class Version(NamedTuple):
         began = time.monotonic()
         done = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=900, check=False)
         took = time.monotonic() - began
-        if done.returncode not in (0, 1):  # 1: a finding, such as WAL that nobody received yet
+        if done.returncode not in (0, 1):  # 1: a finding, such as WAL that was not received yet
             sys.exit(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr[-2000:]}")
         return round(took, 3), json.loads(done.stdout.splitlines()[-1])
 
 
 def compare(folder: Path, commit: str, rounds: int, scale: int, config: str) -> dict[str, object]:
-    """Return a `backout.benchmark/1`; `new_over_old` speaks of all commands of a round together.
+    """Return a `backout.benchmark/1`; `new_over_old` covers all commands of a round together.
 
     Args:
-        folder: an empty one. commit: the old version's. scale: of pgbench. config: a backout.toml whose environment is
-            "bench", with `{data}` in place of the data directory.
+        folder: an empty one.
+        commit: the old version's.
+        scale: of pgbench.
+        config: a backout.toml whose environment is "bench", with `{data}` in place of the data directory.
     """
     binaries = find_binaries()
     server = PostgresServer(
@@ -99,7 +101,8 @@ def _measure(
     """Return (new samples, old samples) of each command, and of all of a round together.
 
     Args:
-        both: the new and the old one. load: makes some WAL of other transactions.
+        both: the new and the old one.
+        load: makes some WAL of other transactions.
     """
     connection.execute("CREATE TABLE orders (id int PRIMARY KEY, status text NOT NULL, n int NOT NULL)")
     connection.execute("INSERT INTO orders SELECT n, 'new', n FROM generate_series(1, 60000) n")
@@ -118,7 +121,7 @@ def _measure(
 
 
 def _round(version: Version, connection: psycopg.Connection[tuple[object, ...]], number: int) -> dict[str, float]:
-    """Return the seconds of each command, on damage of this round's own."""
+    """Return the seconds of each command, on damage made for this round."""
     took: dict[str, float] = {}
     took["incremental"], _ = version.run("db", "backup", "--incremental")
     column = f"{version.name}_{number}"

@@ -1,4 +1,4 @@
-"""Today's detector beside that of an earlier commit on the same watches: run as a program, it prints one's delays."""
+"""Today's detector compared with an earlier commit's on the same watches: run as a program, it prints one's delays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RUNS = {"quick": 2, "standard": 10, "full": 60}
 _DRAWS = 2000
-_EVALUATOR = ("benchmarks/shared/detect_evaluator.py", "benchmarks/shared/detect_arrays.py")
+_EVALUATOR = tuple(f"benchmarks/shared/{name}.py" for name in ("detect_evaluator", "detect_arrays", "values"))
 
 
 def chosen(size: str) -> list[tuple[scenarios.Scenario, int]]:

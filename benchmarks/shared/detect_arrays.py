@@ -1,4 +1,4 @@
-"""The tests of `backout.analysis.rates` for many runs at once: one row per run, parameters read from the live tests."""
+"""The tests of `analysis.statistics.rates` for many runs at once: one row a run, parameters from the live tests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln, xlogy
 
-from backout.analysis.baseline import MINUTE_S, OUTAGE_A, OUTAGE_B
-from backout.analysis.persistence import FORGIVEN, LimitTest, StretchLabels, StretchLaw
-from backout.analysis.rates import MinuteLaw, start_mass
+from backout.analysis.detector.persistence import FORGIVEN, LimitTest, StretchLabels, StretchLaw
+from backout.analysis.statistics.baseline import MINUTE_S, OUTAGE_A, OUTAGE_B
+from backout.analysis.statistics.rates import MinuteLaw, start_mass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from backout.analysis.rates import LabelTest
+    from backout.analysis.statistics.rates import LabelTest
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""The chart of the detector's benchmark: how late bad deployments are found against how many healthy ones are lost."""
+"""The chart of the detector's benchmark: the delay for bad deployments against the share of healthy ones lost."""
 
 from __future__ import annotations
 

@@ -1,34 +1,36 @@
 """backout's own detector for many runs at once; a property test holds it equal to `Detector` within 1e-9.
 
-Everything that is decided once per watch (baseline, streams, weights, laws) is made by the live code. Only the work of
-every second is repeated here in arrays.
+Everything that is decided once per watch (baseline, streams, weights, laws) comes from the live code. Only the work of
+every second is reimplemented here in arrays.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
 from shared.detect_arrays import arrays
+from shared.values import replace
 
-from backout.analysis.baseline import FEW_LATENCIES, MINUTE_S
-from backout.analysis.decision import DRIFT_BUCKETS, Detector
-from backout.analysis.measures import EXTREMES, SLOWER, Against, Measure
-from backout.analysis.persistence import persistence_of, stretch_of
-from backout.analysis.quantiles import counts_above, thresholds
-from backout.analysis.rates import MinuteLaw
+from backout.analysis.detector.counted import DRIFT_BUCKETS
+from backout.analysis.detector.decision import Detector
+from backout.analysis.detector.measures import EXTREMES, SLOWER, Against, Measure
+from backout.analysis.detector.persistence import persistence_of, stretch_of
+from backout.analysis.detector.stream_set import make_labelled_latency
+from backout.analysis.detector.streams import AGREES
 from backout.analysis.shifts import PART
 from backout.analysis.shifts.collapse import NEARLY_ALL
 from backout.analysis.shifts.watch import CROWD, KNOWN_CROWD
-from backout.analysis.stream_set import labelled_latency
-from backout.analysis.streams import AGREES
-from backout.model.policy import Policy
-from backout.model.shift import Outcome
-from backout.model.signals import BUCKETS, Counts, RouteCounts
-from backout.model.verdict import Cause
+from backout.analysis.statistics.baseline import FEW_LATENCIES, MINUTE_S
+from backout.analysis.statistics.quantiles import counts_above, thresholds
+from backout.analysis.statistics.rates import MinuteLaw
+from backout.model.guard.policy import Policy
+from backout.model.guard.shift import Outcome
+from backout.model.guard.signals import BUCKETS, Counts, RouteCounts
+from backout.model.guard.verdict import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
     from shared.detect_arrays import Tests
     from shared.detect_traffic import Batch, Before, Side
 
+    from backout.analysis.detector.streams import Stream
     from backout.analysis.shifts import Shifts
-    from backout.analysis.streams import Stream
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -151,8 +153,8 @@ class _Start:
 
 def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
     detector = live(batch, run)
-    streams, edges = detector._streams, detector._edges  # noqa: SLF001 made by the live code, evaluated here
-    per_cause, answers = detector._repeats.per_cause, detector._answers  # noqa: SLF001 the same
+    counted, answers = detector._counted, detector._answers  # noqa: SLF001 made by the live code, evaluated here
+    streams, edges, per_cause = counted.streams, counted._edges, counted._repeats.per_cause  # noqa: SLF001 the same
     if edges is not None or batch.old is None or old is None:
         return _Start(per_cause, streams, edges, -1, 0, answers)
     seen: dict[int, int] = {}
@@ -164,7 +166,7 @@ def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
             total, *above = counts_above(seen, found)
             shares = [n / total for n in above]
             persistence = persistence_of(batch.scenario.watch_s, batch.scenario.slow_start_s)
-            more = tuple(labelled_latency(found, shares, batch.scenario.split, persistence))
+            more = tuple(make_labelled_latency(found, shares, batch.scenario.split, persistence))
             return _Start(per_cause, (*streams, *more), found, second, len(more), answers)
     return _Start(per_cause, streams, None, -1, 0, answers)
 

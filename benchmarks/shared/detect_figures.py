@@ -1,4 +1,4 @@
-"""What the runs of the detector's benchmark add up to: shares and medians, each with its count and its 95 % bound."""
+"""The figures of the detector's benchmark: shares and medians, each with its count and its 95 % bound."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.stats import beta, binom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,6 +35,8 @@ def share(hits: int, n: int) -> Figure:
     """Return hits / n with the two-sided Clopper-Pearson interval."""
     if not n:
         return Figure(math.nan, 0, 0.0, 1.0)
+    from scipy.stats import beta
+
     low = float(beta.ppf(0.025, hits, n - hits + 1)) if hits else 0.0
     high = float(beta.ppf(0.975, hits + 1, n - hits)) if hits < n else 1.0
     return Figure(hits / n, n, low, high)
@@ -46,6 +47,8 @@ def quantile(values: Floats, q: float) -> Figure:
     ordered, n = np.sort(values), len(values)
     if not n:
         return Figure(math.nan, 0, math.nan, math.nan)
+    from scipy.stats import binom
+
     low, high = int(binom.ppf(0.025, n, q)), int(binom.ppf(0.975, n, q))
     value = ordered[min(n - 1, math.ceil(q * n) - 1 if q * n > 1 else 0)]
     return Figure(float(value), n, float(ordered[max(0, low - 1)]), float(ordered[min(n - 1, high)]))
@@ -56,8 +59,9 @@ class Runs:
     """Runs of one scenario, seen in one way by one detector.
 
     Args:
-        delay_s: seconds from the deployment to the rollback, infinity for never. requests, bad: what the new version
-            answered until then (or until the end), and how many of these answers were failures (or slow).
+        delay_s: seconds from the deployment to the rollback, infinity for never.
+        requests, bad: what the new version answered until then (or until the end), and how many of these answers were
+            failures (or slow).
     """
 
     delay_s: Floats

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ CONFIDENCE = 0.98
 _ROOT_TOLERANCE = 1e-4
 _EPSILON = 2.220446049250313e-16
 _MOST_STEPS = 1000
-_Z = float(norm.isf((1 - CONFIDENCE) / 2))
+_Z = float(-ndtri((1 - CONFIDENCE) / 2))
 
 
 class AllTied(ValueError):
@@ -35,6 +35,8 @@ class AllTied(ValueError):
 def statistic(experiment: Floats, control: Floats, shift: float) -> float:
     """Return the standardised rank sum of the experiment moved down by `shift`, continuity corrected."""
     n, m = len(experiment), len(control)
+    from scipy.stats import rankdata
+
     ranks = rankdata(np.concatenate([experiment - shift, control]))
     _, ties = np.unique(ranks, return_counts=True)
     excess = float(ranks[:n].sum()) - n * (n + 1) / 2 - n * m / 2

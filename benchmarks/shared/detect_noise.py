@@ -1,4 +1,4 @@
-"""The environment of simulated watches: what is uneven about a healthy system, and what is wrong with a bad version."""
+"""The environment of simulated watches: the noise of a healthy system, and the faults of a bad version."""
 
 from __future__ import annotations
 

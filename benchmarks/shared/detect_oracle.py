@@ -1,7 +1,7 @@
 """The oracle: a detector that knows both distributions. No test with the same chance of a false alarm is faster.
 
 It multiplies the likelihood ratio of every request of the new version and stops at 1/alpha. As in all published
-bounds of this benchmark, the usual share of errors is taken for at least 0.05 %.
+bounds of this benchmark, the usual share of errors is assumed to be at least 0.05 %.
 Source: Wald, Sequential Analysis (1947); Lorden, Annals of Mathematical Statistics 42 (1971).
 """
 

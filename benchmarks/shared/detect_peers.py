@@ -1,7 +1,7 @@
-"""How others decide, as rules on the same counts: the runbook, Flagger, Argo Rollouts, Kayenta, alarms, and tests.
+"""The rules of other tools, on the same counts: the runbook, Flagger, Argo Rollouts, Kayenta, alarms, and tests.
 
 Every rule is a function from a batch to seconds until the rollback (infinity: never), or None where the rule cannot be
-used. Second t has seen the requests of seconds 0 to t-1. Versions of the sources: docs/detection.md.
+used. Second t has seen the requests of seconds 0 to t-1. Versions of the sources: docs/research/detection.md.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 from shared.detect_kayenta import is_high
-
-from backout.model.signals import BUCKET_RATIO
+from shared.source_names import BUCKET_RATIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     Rule = Callable[[Batch], Floats | None]
 
 SLO = 0.01
-_SINGLE_METRIC_Z = float(norm.isf(1e-3))
+_SINGLE_METRIC_Z = float(-ndtri(1e-3))
 
 
 class Sums:
@@ -53,7 +52,7 @@ def _share(errors: Ints, requests: Ints) -> Floats:
 
 
 class _Clock:
-    """Collects when each run is rolled back first."""
+    """Collects the first rollback of each run."""
 
     def __init__(self, batch: Batch) -> None:
         self.end = batch.scenario.watch_s

@@ -1,4 +1,4 @@
-"""The detector's benchmark as tables, as one `backout.benchmark/1`, and as the measured part of docs/detection.md."""
+"""The detector's benchmark as tables, as `backout.benchmark/1`, and as the figures of docs/research/detection.md."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def write_into(page: Path, tables: str, part: str, how: str) -> None:
     """Replace a measured part of a page.
 
     Args:
-        part: "" for the first one, or the flag that measures another. how: counts and seed.
+        part: "" for the first one, or the flag that measures another.
+        how: counts and seed.
     """
     flag = f" --{part}" if part else ""
     begin = BEGIN.replace(" --write", f"{flag} --write")

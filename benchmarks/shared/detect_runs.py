@@ -1,4 +1,4 @@
-"""Runs every detector on the same simulated watches, exactly counted and as production shows them."""
+"""Runs every detector on the same simulated watches, with exact counts and with production-shaped ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def plan_alone(size: str) -> list[tuple[Scenario, int]]:
     ]
 
 
-def measure(  # noqa: PLR0913 by keyword
+def measure(
     chosen: Sequence[tuple[Scenario, int]],
     seed: int,
     peers: Mapping[str, Rule] = PEERS,
@@ -76,8 +76,8 @@ def measure(  # noqa: PLR0913 by keyword
     """Return the figures of all runs; they are the same for any number of `jobs` (processes).
 
     Args:
-        alone: more runs, of which only backout judges the exact counts. keep: a file of what was measured, line by
-            line: work that was stopped goes on from it.
+        alone: more runs, of which only backout judges the exact counts.
+        keep: a file of what was measured, line by line: work that was stopped goes on from it.
 
     Raises:
         LookupError: a peer was not measured on any run.

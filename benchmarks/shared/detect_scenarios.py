@@ -1,11 +1,11 @@
-"""The scenarios of the detector benchmark: traffic, mode, baseline, noise and what is wrong with the new version."""
+"""The scenarios of the detector benchmark: traffic, mode, baseline, noise and the new version's fault."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backout.model.policy import GuardPolicy
+from shared.source_names import find_slow_start_s
 
 RATES = (0.2, 5.0, 50.0)
 SPLITS = (0.1, 0.5, 1.0)
@@ -17,7 +17,7 @@ MODES = {0.1: "canary 10", 0.5: "canary 50", 1.0: "cut-over"}
 
 
 class Noise(StrEnum):
-    """What is uneven about a healthy system."""
+    """The noise of a healthy system."""
 
     NONE = "steady"
     DRIFT = "daily drift"
@@ -35,7 +35,7 @@ class Noise(StrEnum):
 
 
 class Family(StrEnum):
-    """Which class of the results a bad deployment belongs to."""
+    """The class of results for a bad deployment."""
 
     ERRORS = "errors"
     SMALL_ERRORS = "errors below 1 %"
@@ -49,12 +49,14 @@ class Family(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """What is wrong with a version.
+    """The fault of a version.
 
     Args:
-        errors: share of failing requests, 0 for as usual. latency, tail: factors on all latencies, on the slow 3 %.
-        ramp_s: errors and latency grow over this time. route: the smallest route always fails. heals_s: (from, to) in
-            which the errors happen; else from the deployment on.
+        errors: share of failing requests, 0 for as usual.
+        latency, tail: factors on all latencies, on the slow 3 %.
+        ramp_s: errors and latency grow over this time.
+        route: the smallest route always fails.
+        heals_s: (from, to) in which the errors happen; else from the deployment on.
     """
 
     name: str
@@ -95,8 +97,11 @@ class Scenario:
     """One kind of watch.
 
     Args:
-        rate: requests a second of all versions. split: share of the new one. base_errors: usual share of errors.
-        baseline_s: how much of the old version was seen before. bad: None for a healthy deployment.
+        rate: requests a second of all versions.
+        split: share of the new one.
+        base_errors: usual share of errors.
+        baseline_s: how much of the old version was seen before.
+        bad: None for a healthy deployment.
         warm_up_s: declared beforehand: latency of the first seconds is not judged.
         slow_start_s: how slow a start is forgiven: 0 as in a replay without a configuration, else the default.
     """
@@ -127,7 +132,7 @@ class Scenario:
 def healthy(noise: Noise, watch_s: int = 900) -> list[Scenario]:
     """Return the healthy deployments with one kind of noise: every traffic, mode, baseline and usual error rate."""
     warm_up_s = 60.0 if noise is Noise.COLD else 0.0
-    slow_start_s = GuardPolicy().slow_start_s if noise in (Noise.START, Noise.BUSY) else 0.0
+    slow_start_s = find_slow_start_s() if noise in (Noise.START, Noise.BUSY) else 0.0
     return [
         Scenario(rate, split, base, span, noise, watch_s=watch_s, warm_up_s=warm_up_s, slow_start_s=slow_start_s)
         for rate in RATES

@@ -15,8 +15,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from shared.detect_noise import bad_error_share, bad_log_factor, mix_of, setting_of, traits_of
 from shared.detect_scenarios import ROUTES, Noise
-
-from backout.model.signals import BUCKET_RATIO, BUCKETS
+from shared.source_names import BUCKET_RATIO, BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ SLOW_SHARE = 0.03
 LAG_S = 90
 SAMPLED = 0.1
 EXCEPTIONS = 0.5
-"""Production-shaped: half of all failed requests raise, the other half answer with a 5xx that nobody sees."""
+"""Production-shaped: half of all failed requests raise, the other half answer with a 5xx that no exception shows."""
 _MOST_LATENCIES = 12_000_000
 _TABLE_SIZE = 1 << 18
 _LOG_RATIO = math.log(BUCKET_RATIO)
@@ -69,7 +68,7 @@ def shares_of_buckets(log_factor: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Side:
-    """What one version answered in each run: counts of shape (runs, seconds, routes), and latencies in that order.
+    """The answers of one version in each run: counts of shape (runs, seconds, routes), and latencies in that order.
 
     Args:
         log_ms: natural logarithms of milliseconds, one for each request.
@@ -126,8 +125,10 @@ class Before:
     """The old version by minute, last minute first (the one that ends with the deployment).
 
     Args:
-        requests, errors: (runs, minutes, routes). latency: (runs, minutes, routes, BUCKETS). seconds: requests and
-            errors of each second, (runs, minutes, 60, 2), or of the whole minute as if of its first, (.., 1, 2).
+        requests, errors: (runs, minutes, routes).
+        latency: (runs, minutes, routes, BUCKETS).
+        seconds: requests and errors of each second, (runs, minutes, 60, 2), or of the whole minute as if of its first,
+            (.., 1, 2).
         failed: errors of each route and second, (runs, minutes, routes, 60 or 1).
     """
 

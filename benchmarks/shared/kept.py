@@ -1,4 +1,4 @@
-"""What was measured before, line by line in a file: work that was stopped goes on from it."""
+"""Earlier measurements, line by line in a file, from which interrupted work is resumed."""
 
 from __future__ import annotations
 

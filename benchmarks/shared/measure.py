@@ -41,7 +41,9 @@ class Sample:
     """One run of a command.
 
     Args:
-        cpu: user and system seconds of all its processes. wall: seconds. rss: peak of its largest process, in MB.
+        cpu: user and system seconds of all its processes.
+        wall: seconds.
+        rss: peak of its largest process, in MB.
     """
 
     cpu: float

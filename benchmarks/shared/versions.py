@@ -1,4 +1,4 @@
-"""backout as it was at an earlier commit, to be measured beside today's in one run; and what such a run says."""
+"""backout at an earlier commit, measured beside today's in one run; and the result of such a run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def copy_at(commit: str, folder: Path, *paths: str) -> WorkingCopy:
     tools = str(Path(__file__).parents[2] / "tools")
     if tools not in sys.path:
         sys.path.append(tools)
-    from working_copy import WorkingCopy  # noqa: PLC0415 - tools/ is on the path only now
+    from working_copy import WorkingCopy
 
     copy = WorkingCopy(folder)
     try:
@@ -50,8 +50,8 @@ def compared(name: str, pairs: Mapping[str, tuple[Sequence[float], Sequence[floa
     """Return a `backout.benchmark/1` of new samples beside old ones.
 
     Args:
-        pairs: (new samples, old samples) by what was measured. main: which of them `new_over_old` speaks of; the
-            others are `new_over_old_WHAT`.
+        pairs: (new samples, old samples) by what was measured.
+        main: which of them `new_over_old` speaks of; the others are `new_over_old_WHAT`.
     """
     keys = {what: "new_over_old" if what == main else f"new_over_old_{what}" for what in pairs}
     return {

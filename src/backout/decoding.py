@@ -1,4 +1,4 @@
-"""Where bytes and texts from outside become values; the rule: whatever comes in, a value comes out, or `Undecodable`.
+"""Decode bytes and texts from outside; the rule: whatever comes in, a value comes out, or `Undecodable`.
 
 Nothing here raises anything else: no RecursionError of a text that is nested 100,000 deep, no ValueError of a number
 of 5,000 digits, no OverflowError of a year of 20 digits. A test forbids the libraries' decoders everywhere else. Pure.
@@ -13,19 +13,19 @@ from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
+from backout.bounds import EARLIEST, LATEST
 from backout.errors import ProviderUnavailable
-from backout.model.clock import EARLIEST, LATEST
 
 T = TypeVar("T")
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 MOST_DEEP: Final = 100
-"""What is nested deeper than this would end whatever walks through it afterwards: printing, masking, recording it."""
+"""Deeper nesting would break whatever walks through the value afterwards: printing, masking, recording it."""
 MOST_WHOLE: Final = 2**64 - 1
 UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
-"""What the libraries' decoders raise. For hot loops that keep a decoder of their own; everything else asks below."""
+"""What the libraries' decoders raise. For hot loops with a decoder of their own; all else uses the functions below."""
 
-# Texts, so that each is compiled when it is needed first: a command that gets no odd answer needs none of them.
+# Texts, so that each is compiled on first use: a command that gets no odd answer needs none of them.
 _EXPECTED: Final = r"Expected `[^`]{1,60}`, got `[^`]{1,60}`|Object missing required field `[^`]{1,60}`"
 _LONG: Final = re.compile(rb"\d{19,}")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b'[]{}"'))
@@ -41,7 +41,7 @@ Text = bytes | bytearray | str | msgspec.Raw
 
 
 class Undecodable(ProviderUnavailable):
-    """What came from outside is not what it has to be; `what` says why, and never quotes it."""
+    """A value from outside is not what it has to be; `what` says why, and never quotes it."""
 
 
 @overload
@@ -56,18 +56,19 @@ def decode_json(
 ) -> T: ...
 def decode_json(
     raw: Text,
-    type: Any = object,  # noqa: A002
+    type: Any = object,
     *,
     what: str = "the text",
     where: str | None = None,
 ) -> Any:
-    """Return a JSON text as a value of a type, without one as plain values.
+    """Return a JSON text as a value of a type, or as plain values if none is given.
 
     Args:
-        what: names the text in the error: "the answer". where: the thing that it came from, without secrets.
+        what: names the text in the error: "the answer".
+        where: its source, without secrets.
 
     Raises:
-        Undecodable: it is no JSON, has another shape, holds a number that no counter has, or is too long or too deep.
+        Undecodable: it is not JSON, has another shape, holds a number that no counter has, or is too long or too deep.
 
     >>> decode_json(b'{"a": [1]}')
     {'a': [1]}
@@ -87,7 +88,7 @@ def decode_json(
 
 def decode_own(text: str, *, what: str = "the record", where: str | None = None) -> Any:
     """Return a JSON text that `json.dumps` wrote, lone surrogates included. Raises Undecodable as `decode_json`."""
-    import json  # noqa: PLC0415 - the journal has loaded it
+    import json
 
     try:
         if len(text) > MOST_BYTES:
@@ -95,7 +96,7 @@ def decode_own(text: str, *, what: str = "the record", where: str | None = None)
         value = json.loads(text)
         huge = _LONG_TEXT.search(text) is not None and _has_huge_number(text.encode("utf-8", "replace"))
         if huge or _is_too_deep(value):
-            raise Undecodable(f"{what} holds what no record does", where=where)
+            raise Undecodable(f"{what} holds values that no record can hold", where=where)
     except (*UNDECODABLE, TypeError) as error:
         raise Undecodable(f"{what} {why(error)}", where=where) from None
     return value
@@ -103,7 +104,7 @@ def decode_own(text: str, *, what: str = "the record", where: str | None = None)
 
 def decode_toml(text: str) -> dict[str, Any]:
     """Return a TOML document. Raises ValueError, as `tomllib` does, whatever is wrong with it."""
-    import tomllib  # noqa: PLC0415 - only where there is a file
+    import tomllib
 
     try:
         document = tomllib.loads(text)
@@ -114,7 +115,7 @@ def decode_toml(text: str) -> dict[str, Any]:
     return document
 
 
-def decode_values(value: object, type: type[T], *, what: str = "the record", where: str | None = None) -> T:  # noqa: A002
+def decode_values(value: object, type: type[T], *, what: str = "the record", where: str | None = None) -> T:
     """Return plain values (of JSON, TOML, a row) as a value of a type. Raises Undecodable as `decode_json`."""
     try:
         return msgspec.convert(value, type)
@@ -123,7 +124,7 @@ def decode_values(value: object, type: type[T], *, what: str = "the record", whe
 
 
 def why(error: Exception) -> str:
-    """Return what a decoder did not like, as the rest of a sentence; never what the text says.
+    """Return what is wrong for a decoder, as the rest of a sentence; it never quotes the text.
 
     >>> why(RecursionError())
     'is nested too deeply'
@@ -145,7 +146,7 @@ def why(error: Exception) -> str:
 
 
 def whole(text: str | bytes, *, least: int = 0, most: int = MOST_WHOLE, what: str = "the number") -> int:
-    """Return a whole number that somebody wrote in decimal digits. Raises Undecodable: it is none, or out of bounds.
+    """Return a whole number written in decimal digits. Raises Undecodable: it is none, or out of bounds.
 
     >>> whole(" 42 ")
     42
@@ -153,9 +154,9 @@ def whole(text: str | bytes, *, least: int = 0, most: int = MOST_WHOLE, what: st
     try:
         written = (text.decode("ascii") if isinstance(text, bytes) else text).strip()
     except UnicodeDecodeError:
-        raise Undecodable(f"{what} is no number") from None
+        raise Undecodable(f"{what} is not a number") from None
     if not re.fullmatch(_WHOLE, written):
-        raise Undecodable(f"{what} is no whole number that can be used")
+        raise Undecodable(f"{what} is not a usable whole number")
     value = int(written)
     if not least <= value <= most:
         raise Undecodable(f"{what} is not between {least} and {most}")
@@ -171,17 +172,17 @@ def number(text: str, *, what: str = "the number") -> float:
     try:
         value = float(text)
     except UNDECODABLE:
-        raise Undecodable(f"{what} is no number") from None
+        raise Undecodable(f"{what} is not a number") from None
     if not math.isfinite(value):
         raise Undecodable(f"{what} is not finite")
     return value
 
 
 def moment(rfc3339: str, *, what: str = "the time", where: str | None = None) -> float:
-    """Return the Unix seconds of a time as APIs write it; without a zone it is taken for UTC.
+    """Return the Unix seconds of a time as APIs write it; without a zone it is taken as UTC.
 
     Raises:
-        Undecodable: it is none, or lies before 1970 or after 9999.
+        Undecodable: it is not a time, or is before 1970 or after 9999.
 
     >>> moment("1970-01-01T00:01:00.5Z")
     60.5
@@ -192,7 +193,7 @@ def moment(rfc3339: str, *, what: str = "the time", where: str | None = None) ->
     except UNDECODABLE:
         raise Undecodable(f"{what} cannot be read", where=where) from None
     if not EARLIEST <= at <= LATEST:
-        raise Undecodable(f"{what} is none that can be", where=where)
+        raise Undecodable(f"{what} is out of range", where=where)
     return at
 
 
@@ -202,7 +203,7 @@ def http_date(header: str) -> float:
     >>> http_date("Thu, 01 Jan 1970 00:00:09 GMT")
     9.0
     """
-    import email.utils  # noqa: PLC0415 - loaded with http.client already, where there is a header
+    import email.utils
 
     try:
         if len(header) > _LONGEST_DATE:
@@ -211,18 +212,18 @@ def http_date(header: str) -> float:
     except (*UNDECODABLE, TypeError, LookupError):
         raise Undecodable("the date cannot be read") from None
     if not EARLIEST <= at <= LATEST:
-        raise Undecodable("the date is none that can be")
+        raise Undecodable("the date is out of range")
     return at
 
 
 def _has_huge_number(content: bytes) -> bool:
-    """Whether a whole number outside of every string is larger than any counter; longer fractions are no harm."""
+    """Whether a whole number outside of all strings is larger than any counter; longer fractions do no harm."""
     bare = re.sub(_TEXT, b'""', content)
-    return any(len(found[1]) > 20 or int(found[1]) > MOST_WHOLE for found in re.finditer(_LONG_WHOLE, bare))  # noqa: PLR2004
+    return any(len(found[1]) > 20 or int(found[1]) > MOST_WHOLE for found in re.finditer(_LONG_WHOLE, bare))
 
 
 def _is_nested_too_deep(content: bytes) -> bool:
-    """Whether brackets stand in brackets deeper than can be walked through; each turn takes the innermost ones away."""
+    """Whether brackets are nested too deep to walk through; each round removes the innermost ones."""
     if content.count(b"[") + content.count(b"{") <= MOST_DEEP:
         return False
     brackets = content.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKET)
@@ -236,7 +237,7 @@ def _is_nested_too_deep(content: bytes) -> bool:
 
 
 def _is_too_deep(value: object) -> bool:
-    """Whether plain values are nested deeper than can be walked through; without recursion."""
+    """Whether plain values are nested too deep to walk through; without recursion."""
     level: list[object] = [value]
     for _ in range(MOST_DEEP):
         level = [inner for each in level for inner in _inside(each)]

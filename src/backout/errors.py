@@ -2,18 +2,18 @@
 
 BackoutError                1   a finding, or a failure with no better class
 ├── UsageError              2   a wrong call, a missing path
-├── Refused                 3   a safety rule forbids it; `options` are the legal ways on
-│   └── DecisionNeeded      3   nobody answered a question that only a person may answer
+├── Refused                 3   a safety rule forbids it; `options` are the allowed ways on
+│   └── DecisionNeeded      3   a question that only a person may answer was not answered
 │       └── SecretsChanged  3   a secret changed since the target was live
 ├── AuthError               4   token missing, refused, or lacking a permission
 ├── PartlyDone              5   stopped in the middle; `hint` resumes
 ├── Busy                    6   another run holds the environment
-│   └── WorldMoved          6   the live deployment is not the one the plan rests on
+│   └── WorldMoved          6   the live deployment is not the one the plan is based on
 ├── Unmeasured              7   it could not be measured, so nothing is claimed
 │   └── ProviderUnavailable 7   a provider did not answer properly (after retries)
 ├── ProviderRejected        1   a provider answered, and said no
 │   ├── NewestNotLive       1   it sets secrets on the newest version only, and that one is not live
-│   └── CommandFailed       1   the team's own command did not do what it is for
+│   └── CommandFailed       1   the team's own command failed
 ├── ConfigError            78   backout.toml is wrong; `mistakes` lists all of them
 │   └── Untrusted          78   others could have written a file that decides what is done
 └── Interrupted           130   Ctrl-C, stopped at a step boundary
@@ -23,12 +23,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from backout.rules import SafetyRule
+
 EXIT_CODES: dict[int, str] = {
     0: "done and verified (or: answered)",
     1: "finding: unhealthy, regressed (also when rolled back), criteria not met, a drill or benchmark missed; "
     "or the answer could not be written",
     2: "usage: a wrong call or a missing path",
-    3: "refused by a safety rule, or a decision is needed that nobody gave",
+    3: "refused by a safety rule, or a decision is needed and none was given",
     4: "authentication: token missing, refused, or without a permission",
     5: "partly done, resumable",
     6: "busy, or the world moved",
@@ -49,7 +51,7 @@ class BackoutError(Exception):
 
     exit_code: ClassVar[int] = 1
     without_journal: ClassVar[bool] = False
-    """Whether nothing can be recorded: then it is said which commands work all the same."""
+    """Whether nothing can be recorded: the message then says which commands still work."""
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)
@@ -69,7 +71,7 @@ class UsageError(BackoutError):
 
 
 class Refused(BackoutError):
-    """A safety rule forbids the action; `options` are complete sentences naming the legal ways on."""
+    """A safety rule forbids the action; `options` are complete sentences naming the allowed ways on."""
 
     exit_code = 3
 
@@ -88,7 +90,7 @@ class Refused(BackoutError):
 
 
 class DecisionNeeded(Refused):
-    """A person has to answer, and nobody was asked or nobody answered; nothing was assumed."""
+    """A person has to answer, and no one was asked or no one answered; nothing was assumed."""
 
 
 class AuthError(BackoutError):
@@ -110,7 +112,7 @@ class Busy(BackoutError):
 
 
 class WorldMoved(Busy):
-    """The provider's state is no longer the one that the decision rests on; nothing was changed."""
+    """The provider's state is no longer the one that the decision is based on; nothing was changed."""
 
 
 class Unmeasured(BackoutError):
@@ -127,7 +129,8 @@ class ProviderRejected(BackoutError):
     """A provider answered, and said no.
 
     Attributes:
-        status: HTTP status. code: the provider's own error code, or None.
+        status: HTTP status.
+        code: the provider's own error code, or None.
     """
 
     def __init__(
@@ -146,7 +149,8 @@ class CommandFailed(ProviderRejected):
     """The team's own command did not do what it is for.
 
     Attributes:
-        code: what it exited with. tail: its last lines, masked.
+        code: what it exited with.
+        tail: its last lines, masked.
     """
 
     def __init__(
@@ -193,5 +197,9 @@ class SecretsChanged(DecisionNeeded):
         hint: str | None = None,
         options: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(what, where=where, hint=hint, rule="7 secrets", options=options)
+        super().__init__(what, where=where, hint=hint, rule=SafetyRule.SECRETS, options=options)
         self.names = names
+
+
+class OutboxUnavailable(Exception):
+    """Waiting notices cannot be read or stored now; the text says why, and what to do."""

@@ -1,7 +1,7 @@
-r"""Text from outside, made harmless for where it goes; each destination has its one function here, and no other.
+r"""Make text from outside harmless for its destination; each destination has exactly one function, here.
 
 Whatever an application, a visitor, a colleague's commit or a provider wrote is text: a terminal obeys none of it, a
-page makes no link, picture, mention or element of it, a mail gets no header from it. What cannot be seen is named.
+page makes no link, picture, mention or element of it, a mail gets no header from it. Invisible characters are named.
 
     terminal: printable      Markdown: prose, cell, code, block, md      HTML: html
     Slack: slack             mail headers, one line of status: line
@@ -16,26 +16,26 @@ INVISIBLE = (
     r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     r"\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""Inside of a character class: what has no shape of its own (fillers, joiners, marks of direction, tags, selectors)."""
+"""Inside of a character class: invisible characters (fillers, joiners, marks of direction, tags, selectors)."""
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[(?:0|1|2|31|32|33|36)m)")
-"""What a terminal obeys instead of showing it; our own colours, line ends and tabs are left."""
+"""What a terminal obeys instead of showing it; our own colours, line ends and tabs are kept."""
 _PRINTS_AS_IT_IS = re.compile(r"[\t\n -~\xa1-\xac\xae-\u02ff]*")
 _COMMAND = re.compile(r"(?m)^([ \t]*)(?=::|##\[)")
-"""What the runner of a pipeline takes for a command when it stands at the beginning of a line."""
+"""What the runner of a pipeline takes for a command at the beginning of a line."""
 
 
 def printable(text: str) -> str:
-    r"""Return text for a terminal: `?` for what moves the cursor or renames the window, the name of what is not seen.
+    r"""Return text for a terminal: `?` for what moves the cursor or renames the window, names for invisible characters.
 
     >>> printable("fine\x1b[2J\r\x1b]0;x\x07"), printable("to\u200bken \u202egnp")
     ('fine?[2J??]0;x?', 'to<U+200B>ken <U+202E>gnp')
     """
     text = _COMMAND.sub(r"\1'", text)
-    return text if _PRINTS_AS_IT_IS.fullmatch(text) else shown(_OBEYED.sub("?", text))
+    return text if _PRINTS_AS_IT_IS.fullmatch(text) else show_unseen(_OBEYED.sub("?", text))
 
 
-def shown(text: str) -> str:
-    """Return text with the name in place of each character that nobody sees; the selector of a picture is left."""
+def show_unseen(text: str) -> str:
+    """Return text with each invisible character replaced by its name; the selector of a picture is left."""
     return text if text.isascii() else _unseen().sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
 
 
@@ -54,11 +54,11 @@ def line(text: str) -> str:
 
 
 BRIEF = 240
-"""How much of a person's reason is shown among other things; `--json`, the journal and the report have all of it."""
+"""How much of a person's reason is shown in other output; `--json`, the journal and the report have all of it."""
 
 
 def one_line(text: str) -> str:
-    """Return text with its line ends and runs of blanks folded into single blanks."""
+    """Return text with line breaks and runs of blanks folded into single blanks."""
     return " ".join(text.split())
 
 
@@ -77,7 +77,7 @@ def brief(text: str, most: int = BRIEF) -> str:
 
 def html(text: str) -> str:
     """Return text for HTML, also within an attribute."""
-    from html import escape  # noqa: PLC0415 - only a page of HTML needs it
+    from html import escape
 
     return escape(printable(text), quote=True)
 
@@ -91,23 +91,23 @@ def slack(text: str) -> str:
 
 _SPECIAL = r"[\\`*\[\]<|~$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|&(?=[#0-9A-Za-z]+;)|^>"
 _LIVE = r"@|://|(?i:\bwww\.)|(?i:\b(?:mailto|xmpp|javascript|data):)|#\d|(?i:\bgh-\d)|\b[0-9a-f]{40}\b|:[a-z+-][a-z0-9_+-]*:"
-"""What pages make a link, a mention or a picture of, although no bracket stands around it."""
+"""What pages turn into a link, a mention or a picture even without brackets."""
 _BLOCK = r"#{1,6}|[-+]|=+|:?-+:?|1[.)]"
 _FIRST = r"\d{1,9}[.)]"
-"""Words that make a heading, a list or a line of what they begin."""
+"""Words that turn the text they begin into a heading, a list or a rule."""
 
 
 class Markdown(str):
-    """Markdown of ours, in which all that came from outside is escaped: only `md`, `prose`, `cell` and `code` make it.
+    """Our own Markdown, in which all text from outside is escaped: only `md`, `prose`, `cell` and `code` make it.
 
-    A plain f-string is none, so that the next text from outside cannot get onto a page by accident.
+    A plain f-string is not one, so that text from outside cannot get onto a page by accident.
     """
 
     __slots__ = ()
 
 
 def md(template: str, *values: object) -> Markdown:
-    r"""Return a template of ours with values in its `{}`: Markdown and numbers as they are, any other text as `prose`.
+    r"""Return a template of ours with its `{}` filled in: Markdown and numbers as they are, any other text as `prose`.
 
     >>> md("## {}: {} of {}", "<img src=x>", 3, code("a`b"))
     '## \\<img src=x>: 3 of ``a`b``'
@@ -119,13 +119,13 @@ def _safe(value: object) -> str:
     return str(value) if isinstance(value, Markdown | int | float) else prose(str(value))
 
 
-def joined(parts: list[Markdown] | tuple[Markdown, ...], between: str = "\n") -> Markdown:
+def join_parts(parts: list[Markdown] | tuple[Markdown, ...], between: str = "\n") -> Markdown:
     """Return parts of a page one after the other."""
     return Markdown(between.join(parts))
 
 
 def prose(text: str) -> Markdown:
-    r"""Return text as one line that Markdown shows as it is; what stands between backticks, and what is live, as code.
+    r"""Return text as one line that Markdown shows as it is; text between backticks, and live text, becomes code.
 
     >>> prose("a|b\n`c` <d> by @ops, see https://x.example")
     'a\\|b `c` \\<d> by `@ops,` see `https://x.example`'
@@ -134,12 +134,12 @@ def prose(text: str) -> Markdown:
     parts = flat.split("`")
     if len(parts) % 2 == 0 or not all(part.strip() for part in parts[1::2]):  # not closed, or nothing in it
         return Markdown(_words(flat))
-    shown_parts = [_fenced(part) if number % 2 else _words(part) for number, part in enumerate(parts)]
+    shown_parts = [_fence(part) if number % 2 else _words(part) for number, part in enumerate(parts)]
     return Markdown("".join(shown_parts))
 
 
 def cell(text: str) -> Markdown:
-    """Return text for a cell of a table: as `prose`, and no bar of it begins the next cell."""
+    """Return text for a cell of a table: as `prose`, with no bar that begins the next cell."""
     return Markdown(re.sub(r"(?<!\\)((?:\\\\)*)\|", r"\1\\|", prose(text)))
 
 
@@ -149,7 +149,7 @@ def code(text: str) -> Markdown:
     >>> code("a`b``c"), code("")
     ('```a`b``c```', '')
     """
-    return Markdown(_fenced(" ".join(printable(text).split())))
+    return Markdown(_fence(" ".join(printable(text).split())))
 
 
 def block(text: str, language: str = "") -> Markdown:
@@ -166,7 +166,7 @@ def _longest(text: str) -> int:
     return max((len(run) for run in re.findall(r"`+", text)), default=0)
 
 
-def _fenced(text: str) -> str:
+def _fence(text: str) -> str:
     if not text.strip():
         return text
     fence = "`" * (_longest(text) + 1)
@@ -181,7 +181,7 @@ def _words(text: str) -> str:
 
 def _word(word: str, *, first: bool) -> str:
     if re.search(_LIVE, word):
-        return _fenced(word)
+        return _fence(word)
     if re.fullmatch(_BLOCK, word) or (first and re.fullmatch(_FIRST, word)):
         return f"{word[:-1]}\\{word[-1]}" if word[0].isdigit() else f"\\{word}"
     return re.sub(_SPECIAL, r"\\\g<0>", word)

@@ -1,4 +1,4 @@
-"""The parts that are installed only when they are asked for, and what is typed when one is missing."""
+"""The optional parts of the installation, and what to type when one is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ EXTRAS: Final = {
     "keyring": ("keyring",),
     "fast": ("stringzilla",),
 }
-"""The modules of each extra of the package; what is a program alone (SeaweedFS) is missed where it is started."""
+"""The modules of each extra of the package; a missing program (SeaweedFS) is noticed where it is started."""
+
+
+def describe_install(extra: str) -> str:
+    """Return what brings an extra: nothing is published as `backout`, and a package of that name would be a stranger's.
+
+    >>> describe_install("twin")
+    "pip install 'backout[twin]'"
+    """
+    return f"pip install 'backout[{extra}]'"
 
 
 def require(extra: str, what: str) -> None:
@@ -28,7 +37,7 @@ def require(extra: str, what: str) -> None:
 
 
 def lacking(error: ModuleNotFoundError) -> UsageError | None:
-    """Return what a failed import means when it is of an optional part, else None."""
+    """Return the error for a failed import of an optional part, else None."""
     name = (error.name or "").partition(".")[0]
     extra = next((extra for extra, modules in EXTRAS.items() if name in modules), None)
     return None if extra is None else _not_installed(extra, "this command", [name])
@@ -37,4 +46,4 @@ def lacking(error: ModuleNotFoundError) -> UsageError | None:
 def _not_installed(extra: str, what: str, missing: list[str]) -> UsageError:
     be = "is" if len(missing) == 1 else "are"
     words = f"{what} needs {', '.join(missing)}, which {be} not installed"
-    return UsageError(words, where=f"the extra {extra}", hint=f"pip install 'backout[{extra}]'")
+    return UsageError(words, where=f"the extra {extra}", hint=describe_install(extra))

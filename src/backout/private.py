@@ -1,7 +1,6 @@
-"""Files and folders that we make for their owner alone, whatever the umask is: records, reports, cards, keys.
+"""Files and folders that only their owner may read, whatever the umask: records, reports, cards, keys.
 
-They hold the code of versions, what an application said, who was called when. A report that others should read is
-given to them by a person.
+They hold the code of versions, an application's output, who was called when. To share a report, a person passes it on.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ OURS: Final = ".backout"
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder, and each one above it that is missing; those that are there stay as they are.
+    """Make a folder and its missing parents; existing ones stay as they are.
 
-    A folder `.backout` is kept out of git: a repository's records could be anybody's, and are not taken (`trust`).
+    A folder `.backout` is kept out of git: a repository's records could be anyone's, and are not accepted (`trust`).
 
     Raises:
         OSError: it cannot be made.
@@ -46,7 +45,7 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def write_over(path: Path, content: bytes) -> None:
-    """Write a file in place of one that may be there: whole or not at all. Raises OSError."""
+    """Write a file, replacing an existing one: whole or not at all. Raises OSError."""
     temporary = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         write_new(temporary, content)

@@ -1,7 +1,7 @@
-"""What SQLite says of an error, as far as it may be shown.
+"""SQLite's own error messages, as far as they may be shown.
 
-Some of its messages quote what lies in the file: the schema, a text that is no UTF-8. That is anybody's, may be secret,
-and no terminal should obey it.
+Some of them quote content of the file: the schema, a text that is not UTF-8. That may be anyone's, may be secret, and
+no terminal should obey it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each of our processes does before it imports anything that is not Python's own or ours."""
+"""What each of our processes does before it imports any third-party module."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 
 
 def begin_safely() -> None:
-    """Keep the folder where a command is typed off the module path, and our memory out of core files."""
+    """Keep the working directory off the module path, and our memory out of core files."""
     forget_folder()
     leave_no_core()
 
 
 def forget_folder() -> None:
-    """Take the current folder out of the module path, unless backout itself lies there.
+    """Remove the current folder from the module path, unless backout itself is in it.
 
     `python -m backout` begins the path with it, and an empty part of PYTHONPATH stands for it: a `click.py` in the
     folder of a project would run as us.
@@ -28,6 +28,6 @@ def forget_folder() -> None:
 
 def leave_no_core() -> None:
     """Let neither this process nor a child leave its memory, tokens included, in a file when it crashes."""
-    import resource  # noqa: PLC0415 - after the path is mended
+    import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

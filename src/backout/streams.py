@@ -1,8 +1,8 @@
-"""Standard streams that never end a command: what cannot be written is dropped, and known.
+"""Standard streams that never end a command: what cannot be written is dropped, and that is remembered.
 
-A reader that went away (a closed pipe) is nobody's mistake. A disk that is full, and a descriptor that was closed
-before the program began, are: nobody reads what was to be read there. Python's own streams raise for all three, in
-whichever line happened to write, and once more when the interpreter ends.
+A reader that went away (a closed pipe) is no error. A disk that is full, and a descriptor that was closed before the
+program began, are: the output is lost. Python's own streams raise for all three, in whichever line happened to write,
+and again when the interpreter ends.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ class SafeStream(io.TextIOWrapper):
     """A text stream on a file descriptor.
 
     Attributes:
-        lost: why what was written arrived nowhere, "" while it did, and for a reader that went away.
-        is_gone: whether nothing that is written from now on arrives anywhere. is_used: whether anything was written.
+        lost: why output was lost, "" while none was, and for a reader that went away.
+        is_gone: whether any further output is lost.
+        is_used: whether anything was written.
     """
 
     lost = ""
@@ -38,14 +39,14 @@ class SafeStream(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Write what is held back."""
+        """Flush the buffer."""
         try:
             super().flush()
         except (OSError, ValueError) as error:
             self._lose(error)
 
     def _lose(self, error: OSError | ValueError) -> None:
-        """Send the rest to nowhere, what is held back included."""
+        """Discard the rest, including the buffer."""
         self.is_gone = True
         if not isinstance(error, BrokenPipeError):
             self.lost = self.lost or getattr(error, "strerror", None) or "it is closed"
@@ -59,9 +60,9 @@ class SafeStream(io.TextIOWrapper):
 
 
 def make_safe() -> None:
-    """Put safe streams in the place of this process's own, and something behind each descriptor from 0 to 2.
+    """Replace this process's streams with safe ones, and make sure that descriptors 0 to 2 are open.
 
-    Else the first file that is opened, a database say, would get the number of a closed stream, and its words with it.
+    Otherwise the first file opened, such as a database, would get the number of a closed stream, and its output.
     """
     closed = [number for number in (0, _OUT, _ERR) if not _is_open(number)]
     for number in closed:  # the lowest free one is handed out
@@ -73,11 +74,11 @@ def make_safe() -> None:
 
 
 def is_gone() -> bool:
-    """Return whether nobody reads standard output any more."""
+    """Return whether standard output is no longer read."""
     return isinstance(sys.stdout, SafeStream) and sys.stdout.is_gone
 
 
-def ended(code: int) -> int:
+def settle_exit_code(code: int) -> int:
     """Return the exit code of a process that ends, and say when its answer could not be written."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from values import replace
 
-from backout.analysis import backups as backups_analysis
-from backout.analysis.backups import chain_of, choose, protection, reach, retain, slot_alarm, windows
-from backout.model.backups import Cluster, Slot, WalGap, WalRead, WalStatus
-from backout.model.recovery import BackupKind, BaseBackup, WalSegment
+from backout.analysis.recovery import backups as backups_analysis
+from backout.analysis.recovery.backups import chain_of, choose, protection, reach, retain, slot_alarm, windows
+from backout.model.database.backups import Cluster, Slot, WalStatus
+from backout.model.database.recovery import BackupKind, BaseBackup
+from backout.model.database.wal import WalGap, WalRead, WalSegment
 
 DAY = 86400.0
 SEGMENT = 16 << 20
@@ -251,8 +251,8 @@ def test_the_windows_that_can_be_returned_to() -> None:
         (replace(CLUSTER, system_identifier="8"), (backup(3),), segments(3, 6), (), "another cluster"),
         (replace(CLUSTER, timeline=2), (backup(3),), segments(3, 6), (), "timeline 1, the cluster is on 2"),
         (CLUSTER, (backup(3),), (), (), "is not there"),
-        (replace(CLUSTER, slot=None), (backup(3),), segments(3, 6), (), "nobody receives"),
-        (replace(CLUSTER, slot=replace(SLOT, active=False)), (backup(3),), segments(3, 6), (), "nobody receives"),
+        (replace(CLUSTER, slot=None), (backup(3),), segments(3, 6), (), "not being received"),
+        (replace(CLUSTER, slot=replace(SLOT, active=False)), (backup(3),), segments(3, 6), (), "not being received"),
         (CLUSTER, (backup(3),), segments(3, 4), (), "the archive ends at 0/4000000"),
         (CLUSTER, (backup(3),), segments(3, 6), (WalGap(1.0, 1, 1, 9 * SEGMENT, "lost"),), "WAL was lost"),
         (CLUSTER, (backup(3),), segments(3, 6), (WalGap(1.0, 1, 1, 3 * SEGMENT, "lost"),), None),

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis import baseline
-from backout.analysis.baseline import FLOOR, SURE, Law, Minute
-from backout.analysis.beta import beta_quantile
-from backout.analysis.quantiles import counts_above, quantile_bucket, thresholds
-from backout.analysis.summary import summarise
-from backout.model.signals import Counts, bucket_floor_ms, bucket_of
+from backout.analysis.statistics import baseline
+from backout.analysis.statistics.baseline import FLOOR, SURE, Law, Minute
+from backout.analysis.statistics.beta import beta_quantile
+from backout.analysis.statistics.quantiles import counts_above, quantile_bucket, thresholds
+from backout.analysis.statistics.summary import summarise
+from backout.model.guard.signals import Counts, bucket_floor_ms, bucket_of
 
 AT = 1_760_000_000
 

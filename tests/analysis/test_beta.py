@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.beta import beta_tails, log_add, log_beta, log_sum, upper_bound
+from backout.analysis.statistics.beta import beta_tails, log_add, log_beta, log_sum, upper_bound
 
 
 def binomial_at_most(k: int, n: int, p: Fraction) -> Fraction:

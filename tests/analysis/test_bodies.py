@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from values import replace
 
-from backout.analysis.decision import Detector
-from backout.analysis.unseen import words
-from backout.model.policy import Policy
-from backout.model.shift import ShiftKind
-from backout.model.signals import Counts, RouteCounts, SourceTraits
+from backout.analysis.detector.decision import Detector
+from backout.analysis.detector.unseen import words
+from backout.model.guard.policy import Policy
+from backout.model.guard.shift import ShiftKind
+from backout.model.guard.signals import Counts, RouteCounts, SourceTraits
 
 AT, OLD, NEW = 1_800_000_000, "old", "new"
 PAGE, DATA, EMPTY = (40_000, "text/html; charset=utf-8"), (60, "application/json"), (12, "text/html")
@@ -19,7 +19,7 @@ PAGE, DATA, EMPTY = (40_000, "text/html; charset=utf-8"), (60, "application/json
 
 def row(version: str, second: int, *bodies: tuple[tuple[int, str], int]) -> Counts:
     """Return a second of one route, with so many bodies of each (bytes, content type)."""
-    from backout.model.bodies import size_key  # noqa: PLC0415 - what the commit before has not is asked for within a test
+    from backout.model.guard.bodies import size_key  # noqa: PLC0415 - what the commit before has not is asked for within a test
 
     sizes: dict[int, int] = {}
     for (length, kind), number in bodies:

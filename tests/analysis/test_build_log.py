@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backout.analysis.build_log import LONGEST_LINE, MOST_LINES, failed_step
+from backout.analysis.diagnosis.build_log import LONGEST_LINE, MOST_LINES, find_failed_step
 
 LOGS = Path(__file__).parent / "data" / "build_logs"
 
@@ -44,7 +44,7 @@ def read(name: str) -> str:
 def test_step_command_code_and_lines(
     name: str, step: str, command: str | None, code: int | None, evidence: str
 ) -> None:
-    found = failed_step(read(name))
+    found = find_failed_step(read(name))
 
     assert found is not None
     assert (found.step, found.command, found.exit_code) == (step, command, code)
@@ -53,14 +53,14 @@ def test_step_command_code_and_lines(
 
 
 def test_a_build_that_passes_has_no_failed_step() -> None:
-    assert failed_step(read("healthy.log")) is None
-    assert failed_step("") is None
+    assert find_failed_step(read("healthy.log")) is None
+    assert find_failed_step("") is None
 
 
 def test_lines_keep_their_number_and_the_runners_time() -> None:
     log = read("workflow-tsc.log")
 
-    found = failed_step(log)
+    found = find_failed_step(log)
 
     assert found is not None
     for line in found.lines:
@@ -78,7 +78,7 @@ def test_the_first_marked_step_counts_and_not_one_behind_it() -> None:
         "##[group]Run make report\n##[endgroup]\nError: no report\n##[error]Process completed with exit code 3.\n"
     )
 
-    found = failed_step(log)
+    found = find_failed_step(log)
 
     assert found is not None
     assert (found.step, found.exit_code) == ("make lint", 1)
@@ -86,7 +86,7 @@ def test_the_first_marked_step_counts_and_not_one_behind_it() -> None:
 
 
 def test_a_step_that_says_nothing_shows_that_it_failed() -> None:
-    found = failed_step("##[group]Run ./x.sh\n##[endgroup]\n##[error]Process completed with exit code 7.\n")
+    found = find_failed_step("##[group]Run ./x.sh\n##[endgroup]\n##[error]Process completed with exit code 7.\n")
 
     assert found is not None
     assert found.exit_code == 7
@@ -94,7 +94,7 @@ def test_a_step_that_says_nothing_shows_that_it_failed() -> None:
 
 
 def test_long_lines_are_cut_and_repeated_ones_are_shown_once() -> None:
-    found = failed_step("Error: " + "x" * 100_000 + "\n" + "Error: again\n" * 50)
+    found = find_failed_step("Error: " + "x" * 100_000 + "\n" + "Error: again\n" * 50)
 
     assert found is not None
     assert [len(line.text) for line in found.lines] == [LONGEST_LINE, len("Error: again")]

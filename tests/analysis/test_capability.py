@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from values import replace
 
-from backout.analysis.capability import choose, window_of
-from backout.model.capability import (
+from backout.analysis.recovery.capability import choose, window_of
+from backout.model.database.capability import (
     Archiver,
     Choice,
     Granularity,
@@ -21,9 +20,9 @@ from backout.model.capability import (
     VendorWay,
     Window,
 )
-from backout.model.connections import ConnectionUse
-from backout.model.recovery import BackupKind, BaseBackup
-from backout.report.capability import record, text
+from backout.model.database.recovery import BackupKind, BaseBackup
+from backout.model.guard.connections import ConnectionUse
+from backout.report.database.capability import record, text
 
 SETTINGS = {"wal_level": "replica", "max_wal_senders": "10", "max_slot_wal_keep_size": "1GB", "summarize_wal": "on"}
 FACTS = ServerFacts(
@@ -115,7 +114,7 @@ def test_an_older_pg_dump_does_not_read_a_newer_server() -> None:
 def test_without_programs_there_is_neither_backup_nor_dump() -> None:
     choice = choose(replace(AROUND, tools=Tools(""), own=COPIES, dumps=COPIES))
     assert choice.path is None
-    assert way(choice, "dumps")[2] == ["pip install 'backout[database]'"]
+    assert way(choice, "dumps")[2] == ["pip install '.[database]' in a checkout of backout"]
 
 
 def test_an_existing_repository_of_pgbackrest_is_a_way() -> None:

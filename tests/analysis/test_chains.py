@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.model.chains import Chain, Image, Step, Stop
+from backout.model.database.chains import Chain, Image, Stay, Step, moments
 
 WRITES = st.lists(
     st.tuples(st.booleans(), st.sampled_from("abc"), st.integers(1, 10_000)), min_size=1, max_size=12
@@ -36,10 +36,25 @@ def test_good_writes_alone_are_left_whatever_the_order(writes: list[tuple[bool, 
     assert chain.mixed == (first > 0 or not all(step.bad for step in steps[first:]))
 
 
-def test_versions_are_read_before_a_bad_commit_and_behind_one() -> None:
-    """Where the next writer is bad, before its commit; where it is good, just behind the bad one's."""
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)).map(sorted).filter(lambda ends: ends[0] < ends[1])))
+def test_every_version_can_be_read_at_one_of_the_moments_and_no_fewer_would_do(ends: list[list[int]]) -> None:
+    """As many as there are stays of which no two overlap, and each lies where a stay begins."""
+    stays = [Stay(*each) for each in ends]
+    found = moments(stays)
+    assert found == sorted(found)
+    assert {*found} <= {each.begin for each in stays}
+    assert all(any(each.begin <= moment < each.end for moment in found) for each in stays)
+    apart, free_from = 0, 0
+    for each in sorted(stays, key=lambda one: one.end):
+        if each.begin >= free_from:
+            apart, free_from = apart + 1, each.end
+    assert len(found) == apart
+
+
+def test_versions_are_read_between_a_good_commit_and_a_bad_one() -> None:
+    """Whichever of the two comes first."""
     chain = Chain(1, None, (Step(1, False, "(0,1)"), Step(5, True, "(0,2)"), Step(9, False, None)))
-    assert list(chain.boundaries()) == [(1, Stop(5, False), "(0,1)"), (2, Stop(5, True), "(0,2)")]
+    assert list(chain.boundaries()) == [(1, Stay(1, 5), "(0,1)"), (2, Stay(5, 9), "(0,2)")]
     images: dict[int, Image | None] = {0: None, 1: {"a": b"1"}, 2: {"a": b"2"}, 3: None}
     assert chain.without_bad(images.get) is None
 

@@ -6,21 +6,21 @@ import json
 import math
 import random
 import statistics
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from values import replace
 
-from backout.analysis.baseline import Baseline, assumed
-from backout.analysis.changes import Change, ChangeDetector, usual_of
-from backout.analysis.edetector import BLOCK_S, EDetector
-from backout.analysis.rates import alternatives
-from backout.analysis.summary import summarise
-from backout.model.policy import Criteria, GuardPolicy, Policy
-from backout.model.signals import Counts
-from backout.model.verdict import Cause
+from backout.analysis.detector.changes import Change, ChangeDetector, usual_of
+from backout.analysis.statistics.baseline import Baseline, assume_law
+from backout.analysis.statistics.edetector import BLOCK_S, EDetector
+from backout.analysis.statistics.rates import alternatives
+from backout.analysis.statistics.summary import summarise
+from backout.model.guard.policy import Criteria, GuardPolicy, Policy
+from backout.model.guard.signals import Counts
+from backout.model.guard.verdict import Cause
 
 from extent import by_extent
 
@@ -81,14 +81,14 @@ def at_the_limit(rng: random.Random) -> Callable[[int], float]:
 
 def uneven_minutes(rng: random.Random) -> Callable[[int], float]:
     """Minutes scatter by 36 % around half the SLO."""
-    law = assumed(SLO / 2)
+    law = assume_law(SLO / 2)
     minutes = [rng.betavariate(law.p0 * law.tau, (1 - law.p0) * law.tau) for _ in range(20)]
     return lambda t: minutes[(START + t) // 60 - START // 60]
 
 
 def uneven_blocks(rng: random.Random) -> Callable[[int], float]:
     """Blocks scatter by 36 % around the SLO."""
-    law = assumed(SLO)
+    law = assume_law(SLO)
     blocks = [rng.betavariate(law.p0 * law.tau, (1 - law.p0) * law.tau) for _ in range(BLOCKS + 1)]
     return lambda t: blocks[(START + t) // BLOCK_S - START // BLOCK_S]
 
@@ -128,7 +128,7 @@ def test_false_alarms_come_at_most_as_often_as_asked_for(
 @given(st.integers(1, 10**9), st.integers(0, 50))
 def test_an_improvement_and_silence_are_no_evidence(requests: int, blocks: int) -> None:
     """However many requests succeed, all of them; and blocks without one do not count."""
-    detector = EDetector(assumed(SLO), alternatives(assumed(SLO), 16, clustered=True))
+    detector = EDetector(assume_law(SLO), alternatives(assume_law(SLO), 16, clustered=True))
     for block in range(blocks):
         detector.add(START + block * BLOCK_S, 0, requests)
         detector.add(START + block * BLOCK_S + 1, 0, 0)

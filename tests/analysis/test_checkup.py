@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hint_lab import wrong_with_hint
+from values import replace
 
 from backout.analysis.checkup import data, here, platform, service
-from backout.model.backups import Protection
-from backout.model.capability import Replication, ServerFacts, Surroundings, Tools, Window
 from backout.model.checkup import (
     ChannelLook,
     Check,
@@ -22,13 +20,15 @@ from backout.model.checkup import (
     must,
     should,
 )
+from backout.model.database.backups import Protection
+from backout.model.database.capability import Replication, ServerFacts, Surroundings, Tools, Window
+from backout.model.database.schema import AppliedMigration, SchemaState
 from backout.model.deployment import Deployment, Share
+from backout.model.guard.policy import Policy
+from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
 from backout.model.hold import Hold
 from backout.model.identity import Identity
 from backout.model.plan import PlanRefused
-from backout.model.policy import Policy
-from backout.model.schema import AppliedMigration, SchemaState
-from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
 from backout.model.token import TokenState
 
 if TYPE_CHECKING:

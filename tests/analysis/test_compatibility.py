@@ -12,7 +12,7 @@ from pglast.parser import scan
 
 from backout.analysis.compatibility import judge, unread
 from backout.analysis.compatibility.splitting import split
-from backout.model.compatibility import Compatibility, MigrationFile, MigrationVerdict
+from backout.model.database.compatibility import Compatibility, MigrationFile, MigrationVerdict
 
 from compatibility_lab import BASE
 from extent import examples

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 
 from backout.analysis.compatibility import judge
-from backout.model.compatibility import Compatibility, MigrationFile
+from backout.model.database.compatibility import Compatibility, MigrationFile
 
 from compatibility_lab import BASE, Lab, running_lab
 from extent import by_extent
@@ -130,7 +131,7 @@ CHANGES = (  # c: an old column, n and n2: new ones, t: a type, d: a default, e:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with running_lab(tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("template")) as found:
+    with running_lab(tmp_path_factory.mktemp("lab"), template()) as found:
         yield found
 
 

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 
 from backout.analysis.compatibility import judge
-from backout.model.compatibility import Compatibility, MigrationFile
+from backout.model.database.compatibility import Compatibility, MigrationFile
 
 from compatibility_lab import BASE, Lab, running_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.model.compatibility import StatementVerdict
+    from backout.model.database.compatibility import StatementVerdict
 
 SAFE, SAFE_IF, BREAKING = Compatibility.SAFE, Compatibility.SAFE_IF, Compatibility.BREAKING
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with running_lab(tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("template")) as found:
+    with running_lab(tmp_path_factory.mktemp("lab"), template()) as found:
         yield found
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 import pytest
+from kept import template
 
 from backout.analysis.compatibility import judge
-from backout.model.compatibility import Compatibility, MigrationFile
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
+from backout.model.database.compatibility import Compatibility, MigrationFile
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -432,7 +433,7 @@ def _truth(usual: dict[str, object], now: dict[str, object]) -> Compatibility:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     folder: Path = tmp_path_factory.mktemp("relied")
     found = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off"})
-    found.create(cache_directory=folder / "template")
+    found.create(cache_directory=template())
     status = found.start()
     try:
         with psycopg.connect(status.socket_dsn, autocommit=True) as connection:

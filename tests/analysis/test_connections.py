@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.connections import EXHAUSTED, Occupancy
-from backout.analysis.decision import Detector
-from backout.model.connections import ConnectionUse
-from backout.model.policy import Policy
-from backout.model.signals import Counts, Criticality
-from backout.model.verdict import Cause, Decision, Verdict
+from backout.analysis.detector.connections import EXHAUSTED, Occupancy
+from backout.analysis.detector.decision import Detector
+from backout.model.guard.connections import ConnectionUse
+from backout.model.guard.policy import Policy
+from backout.model.guard.signals import Counts, Criticality
+from backout.model.guard.verdict import Cause, Decision, Verdict
 
 AT = 1000.0
 CRITICAL = Policy(services={"database": Criticality.CRITICAL})

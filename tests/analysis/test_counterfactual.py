@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from values import replace
 
-from backout.analysis.counterfactual import Evenly, would_change
-from backout.analysis.retrace import Recorded, regressed_at, retrace
-from backout.model.policy import Policy
-from backout.model.signals import Counts, RouteCounts
+from backout.analysis.hindsight.counterfactual import Evenly, would_change
+from backout.analysis.hindsight.retrace import Recorded, find_regression, retrace
+from backout.model.guard.policy import Policy
+from backout.model.guard.signals import Counts, RouteCounts
 
 from traffic_sim import DEPLOYED_AT, NEW, OLD, Scenario, Traffic, always, watch
 
@@ -59,7 +59,7 @@ def test_a_retrace_decides_when_the_watch_did(split: float) -> None:
         trace = retrace(found, POLICY)
         assert trace.regressed_at == DEPLOYED_AT + outcome.regressed_s
         assert trace.decision == outcome.decision
-        again = regressed_at(found, POLICY)
+        again = find_regression(found, POLICY)
         assert again is not None
         assert again == (trace.regressed_at, outcome.decision.reason)
 
@@ -74,8 +74,8 @@ def test_fewer_errors_would_not_have_been_called_regressed(seed: int) -> None:
     words = first.replace(",", "").split()
     fewer, total = int(words[1]), int(words[6])
     cut = replace(found, until=trace.regressed_at)
-    assert regressed_at(with_errors(cut, fewer, total), POLICY) is None
-    assert regressed_at(with_errors(cut, fewer + 1, total), POLICY) is not None
+    assert find_regression(with_errors(cut, fewer, total), POLICY) is None
+    assert find_regression(with_errors(cut, fewer + 1, total), POLICY) is not None
     assert "1,100:1 was needed" in met  # nine tenths of alpha are for these streams
 
 
@@ -87,8 +87,8 @@ def test_more_errors_would_have_been() -> None:
     most, share, *_ = would_change(found, trace, POLICY)
     assert most.startswith("the evidence never exceeded")
     named = float(share.split()[2]) / 100
-    assert regressed_at(with_share_failing(found, named * 1.1), POLICY) is not None
-    assert regressed_at(with_share_failing(found, named / 1.5), POLICY) is None
+    assert find_regression(with_share_failing(found, named * 1.1), POLICY) is not None
+    assert find_regression(with_share_failing(found, named / 1.5), POLICY) is None
 
 
 @pytest.mark.parametrize(("until_s", "words"), [(25, "would tell"), (300, "2 requests came in")])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.analysis.criteria import CriteriaEngine
-from backout.model.policy import Criteria, Policy
-from backout.model.signals import Counts, Criticality, HealthReport, Reach, ServiceHealth, ServiceState
-from backout.model.verdict import CriterionState
+from backout.analysis.detector.criteria import CriteriaEngine
+from backout.model.guard.policy import Criteria, Policy
+from backout.model.guard.signals import Counts, Criticality, HealthReport, Reach, ServiceHealth, ServiceState
+from backout.model.guard.verdict import CriterionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from backout.analysis.decision import Detector
-from backout.model.policy import Policy
-from backout.model.signals import Counts, RouteCounts, bucket_of
-from backout.model.verdict import Verdict
+from backout.analysis.detector.decision import Detector
+from backout.model.guard.policy import Policy
+from backout.model.guard.signals import Counts, RouteCounts, bucket_of
+from backout.model.guard.verdict import Verdict
 
 from answers_sim import AT, NEW, OLD
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.decision import Detector
-from backout.model.answers import AnswerClass
-from backout.model.bodies import size_bucket
-from backout.model.connections import ConnectionUse
-from backout.model.policy import Expectation, GuardPolicy, Policy
-from backout.model.probes import PairedAnswer, ProbesBefore, SyntheticAnswer, VersionAnswer
-from backout.model.signals import (
+from backout.analysis.detector.decision import Detector
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.bodies import size_bucket
+from backout.model.guard.connections import ConnectionUse
+from backout.model.guard.policy import Expectation, GuardPolicy, Policy
+from backout.model.guard.probes import PairedAnswer, ProbesBefore, SyntheticAnswer, VersionAnswer
+from backout.model.guard.signals import (
     Counts,
     Criticality,
     HealthReport,
@@ -37,7 +37,7 @@ from extent import long
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backout.model.verdict import Decision
+    from backout.model.guard.verdict import Decision
 
 AT, WATCH_S, OLD, NEW = 1_800_000_000, 75, "old", "new"
 ROUTES = ("GET /", "GET /app", "POST /orders", "GET /img/{id}.png")

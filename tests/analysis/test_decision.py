@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import replace as altered
 from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from values import replace
 
-from backout.analysis.decision import Detector
-from backout.model.policy import Criteria, GuardPolicy, Policy
-from backout.model.signals import Counts
-from backout.model.verdict import Cause, Verdict
+from backout.analysis.detector.decision import Detector
+from backout.model.guard.policy import Criteria, GuardPolicy, Policy
+from backout.model.guard.signals import Counts
+from backout.model.guard.verdict import Cause, Verdict
 
-from extent import by_extent, examples
+from extent import by_extent, examples, long
 from traffic_sim import DEPLOYED_AT, NEW, OLD, Behaviour, Outcome, Scenario, Traffic, always, detector, outage, watch
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def delay_s(outcomes: list[Outcome]) -> float:
         (Scenario(bad=always(latency_factor=1.5), split=0.1), 190),
         (Scenario(bad=always(latency_factor=1.5), split=0.5, baseline_s=0), 240),
         (Scenario(bad=always(tail_factor=3.0)), 260),
-        (Scenario(bad=lambda t, b: replace(b, error_rate=b.error_rate + 0.05 * min(1, t / 600))), 330),
-        (Scenario(bad=lambda t, b: replace(b, latency_factor=1 + min(1, t / 600))), 260),
+        (Scenario(bad=lambda t, b: altered(b, error_rate=b.error_rate + 0.05 * min(1, t / 600))), 330),
+        (Scenario(bad=lambda t, b: altered(b, latency_factor=1 + min(1, t / 600))), 260),
     ],
     ids=lambda value: "" if isinstance(value, Scenario) else f"{value}s",
 )
@@ -86,7 +87,7 @@ def test_a_healthy_version_is_left_alone(
 ) -> None:
     """No more false rollbacks than alpha allows, looking once a second for 15 minutes."""
     number = max(by_extent(1, 3), proof_runs // 20)
-    outcomes = runs(replace(HEALTHY_BESIDE[name], split=split, baseline_s=baseline_s), number)
+    outcomes = runs(altered(HEALTHY_BESIDE[name], split=split, baseline_s=baseline_s), number)
     fired = sum(outcome.regressed_s is not None for outcome in outcomes)
     proof(
         f"guard leaves a healthy deployment alone, looked at every second for 15 minutes ({name})",
@@ -191,16 +192,16 @@ def test_a_total_outage_right_after_a_version_that_failed_often_is_found() -> No
 def test_a_blip_shorter_than_the_confirm_time_is_forgiven_and_a_longer_one_is_not() -> None:
     """With `confirm_s` the evidence must hold; a 3-second blip in busy traffic does not outlive it."""
     policy = Policy(guard=GuardPolicy(confirm_s=60))
-    blip = Scenario(rate=20, bad=lambda t, b: replace(b, error_rate=0.3 if t < 3 else b.error_rate), watch_s=120)
+    blip = Scenario(rate=20, bad=lambda t, b: altered(b, error_rate=0.3 if t < 3 else b.error_rate), watch_s=120)
     real = Scenario(rate=20, bad=always(error_rate=0.3), watch_s=120)
     assert watch(blip, 5).regressed_s is not None
     assert watch(real, 5, policy).regressed_s in range(60, 70)
-    assert watch(replace(blip, watch_s=600), 5, policy).regressed_s is None
+    assert watch(altered(blip, watch_s=600), 5, policy).regressed_s is None
 
 
 def test_slow_first_requests_within_the_warm_up_are_not_judged() -> None:
     """A cold start of 90 s at three times the latency passes with a warm-up, a total outage does not."""
-    cold = Scenario(bad=lambda t, b: replace(b, latency_factor=3.0 if t < 90 else 1.0), watch_s=300)
+    cold = Scenario(bad=lambda t, b: altered(b, latency_factor=3.0 if t < 90 else 1.0), watch_s=300)
     assert watch(cold, 2).regressed_s is not None
     assert watch(cold, 2, Policy(guard=GuardPolicy(warm_up_s=60))).regressed_s is None
     broken = Scenario(bad=always(error_rate=1.0), watch_s=30)
@@ -264,23 +265,23 @@ def test_the_weights_sum_to_one(split: float, warm_up_s: float, watch_s: float) 
         policy=policy,
         watch_s=watch_s,
     )
-    assert sum(stream.weight for stream in judge._streams) == pytest.approx(1)
-    assert any(stream.cause is Cause.LATENCY for stream in judge._streams) == (warm_up_s < watch_s)
+    assert sum(stream.weight for stream in judge._counted.streams) == pytest.approx(1)
+    assert any(stream.cause is Cause.LATENCY for stream in judge._counted.streams) == (warm_up_s < watch_s)
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", [long(0.1), 0.5, long(1.0)])
 def test_a_warm_up_grants_some_errors_and_no_more(split: float) -> None:
     """5 % in the first 20 s pass once a minute is declared as warm-up; a tenth more than granted, or later, do not."""
     policy = Policy(guard=GuardPolicy(warm_up_s=60))
-    cold = Scenario(rate=50, split=split, bad=lambda t, b: replace(b, error_rate=0.05 if t < 20 else b.error_rate))
+    cold = Scenario(rate=50, split=split, bad=lambda t, b: altered(b, error_rate=0.05 if t < 20 else b.error_rate))
     assert watch(cold, 2).regressed_s is not None
     for seed in range(5):
-        assert watch(replace(cold, watch_s=200), seed, policy).regressed_s is None
-    sick = watch(replace(cold, bad=always(error_rate=0.3)), 2, policy)
+        assert watch(altered(cold, watch_s=200), seed, policy).regressed_s is None
+    sick = watch(altered(cold, bad=always(error_rate=0.3)), 2, policy)
     assert sick.regressed_s is not None
     assert sick.regressed_s < 60
     assert "errors in the warm-up" in {each.stream for each in sick.decision.evidence if each.log_evidence > 6}
-    late = watch(replace(cold, bad=always(error_rate=0.05)), 2, policy)
+    late = watch(altered(cold, bad=always(error_rate=0.05)), 2, policy)
     assert late.regressed_s in range(61, 180)
 
 
@@ -292,7 +293,7 @@ def test_no_worse_than_a_sick_version_is_not_healthy(share: float) -> None:
     assert outcome.regressed_s is None
     assert outcome.healthy_s is None
     assert "more than the 1 % that the SLO allows" in outcome.decision.reason
-    mended = watch(replace(sick, bad=always(error_rate=0.0)), 4)
+    mended = watch(altered(sick, bad=always(error_rate=0.0)), 4)
     assert mended.healthy_s is not None
 
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kept import catalogue
+from values import replace
 
-from backout.analysis.diagnosis import diagnose
-from backout.analysis.diagnosis_build import diagnose_build
-from backout.analysis.mending import wanted_names
-from backout.analysis.recent import of_versions, with_only
-from backout.analysis.signatures import Classifier
-from backout.analysis.slower import slower
-from backout.model.diagnosis import UNKNOWN, Clue, Diagnosis, RollbackAdvice, Scenario, Surroundings
-from backout.model.events import EventCounts, InvocationCounts, Origin, Seen, Template, TemplateKey
-from backout.model.signals import Counts, bucket_of
-from backout.providers.files.signatures import read_catalogue
+from backout.analysis.detector.slower import slower
+from backout.analysis.diagnosis.build import diagnose_build
+from backout.analysis.diagnosis.diagnosis import diagnose
+from backout.analysis.diagnosis.missing_secrets import list_wanted_names
+from backout.analysis.diagnosis.recent import of_versions, with_only
+from backout.analysis.diagnosis.signatures import Classifier
+from backout.model.guard.signals import Counts, bucket_of
+from backout.model.incident.diagnosis import UNKNOWN, Clue, Diagnosis, RollbackAdvice, Scenario, Surroundings
+from backout.model.incident.events import EventCounts, InvocationCounts, Origin, Seen, Template, TemplateKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CATALOGUE = read_catalogue([resources.files("backout") / "catalogue" / "signatures"])
+CATALOGUE = catalogue()
 CLASSIFIER = Classifier(CATALOGUE)
 GONE, OLD, NEW = "gone", "old", "new"
 TABLE = 'error: relation "modelz" does not exist'
@@ -118,6 +117,36 @@ def test_a_version_that_was_gone_before_is_not_blamed_on_these_two() -> None:
     assert found.cause == "worker_script_error"
 
 
+def test_a_version_that_nobody_has_asked_yet_is_not_blamed_for_what_was_before_it() -> None:
+    """Errors rose while another version was live, and ended with it: no cause, and it is said that nothing is known."""
+    rose = replace(template(THROWN, older=322), first_seen=5000.0, last_seen=6050.0, by_minute={("older", 98): 322})
+    counts = replace(
+        events(rose, older=1035, old=848), by_minute={minute: InvocationCounts(95) for minute in range(81, 101)}
+    )
+    found = diagnosed(counts)
+    assert (found.scenario, found.cause) == (Scenario.NO_ACTION, UNKNOWN)
+    assert found.title == "nothing is known to be wrong, but no invocation of new was seen in the time looked at"
+    assert any("no invocation of new was seen" in note for note in found.notes)
+    going_on = diagnosed(replace(counts, templates=(replace(rose, last_seen=6070.0),)))
+    assert going_on.cause == "worker_script_error"
+
+
+def test_a_rollback_that_is_useless_is_not_suggested() -> None:
+    """What rose in both versions at one moment is not mended by going back: the command for it is not given."""
+    minutes = {minute: InvocationCounts(100) for minute in range(81, 111)}
+    rose = replace(
+        template(THROWN, old=300, new=30),
+        by_minute={**{("old", minute): 50 for minute in range(95, 101)}, ("new", 101): 30},
+        last_seen=6100.0,
+    )
+    found = diagnosed(replace(events(rose, old=2000, new=200), by_minute=minutes))
+    assert (found.cause, found.rollback) == ("worker_script_error", RollbackAdvice.USELESS)
+    assert found.next
+    assert not any("backout rollback" in step for step in found.next)
+    apart = diagnosed(events(template(THROWN, new=60), old=800, new=800))
+    assert any("backout rollback" in step for step in apart.next)
+
+
 def test_what_the_version_before_did_and_this_one_never_does_is_over() -> None:
     """A deployment that mended something is well, whatever it changed, unless another source still says so."""
     mended = events(template(TABLE, old=150), old=300, new=800)
@@ -157,13 +186,13 @@ KNOWN = {"expected": ("JWT_SECRET", "RESEND_KEY", "NEW_KEY"), "present": ("JWT_S
     ],
 )
 def test_which_secrets_are_meant(diagnosis: Diagnosis, names: tuple[str, ...]) -> None:
-    assert wanted_names(diagnosis, **KNOWN) == names
+    assert list_wanted_names(diagnosis, **KNOWN) == names
 
 
 def test_two_names_of_a_service_are_one_too_many() -> None:
     """Which of them is wrong nobody knows."""
     both = ("RESEND_KEY", "SMTP_PASSWORD")
-    assert wanted_names(found("secret_invalid", service="email"), expected=both, present=()) == ()
+    assert list_wanted_names(found("secret_invalid", service="email"), expected=both, present=()) == ()
 
 
 TSC = """\

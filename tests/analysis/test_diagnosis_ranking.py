@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from importlib import resources
 from typing import Final
 
-from backout.analysis.diagnosis import diagnose
-from backout.analysis.signatures import Classifier
-from backout.model.diagnosis import UNKNOWN, RollbackAdvice, Scenario, Surroundings
-from backout.model.events import EventCounts, InvocationCounts, Origin, Seen, Template, TemplateKey
-from backout.providers.files.signatures import read_catalogue
+from kept import catalogue
 
-CATALOGUE = read_catalogue([resources.files("backout") / "catalogue" / "signatures"])
+from backout.analysis.diagnosis.diagnosis import diagnose
+from backout.analysis.diagnosis.signatures import Classifier
+from backout.model.incident.diagnosis import UNKNOWN, RollbackAdvice, Scenario, Surroundings
+from backout.model.incident.events import EventCounts, InvocationCounts, Origin, Seen, Template, TemplateKey
+
+CATALOGUE = catalogue()
 CLASSIFIER = Classifier(CATALOGUE)
 OLD, NEW = "11111111-old", "22222222-new"
 START: Final = 1_800_000_000

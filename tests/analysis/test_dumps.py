@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from values import replace
 
-from backout.analysis.dumps import differences, expired, is_due, newest_verified, summary, window_of
-from backout.model.capability import Window
-from backout.model.dump import Dump, TableContent
+from backout.analysis.recovery.dumps import differences, find_expired, is_due, newest_verified, summary, window_of
+from backout.model.database.capability import Window
+from backout.model.database.dump import Dump, TableContent
 
 ONE = Dump("a", 100.0, 110.0, "shop", 180006, 5, "x", (TableContent("public.t", 3, "7"),), verified_at=120.0)
 TWO = replace(ONE, id="b", began_at=200.0, ended_at=210.0, verified_at=220.0)
@@ -19,10 +19,13 @@ def test_old_dumps_go_but_never_the_newest_proven_one() -> None:
         replace(BROKEN, id="d", began_at=400.0, ended_at=410.0),
         replace(BROKEN, id="e", began_at=500.0, ended_at=510.0),
     )
-    assert expired((ONE, TWO, BROKEN, *later), 520.0, 90.0) == (ONE, BROKEN)
-    assert expired((ONE, TWO, BROKEN, *later), 520.0, 250.0) == (ONE,)
-    assert expired((ONE, TWO, BROKEN, *later), 1e9, 90.0) == (ONE, BROKEN)  # a clock that is wrong makes nothing older
-    assert expired((BROKEN,), 1000.0, 5000.0) == ()
+    assert find_expired((ONE, TWO, BROKEN, *later), 520.0, 90.0) == (ONE, BROKEN)
+    assert find_expired((ONE, TWO, BROKEN, *later), 520.0, 250.0) == (ONE,)
+    assert find_expired((ONE, TWO, BROKEN, *later), 1e9, 90.0) == (
+        ONE,
+        BROKEN,
+    )  # a clock that is wrong makes nothing older
+    assert find_expired((BROKEN,), 1000.0, 5000.0) == ()
     assert newest_verified((ONE, BROKEN)) is ONE
 
 

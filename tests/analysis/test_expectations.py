@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from values import replace
 
-from backout.analysis.expectations import unmet
-from backout.model.fetched import Fetched
-from backout.model.policy import SyntheticCheck
+from backout.analysis.detector.expectations import unmet
+from backout.model.guard.fetched import Fetched
+from backout.model.guard.policy import SyntheticCheck
 
 HTML = Fetched(200, {"content-type": "text/html", "cache-control": "no-store"}, "<p>signed in</p>")
 JSON = Fetched(200, {"content-type": "application/json"}, '{"user": {"id": 7, "admin": true}, "items": [{"id": "a"}]}')

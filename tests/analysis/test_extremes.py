@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.baseline import Law
-from backout.analysis.decision import Detector
-from backout.analysis.quantiles import histogram
-from backout.analysis.rates import LabelTest, MinuteLaw, log_e_above, log_e_below
-from backout.model.policy import Policy
-from backout.model.signals import Counts, bucket_of
-from backout.model.verdict import Verdict
+from backout.analysis.detector.decision import Detector
+from backout.analysis.statistics.baseline import Law
+from backout.analysis.statistics.limits import log_e_below
+from backout.analysis.statistics.quantiles import histogram
+from backout.analysis.statistics.rates import LabelTest, MinuteLaw, log_e_above
+from backout.model.guard.policy import Policy
+from backout.model.guard.signals import Counts, bucket_of
+from backout.model.guard.verdict import Verdict
 
 from extent import examples
 

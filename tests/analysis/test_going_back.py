@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from values import replace
 
-from backout.analysis import going_back
-from backout.analysis.going_back import MOST_MARKS, Remembered, last_stable, newest_marks, ways_back
-from backout.model.card import CardFacts
-from backout.model.deployment import Mark, VersionId, VersionMark
+from backout.analysis.history import going_back
+from backout.analysis.history.going_back import MOST_MARKS, Remembered, last_stable, newest_marks, ways_back
+from backout.model.incident.card import CardFacts
 from backout.model.situation import FailedProof
-from backout.report.card_facts import facts_on
+from backout.model.version import Mark, VersionId, VersionMark
+from backout.report.incident.card_facts import facts_on
 
 A, B, C = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "abc")
 
@@ -81,7 +80,7 @@ def test_where_to_without_the_provider(case: str) -> None:
 )
 def test_the_last_target_is_never_struck_off_silently(known: Remembered, against: str) -> None:
     """What was stable and is in doubt since is named where nothing else is left; what is quarantined is not."""
-    found = going_back.doubted(known)
+    found = going_back.find_doubted(known)
     assert ways_back(known) == () or known.live == A
     assert (found.only_if if found else "").partition(" since")[0].partition(",")[0].endswith(against)
     assert (found is not None) is bool(against)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from values import replace
 
-from backout.analysis.decision import Detector
-from backout.model.policy import GuardPolicy, Policy
-from backout.model.signals import Counts, HealthReport, Reach, ServiceHealth, ServiceState
+from backout.analysis.detector.decision import Detector
+from backout.model.guard.policy import GuardPolicy, Policy
+from backout.model.guard.signals import Counts, HealthReport, Reach, ServiceHealth, ServiceState
 
 from extent import examples
 from traffic_sim import DEPLOYED_AT, NEW, Scenario, Traffic, always, detector
@@ -20,7 +20,7 @@ from traffic_sim import DEPLOYED_AT, NEW, Scenario, Traffic, always, detector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.model.verdict import Decision
+    from backout.model.guard.verdict import Decision
 
 WATCH_S = 100
 
@@ -62,7 +62,7 @@ def assert_same(one: Decision, other: Decision) -> None:
     deaths=st.sets(st.integers(0, WATCH_S * 8), max_size=30),
     ramps=st.booleans(),
 )
-def test_one_request_at_a_time_with_deaths_between_them_decides_like_whole_seconds(  # noqa: PLR0913, PLR0917 one strategy each
+def test_one_request_at_a_time_with_deaths_between_them_decides_like_whole_seconds(
     seed: int,
     split_and_baseline: tuple[float, int],
     bad: object,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.literals import LiteralIndex
+from backout.analysis.diagnosis.literals import LiteralIndex
 
 WORDS = st.text("abc é", min_size=1, max_size=7)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backout.analysis.compatibility import judge, unread
-from backout.model.compatibility import MigrationFile
+from backout.model.database.compatibility import MigrationFile
 
 HISTORIES = sorted((Path(__file__).parent / "data" / "migrations").glob("*.sql"))
 _HEAD = re.compile(r"^-- @ (\S+) (safe|safe-if|breaking) (yes|if|no)\n", re.MULTILINE)

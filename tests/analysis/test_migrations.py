@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from backout.analysis.migrations import applied_names, assess, compare, in_line
-from backout.model.compatibility import MigrationFile
-from backout.model.migrations import KnownMigration, MigrationState
-from backout.model.schema import AppliedMigration, SchemaState
+from backout.analysis.recovery.migrations import assess, compare, in_line, list_applied_names
+from backout.model.database.compatibility import MigrationFile
+from backout.model.database.migrations import KnownMigration, MigrationState
+from backout.model.database.schema import AppliedMigration, SchemaState
 
 FILES = in_line(MigrationFile(name, "", f"sum-{name}") for name in ("1_init", "2_note", "3_more"))
 REVISIONS = (
@@ -118,7 +118,7 @@ def test_a_head_stands_for_all_that_it_builds_on() -> None:
     assert report.migrations[0].applied_at == 50.0
     assert not report.migrations[0].dated
     assert report.in_order
-    assert applied_names(head("bbb"), REVISIONS) == ("aaa", "bbb")
+    assert list_applied_names(head("bbb"), REVISIONS) == ("aaa", "bbb")
 
 
 def test_several_heads_are_a_finding() -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from values import replace
 
-from backout.analysis.observed import Advice, Observed, Outcome, Past, Watched, cases, judged, missed
-from backout.model.deployment import Deployment, DeploymentId, Mark, Share, VersionId, VersionMark
-from backout.model.policy import Mode
+from backout.analysis.hindsight.track_record import (
+    Advice,
+    Outcome,
+    Past,
+    TrackRecord,
+    Watched,
+    cases,
+    find_missed,
+    make_track_record,
+)
+from backout.model.deployment import Deployment, DeploymentId, Share
+from backout.model.guard.policy import Mode
 from backout.model.remark import Code, Remark, RemarkKind
+from backout.model.version import Mark, VersionId, VersionMark
 
 ALARM = Watched("guard-1", Mode.OBSERVE, "d2", "new", 100.0, "regressed", 130.0, 105.0, "it fails", "hold", "observe")
 
@@ -54,26 +63,26 @@ def test_canaries() -> None:
     assert case.outcome is Outcome.BY_HAND
     healthy = replace(ALARM, verdict="healthy", action="stable", rule="")
     promoted = replace(begun, deployments=(*begun.deployments, at(300.0, "d3", ("new", 100.0))))
-    assert missed([healthy], promoted) == ((), 0)
-    (taken_back,), unwatched = missed([healthy], back)
+    assert find_missed([healthy], promoted) == ((), 0)
+    (taken_back,), unwatched = find_missed([healthy], back)
     assert (taken_back.version, taken_back.verdict, unwatched) == ("new", "healthy", 0)
 
 
 def test_a_rollback_by_guard_is_never_missed() -> None:
     """Its mark says that nobody typed it, also from another machine."""
     auto = at(300.0, "d3", ("old", 100.0), remark=replace(BACK, auto=True))
-    assert missed([], past(auto)) == ((), 0)
+    assert find_missed([], past(auto)) == ((), 0)
     healthy = replace(ALARM, verdict="healthy", action="stable", rule="")
-    assert missed([healthy], past(auto)) == ((), 0)
+    assert find_missed([healthy], past(auto)) == ((), 0)
 
 
 def test_what_a_day_later_was_rolled_back_is_not_missed() -> None:
     """It had other reasons."""
     healthy = replace(ALARM, verdict="healthy", action="stable", rule="")
     late = at(130.0 + 86_401, "d3", ("old", 100.0))
-    assert missed([healthy], past(late, now=2e5)) == ((), 0)
+    assert find_missed([healthy], past(late, now=2e5)) == ((), 0)
     soon = at(130.0 + 86_399, "d3", ("old", 100.0))
-    assert len(missed([healthy], past(soon, now=2e5))[0]) == 1
+    assert len(find_missed([healthy], past(soon, now=2e5))[0]) == 1
 
 
 def test_a_void_watch_is_no_case() -> None:
@@ -85,10 +94,10 @@ def test_ask_without_anybody_there_is_a_case() -> None:
     """The watch ended, and the question had no answer."""
     asked = replace(ALARM, mode=Mode.ASK, action="", rule="")
     (case,) = cases([asked], past())
-    found = judged("production", Mode.ASK, [asked], [case], past())
+    found = make_track_record("production", Mode.ASK, [asked], [case], past())
     assert found.held_by == {"an end before it could act": 1}
     said_no = replace(asked, action="hold")
-    assert judged("production", Mode.ASK, [said_no], cases([said_no], past()), past()).held_by == {
+    assert make_track_record("production", Mode.ASK, [said_no], cases([said_no], past()), past()).held_by == {
         "a person who said no": 1
     }
 
@@ -106,9 +115,9 @@ def test_a_release_of_another_version_is_no_false_alarm() -> None:
         assert case.false_alarm == expected
 
 
-def report(watches: list[Watched], mode: Mode = Mode.OBSERVE) -> Observed:
+def report(watches: list[Watched], mode: Mode = Mode.OBSERVE) -> TrackRecord:
     around = past(at(300.0, "d3", ("old", 100.0)))
-    return judged("production", mode, watches, cases(watches, around), around)
+    return make_track_record("production", mode, watches, cases(watches, around), around)
 
 
 FINE = [replace(ALARM, run=f"guard-{n}", deployment=f"f{n}", version=f"v{n}", verdict="healthy") for n in range(30)]

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from backout.analysis.shifts import Pairs
-from backout.model.probes import Compared, PairedAnswer, VersionAnswer
+from backout.model.guard.probes import Compared, PairedAnswer, VersionAnswer
 
 GOOD, NOT_FOUND, DOWN = VersionAnswer(200), VersionAnswer(404), VersionAnswer(None)
 LOGIN = VersionAnswer(302, "/login", ends_well=True)

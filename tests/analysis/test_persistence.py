@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.analysis.decision import Detector
-from backout.analysis.forecast import forecast
-from backout.model.forecast import Today
-from backout.model.policy import Criteria, Policy
-from backout.model.verdict import Cause, Verdict
-from backout.report.forecast import text
+from backout.analysis.detector.decision import Detector
+from backout.analysis.hindsight.forecast import forecast
+from backout.model.guard.forecast import Today
+from backout.model.guard.policy import Criteria, Policy
+from backout.model.guard.verdict import Cause, Verdict
+from backout.report.guard.forecast import text
 
 from traffic_sim import DEPLOYED_AT, Behaviour, Scenario, Traffic, always, detector, watch
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from values import replace
 
-from backout.analysis.proof import Said, is_clear, is_total_outage, judge
-from backout.model.policy import Policy
-from backout.model.signals import Counts, Criticality, HealthReport, Reach, ServiceState
+from backout.analysis.history.proof import Said, is_clear, is_total_outage, judge
+from backout.model.guard.policy import Policy
+from backout.model.guard.signals import Counts, Criticality, HealthReport, Reach, ServiceState
 from backout.providers.memory import health_of
 
 POLICY = Policy(services={"database": Criticality.CRITICAL, "email": Criticality.DEGRADABLE})

@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from dataclasses import replace
+from dataclasses import replace as altered
 
 import pytest
 
-from backout.analysis.decision import Detector
-from backout.analysis.rates import LabelTest
-from backout.model.policy import Policy
-from backout.model.signals import Counts
-from backout.model.verdict import Verdict
+from backout.analysis.detector.decision import Detector
+from backout.analysis.statistics.rates import LabelTest
+from backout.model.guard.policy import Policy
+from backout.model.guard.signals import Counts
+from backout.model.guard.verdict import Verdict
 
 from extent import by_extent
 from traffic_sim import DEPLOYED_AT, Scenario, Traffic, always, detector, outage
@@ -32,7 +32,7 @@ def ramped(scenario: Scenario, seed: int) -> tuple[Detector, Traffic, dict[float
     judge = detector(scenario, first)
     for second, share in RAMP[1:]:
         judge.set_split(DEPLOYED_AT + second, share)
-    parts = {share: Traffic(replace(scenario, split=share), seed + 1000) for _, share in RAMP}
+    parts = {share: Traffic(altered(scenario, split=share), seed + 1000) for _, share in RAMP}
     return judge, first, parts
 
 
@@ -83,7 +83,7 @@ def test_what_the_first_step_saw_counts_in_the_next() -> None:
         for t in range(150):
             judge.add(parts[share_at(t)].second(t))
         carried.append(judge.log_evidence())
-        late = replace(scenario, split=0.5)
+        late = altered(scenario, split=0.5)
         anew = detector(late, Traffic(late, seed))
         later = Traffic(late, seed + 1000)
         for t in range(30):
@@ -105,7 +105,7 @@ def test_at_the_last_step_it_is_as_quick_as_a_cut_over(seed: int) -> None:
     """A version that breaks at 100 % (the cache is cold, the pool too small): nothing beside it, found in seconds."""
 
     def breaks(t: int, usual: object) -> object:
-        return replace(usual, error_rate=0.5) if t >= 300 else usual  # type: ignore[type-var]
+        return altered(usual, error_rate=0.5) if t >= 300 else usual  # type: ignore[type-var]
 
     found = regressed_s(Scenario(rate=20, split=0.1, bad=breaks), seed)  # type: ignore[arg-type]
     assert found is not None

@@ -11,18 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.baseline import Law, assumed
-from backout.analysis.beta import log_beta
-from backout.analysis.rates import (
-    ODDS_RATIOS,
-    LabelTest,
-    MinuteLaw,
-    log_e_above,
-    log_e_below,
-    mix,
-    requests_to_exclude,
-    start_mass,
-)
+from backout.analysis.statistics.baseline import Law, assume_law
+from backout.analysis.statistics.beta import log_beta
+from backout.analysis.statistics.limits import log_e_below, requests_to_exclude
+from backout.analysis.statistics.rates import ODDS_RATIOS, LabelTest, MinuteLaw, log_e_above, mix, start_mass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +29,7 @@ minutes = st.lists(
 
 
 def minute_law(*, concurrent: bool = False) -> MinuteLaw:
-    return MinuteLaw(assumed(0.01), concurrent=concurrent, points=16, clustered=True)
+    return MinuteLaw(assume_law(0.01), concurrent=concurrent, points=16, clustered=True)
 
 
 def test_one_open_minute_in_a_cut_over_is_the_ratio_of_beta_binomials() -> None:
@@ -98,7 +90,7 @@ def test_the_quick_bound_is_never_below_the_evidence(
     steps: list[tuple[int, int, int, int, int]], concurrent: bool, clustered: bool, p0: float
 ) -> None:
     """After any counts, weighed ones too: what is not evaluated could not have mattered."""
-    test = MinuteLaw(assumed(p0), concurrent=concurrent, points=16, clustered=clustered)
+    test = MinuteLaw(assume_law(p0), concurrent=concurrent, points=16, clustered=clustered)
     minute = 0
     for skip, u, v, x, z in steps:
         minute += skip

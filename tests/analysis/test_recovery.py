@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from values import replace
 
-from backout.analysis.recovery import (
+from backout.analysis.recovery.recovery import (
     Archive,
     Machine,
     Route,
@@ -21,7 +20,8 @@ from backout.analysis.recovery import (
     route,
     stretches,
 )
-from backout.model.recovery import BackupKind, BaseBackup, Commit, WalSegment
+from backout.model.database.recovery import BackupKind, BaseBackup, Commit
+from backout.model.database.wal import WalSegment
 
 MB = 1 << 20
 SIZE = 16 * MB

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
+from values import replace
 
-from backout.analysis.marks import read_marks
-from backout.analysis.remark_text import parse
-from backout.analysis.remarks import (
+from backout.analysis.history.marks import read_marks
+from backout.analysis.history.remark_text import parse
+from backout.analysis.history.remarks import (
+    find_told_stable,
     is_remark,
     marks_in,
-    merged,
+    merge_marks,
     plain_history,
     same_commit,
     same_hash,
     same_version,
     still_decides,
-    told_stable,
     underneath,
 )
-from backout.model.deployment import Deployment, Mark, VersionMark
 from backout.model.remark import Code, Doubt, Remark, RemarkKind
+from backout.model.version import Mark, VersionMark
 
 from situations import deployment, version
+
+if TYPE_CHECKING:
+    from backout.model.deployment import Deployment
 
 LIMIT = 100
 """Bytes that the strictest known provider keeps of a message."""
@@ -150,8 +154,8 @@ def test_a_remark_is_not_a_deployment() -> None:
     assert [is_remark(d) for d in history] == [True, True, False, False]
     assert still_decides(history, "d2")
     assert not still_decides(history, "d1")
-    assert told_stable(history, NEW.id) == stable
-    assert told_stable(history, OLD.id) is None
+    assert find_told_stable(history, NEW.id) == stable
+    assert find_told_stable(history, OLD.id) is None
 
 
 def test_a_remark_that_changed_the_traffic_is_a_deployment() -> None:
@@ -188,7 +192,7 @@ def test_marks_are_completed_and_in_the_providers_order() -> None:
     alone = said("d4", 310, f"[backout release ok={BAD}] mended", (OLD.id, 100))
     assert [m.version for m in marks_in(read_marks((alone, FIRST)), ())] == ["bbbbbbbb"]
     assert [m.version for m in marks_in(read_marks((alone, FIRST)), (NEW,))] == [NEW.id]
-    assert merged((), told) == told
+    assert merge_marks((), told) == told
 
 
 def marked(kind: Mark, at: float, *, run: str = "", why: str = "") -> VersionMark:
@@ -202,9 +206,9 @@ def test_one_act_is_told_once_with_the_journals_details_at_the_providers_time() 
     lifted = said("d4", 310, f"[backout release ok={BAD}] mended", (OLD.id, 100))
     provider = marks_in(read_marks((lifted, left, SECOND, FIRST)), (NEW,))
     ahead = marked(Mark.QUARANTINED, 900.0, run="rollback-1")
-    assert merged((ahead,), provider) == (replace(ahead, at=300.0), provider[1])
+    assert merge_marks((ahead,), provider) == (replace(ahead, at=300.0), provider[1])
     own = marked(Mark.RELEASED, 310.0, why="mended")
-    assert merged((ahead, own), provider) == (replace(ahead, at=300.0), own)
+    assert merge_marks((ahead, own), provider) == (replace(ahead, at=300.0), own)
 
 
 @given(st.permutations([Mark.QUARANTINED, Mark.RELEASED] * 2), st.integers(-900, 900), st.integers(-900, 900))
@@ -221,7 +225,7 @@ def test_two_machines_with_wrong_clocks_read_the_same_last_word(order: list[Mark
         journals[number % 2].append(marked(mark, at + skew, run=run))
     provider = marks_in(read_marks(history), (NEW,))
     for journal in ([], *journals):
-        told = merged(sorted(journal, key=lambda m: m.at), provider)
+        told = merge_marks(sorted(journal, key=lambda m: m.at), provider)
         assert [m.mark for m in told] == order
 
 

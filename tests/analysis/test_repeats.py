@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.repeats import MOST, UNKNOWN, Bunch, Repeats, failures_per_cause, weighed
-from backout.analysis.summary import summarise
-from backout.model.signals import Counts
+from backout.analysis.statistics.retry_clustering import (
+    MOST,
+    UNKNOWN,
+    Bunch,
+    RetryClusters,
+    failures_per_cause,
+    weigh_failures,
+)
+from backout.analysis.statistics.summary import summarise
+from backout.model.guard.signals import Counts
 
 AT = 1_760_000_000
 
@@ -70,18 +77,18 @@ def test_pieces_of_a_second_weigh_what_the_second_weighs(
     pieces: list[tuple[int, int, bool]], per_cause: float, cut: int
 ) -> None:
     """In any order, and with a crash between them; each failure of a second weighs the same, whose ever it is."""
-    repeats, new, old, others = Repeats(per_cause, AT), 0.0, 0.0, 0.0
+    repeats, new, old, others = RetryClusters(per_cause, AT), 0.0, 0.0, 0.0
     failed: dict[int, list[int]] = {}
     pieces_of: dict[int, int] = {}
     for number, (second, failures, is_new) in enumerate(pieces):
         if number == cut:
-            repeats = Repeats.from_state(json.loads(json.dumps(repeats.state())))
+            repeats = RetryClusters.from_state(json.loads(json.dumps(repeats.state())))
         more = repeats.weigh(AT + second, failures, failures + 3, is_new=is_new)
         new, old = new + more.new_failures, old + more.old_failures
         others += more.new_others + more.old_others
         pieces_of[second] = pieces_of.get(second, 0) + 1
         failed.setdefault(second, [0, 0])[not is_new] += failures
-    each = {s: weighed(u + x, per_cause) / (u + x) if u + x else 1.0 for s, (u, x) in failed.items()}
+    each = {s: weigh_failures(u + x, per_cause) / (u + x) if u + x else 1.0 for s, (u, x) in failed.items()}
     assert others == pytest.approx(sum(3 * number * each[second] for second, number in pieces_of.items()))
     assert new == pytest.approx(sum(u * each[second] for second, (u, _) in failed.items()))
     assert old == pytest.approx(sum(x * each[second] for second, (_, x) in failed.items()))
@@ -89,16 +96,16 @@ def test_pieces_of_a_second_weigh_what_the_second_weighs(
 
 def test_nothing_is_taken_back_from_a_minute_that_is_over() -> None:
     """A late row adds what it is worth, and leaves what was judged."""
-    repeats = Repeats(2.0, AT)
+    repeats = RetryClusters(2.0, AT)
     assert repeats.weigh(AT + 59, 4, 4, is_new=True) == pytest.approx((2.5, 0, 0, 0))
     assert repeats.weigh(AT + 60, 1, 1, is_new=True) == pytest.approx((1, 0, 0, 0))
     late = repeats.weigh(AT + 59, 2, 2, is_new=False)
-    assert late == pytest.approx((0, 0, 2 * weighed(6, 2.0) / 6, 0))
+    assert late == pytest.approx((0, 0, 2 * weigh_failures(6, 2.0) / 6, 0))
 
 
 def test_an_outage_that_both_versions_share_weighs_by_traffic() -> None:
     """A tenth of the traffic has a tenth of the weight, however many failures a second brings."""
-    repeats, new, old = Repeats(2.5, AT), 0.0, 0.0
+    repeats, new, old = RetryClusters(2.5, AT), 0.0, 0.0
     for second in range(60):
         for number, is_new in ((2, True), (18, False)):
             more = repeats.weigh(AT + second, number, number, is_new=is_new)
@@ -108,7 +115,7 @@ def test_an_outage_that_both_versions_share_weighs_by_traffic() -> None:
 
 def test_seconds_long_past_are_forgotten() -> None:
     """A week of failures leaves a state of a few minutes."""
-    repeats = Repeats(2.0, AT)
+    repeats = RetryClusters(2.0, AT)
     for second in range(20_000):
         repeats.weigh(AT + second, 2, 5, is_new=True)
         repeats.weigh(AT + second, 1, 5, is_new=False)

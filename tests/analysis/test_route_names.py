@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from backout.model.route_names import MOST_NAMES, MOST_WORDS, RouteNames
-from backout.model.routes import OTHER
+from backout.model.guard.route_names import MOST_NAMES, MOST_WORDS, RouteNames
+from backout.model.guard.routes import OTHER
 
 ORDERS = "POST /api/orders"
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.analysis.baseline import MOST_ROUTES
-from backout.analysis.decision import Detector
-from backout.analysis.summary import summarise
-from backout.model.policy import Policy
-from backout.model.signals import Counts, RouteCounts
-from backout.model.verdict import Cause, Verdict
+from backout.analysis.detector.decision import Detector
+from backout.analysis.statistics.baseline import MOST_ROUTES
+from backout.analysis.statistics.summary import summarise
+from backout.model.guard.policy import Policy
+from backout.model.guard.signals import Counts, RouteCounts
+from backout.model.guard.verdict import Cause, Verdict
 
 from extent import by_extent
 

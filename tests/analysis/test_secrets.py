@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.analysis.secrets import bound, look_at
-from backout.model.deployment import Version, VersionId
 from backout.model.secrets import ExpectedSecrets, PushedSecret, Since
+from backout.model.version import Version, VersionId
 
 if TYPE_CHECKING:
     from backout.model.secrets import SecretState

@@ -10,9 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.baseline import OUTAGE_A, OUTAGE_B, Law
-from backout.analysis.beta import log_beta
-from backout.analysis.rates import MinuteLaw
 from backout.analysis.shifts.collapse import Collapse
 from backout.analysis.shifts.evidence import BURSTS, CLASS_WEIGHTS, Evidence
 from backout.analysis.shifts.goodness import FALL, Answered, weigh
@@ -21,7 +18,10 @@ from backout.analysis.shifts.strata import BUSIEST, REST, freeze
 from backout.analysis.shifts.stratum import Stratum
 from backout.analysis.shifts.tally import Tally
 from backout.analysis.shifts.volume import volume
-from backout.model.answers import AnswerClass
+from backout.analysis.statistics.baseline import OUTAGE_A, OUTAGE_B, Law
+from backout.analysis.statistics.beta import log_beta
+from backout.analysis.statistics.rates import MinuteLaw
+from backout.model.guard.answers import AnswerClass
 
 from extent import by_extent, examples
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from values import replace
 
-from backout.analysis.decision import Detector
+from backout.analysis.detector.decision import Detector
 from backout.analysis.shifts.signs import Signs
-from backout.model.answers import AnswerClass
-from backout.model.policy import Policy
-from backout.model.shift import Outcome
-from backout.model.signals import Counts, RouteCounts
-from backout.model.verdict import Verdict
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.policy import Policy
+from backout.model.guard.shift import Outcome
+from backout.model.guard.signals import Counts, RouteCounts
+from backout.model.guard.verdict import Verdict
 
 from answers_sim import AT, NEW, OLD, SHOP, World, all_of, row_of, see
 

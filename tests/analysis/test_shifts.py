@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import replace as altered
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.analysis.decision import Detector
+from backout.analysis.detector.decision import Detector
 from backout.analysis.shifts import Shifts
-from backout.model.answers import AnswerClass
-from backout.model.policy import Expectation, GuardPolicy, OnInconclusive, Policy
-from backout.model.probes import PairedAnswer, SyntheticAnswer, VersionAnswer
-from backout.model.shift import UNMATCHED, Outcome, ShiftKind
-from backout.model.signals import Counts, RouteCounts
-from backout.model.verdict import Cause, Verdict
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.policy import Expectation, GuardPolicy, OnInconclusive, Policy
+from backout.model.guard.probes import PairedAnswer, SyntheticAnswer, VersionAnswer
+from backout.model.guard.shift import UNMATCHED, Outcome, ShiftKind
+from backout.model.guard.signals import Counts, RouteCounts
+from backout.model.guard.verdict import Cause, Verdict
 
 from answers_sim import AT, ERROR, NEW, OLD, USUAL, Answering, Answers, World, all_of, detector_of, more_of, row_of, see
 from extent import by_extent
@@ -52,14 +53,14 @@ def test_in_a_split_the_labels_decide(kind: AnswerClass, split: float) -> None:
 
 def test_in_a_split_with_sticky_visitors_it_is_held() -> None:
     """Then the labels are not random: it is advice."""
-    seen = see(replace(HALF, new=all_of(NOT_FOUND)), 1, Policy(guard=GuardPolicy(sticky=True)))
+    seen = see(altered(HALF, new=all_of(NOT_FOUND)), 1, Policy(guard=GuardPolicy(sticky=True)))
     assert (seen.decision.verdict, seen.decision.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
     assert seen.decision.shifts[0].outcome is Outcome.HOLD
 
 
 def test_in_a_cut_over_a_shift_is_held_until_pairs_decide() -> None:
     """Shares and good answers a minute fell: a probe is wanted; ten pairs that are worse roll back, and none holds."""
-    world = replace(CUT, new=all_of(NOT_FOUND, only="GET /app"))
+    world = altered(CUT, new=all_of(NOT_FOUND, only="GET /app"))
     seen = see(world, 1)
     assert (seen.decision.verdict, seen.decision.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
     assert seen.detector.wants_probe
@@ -76,7 +77,7 @@ def test_two_that_fail_of_a_route_that_worked_are_worth_a_question() -> None:
     """Too few to hold anything, and the verdict is not said before the answer; 410 asks nothing, it was meant."""
     world = World(mix={"GET /": 4.0, "GET /search": 2.0}, usual={"GET /": {}, "GET /search": {}})
     for kind, asks in ((AnswerClass.NOT_FOUND, True), (AnswerClass.GONE, False)):
-        answering = Answering(replace(world, new=all_of(kind, only="GET /search")), 5)
+        answering = Answering(altered(world, new=all_of(kind, only="GET /search")), 5)
         detector = detector_of(world, answering, can_ask=True)
         seen = 0
         for t in range(30):
@@ -96,7 +97,7 @@ def test_two_that_fail_of_a_route_that_worked_are_worth_a_question() -> None:
 def test_a_page_that_moved_is_told_in_a_short_watch_too() -> None:
     """301 to a page that is there, on a route with few requests: told, and only requests are lacking in the end."""
     world = World(mix={"GET /": 4.0, "GET /a": 0.5}, usual={"GET /": {}, "GET /a": {}}, watch_s=60)
-    answering = Answering(replace(world, new=all_of(REDIRECT, only="GET /a")), 3)
+    answering = Answering(altered(world, new=all_of(REDIRECT, only="GET /a")), 3)
     detector = detector_of(world, answering, can_ask=True)
     moved = PairedAnswer(AT + 1.0, "/a", VersionAnswer(301, "/b", ends_well=True), ALIKE)
     for t in range(60):
@@ -113,7 +114,7 @@ def test_a_page_that_moved_is_told_in_a_short_watch_too() -> None:
 def test_a_page_that_moved_says_nothing_of_another_route() -> None:
     """One page moved for good, as asking shows, and orders are answered with a redirect to the login: that is held."""
     world = World(mix={"GET /": 4.0, "POST /api/orders": 0.5}, usual={"GET /": {}, "POST /api/orders": {}}, watch_s=120)
-    answering = Answering(replace(world, new=all_of(REDIRECT, only="POST /api/orders")), 3)
+    answering = Answering(altered(world, new=all_of(REDIRECT, only="POST /api/orders")), 3)
     detector = detector_of(world, answering, can_ask=True)
     moved = PairedAnswer(AT + 1.0, "/about", VersionAnswer(301, "/about-us", ends_well=True), ALIKE)
     for t in range(120):
@@ -146,7 +147,7 @@ def test_pairs_excuse_what_both_answer_so_and_nothing_else(path: str, new: int) 
 def test_one_that_fails_or_a_route_that_often_does_asks_nothing() -> None:
     """One of three logins is denied as a rule: two in a row are nobody's fault."""
     world = World(mix={"GET /": 4.0, "POST /login": 2.0}, usual={**USUAL, "POST /login": {AnswerClass.DENIED: 0.3}})
-    answering = Answering(replace(world, new=all_of(AnswerClass.DENIED, only="POST /login")), 2)
+    answering = Answering(altered(world, new=all_of(AnswerClass.DENIED, only="POST /login")), 2)
     detector = detector_of(world, answering, can_ask=True)
     detector.add(answering.second(0))
     detector.note_until(AT + 1)
@@ -173,7 +174,7 @@ def test_what_is_gone_on_purpose_makes_nothing_else_worse() -> None:
 
 def test_pairs_that_are_alike_ask_no_more_and_hold() -> None:
     """Both answer alike: the probe cannot see what visitors see, and a person decides."""
-    seen = see(replace(CUT, new=all_of(DENIED, only="GET /api")), 1)
+    seen = see(altered(CUT, new=all_of(DENIED, only="GET /api")), 1)
     assert seen.detector.wants_probe
     seen.detector.add_pairs(pairs(11, ALIKE))
     assert not seen.detector.wants_probe
@@ -182,7 +183,7 @@ def test_pairs_that_are_alike_ask_no_more_and_hold() -> None:
 
 def test_pairs_that_both_fail_say_that_it_is_not_the_deployment() -> None:
     """An identity provider is down, or the database of both."""
-    seen = see(replace(CUT, both=all_of(DENIED, only="GET /a")), 1)
+    seen = see(altered(CUT, both=all_of(DENIED, only="GET /a")), 1)
     seen.detector.add_pairs(pairs(3, VersionAnswer(503), VersionAnswer(503)))
     verdict, cause, reason = seen.detector.judge(AT + WATCH_S)
     assert (verdict, cause) == (Verdict.INCONCLUSIVE, Cause.OUTSIDE)
@@ -256,8 +257,8 @@ def test_a_site_that_is_gone_is_rolled_back_although_no_pair_is_worse() -> None:
 
 def test_a_site_that_is_gone_is_never_healthy_however_much_is_asked() -> None:
     """410 to everything, and half as many requests again: so many that it is no extinction, and yet no retired API."""
-    more = replace(CUT, visitors=lambda _, mix: {name: 1.5 * rate for name, rate in mix.items()})
-    answering = Answering(replace(more, new=all_of(AnswerClass.GONE)), 3)
+    more = altered(CUT, visitors=lambda _, mix: {name: 1.5 * rate for name, rate in mix.items()})
+    answering = Answering(altered(more, new=all_of(AnswerClass.GONE)), 3)
     detector = detector_of(CUT, answering, can_ask=True)
     for t in range(WATCH_S):
         detector.add(answering.second(t))
@@ -309,21 +310,21 @@ def told(seen_shifts: object) -> bool:
 
 HEALTHY = {
     "quiet": CUT,
-    "campaign": replace(CUT, visitors=more_of(**{"GET /": 6.0, "GET /app": 2.0})),
-    "crawler": replace(CUT, visitors=lambda _, mix: mix | {f"GET /wp-{n}": 4.0 for n in range(10)}),
-    "attack": replace(CUT, visitors=more_of(**{"POST /login": 40.0}), both=all_of(DENIED, 0.97, only="POST /login")),
-    "attack in a split": replace(
+    "campaign": altered(CUT, visitors=more_of(**{"GET /": 6.0, "GET /app": 2.0})),
+    "crawler": altered(CUT, visitors=lambda _, mix: mix | {f"GET /wp-{n}": 4.0 for n in range(10)}),
+    "attack": altered(CUT, visitors=more_of(**{"POST /login": 40.0}), both=all_of(DENIED, 0.97, only="POST /login")),
+    "attack in a split": altered(
         HALF, visitors=more_of(**{"POST /login": 40.0}), both=all_of(DENIED, 0.97, only="POST /login")
     ),
-    "an attack that ends": replace(
+    "an attack that ends": altered(
         CUT,
         visitors=lambda t, mix: mix | {"POST /login": 24.0 if 60 <= t < 150 else 0.6},
         both=lambda t, usual: all_of(DENIED, 0.97, only="POST /login")(t, usual) if 60 <= t < 150 else usual,
     ),
-    "retired": replace(CUT, new=all_of(AnswerClass.GONE, only="GET /api")),
-    "a new route": replace(CUT, visitors=lambda _, mix: mix | {"GET /new": 6.0}),
-    "fewer of one route": replace(CUT, visitors=more_of(**{"GET /api/items": 0.1})),
-    "peak": replace(CUT, visitors=lambda _, mix: {name: 4 * rate for name, rate in mix.items()}),
+    "retired": altered(CUT, new=all_of(AnswerClass.GONE, only="GET /api")),
+    "a new route": altered(CUT, visitors=lambda _, mix: mix | {"GET /new": 6.0}),
+    "fewer of one route": altered(CUT, visitors=more_of(**{"GET /api/items": 0.1})),
+    "peak": altered(CUT, visitors=lambda _, mix: {name: 4 * rate for name, rate in mix.items()}),
 }
 
 
@@ -331,7 +332,7 @@ HEALTHY = {
 def test_odd_healthy_deployments_are_healthy(name: str) -> None:
     """What visitors do otherwise, and what a version announces as gone, is told at most."""
     for seed in range(1, 1 + by_extent(1, 6)):
-        seen = see(replace(HEALTHY[name], watch_s=300), seed)
+        seen = see(altered(HEALTHY[name], watch_s=300), seed)
         assert seen.regressed_s is None
         assert seen.decision.verdict is Verdict.HEALTHY, seen.decision.reason
         assert told(seen.decision.shifts)
@@ -340,10 +341,10 @@ def test_odd_healthy_deployments_are_healthy(name: str) -> None:
 
 
 HELD = {
-    "logout wave": replace(CUT, both=all_of(REDIRECT, 0.9, only="GET /account")),
-    "identity provider down": replace(CUT, both=all_of(DENIED, only="GET /a")),
-    "app release full of 400s": replace(CUT, both=all_of(AnswerClass.BAD_REQUEST, 0.6, only="GET /api")),
-    "rate limit": replace(CUT, new=all_of(AnswerClass.LIMITED, 0.7, only="GET /app")),
+    "logout wave": altered(CUT, both=all_of(REDIRECT, 0.9, only="GET /account")),
+    "identity provider down": altered(CUT, both=all_of(DENIED, only="GET /a")),
+    "app release full of 400s": altered(CUT, both=all_of(AnswerClass.BAD_REQUEST, 0.6, only="GET /api")),
+    "rate limit": altered(CUT, new=all_of(AnswerClass.LIMITED, 0.7, only="GET /app")),
 }
 
 
@@ -355,13 +356,13 @@ def test_what_looks_like_a_bad_version_in_a_cut_over_is_held_and_never_rolled_ba
         assert seen.regressed_s is None
         assert (seen.decision.verdict, seen.decision.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
     if name != "rate limit":
-        beside = see(replace(HELD[name], split=0.5), 1)
+        beside = see(altered(HELD[name], split=0.5), 1)
         assert beside.regressed_s is None
 
 
 def test_a_page_that_has_moved_is_told() -> None:
     """A redirect for good whose target is there, as the pairs show."""
-    seen = see(replace(CUT, new=all_of(REDIRECT, only="GET /app")), 1)
+    seen = see(altered(CUT, new=all_of(REDIRECT, only="GET /app")), 1)
     assert seen.decision.cause is Cause.ANSWERS
     seen.detector.add_pairs(pairs(11, VersionAnswer(301, "/new", ends_well=True)))
     assert seen.detector.judge(AT + WATCH_S)[1] is not Cause.ANSWERS
@@ -486,8 +487,8 @@ def test_a_version_without_a_usual_share_is_compared_by_what_the_source_tells() 
                 return Verdict.REGRESSED
         return judged(detector, AT + 20)[0]
 
-    assert whole(replace(HALF, new=all_of(NOT_FOUND)), 1) is Verdict.REGRESSED
-    assert whole(replace(CUT, new=all_of(NOT_FOUND)), 1) is Verdict.REGRESSED
+    assert whole(altered(HALF, new=all_of(NOT_FOUND)), 1) is Verdict.REGRESSED
+    assert whole(altered(CUT, new=all_of(NOT_FOUND)), 1) is Verdict.REGRESSED
     assert whole(CUT, 1) is not Verdict.REGRESSED
 
 
@@ -523,8 +524,8 @@ def test_what_is_usually_open_rests_on_seconds_without_an_answer_as_well() -> No
 def test_without_a_baseline_labels_decide_and_a_cut_over_is_held() -> None:
     """A first deployment that answers 404 to everyone is not healthy; one that answers is."""
     bare = World(baseline_s=0, watch_s=240)
-    assert see(replace(bare, split=0.5, new=all_of(NOT_FOUND)), 1).regressed_s is not None
-    held = see(replace(bare, new=all_of(NOT_FOUND)), 1).decision
+    assert see(altered(bare, split=0.5, new=all_of(NOT_FOUND)), 1).regressed_s is not None
+    held = see(altered(bare, new=all_of(NOT_FOUND)), 1).decision
     assert (held.verdict, held.cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
     assert "nothing to compare with" in held.reason
     assert see(bare, 1).decision.verdict is Verdict.HEALTHY
@@ -561,16 +562,16 @@ def test_an_attack_on_a_rare_name_is_told() -> None:
     seen = see(world, 1)
     assert seen.regressed_s is None
     assert told(seen.decision.shifts)
-    broken = see(replace(world, visitors=None, both=None, new=all_of(DENIED, only="POST /rare")), 1)
+    broken = see(altered(world, visitors=None, both=None, new=all_of(DENIED, only="POST /rare")), 1)
     assert "POST /rare" in {shift.stratum for shift in broken.decision.shifts if shift.outcome is Outcome.HOLD}
 
 
 def test_an_old_version_that_comes_back_beside_the_new_one_is_heard() -> None:
     """Held back after a cut-over and full again: labels count while there are two, and what falls on both is not it."""
     shared = World(both=all_of(ERROR, 0.95, only="POST /api/orders", since_s=20))
-    alone = replace(shared, both=None, new=all_of(ERROR, 0.95, only="POST /api/orders", since_s=20))
+    alone = altered(shared, both=None, new=all_of(ERROR, 0.95, only="POST /api/orders", since_s=20))
     for world, found in ((shared, False), (alone, True)):
-        answering, beside = Answering(world, 1), Answering(replace(world, split=0.5), 2)
+        answering, beside = Answering(world, 1), Answering(altered(world, split=0.5), 2)
         detector = detector_of(world, answering)
         detector.set_split(AT + 10, 0.5)
         detector.set_split(AT + 200, 1.0)

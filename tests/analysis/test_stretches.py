@@ -7,9 +7,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.baseline import Law
-from backout.analysis.persistence import FORGIVEN, BelowTest, LimitTest, StretchLabels, StretchLaw
-from backout.analysis.rates import LabelTest, MinuteLaw
+from backout.analysis.detector.below_test import BelowTest
+from backout.analysis.detector.persistence import FORGIVEN, LimitTest, StretchLabels, StretchLaw
+from backout.analysis.statistics.baseline import Law
+from backout.analysis.statistics.rates import LabelTest, MinuteLaw
 
 from extent import examples
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.baseline import OUTAGE_A, OUTAGE_B, Law
-from backout.analysis.beta import log_beta
-from backout.analysis.rates import OUTAGE_ALONE, OUTAGE_SHARED, LabelTest, MinuteLaw, log_e_above, log_e_below, mix
+from backout.analysis.statistics.baseline import OUTAGE_A, OUTAGE_B, Law
+from backout.analysis.statistics.beta import log_beta
+from backout.analysis.statistics.limits import log_e_below
+from backout.analysis.statistics.rates import OUTAGE_ALONE, OUTAGE_SHARED, LabelTest, MinuteLaw, log_e_above, mix
 
 from extent import examples
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.decision import Detector
-from backout.analysis.measures import SLOWER
-from backout.analysis.synthetic import GRANTED, MOST_GRANTED, granted
-from backout.model.policy import Policy
-from backout.model.probes import HEALTH, ProbesBefore, SyntheticAnswer
-from backout.model.signals import Counts, HealthReport, Reach, ServiceHealth, ServiceState
-from backout.model.verdict import Cause, Verdict
+from backout.analysis.detector.decision import Detector
+from backout.analysis.detector.measures import SLOWER
+from backout.analysis.detector.synthetic import GRANTED, MOST_GRANTED, compute_granted_share
+from backout.model.guard.policy import Policy
+from backout.model.guard.probes import HEALTH, ProbesBefore, SyntheticAnswer
+from backout.model.guard.signals import Counts, HealthReport, Reach, ServiceHealth, ServiceState
+from backout.model.guard.verdict import Cause, Verdict
 
 if TYPE_CHECKING:
     from conftest import Record
@@ -174,7 +174,7 @@ def test_what_was_down_before_is_no_failed_probe() -> None:
 
 def test_in_a_split_and_in_the_warm_up_probes_are_not_counted() -> None:
     """Nobody knows which version answered; and a warm-up is declared for what fails in it."""
-    from dataclasses import replace  # noqa: PLC0415 - only here
+    from values import replace  # noqa: PLC0415 - only here
 
     warm = replace(POLICY, guard=replace(POLICY.guard, warm_up_s=30.0))
     for found in (detector(split=0.5), detector(policy=warm)):
@@ -198,18 +198,18 @@ def test_probes_alone_must_be_enough_to_lead() -> None:
 
 def test_what_failed_before_is_granted() -> None:
     """At least 1 %, and the share of requests that fails anyway; a path that never answered does not count."""
-    assert granted(ProbesBefore(), 0.0) == GRANTED
-    assert granted(ProbesBefore({"/": (1000, 0)}), 0.0) == GRANTED
-    assert granted(ProbesBefore({"/": (1000, 0)}), 0.03) == 0.03
-    assert 0.05 < granted(ProbesBefore({"/": (1000, 50)}), 0.0) < 0.08
-    assert granted(ProbesBefore({"/": (1000, 50), "/dead": (1000, 1000)}), 0.0) < 0.08
+    assert compute_granted_share(ProbesBefore(), 0.0) == GRANTED
+    assert compute_granted_share(ProbesBefore({"/": (1000, 0)}), 0.0) == GRANTED
+    assert compute_granted_share(ProbesBefore({"/": (1000, 0)}), 0.03) == 0.03
+    assert 0.05 < compute_granted_share(ProbesBefore({"/": (1000, 50)}), 0.0) < 0.08
+    assert compute_granted_share(ProbesBefore({"/": (1000, 50), "/dead": (1000, 1000)}), 0.0) < 0.08
 
 
 @given(st.lists(st.tuples(st.integers(0, 2000), st.floats(0, 1)), max_size=5), st.floats(0, 1))
 def test_the_granted_share_is_a_share(ended: list[tuple[int, float]], errors: float) -> None:
     """Whatever was seen before."""
     before = ProbesBefore({f"/{n}": (made, int(made * share)) for n, (made, share) in enumerate(ended)})
-    assert GRANTED <= granted(before, errors) <= MOST_GRANTED
+    assert GRANTED <= compute_granted_share(before, errors) <= MOST_GRANTED
 
 
 events = st.lists(st.tuples(st.sampled_from("hsc"), st.booleans()), max_size=60)
@@ -218,7 +218,7 @@ events = st.lists(st.tuples(st.sampled_from("hsc"), st.booleans()), max_size=60)
 @given(events, st.integers(0, 60))
 def test_a_watch_begun_anew_goes_on_from_its_checkpoint_of_looks(steps: list[tuple[str, bool]], cut: int) -> None:
     """Crash at any event: counts fed again, looks restored through JSON, the same decision at every later moment."""
-    from backout.model.connections import ConnectionUse  # noqa: PLC0415 - only here
+    from backout.model.guard.connections import ConnectionUse  # noqa: PLC0415 - only here
 
     whole, part, rows = detector(), detector(), []
     for number, (kind, ok) in enumerate(steps):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.templates import Templates, template_of
+from backout.analysis.diagnosis.templates import Templates, template_of
 
 from extent import examples
 

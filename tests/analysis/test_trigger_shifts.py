@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from backout.analysis.decision import Detector
+from backout.analysis.detector.decision import Detector
 from backout.analysis.shifts.triggers import TriggerRuns
-from backout.model.policy import Policy
-from backout.model.shift import Outcome, ShiftKind
-from backout.model.signals import Counts, TriggerCounts
-from backout.model.verdict import Cause, Verdict
+from backout.model.guard.policy import Policy
+from backout.model.guard.shift import Outcome, ShiftKind
+from backout.model.guard.signals import Counts, TriggerCounts
+from backout.model.guard.verdict import Cause, Verdict
 
 from traffic_sim import DEPLOYED_AT, NEW, OLD, Scenario, Traffic, detector
 

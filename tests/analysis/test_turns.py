@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from backout.analysis.shifts.turns import EVERY_S, QUICK, Turns
-from backout.model.policy import SyntheticCheck
-from backout.model.probes import PairedAnswer, VersionAnswer
+from backout.model.guard.policy import SyntheticCheck
+from backout.model.guard.probes import PairedAnswer, VersionAnswer
 
 PATHS = ("/", "/account", "/app?tab=a", "/search", "/assets/app.css")
 GOOD, NOT_FOUND = VersionAnswer(200), VersionAnswer(404)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.decision import Detector
+from backout.analysis.detector.decision import Detector
 from backout.analysis.shifts.volume import volume
-from backout.model.answers import AnswerClass
-from backout.model.policy import Policy
-from backout.model.routes import OTHER
-from backout.model.shift import UNMATCHED, Outcome
-from backout.model.signals import Counts, RouteCounts
-from backout.model.verdict import Verdict
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.policy import Policy
+from backout.model.guard.routes import OTHER
+from backout.model.guard.shift import UNMATCHED, Outcome
+from backout.model.guard.signals import Counts, RouteCounts
+from backout.model.guard.verdict import Verdict
 
 from answers_sim import AT, NEW, OLD
 
@@ -32,7 +32,7 @@ def row_of(version: str, second: int, asked: Asked, kind: AnswerClass = NOT_FOUN
     return Counts(version, second, requests, 0, routes=routes, classes={kind: bad} if bad else {})
 
 
-def watch(  # noqa: PLR0913 by keyword
+def watch(
     after: Callable[[int], Asked],
     before: Asked | None = None,
     *,

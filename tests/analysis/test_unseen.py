@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import pytest
+from values import replace
 
-from backout.analysis.unseen import SIGHTS, unseen, words
+from backout.analysis.detector.unseen import SIGHTS, unseen, words
 from backout.config.schema.environment import Traffic as TrafficSettings
-from backout.model.answers import EVERY_CLASS, FAMILIES
-from backout.model.verdict import Verdict
+from backout.model.guard.answers import EVERY_CLASS, FAMILIES
+from backout.model.guard.verdict import Verdict
 from backout.providers.cloudflare import analytics, telemetry
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
@@ -25,7 +25,7 @@ from backout.providers.router.traffic import TRAITS
 from traffic_sim import DEPLOYED_AT, Scenario, Traffic, detector
 
 if TYPE_CHECKING:
-    from backout.model.signals import SourceTraits
+    from backout.model.guard.signals import SourceTraits
 
 SAFETY = Path(__file__).parents[2] / "docs" / "safety.md"
 ALL = World().traits

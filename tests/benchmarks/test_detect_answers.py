@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from shared.answers_scenarios import Kind, Noise, Scenario, bad, healthy
 from shared.answers_traffic import NEW, watches
 from shared.detect_figures import median
 from shared.detect_scenarios import SPLITS
+from values import replace
 
 from extent import long
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +12,10 @@ from shared.detect_evaluator import DEPLOYED_AT, NEW, OLD, backout, live, log_ev
 from shared.detect_oracle import first
 from shared.detect_scenarios import BADS, RATES, SPANS_S, SPLITS, Noise, Scenario
 from shared.detect_traffic import Batch, as_in_production, simulate
+from values import replace
 
-from backout.model.signals import Counts, RouteCounts
-from backout.model.verdict import Verdict
+from backout.model.guard.signals import Counts, RouteCounts
+from backout.model.guard.verdict import Verdict
 
 from extent import examples
 

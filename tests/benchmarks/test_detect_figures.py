@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from dataclasses import replace
+from dataclasses import replace as altered
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ from shared.detect_runs import measure, plan, plan_alone
 from shared.detect_scenarios import BADS, Noise, Scenario
 from shared.detect_traffic import as_in_production, simulate
 
-from backout.model.signals import bucket_of
+from backout.model.guard.signals import bucket_of
 
 from extent import by_extent
 
@@ -34,7 +34,11 @@ SLOWER = next(kind for kind in BADS if kind.name == "latency x1.5")
 def figures() -> Figures:
     """Measure three small scenarios."""
     usual = Scenario(5.0, 0.5, 0.0005)
-    chosen = [(replace(usual, bad=OUTAGE, watch_s=300), 4), (replace(usual, bad=SLOWER, watch_s=300), 4), (usual, 2)]
+    chosen = [
+        (altered(usual, bad=OUTAGE, watch_s=300), 4),
+        (altered(usual, bad=SLOWER, watch_s=300), 4),
+        (usual, 2),
+    ]
     return measure(chosen, seed=1)
 
 
@@ -42,8 +46,8 @@ def test_work_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     """What stands in the file is not measured again, infinite delays and all."""
     keep = tmp_path / "kept"
     usual = Scenario(5.0, 0.5, 0.0005, 120, watch_s=300)
-    chosen = [(replace(usual, bad=OUTAGE), 2), (usual, 2)]
-    alone = [(replace(usual, rate=0.2), 3)]
+    chosen = [(altered(usual, bad=OUTAGE), 2), (usual, 2)]
+    alone = [(altered(usual, rate=0.2), 3)]
     first = measure(chosen, seed=1, alone=alone, keep=keep)
     lines = keep.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2
@@ -109,7 +113,7 @@ def test_tables_and_chart_are_written_into_a_page(figures: Figures, tmp_path: Pa
 
 def test_the_oracle_takes_as_long_as_walds_bound_says() -> None:
     """From 0.2 % to 5 %: ln(1000) / KL is 61 requests; crossing takes a little more."""
-    batch = simulate(replace(Scenario(10.0, 1.0, 0.002), bad=FIVE), by_extent(100, 300), np.random.default_rng(2))
+    batch = simulate(altered(Scenario(10.0, 1.0, 0.002), bad=FIVE), by_extent(100, 300), np.random.default_rng(2))
     assert 61 <= np.mean(oracle(batch)) * 10 <= 61 * 1.4
     wrong = simulate(Scenario(10.0, 1.0, 0.002), 1, np.random.default_rng(2))
     with pytest.raises(ValueError, match="healthy"):
@@ -118,7 +122,7 @@ def test_the_oracle_takes_as_long_as_walds_bound_says() -> None:
 
 def test_latencies_are_the_lognormal_with_a_slow_tail() -> None:
     """Median 81 ms and a p99 near 300 ms before and after; bad ones are slower by their factor."""
-    batch = simulate(replace(Scenario(50.0, 0.5, 0.0), bad=SLOWER), 3, np.random.default_rng(3))
+    batch = simulate(altered(Scenario(50.0, 0.5, 0.0), bad=SLOWER), 3, np.random.default_rng(3))
     assert batch.old is not None
     new, old = np.exp(batch.new.log_ms), np.exp(batch.old.log_ms)
     assert np.median(old) == pytest.approx(82, abs=1)

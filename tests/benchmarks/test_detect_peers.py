@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from shared.detect_kayenta import interval, is_high
 from shared.detect_peers import PEERS, alarm, argo, burn_rate, flagger, growthbook, kayenta, runbook, z_test
 from shared.detect_scenarios import Bad, Family, Scenario
 from shared.detect_traffic import Batch, Side, simulate
+from values import replace
 
 from extent import by_extent
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from re import _constants as op
 from re import _parser as parser
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from backout.providers.files.signatures import read_catalogue
+from kept import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from backout.model.diagnosis import Signature
+    from backout.model.incident.diagnosis import Signature
 
-CATALOGUE = read_catalogue([resources.files("backout") / "catalogue" / "signatures"])
+CATALOGUE = catalogue()
 SIGNATURES = sorted(
     (each for each in CATALOGUE.signatures if each.literals and each.any),
     key=lambda one: (one.label, one.id),

@@ -10,19 +10,17 @@ repeat at the beginning is tried once a word or line, if it cannot run over the 
 from __future__ import annotations
 
 import re
-from importlib import resources
 from re import _constants as op
 from re import _parser as parser
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from backout.providers.files.signatures import read_catalogue
+from kept import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-CATALOGUE = read_catalogue([resources.files("backout") / "catalogue" / "signatures"])
+CATALOGUE = catalogue()
 PATTERNS = sorted(
     {
         (f"{one.label}-{one.id}", pattern)

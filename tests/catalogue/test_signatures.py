@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import pytest
+from kept import catalogue
 
-from backout.analysis.signatures import Classifier, finds
-from backout.model.diagnosis import LogKind
-from backout.providers.files.signatures import check_patterns, read_catalogue
+from backout.analysis.diagnosis.signatures import Classifier, finds
+from backout.model.incident.diagnosis import LogKind
+from backout.providers.files.signatures import check_patterns
 
 if TYPE_CHECKING:
-    from backout.model.diagnosis import Signature
+    from backout.model.incident.diagnosis import Signature
 
-CATALOGUE = read_catalogue([resources.files("backout") / "catalogue" / "signatures"])
+CATALOGUE = catalogue()
 CLASSIFIER = Classifier(CATALOGUE)
 SIGNATURES = sorted(CATALOGUE.signatures, key=lambda one: (one.label, one.id))
 

@@ -51,7 +51,7 @@ def said_before(function: ast.FunctionDef) -> Iterator[ast.Call]:
 def test_nothing_is_announced_before_it_is_confirmed() -> None:
     """No command says that it does something before the question, but in a branch that ends there."""
     wrong, asking = [], 0
-    for path in sorted(SOURCE.glob("*.py")):
+    for path in sorted(SOURCE.rglob("*.py")):
         for function in nodes_of(path):
             if isinstance(function, ast.FunctionDef):
                 calls = (name_of(call) for call in ast.walk(function) if isinstance(call, ast.Call))

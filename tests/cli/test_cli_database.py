@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import backout
+from kept import template
 
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from scripted_server import refused_url
 from vendor_lab import LIVE, ORGANIZATION, PROJECT, TOKEN, Neon, Xata, served
@@ -50,7 +51,7 @@ def written(folder: Path, vendor: str = "", url: str = "https://example.invalid"
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("cli-database")
     server = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off"})
-    server.create()
+    server.create(cache_directory=template())
     port = server.start(password=PASSWORD).port
     yield f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/postgres"
     server.stop(mode="immediate")

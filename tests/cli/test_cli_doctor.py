@@ -217,7 +217,7 @@ def test_every_check_is_written_about() -> None:
             told |= set(re.findall(r"`([a-z_]+)`", line.split("|")[1]))
     asked: set[str] = set()
     for path in ("analysis/checkup", "wiring", "runbook"):
-        for file in (ROOT / "src" / "backout" / path).glob("*.py"):
+        for file in (ROOT / "src" / "backout" / path).rglob("*.py"):
             text = file.read_text(encoding="utf-8")
             asked |= set(re.findall(r"\b(?:must|should|Question)\(\s*\"([a-z_]+)\"", text))
     tokens = {"token", "token_read", "token_rollback", "token_secrets", "token_permissions"}

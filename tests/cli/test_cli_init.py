@@ -80,7 +80,7 @@ def test_the_sample_application(tmp_path: Path) -> None:
     assert production["storage"] == {"provider": "r2", "bucket": "fm5-models"}
     assert production["secrets"] == {"example": ".env.example", "required": ["JWT_SECRET", "EMAIL_API_KEY"]}
     assert production["ci"] == {"provider": "github", "repository": "solsystemlabs/fm5"}
-    assert production["deploy"] == {"command": "npm run deploy:production", "build": "npm run build"}
+    assert production["deploy"] == {"command": "npm run deploy:production"}
     assert backout(tmp_path, "config", "check").code == 0
 
 

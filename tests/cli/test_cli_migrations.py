@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from cli_shell import backout
+from kept import template
 
 from backout.journal.sqlite import SqliteJournal
 from backout.model.plan import Plan, PlanKind, Step
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from fm5_app import FM5
 from scripted_server import answer, refused_url, scripted_server
@@ -44,7 +45,7 @@ INIT, NOTE = "20260902091500_init", "20261014143000_order_note"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("postgres")
     server = PostgresServer(directory / "data", find_binaries(), settings={"fsync": "off"})
-    server.create()
+    server.create(cache_directory=template())
     port = server.start(password="canary-pw").port
     yield f"postgresql://postgres:canary-pw@127.0.0.1:{port}"
     server.stop(mode="immediate")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_shell import backout, make_shell
 
-from backout.cli.pipeline import Wanted, told
+from backout.cli.guard.pipeline import Wanted, run_and_tell
 from backout.errors import Interrupted, PartlyDone
 
 from scripted_server import answer, scripted_server
@@ -73,7 +73,7 @@ def test_whatever_ends_it_is_told_and_goes_on(tmp_path: Path, raised: BaseExcept
             raise raised
 
         with pytest.raises(type(raised)):
-            told(shell, Wanted("page.md", "outputs", status=True), command)
+            run_and_tell(shell, Wanted("page.md", "outputs", status=True), command)
     assert [b'"in_progress"' in asked.body for asked in server.asked] == [False, True, False]
     assert b'"state":"error"' in server.asked[-1].body
     assert end(tmp_path) == "error"
@@ -88,7 +88,7 @@ def test_a_status_that_may_not_be_set_is_said_once(tmp_path: Path) -> None:
     with scripted_server() as server:
         server.will(answer({"message": "Not Found"}, 404))
         shell = make_shell(tmp_path, {**variables, "GITHUB_API_URL": server.url, "BACKOUT_ENVIRONMENT": "production"})
-        assert told(shell, Wanted(status=True), lambda: 0) == 0
+        assert run_and_tell(shell, Wanted(status=True), lambda: 0) == 0
         assert len(server.asked) == 1
     said = shell.output.stderr.getvalue()  # type: ignore[attr-defined]
     assert said.count("the deployment's status could not be set") == 1
@@ -101,7 +101,7 @@ def test_an_api_that_cannot_be_asked_changes_nothing(tmp_path: Path) -> None:
         server.will(answer([]))
         url = f"{server.url}/ü"
         shell = make_shell(tmp_path, {**variables, "GITHUB_API_URL": url, "BACKOUT_ENVIRONMENT": "production"})
-        assert told(shell, Wanted("page.md", "outputs", status=True), lambda: 0) == 0
+        assert run_and_tell(shell, Wanted("page.md", "outputs", status=True), lambda: 0) == 0
         assert server.asked == []
     said = shell.output.stderr.getvalue()  # type: ignore[attr-defined]
     assert said.count("the deployment's status could not be set") == 1
@@ -109,7 +109,7 @@ def test_an_api_that_cannot_be_asked_changes_nothing(tmp_path: Path) -> None:
 
 def test_nothing_asked_for_nothing_told(tmp_path: Path) -> None:
     """No file and no call without the options."""
-    assert told(make_shell(tmp_path), Wanted(), lambda: 7) == 7
+    assert run_and_tell(make_shell(tmp_path), Wanted(), lambda: 7) == 7
     assert list(tmp_path.iterdir()) == []
 
 
@@ -122,5 +122,5 @@ def test_a_secret_that_was_read_is_masked(tmp_path: Path) -> None:
         raise RuntimeError("hunter2-hunter2")
 
     with pytest.raises(RuntimeError):
-        told(shell, Wanted("page.md", "outputs"), command)
+        run_and_tell(shell, Wanted("page.md", "outputs"), command)
     assert "hunter2" not in (tmp_path / "page.md").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ import pytest
 from cli_shell import backout
 from source_trees import nodes_of
 
-from backout.cli.style import Style
-from backout.model.policy import Mode
+from backout.cli.support.style import Style
+from backout.model.guard.policy import Mode
 
 from line import Story, by_version, roll_back, watch
 
@@ -128,7 +128,7 @@ def test_no_table_cuts_its_reasons() -> None:
     """A last column of words is shown whole: the next table with one is made so, or this fails."""
     cut = [
         f"{path.name}:{node.lineno}"
-        for path in SOURCE.glob("*.py")
+        for path in SOURCE.rglob("*.py")
         for node in nodes_of(path)
         if isinstance(node, ast.Call)
         and getattr(node.func, "attr", "") == "table"

@@ -15,13 +15,13 @@ from cli_shell import Stream, backout, make_shell
 from spelled import shown_of
 
 from backout import config
-from backout.cli import errors
-from backout.cli.confirm import ask, confirm
-from backout.cli.output import Output
-from backout.cli.style import Style, Tone, visible, wants_color
+from backout.cli.support import errors
+from backout.cli.support.confirm import ask, confirm
+from backout.cli.support.output import Output
+from backout.cli.support.style import Style, Tone, visible, wants_color
 from backout.errors import ConfigError, DecisionNeeded, PartlyDone, Refused
 from backout.report.redact import Redactor
-from backout.report.text import wrapped
+from backout.report.text import wrap_text
 
 from polling import PATIENCE_S
 from streamed import await_line
@@ -146,7 +146,7 @@ def test_a_second_json_answer_is_a_programming_error() -> None:
 # --- questions ------------------------------------------------------------------------------------------------------
 
 
-def go_ahead(  # noqa: PLR0913 - what a person may give
+def go_ahead(
     folder: Path, environment: str, *, typed: str = "", terminal: bool = True, flags: dict[str, object] | None = None,
     message: str | None = None, confirmed: str | None = None,
 ) -> tuple[str, str]:  # fmt: skip
@@ -226,7 +226,7 @@ def test_a_question_names_the_flag_that_answers_it(tmp_path: Path) -> None:
         ("never", True, False, True, "xterm", False),
     ],
 )
-def test_colour_follows_the_conventions(  # noqa: PLR0913, PLR0917 - one column each
+def test_colour_follows_the_conventions(
     when: str, terminal: bool, no_color: bool, force: bool, term: str | None, expected: bool
 ) -> None:
     """Flag, NO_COLOR, FORCE_COLOR, TERM=dumb, terminal: in this order."""
@@ -335,8 +335,8 @@ def test_ctrl_c_is_exit_130(tmp_path: Path) -> None:
 
 STRAY = """
 import sys, threading
-from backout.cli import errors
-from backout.cli.shell import Shell
+from backout.cli.support import errors
+from backout.cli.support.shell import Shell
 shell = Shell.of_process()
 errors.mask_strays(shell.output)
 shell.environment.secret("STRAY_TOKEN")
@@ -373,7 +373,7 @@ def test_a_table_that_cuts_its_cells_shows_no_part_of_a_secret(width: int) -> No
     output = Output(out, Stream(), redactor, style=Style(width=width), talk=Style(width=width))
     for before in range(0, width, 3):
         output.text(output.table(("AT", "SAID"), [("12:00", f"{'x' * before} {token}")]))
-        output.text("\n".join(wrapped(f"{'x ' * before}{token.replace('_', ' _')} y", width, indent="  ")))
+        output.text("\n".join(wrap_text(f"{'x ' * before}{token.replace('_', ' _')} y", width, indent="  ")))
         output.text("\n    ".join(token[at : at + 7] for at in range(0, len(token), 7)))
     assert not shown_of(token, out.getvalue())
     assert "***" in out.getvalue()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.cli.consent import Consent
+from backout.cli.guard.consent import Consent
 
 from polling import until
 

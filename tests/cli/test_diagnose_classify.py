@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import backout
-
-from backout.providers.files.signatures import read_catalogue
+from kept import catalogue
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LABELS = sorted(read_catalogue([resources.files("backout") / "catalogue" / "signatures"]).causes)
+LABELS = sorted(catalogue().causes)
 OURS = """
 label = "coffee_machine"
 title = "The coffee machine is on fire"

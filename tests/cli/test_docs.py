@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
-import shlex
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import click
 import pytest
+from command_lines import parsed, quoted
 
-from backout.cli.app import entries, root
-from backout.cli.status import LATER
+from backout.cli.app import root
+from backout.cli.commands import entries
+from backout.cli.status_record import NOT_BUILT
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/README.md")])
@@ -20,52 +21,10 @@ PICTURE = ROOT / "docs" / "demo.svg"
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?<![\w./-])(?:src|tests|tools|docs|benchmarks|examples)/[\w./-]*[\w/]")
-_BLOCK = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
-_PROMPT = re.compile(r"^(?:\$ |      |next: |\s*- run: )?((?:\.venv/bin/)?backout(?: .*)?)$", re.MULTILINE)
-_CUT = re.compile(r"\s(?:#|\||>|&&|&$|\u2026)\s?.*$")
 _REGISTRIES = ("pypi.org", "pythonhosted", "npmjs", "cdnjs", "jsdelivr", "unpkg", "googleapis", "proxy.golang")
-WRITTEN_BY_MAKE = {"docs/proofs.md"}
+WRITTEN_BY_MAKE = {"docs/research/proofs.md"}
 """Not in the repository before `make proof` has run."""
-
-
-def quoted(text: str) -> list[str]:
-    """Return every command line of backout that a page quotes, in a code span or on a line of a block."""
-    blocks = _BLOCK.findall(text)
-    found = [line for block in blocks for line in _PROMPT.findall(block)]
-    spans = _CODE.findall(_BLOCK.sub("", text)) + [span for block in blocks for span in _CODE.findall(block)]
-    found += [span for span in spans if re.match(r"backout( [^=|]|$)", span)]
-    found += re.findall(r"\$\((backout [^)]*)\)", text)
-    return [_CUT.sub("", line).strip() for line in found]
-
-
-def parsed(line: str) -> list[str]:
-    """Return the path of the command that the line calls; nothing is run.
-
-    Raises:
-        click.UsageError: a command, an argument or an option that does not exist.
-    """
-    command: click.Command = root
-    ctx = click.Context(root, info_name="backout")
-    words, path = shlex.split(line)[1:], []
-    while True:
-        values, rest, _ = command.make_parser(ctx).parse_args(list(words))
-        for param in command.get_params(ctx):
-            given = values.get(str(param.name))
-            if isinstance(given, str) or (isinstance(given, (tuple, list)) and all(isinstance(v, str) for v in given)):
-                param.type_cast_value(ctx, given)
-        if not isinstance(command, click.Group):
-            if rest:
-                raise click.UsageError(f"too much: {rest}", ctx)
-            return path
-        if not rest:
-            return path
-        name, inner, words = command.resolve_command(ctx, rest)
-        assert name is not None
-        assert inner is not None
-        path.append(name)
-        command, ctx = inner, click.Context(inner, info_name=name, parent=ctx)
 
 
 QUOTED = sorted({(page.name, line) for page, text in TEXTS.items() for line in quoted(text)})
@@ -169,7 +128,16 @@ def test_the_picture_is_whole_and_asks_nobody() -> None:
 
 def test_the_readme_is_short() -> None:
     """A newcomer reads it in one go."""
-    assert len(TEXTS[ROOT / "README.md"].splitlines()) <= 150
+    assert len(TEXTS[ROOT / "README.md"].split()) <= 700
+
+
+@pytest.mark.parametrize(
+    "page", [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "research").glob("*.md")], ids=lambda page: page.name
+)
+def test_a_page_says_first_for_whom_it_is(page: Path) -> None:
+    """In its first sentence, so that nobody reads what they do not need."""
+    _, _, text = TEXTS[page].partition("\n\n")
+    assert text.startswith("For "), f"{page.name}: begin with `For ...`"
 
 
 _ASKED = re.compile(r"^\$ (?P<line>backout [^\n]*)\n(?P<said>(?:(?!\$ |```)[^\n]*\n)*)", re.MULTILINE)
@@ -178,7 +146,7 @@ _LABEL = re.compile(r"^  (?P<label>[a-z][a-z ]*?)(?: {2,}\S|$)", re.MULTILINE)
 
 def test_transcripts_have_the_rows_that_a_status_has() -> None:
     """What was recorded is recorded anew when a row gets another name: tools/record_quickstart.py, record_night.py."""
-    rooms = [ROOT / "src" / "backout" / "cli" / name for name in ("status.py", "in_need.py")]
+    rooms = [ROOT / "src" / "backout" / "cli" / name for name in ("status.py", "support/in_need.py")]
     trees = [ast.walk(ast.parse(room.read_text(encoding="utf-8"))) for room in rooms]
     known = {node.value for tree in trees for node in tree if isinstance(node, ast.Constant)}
     shown = 0
@@ -186,6 +154,6 @@ def test_transcripts_have_the_rows_that_a_status_has() -> None:
         for found in _ASKED.finditer(page.read_text(encoding="utf-8")):
             if found["line"].startswith("backout status ") and found["said"].strip():
                 labels = {each["label"] for each in _LABEL.finditer(found["said"])}
-                assert labels <= known | set(LATER), (page.name, labels - known)
+                assert labels <= known | set(NOT_BUILT), (page.name, labels - known)
                 shown += len(labels)
     assert shown > 30

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from canaries import CANARIES, leaks_in
 from cli_shell import Stream, make_shell
 
-from backout.cli.bench import Bench
-from backout.cli.guard import finish
-from backout.cli.live import Live
+from backout.cli.guard.guard import finish
+from backout.cli.guard.live import Live
+from backout.cli.support.session import Session
 from backout.journal.stop import StopRequest
 from backout.wiring.diagnosis import catalogue
 
-from line import Story, thrown, watch
+from line import Story, equip, thrown, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +36,9 @@ def ended(story: Story, folder: Path, *, as_json: bool) -> tuple[int, str, str]:
     """Watch to the end, and return the exit code, stdout and stderr of what the command says about it."""
     shell = make_shell(folder)
     shell.output.json = as_json
-    tools = replace(story.tools(), catalogue=catalogue)
-    bench = Bench(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=as_json))
-    code = finish(bench, watch(tools))
+    tools = equip(story.tools(), catalogue=catalogue)
+    session = Session(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=as_json))
+    code = finish(session, watch(tools))
     out, err = shell.output.stdout, shell.output.stderr
     assert isinstance(out, Stream)
     assert isinstance(err, Stream)

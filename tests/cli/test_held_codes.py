@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import Stream, make_shell
+from values import replace
 
-from backout.cli.bench import Bench
-from backout.cli.guard import _code as code_of
-from backout.cli.guard import finish
-from backout.cli.live import Live
+from backout.cli.guard.guard import _code as code_of
+from backout.cli.guard.guard import _refuse as refuse
+from backout.cli.guard.guard import finish
+from backout.cli.guard.live import Live
+from backout.cli.support.session import Session
+from backout.errors import Refused
 from backout.journal.stop import StopRequest
-from backout.model.policy import Mode
-from backout.model.vendor import VendorIncident
-from backout.runbook import permission
+from backout.model.guard.policy import Mode
+from backout.model.incident.vendor import VendorIncident
+from backout.model.steps.guard import ConcludeAction, ConcludeResult
+from backout.runbook.safety import permission
 
-from line import Story, by_version, watch
+from line import Story, by_version, equip, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backout.model.signals import CountsPage, SourceTraits
+    from backout.model.guard.signals import CountsPage, SourceTraits
     from backout.runbook.toolbox import Toolbox
 
 PAGE = Path(__file__).parents[2] / "docs" / "quickstart.md"
@@ -35,7 +39,7 @@ def by_identity(story: Story, tools: Toolbox) -> Toolbox:
     """The working copy does not contain what is live."""
     bad = story.world.upload("bad", git_sha="c0ffee1")
     deploy(story, bad.id)
-    return replace(tools, checkout=Foreign())
+    return equip(tools, checkout=Foreign())
 
 
 def by_a_hold(story: Story, tools: Toolbox) -> Toolbox:
@@ -60,7 +64,7 @@ def by_an_earlier_rollback(story: Story, tools: Toolbox) -> Toolbox:
 
 def by_a_vendor(story: Story, tools: Toolbox) -> Toolbox:
     """A vendor has announced an incident."""
-    return replace(tools, vendors=Announced(story.world.clock.now()))
+    return equip(tools, vendors=Announced(story.world.clock.now()))
 
 
 def by_nothing(story: Story, tools: Toolbox) -> Toolbox:
@@ -132,9 +136,9 @@ def test_the_exit_code_of_each_hold(quick_path: Path, tmp_path: Path, rule: str)
     tools = arrange(story, story.tools())
     shell = make_shell(tmp_path)
     shell.output.json = True
-    bench = Bench(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=True))
+    session = Session(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=True))
     run = watch(tools, mode=Mode.OBSERVE if rule == "observe" else Mode.ACT)
-    code = finish(bench, run)
+    code = finish(session, run)
     out = shell.output.stdout
     assert isinstance(out, Stream)
     told = json.loads(out.getvalue().splitlines()[-1])
@@ -148,8 +152,8 @@ def test_a_person_who_says_no_leaves_a_finding(quick_path: Path, tmp_path: Path)
     story = Story(quick_path / "journal.sqlite")
     tools = replace(story.tools(), confirm=lambda _plan: False)
     shell = make_shell(tmp_path)
-    bench = Bench(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=True))
-    assert finish(bench, watch(tools, mode=Mode.ASK)) == 1
+    session = Session(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=True))
+    assert finish(session, watch(tools, mode=Mode.ASK)) == 1
 
 
 @pytest.mark.parametrize(
@@ -164,7 +168,20 @@ def test_a_person_who_says_no_leaves_a_finding(quick_path: Path, tmp_path: Path)
 )
 def test_a_step_of_a_ramp_that_is_not_made(verdict: str, rule: str, code: int) -> None:
     """The same rule has the same code; what was not seen well enough is unmeasured."""
-    assert code_of(verdict, "hold", {"rule": rule or None}) == code
+    assert code_of(verdict, "hold", rule) == code
+
+
+def test_what_no_rule_holds_names_none(tmp_path: Path, quick_path: Path) -> None:
+    """A person has to decide all the same: the ways out are told, and no rule that there is not."""
+    shell = make_shell(tmp_path)
+    tools = Story(quick_path / "journal.sqlite").tools()
+    session = Session(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=True))
+    held = ConcludeResult(
+        action=ConcludeAction.HOLD, why="answers differ", options=("accept it: `backout guard accept`",)
+    )
+    with pytest.raises(Refused) as refused:
+        refuse(session, held, {"verdict": "inconclusive"})
+    assert (refused.value.rule, refused.value.options) == (None, held.options)
 
 
 def test_the_codes_are_documented() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from source_trees import tree_of
 
-from backout.cli.options import global_options
+from backout.cli.support.options import global_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

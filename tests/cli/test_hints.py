@@ -133,13 +133,13 @@ def test_every_command_that_the_program_names_exists() -> None:
 ROOT = SOURCE.parents[1]
 _NAMED = re.compile(r"(?<![\w./@:'\[-])backout ([a-z][a-z-]*[a-z])(?![\w-])(?![\w.-]*[/=@])")
 _WORDS = """
-acts alone and asks began begin brings can cannot changes developers did does gives holds is it itself keeps knows
-looks made masked meets needs never or promises put puts raises reads relies retries rolls says set starts then uses
-waits within works would writes wrote
+acts alone and asks began begin behaves brings can cannot changes crashes developers did does follows gives holds is
+it itself keeps knows looks made masked meets needs never or promises provides put puts raises reaches reads recognise
+relies retries rolls says sends set starts then to uploads useful uses waits within works would writes wrote
 """
 SENTENCES = frozenset(_WORDS.split())
 """What follows the program's name in sentences about it, on all pages."""
-UNTYPED = {("analysis/seal.py", "mark"), ("providers/files/reports.py", "run"), ("report/redact.py", "backup")}
+UNTYPED = {("analysis/history/seal.py", "mark"), ("providers/files/reports.py", "run"), ("report/redact.py", "backup")}
 """Marks within files, and a list of words."""
 
 
@@ -173,3 +173,19 @@ def test_no_text_names_a_command_that_there_is_not() -> None:
 def test_a_command_in_a_sentence_is_found() -> None:
     """The pattern: what could be missed in the words of an error."""
     assert _NAMED.findall("free some space, next: backout physician, or backout status") == ["physician", "status"]
+
+
+_FROM_AN_INDEX = re.compile(r"(?:pip|uv tool|pipx) install ['\"]?backout\b")
+
+
+def test_no_text_installs_a_package_of_our_name_from_an_index() -> None:
+    """Nothing is published under it: what somebody else publishes there would be installed beside the tokens."""
+    sources = ((str(path.relative_to(SOURCE)), path.read_text(encoding="utf-8")) for path in trees())
+    found = {where for where, text in (*texts(), *sources) if _FROM_AN_INDEX.search(text)}
+    assert found - {"CHANGELOG.md"} == set()  # what it was before stands there
+
+
+def test_an_install_from_an_index_is_found() -> None:
+    """With an extra or without; a checkout and a file are none."""
+    told = "pip install 'backout[twin]', pip install backout, pip install '.[twin]', uv tool install ."
+    assert len(_FROM_AN_INDEX.findall(told)) == 2

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from cli_shell import Stream, make_shell
 
-from backout.cli.live import Live
-from backout.model.verdict import CriterionResult, CriterionState
+from backout.cli.guard.live import Live
+from backout.model.guard.verdict import CriterionResult, CriterionState
 
 if TYPE_CHECKING:
     from pathlib import Path

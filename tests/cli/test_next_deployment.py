@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import Stream, make_shell
+from values import replace
 
-from backout.cli.bench import Bench
-from backout.cli.guard import _watch as watch_as_typed
-from backout.cli.live import Live
+from backout.cli.guard.guard import _watch as watch_as_typed
+from backout.cli.guard.live import Live
+from backout.cli.support.session import Session
 from backout.errors import ProviderUnavailable
 from backout.journal.stop import StopRequest
-from backout.model.incident import RunState
-from backout.runbook.next_deployment import wait_for_next
+from backout.model.incident.incident import RunState
+from backout.runbook.guard.next_deployment import wait_for_next
 
 from line import Story, by_version, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.deployment import Version
+    from backout.model.version import Version
 
 
 class Crash(BaseException):
@@ -62,8 +62,8 @@ def guard_next(story: Story, folder: Path, within: str = "10m") -> tuple[int, st
     """Type `guard --next` and return the exit code and what was said."""
     shell = make_shell(folder)
     tools = replace(story.tools(), say=shell.output.say)
-    bench = Bench(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=False))
-    code = watch_as_typed(bench, early=False, next_within=within)
+    session = Session(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=False))
+    code = watch_as_typed(session, early=False, next_within=within)
     out, err = shell.output.stdout, shell.output.stderr
     assert isinstance(out, Stream)
     assert isinstance(err, Stream)
@@ -84,7 +84,7 @@ def test_an_interrupted_watch_is_ended_and_the_next_deployment_is_watched(story:
     world.clock.at(world.clock.now() + 30, lambda: found.append(deployed(story, "worse")))
     code, said = guard_next(story, tmp_path)
     (interrupted,) = [r for r in story.tools().runs.runs("production") if r.state is RunState.ABORTED]
-    assert f"{interrupted.id} was interrupted; the next deployment is asked for, so it is ended" in said
+    assert f"{interrupted.id} was interrupted; the next deployment is wanted, so it is ended" in said
     assert (code, watched(story)[0]) == (1, found[0].id)
     assert "void" not in said
     (asked,) = story.tools().journal.events(run=interrupted.id, kind="run.asked")
@@ -97,7 +97,7 @@ def test_what_was_deployed_after_the_interruption_is_the_next_one(story: Story, 
     story.world.clock.sleep(600)
     began = story.world.clock.now()
     code, said = guard_next(story, tmp_path)
-    assert f"version {worse.id[:8]} went live 10 min ago, and nobody watches it" in said
+    assert f"version {worse.id[:8]} went live 10 min ago, and it is not watched" in said
     assert watched(story)[0] == worse.id
     assert code in (1, 3)
     assert story.world.clock.now() - began < 120

@@ -39,7 +39,7 @@ def commands(group: click.Group, name: str = "") -> Iterator[tuple[str, click.Co
 
 def test_every_command_folds_its_reason() -> None:
     """The next `-m WHY` has the type that does it, or this fails."""
-    from backout.cli.options import REASON  # noqa: PLC0415 - so that the other test runs where it is not
+    from backout.cli.support.options import REASON  # noqa: PLC0415 - so that the other test runs where it is not
 
     asked = [(name, param) for name, each in commands(root) for param in each.params if "-m" in param.opts]
     assert {"guard accept", "hold", "rollback", "panic", "deployments release", "runs abort"} <= {
@@ -63,8 +63,8 @@ def test_a_reason_is_one_line_and_no_screen(tmp_path: Path) -> None:
 
 
 WHOLE = {
-    "report/run_entries.py": "an entry of a timeline has it whole for --json, and is cut where it is shown",
-    "report/timeline_entries.py": "same",
+    "report/incident/run_entries.py": "an entry of a timeline has it whole for --json, and is cut where it is shown",
+    "report/incident/timeline_entries.py": "same",
 }
 """Modules in which a reason may stand in a sentence as it is."""
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+from values import replace
 
-from backout.cli.db_restore import left_out_lines, rescue_exit_code
+from backout.cli.db.restore import left_out_lines, rescue_exit_code
+from backout.decoding import decode_values
+from backout.model.database.rescue import DefinitionDifference, LeftOut, RescueReport
 
-if TYPE_CHECKING:
-    from backout.model.plan import Json
-
-LEFT: dict[str, dict[str, Json]] = {
-    "damaged": {
-        "what": "table a",
-        "reason": "it has no primary key",
-        "sql": "SELECT 1;\nSELECT 2;",
-        "seen": True,
-        "asked": False,
-    },
-    "unseen": {"what": "table b", "reason": "it is unlogged", "sql": "", "seen": False, "asked": False},
-    "asked": {"what": "table c", "reason": "as you asked", "sql": "", "seen": True, "asked": True},
+LEFT = {
+    "damaged": LeftOut("table a", "it has no primary key", "SELECT 1;\nSELECT 2;"),
+    "unseen": LeftOut("table b", "it is unlogged", seen=False),
+    "asked": LeftOut("table c", "as you asked", asked=True),
 }
 
 
@@ -37,20 +29,21 @@ LEFT: dict[str, dict[str, Json]] = {
 )
 def test_damage_that_is_left_is_a_finding_and_what_nobody_sees_is_unmeasured(names: tuple[str, ...], code: int) -> None:
     """Known damage says more than what cannot be seen, and what a person asked for says nothing."""
-    left: list[Json] = [LEFT[name] for name in names]
-    assert rescue_exit_code({"left_out": left, "differences": []}) == code
+    left = tuple(LEFT[name] for name in names)
+    assert rescue_exit_code(RescueReport((), (), left_out=left)) == code
 
 
 def test_a_record_of_an_earlier_version_and_no_rescue_at_all_are_no_finding() -> None:
     """They know nothing of what is left out."""
-    assert rescue_exit_code({"tables": []}) == 0
+    assert rescue_exit_code(decode_values({"tables": [], "definitions": []}, RescueReport)) == 0
     assert rescue_exit_code(None) == 0
 
 
 def test_what_is_left_is_shown_with_its_reason_and_each_line_of_its_sql() -> None:
     """So that it can be typed."""
-    differs: list[Json] = [{"what": "index i", "before": "CREATE INDEX i", "live": ""}]
-    lines = left_out_lines({"left_out": [{**LEFT["damaged"], "asked": True}, LEFT["damaged"]], "differences": differs})
+    differs = (DefinitionDifference("index i", "CREATE INDEX i", ""),)
+    left = (replace(LEFT["damaged"], asked=True), LEFT["damaged"])
+    lines = left_out_lines(RescueReport((), (), left_out=left, differences=differs))
     assert lines == [
         "left out: table a: it has no primary key",
         "left out: table a: it has no primary key",

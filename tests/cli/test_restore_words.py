@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from backout.cli.db_restore import target_of
+from backout.cli.db.restore import target_of
 from backout.errors import UsageError
-from backout.model.recovery import RestorePoint, TargetKind
+from backout.model.database.recovery import RestorePoint, TargetKind
 from backout.plan.restore import read_target
 
 NOW = 1_800_000_000.0

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import Stream, make_shell
+from values import replace
 
-from backout.cli.bench import Bench
-from backout.cli.live import Live
+from backout.cli.guard.live import Live
 from backout.cli.rollback import _check_same as check_same
+from backout.cli.support.session import Session
 from backout.errors import Busy, UsageError
 from backout.journal.stop import StopRequest
-from backout.model.incident import RunState
+from backout.model.guard.policy import Mode
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
-from backout.model.policy import Mode
 from backout.plan.rollback import Request
-from backout.runbook.rollback import prepare
+from backout.runbook.rollback.rollback import prepare
 
 from line import Story, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.incident import Run
+    from backout.model.incident.incident import Run
 
 
 class Crash(BaseException):
@@ -50,12 +50,12 @@ def dies(story: Story, mode: Mode, call: str) -> None:
     story.world.before_call = None
 
 
-def bench_of(story: Story, folder: Path) -> tuple[Bench, Stream]:
+def session_of(story: Story, folder: Path) -> tuple[Session, Stream]:
     """Return the workbench of a command, and what it says."""
     shell = make_shell(folder)
     said = shell.output.stderr
     assert isinstance(said, Stream)
-    return Bench(shell, story.tools(), StopRequest(lambda: None), Live(shell.output, "rollback", stream=False)), said
+    return Session(shell, story.tools(), StopRequest(lambda: None), Live(shell.output, "rollback", stream=False)), said
 
 
 def runs(story: Story) -> tuple[Run, ...]:
@@ -66,14 +66,14 @@ def runs(story: Story) -> tuple[Run, ...]:
 def test_an_interrupted_watch_ends_when_a_person_goes_back(story: Story, tmp_path: Path, mode: Mode) -> None:
     """Nothing is said before a person has confirmed it; then it ends, and why stands in its record."""
     dies(story, mode, "health.look")
-    bench, said = bench_of(story, tmp_path)
-    assert bench.in_the_way() is None
+    session, said = session_of(story, tmp_path)
+    assert session.in_the_way() is None
     kept = runs(story)[0]
     assert (kept.plan.kind, kept.state) == (PlanKind.GUARD, RunState.INTERRUPTED)
     assert said.getvalue() == ""
-    _, plan = prepare(bench.tools, Request(message="it fails"))
+    _, plan = prepare(session.tools, Request(message="it fails"))
     assert isinstance(plan, Plan)
-    ended = bench.drive(bench.take_over(plan, "it fails"))
+    ended = session.drive(session.take_over(plan, "it fails"))
     assert (ended.state, story.world.live.sole) == (RunState.DONE, story.good.id)
     assert [run.state for run in runs(story)[:2]] == [RunState.DONE, RunState.ABORTED]
     (asked,) = story.tools().journal.events(run=kept.id, kind="run.asked")
@@ -86,45 +86,45 @@ def test_an_interrupted_watch_ends_when_a_person_goes_back(story: Story, tmp_pat
 def test_a_rollback_that_guard_began_does_not_give_way(story: Story, tmp_path: Path) -> None:
     """It may have switched: it is picked up or given up, never passed over."""
     dies(story, Mode.ACT, "deployments.activate")
-    bench, _ = bench_of(story, tmp_path)
-    keeper = bench.in_the_way()
+    session, _ = session_of(story, tmp_path)
+    keeper = session.in_the_way()
     assert keeper is not None
     assert (keeper.plan.kind, keeper.state) == (PlanKind.ROLLBACK, RunState.INTERRUPTED)
-    _, plan = prepare(bench.tools, Request(message="it fails", target=story.good.id, accept_unproven=True))
+    _, plan = prepare(session.tools, Request(message="it fails", target=story.good.id, accept_unproven=True))
     assert isinstance(plan, Plan)
     with pytest.raises(Busy, match=f"is kept by run {keeper.id}"):
-        bench.take_over(plan, "it fails")
+        session.take_over(plan, "it fails")
     assert runs(story)[0].state is RunState.INTERRUPTED
 
 
 def test_the_same_target_is_the_same_run(story: Story, tmp_path: Path) -> None:
     """By its id, a prefix or its number; no TARGET is any; another one is told which run is in the way."""
     dies(story, Mode.ACT, "deployments.activate")
-    bench, _ = bench_of(story, tmp_path)
+    session, _ = session_of(story, tmp_path)
     run = runs(story)[0]
     for target in (None, story.good.id, story.good.id[:8], f"v{story.good.number}"):
-        check_same(bench, run, target, with_database=False)
+        check_same(session, run, target, with_database=False)
     with pytest.raises(Busy, match=f"'{story.bad.id[:8]}' is version {story.bad.id}") as found:
-        check_same(bench, run, story.bad.id[:8], with_database=False)
+        check_same(session, run, story.bad.id[:8], with_database=False)
     assert f"backout runs resume {run.id}" in str(found.value.hint)
     with pytest.raises(UsageError):
-        check_same(bench, run, "nonsense", with_database=False)
+        check_same(session, run, "nonsense", with_database=False)
 
 
 def test_who_nobody_can_tell_is_no_tick(story: Story, tmp_path: Path) -> None:
     """Without a channel the last step of a rollback says that nobody was told."""
-    bench, said = bench_of(story, tmp_path)
-    bench = replace(bench, tools=replace(bench.tools, notifier=None))
-    _, plan = prepare(bench.tools, Request(message="it fails"))
+    session, said = session_of(story, tmp_path)
+    session = replace(session, tools=replace(session.tools, notifier=None))
+    _, plan = prepare(session.tools, Request(message="it fails"))
     assert isinstance(plan, Plan)
-    bench.drive(bench.submit(plan, "it fails"))
-    assert "nobody was told: no channel is set up in [notify]" in said.getvalue()
-    assert "tell somebody" not in said.getvalue()
+    session.drive(session.submit(plan, "it fails"))
+    assert "no notice was sent: no channel is set up in [notify]" in said.getvalue()
+    assert "send the notices" not in said.getvalue()
 
 
 def test_one_with_the_database_is_another_run(story: Story, tmp_path: Path) -> None:
     """Who types --with-database does not get a rollback of the code alone."""
     dies(story, Mode.ACT, "deployments.activate")
-    bench, _ = bench_of(story, tmp_path)
+    session, _ = session_of(story, tmp_path)
     with pytest.raises(Busy, match="it leaves the database alone"):
-        check_same(bench, runs(story)[0], None, with_database=True)
+        check_same(session, runs(story)[0], None, with_database=True)

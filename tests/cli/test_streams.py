@@ -12,7 +12,8 @@ import click
 import pytest
 from typed import Typist, typist
 
-from backout.cli.app import entries, root
+from backout.cli.app import root
+from backout.cli.commands import entries
 
 from polling import PATIENCE_S
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import Stream, backout, make_shell
+from values import replace
 
 from backout.analysis.checkup.here import WITHOUT_JOURNAL, journal_first
-from backout.cli.errors import show
-from backout.cli.typed import typed_here
+from backout.cli.support.errors import show
+from backout.cli.support.typed import add_given_options
 from backout.errors import Refused
 from backout.model.checkup import must, should
 from backout.model.hint import NO_HINT, command, words
@@ -52,9 +52,9 @@ HERE = "-e staging --config b.toml"
 )
 def test_a_command_gets_what_it_lacks(text: str, shown: str) -> None:
     """In a line, in brackets, behind others; words about the program, and what needs no configuration, stay."""
-    assert typed_here(text, config="b.toml", environment="staging") == shown
-    assert typed_here(shown, config="b.toml", environment="staging") == shown
-    assert typed_here(text, config=None, environment=None) == text
+    assert add_given_options(text, config="b.toml", environment="staging") == shown
+    assert add_given_options(shown, config="b.toml", environment="staging") == shown
+    assert add_given_options(text, config=None, environment=None) == text
 
 
 def test_with_a_damaged_journal_no_hint_needs_it() -> None:

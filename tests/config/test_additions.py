@@ -14,7 +14,7 @@ from cli_shell import backout
 from source_trees import nodes_of
 
 from backout import config
-from backout.config.additions import in_file, settings_in, with_values
+from backout.config.init.additions import in_file, settings_in, with_values
 from backout.model.setting import setting
 
 if TYPE_CHECKING:

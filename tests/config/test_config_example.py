@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import msgspec
 import pytest
+from values import replace
 
 from backout import config
 from backout.config.schema import EnvironmentSettings, Settings

@@ -10,7 +10,7 @@ import pytest
 
 from backout import config
 from backout.errors import AuthError, ConfigError, UsageError
-from backout.model.policy import Mode
+from backout.model.guard.policy import Mode
 
 from private import write_private
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout import config
-from backout.config.expected import expected
+from backout.config.expected import parse_expectation
 from backout.config.explain import explain
 from backout.config.loading import _hook
 from backout.config.schema import Settings
@@ -111,7 +111,7 @@ at_most = "1 per 6h"
             'bucket = "models", history = "models"',
             11,
             ".storage.history",
-            "the history lies in the bucket that it is the history of",
+            "not built yet: no command looks at objects or brings them back; take it out",
         ),
         ("[app]", "[ap]", 1, "ap", "unknown key, did you mean 'app'?"),
     ],
@@ -405,9 +405,9 @@ def test_what_may_be_declared_as_intended(expected: str, what: str) -> None:
 def test_expect_on_the_command_line_is_refused_as_in_the_file(said: str) -> None:
     """With what it must look like."""
     with pytest.raises(UsageError) as refused:
-        expected(said, "https://a.example.com/health")
+        parse_expectation(said, "https://a.example.com/health")
     assert refused.value.hint == "--expect 'GET /old/*=410'"
-    assert expected("GET /old/* = 410,404").statuses == (410, 404)
+    assert parse_expectation("GET /old/* = 410,404").statuses == (410, 404)
 
 
 @pytest.mark.parametrize(
@@ -427,8 +427,8 @@ def test_the_health_endpoint_is_never_declared_wherever_it_is(url: str, asked: s
     (found,) = config.mistakes_in(f'{text}expect = {{ "{asked}" = [404] }}\n', FILE)
     assert "it would excuse the health endpoint" in found
     with pytest.raises(UsageError, match="it would excuse the health endpoint"):
-        expected(f"{asked}=404", url)
-    assert expected("GET /old=404", url).path == "/old"
+        parse_expectation(f"{asked}=404", url)
+    assert parse_expectation("GET /old=404", url).path == "/old"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from backout import config
 from backout.errors import AuthError
-from backout.model.notice import NoticeKind
+from backout.model.incident.notice import NoticeKind
 from backout.providers.notify.channel import SendFailed
 from backout.wiring import notifier, routes
 
@@ -63,7 +63,7 @@ def test_warnings(tmp_path: Path) -> None:
     """Acting without telling anybody, and mail in the clear to another machine."""
     told = [w for w in config.warnings_of(load(tmp_path, ACT)) if "notify" in w]
     assert told == [
-        "notify: no channel is set up, and guard acts by itself in production: nobody will be told",
+        "notify: no channel is set up, and guard acts by itself in production: no one will be told",
     ]
     assert not [w for w in config.warnings_of(load(tmp_path, ACT + SMTP)) if "notify" in w]
     assert not [w for w in config.warnings_of(load(tmp_path, BASE)) if "notify" in w]
@@ -106,7 +106,7 @@ def test_the_secrets_of_channels_are_masked(tmp_path: Path) -> None:
 def test_an_armed_guard_wants_signed_marks(tmp_path: Path) -> None:
     """Without a key whoever may deploy could write a mark; where guard only observes, nothing is said."""
     (told,) = [w for w in config.warnings_of(load(tmp_path, ACT)) if w.startswith("marks")]
-    assert "whoever may deploy can stop it" in told
+    assert "anyone who may deploy can stop it" in told
     assert not [w for w in config.warnings_of(load(tmp_path, BASE)) if w.startswith("marks")]
     signed = ACT + '[marks]\nkey_env = "BACKOUT_MARKS_KEY"\n'
     assert not [w for w in config.warnings_of(load(tmp_path, signed)) if w.startswith("marks")]

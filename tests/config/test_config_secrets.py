@@ -9,7 +9,7 @@ import pytest
 from backout import config
 from backout.config import Environment
 from backout.errors import UsageError
-from backout.wiring.secrets import configured, expected, own_names, source
+from backout.wiring.secrets import describe_source, own_names, read_expected_secrets, source
 
 BASE = """[app]
 name = "fm5"
@@ -66,7 +66,7 @@ def test_a_source_is_named_in_a_plan_and_opened_by_that_name(
 ) -> None:
     """The plan's words are enough to ask it again."""
     loaded = load(tmp_path, f"source = {text}")
-    found = configured(loaded)
+    found = describe_source(loaded)
     assert found == {key: v.replace("FOLDER", str(tmp_path)) if isinstance(v, str) else v for key, v in named.items()}
     assert source(loaded, found).described == described
 
@@ -77,9 +77,9 @@ def test_expected_names_come_from_the_sample_and_the_list(tmp_path: Path) -> Non
         "JWT_SECRET=\nNODE_ENV=production\nOUR_TOKEN=\nCLOUDFLARE_API_TOKEN=\n# X=\n"
     )
     loaded = load(tmp_path, 'example = ".env.example"\nrequired = ["KEY"]\nignore = ["NODE_ENV"]')
-    found = expected(loaded)
+    found = read_expected_secrets(loaded)
     assert (found.example, found.required, found.where) == (("JWT_SECRET",), ("KEY",), ".env.example")
     assert {"OUR_TOKEN", "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID", "NODE_ENV"} == own_names(loaded)
-    assert configured(loaded) is None
+    assert describe_source(loaded) is None
     with pytest.raises(UsageError, match="No such file"):
-        expected(load(tmp_path, 'example = "gone"'))
+        read_expected_secrets(load(tmp_path, 'example = "gone"'))

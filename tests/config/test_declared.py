@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout import config
-from backout.wiring.declared import declared
+from backout.wiring.declared import list_declared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,4 +49,4 @@ def test_schedules_and_queues_that_a_file_declares(
     if wrangler is not None:
         (tmp_path / "wrangler.json").write_text(json.dumps(wrangler))
     loaded = config.load(config.Environment({}), start=tmp_path, environment=environment, flags={})
-    assert declared(loaded) == names
+    assert list_declared(loaded) == names

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from backout.config.pinning import with_pin
+from backout.config.init.pinning import with_pin
 
 PIN = {"account_id": "acc1", "script_tag": "tag1", "health_host": "app.example.com"}
 HEAD = '# ours\n[app]\nname = "fm5" # the name\n\n'

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from backout.config.pinning import with_pin
+from backout.config.init.pinning import with_pin
 
 PIN = {"account_id": "acc1", "script_tag": 'a "tag" \\ of #{hostile}', "health_host": "app.example.com"}
 COMMENTS = ("", " # why", " # see {runbook} }", ' # it\'s "x" = [1]', " # pin = { }")

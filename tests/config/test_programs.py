@@ -32,7 +32,7 @@ def test_the_documentation_lists_every_key_that_can_run_a_program() -> None:
 
 def test_each_command_line_of_the_schema_is_marked() -> None:
     """A key by a name that says so (command, start, stop, build, binaries, program, script to run) has the mark."""
-    pages = sorted((ROOT / "src" / "backout" / "config" / "schema").glob("*.py"))
+    pages = sorted((ROOT / "src" / "backout" / "config" / "schema").rglob("*.py"))
     page = "\n".join(each.read_text(encoding="utf-8") for each in pages)
     suspicious = re.findall(
         r"^    (?:\w*(?:command|program|binar|executable)\w*|start|stop|build|run|shell): .*$", page, re.MULTILINE

@@ -23,6 +23,7 @@ from backout.providers.s3.sigv4 import S3Credentials
 from backout.providers.s3.transport import S3Settings, Transport
 from backout.providers.vendor_api import VendorApi
 
+from polling import PATIENCE_S
 from private import write_private
 from scripted_server import answer, scripted_server
 from twin_harness import ACCOUNT, TOKEN, running_api
@@ -140,7 +141,7 @@ def test_a_dead_man_is_not_asked_in_the_open() -> None:
     said: list[str] = []
     asking = HttpDeadMan(lambda: f"{OPEN}/secret-path", said.append)
     asking.ping()
-    asking.join(10)
+    asking.join(PATIENCE_S)
     assert "https" in said[0]
 
 

@@ -75,7 +75,7 @@ def of_notify(channel: str, key: str) -> Callable[[config.Config], object]:
 
 
 def ci_token(found: config.Config) -> object:
-    from backout.config.workflow import pipeline_token  # noqa: PLC0415 as the program does
+    from backout.config.init.workflow import pipeline_token  # noqa: PLC0415 as the program does
 
     assert found.environment.ci is not None
     return pipeline_token(found.variables, found.environment.ci)
@@ -101,9 +101,6 @@ READERS: dict[str, Callable[[config.Config], object]] = {
     "notify.smtp.password_file": of_notify("smtp", "password_file"),
     "marks.key_file": lambda c: c.marks_keys(),
 }
-UNREAD = {"storage.credentials_file"}
-"""Keys that nothing reads yet."""
-
 NAMED = {
     "NAME_FILE": lambda folder: {"CLOUDFLARE_API_TOKEN_FILE": str(folder / "CLOUDFLARE_API_TOKEN")},
     "a credential": lambda folder: {"CREDENTIALS_DIRECTORY": str(folder)},
@@ -132,7 +129,7 @@ def files_in(kind: object, path: str = "") -> set[str]:
 
 def test_each_file_of_a_secret_is_driven_here() -> None:
     """A new key of the file needs its reader above."""
-    assert READERS.keys() | UNREAD == files_in(Settings) | {"database.backup.store.credentials_file"}
+    assert READERS.keys() == files_in(Settings) | {"database.backup.store.credentials_file"}
 
 
 def test_secrets_are_made_in_two_places_alone() -> None:
@@ -172,8 +169,8 @@ def listed_for_somebody(path: Path) -> None:
 
 REFUSED = [
     pytest.param(listed_for_somebody, "a list of access rights lets others", id="a list of access rights"),
-    pytest.param(lambda path: path.chmod(0o644), "everybody on this machine may read it", id="readable by everybody"),
-    pytest.param(lambda path: path.chmod(0o602), "everybody on this machine may write it", id="writable by everybody"),
+    pytest.param(lambda path: path.chmod(0o644), "everyone on this machine may read it", id="readable by everybody"),
+    pytest.param(lambda path: path.chmod(0o602), "everyone on this machine may write it", id="writable by everybody"),
     pytest.param(given_to(0, STRANGERS, 0o640), "the group 7777 may read it", marks=needs_root, id="a group reads"),
     pytest.param(given_to(0, STRANGERS, 0o620), "the group 7777 may write it", marks=needs_root, id="a group writes"),
     pytest.param(given_to(SOMEBODY, 0, 0o600), "it belongs to uid 1234", marks=needs_root, id="somebody's"),

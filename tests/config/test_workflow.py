@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.config import Environment
+from backout.config.init.workflow import workflow_of
 from backout.config.schema.environment import Ci
-from backout.config.workflow import workflow_of
 from backout.errors import AuthError, UsageError
 
 from private import write_private

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from kept import furnish
 
 from backout.twin import lifecycle
 
@@ -13,7 +16,6 @@ from twin_harness import running_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from backout.twin.lifecycle import TwinStatus
 
@@ -29,11 +31,12 @@ def side(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
 
 
 @pytest.fixture(scope="session")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
+def twin() -> Iterator[TwinStatus]:
     """A real twin: its API, its workerd processes, its Postgres."""
-    directory = tmp_path_factory.mktemp("contract") / "twin"
-    running = lifecycle.up(directory)
-    try:
-        yield running
-    finally:
-        lifecycle.down(directory)
+    with tempfile.TemporaryDirectory(prefix="contract-") as folder:
+        directory = Path(folder, "twin")
+        running = lifecycle.up(furnish(directory))
+        try:
+            yield running
+        finally:
+            lifecycle.down(directory)

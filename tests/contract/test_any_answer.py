@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backout.errors import BackoutError
-from backout.model.signals import HealthReport, Reach
+from backout.model.guard.signals import HealthReport, Reach
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets

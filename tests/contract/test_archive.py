@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import resource
+import struct
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from values import replace
 
 from backout.errors import AuthError, BackoutError, Refused
-from backout.model.recovery import BackupKind, show_lsn
+from backout.model.database.recovery import BackupKind
+from backout.model.database.wal import show_lsn
 from backout.providers.archive import wal
 from backout.providers.archive.bucket import BucketStore
+from backout.providers.archive.levels import LONG, PAGE, SHORT, crc32c
 from backout.providers.archive.packing import Index, Packs, Source
 from backout.providers.archive.records import Facts, check_signature, decode, encode
-from backout.providers.archive.sealing import Damaged, Key, Sealer, compressor, opened, pack, unpack
+from backout.providers.archive.sealing import Damaged, Key, Sealer, compressor, open_frames, pack, unpack
 from backout.providers.archive.stores import FolderStore, Store
-from backout.providers.archive.wal import PARTIAL, WalArchive, received_bytes, segment_name, segment_of
+from backout.providers.archive.wal import PARTIAL, WalArchive, measure_received, segment_name, segment_of
 from backout.providers.clock import SystemClock
 from backout.providers.s3.client import S3Client
 from backout.providers.s3.transport import S3Settings
@@ -125,7 +129,7 @@ def test_no_damage_goes_unseen(key: Key | None) -> None:
         broken[at] ^= 1 << (at % 8)
         with pytest.raises((BackoutError, AuthError)):
             unpack("n", bytes(broken), key)
-    with pytest.raises(BackoutError, match="behind its end"):
+    with pytest.raises(BackoutError, match="after its end"):
         unpack("n", data + b"\0", key)
 
 
@@ -134,13 +138,13 @@ def test_sealed_blocks_cannot_change_their_place() -> None:
     sealer = Sealer("n", KEY)
     one, two, last = (sealer.seal(n, compressor(3)(bytes([n]) * 100), last=n == 2) for n in range(3))
     head = sealer.head
-    assert len(list(opened("n", head + one + two + last, KEY))) == 3
+    assert len(list(open_frames("n", head + one + two + last, KEY))) == 3
     early_end = head + one + two[:4] + b"\x01" + two[5:]
     for data in (head + two + one + last, head + one + last, early_end, head + one + one + last):
         with pytest.raises(Damaged):
-            list(opened("n", data, KEY))
+            list(open_frames("n", data, KEY))
     with pytest.raises(Damaged):
-        list(opened("m", head + one + two + last, KEY))
+        list(open_frames("m", head + one + two + last, KEY))
 
 
 def test_a_wrong_or_missing_key_is_told_from_damage() -> None:
@@ -295,11 +299,11 @@ def test_a_segment_that_is_completed_while_it_is_listed_is_whole(
 ) -> None:
     """Its file was there under the name of the partial one; by the time it is read it bears the other, or is stored."""
     it = Arriving(tmp_path)
-    it.once(monkeypatch, wal, "received_bytes", it.complete, it.ship, first=first)
+    it.once(monkeypatch, wal, "measure_received", it.complete, it.ship, first=first)
     (found,) = it.archive.segments()
     assert (found.name, found.partial, found.end_lsn) == (NAME, False, 2 * SEGMENT)
     again = Arriving(tmp_path / "again")
-    again.once(monkeypatch, wal, "received_bytes", again.complete, first=True)
+    again.once(monkeypatch, wal, "measure_received", again.complete, first=True)
     (found,) = again.archive.segments()
     assert (found.partial, found.end_lsn) == (False, 2 * SEGMENT)
 
@@ -329,8 +333,52 @@ def test_how_far_a_file_was_received(tmp_path: Path) -> None:
     path = tmp_path / "segment"
     for content, end in ((b"", 0), (b"\0" * SEGMENT, 0), (b"a".ljust(SEGMENT, b"\0"), 8), (b"a" * 17, 24)):
         path.write_bytes(content)
-        assert received_bytes(path) == end
-    assert received_bytes(tmp_path / "none") is None
+        assert measure_received(path) == end
+    assert measure_received(tmp_path / "none") is None
+
+
+def record(data: bytes) -> bytes:
+    """Return a record of WAL with this data, padded."""
+    head = struct.pack("<IIQBBH", 24 + len(data), 700, 0, 0, 0, 0)
+    whole = head + struct.pack("<I", crc32c(data + head)) + data
+    return whole.ljust(-(-len(whole) // 8) * 8, b"\0")
+
+
+def paged(stream: bytes, place: int = 0) -> bytes:
+    """Return a segment's pages with these records, the first of which begins at `place` of what they hold."""
+    data, content, rest = bytes(place) + stream, b"", 0
+    begins = [place, *(place + at for at in _ends(stream))]
+    while data:
+        head, size = (SHORT, PAGE - SHORT) if content else (LONG, PAGE - LONG)
+        goes_on = next((begin - rest for begin in begins if begin >= rest), 0)
+        content += struct.pack("<HHIQI", 0xD118, bool(goes_on), 1, 0, goes_on).ljust(head, b"\0") + data[:size]
+        data, rest = data[size:], rest + size
+    return content
+
+
+def _ends(stream: bytes) -> list[int]:
+    ends, at = [], 0
+    while at < len(stream):
+        at += -(-struct.unpack_from("<I", stream, at)[0] // 8) * 8
+        ends.append(at)
+    return ends
+
+
+@pytest.mark.parametrize("size", [0, 1, 20, 33, 9000, 20_000])
+@pytest.mark.parametrize("zeros", [0, 3, 26])
+def test_a_record_that_ends_with_zeros_was_received_whole(tmp_path: Path, size: int, zeros: int) -> None:
+    """Wherever it lies. A record that is not whole, or another one, counts as far as it is there."""
+    path, before = tmp_path / "segment", record(b"before" * 9)
+    last = record(bytes(range(1, 256)) * (size // 255) + b"\7" * (size % 255) + bytes(zeros))
+    for place in (0, 64, PAGE - LONG - 128, PAGE - LONG - 80, PAGE - LONG - 72, 3 * PAGE):
+        whole = paged(before + last, place)
+        path.write_bytes(whole.ljust(64 * PAGE, b"\0"))
+        assert measure_received(path) == len(whole)
+        damaged = bytearray(whole.rstrip(b"\0"))
+        if len(damaged) % PAGE > SHORT:  # in the record, not in the header of a page
+            damaged[-1] ^= 0x55
+            path.write_bytes(damaged.ljust(64 * PAGE, b"\0"))
+            assert measure_received(path) == -(-len(damaged) // 8) * 8
 
 
 # --- records --------------------------------------------------------------------------------------------------------
@@ -358,13 +406,13 @@ def test_a_record_of_the_first_form_is_still_signed() -> None:
     plain = FirstRecord(
         format=1, facts=facts, stored_bytes=4, index="0" * 64, key=KEY.fingerprint, verified_at=1764097323.125
     )
-    kept = msgspec.structs.replace(plain, signature=KEY.sign(msgspec.json.encode(plain)))
+    kept = replace(plain, signature=KEY.sign(msgspec.json.encode(plain)))
     content = msgspec.json.format(msgspec.json.encode(kept))
     record = decode(content, facts.id, "here")
     check_signature(record, KEY, "production", "here")
-    again = msgspec.structs.replace(record, verified_at=5.0)
+    again = replace(record, verified_at=5.0)
     check_signature(decode(encode(again, KEY), facts.id, "here"), KEY, "production", "here")
     with pytest.raises(Refused, match="changed after it was written"):
-        check_signature(msgspec.structs.replace(record, stored_bytes=5), KEY, "production", "here")
+        check_signature(replace(record, stored_bytes=5), KEY, "production", "here")
     with pytest.raises(Refused, match="changed after it was written"):
-        check_signature(msgspec.structs.replace(record, format=2), KEY, "production", "here")
+        check_signature(replace(record, format=2), KEY, "production", "here")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from backout.errors import Refused
-from backout.providers.postgres.branches import PostgresBranches, verified
-from backout.providers.postgres.tls_access import parsed
+from backout.providers.postgres.restore.branches import PostgresBranches
+from backout.providers.postgres.tls.access import add_verification, parse_dsn
 
 
 @pytest.mark.parametrize("mode", ["", "?sslmode=require", "?sslmode=prefer&channel_binding=require"])
 def test_a_branch_elsewhere_is_reached_with_a_verified_certificate(mode: str) -> None:
     """Vendors hand out `sslmode=require`, which verifies nothing; the rest of the string stays."""
-    given = parsed(verified(f"postgresql://owner:pw@ep-1.example.test/app{mode}"))
+    given = parse_dsn(add_verification(f"postgresql://owner:pw@ep-1.example.test/app{mode}"))
     assert given["sslmode"] == "verify-full"
     assert given["sslrootcert"]
     assert (given["host"], given["user"], given["password"], given["dbname"]) == (
@@ -32,7 +32,7 @@ def test_a_branch_elsewhere_is_reached_with_a_verified_certificate(mode: str) ->
 )
 def test_what_needs_none_and_what_says_more_stays_as_it_is(url: str) -> None:
     """A socket, this machine, and an own choice of authority."""
-    assert verified(url) == url
+    assert add_verification(url) == url
 
 
 def test_branches_that_lie_too_far_apart_are_refused_before_anything_is_read() -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import stat
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from values import replace
 
 from backout.config import Environment, load
 from backout.errors import BackoutError, ProviderRejected, Refused
 from backout.model.bundle import Bundle, BundleModule
-from backout.model.deployment import Version, VersionId
+from backout.model.version import Version, VersionId
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.memory import World
 from backout.report.redact import Redactor
@@ -180,11 +180,11 @@ def test_what_was_kept_is_found_as_it_was(store: BundleStore) -> None:
 
 def test_kept_versions_are_newest_first(store: BundleStore) -> None:
     """Without those that were named; none at first."""
-    assert store.kept() == ()
+    assert store.list_versions() == ()
     for number in (2, 1, 3):
         store.keep(bundle(number))
-    assert [version.number for version in store.kept()] == [3, 2, 1]
-    assert [version.number for version in store.kept(apart_from=[bundle(2).version.id])] == [3, 1]
+    assert [version.number for version in store.list_versions()] == [3, 2, 1]
+    assert [version.number for version in store.list_versions(apart_from=[bundle(2).version.id])] == [3, 1]
 
 
 def test_the_same_bytes_are_one_file_and_all_is_the_owners_alone(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_two_applications_share_blobs_and_no_version(tmp_path: Path) -> None:
     one, other = (FileBundleStore(tmp_path, name) for name in ("account-one", "account-other"))
     one.keep(bundle(1))
     other.keep(bundle(2))
-    assert (other.find(bundle(1).version.id), len(one.kept()), len(other.kept())) == (None, 1, 1)
+    assert (other.find(bundle(1).version.id), len(one.list_versions()), len(other.list_versions())) == (None, 1, 1)
 
 
 def test_damage_is_an_error_and_never_code(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
         for path in tmp_path.rglob("*"):
             os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 7200))
     store.keep(bundle(4, b"code 4"))
-    assert [version.number for version in store.kept()] == [4, 3]
+    assert [version.number for version in store.list_versions()] == [4, 3]
     contents = {path.read_bytes() for path in (tmp_path / "blobs").rglob("*") if path.is_file()}
     assert {b"code 3", b"code 4", b"\x00asm shared"} <= contents
     assert b"code 1" not in contents
@@ -245,7 +245,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 
 def test_an_id_that_would_leave_the_folder_is_refused(tmp_path: Path) -> None:
     """Ids become file names."""
-    with pytest.raises(BackoutError, match="no version id"):
+    with pytest.raises(BackoutError, match="not a version id"):
         FileBundleStore(tmp_path, "fm5").find("../../etc/passwd")
 
 
@@ -263,7 +263,7 @@ platform = { provider = "cloudflare", account_id = "0123456789abcdef0123456789ab
     )
     masker = Redactor()
     variables = Environment({"CLOUDFLARE_API_TOKEN": token}, masker.register, masker.values)
-    store = toolbox(load(variables, start=tmp_path, environment="production")).bundle_store
+    store = toolbox(load(variables, start=tmp_path, environment="production")).rollback.bundle_store
     assert store is not None
     variables.secret("CLOUDFLARE_API_TOKEN")
     made = bundle(1)

@@ -12,7 +12,7 @@ from backout.config.schema import EnvironmentSettings
 from backout.config.schema.environment import Backup, Platform
 from backout.config.schema.notify import NotifySmtp
 from backout.config.secret_names import secret_variables
-from backout.providers.child_environment import bare_environment, own_module, sealed_environment, team_environment
+from backout.providers.child_environment import bare_environment, make_sealed_environment, own_module, team_environment
 
 SOURCE = Path(__file__).parents[2] / "src" / "backout"
 
@@ -29,7 +29,7 @@ def test_a_bare_environment_has_what_programs_need_and_what_is_named() -> None:
     }
     made = bare_environment({"B": "2"}, passed=("A", "NOT_THERE"), variables=ours)
     assert made == {"PATH": "/bin", "LC_ALL": "C", "TZ": "UTC", "A": "1", "B": "2"}
-    assert sealed_environment({"B": "2"}) == {"B": "2"}
+    assert make_sealed_environment({"B": "2"}) == {"B": "2"}
     assert team_environment(ours, without=("A", "TOKEN")).keys() == ours.keys() - {"A", "TOKEN"}
 
 

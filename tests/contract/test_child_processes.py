@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backout.providers.child import free_ports, is_running, process_state, unprivileged_prefix
+from backout.providers.child import find_unprivileged_prefix, free_ports, is_running, process_state
 
 from polling import until
 from streamed import await_line
@@ -36,7 +36,7 @@ def test_ports_are_none_that_an_outgoing_connection_could_take() -> None:
 
 def test_an_unprivileged_child_is_not_root() -> None:
     """Inside it is nobody (or whoever the caller is), outside the files stay the caller's."""
-    argv = (*unprivileged_prefix(), sys.executable, "-c", "import os; print(os.geteuid())")
+    argv = (*find_unprivileged_prefix(), sys.executable, "-c", "import os; print(os.geteuid())")
     shown = int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
     assert shown == (os.geteuid() or 65534)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backout.model.backups import Protection
+from backout.model.database.backups import Protection
 from backout.providers.archive.claim import Claim, ClaimWatch
-from backout.providers.archive.receiving import ReceiverStatus, known_claim
+from backout.providers.archive.receiver_status import ReceiverStatus, carry_over_claim
 
 
 class Asked:
@@ -60,7 +60,7 @@ def test_an_overdue_proof_is_told_once_until_there_is_another_one() -> None:
         watch.look()
     assert asked.alarms == ["9 days old"]
     said = ReceiverStatus(at=9.0, pid=1, started_at=1.0, system_identifier="7", alarm=watch.claim.alarm)
-    watch = ClaimWatch(known_claim(said, "7"), asked, Ticking())
+    watch = ClaimWatch(carry_over_claim(said, "7"), asked, Ticking())
     for alarm in ("11 days old", "", "the last one failed"):
         asked.alarm = alarm
         watch.look()
@@ -71,10 +71,10 @@ def test_a_watch_goes_on_after_a_look_that_failed_and_after_another_cluster_has_
     """A look that ends with an error says nothing; and what protected one cluster is told as over by the next."""
     said = ReceiverStatus(at=9.0, pid=1, started_at=1.0, system_identifier="7", protected=True, protected_at=8.0,
                           protected_lsn=55)  # fmt: skip
-    assert known_claim(said, "7") == Claim(protected=True, at=8.0, lsn=55)
-    assert known_claim(None, "7") == Claim()
+    assert carry_over_claim(said, "7") == Claim(protected=True, at=8.0, lsn=55)
+    assert carry_over_claim(None, "7") == Claim()
     asked = Asked(None, False, None, False)
-    watch = ClaimWatch(known_claim(said, "8"), asked, Ticking())
+    watch = ClaimWatch(carry_over_claim(said, "8"), asked, Ticking())
     for _ in range(4):
         watch.look()
     assert asked.heard == [(False, 8.0, 0)]

@@ -280,7 +280,7 @@ def test_a_target_that_cannot_run_any_more_is_refused(
 ) -> None:
     """Known by code, and by words where the documentation gives no code; the way on is named."""
     server.will(failure(400, code, text))
-    with pytest.raises(Refused, match="cannot run any more") as caught:
+    with pytest.raises(Refused, match="can no longer run") as caught:
         deployments(server, clock).activate(VERSION, message="x")
     assert caught.value.options
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from api_gate import Answer, api_gate, said
+from values import replace
 
 from backout.analysis.conformance import compare, shape_of
 from backout.model.conformance import Observation
-from backout.wiring.contact import expected_answers
+from backout.wiring.contact import load_expected_answers
 
 from drillbook import ENV, PROGRAM
 from polling import PATIENCE_S
@@ -62,7 +62,7 @@ def test_the_twin_answers_as_it_was_recorded(open_drillbook: Drillbook, tmp_path
     found = answer(done)
     assert found["conforms"] is True
     assert found["differences"] == []
-    assert [call["name"] for call in found["calls"]] == [one.name for one in expected_answers()]
+    assert [call["name"] for call in found["calls"]] == [one.name for one in load_expected_answers()]
     assert all(call["status"] for call in found["calls"])
     assert workers(open_drillbook) == before, "the Worker was not deleted"
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
@@ -108,7 +108,7 @@ def test_nothing_is_asked_without_a_yes_and_nothing_in_a_dry_run(open_drillbook:
     assert refused.returncode == 3
     assert "--yes" in refused.stdout + refused.stderr
     assert dry.returncode == 0
-    assert len(answer(dry)["calls"]) == len(expected_answers())
+    assert len(answer(dry)["calls"]) == len(load_expected_answers())
 
 
 def test_an_answer_compared_with_itself_differs_in_nothing() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from backout.errors import ProviderUnavailable
-from backout.providers.postgres.live import PostgresLive
-from backout.providers.postgres.schema import PostgresHistory, without_secrets
+from backout.providers.postgres.restore.live import PostgresLive
+from backout.providers.postgres.schema.schema import PostgresHistory
+from backout.providers.postgres.tls.dsn import without_secrets
 
 UNREADABLE = [
     "postgresql://u:s3cret/half@127.0.0.1:1/db",

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 import pytest
+from kept import template
 
 from backout.errors import AuthError, ProviderUnavailable
-from backout.model.connections import ConnectionUse
+from backout.model.guard.connections import ConnectionUse
 from backout.providers.memory import World, WorldClock
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.connections import Pool, PostgresConnections
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.connections import Pool, PostgresConnections
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from polling import PATIENCE_S, until
 from scripted_server import refused_url
@@ -105,7 +106,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "superuser_reserved_connections": str(FOR_SUPERUSERS),
     }
     server = PostgresServer(directory / "data", find_binaries(), settings=settings)
-    server.create(cache_directory=directory / "template")
+    server.create(cache_directory=template())
     try:
         yield f"127.0.0.1:{server.start(password=PASSWORD).port}"
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
-from backout.model.schema import AppliedMigration
+from backout.model.database.schema import AppliedMigration
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.d1 import D1History
 from backout.providers.memory import WorldClock

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 from pooler import transaction_pooler
 from psycopg.rows import dict_row
 
-from backout.analysis.migrations import assess, in_line
+from backout.analysis.recovery.migrations import assess, in_line
 from backout.errors import AuthError, BackoutError, Busy, ProviderUnavailable, Refused, UsageError
 from backout.providers.files.migrations import PrismaMigrations
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.deploy import PrismaDeploy
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.schema import PostgresHistory
-from backout.providers.postgres.session import working
+from backout.providers.postgres.schema.deploy import PrismaDeploy
+from backout.providers.postgres.schema.schema import PostgresHistory
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+from backout.providers.postgres.server.session import working
 
 from fm5_app import FM5
 from polling import until
@@ -42,7 +43,7 @@ NAMES = ("20260902091500_init", "20261014143000_order_note")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("postgres")
     server = PostgresServer(directory / "data", find_binaries(), settings={"fsync": "off"})
-    server.create()
+    server.create(cache_directory=template())
     port = server.start(password="canary-pw").port
     yield f"postgresql://postgres:canary-pw@127.0.0.1:{port}"
     server.stop(mode="immediate")
@@ -283,7 +284,7 @@ def test_of_two_at_once_each_migration_is_applied_by_one(dsn: str, tmp_path: Pat
 APPLIER = """
 import pathlib, sys
 from backout.providers.files.migrations import PrismaMigrations
-from backout.providers.postgres.deploy import PrismaDeploy
+from backout.providers.postgres.schema.deploy import PrismaDeploy
 PrismaDeploy(lambda: sys.argv[1]).apply(PrismaMigrations(pathlib.Path(sys.argv[2])).read())
 """
 

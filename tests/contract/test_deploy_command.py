@@ -119,7 +119,7 @@ def test_it_ends_by_itself_when_backout_is_killed(tmp_path: Path, parent: subpro
     parent.kill()
     parent.wait()
     assert made.still_runs()
-    with pytest.raises(Busy, match="runs already"):
+    with pytest.raises(Busy, match="already running"):
         made.run("true", unheard)
     (tmp_path / "go").touch()
     until(lambda: (tmp_path / "ended").exists() and not made.still_runs())

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 
-from backout.analysis.drift import differences, script
+from backout.analysis.recovery.drift import differences, script
 from backout.errors import AuthError, ProviderUnavailable
-from backout.model.catalog import Change, ObjectKind
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.catalog import PostgresCatalog
-from backout.providers.postgres.launcher import PostgresServer
+from backout.model.database.catalog import Change, ObjectKind
+from backout.providers.postgres.schema.catalog import PostgresCatalog
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from extent import ALL, PROOF
 from scripted_server import refused_url
@@ -23,7 +24,7 @@ from scripted_server import refused_url
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.model.catalog import Difference, SchemaObject
+    from backout.model.database.catalog import Difference, SchemaObject
 
     from conftest import Record
 
@@ -161,7 +162,7 @@ FOR_A_PERSON = {"ALTER TYPE shop.mood ADD VALUE", "ALTER TYPE shop.address ADD",
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("drift")
     server = PostgresServer(directory / "data", find_binaries(), settings={"fsync": "off"})
-    server.create()
+    server.create(cache_directory=template())
     port = server.start(password="canary-pw").port
     dsn = f"postgresql://postgres:canary-pw@127.0.0.1:{port}"
     run(f"{dsn}/postgres", "CREATE DATABASE everything")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
-from backout.model.builds import BuildState
+from backout.model.incident.builds import BuildState
 from backout.providers.exchange import Limits
 from backout.providers.github.builds import LONGEST_LOG, GitHubBuilds
 from backout.providers.github.client import GitHubClient
@@ -166,5 +166,5 @@ def test_a_link_that_does_not_answer_or_leads_to_another_scheme(server: Scripted
 @pytest.mark.parametrize("location", ["http://[half", "http://app:port/8"])
 def test_a_link_that_is_no_address(server: ScriptedServer, location: str) -> None:
     server.will(answer(b"", 302, Location=location))
-    with pytest.raises(ProviderRejected, match="no address"):
+    with pytest.raises(ProviderRejected, match="not an address"):
         builds(server.url).log("8")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.errors import AuthError, BackoutError, ConfigError, ProviderRejected, ProviderUnavailable
-from backout.model.pipeline import PipelineState
+from backout.model.guard.pipeline import PipelineState
 from backout.providers.exchange import Limits
 from backout.providers.github.client import GitHubClient
 from backout.providers.github.deployments import GitHubDeployment
@@ -132,7 +132,7 @@ def test_a_description_has_at_most_140_characters(server: ScriptedServer, clock:
         (no(409, "Conflict merging main into 9d3ac17"), "Conflict merging"),
         (no(422, "Validation Failed", [{"resource": "Deployment", "field": "ref", "code": "invalid"}]), "ref invalid"),
         (no(422, "No ref found for: 9d3ac17", ["one", "two"]), "No ref found for: 9d3ac17; one; two"),
-        (no(410, "Gone"), "says no"),
+        (no(410, "Gone"), "refused the request"),
     ],
     ids=["404", "409", "422", "422 with words", "410"],
 )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.errors import ConfigError, ProviderUnavailable
-from backout.model.fetched import MOST_HOPS, Fetched
-from backout.model.policy import SyntheticCheck
-from backout.model.signals import HealthReport, Reach, ServiceState
+from backout.model.guard.fetched import MOST_HOPS, Fetched
+from backout.model.guard.policy import SyntheticCheck
+from backout.model.guard.signals import HealthReport, Reach, ServiceState
 from backout.providers.exchange import Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.health.probe import HealthProbe, is_allowed
 from backout.providers.memory import World, WorldClock
@@ -132,7 +132,7 @@ UNREADABLE = {
     "plain text": (answer(b"OK", 200, Content_Type="text/plain"), 200, "not JSON"),
     "invalid UTF-8": (answer(b'{"status": "\xff"}', 200), 200, "not JSON"),
     "deep JSON": (answer(b"[" * 20_000 + b"]" * 20_000, 500), 500, "not JSON"),
-    "other JSON": (answer({"error": "not found"}, 404), 404, "no health report"),
+    "other JSON": (answer({"error": "not found"}, 404), 404, "not a health report"),
     "10 MB announced": (
         raw_answer(b"HTTP/1.1 502 X\r\nContent-Length: 10485760\r\n\r\n"),
         502,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.model.signals import ServiceState
+from backout.model.guard.signals import ServiceState
 from backout.providers.health.formats import MAX_SERVICES, contradictions, read
 from backout.providers.health.words import canonical, state_of, worst
 

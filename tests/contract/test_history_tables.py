@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 
 from backout.errors import AuthError, ProviderUnavailable
-from backout.model.schema import AppliedMigration
+from backout.model.database.schema import AppliedMigration
 from backout.providers.memory import WorldClock
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.schema import ALEMBIC, DJANGO, PRISMA, HistoryTable, PostgresHistory
+from backout.providers.postgres.schema.history import ALEMBIC, DJANGO, PRISMA, HistoryTable
+from backout.providers.postgres.schema.schema import PostgresHistory
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from scripted_server import refused_url
 
@@ -36,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     directory = tmp_path_factory.mktemp("history")
     settings = {"fsync": "off", "track_commit_timestamp": request.param}
     server = PostgresServer(directory / "data", find_binaries(), settings=settings)
-    server.create()
+    server.create(cache_directory=template())
     port = server.start(password="canary-pw").port
     yield f"postgresql://postgres:canary-pw@127.0.0.1:{port}", request.param == "on"
     server.stop(mode="immediate")

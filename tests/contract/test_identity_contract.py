@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 
 from backout.errors import AuthError, ProviderUnavailable
 from backout.model.identity import Identity
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.identity import Beside, CloudflareIdentities
 from backout.providers.memory import WorldClock
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.identity import DatabaseIdentity
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.identity import DatabaseIdentity
+from backout.providers.postgres.server.launcher import PostgresServer
 from backout.providers.retry import Retry
 
 from scripted_server import answer, refused_url, scripted_server
@@ -80,7 +81,7 @@ def test_an_api_that_does_not_tell_the_tag_is_an_error(api: Api) -> None:
 def dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("identity")
     server = PostgresServer(directory / "data", find_binaries())
-    server.create(cache_directory=directory / "template")
+    server.create(cache_directory=template())
     try:
         port = server.start(password="loopback-only").port
         yield f"postgresql://postgres:loopback-only@127.0.0.1:{port}/postgres"

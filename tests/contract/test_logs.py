@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.errors import ProviderUnavailable
-from backout.model.answers import EVERY_CLASS, AnswerClass
-from backout.model.bodies import size_bucket, size_key
-from backout.model.signals import RouteCounts, bucket_of, total
+from backout.model.guard.answers import EVERY_CLASS, AnswerClass
+from backout.model.guard.bodies import size_bucket, size_key
+from backout.model.guard.signals import RouteCounts, bucket_of, total
 from backout.providers.logs.growing import MAX_LINE_BYTES, GrowingFile
-from backout.providers.logs.request import Fields, Unreadable, logged
+from backout.providers.logs.request import Fields, Unreadable, parse_logged
 from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import WorldClock
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_counted_is_counted_by_its_reason(log: Log) -> None:
         "no text in the field 'version'": 1,
         "no time in the field 'ts'": 1,
         "no HTTP status in the field 'status'": 1,
-        "its time is yet to come": 1,
+        "its time is in the future": 1,
         "no duration in the field 'latency_ms'": 1,
         "no text in the field 'outcome'": 1,
     }
@@ -234,7 +234,7 @@ def test_outcomes_count_as_in_a_replay(log: Log) -> None:
 def refused(line: bytes) -> str | None:
     """Return why a line is refused, or None for one that is read."""
     try:
-        logged(line, Fields())
+        parse_logged(line, Fields())
     except Unreadable as error:
         return str(error)
     return None

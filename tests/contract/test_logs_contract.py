@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tail_server import event, tail_server
 
-from backout.analysis.templates import template_of
+from backout.analysis.diagnosis.templates import template_of
 from backout.errors import AuthError, ProviderUnavailable
-from backout.model.events import Origin
+from backout.model.incident.events import Origin
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.logs import MOST_EVENTS, TailLogs, TelemetryLogs
 from backout.providers.cloudflare.tail import TailTraffic
@@ -23,7 +23,7 @@ from scripted_server import answer, refused_url, scripted_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.model.events import LogPage
+    from backout.model.incident.events import LogPage
 
     from scripted_server import ScriptedServer
 
@@ -130,5 +130,5 @@ def test_the_tail_keeps_what_failed_or_said_something(server: ScriptedServer) ->
         }  # fmt: skip
         assert {template.origin for template in page.counts.templates} == {Origin.EXCEPTION, Origin.ERROR}
         assert page.since == NOW
-        assert port.read(NOW, NOW + 1000).counts.invocations == 3
+        until(lambda: port.read(NOW, NOW + 1000).counts.invocations == 3, what="the last event")
         traffic.close()

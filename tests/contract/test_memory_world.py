@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backout.errors import ProviderUnavailable, Refused
-from backout.model.signals import HealthReport, Reach, ServiceState
+from backout.model.guard.signals import HealthReport, Reach, ServiceState
 from backout.providers.memory import World, steady
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.model.notice import Notice, NoticeKind
+from backout.model.incident.notice import Notice, NoticeKind
 from backout.providers.notify.channel import SendFailed
 from backout.providers.notify.slack import Slack, message
 from backout.providers.notify.webhook import Webhook, message_id, payload

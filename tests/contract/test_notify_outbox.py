@@ -6,18 +6,20 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.model.notice import LetterState, Notice, NoticeKind
+from backout.errors import OutboxUnavailable
+from backout.model.incident.notice import Notice, NoticeKind, QueueState
 from backout.providers.clock import SystemClock
 from backout.providers.memory.clock import WorldClock
 from backout.providers.notify.channel import Route, SendFailed, broken
-from backout.providers.notify.courier import Courier
-from backout.providers.notify.outbox import HOLD_S, PER_WINDOW, WINDOW_S, Outbox, OutboxUnavailable
-from backout.providers.notify.postman import AT_MOST_S, TRIES, Postman
+from backout.providers.notify.dispatcher import Dispatcher
+from backout.providers.notify.outbox import HOLD_S, PER_WINDOW, WINDOW_S, Outbox
+from backout.providers.notify.worker import AT_MOST_S, TRIES, DeliveryWorker
 from backout.report.redact import Redactor
 
 from polling import PATIENCE_S, until
@@ -60,8 +62,8 @@ def keys(recorder: Recorder) -> list[str]:
     return [each.key for each in recorder.sent]
 
 
-def postman(recorder: Recorder, outbox: Outbox, clock: WorldClock, name: str = "webhook") -> Postman:
-    return Postman(recorder.route(name), [outbox], clock, draw=lambda _low, high: high)
+def worker(recorder: Recorder, outbox: Outbox, clock: WorldClock, name: str = "webhook") -> DeliveryWorker:
+    return DeliveryWorker(recorder.route(name), [outbox], clock, draw=lambda _low, high: high)
 
 
 @pytest.fixture
@@ -76,16 +78,16 @@ def test_what_was_kept_comes_back_whole(path: Path) -> None:
     """Every field, for each channel; the file is the owner's alone."""
     kept = replace(notice("k"), next=("a", "b"), facts={"x": "ü"})
     assert Outbox(path).keep(kept, ["webhook", "smtp"], START)
-    letters = Outbox(path).letters()
-    assert [letter.channel for letter in letters] == ["webhook", "smtp"]
-    assert all(letter.notice == kept for letter in letters)
+    queued = Outbox(path).queued()
+    assert [item.channel for item in queued] == ["webhook", "smtp"]
+    assert all(item.notice == kept for item in queued)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_reading_creates_nothing(path: Path) -> None:
     """A look at an outbox that does not exist is empty, and leaves no file."""
     outbox = Outbox(path)
-    assert outbox.letters() == ()
+    assert outbox.queued() == ()
     assert outbox.counts() == {}
     assert outbox.take("webhook", START) == ((), float("inf"))
     assert not path.parent.exists()
@@ -96,23 +98,23 @@ def test_a_key_is_kept_once(path: Path) -> None:
     assert Outbox(path).keep(notice("k"), ["webhook"], START)
     assert not Outbox(path).keep(notice("k"), ["webhook"], START)
     assert not Outbox(path).keep(notice("k"), ["webhook", "smtp"], START)
-    assert [letter.channel for letter in Outbox(path).letters()] == ["webhook", "smtp"]
+    assert [item.channel for item in Outbox(path).queued()] == ["webhook", "smtp"]
 
 
 def test_two_processes_never_send_the_same_letter(path: Path) -> None:
     """Whoever takes it holds it; held for too long, it is taken by another."""
     first, second = Outbox(path), Outbox(path)
     first.keep(notice("k"), ["webhook"], START)
-    (letter,), _ = first.take("webhook", START)
+    (item,), _ = first.take("webhook", START)
     assert second.take("webhook", START) == ((), START + HOLD_S)
-    first.settle((letter,), LetterState.DELIVERED, START)
+    first.settle((item,), QueueState.DELIVERED, START)
     assert second.take("webhook", START + 1) == ((), float("inf"))
     first.keep(notice("l"), ["webhook"], START)
     first.take("webhook", START)
     (again,), _ = second.take("webhook", START + HOLD_S)
     assert again.notice.key == "l"
-    first.settle((again,), LetterState.GIVEN_UP, START + HOLD_S, why="too late: no longer ours")
-    assert second.counts()[LetterState.WAITING] == 1
+    first.settle((again,), QueueState.GIVEN_UP, START + HOLD_S, why="too late: no longer ours")
+    assert second.counts()[QueueState.WAITING] == 1
 
 
 def test_old_letters_are_forgotten_and_waiting_ones_are_not(path: Path) -> None:
@@ -120,10 +122,10 @@ def test_old_letters_are_forgotten_and_waiting_ones_are_not(path: Path) -> None:
     outbox = Outbox(path)
     for key in ("done", "waits"):
         outbox.keep(notice(key), ["webhook"], START)
-    (letter,), _ = outbox.take("webhook", START)
-    outbox.settle((letter,), LetterState.DELIVERED, START)
+    (item,), _ = outbox.take("webhook", START)
+    outbox.settle((item,), QueueState.DELIVERED, START)
     outbox.keep(notice("new"), ["webhook"], START + 36 * 86_400)
-    assert {letter.notice.key for letter in outbox.letters()} == {"waits", "new"}
+    assert {item.notice.key for item in outbox.queued()} == {"waits", "new"}
 
 
 @pytest.mark.parametrize(
@@ -146,16 +148,16 @@ def test_a_failure_is_tried_again_later_and_later(path: Path) -> None:
     clock, outbox, recorder = WorldClock(START), Outbox(path), Recorder()
     recorder.failures = [SendFailed("down") for _ in range(50)]
     outbox.keep(notice("k"), ["webhook"], START)
-    post = postman(recorder, outbox, clock)
+    post = worker(recorder, outbox, clock)
     for _ in range(TRIES + 5):
         again = post.deliver()
         if again == float("inf"):
             break
         clock.sleep(again - clock.now())
-        (letter,) = outbox.letters()
-        clock.sleep(max(0.0, letter.at - clock.now()))
-    (letter,) = outbox.letters()
-    assert (letter.state, letter.tries, letter.why) == (LetterState.GIVEN_UP, TRIES, "down")
+        (item,) = outbox.queued()
+        clock.sleep(max(0.0, item.at - clock.now()))
+    (item,) = outbox.queued()
+    assert (item.state, item.tries, item.why) == (QueueState.GIVEN_UP, TRIES, "down")
     waits = [later - earlier for earlier, later in zip(recorder.times, recorder.times[1:], strict=False)]
     assert waits == sorted(waits)
     assert waits[:5] == [1.0, 3.0, 9.0, 27.0, 81.0]
@@ -167,13 +169,13 @@ def test_it_arrives_at_last(path: Path) -> None:
     """A success ends the tries, and the problem."""
     clock, outbox, recorder = WorldClock(START), Outbox(path), Recorder(failures=[SendFailed("down")])
     outbox.keep(notice("k"), ["webhook"], START)
-    post = postman(recorder, outbox, clock)
+    post = worker(recorder, outbox, clock)
     assert post.deliver() == START + 1.0
     assert post.problem == "webhook: down (tried 1 time)"
     clock.sleep(1)
     assert post.deliver() == float("inf")
     assert (keys(recorder), post.problem) == (["k"], "")
-    assert outbox.counts() == {LetterState.DELIVERED: 1}
+    assert outbox.counts() == {QueueState.DELIVERED: 1}
 
 
 def test_what_cannot_help_is_not_tried_again(path: Path) -> None:
@@ -182,9 +184,9 @@ def test_what_cannot_help_is_not_tried_again(path: Path) -> None:
     recorder = Recorder(failures=[SendFailed("answered 410", permanent=True)])
     outbox.keep(notice("first"), ["webhook"], START)
     outbox.keep(notice("second"), ["webhook"], START)
-    assert postman(recorder, outbox, clock).deliver() == float("inf")
+    assert worker(recorder, outbox, clock).deliver() == float("inf")
     assert keys(recorder) == ["second"]
-    assert outbox.counts() == {LetterState.GIVEN_UP: 1, LetterState.DELIVERED: 1}
+    assert outbox.counts() == {QueueState.GIVEN_UP: 1, QueueState.DELIVERED: 1}
 
 
 def test_a_wait_that_was_asked_for_is_kept(path: Path) -> None:
@@ -192,14 +194,14 @@ def test_a_wait_that_was_asked_for_is_kept(path: Path) -> None:
     clock, outbox = WorldClock(START), Outbox(path)
     recorder = Recorder(failures=[SendFailed("busy", retry_after_s=77.0), SendFailed("busy", retry_after_s=1e6)])
     outbox.keep(notice("k"), ["webhook"], START)
-    post = postman(recorder, outbox, clock)
+    post = worker(recorder, outbox, clock)
     assert post.deliver() == START + 77.0
     clock.sleep(76)
     post.deliver()
     assert len(recorder.times) == 1
     clock.sleep(1)
     post.deliver()
-    assert outbox.counts() == {LetterState.GIVEN_UP: 1}
+    assert outbox.counts() == {QueueState.GIVEN_UP: 1}
 
 
 def test_a_channel_that_raises_anything_is_a_channel_that_failed(path: Path) -> None:
@@ -207,7 +209,7 @@ def test_a_channel_that_raises_anything_is_a_channel_that_failed(path: Path) -> 
     clock, outbox = WorldClock(START), Outbox(path)
     recorder = Recorder(failures=[KeyError("x"), RuntimeError("boom")])
     outbox.keep(notice("k"), ["webhook"], START)
-    post = postman(recorder, outbox, clock)
+    post = worker(recorder, outbox, clock)
     for _ in range(3):
         post.deliver()
         clock.sleep(5)
@@ -220,7 +222,7 @@ def test_too_many_are_summed_up(path: Path) -> None:
     for number in range(30):
         kind = NoticeKind.HELD if number == 29 else NoticeKind.ROLLED_BACK
         outbox.keep(notice(f"n{number:02d}", kind=kind, at=START + number), ["webhook"], START)
-    post = postman(recorder, outbox, clock)
+    post = worker(recorder, outbox, clock)
     assert post.deliver() == float("inf")
     assert keys(recorder)[:9] == [f"n{number:02d}" for number in range(9)]
     assert len(recorder.sent) == PER_WINDOW
@@ -229,13 +231,13 @@ def test_too_many_are_summed_up(path: Path) -> None:
     lines = last.text.splitlines()
     assert lines[1] == "- title of n29 (run rollback-1)"
     assert lines[-1] == "and 1 more"
-    assert outbox.counts() == {LetterState.DELIVERED: 30}
+    assert outbox.counts() == {QueueState.DELIVERED: 30}
 
 
 def test_beyond_the_limit_what_waits_for_a_person_goes_first(path: Path) -> None:
     """Without anything urgent the rest waits for room; with it, a summary goes out after a minute."""
     clock, outbox, recorder = WorldClock(START), Outbox(path), Recorder()
-    post = postman(recorder, outbox, clock)
+    post = worker(recorder, outbox, clock)
     for number in range(PER_WINDOW):
         outbox.keep(notice(f"n{number}"), ["webhook"], clock.now())
         post.deliver()
@@ -258,24 +260,24 @@ def test_another_environment_or_channel_has_its_own_limit(path: Path) -> None:
     for number in range(PER_WINDOW + 5):
         flood = replace(notice(f"n{number}"), environment="staging")
         outbox.keep(flood, ["webhook"], START)
-    post = postman(recorder, outbox, clock)
+    post = worker(recorder, outbox, clock)
     post.deliver()
     outbox.keep(notice("k"), ["webhook"], START)
     post.deliver()
     assert recorder.sent[-1].key == "k"
 
 
-# --- the courier ----------------------------------------------------------------------------------------------------
+# --- the dispatcher ---
 
 
-def courier(path: Path, *routes: Route, redact: Callable[[str], str] = str) -> Courier:
-    return Courier(routes, Outbox(path), SystemClock(), redact=redact)
+def dispatcher(path: Path, *routes: Route, redact: Callable[[str], str] = str) -> Dispatcher:
+    return Dispatcher(routes, Outbox(path), SystemClock(), redact=redact)
 
 
 def test_told_and_delivered_through_every_channel(path: Path) -> None:
     """Once each, whatever is told twice."""
     first, second = Recorder(), Recorder()
-    tells = courier(path, first.route("webhook"), second.route("smtp"))
+    tells = dispatcher(path, first.route("webhook"), second.route("smtp"))
     for _ in range(3):
         tells.tell(notice("k"))
     delivery = tells.flush(10)
@@ -286,7 +288,7 @@ def test_told_and_delivered_through_every_channel(path: Path) -> None:
 def test_kinds_that_nobody_wants_are_not_kept(path: Path) -> None:
     """The filter is at the source."""
     recorder = Recorder()
-    tells = Courier([recorder.route()], Outbox(path), SystemClock(), kinds=[NoticeKind.HELD])
+    tells = Dispatcher([recorder.route()], Outbox(path), SystemClock(), kinds=[NoticeKind.HELD])
     tells.tell(notice("k"))
     assert tells.flush(10).delivered == 0
     assert not path.exists()
@@ -295,7 +297,7 @@ def test_kinds_that_nobody_wants_are_not_kept(path: Path) -> None:
 def test_nothing_told_starts_nothing(path: Path) -> None:
     """No thread, no file."""
     before = threading.active_count()
-    assert courier(path, Recorder().route()).flush(10).delivered == 0
+    assert dispatcher(path, Recorder().route()).flush(10).delivered == 0
     assert threading.active_count() == before
     assert not path.exists()
 
@@ -303,7 +305,7 @@ def test_nothing_told_starts_nothing(path: Path) -> None:
 def test_a_channel_that_hangs_costs_its_own_thread(path: Path) -> None:
     """Telling returns while it hangs, the other channel delivers, and flush does not wait for ever."""
     hanging, other = Recorder(gate=threading.Event()), Recorder()
-    tells = courier(path, hanging.route("webhook"), other.route("smtp"))
+    tells = dispatcher(path, hanging.route("webhook"), other.route("smtp"))
     try:
         tells.tell(notice("k"))
         assert hanging.entered.wait(PATIENCE_S)
@@ -320,21 +322,21 @@ def test_a_channel_that_hangs_costs_its_own_thread(path: Path) -> None:
 
 def test_a_broken_channel_says_why_and_waits_for_a_process_that_can(path: Path) -> None:
     """A missing secret is a problem from the start; the notice is delivered when the secret is there."""
-    tells = courier(path, broken("webhook", "a URL is needed, and X is not set"))
+    tells = dispatcher(path, broken("webhook", "a URL is needed, and X is not set"))
     assert tells.flush(0).problems == ("webhook: a URL is needed, and X is not set",)
     tells.tell(notice("k"))
     delivery = tells.flush(10)
     assert delivery.waiting == 1
     assert delivery.problems == ("webhook: a URL is needed, and X is not set (tried 1 time)",)
     recorder, clock = Recorder(), WorldClock(SystemClock().now() + 600)
-    postman(recorder, Outbox(path), clock).deliver()
+    worker(recorder, Outbox(path), clock).deliver()
     assert keys(recorder) == ["k"]
 
 
 def test_a_locked_outbox_is_not_waited_for(path: Path) -> None:
     """Who tells goes on; what cannot be kept is sent from memory, and that is said."""
     recorder = Recorder()
-    tells = courier(path, recorder.route())
+    tells = dispatcher(path, recorder.route())
     Outbox(path).keep(notice("before"), [], START)
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -351,7 +353,7 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     """The same, for a path that cannot be written."""
     (tmp_path / "file").write_text("")
     recorder = Recorder()
-    tells = courier(tmp_path / "file" / "notices.sqlite", recorder.route())
+    tells = dispatcher(tmp_path / "file" / "notices.sqlite", recorder.route())
     tells.tell(notice("k"))
     delivery = tells.flush(10)
     assert keys(recorder) == ["k"]
@@ -364,7 +366,7 @@ def test_no_secret_is_kept_or_sent(path: Path) -> None:
     redactor = Redactor()
     redactor.register("canary-token-0123456789")
     recorder = Recorder(failures=[SendFailed("answered canary-token-0123456789", permanent=True)])
-    tells = courier(path, recorder.route(), redact=redactor.redact)
+    tells = dispatcher(path, recorder.route(), redact=redactor.redact)
     told = Notice(
         NoticeKind.FAILED,
         "production",
@@ -379,8 +381,8 @@ def test_no_secret_is_kept_or_sent(path: Path) -> None:
     tells.tell(told)
     delivery = tells.flush(10)
     (sent,) = recorder.sent
-    assert [letter.why for letter in Outbox(path).letters() if letter.why] == ["answered ***"]
-    assert "canary" not in repr(sent) + repr(delivery) + repr(Outbox(path).letters())
+    assert [item.why for item in Outbox(path).queued() if item.why] == ["answered ***"]
+    assert "canary" not in repr(sent) + repr(delivery) + repr(Outbox(path).queued())
     assert b"canary" not in path.read_bytes()
     assert "***" in sent.title
 
@@ -388,10 +390,10 @@ def test_no_secret_is_kept_or_sent(path: Path) -> None:
 CRASH = """
 import os, sys
 from pathlib import Path
-from backout.model.notice import Notice, NoticeKind
+from backout.model.incident.notice import Notice, NoticeKind
 from backout.providers.clock import SystemClock
 from backout.providers.notify.channel import Route
-from backout.providers.notify.courier import Courier
+from backout.providers.notify.dispatcher import Dispatcher
 from backout.providers.notify.outbox import Outbox
 
 class Dying:
@@ -404,11 +406,11 @@ class Sleeping:
         time.sleep(60)
 
 path, how = Path(sys.argv[1]), sys.argv[2]
-courier = Courier([Route("webhook", {"dies": Dying, "sleeps": Sleeping}[how])], Outbox(path), SystemClock())
-courier.tell(Notice(NoticeKind.HELD, "production", SystemClock().now(), "t", "x", key="k"))
+dispatcher = Dispatcher([Route("webhook", {"dies": Dying, "sleeps": Sleeping}[how])], Outbox(path), SystemClock())
+dispatcher.tell(Notice(NoticeKind.HELD, "production", SystemClock().now(), "t", "x", key="k"))
 if how == "sleeps":
     os._exit(9)
-courier.flush(60)
+dispatcher.flush(60)
 """
 
 
@@ -418,7 +420,7 @@ def test_the_next_process_delivers_what_a_dead_one_left(path: Path, how: str) ->
     code = subprocess.run([sys.executable, "-c", CRASH, str(path), how], check=False, timeout=PATIENCE_S).returncode
     assert code == 9
     recorder = Recorder()
-    first, second = courier(path, recorder.route()), courier(path, recorder.route())
+    first, second = dispatcher(path, recorder.route()), dispatcher(path, recorder.route())
     assert first.flush(10).delivered == 1
     assert second.flush(10).delivered == 1
     assert keys(recorder) == ["k"]
@@ -431,10 +433,10 @@ def test_many_processes_tell_and_deliver_each_notice_once(path: Path) -> None:
     program = f"""
 import os, sys
 from pathlib import Path
-from backout.model.notice import Notice, NoticeKind
+from backout.model.incident.notice import Notice, NoticeKind
 from backout.providers.clock import SystemClock
 from backout.providers.notify.channel import Route
-from backout.providers.notify.courier import Courier
+from backout.providers.notify.dispatcher import Dispatcher
 from backout.providers.notify.outbox import Outbox
 
 class Logging:
@@ -443,13 +445,13 @@ class Logging:
         os.write(fd, (notice.key + "\\n").encode())
         os.close(fd)
 
-courier = Courier([Route("webhook", Logging)], Outbox(Path({str(path)!r})), SystemClock())
+dispatcher = Dispatcher([Route("webhook", Logging)], Outbox(Path({str(path)!r})), SystemClock())
 for number in range(8):
     key = f"n{{number}}"
-    courier.tell(Notice(NoticeKind.HELD, f"e{{number}}", SystemClock().now(), "t", "x", key=key))
-courier.flush(30)
+    dispatcher.tell(Notice(NoticeKind.HELD, f"e{{number}}", SystemClock().now(), "t", "x", key=key))
+dispatcher.flush(30)
 """
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
     assert [process.wait(PATIENCE_S) for process in processes] == [0] * 4
-    courier(path, Recorder().route()).flush(30)
+    dispatcher(path, Recorder().route()).flush(30)
     assert sorted(log.read_text().split()) == [f"n{number}" for number in range(8)]

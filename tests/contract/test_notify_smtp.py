@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.model.notice import Notice, NoticeKind
+from backout.model.incident.notice import Notice, NoticeKind
 from backout.providers.notify.channel import SendFailed
 from backout.providers.notify.smtp import Server, Smtp, compose
 

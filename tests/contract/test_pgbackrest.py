@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 
-from backout.analysis.capability import window_of
+from backout.analysis.recovery.capability import window_of
 from backout.errors import BackoutError, UsageError
-from backout.model.recovery import RecoveryTarget, TargetKind, parse_lsn
-from backout.providers.child import unprivileged_prefix
+from backout.model.database.recovery import RecoveryTarget, TargetKind
+from backout.model.database.wal import parse_lsn
+from backout.providers.child import find_unprivileged_prefix
 from backout.providers.pgbackrest.repository import PgBackRest
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from polling import PATIENCE_S, until
 
@@ -50,7 +52,7 @@ def stanza(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stanza]:
     server = PostgresServer(
         folder / "data", find_binaries(), settings={"archive_mode": "on", "archive_command": archive}
     )
-    server.create()
+    server.create(cache_directory=template())
     status = server.start()
     for name in ("repo", "log", "lock", "spool"):
         (folder / name).mkdir()
@@ -60,7 +62,7 @@ def stanza(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stanza]:
         f"pg1-socket-path={status.socket_directory}\npg1-port={status.port}\npg1-user=postgres\n"
     )
     for command in (("stanza-create",), ("backup", "--type=full"), ("backup", "--type=incr")):
-        argv = (*unprivileged_prefix(), "pgbackrest", f"--config={config}", "--stanza=main", *command)
+        argv = (*find_unprivileged_prefix(), "pgbackrest", f"--config={config}", "--stanza=main", *command)
         subprocess.run(argv, check=True, capture_output=True, timeout=PATIENCE_S)
     with psycopg.connect(status.socket_dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE t AS SELECT 1 AS i")

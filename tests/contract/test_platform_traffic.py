@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backout.analysis.unseen import unseen
+from backout.analysis.detector.unseen import unseen
 from backout.errors import ProviderRejected, ProviderUnavailable
-from backout.model.answers import AnswerClass
-from backout.model.signals import total
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.signals import total
 from backout.providers.cloudflare.analytics import AnalyticsTraffic
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.telemetry import TelemetryTraffic
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
-from backout.twin.counts import RouteRow, Row
+from backout.twin.dataplane.counts import RouteRow, Row
 
 from scripted_server import answer, scripted_server
 from twin_harness import ACCOUNT, TOKEN, running_api

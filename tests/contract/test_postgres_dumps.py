@@ -7,23 +7,24 @@ import subprocess
 import sys
 import threading
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from cli_shell import backout
+from kept import template
+from values import replace
 
-from backout.analysis.dumps import differences
+from backout.analysis.recovery.dumps import differences
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.providers.archive.sealing import Key
 from backout.providers.memory import WorldClock
-from backout.providers.postgres.binaries import Binaries, find_binaries
-from backout.providers.postgres.dump_contents import contents
-from backout.providers.postgres.dumps import PostgresDumps
-from backout.providers.postgres.launcher import PostgresServer
-from backout.runbook.dump import DumpTools, dump, restore, verify
+from backout.providers.postgres.backup.dump_contents import contents
+from backout.providers.postgres.backup.dumps import PostgresDumps
+from backout.providers.postgres.server.binaries import Binaries, find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+from backout.runbook.backup.dump import DumpTools, dump, restore, verify
 
 from polling import until
 from scripted_server import refused_url
@@ -53,7 +54,7 @@ CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM users;
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("dumps-server")
     server = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off"})
-    server.create()
+    server.create(cache_directory=template())
     port = server.start(password=PASSWORD).port
     with psycopg.connect(f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/postgres", autocommit=True) as connection:
         connection.execute("CREATE DATABASE shop")
@@ -132,8 +133,8 @@ def test_two_dumps_of_one_second_are_two(tmp_path: Path, address: str) -> None:
     assert [first.id, second.id] == ["20261125T100000Z", "20261125T100001Z"]
     with pytest.raises(BackoutError):
         dumps(tmp_path, url(address, database="nowhere")).take(checksums=False)
-    assert [each.id for each in made.kept()] == [first.id, second.id]
-    assert made.tried(first) == made.tried(second)
+    assert [each.id for each in made.list_dumps()] == [first.id, second.id]
+    assert made.try_restore(first) == made.try_restore(second)
 
 
 def test_a_dump_under_writes_compares_exactly(tmp_path: Path, address: str) -> None:
@@ -206,16 +207,16 @@ def test_a_damaged_file_and_a_missing_one_are_named(tmp_path: Path, address: str
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    for call in (made.tried, lambda dump: made.restore(dump, refused_url())):
+    for call in (made.try_restore, lambda dump: made.restore(dump, refused_url())):
         with pytest.raises(BackoutError, match="damaged") as caught:
             call(taken)
         assert caught.value.where == str(path)
     path.unlink()
     with pytest.raises(BackoutError, match="missing"):
-        made.tried(taken)
+        made.try_restore(taken)
     (tmp_path / "dumps" / f"{taken.id}.json").write_text("{")
     ((name, why),) = made.refused()
-    assert (name, made.kept()) == (taken.id, ())
+    assert (name, made.list_dumps()) == (taken.id, ())
     assert "description of a dump cannot be read" in why.what
 
 
@@ -225,11 +226,13 @@ def test_with_a_key_a_dump_is_sealed(tmp_path: Path, address: str) -> None:
     sealed = PostgresDumps(tmp_path, lambda: url(address), find_binaries, WorldClock(0.0), key=lambda: one)
     taken = sealed.take(checksums=False)
     assert b"@example.com" not in (tmp_path / f"{taken.id}.00000").read_bytes()
-    assert sealed.tried(taken).tables == taken.tables
+    there = sealed.try_restore(taken)
+    assert [(each.name, each.rows) for each in there.tables] == [(each.name, each.rows) for each in taken.tables]
+    assert (there.check.differs, there.check.tables) == ((), 3)
     for key in (None, other):
         wrong = PostgresDumps(tmp_path, lambda: url(address), find_binaries, WorldClock(0.0), key=lambda k=key: k)  # type: ignore[misc]
         with pytest.raises((AuthError, BackoutError)):
-            wrong.tried(taken)
+            wrong.try_restore(taken)
 
 
 def test_content_that_differs_is_not_proven(tmp_path: Path, address: str) -> None:
@@ -238,9 +241,9 @@ def test_content_that_differs_is_not_proven(tmp_path: Path, address: str) -> Non
     taken = made.dumps.take(checksums=True)
     first, *rest = taken.tables
     lying = replace(taken, tables=(replace(first, checksum="1"), *rest))
-    assert "with other content" in verify(made, lying).problem
+    assert "has other content in its" in verify(made, lying).problem
     assert differences((replace(first, rows=7),), taken.tables) != ()
-    (kept,) = made.dumps.kept()
+    (kept,) = made.dumps.list_dumps()
     assert (kept.verified_at, kept.problem != "") == (None, True)
 
 
@@ -249,7 +252,7 @@ def test_the_old_ones_go_and_half_a_dump_is_never_listed(tmp_path: Path, address
     folder = tmp_path / "dumps"
     first = dump(tools(tmp_path, url(address)))
     (folder / "20260101T000000Z.00000").write_bytes(b"half")
-    assert [each.id for each in dumps(tmp_path, url(address)).kept()] == ["20261125T100000Z"]
+    assert [each.id for each in dumps(tmp_path, url(address)).list_dumps()] == ["20261125T100000Z"]
     later = tools(tmp_path, url(address), at=1_795_600_800.0 + 7 * 86400)
     assert not dump(later, every_s=8 * 86400.0).taken
     done = dump(later, every_s=86400.0)
@@ -297,8 +300,8 @@ def test_an_extension_that_the_scratch_server_lacks_is_said(tmp_path: Path, addr
     (bare / "pg_restore").write_text('#!/bin/sh\necho "2; 3079 1 EXTENSION - postgis "\n')
     (bare / "pg_restore").chmod(0o755)
     strange = dumps(tmp_path, url(address), binaries=Binaries(bare))
-    with pytest.raises(BackoutError, match="bring no extension postgis"):
-        strange.tried(taken)
+    with pytest.raises(BackoutError, match="do not include the extension postgis"):
+        strange.try_restore(taken)
 
 
 def test_a_pg_dump_that_comes_to_a_halt_is_ended(tmp_path: Path, address: str) -> None:
@@ -342,7 +345,7 @@ def test_a_kill_leaves_no_dump_and_the_next_one_cleans_up(tmp_path: Path, addres
         with subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             until(waiting, timeout_s=30.0, what="pg_dump waits for the table")
             answer = backout(tmp_path, "db", "dump", variables={"DATABASE_URL": target})
-            assert (answer.code, f"process {process.pid} does it already" in answer.err) == (6, True)
+            assert (answer.code, f"process {process.pid} is already doing it" in answer.err) == (6, True)
             process.kill()
         until(lambda: waiting() == 0, timeout_s=20.0, what="pg_dump ends with its parent, before its own time-out")
         holder.rollback()

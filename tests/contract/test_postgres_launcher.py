@@ -16,9 +16,9 @@ import pytest
 
 from backout.errors import BackoutError, Busy, UsageError
 from backout.providers.child import is_running
-from backout.providers.postgres.binaries import Binaries, find_binaries
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.template import run_tool, system_identifier
+from backout.providers.postgres.server.binaries import Binaries, find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+from backout.providers.postgres.server.template import run_tool, system_identifier
 
 from polling import PATIENCE_S, until
 from streamed import await_line
@@ -178,8 +178,8 @@ def test_after_kill_9_of_the_postmaster_the_next_start_recovers(server: Postgres
 _DAEMON = """
 import sys, time
 from pathlib import Path
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 status = PostgresServer(Path(sys.argv[1]), find_binaries()).start(password=sys.argv[2])
 print(status.pid, status.port, flush=True)
 sys.stdin.read()
@@ -215,7 +215,7 @@ def test_a_missing_installation_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as missing:
         find_binaries(tmp_path)
     assert missing.value.hint is not None
-    assert "backout[database]" in missing.value.hint
+    assert "[database]" in missing.value.hint
 
 
 def test_a_directory_without_a_database_is_a_usage_error(tmp_path: Path) -> None:
@@ -245,10 +245,10 @@ import sys
 import tempfile
 from pathlib import Path
 import psycopg
-from backout.providers.child import unprivileged_prefix
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
-assert not any("unshare" in word for word in unprivileged_prefix())
+from backout.providers.child import find_unprivileged_prefix
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+assert not any("unshare" in word for word in find_unprivileged_prefix())
 server = PostgresServer(Path(sys.argv[1]) / "data", find_binaries())
 server.create(cache_directory=Path(sys.argv[1]) / "cache")
 status = server.start(password="x")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from prometheus_lab import application, need_prometheus, prometheus
 
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
-from backout.model.answers import EVERY_CLASS, AnswerClass
-from backout.model.signals import bucket_of, total
+from backout.model.guard.answers import EVERY_CLASS, AnswerClass
+from backout.model.guard.signals import bucket_of, total
 from backout.providers.memory import WorldClock
 from backout.providers.prometheus.counters import Scrapes, Series, increments, slots
 from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from prometheus_lab import Application
 
-    from backout.model.signals import CountsPage
+    from backout.model.guard.signals import CountsPage
 
 GOOD, REDIRECT, NOT_FOUND = AnswerClass.GOOD, AnswerClass.REDIRECT, AnswerClass.NOT_FOUND
 OTHER_4XX = AnswerClass.OTHER_CLIENT_ERROR

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from recorder_lab import RECORDER, SECRET, MemoryBucket, counted
 
 from backout.errors import ProviderUnavailable
-from backout.model.answers import EVERY_CLASS, AnswerClass
-from backout.model.routes import template_of
-from backout.model.signals import RouteCounts, TriggerCounts, bucket_of, total
+from backout.model.guard.answers import EVERY_CLASS, AnswerClass
+from backout.model.guard.routes import template_of
+from backout.model.guard.signals import RouteCounts, TriggerCounts, bucket_of, total
 from backout.providers.memory import WorldClock
-from backout.providers.recorder.batches import UNNAMED, Unusable, keys_of, name_of, opened
+from backout.providers.recorder.batches import UNNAMED, Unusable, keys_of, name_of, open_batches
 from backout.providers.recorder.traffic import RecorderTraffic, Source
 
 from extent import examples
@@ -345,7 +345,7 @@ def test_what_the_recorder_lost_or_could_not_name_is_said() -> None:
 def test_any_bytes_are_batches_or_unusable(content: bytes) -> None:
     """No object makes the reader fail."""
     with pytest.raises(Unusable):
-        opened("backout/shop/x", float(NOW), content, keys_of(SECRET))
+        open_batches("backout/shop/x", float(NOW), content, keys_of(SECRET))
 
 
 @pytest.mark.parametrize("secret", ["", "hunter2", "whsec_", "whsec_***", "whsec_c2hvcnQ="])

@@ -73,10 +73,10 @@ def test_revisions_come_parents_first_whatever_their_files_are_called(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("revision = make()\n", r"not written down as text.*|x\.py:1"),
-        ("revision = 7\n", "not written down as text"),
-        ("revision = \n", "no Python that can be read"),
-        ("a\0b", "no Python that can be read"),
+        ("revision = make()\n", r"not a string literal.*|x\.py:1"),
+        ("revision = 7\n", "not a string literal"),
+        ("revision = \n", "not Python that can be parsed"),
+        ("a\0b", "not Python that can be parsed"),
         ("revision = 'a'\ndown_revision = 'a'\n", "in a circle: a"),
     ],
     ids=["computed", "number", "broken", "zero byte", "circle"],
@@ -93,7 +93,7 @@ def test_one_revision_in_two_files_is_an_error(tmp_path: Path) -> None:
     """Alembic itself would warn, and take one of them."""
     alembic(tmp_path, "aaa", name="one.py")
     alembic(tmp_path, "aaa", name="two.py")
-    with pytest.raises(UsageError, match=r"stands in one\.py as well"):
+    with pytest.raises(UsageError, match=r"is in one\.py as well"):
         AlembicRevisions(tmp_path).read()
 
 

@@ -21,7 +21,7 @@ from backout.providers.s3.calls import Attributes, Conditions, Listing
 from backout.providers.s3.client import S3Client
 from backout.providers.s3.sigv4 import S3Credentials
 from backout.providers.s3.transport import S3Settings
-from backout.twin.objectstore import ObjectStore
+from backout.twin.storage.objectstore import ObjectStore
 
 from extent import examples
 from twin_services import Loop

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 import pytest
+from kept import template
 
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
-from backout.model.schema import AppliedMigration
+from backout.model.database.schema import AppliedMigration
 from backout.providers.memory import World, WorldClock
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.schema import PostgresHistory, libpq_url
+from backout.providers.postgres.schema.schema import PostgresHistory
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+from backout.providers.postgres.tls.dsn import libpq_url
 
 from scripted_server import hang, refused_url, scripted_server
 
@@ -86,7 +88,7 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Postgres of this module's own."""
     directory = tmp_path_factory.mktemp("schema")
     server = PostgresServer(directory / "data", find_binaries())
-    server.create(cache_directory=directory / "template")
+    server.create(cache_directory=template())
     try:
         port = server.start(password="loopback-only").port
         yield f"postgresql://postgres:loopback-only@127.0.0.1:{port}"
@@ -183,7 +185,7 @@ def test_it_only_reads(postgres: PostgresDatabase) -> None:
         "now() AS finished_at, NULL::timestamptz AS rolled_back_at, '' AS checksum, '' AS logs, "
         "0 AS applied_steps_count"
     )
-    with pytest.raises(ProviderUnavailable, match="_prisma_migrations is a view, which is no history"):
+    with pytest.raises(ProviderUnavailable, match="_prisma_migrations is a view, which cannot be a history"):
         postgres.schema.read()
 
 

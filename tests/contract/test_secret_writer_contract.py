@@ -139,7 +139,7 @@ def test_an_api_that_echoes_the_values_is_never_quoted(status: int, call: str) -
 
 def _upload(bundles: CloudflareBundles, server: object) -> None:
     from backout.model.bundle import Bundle, BundleModule  # noqa: PLC0415 - only here
-    from backout.model.deployment import Version, VersionId  # noqa: PLC0415 - same
+    from backout.model.version import Version, VersionId  # noqa: PLC0415 - same
 
     from scripted_server import ScriptedServer  # noqa: PLC0415 - same
 

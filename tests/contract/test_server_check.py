@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from kept import template
 from pooler import pgbouncer
 
 from backout.errors import AuthError, ProviderUnavailable
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.server_check import PostgresCheck
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.check import PostgresCheck
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from polling import until
 from scripted_server import refused_url
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from backout.model.capability import ServerFacts
+    from backout.model.database.capability import ServerFacts
 
 PASSWORD = "canary-of-the-check"
 
@@ -32,7 +33,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A server with a role `app` that may do nothing special, and a role `blind` from which catalogs are hidden."""
     folder = tmp_path_factory.mktemp("server-check")
     server = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off"})
-    server.create()
+    server.create(cache_directory=template())
     status = server.start(password=PASSWORD)
     with psycopg.connect(status.socket_dsn, autocommit=True) as connection:
         for role in ("app", "blind"):

@@ -12,7 +12,7 @@ from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import WorldClock
-from backout.twin.counts import CountBook
+from backout.twin.dataplane.counts import CountBook
 
 from polling import until
 

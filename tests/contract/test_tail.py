@@ -10,8 +10,8 @@ from contract_worker import deploy
 from tail_server import event, notice, tail_server
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
-from backout.model.answers import EVERY_CLASS, AnswerClass
-from backout.model.signals import TriggerCounts, total
+from backout.model.guard.answers import EVERY_CLASS, AnswerClass
+from backout.model.guard.signals import TriggerCounts, total
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.memory import WorldClock
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tail_server import TailServer
 
-    from backout.model.signals import CountsPage
+    from backout.model.guard.signals import CountsPage
     from backout.twin.lifecycle import TwinStatus
 
 NOW = 1_800_000_000

@@ -13,20 +13,22 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from cli_shell import backout
+from kept import template
 from psycopg.conninfo import conninfo_to_dict
 
 from backout.errors import AuthError, ProviderUnavailable, UsageError
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.binaries import Binaries, find_binaries
-from backout.providers.postgres.dumps import PostgresDumps
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.live import PostgresLive
-from backout.providers.postgres.schema import PostgresHistory
-from backout.providers.postgres.server_check import PostgresCheck
-from backout.providers.postgres.template import give_away, run_tool, tool_environment
-from backout.providers.postgres.tls_access import PlainAccess, parsed, without_tls
-from backout.providers.postgres.tls_proxy import TlsProxy, TlsServer
-from backout.runbook.dump import DumpTools, dump
+from backout.providers.postgres.backup.dumps import PostgresDumps
+from backout.providers.postgres.restore.live import PostgresLive
+from backout.providers.postgres.schema.schema import PostgresHistory
+from backout.providers.postgres.server.binaries import Binaries, find_binaries
+from backout.providers.postgres.server.check import PostgresCheck
+from backout.providers.postgres.server.launcher import PostgresServer
+from backout.providers.postgres.server.template import give_away, run_tool, tool_environment
+from backout.providers.postgres.tls.access import parse_dsn
+from backout.providers.postgres.tls.proxy import TlsProxy, TlsServer
+from backout.providers.postgres.tls.routes import PlainAccess, without_tls
+from backout.runbook.backup.dump import DumpTools, dump
 
 from polling import PATIENCE_S
 from scripted_server import refused_url
@@ -58,7 +60,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A server with SCRAM and a table of 8 MB; returns its port."""
     folder = tmp_path_factory.mktemp("tls-server")
     server = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off"})
-    server.create()
+    server.create(cache_directory=template())
     status = server.start(password=PASSWORD)
     with psycopg.connect(status.socket_dsn, autocommit=True) as connection:
         connection.execute(
@@ -230,9 +232,9 @@ def test_our_own_connections_are_as_strict(database: int, trusted: Authority) ->
 def test_programs_that_speak_tls_are_told_to_verify() -> None:
     """The same rule, whoever connects."""
     with without_tls("postgresql://u@db.example.test/app?sslmode=require", has_tls=True) as url:
-        assert parsed(url)["sslmode"] == "verify-full"
+        assert parse_dsn(url)["sslmode"] == "verify-full"
     with without_tls("postgresql://u@db.example.test/app?sslmode=disable", has_tls=True) as url:
-        assert parsed(url)["sslmode"] == "disable"
+        assert parse_dsn(url)["sslmode"] == "disable"
 
 
 def test_an_expired_certificate_is_refused(database: int, trusted: Authority) -> None:
@@ -363,10 +365,10 @@ def test_a_connection_string_is_read_and_written_as_libpq_does(password: str) ->
     url = f"postgresql://us%20er:{quote(password)}@127.0.0.1:5/db?sslmode=disable&options=-c%20a%3Db&schema=shop"
     expected = {"user": "us er", "password": password, "host": "127.0.0.1", "port": "5", "dbname": "db"}
     expected |= {"sslmode": "disable", "options": "-c a=b"}
-    assert parsed(url) == expected
+    assert parse_dsn(url) == expected
     with without_tls(url) as plain:
         assert conninfo_to_dict(plain) == expected
-        assert parsed(plain) == expected
+        assert parse_dsn(plain) == expected
     with pytest.raises(AuthError) as refused:
-        parsed(f"host={password} nonsense canary")
+        parse_dsn(f"host={password} nonsense canary")
     assert "canary" not in str(refused.value)

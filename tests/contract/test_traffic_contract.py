@@ -12,11 +12,11 @@ from prometheus_lab import need_prometheus, prometheus
 from recorder_lab import SECRET, MemoryBucket, counted
 from tail_server import event, notice, tail_server
 
-from backout.analysis.templates import template_of
+from backout.analysis.diagnosis.templates import template_of
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
-from backout.model.answers import EVERY_CLASS, AnswerClass
-from backout.model.events import Origin, Seen
-from backout.model.signals import Counts, RouteCounts, TriggerCounts, merge_latency, total
+from backout.model.guard.answers import EVERY_CLASS, AnswerClass
+from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts, merge_latency, total
+from backout.model.incident.events import Origin, Seen
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.exchange import Limits

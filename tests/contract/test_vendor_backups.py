@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
-from backout.model.branch import BranchTarget
-from backout.model.recovery import parse_lsn
+from backout.model.database.branch import BranchTarget
+from backout.model.database.wal import parse_lsn
 from backout.providers.memory import WorldClock
 from backout.providers.neon.branches import NeonBranches
 from backout.providers.vendor_api import VendorApi
@@ -136,7 +136,7 @@ def test_a_create_that_failed_on_the_way_is_not_sent_again(neon: Neon) -> None:
     neon.replies = Once([(502, None)])  # type: ignore[assignment]
     with pytest.raises(ProviderUnavailable, match="unknown whether it took effect") as caught:
         client.restore(BranchTarget(), "side")
-    assert "looks first" in (caught.value.hint or "")
+    assert "checks first" in (caught.value.hint or "")
     assert len(neon.changes()) == 1
     assert len(neon.asked) > counts
 

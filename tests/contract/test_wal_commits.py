@@ -7,9 +7,9 @@ import struct
 import pytest
 from wal_records import PAGE, SEGMENT, commit, record, segment
 
-from backout.model.recovery import WalSegment
+from backout.model.database.wal import WalSegment
 from backout.providers.archive.commits import last_commit
-from backout.providers.archive.readback import Reading
+from backout.providers.archive.wal_reading import Reading
 
 
 @pytest.mark.parametrize("at", [0, 4000, PAGE - 40 - 24, PAGE - 40, 3 * (PAGE - 24) - 16 - 8, SEGMENT // 2])

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from values import replace
 from wal_records import PAGE, SEGMENT, record, segment
 
-from backout.analysis.backups import protection
+from backout.analysis.recovery.backups import protection
 from backout.errors import BackoutError
-from backout.model.backups import Cluster, Slot, WalRead, WalStatus
-from backout.model.recovery import BackupKind, BaseBackup, WalSegment
+from backout.model.database.backups import Cluster, Slot, WalStatus
+from backout.model.database.recovery import BackupKind, BaseBackup
+from backout.model.database.wal import WalRead, WalSegment
 from backout.providers.archive.levels import LevelChange, level_changes
-from backout.providers.archive.readback import Reading, catch_up
+from backout.providers.archive.readback import catch_up
 from backout.providers.archive.sealing import Key
 from backout.providers.archive.stores import FolderStore
 from backout.providers.archive.wal import WalArchive
+from backout.providers.archive.wal_reading import Reading
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,12 +10,12 @@ from cli_shell import backout
 from hostile_database import HISTORY, SERVERS, VIEW, Hostile, hostile, shadows
 
 from backout.errors import ProviderUnavailable
-from backout.providers.postgres.catalog import PostgresCatalog
-from backout.providers.postgres.cluster import PostgresCluster
-from backout.providers.postgres.connections import PostgresConnections
-from backout.providers.postgres.identity import DatabaseIdentity
-from backout.providers.postgres.live import PostgresLive
-from backout.providers.postgres.replication import Replication
+from backout.providers.postgres.restore.cluster import PostgresCluster
+from backout.providers.postgres.restore.live import PostgresLive
+from backout.providers.postgres.schema.catalog import PostgresCatalog
+from backout.providers.postgres.server.connections import PostgresConnections
+from backout.providers.postgres.server.identity import DatabaseIdentity
+from backout.providers.postgres.server.replication import Replication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +96,7 @@ OBSERVES: dict[str, Callable[[Callable[[], str]], object]] = {
     "connections": lambda url: PostgresConnections(url).read(),
     "cluster": lambda url: PostgresCluster(url, "backout").read(),
     "live": lambda url: PostgresLive(url).facts(),
-    "dropped": lambda url: PostgresLive(url).dropped("public.orders"),
+    "dropped": lambda url: PostgresLive(url).find_drop("public.orders"),
     "schema changes": lambda url: PostgresLive(url).schema_changes(0.0, 2e9),
     "tables": lambda url: PostgresLive(url).tables(),
     "catalog": lambda url: PostgresCatalog(url).read(),
@@ -125,7 +125,7 @@ def test_what_the_owner_puts_there_is_not_run_as_administrator(
     assert server.gained() == []
     assert answers["point"].code == 0
     if attack == (VIEW,):
-        assert "public._prisma_migrations is a view, which is no history" in answers["status"].out
+        assert "public._prisma_migrations is a view, which cannot be a history" in answers["status"].out
     else:
         assert '"20260101_init"' in answers["status"].out
 
@@ -139,13 +139,13 @@ def test_who_wrote_a_migration_is_not_asked_where_the_question_runs_the_owners_c
     server.run(*attack)
     server.pwned.unlink(missing_ok=True)
     with contextlib.suppress(ProviderUnavailable):
-        PostgresLive(server.url).migrated("20260101_init")
+        PostgresLive(server.url).find_migration("20260101_init")
     assert server.gained() == []
     with pytest.raises(ProviderUnavailable, match=r"to an administrator's query it runs (function|type)"):
-        PostgresLive(server.url).migrated("20260101_init")
+        PostgresLive(server.url).find_migration("20260101_init")
     server.reset()
     server.run(HISTORY, "CREATE INDEX ON public._prisma_migrations (started_at) WHERE rolled_back_at IS NULL")
-    assert PostgresLive(server.url).migrated("20260101_init") is not None
+    assert PostgresLive(server.url).find_migration("20260101_init") is not None
 
 
 def test_alembics_heads_are_read_without_the_time_that_only_a_query_tells(server: Hostile, tmp_path: Path) -> None:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 
 from backout.errors import ProviderUnavailable, UsageError
-from backout.model.statements import Outcome, Statement, StatementProof
+from backout.model.database.statements import Outcome, Statement, StatementProof
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.statements import StatementFile, StatementStatistics
-from backout.providers.postgres.trials import PostgresTrials
-from backout.runbook.second_proof import prove_statements
+from backout.providers.postgres.schema.statements import StatementFile, StatementStatistics
+from backout.providers.postgres.schema.trials import PostgresTrials
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+from backout.runbook.rollback.statement_replay import prove_statements
 
 from scripted_server import refused_url
 
@@ -47,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         find_binaries(),
         settings={"fsync": "off", "shared_preload_libraries": "pg_stat_statements"},
     )
-    running.create()
+    running.create(cache_directory=template())
     status = running.start(password="side")
     yield f"postgresql://postgres:side@127.0.0.1:{status.port}/"
     running.stop(mode="immediate")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from backup_lab import Lab, running_lab
+from kept import template
+from values import replace
 
-from backout.analysis.backups import proof_alarm
-from backout.model.backups import LastProof
-from backout.model.recovery import BackupKind, BaseBackup
-from backout.providers.archive.receiving import ReceiverStatus, read_status
+from backout.analysis.recovery.backups import proof_alarm
+from backout.model.database.backups import LastProof
+from backout.model.database.recovery import BackupKind, BaseBackup
+from backout.providers.archive.receiver_status import ReceiverStatus, read_status
 
 from polling import until
 
@@ -26,7 +27,7 @@ DAY = 86_400.0
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("proved")
-    with running_lab(root, tmp_path_factory.mktemp("template"), {"max_slot_wal_keep_size": "64MB"}) as lab:
+    with running_lab(root, template(), {"max_slot_wal_keep_size": "64MB"}) as lab:
         lab.configure('wal = "stream"', {"PATH": os.environ["PATH"]})
         lab.execute("CREATE TABLE orders (id int PRIMARY KEY, note text)", "CREATE DATABASE other")
         for words in (("wal", "start"), ("backup",)):
@@ -124,7 +125,7 @@ def test_without_received_wal_the_newest_backup_is_proved_up_to_its_own_end(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Nobody receives WAL unless it is set up; the backup brings its own along, and nothing stands behind it."""
-    with running_lab(tmp_path, tmp_path_factory.mktemp("template")) as lab:
+    with running_lab(tmp_path, template()) as lab:
         lab.execute("CREATE TABLE orders (id int PRIMARY KEY)", "INSERT INTO orders SELECT generate_series(1, 123)")
         assert lab.backout("db", "backup").code == 0
         proved = lab.backout("db", "backups", "prove", "--json")

@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from backup_lab import Lab, restored, running_lab
+from kept import template
 
 from backout import wiring
 from backout.config import load
 from backout.config.environment import Environment
 from backout.errors import AuthError, BackoutError, Refused
-from backout.model.incident import RunState
-from backout.model.recovery import BackupKind
+from backout.model.database.recovery import BackupKind
+from backout.model.incident.incident import RunState
 from backout.providers.archive.repository import Repository
 from backout.providers.archive.sealing import Key
 from backout.providers.archive.stores import FolderStore
 from backout.providers.archive.taking import StagedBackups
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.binaries import find_binaries
-from backout.runbook.backup import BackupActions, BackupTools, prepare
-from backout.wiring import backups as wired
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.runbook.backup.backup import BackupActions, BackupTools, prepare
+from backout.wiring.db import backups as wired
 
 from extent import by_extent
 
@@ -45,7 +46,7 @@ CUTS = by_extent(2, 3, proof=16)
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("template")
+    return template()
 
 
 @pytest.fixture
@@ -306,7 +307,7 @@ def test_a_kill_at_every_change_of_the_store_leaves_the_same_in_the_end(
     shutil.copy(journal, quick_path / "journal")
     dies_at, trials, finished = 0, 0, False
     while not finished:
-        dies_at += by_extent(4, 1)
+        dies_at += by_extent(4, 3, proof=1)
         trials += 1
         shutil.rmtree(lab.archive)
         shutil.copytree(quick_path / "before", lab.archive)
@@ -362,5 +363,5 @@ def test_kill_9_at_any_time_then_the_same_command_again(lab: Lab, quick_path: Pa
 def test_a_backup_that_was_taken_and_is_gone_is_an_error(lab: Lab) -> None:
     """Somebody removed the staging folder between the steps: said, nothing stored."""
     tools = tools_of(lab, FolderStore(lab.archive))
-    with pytest.raises(BackoutError, match="not here any more"):
+    with pytest.raises(BackoutError, match="no longer here"):
         tools.keeper.store("20260101-000000", 1.0, lambda *_: None)

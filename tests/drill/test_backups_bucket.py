@@ -11,10 +11,10 @@ from backup_lab import running_lab
 
 from backout.config import load
 from backout.config.environment import Environment
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 from backout.providers.s3.client import S3Client
-from backout.wiring import backups as wired
+from backout.wiring.db import backups as wired
 
 from polling import until
 from twin_services import running_services

@@ -120,7 +120,7 @@ def test_abort_with_a_dead_holder(drillbook: Drillbook) -> None:
     assert run["state"] == "interrupted"
     refused = trial.run(*GUARD)
     assert refused.code == 6
-    assert "nobody drives it" in refused.json["what"]
+    assert "no process drives it" in refused.json["what"]
     assert f"backout runs resume {run['run_id']}" in refused.json["hint"]
     assert trial.run("runs", "abort", run["run_id"], "-m", "enough", "--json").json["state"] == "aborted"
     assert trial.run("runs", "resume", run["run_id"]).code == 2

@@ -13,6 +13,7 @@ import pytest
 from backout.twin.lifecycle import status as twin_status
 
 from drillbook import ENV, PROGRAM
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 RFC3339 = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 
 
-def backout(folder: Path, *args: str, typed: str = "", timeout_s: float = 60) -> tuple[int, list[str], str]:
+def backout(folder: Path, *args: str, typed: str = "") -> tuple[int, list[str], str]:
     """Run the program in a folder without a configuration: code, lines of stdout, stderr."""
     done = subprocess.run(
         [str(PROGRAM), *args],
-        cwd=folder, input=typed, capture_output=True, text=True, timeout=timeout_s, check=False, env=ENV,
+        cwd=folder, input=typed, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False, env=ENV,
     )  # fmt: skip
     return done.returncode, done.stdout.splitlines(), done.stderr
 
@@ -132,7 +133,7 @@ def test_demo(tmp_path: Path) -> None:
     """The whole demo once: the keys of the contract, exit 0, the twin stopped, the report kept."""
     checkout = Path(__file__).resolve().parents[2]
     args = ("demo", "--json", "--dir", str(tmp_path / "demo"))
-    code, (line,), err = backout(checkout, *args, timeout_s=150)
+    code, (line,), err = backout(checkout, *args)
     assert code == 0, err
     answer = json.loads(line)
     assert answer["schema"] == "backout.demo/1"

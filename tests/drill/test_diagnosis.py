@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backout.analysis.mending import SURE
-from backout.model.signals import total
+from backout.analysis.diagnosis.missing_secrets import SURE
+from backout.model.guard.signals import total
 from backout.twin import wrangler
 
 from drillbook import PROGRAM, Result

@@ -210,6 +210,7 @@ def test_a_pipeline_that_passed(drillbook: Drillbook, server: ScriptedServer) ->
 
 
 @pytest.mark.long
+@pytest.mark.calm  # beside other work the answers of a few seconds are slower than those before, and that is told first
 def test_production_is_calm_and_the_pipeline_failed(drillbook: Drillbook, server: ScriptedServer, log: bytes) -> None:
     """`diagnose` itself says that the newest build never arrived, and that production is as it was."""
     trial = pipeline(drillbook.trial(), server, log)

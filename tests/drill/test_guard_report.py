@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from backout.model.signals import total
+from backout.model.guard.signals import total
 
 from polling import until
 

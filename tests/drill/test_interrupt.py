@@ -54,8 +54,10 @@ def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> Non
     assert '"exit_code":130' in out.splitlines()[-1]
     assert run["state"] == "interrupted"
     resumed = trial.run("runs", "resume", run["run_id"], "--json")
-    # On a busy machine a short watch may end without a verdict on latency; that it goes on to its end is the point.
-    assert resumed.code in ((0, 7) if command == "guard" else (0,)), resumed.err
+    # On a busy machine a short watch may end without a verdict on latency, and what is left of a verification may be
+    # too short for any answer; that it goes on to its end, and says so, is the point.
+    unmeasured = command == "guard" or "nothing that proves health could be measured" in resumed.err
+    assert resumed.code == 0 or (resumed.code == 7 and unmeasured), resumed.err
     assert resumed.json["live_version"] == drillbook.good
     assert trial.newest()["state"] == "done"
 
@@ -90,9 +92,9 @@ def test_the_same_command_again_with_its_target(drillbook: Drillbook) -> None:
     process = trial.start(*typed)
     until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=PATIENCE_S)
     run = trial.newest()
-    assert (process.returncode, run["state"]) == (130, "interrupted")
+    assert (process.returncode, run["state"]) == (130, "interrupted"), out + err
     other = trial.run("rollback", drillbook.bad, *ROLLBACK[1:])
     assert other.code == 6
     assert f"a rollback to version {drillbook.good}, was interrupted" in other.json["what"]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.remark_text import parse
-from backout.model.incident import RunState
+from backout.analysis.history.remark_text import parse
+from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from canaries import CANARIES, leaks_below, leaks_in
 
-from backout.model.signals import total
+from backout.model.guard.signals import total
 
 from arranged import api
 from polling import until
@@ -62,7 +62,7 @@ def watched(drillbook: Drillbook, trial: Trial, version: str) -> Result:
     """Deploy it after the good one, and return how guard's watch of it ended."""
     trial.make_live(drillbook.good)
     trial.make_live(version)
-    return trial.run("guard", "--json", timeout_s=120)
+    return trial.run("guard", "--json")
 
 
 @pytest.mark.usefixtures("_gone_again")
@@ -103,7 +103,10 @@ def test_the_source_holds_it(drillbook: Drillbook, lacking: str) -> None:
     assert leaks_below(trial.folder) == []
     assert leaks_in(ended.out + ended.err + text + checked.out + checked.err, "all that was said") == []
     calm = trial.run("diagnose", "--json")
-    assert (calm.code, calm.json["scenario"]) == (0, "S0_no_action"), calm.out
+    # On a busy machine answers may be slower than before, and that is said where no error is.
+    assert (calm.code, calm.json["scenario"]) == (0, "S0_no_action") or calm.json["title"].startswith("slower: "), (
+        calm.out
+    )
 
 
 @pytest.mark.long

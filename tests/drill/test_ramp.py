@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.remark_text import parse
-from backout.model.deployment import Share, VersionId
+from backout.analysis.history.remark_text import parse
+from backout.model.deployment import Share
 from backout.model.remark import RemarkKind
+from backout.model.version import VersionId
 
 from arranged import upload
 
@@ -38,7 +39,7 @@ def test_up_step_by_step(drillbook: Drillbook) -> None:
     trial.make_live(drillbook.good)
     again = upload(trial, drillbook.good)
     trial = gradual(drillbook, again, "5s")
-    ended = trial.run("guard", "--json", timeout_s=150)
+    ended = trial.run("guard", "--json")
     assert ended.code in (0, 7), ended.err
     made = [(parse(d.message), d) for d in reversed(trial.tools().deployments.history())]
     steps = [d.shares for remark, d in made if remark is not None and remark.kind is RemarkKind.RAMP][-2:]
@@ -58,7 +59,7 @@ def test_up_step_by_step(drillbook: Drillbook) -> None:
 def test_straight_back_and_explained(drillbook: Drillbook) -> None:
     """The bad version at 10 %: all of the traffic goes back at once; plan, explain and replay tell about it."""
     trial = gradual(drillbook, drillbook.bad, "30s")
-    ended = trial.run("guard", "--json", timeout_s=150)
+    ended = trial.run("guard", "--json")
     assert (ended.code, ended.json["action"]) == (1, "rollback"), ended.err
     assert trial.live() == drillbook.good
     told = trial.run("guard", "explain", str(ended.json["run_id"]), "--json")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from backup_lab import PASSWORD, Lab, running_lab
+from kept import template
 from pooler import pgbouncer
 
 from backout.errors import Refused
-from backout.providers.postgres.session import working
+from backout.providers.postgres.server.session import working
 
 from polling import until
 
@@ -58,7 +59,7 @@ def left_behind(url: str) -> list[object]:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("pooled")
-    with running_lab(root, tmp_path_factory.mktemp("template"), {"max_slot_wal_keep_size": "64MB"}) as lab:
+    with running_lab(root, template(), {"max_slot_wal_keep_size": "64MB"}) as lab:
         lab.configure('wal = "stream"', {"PATH": os.environ["PATH"]})
         lab.execute("CREATE TABLE orders (id int PRIMARY KEY, note text)")
         lab.execute("INSERT INTO orders SELECT g, 'n' FROM generate_series(1, 100) g")
@@ -104,7 +105,7 @@ def test_one_with_a_single_session_of_the_server_is_refused_at_once(
 ) -> None:
     """Both of ours would wait for it; what is asked in a transaction of the one is not asked by the other as well."""
     with (
-        running_lab(tmp_path, tmp_path_factory.mktemp("template")) as small,
+        running_lab(tmp_path, template()) as small,
         pgbouncer(small.status.port, PASSWORD, tmp_path, sessions=1) as url,
         pytest.raises(Refused, match="a transaction pooler stands between"),
     ):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from backup_lab import PASSWORD, TOML, Lab
+from psycopg import conninfo, pq
 
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
+from backout.model.database.wal import parse_lsn
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from polling import until
 
@@ -23,6 +27,7 @@ FOLDERS = [
     *(Path(each) for each in os.environ.get("BACKOUT_POSTGRES", "").split(":") if each),
 ]
 TABLE = Path(__file__).parents[2] / "docs" / "backups.md"
+RESTART = "SELECT restart_lsn FROM pg_replication_slots"
 ROW = re.compile(r"^\| (\d+) \|", re.MULTILINE)
 
 
@@ -81,3 +86,35 @@ def test_every_way_works_on_this_version(lab: Lab) -> None:
         assert (refused.code, f"the server is version {version}" in refused.err) == (3, True), refused.err
         said = lab.backout("db", "check").out
         assert f"the server is {version}" in " ".join(said.split())
+
+
+@pytest.mark.long
+def test_a_lost_slot_that_names_a_position_again_is_replaced(lab: Lab) -> None:
+    """Until Postgres 17 a lost slot takes a late message of its receiver, and names WAL that is gone from then on."""
+    assert lab.backout("db", "wal", "start").code == 0
+    slot, position = str(lab.value("SELECT slot_name FROM pg_replication_slots")), lab.value(RESTART)
+    os.kill(int((lab.archive / "receiver.lock").read_text(encoding="ascii")), signal.SIGKILL)
+    until(lambda: lab.value("SELECT active_pid FROM pg_replication_slots") is None, what="the receiver is gone")
+    while lab.value(RESTART) is not None:
+        lab.execute("CREATE TABLE t AS SELECT repeat('x', 1000) FROM generate_series(1, 12000)", "DROP TABLE t")
+        lab.execute("CHECKPOINT")
+    confirm(lab, slot, parse_lsn(str(position)))
+    started = lab.backout("db", "wal", "start")
+    assert started.code == 0, started.err
+    assert lab.value("SELECT wal_status FROM pg_replication_slots") == "reserved"
+
+
+def confirm(lab: Lab, slot: str, position: int) -> None:
+    """Tell the server, as a receiver does, that everything before a position was received; from 18 on it refuses."""
+    connection = pq.PGconn.connect(conninfo.make_conninfo(lab.dsn, replication="true").encode())
+    try:
+        here = lab.value("SELECT pg_current_wal_flush_lsn()")
+        begun = connection.exec_(f"START_REPLICATION SLOT {slot} PHYSICAL {here}".encode())
+        if begun.status != pq.ExecStatus.COPY_BOTH:
+            assert b"can no longer access replication slot" in begun.error_message
+            return
+        connection.put_copy_data(b"r" + struct.pack(">QQQqB", position, position, 0, 0, 0))
+        connection.flush()
+        until(lambda: lab.value(RESTART) is not None, what="the position is taken")
+    finally:
+        connection.finish()

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from backup_lab import Lab, running_lab
+from kept import template
 
 from backout.errors import Refused
-from backout.model.recovery import BackupKind
+from backout.model.database.recovery import BackupKind
 from backout.providers.archive.record_store import RecordStore
 from backout.providers.archive.records import FORMAT, Facts, Record
 from backout.providers.archive.repository import Repository
 from backout.providers.archive.stores import FolderStore
-from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.server.binaries import find_binaries
 
 from polling import until
 
@@ -75,7 +76,7 @@ def test_two_clusters_that_share_a_store_do_not_get_in_each_others_way(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The newest backup is of the other one; positions and names of segments are alike."""
-    cache, limit = tmp_path_factory.mktemp("template"), {"max_slot_wal_keep_size": "64MB"}
+    cache, limit = template(), {"max_slot_wal_keep_size": "64MB"}
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     with running_lab(tmp_path / "one", cache, limit) as one, running_lab(tmp_path / "two", cache, limit) as two:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 import pytest
 from backup_lab import PASSWORD, Lab, restored, running_lab
+from kept import template
 
 from backout.journal.sqlite import SqliteJournal
 from backout.providers.archive.gaps import read_gaps
-from backout.providers.archive.receiving import read_status
+from backout.providers.archive.receiver_status import read_status
 from backout.providers.child import is_running
 from backout.providers.clock import SystemClock
 
@@ -39,7 +40,7 @@ CLIENTS = 4
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("template")
+    return template()
 
 
 @contextlib.contextmanager
@@ -235,8 +236,8 @@ def test_commits_go_on_within_the_timeout_when_the_receiver_is_lost(quick_path: 
         if how == "killed":
             answer = lab.backout("db", "wal", "status")
             assert answer.code == 1
-            assert "wait for nobody" in answer.out
-            assert "UNPROTECTED: nobody receives WAL" in answer.out
+            assert "do not wait" in answer.out
+            assert "UNPROTECTED: WAL is not being received" in answer.out
         assert lab.backout("db", "wal", "start").code == 0
         until(lambda: _promises(lab)[-1:] == ["wal.promise_kept"], timeout_s=20.0, what="it is given again")
 
@@ -263,11 +264,20 @@ def test_without_a_limit_on_slots_nothing_is_started(quick_path: Path, cache: Pa
 
 
 @pytest.mark.long
-def test_a_lost_slot_is_a_gap_that_only_a_new_base_closes(quick_path: Path, cache: Path) -> None:
-    """The receiver is gone too long: the server's disk stays bounded, the gap is named, a new base protects again."""
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_lost_slot_is_a_gap_that_only_a_new_base_closes(quick_path: Path, cache: Path, *, stored: bool) -> None:
+    """The receiver is gone too long: the server's disk stays bounded, the gap is named, a new base protects again.
+
+    `stored`: whether each segment that was received whole had reached the store.
+    """
     with receiving(quick_path, cache) as lab:
         assert lab.backout("db", "wal", "status").code == 0
+        whole = next((lab.server.data_directory / "pg_wal").glob("*03")) if not stored else None
+        content = whole.read_bytes() if whole is not None else b""
         _end(lab, "receiver", signal.SIGKILL)
+        if whole is not None:
+            (partial,) = lab.archive.glob("incoming/*/*04.partial")
+            (partial.parent / whole.name).write_bytes(content)
         seen = []
         for _ in range(12):
             lab.execute("INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 12000) g", "TRUNCATE t")
@@ -277,8 +287,10 @@ def test_a_lost_slot_is_a_gap_that_only_a_new_base_closes(quick_path: Path, cach
         assert "the slot is lost" in seen[-1]
         kept = sum(path.stat().st_size for path in (lab.server.data_directory / "pg_wal").iterdir() if path.is_file())
         assert kept < (LIMIT_MB + 6 * 16) << 20
-        assert lab.backout("db", "wal", "start").code == 0
+        started = lab.backout("db", "wal", "start")
+        assert started.code == 0, started.err
         until(lambda: len(read_gaps(lab.archive)) == 1, timeout_s=20.0, what="the gap is named")
+        assert "pg_receivewal ended" not in (lab.archive / "receiver.log").read_text(encoding="utf-8")
         answer = lab.backout("db", "wal", "status")
         assert answer.code == 1
         assert "UNPROTECTED" in answer.out

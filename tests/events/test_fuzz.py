@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backout.analysis.templates import Templates
+from backout.analysis.diagnosis.templates import Templates
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 

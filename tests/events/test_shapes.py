@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backout.analysis.templates import Templates
+from backout.analysis.diagnosis.templates import Templates
 from backout.errors import UsageError
-from backout.model.events import InvocationCounts, Origin
+from backout.model.incident.events import InvocationCounts, Origin
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
-from backout.providers.events.work import divided
+from backout.providers.events.work import divide_files
 from backout.wiring.diagnosis import events_of
 
 from event_lab import BEGIN_MS, VERSIONS, compact, event, logged, mixed, pretty, read, thrown
@@ -320,7 +320,7 @@ def test_live_events_and_answers_join_the_same_tally() -> None:
 def test_two_processes_count_what_one_does(tmp_path: Path, spell: Any) -> None:
     path = tmp_path / "events.json"
     path.write_bytes(spell(mixed(random.Random(5), 12_000)) * 4)
-    assert len(divided([path, path], 2)) > 2
+    assert len(divide_files([path, path], 2)) > 2
     one, two = (events_of([path, path], jobs=jobs) for jobs in (1, 2))
     assert (two.by_version, two.invocations, two.errors) == (one.by_version, one.invocations, one.errors)
     assert {one.key: one.by_version for one in two.templates} == {each.key: each.by_version for each in one.templates}

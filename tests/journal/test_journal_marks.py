@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from journal import toy
 
 from backout.journal.sqlite import SqliteJournal
-from backout.model.answers import AnswerClass
-from backout.model.deployment import Mark, VersionId, VersionMark
-from backout.model.signals import Counts, RouteCounts, TriggerCounts
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts
+from backout.model.version import Mark, VersionId, VersionMark
 
 from extent import examples
 
@@ -53,12 +53,12 @@ def test_the_latest_mark_of_a_version_is_found(tmp_path: Path) -> None:
     journal = toy.journal_in(tmp_path)
     for run, at in (("a", 1.0), ("b", 2.0)):
         journal.mark("staging", mark(Mark.STABLE, run=run, at=at), actor="guard")
-    found = journal.marked("staging", "v1", Mark.STABLE)
+    found = journal.find_mark("staging", "v1", Mark.STABLE)
     assert found is not None
     assert found.run == "b"
-    assert journal.marked("staging", "v2", Mark.STABLE) is None
-    assert journal.marked("staging", "v1", Mark.RELEASED) is None
-    assert journal.marked("production", "v1", Mark.STABLE) is None
+    assert journal.find_mark("staging", "v2", Mark.STABLE) is None
+    assert journal.find_mark("staging", "v1", Mark.RELEASED) is None
+    assert journal.find_mark("production", "v1", Mark.STABLE) is None
     journal.close()
 
 
@@ -69,8 +69,8 @@ def test_counts_replace_an_earlier_row_and_are_read_by_second(tmp_path: Path) ->
     early, late = Counts("v", 10, 3, 1, 2, {0: 1, 255: 2}, routes), Counts("v", 11, 4, 0)
     journal.keep("staging", [late, Counts("v", 10, 1, 1), Counts("v", 12, 9, 9)])
     journal.keep("staging", [early])
-    assert journal.kept("staging", 10, 12) == (early, late)
-    assert journal.kept("production", 0, 99) == ()
+    assert journal.load_counts("staging", 10, 12) == (early, late)
+    assert journal.load_counts("production", 0, 99) == ()
     journal.close()
 
 
@@ -114,7 +114,7 @@ def test_pruning_takes_counts_and_checkpoints_and_no_events(tmp_path: Path) -> N
     journal.save_checkpoint("new", "d", 2)
     assert journal.prune(90) == 1
     assert journal.prune(150) == 2
-    assert journal.kept("staging", 0, 1000) == ()
+    assert journal.load_counts("staging", 0, 1000) == ()
     assert (journal.load_checkpoint("old", "d"), journal.load_checkpoint("new", "d")) == (None, 2)
     assert journal.verify_chain().count == 1
     journal.close()
@@ -123,8 +123,7 @@ def test_pruning_takes_counts_and_checkpoints_and_no_events(tmp_path: Path) -> N
 LATENCY = st.dictionaries(st.integers(0, 255), st.integers(1, 10**6), max_size=4)
 CLASSES = st.dictionaries(st.sampled_from(AnswerClass), st.integers(1, 10**6), max_size=4)
 SIZES = st.dictionaries(st.integers(0, 54), st.integers(1, 99), max_size=3)
-COUNTS = st.builds(
-    Counts,
+COUNTS = st.tuples(
     st.sampled_from(["v1", "v2"]),
     st.integers(0, 20),
     st.integers(0, 10**6),
@@ -133,13 +132,19 @@ COUNTS = st.builds(
     LATENCY,
     st.dictionaries(
         st.text(max_size=64),
-        st.builds(RouteCounts, st.integers(0, 99), st.integers(0, 99), LATENCY, CLASSES, SIZES, st.integers(0, 99)),
+        st.tuples(st.integers(0, 99), st.integers(0, 99), LATENCY, CLASSES, SIZES, st.integers(0, 99)).map(
+            lambda made: RouteCounts(*made)
+        ),
         max_size=3,
     ),
     CLASSES,
     st.integers(0, 99),
-    st.dictionaries(st.text(max_size=64), st.builds(TriggerCounts, st.integers(0, 9), st.integers(0, 9)), max_size=2),
-)
+    st.dictionaries(
+        st.text(max_size=64),
+        st.tuples(st.integers(0, 9), st.integers(0, 9)).map(lambda made: TriggerCounts(*made)),
+        max_size=2,
+    ),
+).map(lambda made: Counts(*made))
 
 
 @examples(25)
@@ -151,7 +156,7 @@ def test_kept_counts_are_those_that_were_kept_last(
     journal = SqliteJournal(tmp_path_factory.mktemp("counts") / "journal.db", toy.FakeClock())
     model = {(row.second, row.version): row for row in rows}
     journal.keep("staging", rows)
-    assert journal.kept("staging", since, until) == tuple(
+    assert journal.load_counts("staging", since, until) == tuple(
         model[key] for key in sorted(model) if since <= key[0] < until
     )
     journal.close()

@@ -8,8 +8,8 @@ import pytest
 from journal import toy
 
 from backout.journal.sqlite import SqliteJournal
-from backout.model.deployment import Mark, VersionId, VersionMark
-from backout.model.signals import Counts, RouteCounts
+from backout.model.guard.signals import Counts, RouteCounts
+from backout.model.version import Mark, VersionId, VersionMark
 from backout.report.redact import Redactor
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from journal import toy
 
 from backout.errors import Busy
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 
 from polling import PATIENCE_S, until
 

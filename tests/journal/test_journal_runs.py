@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from journal import toy
+from values import replace
 
 from backout.errors import (
     AuthError,
@@ -27,20 +29,21 @@ from backout.errors import (
     WorldMoved,
 )
 from backout.journal import lease as leases
+from backout.journal import ledger
 from backout.journal.history import plan_data, plan_of
 from backout.journal.lease import myself
 from backout.journal.lock import FileLock, lock_path
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.ports import Done, Next, NotDone, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from backout.model.incident import Event, Run
+    from backout.model.incident.incident import Event, Run
     from backout.model.plan import Json
     from backout.ports import Action, Probe, StepContext
 
@@ -53,14 +56,15 @@ class Scripted:
     probes: list[object] = field(default_factory=lambda: [NotDone()])
     effect: bool = True
     irreversible: bool = False
+    arguments: Any = dict
     calls: list[str] = field(default_factory=list)
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:
-        self.calls.append(f"do {key}")
+    def do(self, args: dict[str, Json], context: StepContext) -> Json | Next[Json]:
+        self.calls.append(f"do {toy.key_of(context)}")
         return self._next(self.does, context)  # type: ignore[return-value]
 
-    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
-        self.calls.append(f"probe {key}")
+    def probe(self, args: dict[str, Json], context: StepContext) -> Probe[Json]:
+        self.calls.append(f"probe {toy.key_of(context)}")
         return self._next(self.probes, context)  # type: ignore[return-value]
 
     def _next(self, script: list[object], context: StepContext) -> object:
@@ -124,11 +128,11 @@ def crash(_context: StepContext) -> object:
 WORDS = st.text(max_size=8)
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS
 ARGS = st.dictionaries(WORDS, VALUES | st.lists(VALUES, max_size=3), max_size=3)
-STEPS = st.builds(Step, WORDS, WORDS, ARGS, WORDS, st.booleans())
+STEPS = st.tuples(WORDS, WORDS, ARGS, WORDS, st.booleans()).map(lambda made: Step(*made))
 LINES = st.lists(WORDS, max_size=2).map(tuple)
-PLANS = st.builds(
-    Plan, st.sampled_from(PlanKind), WORDS, WORDS, st.lists(STEPS, max_size=3).map(tuple), LINES, LINES, WORDS
-)
+PLANS = st.tuples(
+    st.sampled_from(PlanKind), WORDS, WORDS, st.lists(STEPS, max_size=3).map(tuple), LINES, LINES, WORDS
+).map(lambda made: Plan(*made))
 
 
 @given(PLANS)
@@ -187,7 +191,7 @@ def test_another_unfinished_run_keeps_its_environment(bench: Bench) -> None:
         bench.drive(run, a=Scripted(), b=Scripted(does=[ProviderUnavailable("no answer")]))
     with pytest.raises(Busy) as busy:
         bench.submit("c")
-    assert f"staging is kept by run {run}, at step 2 of 2: Title of b; nobody drives it" in str(busy.value)
+    assert f"staging is kept by run {run}, at step 2 of 2: Title of b; no process drives it" in str(busy.value)
     assert busy.value.hint == f"backout runs resume {run}, or: backout runs abort {run}"
     assert bench.submit("c", environment="production")
 
@@ -267,6 +271,31 @@ def test_an_unknown_action_is_refused_before_anything_is_touched(bench: Bench) -
         bench.drive(run, a=a)
     assert a.calls == []
     assert bench.kinds(run) == ["run.submitted"]
+
+
+class Whole(msgspec.Struct):
+    """What a step is given by this version."""
+
+    target: str
+
+
+@pytest.mark.parametrize("begun_by", ["0.0.9", "1; rm -rf ~"])
+def test_a_run_that_another_version_planned_names_that_version_and_the_lines_by_hand(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, begun_by: str
+) -> None:
+    """What it is given is not as this version writes it: nothing is touched, and what a person may do is typed out."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "__version__", begun_by)
+        step = Step("a", "switch", {"to": "v1"}, "npx wrangler rollback v1")
+        run = bench.journal.submit(Plan(PlanKind.ROLLBACK, "staging", "w", (step,)), actor="me", reason="r")
+    a = Scripted(arguments=Whole)
+    with pytest.raises(Refused, match="does not know what the plan says of a; nothing was touched") as refused:
+        bench.drive(run, a=a)
+    assert a.calls == []
+    assert f"backout runs resume {run}" in str(refused.value.hint)
+    assert ("uv tool install --force backout==0.0.9" in str(refused.value.hint)) is (begun_by == "0.0.9")
+    assert "rm -rf" not in str(refused.value.hint)
+    assert refused.value.options[0] == "By hand, switch: `npx wrangler rollback v1`."
 
 
 def test_a_completed_step_is_never_repeated_and_an_open_one_is_probed(bench: Bench) -> None:

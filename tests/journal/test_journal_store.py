@@ -17,19 +17,16 @@ from backout.errors import BackoutError, PartlyDone
 from backout.journal import schema
 from backout.journal.lease import Holder, Lease, myself
 from backout.journal.lock import FileLock, lock_path
-from backout.model.answers import AnswerClass
-from backout.model.incident import RunState
-from backout.model.plan import Plan, PlanKind, Step
-from backout.model.signals import Counts, RouteCounts, TriggerCounts
-from backout.ports import Done, Probe, StepContext
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts
+from backout.model.incident.incident import RunState
+from backout.model.plan import Json, Plan, PlanKind, Step
+from backout.ports import Action, Done, Probe, StepContext
 
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from backout.journal.sqlite import SqliteJournal
-    from backout.model.plan import Json
 
 
 def file_of(directory: Path) -> Path:
@@ -48,7 +45,7 @@ def test_reading_a_journal_that_does_not_exist_creates_nothing(tmp_path: Path) -
     assert journal.result("rollback", "probed") is None
     assert list(journal.events()) == []
     assert journal.marks("staging") == ()
-    assert journal.kept("staging", 0, 10) == ()
+    assert journal.load_counts("staging", 0, 10) == ()
     assert journal.load_checkpoint("r", "d") is None
     assert journal.verify_chain().count == 0
     assert list(tmp_path.iterdir()) == []
@@ -129,7 +126,7 @@ def test_creating_the_tables_waits_for_whoever_does_it_already(tmp_path: Path) -
             assert file_of(tmp_path).stat().st_size == 0
         finally:
             lock.free()
-        assert second.result(timeout=10) == journal.runs()[0].id
+        assert second.result(timeout=PATIENCE_S) == journal.runs()[0].id
     journal.close()
 
 
@@ -173,9 +170,9 @@ def test_counts_of_an_older_schema_are_kept(tmp_path: Path) -> None:
     journal = toy.journal_in(tmp_path)
     before = Counts("v", 10, 3, 1, 0, {90: 3})
     after = Counts("v", 11, 3, 1, 0, {90: 3}, {"/app": RouteCounts(3, 1, {90: 3})})
-    assert journal.kept("staging", 0, 20) == (before,)
+    assert journal.load_counts("staging", 0, 20) == (before,)
     journal.keep("staging", [after])
-    assert journal.kept("staging", 0, 20) == (before, after)
+    assert journal.load_counts("staging", 0, 20) == (before, after)
     journal.close()
 
 
@@ -197,9 +194,9 @@ def test_counts_of_the_schema_with_routes_are_kept(tmp_path: Path) -> None:
     after = Counts(
         "v", 11, 3, 1, 0, {90: 3}, {"POST /app?page": route, "other": RouteCounts(0, 0)}, classes, 5, triggers
     )
-    assert journal.kept("staging", 0, 20) == (before,)
+    assert journal.load_counts("staging", 0, 20) == (before,)
     journal.keep("staging", [after])
-    assert journal.kept("staging", 0, 20) == (before, after)
+    assert journal.load_counts("staging", 0, 20) == (before, after)
     journal.close()
 
 
@@ -213,7 +210,7 @@ def test_a_route_with_a_key_that_is_none_is_damage(tmp_path: Path, key: int) -> 
     file.commit()
     file.close()
     with pytest.raises(BackoutError, match="a row of counts"):
-        journal.kept("staging", 0, 20)
+        journal.load_counts("staging", 0, 20)
     journal.close()
 
 
@@ -277,23 +274,25 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     assert error.value.where == str(file_of(tmp_path))
 
 
-class FillsTheDisk:
+class FillsTheDisk(Action[dict[str, Json], Json]):
     """Has its effect, and leaves no room in the journal to record it."""
+
+    arguments = dict
 
     def __init__(self, journal: SqliteJournal, world: toy.World) -> None:
         self.journal = journal
         self.world = world
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:
-        self.world.happen(key)
+    def do(self, args: dict[str, Json], context: StepContext) -> Json:
+        self.world.happen(toy.key_of(context))
         connection = self.journal._store._connection
         assert connection is not None
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
         return {"long": "x" * 100_000}
 
-    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
-        return Done({"found": True}) if key in self.world.effects else toy.NotDone()
+    def probe(self, args: dict[str, Json], context: StepContext) -> Probe[Json]:
+        return Done({"found": True}) if toy.key_of(context) in self.world.effects else toy.NotDone()
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError, Busy
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
-from backout.model.deployment import Mark, VersionId, VersionMark
 from backout.model.plan import Json, Plan, PlanKind, Step
-from backout.ports import Action, Done, Next, NotDone, Probe, StepContext, Unknown
+from backout.model.version import Mark, VersionId, VersionMark
+from backout.ports import Action, AnyAction, Done, Next, NotDone, Probe, StepContext, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 
 class WallClock:
@@ -70,17 +70,24 @@ class World:
         self.point("after effect")
 
 
+def key_of(context: StepContext) -> str:
+    """Return what tells a step from all others: "RUN:INDEX"."""
+    return f"{context.run}:{context._step}"  # type: ignore[attr-defined]
+
+
 @dataclass
-class Probed:
+class Probed(Action[dict[str, Json], Json]):
     """An effect that the world can be asked about."""
 
     world: World
+    arguments = dict
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:
-        self.world.happen(key)
-        return {"did": key}
+    def do(self, args: dict[str, Json], context: StepContext) -> Json:
+        self.world.happen(key_of(context))
+        return {"did": key_of(context)}
 
-    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
+    def probe(self, args: dict[str, Json], context: StepContext) -> Probe[Json]:
+        key = key_of(context)
         return Done({"did": key}) if key in self.world.effects else NotDone()
 
 
@@ -90,16 +97,17 @@ class Blind(Probed):
 
     irreversible = True
 
-    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
+    def probe(self, args: dict[str, Json], context: StepContext) -> Probe[Json]:
         return Unknown("the world keeps no record of it")
 
 
-class Look:
+class Look(Action[dict[str, Json], Json]):
     """A watch: no effect, progress, and boundaries of its own."""
 
+    arguments = dict
     effect = False
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:
+    def do(self, args: dict[str, Json], context: StepContext) -> Json:
         seen = context.last_progress() or {"seen": 0}
         first = int(str(seen["seen"]))
         for number in range(first, 3):
@@ -107,14 +115,11 @@ class Look:
             context.progress({"seen": number + 1})
         return {"from": first}
 
-    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
-        return NotDone()
-
 
 class HandOver(Look):
     """Ends its run and goes on with the plan `after`."""
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Next:
+    def do(self, args: dict[str, Json], context: StepContext) -> Next[Json]:
         return Next({"handed": True}, plan_named("after"), "the watch says so")
 
 
@@ -122,12 +127,12 @@ class HandOver(Look):
 class Wait(Probed):
     """Says that it is inside, and waits until the file `go` is there."""
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:
+    def do(self, args: dict[str, Json], context: StepContext) -> Json:
         (self.world.directory / "inside").touch()
         deadline = time.monotonic() + 60
         while not (self.world.directory / "go").exists() and time.monotonic() < deadline:
             time.sleep(0.005)
-        return super().do(args, key, context)
+        return super().do(args, context)
 
 
 @dataclass
@@ -136,8 +141,8 @@ class Zombie(Wait):
 
     journal: SqliteJournal | None = None
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:
-        super().do(args, key, context)
+    def do(self, args: dict[str, Json], context: StepContext) -> Json:
+        super().do(args, context)
         assert self.journal is not None
         journal = self.journal
         mark = VersionMark(Mark.STABLE, VersionId("v"), None, 1.0, context.run, "it looked well")
@@ -174,7 +179,7 @@ def plan_named(name: str, environment: str = "staging") -> Plan:
     return Plan(PlanKind.ROLLBACK, environment, f"the {name} plan", steps, notes=("a toy",), not_covered=("the rest",))
 
 
-def actions_in(world: World, journal: SqliteJournal | None = None) -> dict[str, Action]:
+def actions_in(world: World, journal: SqliteJournal | None = None) -> dict[str, AnyAction]:
     """Return the actions of the toy world."""
     return {
         "probed": Probed(world),

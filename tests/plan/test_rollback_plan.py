@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from values import replace
 
-from backout.analysis.stability import candidates
-from backout.model.compatibility import Compatibility
-from backout.model.deployment import Deployment, Mark
+from backout.analysis.history.stability import candidates
+from backout.model.database.compatibility import Compatibility
 from backout.model.plan import Equivalents, Plan, PlanRefused
 from backout.model.situation import SchemaLook, Situation
-from backout.plan.rollback import Request, plan_rollback, worded
+from backout.model.version import Mark
+from backout.plan.rollback import Request, plan_rollback, set_reason
 
 from situations import deployment, judged, quarantined, released, schema, situation, stable, version
+
+if TYPE_CHECKING:
+    from backout.model.deployment import Deployment
 
 LINES = Equivalents(
     "wrangler rollback {version} --message {message}", "wrangler deployments status", "curl https://x/health"
@@ -258,7 +262,7 @@ def test_a_reason_given_later_reaches_every_place_that_states_it() -> None:
     """The person's words stand in the deployment's message, in the line to type, and in the quarantine."""
     outcome = plan(situation((A, B, C), HISTORY, marks=(stable("bbbb", 250),)))
     assert isinstance(outcome, Plan)
-    told = worded(outcome, "it's\nslow", LINES)
+    told = set_reason(outcome, "it's\nslow", LINES)
     assert told.why == told.step("activate").args["message"] == told.step("mark").args["why"] == "it's slow"
     assert told.step("activate").equivalent.startswith("wrangler rollback bbbb --message 'it'")
     assert told.step("read_back") == outcome.step("read_back")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import replace as altered
 
-from backout.model.deployment import Deployment, DeploymentId, Share, Version, VersionId
+from values import replace
+
+from backout.model.deployment import Deployment, DeploymentId, Share
 from backout.model.plan import Equivalents, Plan, PlanKind, PlanRefused
-from backout.plan.secrets import LiveNow, PushRequest, plan_push, worded
+from backout.model.version import Version, VersionId
+from backout.plan.secrets import LiveNow, PushRequest, plan_push, set_reason
 
 LIVE = Version(VersionId("11111111-live"), 1, 0.0, code_hash="code")
 DEPLOYMENT = Deployment(DeploymentId("d1"), 0.0, (Share(LIVE.id, 100.0),))
@@ -50,7 +53,7 @@ def test_the_newest_version_apart_is_said() -> None:
 
 def test_a_gradual_deployment_refuses_it() -> None:
     """With both shares and both ways to end it."""
-    split = replace(DEPLOYMENT, shares=(Share(LIVE.id, 90.0), Share(VersionId("22222222-new"), 10.0)))
+    split = altered(DEPLOYMENT, shares=(Share(LIVE.id, 90.0), Share(VersionId("22222222-new"), 10.0)))
     found = plan_push("production", REQUEST, replace(NOW, deployment=split), LINES)
     assert isinstance(found, PlanRefused)
     assert "11111111 at 90 %" in found.reason
@@ -60,10 +63,10 @@ def test_a_gradual_deployment_refuses_it() -> None:
 def test_a_target_at_0_percent_does_not() -> None:
     """A proof leaves one behind."""
     shares = (Share(LIVE.id, 100.0), Share(VersionId("22222222-new"), 0.0))
-    assert isinstance(plan_push("p", REQUEST, replace(NOW, deployment=replace(DEPLOYMENT, shares=shares)), LINES), Plan)
+    assert isinstance(plan_push("p", REQUEST, replace(NOW, deployment=altered(DEPLOYMENT, shares=shares)), LINES), Plan)
 
 
 def test_the_reason_that_a_person_gives_when_asked() -> None:
     """In the plan and in the deployment's message, on one line."""
-    plan = worded(planned(), "rotated\n  after the leak")
+    plan = set_reason(planned(), "rotated\n  after the leak")
     assert (plan.why, plan.step("push_secrets").args["message"]) == ("rotated after the leak",) * 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backout.errors import UsageError
-from backout.model.deployment import Version, VersionId
+from backout.model.version import Version, VersionId
 from backout.plan.target import resolve
 
 from situations import deployment, situation

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.model.guard.policy import Mode
 from backout.model.plan import Equivalents, Plan, PlanRefused
-from backout.model.policy import Mode
 from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request, plan_rollback
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from backout.escaping import brief, one_line
-from backout.model.incident import Event
-from backout.model.shift import ACCEPTED, Acceptance
-from backout.report.acceptances import acceptance_of, with_acceptance
+from backout.model.guard.shift import ACCEPTED, Acceptance
+from backout.model.incident.incident import Event
+from backout.report.guard.acceptances import acceptance_of, with_acceptance
 
 HOSTILE = "moved to /up\n## Forged\n<img src=x> [a](javascript:x) `id` @everyone | **b**"
 FOUND = Acceptance(1_795_865_191.0, "guard-1", "55f42e23-1ac1-463c", "endpoint:health", one_line(HOSTILE), "ops@host")

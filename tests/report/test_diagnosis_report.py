@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import fields
+from values import replace
 
-from backout.model.diagnosis import UNKNOWN, Alternative, Diagnosis, Quote, RollbackAdvice, Scenario
-from backout.report.diagnosis import record, sentences, text
+from backout.model.incident.diagnosis import UNKNOWN, Alternative, Diagnosis, Quote, RollbackAdvice, Scenario
+from backout.report.incident.diagnosis import record, sentences, text
 
 AT = datetime(2026, 3, 1, 10, 0, 12, tzinfo=UTC).timestamp()
 NEW, OLD = "a91d77c2-1111-4111-8111-111111111111", "8f2c0b1e-2222-4222-8222-222222222222"

@@ -12,13 +12,10 @@ from hypothesis import strategies as st
 from pages import Page, check
 from source_trees import nodes_of
 
-from backout.escaping import block, cell, code, html, joined, line, md, printable, prose, slack
-from backout.model.card import Card, CardLines
+from backout.escaping import block, cell, code, html, join_parts, line, md, printable, prose, slack
 from backout.model.conformance import Difference, Observation
-from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
-from backout.model.diagnosis import Diagnosis, Quote, RollbackAdvice, Scenario
-from backout.model.incident import Incident, TimelineEntry
-from backout.model.verdict import (
+from backout.model.deployment import Deployment, DeploymentId, Share
+from backout.model.guard.verdict import (
     Cause,
     CriterionResult,
     CriterionState,
@@ -27,10 +24,14 @@ from backout.model.verdict import (
     Verdict,
     Verification,
 )
+from backout.model.incident.card import Card, CardLines
+from backout.model.incident.diagnosis import Diagnosis, Quote, RollbackAdvice, Scenario
+from backout.model.incident.incident import Incident, TimelineEntry
+from backout.model.version import VersionId
 from backout.report import conformance
-from backout.report.card import card_text
-from backout.report.incident import render
-from backout.report.summary import Ending, Word, markdown
+from backout.report.guard.summary import Ending, Word, markdown
+from backout.report.incident.card import card_text
+from backout.report.incident.incident import render
 
 SOURCE = Path(__file__).parents[2] / "src" / "backout"
 NASTY = (
@@ -164,4 +165,4 @@ def test_pages_are_made_of_templates_alone() -> None:
                 if built or (node.func.id == "md" and not isinstance(template, ast.Constant)):
                     found.append(f"{path.relative_to(SOURCE)}:{node.lineno}")
     assert found == []
-    assert isinstance(joined([md("a")]), str)
+    assert isinstance(join_parts([md("a")]), str)

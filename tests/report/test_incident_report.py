@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 from pages import check
+from values import replace
 
-from backout.model.diagnosis import Diagnosis, Quote, RollbackAdvice, Scenario
-from backout.model.incident import Event, Run, RunState
-from backout.model.plan import Equivalents, Json, Plan
-from backout.model.policy import Mode
-from backout.model.verdict import (
+from backout.model.guard.policy import Mode
+from backout.model.guard.verdict import (
     Cause,
     CriterionResult,
     CriterionState,
@@ -20,11 +16,14 @@ from backout.model.verdict import (
     Verdict,
     Verification,
 )
+from backout.model.incident.diagnosis import Diagnosis, Quote, RollbackAdvice, Scenario
+from backout.model.incident.incident import Event, Run, RunState
+from backout.model.plan import Equivalents, Json, Plan
 from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request, plan_rollback
-from backout.report.incident import OPEN, file_name, render
+from backout.report.incident.incident import OPEN, file_name, render
+from backout.report.incident.timeline import tell
 from backout.report.plans import plan_text, verification_text
-from backout.report.timeline import tell
 
 from situations import deployment, situation, stable, version
 

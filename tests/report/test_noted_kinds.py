@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from source_trees import nodes_of, tree_of
 
-from backout.model.incident import Event
-from backout.report.run_entries import RunTeller
+from backout.model.incident.incident import Event
+from backout.report.incident.run_entries import RunTeller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

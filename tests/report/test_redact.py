@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spelled import BASE64, ENCODINGS, LAYOUTS, shown_of
 
 from backout.report.records import encode, envelope
-from backout.report.redact import MASK, OWN_WORDS, Redactor, mapped
+from backout.report.redact import MASK, OWN_WORDS, Redactor, map_strings
 from backout.report.spellings import bare
 
 SECRETS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=8, max_size=40).filter(
@@ -66,6 +66,23 @@ def test_known_shapes(text: str, masked: str) -> None:
     assert Redactor().redact(masked) == masked
 
 
+def test_connection_strings_that_end_alike_do_not_mask_each_other() -> None:
+    """Ports end with the same digit in one of ten: only the whole of it, and a password in it, is secret."""
+    redactor = masks("host=/tmp/live port=40125 user=postgres dbname=postgres")
+    side = "host=/tmp/side port=29725 user=postgres dbname=postgres"
+    assert redactor.redact(f'{{"dsn": "{side}"}}') == f'{{"dsn": "{side}"}}'
+    assert redactor.redact("at host=/tmp/live port=40125 user=postgres  dbname=postgres") == f"at {MASK}"
+
+
+@pytest.mark.parametrize("written", ["s3cret-of-it", "'s3cret of it'", r"'it\'s a s3cret'", r"s3cret\ of\ it"])
+def test_the_password_of_a_connection_string_is_masked_by_itself(written: str) -> None:
+    """However it is quoted there, and in an error that quotes it alone."""
+    password = written.strip("'").replace("\\", "")
+    redactor = masks(f"host=/tmp/live port=40125 password={written} dbname=shop user=app")
+    assert redactor.redact(f'FATAL: "{password}" is wrong') == f'FATAL: "{MASK}" is wrong'
+    assert "s3cret" not in redactor.redact(f"port=40125 password={written} dbname=shop user=app")
+
+
 def test_short_values_are_not_registered_and_lines_of_long_ones_are() -> None:
     """A secret "5" would mask every 5; each line of a key file is masked by itself."""
     redactor = masks("5")
@@ -88,7 +105,7 @@ def test_an_envelope_is_json_whatever_is_in_it() -> None:
 
     record = envelope("status", {"path": Path("/a"), "n": (1, float("nan"), float("inf")), "k": {1: None}})
     assert encode(record) == '{"schema":"backout.status/1","path":"/a","n":[1,null,null],"k":{"1":null}}'
-    assert mapped({"a b": ["b", 1, None], "own": "c"}, str.upper) == {"A B": ["B", 1, None], "own": "C"}
+    assert map_strings({"a b": ["b", 1, None], "own": "c"}, str.upper) == {"A B": ["B", 1, None], "own": "C"}
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pages import check
 
-from backout.model.pipeline import PipelineState
-from backout.report.summary import Word, description, ending, markdown, output, outputs
+from backout.model.guard.pipeline import PipelineState
+from backout.report.guard.summary import Word, description, ending, markdown, output, outputs
 
 from workflow_runner import read_outputs
 
 if TYPE_CHECKING:
-    from backout.report.summary import Ending
+    from backout.report.guard.summary import Ending
 
 GOOD, BAD = "4301c1f1-a93e-46dc-a4b6-d5531f424925", "a0ec7f31-48d1-4ca3-9154-5fceec4cd883"
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from kept import template
 from recovery_lab import Lab, PlainBackups, opened
+from values import replace
 
-from backout.analysis.recovery import Archive, stretches
+from backout.analysis.recovery.recovery import Archive, stretches
 from backout.errors import BackoutError, Refused
-from backout.providers.postgres.walsearch import WalSearch
-from backout.runbook.finding import find
+from backout.providers.postgres.restore.wal_search import WalSearch
+from backout.runbook.recovery.target import find
 
 from polling import until
 
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from backout.model.recovery import Commit, WalSpan
+    from backout.model.database.recovery import Commit
+    from backout.model.database.wal import WalSpan
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("archived"), tmp_path_factory.mktemp("template")) as lab:
+    with opened(tmp_path_factory.mktemp("archived"), template()) as lab:
         lab.base("b1")
         for _ in range(3):
             lab.rows("INSERT INTO ticks (session) SELECT g FROM generate_series(1, 5) g RETURNING 1")

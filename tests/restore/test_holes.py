@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from backup_lab import Lab, running_lab
+from kept import template
 
 from polling import until
 
@@ -53,7 +54,7 @@ class Holed:
 @pytest.fixture(scope="module")
 def holed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holed]:
     root = tmp_path_factory.mktemp("holed")
-    with running_lab(root, tmp_path_factory.mktemp("template"), SETTINGS) as lab:
+    with running_lab(root, template(), SETTINGS) as lab:
         found = Holed(lab)
         lab.execute("CREATE TABLE orders (id int PRIMARY KEY, note text)", PRISMA)
         found.migrate("init", "INSERT INTO orders SELECT g, 'n' || g FROM generate_series(1, 100) g")

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
-from backout.model.recovery import SideOrder, parse_lsn
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
-from backout.providers.postgres.owner_session import SideSessions, inside
-from backout.providers.postgres.session import working
-from backout.providers.postgres.side import PostgresSides
+from backout.model.database.recovery import SideOrder
+from backout.model.database.wal import parse_lsn
+from backout.providers.postgres.restore.side import PostgresSides
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+from backout.providers.postgres.server.owner_session import SideSessions, inside
+from backout.providers.postgres.server.session import working
 
 from extent import long
 from polling import PATIENCE_S, until
@@ -30,7 +32,7 @@ BUSY = ("archiver", "logical replication launcher", "logical replication apply w
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("template")
+    return template()
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from database_lab.load import initial, unique_names
 from database_lab.naming import is_named
 from database_lab.outcomes import Outcome, combination
 from database_lab.world import World, opened_world
+from kept import template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ KNOWN_BAD: dict[tuple[str, str], str] = {}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with opened_world(tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("template")) as made:
+    with opened_world(tmp_path_factory.mktemp("lab"), template()) as made:
         yield made
 
 

@@ -9,6 +9,7 @@ from database_lab.covering import Combination, chosen, faulty_combinations, judg
 from database_lab.faults import FAULTS, Fault
 from database_lab.outcomes import faulty
 from database_lab.world import World, opened_world
+from kept import template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ KNOWN_BAD: dict[tuple[str, str], str] = {}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with opened_world(tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("template")) as made:
+    with opened_world(tmp_path_factory.mktemp("lab"), template()) as made:
         yield made
 
 

@@ -9,6 +9,7 @@ from database_lab.covering import Combination, chosen, combinations, judged, kno
 from database_lab.damages import Damage
 from database_lab.outcomes import combination
 from database_lab.world import World, opened_world
+from kept import template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ EVERY = list(combinations("side", "dump", "swap", "unswap"))
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with opened_world(tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("template")) as made:
+    with opened_world(tmp_path_factory.mktemp("lab"), template()) as made:
         yield made
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
-from backout.runbook.restore import plan_rescue, plan_undo
+from backout.runbook.recovery.restore import plan_rescue, plan_undo
 
 from extent import by_extent
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("newer"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("newer"), template()) as made:
         yield made
 
 
@@ -102,6 +103,11 @@ def test_a_row_that_was_set_since_to_the_damages_own_value_stays(lab: Lab) -> No
         told = rescue(lab, xid)
         assert {key: (status, note, str(day)) for key, (status, note, day) in rows(lab, "orders").items()} == ledger
         assert table(told, "orders")["conflicts"] == 11
+        left_out = told["left_out"]
+        assert isinstance(left_out, list)
+        left = [each for each in left_out if isinstance(each, dict)]
+        assert [(each["what"], each["seen"]) for each in left] == [("10 rows of table public.orders", False)]
+        assert "cannot be determined: 1, 10, 2, 3, 4, 5, 6, 7, 8, 9" in str(left[0]["reason"])
         notes = told["notes"]
         assert isinstance(notes, list)
         if not again and by_extent(0, 1):  # taken back and done again it knows its own writes

@@ -10,27 +10,28 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.template import run_tool
-from backout.runbook.restore import plan_rescue, plan_side, plan_undo
-from backout.runbook.restoring import foresee
+from backout.providers.postgres.server.template import run_tool
+from backout.runbook.recovery.restore import plan_rescue, plan_side, plan_undo
+from backout.runbook.recovery.restoring import foresee
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from backout.model.rescue import RescueReport
+    from backout.model.database.rescue import RescueReport
 
 LONG: Final = "x" * 61
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("definitions"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("definitions"), template()) as made:
         yield made
 
 

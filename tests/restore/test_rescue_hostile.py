@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from hostile_database import canary, trap
+from kept import template
 from recovery_lab import Lab, opened
 
 from backout.errors import Refused
-from backout.runbook.restore import plan_rescue, plan_undo
-from backout.runbook.restoring import foresee
+from backout.runbook.recovery.restore import plan_rescue, plan_undo
+from backout.runbook.recovery.restoring import foresee
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +96,7 @@ class Attacked:
 
 @pytest.fixture(scope="module")
 def attacked_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    with opened(tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("template")) as lab:
+    with opened(tmp_path_factory.mktemp("hostile"), template()) as lab:
         made = Attacked(lab)
         yield made
         made.pwned.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 from rescue_lab import damaged, rescue, undone
 
@@ -16,8 +17,8 @@ from backout.errors import PartlyDone
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
-from backout.runbook.restore import plan_rescue, plan_undo
-from backout.runbook.restoring import foresee
+from backout.runbook.recovery.restore import plan_rescue, plan_undo
+from backout.runbook.recovery.restoring import foresee
 
 from polling import until
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("traps"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("traps"), template()) as made:
         yield made
 
 

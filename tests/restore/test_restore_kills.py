@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
-from backout.plan.whole import agreed, to_agree
-from backout.runbook.restore import kept, plan_rescue, plan_swap, plan_undo, release
+from backout.plan.whole import add_agreed, to_agree
+from backout.runbook.recovery.restore import list_kept, plan_rescue, plan_swap, plan_undo, release
 
-from extent import PROOF, by_extent, long
+from extent import PROOF, by_extent, drawn, long
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from backout.model.plan import Plan
 
-SCRIPT = Path(__file__).parents[1] / "restore_killed.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "database" / "restore_killed.py"
 STATE = "SELECT id, status, to_jsonb(o) ->> 'note' FROM orders o ORDER BY id"
 COUNT = 3000
 NEVER = 10_000_000
@@ -31,7 +32,7 @@ NEVER = 10_000_000
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("kills"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("kills"), template()) as made:
         yield made
 
 
@@ -61,7 +62,7 @@ def driven(lab: Lab, run: str, at: int = NEVER, within_s: float | None = None) -
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
     ) as process:
         try:
-            out, said = process.communicate(timeout=within_s or 120)
+            out, said = process.communicate(timeout=within_s or 2 * PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -75,7 +76,7 @@ def driven(lab: Lab, run: str, at: int = NEVER, within_s: float | None = None) -
 
 def done(lab: Lab, plan: Plan, at: int, within_s: float | None) -> int:
     """Do a plan, killed once and resumed; return how many calls the last process made."""
-    plan = agreed(plan, [thing.word for thing in to_agree(plan)])
+    plan = add_agreed(plan, [thing.word for thing in to_agree(plan)])
     run = lab.journal.submit(plan, actor="test", reason="a kill")
     answer = driven(lab, run, at, within_s) or driven(lab, run)
     assert answer is not None
@@ -109,10 +110,10 @@ def test_after_a_kill_the_end_is_the_same(lab: Lab, xid: str, how: str, proof: C
     assert lab.rows(STATE) == right
     back = done(lab, plan_undo(lab.tools()), NEVER, None)
     assert lab.rows(STATE) == damaged
-    random_ = random.Random(how)  # noqa: S311 seeded, to be repeated
-    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), by_extent(1, 4)))
+    random_ = drawn(how)
+    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), by_extent(1, 2)))
     kills: list[tuple[int, float | None]] = [(point, None) for point in points]
-    kills += [(NEVER, random_.uniform(0.3, 3.0)) for _ in range(by_extent(0, 2, proof=40))]
+    kills += [(NEVER, random_.uniform(0.3, 3.0)) for _ in range(by_extent(0, 1, proof=40))]
     failures = 0
     for at, within_s in kills:
         done(lab, planned(lab, how, xid), at, within_s)
@@ -121,7 +122,7 @@ def test_after_a_kill_the_end_is_the_same(lab: Lab, xid: str, how: str, proof: C
         failures += lab.rows(STATE) != damaged
         if how == "swap":
             release(lab.tools())
-            assert kept(lab.tools()) == ()
+            assert list_kept(lab.tools()) == ()
         assert lab.tools().sides.list() == ()
     proof(f"a {how} killed with -9, its undo killed too, ends the same", trials=2 * len(kills), failures=failures)
     assert failures == 0

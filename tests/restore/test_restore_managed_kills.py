@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,20 +12,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from branch_lab import Typing, managed
 from cli_shell import make_shell
+from kept import template
 
 from backout.plan.branches import Treatment
-from backout.runbook.managed import plan_rescue, plan_swap, plan_undo
-from backout.wiring.branches import branch_tools
-from backout.wiring.restore import restore_tools
+from backout.runbook.recovery.managed import plan_rescue, plan_swap, plan_undo
+from backout.wiring.db.branches import branch_tools
+from backout.wiring.db.restore import restore_tools
 
-from extent import PROOF, by_extent, long
+from extent import PROOF, by_extent, drawn, long
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from backout.runbook.managed import BranchTools
+    from backout.runbook.recovery.managed import BranchTools
 
-SCRIPT = Path(__file__).parents[1] / "managed_killed.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "database" / "managed_killed.py"
 STATE = "SELECT id, status, to_jsonb(o) ->> 'note' FROM orders o ORDER BY id"
 COUNT = 3000
 NEVER = 10_000_000
@@ -34,7 +35,7 @@ NEVER = 10_000_000
 
 @pytest.fixture(scope="module")
 def typing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
-    with managed(tmp_path_factory.mktemp("k"), tmp_path_factory.mktemp("template"), commit_times=True) as made:
+    with managed(tmp_path_factory.mktemp("k"), template(), commit_times=True) as made:
         with made.lab.connect() as connection:
             connection.execute("CREATE TABLE orders (id int PRIMARY KEY, status text, note text)")
             connection.execute(f"INSERT INTO orders SELECT g, 'paid', 'n' || g FROM generate_series(1, {COUNT}) g")  # noqa: S608 ours
@@ -68,7 +69,7 @@ def driven(typing: Typing, run: str, at: int = NEVER, within_s: float | None = N
     variables = {**os.environ, **typing.variables, "PYTHONPATH": paths}
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process:
         try:
-            out, said = process.communicate(timeout=within_s or 120)
+            out, said = process.communicate(timeout=within_s or 2 * PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -110,8 +111,8 @@ def test_after_a_kill_the_end_is_the_same(typing: Typing, xid: str, how: str, pr
     assert lab.rows(STATE) == right
     done(typing, "undo", xid)
     assert lab.rows(STATE) == damaged
-    random_ = random.Random(how)  # noqa: S311 seeded, to be repeated
-    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), by_extent(1, 3)))
+    random_ = drawn(how)
+    points = range(1, calls + 1) if PROOF else sorted(random_.sample(range(1, calls + 1), by_extent(1, 2)))
     kills: list[tuple[int, float | None]] = [(point, None) for point in points]
     if how == "rescue":  # of a swap the vendor may be half-way, and then it answers that it is busy
         kills += [(NEVER, random_.uniform(0.5, 4.0)) for _ in range(by_extent(0, 1, proof=20))]

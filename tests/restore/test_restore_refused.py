@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import pickle
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
+from values import replace
 
 from backout.errors import BackoutError, Refused, UsageError
-from backout.model.recovery import SideOrder, SideState, parse_lsn
-from backout.providers.postgres.side import PostgresSides
-from backout.runbook.restore import plan_side, plan_swap
+from backout.model.database.recovery import SideOrder, SideState
+from backout.model.database.wal import parse_lsn
+from backout.providers.postgres.restore.side import PostgresSides
+from backout.runbook.recovery.restore import plan_side, plan_swap
 
 from polling import until
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("refused"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("refused"), template()) as made:
         made.base("base")
         for _ in range(3):
             with made.connect() as connection:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from cli_shell import backout as typed
+from kept import template
 from restore_typing import Typing, typing_beside
 
-from backout.providers.postgres import rescue_rows
-from backout.providers.postgres.rowsql import pipe
+from backout.providers.postgres.rescue import rows as rescue_rows
+from backout.providers.postgres.schema.rowsql import pipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def typing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
-    folders = tmp_path_factory.mktemp("typed"), tmp_path_factory.mktemp("template")
+    folders = tmp_path_factory.mktemp("typed"), template()
     table = "CREATE TABLE orders (id int PRIMARY KEY, status text, note text)"
     rows = "INSERT INTO orders SELECT g, 'paid', 'n' || g FROM generate_series(1, 1000) g"
     with typing_beside(*folders, table, rows) as made:
@@ -78,7 +79,7 @@ def test_a_whole_recovery_as_it_is_typed(  # noqa: PLR0915 one story
     assert "public.orders" in dry.out
     assert lab.rows("SELECT count(*) FROM orders WHERE status = 'bad'") == [(300,)]
     refused = typing("db", "restore", "before drop of orders.note", "--no-input", code=3)
-    assert "nobody is here to ask" in refused.err
+    assert "no one is here to ask" in refused.err
     done = typing("db", "restore", "before drop of orders.note", "--yes", "--json").json
     rescue = done["rescue"]
     assert isinstance(rescue, dict)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
 from backout.errors import Refused
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
-from backout.runbook.restore import plan_rescue
+from backout.runbook.recovery.restore import plan_rescue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ Ledger = dict[int, str]
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("scope"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("scope"), template()) as made:
         made.base("aa-first")
         yield made
 

@@ -8,16 +8,19 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
+from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
+from backout.model.steps.comparison import ComparisonResult
 from backout.providers.clock import SystemClock
-from backout.providers.postgres import rescue_definitions, rescue_rows
 from backout.providers.postgres.comparison.comparer import PostgresComparer
-from backout.report.comparison import comparison_lines
-from backout.runbook.restore import plan_rescue
+from backout.providers.postgres.rescue import definitions, rows
+from backout.report.database.comparison import comparison_lines
+from backout.runbook.recovery.restore import plan_rescue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("second"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("second"), template()) as made:
         yield made
 
 
@@ -150,19 +153,19 @@ def test_what_the_rescue_gets_wrong_is_found(
     """Its own check, with the same SQL, finds nothing."""
     found, instead, differs = BROKEN[case]
     _, xid = damages[case, how]
-    real = rescue_rows.pipe
+    real = rows.pipe
 
     def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
         if " xmax" in read:
             read = read.replace(found, instead)
         real(source, read, target, write, values)
 
-    monkeypatch.setattr(rescue_rows, "pipe", pipe)
+    monkeypatch.setattr(rows, "pipe", pipe)
     told = rescued(lab, xid)
     (table,) = told["differs"]
     assert {name: table[name] for name in differs} == differs
     assert table["examples"]
-    assert any(line.startswith("NOT AS BEFORE") for line in comparison_lines(told))
+    assert any(line.startswith("NOT AS BEFORE") for line in comparison_lines(decode_values(told, ComparisonResult)))
 
 
 def test_a_write_outside_the_damage_is_found(
@@ -170,7 +173,7 @@ def test_a_write_outside_the_damage_is_found(
 ) -> None:
     """The rescue's own check never looks at rows that the damage did not write."""
     name, xid = damages["writes what was not damaged", "whole"]
-    real = rescue_rows.quietly
+    real = rows.quietly
 
     def quietly(live: Any, *words: Any, wrote: Any) -> int:
         with live.transaction():
@@ -178,7 +181,7 @@ def test_a_write_outside_the_damage_is_found(
             wrote(live)
         return real(live, *words, wrote=wrote)
 
-    monkeypatch.setattr(rescue_rows, "quietly", quietly)
+    monkeypatch.setattr(rows, "quietly", quietly)
     told = rescued(lab, xid)
     (table,) = told["differs"]
     assert (table["wrong"], table["examples"]) == (1, ["600"])
@@ -190,13 +193,13 @@ def test_wrong_values_in_a_table_that_was_made_again_are_found(
 ) -> None:
     """While it was not there, nobody had written to it: no value of it is somebody's newer one."""
     _, xid = damages["gone", "whole"]
-    real = rescue_definitions.pipe
+    real = definitions.pipe
 
     def pipe(source: Any, read: str, target: Any, write: str) -> None:
         changed = "COPY (SELECT id, CASE WHEN id = 7 THEN 'odd' ELSE body END FROM public.gone) TO STDOUT"
         real(source, changed if "gone" in read else read, target, write)
 
-    monkeypatch.setattr(rescue_definitions, "pipe", pipe)
+    monkeypatch.setattr(definitions, "pipe", pipe)
     told = rescued(lab, xid)
     (table,) = told["differs"]
     assert (table["table"], table["wrong"], table["examples"]) == ("public.gone", 1, ["7"])
@@ -209,7 +212,7 @@ def test_what_is_wrong_beside_newer_rows_is_found(
 ) -> None:
     """Others write rows and remove some while the rescue runs: only these may differ, by their keys."""
     name, xid = damages["under load", how]
-    real, silent = rescue_rows.pipe, rescue_rows.quietly
+    real, silent = rows.pipe, rows.quietly
     told: list[bool] = []
 
     def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
@@ -228,8 +231,8 @@ def test_what_is_wrong_beside_newer_rows_is_found(
                 wrote(live)
         return silent(live, *words, wrote=wrote)
 
-    monkeypatch.setattr(rescue_rows, "pipe", pipe)
-    monkeypatch.setattr(rescue_rows, "quietly", quietly)
+    monkeypatch.setattr(rows, "pipe", pipe)
+    monkeypatch.setattr(rows, "quietly", quietly)
     (table,) = rescued(lab, xid)["differs"]
     assert (table["left"], table["wrong"]) == (0, 1)
     assert {"7", "11"} <= set(table["examples"])
@@ -243,7 +246,7 @@ def test_newer_rows_alone_are_no_damage(
 ) -> None:
     """Rows that others write and remove while the rescue runs are theirs, however many."""
     name, xid = damages["quiet", how]
-    real = rescue_rows.pipe
+    real = rows.pipe
 
     def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
         if " xmax" in read:
@@ -252,7 +255,7 @@ def test_newer_rows_alone_are_no_damage(
                 others.execute(f"DELETE FROM {name} WHERE id BETWEEN 100 AND 160")  # type: ignore[call-overload]
         real(source, read, target, write, values)
 
-    monkeypatch.setattr(rescue_rows, "pipe", pipe)
+    monkeypatch.setattr(rows, "pipe", pipe)
     told = rescued(lab, xid)
     assert told["differs"] == []
     assert lab.rows(f"SELECT count(*) FROM {name} WHERE id BETWEEN 8 AND 60 AND status = 'paid'") == [(53,)]
@@ -272,7 +275,7 @@ def test_a_check_before_which_nothing_could_be_noted_does_not_pass(
 
     told = rescued(lab, damages["right", "whole"][1], comparer=lambda name: Forgetful(lambda: lab.dsn, name))
     assert "the server did not answer" in told["failed"]
-    (line,) = comparison_lines(told)
+    (line,) = comparison_lines(decode_values(told, ComparisonResult))
     assert line.startswith("NOT CHECKED")
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
-from backout.providers.postgres.sequences import PostgresSequences, read_place
-from backout.runbook.restore import plan_swap, plan_undo, release
+from backout.decoding import decode_values
+from backout.model.database.sequences import Carried
+from backout.providers.postgres.restore.sequences import PostgresSequences, read_place
+from backout.providers.postgres.server.own_server import CommandedServer
+from backout.report.database.sequences import sequence_lines
+from backout.runbook.recovery.restore import plan_swap, plan_undo, release
 
 from polling import PATIENCE_S
 
@@ -22,7 +28,8 @@ CREATE TABLE items (id serial);
 CREATE SEQUENCE quiet; CREATE SEQUENCE down INCREMENT -1 MAXVALUE -1 START -1 MINVALUE -1000;
 CREATE SEQUENCE cached CACHE 50; CREATE SEQUENCE tens INCREMENT 10 START 5;
 CREATE SEQUENCE around MAXVALUE 7 CYCLE; CREATE SEQUENCE small AS smallint; CREATE UNLOGGED SEQUENCE light;
-CREATE SEQUENCE again; CREATE SEQUENCE killed; CREATE SEQUENCE dropped; CREATE SEQUENCE remade;
+CREATE SEQUENCE again; CREATE SEQUENCE killed;
+CREATE SEQUENCE sunk INCREMENT -1 MAXVALUE -1 START -1 MINVALUE -1000; CREATE SEQUENCE dropped; CREATE SEQUENCE remade;
 CREATE SCHEMA "Größe X"; CREATE SEQUENCE "Größe X"."my seq"
 """
 DRAWN = """
@@ -35,7 +42,7 @@ SELECT nextval('around') FROM generate_series(1, 10)
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("sequences"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("sequences"), template()) as made:
         with made.connect() as connection:
             connection.execute("CREATE DATABASE crm")
         for name in ("postgres", "crm"):
@@ -94,7 +101,7 @@ def test_a_swap_and_its_undo_hand_out_nothing_twice(lab: Lab) -> None:
                 lab,
                 name,
                 "SELECT 'orders', last_value FROM orders_id_seq UNION ALL SELECT 'tens', last_value FROM tens "
-                "UNION ALL SELECT 'around', last_value FROM around",
+                "UNION ALL SELECT 'around', last_value FROM around UNION ALL SELECT 'light', last_value FROM light",
             )
         )
         for name in ("postgres", "crm")
@@ -115,7 +122,7 @@ def test_a_swap_and_its_undo_hand_out_nothing_twice(lab: Lab) -> None:
         assert drawn(lab, name, "items_id_seq") == 81
         assert drawn(lab, name, "tens") == last[name]["tens"] + 10
         assert drawn(lab, name, "down") == -81
-        assert drawn(lab, name, "light") == 81
+        assert drawn(lab, name, "light") == last[name]["light"] + 1  # a crash before begins it again
         assert drawn(lab, name, '"Größe X"."my seq"') == 81
         assert drawn(lab, name, "remade") == 501
         assert drawn(lab, name, "small") == 2
@@ -150,13 +157,41 @@ def test_advancing_again_changes_nothing_and_a_crash_is_named(lab: Lab) -> None:
         again = carrier.carry(*names)  # type: ignore[arg-type]
         assert again.advanced == ()
         assert again.stopped_cleanly
+        assert not carrier.settle(lab.data), "it was stopped cleanly"
         control = lab.data / "global" / "pg_control"
         content = control.read_bytes()
         control.write_bytes(content[:16] + b"\x06\x00\x00\x00" + content[20:])  # in production, as after a crash
+        (lab.data / "standby.signal").touch()  # what must not come up as a primary is let be
+        assert not carrier.settle(lab.data)
         assert not carrier.carry(*names).stopped_cleanly  # type: ignore[arg-type]
+        (lab.data / "standby.signal").unlink()
         control.write_bytes(content)
     finally:
         lab.server.start()
     lab.run(plan_undo(tools), tools)
     follow(lab)
+    release(tools)
+
+
+@pytest.mark.long
+def test_a_server_that_crashed_on_the_way_tells_what_it_had_handed_out(lab: Lab) -> None:
+    """Its files are behind its WAL: it replays that on its own before they are read, and nothing is given out twice."""
+    within(lab, "postgres", "SELECT nextval('killed'), nextval('sunk')")
+    position = lab.reached()
+    within(lab, "postgres", "CHECKPOINT")
+    within(lab, "postgres", "SELECT nextval('killed'), nextval('sunk') FROM generate_series(1, 500)")
+    last = lab.rows("SELECT k.last_value, d.last_value FROM killed AS k, sunk AS d")[0]
+    start, stop = (shlex.join(each) for each in lab.commands)
+    crashing = CommandedServer(lab.data, start, stop.replace("-m fast", "-m immediate"))
+    tools = lab.tools(receiver="lab", server=crashing)
+    run = lab.run(plan_swap(tools, position), tools)
+    told: Any = tools.runs.result(run.id, "db_sequences")
+    assert (told["replayed"], told["stopped_cleanly"]) == (True, True)
+    assert "replayed its WAL" in " ".join(sequence_lines(decode_values(told, Carried)))
+    follow(lab)
+    killed, down = drawn(lab, "postgres", "killed"), drawn(lab, "postgres", "sunk")
+    assert (last[0] < killed <= last[0] + 33, last[1] > down >= last[1] - 33) == (True, True)
+    lab.run(plan_undo(tools), tools)
+    follow(lab)
+    assert drawn(lab, "postgres", "killed") > killed, "the undo comes back to a directory that had crashed"
     release(tools)

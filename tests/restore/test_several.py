@@ -9,13 +9,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
 from backout.errors import Refused, UsageError
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
-from backout.runbook.restore import plan_rescue, plan_undo
+from backout.runbook.recovery.restore import plan_rescue, plan_undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ Ledger = dict[int, list[str]]
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("several"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("several"), template()) as made:
         yield made
 
 
@@ -99,7 +100,8 @@ def rescue(lab: Lab, target: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     lab.archived()
     plain = lab.tools()
-    tools = lab.tools(wal=Counted(plain.wal, counts), sides=Counted(plain.sides, counts))
+    counted = {"wal": plain.wal, "sides": plain.sides, "walker": plain.walker}
+    tools = lab.tools(**{name: Counted(each, counts) for name, each in counted.items()})
     run = lab.run(plan_rescue(tools, target, conflicts="live", skip=(), queues=False), tools)
     compared = lab.journal.result(run.id, "db_compare")
     assert isinstance(compared, dict)
@@ -152,7 +154,43 @@ def test_58_transactions_take_two_side_instances_and_as_many_passes_as_one(lab: 
     assert alone.found() == alone.ledger
     assert many["start"] == one["start"] == 2
     assert many["commits"] == one["commits"]
-    assert (many["touched"], one["touched"], many["chains"]) == (1, 1, 1)
+    assert (many["find_written_relations"], one["find_written_relations"], many["chains"]) == (1, 1, 1)
+
+
+@pytest.mark.long
+def test_one_more_side_instance_reads_all_that_lies_between_58_transactions(lab: Lab) -> None:
+    """Good transactions write the rows that all of them write, also in another segment of WAL."""
+    mixed = Writers(lab, "mixed", 60)
+    lab.base("ae")
+    for number in range(58):
+        mixed.worse(f"UPDATE {{}} SET a = 'bad{number}' WHERE id < 10", f"DELETE FROM {{}} WHERE id = {number + 1000}")
+        mixed.set(number % 10, "b")
+        if number % 20 == 0:
+            lab.rows("SELECT pg_switch_wal()")
+    counts = rescue(lab, " ".join(mixed.bad))
+    assert mixed.found() == mixed.ledger
+    assert (counts["start"], counts["walk"]) == (2, 1)
+    assert lab.tools().sides.list() == ()
+
+
+@pytest.mark.long
+def test_places_in_a_toast_table_are_no_rows(lab: Lab) -> None:
+    """A long value that bad ones replaced lay where, in the table itself, a row lies that a good one removed."""
+    long = Writers(lab, "long", 4)
+    body = "repeat({}::text, 4000)"
+    with lab.connect() as connection:
+        connection.execute("ALTER TABLE long ALTER COLUMN c SET STORAGE EXTERNAL")
+        connection.execute(f"UPDATE long SET c = {body.format('id')}".encode())
+        connection.execute("VACUUM FULL long")
+    for key, values in long.ledger.items():
+        values[2] = str(key) * 4000
+    lab.base("af")
+    long.worse(f"UPDATE {{}} SET c = {body.format('9')} WHERE id = 3")
+    long.worse("UPDATE {} SET a = 'bad' WHERE id = 3")
+    for key in (0, 1, 2):
+        long.remove(key)
+    rescue(lab, " ".join(long.bad))
+    assert long.found() == long.ledger
 
 
 @pytest.mark.long

@@ -7,28 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
+from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
+from backout.model.steps.comparison import ComparisonResult
+from backout.model.steps.restore import NoteCopiesResult
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.comparison.cluster import compare_cluster, note_cluster
 from backout.providers.postgres.comparison.copies import Limits
-from backout.providers.postgres.side_looking import read_all
-from backout.providers.postgres.template import run_tool
-from backout.report.comparison import checked_lines, comparison_code, second_checks
-from backout.runbook.restore import plan_swap, plan_undo
-from backout.runbook.restoring import actions
+from backout.providers.postgres.restore.side_looking import read_all
+from backout.providers.postgres.server.template import run_tool
+from backout.report.database.comparison import SecondCheck
+from backout.runbook.recovery.restore import plan_swap, plan_undo
+from backout.runbook.recovery.restoring import actions
 
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from backout.model.comparison import Comparison
-    from backout.model.plan import Json, Plan
-    from backout.ports import Action, Probe, StepContext
+    from backout.model.database.comparison import Comparison
+    from backout.model.plan import Plan
+    from backout.ports import Action, StepContext
 
 
 TABLES = ("emptied", "lost", "flipped", "cut", "gone")
@@ -36,7 +40,7 @@ TABLES = ("emptied", "lost", "flipped", "cut", "gone")
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("checked"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("checked"), template()) as made:
         with made.connect() as connection:
             connection.execute("CREATE DATABASE other")
         made.base("base")
@@ -64,17 +68,17 @@ class Then:
     """A step's action with something behind it."""
 
     def __init__(self, real: Action, also: Callable[[], None]) -> None:
-        self.effect = getattr(real, "effect", True)
+        self.arguments, self.effect, self.irreversible = real.arguments, real.effect, real.irreversible
         self._real = real
         self._also = also
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json:
-        done = self._real.do(args, key, context)
+    def do(self, args: Any, context: StepContext) -> Any:
+        done = self._real.do(args, context)
         self._also()
         return done
 
-    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
-        return self._real.probe(args, key, context)
+    def probe(self, args: Any, context: StepContext) -> Any:
+        return self._real.probe(args, context)
 
 
 def driven(lab: Lab, plan: Plan, **also: Callable[[], None]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -82,10 +86,15 @@ def driven(lab: Lab, plan: Plan, **also: Callable[[], None]) -> tuple[dict[str, 
     tools = lab.tools()
     known = actions(tools)
     run = lab.run(plan, tools, {**known, **{name: Then(known[name], what) for name, what in also.items()}})
-    after, before = second_checks({step.action: lab.journal.result(run.id, step.action) for step in plan.steps})
+    after, before = lab.journal.result(run.id, "db_compare_copy"), lab.journal.result(run.id, "db_note_copies")
     assert isinstance(after, dict)
     assert before is None or isinstance(before, dict)
     return before or {}, after
+
+
+def check_of(before: dict[str, Any], after: dict[str, Any]) -> SecondCheck:
+    """Return what was recorded as the command line shows it."""
+    return SecondCheck(decode_values(after, ComparisonResult), decode_values(before, NoteCopiesResult))
 
 
 def back(lab: Lab) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -138,7 +147,7 @@ def test_a_right_swap_and_its_undo_pass_and_say_what_was_compared(lab: Lab) -> N
         f"{after['rows']:,} rows of {after['tables']} tables and catalogs of the server after the swap"
         in after["sentence"]
     )
-    assert comparison_code(after) == comparison_code(before) == 0
+    assert check_of(before, after).codes == (0, 0)
     assert lab.rows("SELECT count(*) FROM orders") == [(900,)]
     _, undone = back(lab)
     assert undone["differs"] == undone["behind"] == []
@@ -221,7 +230,7 @@ def test_a_sequence_that_was_set_back_and_another_server_are_named(lab: Lab) -> 
     with pytest.raises(BackoutError, match="another cluster answers"):
         compared(lab, {**noted, "system_identifier": "7"})
     gone = {**noted["databases"], "nowhere": noted["databases"]["other"]}
-    assert "database nowhere is not there, or lets nobody in" in compared(lab, {**noted, "databases": gone}).behind
+    assert "database nowhere is not there, or refuses logins" in compared(lab, {**noted, "databases": gone}).behind
 
 
 def test_a_database_that_was_half_dropped_stops_no_check(lab: Lab) -> None:
@@ -275,9 +284,9 @@ def test_what_a_disk_does_to_the_copy_or_to_what_is_kept_is_found(lab: Lab) -> N
     assert counts(before) == {"orders": (0, 2)}
     assert before["differs"][0]["examples"] == ["7", "8"]
     assert counts(after) == {"emptied": (90, 0), "lost": (90, 0), "flipped": (0, 1), "cut": (90, 0)}
-    lines = checked_lines(before, after)
+    lines = check_of(before, after).lines
     assert sum(line.startswith("NOT AS BEFORE: postgres: public.") for line in lines) == 5
-    assert comparison_code(before) == comparison_code(after) == 1
+    assert check_of(before, after).codes == (1, 1)
     undo = plan_undo(tools)
     break_files(lab, incoming(undo), files)
     _, undone = driven(lab, undo)

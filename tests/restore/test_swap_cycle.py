@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 import pytest
 from cli_shell import backout as typed
+from kept import template
 from restore_typing import Typing, typing_beside
 
-from backout.providers.postgres.own_files import size_of
+from backout.providers.postgres.server.own_files import size_of
 
 from extent import by_extent
 from polling import PATIENCE_S, until
@@ -29,7 +30,8 @@ class Ledger(threading.Thread):
     """A client that writes rows and values of sequences, and notes outside what it was acknowledged.
 
     Args:
-        draws: every value that a sequence handed out, used or not. unsure: those of rows that nobody acknowledged.
+        draws: every value that a sequence handed out, used or not.
+        unsure: those of rows that nobody acknowledged.
     """
 
     def __init__(self, lab: Lab, draws: list[int], unsure: set[int]) -> None:
@@ -64,7 +66,7 @@ class Ledger(threading.Thread):
 
 @pytest.fixture(scope="module")
 def typing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
-    folders = tmp_path_factory.mktemp("cycle"), tmp_path_factory.mktemp("template")
+    folders = tmp_path_factory.mktemp("cycle"), template()
     table = "CREATE TABLE ledger (id bigserial PRIMARY KEY, n int NOT NULL)"
     with typing_beside(*folders, table, "CREATE DATABASE crm") as made:
         yield made
@@ -100,7 +102,7 @@ def test_swap_undo_swap_undo_with_load_between(typing: Typing, proof: Callable[.
         dict(load.rows),
     )  # what the ledger says of the cluster that comes, and of the live one
     typing.archived()
-    steps, failures = by_extent(2, 4, proof=12), 0
+    steps, failures = by_extent(2, 3, proof=12), 0
     for step in range(steps):
         with Ledger(lab, draws, unsure) as load:  # the clients are cut off by the stop, and come again afterwards
             done = agreed(typing, *((position, "--swap") if step == 0 else ("--undo",)))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 
 from backout.errors import BackoutError, PartlyDone, Refused
-from backout.model.recovery import parse_lsn
-from backout.providers.postgres.ownserver import CommandedServer
-from backout.runbook.finding import find
-from backout.runbook.restore import kept, plan_rescue, plan_swap, plan_undo
+from backout.model.database.wal import parse_lsn
+from backout.providers.postgres.server.own_server import CommandedServer
+from backout.runbook.recovery.restore import list_kept, plan_rescue, plan_swap, plan_undo
+from backout.runbook.recovery.target import find
 
 from polling import PATIENCE_S
 
@@ -29,7 +30,7 @@ ALSO, LOST = "goes back too: ", "is not kept: "
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("swaps"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("swaps"), template()) as made:
         yield made
 
 
@@ -52,7 +53,7 @@ def test_what_cannot_be_exchanged_is_said_before(tmp_path: Path) -> None:
     """A mount point cannot be renamed; a folder that is gone cannot come back."""
     with pytest.raises(Refused, match="mount point"):
         CommandedServer(Path("/proc"), "true", "true").check(OTHER)
-    with pytest.raises(Refused, match="not there any more"):
+    with pytest.raises(Refused, match="no longer exists"):
         CommandedServer(tmp_path, "true", "true").check(OTHER, tmp_path / "gone")
     with pytest.raises(Refused, match="it is not there"):
         CommandedServer(tmp_path / "lost", "true", "true").check(OTHER)
@@ -82,7 +83,7 @@ def test_a_swap_on_which_the_server_does_not_come_up_can_be_undone(lab: Lab) -> 
     with lab.connect() as connection:
         connection.execute("CREATE TABLE fact (id int PRIMARY KEY); INSERT INTO fact VALUES (1)")
     position = now(lab)
-    others = set(kept(lab.tools()))  # of the tests before
+    others = set(list_kept(lab.tools()))  # of the tests before
     lab.rows("INSERT INTO fact VALUES (2) RETURNING 1")
     broken = lab.tools(server=CommandedServer(lab.data, "false", shlex.join(lab.commands[1])))
     with pytest.raises(PartlyDone, match="start the server"):
@@ -90,16 +91,16 @@ def test_a_swap_on_which_the_server_does_not_come_up_can_be_undone(lab: Lab) -> 
     run = next(iter(lab.journal.runs("production")))
     lab.journal.ask(run.id, "abort", actor="test", reason="it does not start")
     tools = lab.tools()
-    assert len(set(kept(tools)) - others) == 1
+    assert len(set(list_kept(tools)) - others) == 1
     lab.run(plan_undo(tools), tools)
     assert lab.receiver is not None
     lab.receiver.wait(timeout=PATIENCE_S)
     lab.receive()
     assert lab.rows("SELECT id FROM fact ORDER BY 1") == [(1,), (2,)]
     assert find(tools, now(lab)).target.timeline == 1
-    kept_folder = Path(next(iter(set(kept(tools)) - others)))
+    kept_folder = Path(next(iter(set(list_kept(tools)) - others)))
     shutil.move(kept_folder, kept_folder.with_suffix(".away"))
-    with pytest.raises(Refused, match="not there any more"):
+    with pytest.raises(Refused, match="no longer exists"):
         plan_undo(tools)
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kept import template
 from recovery_lab import Lab, PlainBackups, opened
+from values import replace
 
 from backout.errors import Refused
-from backout.model.incident import RunState
-from backout.providers.postgres.side import PostgresSides
-from backout.providers.postgres.walsearch import WalSearch
-from backout.runbook.restore import plan_side, plan_swap, plan_undo
-from backout.runbook.unsigned import Accepted, accepted_in, check_plan, record_proved
+from backout.model.incident.incident import RunState
+from backout.providers.postgres.restore.side import PostgresSides
+from backout.providers.postgres.restore.wal_search import WalSearch
+from backout.runbook.recovery.restore import plan_side, plan_swap, plan_undo
+from backout.runbook.recovery.tools import Accepted
+from backout.runbook.recovery.unsigned import check_plan, read_accepted, record_proved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from backout.model.recovery import BaseBackup
-    from backout.runbook.restore import RestoreTools
+    from backout.model.database.recovery import BaseBackup
+    from backout.runbook.recovery.tools import RestoreTools
 
 
 class Unsigned(PlainBackups):
@@ -39,7 +41,7 @@ class Unsigned(PlainBackups):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("unsigned"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("unsigned"), template()) as made:
         yield made
 
 
@@ -64,14 +66,14 @@ def test_a_swap_moves_in_the_copy_that_was_proved(lab: Lab) -> None:
     lab.archived()
     swapping, looking = tools(lab, to_side=False), tools(lab, to_side=True)
     plan = plan_swap(swapping, position)
-    assert accepted_in(plan) == Accepted(("older",), to_side=False)
+    assert read_accepted(plan) == Accepted(("older",), to_side=False)
     with pytest.raises(Refused, match="goes to a side instance before") as refused:
         check_plan(swapping, plan)
     assert "--side --accept-unsigned older" in str(refused.value.hint)
     with pytest.raises(Refused, match="no copy of it was proved here"):
         lab.run(plan, swapping)
     side = plan_side(looking, position)
-    assert accepted_in(side) == Accepted(("older",), to_side=True)
+    assert read_accepted(side) == Accepted(("older",), to_side=True)
     check_plan(looking, side)
     run = lab.run(side, looking)
     record_proved(looking, side, run.id)

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from cli_shell import make_shell
+from kept import template
 from recovery_lab import Lab, opened
+from values import replace
 
-from backout.cli.also_back import agree, went_back_lines
+from backout.cli.support.also_back import agree, went_back_lines
 from backout.errors import DecisionNeeded, ProviderUnavailable, Refused, UsageError, WorldMoved
 from backout.model.plan import Plan, PlanRefused
 from backout.plan.rollback import Request
 from backout.providers.files.migrations import PrismaMigrations
 from backout.providers.memory import World
-from backout.providers.postgres.deploy import PrismaDeploy
-from backout.providers.postgres.schema import PRISMA, PostgresHistory
+from backout.providers.postgres.schema.deploy import PrismaDeploy
+from backout.providers.postgres.schema.history import PRISMA
+from backout.providers.postgres.schema.schema import PostgresHistory
 from backout.runbook.procedures import Actions
-from backout.runbook.restore import plan_rescue, plan_side
-from backout.runbook.restoring import actions
-from backout.runbook.rollback import prepare
-from backout.runbook.together import prepare_together
-from backout.runbook.ways import data_lines, with_ways
+from backout.runbook.recovery.restore import plan_rescue, plan_side
+from backout.runbook.recovery.restoring import actions
+from backout.runbook.rollback.remediation_options import data_lines, with_ways
+from backout.runbook.rollback.rollback import prepare
+from backout.runbook.rollback.with_database import prepare_together
 
-from line import Story
+from line import Story, equip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from backout.model.incident import Run
-    from backout.runbook.restore import RestoreTools
+    from backout.model.incident.incident import Run
+    from backout.runbook.recovery.tools import RestoreTools
     from backout.runbook.toolbox import Toolbox
 
 INIT = "CREATE TABLE orders (id int PRIMARY KEY, total int NOT NULL, status text NOT NULL)"
@@ -57,7 +59,7 @@ class Night:
                 "UPDATE _prisma_migrations SET started_at = now() - interval '1h', finished_at = now() - interval '1h'"
             )
         lab.base("base")
-        self.story = Story(folder / "journal.sqlite", world=World(time.time() - 700))
+        self.story = Story(folder / "journal.sqlite", beginning=World(time.time() - 700))
         lab.journal = self.story.tools().journal  # type: ignore[assignment]
         self._write("0002_drop_total", sql)
         self.deploy()
@@ -77,7 +79,7 @@ class Night:
 
     def tools(self) -> Toolbox:
         tools = self.story.tools()
-        return replace(
+        return equip(
             tools,
             schema=PostgresHistory(lambda: self.lab.dsn, PRISMA),
             migrations=PrismaMigrations(self.files),
@@ -86,8 +88,8 @@ class Night:
         )
 
     def drive(self, tools: Toolbox, run: str) -> Run:
-        assert tools.restoring is not None
-        both = Actions(tools, actions(tools.restoring()))
+        assert tools.recovery.restoring is not None
+        both = Actions(tools, actions(tools.recovery.restoring()))
         return tools.journal.drive(run, both, actor="ops@host")
 
     def columns(self) -> set[str]:
@@ -103,7 +105,7 @@ def rescued(restoring: RestoreTools, target: str) -> Plan:
 
 @pytest.fixture
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("together"), tmp_path_factory.getbasetemp() / "template") as made:
+    with opened(tmp_path_factory.mktemp("together"), template()) as made:
         yield made
 
 
@@ -127,10 +129,14 @@ def test_the_refusal_names_both_ways_with_what_each_costs(lab: Lab, tmp_path: Pa
     assert not any("db restore" in option for option in quick)  # nobody looked whether it would work
     lines = data_lines(tools, situation)
     assert lines[0].startswith(f"{side}  # the data as it was")
-    assert tools.restoring is not None
+    assert tools.recovery.restoring is not None
     for line in (side, *lines[1:]):  # what is offered can be planned
         _, _, _, target, *_, how = shlex.split(line.partition("  #")[0])
-        made = plan_side(tools.restoring(), target) if how == "--side" else rescued(tools.restoring(), target)
+        made = (
+            plan_side(tools.recovery.restoring(), target)
+            if how == "--side"
+            else rescued(tools.recovery.restoring(), target)
+        )
         assert made.steps
 
 
@@ -150,9 +156,9 @@ def test_code_and_database_go_back_together(lab: Lab, tmp_path: Path) -> None:
     assert lab.rows("SELECT count(*), sum(total), count(*) FILTER (WHERE status = 'paid') FROM orders") == [
         (100, 5050, 100)
     ]
-    assert tools.schema is not None
-    assert tools.schema.read().head == "0001_init"
-    assert tools.reports.of_run(run.id) is not None
+    assert tools.rollback.schema is not None
+    assert tools.rollback.schema.read().head == "0001_init"
+    assert tools.incident.reports.of_run(run.id) is not None
     assert list(lab.data.parent.glob("data.backout-old-*"))
 
 
@@ -211,16 +217,16 @@ def test_a_way_that_is_shut_says_why(lab: Lab, tmp_path: Path, missing: str) -> 
     tools = night.tools()
     situation, refused = prepare(tools, Request(message="it fails"))
     assert isinstance(refused, PlanRefused)
-    assert tools.restoring is not None
-    restoring = tools.restoring()
+    assert tools.recovery.restoring is not None
+    restoring = tools.recovery.restoring()
 
     def away() -> object:
         raise ProviderUnavailable("the database does not answer")
 
     other = {"no server": lambda: replace(restoring, server=None), "no database": None, "down": away}[missing]
-    shut = replace(tools, restoring=other)  # type: ignore[arg-type]
+    shut = equip(tools, restoring=other)  # type: ignore[arg-type]
     options = with_ways(shut, refused, situation).options
-    assert "is shut" in options[1]
+    assert "is closed" in options[1]
     assert any("db restore" in option for option in options) is (missing == "no server")
     assert bool(data_lines(shut, situation)) is (missing == "no server")
     with pytest.raises((UsageError, Refused, ProviderUnavailable)):

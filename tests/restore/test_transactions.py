@@ -5,18 +5,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from kept import template
 from recovery_lab import SEGMENT, Lab, PlainBackups, opened
+from values import replace
 
-from backout.analysis.recovery import Archive, of_transaction, stretches
-from backout.model.recovery import parse_lsn
-from backout.providers.postgres.walsearch import WalSearch
-from backout.runbook.restore import plan_side
-from backout.runbook.transactions import Wanted, list_transactions
+from backout.analysis.recovery.recovery import Archive, of_transaction, stretches
+from backout.model.database.wal import parse_lsn
+from backout.providers.postgres.restore.wal_search import WalSearch
+from backout.runbook.recovery.restore import plan_side
+from backout.runbook.recovery.transactions import Wanted, list_transactions
 
 from polling import until
 
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from backout.model.recovery import BaseBackup, WalSegment
+    from backout.model.database.recovery import BaseBackup
+    from backout.model.database.wal import WalSegment
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("listed"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("listed"), template()) as made:
         with made.connect() as connection:
             connection.execute(
                 "CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE carts (id int PRIMARY KEY);"

@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+from kept import template
 from recovery_lab import Lab, opened
 from rescue_lab import damaged, rescue, undone
 
@@ -18,21 +22,21 @@ from backout.errors import PartlyDone, UsageError
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
-from backout.runbook.restore import plan_rescue, plan_swap, plan_undo
+from backout.runbook.recovery.restore import plan_rescue, plan_swap, plan_undo
 
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-SCRIPT = Path(__file__).parents[1] / "restore_killed.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "database" / "restore_killed.py"
 LEAVES = "SELECT id, branch, v FROM {} ORDER BY 1"
 AT_COMMIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = 'COMMIT'"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("exact"), tmp_path_factory.mktemp("template")) as made:
+    with opened(tmp_path_factory.mktemp("exact"), template()) as made:
         yield made
 
 
@@ -64,7 +68,7 @@ def test_what_was_rolled_back_is_nothing_to_take_back(lab: Lab) -> None:
     tools = lab.tools()
     with lab.connect() as holder, holder.transaction():
         holder.execute("SELECT FROM failed_branch WHERE id = 1 FOR UPDATE")
-        with pytest.raises(PartlyDone, match="lock was not to be had") as stopped:
+        with pytest.raises(PartlyDone, match="no lock was granted") as stopped:
             lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
     aborted(lab, str(stopped.value.where))
     assert lab.rows(LEAVES.format("failed")) == [(1, 1, "a"), (2, 1, "a")]
@@ -200,7 +204,7 @@ def test_ids_that_come_again_after_a_swap_are_not_the_rescues(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The whole went back to a moment before the rescue: what is written under its ids since is newer."""
-    with opened(tmp_path, tmp_path_factory.mktemp("template")) as lab:
+    with opened(tmp_path, template()) as lab:
         xid = damaged(
             lab,
             "ids",
@@ -229,3 +233,133 @@ def test_ids_that_come_again_after_a_swap_are_not_the_rescues(
         lab.archived()
         rescue(lab, row[0])
         assert lab.rows("SELECT id, v, n FROM ids WHERE id < 4 ORDER BY 1") == [(1, "a", 0), (2, "bad", 0), (3, "a", 0)]
+
+
+class Between:
+    """Does something once, just before a statement is executed whose beginning is given."""
+
+    def __init__(self, begins: str, does: Callable[[], None]) -> None:
+        self._begins, self._does, self.is_done = begins, does, False
+
+    def __call__(self, statement: str) -> None:
+        if not self.is_done and statement.startswith(self._begins):
+            self.is_done = True
+            self._does()
+
+
+def test_a_table_that_is_written_to_between_the_look_and_the_lock_stays_whole(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client's row, its key and what others may do with it: nothing of it goes when the table is locked."""
+    xid = damaged(
+        lab,
+        "between",
+        "CREATE TABLE between_rows (id int PRIMARY KEY, v text DEFAULT 'x'); INSERT INTO between_rows VALUES (1, 'a');"
+        "CREATE INDEX between_index ON between_rows (v); GRANT SELECT ON between_rows TO PUBLIC",
+        "DROP TABLE between_rows",
+    )
+    rescue(lab, xid)
+
+    def write() -> None:
+        with lab.connect() as client:
+            client.execute("INSERT INTO between_rows VALUES (2, 'somebody''s')")
+
+    between = Between('LOCK TABLE "public"."between_rows"', write)
+    execute = psycopg.Connection.execute
+
+    def executed(self: psycopg.Connection[Any], query: Any, *more: Any, **options: Any) -> Any:
+        between(query.decode() if isinstance(query, bytes) else str(query))
+        return execute(self, query, *more, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", executed)
+    left = undone(lab)
+    assert between.is_done
+    assert "rows were written since" in left["public.between_rows"]
+    assert lab.rows("SELECT id FROM between_rows ORDER BY 1") == [(1,), (2,)]
+    query = "SELECT count(*) FROM pg_index WHERE indrelid = 'between_rows'::regclass"
+    assert lab.rows(query) == [(2,)]
+    assert lab.rows("SELECT relacl IS NOT NULL FROM pg_class WHERE oid = 'between_rows'::regclass") == [(True,)]
+
+
+def test_a_row_that_comes_to_refer_to_one_between_the_look_and_the_lock_stays(lab: Lab) -> None:
+    """It is committed while the undo waits for the row: the cascade would have taken it along."""
+    xid = damaged(
+        lab,
+        "referred",
+        "CREATE TABLE referred (id int PRIMARY KEY); INSERT INTO referred VALUES (1), (2);"
+        "CREATE TABLE referring (id int PRIMARY KEY, referred int REFERENCES referred ON DELETE CASCADE)",
+        "DELETE FROM referred WHERE id = 2",
+    )
+    assert rescue(lab, xid)["public.referred"]["inserted"] == 1
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with lab.connect() as client, ThreadPoolExecutor(1) as beside:
+        client.execute("BEGIN")
+        client.execute("INSERT INTO referring VALUES (1, 2)")
+        undoing = beside.submit(undone, lab)
+        until(lambda: undoing.done() or lab.rows(waits)[0][0] > 0, what="the undo waits for the row")
+        client.execute("COMMIT")
+        with contextlib.suppress(PartlyDone):  # on a busy machine it has waited its two seconds by then
+            undoing.result()
+    assert lab.rows("SELECT id, referred FROM referring") == [(1, 2)]
+    assert lab.rows("SELECT id FROM referred ORDER BY 1") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("since", ["", "ALTER TABLE {} ALTER COLUMN n TYPE numeric(9,2)"])
+def test_values_that_a_change_of_type_and_back_lost_come_back(lab: Lab, since: str) -> None:
+    """Changed back by the damage itself, or by somebody since, who has written a row behind that, too."""
+    name = "typed_since" if since else "typed_at_once"
+    back = f"ALTER TABLE {name} ALTER COLUMN n TYPE numeric(9,2)"
+    xid = damaged(
+        lab,
+        name,
+        f"CREATE TABLE {name} (id int PRIMARY KEY, n numeric(9,2), v text);"
+        f"INSERT INTO {name} SELECT g, g + 0.25, 'a' FROM generate_series(1, 4) g",
+        f"ALTER TABLE {name} ALTER COLUMN n TYPE int; {'' if since else back}",
+        f"{since.format(name)}; UPDATE {name} SET n = 7.77 WHERE id = 2; UPDATE {name} SET v = 'b' WHERE id = 3",
+    )
+    told = rescue(lab, xid)[f"public.{name}"]
+    rows = [(1, "1.25", "a"), (2, "7.77", "a"), (3, "3.25", "b"), (4, "4.25", "a")]
+    assert lab.rows(f"SELECT id, n::text, v FROM {name} ORDER BY 1") == rows
+    assert (told["updated"], told["conflicts"], told["left"]) == (3, 1, "")
+    undone(lab)
+    assert lab.rows(f"SELECT id, n::text FROM {name} ORDER BY 1") == [
+        (1, "1.00"),
+        (2, "7.77"),
+        (3, "3.00"),
+        (4, "4.00"),
+    ]
+
+
+def test_settings_of_roles_and_databases_are_part_of_the_result(lab: Lab) -> None:
+    """What the damage changed is left out, with the statement that gives it back; what may be a secret is not shown."""
+    made = "CREATE ROLE setting_role; ALTER ROLE setting_role SET search_path = 'Odd, one', public;"
+    made += "ALTER DATABASE postgres SET app.token = 'first-secret'; CREATE TABLE settings (id int PRIMARY KEY)"
+    damage = "ALTER ROLE setting_role SET search_path = public; ALTER ROLE setting_role SET work_mem = '64kB';"
+    damage += "ALTER DATABASE postgres SET app.token = 'second-secret'; INSERT INTO settings VALUES (1)"
+    try:
+        xid = damaged(lab, "settings", made, damage, "ALTER ROLE setting_role SET lock_timeout = '3s'")
+        tools = lab.tools()
+        run = lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
+        told: Any = lab.journal.result(run.id, "db_rescue")
+        left = {each["what"]: each["sql"] for each in told["left_out"]}
+        assert set(left) == {
+            "setting search_path of role setting_role",
+            "setting work_mem of role setting_role",
+            "setting app.token of database postgres",
+        }
+        found = {each["what"]: (each["before"], each["live"]) for each in told["differences"]}
+        assert found["settings of role setting_role"] == (
+            'search_path = "Odd, one", public',
+            "lock_timeout = 3s\nsearch_path = public\nwork_mem = 64kB",
+        )
+        assert "secret" not in str(told)
+        assert "app.token" in found["settings of database postgres"][0]
+        with lab.connect() as connection:
+            for what in ("search_path", "work_mem"):
+                connection.execute(left[f"setting {what} of role setting_role"].encode())
+        query = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'setting_role'::regrole"
+        assert sorted(lab.rows(query)[0][0]) == ["lock_timeout=3s", 'search_path="Odd, one", public']
+    finally:
+        with lab.connect() as connection:
+            connection.execute("ALTER DATABASE postgres RESET app.token")
+            connection.execute("DROP ROLE IF EXISTS setting_role")

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from crashing import Crash, dies_at
 from shifted import NAME, held
+from values import replace
 
-from backout.analysis.remark_text import parse
+from backout.analysis.history.remark_text import parse
 from backout.errors import BackoutError, Refused, UsageError
-from backout.model.answers import AnswerClass
-from backout.model.deployment import Mark
-from backout.model.incident import RunState
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.policy import OnInconclusive
+from backout.model.guard.shift import Outcome, Shift, ShiftKind
+from backout.model.incident.incident import RunState
+from backout.model.incident.timeline import EntryKind
 from backout.model.plan import PlanKind
-from backout.model.policy import OnInconclusive
 from backout.model.remark import RemarkKind
-from backout.model.shift import Outcome, Shift, ShiftKind
-from backout.model.timeline import EntryKind
+from backout.model.version import Mark
 from backout.providers.memory import steady
-from backout.report.incident import render
-from backout.report.run_end import in_words
-from backout.report.timeline_entries import tell
+from backout.report.guard.run_end import in_words
+from backout.report.incident.incident import render
+from backout.report.incident.timeline_entries import tell
 from backout.report.times import clock
-from backout.runbook.accept import accept, open_shifts, options_of
-from backout.runbook.diagnose import diagnose_now
-from backout.runbook.ends import read_end
-from backout.runbook.incident import incident_of
-from backout.runbook.status import look
-from backout.runbook.timeline import read_records
+from backout.runbook.guard.accept import accept, open_shifts, options_of
+from backout.runbook.incident.diagnose import diagnose_now
+from backout.runbook.incident.ends import read_end
+from backout.runbook.incident.report import incident_of
+from backout.runbook.incident.status import look
+from backout.runbook.incident.timeline import read_records
 
 from extent import by_extent
 from line import POLICY, Story, watch
@@ -39,7 +39,7 @@ from line import POLICY, Story, watch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.runbook.accept import Accepted
+    from backout.runbook.guard.accept import Accepted
     from backout.runbook.toolbox import Toolbox
 
 
@@ -194,7 +194,8 @@ def test_what_is_accepted_while_a_watch_is_concluded_is_not_lost(story: Story) -
     assert (done[0].watching, done[0].ended, done[0].interrupted) == (True, True, False)
     assert concluded(story.tools())["action"] == "hold"
     again = accept(story.tools(), NAME, "it moved")
-    assert (again.watching, dict(again.result or {})["action"]) == (False, "stable")
+    assert again.result is not None
+    assert (again.watching, again.result.action) == (False, "stable")
     assert stable(story.tools())[-1] == story.bad.id
 
 
@@ -234,9 +235,10 @@ def test_what_was_accepted_is_so_in_the_next_watch_of_the_version(story: Story) 
     assert concluded(story.tools())["action"] == "stable"
 
 
+@pytest.mark.proof
 def test_crash_while_a_shift_is_accepted(quick_path: Path) -> None:
     """Whatever the moment: the same command typed again marks the version stable, or says that it is."""
-    for moment in range(3, 200, by_extent(5, 1)):
+    for moment in range(3, 200, by_extent(5, 3, proof=1)):
         story = held(quick_path / f"{moment}.sqlite")
         watch(story.tools())
         if not dies_at(story, moment + 1, lambda tools: accept(tools, NAME, "it moved")):
@@ -272,7 +274,7 @@ def test_the_report_and_the_timeline_say_who_accepted_what_and_why(story: Story)
         now=at,
         book=tools.journal,  # type: ignore[arg-type] # the journal of these tools is all three ports
         listed=lambda: (),
-        letters=lambda: (),
+        queued=lambda: (),
         holds=lambda: (),
     )
     (entry,) = (each for each in tell(records, since=0.0, until=at + 1).entries if each.kind is EntryKind.COMMAND)

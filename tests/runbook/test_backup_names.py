@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from backout.errors import Refused
-from backout.model.backups import Cluster
+from backout.model.database.backups import Cluster
 from backout.providers.memory import World
-from backout.runbook.backup import BackupTools, prepare
+from backout.runbook.backup.backup import BackupTools, prepare
 
 
 class Fixed:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.model.deployment import Mark, VersionMark
+from backout import config
 from backout.model.plan import Equivalents
+from backout.model.version import Mark, VersionMark
 from backout.providers.files.card import FileCard
-from backout.report.card import card_text
-from backout.report.card_facts import facts_on
-from backout.runbook.card import card_of, keep_card
-from backout.runbook.in_need import Sources, look_in_need
-from backout.runbook.panic import lines_in_need
+from backout.report.incident.card import card_text
+from backout.report.incident.card_facts import facts_on
+from backout.runbook.incident.card import card_of, keep_card
+from backout.runbook.incident.in_need import Sources, look_in_need
+from backout.runbook.rollback.panic import lines_in_need
+from backout.wiring.lines import card_lines
 
-from line import Story, roll_back
+from line import Story, equip, roll_back
+from private import write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +35,7 @@ def story(quick_path: Path) -> Story:
 
 def tools_of(story: Story) -> Toolbox:
     """Return tools with a card."""
-    return replace(story.tools(), cards=FileCard(story.path.with_name("card.md")), equivalents=LINES)
+    return equip(story.tools(), cards=FileCard(story.path.with_name("card.md")), equivalents=LINES)
 
 
 def test_a_card_tells_again_what_was_known(story: Story) -> None:
@@ -50,6 +52,18 @@ def test_a_card_tells_again_what_was_known(story: Story) -> None:
     for read, written in zip(facts.marks, card.marks, strict=True):
         assert read.at == pytest.approx(written.at, abs=0.01)
         assert (written.code_hash or "").startswith(read.code_hash or "-")
+
+
+def test_the_card_names_the_people_of_the_configuration(story: Story, tmp_path: Path) -> None:
+    """Whoever is in `[contacts]` stands there as it is written, under a heading of its own."""
+    platform = 'provider = "cloudflare", script = "fm5", account_id = "a"'
+    text = f'[app]\nname = "fm5"\n[environments.production]\nplatform = {{ {platform} }}\n'
+    write_private(tmp_path / "backout.toml", f'{text}[contacts]\non_call = "+49 30 0000000"\n')
+    lines = card_lines(config.load(config.Environment(), start=tmp_path))
+    shown = card_text(card_of(equip(tools_of(story), card_lines=lines)))
+    people = shown.partition("People")[2]
+    assert "on_call" in people
+    assert "+49 30 0000000" in people
 
 
 def test_where_the_card_knows_no_way_the_stable_one_is_a_person_s_choice(story: Story) -> None:

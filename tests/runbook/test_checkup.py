@@ -10,7 +10,7 @@ import pytest
 from backout.errors import AuthError, ConfigError, ProviderUnavailable, Unmeasured
 from backout.model.checkup import Check, CheckState, Level, must
 from backout.model.hint import Hint, words
-from backout.runbook.checkup import Question, examine
+from backout.runbook.incident.checkup import Question, examine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from canaries import CANARIES
+from values import replace
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
-from backout.model.diagnosis import RollbackAdvice, Scenario
-from backout.model.incident import RunState
+from backout.model.database.schema import AppliedMigration
+from backout.model.guard.policy import Mode
+from backout.model.guard.signals import ServiceState
+from backout.model.incident.diagnosis import RollbackAdvice, Scenario
+from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
-from backout.model.policy import Mode
-from backout.model.schema import AppliedMigration
 from backout.model.secrets import ExpectedSecrets
-from backout.model.signals import ServiceState
 from backout.providers.memory.rules import answering, health_of
 from backout.report.redact import Redactor
-from backout.runbook.diagnose import diagnose_now, recorded
+from backout.runbook.incident.diagnose import diagnose_now, diagnose_once
 from backout.runbook.observe import observe
 from backout.wiring.diagnosis import catalogue
 
-from line import POLICY, Story, by_version, push_tools, thrown, watch
+from line import POLICY, Story, by_version, equip, push_tools, thrown, watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from backout.model.diagnosis import Catalogue
-    from backout.model.events import Invocation
-    from backout.model.incident import Run
+    from backout.model.guard.signals import Counts
+    from backout.model.incident.diagnosis import Catalogue
+    from backout.model.incident.events import Invocation
+    from backout.model.incident.incident import Run
     from backout.model.plan import Json
-    from backout.model.signals import Counts
     from backout.runbook.toolbox import Toolbox
 
 MISSING = "Error: Environment variable not found: JWT_SECRET"
@@ -45,7 +45,7 @@ def story(tmp_path: Path) -> Story:
 
 def tools(story: Story, mode: Mode = Mode.ACT) -> Toolbox:
     policy = replace(POLICY, guard=replace(POLICY.guard, mode=mode))
-    return replace(story.tools(), catalogue=catalogue, policy=policy)
+    return equip(story.tools(), catalogue=catalogue, policy=policy)
 
 
 def says(story: Story, text: str, *, version: str = "", times: int = 40) -> None:
@@ -175,7 +175,7 @@ def test_guard_attaches_it_and_the_report_begins_with_it(story: Story) -> None:
 def test_no_text_of_the_application_stops_the_rollback(story: Story, text: str) -> None:
     """What the mask takes out reaches up to a quote, or to the end of a text: never beyond that text."""
     says(story, text)
-    told = replace(tools(story), redact=Redactor().redact)
+    told = equip(tools(story), redact=Redactor().redact)
     assert watch(told).plan.kind is PlanKind.ROLLBACK
     assert story.world.live.main == story.good.id
 
@@ -187,7 +187,7 @@ def test_a_mistake_of_ours_in_the_diagnosis_stops_nothing(story: Story) -> None:
     def broken() -> Catalogue:
         raise ZeroDivisionError
 
-    assert watch(replace(tools(story), catalogue=broken, say=said.append)).plan.kind is PlanKind.ROLLBACK
+    assert watch(equip(tools(story), catalogue=broken, say=said.append)).plan.kind is PlanKind.ROLLBACK
     assert any("ZeroDivisionError" in line for line in said)
 
 
@@ -207,7 +207,7 @@ def test_a_record_that_another_backout_wrote_is_made_anew(story: Story) -> None:
         def check(self) -> None: ...
 
     story.world.clock.sleep(20)
-    found = recorded(tools(story), Context(), story.bad.id)
+    found = diagnose_once(tools(story), Context(), story.bad.id)
     assert found is not None
     assert found.cause == "worker_script_error"
     assert Context.recorded

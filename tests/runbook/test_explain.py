@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import Unmeasured, UsageError
-from backout.model.policy import Mode
-from backout.model.signals import RouteCounts
+from backout.model.guard.policy import Mode
+from backout.model.guard.signals import RouteCounts
 from backout.providers.memory import steady
-from backout.report.explain import record, text
-from backout.runbook import guard
-from backout.runbook.explain import explain
+from backout.report.guard.explain import record, text
+from backout.runbook.guard import guard
+from backout.runbook.hindsight.explain import explain
 
 from line import POLICY, Story, by_version, roll_back, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.analysis.explained import Explained
-    from backout.model.signals import Counts
+    from backout.analysis.hindsight.explained import Explained
+    from backout.model.guard.signals import Counts
 
 
 def explained(story: Story, run: str) -> Explained:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import Stream, make_shell
+from values import replace
 
-from backout.cli.live import Live
+from backout.cli.guard.live import Live
 from backout.errors import AuthError, ProviderUnavailable
-from backout.model.incident import Event, RunState
-from backout.model.notice import NoticeKind
+from backout.model.incident.incident import Event, RunState
+from backout.model.incident.notice import NoticeKind
 from backout.providers.memory import steady
-from backout.runbook.aside import make_way
-from backout.runbook.follow import wait_for_unwatched
-from backout.runbook.incident import led_to
+from backout.runbook.guard.follow import wait_for_unwatched
+from backout.runbook.incident.report import trace_causes
+from backout.runbook.safety.aside import make_way
 
 from line import Story, by_version, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.notice import Notice
+    from backout.model.incident.notice import Notice
 
 DAY = 86_400.0
 
@@ -259,6 +260,6 @@ def test_a_watch_that_gave_way_for_nothing_is_begun_again(quick_path: Path) -> N
     assert story.world.clock.now() - began < 60
     again = watch(story.tools())
     assert (
-        led_to(tools.runs, again.id)[0].plan.step("watch").args["deployment"]
+        trace_causes(tools.runs, again.id)[0].plan.step("watch").args["deployment"]
         == (given_up.plan.step("watch").args["deployment"])
     )

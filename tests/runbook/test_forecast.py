@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import ProviderUnavailable, Unmeasured
-from backout.model.forecast import FIVE_PERCENT
-from backout.report.forecast import record
-from backout.runbook.forecast import foresee
+from backout.model.guard.forecast import FIVE_PERCENT
+from backout.report.guard.forecast import record
+from backout.runbook.hindsight.forecast import foresee
 
 from line import Story, watch
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.cli.guard import refuse_another_mode
+from backout.cli.guard.guard import refuse_another_mode
 from backout.errors import DecisionNeeded, ProviderUnavailable, Refused, SecretsChanged, WorldMoved
-from backout.model.deployment import Mark
-from backout.model.incident import RunState
+from backout.model.guard.policy import Mode
+from backout.model.guard.signals import Counts, ServiceState
+from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
-from backout.model.policy import Mode
-from backout.model.signals import Counts, ServiceState
+from backout.model.version import Mark
 from backout.plan.rollback import Request
 from backout.providers.memory import health_of, steady
-from backout.runbook import guard
-from backout.runbook.source import PAGE_S
+from backout.runbook.guard import guard
+from backout.runbook.guard.telemetry_gate import PAGE_S
 
 from line import POLICY, Story, by_version, roll_back, watch
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from backout.model.incident import Run
+    from backout.model.incident.incident import Run
     from backout.ports import CountsStore
     from backout.runbook.toolbox import Toolbox
 
@@ -50,7 +51,7 @@ def test_bad_deployment_is_rolled_back_verified_and_reported(tmp_path: Path) -> 
     verified = tools.runs.result(run.id, "verify")
     assert isinstance(verified, dict)
     assert verified["verified"] is True
-    quarantine = tools.marks.marked("production", story.bad.id, Mark.QUARANTINED)
+    quarantine = tools.marks.find_mark("production", story.bad.id, Mark.QUARANTINED)
     assert quarantine is not None
     assert quarantine.code_hash == story.bad.code_hash
     (text,) = story.world.reports.texts.values()
@@ -301,8 +302,8 @@ class Pages:
     def keep(self, environment: str, counts: Sequence[Counts]) -> None:
         self.journal.keep(environment, counts)
 
-    def kept(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
-        found = self.journal.kept(environment, since, until)
+    def load_counts(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
+        found = self.journal.load_counts(environment, since, until)
         self.sizes.append(len(found))
         return found
 

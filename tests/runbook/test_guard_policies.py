@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout import config
-from backout.model.notice import NoticeKind
-from backout.model.policy import GuardPolicy, OnInconclusive, OnSharedOutage, OnUnmeasured
+from backout.model.guard.policy import GuardPolicy, OnInconclusive, OnSharedOutage, OnUnmeasured
+from backout.model.incident.notice import NoticeKind
 from backout.providers.memory import quiet, steady
-from backout.report.run_end import in_words
-from backout.runbook.ends import read_end
+from backout.report.guard.run_end import in_words
+from backout.runbook.incident.ends import read_end
 
 from line import POLICY, Story, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.signals import Counts
+    from backout.model.guard.signals import Counts
 
 HOLD_ALL = POLICY.guard
 ACCEPT = {

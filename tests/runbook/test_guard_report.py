@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.analysis.observed import Advice, Outcome
+from backout.analysis.hindsight.track_record import Advice, Outcome, TrackRecord
 from backout.config.schema.guard import Guard
 from backout.errors import ProviderUnavailable
-from backout.model.deployment import Mark, VersionMark
-from backout.model.policy import GuardPolicy, Mode
+from backout.model.guard.policy import GuardPolicy, Mode
+from backout.model.version import Mark, VersionMark
 from backout.plan.rollback import Request
 from backout.providers.memory import steady
-from backout.report.observed import record, text
-from backout.runbook.observed import look_back
+from backout.report.guard.track_record import record, text
+from backout.runbook.hindsight.track_record import look_back
 
 from line import POLICY, Story, by_version, roll_back, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.analysis.observed import Observed
 
 OBSERVE = replace(POLICY, guard=replace(POLICY.guard, mode=Mode.OBSERVE))
 BAD_PER_S = 6
@@ -36,7 +35,7 @@ def story(tmp_path: Path) -> Story:
     return Story(tmp_path / "journal.sqlite", policy=OBSERVE)
 
 
-def observed(story: Story, last: int | None = None) -> Observed:
+def observed(story: Story, last: int | None = None) -> TrackRecord:
     return look_back(story.tools(), last)
 
 

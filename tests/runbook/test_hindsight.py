@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.analysis.hindsight import Truth
-from backout.model.policy import Mode
+from backout.analysis.hindsight.hindsight import Truth
+from backout.model.guard.policy import Mode
 from backout.plan.rollback import Request
 from backout.providers.memory import steady
-from backout.report.hindsight import record, sentence, text
-from backout.runbook.hindsight import look_again
-from backout.runbook.release import release, standing
+from backout.report.guard.hindsight import record, sentence, text
+from backout.runbook.hindsight.hindsight import look_again
+from backout.runbook.safety.release import release, standing
 
 from line import POLICY, Story, by_version, roll_back, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.analysis.hindsight import Hindsight, Judged
+    from backout.analysis.hindsight.hindsight import Hindsight, Judged
 
 OBSERVE = replace(POLICY, guard=replace(POLICY.guard, mode=Mode.OBSERVE))
 MONTH_S = 30 * 86_400
@@ -45,7 +45,7 @@ def test_what_guard_rolled_back_itself_proves_nothing(tmp_path: Path) -> None:
     assert bad.rolled_back_at is not None
     assert bad.rolled_back_at <= float(watched["decision"]["at"])  # type: ignore[index,call-overload,arg-type]
     assert (bad.truth, good.truth, good.rolled_back_at) == (Truth.UNKNOWN, Truth.UNKNOWN, None)
-    assert bad.why == "guard rolled it back itself, and nobody has said since whether that was right"
+    assert bad.why == "guard rolled it back itself, and whether that was right was never recorded"
     assert sentence(found).startswith("would have rolled back 1 of 2, not known; bad requests saved: ")
     told = record(found)
     assert (told["real"], told["false"], told["unknown"]) == (0, 0, 1)
@@ -71,7 +71,7 @@ def test_a_stable_mark_of_guards_own_is_no_proof(tmp_path: Path) -> None:
     """A version that lived for ten minutes and was called healthy: a stricter detector is not thereby wrong."""
     story = Story(tmp_path / "journal.sqlite")
     assert of(seen(story), story.good.id).truth is Truth.UNKNOWN
-    assert of(seen(story), story.good.id).why == "a newer version took its place, and nobody marked it"
+    assert of(seen(story), story.good.id).why == "a newer version replaced it before it was marked"
 
 
 def test_what_a_person_rolled_back_later_counts_what_it_would_have_saved(tmp_path: Path) -> None:

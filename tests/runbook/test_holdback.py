@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from crashing import Crash, dies_at
+from values import replace
 
-from backout.analysis.marks import read_marks
-from backout.analysis.remark_text import parse
-from backout.analysis.stability import newcomer
-from backout.model.deployment import Mark, VersionId, VersionMark
-from backout.model.incident import RunState
+from backout.analysis.history.marks import read_marks
+from backout.analysis.history.remark_text import parse
+from backout.analysis.history.stability import newcomer
+from backout.model.guard.policy import Mode
+from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
-from backout.model.policy import Mode
 from backout.model.remark import Remark, RemarkKind
+from backout.model.version import Mark, VersionId, VersionMark
 from backout.plan.ramp import AT_LEAST_S, HOLDBACK_S
 from backout.providers.memory import quiet, steady
-from backout.runbook.guard import may_go_on
+from backout.runbook.guard.guard import may_go_on
 from backout.runbook.observe import observe
 
 from extent import sampled
@@ -27,7 +27,7 @@ from line import POLICY, Story, watch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.signals import Counts
+    from backout.model.guard.signals import Counts
 
 HELD_BACK = replace(POLICY, guard=replace(POLICY.guard, holdback=10.0))
 
@@ -145,9 +145,10 @@ def test_a_cut_over_that_is_older_is_left_alone(story: HeldBack) -> None:
     assert story.shares() == []
 
 
+@pytest.mark.proof
 def test_crash_while_the_old_version_is_held_back(quick_path: Path) -> None:
     """Whatever the moment: each step once, in its order."""
-    for moment in sampled(1200, 300, 6):
+    for moment in sampled(1200, 300, 30):
         story = HeldBack(quick_path / f"{moment}.sqlite", per_s=100_000)
         if not dies_at(story, moment + 1, watch):
             break

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backout.analysis.going_back import WayBack
-from backout.cli.in_need import record
+from backout.analysis.history.going_back import WayBack
+from backout.cli.support.in_need import record
 from backout.journal.sqlite import SqliteJournal
 from backout.model.plan import Plan, PlanKind, Step
-from backout.ports import NotDone
+from backout.ports import Action
 from backout.providers.clock import SystemClock
-from backout.runbook.in_need import InNeed, Sources, look_in_need
+from backout.runbook.incident.in_need import InNeed, Sources, look_in_need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,16 +21,14 @@ CARD = "Every id was read from the provider at {at}.\n- version {version} at 100
 OLD, NEW = "7f1c0c9e-0000-4000-8000-000000000001", "7f1c0c9e-0000-4000-8000-000000000002"
 
 
-class Reading:
+class Reading(Action[Any, Any]):
     """A step that reads back a version."""
 
+    arguments = dict
     effect = False
 
     def do(self, *_: Any) -> Any:
         return {"deployment": "d", "version": NEW, "since": 2e9, "read_at": 2e9}
-
-    def probe(self, *_: Any) -> NotDone:
-        return NotDone()
 
 
 @pytest.mark.parametrize(
@@ -51,12 +49,12 @@ def test_whatever_read_it_back_says_what_is_live_last(tmp_path: Path, kind: Plan
 
 def test_a_machine_reads_what_is_in_doubt_too() -> None:
     """The record has what a person is shown: that nothing is left, why, and what was stable and is in doubt since."""
-    doubt = WayBack("v1", "it was marked stable", "that is questioned since then")
+    doubt = WayBack("v1", "it was marked stable", "that has been questioned since then")
     told = record(InNeed("production", no_way="no proven version", doubted=doubt))
     assert told["no_way_back"] == "no proven version"
     assert told["in_doubt"] == {
         "version": "v1",
         "why": "it was marked stable",
-        "against": "that is questioned since then",
+        "against": "that has been questioned since then",
     }
     assert record(InNeed("production"))["in_doubt"] is None

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import ProviderUnavailable
-from backout.model.connections import ConnectionUse
-from backout.model.fetched import Fetched
+from backout.model.guard.connections import ConnectionUse
+from backout.model.guard.fetched import Fetched
+from backout.model.guard.policy import SyntheticCheck
+from backout.model.guard.signals import Criticality
 from backout.model.plan import PlanKind
-from backout.model.policy import SyntheticCheck
-from backout.model.signals import Criticality
 from backout.providers.memory import steady
-from backout.runbook import next_deployment
+from backout.runbook.guard import next_deployment
 
-from line import POLICY, SERVICES, Story, watch
+from line import POLICY, SERVICES, Story, equip, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.policy import Policy
+    from backout.model.guard.policy import Policy
     from backout.runbook.toolbox import Toolbox
 
 SENT = replace(POLICY, guard=replace(POLICY.guard, synthetic=("/app", "/api"), synthetic_every_s=1.0))
@@ -42,7 +42,7 @@ def story_of(path: Path, policy: Policy = POLICY) -> Story:
 
 def tools_of(story: Story, **more: object) -> Toolbox:
     world = story.world
-    return replace(story.tools(), connections=world.connections, sender=world.health, **more)  # type: ignore[arg-type]
+    return equip(story.tools(), connections=world.connections, sender=world.health, **more)  # type: ignore[arg-type]
 
 
 def fill(story: Story, after_s: float = 5.0, used: int = 98) -> None:

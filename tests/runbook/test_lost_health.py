@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.model.deployment import Mark
-from backout.model.signals import HealthReport, Reach
+from backout.model.guard.signals import HealthReport, Reach
+from backout.model.version import Mark
 from backout.providers.memory import steady
 
 from line import Story, watch

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from backout.errors import Refused, UsageError
-from backout.model.branch import BranchTarget
-from backout.model.capability import Granularity, VendorState, VendorWay
-from backout.model.incident import Event
-from backout.model.recovery import DropClue, MigrationClue, RestorePoint
+from backout.model.database.branch import BranchTarget
+from backout.model.database.capability import Granularity, VendorState, VendorWay
+from backout.model.database.recovery import DropClue, MigrationClue, RestorePoint
+from backout.model.incident.incident import Event
 from backout.plan.branches import Treatment
 from backout.providers.memory import WorldClock
-from backout.runbook.managed import BranchTools, find, plan_rescue, plan_swap, plan_undo
-from backout.runbook.restore import RestoreTools, mark_point
+from backout.runbook.recovery.managed import BranchTools, find, plan_rescue, plan_swap, plan_undo
+from backout.runbook.recovery.restore import mark_point
+from backout.runbook.recovery.tools import RestoreTools
 
 NOW = 1_795_608_000.0  # 2026-11-25T12:00:00Z
 
@@ -29,16 +30,16 @@ class Catalog:
     clue: MigrationClue | None = None
     drops: DropClue = field(default_factory=lambda: DropClue(exists=True, xids=(70, 77)))
 
-    def committed(self, xid: int) -> float | None:
+    def find_commit_time(self, xid: int) -> float | None:
         return self.commits.get(xid)
 
     def schema_changes(self, since: float, until: float) -> tuple[float, ...]:
         return tuple(each for each in self.changes if since <= each <= until)
 
-    def migrated(self, name: str) -> MigrationClue | None:
+    def find_migration(self, name: str) -> MigrationClue | None:
         return self.clue if name == "1_split" else None
 
-    def dropped(self, relation: str) -> DropClue:
+    def find_drop(self, relation: str) -> DropClue:
         return self.drops if relation == "users" else DropClue(exists=False)
 
     def mark(self, name: str) -> RestorePoint:
@@ -82,7 +83,7 @@ def tools(live: Catalog, *ways: VendorWay, problem: str = "", pooled: bool = Fal
     unused: dict[str, Any] = dict.fromkeys(
         (
             *("backups", "wal", "sides", "beside", "bases", "rescuer", "comparer", "copies", "kept"),
-            *("tools_version", "free_bytes"),
+            *("tools_version", "free_bytes", "walker"),
         )
     )
     known: dict[str, Any] = {"environment": "lab", "actor": "test", "clock": clock, "journal": journal, "runs": journal}

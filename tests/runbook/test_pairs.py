@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from crashing import Crash, dies_at
 from shifted import ASKED, ME, Paired, denied, gone
+from values import replace
 
 from backout.analysis.shifts import Pairs
 from backout.errors import AuthError, ProviderUnavailable, Refused
-from backout.model.deployment import Mark
-from backout.model.fetched import Fetched
+from backout.model.guard.fetched import Fetched
+from backout.model.guard.policy import Expectation, Mode
+from backout.model.guard.probes import PairedAnswer, VersionAnswer
 from backout.model.plan import PlanKind
-from backout.model.policy import Expectation, Mode
-from backout.model.probes import PairedAnswer, VersionAnswer
-from backout.runbook.guard import plan
-from backout.runbook.pairs import PairedProbe
+from backout.model.steps.guard import WatchStep
+from backout.model.version import Mark
+from backout.runbook.guard.guard import plan
+from backout.runbook.probing.pairs import PairedProbe
 
 from extent import sampled
-from line import watch
+from line import equip, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from backout.model.deployment import Version
+    from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
     Route = Callable[[str, str], Fetched | int | None]
@@ -120,7 +121,7 @@ def test_a_guard_that_asks_deploys_nothing_unasked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "why"), [(True, "were asked side by side"), (False, "a person said no"), (None, "nobody typed ask")]
+    ("typed", "why"), [(True, "were asked side by side"), (False, "a person said no"), (None, "ask was not typed")]
 )
 def test_a_guard_that_asks_waits_for_nobody(tmp_path: Path, typed: bool | None, why: str) -> None:
     """Mode ask on a terminal: the watch goes on until somebody types, and nothing is deployed before that."""
@@ -131,7 +132,7 @@ def test_a_guard_that_asks_waits_for_nobody(tmp_path: Path, typed: bool | None, 
         asked.append((question, word, len(story.pairs())))
         return typed if len(asked) > 3 else None
 
-    watch(replace(story.tools(), consent=consent, confirm=lambda _plan: False))
+    watch(equip(story.tools(), consent=consent, confirm=lambda _plan: False))
     assert len(asked) > 3
     assert {pairs for _, _, pairs in asked} == {0}
     assert story.bad.id[:8] in asked[0][0]
@@ -153,9 +154,9 @@ def test_a_person_is_not_asked_again_for_what_was_deployed_already(tmp_path: Pat
 
     story.world.after_call = die
     with pytest.raises(Crash):
-        watch(replace(story.tools(), consent=lambda _question, _word: True))
+        watch(equip(story.tools(), consent=lambda _question, _word: True))
     story.world.after_call = None
-    watch(replace(story.tools(), consent=lambda _question, _word: None, confirm=lambda _plan: True))
+    watch(equip(story.tools(), consent=lambda _question, _word: None, confirm=lambda _plan: True))
     assert story.concluded()["action"] == "rollback"
     assert len(story.pairs()) == 1
 
@@ -173,7 +174,7 @@ def test_requests_that_cannot_be_sent_are_why_nobody_was_asked(tmp_path: Path) -
             raise error
 
     story.world.route_rule = lambda _name, version: 404 if version == story.bad.id else 200
-    tools = replace(story.tools(), pairing=Mute())  # type: ignore[arg-type]
+    tools = equip(story.tools(), pairing=Mute())  # type: ignore[arg-type]
     watch(tools)
     found = story.concluded()
     assert found["action"] == "hold"
@@ -314,9 +315,10 @@ def test_an_answer_that_was_lost_makes_no_second_deployment(tmp_path: Path) -> N
     assert len(story.pairs()) == 1
 
 
+@pytest.mark.proof
 def test_crash_while_both_are_asked(quick_path: Path) -> None:
     """Whatever the moment: one deployment that asks, one switch back, one report."""
-    for moment in sampled(400, 80, 1):
+    for moment in sampled(400, 80, 6):
         story = Paired(quick_path / f"{moment}.sqlite", gone)
         if not dies_at(story, moment + 1, watch):
             break
@@ -364,7 +366,7 @@ def asking(story: Paired) -> PairedProbe:
     run = tools.journal.submit(plan(tools, mode=Mode.ACT, for_s=60), actor="ops@host", reason="why")
     found = tools.runs.find(run)
     assert found is not None
-    return PairedProbe(tools, found.plan.step("watch").args, run, Mode.ACT)
+    return PairedProbe(tools, found.plan.arguments(WatchStep), run, Mode.ACT)
 
 
 def test_what_never_answers_is_given_up_after_a_while(tmp_path: Path) -> None:
@@ -473,7 +475,7 @@ def probed(story: Paired, tools: Toolbox) -> str:
     run = tools.journal.submit(plan(tools, mode=Mode.ACT, for_s=60), actor="ops@host", reason="why")
     found = tools.runs.find(run)
     assert found is not None
-    asking = PairedProbe(tools, found.plan.step("watch").args, run, Mode.ACT)
+    asking = PairedProbe(tools, found.plan.arguments(WatchStep), run, Mode.ACT)
     asking.tick(wanted=True)
     assert bool(story.pairs()) is (asking.obstacle is None)
     return asking.obstacle.why if asking.obstacle is not None else ""
@@ -498,4 +500,4 @@ def test_an_old_configuration_deploys_nothing(tmp_path: Path) -> None:
         def contains(self, _commit: str) -> bool:
             return False
 
-    assert "older than what is live" in probed(story, replace(story.tools(), checkout=Older()))  # type: ignore[arg-type]
+    assert "older than what is live" in probed(story, equip(story.tools(), checkout=Older()))  # type: ignore[arg-type]

@@ -6,7 +6,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from backout.providers.clock import SystemClock
-from backout.runbook.prober import Prober
+from backout.runbook.probing.prober import Prober
+
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,6 @@ def test_the_pace_may_change_from_look_to_look() -> None:
 
     pace = paces()
     prober = Prober("test", lambda: looks.append(1), SystemClock(), lambda: next(pace), in_background=True)
-    assert made.acquire(timeout=60)
+    assert made.acquire(timeout=PATIENCE_S)
     prober.close()
     assert len(looks) == QUICK

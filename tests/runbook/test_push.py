@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from canaries import CANARIES, leaks_below, leaks_in
 from pushing import ASK, Missing, push, result
+from values import replace
 
 from backout.errors import PartlyDone, ProviderRejected, ProviderUnavailable, Refused, UsageError, WorldMoved
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind, PlanRefused
 from backout.model.remark import Remark, RemarkKind
 from backout.model.secrets import OnHand, SecretValues, Since
-from backout.runbook.panic import stand_aside
 from backout.runbook.procedures import Actions
-from backout.runbook.push import HEALTH_S
-from backout.runbook.secrets import look, on_hand, prepare_mending, prepare_push, pushes
+from backout.runbook.rollback.panic import stand_aside
+from backout.runbook.secrets.push import HEALTH_S
+from backout.runbook.secrets.secrets import look, on_hand, prepare_mending, prepare_push, pushes
 
 if TYPE_CHECKING:
     from pathlib import Path

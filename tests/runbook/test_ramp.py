@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from ramped import BUSY, RAMP, Ramped
+from values import replace
 
-from backout.analysis.remark_text import parse
+from backout.analysis.history.remark_text import parse
 from backout.errors import PartlyDone, ProviderUnavailable, Refused, WorldMoved
-from backout.model.deployment import Mark, VersionId, VersionMark
-from backout.model.incident import RunState
+from backout.model.guard.policy import Mode, OnUnmeasured
+from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
-from backout.model.policy import Mode, OnUnmeasured
 from backout.model.remark import RemarkKind
+from backout.model.version import Mark, VersionId, VersionMark
 from backout.plan.ramp import AT_LEAST_S
 from backout.providers.memory import quiet
-from backout.runbook.explain import explain
-from backout.runbook.follow import wait_for_unwatched
-from backout.runbook.observed import look_back
+from backout.runbook.guard.follow import wait_for_unwatched
+from backout.runbook.hindsight.explain import explain
+from backout.runbook.hindsight.track_record import look_back
 
 from line import watch
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.deployment import Deployment
-    from backout.model.incident import Run
-    from backout.model.signals import Counts
+    from backout.model.guard.signals import Counts
+    from backout.model.incident.incident import Run
     from backout.ports import Deployments
     from backout.providers.memory import World
     from backout.runbook.toolbox import Toolbox

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.model.policy import Policy
-from backout.model.signals import Counts, RouteCounts, bucket_of
-from backout.runbook.replay import Kind, Second, replay
+from backout.model.guard.policy import Policy
+from backout.model.guard.signals import Counts, RouteCounts, bucket_of
+from backout.runbook.hindsight.replay import Kind, Second, replay
 
 from extent import by_extent, examples
 

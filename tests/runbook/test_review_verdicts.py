@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from values import replace
+
 from backout.errors import ProviderUnavailable
-from backout.model.deployment import Mark
-from backout.model.policy import OnInconclusive
-from backout.model.signals import ServiceState
+from backout.model.guard.policy import OnInconclusive
+from backout.model.guard.signals import ServiceState
+from backout.model.version import Mark
 from backout.providers.memory import steady
 
 from line import POLICY, Story, watch
@@ -16,7 +17,7 @@ from line import POLICY, Story, watch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.incident import Run
+    from backout.model.incident.incident import Run
 
 
 def _concluded(story: Story, run: Run) -> dict[str, object]:

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import BackoutError, CommandFailed, DecisionNeeded, PartlyDone, Refused, UsageError, WorldMoved
+from backout.model.database.schema import AppliedMigration
 from backout.model.deployment import CommandEnd
 from backout.model.identity import Identity
-from backout.model.incident import RunState
-from backout.model.notice import NoticeKind
+from backout.model.incident.incident import RunState
+from backout.model.incident.notice import NoticeKind
 from backout.model.plan import Equivalents, Plan, PlanKind, PlanRefused
-from backout.model.schema import AppliedMigration
 from backout.plan.rollback import Request
 from backout.providers.memory import steady
 from backout.runbook.procedures import Actions
-from backout.runbook.roll_forward import prepare_forward
-from backout.runbook.rollback import prepare
-from backout.runbook.ways import with_ways
+from backout.runbook.rollback.remediation_options import with_ways
+from backout.runbook.rollback.roll_forward import prepare_forward
+from backout.runbook.rollback.rollback import prepare
 
 from extent import sampled
-from line import Story
+from line import Story, equip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from backout.model.incident import Run
+    from backout.model.incident.incident import Run
     from backout.runbook.toolbox import Toolbox
 
 COMMAND = "npm run deploy:production"
@@ -68,7 +68,7 @@ class Forward(Story):
 
     def tools(self, crash_point: Callable[[str], None] | None = None) -> Toolbox:
         """Return tools that know the command."""
-        return replace(super().tools(crash_point), deploy_command=COMMAND)
+        return equip(super().tools(crash_point), deploy_command=COMMAND)
 
     @property
     def mended(self) -> list[str]:
@@ -112,7 +112,7 @@ def test_the_plan_says_what_will_be_done(story: Forward) -> None:
     assert plan.step("deploy").equivalent == COMMAND
     assert plan.notes == ("migration 0003_total is safe for the code that is live until then",)
     assert story.world.calls.count("deployer.run") == 0
-    typed = replace(story.tools(), schema=None, equivalents=Equivalents(live="live", health="health"))
+    typed = equip(story.tools(), schema=None, equivalents=Equivalents(live="live", health="health"))
     assert all(step.equivalent for step in planned(typed).steps)
 
 
@@ -128,7 +128,7 @@ def test_the_refusal_of_a_rollback_names_the_command(story: Forward) -> None:
 def test_what_was_mended_goes_live_and_is_proved(story: Forward) -> None:
     """The command ran once, the new version was read back, its migration is applied, and somebody is told."""
     heard: list[str] = []
-    run = go(replace(story.tools(), hear=heard.append))
+    run = go(equip(story.tools(), hear=heard.append))
     assert run.state is RunState.DONE
     assert run.plan.kind is PlanKind.FORWARD
     (mended,) = story.mended
@@ -258,7 +258,7 @@ def test_a_migration_that_failed_half_way_comes_first(story: Forward) -> None:
 def test_without_a_command_there_is_no_plan(story: Forward) -> None:
     """The error says what to write where."""
     with pytest.raises(UsageError, match="no deploy command is set up"):
-        prepare_forward(replace(story.tools(), deploy_command=""), "total is back")
+        prepare_forward(equip(story.tools(), deploy_command=""), "total is back")
 
 
 class Another:
@@ -271,7 +271,7 @@ class Another:
 
 def test_another_environment_is_never_deployed_to(story: Forward) -> None:
     """Safety rule 1: the identity is compared at the plan and again right before the command."""
-    tools = replace(story.tools(), pinned=Identity(account_id="ours"), identities=Another())
+    tools = equip(story.tools(), pinned=Identity(account_id="ours"), identities=Another())
     with pytest.raises(Refused):
         prepare_forward(tools, "total is back")
     run = story.tools().journal.submit(planned(story.tools()), actor="ops@host", reason="total is back")
@@ -299,6 +299,7 @@ def test_a_crash_behind_the_deployment_asks_a_person(story: Forward) -> None:
     assert len(story.mended) == 1
 
 
+@pytest.mark.proof
 def test_a_crash_at_every_moment_then_again(quick_path: Path) -> None:
     """The same end, and one deployment, whatever the moment; a person decides only where nobody else can know."""
 
@@ -327,7 +328,7 @@ def test_a_crash_at_every_moment_then_again(quick_path: Path) -> None:
     total = len(attempt(Forward(quick_path / "whole.sqlite"), None))
     assert total > 50
     decided = 0
-    chosen = sampled(total, 10)
+    chosen = sampled(total, 10, 4)
     for moment in chosen:
         story = Forward(quick_path / f"{moment}.sqlite")
         attempt(story, moment)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from crashing import dies_at
 from shifted import ASKED, NAME, Paired, gone, held
+from values import replace
 
-from backout.model.fetched import Fetched
-from backout.model.notice import NoticeKind
-from backout.model.policy import Mode
+from backout.model.guard.fetched import Fetched
+from backout.model.guard.policy import Mode
+from backout.model.incident.notice import NoticeKind
 from backout.providers.memory import steady
-from backout.runbook.accept import accept
+from backout.runbook.guard.accept import accept
 
 from extent import sampled
 from line import Story, watch
@@ -42,9 +43,10 @@ def test_a_shift_that_holds_is_told_at_once_and_once(tmp_path: Path) -> None:
     assert "that is so, and waits for a person" in last.text
 
 
+@pytest.mark.proof
 def test_a_watch_that_is_taken_up_again_tells_it_no_second_time(quick_path: Path) -> None:
     """Whatever the moment of the crash: told when it is established, and at the end; the journal knows it."""
-    for moment in sampled(900, 150, 3):
+    for moment in sampled(900, 150, 15):
         story = held(quick_path / f"{moment}.sqlite")
         if not dies_at(story, moment + 1, watch):
             break

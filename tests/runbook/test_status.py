@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import ProviderUnavailable
-from backout.model.answers import AnswerClass
-from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
 from backout.providers.memory import steady
-from backout.report.run_end import in_words
-from backout.runbook.status import look
+from backout.report.guard.run_end import in_words
+from backout.runbook.incident.status import look
 
 from line import Story, by_version, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.signals import Counts, CountsPage
-    from backout.runbook.status import Status
+    from backout.model.guard.signals import Counts, CountsPage
+    from backout.runbook.incident.status import Status
 
 OK, DOWN, UNKNOWN = ServiceState.OK, ServiceState.DOWN, ServiceState.UNKNOWN
 
@@ -127,7 +127,7 @@ def test_a_watch_that_nobody_drives_any_more_is_a_trouble(story: Story) -> None:
         watch(story.tools(), for_s=25)
     world.before_call = None
     world.clock.sleep(60)
-    assert "was interrupted, and nobody watches the deployment any more" in str(look(story.tools()).troubles)
+    assert "was interrupted, and the deployment is no longer watched" in str(look(story.tools()).troubles)
     watch(story.tools(), for_s=25)
     assert "interrupted" not in str(look(story.tools()).troubles)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from crashing import Crash
+from values import replace
 
 from backout.model.plan import PlanKind
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.model.answers import AnswerClass
-from backout.model.signals import Counts, RouteCounts
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.signals import Counts, RouteCounts
 from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import World
-from backout.runbook.source import check_source, kept_before
-from backout.wiring.boundary import bounded
+from backout.runbook.guard.telemetry_gate import check_source, read_kept_before
+from backout.wiring.boundary import add_boundaries
 
 from line import toolbox
 
@@ -36,7 +36,7 @@ def tools_with(world: World, tmp_path: Path, *names: str) -> Toolbox:
     tools = replace(toolbox(world, tmp_path / "j.sqlite"), traffic=LogTraffic(tmp_path / "log", clock=world.clock))
     routes = {name: RouteCounts(5, 0) for name in names}
     tools.counts.keep("production", [Counts("v1", int(world.clock.now()) - 60, 5 * len(routes), 0, routes=routes)])
-    return bounded(tools)
+    return add_boundaries(tools)
 
 
 def test_a_version_that_answers_404_to_everybody_is_counted_by_its_routes(world: World, tmp_path: Path) -> None:
@@ -57,10 +57,10 @@ def test_a_version_that_answers_404_to_everybody_is_counted_by_its_routes(world:
 def test_names_that_an_earlier_version_kept_stand_for_no_route_of_now(world: World, tmp_path: Path) -> None:
     """The whole of such a second still counts; one with methods keeps its routes."""
     tools = tools_with(world, tmp_path, "/app", "/api")
-    (row,) = kept_before(tools, world.clock.now())
+    (row,) = read_kept_before(tools, world.clock.now())
     assert (row.requests, row.routes) == (10, {})
     other = Counts(
         "v1", int(world.clock.now()) - 30, 5, 0, routes={"GET /app": RouteCounts(4, 0), "other": RouteCounts(1, 0)}
     )
     tools.counts.keep("production", [other])
-    assert kept_before(tools, world.clock.now()) == (row, other)
+    assert read_kept_before(tools, world.clock.now()) == (row, other)

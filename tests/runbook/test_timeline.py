@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import BackoutError, ProviderUnavailable
-from backout.model.backups import Choice
+from backout.model.database.backups import Choice
+from backout.model.database.recovery import BackupKind
+from backout.model.guard.policy import Mode
 from backout.model.hold import Hold
-from backout.model.incident import Run, RunState
-from backout.model.notice import Letter, LetterState, Notice, NoticeKind
-from backout.model.policy import Mode
-from backout.model.recovery import BackupKind
-from backout.model.timeline import EntryKind
+from backout.model.incident.incident import Run, RunState
+from backout.model.incident.notice import Notice, NoticeKind, QueuedNotice, QueueState
+from backout.model.incident.timeline import EntryKind
 from backout.plan.backup import plan_backup
 from backout.plan.rollback import Request
-from backout.report.run_end import end_of
-from backout.report.timeline_entries import tell
-from backout.report.timeline_text import record, text
-from backout.runbook.release import release, standing
-from backout.runbook.timeline import read_records
+from backout.report.guard.run_end import end_of
+from backout.report.incident.timeline_entries import tell
+from backout.report.incident.timeline_text import record, text
+from backout.runbook.incident.timeline import read_records
+from backout.runbook.safety.release import release, standing
 
 from line import POLICY, Story, roll_back, watch
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.deployment import Deployment
-    from backout.model.timeline import Timeline
+    from backout.model.incident.timeline import Timeline
 
 OBSERVE = replace(POLICY, guard=replace(POLICY.guard, mode=Mode.OBSERVE))
 
@@ -73,7 +73,7 @@ def told(
         now=now,
         book=tools.journal,  # type: ignore[arg-type] # the journal of these tools is all three ports
         listed=listed or tools.deployments.history,
-        letters=lambda: (),
+        queued=lambda: (),
         holds=lambda: (),
     )
     return tell(records, since=now - since_s, until=now, at=at, most=most)
@@ -230,7 +230,7 @@ def test_a_hold_of_this_host_is_told_once(story: Story) -> None:
     other = Hold(now + 60, "one more", "ops@host", now - 5, "this host")
     records = read_records(
         "production", since=0.0, now=now, book=tools.journal, listed=tools.deployments.history,  # type: ignore[arg-type]
-        letters=lambda: (), holds=lambda: (same, other),
+        queued=lambda: (), holds=lambda: (same, other),
     )  # fmt: skip
     held = of(tell(records, since=0.0, until=now), EntryKind.HOLD)
     assert len(held) == 2
@@ -242,16 +242,16 @@ def test_notices_changes_and_notes_are_told(story: Story) -> None:
     story.world.clock.sleep(120)
     tools, now = story.tools(), story.world.clock.now()
     notice = Notice(NoticeKind.HELD, "production", now - 30, "production is held\n", "text", "key", run="guard-1")
-    letters = (
-        Letter(notice, "webhook", LetterState.DELIVERED, 1, now),
-        Letter(notice, "smtp", LetterState.GIVEN_UP, 9, now, why="refused"),
+    queued = (
+        QueuedNotice(notice, "webhook", QueueState.DELIVERED, 1, now),
+        QueuedNotice(notice, "smtp", QueueState.GIVEN_UP, 9, now, why="refused"),
     )
     tools.journal.note("production", "change.began", "a", {"sentence": "errors began to rise"}, actor="ops@host")
     tools.journal.note("production", "database.point", "b", {"name": "p-1", "why": "on demand"}, actor="ops@host")
     tools.journal.note("production", "of.a.later.version", "c", {"name": "x"}, actor="ops@host")
     records = read_records(
         "production", since=0.0, now=now, book=tools.journal, listed=down,  # type: ignore[arg-type]
-        letters=lambda: letters, holds=lambda: (),
+        queued=lambda: queued, holds=lambda: (),
     )  # fmt: skip
     found = tell(records, since=now - 60, until=now)
     assert [(entry.kind.value, entry.text) for entry in found.entries] == [
@@ -265,13 +265,13 @@ def test_notices_changes_and_notes_are_told(story: Story) -> None:
 def test_a_part_that_cannot_be_read_costs_that_part_alone(story: Story) -> None:
     """The notices lie in a file of their own."""
 
-    def damaged() -> tuple[Letter, ...]:
+    def damaged() -> tuple[QueuedNotice, ...]:
         raise BackoutError("the outbox is damaged")
 
     tools, now = story.tools(), story.world.clock.now()
     records = read_records(
         "production", since=now - 60, now=now, book=tools.journal,  # type: ignore[arg-type]
-        listed=tools.deployments.history, letters=damaged, holds=lambda: (),
+        listed=tools.deployments.history, queued=damaged, holds=lambda: (),
     )  # fmt: skip
     assert records.notes == ("the notices could not be read (the outbox is damaged)",)
     assert tell(records, since=0.0, until=now).entries

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.model.signals import ServiceState, TriggerCounts
+from backout.model.guard.signals import ServiceState, TriggerCounts
 from backout.providers.memory import World, steady
 
-from line import SERVICES, toolbox, watch
+from line import SERVICES, equip, toolbox, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backout.model.guard.signals import Counts
     from backout.model.plan import Json
-    from backout.model.signals import Counts
 
 CRON = "cron */10 * * * *"
 
@@ -32,13 +32,13 @@ def test_a_schedule_that_fails(tmp_path: Path, declared: frozenset[str] | None, 
 
     world.traffic_rule = rule
     made = world.deploy(world.upload("good"))
-    tools = replace(toolbox(world, tmp_path / "journal.sqlite"), declared=lambda: declared)
+    tools = equip(toolbox(world, tmp_path / "journal.sqlite"), declared=lambda: declared)
     run = watch(tools, for_s=30)
     result, decision = (_table(tools.runs.result(run.id, step)) for step in ("conclude", "watch"))
     assert result["action"] == action
     (shift,) = [_table(each) for each in _list(_table(decision["decision"])["shifts"])]
     assert (shift["kind"], shift["stratum"]) == ("trigger", CRON)
-    kept = tools.counts.kept("production", int(made.created_at), int(world.clock.now()))
+    kept = tools.counts.load_counts("production", int(made.created_at), int(world.clock.now()))
     assert sum(row.triggers[CRON].failed for row in kept if row.triggers) == shift["bad"] > 0
 
 

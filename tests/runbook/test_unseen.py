@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.model.signals import ServiceState
+from backout.model.guard.signals import ServiceState
 from backout.providers.memory import World, answering
-from backout.runbook.status import look
+from backout.runbook.incident.status import look
 
 from line import SERVICES, toolbox, watch
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from backout.analysis.recovery import Archive, Machine, Route, route
-from backout.model.recovery import BackupKind, BaseBackup, RecoveryTarget, TargetKind, WalSegment
-from backout.runbook import ways
-from backout.runbook.finding import Found
+from backout.analysis.recovery.recovery import Archive, Machine, Route, route
+from backout.model.database.recovery import BackupKind, BaseBackup, RecoveryTarget, TargetKind
+from backout.model.database.wal import WalSegment
+from backout.runbook.recovery.target import Found
+from backout.runbook.rollback import remediation_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.model.recovery import WalSpan
+    from backout.model.database.wal import WalSpan
 
 
 class Told:
@@ -41,9 +42,9 @@ def test_what_was_written_behind_a_hole_is_counted_and_said_to_be_not_all() -> N
     found = Found(RecoveryTarget(TargetKind.LSN, "x", 2 * size, 1), way, None, archive=archive)
     told = Told()
     tools = SimpleNamespace(live=told, wal=told)
-    assert ways.written_since(tools, found) == [("orders", 2)]  # type: ignore[arg-type] # two of its ports
+    assert remediation_options.written_since(tools, found) == [("orders", 2)]  # type: ignore[arg-type] # two of its ports
     assert [(span.begin_lsn, span.end_lsn) for span in told.asked] == [
         (2 * size, 3 * size),
         (4 * size, 6 * size),
     ]
-    assert ways.beyond_hole(found)
+    assert remediation_options.beyond_hole(found)

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import gc
 import weakref
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.config import Environment, load
 from backout.errors import ProviderUnavailable, Refused
-from backout.model.answers import AnswerClass
-from backout.model.incident import RunState
-from backout.model.notice import NoticeKind
-from backout.model.signals import Counts, CountsPage, HealthReport, Reach, RouteCounts, ServiceState, TriggerCounts
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.signals import (
+    Counts,
+    CountsPage,
+    HealthReport,
+    Reach,
+    RouteCounts,
+    ServiceState,
+    TriggerCounts,
+)
+from backout.model.incident.incident import RunState
+from backout.model.incident.notice import NoticeKind
 from backout.providers.memory import health_of
+from backout.runbook.toolbox import Late, Parts, RollbackTools
 from backout.wiring import toolbox
-from backout.wiring.boundary import ADAPTERS, Boundary, bounded
+from backout.wiring.boundary import ADAPTERS, Boundary, add_boundaries
 
-from line import SERVICES, Story, watch
+from line import SERVICES, Story, equip, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +80,7 @@ class Raiser:
 
 
 def armed(story: Story, said: list[str]) -> Toolbox:
-    return bounded(replace(story.tools(), connections=story.world.connections, say=said.append))
+    return add_boundaries(equip(story.tools(), connections=story.world.connections, say=said.append))
 
 
 def down_with(version: str) -> Callable[[float, str], HealthReport]:
@@ -128,7 +139,7 @@ def test_lost_counts_are_told_with_their_reason(story: Story) -> None:
     watch(armed(story, []), for_s=60)
     told = [notice for notice in story.world.notices if notice.kind is NoticeKind.SOURCE_LOST]
     assert len(told) == 1
-    assert "told something that backout cannot deal with" in told[0].text
+    assert "returned something that backout cannot handle" in told[0].text
     assert story.world.live.sole == story.bad.id
 
 
@@ -164,27 +175,54 @@ class Odd:
 )
 def test_counts_that_cannot_be_are_no_counts(story: Story, row: Counts) -> None:
     """They would end the detector, or the journal."""
-    tools = bounded(replace(story.tools(), traffic=Odd(CountsPage((row,), 2))))  # type: ignore[arg-type]
+    tools = add_boundaries(replace(story.tools(), traffic=Odd(CountsPage((row,), 2))))  # type: ignore[arg-type]
     assert tools.traffic is not None
     assert tools.traffic.traits == "odd"
-    with pytest.raises(ProviderUnavailable, match="the source of counts told something"):
+    with pytest.raises(ProviderUnavailable, match="the source of counts returned something"):
         tools.traffic.read(0, 1)
 
 
 def test_every_adapter_has_a_boundary(story: Story) -> None:
     """No field of the toolbox that leads outside is forgotten."""
     own = {
-        "environment", "policy", "actor", "clock", "journal", "runs", "marks", "counts", "checkpoints", "reports",
-        "app_checks_head", "deploy_command", "hear", "restoring", "protection", "pushing", "equivalents",
-        "in_background", "watching", "say", "pinned", "provider_marks", "holds", "card_lines", "confirm", "catalogue",
-        "redact", "seal", "dice", "declared", "consent", "lines_for_npx", "proof_alarm",
+        "environment", "policy", "actor", "clock", "journal", "runs", "marks", "counts", "checkpoints", "pushing",
+        "provider_marks", "seal", "confirm", "say",
+        "guard.dice", "guard.in_background", "guard.watching", "guard.consent", "guard.declared",
+        "rollback.app_checks_head", "rollback.deploy_command", "rollback.hear", "rollback.equivalents",
+        "recovery.restoring", "recovery.protection", "recovery.proof_alarm",
+        "incident.reports", "incident.catalogue", "incident.redact", "incident.card_lines", "incident.lines_for_npx",
+        "safety.pinned", "safety.holds",
     }  # fmt: skip
-    assert set(type(story.tools()).__slots__) == own | ADAPTERS.keys()
+    tools = story.tools()
+    parts = {name.partition(".")[0] for name in own if "." in name}
+    found = {name for name in type(tools).__struct_fields__ if name != "parts"}
+    found |= {f"{part}.{name}" for part in parts for name in type(getattr(tools, part)).__struct_fields__}
+    assert found == own | ADAPTERS.keys()
+    assert parts == set(Parts.__struct_fields__)
+
+
+def test_a_part_is_made_once_by_whoever_uses_it_first(story: Story) -> None:
+    """No command pays for what it does not use; copies of a toolbox and its boundaries share what was made."""
+    made: list[RollbackTools] = []
+
+    def make() -> RollbackTools:
+        made.append(RollbackTools(schema=story.world.schema))
+        return made[-1]
+
+    raw = story.tools()
+    tools = add_boundaries(replace(raw, parts=replace(raw.parts, rollback=Late(make))))
+    copy = replace(tools, say=print)
+    assert not made
+    assert isinstance(copy.rollback.schema, Boundary)
+    assert tools.rollback is copy.rollback
+    with ThreadPoolExecutor(4) as threads:
+        assert len({id(each) for each in threads.map(lambda _: tools.rollback, range(20))}) == 1
+    assert len(made) == 1
 
 
 def test_nothing_keeps_an_adapter_that_nobody_uses_any_more(story: Story) -> None:
     """So that its connections are closed with the last use, and not when circles happen to be looked for."""
-    tools = bounded(story.tools())
+    tools = add_boundaries(story.tools())
     tools.versions.recent()
     left = weakref.ref(tools.versions)
     gc.disable()
@@ -209,7 +247,7 @@ health = { url = "https://fm5.example.com/health" }
     )
     variables = Environment({"CLOUDFLARE_API_TOKEN": "a-token-of-nobody"})
     tools = toolbox(load(variables, start=tmp_path, environment="production"))
-    made = {name: getattr(tools, name) for name in ADAPTERS if getattr(tools, name) is not None}
+    made = {name: found for name in ADAPTERS if (found := attrgetter(name)(tools)) is not None}
     made["deployments"] = made["deployments"].raw  # before it stands who reads the marks
     assert {"deployments", "versions", "secrets", "health"} <= made.keys()
     assert [name for name, adapter in made.items() if not isinstance(adapter, Boundary)] == []

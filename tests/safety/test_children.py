@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from backup_lab import PASSWORD, Lab, running_lab
+from kept import template
 
-from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.server.binaries import find_binaries
 
 from polling import PATIENCE_S
 
@@ -30,7 +31,10 @@ FORBIDDEN = {
     *("os.system", "os.popen", "os.fork", "os.forkpty", "pty.fork", "pty.spawn", "multiprocessing.Process"),
     *("multiprocessing.get_context", "multiprocessing.Pool", "ProcessPoolExecutor", "subprocess.getoutput"),
 }
-MAKERS = {"bare_environment", "sealed_environment", "team_environment", "tool_environment", "access"}
+MAKERS = {
+    *("bare_environment", "make_sealed_environment", "team_environment", "tool_environment"),
+    *("program_environment", "build_environment"),
+}
 WORDS = (
     *("subprocess", "multiprocessing", "ProcessPool", "os.exec", "os.spawn", "os.system", "os.popen", "os.fork"),
     *("posix_spawn", "pty.", "ChildEnvironment"),
@@ -62,7 +66,7 @@ def _typed(function: ast.AST) -> set[str]:
             declared.add(node.arg)
         if isinstance(node, ast.AnnAssign) and "ChildEnvironment" in ast.unparse(node.annotation):
             declared.add(_name(node.target))
-        if isinstance(node, ast.withitem) and ast.unparse(node.context_expr).startswith("reached("):
+        if isinstance(node, ast.withitem) and ast.unparse(node.context_expr).startswith("open_program_environment("):
             declared |= {_name(node.optional_vars)} if node.optional_vars is not None else set()
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _name(node.value.func) in MAKERS:
             declared |= {_name(target) for target in node.targets}
@@ -176,7 +180,7 @@ exec {program} "$@"
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A database, and Postgres' programs behind scripts that write down what they were given."""
     folder = tmp_path_factory.mktemp("children")
-    with running_lab(folder, tmp_path_factory.mktemp("template"), {"max_slot_wal_keep_size": "64MB"}) as running:
+    with running_lab(folder, template(), {"max_slot_wal_keep_size": "64MB"}) as running:
         programs, notes = folder / "programs", folder / "notes"
         programs.mkdir()
         notes.mkdir(mode=0o777)

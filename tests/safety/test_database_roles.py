@@ -16,11 +16,12 @@ import psycopg
 import pytest
 from cli_shell import Answer
 from cli_shell import backout as typed
+from kept import template
 
 from backout.errors import AuthError, Refused
-from backout.providers.child import unprivileged_prefix
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.child import find_unprivileged_prefix
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from polling import until
 from private import write_private
@@ -120,7 +121,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         "shared_preload_libraries": "pg_stat_statements",
     }
     server = PostgresServer(folder / "data", binaries, settings=settings)
-    server.create()
+    server.create(cache_directory=template())
     status = server.start(password=PASSWORD)
     made = Lab(folder, status.port)
     try:
@@ -136,7 +137,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         served = {**settings, "port": str(status.port), "unix_socket_directories": str(status.socket_directory)}
         options = shlex.join(f"-c{name}={value}" for name, value in served.items())
         control = (
-            *unprivileged_prefix(),
+            *find_unprivileged_prefix(),
             *(binaries.path("pg_ctl"), "-D", str(folder / "data"), "-w", "-l", str(folder / "data" / "swap.log")),
         )
         start, stop = shlex.join((*control, "-o", options, "start")), shlex.join((*control, "-m", "fast", "stop"))
@@ -203,7 +204,9 @@ def test_the_roles_are_no_superusers_and_pass_their_jobs(lab: Lab) -> None:
         done = passes(rescue, "db", "restore", xid, "-m", "a wrong DELETE", "--yes", "--json").json["rescue"]
         assert left_of(done) == {}
         assert isinstance(done, dict)
-        assert (done["notes"], done["left_out"]) == ([], [])
+        # How soon the last WAL arrives is the machine's: a rescue says where it did not wait any longer.
+        notes = [note for note in done["notes"] if not str(note).startswith("the WAL from ")]
+        assert (notes, done["left_out"]) == ([], [])
         assert lab.rows("SELECT (SELECT count(*) FROM heads), (SELECT count(*) FROM tails)") == [(1, 1)]
         assert lab.rows("SELECT id, customer, total FROM orders ORDER BY id") == [(1, 1, 10), (2, 2, 20), (3, 2, 30)]
         assert lab.rows("SELECT name FROM customers ORDER BY id") == [("good",), ("b",)]

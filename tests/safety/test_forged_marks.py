@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from ramped import Ramped
 from source_trees import nodes_of
+from values import replace
 
 import backout
-from backout.analysis.stability import quarantine, stable_mark
+from backout.analysis.history.stability import quarantine, stable_mark
 from backout.model.plan import PlanKind
 from backout.providers.memory import World
-from backout.runbook.follow import wait_for_unwatched
-from backout.runbook.hold import holding
+from backout.runbook.guard.follow import wait_for_unwatched
+from backout.runbook.guard.watch_gap import watch_gap_s
+from backout.runbook.incident.status import look
 from backout.runbook.observe import observe
-from backout.runbook.status import look
-from backout.runbook.unguarded import unguarded_s
+from backout.runbook.safety.hold import holding
 
 from line import Story, by_version, toolbox, watch
 
 if TYPE_CHECKING:
-    from backout.model.deployment import Version
+    from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
 SOURCE = Path(backout.__file__).parent
@@ -132,7 +132,7 @@ def test_an_ordinary_deployment_is_no_mark(story: Story, text: str) -> None:
     assert quarantine(situation, story.good.id, story.good.code_hash) is None
     assert holding(tools, situation.listed) is None
     assert look(tools).elsewhere is None
-    assert unguarded_s(situation, (), story.policy.criteria.watch_s * 10) is not None
+    assert watch_gap_s(situation, (), story.policy.criteria.watch_s * 10) is not None
     assert is_taken_up(story)
 
 
@@ -192,7 +192,7 @@ def test_a_copy_of_a_step_of_ours_is_watched(quick_path: Path) -> None:
 
 def test_nobody_elses_upload_is_taken_for_our_own(story: Story) -> None:
     """A version whose message has a run's marker is that run's upload only when it is the very code."""
-    from backout.runbook.carry import upload_again  # noqa: PLC0415 one test needs it
+    from backout.runbook.rollback.reupload import upload_again  # noqa: PLC0415 one test needs it
 
     tools = story.tools()
     evil = story.world.upload("evil", message=f"[backout rollback-1a2b3c4d carry] {story.good.id}")
@@ -215,10 +215,12 @@ def imports_of(module: str, name: str) -> set[str]:
 
 def test_a_message_becomes_a_remark_in_one_place() -> None:
     """The text is read by `analysis.marks` alone, and a procedure gets a history through it alone."""
-    assert imports_of("backout.analysis.remark_text", "parse") == {"analysis/marks.py"}
-    assert imports_of("backout.analysis.marks", "read_marks") == {"runbook/marked.py"}
+    assert imports_of("backout.analysis.history.remark_text", "parse") == {"analysis/history/marks.py"}
+    assert imports_of("backout.analysis.history.marks", "read_marks") == {"runbook/safety/marked_deployments.py"}
     beneath = {"wiring/boundary.py"}  # puts a boundary beneath who reads them
-    assert imports_of("backout.runbook.marked", "MarkedDeployments") == {"runbook/toolbox.py"} | beneath
+    assert (
+        imports_of("backout.runbook.safety.marked_deployments", "MarkedDeployments") == {"runbook/toolbox.py"} | beneath
+    )
 
 
 def test_no_toolbox_has_an_unread_history(story: Story) -> None:

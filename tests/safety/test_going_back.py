@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import BackoutError
 from backout.model.plan import Equivalents, Plan
 from backout.plan.rollback import Request
 from backout.providers.files.card import FileCard
-from backout.runbook.card import card_of, keep_card
-from backout.runbook.no_journal import without_journal
-from backout.runbook.panic import lines_without_journal, way_back
-from backout.runbook.rollback import prepare
+from backout.runbook.incident.card import card_of, keep_card
+from backout.runbook.incident.no_journal import without_journal
+from backout.runbook.rollback.panic import lines_without_journal, way_back
+from backout.runbook.rollback.rollback import prepare
 
-from line import Story, roll_back, watch
+from line import Story, equip, roll_back, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def story(quick_path: Path) -> Story:
 
 def tools_of(story: Story) -> Toolbox:
     """Return tools with a card."""
-    return replace(story.tools(), cards=FileCard(story.path.with_name("card.md")), equivalents=LINES)
+    return equip(story.tools(), cards=FileCard(story.path.with_name("card.md")), equivalents=LINES)
 
 
 def push_marks_out(story: Story) -> None:

@@ -11,7 +11,7 @@ from cli_shell import backout
 from nastiness import BYTES, JSON, LINES, Nasty, filled
 from tail_server import event, tail_server
 
-from backout.analysis.templates import Templates
+from backout.analysis.diagnosis.templates import Templates
 from backout.errors import ProviderUnavailable
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
@@ -21,7 +21,7 @@ from backout.providers.events.tally import EventTally
 from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
-from backout.runbook.replay import replay
+from backout.runbook.hindsight.replay import replay
 
 from polling import until
 from scripted_server import hang, scripted_server
@@ -29,7 +29,7 @@ from scripted_server import hang, scripted_server
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.signals import Counts
+    from backout.model.guard.signals import Counts
 
 NOW = 1_800_000_010.0
 GOOD = b'{"ts": 1800000000, "version": "v", "status": 200, "outcome": "ok"}'

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import Stream
+from values import replace
 
-from backout.cli.output import Output
-from backout.cli.style import Style
+from backout.cli.support.output import Output
+from backout.cli.support.style import Style
 from backout.escaping import printable
-from backout.model.notice import Notice, NoticeKind
+from backout.model.incident.notice import Notice, NoticeKind
 from backout.providers.notify.slack import message
 from backout.providers.notify.smtp import compose
 from backout.providers.notify.webhook import payload
+from backout.report.guard.summary import Ending, Word, markdown, outputs
 from backout.report.redact import Redactor
-from backout.report.summary import Ending, Word, markdown, outputs
 
 if TYPE_CHECKING:
     from drillbook import Drillbook

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.analysis.remark_text import parse
+from backout.analysis.history.remark_text import parse
 from backout.errors import PartlyDone, ProviderUnavailable, WorldMoved
-from backout.model.incident import RunState
+from backout.model.guard.policy import Mode
+from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
-from backout.model.policy import Mode
 from backout.model.remark import RemarkKind
-from backout.runbook import guard
+from backout.runbook.guard import guard
 from backout.runbook.procedures import Actions
 
 from line import Story, roll_back, watch
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from backout.model.deployment import Deployment, Share, Version
+    from backout.model.deployment import Deployment, Share
+    from backout.model.version import Version
     from backout.ports import Deployments
     from backout.providers.memory import World
 

@@ -12,9 +12,18 @@ from backout.model.names import parse_cluster, parse_id, parse_key, parse_member
 
 SOURCE = Path(__file__).parents[2] / "src" / "backout"
 PLACES = (
-    *("providers/archive", "providers/pgbackrest", "providers/postgres/side.py", "providers/postgres/walsearch.py"),
-    *("providers/postgres/dump_descriptions.py", "providers/postgres/dump_objects.py", "providers/postgres/dumps.py"),
-    *("runbook/rescue_steps.py", "runbook/managed_steps.py", "runbook/unsigned.py"),
+    *(
+        "providers/archive",
+        "providers/pgbackrest",
+        "providers/postgres/restore/side.py",
+        "providers/postgres/restore/wal_search.py",
+    ),
+    *(
+        "providers/postgres/backup/dump_descriptions.py",
+        "providers/postgres/backup/dump_objects.py",
+        "providers/postgres/backup/dumps.py",
+    ),
+    *("runbook/recovery/rescue_steps.py", "runbook/recovery/managed_steps.py", "runbook/recovery/unsigned.py"),
 )
 READERS = {"parse_id", "parse_cluster", "parse_segment", "parse_wal_file", "parse_member", "parse_key", "_dump_path"}
 KEY_BUILDERS = "providers/archive/places.py"

@@ -34,7 +34,6 @@ NAMED = {
     "secrets.source.command":
         f'[environments.production.secrets]\nsource = {{ from = "command", command = ["{PROGRAM}"]}}\n',
     "deploy.command": f'[environments.production.deploy]\ncommand = "{PROGRAM}"\n',
-    "deploy.build": f'[environments.production.deploy]\nbuild = "{PROGRAM}"\n',
 }  # fmt: skip
 """A file for each key that can run a program."""
 

@@ -25,13 +25,13 @@ ALLOWED = {
     "providers/events/worker.py": {"msgspec.json.decode", "msgspec.json.Decoder"},  # same
     "providers/events/times.py": {"datetime.strptime", "datetime.fromisoformat"},  # same
     "providers/logs/request.py": {"msgspec.json.decode"},  # same
-    "runbook/contract_lines.py": {"msgspec.json.Decoder"},  # same
-    "analysis/templates.py": {"json.loads"},  # same: the text of an error that is JSON itself
+    "runbook/hindsight/contract_lines.py": {"msgspec.json.Decoder"},  # same
+    "analysis/diagnosis/templates.py": {"json.loads"},  # same: the text of an error that is JSON itself
     # What only backout or the person at the keyboard wrote.
     "model/clock.py": {"datetime.fromtimestamp"},  # `utc`, which has a calendar's bounds
     "plan/target.py": {"datetime.fromisoformat"},  # a time that a person typed
     "config/jsonc.py": {"json.loads"},  # its errors have lines; test_config_mistakes.py
-    "config/pinning.py": {"tomllib.loads"},  # a text that was loaded before
+    "config/init/pinning.py": {"tomllib.loads"},  # a text that was loaded before
     "config/toml_lines.py": {"tomllib.loads"},  # one key of such a text
     "config/loading.py": {"msgspec.convert"},  # its errors are explained with their lines
     "providers/files/signatures.py": {"msgspec.convert"},  # in a `try` that catches `UNDECODABLE`

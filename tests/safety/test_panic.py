@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
+from dataclasses import replace as altered
 from typing import TYPE_CHECKING
 
 import pytest
 from api_gate import api_gate
 from cli_shell import Stream, make_shell
+from values import replace
 
-from backout.cli.bench import Bench
-from backout.cli.live import Live
+from backout.cli.guard.live import Live
 from backout.cli.panic import _show as show
+from backout.cli.support.session import Session
 from backout.errors import SecretsChanged
 from backout.journal.stop import StopRequest
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind, PlanRefused
 from backout.providers.memory import steady
-from backout.runbook.in_need import Sources, look_in_need
-from backout.runbook.panic import lines_in_need, lines_without_journal, stand_aside, way_back
+from backout.runbook.incident.in_need import Sources, look_in_need
 from backout.runbook.procedures import Actions
+from backout.runbook.rollback.panic import lines_in_need, lines_without_journal, stand_aside, way_back
 
-from line import POLICY, Story, watch
+from line import POLICY, Story, equip, watch
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.incident import Run
-    from backout.model.policy import Policy
+    from backout.model.guard.policy import Policy
+    from backout.model.incident.incident import Run
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook, Trial
@@ -107,7 +108,7 @@ def test_panic_takes_no_unproven_version(quick_path: Path) -> None:
     for file in quick_path.glob("journal.sqlite*"):
         file.unlink()
     for number, deployment in enumerate(story.world.all_deployments):
-        story.world.all_deployments[number] = replace(deployment, message="")  # nothing tells that one was proven
+        story.world.all_deployments[number] = altered(deployment, message="")  # nothing tells that one was proven
     refused = way_back(story.tools(), "panic")
     assert isinstance(refused, PlanRefused)
     assert refused.rule == "5 unproven"
@@ -209,8 +210,8 @@ def test_panic_says_what_it_would_do_and_touches_nothing(story: Story, tmp_path:
         story.world.before_call = None
         shell, before = make_shell(tmp_path), len(story.world.calls)
         shell.output.json = True
-        bench = Bench(shell, story.tools(), StopRequest(lambda: None), Live(shell.output, "panic", stream=False))
-        assert show(bench, "panic") == 0
+        session = Session(shell, story.tools(), StopRequest(lambda: None), Live(shell.output, "panic", stream=False))
+        assert show(session, "panic") == 0
         assert {call.partition(".")[2] for call in story.world.calls[before:]}.isdisjoint({"deploy", "activate"})
         assert isinstance(shell.output.stdout, Stream)
         assert isinstance(shell.output.stderr, Stream)
@@ -287,7 +288,7 @@ def test_panic_when_the_api_hangs_says_what_to_type(drillbook: Drillbook) -> Non
     with api_gate(str(drillbook.stage.twin.api_base_url)) as gate:
         gate.before = lambda _method, _path: (released.wait(PATIENCE_S), None)[1]
         try:
-            ended = trial.behind(gate.url).run("panic", "--json", timeout_s=60)
+            ended = trial.behind(gate.url).run("panic", "--json")
         finally:
             released.set()
     assert ended.code == 7, ended.err
@@ -317,9 +318,9 @@ def test_panic_without_a_journal_says_what_to_type(drillbook: Drillbook) -> None
 def test_panic_knows_lines_without_anybody(story: Story) -> None:
     """Without the provider the last stable version that this host knows is named; without a journal what is told."""
     lines = replace(
-        story.tools().equivalents, activate="npx wrangler rollback {version} --message {message}", live="look"
+        story.tools().rollback.equivalents, activate="npx wrangler rollback {version} --message {message}", live="look"
     )
-    tools = replace(story.tools(), equivalents=lines)
+    tools = equip(story.tools(), equivalents=lines)
     known = look_in_need(Sources("production", tools.runs, tools.marks, story.path.with_name("card.md")))
     said, typed = lines_in_need(lines, known)
     assert said.startswith("# ")

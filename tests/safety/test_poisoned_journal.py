@@ -13,16 +13,16 @@ from nastiness import ROWS
 
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.journal.sqlite import SqliteJournal
-from backout.model.deployment import Mark
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind, Step
-from backout.report.timeline_entries import tell
-from backout.report.timeline_text import record, text
-from backout.runbook.ends import read_end
-from backout.runbook.looks import connections_before, health_before, probes_before
-from backout.runbook.once import newest_automatic
-from backout.runbook.timeline import read_records
-from backout.runbook.triggers import snapshots
+from backout.model.version import Mark
+from backout.report.incident.timeline_entries import tell
+from backout.report.incident.timeline_text import record, text
+from backout.runbook.incident.ends import read_end
+from backout.runbook.incident.timeline import read_records
+from backout.runbook.probing.looks import connections_before, health_before, probes_before
+from backout.runbook.rollback.triggers import snapshots
+from backout.runbook.safety.cooldown import newest_automatic
 
 from line import Story, watch
 
@@ -86,7 +86,7 @@ def down() -> tuple[()]:
 def timeline(book: SqliteJournal) -> str:
     """Tell everything that the journal knows, in words and as JSON."""
     records = read_records(
-        "production", since=0.0, now=4e9, book=book, listed=down, letters=nothing, holds=nothing
+        "production", since=0.0, now=4e9, book=book, listed=down, queued=nothing, holds=nothing
     )  # fmt: skip
     found = tell(records, since=0.0, until=4e9, at=1.8e9)
     return f"{text(found)}{record(found)}"
@@ -111,8 +111,8 @@ def use_all_of_it(story: Story, path: Path) -> list[str]:
         "result": lambda: [journal().result(run.id, "watch") for run in journal().runs()],
         "events": lambda: list(journal().events()),
         "marks": lambda: journal().marks("production"),
-        "marked": lambda: journal().marked("production", version, Mark.STABLE),
-        "kept": lambda: journal().kept("production", 0, 2**40),
+        "marked": lambda: journal().find_mark("production", version, Mark.STABLE),
+        "kept": lambda: journal().load_counts("production", 0, 2**40),
         "checkpoint": lambda: journal().load_checkpoint("production", "looks"),
         "chain": lambda: journal().verify_chain(),
         "note": lambda: journal().note("production", "hold.set", "k", {}, actor="a"),
@@ -245,4 +245,5 @@ def test_a_plan_without_the_arguments_of_its_steps_is_damage(whole: Story, tmp_p
     poisoned(whole, path, (statement, ()))
     answer = backout(tmp_path, "guard", "report", variables={"CLOUDFLARE_API_TOKEN": "t"})
     assert answer.code == 1, answer.err
-    assert "the journal is damaged: a step of a plan lacks 'mode'" in answer.err
+    assert "the journal is damaged: the step conclude does not have the expected shape" in answer.err
+    assert "`mode`" in answer.err

@@ -97,8 +97,9 @@ def test_git_does_not_take_what_lies_in_our_folder(tmp_path: Path, api: Api) -> 
 
 
 OPEN_TO_SOME = {
-    "providers/postgres/side.py", "providers/postgres/walsearch.py", "providers/postgres/rescue_kept.py",
-    "providers/postgres/template.py", "providers/postgres/side_files.py", "providers/archive/taking.py",
+    "providers/postgres/restore/side.py", "providers/postgres/restore/wal_search.py",
+    "providers/postgres/rescue/kept.py", "providers/postgres/server/template.py",
+    "providers/postgres/restore/side_files.py", "providers/archive/taking.py",
 }  # fmt: skip
 """Folders of a Postgres, which its own unprivileged account has to reach; they lie in one that is ours alone."""
 

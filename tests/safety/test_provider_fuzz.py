@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 import random
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.remark_text import parse
+from backout.analysis.history.remark_text import parse
 from backout.errors import BackoutError, PartlyDone
 from backout.journal.sqlite import SqliteJournal
-from backout.model.deployment import Mark
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
 from backout.model.remark import RemarkKind
+from backout.model.version import Mark
 from backout.plan.rollback import Request
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
@@ -26,18 +26,19 @@ from backout.providers.cloudflare.triggers import CloudflareTriggers
 from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.memory import steady
 from backout.runbook.procedures import Actions
-from backout.runbook.rollback import prepare
+from backout.runbook.rollback.rollback import prepare
 
 from extent import PROOF
-from line import Story, toolbox, watch
+from line import Story, equip, toolbox, watch
 from unsteady_api import ACCOUNT, BASE_URL, SCRIPT, STALE_S, Crash, UnsteadyApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from backout.model.deployment import Deployment, Version
-    from backout.model.incident import Run
+    from backout.model.deployment import Deployment
+    from backout.model.incident.incident import Run
+    from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
     from conftest import Record
@@ -95,7 +96,7 @@ class Day:
         """Return the tools of a new process; it may die at a commit as well as in a call."""
         world = self.story.world
         client = ApiClient(BASE_URL, lambda: "token", clock=world.clock, connection=self.api)
-        return replace(
+        return equip(
             toolbox(world, self.story.path, policy=self.story.policy, crash_point=self._die),
             deployments=CloudflareDeployments(client, ACCOUNT, SCRIPT),
             versions=CloudflareVersions(client, ACCOUNT, SCRIPT),

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from crashing import dies_at
 from shifted import ME, NAME, Paired, held
+from values import replace
 
-from backout.analysis.seal import Seal
-from backout.analysis.stability import questioned
+from backout.analysis.history.seal import Seal
+from backout.analysis.history.stability import find_questioned
 from backout.errors import Refused
-from backout.model.deployment import Mark, VersionId, VersionMark
-from backout.model.fetched import Fetched
-from backout.model.incident import RunState
+from backout.model.guard.fetched import Fetched
+from backout.model.guard.policy import Mode, SyntheticCheck
+from backout.model.incident.incident import RunState
 from backout.model.plan import Equivalents, Plan, PlanRefused
-from backout.model.policy import Mode, SyntheticCheck
 from backout.model.remark import Code, Remark, RemarkKind
+from backout.model.version import Mark, VersionId, VersionMark
 from backout.plan.rollback import Request
 from backout.providers.memory import steady
 from backout.report.times import day
-from backout.runbook.accept import accept
-from backout.runbook.in_need import Sources, look_in_need
+from backout.runbook.guard.accept import accept
+from backout.runbook.guard.supervisor import note_marks
+from backout.runbook.incident.in_need import Sources, look_in_need
 from backout.runbook.observe import observe
-from backout.runbook.panic import lines_in_need
-from backout.runbook.rollback import prepare
-from backout.runbook.vigil import note_marks
+from backout.runbook.rollback.panic import lines_in_need
+from backout.runbook.rollback.rollback import prepare
 
 from extent import by_extent, sampled
-from line import POLICY, Story, roll_back, toolbox, watch
+from line import POLICY, Story, equip, roll_back, toolbox, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from backout.model.deployment import Deployment, Version
-    from backout.model.policy import GuardPolicy
+    from backout.model.deployment import Deployment
+    from backout.model.guard.policy import GuardPolicy
+    from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
 ASKED = replace(POLICY.guard, synthetic=("/app",), synthetic_every_s=1.0)
@@ -70,7 +71,7 @@ class Answering(Story):
         world.route_rule = lambda name, version: answers.get(f"{version} {name}", answers.get(version, PAGE))
         own = world._tell_services
         world.health_rule = lambda now, version: replace(own(now, version), version=version)
-        return replace(super().tools(crash_point), sender=world.health)
+        return equip(super().tools(crash_point), sender=world.health)
 
 
 @pytest.fixture
@@ -100,14 +101,14 @@ def test_a_target_that_does_not_answer_as_it_did_gets_no_traffic(story: Answerin
     assert isinstance(proof, dict)
     assert why in str(proof["tried"])
     marks = story.tools().marks.marks("production")
-    doubt = questioned(marks, story.newer.id)
+    doubt = find_questioned(marks, story.newer.id)
     assert doubt is not None
     assert why in doubt.why
-    assert questioned(marks, story.good.id) is None
+    assert find_questioned(marks, story.good.id) is None
     assert any("is questioned now" in text for text in said)
     tools = story.tools()
     known = look_in_need(Sources("production", tools.runs, tools.marks, story.path.with_name("card.md")))
-    assert story.newer.id not in str(lines_in_need(tools.equivalents, known))
+    assert story.newer.id not in str(lines_in_need(tools.rollback.equivalents, known))
 
 
 @pytest.mark.parametrize("status", [503, 401, 302])
@@ -116,7 +117,7 @@ def test_what_fails_on_both_versions_questions_nothing(story: Answering, status:
     story.answers[story.newer.id] = story.answers[story.bad.id] = Fetched(status, {"location": "/sorry"})
     roll_back(story.tools(), ROLL_BACK)
     assert story.world.live.sole == story.good.id
-    assert questioned(story.tools().marks.marks("production"), story.newer.id) is None
+    assert find_questioned(story.tools().marks.marks("production"), story.newer.id) is None
 
 
 def test_credentials_that_ran_out_are_no_reason_against_a_target(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_credentials_that_ran_out_are_no_reason_against_a_target(tmp_path: Path)
         story.answers[f"{version.id} {ME.name}"] = Fetched(401)
     roll_back(story.tools(), ROLL_BACK)
     assert story.world.live.sole == story.newer.id
-    assert questioned(story.tools().marks.marks("production"), story.newer.id) is None
+    assert find_questioned(story.tools().marks.marks("production"), story.newer.id) is None
 
 
 def test_a_declared_word_decides_whatever_the_current_version_says(story: Answering) -> None:
@@ -185,7 +186,7 @@ def test_a_healthy_watch_ends_the_question(story: Answering) -> None:
     story.world.clock.sleep(2)
     story.world.traffic_rule = steady(1000)
     watch(story.tools(), mode=Mode.ACT)
-    assert questioned(story.tools().marks.marks("production"), story.newer.id) is None
+    assert find_questioned(story.tools().marks.marks("production"), story.newer.id) is None
 
 
 def other_machine(story: Story) -> Toolbox:
@@ -205,13 +206,13 @@ def test_another_machine_reads_the_question_too(story: Answering) -> None:
     (remark,) = questions(story)
     assert remark.sole == story.good.id
     there = other_machine(story)
-    doubt = questioned(observe(there).marks, story.newer.id)
+    doubt = find_questioned(observe(there).marks, story.newer.id)
     assert doubt is not None
     assert "/app answers 404" in doubt.why
     automatic = Request(message="guard: bad", cause="guard-1", detected="bad")
     _, refused = prepare(there, automatic)
     assert isinstance(refused, PlanRefused)
-    assert f"it was marked stable, which is questioned since {day(doubt.at)}" in str(refused)
+    assert f"it was marked stable, which has been questioned since {day(doubt.at)}" in str(refused)
     _, typed = prepare(there, Request(message="why", target=story.newer.id))
     assert isinstance(typed, Plan)
 
@@ -223,7 +224,7 @@ def test_what_was_stable_before_ends_no_question(story: Answering) -> None:
     there = other_machine(story)
     for _ in range(2):
         note_marks(there, there.deployments.history())
-    assert questioned(there.marks.marks("production"), story.newer.id) is not None
+    assert find_questioned(there.marks.marks("production"), story.newer.id) is not None
     known = look_in_need(Sources("production", there.runs, there.marks, story.path.with_name("card.md")))
     assert known.ways == ()
     said, line, _ = lines_in_need(LINES, known)  # not struck off silently, and nothing to paste unread
@@ -239,7 +240,7 @@ def test_a_question_is_written_although_no_target_is_left(story: Answering) -> N
     with pytest.raises(Refused, match="no target answers well"):
         roll_back(story.tools(), ROLL_BACK)
     marks = observe(other_machine(story)).marks
-    assert all(questioned(marks, version.id) for version in (story.newer, story.good))
+    assert all(find_questioned(marks, version.id) for version in (story.newer, story.good))
 
 
 def test_where_marks_are_signed_a_question_is_signed(story: Answering) -> None:
@@ -248,11 +249,11 @@ def test_where_marks_are_signed_a_question_is_signed(story: Answering) -> None:
     there = replace(other_machine(story), seal=seal)
     forged = Remark(RemarkKind.QUESTIONED, "guard-1", code=Code.of(story.good), text="it is bad")
     story.world.deploy(story.bad, message=str(forged))
-    assert questioned(observe(there).marks, story.good.id) is None
-    assert questioned(observe(replace(there, seal=None)).marks, story.good.id) is not None  # where no key is set
+    assert find_questioned(observe(there).marks, story.good.id) is None
+    assert find_questioned(observe(replace(there, seal=None)).marks, story.good.id) is not None  # where no key is set
     story.answers[story.newer.id] = Fetched(404)
     roll_back(replace(story.tools(), seal=seal), ROLL_BACK)
-    assert questioned(observe(there).marks, story.newer.id) is not None
+    assert find_questioned(observe(there).marks, story.newer.id) is not None
 
 
 def stable_and_then_held(path: Path) -> Story:
@@ -278,12 +279,12 @@ def test_a_watch_that_is_held_questions_the_version_everywhere(tmp_path: Path) -
     (remark,) = questions(story)
     assert remark.message.endswith("1 shift in what is answered, see the journal")
     there = other_machine(story)
-    assert questioned(observe(there).marks, story.bad.id) is not None
+    assert find_questioned(observe(there).marks, story.bad.id) is not None
     note_marks(there, there.deployments.history())
     accept(story.tools(), NAME, "it moved")
     note_marks(there, there.deployments.history())
-    assert questioned(observe(there).marks, story.bad.id) is None
-    assert questioned(there.marks.marks("production"), story.bad.id) is None  # also when it has left the list
+    assert find_questioned(observe(there).marks, story.bad.id) is None
+    assert find_questioned(there.marks.marks("production"), story.bad.id) is None  # also when it has left the list
 
 
 def test_a_healthy_watch_ends_what_an_outage_outside_began(tmp_path: Path) -> None:
@@ -295,9 +296,9 @@ def test_a_healthy_watch_ends_what_an_outage_outside_began(tmp_path: Path) -> No
     story.world.health_rule = story.world._tell_services
     story.world.clock.sleep(5)
     watch(story.tools())
-    assert questioned(story.tools().marks.marks("production"), story.bad.id) is None
+    assert find_questioned(story.tools().marks.marks("production"), story.bad.id) is None
     there = other_machine(story)
-    assert questioned(observe(there).marks, story.bad.id) is None
+    assert find_questioned(observe(there).marks, story.bad.id) is None
 
 
 def test_both_that_fail_alike_question_nothing_in_a_watch(tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ def test_both_that_fail_alike_question_nothing_in_a_watch(tmp_path: Path) -> Non
     watch(story.tools())
     assert story.concluded()["action"] == "hold"
     assert "asked the same, fails as well" in str(story.concluded()["why"])
-    assert questioned(story.tools().marks.marks("production"), story.bad.id) is None
+    assert find_questioned(story.tools().marks.marks("production"), story.bad.id) is None
 
 
 @pytest.mark.parametrize("mode", [Mode.OBSERVE, pytest.param(Mode.ACT, marks=pytest.mark.long)])
@@ -327,20 +328,21 @@ def test_what_writes_nothing_writes_no_question(tmp_path: Path, mode: Mode) -> N
     watch(replace(story.tools(), say=said.append), mode=mode)
     assert questions(story) == []
     assert any(text.startswith("the provider was not told (questioned)") for text in said)
-    assert questioned(story.tools().marks.marks("production"), story.bad.id) is not None
+    assert find_questioned(story.tools().marks.marks("production"), story.bad.id) is not None
 
 
 def questioned_once(story: Story, version: Version) -> bool:
     """Whether one deployment says it, another machine reads it, and the journal has it once."""
     marks = story.tools().marks.marks("production")
     here = [mark for mark in marks if mark.mark is Mark.QUESTIONED and mark.version == version.id]
-    there = questioned(observe(other_machine(story)).marks, version.id)
+    there = find_questioned(observe(other_machine(story)).marks, version.id)
     return len(here) == 1 and len(questions(story)) == 1 and there is not None
 
 
+@pytest.mark.proof
 def test_crash_while_a_version_is_questioned(quick_path: Path) -> None:
     """Whatever the moment, in a rollback's proof: the same command typed again writes it, once."""
-    for moment in sampled(300, 60, 2):
+    for moment in sampled(300, 60, 8):
         story = Answering(quick_path / str(moment) / "journal.sqlite")
         story.answers[story.newer.id] = Fetched(404)
         if not dies_at(story, moment + 1, lambda tools: roll_back(tools, ROLL_BACK)):
@@ -352,13 +354,14 @@ def test_crash_while_a_version_is_questioned(quick_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.proof
 def test_crash_while_a_watch_is_held(quick_path: Path) -> None:
     """The same at the end of a watch."""
     whole, seen = stable_and_then_held(quick_path / "whole" / "journal.sqlite"), []
     whole.world.before_call = whole.world.after_call = seen.append
     watch(whole.tools(crash_point=seen.append))
     total = len(seen)
-    for moment in range(total - 70, total, by_extent(14, 1)):
+    for moment in range(total - 70, total, by_extent(14, 4, proof=1)):
         story = stable_and_then_held(quick_path / str(moment) / "journal.sqlite")
         if dies_at(story, moment + 1, watch) and not story.tools().runs.runs("production")[0].state.is_over:
             watch(story.tools())

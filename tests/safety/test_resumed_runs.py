@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.errors import PartlyDone, ProviderUnavailable, Refused, WorldMoved
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.plan.rollback import Request
-from backout.runbook.follow import wait_for_unwatched
+from backout.runbook.guard.follow import wait_for_unwatched
 
 from line import Story, roll_back, watch
 

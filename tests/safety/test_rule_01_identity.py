@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from api_gate import api_gate
 from cli_shell import backout
+from values import replace
 
 from backout.errors import Refused
+from backout.model.guard.policy import Mode
 from backout.model.identity import Identity
 from backout.model.plan import Plan
-from backout.model.policy import Mode
 from backout.plan.rollback import Request
-from backout.runbook.identity import check_identity
-from backout.runbook.rollback import prepare
+from backout.runbook.rollback.rollback import prepare
+from backout.runbook.safety.identity import check_identity
 
-from line import Story, by_version, roll_back, watch
+from line import Story, by_version, equip, roll_back, watch
 from polling import PATIENCE_S
 from private import write_private
 from twin_harness import ACCOUNT, TOKEN, multipart, running_api
@@ -172,11 +172,11 @@ def story(quick_path: Path) -> Iterator[Story]:
 
 def test_rule_01_it_is_compared_again_right_before_the_switch(story: Story) -> None:
     """The plan was made for the right application; another one answers at the switch: nothing is changed."""
-    tools = replace(story.tools(), pinned=MINE, identities=Found(MINE))
+    tools = equip(story.tools(), pinned=MINE, identities=Found(MINE))
     assert isinstance(prepare(tools, Request(message="it fails"))[1], Plan)
     before = list(story.world.all_deployments)
     other = replace(MINE, script_tag="another")
-    late = replace(story.tools(), pinned=MINE, identities=Found(MINE, other))
+    late = equip(story.tools(), pinned=MINE, identities=Found(MINE, other))
     with pytest.raises(Refused, match="script_tag: pinned tag, found another"):
         roll_back(late)
     assert story.world.all_deployments == before
@@ -184,7 +184,7 @@ def test_rule_01_it_is_compared_again_right_before_the_switch(story: Story) -> N
 
 def test_rule_01_a_dry_run_compares_too(story: Story) -> None:
     """What only shows a plan must not show one for another environment; nor is a watch of it begun."""
-    tools = replace(story.tools(), pinned=MINE, identities=Found(replace(MINE, bucket="others")))
+    tools = equip(story.tools(), pinned=MINE, identities=Found(replace(MINE, bucket="others")))
     with pytest.raises(Refused, match="bucket: pinned files, found others"):
         prepare(tools, Request(message="it fails"))
     with pytest.raises(Refused, match="bucket: pinned files, found others"):
@@ -196,14 +196,14 @@ def test_rule_01_a_dry_run_compares_too(story: Story) -> None:
 def test_rule_01_what_is_not_there_is_another_one(story: Story, part: str) -> None:
     """Only a database may fail to answer: its outage is a reason to roll back, and it is said."""
     said: list[str] = []
-    tools = replace(story.tools(), pinned=MINE, say=said.append)
+    tools = equip(story.tools(), pinned=MINE, say=said.append)
     with pytest.raises(Refused, match=f"{part}: pinned .*, found none"):
-        check_identity(replace(tools, identities=Found(replace(MINE, **{part: None}))))
-    check_identity(replace(tools, identities=Found(replace(MINE, database_system_identifier=None))))
+        check_identity(equip(tools, identities=Found(replace(MINE, **{part: None}))))
+    check_identity(equip(tools, identities=Found(replace(MINE, database_system_identifier=None))))
     (only,) = said
     assert only.startswith("database_system_identifier could not be compared with the pinned 12/app")
     with pytest.raises(Refused):
-        check_identity(replace(tools, identities=Found(replace(MINE, database_system_identifier="12/other"))))
+        check_identity(equip(tools, identities=Found(replace(MINE, database_system_identifier="12/other"))))
 
 
 class Head:
@@ -226,7 +226,7 @@ def test_rule_01_an_old_configuration_acts_on_nothing_by_itself(
     story.world.traffic_rule = by_version(bad.id)
     story.world.deploy(bad)
     story.world.clock.sleep(2)
-    tools = replace(story.tools(), checkout=Head(contains))
+    tools = equip(story.tools(), checkout=Head(contains))
     ended = watch(tools, mode=Mode.ACT)
     if action == "rollback":
         assert story.world.live.main == story.good.id

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 from api_gate import Answer, api_gate, said
+from values import replace
 
 from backout.errors import AuthError, ProviderUnavailable, Refused
-from backout.model.notice import Delivery, Notice, NoticeKind
-from backout.model.policy import Mode
+from backout.model.guard.policy import Mode
+from backout.model.incident.notice import Delivery, Notice, NoticeKind
 from backout.model.token import TokenState
 from backout.providers.memory import steady
-from backout.runbook.next_deployment import wait_for_next
-from backout.runbook.preflight import preflight
-from backout.runbook.token import CHECK_EVERY_S
+from backout.runbook.guard.next_deployment import wait_for_next
+from backout.runbook.guard.preflight import preflight
+from backout.runbook.safety.token import CHECK_EVERY_S
 
-from line import Story, by_version, watch
+from line import Story, by_version, equip, watch
 from polling import PATIENCE_S, until
 from private import write_private
 
@@ -42,7 +43,7 @@ def test_rule_02_token(drillbook: Drillbook) -> None:
     """Revoked in the middle of a watch: told within seconds, and the watch goes on; it ends with exit 4, unchanged."""
     trial = drillbook.trial()
     live = trial.make_live(drillbook.good)
-    process = trial.start("guard", "--mode", "act", "--for", "14s")
+    process = trial.start("guard", "--mode", "act", "--for", "30s")
     try:
         until(lambda: trial.newest()["state"] == "running", 20, "the watch runs", 0.2)
         with drillbook.fault("api-token-refused"):
@@ -74,7 +75,7 @@ def test_rule_02_a_regression_with_a_lost_token_is_told(drillbook: Drillbook) ->
         ended = trial.behind(gate.url).run("guard", "--mode", "act", "--json")
     assert ended.code == 4, ended.err
     assert (ended.json["error"], ended.json["exit_code"]) == ("AuthError", 4)
-    assert "regressed, and the token is lost: rolled back by nobody" in ended.json["what"]
+    assert "regressed, and the token is lost: not rolled back" in ended.json["what"]
     assert drillbook.trial().live() == drillbook.bad
     assert trial.reports()
 
@@ -169,7 +170,7 @@ class Scene:
     said: list[str] = field(default_factory=list)
 
     def tools(self) -> Toolbox:
-        return replace(self.story.tools(), token=self.tokens, notifier=self.post, say=self.said.append)
+        return equip(self.story.tools(), token=self.tokens, notifier=self.post, say=self.said.append)
 
     @property
     def lost(self) -> list[Notice]:
@@ -273,13 +274,13 @@ def test_rule_02_a_regression_that_nobody_can_roll_back_is_exit_4_and_told(scene
             raise AuthError("the API refuses the token (401)")
 
     world.before_call = refuse
-    with pytest.raises(AuthError, match="regressed, and the token is lost: rolled back by nobody") as error:
+    with pytest.raises(AuthError, match="regressed, and the token is lost: not rolled back") as error:
         watch(tools, mode=Mode.ACT)
     assert error.value.exit_code == 4
     assert "backout rollback -e production" in (error.value.hint or "")
     assert len(world.activations) == switched
     assert scene.lost
-    assert "rolled back by nobody" in scene.lost[-1].title
+    assert "not rolled back" in scene.lost[-1].title
     world.before_call = None
     ended = watch(scene.tools(), mode=Mode.ACT)
     assert world.live.main == scene.story.good.id, "with a valid token the next watch acts"

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from api_gate import api_gate
 
-from backout.cli import outcome
+from backout.cli.support import outcome
 from backout.errors import Refused
 from backout.journal.sqlite import SqliteJournal
+from backout.model.guard.policy import Mode
+from backout.model.guard.verdict import Decision, Verdict
 from backout.model.plan import Plan
-from backout.model.policy import Mode
-from backout.model.verdict import Decision, Verdict
 from backout.plan.rollback import Request
 from backout.providers.clock import CorrectedClock
 from backout.providers.memory import World, WorldClock, steady
-from backout.runbook.clock import measure_clock
 from backout.runbook.procedures import Actions
-from backout.runbook.rollback import prepare
+from backout.runbook.rollback.rollback import prepare
+from backout.runbook.safety.clock import measure_clock
 
 from extent import long
-from line import Story, watch
+from line import Story, equip, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,7 +124,7 @@ def process(story: Story, skew_s: float) -> Toolbox:
     wrong = WrongClock(story.world, skew_s)
     measured = Measured(story.world, skew_s, len(story.world.calls))
     journal = SqliteJournal(story.path, wrong)
-    return replace(
+    return equip(
         story.tools(),
         clock=CorrectedClock(wrong, measured),
         provider_clock=measured,

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import ProviderUnavailable
-from backout.model.notice import NoticeKind
+from backout.model.database.statements import Outcome, Statement, StatementProof
+from backout.model.database.statements import Trial as StatementTrial
+from backout.model.incident.notice import NoticeKind
 from backout.model.plan import Plan, PlanRefused
-from backout.model.statements import Outcome, Statement, StatementProof
-from backout.model.statements import Trial as StatementTrial
 from backout.plan.rollback import Request
-from backout.runbook.rollback import prepare
-from backout.runbook.second_proof import record_proof
+from backout.runbook.rollback.rollback import prepare
+from backout.runbook.rollback.statement_replay import record_proof
 
 from arranged import migrated
 from extent import long
-from line import Story, roll_back, watch
+from line import Story, equip, roll_back, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,8 @@ DROPPED = "20991231000000_drop_orders"
 
 
 def deployed_bad(drillbook: Drillbook) -> Trial:
-    """Return a trial in which the bad version just took the good one's place; its watches are short."""
-    trial = drillbook.trial().replace((r'watch = "\d+s"', 'watch = "6s"'))
+    """Return a trial in which the bad version just took the good one's place; the verdict ends its watches."""
+    trial = drillbook.trial().replace((r'watch = "\d+s"', 'watch = "60s"'))
     trial.make_live(drillbook.good)
     trial.make_live(drillbook.bad)
     return trial
@@ -221,7 +221,7 @@ def test_rule_04_an_application_that_checks_the_head_goes_back_over_nothing(quic
     """Images that refuse to start on an unknown head exist: then no migration is safe."""
     story = Story(quick_path / "journal.sqlite")
     story.world.migrate("0002_note", SAFE)
-    _, outcome = prepare(replace(story.tools(), app_checks_head=True), Request(message="it fails"))
+    _, outcome = prepare(equip(story.tools(), app_checks_head=True), Request(message="it fails"))
     assert isinstance(outcome, PlanRefused)
     assert "0002_note breaks the old code" in outcome.reason
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.model.plan import PlanRefused
 from backout.plan.rollback import Request
-from backout.runbook.rollback import prepare
+from backout.runbook.rollback.rollback import prepare
 
-from line import POLICY, Story, by_version, watch
+from line import POLICY, Story, by_version, equip, watch
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.model.deployment import Version
     from backout.model.plan import Json
+    from backout.model.version import Version
 
     from drillbook import Drillbook, Trial
 
@@ -33,7 +33,7 @@ ROLLBACK = ("rollback", "--no-wait", *WHY)
 def refusal(story: Story, target: Version | None = None, *, accept_unproven: bool = True) -> PlanRefused:
     """Return why a rollback is refused where nobody kept any version's code."""
     wish = Request(message="it fails", target=target.id if target else None, accept_unproven=accept_unproven)
-    _, outcome = prepare(replace(story.tools(), bundle_store=None), wish)
+    _, outcome = prepare(equip(story.tools(), bundle_store=None), wish)
     assert isinstance(outcome, PlanRefused), outcome
     return outcome
 

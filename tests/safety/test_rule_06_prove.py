@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from api_gate import Answer, api_gate
+from values import replace
 
-from backout.analysis.remark_text import parse
+from backout.analysis.history.remark_text import parse
 from backout.errors import Busy, Refused, WorldMoved
 from backout.model.checkup import CheckState
 from backout.model.deployment import Share
-from backout.model.incident import RunState
+from backout.model.guard.signals import HealthReport, Reach, ServiceState, total
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
 from backout.model.remark import RemarkKind
-from backout.model.signals import HealthReport, Reach, ServiceState, total
 from backout.plan.rollback import Request
 from backout.providers.memory import health_of, quiet, steady
-from backout.report.incident import render
-from backout.runbook.card import card_of
-from backout.runbook.checkup_questions import Here, Platform
-from backout.runbook.incident import incident_of
-from backout.runbook.rollback import prepare
+from backout.report.incident.incident import render
+from backout.runbook.incident.card import card_of
+from backout.runbook.incident.checkup_questions import Here, Platform
+from backout.runbook.incident.report import incident_of
+from backout.runbook.rollback.rollback import prepare
 
 from arranged import mark_stable, upload
 from line import SERVICES, Story, by_version, roll_back, toolbox, watch
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.checkup import Check
-    from backout.model.deployment import Deployment, Version
-    from backout.model.incident import Run
+    from backout.model.deployment import Deployment
+    from backout.model.incident.incident import Run
+    from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook, Trial

@@ -5,31 +5,32 @@ from __future__ import annotations
 import http.client
 import json
 import stat
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from values import replace
 
 from backout.errors import ProviderUnavailable, Refused, SecretsChanged
-from backout.model.deployment import Mark, VersionId, VersionMark
-from backout.model.incident import RunState
+from backout.model.guard.policy import OnSecretChange
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
-from backout.model.policy import OnSecretChange
+from backout.model.version import Mark, VersionId, VersionMark
 from backout.plan.rollback import Request
 from backout.providers.clock import SystemClock
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.memory import World, quiet
-from backout.providers.memory.world import WINDOW
-from backout.report.incident import render
-from backout.runbook.carry import keep
-from backout.runbook.incident import incident_of
-from backout.runbook.rollback import prepare
+from backout.providers.memory.state import WINDOW
+from backout.report.incident.incident import render
+from backout.runbook.incident.report import incident_of
+from backout.runbook.rollback.reupload import keep
+from backout.runbook.rollback.rollback import prepare
 from backout.twin.stage import SCRIPT
 
 from arranged import rotate
 from extent import long
-from line import Story, roll_back, toolbox, watch
+from line import Story, equip, roll_back, toolbox, watch
 from platform_sides import TwinSide
 from polling import PATIENCE_S
 from twin_harness import running_api
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from backout.model.deployment import Version
-    from backout.model.incident import Run
+    from backout.model.incident.incident import Run
+    from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook, Trial
@@ -273,7 +274,7 @@ def test_rule_07_beyond_the_window_of_the_real_api(tmp_path: Path) -> None:
     """With the provider's own adapters and the folder: the version of long ago is live again, by its code."""
     with running_api(tmp_path) as api:
         side = TwinSide(api)
-        tools = replace(
+        tools = equip(
             toolbox(World(), tmp_path / "journal.sqlite"),
             clock=SystemClock(),
             deployments=side.deployments,
@@ -334,8 +335,8 @@ def rotated(drillbook: Drillbook) -> Iterator[tuple[Trial, str]]:
     drillbook.stage.deploy("good-2")  # a secret is changed only where the newest version is live
     rotate(drillbook, "JWT_SECRET", "canary-of-the-rotation")
     tools = trial.tools()
-    assert tools.bundles is not None
-    bad = tools.bundles.upload(tools.bundles.fetch(drillbook.bad), message="arranged").id
+    assert tools.rollback.bundles is not None
+    bad = tools.rollback.bundles.upload(tools.rollback.bundles.fetch(drillbook.bad), message="arranged").id
     trial.make_live(bad)
     yield trial, str(ask(trial, {})["token"])
     trial.tools().deployments.activate(drillbook.good, message="pushed", force=True)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from api_gate import api_gate
 
-from backout.analysis.remark_text import parse
+from backout.analysis.history.remark_text import parse
 from backout.errors import Busy, WorldMoved
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan
 from backout.model.remark import RemarkKind
 from backout.plan.rollback import Request
 from backout.runbook.procedures import Actions
-from backout.runbook.rollback import prepare
+from backout.runbook.rollback.rollback import prepare
 
 from line import Story, by_version, roll_back, toolbox, watch
 from polling import PATIENCE_S

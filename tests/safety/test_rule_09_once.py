@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 from api_gate import api_gate
+from values import replace
 
-from backout.analysis.remark_text import parse
+from backout.analysis.history.remark_text import parse
 from backout.errors import PartlyDone, ProviderUnavailable
-from backout.model.deployment import Mark
-from backout.model.incident import RunState
+from backout.model.guard.policy import Mode
+from backout.model.guard.signals import ServiceState
+from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
-from backout.model.policy import Mode
-from backout.model.signals import ServiceState
+from backout.model.version import Mark
 from backout.providers.memory import health_of, steady
 
 from arranged import mark_stable
@@ -24,9 +25,9 @@ from line import SERVICES, Story, by_version, roll_back, toolbox, watch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.deployment import Version
-    from backout.model.incident import Run
-    from backout.model.signals import Counts, HealthReport
+    from backout.model.guard.signals import Counts, HealthReport
+    from backout.model.incident.incident import Run
+    from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook, Trial
@@ -85,7 +86,7 @@ def result(tools: Toolbox, run: Run, action: str) -> dict[str, object]:
 
 
 def is_quarantined(tools: Toolbox, version: Version) -> bool:
-    return tools.marks.marked("production", version.id, Mark.QUARANTINED) is not None
+    return tools.marks.find_mark("production", version.id, Mark.QUARANTINED) is not None
 
 
 @pytest.mark.long
@@ -312,7 +313,7 @@ def test_rule_09_a_quarantined_version_is_no_second_target(tmp_path: Path) -> No
     story = TwoGood(tmp_path / "journal.sqlite")
     story.fails(story.newer)
     tools = story.tools()
-    mark = tools.marks.marked("production", story.good.id, Mark.STABLE)
+    mark = tools.marks.find_mark("production", story.good.id, Mark.STABLE)
     assert mark is not None
     tools.marks.mark("production", replace(mark, mark=Mark.QUARANTINED, run="", at=mark.at + 1), actor="ops@host")
     run = watch(story.tools())
@@ -340,7 +341,7 @@ def test_rule_09_a_person_who_was_asked_is_asked_again(tmp_path: Path) -> None:
     run = watch(replace(story.tools(), confirm=lambda _plan: answers.pop(0)), mode=Mode.ASK)
     assert not answers
     assert story.switches() == [story.newer.id]
-    assert "nobody said yes" in str(result(story.tools(), run, "settle")["why"])
+    assert "it was not confirmed" in str(result(story.tools(), run, "settle")["why"])
 
 
 @pytest.mark.parametrize("what", ["hold", "hotfix", "estimates"])

@@ -6,26 +6,27 @@ import json
 import os
 import sqlite3
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from api_gate import Answer, api_gate
+from values import replace
 
-from backout.analysis.remarks import hold_in
+from backout.analysis.history.remarks import find_hold
 from backout.errors import BackoutError, Refused
 from backout.model.clock import utc
 from backout.model.hold import Hold
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
 from backout.plan.rollback import Request
 from backout.providers.clock import CorrectedClock
 from backout.providers.files.holds import FileHolds
-from backout.runbook.announce import announce
-from backout.runbook.hold import HERE, holding, said
-from backout.runbook.rollback import prepare
+from backout.runbook.rollback.rollback import prepare
+from backout.runbook.safety.announce import announce
+from backout.runbook.safety.hold import HERE, describe_hold, holding
 
-from line import Story, roll_back, watch
+from line import Story, equip, roll_back, watch
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Machine:
     def tools(self, crash_point: Callable[[str], None] | None = None) -> Toolbox:
         """Return fresh tools of this machine."""
         known = self.story.tools(crash_point)
-        return replace(known, holds=FileHolds(self.folder), clock=Skewed(self.story.world, self.clock_error_s))
+        return equip(known, holds=FileHolds(self.folder), clock=Skewed(self.story.world, self.clock_error_s))
 
     def hold(self, for_s: float = 2 * HOUR, *, local: bool = False) -> None:
         """Set a hold as the command does."""
@@ -64,8 +65,8 @@ class Machine:
     def _switch(self, until: float, *, local: bool) -> None:
         tools = self.tools()
         wanted = Hold(until, "by hand now", "ops@host", tools.clock.now(), HERE)
-        assert tools.holds is not None
-        tools.holds.write("production", wanted)
+        assert tools.safety.holds is not None
+        tools.safety.holds.write("production", wanted)
         if not local:
             announce(tools, wanted)
 
@@ -127,7 +128,7 @@ def moved(story: Story) -> list[str]:
 
 def test_rule_10_it_is_said_who_typed_a_hold(story: Story, tmp_path: Path) -> None:
     """The provider knows the owner of the token alone; this host knows who typed it."""
-    tools, now = replace(story.tools(), holds=FileHolds(tmp_path / "holds")), story.world.clock.now()
+    tools, now = equip(story.tools(), holds=FileHolds(tmp_path / "holds")), story.world.clock.now()
     announce(tools, Hold(now + 600.0, "by hand now", "me@laptop", now, HERE))
     found = holding(tools, tools.deployments.history())
     assert found is not None
@@ -137,14 +138,14 @@ def test_rule_10_it_is_said_who_typed_a_hold(story: Story, tmp_path: Path) -> No
 
 def test_rule_10_another_machine_says_who_set_a_hold(story: Story, tmp_path: Path) -> None:
     """Its message names them; one that names nobody was set by whoever has that token, and nobody is accused."""
-    here = replace(story.tools(), holds=FileHolds(tmp_path / "here"))
-    there = replace(story.tools(), holds=FileHolds(tmp_path / "there"))
+    here = equip(story.tools(), holds=FileHolds(tmp_path / "here"))
+    there = equip(story.tools(), holds=FileHolds(tmp_path / "there"))
     now = story.world.clock.now()
     announce(here, Hold(now + 600.0, "by hand now", "me@laptop", now, HERE))
     found = holding(there, there.deployments.history())
     assert found is not None
     assert (found.by, found.why) == ("me@laptop, with the token of dev@example.com", "by hand now")
-    assert "set by me@laptop, with the token of dev@example.com, deployment" in said(found)
+    assert "set by me@laptop, with the token of dev@example.com, deployment" in describe_hold(found)
     story.world.clock.sleep(1)
     ends = utc(now + 900.0)
     story.world.deploy(
@@ -206,7 +207,7 @@ def test_rule_10_kill_switch_at_every_call_between_decision_and_switch(quick_pat
 def test_rule_10_kill_switch_ends_after_a_week_whatever_it_says(story: Story, here: Machine, there: Machine) -> None:
     """A mark at the provider and a file of this host alike; nobody forgets a guard for years."""
     world, day_s = story.world, 24 * HOUR
-    holds = here.tools().holds
+    holds = here.tools().safety.holds
     assert holds is not None
     holds.write("production", Hold(9e12, "for ever", "ops", world.clock.now(), HERE))
     world.deploy(story.bad, message="[backout hold until=2099-01-01T00:00:00Z] for ever")
@@ -316,7 +317,7 @@ def test_rule_10_kill_switch_outlasts_the_providers_list(story: Story, here: Mac
     assert there.is_held()
     for _ in range(12):
         story.world.deploy(story.bad, message="another push")
-    assert hold_in(story.tools().deployments.history()) is None
+    assert find_hold(story.tools().deployments.history()) is None
     assert (here.is_held(), there.is_held()) == (True, True)
 
 
@@ -343,10 +344,10 @@ def test_rule_10_kill_switch_lasts_as_long_as_was_said(quick_path: Path, clock_e
     here, there = Machine(story, quick_path / "here"), Machine(story, quick_path / "there")
     wrong = Skewed(story.world, clock_error_s)
     measured = Measured(-clock_error_s)
-    tools = replace(here.tools(), clock=CorrectedClock(wrong, measured), provider_clock=measured)
-    assert tools.holds is not None
+    tools = equip(here.tools(), clock=CorrectedClock(wrong, measured), provider_clock=measured)
+    assert tools.safety.holds is not None
     wanted = Hold(wrong.now() + 2 * HOUR, "by hand now", "ops@host", wrong.now(), HERE)  # as the command does
-    tools.holds.write("production", wanted)
+    tools.safety.holds.write("production", wanted)
     if not local:
         announce(tools, wanted)
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.model.guard.policy import Mode
 from backout.model.hold import Hold
-from backout.model.notice import NoticeKind
+from backout.model.incident.notice import NoticeKind
 from backout.model.plan import PlanKind
-from backout.model.policy import Mode
 from backout.plan.rollback import Request
 from backout.providers.files.holds import FileHolds
 from backout.providers.memory import steady
-from backout.runbook import next_deployment
-from backout.runbook.announce import announce
-from backout.runbook.hold import HERE, holding
-from backout.runbook.hold_told import tell_of_holds
-from backout.runbook.open_incident import open_incident
+from backout.runbook.guard import next_deployment
+from backout.runbook.incident.open_incident import open_incident
+from backout.runbook.safety.announce import announce
+from backout.runbook.safety.hold import HERE, holding
+from backout.runbook.safety.hold_notices import tell_of_holds
 
-from line import Story, roll_back, toolbox, watch
+from line import Story, equip, roll_back, toolbox, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.notice import Notice
+    from backout.model.incident.notice import Notice
     from backout.runbook.toolbox import Toolbox
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -39,13 +38,13 @@ def story(quick_path: Path) -> Story:
 
 def here(story: Story) -> Toolbox:
     """Return the tools of the machine that has the story's journal."""
-    return replace(story.tools(), holds=FileHolds(story.path.parent / "holds"))
+    return equip(story.tools(), holds=FileHolds(story.path.parent / "holds"))
 
 
 def elsewhere(story: Story) -> Toolbox:
     """Return the tools of a machine with an empty journal, which has seen nothing."""
     made = toolbox(story.world, story.path.parent / "elsewhere" / "journal.sqlite", policy=story.policy)
-    return replace(made, holds=FileHolds(story.path.parent / "elsewhere" / "holds"))
+    return equip(made, holds=FileHolds(story.path.parent / "elsewhere" / "holds"))
 
 
 def hold(tools: Toolbox, for_s: float, incident: str = "") -> None:

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
 from backout.errors import ProviderUnavailable
-from backout.model.deployment import Mark
-from backout.model.policy import Mode
-from backout.model.signals import ServiceState
-from backout.model.vendor import VendorIncident
+from backout.model.guard.policy import Mode
+from backout.model.guard.signals import ServiceState
+from backout.model.incident.vendor import VendorIncident
+from backout.model.version import Mark
 from backout.providers.memory import health_of, steady
-from backout.runbook.vendors import ANNOUNCED_LATE_S, KNOWN_FOR_S
+from backout.runbook.safety.vendor_incidents import ANNOUNCED_LATE_S, KNOWN_FOR_S
 
 from extent import long
-from line import SERVICES, Story, by_version, watch
+from line import SERVICES, Story, by_version, equip, watch
 from scripted_server import answer, hang, scripted_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from backout.model.incident import Run
-    from backout.model.signals import HealthReport
+    from backout.model.guard.signals import HealthReport
+    from backout.model.incident.incident import Run
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook
@@ -108,7 +109,7 @@ def test_rule_12_which_incident_may_be_the_cause(tmp_path: Path, after_s: float,
     """Begun within a day, and not clearly after our first bad request."""
     story = Story(tmp_path / "journal.sqlite")
     vendors = Vendors(story.world.clock.now() + after_s)
-    tools = replace(story.tools(), vendors=vendors)
+    tools = equip(story.tools(), vendors=vendors)
     held = concluded(tools, watch(tools))
     assert (held.get("rule") == "12 same cause") is holds
     assert bool(story.world.activations) is not holds
@@ -119,7 +120,7 @@ def test_rule_12_a_page_that_does_not_answer_holds_nothing(tmp_path: Path) -> No
     """It is said that it was not measured."""
     story = Story(tmp_path / "journal.sqlite")
     said: list[str] = []
-    tools = replace(story.tools(), vendors=Vendors(None), say=said.append)
+    tools = equip(story.tools(), vendors=Vendors(None), say=said.append)
     watch(tools)
     assert story.world.live.sole == story.good.id
     assert any("vendors' incidents: not measured" in text for text in said)
@@ -129,7 +130,7 @@ def test_rule_12_a_healthy_watch_asks_no_page(tmp_path: Path) -> None:
     """Pages are asked at the moment of a decision only, in mode `observe` too: what would be done is the question."""
     story = Story(tmp_path / "journal.sqlite")
     vendors = Vendors(story.world.clock.now())
-    tools = replace(story.tools(), vendors=vendors)
+    tools = equip(story.tools(), vendors=vendors)
     assert concluded(tools, watch(tools, mode=Mode.OBSERVE))["rule"] == "12 same cause"
     assert vendors.asked == 1
     story.world.traffic_rule = steady(30)
@@ -149,7 +150,7 @@ def test_rule_12_an_old_version_that_is_well_beside_it(tmp_path: Path) -> None:
     world.deploy((story.good.id, 50.0), (canary.id, 50.0))
     world.clock.sleep(1)
     vendors = Vendors(world.clock.now())
-    watch(replace(story.tools(), vendors=vendors))
+    watch(equip(story.tools(), vendors=vendors))
     assert world.live.sole == story.good.id
     assert not vendors.asked
 
@@ -184,13 +185,13 @@ def test_rule_12_still_down_after_the_rollback(tmp_path: Path) -> None:
     assert isinstance(settled, dict)
     assert settled["why"] == "still down after the rollback: not the deployment (database)"
     assert any("still down after the rollback" in text for text in said)
-    assert tools.marks.marked("production", story.good.id, Mark.QUARANTINED) is None
+    assert tools.marks.find_mark("production", story.good.id, Mark.QUARANTINED) is None
     (text,) = story.world.reports.texts.values()
     assert "still down after the rollback: not the deployment" in text
 
 
 def stable_mark(story: Story) -> object:
-    mark = story.tools().marks.marked("production", story.good.id, Mark.STABLE)
+    mark = story.tools().marks.find_mark("production", story.good.id, Mark.STABLE)
     assert mark is not None
     return mark
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 from api_gate import api_gate
+from values import replace
 
 from backout.errors import AuthError, ProviderUnavailable
-from backout.model.notice import Delivery, Notice, NoticeKind
-from backout.model.policy import Mode
-from backout.model.signals import ServiceState, SourceTraits
+from backout.model.guard.policy import Mode
+from backout.model.guard.signals import ServiceState, SourceTraits
+from backout.model.incident.notice import Delivery, Notice, NoticeKind
 from backout.providers.memory import health_of, steady
-from backout.runbook.guard import plan
+from backout.runbook.guard.guard import plan
 
 from line import SERVICES, Story, by_version, watch
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.errors import BackoutError
-    from backout.model.incident import Run
-    from backout.model.signals import CountsPage, HealthReport
+    from backout.model.guard.signals import CountsPage, HealthReport
+    from backout.model.incident.incident import Run
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook

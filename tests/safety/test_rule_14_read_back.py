@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from api_gate import api_gate
+from values import replace
 
 from backout.errors import WorldMoved
-from backout.model.deployment import Share, VersionId
-from backout.model.incident import RunState
-from backout.model.policy import Criteria
-from backout.model.signals import Counts, CountsPage
+from backout.model.deployment import Share
+from backout.model.guard.policy import Criteria
+from backout.model.guard.signals import Counts, CountsPage
+from backout.model.incident.incident import RunState
+from backout.model.version import VersionId
 from backout.providers.memory import steady
-from backout.runbook.checks import READ_AGAIN_S
+from backout.runbook.safety.checks import READ_AGAIN_S
 
 from line import POLICY, Story, roll_back
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.deployment import Deployment
-    from backout.model.incident import Run
+    from backout.model.incident.incident import Run
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook

@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.analysis.remark_text import parse
-from backout.analysis.remarks import is_remark, underneath
-from backout.analysis.stability import quarantine, stable_mark
+from backout.analysis.history.remark_text import parse
+from backout.analysis.history.remarks import is_remark, underneath
+from backout.analysis.history.stability import quarantine, stable_mark
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
-from backout.model.deployment import Mark
+from backout.model.guard.policy import Mode
 from backout.model.hold import Hold
 from backout.model.identity import Identity
 from backout.model.plan import PlanKind, PlanRefused
-from backout.model.policy import Mode
 from backout.model.remark import Code, Remark, RemarkKind
+from backout.model.version import Mark
 from backout.plan.rollback import Request
 from backout.providers.memory import steady
-from backout.runbook import guard
+from backout.runbook.guard import guard
+from backout.runbook.incident.status import look
 from backout.runbook.observe import observe
-from backout.runbook.release import release, standing
-from backout.runbook.remarks import tell_provider
-from backout.runbook.rollback import prepare
-from backout.runbook.status import look
+from backout.runbook.rollback.remarks import tell_provider
+from backout.runbook.rollback.rollback import prepare
+from backout.runbook.safety.release import release, standing
 
 from drillbook import LISTED
-from line import Story, by_version, roll_back, toolbox, watch
+from line import Story, by_version, equip, roll_back, toolbox, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from backout.model.deployment import Deployment, Version
-    from backout.model.incident import Run
+    from backout.model.deployment import Deployment
+    from backout.model.incident.incident import Run
     from backout.model.situation import Situation
+    from backout.model.version import Version
     from backout.providers.memory import WorldClock
     from backout.runbook.toolbox import Toolbox
 
@@ -275,7 +276,7 @@ def held(tools: Toolbox) -> Toolbox:
         def write(self, environment: str, hold: Hold) -> None:
             raise AssertionError(environment, hold)
 
-    return replace(tools, holds=Held())
+    return equip(tools, holds=Held())
 
 
 @pytest.mark.parametrize("arranged", [only_observes, switched_off, held])
@@ -365,7 +366,7 @@ def test_rule_15_one_truth_a_remark_obeys_the_rules_of_a_change(tmp_path: Path, 
     tools = story.tools()
     if reason == "identity":
         other = SimpleNamespace(read=lambda: Identity(account_id="theirs"))
-        tools = replace(tools, pinned=Identity(account_id="ours"), identities=other)
+        tools = equip(tools, pinned=Identity(account_id="ours"), identities=other)
     else:
         proof = str(Remark(RemarkKind.PROVE, "rollback-elsewhere"))
         story.world.deploy((story.bad.id, 100.0), (story.good.id, 0.0), message=proof)

@@ -12,8 +12,8 @@ from backout.model.plan import Plan, PlanKind
 from backout.model.triggers import Fate, TriggerKind
 from backout.plan.rollback import Request
 from backout.providers.memory import World
-from backout.runbook.rollback import prepare
-from backout.runbook.triggers import look, remember, snapshots
+from backout.runbook.rollback.rollback import prepare
+from backout.runbook.rollback.triggers import look, remember, snapshots
 
 from line import Story, roll_back, watch
 
@@ -35,7 +35,7 @@ ROLLBACK = (*WHY, "--confirm", "production", "--no-wait")
 
 def crons(trial: Trial) -> tuple[str, ...] | None:
     """Return the schedules as the API tells them."""
-    triggers = trial.tools().triggers
+    triggers = trial.tools().rollback.triggers
     assert triggers is not None
     return triggers.read((TriggerKind.SCHEDULES,)).schedules
 
@@ -43,7 +43,7 @@ def crons(trial: Trial) -> tuple[str, ...] | None:
 def proven_with(drillbook: Drillbook, schedule: str) -> Trial:
     """Return a trial in which the good version was proven while it had this schedule."""
     trial = drillbook.trial()
-    triggers = trial.tools().triggers
+    triggers = trial.tools().rollback.triggers
     assert triggers is not None
     triggers.set_schedules((schedule,))
     trial.make_live(drillbook.good)
@@ -56,7 +56,7 @@ def proven_with(drillbook: Drillbook, schedule: str) -> Trial:
 def deploy_bad(trial: Trial, schedule: str) -> None:
     """Deploy the bad version with a schedule of its own, as one `wrangler deploy` does."""
     trial.make_live(trial.book.bad)
-    triggers = trial.tools().triggers
+    triggers = trial.tools().rollback.triggers
     assert triggers is not None
     triggers.set_schedules((schedule,))
 
@@ -65,7 +65,7 @@ def deploy_bad(trial: Trial, schedule: str) -> None:
 def without_schedules(drillbook: Drillbook) -> Iterator[Drillbook]:
     """The stage; whatever a test does with the schedules is undone."""
     yield drillbook
-    triggers = drillbook.trial().tools().triggers
+    triggers = drillbook.trial().tools().rollback.triggers
     assert triggers is not None
     triggers.set_schedules(())
 
@@ -113,7 +113,7 @@ def story(path: Path, **kinds: tuple[str, ...]) -> Story:
     """Return the story whose good version was proven while these things started it."""
     world = World()
     world.start_by(**kinds)
-    return Story(path / "journal.sqlite", world=world)
+    return Story(path / "journal.sqlite", beginning=world)
 
 
 def lines(story: Story, request: Request | None = None) -> dict[str, Coverage]:
@@ -214,7 +214,7 @@ def test_rule_16_in_a_hurry_only_the_schedules_are_asked_for(quick_path: Path) -
 def test_rule_16_data_is_named(quick_path: Path) -> None:
     """Every binding behind which data outlives a version is named, also one that only the version left has."""
     world = World()
-    told = Story(quick_path / "journal.sqlite", world=world)
+    told = Story(quick_path / "journal.sqlite", beginning=world)
     bindings = ("d1:ORDERS", "kv_namespace:CACHE", "durable_object_namespace:ROOMS", "queue:JOBS", "plain_text:MODE")
     bad = world.upload("worse", bindings=bindings, buckets=("uploads",))
     world.deploy(bad)
@@ -272,7 +272,7 @@ def test_rule_16_what_was_set_during_the_watch_counts(quick_path: Path) -> None:
     """A deployment goes live first and gets its schedules after; what it was proven with is what counts."""
     world = World()
     world.clock.at(world.clock.now() + 10, lambda: world.start_by(schedules=(OLD,)))
-    told = Story(quick_path / "journal.sqlite", world=world)
+    told = Story(quick_path / "journal.sqlite", beginning=world)
     assert snapshots(told.tools())[told.good.id].schedules == (OLD,)
 
 

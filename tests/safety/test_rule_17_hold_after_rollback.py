@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.analysis.stability import stable_mark
+from backout.analysis.history.stability import stable_mark
 from backout.errors import ProviderRejected
-from backout.model.notice import Delivery, Notice, NoticeKind
+from backout.model.guard.policy import OnInconclusive
+from backout.model.incident.notice import Delivery, Notice, NoticeKind
 from backout.model.plan import PlanKind
-from backout.model.policy import OnInconclusive
 from backout.providers.memory import quiet, steady
 from backout.runbook.observe import observe
-from backout.runbook.release import release, standing
+from backout.runbook.safety.release import release, standing
 
 from line import POLICY, Story, by_version, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.model.deployment import Version
-    from backout.model.incident import Run
+    from backout.model.incident.incident import Run
+    from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook, Trial

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import Stream, make_shell
+from values import replace
 
-from backout.cli.bench import Bench
-from backout.cli.live import Live
+from backout.cli.guard.live import Live
+from backout.cli.support.session import Session
 from backout.errors import AuthError, Busy, Interrupted, ProviderUnavailable, Refused, UsageError, WorldMoved
 from backout.journal.stop import StopRequest
+from backout.model.guard.policy import Mode, OnUnmeasured
 from backout.model.hold import Hold
-from backout.model.incident import RunState
-from backout.model.notice import Delivery, NoticeKind
+from backout.model.incident.incident import RunState
+from backout.model.incident.notice import Delivery, NoticeKind
 from backout.model.plan import PlanKind
-from backout.model.policy import Mode, OnUnmeasured
 from backout.plan.rollback import Request
 from backout.providers.clock import SystemClock
 from backout.providers.files.holds import FileHolds
 from backout.providers.memory import quiet, steady
 from backout.providers.notify.channel import Route
-from backout.providers.notify.courier import Courier
+from backout.providers.notify.dispatcher import Dispatcher
 from backout.providers.notify.outbox import Outbox
-from backout.runbook.rollback import prepare
+from backout.runbook.rollback.rollback import prepare
 
-from line import POLICY, Story, by_version, roll_back, watch
+from line import POLICY, Story, by_version, equip, roll_back, watch
 from polling import PATIENCE_S, until
 from private import write_private
 from receivers import SECRET, mailbox, verified_now
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from backout.model.notice import Notice
+    from backout.model.incident.notice import Notice
 
     from drillbook import Drillbook, Trial
     from receivers import Mailbox
@@ -171,7 +172,7 @@ def test_rule_18_told_when_a_hold_is_on(story: Story, tmp_path: Path) -> None:
     """Regressed, and a person has stopped guard: who, and what would be done."""
     holds, now = FileHolds(tmp_path), story.world.clock.now()
     holds.write("production", Hold(now + 3600, "a release party", "ann@desk", now, "this host"))
-    watch(replace(story.tools(), holds=holds))
+    watch(equip(story.tools(), holds=holds))
     notice = only(story)
     assert notice.kind is NoticeKind.HELD
     assert notice.facts["rule"] == "10 hold"
@@ -204,7 +205,7 @@ def test_rule_18_told_when_nobody_knows(quick_path: Path, accept: bool) -> None:
     notice = only(story)
     assert notice.kind is NoticeKind.INCONCLUSIVE
     assert notice.facts["verdict"] in ("inconclusive", "unmeasured")
-    assert "nobody knows" in notice.title
+    assert "it is not known" in notice.title
     assert ("accepts that (guard.on_unmeasured = 'accept')" in notice.text) is accept
 
 
@@ -238,14 +239,14 @@ def test_rule_18_told_once_whatever_crashes(quick_path: Path) -> None:
 # --- runs that end with an error ------------------------------------------------------------------------------------
 
 
-def bench(story: Story, folder: Path) -> Bench:
+def session(story: Story, folder: Path) -> Session:
     shell = make_shell(folder)
-    return Bench(shell, story.tools(), StopRequest(lambda: None), Live(shell.output, "rollback"))
+    return Session(shell, story.tools(), StopRequest(lambda: None), Live(shell.output, "rollback"))
 
 
 def test_rule_18_told_when_a_run_stops(story: Story, tmp_path: Path) -> None:
     """A rollback that the provider broke off: partly done, what is live is not guessed, and how to go on."""
-    bench_ = bench(story, tmp_path)
+    bench_ = session(story, tmp_path)
     _, plan = prepare(bench_.tools, Request(message="it fails"))
     run = bench_.submit(plan, "it fails")  # type: ignore[arg-type]
 
@@ -286,7 +287,7 @@ def test_rule_18_told_of_errors_that_somebody_should_hear_of(
     story: Story, tmp_path: Path, error: Exception, kind: NoticeKind | None
 ) -> None:
     """Not of what the person at the terminal did; before a watch, too: then nobody guards the deployment."""
-    with pytest.raises(type(error)), bench(story, tmp_path).telling():
+    with pytest.raises(type(error)), session(story, tmp_path).telling():
         raise error
     assert [notice.kind for notice in story.world.notices] == ([kind] if kind else [])
     for notice in story.world.notices:
@@ -311,21 +312,21 @@ class Trap:
 def test_rule_18_a_hanging_channel_delays_no_rollback(story: Story, tmp_path: Path) -> None:
     """The rollback is done, verified and reported while the channel still hangs."""
     trap = Trap()
-    courier = Courier([Route("webhook", lambda: trap)], Outbox(tmp_path / "o.sqlite"), SystemClock())
-    tools = replace(story.tools(), notifier=courier)
+    dispatcher = Dispatcher([Route("webhook", lambda: trap)], Outbox(tmp_path / "o.sqlite"), SystemClock())
+    tools = replace(story.tools(), notifier=dispatcher)
     try:
         run = watch(tools)
         assert run.state is RunState.DONE
         assert run.plan.kind is PlanKind.ROLLBACK
         assert story.world.live.sole == story.good.id
         assert trap.entered.wait(PATIENCE_S)
-        assert courier.flush(0.01).waiting == 1
+        assert dispatcher.flush(0.01).waiting == 1
     finally:
         trap.free.set()
-    assert courier.flush(10).delivered == 1
+    assert dispatcher.flush(10).delivered == 1
 
 
-@pytest.mark.parametrize(("problem", "said"), [("", "not told yet: 2 wait"), ("slack: no", "not told: slack: no")])
+@pytest.mark.parametrize(("problem", "said"), [("", "not sent yet: 2 wait"), ("slack: no", "not sent: slack: no")])
 def test_rule_18_what_was_not_told_is_said_once(tmp_path: Path, problem: str, said: str) -> None:
     """At the end of a command, also when a channel only keeps silent."""
 
@@ -345,7 +346,7 @@ def test_rule_18_what_was_not_told_is_said_once(tmp_path: Path, problem: str, sa
     shell.end()
     stderr = shell.output.stderr
     assert isinstance(stderr, Stream)
-    assert stderr.getvalue().count("not told") == 1
+    assert stderr.getvalue().count("not sent") == 1
     assert said in stderr.getvalue()
 
 
@@ -487,8 +488,8 @@ def test_rule_18_receivers_that_fail_cost_nothing_and_are_told_later(drillbook: 
     ended = trial.run(*rollback)
     assert ended.code == 0, ended.err
     assert ended.json["live_version"] == drillbook.good
-    assert ended.err.count("not told: slack") == 1
-    assert ended.err.count("not told: smtp") == 1
+    assert ended.err.count("not sent: slack") == 1
+    assert ended.err.count("not sent: smtp") == 1
     assert trial.run("status", "--json").json["notices"]["waiting"] == 3
     told.webhook.will(answer({}))
     told.mail.refuse = {}
@@ -508,7 +509,7 @@ def test_rule_18_receivers_that_fail_cost_nothing_and_are_told_later(drillbook: 
 @pytest.mark.long
 def test_rule_18_each_end_of_a_watch_is_told(drillbook: Drillbook, told: Told) -> None:
     """What guard would do, and what stops it: each in one run of the real program."""
-    trial = bad_deployment(told).trial.replace((r'watch = "\d+s"', 'watch = "6s"'))
+    trial = bad_deployment(told).trial.replace((r'watch = "\d+s"', 'watch = "60s"'))
     assert trial.run("guard", "--observe", "--json").code == 1
     with drillbook.fault("service-down", "database"):
         refused = trial.run("guard", "--json")
@@ -566,6 +567,6 @@ def test_rule_18_no_secret_leaves(drillbook: Drillbook, told: Told) -> None:
 def test_rule_18_guard_says_that_nobody_will_be_told(drillbook: Drillbook, told: Told) -> None:
     """Without a channel, in mode act: before the watch, and in `config check`."""
     trial = told.trial.replace((r'watch = "\d+s"', 'watch = "2s"'))
-    assert "nobody will be told" in trial.run("guard", "--json").err
-    assert "nobody will be told" not in trial.run("guard", "--observe", "--json").err
-    assert "nobody will be told" in trial.run("config", "check").out
+    assert "no one will be told" in trial.run("guard", "--json").err
+    assert "no one will be told" not in trial.run("guard", "--observe", "--json").err
+    assert "no one will be told" in trial.run("config", "check").out

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
-from backout.model.incident import RunState
-from backout.model.notice import Delivery, Notice, NoticeKind
-from backout.model.policy import Mode
-from backout.runbook import guard, next_deployment
-from backout.runbook.pulse import Pulse
-from backout.runbook.status import look
-from backout.runbook.unguarded import tell_unguarded
+from backout.model.guard.policy import Mode
+from backout.model.incident.incident import RunState
+from backout.model.incident.notice import Delivery, Notice, NoticeKind
+from backout.runbook.guard import guard, next_deployment
+from backout.runbook.guard.heartbeat import Heartbeat
+from backout.runbook.guard.watch_gap import tell_watch_gap
+from backout.runbook.incident.status import look
 
 from drillbook import ENV
-from line import POLICY, Story, roll_back, watch
+from line import POLICY, Story, equip, roll_back, watch
 from polling import PATIENCE_S, until
 from private import write_private
 from scripted_server import answer, scripted_server
@@ -92,7 +93,7 @@ def story(quick_path: Path) -> Story:
 def test_rule_19_watcher_hears_guard_every_minute(story: Story) -> None:
     """A watch of a quarter of an hour pings at once and then each minute; without a dead man nothing happens."""
     pings = Pings(story)
-    watch(replace(story.tools(), dead_man=pings))
+    watch(equip(story.tools(), dead_man=pings))
     assert len(pings.at) >= 15
     gaps = [later - earlier for earlier, later in zip(pings.at, pings.at[1:], strict=False)]
     assert max(gaps) <= MINUTE + 2
@@ -102,12 +103,12 @@ def test_rule_19_watcher_hears_guard_when_the_clock_is_set_back(story: Story) ->
     """By an hour: the next ping comes within a minute all the same, and then each minute."""
     pings = Pings(story)
     clock = Reset(story.world.clock)
-    pulse = Pulse(replace(story.tools(), dead_man=pings, clock=clock))
-    pulse.beat()
+    heartbeat = Heartbeat(equip(story.tools(), dead_man=pings, clock=clock))
+    heartbeat.beat()
     clock.back_s = 3600.0
     for _ in range(3):
         clock.sleep(MINUTE)
-        pulse.beat()
+        heartbeat.beat()
     assert len(pings.at) >= 3
 
 
@@ -116,7 +117,7 @@ def test_rule_19_watcher_hears_a_guard_that_waits(story: Story) -> None:
     pings = Pings(story)
     world = story.world
     world.clock.at(world.clock.now() + 200, lambda: world.deploy(story.good))
-    next_deployment.wait_for_next(replace(story.tools(), dead_man=pings), 600)
+    next_deployment.wait_for_next(equip(story.tools(), dead_man=pings), 600)
     assert len(pings.at) == 4
 
 
@@ -124,7 +125,7 @@ def test_rule_19_watcher_hears_guard_verify(story: Story) -> None:
     """After a rollback the watch of the success criteria is heard as well: nobody is called for nothing."""
     pings = Pings(story)
     before = story.world.clock.now()
-    run = roll_back(replace(story.tools(), dead_man=pings))
+    run = roll_back(equip(story.tools(), dead_man=pings))
     assert run.state is RunState.DONE
     assert len(pings.at) > (story.world.clock.now() - before) / MINUTE - 1
 
@@ -134,17 +135,17 @@ def test_rule_19_watcher_status_finds_a_deployment_that_nobody_watches(story: St
     clock, told = story.world.clock, Told()
     tools = replace(story.tools(), notifier=told)
     clock.sleep(100)
-    assert look(tools).unguarded_s is None
+    assert look(tools).watch_gap_s is None
     clock.sleep(40)
     for _ in range(3):
         found = look(tools)
-        assert found.unguarded_s is not None
+        assert found.watch_gap_s is not None
         assert any("no guard watches it" in trouble for trouble in found.troubles)
-        tell_unguarded(tools, found.situation, found.unguarded_s)
+        tell_watch_gap(tools, found.situation, found.watch_gap_s)
     assert len(told.unguarded()) == 1
     assert story.bad.id in told.unguarded()[0].text
     clock.sleep(900)
-    assert look(tools).unguarded_s is None
+    assert look(tools).watch_gap_s is None
 
 
 def test_rule_19_watcher_guard_says_that_it_comes_late(story: Story) -> None:
@@ -154,7 +155,7 @@ def test_rule_19_watcher_guard_says_that_it_comes_late(story: Story) -> None:
     tools = replace(story.tools(), notifier=told, say=said.append)
     guard.plan(tools, mode=Mode.ACT, for_s=900)
     assert len(told.unguarded()) == 1
-    assert any("nobody watched this deployment" in text for text in said)
+    assert any("this deployment was not watched" in text for text in said)
 
 
 @pytest.mark.parametrize("kind", ["watched", "watched elsewhere", "rolled back", "crashed"])
@@ -184,7 +185,7 @@ def test_rule_19_watcher_knows_what_was_watched(story: Story, quick_path: Path, 
             watch(story.tools())
         world.before_call = None
         world.clock.sleep(130)
-    unguarded = look(story.tools()).unguarded_s is not None
+    unguarded = look(story.tools()).watch_gap_s is not None
     assert unguarded is (kind == "crashed")
 
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import re
 import stat
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from values import replace
 
+from backout.model.guard.policy import Mode
 from backout.model.plan import Equivalents, Plan
-from backout.model.policy import Mode
 from backout.plan.rollback import Request
 from backout.providers.files.card import FileCard
-from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.server.binaries import find_binaries
 from backout.report.plans import plan_text
-from backout.runbook import guard
-from backout.runbook.card import card_of, keep_card
-from backout.runbook.rollback import prepare
+from backout.runbook.guard import guard
+from backout.runbook.incident.card import card_of, keep_card
+from backout.runbook.rollback.rollback import prepare
 from backout.twin.wrangler import find_cli, find_node
 
-from line import Story
+from line import Story, equip
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def test_rule_20_leaving_with_the_card_alone(drillbook: Drillbook, tmp_path: Pat
     for command in blocks("Names of the secrets"):
         assert "JWT_SECRET" in desk.type(command)
     for command in blocks("What was applied to the database last"):
-        head = trial.tools().schema
+        head = trial.tools().rollback.schema
         assert head is not None
         assert str(head.read().head) in desk.type(command)
     assert done | {"Once in a shell", "Where things are"} == set(desk.card)
@@ -206,7 +207,7 @@ def story(quick_path: Path) -> Story:
 
 def test_rule_20_leaving_says_of_every_step_what_to_type(story: Story) -> None:
     """No step of any plan is silent: a line of wrangler, curl or psql, or why there is nothing to type."""
-    tools = replace(story.tools(), equivalents=LINES)
+    tools = equip(story.tools(), equivalents=LINES)
     _, rollback = prepare(tools, Request(message="it fails"))
     assert isinstance(rollback, Plan)
     watch = guard.plan(tools, mode=Mode.ACT, for_s=60)
@@ -225,7 +226,7 @@ def test_rule_20_leaving_says_of_every_step_what_to_type(story: Story) -> None:
 def test_rule_20_leaving_card_without_a_target(story: Story, tmp_path: Path) -> None:
     """Where no version may be returned to, the card says why instead of naming one."""
     story.world.migrate("20261125000000_drop_column")
-    tools = replace(story.tools(), cards=FileCard(tmp_path / "deep" / "card.md"))
+    tools = equip(story.tools(), cards=FileCard(tmp_path / "deep" / "card.md"))
     keep_card(tools)
     text = (tmp_path / "deep" / "card.md").read_text(encoding="utf-8")
     assert "No version may be returned to" in text

@@ -166,7 +166,8 @@ def test_after_a_rollback_wrangler_is_refused_and_backout_is_not(lacking: Lackin
 @pytest.mark.long
 def test_a_gradual_deployment_is_refused(lacking: Lacking, drillbook: Drillbook) -> None:
     """Exit 3, with the ways on, and nothing is changed."""
-    from backout.model.deployment import Share, VersionId  # noqa: PLC0415 - only here
+    from backout.model.deployment import Share  # noqa: PLC0415 - only here
+    from backout.model.version import VersionId  # noqa: PLC0415 - only here
 
     deployments = lacking.trial.tools().deployments
     shares = (Share(VersionId(lacking.live), 90.0), Share(VersionId(drillbook.good), 10.0))
@@ -302,8 +303,8 @@ BAD: list[tuple[tuple[str, ...], str, int, str]] = [
     (("push", "--prefix", "X", *SURE), "", 2, "--prefix belongs"),
     (("push", "--from-file", "/nowhere/at/all", *SURE), "", 2, "No such file"),
     (("push", "--from-command", "'", *SURE), "", 2, "No closing quotation"),
-    (("push", "--from-keyring", "fm5", "JWT_SECRET", *SURE), "", 2, "backout[keyring]"),
-    (("push", "--from-file", "FILE"), "", 3, "wants a reason"),
+    (("push", "--from-keyring", "fm5", "JWT_SECRET", *SURE), "", 2, "'.[keyring]'"),
+    (("push", "--from-file", "FILE"), "", 3, "needs a reason"),
     (("push", "--from-file", "FILE", "-m", "why", "--confirm", "staging"), "", 3, "--confirm names"),
     (("put", "A B", *SURE), "x", 2, "cannot be the name"),
     (("put", "A", *SURE), "", 2, "needs a value"),

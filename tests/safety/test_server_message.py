@@ -6,14 +6,14 @@ from pathlib import Path
 
 from psycopg import errors
 
-from backout.providers.postgres.server_message import message_of
+from backout.providers.postgres.server.message import message_of
 
 ROOM = Path(__file__).parents[2] / "src" / "backout" / "providers" / "postgres"
 
 
 def test_no_module_of_a_rescue_tells_an_error_whole() -> None:
     """`str(error)` has the DETAIL, which is `Key (email)=(...) already exists.`."""
-    modules = [*ROOM.glob("rescue*.py"), *ROOM.glob("unrescue*.py"), *ROOM.glob("comparison/*.py")]
+    modules = [path for room in ("rescue", "provenance", "comparison") for path in (ROOM / room).rglob("*.py")]
     assert len(modules) > 10
     assert [path.name for path in modules if "str(error)" in path.read_text(encoding="utf-8")] == []
 

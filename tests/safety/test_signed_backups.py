@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from backup_lab import Lab, running_lab
+from kept import template
 
 from backout.errors import BackoutError, Refused
 from backout.providers.archive.repository import Repository
 from backout.providers.archive.sealing import Key
 from backout.providers.archive.stores import FolderStore
 from backout.providers.archive.wal import WalArchive
-from backout.providers.postgres.binaries import find_binaries
+from backout.providers.postgres.server.binaries import find_binaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,8 @@ class Kept:
     """A lab with two backups that are not signed and two that are, and WAL behind each pair.
 
     Args:
-        plain, signed: the ids, full and incremental. early, late: positions behind each pair.
+        plain, signed: the ids, full and incremental.
+        early, late: positions behind each pair.
     """
 
     lab: Lab
@@ -96,7 +98,7 @@ def archived(lab: Lab, key: Key | None) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     folder = tmp_path_factory.mktemp("signed")
     settings = {"summarize_wal": "on", "wal_keep_size": "512MB"}
-    with running_lab(folder, tmp_path_factory.mktemp("template"), settings) as lab:
+    with running_lab(folder, template(), settings) as lab:
         lab.execute("CREATE TABLE t (n int)")
         plain = taken(lab)
         early = archived(lab, None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from backup_lab import Lab, running_lab
+from kept import template
 
 from backout.errors import AuthError, Refused
 
@@ -22,7 +23,7 @@ HELD = {"BACKUP_KEY": "0f" * 32}
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, str, Path]]:
     folder = tmp_path_factory.mktemp("signed-dumps")
-    with running_lab(folder, tmp_path_factory.mktemp("template")) as lab:
+    with running_lab(folder, template()) as lab:
         lab.configure(SEALED, HELD)
         lab.execute("CREATE TABLE t AS SELECT 7 AS n")
         answer = lab.backout("db", "dump", "--json")
@@ -74,7 +75,7 @@ def test_an_id_that_is_a_path_leads_nowhere(kept: tuple[Lab, str]) -> None:
     assert answer.code == Refused.exit_code, answer.err
     assert "../../outside" in answer.err
     change(lab, dump, id="20000101T000000Z")
-    assert "lies in the place of" in lab.backout("db", "dumps", "verify", dump).err
+    assert "is stored as" in lab.backout("db", "dumps", "verify", dump).err
 
 
 def test_a_dump_of_another_key_is_told_by_its_fingerprint(kept: tuple[Lab, str]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.remark_text import parse
-from backout.analysis.seal import Seal
-from backout.analysis.stability import quarantine, stable_mark
+from backout.analysis.history.remark_text import parse
+from backout.analysis.history.seal import Seal
+from backout.analysis.history.stability import quarantine, stable_mark
 from backout.errors import AuthError
 from backout.model.hold import Hold
 from backout.model.plan import PlanKind
@@ -17,14 +17,14 @@ from backout.model.remark import Code, Remark, RemarkKind
 from backout.plan.rollback import Request
 from backout.providers.files.holds import FileHolds
 from backout.providers.memory import steady
-from backout.runbook.announce import announce
-from backout.runbook.hold import HERE, holding
+from backout.runbook.incident.status import look
 from backout.runbook.observe import observe
-from backout.runbook.release import release, standing
-from backout.runbook.remarks import tell_provider
-from backout.runbook.status import look
+from backout.runbook.rollback.remarks import tell_provider
+from backout.runbook.safety.announce import announce
+from backout.runbook.safety.hold import HERE, holding
+from backout.runbook.safety.release import release, standing
 
-from line import Story, roll_back, toolbox, watch
+from line import Story, equip, roll_back, toolbox, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ class Signed:
         folder = self.story.path.parent / (name or "here")
         path = folder / "journal.sqlite" if name else self.story.path
         made = toolbox(self.story.world, path, policy=self.story.policy)
-        return replace(made, seal=Seal(place, keys), holds=FileHolds(folder / "holds"))
+        return equip(made, seal=Seal(place, keys), holds=FileHolds(folder / "holds"))
 
     def elsewhere(self, *keys: bytes, place: str = PLACE) -> Toolbox:
         """Return the tools of a machine that knows nothing."""
@@ -262,7 +262,7 @@ def test_signed_marks_on_the_command_line(drillbook: Drillbook) -> None:
     """Who may disarm is said; a hold is signed; what a stranger writes is shown, and counts as far as it may."""
     trial = drillbook.trial()
     marks = trial.run("status", "--json").json["marks"]
-    assert (marks["signed"], "whoever may deploy" in marks["may_disarm"]) == (False, True)
+    assert (marks["signed"], "anyone who may deploy" in marks["may_disarm"]) == (False, True)
     text = trial.config.read_text(encoding="utf-8")
     trial.config.write_text(text + '\n[marks]\nkey_env = "THE_MARKS_KEY"\n', encoding="utf-8")
     assert trial.run("status", "--json").json["marks"]["next"] == "set THE_MARKS_KEY: no key is here"

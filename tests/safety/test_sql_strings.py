@@ -17,7 +17,7 @@ from sql_strings import is_statement, texts_of, unqualified
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "backout"
 MODULES = sorted(SOURCE.rglob("*.py"))
 OPENS = {
-    "providers/postgres/session.py": "the one place",
+    "providers/postgres/server/session.py": "the one place",
     "twin/stage.py": "the twin's own database, with its own sample",
 }
 UNPINNED = ("application",)
@@ -35,7 +35,7 @@ def taken_from_session(path: Path) -> set[str]:
     return {
         alias.name
         for node in nodes_of(path)
-        if isinstance(node, ast.ImportFrom) and node.module == "backout.providers.postgres.session"
+        if isinstance(node, ast.ImportFrom) and node.module == "backout.providers.postgres.server.session"
         for alias in node.names
     }
 
@@ -59,7 +59,7 @@ def test_connections_are_opened_in_one_place() -> None:
         or (
             isinstance(node, ast.Constant)
             and node.value == "PQconnectdbParams"
-            and name(path) != "providers/postgres/libpq.py"
+            and name(path) != "providers/postgres/server/libpq_library.py"
         )
     }
     assert found == set(OPENS)
@@ -68,10 +68,12 @@ def test_connections_are_opened_in_one_place() -> None:
 def test_a_session_of_the_applications_is_opened_where_its_statements_are_sent() -> None:
     """Nowhere else may a statement be looked up in the names that a database sets."""
     found = {name(path) for path in MODULES if taken_from_session(path) & set(UNPINNED)}
-    assert found == {f"providers/postgres/{module}.py" for module in ("deploy", "shadow", "trials")}
+    assert found == {
+        f"providers/postgres/{module}.py" for module in ("schema/deploy", "schema/shadow", "schema/trials")
+    }
 
 
-@pytest.mark.parametrize("module", ["deploy", "trials", "shadow", "session"])
+@pytest.mark.parametrize("module", ["schema/deploy", "schema/trials", "schema/shadow", "server/session"])
 def test_our_own_statements_there_are_written_in_full(module: str) -> None:
     """Functions, operators, types and tables bear their schema; a string that nobody can read is an error."""
     strange = []
@@ -85,7 +87,7 @@ def test_our_own_statements_there_are_written_in_full(module: str) -> None:
 
 def test_what_is_asked_before_the_names_are_pinned_is_written_in_full() -> None:
     """It keeps for the transaction where the session would have looked."""
-    from backout.providers.postgres.history import SESSION_SCHEMAS  # noqa: PLC0415 - the others need no source of ours
+    from backout.providers.postgres.schema.history import SESSION_SCHEMAS  # noqa: PLC0415 - the others need no source of ours
 
     assert unqualified(SESSION_SCHEMAS) == []
 
@@ -124,17 +126,13 @@ def test_nobody_sets_a_search_path_but_the_one_that_pins() -> None:
     assert found <= set(allowed)
 
 
-ROWS = (
-    "rowsql",
-    "rescue",
-    "rescue_rows",
-    "rescue_keys",
-    "rescue_scope",
-    "rescue_references",
-    "rescue_writing",
-    "rescue_evidence",
-    "rescue_chains",
-    "unrescue",
+ROWS = sorted(
+    str(path.relative_to(SOURCE / "providers" / "postgres").with_suffix(""))
+    for path in (
+        SOURCE / "providers" / "postgres" / "schema" / "rowsql.py",
+        *(SOURCE / "providers" / "postgres" / "rescue").glob("[a-z]*.py"),
+        *(SOURCE / "providers" / "postgres" / "provenance").glob("[a-z]*.py"),
+    )
 )
 
 
@@ -170,4 +168,4 @@ def test_the_check_sees_what_a_search_path_decides(statement: str, names: list[s
 def test_the_databases_that_let_sessions_in_are_asked_for_in_one_place() -> None:
     """A list of one's own forgets those that a DROP DATABASE left half removed, and is stopped by them."""
     asking = {name(path) for path in MODULES if "WHERE datallowconn" in path.read_text(encoding="utf-8")}
-    assert asking == {"providers/postgres/session.py"}
+    assert asking == {"providers/postgres/server/session.py"}

@@ -82,7 +82,7 @@ def led_to_a_folder_of_everybody(file: Path) -> None:
     file.symlink_to(elsewhere / "backout.toml")
 
 
-EVERYBODY = "everybody on this machine may write it (mode 0"
+EVERYBODY = "everyone on this machine may write it (mode 0"
 DOUBTFUL = [
     pytest.param(lambda file: file.chmod(0o666), EVERYBODY + "666)", id="everybody"),
     pytest.param(lambda file: file.parent.chmod(0o777), EVERYBODY + "777)", id="folder"),
@@ -190,7 +190,7 @@ def test_panic_and_card_say_so_and_go_on(tmp_path: Path, listener: ScriptedServe
     assert found.code != 78, found.err
     assert heard(listener)
     assert "warning: backout.toml is not trusted" in found.err
-    assert "everybody on this machine may write it" in found.err
+    assert "everyone on this machine may write it" in found.err
 
 
 # --- what lies beside it ---------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def a_linked_journal(folder: Path) -> str:
 def everybodys(folder: Path) -> str:
     (folder / ".backout").mkdir()
     (folder / ".backout").chmod(0o777)
-    return "everybody on this machine may write it"
+    return "everyone on this machine may write it"
 
 
 def somebodys(folder: Path) -> str:

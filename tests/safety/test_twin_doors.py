@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import furnish
 
 from backout.twin import lifecycle
+
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +38,7 @@ _LISTENING = "0A"
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
     folder = tmp_path_factory.mktemp("doors") / "twin"
-    status = lifecycle.up(folder)
+    status = lifecycle.up(furnish(folder))
     try:
         yield status
     finally:
@@ -158,9 +161,9 @@ def test_mail_and_the_database_ask_who_it_is(twin: TwinStatus) -> None:
     """SMTP takes no message without the token, nor does reading; Postgres wants its password."""
     host, _, port = str(twin.smtp_address).rpartition(":")
     token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
-    with smtplib.SMTP(host, int(port), timeout=5) as smtp, pytest.raises(smtplib.SMTPException):
+    with smtplib.SMTP(host, int(port), timeout=PATIENCE_S) as smtp, pytest.raises(smtplib.SMTPException):
         smtp.sendmail("a@example.com", ["b@example.com"], "Subject: x\n\nx")
-    with smtplib.SMTP(host, int(port), timeout=5) as smtp:
+    with smtplib.SMTP(host, int(port), timeout=PATIENCE_S) as smtp:
         smtp.login("anybody", token)
         smtp.sendmail("a@example.com", ["b@example.com"], "Subject: x\n\nx")
     request = urllib.request.Request(f"{twin.email_api_url}/emails", headers={"Authorization": f"Bearer {token}"})

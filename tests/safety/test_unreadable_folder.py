@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.model.notice import Notice, NoticeKind
+from backout.model.incident.notice import Notice, NoticeKind
 from backout.providers.clock import SystemClock
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.files.card import FileCard
 from backout.providers.files.holds import FileHolds
 from backout.providers.notify.channel import Route
-from backout.providers.notify.courier import Courier
+from backout.providers.notify.dispatcher import Dispatcher
 from backout.providers.notify.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def test_a_folder_of_somebody_else_is_an_answer(closed: Path) -> None:
     channel = Taking()
 
     def told() -> object:
-        courier = Courier([Route("x", lambda: channel)], outbox, SystemClock())
-        courier.tell(notice())
-        delivery = courier.flush(5)
+        dispatcher = Dispatcher([Route("x", lambda: channel)], outbox, SystemClock())
+        dispatcher.tell(notice())
+        delivery = dispatcher.flush(5)
         return [channel.got, delivery.delivered, len(delivery.problems) > 0]
 
     assert json.loads(as_nobody(told)) == [["k"], 1, True]
@@ -101,9 +101,9 @@ def test_one_letter_that_cannot_be_read_keeps_no_other_from_arriving(tmp_path: P
         db.execute("UPDATE letter SET kind = 'of another day'")
     db.close()
     channel = Taking()
-    courier = Courier([Route("x", lambda: channel)], Outbox(path), SystemClock())
-    courier.tell(notice("mine"))
-    delivery = courier.flush(5)
+    dispatcher = Dispatcher([Route("x", lambda: channel)], Outbox(path), SystemClock())
+    dispatcher.tell(notice("mine"))
+    delivery = dispatcher.flush(5)
     assert sorted(channel.got) == ["mine", "newer"]
     assert delivery.problems == ()
-    assert {"cannot be read" in letter.notice.title for letter in Outbox(path).letters()} == {True, False}
+    assert {"cannot be read" in item.notice.title for item in Outbox(path).queued()} == {True, False}

@@ -47,7 +47,7 @@ def test_a_missing_part_is_named_with_what_installs_it(monkeypatch: pytest.Monke
 
     missing = lacking(ModuleNotFoundError("no", name="aiosmtpd.controller"))
     assert missing is not None
-    assert missing.hint == "pip install 'backout[twin]'"
+    assert missing.hint == "pip install '.[twin]' in a checkout of backout"
     assert lacking(ModuleNotFoundError("no", name=MODULE_OF_NONE)) is None
     require("twin", "a test")
     monkeypatch.setitem(EXTRAS, "twin", (*EXTRAS["twin"], MODULE_OF_NONE))
@@ -113,12 +113,12 @@ def test_install_in_a_folder_with_a_space_in_its_path(tmp_path: Path) -> None:
     run(".venv/bin/uv", "venv", "--quiet", "--python", python, "plain venv")
     run(".venv/bin/uv", "pip", "install", "--quiet", "--python", "plain venv/bin/python", ".")
     told = run("plain venv/bin/backout", "twin", "up", code=2)
-    assert "pip install 'backout[twin]'" in told
+    assert "pip install '.[twin]'" in told
     assert "Traceback" not in told
     for command in (("demo",), ("secrets", "push", "X", "--from-keyring", "s", "--dry-run")):
         assert "Traceback" not in run("plain venv/bin/backout", *command, code=2)
     (place / "backout.toml").write_text(CONFIG)
     variables["DATABASE_URL"] = "postgres://127.0.0.1:9/x"
     told = run("plain venv/bin/backout", "db", "wal", "start", code=2)
-    assert "pip install 'backout[database]'" in told
+    assert "pip install '.[database]'" in told
     assert "Traceback" not in told

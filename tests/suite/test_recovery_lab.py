@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from recovery_lab import SEGMENT, PlainBackups
 
@@ -18,19 +18,19 @@ def test_a_segment_may_be_completed_while_it_is_looked_at(tmp_path: Path, monkey
     backups = PlainBackups(tmp_path)
     backups.received.mkdir()
     partial = backups.received / f"{NAME}.partial"
-    real = Path.read_bytes
+    real = Path.open
 
-    def read_bytes(path: Path) -> bytes:
-        """Read a file; the segment is completed just before, or just after a look for the whole one."""
+    def opened(path: Path, *mode: Any, **more: Any) -> IO[Any]:
+        """Open a file; the segment is completed just before, or just after a look for the whole one."""
         try:
             if path == partial and partial.exists():
                 partial.rename(backups.received / NAME)
-            return real(path)
+            return real(path, *mode, **more)
         finally:
             if partial.exists():
                 partial.rename(backups.received / NAME)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(Path, "open", opened)
     for look in (lambda: backups.wal()[0].partial, lambda: backups.content(NAME) != b"x"):
         (backups.received / NAME).unlink(missing_ok=True)
         partial.write_bytes(b"x")

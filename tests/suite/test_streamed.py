@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parents[1]
 ALLOWED = {
-    "streamed.py": "the function itself",
-    "typed.py": "a server's request, not a child",
+    "support/streamed.py": "the function itself",
+    "support/typed.py": "a server's request, not a child",
     "twin/test_workerd_services.py": "a socket's line, not a child",
     "twin/test_wrangler.py": "a thread that reads to the end, polled with a deadline",
 }

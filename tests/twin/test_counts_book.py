@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from backout.model.answers import AnswerClass
-from backout.model.bodies import size_key
-from backout.twin.counts import GRACE_S, Answer, CountBook, is_error
-from backout.twin.tail import Tail
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.bodies import size_key
+from backout.twin.dataplane.counts import GRACE_S, Answer, CountBook, is_error
+from backout.twin.dataplane.tail import Tail
 
 from dataplane_lab import Lab, fetch_module, lab, until
 

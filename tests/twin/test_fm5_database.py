@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from kept import template
 
 from backout.providers.files.migrations import PrismaMigrations
-from backout.providers.postgres.binaries import find_binaries
-from backout.providers.postgres.deploy import PrismaDeploy
-from backout.providers.postgres.launcher import PostgresServer
+from backout.providers.postgres.schema.deploy import PrismaDeploy
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 
 from fm5_app import FM5, Bindings, EmailProvider, email_provider, serving
 
@@ -25,7 +26,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
     """A server with FM5's tables and its catalogue."""
     directory = tmp_path_factory.mktemp("postgres")
     server = PostgresServer(directory / "data", find_binaries(), settings={"fsync": "off"})
-    server.create()
+    server.create(cache_directory=template())
     status = server.start(password=PASSWORD)
     PrismaDeploy(lambda: status.socket_dsn).apply(PrismaMigrations(FM5 / "prisma" / "migrations").read())
     with psycopg.connect(status.socket_dsn, autocommit=True) as connection:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -46,6 +48,16 @@ def becomes(fm5: Fm5Twin, expected: tuple[int, str, dict[str, str]]) -> None:
     until(matches, 20, f"/health says {expected}, it said {seen}", every_s=0.1)
 
 
+def connects(fm5: Fm5Twin) -> dict[str, bool]:
+    """Return whether the services that are servers of their own take a connection at this moment."""
+    addresses = {"database": urlsplit(str(fm5.twin.postgres_dsn)), "storage": urlsplit(str(fm5.twin.s3_endpoint))}
+    taken = {}
+    for name, address in addresses.items():
+        with socket.socket() as probe:
+            taken[name] = probe.connect_ex((address.hostname, address.port)) == 0
+    return taken
+
+
 def test_good_serves_every_route_with_every_service(fm5: Fm5Twin) -> None:
     """All of it works: catalogue, files, orders with their email, sessions, health; each answer names the version."""
     version = fm5.live("good")
@@ -81,11 +93,16 @@ def test_good_serves_every_route_with_every_service(fm5: Fm5Twin) -> None:
 def test_health_tells_which_service_is_down_and_that_it_is_back(
     fm5: Fm5Twin, kind: str, target: str | None, expected: tuple[int, str, dict[str, str]]
 ) -> None:
-    """A critical service down is 503, email down is 200 and degraded, and both end with the fault."""
+    """A critical service down is 503, email down is 200 and degraded, and both end with the fault.
+
+    The twin answers when it is so, so that nobody meets what is only stopping or starting.
+    """
     fm5.live("good")
     becomes(fm5, (200, "ok", WELL))
     with fm5.fault(kind, target):
+        assert connects(fm5) == {"database": target != "database", "storage": target != "storage"}
         becomes(fm5, expected)
+    assert connects(fm5) == {"database": True, "storage": True}
     becomes(fm5, (200, "ok", WELL))
 
 
@@ -123,12 +140,15 @@ DEFECTS: dict[str, list[tuple[str, str, int]]] = {
     "health-email-down": [("GET", "/api/models", 200), ("POST", "/api/orders", 201)],
 }
 """What a visitor gets from each variant that can be live; rates and times are measured in test_fm5.py."""
+BUILT: dict[str, str] = {}
+"""Which variant wrangler has built to which code, as far as tests have come."""
 
 
 @pytest.mark.parametrize("variant", [name if name == "wrong-table" else long(name) for name in DEFECTS])
 def test_each_variant_shows_its_defect_on_the_twin(fm5: Fm5Twin, variant: str) -> None:
-    """Deployed over another version, it does what the README says; /health is as the README says."""
+    """Deployed over another version, it does what the README says, by code of its own; so does /health."""
     version = fm5.live(variant)
+    assert BUILT.setdefault(fm5.code(version), variant) == variant
     for method, path, status in DEFECTS[variant]:
         reply = fm5.app.ask(method, path, ORDER if method == "POST" else None)
         assert (path, reply.status) == (path, status)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from backout.twin import pgwire
-from backout.twin.hyperdrive import HyperdriveProxy, HyperdriveTarget
-from backout.twin.postgres import TwinPostgres
-from backout.twin.querycache import Entry, Key, Policy, QueryCache, changes_session, is_cacheable
+from backout.twin.database import pgwire
+from backout.twin.database.hyperdrive import HyperdriveProxy, HyperdriveTarget
+from backout.twin.database.postgres import TwinPostgres
+from backout.twin.database.querycache import Entry, Key, Policy, QueryCache, changes_session, is_cacheable
 
 from polling import PATIENCE_S, until
 from twin_services import Loop
@@ -287,7 +287,7 @@ class Raw:
     """A client that sends what it is told, as postgres.js does it: describe first, flush, then bind."""
 
     def __init__(self, target: HyperdriveTarget) -> None:
-        self._socket = socket.create_connection((target.host, target.port), timeout=5.0)
+        self._socket = socket.create_connection((target.host, target.port), timeout=PATIENCE_S)
         self._splitter = pgwire.Splitter()
         self._socket.sendall(pgwire.startup({"user": target.user, "database": target.database}))
         self.until(b"R")
@@ -347,7 +347,7 @@ def test_nonsense_from_a_client_ends_its_session_alone(proxy: HyperdriveProxy) -
     """Garbage, a truncated start, a message of impossible length: closed, and others are served."""
     target = proxy.target
     for garbage in (b"GET / HTTP/1.1\r\n\r\n", struct.pack("!I", 9), struct.pack("!II", 8, 5 << 16)):
-        with socket.create_connection((target.host, target.port), timeout=5.0) as one:
+        with socket.create_connection((target.host, target.port), timeout=PATIENCE_S) as one:
             one.sendall(garbage)
             one.shutdown(socket.SHUT_WR)
             assert one.recv(100) == b""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kept import furnish
 
 from backout.errors import BackoutError, UsageError
 from backout.providers.child import is_running
@@ -39,7 +40,7 @@ HELLO = """export default { fetch(request, env) { return new Response("TEXT " + 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A twin's folder, whatever runs there at the end stopped."""
-    directory = tmp_path / "twin"
+    directory = furnish(tmp_path / "twin")
     yield directory
     lifecycle.down(directory)
 
@@ -159,7 +160,7 @@ def test_a_restarting_worker_is_missed_by_nobody(folder: Path) -> None:
 @pytest.mark.long
 def test_two_twins_from_two_folders(folder: Path, tmp_path: Path) -> None:
     """Each has its own ports, account and Workers."""
-    other_folder = tmp_path / "other"
+    other_folder = furnish(tmp_path / "other")
     one = lifecycle.up(folder)
     try:
         other = lifecycle.up(other_folder)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.cli.by_hand import to_type
+from backout.cli.support.by_hand import to_type
 from backout.providers import node
+
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +55,7 @@ def test_the_version_wanted_is_that_of_the_wrangler_that_is_pinned() -> None:
     assert package["engines"]["node"] == f">={'.'.join(map(str, node.WANTED))}"
     folder = node.own_folder()
     assert folder is not None
-    found = node.installed({"PATH": str(folder)})
+    found = node.find_version({"PATH": str(folder)})
     assert found is not None
     assert found >= node.WANTED
 
@@ -68,7 +70,9 @@ def test_the_card_leaves_a_shell_alone_whose_node_will_do_by_then(tmp_path: Path
     assert max(len(line) for line in lines if not line.startswith("export ")) <= 100
     now = variables(tmp_path / "now", version)
     script = "\n".join([*lines, "command -v node"])
-    done = subprocess.run(["/bin/sh", "-c", script], env=now, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], env=now, capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert done.stdout.strip() == str(Path(str(node.own_folder()) if is_used else now["PATH"]) / "node")
 
 
@@ -77,7 +81,7 @@ def said(lines: tuple[str, ...], tmp_path: Path) -> str:
     script = "\n".join([*lines, "node --version", "npx --version"])
     environment = {"PATH": os.defpath, "HOME": str(tmp_path), "npm_config_update_notifier": "false"}
     done = subprocess.run(
-        ["/bin/sh", "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=120
+        ["/bin/sh", "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     return done.stdout
 

@@ -42,7 +42,7 @@ class Lab:
                 return error.code, json.loads(error.read())
 
     def smtp(self) -> smtplib.SMTP:
-        client = smtplib.SMTP("127.0.0.1", self.outbox.smtp_port, timeout=5)
+        client = smtplib.SMTP("127.0.0.1", self.outbox.smtp_port, timeout=PATIENCE_S)
         if not self.outbox.is_down:
             client.login("anybody", "key")
         return client

@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from cli_shell import backout
+from kept import furnish
 from recorder_lab import SECRET, add_recorder, call, recorder, store, token, upload
 
-from backout.config import wrangler as wrangler_files
-from backout.config.recorder import recorder_of
-from backout.model.signals import Counts, RouteCounts, bucket_floor_ms, merged
+from backout.config.init import wrangler as wrangler_files
+from backout.config.init.recorder import recorder_of
+from backout.model.guard.signals import Counts, RouteCounts, bucket_floor_ms, merge_counts
 from backout.twin import lifecycle, wrangler
 
 from polling import PATIENCE_S, until
@@ -48,7 +49,7 @@ export default {
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
     directory = tmp_path_factory.mktemp("recorder") / "twin"
-    yield lifecycle.up(directory)
+    yield lifecycle.up(furnish(directory))
     lifecycle.down(directory)
 
 
@@ -117,8 +118,8 @@ def by_route(rows: list[Counts]) -> dict[tuple[str, str], tuple[int, int]]:
 
 def classes(rows: list[Counts]) -> tuple[dict[str, int], dict[str, int]]:
     """Return {class: answers} of all versions, of the whole and of all routes."""
-    whole = merged(row.classes for row in rows)
-    parts = merged(route.classes for row in rows for route in row.routes.values())
+    whole = merge_counts(row.classes for row in rows)
+    parts = merge_counts(route.classes for row in rows for route in row.routes.values())
     return {str(name): n for name, n in whole.items()}, {str(name): n for name, n in parts.items()}
 
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import io
 import json
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from values import replace
 
-from backout.twin.worker import Binding
+from backout.twin.control.worker import Binding
 
 from dataplane_lab import fetch_module, lab, until
+from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from backout.twin.counts import Row
+    from backout.twin.dataplane.counts import Row
 
     from dataplane_lab import Lab
 
@@ -180,11 +181,11 @@ def test_websocket_echo(tmp_path: Path) -> None:
             async with it.client.ws_connect(it.url("/ws"), headers=it.headers(), protocols=("chat", "x")) as socket:
                 assert socket.protocol == "chat"
                 await socket.send_str("hällo")
-                assert (await socket.receive(timeout=5)).data == "hällo"
+                assert (await socket.receive(timeout=PATIENCE_S)).data == "hällo"
                 await socket.send_bytes(b"\x00\x01" * 50_000)
-                assert (await socket.receive(timeout=5)).data == b"\x00\x01" * 50_000
+                assert (await socket.receive(timeout=PATIENCE_S)).data == b"\x00\x01" * 50_000
                 await socket.send_str("bye")
-                message = await socket.receive(timeout=5)
+                message = await socket.receive(timeout=PATIENCE_S)
                 assert (message.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 4001)
             await until(lambda: [row.statuses for row in it.plane.counts("shop", 0)] == [{101: 1}], what="the count")
             assert [row.started for row in it.plane.counts("shop", 0)] == [0]  # it may stay, and hangs for nobody
@@ -307,7 +308,7 @@ def test_assets_alone_need_no_worker(tmp_path: Path) -> None:
         async with lab(tmp_path) as it:
             files = {"/index.html": (b"<p>home", "text/html"), "/404.html": (b"<p>lost", "text/html")}
             version = it.version("", assets=files, assets_config='{"not_found_handling": "404-page"}')
-            version = dataclasses.replace(version, modules=(), main_module="")
+            version = replace(version, modules=(), main_module="")
             await it.plane.activate("shop", ((version, 100.0),))
             assert await it.get("/") == (200, "<p>home")
             assert await it.get("/nowhere") == (404, "<p>lost")

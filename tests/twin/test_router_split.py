@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.twin.router import Split, choose, parse_overrides, script_of_host
+from backout.twin.dataplane.router import Split, choose, parse_overrides, script_of_host
 
 from dataplane_lab import fetch_module, lab
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.twin.cron import BadCron, parse_cron
-from backout.twin.records import Script
-from backout.twin.schedules import Scheduler
+from backout.twin.control.cron import BadCron, parse_cron
+from backout.twin.control.records import Script
+from backout.twin.control.schedules import Scheduler
 
 from dataplane_lab import lab, until
 from twin_harness import TOKEN, running_api

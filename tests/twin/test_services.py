@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 from psycopg import sql
 
+from backout.errors import BackoutError
 from backout.providers.child import is_running
 from backout.twin.faults import Fault, FaultKind
 
@@ -27,7 +28,7 @@ from streamed import await_line
 from twin_services import RunningServices, running_services
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 BUCKET = "models"
 
@@ -166,6 +167,28 @@ def test_a_fault_is_applied_and_ended_without_being_asked(running: RunningServic
     until(lambda: "objectstore-s3" in running.services.pids)
     s3.list_buckets()
     running.mend()
+
+
+def test_a_service_that_does_not_come_back_is_tried_again(
+    running: RunningServices, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what a fault stopped would stay down on a machine that was too slow once."""
+    running.break_(FaultKind.SERVICE_DOWN, "storage")
+    start, asked = running.services.objectstore.start_gateway, []
+
+    async def slow(allowed: Sequence[str] | None = None) -> None:
+        asked.append(allowed)
+        if len(asked) == 1:
+            raise BackoutError("the object store's s3 did not answer in time")
+        await start(allowed)
+
+    monkeypatch.setattr(running.services.objectstore, "start_gateway", slow)
+    running.faults.clear()
+    until(lambda: len(asked) == 2, what="it is tried again")
+    running.mend()
+    assert "objectstore-s3" in running.services.pids
+    s3.list_buckets()
+    assert len(asked) == 2
 
 
 _DAEMON = """

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from backout.twin.tail import Event, Exchange, Filters, Tail, parse_filters
+from backout.twin.dataplane.exchange import Event, Exchange
+from backout.twin.dataplane.tail import Filters, Tail, parse_filters
 
 from dataplane_lab import Lab, fetch_module, lab, until
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from backout.errors import UsageError
+from backout.twin.control.worker import Binding
 from backout.twin.faults import Fault, FaultKind, Faults
 from backout.twin.outbox import Outbox
-from backout.twin.worker import Binding
 
 from dataplane_lab import fetch_module, lab
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from backout.errors import UsageError
-from backout.twin.worker import Binding, StartupError
-from backout.twin.workerd import find_workerd
+from backout.twin.control.worker import Binding, StartupError
+from backout.twin.dataplane.workerd import find_workerd
 
 from dataplane_lab import ESM, fetch_module, lab
 from polling import until

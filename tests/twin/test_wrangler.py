@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kept import furnish, furnish_wrangler
 
 from backout.errors import ProviderRejected
 from backout.twin import lifecycle, remote, wrangler
@@ -112,7 +113,7 @@ class Project:
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
     directory = tmp_path_factory.mktemp("twin")
-    status = lifecycle.up(directory)
+    status = lifecycle.up(furnish(directory))
     yield status
     after = lifecycle.status(directory)
     lifecycle.down(directory)
@@ -123,7 +124,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One home for all calls, so that Node's compile cache is warm after the first."""
-    return tmp_path_factory.mktemp("wrangler")
+    return furnish_wrangler(tmp_path_factory.mktemp("wrangler"))
 
 
 @pytest.fixture

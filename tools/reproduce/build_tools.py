@@ -1,5 +1,4 @@
-"""Build tools made to fail: each case is a small project in a fresh folder and the command a pipeline would run."""
-# ruff: noqa: INP001, T201 - a script that prints, in no package
+"""Failing builds: each case is a small project in a fresh folder and the command that a pipeline would run."""
 
 from __future__ import annotations
 

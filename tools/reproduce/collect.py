@@ -1,5 +1,4 @@
-"""How a reproducing script keeps what it saw: one JSON object a line on standard output."""
-# ruff: noqa: INP001, T201 - scripts that print, in no package
+"""The output of the reproducing scripts: one JSON object a line on standard output."""
 
 from __future__ import annotations
 
@@ -47,7 +46,7 @@ def keep_failure(origin: str, kind: str, action: Callable[[], object], *, one_li
 
 
 def shortened(text: str) -> str:
-    """The first lines and as many of the last as fit into LIMIT: the cause stands at an end."""
+    """The first lines and as many of the last as fit into LIMIT: the cause is at an end."""
     if len(text) <= LIMIT:
         return text
     lines = text.splitlines()

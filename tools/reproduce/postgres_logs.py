@@ -1,9 +1,8 @@
-"""Make a Postgres server fail and print what it wrote to its log, case by case.
+"""Make a Postgres server fail and print its log, case by case.
 
-The database is changed: give a disposable one. `log_line_prefix`, `log_destination` and `lc_messages` are the
+The database is modified: use a disposable one. `log_line_prefix`, `log_destination` and `lc_messages` are the
 server's own settings; change them and run again for other formats and languages.
 """
-# ruff: noqa: INP001 - a script, in no package
 
 from __future__ import annotations
 

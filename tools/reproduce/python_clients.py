@@ -1,8 +1,8 @@
-"""Python clients made to fail: psycopg, boto3, urllib and smtplib.
+"""Failures of Python clients: psycopg, boto3, urllib and smtplib.
 
-Give a disposable Postgres by --dsn; the web and mail servers are started here, on loopback.
+Pass a disposable Postgres with --dsn; the web and mail servers are started here, on loopback.
 """
-# ruff: noqa: INP001, S310 - a script, in no package; loopback URLs only
+# ruff: noqa: S310 - a script, in no package; loopback URLs only
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A local server that answers as vendors document their errors: GET or POST /CASE/any/path.
+"""A local server that answers with errors as vendors document them: GET or POST /CASE/any/path.
 
 `python tools/reproduce/vendor_errors.py 8099` serves until it is interrupted; the other scripts start it themselves.
 """
-# ruff: noqa: INP001, N815 - a script, in no package; the base class names its methods after HTTP's verbs
+# ruff: noqa: N815 - a script, in no package; the base class names its methods after HTTP's verbs
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Nothing leaves this machine: the API's address is set to loopback and the token is invented.
 """
-# ruff: noqa: INP001, ASYNC240 - a script, in no package; two small files are written between two runs
+# ruff: noqa: ASYNC240 - a script, in no package; two small files are written between two runs
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ EVENTS = {
 
 @dataclass
 class Api:
-    """What the local API answers next."""
+    """The next answer of the local API."""
 
     upload: tuple[int, int, str] | None = None
     event: dict[str, object] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Api:
     sent: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Refuse an upload as told; let a tail be opened; know nothing else."""
+        """Refuse an upload as set; let a tail be opened; know nothing else."""
         await request.read()
         if self.upload is not None:
             status, code, message = self.upload

@@ -1,1 +1,1 @@
-"""Judgements: data in, verdict and evidence out; pure, no clock, no random, no I/O."""
+"""Judgements: data in, verdict and evidence out; pure: no clock, no randomness, no I/O."""

@@ -1,4 +1,4 @@
-"""Answers of a real API beside the recorded ones of the twin; pure."""
+"""Answers of a real API compared with the recorded ones of the twin; pure."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _differences(expected: Observation, found: Observation | None) -> Iterator[D
     ]
     for what, wanted, got in answered:
         if wanted != got:
-            yield Difference(name, what, _said(wanted), _said(got), matters=True)
+            yield Difference(name, what, _format_fact(wanted), _format_fact(got), matters=True)
     if expected.status == found.status:
         yield from _shapes(name, expected.shape, found.shape)
 
@@ -85,7 +85,7 @@ def _shapes(name: str, expected: Mapping[str, str], found: Mapping[str, str]) ->
             yield Difference(name, path, "not there", found[path], matters=False)
 
 
-def _said(value: Fact) -> str:
+def _format_fact(value: Fact) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

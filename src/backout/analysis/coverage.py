@@ -1,11 +1,11 @@
-"""What a rollback of code changes, leaves or does not cover of what is beside the code; pure (safety rule 16)."""
+"""What a rollback of code changes, leaves or does not cover beside the code; pure (safety rule 16)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.model.triggers import Coverage, Fate, TriggerKind
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from backout.model.situation import Situation
@@ -35,14 +35,14 @@ _DATA = {
 """Types of bindings behind which something outlives a version, and what becomes of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """The way from one version to another.
+class Way(Value, frozen=True):
+    """A move from one version to another.
 
     Args:
-        target, leaving: version ids. quick: only what a plan can restore is looked at.
+        target, leaving: version ids.
+        quick: look only at what a plan can restore.
         restores: title of the step that restores the schedules, "" without one.
-        by_hand: the line that a person would type to restore them, "" when there is none.
+        by_hand: the command to restore them by hand, "" when there is none.
     """
 
     target: str
@@ -77,9 +77,9 @@ def coverage(situation: Situation, way: Way) -> tuple[Coverage, ...]:
                 lines.append(line)
     if same:
         why = f"the same as when version {target[:8]} was live"
-        lines.append(Coverage(_listed(same), Fate.STAYS, why))
+        lines.append(Coverage(_join_words(same), Fate.STAYS, why))
     if way.quick and situation.triggers is not None:
-        rest = _listed([words for kind, words in _WORDS.items() if kind is not TriggerKind.SCHEDULES])
+        rest = _join_words([words for kind, words in _WORDS.items() if kind is not TriggerKind.SCHEDULES])
         lines.append(Coverage(rest, Fate.STAYS, "not looked at, to be quick"))
     return (*lines, *_data(situation, target, way.leaving))
 
@@ -93,7 +93,7 @@ def general(situation: Situation, lines: tuple[Coverage, ...]) -> tuple[str, ...
 
 
 def schedules_to_restore(situation: Situation, target: str) -> tuple[str, ...] | None:
-    """Return the schedules of when the target was live, when they are known and differ from those of now; else None."""
+    """Return the schedules at the time the target was live, if known and different from the current ones; else None."""
     then, now = situation.snapshots.get(target), situation.triggers
     if then is None or now is None or then.schedules is None or now.schedules is None:
         return None
@@ -107,16 +107,18 @@ def _trigger(situation: Situation, target: str, kind: TriggerKind, restores: str
     now = situation.triggers.of(kind) if situation.triggers else None
     was = f"when version {target[:8]} was live"
     if now is None and then:
-        return Coverage(_WORDS[kind], Fate.REFUSED, f"{_shown(then)} {was}; not measured now, so not compared")
+        return Coverage(_WORDS[kind], Fate.REFUSED, f"{_format_values(then)} {was}; not measured now, so not compared")
     if now is None:
         return Coverage(_WORDS[kind], Fate.STAYS, "not measured: the token may not read them")
     if then is None:
-        return Coverage(_WORDS[kind], Fate.STAYS, f"now {_shown(now)}; not known what they were {was}")
+        return Coverage(_WORDS[kind], Fate.STAYS, f"now {_format_values(now)}; not known what they were {was}")
     if then == now:
         return None
     if restores:
-        return Coverage(_WORDS[kind], Fate.CHANGES, f"now {_shown(now)}, back to {_shown(then)} ({restores})")
-    return Coverage(_WORDS[kind], Fate.STAYS, f"now {_shown(now)}; {_shown(then)} {was}")
+        return Coverage(
+            _WORDS[kind], Fate.CHANGES, f"now {_format_values(now)}, back to {_format_values(then)} ({restores})"
+        )
+    return Coverage(_WORDS[kind], Fate.STAYS, f"now {_format_values(now)}; {_format_values(then)} {was}")
 
 
 def _data(situation: Situation, target: str, leaving: str) -> tuple[Coverage, ...]:
@@ -149,9 +151,9 @@ def _name(binding: str) -> str:
     return f"{kind} {name}"
 
 
-def _shown(values: tuple[str, ...]) -> str:
+def _format_values(values: tuple[str, ...]) -> str:
     return ", ".join(values) or "none"
 
 
-def _listed(words: list[str]) -> str:
+def _join_words(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,4 +1,4 @@
-"""Secrets expected against secrets present, and what changed since: from names, fingerprints and versions; pure."""
+"""Expected secrets compared with present ones, and changes since: by names, fingerprints and versions; pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from backout.model.secrets import SecretsLook, SecretState, Since
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from backout.model.deployment import Version
     from backout.model.secrets import ExpectedSecrets, PushedSecret
+    from backout.model.version import Version
 
 BY_SECRET = "secret"  # noqa: S105 - a provider's word
 """How a provider says that a version was made by changing secrets alone."""
@@ -42,18 +42,19 @@ def look_at(  # noqa: PLR0913 - one keyword for each thing that is looked at
     source: str = "",
     held: Mapping[str, str] | None = None,
 ) -> SecretsLook:
-    """Return what is known of every name that anybody expects or that is bound.
+    """Return what is known of every name that is expected or bound.
 
     Args:
         target: what a rollback `returns` to, or would if it were allowed (`target_why`).
-        versions: those that the provider still lists. pushes: of every name, in any order.
+        versions: those that the provider still lists.
+        pushes: of every name, in any order.
         held: the fingerprints of what the configured source holds now; None: it was not asked.
     """
     by_name: dict[str, list[PushedSecret]] = {}
     for push in sorted(pushes, key=lambda push: push.at):
         by_name.setdefault(push.name, []).append(push)
     known = {push.version for ours in by_name.values() for push in ours}
-    # Somebody else's changes of secrets; the provider does not say which secret it was.
+    # Changes of secrets made by others; the provider does not say which secret it was.
     outside = tuple(v.created_at for v in versions if v.triggered_by == BY_SECRET and v.id not in known)
     wanted = {
         "example": set(expected.example),
@@ -106,7 +107,7 @@ def _since_push(name: str, live: Version, ours: Sequence[PushedSecret], outside:
         return Since.GONE
     if live.created_at < ours[-1].at:  # an older version is live, with the value of its own time
         before = _in_effect(ours, live.created_at)
-        return _compared(before, ours[-1]) if before else Since.CHANGED
+        return _compare_secrets(before, ours[-1]) if before else Since.CHANGED
     return Since.MAYBE if any(ours[-1].at < at <= live.created_at for at in outside) else Since.SAME
 
 
@@ -120,7 +121,7 @@ def _since_target(
     older, newer = sorted((target.created_at, live.created_at))
     then, now = _in_effect(ours, older), _in_effect(ours, newer)
     if now is not None and now is not then:
-        compared = Since.CHANGED if then is None else _compared(then, now)
+        compared = Since.CHANGED if then is None else _compare_secrets(then, now)
         if compared is not Since.SAME:
             return compared
     return Since.MAYBE if any(older < at <= newer for at in outside) else Since.SAME
@@ -131,7 +132,7 @@ def _in_effect(ours: Sequence[PushedSecret], at: float) -> PushedSecret | None:
     return next((push for push in reversed(ours) if push.at <= at), None)
 
 
-def _compared(one: PushedSecret, other: PushedSecret) -> Since:
+def _compare_secrets(one: PushedSecret, other: PushedSecret) -> Since:
     if not comparable(one.fingerprint, other.fingerprint):
         return Since.MAYBE
     return Since.SAME if one.fingerprint == other.fingerprint else Since.CHANGED

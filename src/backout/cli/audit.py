@@ -1,4 +1,4 @@
-"""`backout audit`: whether the journal is as it was written, and whether a secret stands in it; it changes nothing."""
+"""`backout audit`: whether the journal is as it was written, and whether it holds a secret; it changes nothing."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import group, pass_shell
-from backout.cli.style import Tone
+from backout.cli.support.options import group, pass_shell
+from backout.cli.support.style import Tone
 from backout.errors import BackoutError, UsageError
 from backout.report.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
     from backout.config import Config
     from backout.journal.sqlite import SqliteJournal
 
@@ -24,16 +24,16 @@ _WITHOUT_PROGRAMS = ("file", "env")
 """Sources of secrets that are read without running anything."""
 
 
-@group("audit", short_help="Whether the journal is whole, and holds no secret.")
+@group("audit", short_help="Check that the journal is intact and holds no secret.")
 def audit() -> None:
-    """Look at the journal itself: nothing is changed."""
+    """Inspect the journal itself; nothing is changed."""
 
 
-@audit.command("verify", short_help="Whether every event is as it was written.")
+@audit.command("verify", short_help="Check that every event is as it was written.")
 @pass_shell
 def verify(shell: Shell) -> int:
     """Check every event against the chain of hashes. Exit code 1 names the first one that is not as it was written."""
-    from backout import wiring  # noqa: PLC0415 - only commands that read the journal pay for it
+    from backout import wiring
 
     config = shell.config()
     found = wiring.journal(config).verify_chain()
@@ -49,15 +49,15 @@ def verify(shell: Shell) -> int:
     return 1
 
 
-@audit.command("scrub", short_help="Which events hold a secret that is known now.")
-@click.option("--dry-run", is_flag=True, help="Only look: there is nothing else that it can do.")
-@click.option("--ask-source", is_flag=True, help="Ask the configured source of secrets, too, when that is a program.")
+@audit.command("scrub", short_help="List the events that hold a secret known now.")
+@click.option("--dry-run", is_flag=True, help="Only look: it can do nothing else.")
+@click.option("--ask-source", is_flag=True, help="Also ask the configured source of secrets when that is a program.")
 @pass_shell
 def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
-    """Name the events and checkpoints of the journal that hold a secret which backout knows now, in any spelling.
+    """List the events and checkpoints of the journal that hold a secret backout knows now, in any spelling.
 
-    An older backout wrote what an application said as it was. What is in the chain cannot be taken out of it; the
-    answer says how to retire the whole file. Exit code 1 when something was found, 7 when no secret is known.
+    An older backout wrote an application's output unmasked. What is in the chain cannot be removed from it; the output
+    says how to retire the whole file. Exit code 1 when something was found, 7 when no secret is known.
     """
     config = shell.config()
     if not dry_run:
@@ -67,10 +67,10 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
             hint="backout audit scrub --dry-run",
         )
     _learn_the_applications(shell, config, ask_source=ask_source)
-    from backout import wiring  # noqa: PLC0415 - only commands that read the journal pay for it
+    from backout import wiring
 
     book = wiring.journal(config)
-    found = list(_found(shell, book))
+    found = list(_find_known_values(shell, book))
     events = sum(1 for _ in book.events())
     known = shell.redactor.knows
     record = {"known": known, "events": events, "found": found, "journal": str(config.settings.journal.path)}
@@ -82,21 +82,21 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
 
 
 def _learn_the_applications(shell: Shell, config: Config, *, ask_source: bool) -> None:
-    """Read the values of the application's own secrets, where that runs no program or somebody asked for it."""
-    from backout.wiring.secrets import configured, expected, source  # noqa: PLC0415 - only here
+    """Read the values of the application's own secrets, if that runs no program or was asked for."""
+    from backout.wiring.secrets import describe_source, read_expected_secrets, source
 
-    named = configured(config)
+    named = describe_source(config)
     if named is None or not (ask_source or named["from"] in _WITHOUT_PROGRAMS):
         return
     try:
         kept = source(config, named)
-        wanted = expected(config)
+        wanted = read_expected_secrets(config)
         kept.read(kept.names() or {*wanted.example, *wanted.required})
     except BackoutError as error:
-        shell.output.warn(f"the source of secrets was not asked: {error}")
+        shell.output.warn(f"the source of secrets was not read: {error}")
 
 
-def _found(shell: Shell, book: SqliteJournal) -> Iterator[dict[str, object]]:
+def _find_known_values(shell: Shell, book: SqliteJournal) -> Iterator[dict[str, object]]:
     """Yield each event and each checkpoint that holds a known value, with the places in it."""
     for event in book.events():
         if places := list(shell.redactor.places({"data": event.data, "actor": event.actor})):
@@ -123,9 +123,9 @@ def _found(shell: Shell, book: SqliteJournal) -> Iterator[dict[str, object]]:
 def _text(shell: Shell, found: list[dict[str, object]], events: int, known: int) -> str:
     style = shell.output.style
     if not known:
-        return style.badge("no secret is known here, so nothing could be looked for", Tone.WARN)
+        return style.badge("no secret is known here, so there was nothing to look for", Tone.WARN)
     if not found:
-        return style.badge(f"none of {known} known values stands in {events:,} events", Tone.GOOD)
+        return style.badge(f"none of {known} known values is in {events:,} events", Tone.GOOD)
     rows = [
         (
             "-" if each["seq"] is None else str(each["seq"]),
@@ -145,10 +145,12 @@ def _say_how_to_retire(shell: Shell, config: Config) -> None:
     kept = path.with_name(f"{path.stem}.retired{path.suffix}")
     files = [shlex.join(("mv", f"{path}{end}", f"{kept}{end}")) for end in ("", "-wal")]
     shell.output.say("\nThe chain cannot be edited. To retire this journal:")
-    shell.output.say("  1. change each secret that was found: whoever could read the file has it")
+    shell.output.say("  1. change each secret that was found: anyone who could read the file has it")
     shell.output.say("  2. finish or abort what is unfinished: backout runs list")
     shell.output.say(f"  3. put the file away, closed to others:\n       {files[0]}")
     shell.output.say(f"     and, where it is there, what belongs to it:\n       {files[1]}")
-    shell.output.say("  4. delete it when it is not needed as a record any more; copies and backups of it, too")
-    shell.output.say("The next command begins a new one. Marks and holds stand at the provider as well, and are read")
-    shell.output.say("there; counts of the past are gone, so the first watch knows the requests of its own time alone.")
+    shell.output.say("  4. delete it, and its copies and backups, when the record is no longer needed")
+    shell.output.say(
+        "The next command begins a new one. Marks and holds are also kept at the provider and are read from"
+    )
+    shell.output.say("there; past counts are gone, so the first watch knows only the requests of its own time.")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.by_hand import ByHand
-from backout.cli.options import command, pass_shell
+from backout.cli.support.by_hand import ByHand
+from backout.cli.support.options import command, pass_shell
 from backout.errors import Interrupted
 from backout.report.times import rfc3339
 
 if TYPE_CHECKING:
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
 
 
 @command(
@@ -25,14 +25,14 @@ Examples:
   backout card -e production --write    to [incidents] card of backout.toml
 """,
 )
-@click.option("--write", is_flag=True, help="Write it to its file as well; guard and rollback do that by themselves.")
+@click.option("--write", is_flag=True, help="Also write it to its file; guard and rollback do that by themselves.")
 @pass_shell
 def card(shell: Shell, *, write: bool) -> None:
-    """Print one page of wrangler, curl and psql commands with ids that are read from the provider now.
+    """Print one page of wrangler, curl and psql commands, with ids read from the provider now.
 
-    It says what is live, how to roll back, how to put that back, how to look whether it is well, and whom to call.
-    None of its commands needs backout or Python. When it cannot be made, the last one is printed, where there is one;
-    when the journal is what is in the way, one of what the provider and the last card tell. The error follows either.
+    It says what is live, how to roll back, how to undo that, how to check whether it is well, and who to call. None of
+    its commands needs backout or Python. When the page cannot be made, the last one is printed, if there is one; when
+    only the journal cannot be read, the page is made from the provider and the last card. The error follows either.
     """
     hand = ByHand(shell)
     try:
@@ -47,12 +47,12 @@ def card(shell: Shell, *, write: bool) -> None:
 
 
 def _print_without_journal(shell: Shell, hand: ByHand, error: Exception) -> bool:
-    """Print a card of what the provider tells alone, where the journal is what is wrong; return whether it was made."""
-    from backout.analysis.going_back import WayBack  # noqa: PLC0415 - only when something is wrong
-    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 same
-    from backout.report.card import card_text  # noqa: PLC0415 same
-    from backout.runbook.card import card_of  # noqa: PLC0415 same
-    from backout.runbook.no_journal import without_journal  # noqa: PLC0415 same
+    """Print a card made from the provider alone, for when the journal is broken; return whether it was made."""
+    from backout.analysis.history.going_back import WayBack
+    from backout.journal.rows import JournalUnavailable
+    from backout.report.incident.card import card_text
+    from backout.runbook.incident.card import card_of
+    from backout.runbook.incident.no_journal import without_journal
 
     if not isinstance(error, JournalUnavailable) or hand.tools is None or shell.output.json:
         return False
@@ -70,7 +70,7 @@ def _print_without_journal(shell: Shell, hand: ByHand, error: Exception) -> bool
 
 
 def _print_last(shell: Shell, hand: ByHand) -> None:
-    """Print the card that was written last, whatever is wrong with the world."""
+    """Print the card that was written last, whatever else does not work."""
     path = hand.card()
     with contextlib.suppress(OSError):
         if path is not None and not shell.output.json:
@@ -78,15 +78,15 @@ def _print_last(shell: Shell, hand: ByHand) -> None:
 
 
 def _print_new(shell: Shell, hand: ByHand, *, write: bool) -> None:
-    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
-    from backout.report.card import card_text  # noqa: PLC0415
-    from backout.runbook.card import card_of  # noqa: PLC0415
+    from backout import wiring
+    from backout.report.incident.card import card_text
+    from backout.runbook.incident.card import card_of
 
     hand.config = shell.config(in_need=True)
     hand.tools = tools = wiring.toolbox(hand.config, wiring.Hooks(hurried=True))
     made = card_of(tools)
     text = card_text(made)
-    path = tools.cards.write(text) if write and tools.cards is not None else None
+    path = tools.incident.cards.write(text) if write and tools.incident.cards is not None else None
     payload = {
         "environment": made.environment,
         "read_at": rfc3339(made.read_at),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import get_completion_class
 
-from backout.cli.options import command, pass_shell
+from backout.cli.support.options import command, pass_shell
 from backout.errors import UsageError
 
 if TYPE_CHECKING:
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
 
 _INSTALL = {
     "bash": "echo 'eval \"$(backout completion bash)\"' >> ~/.bashrc",
@@ -25,7 +25,7 @@ _INSTALL = {
 @click.pass_context
 @pass_shell
 def completion(shell: Shell, ctx: click.Context, name: str) -> None:
-    """Print the completion script of bash, zsh or fish."""
+    """Print the completion script for bash, zsh or fish."""
     kind = get_completion_class(name)
     if kind is None:
         raise UsageError(f"no completion for {name}")

@@ -1,4 +1,4 @@
-"""`backout conformance`: ask the real API the questions that everything here rests on, once, and say what differs."""
+"""`backout conformance`: ask the real API, once, the questions that all of this depends on, and say what differs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import command, pass_shell
+from backout.cli.support.options import command, pass_shell
 from backout.errors import BackoutError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
     from backout.model.conformance import Difference, Observation
-    from backout.providers.cloudflare.conformance import FirstContact
-    from backout.wiring.contact import Reach
+    from backout.wiring.contact import FirstContact, Reach
 
 
 @command(
     "conformance",
-    short_help="Ask a real account what the twin believes, and show what differs.",
+    short_help="Compare the twin with a real account, and show what differs.",
     epilog="""
 Examples:
   backout conformance --dry-run                 the calls, nothing else
@@ -32,7 +31,7 @@ Examples:
 @click.option("--account-id", metavar="ID", help="Default: CLOUDFLARE_ACCOUNT_ID.")
 @click.option("--api-base-url", metavar="URL", help="Default: CLOUDFLARE_API_BASE_URL, else Cloudflare's own.")
 @click.option("--ingress-url", metavar="URL", help="Where its Worker answers. Default: its workers.dev address.")
-@click.option("-n", "--dry-run", is_flag=True, help="List the calls and make none.")
+@click.option("-n", "--dry-run", is_flag=True, help="List the calls without making them.")
 @click.option("--write", "page_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the dated page.")
 @pass_shell
 def conformance(
@@ -44,13 +43,13 @@ def conformance(
     dry_run: bool,
     page_file: Path | None,
 ) -> int:
-    """Make some twenty harmless calls on a Worker made for them, and compare every answer with the twin's.
+    """Make about twenty harmless calls on a Worker made for them, and compare every answer with the twin's.
 
-    The token is CLOUDFLARE_API_TOKEN, best of an account of its own: a free one will do. The Worker has a name that
-    nobody uses, gets no visitors, and is deleted in the end. Exit codes: 0 nothing that matters differs, 1 it does.
+    The token is CLOUDFLARE_API_TOKEN, preferably of a separate account; a free one will do. The Worker has an unused
+    name, gets no visitors, and is deleted at the end. Exit codes: 0 nothing that matters differs, 1 something does.
     """
-    from backout.config import scalars  # noqa: PLC0415 only when it runs
-    from backout.wiring import contact as wired  # noqa: PLC0415 same
+    from backout.config import scalars
+    from backout.wiring import contact as wired
 
     account = account_id or shell.environment.get("CLOUDFLARE_ACCOUNT_ID")
     if account is None:
@@ -60,9 +59,9 @@ def conformance(
     contact = wired.first_contact(shell.environment, reach)
     if dry_run:
         return _list(shell, contact)
-    from backout.cli.confirm import ask  # noqa: PLC0415
+    from backout.cli.support.confirm import ask
 
-    ask(shell, f"Make a Worker in account {reach.account_id}, and delete it in the end?", flag="--yes")
+    ask(shell, f"Make a Worker in account {reach.account_id}, and delete it at the end?", flag="--yes")
     shell.output.say(f"makes and deletes the Worker {contact.script} in account {reach.account_id}")
     return _run(shell, contact, reach, page_file)
 
@@ -76,14 +75,14 @@ def _list(shell: Shell, contact: FirstContact) -> int:
 
 
 def _run(shell: Shell, contact: FirstContact, reach: Reach, page_file: Path | None) -> int:
-    import time  # noqa: PLC0415
+    import time
 
-    from backout.analysis.conformance import compare  # noqa: PLC0415
-    from backout.cli.paint import paint_for  # noqa: PLC0415
-    from backout.report.conformance import differences_text, line, page  # noqa: PLC0415
-    from backout.wiring.contact import expected_answers  # noqa: PLC0415
+    from backout.analysis.conformance import compare
+    from backout.cli.support.paint import paint_for
+    from backout.report.conformance import differences_text, line, page
+    from backout.wiring.contact import load_expected_answers
 
-    expected = expected_answers()
+    expected = load_expected_answers()
     by_name = {one.name: one for one in expected}
     total, seen = len(contact.calls), []
 

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli import outcome
-from backout.cli.options import command, pass_shell
+from backout.cli.support import outcome
+from backout.cli.support.options import command, pass_shell
 from backout.cli.twin_env import own_place
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
-from backout.report.text import reflowed
+from backout.report.text import reflow_markdown
 from backout.report.times import duration
 
 if TYPE_CHECKING:
-    from backout.cli.bench import Bench
-    from backout.cli.shell import Shell
-    from backout.model.incident import Run
-    from backout.model.plan import Json
+    from backout.cli.support.session import Session
+    from backout.cli.support.shell import Shell
+    from backout.model.incident.incident import Run
     from backout.twin.stage import Stage
 
 DIRECTORY = ".backout/demo"
@@ -33,29 +32,29 @@ _DEPLOY_AT_MOST_S = 60.0
 
 @command(
     "demo",
-    short_help="Watch all of it happen on a local twin.",
+    short_help="See it all happen on a local twin.",
     epilog="""
 Examples:
   backout demo                                    deploy good, deploy bad, detect, roll back, verify, report
   backout demo --bad errors-5-percent             another way to be bad, see examples/fm5/README.md
-  backout demo --keep                             leave the twin running, to play with
+  backout demo --keep                             leave the twin running for your own tests
 """,
 )
 @click.option("--bad", default=BAD, show_default=True, help="The bad variant of examples/fm5.")
 @click.option("--keep", is_flag=True, help="Leave the twin running.")
-@click.option("--dir", "directory", default=DIRECTORY, show_default=True, help="Where everything is kept.")
+@click.option("--dir", "directory", default=DIRECTORY, show_default=True, help="The folder for everything it writes.")
 @click.option("--rate", default=RATE_PER_S, show_default=True, type=click.FloatRange(1, 500), help="Requests a second.")
 @pass_shell
 def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> int:
     """Start a local twin of Cloudflare, deploy a good and a bad version with the real wrangler, and let guard act."""
-    from backout.twin.stage import Stage  # noqa: PLC0415 - only the demo pays for it
+    from backout.twin.stage import Stage
 
     stage = Stage(own_place(shell, Path(directory)))
     show = _Show(shell, stage)
     try:
         stage.clear()
         show.say("Starting a local Cloudflare: API, workerd, Postgres, S3, email")
-        twin = stage.set_up()
+        twin = stage.set_up(show.done)
         show.done(f"up at {twin.ingress_url}, {len(twin.pids)} processes, all on loopback")
         shell.take(config=str(stage.config_file), environment="production")
         record = _play(show, stage, bad, rate)
@@ -64,7 +63,7 @@ def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> 
             stage.tear_down()
     ok = bool(record.pop("as_expected"))
     report = Path(str(record["report_path"])) if record["report_path"] else None
-    text = reflowed(report.read_text(encoding="utf-8"), shell.output.style.width) if report else None
+    text = reflow_markdown(report.read_text(encoding="utf-8"), shell.output.style.width) if report else None
     shell.output.result("demo", record, text)
     show.say(_conclusion(record))
     where = f" --config {directory}/backout.toml -e production"
@@ -79,7 +78,7 @@ def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> 
 
 @dataclass
 class _Show:
-    """Tells the story with the time since its beginning."""
+    """Prints each event with the time since the start."""
 
     shell: Shell
     stage: Stage
@@ -94,34 +93,36 @@ class _Show:
 
 
 def _play(show: _Show, stage: Stage, bad: str, rate: float) -> dict[str, object]:
-    """Deploy good and prove it, deploy bad and let guard act, and return what was measured."""
-    from backout.cli.bench import open_bench  # noqa: PLC0415
+    """Deploy a good version and prove it, deploy a bad one and let guard act, and return the measurements."""
+    from backout.cli.support.session import open_session
+    from backout.model.steps.guard import ConcludeStep
+    from backout.ports import result_of
 
     show.say("wrangler deploy: the good version")
     good = stage.deploy("good")
     show.done(f"live: {good}")
     with stage.visitors(rate):
         show.say(f"Visitors come, {rate:g} a second; guard watches the good version")
-        bench = open_bench(show.shell, show.shell.config(), "demo")
-        first = _guard(bench, early=True)
-        proven = _dict(bench, first, "conclude").get("action") == "stable"
+        session = open_session(show.shell, show.shell.config(), "demo")
+        concluded = result_of(session.tools.runs, _guard(session, early=True).id, ConcludeStep)
+        proven = concluded is not None and concluded.action == "stable"
         show.say(f"wrangler deploy: a bad version ({bad}), guard is waiting")
-        run = _guard_next_deployment(bench, stage, bad)
-    live = bench.tools.deployments.history()[0].main
-    return _record(bench, run, good, live, proven=proven)
+        run = _guard_next_deployment(session, stage, bad)
+    live = session.tools.deployments.history()[0].main
+    return _record(session, run, good, live, proven=proven)
 
 
-def _guard(bench: Bench, *, early: bool = False) -> Run:
-    from backout.model.policy import Mode  # noqa: PLC0415
-    from backout.runbook import guard  # noqa: PLC0415
+def _guard(session: Session, *, early: bool = False) -> Run:
+    from backout.model.guard.policy import Mode
+    from backout.runbook.guard import guard
 
-    plan = guard.plan(bench.tools, mode=Mode.ACT, for_s=bench.tools.policy.criteria.watch_s, early=early)
-    return bench.drive(bench.submit(plan, plan.why))
+    plan = guard.plan(session.tools, mode=Mode.ACT, for_s=session.tools.policy.criteria.watch_s, early=early)
+    return session.drive(session.submit(plan, plan.why))
 
 
-def _guard_next_deployment(bench: Bench, stage: Stage, bad: str) -> Run:
+def _guard_next_deployment(session: Session, stage: Stage, bad: str) -> Run:
     """Have wrangler deploy beside the waiting guard, as a pipeline would."""
-    from backout.runbook import next_deployment  # noqa: PLC0415
+    from backout.runbook.guard import next_deployment
 
     problems: list[BackoutError] = []
 
@@ -134,8 +135,8 @@ def _guard_next_deployment(bench: Bench, stage: Stage, bad: str) -> Run:
     deployer = threading.Thread(target=deploy, name="wrangler", daemon=True)
     deployer.start()
     try:
-        next_deployment.wait_for_next(bench.tools, _DEPLOY_AT_MOST_S)
-        run = _guard(bench)
+        next_deployment.wait_for_next(session.tools, _DEPLOY_AT_MOST_S)
+        run = _guard(session)
     finally:
         deployer.join()
     if problems:
@@ -143,18 +144,21 @@ def _guard_next_deployment(bench: Bench, stage: Stage, bad: str) -> Run:
     return run
 
 
-def _record(bench: Bench, run: Run, good: str, live: str, *, proven: bool) -> dict[str, object]:
-    tools = bench.tools
+def _record(session: Session, run: Run, good: str, live: str, *, proven: bool) -> dict[str, object]:
+    from backout.model.steps.guard import WatchStep
+    from backout.model.steps.rollback import ActivateStep
+    from backout.ports import result_of
+
+    tools = session.tools
     origin = tools.runs.find(run.plan.cause or run.id)
-    assert origin is not None  # noqa: S101 the run just driven
-    watch = origin.plan.step("watch").args
-    deployed_at, bad = float(str(watch["deployed_at"])), str(watch["version"])
-    decision = _dict(bench, origin, "watch").get("decision")
-    detected_at = float(str(decision["at"])) if isinstance(decision, dict) else None
+    assert origin is not None
+    watch, watched = origin.plan.arguments(WatchStep), result_of(tools.runs, origin.id, WatchStep)
+    deployed_at, bad = watch.deployed_at, watch.version
+    detected_at = watched.decision.at if watched is not None else None
     rolled_back = run.plan.kind is PlanKind.ROLLBACK
-    activated = _dict(bench, run, "activate").get("at") if rolled_back else None
+    activated = result_of(tools.runs, run.id, ActivateStep) if rolled_back else None
     proof = outcome.rollback_record(tools, run) if rolled_back else {}
-    seen, failed = _served(bench, bad, deployed_at)
+    seen, failed = _count_served(session, bad, deployed_at)
     criteria = tools.policy.criteria
     return {
         "run_id": run.id,
@@ -162,7 +166,7 @@ def _record(bench: Bench, run: Run, good: str, live: str, *, proven: bool) -> di
         "deployed_bad_version": bad,
         "live_version": live,
         "detected_after_s": None if detected_at is None else round(detected_at - deployed_at, 3),
-        "rolled_back_after_s": None if activated is None else round(float(str(activated)) - deployed_at, 3),
+        "rolled_back_after_s": None if activated is None else round(activated.at - deployed_at, 3),
         "requests_seen_by_bad_version": seen,
         "bad_requests_served": failed,
         "verified": proof.get("verified"),
@@ -179,24 +183,23 @@ def _record(bench: Bench, run: Run, good: str, live: str, *, proven: bool) -> di
     }
 
 
-def _served(bench: Bench, version: str, since: float) -> tuple[int, int]:
-    from backout.model.signals import total  # noqa: PLC0415
+def _count_served(session: Session, version: str, since: float) -> tuple[int, int]:
+    from backout.model.guard.signals import total
 
-    assert bench.tools.traffic is not None  # noqa: S101 the stage's configuration has it
-    page = bench.tools.traffic.read(int(since), int(bench.tools.clock.now()) + 1)
+    assert session.tools.traffic is not None
+    page = session.tools.traffic.read(int(since), int(session.tools.clock.now()) + 1)
     return total(row for row in page.counts if row.version == version)
-
-
-def _dict(bench: Bench, run: Run, action: str) -> dict[str, Json]:
-    found = bench.tools.runs.result(run.id, action)
-    return found if isinstance(found, dict) else {}
 
 
 def _conclusion(record: dict[str, object]) -> str:
     if record["verified"] is not True:
         return f"Not as expected: live is {record['live_version']}, verified is {record['verified']}"
-    detected, back = record["detected_after_s"], record["rolled_back_after_s"]
+    detected, back = (_span(record[name]) for name in ("detected_after_s", "rolled_back_after_s"))
     return (
-        f"Detected after {duration(float(str(detected)))}, rolled back after {duration(float(str(back)))}, verified; "
+        f"Detected after {detected}, rolled back after {back}, verified; "
         f"{record['bad_requests_served']} of the bad version's {record['requests_seen_by_bad_version']} answers failed"
     )
+
+
+def _span(seconds: object) -> str:
+    return duration(seconds) if isinstance(seconds, float) else "an unknown time"

@@ -6,26 +6,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.analysis.remarks import borne_out, is_remark, text_of
-from backout.analysis.stability import quarantine, questioned, stable_mark
-from backout.cli.in_need import observed
-from backout.cli.options import REASON, group, pass_shell
-from backout.cli.style import Tone
+from backout.analysis.history.remarks import borne_out, is_remark, text_of
+from backout.analysis.history.stability import find_questioned, quarantine, stable_mark
+from backout.cli.support.in_need import observe_in_need
+from backout.cli.support.options import REASON, group, pass_shell
+from backout.cli.support.style import Tone
 from backout.errors import Refused, UsageError
 from backout.escaping import brief
 from backout.model.remark import RemarkKind
 from backout.report.times import ago, clock, day, rfc3339
 
 if TYPE_CHECKING:
-    from backout.cli.shell import Shell
-    from backout.model.deployment import Deployment, Version, VersionMark
+    from backout.cli.support.shell import Shell
+    from backout.model.deployment import Deployment
     from backout.model.situation import Situation
+    from backout.model.version import Version, VersionMark
     from backout.runbook.toolbox import Toolbox
 
 
 UNSIGNED = "not signed"
 SHORT = 8
-"""Version ids in tables: as much as every command understands as a prefix."""
+"""Length of version ids in tables: a prefix that every command accepts."""
 
 
 @group("deployments", short_help="List, show and release deployments.")
@@ -34,16 +35,16 @@ def deployments() -> None:
 
 
 def _tools(shell: Shell) -> Toolbox:
-    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
+    from backout import wiring
 
     return shell.toolbox(shell.config(), wiring.Hooks(say=shell.output.warn))
 
 
-def _observed(tools: Toolbox) -> Situation:
-    """Return the situation with the code hashes of all listed versions, so that quarantine is seen by code."""
-    from backout.runbook.observe import observe, with_details  # noqa: PLC0415
+def _observe_with_details(tools: Toolbox) -> Situation:
+    """Return the situation with the code hashes of all listed versions, so that quarantine by code is seen."""
+    from backout.runbook.observe import observe, with_details
 
-    situation = observed(tools, observe)
+    situation = observe_in_need(tools, observe)
     listed = dict.fromkeys(share.version for deployment in situation.history for share in deployment.shares)
     return with_details(tools, situation, listed)
 
@@ -56,7 +57,7 @@ def _marks(situation: Situation, version: str) -> tuple[VersionMark | None, Vers
 def _version_record(situation: Situation, version: str) -> dict[str, object]:
     known = situation.version(version)
     stable, bad = _marks(situation, version)
-    doubted = questioned(situation.marks, version)
+    doubted = find_questioned(situation.marks, version)
     said = bad or doubted or stable
     record: dict[str, object] = {
         "version": version,
@@ -82,7 +83,7 @@ def _version_record(situation: Situation, version: str) -> dict[str, object]:
 
 
 def deployment_record(situation: Situation, deployment: Deployment) -> dict[str, object]:
-    """Return a deployment with its versions as JSON values; `remark` names what one that moved no traffic is for."""
+    """Return a deployment with its versions as JSON values; `remark` names the purpose of one that moved no traffic."""
     return {
         "deployment_id": deployment.id,
         "created_at": rfc3339(deployment.created_at),
@@ -109,16 +110,16 @@ def badge(shell: Shell, situation: Situation, version: str) -> str:
         return shell.output.style.badge("quarantined", Tone.BAD)
     if stable is not None:
         return shell.output.style.badge("stable", Tone.GOOD)
-    doubted = questioned(situation.marks, version) is not None
+    doubted = find_questioned(situation.marks, version) is not None
     return shell.output.style.badge("questioned" if doubted else "unproven", Tone.WARN if doubted else Tone.DIM)
 
 
-@deployments.command("list", short_help="Deployments, newest first, with what is known of their versions.")
+@deployments.command("list", short_help="List deployments, newest first, with what is known of their versions.")
 @pass_shell
 def list_(shell: Shell) -> None:
     """List the deployments, newest first, with what backout knows of their versions."""
     tools = _tools(shell)
-    situation = _observed(tools)
+    situation = _observe_with_details(tools)
     rows = []
     for deployment in situation.listed:
         if is_remark(deployment):
@@ -149,7 +150,7 @@ def list_(shell: Shell) -> None:
 
 
 def _remark_row(shell: Shell, situation: Situation, deployment: Deployment) -> tuple[str, ...]:
-    """Return the row of a deployment that moved no traffic: what it says, faint."""
+    """Return the row of a deployment that moved no traffic: its message, faint."""
     said = borne_out(deployment)
     code = said.code.version if said and said.code else ""
     kind = "unhold" if said and said.kind is RemarkKind.HOLD and not said.until else said.kind if said else ""
@@ -158,16 +159,16 @@ def _remark_row(shell: Shell, situation: Situation, deployment: Deployment) -> t
     return tuple(shell.output.style.dim(cell) for cell in (*cells, said.text if said else ""))
 
 
-@deployments.command("show", short_help="One version: who, when, which code, its marks, when it was live.")
+@deployments.command("show", short_help="Show one version: who, when, which code, its marks, when it was live.")
 @click.argument("target", required=False)
 @pass_shell
 def show(shell: Shell, *, target: str | None) -> None:
     """Show the version TARGET (id, deployment id, number, tag, git sha, time), or the live one."""
-    from backout.plan.target import resolve  # noqa: PLC0415
-    from backout.runbook.observe import with_details  # noqa: PLC0415
+    from backout.plan.target import resolve
+    from backout.runbook.observe import with_details
 
     tools = _tools(shell)
-    situation = _observed(tools)
+    situation = _observe_with_details(tools)
     version = resolve(target, situation) if target else situation.live.main
     situation = with_details(tools, situation, [version])
     known = situation.version(version)
@@ -184,8 +185,8 @@ def show(shell: Shell, *, target: str | None) -> None:
 
 
 def _text(shell: Shell, situation: Situation, version: str, known: Version | None) -> str:
-    from backout.cli.paint import paint_for  # noqa: PLC0415
-    from backout.report.text import fields  # noqa: PLC0415
+    from backout.cli.support.paint import paint_for
+    from backout.report.text import fields
 
     stable, bad = _marks(situation, version)
     rows = [("version", version), ("mark", badge(shell, situation, version))]
@@ -214,14 +215,14 @@ def _text(shell: Shell, situation: Situation, version: str, known: Version | Non
 
 @deployments.command("release", short_help="Lift the quarantine of a version (and of its code).")
 @click.argument("target")
-@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; recorded in the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @pass_shell
 def release(shell: Shell, *, target: str, message: str | None, typed: str | None) -> None:
     """Lift the quarantine of TARGET (a version, or a git sha) and of every version with the same code."""
-    from backout.cli.confirm import confirm  # noqa: PLC0415
-    from backout.runbook import release as procedure  # noqa: PLC0415
-    from backout.runbook.identity import check_identity  # noqa: PLC0415
+    from backout.cli.support.confirm import confirm
+    from backout.runbook.safety import release as procedure
+    from backout.runbook.safety.identity import check_identity
 
     config = shell.config()
     tools = _tools(shell)
@@ -251,15 +252,15 @@ def release(shell: Shell, *, target: str, message: str | None, typed: str | None
 
 @deployments.command("check", short_help="Before a deployment: exit 3 when this commit or version is quarantined.")
 @click.argument("target", metavar="[SHA_OR_VERSION]", required=False)
-@click.option("--commit", metavar="SHA", help="The commit that is about to be deployed.")
+@click.option("--commit", metavar="SHA", help="The commit to be deployed.")
 @pass_shell
 def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
-    """Ask before a deployment whether a commit or version is known to be bad: on every machine, with an empty journal.
+    """Check before a deployment whether a commit or version is known bad: on any machine, with an empty journal.
 
-    Exit code 0 when nothing speaks against it, 3 when it, or its code, was rolled back and nobody released it.
+    Exit code 0 when nothing is known against it, 3 when it, or its code, was rolled back and not released since.
     """
-    from backout.runbook.points import BEFORE_DEPLOYMENT, await_point, mark_meanwhile  # noqa: PLC0415
-    from backout.runbook.release import standing  # noqa: PLC0415
+    from backout.runbook.recovery.restore_points import BEFORE_DEPLOYMENT, await_point, mark_meanwhile
+    from backout.runbook.safety.release import standing
 
     asked = target or commit
     if asked is None or (target and commit):
@@ -267,7 +268,7 @@ def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
     tools = _tools(shell)
     found = standing(tools, asked)
     bad = found.bad
-    if bad is None:  # the deployment is about to come
+    if bad is None:  # the deployment is about to happen
         await_point(mark_meanwhile(tools, BEFORE_DEPLOYMENT, asked, f"{tools.clock.now():.0f}"))
     freed = f"backout deployments release {asked} -e {tools.environment} -m WHY"
     unread = f"; the code of {', '.join(v[:8] for v in found.unread)} could not be read" if found.unread else ""
@@ -276,7 +277,7 @@ def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
         "asked": asked,
         "versions": list(found.versions),
         "allowed": bad is None,
-        "why": f"nothing speaks against it{unread}" if bad is None else bad.why,
+        "why": f"nothing is known against it{unread}" if bad is None else bad.why,
         "quarantined_since": None if bad is None else rfc3339(bad.at),
         "quarantined_by": None if bad is None else bad.by or None,
         "run_id": None if bad is None else bad.run or None,
@@ -285,14 +286,14 @@ def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
     shell.output.result("check", payload, _answer(shell, asked, bad, unread))
     if bad is None:
         return 0
-    shell.output.next(f"{freed}  # when it is mended, or was not to blame")
+    shell.output.next(f"{freed}  # once it is fixed, or was not to blame")
     return 3
 
 
 def _answer(shell: Shell, asked: str, bad: VersionMark | None, unread: str) -> str:
     style = shell.output.style
     if bad is None:
-        return f"{style.badge('allowed', Tone.GOOD)}: nothing speaks against {asked}{unread}"
+        return f"{style.badge('allowed', Tone.GOOD)}: nothing is known against {asked}{unread}"
     since = f"{day(bad.at)} {clock(bad.at)} UTC"
     by = (f" in {bad.run}" if bad.run else "") + (f" by {bad.by}" if bad.by else "")
     return f"{style.badge('quarantined', Tone.BAD)}: {asked}, since {since}{by}: {brief(bad.why)}"

@@ -1,4 +1,4 @@
-"""`backout doctor`: one table of what has to be there before a bad night, with the line that closes each gap."""
+"""`backout doctor`: one table of what must be in place before an incident, with the command that closes each gap."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import command, pass_shell
+from backout.cli.support.options import command, pass_shell
 from backout.model.checkup import CheckState, Level
 
 if TYPE_CHECKING:
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
 
 MOST_LINES = 4
 
 
 @command(
     "doctor",
-    short_help="Whether everything is there for a bad night; what closes each gap.",
+    short_help="Check readiness for an incident, and how to close each gap.",
     epilog="""
 Examples:
   backout doctor -e production
@@ -27,19 +27,19 @@ Examples:
 @click.option("--send", is_flag=True, help="Send a test notice through every channel of [notify].")
 @pass_shell
 def doctor(shell: Shell, send: bool) -> int:
-    """Look at everything that a rollback, a watch and a restore rest on, and say what closes each gap.
+    """Check everything that a rollback, a watch and a restore depend on, and say how to close each gap.
 
-    Nothing is changed, and nothing that is slow or down is waited for longer than some seconds: it is "unmeasured". It
-    works with a damaged journal and without the platform's API. What must be there, and what only should be, depends on
-    whether guard acts by itself.
+    Nothing is changed. Whatever does not answer within a few seconds is "unmeasured". It works with a damaged journal
+    and without the platform's API. What must be there, and what only should be, depends on whether guard acts by
+    itself.
 
-    Exit codes: 0 ready; 1 something that must be there is missing; 7 something that must be there did not answer.
+    Exit codes: 0 ready; 1 something required is missing; 7 something required did not answer.
     """
-    from backout.cli.paint import paint_for  # noqa: PLC0415 - only this command
-    from backout.cli.style import Tone  # noqa: PLC0415 same
-    from backout.config.additions import in_file  # noqa: PLC0415 same
-    from backout.report.checkup import checkup_record, checkup_text  # noqa: PLC0415 same
-    from backout.wiring.checkup import checkup  # noqa: PLC0415 same
+    from backout.cli.support.paint import paint_for
+    from backout.cli.support.style import Tone
+    from backout.config.init.additions import in_file
+    from backout.report.checkup import checkup_record, checkup_text
+    from backout.wiring.checkup import checkup
 
     config = shell.config(in_need=True)
     found = checkup(config, send=send)

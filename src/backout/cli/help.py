@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import command, pass_shell
+from backout.cli.support.options import command, pass_shell
 from backout.errors import EXIT_CODES, UsageError
 
 if TYPE_CHECKING:
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
 
 
 @command("help", epilog="Examples:\n  backout help exit-codes\n  backout help rollback\n")
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.pass_context
 @pass_shell
 def help_(shell: Shell, ctx: click.Context, topic: tuple[str, ...]) -> None:
-    """Help on a command, or on: exit-codes."""
+    """Show help on a command, or on exit-codes."""
     if topic == ("exit-codes",):
         _exit_codes(shell)
         return

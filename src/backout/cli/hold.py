@@ -1,27 +1,28 @@
-"""`backout hold` and `backout unhold`: the kill switch of every automatic action; quick, and without a journal."""
+"""`backout hold` and `backout unhold`: the kill switch for every automatic action; quick, and without a journal."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
-from backout.cli.in_need import say as say_known
-from backout.cli.options import REASON, command, pass_shell
+from backout.cli.support.in_need import say as say_known
+from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import BackoutError, DecisionNeeded, UsageError
 from backout.escaping import brief, one_line
 from backout.report.times import duration, rfc3339
+from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
     from backout.config import Config
     from backout.model.hold import Hold
 
 WITHIN_S = 15.0
 USUAL = "2h"
-"""How long a hold lasts when nobody says."""
+"""How long a hold lasts by default."""
 
 
 @command(
@@ -34,29 +35,31 @@ Examples:
 """,
 )
 @click.option("--for", "for_", metavar="TIME", default=USUAL, show_default=True, help="How long (30m, 2h).")
-@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; everybody who is stopped reads it. Required.")
+@click.option(
+    "-m", "--message", type=REASON, metavar="WHY", help="The reason, shown to everyone who is stopped. Required."
+)
 @click.option("--local", is_flag=True, help="This host only; the provider is not asked.")
 @pass_shell
 def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
     """Stop every automatic action, on this host at once and on every machine through the provider.
 
-    A person's own commands go on working. It needs no journal; without the provider it holds on this host (exit 5).
+    Commands that a person types keep working. It needs no journal; without the provider it holds on this host (exit 5).
     """
-    from backout.config.scalars import seconds  # noqa: PLC0415 - only a hold that is set reads a time
-    from backout.model.hold import LONGEST_S  # noqa: PLC0415 same
+    from backout.config.scalars import seconds
+    from backout.model.hold import LONGEST_S
 
     config = shell.config()
     for_s = seconds(for_, "--for")
     if for_s <= 0:
-        raise UsageError("a hold lasts longer than nothing", where="--for", hint="--for 2h")
+        raise UsageError("a hold must last longer than 0", where="--for", hint="--for 2h")
     if for_s > LONGEST_S:
-        raise UsageError("a hold lasts 7 days at most", where="--for", hint="--for 7d, and once more before it ends")
+        raise UsageError("a hold lasts 7 days at most", where="--for", hint="--for 7d, and again before it ends")
     again = f"backout hold -e {config.name}{'' if for_ == USUAL else f' --for {for_}'} -m WHY"
     return _switch(shell, config, _reason(shell, config, message, again), for_s=for_s, local=local, again=again)
 
 
 @command("unhold", short_help="Allow automatic actions again.")
-@click.option("-m", "--message", type=REASON, metavar="WHY", default="lifted", help="Why.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", default="lifted", help="The reason.")
 @click.option("--local", is_flag=True, help="This host only; the provider is not asked.")
 @pass_shell
 def unhold(shell: Shell, *, message: str, local: bool) -> int:
@@ -68,30 +71,30 @@ def unhold(shell: Shell, *, message: str, local: bool) -> int:
 
 def _reason(shell: Shell, config: Config, message: str | None, again: str) -> str:
     if message is None and shell.interactive:
-        shell.output.prompt("Why? (everybody who is stopped reads it) ")
+        shell.output.prompt("Why? (shown to everyone who is stopped) ")
         message = shell.stdin.readline()
     if not (message or "").strip():
         raise DecisionNeeded(
-            "a hold wants a reason; nothing was changed",
+            "a hold needs a reason; nothing was changed",
             where=f"environment {config.name}",
-            rule="10 hold",
+            rule=SafetyRule.HOLD,
             hint=again,
         )
     return shell.masked(one_line(str(message)))
 
 
 def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, local: bool, again: str) -> int:
-    """Write the file first, then tell the provider; either of them alone is something, and is said.
+    """Write the file first, then tell the provider; if only one of them works, that is said.
 
     Args:
-        again: the same command, to be typed where one of them did not take it.
+        again: the same command, to be typed again when one of them failed.
     """
-    from backout import wiring  # noqa: PLC0415 - only a hold that is set needs the provider
-    from backout.model.hold import Hold  # noqa: PLC0415
-    from backout.providers.clock import SystemClock  # noqa: PLC0415
-    from backout.runbook.hold import HERE  # noqa: PLC0415
+    from backout import wiring
+    from backout.model.hold import Hold
+    from backout.runbook.safety.hold import HERE
+    from backout.wiring import clock
 
-    now = SystemClock().now()
+    now = clock.now()
     wanted = Hold(now + for_s if for_s is not None else 0.0, why, wiring.actor(), now, HERE)
     holds, troubles = wiring.holds(config), list[BackoutError]()
     try:
@@ -117,17 +120,17 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
 
 
 def _nowhere(shell: Shell, config: Config, here: BackoutError, there: BackoutError) -> BackoutError:
-    """Return the error of a switch that stands neither here nor at the provider, told as both refused it."""
+    """Return the error of a switch that was set neither here nor at the provider, with both reasons."""
     say_known(shell.output, config)
     there.what = f"nothing was changed, neither here nor at the provider: {here}; {there.what}"
-    there.hint = here.hint or there.hint  # the file needs nobody else
+    there.hint = here.hint or there.hint  # the file depends on nothing else
     return there
 
 
 def _in_incident(shell: Shell, config: Config, wanted: Hold, *, write: bool) -> Hold:
-    """Return the hold with the incident that is open now, and write that down, too; without a journal none is known."""
-    from backout import wiring  # noqa: PLC0415 - see `_switch`
-    from backout.runbook.open_incident import open_incident  # noqa: PLC0415 same
+    """Return the hold with the incident that is open now, and record that, too; without a journal none is known."""
+    from backout import wiring
+    from backout.runbook.incident.open_incident import open_incident
 
     try:
         incident = open_incident(wiring.journal(config, hurried=True), config.name)
@@ -137,20 +140,20 @@ def _in_incident(shell: Shell, config: Config, wanted: Hold, *, write: bool) -> 
     if incident:
         wanted = replace(wanted, incident=incident)
         if write:
-            with contextlib.suppress(BackoutError):  # the one without its incident stands there
+            with contextlib.suppress(BackoutError):  # the hold without its incident is set there
                 wiring.holds(config).write(config.name, wanted)
     return wanted
 
 
 def _at_provider(shell: Shell, config: Config, wanted: Hold) -> Hold:
-    from backout import wiring  # noqa: PLC0415
-    from backout.runbook.announce import announce, tell_of  # noqa: PLC0415
+    from backout import wiring
+    from backout.runbook.safety.announce import announce, tell_of
 
     tools = shell.toolbox(config, wiring.Hooks(within_s=WITHIN_S))
     told = announce(tools, wanted)
     tell_of(tools, told)
     if tools.seal is not None and not tools.seal.keys and told.until:
-        shell.output.warn("this hold is not signed, for want of the key: other machines obey it for 2 hours")
+        shell.output.warn("this hold is not signed, because there is no key: other machines obey it for 2 hours")
     return told
 
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import group, pass_shell
+from backout.cli.support.options import group, pass_shell
 from backout.errors import BackoutError, UsageError
-from backout.report.incident import opened_at
-from backout.report.text import reflowed
+from backout.model.value import Value
+from backout.report.incident.incident import find_opening_time
+from backout.report.text import reflow_markdown
 from backout.report.times import clock, day, rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
 
 
 _ESCAPED = re.compile(r"\\([\\`*\[\]<|~$_&>#+=:.)-])(?=(?:[^`]*`[^`]*`)*[^`]*$)")
-"""What Markdown would make something of, outside of code."""
+"""Characters with a meaning in Markdown, outside of code."""
 
 
 @group("incident", short_help="List and show incident reports.")
@@ -29,9 +29,8 @@ def incident() -> None:
     """List and show incident reports (`[incidents] directory` of backout.toml)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Report:
-    """One report on disk; `opened_at` (Unix seconds) is of its file where its page does not say it."""
+class _Report(Value, frozen=True):
+    """One report on disk; `opened_at` (Unix seconds) is the file's time if its page does not say it."""
 
     path: Path
     text: str
@@ -39,13 +38,13 @@ class _Report:
 
     @property
     def title(self) -> str:
-        """Its heading, without what every one begins with."""
+        """Its heading, without the part that all have in common."""
         first = next(iter(self.text.splitlines()), "")
         return first.strip().removeprefix("# ").removeprefix("Incident Report: ")
 
     @property
     def what(self) -> str:
-        """The end of its heading: the day and the environment stand in its name."""
+        """The end of its heading: the day and the environment are in its name."""
         return self.title.partition(": ")[2] or self.title
 
     @property
@@ -56,7 +55,7 @@ class _Report:
 
 
 def _reports(shell: Shell) -> list[_Report]:
-    """Return the reports, newest first: by when their incidents began, whatever their files are called."""
+    """Return the reports, newest first, by when their incidents began, whatever their file names."""
     directory = shell.config().settings.incidents.directory
     paths = directory.glob("*.md") if directory.is_dir() else ()
     return sorted(map(_read, paths), key=lambda report: (-report.opened_at, report.path.name))
@@ -65,16 +64,16 @@ def _reports(shell: Shell) -> list[_Report]:
 def _read(path: Path) -> _Report:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-        at = opened_at(text)
+        at = find_opening_time(text)
         return _Report(path, text, path.stat().st_mtime if at is None else at)
     except OSError as error:
         raise BackoutError(f"the report cannot be read: {error.strerror}", where=str(path)) from error
 
 
-@incident.command("list", short_help="All reports, newest first.")
+@incident.command("list", short_help="List the reports, newest first.")
 @pass_shell
 def list_(shell: Shell) -> None:
-    """List the reports, newest first: by when each incident began."""
+    """List the reports, newest first, by when each incident began."""
     found = _reports(shell)
     records = [
         {"name": each.path.stem, "title": each.title, "path": str(each.path), "opened_at": rfc3339(each.opened_at)}
@@ -87,7 +86,7 @@ def list_(shell: Shell) -> None:
         shell.output.next(f"backout incident show {found[0].path.stem}")
 
 
-@incident.command("show", short_help="One report, as it stands on disk.")
+@incident.command("show", short_help="Show one report, as it is on disk.")
 @click.argument("name", required=False)
 @pass_shell
 def show(shell: Shell, *, name: str | None) -> None:
@@ -106,4 +105,4 @@ def show(shell: Shell, *, name: str | None) -> None:
         "opened_at": rfc3339(report.opened_at),
         "markdown": report.text,
     }
-    shell.output.result("incident", payload, reflowed(report.shown, shell.output.style.width))
+    shell.output.result("incident", payload, reflow_markdown(report.shown, shell.output.style.width))

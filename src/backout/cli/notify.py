@@ -1,24 +1,24 @@
-"""`backout notify`: try the channels, and look at what waits to be told."""
+"""`backout notify`: test the channels, and list what was sent and what waits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.cli.options import group, pass_shell
-from backout.cli.style import Tone
+from backout.cli.support.options import group, pass_shell
+from backout.cli.support.style import Tone
 from backout.errors import BackoutError, UsageError
 from backout.report.times import ago, duration, rfc3339
 
 if TYPE_CHECKING:
-    from backout.cli.shell import Shell
-    from backout.model.notice import Letter
+    from backout.cli.support.shell import Shell
+    from backout.model.incident.notice import QueuedNotice
 
 _TONES = {"delivered": Tone.GOOD, "waiting": Tone.WARN, "given_up": Tone.BAD}
 
 
-@group("notify", short_help="Try the channels; what waits to be told.")
+@group("notify", short_help="Test the channels; list what was sent and what waits.")
 def notify() -> None:
-    """Try the channels of `[notify]`, and look at what was told, what waits, and what was given up."""
+    """Test the channels of `[notify]`, and list what was sent, what waits, and what was given up."""
 
 
 @notify.command(
@@ -28,10 +28,10 @@ def notify() -> None:
 )
 @pass_shell
 def test(shell: Shell) -> int:
-    """Send a test notice through every channel and say how each took it. Exit code 1 when one did not."""
-    from backout import wiring  # noqa: PLC0415 - only when it is sent
-    from backout.providers.clock import SystemClock  # noqa: PLC0415 same
-    from backout.wiring.telling import try_channels  # noqa: PLC0415 same
+    """Send a test notice through every channel and show each result. Exit code 1 when one failed."""
+    from backout import wiring
+    from backout.wiring import clock
+    from backout.wiring.telling import try_channels
 
     config = shell.config()
     environment = config.name
@@ -39,7 +39,7 @@ def test(shell: Shell) -> int:
         raise UsageError(
             "no channel is set up", where=f"{config.path.name}: notify", hint="backout config example  # [notify]"
         )
-    tried = try_channels(config, SystemClock().now())
+    tried = try_channels(config, clock.now())
     record = {
         "type": "test",
         "environment": environment,
@@ -56,34 +56,34 @@ def test(shell: Shell) -> int:
     ]
     shell.output.result("notify", record, "\n".join(lines))
     if wiring.outbox(config).exists:
-        shell.notifier = wiring.notifier(config)  # what waits can go out now
+        shell.notifier = wiring.notifier(config)  # waiting notices can be sent now
     return 0 if all(each.ok for each in tried) else 1
 
 
-@notify.command("list", short_help="What was told, waits, and was given up.")
+@notify.command("list", short_help="List what was sent, what waits, and what was given up.")
 @pass_shell
 def list_(shell: Shell) -> None:
-    """List what was told, what waits for another try, and what was given up and why; newest first."""
-    from backout import wiring  # noqa: PLC0415 - only when it is read
-    from backout.providers.clock import SystemClock  # noqa: PLC0415 same
-    from backout.providers.notify.outbox import OutboxUnavailable  # noqa: PLC0415 same
+    """List what was sent, what waits for another try, and what was given up and why; newest first."""
+    from backout import wiring
+    from backout.errors import OutboxUnavailable
+    from backout.wiring import clock
 
     config = shell.config()
     outbox = wiring.outbox(config)
     try:
-        letters = outbox.letters(config.chosen if shell.flags.environment else None)
+        queued = outbox.queued(config.chosen if shell.flags.environment else None)
     except OutboxUnavailable as error:
         raise BackoutError(str(error), where=str(outbox.path)) from error
-    counts = {state: sum(letter.state == state for letter in letters) for state in _TONES}
-    shell.output.result("notify", {"type": "list", **counts, "notices": list(map(_record, letters))}, None)
-    shell.output.text(_table(shell, letters, SystemClock().now()))
+    counts = {state: sum(item.state == state for item in queued) for state in _TONES}
+    shell.output.result("notify", {"type": "list", **counts, "notices": list(map(_record, queued))}, None)
+    shell.output.text(_table(shell, queued, clock.now()))
     if counts["waiting"] or counts["given_up"]:
-        environment = letters[0].notice.environment
+        environment = queued[0].notice.environment
         shell.output.next(f"backout notify test -e {environment}  # tries every channel, then what waits")
 
 
-def _record(letter: Letter) -> dict[str, object]:
-    notice = letter.notice
+def _record(item: QueuedNotice) -> dict[str, object]:
+    notice = item.notice
     return {
         "at": rfc3339(notice.at),
         "environment": notice.environment,
@@ -91,25 +91,25 @@ def _record(letter: Letter) -> dict[str, object]:
         "title": notice.title,
         "text": notice.text,
         "run_id": notice.run or None,
-        "channel": letter.channel,
-        "state": letter.state,
-        "tries": letter.tries,
-        "next_try_at": rfc3339(letter.at) if letter.state == "waiting" else None,
-        "ended_at": rfc3339(letter.at) if letter.state != "waiting" else None,
-        "why": letter.why or None,
+        "channel": item.channel,
+        "state": item.state,
+        "tries": item.tries,
+        "next_try_at": rfc3339(item.at) if item.state == "waiting" else None,
+        "ended_at": rfc3339(item.at) if item.state != "waiting" else None,
+        "why": item.why or None,
     }
 
 
-def _table(shell: Shell, letters: tuple[Letter, ...], now: float) -> str:
+def _table(shell: Shell, queued: tuple[QueuedNotice, ...], now: float) -> str:
     style = shell.output.style
     rows = [
         (
-            ago(letter.notice.at, now),
-            letter.channel,
-            style.badge(letter.state.replace("_", " "), _TONES[letter.state]),
-            str(letter.tries),
-            letter.notice.title + (f" ({letter.why})" if letter.why else ""),
+            ago(item.notice.at, now),
+            item.channel,
+            style.badge(item.state.replace("_", " "), _TONES[item.state]),
+            str(item.tries),
+            item.notice.title + (f" ({item.why})" if item.why else ""),
         )
-        for letter in letters
+        for item in queued
     ]
     return shell.output.table(("TOLD", "CHANNEL", "STATE", "TRIES", "WHAT"), rows, whole=True) or "nothing was told yet"

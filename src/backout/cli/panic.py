@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli import outcome
-from backout.cli.by_hand import ByHand, to_type
-from backout.cli.options import REASON, command, pass_shell
+from backout.cli.support import outcome
+from backout.cli.support.by_hand import ByHand, to_type
+from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import BackoutError, Busy, Interrupted, PartlyDone, Refused
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import PANIC_ONCE, PlanKind, PlanRefused
 
 if TYPE_CHECKING:
-    from backout.cli.bench import Bench
-    from backout.cli.shell import Shell
-    from backout.model.incident import Run
+    from backout.cli.support.session import Session
+    from backout.cli.support.shell import Shell
+    from backout.model.incident.incident import Run
     from backout.model.plan import Plan
 
 
 @command(
     "panic",
-    short_help="Go back now: no questions, the safest allowed action.",
+    short_help="Roll back now: no questions, the safest allowed action.",
     epilog="""
 Examples:
   backout panic -e production
@@ -31,27 +31,32 @@ Examples:
 """,
 )
 @click.option(
-    "-m", "--message", type=REASON, metavar="WHY", default="panic", help="Why; goes into the deployment's message."
+    "-m",
+    "--message",
+    type=REASON,
+    metavar="WHY",
+    default="panic",
+    help="The reason; goes into the deployment's message.",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Say what it would do now, and touch nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what it would do now; change nothing.")
 @pass_shell
 def panic(shell: Shell, *, message: str, dry_run: bool) -> int:
-    """Go back to the last stable version now, within 15 seconds and without a question, production or not.
+    """Go back to the last stable version now, within 15 seconds and without asking, production or not.
 
-    It does only what the rules allow: nothing is forced, no old secret comes back. A watch that runs is ended first.
-    After a rollback of the last 15 minutes it does not go back once more. It prints how to undo what it did.
+    It does only what the rules allow: nothing is forced, and no old secret comes back. A running watch is ended first.
+    Within 15 minutes of a rollback it does not go back again. It prints how to undo what it did.
     """
-    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 - only commands that act pay for it
+    from backout.journal.rows import JournalUnavailable
 
     hand = ByHand(shell)
     try:
-        bench, message = _opened(shell, hand), shell.masked(message)
+        session, message = _open_session(shell, hand), shell.masked(message)
         try:
-            return _show(bench, message) if dry_run else _go_back(bench, hand, message)
+            return _show(session, message) if dry_run else _go_back(session, hand, message)
         except JournalUnavailable as error:
             if hand.is_done:
                 raise
-            raise _without_journal(bench, hand, message, error) from error
+            raise _without_journal(session, hand, message, error) from error
     except (Refused, Busy, Interrupted):
         raise  # they are answers, and name what is allowed instead
     except Exception as error:
@@ -60,42 +65,44 @@ def panic(shell: Shell, *, message: str, dry_run: bool) -> int:
         raise
 
 
-def _opened(shell: Shell, hand: ByHand) -> Bench:
-    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
-    from backout.runbook.panic import WITHIN_S  # noqa: PLC0415 - same
+def _open_session(shell: Shell, hand: ByHand) -> Session:
+    from backout.cli.support.session import open_session
+    from backout.runbook.rollback.panic import WITHIN_S
 
     hand.config = shell.config(in_need=True)
-    bench = open_bench(shell, hand.config, "panic", within_s=WITHIN_S)
-    hand.tools = bench.tools
-    return bench
+    session = open_session(shell, hand.config, "panic", within_s=WITHIN_S)
+    hand.tools = session.tools
+    return session
 
 
-def _go_back(bench: Bench, hand: ByHand, message: str) -> int:
-    from backout.cli.bench import busy  # noqa: PLC0415
-    from backout.cli.rollback import refusal  # noqa: PLC0415
-    from backout.runbook.panic import stand_aside, way_back  # noqa: PLC0415
+def _go_back(session: Session, hand: ByHand, message: str) -> int:
+    from backout.cli.rollback import refusal
+    from backout.cli.support.session import busy
+    from backout.model.steps.rollback import ActivateStep
+    from backout.runbook.rollback.panic import stand_aside, way_back
 
-    keeper = stand_aside(bench.tools)
+    keeper = stand_aside(session.tools)
     if keeper is not None:
         if keeper.plan.kind is not PlanKind.ROLLBACK or keeper.state is not RunState.INTERRUPTED:
             raise busy(keeper)
-        bench.shell.output.say(f"picking up run {keeper.id}, a rollback that was interrupted")
-        return _finish(bench, hand, bench.drive(keeper.id))
-    plan = way_back(bench.tools, message)
+        session.shell.output.say(f"picking up run {keeper.id}, a rollback that was interrupted")
+        return _finish(session, hand, session.drive(keeper.id))
+    plan = way_back(session.tools, message)
     if isinstance(plan, PlanRefused):
-        raise refusal(plan, bench.tools.environment)
-    args = plan.step("activate").args
-    bench.shell.output.say(f"going back from version {args['leaving']} to {args['version']}")
-    return _finish(bench, hand, bench.drive(bench.submit(plan, message)))
+        raise refusal(plan, session.tools.environment)
+    switch = plan.arguments(ActivateStep)
+    session.shell.output.say(f"going back from version {switch.leaving} to {switch.version}")
+    return _finish(session, hand, session.drive(session.submit(plan, message)))
 
 
-def _show(bench: Bench, message: str) -> int:
-    """Say what a panic would do now: what it would end or carry on, and the plan; refused as it would be."""
-    from backout.cli.bench import busy  # noqa: PLC0415
-    from backout.cli.rollback import refusal  # noqa: PLC0415
-    from backout.runbook.panic import in_the_way, way_back  # noqa: PLC0415
+def _show(session: Session, message: str) -> int:
+    """Say what a panic would do now: what it would end or continue, and the plan; raises the same refusals."""
+    from backout.cli.rollback import refusal
+    from backout.cli.support.session import busy
+    from backout.model.steps.rollback import ActivateStep
+    from backout.runbook.rollback.panic import in_the_way, way_back
 
-    shell, tools = bench.shell, bench.tools
+    shell, tools = session.shell, session.tools
     keeper, ends = in_the_way(tools)
     if keeper is not None and not ends:
         if keeper.plan.kind is not PlanKind.ROLLBACK or keeper.state is not RunState.INTERRUPTED:
@@ -107,46 +114,46 @@ def _show(bench: Bench, message: str) -> int:
             shell.output.say(f"it would end run {keeper.id} ({keeper.plan.kind}) first\n")
         plan = way_back(tools, message)
     only_read = getattr(tools.runs, "only_read", None)
-    if only_read is not None:  # it would come to nothing: what is done must be recorded
+    if only_read is not None:  # it would fail: what is done must be recorded
         raise only_read
     if isinstance(plan, PlanRefused):
         raise refusal(plan, tools.environment)
-    args = plan.step("activate").args
+    switch = plan.arguments(ActivateStep)
     facts = {
-        "from_version": args["leaving"],
-        "to_version": args["version"],
+        "from_version": switch.leaving,
+        "to_version": switch.version,
         "ends": keeper.id if keeper is not None and ends else None,
     }
     return outcome.dry_run(shell, "panic", plan, facts)
 
 
-def _finish(bench: Bench, hand: ByHand, run: Run) -> int:
+def _finish(session: Session, hand: ByHand, run: Run) -> int:
     hand.is_done = True
-    shell, tools = bench.shell, bench.tools
+    shell, tools = session.shell, session.tools
     record = outcome.rollback_record(tools, run)
     undo = outcome.undo_commands(run)
     record["undo"] = [line.partition("  #")[0] for line in undo]
-    shell.output.result("panic", record, outcome.live_sentence(record, tools, run))
+    shell.output.result("panic", record, outcome.live_sentence(tools, run))
     shell.output.next(f"backout status -e {run.environment}", *undo)
-    bench.renew_card()
+    session.renew_card()
     return outcome.exit_code(tools, run)
 
 
-def _without_journal(bench: Bench, hand: ByHand, message: str, error: BackoutError) -> BackoutError:
-    """Return the error of a panic without a journal: what is done must be recorded, so a person types it."""
-    from backout.cli.rollback import refusal  # noqa: PLC0415
-    from backout.runbook.no_journal import as_far_as_read  # noqa: PLC0415
-    from backout.runbook.panic import lines_unproven, lines_without_journal  # noqa: PLC0415
+def _without_journal(session: Session, hand: ByHand, message: str, error: BackoutError) -> BackoutError:
+    """Return the error of a panic without a journal: what is done must be recorded, so a person has to type it."""
+    from backout.cli.rollback import refusal
+    from backout.runbook.incident.no_journal import as_far_as_read
+    from backout.runbook.rollback.panic import lines_unproven, lines_without_journal
 
     where, refused = error.where, None
     try:
-        tools = as_far_as_read(bench.tools)
+        tools = as_far_as_read(session.tools)
         lines = lines_without_journal(tools, message)
-        hand.ways = ()  # the plan says it, by what the platform tells
+        hand.ways = ()  # the plan says it, from what the platform tells
         if isinstance(lines, PlanRefused):
-            if tools is bench.tools or lines.rule == PANIC_ONCE:
+            if tools is session.tools or lines.rule == PANIC_ONCE:
                 hand.say(())
-                return refusal(lines, bench.tools.environment)
+                return refusal(lines, session.tools.environment)
             refused = lines  # what the journal knew could allow more
             lines = lines_unproven(tools, refused)
     except (Refused, Busy):
@@ -162,9 +169,9 @@ def _without_journal(bench: Bench, hand: ByHand, message: str, error: BackoutErr
         where=where,
         rule=refused.rule,
         options=(
-            f"what is live, and what could be returned to: `backout card -e {bench.tools.environment}`",
+            f"what is live, and what could be returned to: `backout card -e {session.tools.environment}`",
             *(f"you know that it was well: `{line[2:]}`" for line in lines if line.startswith("# npx ")),
-            f"mend the journal, then panic again: {error.hint}",
+            f"repair the journal, then panic again: {error.hint}",
         ),
-        hint=f"backout card -e {bench.tools.environment}",
+        hint=f"backout card -e {session.tools.environment}",
     )

@@ -7,27 +7,35 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli import outcome
-from backout.cli.also_back import ALSO_BACK, agree, asked_lines, asked_record, command_of, went_back_lines
-from backout.cli.confirm import confirm
-from backout.cli.options import REASON, command, pass_shell
+from backout.cli.support import outcome
+from backout.cli.support.also_back import (
+    ALSO_BACK,
+    agree,
+    command_of,
+    list_agreement_lines,
+    make_agreement_record,
+    second_check,
+    went_back_lines,
+)
+from backout.cli.support.confirm import confirm
+from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import Busy, Refused, UsageError
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
 from backout.report.times import clock, rfc3339
 
 if TYPE_CHECKING:
-    from backout.cli.bench import Bench
-    from backout.cli.shell import Shell
-    from backout.model.incident import Run
+    from backout.cli.support.session import Session
+    from backout.cli.support.shell import Shell
+    from backout.model.incident.incident import Run
     from backout.model.plan import PlanRefused
     from backout.plan.rollback import Request
-    from backout.runbook.already import There
+    from backout.runbook.rollback.already import There
 
 
 _GOES_BACK = "the database goes back to "
 FEW = 3
-"""So many versions that were passed over are named; more are counted."""
+"""At most this many versions that were passed over are named; the others are counted."""
 
 
 @command(
@@ -43,21 +51,21 @@ Examples:
 )
 @click.argument("target", required=False)
 @click.option(
-    "-m", "--message", type=REASON, metavar="WHY", help="Why; goes into the deployment's message and the report."
+    "-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the deployment's message and the report."
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification, no report.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
-@click.option("--with-database", is_flag=True, help="Take the database back, too, to before the migration in the way.")
+@click.option("--with-database", is_flag=True, help="Also take the database back, to before the migration in the way.")
 @ALSO_BACK
-@click.option("--accept-unproven", is_flag=True, help="Accept a version that no watch, or no answer now, has proved.")
+@click.option("--accept-unproven", is_flag=True, help="Accept a version that no watch, or no answer now, has proven.")
 @click.option("--restore-secrets", is_flag=True, help="Accept that the target's own, older secret values come back.")
 @click.option("--carry-secrets", is_flag=True, help="Upload the target's code again, with the secrets as they are now.")
 @click.option(
     "--force",
     type=(click.Choice(["schema"]), str),
     metavar="schema MIGRATION",
-    help="You know that the old code works with this migration head (`unknown` when it cannot be read).",
+    help="You know that the old code works with this migration head (`unknown` if it cannot be read).",
 )
 @pass_shell
 def rollback(
@@ -77,25 +85,26 @@ def rollback(
 ) -> int:
     """Go back to the last stable version, or to TARGET.
 
-    TARGET may be a version id, a deployment id, a number, a tag, a git sha (or a prefix of one), or a time. Typed again
-    after it has gone back there, it says so and ends as the first one did; without TARGET as well, for an hour: to go
-    one further back, name the version.
+    TARGET may be a version id, a deployment id, a number, a tag, a git sha (or a prefix of one), or a time. If the same
+    command is typed again after it went back there, it says so and ends as the first one did; without TARGET this holds
+    for an hour. To go one version further back, name it.
     """
-    from backout.cli.bench import open_bench  # noqa: PLC0415 - only commands that act pay for it
-    from backout.plan.rollback import Request  # noqa: PLC0415
+    from backout.cli.support.session import open_session
+    from backout.model.steps.rollback import ActivateStep
+    from backout.plan.rollback import Request
 
     if restore_secrets and carry_secrets:
         raise UsageError("--restore-secrets and --carry-secrets contradict each other", hint="choose one of them")
     config = shell.config()
-    bench = open_bench(shell, config, "rollback")
-    unfinished = None if dry_run else bench.in_the_way()
+    session = open_session(shell, config, "rollback")
+    unfinished = None if dry_run else session.in_the_way()
     if unfinished is not None:
-        _check_same(bench, unfinished, target, with_database=with_database)
-        version = str(unfinished.plan.step("activate").args["version"])
+        _check_same(session, unfinished, target, with_database=with_database)
+        version = unfinished.plan.arguments(ActivateStep).version
         shell.output.say(
             f"picking up run {unfinished.id} (to version {version[:8]}), which was interrupted; its plan stands"
         )
-        return finish(bench, bench.drive(unfinished.id))
+        return finish(session, session.drive(unfinished.id))
     request = Request(
         message=shell.masked(message or ""),
         target=target,
@@ -105,9 +114,9 @@ def rollback(
         carry_secrets=carry_secrets,
         force_schema=force[1] if force else "",
     )
-    plan = _planned(bench, request, target, with_database=with_database)
+    plan = _make_plan(session, request, target, with_database=with_database)
     if not isinstance(plan, Plan):
-        return _already(bench, plan, dry_run=dry_run)
+        return _already(session, plan, dry_run=dry_run)
     more = ["--accept-unproven"] * accept_unproven + ["--restore-secrets"] * restore_secrets
     more += ["--carry-secrets"] * carry_secrets + ["--no-wait"] * no_wait
     words = ("rollback", *([target] if target else ()), "--with-database", *more)
@@ -117,20 +126,20 @@ def rollback(
     shell.output.say(_text(shell, plan))
     shell.output.say("")
     if with_database:
-        plan = agree(shell, plan, also_back, command, _one_alone(bench, plan))
-    version = str(plan.step("activate").args["version"])
+        plan = agree(shell, plan, also_back, command, _one_alone(session, plan))
+    version = plan.arguments(ActivateStep).version
     what = f"roll back to version {version[:8]}" + (", and the database with it" if with_database else "")
     reason = confirm(shell, config, what, message=message, typed=typed)
-    if not message and config.protected:  # elsewhere nobody was asked why: what runs is what --dry-run shows
-        from backout.plan.rollback import worded  # noqa: PLC0415
+    if not message and config.protected:  # elsewhere no reason is asked for: what runs is what --dry-run shows
+        from backout.plan.rollback import set_reason
 
-        plan = worded(plan, reason, bench.tools.equivalents)
-    return finish(bench, bench.drive(bench.take_over(plan, reason)))
+        plan = set_reason(plan, reason, session.tools.rollback.equivalents)
+    return finish(session, session.drive(session.take_over(plan, reason)))
 
 
-def _already(bench: Bench, there: There, *, dry_run: bool) -> int:
-    """Say that what is gone back to is live at 100 %, by which run: nothing is to be done."""
-    out, tools, run = bench.shell.output, bench.tools, there.run
+def _already(session: Session, there: There, *, dry_run: bool) -> int:
+    """Say that the target is already live at 100 %, and by which run: there is nothing to do."""
+    out, tools, run = session.shell.output, session.tools, there.run
     if run is not None:
         record = outcome.rollback_record(tools, run)
     else:
@@ -146,7 +155,7 @@ def _already(bench: Bench, there: There, *, dry_run: bool) -> int:
         said += "; that was the rollback" + ("" if there.further else ", and the rules allow none further back")
     out.result("rollback", record, said)
     further = f"backout rollback {there.further} -e {tools.environment} -m WHY  # one further back"
-    why_not = f"backout deployments list -e {tools.environment}  # each version, and what speaks against it"
+    why_not = f"backout deployments list -e {tools.environment}  # each version, and what counts against it"
     out.next(
         f"backout status -e {tools.environment}",
         *(() if there.further is None else (further if there.further else why_not,)),
@@ -155,12 +164,13 @@ def _already(bench: Bench, there: There, *, dry_run: bool) -> int:
     return outcome.exit_code(tools, run) if run is not None else 0
 
 
-def _check_same(bench: Bench, run: Run, target: str | None, *, with_database: bool) -> None:
-    """Return when the run that keeps the environment is the one that is typed again, and nobody drives it.
+def _check_same(session: Session, run: Run, target: str | None, *, with_database: bool) -> None:
+    """Return when the run that keeps the environment is the one typed again, and no process drives it.
 
     Without TARGET it is whatever rollback was interrupted; with it, the one to that version. Raises Busy, UsageError.
     """
-    from backout.cli.bench import busy  # noqa: PLC0415 - loaded already
+    from backout.cli.support.session import busy
+    from backout.model.steps.rollback import ActivateStep
 
     if run.state is not RunState.INTERRUPTED or run.plan.kind is not PlanKind.ROLLBACK:
         raise busy(run)
@@ -171,45 +181,46 @@ def _check_same(bench: Bench, run: Run, target: str | None, *, with_database: bo
         raise Busy(f"run {run.id} was interrupted, and it {what}", where=run.environment, hint=way)
     if target is None:
         return
-    from backout.runbook.clock import target_version  # noqa: PLC0415
-    from backout.runbook.observe import observe  # noqa: PLC0415
+    from backout.runbook.observe import observe
+    from backout.runbook.safety.clock import target_version
 
-    typed = target_version(bench.tools, target, observe(bench.tools))
-    planned = str(run.plan.step("activate").args["version"])
+    typed = target_version(session.tools, target, observe(session.tools))
+    planned = run.plan.arguments(ActivateStep).version
     if typed != planned:
         what = f"run {run.id}, a rollback to version {planned}, was interrupted; '{target}' is version {typed}"
         raise Busy(what, where=run.environment, hint=way)
 
 
-def _planned(bench: Bench, request: Request, target: str | None, *, with_database: bool) -> Plan | There:
-    """Return the plan, or what is live where that rollback was done already. Raises Refused."""
-    from backout.runbook.rollback import prepare  # noqa: PLC0415
+def _make_plan(session: Session, request: Request, target: str | None, *, with_database: bool) -> Plan | There:
+    """Return the plan, or what is live if that rollback was done already. Raises Refused."""
+    from backout.model.steps.rollback import ActivateStep
+    from backout.runbook.rollback.rollback import prepare
 
     if with_database:
-        from backout.runbook.together import prepare_together  # noqa: PLC0415
+        from backout.runbook.rollback.with_database import prepare_together
 
-        situation, planned = prepare_together(bench.tools, request)
+        situation, planned = prepare_together(session.tools, request)
     else:
-        situation, planned = prepare(bench.tools, request)
-    from backout.runbook.already import already_there, went_back  # noqa: PLC0415
+        situation, planned = prepare(session.tools, request)
+    from backout.runbook.rollback.already import already_there, went_back
 
     if target is None and not with_database:
-        further = str(planned.step("activate").args["version"]) if isinstance(planned, Plan) else ""
-        there = went_back(bench.tools, situation, further)
+        further = planned.arguments(ActivateStep).version if isinstance(planned, Plan) else ""
+        there = went_back(session.tools, situation, further)
         if there is not None:
             return there
     if isinstance(planned, Plan):
         return planned
-    from backout.runbook.ways import with_ways  # noqa: PLC0415 only where a plan was refused
+    from backout.runbook.rollback.remediation_options import with_ways
 
-    there = None if target is None or with_database else already_there(bench.tools, situation, target)
+    there = None if target is None or with_database else already_there(session.tools, situation, target)
     if there is not None:
         return there
-    raise refusal(with_ways(bench.tools, planned, situation), bench.tools.environment)
+    raise refusal(with_ways(session.tools, planned, situation), session.tools.environment)
 
 
 def refusal(refused: PlanRefused, environment: str) -> Refused:
-    """Return the error that says why there is no plan, what was looked at, and what is allowed."""
+    """Return the error that says why there is no plan, what was considered, and what is allowed."""
     others = [each for each in refused.rejections if each.reason not in refused.reason]
     looked_at = tuple(f"not {each.version}: {each.reason}" for each in others)
     if len(others) > FEW:
@@ -222,37 +233,48 @@ def refusal(refused: PlanRefused, environment: str) -> Refused:
 
 
 def _text(shell: Shell, plan: Plan) -> str:
-    from backout.cli.paint import paint_for  # noqa: PLC0415
-    from backout.report.plans import plan_text  # noqa: PLC0415
+    from backout.cli.support.paint import paint_for
+    from backout.report.plans import plan_text
 
     return plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
 
 
 def _show(shell: Shell, plan: Plan, command: str, also_back: tuple[str, ...]) -> int:
-    args = plan.step("activate").args
-    facts = {"from_version": args["leaving"], "to_version": args["version"], **asked_record(plan, command, also_back)}
-    text = "\n".join([_text(shell, plan), *asked_lines(plan, command, also_back)])
+    from backout.model.steps.rollback import ActivateStep
+
+    switch = plan.arguments(ActivateStep)
+    facts = {
+        "from_version": switch.leaving,
+        "to_version": switch.version,
+        **make_agreement_record(plan, command, also_back),
+    }
+    text = "\n".join([_text(shell, plan), *list_agreement_lines(plan, command, also_back)])
     return outcome.dry_run(shell, "rollback", plan, facts, text)
 
 
-def _one_alone(bench: Bench, plan: Plan) -> str:
+def _one_alone(session: Session, plan: Plan) -> str:
     """Return how the database is looked at, or its damaged rows are brought back, without what else goes back."""
-    from backout.runbook.whole_cluster import one_alone  # noqa: PLC0415 - only where a database goes back too
+    from backout.runbook.recovery.whole_cluster import one_alone
 
-    assert bench.tools.restoring is not None  # noqa: S101 the plan was made with it
+    assert session.tools.recovery.restoring is not None
     before = next((note for note in plan.notes if note.startswith(_GOES_BACK)), "").removeprefix(_GOES_BACK)
-    return one_alone(bench.tools.restoring(), before)
+    return one_alone(session.tools.recovery.restoring(), before)
 
 
-def finish(bench: Bench, run: Run) -> int:
+def finish(session: Session, run: Run) -> int:
     """Say what is live, as read back, and what to type next."""
-    shell, tools = bench.shell, bench.tools
-    record = outcome.rollback_record(tools, run)
-    shell.output.result("rollback", record, human_end(shell, bench, run, record))
+    from backout.model.steps.verification import VerifyStep
+
+    shell, tools = session.shell, session.tools
+    went_back = any(step.action.startswith("db_") for step in run.plan.steps)
+    checks = second_check(tools.runs, run) if went_back else None
+    record = outcome.rollback_record(tools, run) | (checks.record() if checks is not None else {})
+    shell.output.result("rollback", record, human_end(shell, session, run, record))
     code = outcome.exit_code(tools, run)
     follow = f"backout status -e {run.environment}"
-    if any(step.action.startswith("db_") for step in run.plan.steps):
-        for line in went_back_lines(tools.runs, run):
+    if checks is not None:
+        code = min(filter(None, (code, *checks.codes)), default=0)
+        for line in (*went_back_lines(tools.runs, run), *checks.lines):
             shell.output.say(line)
         shell.output.warn("the database is UNPROTECTED until the next verified base backup")
         follow = f"backout db backup --full -e {run.environment}"
@@ -260,22 +282,22 @@ def finish(bench: Bench, run: Run) -> int:
         shell.output.next(follow, undo, *outcome.undo_commands(run))
     else:
         shell.output.next(follow, *outcome.undo_commands(run))
-    if any(step.action == "verify" for step in run.plan.steps):  # who does not wait, does not wait for a card either
-        bench.renew_card()
+    if run.plan.has(VerifyStep):  # --no-wait does not wait for a card either
+        session.renew_card()
     return code
 
 
-def human_end(shell: Shell, bench: Bench, run: Run, record: dict[str, object]) -> str:
+def human_end(shell: Shell, session: Session, run: Run, record: dict[str, object]) -> str:
     """Return the last words for a person: the criteria, what is live, where the report is."""
     lines = []
-    proof = outcome.verification(bench.tools, run.id)
+    proof = outcome.verification(session.tools, run.id)
     if proof is not None:
-        from backout.cli.paint import paint_for  # noqa: PLC0415
-        from backout.report.plans import verification_text  # noqa: PLC0415
+        from backout.cli.support.paint import paint_for
+        from backout.report.plans import verification_text
 
         style = shell.output.style
         lines.append(verification_text(proof, width=style.width, paint=paint_for(style)))
-    lines.append(outcome.live_sentence(record, bench.tools, run))
+    lines.append(outcome.live_sentence(session.tools, run))
     if record["report_path"]:
         lines.append(f"Report: {record['report_path']}")
     return "\n".join(lines)

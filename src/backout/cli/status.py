@@ -4,61 +4,57 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import text_of
-from backout.cli.in_need import health_text
-from backout.cli.options import command, pass_shell
-from backout.cli.style import Tone
+from msgspec.structs import replace
+
+from backout.analysis.history.remarks import text_of
+from backout.cli.status_record import NOT_BUILT, health_record, marks_record, parts_set_up, status_record
+from backout.cli.support.in_need import health_text
+from backout.cli.support.options import command, pass_shell
+from backout.cli.support.style import Tone
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.escaping import brief
 from backout.model.clock import in_words, is_off
-from backout.model.incident import RunState
-from backout.model.setting import setting
-from backout.report.run_end import in_words as end_in_words
+from backout.model.incident.incident import RunState
+from backout.report.guard.run_end import in_words as end_in_words
 from backout.report.times import ago, clock, duration, percent, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from backout.analysis.seal import Seal
-    from backout.cli.shell import Shell
-    from backout.cli.style import Style
+    from backout.cli.support.shell import Shell
+    from backout.cli.support.style import Style
     from backout.config import Config
     from backout.errors import BackoutError
-    from backout.model.backups import Protection
+    from backout.model.database.backups import Protection
     from backout.model.hold import Hold
-    from backout.model.incident import Run
-    from backout.model.notice import Delivery
-    from backout.model.signals import HealthReport
-    from backout.report.run_end import RunEnd
-    from backout.runbook.status import Status, TrafficLook
+    from backout.model.incident.incident import Run
+    from backout.model.incident.notice import Delivery
+    from backout.report.guard.run_end import RunEnd
+    from backout.runbook.incident.status import Status, TrafficLook
     from backout.runbook.toolbox import Toolbox
 
-LATER = ("drills",)
-"""Parts that are not built yet; shown, so that nobody takes silence for safety."""
 
-
-@command("status", short_help="What is live, and how it is doing.")
+@command("status", short_help="Show what is live and how it is doing.")
 @pass_shell
 def status(shell: Shell) -> int:
     """Show what is live and how it is doing, read just now. Exit code 1 when something is wrong."""
-    from backout import wiring  # noqa: PLC0415 - only commands that ask the provider pay for it
-    from backout.runbook.hold_told import tell_of_holds  # noqa: PLC0415 same
-    from backout.runbook.unguarded import tell_unguarded  # noqa: PLC0415 same
+    from backout import wiring
+    from backout.runbook.guard.watch_gap import tell_watch_gap
+    from backout.runbook.safety.hold_notices import tell_of_holds
 
     config = shell.config()
     try:
         tools = shell.toolbox(config, wiring.Hooks(hurried=True))
-        found = _looked(tools)
+        found = _read_status(tools)
     except (ProviderUnavailable, ProviderRejected, AuthError) as error:
         return _without_provider(shell, config, error)
-    if found.unguarded_s is not None and not found.journal:
-        tell_unguarded(tools, found.situation, found.unguarded_s)
+    if found.watch_gap_s is not None and not found.journal:
+        tell_watch_gap(tools, found.situation, found.watch_gap_s)
     tell_of_holds(tools, found.situation.listed)
-    marks = _marks_record(config, tools.seal)
-    shell.output.result("status", {**_record(found), "marks": marks}, _text(shell, found, marks))
+    marks = marks_record(config, tools.seal)
+    shell.output.result("status", {**status_record(found), "marks": marks}, _text(shell, found, marks))
     shell.output.next(*_next(found))
     return 1 if found.troubles else 0
 
@@ -94,11 +90,11 @@ def _next(found: Status) -> tuple[str, ...]:
     return guard
 
 
-def _looked(tools: Toolbox) -> Status:
-    """Return the status; without a journal that can be used as far as the provider tells it."""
-    from backout.journal.rows import JournalUnavailable  # noqa: PLC0415 - see `status`
-    from backout.runbook.no_journal import without_journal  # noqa: PLC0415 same
-    from backout.runbook.status import look  # noqa: PLC0415 same
+def _read_status(tools: Toolbox) -> Status:
+    """Return the status; without a usable journal, as far as the provider tells it."""
+    from backout.journal.rows import JournalUnavailable
+    from backout.runbook.incident.no_journal import without_journal
+    from backout.runbook.incident.status import look
 
     try:
         found = look(tools)
@@ -109,134 +105,25 @@ def _looked(tools: Toolbox) -> Status:
 
 
 def _without_provider(shell: Shell, config: Config, error: BackoutError) -> int:
-    """Show what is known when the provider does not say what is live, then the error; its exit code counts."""
-    from backout.cli import errors, in_need  # noqa: PLC0415 - only when something is wrong
-    from backout.cli.paint import paint_for  # noqa: PLC0415 same
-    from backout.providers.clock import SystemClock  # noqa: PLC0415 same
-    from backout.report.text import fields  # noqa: PLC0415 same
+    """Show what is known when the provider does not say what is live, then the error; its exit code is returned."""
+    from backout.cli.support import errors, in_need
+    from backout.cli.support.paint import paint_for
+    from backout.report.text import fields
+    from backout.wiring import clock
 
-    style, now, found = shell.output.style, SystemClock().now(), in_need.found_out(config)
+    style, now, found = shell.output.style, clock.now(), in_need.find_out(config)
     known = {
         "environment": config.name,
         "read_at": rfc3339(now),
         "live_version": None,
         **errors.record(error, shell.output.typed),
-        "health": _health_record(found.health),
+        "health": health_record(found.health),
         **in_need.record(found),
     }
     head = f"{style.strong(config.name)}  {style.badge('what is live is not known', Tone.BAD)}"
     text = "\n".join([head, *fields(in_need.rows(style, found, now), style.width, paint=paint_for(style))])
     shell.output.result("status", known, text)
     return errors.show(error, shell.output)
-
-
-def _record(found: Status) -> dict[str, object]:
-    situation, live = found.situation, found.situation.live
-    state = situation.schema.state
-    return {
-        "environment": situation.environment,
-        "read_at": rfc3339(situation.read_at),
-        "live_version": live.main,
-        "deployment_id": live.id,
-        "live_since": rfc3339(live.created_at),
-        "message": live.message,
-        "shares": [{"version": share.version, "percentage": share.percentage} for share in live.shares],
-        "stable": found.stable is not None and found.quarantined is None,
-        "quarantined": found.quarantined is not None,
-        "health": _health_record(found.health),
-        "traffic": _traffic_record(found.traffic),
-        "migrations": None
-        if not situation.schema.set_up
-        else {
-            "head": state.head if state else None,
-            "failed": list(state.failed) if state else [],
-            "problem": situation.schema.problem or None,
-        },
-        "backups": _backups_record(found.backups),
-        "guard": _run_record(found.guard, found.ends),
-        "rollback": _run_record(found.rollback, found.ends),
-        "rollback_elsewhere": _elsewhere_record(found),
-        "unfinished": _run_record(found.unfinished),
-        "notices": _notices_record(found.notices),
-        "unguarded": found.unguarded_s is not None,
-        "hold": None if found.hold is None else _hold_record(found.hold),
-        "clock_offset_s": situation.clock_offset_s,
-        "journal": found.journal or None,
-        "troubles": list(found.troubles),
-        "unmeasured": list(found.unmeasured),
-        "not_set_up": [name for name, there in _parts(found) if not there],
-    }
-
-
-def _marks_record(config: Config, seal: Seal | None) -> dict[str, object]:
-    """Return whether marks are signed, and who could stop guard with one."""
-    from backout.config.additions import in_file  # noqa: PLC0415 - TOML only when something is shown
-
-    script = config.environment.platform.script
-    deployer = f"whoever may deploy {script}"
-    add = in_file(setting("marks", key_env="BACKOUT_MARKS_KEY"), config.text, config.path.name)
-    if seal is None:
-        return {"signed": False, "may_disarm": f"{deployer}: marks are not signed", "next": add}
-    may = f"whoever has the key; {deployer} for 2 hours, twice a day"
-    if not seal.keys:
-        return {"signed": False, "may_disarm": may, "next": f"set {seal.variable}: no key is here"}
-    return {"signed": True, "may_disarm": may, "next": None}
-
-
-def _parts(found: Status) -> list[tuple[str, bool]]:
-    return [
-        ("health", found.health is not None),
-        ("traffic", found.traffic is not None),
-        ("migrations", found.situation.schema.set_up),
-        ("notifications", found.notices is not None),
-        ("backups", found.backups is not None),
-        *((name, False) for name in LATER),
-    ]
-
-
-def _health_record(health: HealthReport | None) -> dict[str, object] | None:
-    if health is None:
-        return None
-    return {
-        "reach": health.reach,
-        "status": health.status,
-        "overall": health.overall,
-        "latency_ms": health.latency_ms,
-        "services": {s.name: {"state": s.state, "detail": s.detail} for s in health.services},
-        "findings": list(health.findings),
-    }
-
-
-def _traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
-    if traffic is None:
-        return None
-    return {
-        "window_s": traffic.window_s,
-        "requests": traffic.requests,
-        "errors": traffic.errors,
-        "error_rate": traffic.error_rate,
-        "p99_ms": traffic.p99_ms,
-        "classes": {each.value: number for each, number in traffic.classes.items()},
-        "last_error_s": None if traffic.last_error_s is None else round(traffic.last_error_s, 3),
-        "well_since": traffic.well_since,
-        "problem": traffic.problem or None,
-        "unseen": [sight.name for sight in traffic.unseen],
-    }
-
-
-def _backups_record(backups: Protection | str | None) -> dict[str, object] | None:
-    if backups is None:
-        return None
-    if isinstance(backups, str):
-        return {"protected": None, "why": backups, "base": None}
-    reaches = None if backups.reaches_at is None else rfc3339(backups.reaches_at)
-    return {
-        "protected": backups.protected,
-        "why": backups.why,
-        "base": backups.base or None,
-        "reaches_at": reaches,
-        "behind_bytes": backups.behind_bytes,
-    }
 
 
 def _backups_text(style: Style, backups: Protection | str) -> str:
@@ -247,61 +134,9 @@ def _backups_text(style: Style, backups: Protection | str) -> str:
     return style.badge(f"UNPROTECTED: {backups.why}", Tone.BAD)
 
 
-def _notices_record(notices: Delivery | None) -> dict[str, object] | None:
-    if notices is None:
-        return None
-    return {
-        "delivered": notices.delivered,
-        "waiting": notices.waiting,
-        "given_up": notices.given_up,
-        "problems": list(notices.problems),
-    }
-
-
-def _elsewhere_record(found: Status) -> dict[str, object] | None:
-    if found.elsewhere is None:
-        return None
-    deployment, remark = found.elsewhere
-    return {
-        "run_id": remark.run,
-        "at": rfc3339(deployment.created_at),
-        "deployment_id": deployment.id,
-        "automatic": remark.auto,
-        "by": deployment.author or None,
-        "why": remark.text,
-    }
-
-
-def _run_record(run: Run | None, ends: Mapping[str, RunEnd] | None = None) -> dict[str, object] | None:
-    if run is None:
-        return None
-    end = (ends or {}).get(run.id)
-    return {
-        "run_id": run.id,
-        "state": run.state,
-        "started_at": rfc3339(run.started_at),
-        "ended_at": None if run.ended_at is None else rfc3339(run.ended_at),
-        "alive_at": None if run.alive_at is None else rfc3339(run.alive_at),
-        "verdict": (end.verdict or None) if end is not None else None,
-        "verified": end.verified if end is not None else None,
-    }
-
-
-def _hold_record(hold: Hold) -> dict[str, object]:
-    until = None if math.isinf(hold.until) else rfc3339(hold.until)
-    return {
-        "until": until,
-        "why": hold.why,
-        "by": hold.by,
-        "where": hold.where,
-        "incident": hold.incident or None,
-        "unsigned": hold.unsigned,
-    }
-
-
 def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
-    from backout.cli.paint import paint_for  # noqa: PLC0415
-    from backout.report.text import fields, wrapped  # noqa: PLC0415
+    from backout.cli.support.paint import paint_for
+    from backout.report.text import fields, wrap_text
 
     style = shell.output.style
     situation, live = found.situation, found.situation.live
@@ -331,13 +166,14 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
             "rollback",
             _elsewhere_text(found, now) or _run_text(found.rollback, found.ends, ours, lost or "none yet"),
         ),
-        *([("hold", _hold_text(style, found.hold))] if found.hold else []),
+        *([("hold", _describe_hold(style, found.hold))] if found.hold else []),
         ("may disarm", "; ".join(_on_one_line(part) for part in (marks["may_disarm"], marks["next"]) if part)),
         *([("notices", _notices_text(style, found.notices))] if found.notices else []),
-        ("not set up", ", ".join(name for name, there in _parts(found) if not there)),
+        ("not set up", ", ".join(name for name, there in parts_set_up(found) if not there)),
+        ("not built", ", ".join(NOT_BUILT)),
     ]
     head = f"{style.strong(situation.environment)}  {_summary(style, found)}"
-    heads = wrapped(head, style.width, hanging=" " * (len(situation.environment) + 4))
+    heads = wrap_text(head, style.width, hanging=" " * (len(situation.environment) + 4))
     return "\n".join([*heads, *fields(rows, style.width, paint=paint_for(style))])
 
 
@@ -401,7 +237,7 @@ def _elsewhere_text(found: Status, now: float) -> str:
     if found.elsewhere is None:
         return ""
     deployment, remark = found.elsewhere
-    where = "" if found.journal else " on another machine"  # without the journal nobody knows whose it was
+    where = "" if found.journal else " on another machine"  # without the journal it is not known whose it was
     return f"{remark.run}{where}, {ago(deployment.created_at, now)}: {brief(remark.text)}"
 
 
@@ -429,7 +265,7 @@ def _run_text(run: Run | None, ends: Mapping[str, RunEnd], now: float, none: str
     return f"{run.id} {run.state}{said}, {ago(run.ended_at or run.started_at, now)}"
 
 
-def _hold_text(style: Style, hold: Hold) -> str:
+def _describe_hold(style: Style, hold: Hold) -> str:
     until = "until it is lifted" if math.isinf(hold.until) else f"until {rfc3339(hold.until)}"
     who = f"set by {hold.by}, " if hold.by else ""
     until += " (not signed)" if hold.unsigned else ""

@@ -1,4 +1,4 @@
-"""`backout timeline`: what happened in an environment, from everything that tells of it."""
+"""`backout timeline`: what happened in an environment, from every source that records it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import command, pass_shell
+from backout.cli.support.options import command, pass_shell
 from backout.errors import BackoutError, UsageError
 
 if TYPE_CHECKING:
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
     from backout.config import Config
     from backout.model.deployment import Deployment
     from backout.model.hold import Hold
-    from backout.model.notice import Letter
+    from backout.model.incident.notice import QueuedNotice
 
 DAY_S, AROUND_S = 86_400.0, 3_600.0
-"""How far back it goes; and how far before and after a moment."""
+"""How far back it goes, and how far before and after a moment."""
 WITHIN_S = 10.0
-"""How long the provider is waited for: the journal tells most of it."""
+"""How long to wait for the provider: the journal has most of it."""
 
 
 @command(
     "timeline",
-    short_help="What happened, and who did it; what was live at 03:00.",
+    short_help="What happened, who did it, and what was live at 03:00.",
     epilog="""
 Examples:
   backout timeline -e production                the last 24 hours
@@ -33,26 +33,28 @@ Examples:
 """,
 )
 @click.option("--at", metavar="TIME", help='What was live then ("03:00", "2 hours ago", RFC 3339), and what went on.')
-@click.option("--since", metavar="TIME", help="From when on (24h, 7d, or a time); default: 24h, with --at an hour.")
 @click.option(
-    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="At most so many, the newest."
+    "--since", metavar="TIME", help="Start of the period (24h, 7d, or a time); default: 24h, with --at an hour."
+)
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="At most this many, the newest."
 )
 @pass_shell
 def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> None:
-    """Tell what happened: deployments, watches and their verdicts, runs, marks, holds, notices, and what people typed.
+    """Show what happened: deployments, watches and their verdicts, runs, marks, holds, notices, and what people typed.
 
-    It reads the provider's list, the journal and the notices, and changes nothing. What cannot be read is said, and the
-    rest is told without it: the journal alone is enough, and so is the provider. Times are UTC, the oldest come first.
+    It reads the provider's list, the journal and the notices, and changes nothing. If one of them cannot be read it
+    says so and shows the rest: the journal alone is enough, and so is the provider. Times are UTC, oldest first.
     """
-    from backout import wiring  # noqa: PLC0415 - only commands that read the journal pay for it
-    from backout.cli.paint import paint_for  # noqa: PLC0415 - only commands that tell something pay for it
-    from backout.providers.clock import SystemClock  # noqa: PLC0415 - same
-    from backout.report import timeline_text as words  # noqa: PLC0415 - same
-    from backout.report.timeline_entries import tell  # noqa: PLC0415 - same
-    from backout.runbook.timeline import read_records  # noqa: PLC0415 - same
+    from backout import wiring
+    from backout.cli.support.paint import paint_for
+    from backout.report.incident import timeline_text as words
+    from backout.report.incident.timeline_entries import tell
+    from backout.runbook.incident.timeline import read_records
+    from backout.wiring import clock
 
     config = shell.config()
-    now = SystemClock().now()
+    now = clock.now()
     moment = None if at is None else _moment(at, now, "--at")
     begin = (
         _moment(since, now, "--since") if since is not None else now - DAY_S if moment is None else moment - AROUND_S
@@ -63,8 +65,8 @@ def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> 
         since=begin,
         now=now,
         book=wiring.journal(config, hurried=True),
-        listed=lambda: _listed(shell, config),
-        letters=lambda: _letters(config),
+        listed=lambda: _list_deployments(shell, config),
+        queued=lambda: _list_queued(config),
         holds=lambda: _holds(config),
     )
     found = tell(records, since=begin, until=until, at=moment, most=limit)
@@ -76,9 +78,9 @@ def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> 
 
 
 def _moment(text: str, now: float, flag: str) -> float:
-    """Return the time that was typed; of an hour the last one that was: at one, "03:00" is yesterday's."""
-    from backout.config.scalars import Duration  # noqa: PLC0415 - where a time is typed
-    from backout.plan.target import parse_time  # noqa: PLC0415 - same
+    """Return the time that was typed; an hour means the last such one: at one o'clock, "03:00" is yesterday's."""
+    from backout.config.scalars import Duration
+    from backout.plan.target import parse_time
 
     found = parse_time(text, now)
     if found is None:
@@ -94,24 +96,24 @@ def _moment(text: str, now: float, flag: str) -> float:
     return found
 
 
-def _listed(shell: Shell, config: Config) -> tuple[Deployment, ...]:
-    from backout import wiring  # noqa: PLC0415 - see `timeline`
+def _list_deployments(shell: Shell, config: Config) -> tuple[Deployment, ...]:
+    from backout import wiring
 
     return shell.toolbox(config, wiring.Hooks(within_s=WITHIN_S)).deployments.history()
 
 
-def _letters(config: Config) -> tuple[Letter, ...]:
-    from backout import wiring  # noqa: PLC0415 - see `timeline`
-    from backout.providers.notify.outbox import OutboxUnavailable  # noqa: PLC0415 - same
+def _list_queued(config: Config) -> tuple[QueuedNotice, ...]:
+    from backout import wiring
+    from backout.errors import OutboxUnavailable
 
     try:
-        return wiring.outbox(config).letters(config.name)
+        return wiring.outbox(config).queued(config.name)
     except OutboxUnavailable as error:
         raise BackoutError(str(error)) from error
 
 
 def _holds(config: Config) -> tuple[Hold, ...]:
-    from backout import wiring  # noqa: PLC0415 - see `timeline`
+    from backout import wiring
 
     hold = wiring.holds(config).read(config.name)
     return () if hold is None else (hold,)

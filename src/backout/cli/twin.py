@@ -1,4 +1,4 @@
-"""`backout twin`: start, stop and look at the local cloud, and break it on purpose."""
+"""`backout twin`: start, stop and inspect the local cloud, and break it on purpose."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.options import group, pass_shell
-from backout.cli.style import Tone
+from backout.cli.support.options import group, pass_shell
+from backout.cli.support.style import Tone
 from backout.cli.twin_env import DEFAULT_DIRECTORY, config, directory_option, env, own_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from backout.cli.output import Output
-    from backout.cli.shell import Shell
+    from backout.cli.support.output import Output
+    from backout.cli.support.shell import Shell
     from backout.twin.lifecycle import TwinStatus
     from backout.twin.remote import FaultRecord
 
@@ -37,16 +37,19 @@ def twin() -> None:
     """A local cloud: a Cloudflare API, workerd, Postgres and S3 on loopback."""
 
 
-@twin.command("up", short_help="Start it in the background.")
+@twin.command("up", short_help="Start the twin in the background.")
 @directory_option
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Default: the last one, or any free one.")
 @pass_shell
 def up(shell: Shell, directory: Path, port: int | None) -> int:
     """Start the twin in the background; a running one is left alone."""
-    from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
+    from backout.twin import lifecycle
+    from backout.twin.dataplane import workerd
 
+    place = own_place(shell, directory)
+    workerd.ensure(place, shell.output.say)
     shell.output.say(shell.output.talk.dim(f"starting the twin in {directory} ..."))
-    status = lifecycle.up(own_place(shell, directory), port)
+    status = lifecycle.up(place, port)
     _show(shell.output, status)
     if status.api_base_url and status.api_token_file:
         shell.output.next(
@@ -57,24 +60,24 @@ def up(shell: Shell, directory: Path, port: int | None) -> int:
     return 0
 
 
-@twin.command("down", short_help="Stop it and all its processes; its state stays.")
+@twin.command("down", short_help="Stop the twin and all its processes; its state stays.")
 @directory_option
 @pass_shell
 def down(shell: Shell, directory: Path) -> int:
     """Stop the twin and every process it started; its state stays."""
-    from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
+    from backout.twin import lifecycle
 
     status = lifecycle.down(own_place(shell, directory))
     _show(shell.output, status)
     return 0
 
 
-@twin.command("status", short_help="Addresses, Workers, faults; exit 1 when it is down.")
+@twin.command("status", short_help="Show addresses, Workers, faults; exit 1 when it is down.")
 @directory_option
 @pass_shell
 def status_(shell: Shell, directory: Path) -> int:
-    """Show addresses, Workers, faults and the calls the twin had no answer for; exit 1 when it is down."""
-    from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
+    """Show addresses, Workers, faults and the calls that the twin could not answer; exit 1 when it is down."""
+    from backout.twin import lifecycle
 
     status = lifecycle.status(own_place(shell, directory))
     _show(shell.output, status)
@@ -89,11 +92,11 @@ def status_(shell: Shell, directory: Path) -> int:
 @directory_option
 @pass_shell
 def cron(shell: Shell, worker: str, expression: str | None, directory: Path) -> int:
-    """Run a schedule of WORKER now, its only one or the EXPRESSION named; exit 1 when it failed.
+    """Run a schedule of WORKER now: its only one, or EXPRESSION. Exit 1 when it failed.
 
-    Every schedule runs at its time by itself, too.
+    Every schedule also runs by itself at its time.
     """
-    from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
+    from backout.twin import lifecycle, remote
 
     run = remote.run_schedule(lifecycle.status(own_place(shell, directory)), worker, expression)
     ended_well = run.outcome == "ok"
@@ -119,7 +122,7 @@ Examples:
 """
 
 
-@twin.group("fault", short_help="Break it on purpose: set, clear, list.")
+@twin.group("fault", short_help="Break the twin on purpose: set, clear, list.")
 def fault() -> None:
     """Break the twin on purpose."""
 
@@ -130,13 +133,15 @@ def fault() -> None:
 @click.option(
     "--share", type=click.FloatRange(0, 1, min_open=True), metavar="0..1", help="Share of requests hit, default 1."
 )
-@click.option("--latency-ms", type=click.FloatRange(0), metavar="MS", help="The added wait of latency and api-slow.")
-@click.option("--status", type=click.IntRange(500, 599), metavar="5XX", help="What `errors` answers, default 503.")
+@click.option("--latency-ms", type=click.FloatRange(0), metavar="MS", help="The delay that latency and api-slow add.")
+@click.option(
+    "--status", type=click.IntRange(500, 599), metavar="5XX", help="The status that `errors` answers with, default 503."
+)
 @click.option("--retry-after", type=click.FloatRange(0), metavar="SECONDS", help="The header of api-429.")
-@click.option("--for", "lasting", metavar="DURATION", help="Heals by itself after this time, such as 30s.")
+@click.option("--for", "lasting", metavar="DURATION", help="Clear the fault after this time, such as 30s.")
 @directory_option
 @pass_shell
-def set_(  # noqa: PLR0917 - click passes them by name
+def set_(
     shell: Shell,
     kind: str,
     target: str | None,
@@ -147,9 +152,9 @@ def set_(  # noqa: PLR0917 - click passes them by name
     lasting: str | None,
     directory: Path,
 ) -> None:
-    """Switch a fault on; TARGET is a service, a bucket, a Worker or a version, where the kind has one."""
-    from backout.config.scalars import seconds  # noqa: PLC0415 - only when it runs
-    from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
+    """Set a fault; TARGET is a service, a bucket, a Worker or a version, for the kinds that take one."""
+    from backout.config.scalars import seconds
+    from backout.twin import lifecycle, remote
 
     order: dict[str, str | int | float | None] = {
         "kind": kind,
@@ -171,8 +176,8 @@ def set_(  # noqa: PLR0917 - click passes them by name
 @directory_option
 @pass_shell
 def clear(shell: Shell, kind: str | None, target: str | None, directory: Path) -> None:
-    """Switch faults off: all, all of a kind, or that kind on that target."""
-    from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
+    """Clear faults: all, all of a kind, or one kind on one target."""
+    from backout.twin import lifecycle, remote
 
     cleared = remote.clear_faults(lifecycle.status(own_place(shell, directory)), kind, target)
     _show_faults(shell.output, cleared, "cleared", "there was nothing to clear")
@@ -183,7 +188,7 @@ def clear(shell: Shell, kind: str | None, target: str | None, directory: Path) -
 @pass_shell
 def list_(shell: Shell, directory: Path) -> None:
     """List the active faults."""
-    from backout.twin import lifecycle, remote  # noqa: PLC0415 - only when it runs
+    from backout.twin import lifecycle, remote
 
     _show_faults(
         shell.output, remote.faults(lifecycle.status(own_place(shell, directory))), "active", "no fault is active"

@@ -1,4 +1,4 @@
-"""`backout twin env` and `twin config`: what a shell and a backout.toml need to mean the twin in place of the cloud."""
+"""`backout twin env` and `twin config`: what a shell and a backout.toml need to use the twin in place of the cloud."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import click
 
-from backout.cli.options import Command, pass_shell
+from backout.cli.support.options import Command, pass_shell
 from backout.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backout.cli.shell import Shell
+    from backout.cli.support.shell import Shell
     from backout.twin.lifecycle import TwinStatus
 
 DEFAULT_DIRECTORY = Path(".backout/twin")
@@ -24,12 +24,12 @@ DATABASE_ENV = "TWIN_DATABASE_URL"
 
 
 def own_place(shell: Shell, directory: Path) -> Path:
-    """Return the folder of a twin; one below the present folder that a repository or somebody else brought is refused.
+    """Return the folder of a twin. One below the present folder that a repository or another user brought is refused.
 
     Raises:
         Untrusted: the state of a twin names its token and what it runs.
     """
-    from backout.config.trust import check_state  # noqa: PLC0415 - only a twin that is meant pays for it
+    from backout.config.trust import check_state
 
     place = shell.folder / directory
     if place.is_relative_to(shell.folder):
@@ -39,12 +39,12 @@ def own_place(shell: Shell, directory: Path) -> Path:
 
 directory_option: Callable[[Any], Any] = click.option(
     "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_DIRECTORY,
-    show_default=True, metavar="DIR", help="Where the twin's state lies; one twin a folder.",
+    show_default=True, metavar="DIR", help="The folder of the twin's state; one twin per folder.",
 )  # fmt: skip
 
 
 def _running(shell: Shell, directory: Path) -> TwinStatus:
-    from backout.twin import lifecycle  # noqa: PLC0415 - only when it runs
+    from backout.twin import lifecycle
 
     found = lifecycle.status(own_place(shell, directory))
     if not found.running:
@@ -57,7 +57,7 @@ def _running(shell: Shell, directory: Path) -> TwinStatus:
 @click.command(
     "env",
     cls=Command,
-    short_help="Lines that make a shell's wrangler mean the twin.",
+    short_help="Print the lines that point a shell's wrangler at the twin.",
     epilog="""
 Examples:
   eval "$(backout twin env)"        then: npx wrangler deploy
@@ -66,12 +66,12 @@ Examples:
 @directory_option
 @pass_shell
 def env(shell: Shell, directory: Path) -> int:
-    """Print the export lines with which wrangler, psql and curl in this shell mean the twin.
+    """Print the export lines that point wrangler, psql and curl in this shell at the twin.
 
-    The token itself is not among them: it stays in its file, and the last line reads it. A Node that is new enough
-    for wrangler is put first on PATH, for many machines have an older one.
+    The token itself is not printed: it stays in its file, and the last line reads it. A Node that is new enough for
+    wrangler is put first on PATH, because many machines have an older one.
     """
-    from backout.providers.node import path_line, write_programs  # noqa: PLC0415 - only when it runs
+    from backout.providers.node import path_line, write_programs
 
     twin = _running(shell, directory)
     plain = {
@@ -100,7 +100,7 @@ def env(shell: Shell, directory: Path) -> int:
 @click.command(
     "config",
     cls=Command,
-    short_help="The section of backout.toml for a Worker on the twin.",
+    short_help="Print the backout.toml section for a Worker on the twin.",
     epilog="""
 Examples:
   backout twin config shop >> backout.toml      then: backout doctor -e twin
@@ -116,8 +116,8 @@ Examples:
 @directory_option
 @pass_shell
 def config(shell: Shell, worker: str, name: str, migrations: str | None, directory: Path) -> int:
-    """Print an environment of backout.toml that means WORKER (its name at Cloudflare) on the twin, counted exactly."""
-    from backout.config.toml_text import key, literal  # noqa: PLC0415 - the parser loads when the command runs
+    """Print the backout.toml environment for WORKER (its name at Cloudflare) on the twin, counted exactly."""
+    from backout.config.toml_text import key, literal
 
     twin = _running(shell, directory)
     api, ingress, token = str(twin.api_base_url), str(twin.ingress_url), _from_here(shell, str(twin.api_token_file))

@@ -1,4 +1,4 @@
-"""What a team wrote down (backout.toml) and what the process was given (its environment), as frozen values.
+"""The team's configuration (backout.toml) and the process's environment, as frozen values.
 
 Nothing outside this package reads the process's environment. Importing it is cheap: the parts load when first named.
 """
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backout.config.effective import Config as Config
-    from backout.config.effective import Value as Value
     from backout.config.environment import Environment as Environment
     from backout.config.loading import find as find
     from backout.config.loading import load as load
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from backout.config.schema import Settings as Settings
     from backout.config.secret import Secret as Secret
     from backout.config.warnings import warnings_of as warnings_of
+    from backout.config.written import Setting as Setting
 
 _HOMES = {
     "Config": "effective",
@@ -26,7 +26,7 @@ _HOMES = {
     "EnvironmentSettings": "schema",
     "Secret": "secret",
     "Settings": "schema",
-    "Value": "effective",
+    "Setting": "effective",
     "find": "loading",
     "load": "loading",
     "mistakes_in": "loading",
@@ -35,7 +35,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import the part that holds `name`, so that `--help` does not pay for the parser."""
+    """Import the part that holds `name` on demand, so that `--help` does not pay for the parser."""
     if name not in _HOMES:
         raise AttributeError(name)
     return getattr(import_module(f"backout.config.{_HOMES[name]}"), name)

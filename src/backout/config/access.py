@@ -1,8 +1,7 @@
-"""Secrets with parts: the access key of a bucket, as JSON (as `backout twin` writes it), and keys to sign with."""
+"""Secrets with parts: the access key of a bucket, as JSON (as `backout twin` writes it), and signing keys."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from backout.config.secret import Secret
 from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +21,8 @@ class _Key(msgspec.Struct):
     endpoint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BucketAccess:
-    """An access key; `endpoint` is "" where the JSON names none."""
+class BucketAccess(Value, frozen=True):
+    """An access key; `endpoint` is "" if the JSON names none."""
 
     access_key_id: str
     secret_access_key: Secret
@@ -34,7 +33,7 @@ def parse_access(found: Secret, on_secret: Callable[[str], None], where: str) ->
     """Return the access key in a secret's JSON; the key's own secret is masked in the output from now on.
 
     Raises:
-        AuthError: it is no such JSON.
+        AuthError: it is not such JSON.
     """
     try:
         key = decode_json(found.reveal(), _Key)
@@ -49,7 +48,7 @@ MOST_KEYS, KEY_CHARACTERS = 2, 16
 
 
 def parse_keys(found: Secret, on_secret: Callable[[str], None], where: str) -> tuple[Secret, ...]:
-    """Return the keys in a secret, one, or two while it is changed; each is masked in the output from now on.
+    """Return the keys in a secret, one, or two during a change; each is masked in the output from now on.
 
     Raises:
         AuthError: there are more, or one is too short.

@@ -1,4 +1,4 @@
-"""One command's configuration: the effective values, what follows from them, and where its secrets are."""
+"""One command's configuration: the effective values, values derived from them, and where its secrets are."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import msgspec
 
 from backout.config.access import parse_access, parse_keys
 from backout.config.identity import host_of
-from backout.config.scalars import AtMost, Duration, in_units
 from backout.config.schema.environment import TOKEN_ENV
-from backout.config.toml_text import literal
+from backout.config.written import Setting, join_path, to_plain, to_text, walk_leaves
 from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
 from backout.model.setting import setting
 
@@ -27,28 +26,13 @@ if TYPE_CHECKING:
     from backout.config.explain import Where
     from backout.config.schema import EnvironmentSettings, Settings
     from backout.config.secret import Secret
-    from backout.model.policy import Policy
+    from backout.model.guard.policy import Policy
 
 _SHORTEST_SECRET = 8
 _ELSEWHERE = frozenset({"account_id", "token_env", "protected"})
-"""Keys that something else decides where the file says nothing."""
+"""Keys that something else decides if the file does not set them."""
 _IN_ENVIRONMENT = 3
 _PRODUCTION = re.compile(r"^(prod|production|live)([-_.]|$)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One effective setting.
-
-    Args:
-        key: dotted. value: as JSON, times in seconds. origin: where it comes from (file:line, a variable, a flag).
-        written: as a person writes it in the file.
-    """
-
-    key: str
-    value: object
-    origin: str
-    written: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +40,14 @@ class Config:
     """The configuration of one command.
 
     Args:
-        path: the file. settings: all of it, overrides applied. chosen: name of the environment, or None.
-        variables: the process's environment. text: the file as read. set_by: {path: variable or flag that set it}.
-        no_commands: no program that the file names is run. withheld: what was taken out for it, (environment, key).
+        path: the file.
+        settings: all of it, overrides applied.
+        chosen: name of the environment, or None.
+        variables: the process's environment.
+        text: the file as read.
+        set_by: {path: variable or flag that set it}.
+        no_commands: programs that the file names are not run.
+        withheld: what was removed because of that, (environment, key).
     """
 
     path: Path
@@ -88,7 +77,7 @@ class Config:
         return self.settings.environments[self.name]
 
     def refuse_withheld(self, *keys: str) -> None:
-        """Raise Refused when one of these keys of the chosen environment names a program that is not to be run."""
+        """Raise Refused if one of these keys of the chosen environment names a program that must not be run."""
         for key in keys:
             if (self.name, key) in self.withheld:
                 raise Refused(
@@ -99,7 +88,7 @@ class Config:
 
     @property
     def protected(self) -> bool:
-        """Whether this is production: mutations want a message and the name typed."""
+        """Whether this is production: mutations need a message and the name typed."""
         explicit = self.environment.protected
         return bool(_PRODUCTION.match(self.name)) if explicit is None else explicit
 
@@ -133,12 +122,12 @@ class Config:
         return self._secret(variable, platform.token_file, "platform", "an API token")
 
     def read_token(self) -> Secret | None:
-        """Return the API token for what only reads, or None when that uses `token`. Raises AuthError as `token`."""
+        """Return the API token for reading, or None if `token` is used for that. Raises AuthError as `token`."""
         platform = self.environment.platform
         return self._own_token(platform.read_token_env, platform.read_token_file, "an API token for reading")
 
     def secrets_token(self) -> Secret | None:
-        """Return the API token for the secrets, or None when they use the others. Raises AuthError as `token`."""
+        """Return the API token for secrets, or None if the others are used for them. Raises AuthError as `token`."""
         platform = self.environment.platform
         return self._own_token(platform.secrets_token_env, platform.secrets_token_file, "an API token for secrets")
 
@@ -156,7 +145,7 @@ class Config:
         return self._secret("", self.environment.traffic.token_file, "traffic", "the token of the counts' source")
 
     def recorder_secret(self) -> Secret:
-        """Return what the flight recorder signs with. Raises AuthError: it is not set."""
+        """Return the flight recorder's signing key. Raises AuthError: it is not set."""
         recorder = self.environment.traffic.recorder
         return self._secret(recorder.secret_env, recorder.secret_file, "traffic.recorder", "the recorder's secret")
 
@@ -190,7 +179,7 @@ class Config:
         return self._kept(variable, path, "the side database", "a connection string")
 
     def database_admin_url(self) -> Secret:
-        """Return the connection string of who may replicate and restore: admin_url_*, else the application's own.
+        """Return the connection string of the role that may replicate and restore: admin_url_*, else the application's.
 
         Raises:
             AuthError: it is not set. UsageError: the environment has no database.
@@ -202,7 +191,7 @@ class Config:
         return self._secret(variable, path, "database", "the administrator's connection string")
 
     def backup_key(self) -> Secret | None:
-        """Return what backups are encrypted with, or None when they are not. Raises AuthError: it is not set."""
+        """Return the encryption key of backups, or None if they are not encrypted. Raises AuthError: it is not set."""
         database = self.environment.database
         if database is None or not (database.backup.key_env or database.backup.key_file):
             return None
@@ -216,8 +205,8 @@ class Config:
             AuthError: it is not set, or is no JSON with an access_key_id and a secret_access_key.
         """
         database, where = self.environment.database, "database.backup.store"
-        assert database is not None  # noqa: S101 who asks has looked
-        assert database.backup.store is not None  # noqa: S101 same
+        assert database is not None
+        assert database.backup.store is not None
         store = database.backup.store
         found = self._secret(store.credentials_env, store.credentials_file, where, "an access key")
         return parse_access(found, self.variables.on_secret, f"environments.{self.name}.{where}")
@@ -248,7 +237,7 @@ class Config:
         """Return the headers for the health endpoint, the secret ones resolved.
 
         Raises:
-            AuthError: a variable of `headers_env` is not set. ConfigError: it holds another secret, a token's say.
+            AuthError: a variable of `headers_env` is not set. ConfigError: it holds another secret, such as a token.
         """
         health = self.environment.health
         if health is None:
@@ -278,12 +267,12 @@ class Config:
         return secret
 
     def _other_secrets(self) -> Iterator[tuple[str, str]]:
-        """Yield (kind, value) of the secrets that no header may hold: those of other keys, and known ones."""
-        from backout.config.variables import DATABASE, HEADER, TOKEN, known_names, uses  # noqa: PLC0415 few have any
+        """Yield (kind, value) of the secrets that no header may hold: those of other keys, and well-known ones."""
+        from backout.config.variables import DATABASE, HEADER, TOKEN, recognise_names, uses
 
-        document = msgspec.to_builtins(self.settings, enc_hook=_plain)
+        document = msgspec.to_builtins(self.settings, enc_hook=to_plain)
         named = [(use.variable, use.kind) for use in uses(document) if use.kind != HEADER]
-        for variable, kind in (*named, *known_names(iter(self.variables.variables))):
+        for variable, kind in (*named, *recognise_names(iter(self.variables.variables))):
             if value := self.variables.get(variable):
                 yield kind, value
         for read, kind in (
@@ -293,13 +282,13 @@ class Config:
             (self.database_url, DATABASE),
             (self.database_admin_url, DATABASE),
         ):
-            with contextlib.suppress(BackoutError, ValueError):  # not set up, not to be read now, no URL
+            with contextlib.suppress(BackoutError, ValueError):  # not set up, not readable now, not a URL
                 if found := read():
                     yield kind, found.reveal()
                     yield f"the password in {kind}", urlsplit(found.reveal()).password or ""
 
     def dead_man_url(self) -> Secret:
-        """Return the URL that is asked while guard watches; it may hold a secret.
+        """Return the URL that guard pings while it watches; it may hold a secret.
 
         Raises:
             AuthError: it is not set, or its file cannot be read. UsageError: none is set up.
@@ -315,10 +304,10 @@ class Config:
         return bool(self.settings.marks.key_env or self.settings.marks.key_file)
 
     def marks_keys(self) -> tuple[Secret, ...]:
-        """Return the keys that marks are signed with, the first one signs; () where this machine has none.
+        """Return the keys for marks, of which the first one signs; () if this machine has none.
 
         Raises:
-            AuthError: what is there is no key, or its file cannot be read.
+            AuthError: the value is not a key, or its file cannot be read.
         """
         marks = self.settings.marks
         found = self.variables.secret(marks.key_env) if marks.key_env else None
@@ -333,12 +322,12 @@ class Config:
         """Where the card of the chosen environment is written. Raises UsageError as `name` does."""
         return self.path.parent / self.settings.incidents.card.replace("{environment}", self.name)
 
-    def values(self) -> Iterator[Value]:
-        """Yield every effective setting in the schema's order; secrets are not among them, only where they are."""
-        from backout.config.toml_lines import lines_of  # noqa: PLC0415 - only `config show` pays for it
+    def values(self) -> Iterator[Setting]:
+        """Yield every effective setting in the schema's order; of secrets only where they are kept."""
+        from backout.config.toml_lines import lines_of
 
         lines = lines_of(self.text)
-        for path, found in _leaves(self.settings, ()):
+        for path, found in walk_leaves(self.settings, ()):
             if self.chosen and path[0] == "environments" and path[1] != self.chosen:
                 continue
             in_file = f"{self.path.name}:{lines[path]}" if path in lines else "default"
@@ -347,10 +336,10 @@ class Config:
             if found in (None, "") and path[-1] in _ELSEWHERE:
                 value, origin = self._elsewhere(path)
             if value is not None:
-                yield Value(dotted(path), _plain(value), origin, _written(value))
+                yield Setting(join_path(path), to_plain(value), origin, to_text(value))
 
     def _elsewhere(self, path: Where) -> tuple[object, str]:
-        """Return what is in effect for a key that is not set, and where that comes from."""
+        """Return the effective value of a key that is not set, and where it comes from."""
         if path[0] != "environments" or len(path) < _IN_ENVIRONMENT:
             return None, ""
         one = replace(self, chosen=str(path[1]))
@@ -386,40 +375,5 @@ class Config:
 
 
 def _holds(sent: str, secret: str) -> bool:
-    """Whether a text gives a secret away; a short one may be in it by chance."""
+    """Whether a text reveals a secret; a short one may be in it by chance."""
     return sent == secret or (len(secret) >= _SHORTEST_SECRET and secret in sent)
-
-
-def dotted(path: Where) -> str:
-    """Return a path as a person writes it.
-
-    >>> dotted(("environments", "production", "secrets", "required", 0))
-    'environments.production.secrets.required[0]'
-    """
-    words = ""
-    for part in path:
-        words += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return words.removeprefix(".")
-
-
-def _leaves(value: object, path: Where) -> Iterator[tuple[Where, object]]:
-    if isinstance(value, msgspec.Struct):
-        for field_ in msgspec.structs.fields(value):
-            yield from _leaves(getattr(value, field_.name), (*path, field_.encode_name))
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _leaves(item, (*path, name))
-    elif value not in ((), []):
-        yield path, value
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return msgspec.to_builtins(value, enc_hook=lambda other: float(other) if isinstance(other, float) else str(other))
-
-
-def _written(value: object) -> str:
-    if isinstance(value, AtMost):
-        return literal(f"1 per {in_units(value)}")
-    return literal(in_units(value)) if isinstance(value, Duration) else literal(_plain(value))

@@ -1,4 +1,4 @@
-"""The process's environment: the only module that reads it. Values are handed on, never looked up elsewhere."""
+"""The process's environment: the only module that reads it. Values are passed on, never looked up elsewhere."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ class Environment:
     """A snapshot of the environment variables.
 
     Args:
-        variables: all of them. on_secret: told every secret value that is read, so that it can be masked.
-        mask: returns JSON values with what was told masked in all their texts: every door out goes through it.
+        variables: all of them.
+        on_secret: is given every secret value that is read, so that it can be masked.
+        mask: returns JSON values with all those secrets masked in their texts; all output goes through it.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     on_secret: Callable[[str], None] = _ignore
     mask: Callable[[object], object] = _as_it_is
     _piped: dict[Path, bytes] = field(default_factory=dict, init=False, repr=False)
-    """What came through a pipe, which gives it only once."""
+    """What was read from a pipe, which can be read only once."""
 
     @classmethod
     def read(
@@ -48,7 +49,7 @@ class Environment:
         return cls(dict(os.environ), on_secret, mask)
 
     def masked(self, text: str) -> str:
-        """Return a text with every secret that was read so far masked."""
+        """Return a text with every secret read so far masked."""
         return str(self.mask(text))
 
     def get(self, name: str) -> str | None:
@@ -72,12 +73,13 @@ class Environment:
         return None
 
     def secret_file(self, path: Path, name: str) -> Secret:
-        """Return a file's content without the white space around it; every secret that lies in a file comes this way.
+        """Return a file's content without surrounding white space; every secret from a file is read by this.
 
         Raises:
-            AuthError: others may read or write the file, it cannot be read, is empty, or is no text of at most 64 KiB.
+            AuthError: others may read or write the file, it cannot be read, is empty, or is not a text of at most 64
+                KiB.
         """
-        from backout.config.trust import check_secret  # noqa: PLC0415 - only a secret in a file pays for it
+        from backout.config.trust import check_secret
 
         try:
             with path.open("rb") as file:

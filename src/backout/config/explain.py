@@ -1,4 +1,4 @@
-"""All mistakes of a document at once, each with its path; runs only after the one fast conversion said no."""
+"""All mistakes of a document at once, each with its path; runs only after the fast conversion failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import difflib
 import re
 import types
 import typing
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 import msgspec
 
 from backout.config import scalars
+from backout.config.unbuilt import not_built
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,16 +22,15 @@ if TYPE_CHECKING:
 Where = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """One thing that is wrong, at a path of the document."""
+class Mistake(Value, frozen=True):
+    """One mistake, at a path of the document."""
 
     path: Where
     what: str
 
 
 def explain(kind: object, value: object, path: Where = ()) -> Iterator[Mistake]:
-    """Yield what keeps `value` from being a `kind`; nothing when it is one."""
+    """Yield the reasons why `value` is not a `kind`; nothing if it is one."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         found = tuple(explain(arguments[0], value, path))
@@ -48,7 +48,7 @@ def explain(kind: object, value: object, path: Where = ()) -> Iterator[Mistake]:
 
 
 def similar(word: str, known: Iterable[str]) -> str:
-    """Return `, did you mean 'x'?`, or the empty string when nothing known resembles the word."""
+    """Return `, did you mean 'x'?`, or the empty string if no known word resembles it."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f", did you mean {near[0]!r}?" if near else ""
 
@@ -87,7 +87,7 @@ def _table(kind: type[msgspec.Struct], value: object, path: Where) -> Iterator[M
         if key in fields:
             yield from explain(fields[key].type, item, (*path, key))
         else:
-            yield Mistake((*path, key), f"unknown key{similar(key, fields)}")
+            yield Mistake((*path, key), not_built((*path, key)) or f"unknown key{similar(key, fields)}")
     for name, field in fields.items():
         if field.required and name not in value:
             yield Mistake((*path, name), "required, but not there")

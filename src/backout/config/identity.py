@@ -1,4 +1,4 @@
-"""What the types cannot say: keys that need each other, and environments that share an identity (safety rule 1)."""
+"""Checks beyond the types: keys that need each other, and environments that share an identity (safety rule 1)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from backout.config.explain import Mistake, Where
 from backout.config.scalars import API_BASE_URL, Duration, is_loopback, is_private
-from backout.config.variables import mixed
-from backout.model.policy import Expectation, SyntheticCheck
-from backout.model.routes import template_of
+from backout.config.variables import find_mixed
+from backout.model.guard.policy import Expectation, SyntheticCheck
+from backout.model.guard.routes import template_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 Table = dict[str, object]
 WHOLE = 100
 MOST_OFTEN_S = 0.2
-"""Synthetic requests never come more often than this."""
+"""Synthetic requests are never sent more often than this."""
 SERVER_ERRORS = 500
 
 
 def across_keys(document: Table) -> Iterator[Mistake]:
-    """Yield the mistakes between keys of a document that may be wrong in other ways, too."""
+    """Yield the mistakes between keys of a document, which may also be wrong in other ways."""
     yield from _channels(_table(document, "notify"))
-    yield from mixed(document)
+    yield from find_mixed(document)
     environments = _table(document, "environments")
     for name, content in environments.items():
         if isinstance(content, dict):
@@ -45,7 +45,7 @@ def across_keys(document: Table) -> Iterator[Mistake]:
 
 
 def _same(known: tuple[str, ...], identity: tuple[str, ...]) -> bool:
-    """Whether both may be one thing: a part that is not written down may be anything."""
+    """Whether both may be the same thing: a part that is not set may be anything."""
     return all(mine == other or not mine or not other for mine, other in zip(known, identity, strict=True))
 
 
@@ -64,11 +64,8 @@ def _together(environment: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "secrets", "source", key), f"required with from = {str(source['from'])!r}, but not there")
     yield from _ramp(environment, path)
     yield from _synthetic(environment, path)
-    yield from _expected(environment, path)
+    yield from _check_expectations(environment, path)
     yield from _in_the_open(environment, path)
-    storage = environment.get("storage")
-    if isinstance(storage, dict) and storage.get("bucket", "") == storage.get("history"):
-        yield Mistake((*path, "storage", "history"), "the history lies in the bucket that it is the history of")
 
 
 def _database(database: Table, path: Where) -> Iterator[Mistake]:
@@ -86,11 +83,11 @@ def _database(database: Table, path: Where) -> Iterator[Mistake]:
 
 
 _NEEDED = {"twin": "url", "prometheus": "url"}
-"""Where a source of counts is; the others need nothing but the platform."""
+"""Where a source of counts is; the other sources need only the platform."""
 
 
 _SOURCE_NEEDS = {"file": "path", "keyring": "service", "command": "command"}
-"""What a source of secrets cannot do without."""
+"""What a source of secrets requires."""
 
 
 def _recorder(recorder: Table, path: Where) -> Iterator[Mistake]:
@@ -118,14 +115,14 @@ def _synthetic(environment: Table, path: Where) -> Iterator[Mistake]:
     checks = [check for check in synthetic.get("checks") or () if isinstance(check, dict)]
     if (synthetic.get("paths") or checks) and "health" not in environment:
         yield Mistake((*path, "guard", "synthetic"), "needs health.url: synthetic requests go to that host only")
-    with contextlib.suppress(ValueError):  # what is no duration is told elsewhere
+    with contextlib.suppress(ValueError):  # an invalid duration is reported elsewhere
         if Duration.parse(synthetic.get("every", "1s")) < MOST_OFTEN_S:
             yield Mistake((*path, "guard", "synthetic", "every"), "at most five requests a second: 200ms or more")
     yield from _checks(checks, synthetic.get("paths"), (*path, "guard", "synthetic", "checks"))
 
 
 def _checks(checks: list[Table], paths: object, path: Where) -> Iterator[Mistake]:
-    """Yield the checks that are there twice, and those whose answer cannot be as it is expected."""
+    """Yield duplicate checks, and those whose expected answer is impossible."""
     known: set[object] = set(paths) if isinstance(paths, list) and all(isinstance(p, str) for p in paths) else set()
     for number, check in enumerate(checks):
         asked = check_name(check)
@@ -142,7 +139,7 @@ def _checks(checks: list[Table], paths: object, path: Where) -> Iterator[Mistake
 
 
 def check_name(check: Table) -> str:
-    """Return what a check is called, see `SyntheticCheck.name`."""
+    """Return the name of a check, see `SyntheticCheck.name`."""
     with_credentials = tuple(sorted(_table(check, "headers_env")))
     method = _text(check, "method") or "GET"
     return SyntheticCheck(
@@ -154,18 +151,18 @@ def check_name(check: Table) -> str:
     ).name
 
 
-def _expected(environment: Table, path: Where) -> Iterator[Mistake]:
-    """Yield the expectations that would excuse anything: of everything, of the health endpoint, of server errors."""
+def _check_expectations(environment: Table, path: Where) -> Iterator[Mistake]:
+    """Yield the expectations that would excuse too much: everything, the health endpoint, server errors."""
     url = _text(_table(environment, "health"), "url")
     for asked, statuses in _table(_table(environment, "guard"), "expect").items():
         where = (*path, "guard", "expect", asked)
-        wrong = refused_expectation(asked, statuses if isinstance(statuses, list) else [], url)
+        wrong = explain_refusal(asked, statuses if isinstance(statuses, list) else [], url)
         if wrong:
             yield Mistake(where, wrong)
 
 
 def health_path(url: str) -> str:
-    """Return the path that is asked for at this health URL; without one (or with none that can be read), "/health".
+    """Return the path of this health URL; without a URL (or with an unreadable one), "/health".
 
     >>> health_path("https://a.example.com"), health_path("https://a.example.com/up?full"), health_path("")
     ('/', '/up', '/health')
@@ -176,13 +173,14 @@ def health_path(url: str) -> str:
     return "/health"
 
 
-def refused_expectation(asked: str, statuses: Collection[object], health_url: str) -> str:
+def explain_refusal(asked: str, statuses: Collection[object], health_url: str) -> str:
     """Return why a change of answers cannot be declared, or "".
 
     Args:
-        asked: as in "GET /old/*". health_url: of the health endpoint, whose path nobody may excuse; "" for none.
+        asked: as in "GET /old/*".
+        health_url: of the health endpoint, whose path must not be excused; "" for none.
 
-    >>> refused_expectation("GET /*", [410], "")
+    >>> explain_refusal("GET /*", [410], "")
     'it would excuse every answer: name the path that changes'
     """
     where = asked.partition(" ")[2]
@@ -190,7 +188,7 @@ def refused_expectation(asked: str, statuses: Collection[object], health_url: st
         every = where in ("/*", "*")
         return "it would excuse every answer: name the path that changes" if every else "a * stands at the end, as /*"
     health = health_path(health_url)
-    # What covers it is what guard itself takes for covered, under the name as well that counts have of the path.
+    # As guard itself decides what is covered, also under the name that counts have for the path.
     declared = Expectation("", where, ())
     if declared.covers("", health) or declared.covers("", template_of("", health)):
         return f"it would excuse the health endpoint ({health})"
@@ -258,7 +256,7 @@ _PINS = {
     "database_system_identifier": "database",
     "health_host": "pinned health host",
 }
-"""Two environments may share an account; what else is pinned belongs to one (buckets are compared above)."""
+"""Two environments may share an account; everything else pinned belongs to one (buckets are compared above)."""
 
 
 def _host(health: Table) -> str:

@@ -1,4 +1,4 @@
-"""JSON with comments and trailing commas, as wrangler.jsonc is written; positions stay, so an error has its line."""
+"""JSON with comments and trailing commas, as in wrangler.jsonc; positions are kept, so an error has its line."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""All secrets that a configuration names, read at once, so that nothing of them is written anywhere from then on.
+"""Read all secrets that a configuration names at once, so that none of them is written anywhere from then on.
 
-A secret that is read only when it is needed could have been written down before that, by whatever said it.
+A secret that is read only when needed could have been written before that.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 _ALWAYS = (TOKEN_ENV, "GITHUB_TOKEN", "NEON_API_KEY", "XATA_API_KEY", "PGPASSWORD")
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|SIGNING_KEY|DATABASE_URL)$")
-"""Variables that nobody has named to us, and that are secret all the same."""
+"""Variables that no setting names, and that are secret all the same."""
 
 
 def read_all(config: Config) -> None:
-    """Read every secret of the chosen environment and of the channels; what is not there, or closed, is passed over.
+    """Read every secret of the chosen environment and of the channels; missing or unreadable ones are skipped.
 
-    `config.variables.on_secret` hears each of them.
+    `on_secret` of its variables is given each of them.
     """
     variables = config.variables
     for name in {*_ALWAYS, *filter(_SECRET_NAME.search, variables.variables)}:
         with contextlib.suppress(BackoutError):
             variables.secret(name)
-    for setting, where in _named(config):
+    for setting, where in _list_named_places(config):
         with contextlib.suppress(BackoutError):
             found = variables.secret(where) if isinstance(where, str) else variables.secret_file(where, setting)
             if found is not None and setting.startswith("credentials"):
@@ -42,7 +42,7 @@ def read_all(config: Config) -> None:
 
 
 def open_words(config: Config) -> frozenset[str]:
-    """Return the names that are said openly, and are not masked where a secret happens to be one of them."""
+    """Return the names that are used openly, and are not masked if a secret happens to equal one of them."""
     settings = config.settings
     words = {settings.app.name, *settings.environments}
     for each in settings.environments.values():
@@ -50,8 +50,8 @@ def open_words(config: Config) -> frozenset[str]:
     return frozenset(words)
 
 
-def _named(config: Config) -> Iterator[tuple[str, str | Path]]:
-    """Yield (setting, variable or file) of each place of a secret that the file names."""
+def _list_named_places(config: Config) -> Iterator[tuple[str, str | Path]]:
+    """Yield (setting, variable or file) for each secret's place that the file names."""
     for field in config.settings.__struct_fields__:
         if field != "environments":
             yield from _places(getattr(config.settings, field))

@@ -1,4 +1,4 @@
-"""From a file, the environment and the flags to one frozen Config, or to every mistake at once.
+"""Turn a file, the environment and the flags into one frozen Config, or report every mistake at once.
 
 Order: flags, then BACKOUT_* variables, then the file, then the defaults.
 """
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backout.config import scalars, trust
-from backout.config.effective import Config, dotted
+from backout.config.effective import Config
 from backout.config.explain import Mistake, Where, explain, similar
 from backout.config.identity import across_keys
 from backout.config.overlay import overlay
 from backout.config.schema import Settings
+from backout.config.written import join_path
 from backout.decoding import decode_toml
 from backout.errors import ConfigError, UsageError
 
@@ -52,7 +53,7 @@ def find(variables: Environment, start: Path, path: Path | None = None) -> Path:
     )
 
 
-def load(  # noqa: PLR0913 - one for each thing that a command line says
+def load(
     variables: Environment,
     *,
     start: Path,
@@ -65,8 +66,9 @@ def load(  # noqa: PLR0913 - one for each thing that a command line says
     """Return the configuration; `flags` are {"guard.mode": "act"}, keys relative to the chosen environment.
 
     Args:
-        on_doubt: is told of a file, and of records beside it, that others could have written; when it goes on, no
-            program that the file names is run. no_commands: none is run anyway.
+        on_doubt: is told of a file, and of records beside it, that others could have written; if it returns, no program
+            that the file names is run.
+        no_commands: no program is run in any case.
 
     Raises:
         ConfigError: with every mistake. UsageError: no file, or no such environment. Untrusted: by default.
@@ -88,14 +90,14 @@ def load(  # noqa: PLR0913 - one for each thing that a command line says
     trust.check_state(file.parent, (kept.path, kept.holds, kept.bundles), tell)
     if not (no_commands or doubts):
         return Config(file, settings, chosen, variables, text, set_by)
-    from backout.config.programs import withhold  # noqa: PLC0415 - only who runs none pays for it
+    from backout.config.programs import withhold
 
     without, withheld = withhold(settings, set_by)
     return Config(file, without, chosen, variables, text, set_by, no_commands=True, withheld=withheld)
 
 
 def mistakes_in(text: str, file: Path) -> tuple[str, ...]:
-    """Return every mistake of a configuration's text as `file:line: path: what`; empty when it is right."""
+    """Return every mistake of a configuration's text as `file:line: path: what`; empty if there is none."""
     try:
         _convert(_parse(text, file), text, file, {})
     except ConfigError as error:
@@ -130,12 +132,12 @@ def _parse(text: str, file: Path) -> Table:
 
 
 def _twice(text: str, number: int) -> str:
-    """Return what is wrong with a line that sets what an earlier one has set, "" for every other line.
+    """Return the mistake of a line that sets what an earlier one has set, "" for other lines.
 
     Args:
         number: of the line, from 1.
     """
-    from backout.config.toml_lines import lines_of  # noqa: PLC0415 - only a wrong file pays for it
+    from backout.config.toml_lines import lines_of
 
     lines = text.split("\n")
     before, at = "\n".join(lines[: number - 1]), lines[number - 1]
@@ -150,7 +152,7 @@ def _twice(text: str, number: int) -> str:
     for length in range(len(path), 0, -1):
         if path[:length] in found:
             place = found[path[:length]]
-            return f"{dotted(path[:length])} stands in line {place} already: write it there"
+            return f"{join_path(path[:length])} stands in line {place} already: write it there"
     return ""
 
 
@@ -178,7 +180,7 @@ def _convert(document: Table, text: str, file: Path, set_by: Mapping[Where, str]
             return settings
         found = ()
     raise ConfigError(
-        _worded((*found, *crossed), text, file, set_by),
+        _describe_mistakes((*found, *crossed), text, file, set_by),
         hint=f"correct {file.name}; every key with its meaning: backout config example",
     )
 
@@ -191,7 +193,7 @@ def _hook(folder: Path) -> Callable[[type, object], object]:
 
 
 def _absolute(settings: Settings, folder: Path) -> Settings:
-    """Resolve the default paths, too, which no hook has seen."""
+    """Also resolve the default paths, which no hook has seen."""
     return msgspec.structs.replace(
         settings,
         incidents=msgspec.structs.replace(settings.incidents, directory=folder / settings.incidents.directory),
@@ -204,15 +206,15 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     )
 
 
-def _worded(found: Iterable[Mistake], text: str, file: Path, set_by: Mapping[Where, str]) -> tuple[str, ...]:
-    from backout.config.toml_lines import lines_of  # noqa: PLC0415 - only a wrong file pays for it
+def _describe_mistakes(found: Iterable[Mistake], text: str, file: Path, set_by: Mapping[Where, str]) -> tuple[str, ...]:
+    from backout.config.toml_lines import lines_of
 
     lines = lines_of(text)
     placed = []
     for mistake in found:
         line = _line(mistake.path, lines)
         place = set_by.get(mistake.path, f"{file.name}:{line}")
-        name = f"{dotted(mistake.path)}: " if mistake.path else ""
+        name = f"{join_path(mistake.path)}: " if mistake.path else ""
         placed.append((line, f"{place}: {name}{mistake.what}"))
     return tuple(dict.fromkeys(words for _, words in sorted(placed, key=lambda pair: pair[0])))
 

@@ -1,4 +1,4 @@
-"""What BACKOUT_* variables and flags set, laid over the file's document before it is checked.
+"""BACKOUT_* variables and flags, laid over the file's document before it is checked.
 
 BACKOUT_SECTION_KEY sets a key of the chosen environment (BACKOUT_GUARD_MODE=act), or of [incidents] and [journal].
 """
@@ -39,17 +39,17 @@ def overlay(
     table = tuple(settable(chosen or ""))
     for name, path, kind in table:
         if name in wanted and (chosen or path[0] in _SHARED):
-            _put(merged, path, _typed(wanted[name], kind))
+            _put(merged, path, _convert(wanted[name], kind))
             set_by[path] = name
     for key, value in flags.items():
         path = ("environments", chosen or "", *key.split("."))
         kind = next((kind for _, known, kind in table if known == path), str)
-        _put(merged, path, _typed(value, kind))
+        _put(merged, path, _convert(value, kind))
         set_by[path] = f"--{key.rpartition('.')[2].replace('_', '-')}"
     return merged, set_by
 
 
-def unknown_variables(chosen: str | None, variables: Environment, read: frozenset[str]) -> Iterator[str]:
+def warn_of_unknown(chosen: str | None, variables: Environment, read: frozenset[str]) -> Iterator[str]:
     """Yield a warning for every BACKOUT_* variable that sets nothing.
 
     Args:
@@ -62,7 +62,7 @@ def unknown_variables(chosen: str | None, variables: Environment, read: frozense
 
 
 def settable(environment: str) -> Iterator[tuple[str, Where, object]]:
-    """Yield (variable, path, type) of every single value that a variable may set."""
+    """Yield (variable, path, type) for every value that a variable may set."""
     for field_ in msgspec.structs.fields(EnvironmentSettings):
         for kind in _structs(field_.type):
             for inner in msgspec.structs.fields(kind):
@@ -83,14 +83,14 @@ def _put(document: Table, path: Where, value: object) -> None:
     table: object = document
     for part in path[:-1]:
         if not isinstance(table, dict):
-            return  # the file's own mistake there is reported
+            return  # the file's own mistake is reported
         table = table.setdefault(part, {})
     if isinstance(table, dict):
         table[path[-1]] = value
 
 
-def _typed(text: str, kind: object) -> object:
-    """Return a variable's text as the number or truth value that the key wants, else unchanged (and then explained)."""
+def _convert(text: str, kind: object) -> object:
+    """Return a variable's text as the number or truth value that the key needs, else unchanged (and then explained)."""
     if text in {"true", "false"} and kind is bool:
         return text == "true"
     if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", text) and any(t in repr(kind) for t in ("int", "float", "Duration")):

@@ -1,4 +1,4 @@
-"""Keys of backout.toml that can run programs: which they are, and how a command goes without them (`--no-commands`).
+"""Keys of backout.toml that can run programs: which they are, and how a command does without them (`--no-commands`).
 
 The schema marks them. Without them their values are not in the settings at all, so no code can run one by accident.
 """
@@ -22,20 +22,22 @@ Key = tuple[str, ...]
 
 def keys_that_run() -> tuple[str, ...]:
     """Return the marked keys of an environment, dotted, in the schema's order."""
-    return tuple(".".join(key) for key in _marked(EnvironmentSettings, ()))
+    return tuple(".".join(key) for key in _find_marked(EnvironmentSettings, ()))
 
 
 def withhold(settings: Settings, chosen_by_hand: Collection[Where]) -> tuple[Settings, frozenset[tuple[str, str]]]:
-    """Return the settings without the programs that the file names, and what was taken out as (environment, key).
+    """Return the settings without the programs that the file names, and what was removed as (environment, key).
 
     Args:
-        chosen_by_hand: paths that a variable or a flag has set: those are not the file's.
+        chosen_by_hand: paths that a variable or a flag has set; those are not from the file.
     """
     kept: dict[str, EnvironmentSettings] = {}
     taken: set[tuple[str, str]] = set()
     for name, environment in settings.environments.items():
         by_hand = {tuple(map(str, path[2:])) for path in chosen_by_hand if path[:2] == ("environments", name)}
-        named = [key for key in _marked(EnvironmentSettings, ()) if _value(environment, key) and key not in by_hand]
+        named = [
+            key for key in _find_marked(EnvironmentSettings, ()) if _value(environment, key) and key not in by_hand
+        ]
         taken |= {(name, ".".join(key)) for key in named}
         for key in named:
             environment = _without(environment, key)  # noqa: PLW2901 - one key less each time
@@ -44,7 +46,7 @@ def withhold(settings: Settings, chosen_by_hand: Collection[Where]) -> tuple[Set
 
 
 def _without(environment: EnvironmentSettings, key: Key) -> EnvironmentSettings:
-    """Return the environment without a key: the key itself where it may be missing, else the table that needs it."""
+    """Return the environment without a key: the key itself if it is optional, else the table that needs it."""
     replace = msgspec.structs.replace
     match key:
         case ("deploy", name):
@@ -56,7 +58,7 @@ def _without(environment: EnvironmentSettings, key: Key) -> EnvironmentSettings:
             return replace(environment, database=replace(environment.database, backup=backup))
         case ("database", part, *_) if environment.database:
             return replace(environment, database=replace(environment.database, **{part: None}))
-    raise AssertionError(f"nobody says how to go without {'.'.join(key)}")
+    raise AssertionError(f"no text says how to go without {'.'.join(key)}")
 
 
 def _value(struct: object, key: Key) -> object:
@@ -68,14 +70,14 @@ def _value(struct: object, key: Key) -> object:
     return struct
 
 
-def _marked(kind: type[msgspec.Struct], path: Key) -> Iterator[Key]:
+def _find_marked(kind: type[msgspec.Struct], path: Key) -> Iterator[Key]:
     for field in msgspec.structs.fields(kind):
         here = (*path, field.encode_name)
         if any(RUNS in getattr(each, "__metadata__", ()) for each in _parts(field.type)):
             yield here
         for each in _parts(field.type):
             if isinstance(each, type) and issubclass(each, msgspec.Struct):
-                yield from _marked(each, here)
+                yield from _find_marked(each, here)
 
 
 def _parts(kind: Any) -> Iterator[Any]:

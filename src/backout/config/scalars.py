@@ -1,4 +1,4 @@
-"""The scalars of backout.toml that TOML does not have (durations, rates, URLs): each parses or says what is wrong."""
+"""Scalars of backout.toml that TOML lacks (durations, rates, URLs): each parses, or says what is wrong."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Url(str):
 
 
 class TlsUrl(Url):
-    """A URL to which a credential goes, or whose answer decides something: https, or http on this machine."""
+    """A URL that a credential is sent to, or whose answer decides something: https, or http on this machine."""
 
     __slots__ = ()
 
@@ -109,7 +109,7 @@ class TlsUrl(Url):
 
 
 def is_private(url: str) -> bool:
-    """Whether nobody on the way can read what is sent to an http(s) URL: it is https, or on this machine.
+    """Whether what is sent to an http(s) URL cannot be read on the way: it is https, or on this machine.
 
     >>> is_private("https://a.example"), is_private("http://127.0.0.1:8787/x"), is_private("http://127.0.0.1.example")
     (True, True, False)
@@ -133,7 +133,7 @@ SCALARS: tuple[type, ...] = (Duration, AtMost, Url, TlsUrl, Path)
 
 
 def parse(kind: type, value: object, folder: Path) -> object:
-    """Return `value` as a `kind`; a relative path is meant from `folder`.
+    """Return `value` as a `kind`; a relative path is relative to `folder`.
 
     Raises:
         ValueError: with what is wrong, in words.
@@ -148,7 +148,7 @@ def parse(kind: type, value: object, folder: Path) -> object:
 
 
 def seconds(text: str, flag: str) -> float:
-    """Return the duration that a flag was given: "15m", "90s" or a plain number of seconds.
+    """Return the duration given to a flag: "15m", "90s" or a plain number of seconds.
 
     Raises:
         UsageError: it is none.
@@ -177,7 +177,7 @@ def in_units(seconds: float) -> str:
 
 
 def show(value: object) -> str:
-    """Return a value as a message quotes it: short, and tables only by what they are.
+    """Return a value as a message quotes it: short, and a table only as "a table".
 
     >>> show({"a": 1}), show("x" * 60)
     ('a table', "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'")
@@ -189,5 +189,5 @@ def show(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return repr(value if len(value) <= 40 else value[:37] + "...")  # noqa: PLR2004 - fits a line
+        return repr(value if len(value) <= 40 else value[:37] + "...")
     return str(value)

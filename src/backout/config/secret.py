@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import NoReturn
 
 
@@ -10,8 +9,9 @@ class Secret:
     """A value that only `reveal` shows.
 
     Args:
-        value: the secret itself. name: what it is called. place: where it was found, a variable or "the file PATH" (the
-            name, where nobody says). Both may be printed.
+        value: the secret itself.
+        name: its name.
+        place: where it was found, a variable or "the file PATH" (the name, by default). Both may be printed.
 
     >>> token = Secret("hunter2-hunter2", name="CLOUDFLARE_API_TOKEN")
     >>> f"{token} {token!r}"
@@ -26,7 +26,7 @@ class Secret:
         self.place = place or name
 
     def reveal(self) -> str:
-        """Return the value; whoever calls this answers for where it goes."""
+        """Return the value; the caller answers for where it goes."""
         return self._value
 
     def __str__(self) -> str:
@@ -36,6 +36,8 @@ class Secret:
         return f"Secret({self.name})"
 
     def __eq__(self, other: object) -> bool:
+        import hmac
+
         return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
 
     def __hash__(self) -> int:

@@ -1,4 +1,4 @@
-"""Where each key of a valid TOML text stands: a scanner for positions only; values are tomllib's business."""
+"""The line of each key of a valid TOML text: a scanner for positions only; tomllib reads the values."""
 
 from __future__ import annotations
 

@@ -22,18 +22,18 @@ def literal(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(literal(item) for item in value)}]"
     if isinstance(value, str):
-        return '"' + "".join(_escaped(character) for character in value) + '"'
+        return '"' + "".join(_escape(character) for character in value) + '"'
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
     return str(value)
 
 
 def key(name: str) -> str:
-    """Return a key, quoted where TOML wants it."""
+    """Return a key, quoted if TOML requires that."""
     return name if _BARE_KEY.fullmatch(name) else literal(name)
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if character in _ESCAPES:
         return _ESCAPES[character]
     return character if character.isprintable() else f"\\U{ord(character):08X}"

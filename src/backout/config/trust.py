@@ -1,12 +1,12 @@
-"""Whom a file may come from: us and root. What anybody else could have written decides nothing, and is said.
+"""Which files are trusted: ours and root's. What another user could have written decides nothing, and is reported.
 
 A file is as safe as everything on the way to it: each folder, each symbolic link and the file itself must belong to us
-or to root, and nobody else may write it. Three things are no danger, as git and ssh see it, too:
+or to root, and no one else may write it. Three things are no danger, as git and ssh also see it:
 
-- a folder like /tmp that everybody may write and that is sticky: nobody can replace there what is ours;
+- a folder like /tmp that everyone may write and that is sticky: no one can replace our files there;
 - group permissions for a group that has the name of its one member, who is its owner: the private groups that make
   Debian's and Ubuntu's umask of 002 harmless;
-- whoever owns `/`: inside some containers that is neither root nor us, and it owns the machine.
+- the owner of `/`: inside some containers that is neither root nor us, and it owns the machine.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ class Flaw(NamedTuple):
 
 
 def refuse(doubt: Untrusted) -> None:
-    """Raise the doubt: what every command does but `panic` and `card`."""
+    """Raise the doubt, as every command does but `panic` and `card`."""
     raise doubt
 
 
 def check_config(file: Path, vouched: str | None, on_doubt: Callable[[Untrusted], None] = refuse) -> None:
-    """Tell of a configuration that others could have written.
+    """Report a configuration that others could have written.
 
     Args:
-        vouched: the file that BACKOUT_TRUST_CONFIG names. on_doubt: is handed what is wrong.
+        vouched: the file that BACKOUT_TRUST_CONFIG names.
+        on_doubt: is given what is wrong.
 
     Raises:
         Untrusted: by default.
@@ -59,7 +60,7 @@ def check_config(file: Path, vouched: str | None, on_doubt: Callable[[Untrusted]
     named = f" ({TRUST_ENV} names {vouched!r}, and not this file)" if vouched else ""
     on_doubt(
         Untrusted(
-            f"{file.name} is not trusted: somebody else could have written it{named}",
+            f"{file.name} is not trusted: someone else could have written it{named}",
             f"{flaw.path}: {flaw.why}",
             hint=f"{flaw.mend}  # or, if you trust it as it is: {allow}"
             if flaw.mend
@@ -69,7 +70,7 @@ def check_config(file: Path, vouched: str | None, on_doubt: Callable[[Untrusted]
 
 
 def flaw_of(path: Path) -> Flaw | None:
-    """Return who else could have written a file, or have put it there; None when nobody could."""
+    """Return who else could have written a file, or have put it there; None if no one could."""
     try:
         for here, found in _hops(str(path)):
             if flaw := _flaw(here, found):
@@ -80,9 +81,10 @@ def flaw_of(path: Path) -> Flaw | None:
 
 
 def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrusted], None] = refuse) -> None:
-    """Tell of records below a project's folder that others could have written, or that its repository brought along.
+    """Report records below a project's folder that others could have written, or that its repository contains.
 
-    Inside the folder no symbolic link is followed: a repository can hold one. What does not exist yet is made by us.
+    Inside the folder no symbolic link is followed: a repository can hold one. What does not exist yet will be made by
+    us.
 
     Args:
         paths: files and folders; beside a file, all that begin with its name up to the dot are meant.
@@ -96,23 +98,23 @@ def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrust
     if flaw is None and seen:
         flaw = _brought(root, wanted)
     if flaw is not None:
-        what = "the records of earlier runs are not trusted: somebody else could have written them"
+        what = "the records of earlier runs are not trusted: someone else could have written them"
         on_doubt(Untrusted(what, f"{flaw.path}: {flaw.why}", hint=flaw.mend or _put_aside(flaw.path)))
 
 
 def _brought(folder: str, paths: tuple[str, ...]) -> Flaw | None:
-    """Return the first of the records that git keeps: whoever writes the repository writes these, too."""
-    from backout.config.gitindex import tracked  # noqa: PLC0415 - only where there are records
+    """Return the first of the records that git keeps: anyone who can write to the repository can write these, too."""
+    from backout.config.init.git_index import find_tracked
 
     inside = [Path(path) for path in paths if path.startswith(f"{folder}/")]
     starts = [f"{path}/" for path in inside] + [f"{path}\0" for path in inside]
     starts += [f"{path.with_suffix('')}." for path in inside if path.suffix]
-    found = tracked(Path(folder), starts)
+    found = find_tracked(Path(folder), starts)
     if not found:
         return None
     quoted = shlex.quote(found)
     mend = f"git rm --cached {quoted} && {_put_aside(found)}"
-    return Flaw(found, "the git repository holds it, so whoever writes the repository writes it", mend)
+    return Flaw(found, "the git repository holds it, so anyone who can write to the repository can write it", mend)
 
 
 def _put_aside(path: str) -> str:
@@ -123,7 +125,8 @@ def check_secret(path: Path, found: os.stat_result, name: str) -> None:
     """Refuse an opened file of a secret that others may write, or that others than a group of ours may read.
 
     Args:
-        found: what `os.fstat` says of the open file. name: the secret's.
+        found: what `os.fstat` says of the open file.
+        name: the secret's.
 
     Raises:
         AuthError: with the command that mends it.
@@ -150,20 +153,20 @@ def _mend(path: Path, found: os.stat_result, mode: str) -> str:
 
 
 def _writable(path: Path, found: os.stat_result) -> str:
-    """Return who else may write an open file, or put it there by a link of theirs; "" for nobody."""
+    """Return who else may write an open file, or put it there by a link of theirs; "" for no one."""
     flaw = _flaw(str(path), found) or next((flaw for flaw in _links(path) if flaw), None)
     return flaw.why if flaw else ""
 
 
 def _readable(path: Path, found: os.stat_result) -> str:
     if not stat.S_ISREG(found.st_mode):
-        return ""  # a pipe is for whom it was opened
+        return ""  # a pipe belongs to the process it was opened for
     if found.st_mode & stat.S_IROTH:
-        return f"everybody on this machine may read it (mode {stat.S_IMODE(found.st_mode):04o})"
+        return f"everyone on this machine may read it (mode {stat.S_IMODE(found.st_mode):04o})"
     if found.st_mode & stat.S_IRGRP and _has_acl(str(path)):
         return "a list of access rights lets others than its owner read it"
     if found.st_mode & stat.S_IRGRP and found.st_gid not in _our_groups() and not _is_private(found.st_gid):
-        return f"the group {_group(found.st_gid)} may read it, and it is none of ours"
+        return f"the group {_group(found.st_gid)} may read it, and it is not one of ours"
     return ""
 
 
@@ -190,7 +193,7 @@ def _state_flaw(folder: str, path: str, seen: set[str]) -> Flaw | None:
     except FileNotFoundError:
         return None
     except OSError:
-        return None  # whoever opens it says what is wrong
+        return None  # opening it says what is wrong
     return None
 
 
@@ -234,7 +237,7 @@ def _flaw(path: str, found: os.stat_result) -> Flaw | None:
         return None
     mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
     if found.st_mode & stat.S_IWOTH:
-        return Flaw(path, f"everybody on this machine may write it ({mode})", f"chmod go-w {quoted}")
+        return Flaw(path, f"everyone on this machine may write it ({mode})", f"chmod go-w {quoted}")
     if found.st_mode & stat.S_IWGRP and not (_is_private(found.st_gid) and not _has_acl(path)):
         return Flaw(path, f"the group {_group(found.st_gid)} may write it ({mode})", f"chmod g-w {quoted}")
     return None
@@ -252,9 +255,9 @@ def _our_groups() -> frozenset[int]:
 
 @cache
 def _is_private(gid: int) -> bool:
-    """Whether a group has the name of one of us, and no member but us; an unknown group may have anybody in it."""
-    import grp  # noqa: PLC0415 - only a file that a group may write or read pays for it
-    import pwd  # noqa: PLC0415 - same
+    """Whether a group has the name of one of us, and no member but us; an unknown group may have any member."""
+    import grp
+    import pwd
 
     try:
         group = grp.getgrgid(gid)
@@ -280,7 +283,7 @@ def _has_acl(path: str) -> bool:
 
 
 def _user(uid: int) -> str:
-    import pwd  # noqa: PLC0415 - only for a message
+    import pwd
 
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
@@ -289,7 +292,7 @@ def _user(uid: int) -> str:
 
 
 def _group(gid: int) -> str:
-    import grp  # noqa: PLC0415 - only for a message
+    import grp
 
     try:
         return f"{grp.getgrgid(gid).gr_name} (gid {gid})"

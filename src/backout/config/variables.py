@@ -1,6 +1,6 @@
 """Which variable holds which kind of secret: none of one kind is sent where the file says that another one goes.
 
-A header, a bearer token and a mail password go to an address that the same file names. Whoever may change the file
+A header, a bearer token and a mail password go to an address that the same file names. Anyone who may change the file
 could name the variable of a stronger secret there; so what one key uses as one kind, no such key uses as another.
 """
 
@@ -75,7 +75,7 @@ def _uses(table: dict[str, object], path: Where, name: str) -> Iterator[Use]:
             yield from _uses(value, here, "" if is_an_environment else dotted)
 
 
-def mixed(document: dict[str, object]) -> Iterator[Mistake]:
+def find_mixed(document: dict[str, object]) -> Iterator[Mistake]:
     """Yield the keys that would send one kind of secret where another one goes."""
     found = tuple(uses(document))
     for use in found:
@@ -87,7 +87,7 @@ def mixed(document: dict[str, object]) -> Iterator[Mistake]:
             yield Mistake(use.path, f"{use.variable} is {others[0]}, and is never sent as {use.kind}")
 
 
-def known_names(names: Iterator[str]) -> Iterator[tuple[str, str]]:
+def recognise_names(names: Iterator[str]) -> Iterator[tuple[str, str]]:
     """Yield (variable, kind) of those whose name says what they hold."""
     for name in names:
         yield from ((name, kind) for pattern, kind in _KNOWN if re.fullmatch(pattern, name))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from backout.config.overlay import unknown_variables
+from backout.config.overlay import warn_of_unknown
 from backout.config.scalars import is_loopback, is_private
 from backout.config.secret_names import secret_variables
-from backout.model.policy import Mode
+from backout.model.guard.policy import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,9 +40,9 @@ def remarks_of(config: Config) -> Iterator[Remark]:
 def _of_all(config: Config) -> Iterator[Remark]:
     yield from (Remark("notify", text) for text in _of_notify(config))
     if not config.signs_marks and (acting := _acting(config)):
-        text = f"marks: no key is set up, and guard acts by itself in {acting}: whoever may deploy can stop it"
+        text = f"marks: no key is set up, and guard acts by itself in {acting}: anyone who may deploy can stop it"
         yield Remark("marks", text)
-    unknown = unknown_variables(config.chosen, config.variables, secret_variables(config.settings))
+    unknown = warn_of_unknown(config.chosen, config.variables, secret_variables(config.settings))
     yield from (Remark("", text) for text in unknown)
 
 
@@ -65,13 +65,13 @@ def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterato
         yield Remark("guard", "guard.mode is 'act', but there is nothing to decide on")
     if environment.health and not is_private(environment.health.url):
         yield Remark("", "health.url is not encrypted")
-    yield from (Remark("", text) for text in _counted_probes(environment))
+    yield from (Remark("", text) for text in _warn_of_counted(environment))
     example = environment.secrets.example
     if example is not None and not example.is_file():
         yield Remark("", f"secrets.example: no such file: {example.name}")
 
 
-def _counted_probes(environment: EnvironmentSettings) -> Iterator[str]:
+def _warn_of_counted(environment: EnvironmentSettings) -> Iterator[str]:
     provider = environment.traffic.provider
     synthetic = environment.guard.synthetic
     if (synthetic.paths or synthetic.checks) and provider in _COUNT_PROBES:
@@ -82,13 +82,13 @@ def _counted_probes(environment: EnvironmentSettings) -> Iterator[str]:
 
 
 _COUNT_PROBES = ("prometheus", "logs", "telemetry", "analytics")
-"""Sources that count what the application or the platform counted, whoever asked."""
+"""Sources that count what the application or the platform counted, whatever sent the request."""
 
 
 def _of_notify(config: Config) -> Iterator[str]:
     notify, acting = config.settings.notify, _acting(config)
     if acting and not notify.has_channel:
-        yield f"notify: no channel is set up, and guard acts by itself in {acting}: nobody will be told"
+        yield f"notify: no channel is set up, and guard acts by itself in {acting}: no one will be told"
     if notify.smtp and notify.smtp.security == "none" and not is_loopback(notify.smtp.host):
         yield "notify.smtp.security is 'none': mail is not encrypted"
 

@@ -6,8 +6,9 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,9 +56,8 @@ def link(row: tuple[object, ...]) -> str:
     return hashlib.sha256(json.dumps(row, separators=(",", ":")).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class ChainReport:
-    """What the check of the chain found: `count` good events, and the first bad seq (None when all is well)."""
+class ChainReport(Value, frozen=True):
+    """The result of checking the chain: `count` good events, and the first bad seq (None when all is well)."""
 
     count: int
     broken_at: int | None = None

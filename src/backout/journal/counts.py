@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from backout.journal.chain import canonical
 from backout.journal.rows import Name, Number, columns, reading
-from backout.model.answers import AnswerClass
-from backout.model.bodies import FAMILY, BodyKind
-from backout.model.signals import BUCKETS, Counts, RouteCounts, TriggerCounts
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.bodies import FAMILY, BodyKind
+from backout.model.guard.signals import BUCKETS, Counts, RouteCounts, TriggerCounts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -69,7 +69,7 @@ def keep(transaction: Transaction, environment: str, counts: Sequence[Counts]) -
 
 
 def _histogram(latency: Mapping[int, int]) -> str:
-    return json.dumps({str(bucket): number for bucket, number in latency.items()}, separators=(",", ":"))
+    return msgspec.json.encode(dict(latency)).decode()
 
 
 def _answers(row: Counts, mask: Mask) -> str:
@@ -79,6 +79,8 @@ def _answers(row: Counts, mask: Mask) -> str:
 
 def _routes(routes: Mapping[str, RouteCounts], mask: Mask) -> str:
     """Return {name: [requests, errors, key, count, key, count, ...]}: short, for a month of seconds is kept."""
+    if not routes:
+        return "{}"
     names = {name: str(mask(name)) for name in routes}
     flat = {names[name]: [route.requests, route.errors, *chain(*_pairs(route))] for name, route in routes.items()}
     return json.dumps(flat, separators=(",", ":"))
@@ -124,7 +126,7 @@ def _as_histogram(text: str) -> dict[int, int]:
     return _HISTOGRAM.decode(text)
 
 
-def kept(connection: sqlite3.Connection, environment: str, since: int, until: int) -> tuple[Counts, ...]:
+def read_counts(connection: sqlite3.Connection, environment: str, since: int, until: int) -> tuple[Counts, ...]:
     """Return the counts of the seconds in [since, until), by second and version."""
     rows = connection.execute(
         "SELECT version, second, requests, errors, canceled, latency, routes, answers FROM counts"
@@ -155,6 +157,6 @@ def save_checkpoint(transaction: Transaction, run: str, name: str, data: Json) -
 
 
 def prune(transaction: Transaction, older_than: float) -> int:
-    """Delete counts and checkpoints from before that time (Unix seconds); return how many rows went."""
+    """Delete counts and checkpoints from before that time (Unix seconds); return how many rows were deleted."""
     counts = transaction.connection.execute("DELETE FROM counts WHERE second < ?", (older_than,)).rowcount
     return counts + transaction.connection.execute("DELETE FROM checkpoint WHERE at < ?", (older_than,)).rowcount

@@ -7,22 +7,26 @@ Kinds of events: `run.submitted`, `run.driven` (a holder took it), `run.asked` (
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from backout.journal.rows import DamagedRow, reading
-from backout.model.incident import Run, RunState
+from backout.model.incident.incident import Run, RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.triggers import Coverage, Fate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from backout.model.incident import Event
+    from backout.model.incident.incident import Event
     from backout.model.plan import Json
 
 OVER = {"run.ok": RunState.DONE, "run.failed": RunState.FAILED, "run.aborted": RunState.ABORTED}
 """The events that end a run and free its environment."""
+
+_VERSION = re.compile(r"\d[\w.+-]{0,31}", re.ASCII)
+"""A version as it may appear in a line to type: any other text in a journal is not one."""
 
 DECISIONS = ("decide:done", "decide:retry")
 
@@ -117,6 +121,8 @@ class RunRecord:
     ended_at: float | None = None
     successor: str = ""
     blocked: int | None = None
+    version: str = ""
+    """Of the backout that planned it, "" in a journal that does not say."""
 
     @property
     def is_over(self) -> bool:
@@ -139,7 +145,7 @@ class RunRecord:
         return sum(step.done for step in self.steps)
 
     def doing(self) -> str:
-        """Return what the run is at, for messages."""
+        """Return the current step of the run, for messages."""
         index = self.next_step
         if index is None:
             return "ending"
@@ -167,7 +173,7 @@ class RunRecord:
         )
 
     def take(self, event: Event) -> None:
-        """Take one event more."""
+        """Apply one more event."""
         kind, data = event.kind, event.data
         if event.step is not None and event.step < len(self.steps):
             self._take_step(self.steps[event.step], event)
@@ -185,7 +191,7 @@ class RunRecord:
         elif event.kind == "step.ok":
             step.done, step.result = True, event.data.get("result")
             self.blocked = None
-        elif event.kind == "run.asked":  # an abort is of no step
+        elif event.kind == "run.asked":  # an abort belongs to no step
             step.decision = str(event.data["what"]).removeprefix("decide:")
             step.decided_by = event.actor
             self.blocked = None
@@ -200,7 +206,10 @@ def fold(events: Iterable[Event]) -> dict[str, RunRecord]:
                 plan = plan_of(cast("dict[str, object]", event.data["plan"]))
                 steps = [StepRecord() for _ in plan.steps]
                 told = str(event.data["hash"])
-                records[event.run] = RunRecord(event.run, event.environment, plan, told, event.actor, event.at, steps)
+                record = RunRecord(event.run, event.environment, plan, told, event.actor, event.at, steps)
+                version = str(event.data.get("version") or "")
+                record.version = version if _VERSION.fullmatch(version) else ""
+                records[event.run] = record
             elif event.run in records:
                 records[event.run].take(event)
     return records

@@ -1,6 +1,6 @@
 """Who drives runs in an environment; the rule: every take raises the fence, and a write with an old one is refused.
 
-A lease runs out by itself (a dead host), and on one host the file lock tells at once that its holder is gone.
+A lease runs out by itself (a dead host); on the same host the file lock shows at once that its holder is gone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import shlex
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
@@ -21,6 +20,7 @@ import msgspec
 from backout.errors import BackoutError, Busy
 from backout.journal.rows import Name, columns
 from backout.model.clock import utc
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,8 +38,7 @@ def rfc3339(at: float) -> str:
     return utc(at).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Value, frozen=True):
     """A process; `start` tells it from a later one with the same pid, "" where the system does not say."""
 
     host: str
@@ -56,8 +55,8 @@ class Holder:
         return (self.host, self.pid, self.start) == (other.host, other.pid, other.start)
 
     def is_alive(self) -> bool:
-        """Whether that very process still runs; only meaningful on its own host."""
-        return _process_start(self.pid) == self.start if self.start else _pid_exists(self.pid)
+        """Whether exactly that process still runs; only meaningful on its own host."""
+        return _process_start(self.pid) == self.start if self.start else _has_process(self.pid)
 
 
 def _process_start(pid: int) -> str:
@@ -69,7 +68,7 @@ def _process_start(pid: int) -> str:
     return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
-def _pid_exists(pid: int) -> bool:
+def _has_process(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -87,7 +86,7 @@ def _start_of(pid: int) -> str:
 def myself(host: str | None = None) -> Holder:
     """Return this process, as a holder on `host` (by default this machine's name).
 
-    Of its command line only what stands before the first option is kept: behind one a person may have typed a secret.
+    Of its command line only the part before the first option is kept: an option may hold a secret.
     """
     typed = takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
     words = shlex.join([Path(sys.argv[0]).name, *typed]) if sys.argv else ""
@@ -96,8 +95,7 @@ def myself(host: str | None = None) -> Holder:
     return Holder(host or os.uname().nodename, pid, _start_of(pid), words[:_COMMAND_CHARACTERS])
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Value, frozen=True):
     """One environment's lease as stored; `holder` is None after a release."""
 
     environment: str
@@ -108,7 +106,7 @@ class Lease:
     expires_at: float
 
     def is_live(self, me: Holder, now: float) -> bool:
-        """Whether somebody drives, as far as a reader can tell without touching the lock."""
+        """Whether a process drives the run, as far as a reader can tell without touching the lock."""
         if self.holder is None:
             return False
         return self.holder.is_alive() if self.holder.host == me.host else now < self.expires_at
@@ -130,7 +128,7 @@ class Lease:
         return expired and not alive
 
     def who(self) -> str:
-        """Return who holds it since when, for messages."""
+        """Return who holds it, and since when, for messages."""
         return f"{self.holder}, since {rfc3339(self.since)}" if self.holder else "a process that is just starting"
 
 
@@ -200,7 +198,7 @@ def lost(lease: Lease, now: Lease | None) -> Busy:
 class Heartbeat:
     """A thread that calls `beat` every `every_s` seconds until it leaves the `with` block.
 
-    An error of one beat is not this thread's matter: the next write of the run meets it and says it.
+    An error of one beat is not handled here: the next write of the run meets and reports it.
     """
 
     def __init__(self, beat: Callable[[], None], every_s: float) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from backout import __version__
 from backout.journal import lease as leases
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backout.journal.lease import Lease
-    from backout.model.incident import Event
+    from backout.model.incident.incident import Event
     from backout.model.plan import Json, Plan
 
 # The condition is written as in the partial index, or SQLite does not use it.
@@ -43,7 +44,7 @@ def submission(connection: sqlite3.Connection, plan: Plan, reason: str) -> Entry
     """Return the entry that accepts the plan, the whole plan in it, under an id that no run has.
 
     The id is drawn, not taken from the plan: two machines may make the same plan at once, and each tells its own
-    deployments from the other's by the run that stands in their messages.
+    deployments from the other's by the run in their messages.
     """
     run = f"{plan.kind}-{os.urandom(4).hex()}"
     while connection.execute("SELECT 1 FROM event WHERE run = ? LIMIT 1", (run,)).fetchone():
@@ -56,7 +57,8 @@ class Ledger:
     """The journal in the hands of the lease's holder.
 
     Args:
-        notify: sees each event after its commit. ttl_s: every write moves the lease's expiry this far ahead.
+        notify: sees each event after its commit.
+        ttl_s: every write moves the lease's expiry this far ahead.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Ledger:
         """Return the run being driven as recorded now."""
         with self._store.reading() as connection:
             record = load(connection, self.run) if connection else None
-        assert record is not None, self.run  # noqa: S101 it was found before its lease was taken, and nothing is deleted
+        assert record is not None, self.run
         return record
 
     def record(self, *entries: Entry) -> None:
@@ -117,18 +119,18 @@ class Ledger:
                 leases.check(connection, self.lease)
 
     def release(self) -> None:
-        """Give the lease back, when it is still ours."""
+        """Give the lease back if it is still ours."""
         with self._store.write("release") as transaction:
             leases.release(transaction.connection, self.lease)
 
     def tell(self, events: list[Event]) -> None:
-        """Show committed events to whoever listens."""
+        """Show committed events to the listeners."""
         if self._notify is not None:
             for event in events:
                 self._notify(event)
 
     def abort_asked(self) -> bool:
-        """Whether somebody asked to abort this run."""
+        """Whether an abort of this run was requested."""
         return bool(self._store.rows(_ABORT, (self.run, '%"what":"abort"%')))
 
     def last_progress(self, step: int) -> Mapping[str, Json] | None:

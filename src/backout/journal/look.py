@@ -1,4 +1,4 @@
-"""One look at the journal's file that changes nothing of it, not even the version of its tables."""
+"""Inspect the journal's file without changing it, not even the version of its tables."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PATIENCE_S: Final = 2.0
 _FOR_GOOD: Final = frozenset(
     {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 )
-"""Codes of what another way of opening would not change."""
+"""Error codes that another way of opening would not change."""
 
 
 def look(path: Path) -> JournalLook:
-    """Return how the journal is: never raises, and waits two seconds at most for somebody who writes."""
+    """Return the state of the journal: never raises, and waits at most two seconds for a writer."""
     free, place = _free_bytes(path), str(path)
     emptied = False
     try:
@@ -42,7 +42,7 @@ def look(path: Path) -> JournalLook:
             place, exists=False, emptied=emptied, refused=refused, hint=hint, known=schema.VERSION, free_bytes=free
         )
     try:
-        version, events, forbidden = _looked(path)
+        version, events, forbidden = _look_at(path)
     except sqlite3.Error as error:
         return _unusable(explain(error, path), path, free)
     except JournalUnavailable as error:
@@ -68,20 +68,20 @@ def _unusable(error: JournalUnavailable, path: Path, free: int | None) -> Journa
     )
 
 
-def _looked(path: Path) -> tuple[int | None, int, JournalUnavailable | None]:
+def _look_at(path: Path) -> tuple[int | None, int, JournalUnavailable | None]:
     """Return the version of the tables, how many events there are, and what forbids writing."""
     try:
-        with contextlib.closing(_opened(path, "mode=rw")) as connection:
-            return *_read(connection), _refused(connection, path)
+        with contextlib.closing(_connect(path, "mode=rw")) as connection:
+            return *_read(connection), _try_write(connection, path)
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FOR_GOOD:
             raise
         # Side files are made even to read: without room, or without a right to, the file is read as it lies.
-        with contextlib.closing(_opened(path, "mode=ro&immutable=1")) as connection:
+        with contextlib.closing(_connect(path, "mode=ro&immutable=1")) as connection:
             return *_read(connection), explain(error, path)
 
 
-def _opened(path: Path, how: str) -> sqlite3.Connection:
+def _connect(path: Path, how: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=PATIENCE_S, isolation_level=None)
 
 
@@ -105,7 +105,7 @@ def _read(connection: sqlite3.Connection) -> tuple[int | None, int]:
 
 
 def _check_pages(connection: sqlite3.Connection) -> None:
-    """Have SQLite read every page, as long as somebody may wait. Raises sqlite3.Error: one is damaged."""
+    """Have SQLite read every page, within the time allowed. Raises sqlite3.Error: one is damaged."""
     until = time.monotonic() + PATIENCE_S
     connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
     try:
@@ -113,7 +113,7 @@ def _check_pages(connection: sqlite3.Connection) -> None:
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_INTERRUPT:
             raise
-        return  # a large one: what was read of it is whole
+        return  # a large file: the part that was read is intact
     finally:
         connection.set_progress_handler(None, 0)
     if found != "ok":
@@ -122,14 +122,12 @@ def _check_pages(connection: sqlite3.Connection) -> None:
         raise damage
 
 
-def _refused(connection: sqlite3.Connection, path: Path) -> JournalUnavailable | None:
-    """Begin a transaction that writes, and give it up: nothing is written, and what forbids it shows."""
+def _try_write(connection: sqlite3.Connection, path: Path) -> JournalUnavailable | None:
+    """Begin a write transaction and roll it back: nothing is written, and an obstacle shows."""
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(
-            f"PRAGMA user_version = {int(version)}"
-        )  # a file that is opened for reading alone takes none
+        connection.execute(f"PRAGMA user_version = {int(version)}")  # a file opened read-only takes none
         connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         return explain(error, path)

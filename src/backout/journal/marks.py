@@ -1,4 +1,4 @@
-"""Marks on versions as events; the rule: a mark is never changed, a later one speaks louder."""
+"""Marks on versions as events; the rule: a mark is never changed, and a later one takes precedence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from backout.journal.rows import columns, json_object
 from backout.journal.store import Entry
-from backout.model.deployment import Mark, VersionId, VersionMark
+from backout.model.version import Mark, VersionId, VersionMark
 
 if TYPE_CHECKING:
     import sqlite3

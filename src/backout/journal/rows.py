@@ -1,6 +1,6 @@
 """Rows of the journal's tables as values; the rule: a row that is not as it was written is an error that names it.
 
-SQLite takes any value in any column, and a file may be anybody's: nothing of a row is believed before it was looked at.
+SQLite takes any value in any column, and any program may have written the file: no row is trusted unchecked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from backout.decoding import UNDECODABLE, Undecodable, decode_own, decode_values, why
 from backout.errors import BackoutError
-from backout.model.incident import Event
+from backout.model.incident.incident import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 _Seq = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(max_length=500)]
-"""A name that stands in messages."""
+"""A name that appears in messages."""
 _EventRow = tuple[_Seq, float, Name, Name, _Seq | None, Name, str, Name, str, str]
 
 
 class JournalUnavailable(BackoutError):
-    """The journal's file cannot be used now; whatever was being recorded is not recorded."""
+    """The journal's file cannot be used now; what was to be recorded is not recorded."""
 
     without_journal = True
 
@@ -38,7 +38,7 @@ class DamagedRow(JournalUnavailable):
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Turn whatever a row's values make the reading raise into DamagedRow.
+    """Turn any error that a row's values cause while it is read into DamagedRow.
 
     Args:
         what: names the row: "event 7".
@@ -60,7 +60,7 @@ def columns(row: object, types: Any, what: str) -> Any:
 
 
 def event_of(row: Sequence[Any]) -> Event:
-    """Return the event of a stored row; what is in it must not be changed. Raises DamagedRow."""
+    """Return the event of a stored row; its content must not be changed. Raises DamagedRow."""
     return _event_of(tuple(row))
 
 
@@ -89,4 +89,4 @@ def json_object(text: object, what: str) -> Mapping[str, Json]:
 
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-"""A count, as any second may have it."""
+"""A count of one second."""

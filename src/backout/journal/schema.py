@@ -1,6 +1,6 @@
 """The journal's tables as forward migrations; the rule: history is only appended, and the database itself refuses more.
 
-Whoever owns the file can drop a trigger; the hash chain (`chain.py`) makes that visible afterwards.
+The owner of the file can drop a trigger; the hash chain (`chain.py`) makes that visible afterwards.
 """
 
 from __future__ import annotations

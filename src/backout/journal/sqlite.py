@@ -10,7 +10,7 @@ from backout.journal import counts as counts_table
 from backout.journal import lease as leases
 from backout.journal import marks as mark_events
 from backout.journal.chain import COLUMNS, ChainReport
-from backout.journal.execute import Driver, aborted, refuse_unknown, resume_hint
+from backout.journal.execute import Driver, make_abort_entry, refuse_unknown, resume_hint
 from backout.journal.history import DECISIONS, RunRecord
 from backout.journal.ledger import Ledger, load, newest, submission
 from backout.journal.lock import FileLock, lock_path
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from backout.journal.lease import Lease
     from backout.journal.stop import StopRequest
     from backout.journal.store import Mask
-    from backout.model.deployment import Mark, VersionMark
-    from backout.model.incident import Event, Run
+    from backout.model.guard.signals import Counts
+    from backout.model.incident.incident import Event, Run
     from backout.model.plan import Json, Plan
-    from backout.model.signals import Counts
-    from backout.ports import Action, Clock
+    from backout.model.version import Mark, VersionMark
+    from backout.ports import AnyAction, Clock
 
 _PAGE = 500
 _LEAVING_TRIES, _LEAVING_POLL_S = 50, 0.02
@@ -38,13 +38,14 @@ class SqliteJournal:
     """The journal in `path`, created with its folder at the first write; for several threads, but one drive at a time.
 
     Args:
-        lease_ttl_s: how long a silent holder on another host is waited for. stop: asked at every step boundary.
+        lease_ttl_s: how long to wait for a silent holder on another host.
+        stop: asked at every step boundary.
         crash_point: called before and after each commit, with its name; for tests that die there.
-        host: this machine's name in leases, by default what the system says. mask: takes every secret out of JSON
-            values before they are written.
+        host: this machine's name in leases, by default what the system says.
+        mask: takes every secret out of JSON values before they are written.
     """
 
-    def __init__(  # noqa: PLR0913 three of them are for tests and rare machines
+    def __init__(
         self,
         path: Path,
         clock: Clock,
@@ -79,11 +80,11 @@ class SqliteJournal:
         return entry.run
 
     def drive(
-        self, run: str, actions: Mapping[str, Action], *, actor: str, notify: Callable[[Event], None] | None = None
+        self, run: str, actions: Mapping[str, AnyAction], *, actor: str, notify: Callable[[Event], None] | None = None
     ) -> Run:
         """Drive the run and its successors to the end, see `ports.Journal.drive`.
 
-        A run that is over is returned as it is. A run that somebody aborted meanwhile is returned, not raised.
+        A run that is over is returned as it is. A run that was aborted in the meantime is returned, not raised.
         """
         record = self._existing(run)
         while not record.is_over:  # twice when another holder handed over just before us, and died
@@ -133,7 +134,7 @@ class SqliteJournal:
 
     @property
     def only_read(self) -> JournalUnavailable | None:
-        """Return why the journal can be read and not be written to, as far as reading it has shown; else None."""
+        """Return why the journal can be read but not written, as far as reading it has shown; else None."""
         return self._store.only_read
 
     # --- Runs -------------------------------------------------------------------------------------------------------
@@ -161,8 +162,8 @@ class SqliteJournal:
     def ask(self, run: str, what: str, *, actor: str, reason: str) -> None:
         """Record a request: `abort`, or for a blocked run `decide:done` or `decide:retry`.
 
-        Asked of a run that handed over, it is meant for the run that goes on. Raises Refused when the run is over, or
-        when there is nothing to decide; UsageError for an unknown run or request.
+        A request to a run that handed over applies to the run that continues it. Raises Refused when the run is over,
+        or when there is nothing to decide; UsageError for an unknown run or request.
         """
         record = self._existing(run)
         if what != "abort" and what not in DECISIONS:
@@ -196,7 +197,7 @@ class SqliteJournal:
         with self._store.reading() as connection:
             return mark_events.read(connection, environment) if connection else ()
 
-    def marked(self, environment: str, version: str, mark: Mark) -> VersionMark | None:
+    def find_mark(self, environment: str, version: str, mark: Mark) -> VersionMark | None:
         """Return the latest such mark of this version, or None."""
         found = [m for m in self.marks(environment) if m.version == version and m.mark is mark]
         return found[-1] if found else None
@@ -209,10 +210,10 @@ class SqliteJournal:
             with self._store.write("counts") as transaction:
                 counts_table.keep(transaction, environment, counts)
 
-    def kept(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
+    def load_counts(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
         """Return the stored counts of the seconds in [since, until), by second and version."""
         with self._store.reading() as connection:
-            return counts_table.kept(connection, environment, since, until) if connection else ()
+            return counts_table.read_counts(connection, environment, since, until) if connection else ()
 
     def save_checkpoint(self, run: str, name: str, data: Json) -> None:
         """Store the newest state of a detector. Raises Busy when the run was driven here and is taken over."""
@@ -228,7 +229,7 @@ class SqliteJournal:
         try:
             return self._store.json(query, (run, name), f"the checkpoint {name}")
         except DamagedRow:
-            return None  # it is no history: what cannot be read was never kept
+            return None  # it is not history: what cannot be read counts as never stored
 
     def kept_checkpoints(self) -> Iterator[tuple[str, str, float, Json]]:
         """Yield (run, name, Unix seconds, state) of each checkpoint that is kept."""
@@ -276,7 +277,7 @@ class SqliteJournal:
         return leases.myself(self._host)
 
     def _take(self, lock: FileLock, environment: str) -> bool:
-        """Return whether the lock could be had; that of a holder that is just leaving is waited for, up to a second."""
+        """Return whether the lock was acquired; waits up to a second for a holder that is just leaving."""
         for _ in range(_LEAVING_TRIES):
             if lock.take():
                 return True
@@ -286,7 +287,7 @@ class SqliteJournal:
         return lock.take()
 
     def _is_leaving(self, environment: str) -> bool:
-        """Whether the holder of the file lock has nothing to drive any more: its run is over, or it was killed.
+        """Whether the holder of the file lock has nothing left to drive: its run is over, or it was killed.
 
         A killed process counts as dead when its first thread is gone; its files close with the last one (the heart).
         """
@@ -303,7 +304,7 @@ class SqliteJournal:
     def _holding(
         self, record: RunRecord, actor: str, notify: Callable[[Event], None] | None = None
     ) -> Iterator[Ledger]:
-        """Hold the environment's file lock and lease, the heart beating. Raises Busy when somebody else does."""
+        """Hold the environment's file lock and lease, with a heartbeat. Raises Busy when another process holds them."""
         lock = FileLock(lock_path(self._store.path.parent, record.environment))
         try:
             locked = self._take(lock, record.environment)
@@ -319,7 +320,7 @@ class SqliteJournal:
                     yield ledger
             finally:
                 self._ledger = None
-                # What cannot be given back runs out, and the kernel frees the file lock in any case.
+                # A lease that cannot be given back runs out, and the kernel frees the file lock in any case.
                 with suppress(JournalUnavailable):
                     ledger.release()
         finally:
@@ -348,7 +349,7 @@ class SqliteJournal:
             who = f"driven by {lease.who() if lease else 'a process that is just starting'}"
             hint = f"wait for it, or: backout runs abort {record.id}"
         else:
-            who = "nobody drives it"
+            who = "no process drives it"
             hint = f"{resume_hint(record.id)}, or: backout runs abort {record.id}"
         doing = "waiting for a decision" if record.blocked is not None else record.doing()
         return Busy(
@@ -356,11 +357,11 @@ class SqliteJournal:
         )
 
     def _abort_unheld(self, record: RunRecord, actor: str) -> None:
-        """End the run now when nobody drives it; its holder, when there is one, obeys at the next boundary."""
+        """End the run now if no process drives it; its holder, if there is one, obeys at the next boundary."""
         with suppress(Busy), self._holding(record, actor) as ledger:
             now = ledger.load()
             if not now.is_over:
-                ledger.record(aborted(now))
+                ledger.record(make_abort_entry(now))
 
 
 def _check_request(record: RunRecord, what: str) -> None:

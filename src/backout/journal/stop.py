@@ -13,7 +13,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether somebody asked to stop; `message` is called once, from the signal handler, at the first request."""
+    """Whether a stop was requested; `message` is called once, from the signal handler, at the first request."""
 
     def __init__(self, message: Callable[[], None] | None = None) -> None:
         self.requested = False
@@ -30,7 +30,7 @@ class StopRequest:
             self._before = [(number, signal.signal(number, self._on_signal)) for number in _SIGNALS]
 
     def restore(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned, it takes
         self._before = []

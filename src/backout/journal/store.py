@@ -12,14 +12,16 @@ import shlex
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import field
 
 from backout.journal import schema
 from backout.journal.chain import COLUMNS, ChainReport, canonical, check, link
 from backout.journal.lock import FileLock
 from backout.journal.rows import DamagedRow, JournalUnavailable, columns, event_of, json_object, json_value, reading
 from backout.model.setting import setting
+from backout.model.value import Value
 from backout.private import private_folder
 from backout.sqlite_words import in_brackets
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from backout.model.incident import Event
+    from backout.model.incident.incident import Event
     from backout.model.plan import Json
 
 
@@ -46,7 +48,7 @@ _NO_ROOM = frozenset(
 )
 """A full disk; a quota and a limit on the size of files are told as errors of writing."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH})
-"""Our statements are always the same, so one that makes no sense meets tables that are not as we made them."""
+"""Our statements never change, so one that fails to make sense has met tables that are not as we made them."""
 _NOT_TO_WRITE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
 _HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _ERRNO = {
@@ -56,7 +58,7 @@ _ERRNO = {
 
 
 def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
-    """Return what the error means, and what to do about it; nothing that stands in the file is quoted."""
+    """Return what the error means, and what to do about it; nothing from the file is quoted."""
     code = getattr(error, "sqlite_errorcode", 0)
     said = in_brackets(error)
     where = str(path)
@@ -85,13 +87,12 @@ def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
 
 
 def _aside(path: Path) -> str:
-    """Return how a journal is put aside, with its side files: a new one would read what stands in them."""
+    """Return how to put a journal aside, with its side files: a new journal would read those."""
     kept, all_of_it = shlex.quote(str(path.parent / f"damaged-{path.stem}")), f"{shlex.quote(str(path))}*"
     return f"look for unfinished work (backout deployments list), then: mkdir -p {kept} && mv {all_of_it} {kept}/"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Value, frozen=True):
     """An event to be appended; the store adds its place in the chain."""
 
     kind: str
@@ -130,8 +131,10 @@ class Store:
     Usable from several threads. Every sqlite3.Error leaves as JournalUnavailable.
 
     Args:
-        path: the database file. now: Unix seconds. mask: takes every secret out of JSON values before they are
-            written: what is once in the chain stays. busy_timeout_s: how long another writer is waited for.
+        path: the database file.
+        now: Unix seconds.
+        mask: takes every secret out of JSON values before they are written: what is in the chain stays there.
+        busy_timeout_s: how long to wait for another writer.
         crash_point: called with a name before and after each commit; tests die there.
     """
 
@@ -155,7 +158,7 @@ class Store:
 
     @property
     def only_read(self) -> JournalUnavailable | None:
-        """Return why the file is read as it lies, and cannot be written to; None while nothing is known against it."""
+        """Return why the file is read as it is and cannot be written; None while no reason is known."""
         if self._frozen is None:
             return None
         found, side = explain(self._frozen, self.path), self.path.with_name(f"{self.path.name}-wal")
@@ -167,7 +170,7 @@ class Store:
     @contextlib.contextmanager
     def write(self, name: str) -> Iterator[Transaction]:
         """Open a transaction that is committed at the end of the block, and rolled back by any exception."""
-        with self._mutex, self._explained():
+        with self._mutex, self._explain_errors():
             connection = self._open(create=True)
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -181,7 +184,7 @@ class Store:
 
     def rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query; none when the journal does not exist yet."""
-        with self._mutex, self._explained():
+        with self._mutex, self._explain_errors():
             if self._connection is None and not self._exists():
                 return []
             return self._open(create=False).execute(query, values).fetchall()
@@ -189,19 +192,19 @@ class Store:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
         """Lend the connection for several reads, or None when the journal does not exist yet."""
-        with self._mutex, self._explained():
+        with self._mutex, self._explain_errors():
             absent = self._connection is None and not self._exists()
             yield None if absent else self._open(create=False)
 
     def verify(self) -> ChainReport:
         """Check every event against the hash chain, and the file against SQLite's own integrity check."""
-        with self._mutex, self._explained():
+        with self._mutex, self._explain_errors():
             if self._connection is None and not self._exists():
                 return ChainReport(0)
             connection = self._open(create=False)
             found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if found != "ok":
-                raise explain(_damaged(found), self.path)
+                raise explain(_make_damaged_error(found), self.path)
             connection.execute("BEGIN")  # one snapshot for the rows and their head
             try:
                 newest = connection.execute("SELECT seq, hash FROM head").fetchone()
@@ -213,18 +216,18 @@ class Store:
 
     def events(self, query: str, values: tuple[object, ...]) -> list[Event]:
         """Return the events of a query over all columns; none when the journal does not exist yet."""
-        with self._explained():
+        with self._explain_errors():
             return [event_of(row) for row in self.rows(query, values)]
 
     def json(self, query: str, values: tuple[object, ...], what: str) -> Json:
         """Return the JSON value that a query finds, None when there is none."""
-        with self._explained():
+        with self._explain_errors():
             rows = self.rows(query, values)
             return json_value(rows[0][0], what) if rows else None
 
     def json_object(self, query: str, values: tuple[object, ...], what: str) -> Mapping[str, Json] | None:
         """Return the JSON object that a query finds, None when there is none."""
-        with self._explained():
+        with self._explain_errors():
             rows = self.rows(query, values)
             return json_object(rows[0][0], what) if rows else None
 
@@ -244,7 +247,7 @@ class Store:
             self._crash_point(name)
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -328,7 +331,7 @@ class Store:
                 where=str(self.path),
                 hint=setting("journal", path=".backout/own-journal.sqlite"),
             )
-        with self._explained():
+        with self._explain_errors():
             newest = connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetchone()
             return int(columns(newest, tuple[int], "the version of its tables")[0])
 
@@ -362,7 +365,7 @@ def _uri_path(path: Path) -> str:
 
 
 def unreachable(error: OSError, path: Path) -> JournalUnavailable:
-    """Return what the system's refusal of a file means."""
+    """Return the meaning of the system's refusal of a file."""
     if error.errno in _ERRNO:
         return explain(_as_sqlite(error), path)
     what = f"the journal cannot be reached ({error.strerror})"
@@ -376,7 +379,7 @@ def _as_sqlite(error: OSError) -> sqlite3.OperationalError:
     return made
 
 
-def _damaged(found: str) -> sqlite3.DatabaseError:
+def _make_damaged_error(found: str) -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError(found)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error

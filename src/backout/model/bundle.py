@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from backout.model.value import Value
+
 if TYPE_CHECKING:
-    from backout.model.deployment import Version
+    from backout.model.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +20,14 @@ class BundleModule:
     content: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """Everything of a version that an upload needs, except the values of its secrets.
+class Bundle(Value, frozen=True):
+    """Everything needed to upload a version, except the values of its secrets.
 
     Args:
-        version: the noun. metadata: the upload's metadata as JSON bytes (main module, compatibility, bindings); a
-            binding that holds a secret stands there as `inherit`, never with a value. modules: the files.
+        version: the noun.
+        metadata: the upload's metadata as JSON bytes (main module, compatibility, bindings); a secret binding
+            is written as `inherit`, never with a value.
+        modules: the files.
     """
 
     version: Version

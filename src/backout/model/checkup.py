@@ -1,15 +1,15 @@
-"""What `backout doctor` finds: each thing that has to be there before a bad night, and what was read to judge it."""
+"""The findings of `backout doctor`: each check of what must be in place before a bad night, and its inputs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from backout.model.hint import NO_HINT, Hint
+from backout.model.value import Value
 
 
 class Level(StrEnum):
-    """Whether backout can do its work without it."""
+    """Whether backout can work without it."""
 
     MUST = "must"
     SHOULD = "should"
@@ -22,16 +22,16 @@ class CheckState(StrEnum):
     MISSING = "missing"  # it was looked at, and it is not as it has to be
     UNMEASURED = "unmeasured"  # it could not be looked at just now
     NOT_SET_UP = "not_set_up"  # the configuration goes without it
-    ALLOWED = "allowed"  # it is not as usual, because somebody wants it so
+    ALLOWED = "allowed"  # unusual on purpose
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
+class Check(Value, frozen=True):
+    """One check and its result.
 
     Args:
-        name: one word or several joined by `_`; the same in every version. why: one sentence without a final stop.
-        next: what closes the gap, lines to type wherever there are some; `NO_HINT` where nothing is to be done.
+        name: one word or several joined by `_`; the same in every version.
+        why: one sentence without a final stop.
+        next: what closes the gap, as commands where possible; `NO_HINT` where there is nothing to do.
     """
 
     name: str
@@ -46,8 +46,7 @@ class Check:
         return self.state not in (CheckState.OK, CheckState.ALLOWED)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Value, frozen=True):
     """What a check is about: its name and its level; each method is one way to end it."""
 
     name: str
@@ -57,20 +56,20 @@ class Subject:
         """Return that it is as it has to be."""
         return Check(self.name, self.level, CheckState.OK, why)
 
-    def missing(self, why: str, next: Hint) -> Check:  # noqa: A002 - the word of the contract
+    def missing(self, why: str, next: Hint) -> Check:
         """Return that it was looked at, and is not as it has to be."""
         return Check(self.name, self.level, CheckState.MISSING, why, next)
 
-    def unmeasured(self, why: str, next: Hint = NO_HINT) -> Check:  # noqa: A002 - same
+    def unmeasured(self, why: str, next: Hint = NO_HINT) -> Check:
         """Return that it could not be looked at just now."""
         return Check(self.name, self.level, CheckState.UNMEASURED, why, next)
 
-    def not_set_up(self, why: str, next: Hint) -> Check:  # noqa: A002 - same
+    def not_set_up(self, why: str, next: Hint) -> Check:
         """Return that the configuration goes without it."""
         return Check(self.name, self.level, CheckState.NOT_SET_UP, why, next)
 
-    def allowed(self, why: str, next: Hint = NO_HINT) -> Check:  # noqa: A002 - same
-        """Return that it is not as usual because somebody wants it so."""
+    def allowed(self, why: str, next: Hint = NO_HINT) -> Check:
+        """Return that it is unusual on purpose."""
         return Check(self.name, self.level, CheckState.ALLOWED, why, next)
 
 
@@ -84,8 +83,7 @@ def should(name: str) -> Subject:
     return Subject(name, Level.SHOULD)
 
 
-@dataclass(frozen=True, slots=True)
-class Checkup:
+class Checkup(Value, frozen=True):
     """All checks of one environment."""
 
     environment: str
@@ -109,16 +107,17 @@ class Checkup:
         return 7 if all(check.state is CheckState.UNMEASURED for check in gaps) else 1
 
 
-@dataclass(frozen=True, slots=True)
-class JournalLook:
-    """One look at the journal's file; nothing of it is changed, its tables neither.
+class JournalLook(Value, frozen=True):
+    """One look at the journal's file, which changes neither the file nor its tables.
 
     Args:
-        exists: whether anything was ever written. problem: why it cannot be read, "" when it can; hint: what helps.
+        exists: whether anything was ever written to it.
+        problem: why it cannot be read, "" when it can; hint: what helps.
         version: of its tables, None when it has none yet; known: the newest that this backout knows.
-        events: how many there are. emptied: the file is there, and nothing is in it. refused: why it cannot be written,
-            "" when it can.
-        free_bytes: on the disk that it lies on, None when that cannot be told.
+        events: how many there are.
+        emptied: the file exists and is empty.
+        refused: why it cannot be written, "" when it can.
+        free_bytes: on its disk, None when unknown.
     """
 
     path: str
@@ -133,15 +132,15 @@ class JournalLook:
     free_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelLook:
-    """One way to tell somebody.
+class ChannelLook(Value, frozen=True):
+    """One channel of notices.
 
     Args:
-        problem: why nothing can be sent ("" when it can be tried), its secret is not there for instance.
+        problem: why nothing can be sent, such as a missing secret; "" when it can be tried.
         state: how the newest notice through it ended ("delivered", "waiting", "given_up"), "" when there was none.
-        at: when that was, Unix seconds. why: why it did not arrive.
-        tried: "" when nobody tried it now; "sent", or why the test notice did not arrive.
+        at: when that was, Unix seconds.
+        why: why it did not arrive.
+        tried: "" when it was not tried now; "sent", or why the test notice did not arrive.
     """
 
     name: str
@@ -152,13 +151,14 @@ class ChannelLook:
     tried: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GitLook:
-    """What git keeps of the records of this machine.
+class GitLook(Value, frozen=True):
+    """Which of this machine's records are in git.
 
     Args:
-        repository: whether the records lie in one. folder: theirs, from the repository's top. ignored: whether it is
-            kept out of it, now or as soon as it is made. tracked: a file of it that git keeps, "" for none.
+        repository: whether the records lie in a git repository.
+        folder: their folder, relative to the repository's root.
+        ignored: whether git ignores the folder, now or once it exists.
+        tracked: a file in it that git tracks, "" for none.
     """
 
     repository: bool

@@ -1,13 +1,12 @@
-"""Times that can be, and how far this machine's clock may be from the provider's (safety rule 3)."""
+"""Plausible times, and how far this machine's clock may be from the provider's (safety rule 3)."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Final
 
-EARLIEST: Final = 0.0
-LATEST: Final = 253_402_300_799.0
-"""Unix seconds of the times that are believed, 1970 to 9999: what lies beyond cannot be written as a date."""
+from backout.bounds import EARLIEST, LATEST
+
 _YEAR_1: Final = -62_135_596_800.0
 
 TOLERANCE_S: Final = 2.0
@@ -55,7 +54,7 @@ def duration(seconds: float) -> str:
     >>> duration(0.34), duration(12.2), duration(125), duration(7300)
     ('0.3 s', '12 s', '2 min', '2 h')
     """
-    if seconds < 10:  # noqa: PLR2004
+    if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 2 * _MINUTE:
         return f"{seconds:.0f} s"

@@ -1,21 +1,26 @@
-"""What a provider's API really answers, beside what we build on."""
+"""The real answers of a provider's API, compared with what backout relies on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - msgspec resolves it
-from dataclasses import dataclass, field
+
+from msgspec import field
+
+from backout.model.value import Value
 
 Fact = bool | int | str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One call and what came back, without anything that differs from account to account.
+class Observation(Value, frozen=True):
+    """One call and its answer, without anything that differs between accounts.
 
     Args:
-        name: the call's short name. asks: the question that it answers, in words. status: HTTP, 0: no answer came.
-        code: the API's own error code. facts: what the next decision rests on. shape: {path in the answer: its JSON
-            types, joined by `|`}, as `result.deployments[].id`: `string`.
+        name: the call's short name.
+        asks: the question that the call answers, in words.
+        status: HTTP, 0: no answer came.
+        code: the API's own error code.
+        facts: the values that later decisions use.
+        shape: {path in the answer: its JSON types, joined by `|`}, as `result.deployments[].id`: `string`.
         trouble: why there was no answer, or "".
     """
 
@@ -28,9 +33,8 @@ class Observation:
     trouble: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Something that is answered otherwise than expected; `matters` False: more is said than we know of."""
+class Difference(Value, frozen=True):
+    """An answer that differs from the expected one; `matters` False: it only contains more than we know of."""
 
     call: str
     what: str

@@ -1,25 +1,26 @@
-"""What closes a gap: lines to type, with the environment that they are about, or words where there is no line."""
+"""How to close a gap: commands to type, with their environment, or words where there is no command."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
 from typing import Final
 
 from backout.model.setting import PATTERN
+from backout.model.value import Value
 
 _COMMAND: Final = re.compile(r"backout [^,;`\n]+")
 _NOTE: Final = "  # "
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """What closes a gap, in the order in which it is done: words, a setting, lines.
+class Hint(Value, frozen=True):
+    """How to close a gap, in the order of doing it: words, a setting, commands.
 
     Args:
-        words: what a person does, "" where nothing has to be said. setting: what is to be set, as `setting` words it.
-        lines: command lines, each by itself. note: what the last of them does, "" where it says that itself.
+        words: what a person does, "" for nothing.
+        setting: what to set, as worded by `setting`.
+        lines: command lines, each on its own.
+        note: what the last of them does, "" where that is clear.
     """
 
     words: str = ""

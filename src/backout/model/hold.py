@@ -1,24 +1,29 @@
-"""The kill switch: until when no automatic action may be taken, and why (safety rule 10)."""
+"""The kill switch: until when automatic actions are forbidden, and why (safety rule 10)."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
+
+from backout.model.value import Value
 
 LONGEST_S = 7 * 86_400.0
 """A hold ends after a week, whatever it says: a guard that was forgotten in a hold guards nothing."""
 UNSIGNED_S, UNSIGNED_A_DAY = 2 * 3_600.0, 2
-"""Where marks are signed, a hold without a signature lasts so long, and so many of a day count."""
+"""Where marks are signed: the longest unsigned hold, and how many of them count in a day."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Value, frozen=True):
     """A hold on every automatic action of an environment.
 
     Args:
-        until: Unix seconds; 0.0 lifts an earlier hold. at: when it was set. by: user@host. where: "this host" or the
-            deployment that carries it. incident: the run that began the incident it was set in, "" for none; it does
-            not end while that is open. unsigned: it lacks the signature that marks have here.
+        until: Unix seconds; 0.0 lifts an earlier hold.
+        at: when it was set.
+        by: user@host.
+        where: "this host" or the deployment that carries it.
+        incident: the run that began the incident in which it was set, "" for none; it does not end while that is open.
+        unsigned: it lacks the signature that marks carry here.
     """
 
     until: float
@@ -34,7 +39,7 @@ class Hold:
         return now < self.until
 
     def limited(self, longest_s: float = LONGEST_S) -> Hold:
-        """Return the same hold, which ends so many seconds after it was set at the latest.
+        """Return the same hold, ending at the latest this many seconds after it was set.
 
         >>> Hold(until=9e9, why="", by="", at=1000.0).limited(60.0).until
         1060.0

@@ -1,17 +1,17 @@
-"""Who an environment is: what `init` pins and each mutation compares first (safety rule 1)."""
+"""The identity of an environment: `init` pins it and each mutation checks it first (safety rule 1)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from backout.model.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What identifies an environment; None: not pinned, or not set up.
+class Identity(Value, frozen=True):
+    """The identity of an environment; None: not pinned, or not set up.
 
     Args:
         account_id, script_tag: the platform's own ids of the account and the application (a name can be given again, a
-            tag cannot). database_system_identifier: "IDENTIFIER/NAME" of the database cluster and the database in it.
+            tag cannot).
+        database_system_identifier: "IDENTIFIER/NAME" of the database cluster and the database in it.
     """
 
     account_id: str | None = None
@@ -22,5 +22,5 @@ class Identity:
 
     def differences(self, found: Identity) -> tuple[tuple[str, str, str | None], ...]:
         """Return (name, pinned, found) of everything pinned here that is not the same there; None: not readable."""
-        pairs = ((f.name, getattr(self, f.name), getattr(found, f.name)) for f in fields(self))
+        pairs = ((name, getattr(self, name), getattr(found, name)) for name in self.__struct_fields__)
         return tuple((name, mine, other) for name, mine, other in pairs if mine is not None and mine != other)

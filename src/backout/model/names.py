@@ -35,7 +35,7 @@ def parse_id(text: object, what: str = "a name") -> str:
     Traceback (most recent call last):
     backout.errors.Refused: '../../home' is not a name
     """
-    return _matched(_ID, text, what)
+    return _check_match(_ID, text, what)
 
 
 def is_id(text: str) -> bool:
@@ -45,7 +45,7 @@ def is_id(text: str) -> bool:
 
 def parse_cluster(text: object) -> str:
     """Return a cluster's system identifier: digits. Raises Refused."""
-    return _matched(_CLUSTER, text, "the system identifier of a cluster")
+    return _check_match(_CLUSTER, text, "the system identifier of a cluster")
 
 
 def parse_segment(text: object) -> str:
@@ -55,7 +55,7 @@ def parse_segment(text: object) -> str:
     '00000001000000010000002A.partial'
     """
     whole = text.removesuffix(_PARTIAL) if isinstance(text, str) else text
-    _matched(_SEGMENT, whole, "the name of a WAL segment")
+    _check_match(_SEGMENT, whole, "the name of a WAL segment")
     return str(text)
 
 
@@ -87,7 +87,7 @@ def parse_member(text: object) -> str:
     backout.errors.Refused: 'base/../../x' is not a file within a backup
     """
     if not isinstance(text, str) or "\0" in text or any(part in {"", ".", ".."} for part in text.split("/")):
-        raise _refused(text, "a file within a backup")
+        raise _make_refusal(text, "a file within a backup")
     return text
 
 
@@ -98,7 +98,7 @@ def parse_key(text: object) -> str:
     'base/20261125-190203/record.json'
     """
     if not isinstance(text, str) or not is_key(text):
-        raise _refused(text, "the key of an object")
+        raise _make_refusal(text, "the key of an object")
     return text
 
 
@@ -107,13 +107,13 @@ def is_key(text: str) -> bool:
     return all(_KEY_PART.fullmatch(part) for part in text.split("/"))
 
 
-def _matched(pattern: re.Pattern[str], text: object, what: str) -> str:
+def _check_match(pattern: re.Pattern[str], text: object, what: str) -> str:
     if not isinstance(text, str) or pattern.fullmatch(text) is None:
-        raise _refused(text, what)
+        raise _make_refusal(text, what)
     return text
 
 
-def _refused(text: object, what: str) -> Refused:
+def _make_refusal(text: object, what: str) -> Refused:
     shown = repr(text)
     cut = shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 1] + "…"
     return Refused(f"{cut} is not {what}")

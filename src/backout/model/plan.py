@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar
+
+from msgspec import field
+from msgspec.structs import replace
+
+from backout.errors import BackoutError
+from backout.model.value import Value
+from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,12 +22,26 @@ if TYPE_CHECKING:
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class StepArguments(Protocol):
+    """The arguments of one kind of step; each kind has its own class in `model.steps`."""
+
+    action: ClassVar[str]
+    """The name of the action that does it, as plans and the journal have it."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as JSON values."""
+        ...
+
+
+A = TypeVar("A", bound=StepArguments)
+
+
+class Step(Value, frozen=True):
     """One step.
 
     Args:
-        action: name of the registered Action that does it. title: what a person reads.
+        action: name of the registered Action that performs it.
+        title: for people.
         args: JSON values only; they are part of the plan's hash.
         equivalent: the wrangler, curl or psql line that does the same by hand (safety rule 20), "" when there is none.
         irreversible: unknown after a crash means: ask a person, never repeat blindly.
@@ -33,9 +53,34 @@ class Step:
     equivalent: str = ""
     irreversible: bool = False
 
+    @classmethod
+    def of(cls, title: str, arguments: StepArguments, equivalent: str = "", *, irreversible: bool = False) -> Self:
+        """Return the step that does something with these arguments."""
+        return cls(arguments.action, title, arguments.to_json(), equivalent, irreversible)
+
+    def does(self, kind: type[StepArguments]) -> bool:
+        """Whether it is of that kind."""
+        return self.action == kind.action
+
+    def arguments(self, kind: type[A]) -> A:
+        """Return what it is given. Raises BackoutError: it is not as such a step is written."""
+        from backout.decoding import Undecodable, decode_values
+
+        try:
+            return decode_values(self.args, kind, what=f"the step {self.action}")
+        except Undecodable as error:  # a plan is always written whole, so it comes from a journal
+            raise BackoutError(
+                f"the journal is damaged: {error.what}",
+                hint="backout audit verify  # whether each event is as it was written",
+            ) from None
+
+    def given(self, arguments: StepArguments) -> Self:
+        """Return the same step with other arguments."""
+        return replace(self, args=arguments.to_json())
+
 
 class PlanKind(StrEnum):
-    """What a plan is for; also the first word of its run's id."""
+    """The purpose of a plan; also the first word of its run's id."""
 
     GUARD = "guard"
     ROLLBACK = "rollback"
@@ -47,13 +92,13 @@ class PlanKind(StrEnum):
     SECRETS = "secrets"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What will be done, in order; printing it is the dry run.
+class Plan(Value, frozen=True):
+    """The steps to take, in order; printing it is the dry run.
 
     Args:
-        why: one sentence for a person. notes: why this target and not the nearer ones, what must be known.
-        not_covered: what this plan does not touch although it changed or may have changed.
+        why: one sentence for a person.
+        notes: why this target and not a nearer one, and other important facts.
+        not_covered: what changed or may have changed, but is not touched by this plan.
         coverage: what changes, stays or is refused beside the code, compared with when the target was live.
         cause: the run that led to this one, or "".
     """
@@ -74,6 +119,23 @@ class Plan:
                 return step
         raise KeyError(action)
 
+    def has(self, kind: type[StepArguments]) -> bool:
+        """Whether it has a step of that kind."""
+        return any(step.action == kind.action for step in self.steps)
+
+    def arguments(self, kind: type[A]) -> A:
+        """Return what the (last) step of that kind is given.
+
+        Raises:
+            KeyError: the plan has none. BackoutError: it is not as such a step is written.
+        """
+        return self.step(kind.action).arguments(kind)
+
+    def given(self, arguments: StepArguments) -> Self:
+        """Return the plan with other arguments for every step of that kind."""
+        steps = (step.given(arguments) if step.action == arguments.action else step for step in self.steps)
+        return replace(self, steps=tuple(steps))
+
     @property
     def hash(self) -> str:
         """SHA-256 over the canonical JSON of kind, environment and steps: what is done, not how it is worded."""
@@ -85,22 +147,20 @@ class Plan:
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why a nearer or wished-for version was not chosen as target; `rule`: the safety rule, "" for none."""
+class Rejection(Value, frozen=True):
+    """Why a nearer or requested version was not chosen as target; `rule`: the safety rule, "" for none."""
 
     version: str
     reason: str
     rule: str = ""
 
 
-PANIC_ONCE = "panic once"
+PANIC_ONCE = SafetyRule.PANIC_ONCE
 """The rule that a panic does not go back twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanRefused:
-    """No plan: which rule forbids it, why, and what is allowed instead (whole sentences with commands)."""
+class PlanRefused(Value, frozen=True):
+    """The refusal of a plan: the rule that forbids it, why, and what is allowed instead (sentences with commands)."""
 
     rule: str
     reason: str
@@ -108,17 +168,24 @@ class PlanRefused:
     rejections: tuple[Rejection, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Equivalents:
+class Equivalents(Value, frozen=True):
     """The lines that a person would type instead (safety rule 20), as templates; a provider fills them in.
 
     Args:
-        activate: with `{version}` and `{message}`. live: shows what is live. health: asks the health endpoint once.
+        activate: with `{version}` and `{message}`.
+        live: shows what is live.
+        health: asks the health endpoint once.
         split: with `{shares}`, words `VERSION@PERCENTAGE%`.
-        schedules: with `{schedules}`, a JSON list of objects with a `cron` each. prove: with `{version}` and
-        `{leaving}`, a line each. errors: with `{version}`, follows its errors.
-        secrets: sets several secrets, with `{file}`. secret: one, with `{name}`. secrets_apart: says why neither works
-        while the newest version is not the live one. secret_names: lists their names. dashboard: with `{version}`, what
+        schedules: with `{schedules}`, a JSON list of objects with a `cron` each.
+        prove: with `{version}` and
+        `{leaving}`, a line each.
+        errors: with `{version}`, follows its errors.
+        secrets: sets several secrets, with `{file}`.
+        secret: one, with `{name}`.
+        secrets_apart: says why neither works
+        while the newest version is not the live one.
+        secret_names: lists their names.
+        dashboard: with `{version}`, what
         a person does while the API does not answer, which all other lines need.
     """
 

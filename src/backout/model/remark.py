@@ -1,25 +1,25 @@
-"""Remarks: what backout says in a deployment's message, how that is written, and why a message may count for nothing.
+"""Remarks: backout's statements in deployment messages, their format, and why a message may not count.
 
-A message is anybody's text: a pipeline puts the subject of a commit there. So a text becomes a remark that counts in
-one place only, `analysis.marks.read_marks`, which compares it with what the deployment did.
+A message is free text: a pipeline puts the subject of a commit there. So a text becomes a remark that counts in
+one place only, `analysis.history.marks.read_marks`, which compares it with what the deployment did.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from backout.model.clock import utc
+from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from backout.model.deployment import Version, VersionMark
+    from backout.model.version import Version, VersionMark
 
 VERSION_DIGITS, CODE_DIGITS, SHA_DIGITS = 8, 12, 7
 
 
 class RemarkKind(StrEnum):
-    """What a deployment of ours is for."""
+    """The purpose of a deployment of ours."""
 
     ROLLBACK = "rollback"  # this one and the next two move traffic
     RAMP = "ramp"
@@ -38,7 +38,7 @@ class RemarkKind(StrEnum):
 
 
 class Doubt(StrEnum):
-    """Why a message that reads like a remark counts for nothing."""
+    """Why a message that reads like a remark does not count."""
 
     SHARES = "it gave traffic to other versions than such a mark's deployment does"
     OTHER_CODE = "the code that it made live is not the code that it speaks of"
@@ -47,9 +47,8 @@ class Doubt(StrEnum):
     PUSHED_OUT = "the deployment that it was written on is not listed any more"
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
-    """Which code a remark speaks of: first digits of version id, code hash and commit; "" where unknown."""
+class Code(Value, frozen=True):
+    """The code that a remark refers to: first digits of version id, code hash and commit; "" where unknown."""
 
     version: str
     code_hash: str = ""
@@ -62,7 +61,7 @@ class Code:
 
     @classmethod
     def marked(cls, mark: VersionMark) -> Code:
-        """Return the code that a mark speaks of."""
+        """Return the code that a mark refers to."""
         return cls(mark.version[:VERSION_DIGITS], (mark.code_hash or "")[:CODE_DIGITS], mark.git_sha[:SHA_DIGITS])
 
     def __str__(self) -> str:
@@ -78,15 +77,17 @@ _NAMES = {
 """What the code that a remark speaks of is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
+class Remark(Value, frozen=True):
     """One remark.
 
     Args:
-        run: the run that made it, "" for a person's hold or release. auto: nobody typed it. hop: the how-manieth
-            rollback in a row. code: what was left, proven, questioned or released. until: of a hold, Unix seconds (0:
-            lifted). incident: the run that began the incident in which a hold was set, or "". signature: see
-            `analysis.seal`.
+        run: the run that made it, "" for a person's hold or release.
+        auto: no person typed it.
+        hop: which rollback in a row it is, counted from 1.
+        code: the code that was left, proven, questioned or released.
+        until: of a hold, Unix seconds (0: lifted).
+        incident: the run that began the incident in which a hold was set, or "".
+        signature: see `analysis.history.seal`.
     """
 
     kind: RemarkKind
@@ -101,7 +102,7 @@ class Remark:
 
     @property
     def head(self) -> str:
-        """The part in brackets, which stands in front of the reason."""
+        """The part in brackets, in front of the reason."""
         words = [self.run or str(self.kind)]
         if self.kind is RemarkKind.ROLLBACK:
             words += (["auto"] if self.auto else []) + ([f"hop={self.hop}"] if self.hop > 1 else [])

@@ -1,10 +1,11 @@
-"""Secrets by name: which the application needs, which were set, and values that nothing shows by accident."""
+"""Secrets by name: which are needed, which were set, and values that cannot be shown by accident."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn
+
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -30,7 +31,7 @@ class SecretValues:
         return tuple(sorted(self._values))
 
     def reveal(self, name: str) -> str:
-        """Return a value; whoever calls this answers for where it goes. KeyError for a name that is not held."""
+        """Return a value; the caller is responsible for where it goes. KeyError for a name that is not held."""
         return self._values[name]
 
     def only(self, names: Collection[str]) -> SecretValues:
@@ -44,12 +45,12 @@ class SecretValues:
         raise TypeError("the values of secrets are never serialised")
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedSecrets:
-    """The names that an application needs, as its team wrote them down.
+class ExpectedSecrets(Value, frozen=True):
+    """The names that an application needs, as its team declared them.
 
     Args:
-        example: the names in the sample file; where: that file, "" without one. required: as configured.
+        example: the names in the sample file; where: that file, "" without one.
+        required: as configured.
     """
 
     example: tuple[str, ...] = ()
@@ -57,12 +58,12 @@ class ExpectedSecrets:
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PushedSecret:
+class PushedSecret(Value, frozen=True):
     """One value that backout set: its keyed fingerprint, never the value.
 
     Args:
-        version: the version that has it. at: when the provider made that version, Unix seconds by the provider's clock.
+        version: the version that has it.
+        at: when the provider made that version, Unix seconds by the provider's clock.
     """
 
     name: str
@@ -74,23 +75,24 @@ class PushedSecret:
 
 
 class Since(StrEnum):
-    """What is known of a value since an earlier moment."""
+    """Whether a value has changed since an earlier moment."""
 
-    SAME = "same"  # the value of then, by its fingerprint, or nothing was set since
+    SAME = "same"  # the same value, by its fingerprint, or nothing was set since
     CHANGED = "changed"
     ADDED = "added"  # there was none then
     GONE = "gone"  # there is none now
     MAYBE = "maybe"  # another tool changed a secret since, and the provider does not say which
 
 
-@dataclass(frozen=True, slots=True)
-class SecretState:
-    """What is known of one name.
+class SecretState(Value, frozen=True):
+    """The state of one name.
 
     Args:
-        expected_by: "example", "required", "live", "target": who needs it. live: how the live version binds it
-            ("secret_text", "plain_text"), "" when it does not. target: the same of the version to return to.
-        pushed: the last value that backout set, None: none. since_push: since that one, None without it.
+        expected_by: "example", "required", "live", "target": who needs it.
+        live: how the live version binds it ("secret_text", "plain_text"), "" when it does not.
+        target: the same of the version to return to.
+        pushed: the last value that backout set, None: none.
+        since_push: since that one, None without it.
         since_target: since the version to return to was made, None without such a version.
         source: whether the configured source holds another value than was pushed: same | changed | MAYBE when nothing
             was pushed that could be compared | GONE when the source has none; None: not asked.
@@ -106,16 +108,17 @@ class SecretState:
     source: Since | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SecretsLook:
+class SecretsLook(Value, frozen=True):
     """One look at the secrets of an environment.
 
     Args:
-        target: the version that is compared with, "" when there is none; target_why: why that one. returns: whether a
-            rollback would go there; else `target_why` says why not.
-        states: by name, sorted. missing: expected and not bound in the live version. missing_in_target: required in
-            the configuration and not bound in the version to return to.
-        source: the configured source in words, "" without one. example: the sample file, "" without one.
+        target: the version that is compared with, "" when there is none; target_why: why that one.
+        returns: whether a rollback would go there; else `target_why` says why not.
+        states: by name, sorted.
+        missing: expected and not bound in the live version.
+        missing_in_target: required in the configuration and not bound in the version to return to.
+        source: the configured source in words, "" without one.
+        example: the sample file, "" without one.
     """
 
     environment: str
@@ -130,13 +133,13 @@ class SecretsLook:
     returns: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class OnHand:
-    """Which names a source has values for.
+class OnHand(Value, frozen=True):
+    """The names that a source has values for.
 
     Args:
-        held, lacking: the names asked for, in two parts. source: in words, "" when none is configured.
-        problem: why the source could not be asked, "" when it could.
+        held, lacking: the names asked for, in two parts.
+        source: in words, "" when none is configured.
+        problem: why the source could not be read, "" when it could.
     """
 
     held: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""What is to be set in backout.toml, as an error says it; the command line shows what that is in the user's own file.
+"""A setting for backout.toml as an error words it; the command line adapts it to the user's own file.
 
 How a table may be added depends on the file: below a table that is written in one line, a header of its own is a
-mistake, and so is a second header of the same name. So nobody writes such a hint by hand.
+mistake, and so is a second header of the same name. So such a hint is always generated.
 """
 
 from __future__ import annotations

@@ -1,22 +1,25 @@
-"""What was observed before a decision: one frozen look at an environment."""
+"""The observations before a decision: one frozen look at an environment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import field
+
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from backout.model.compatibility import MigrationVerdict
-    from backout.model.deployment import Deployment, Version, VersionMark
-    from backout.model.schema import SchemaState
+    from backout.model.database.compatibility import MigrationVerdict
+    from backout.model.database.schema import SchemaState
+    from backout.model.deployment import Deployment
     from backout.model.triggers import Triggers
+    from backout.model.version import Version, VersionMark
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaLook:
-    """What is known of the migrations: a state, or the reason why there is none.
+class SchemaLook(Value, frozen=True):
+    """The state of the migrations, or the reason why there is none.
 
     `state` None with `set_up` False: no database is configured, so nothing is claimed and nothing is blocked.
     `state` None with `set_up` True: the history could not be read; code must not be rolled back (safety rule 4).
@@ -35,27 +38,30 @@ class SchemaLook:
     refuted: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FailedProof:
-    """A version did not answer well when it was asked at 0 % of the traffic (safety rule 6).
+class FailedProof(Value, frozen=True):
+    """A version that did not answer well at 0 % of the traffic (safety rule 6).
 
     Args:
-        at: Unix seconds. why: one sentence without a final stop.
+        at: Unix seconds.
+        why: one sentence without a final stop.
     """
 
     at: float
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Value, frozen=True):
     """One look at an environment.
 
     Args:
-        read_at: Unix seconds. history: deployments newest first, the first one live; those that only say something (see
-            `analysis.remarks`) are left out. versions: still deployable, newest first, with `code_hash` filled in where
-            it was asked for. secret_names: None when not measured. listed: the history as the provider lists it.
-        triggers: what starts the application now, None: not looked at. snapshots: what did when a version was live.
+        read_at: Unix seconds.
+        history: deployments newest first, the first one live; those that only say something
+            (see `analysis.history.remarks`) are left out.
+        versions: still deployable, newest first, with `code_hash` filled in where it was asked for.
+        secret_names: None when not measured.
+        listed: the history as the provider lists it.
+        triggers: what starts the application now, None: not looked at.
+        snapshots: what did when a version was live.
         clock_offset_s: the provider's clock minus this machine's, None: not measured.
         minimum_version: the number of the oldest version that may be returned to.
         kept: versions that the provider no longer deploys, whose code is kept here and can be uploaded again.

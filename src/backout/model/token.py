@@ -1,18 +1,19 @@
-"""What is known of the token that acts (safety rule 2)."""
+"""The state of the token in use (safety rule 2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from backout.model.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class TokenState:
+class TokenState(Value, frozen=True):
     """One look at a token.
 
     Args:
-        valid: the provider accepts it now. status: the provider's own word. expires_at: Unix seconds; None: never.
+        valid: the provider accepts it now.
+        status: the provider's own word.
+        expires_at: Unix seconds; None: never.
         scopes: names of its permissions; None: the provider does not let this token read them.
-        role: what it is used for: "all", or "read", "rollback", "secrets" when each has its own.
+        role: its use: "all", or "read", "rollback", "secrets" when each has its own.
     """
 
     valid: bool

@@ -1,14 +1,12 @@
-"""What makes an application run beside its versions, and what a rollback therefore does not cover (safety rule 16)."""
+"""What starts an application but is not part of a version, so that a rollback does not cover it (safety rule 16)."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from backout.model.plan import Json
+from backout.model.value import Value
 
 
 class TriggerKind(StrEnum):
@@ -20,12 +18,14 @@ class TriggerKind(StrEnum):
     QUEUES = "queues"
 
 
-@dataclass(frozen=True, slots=True)
-class Triggers:
+class Triggers(Value, frozen=True):
     """Schedules, routes, custom domains and queue consumers, each sorted; None: not read, or not readable.
 
     Args:
-        schedules: cron expressions. routes: URL patterns. domains: host names. queues: names of consumed queues.
+        schedules: cron expressions.
+        routes: URL patterns.
+        domains: host names.
+        queues: names of consumed queues.
     """
 
     schedules: tuple[str, ...] | None = None
@@ -38,10 +38,10 @@ class Triggers:
         known: tuple[str, ...] | None = getattr(self, kind)
         return known
 
-    def known(self) -> dict[str, Json]:
-        """Return the kinds that are known, as JSON."""
-        values = {str(kind): self.of(kind) for kind in TriggerKind}
-        return {kind: list(value) for kind, value in values.items() if value is not None}
+    def known(self) -> dict[TriggerKind, tuple[str, ...]]:
+        """Return the kinds that are known."""
+        values = {kind: self.of(kind) for kind in TriggerKind}
+        return {kind: value for kind, value in values.items() if value is not None}
 
     def over(self, older: Triggers) -> Triggers:
         """Return these, and what an older look knew of the kinds that are not known now."""
@@ -77,7 +77,7 @@ def trigger_named(name: str) -> str:
 
 
 class Fate(StrEnum):
-    """What a plan does with something that differs from when the target was live."""
+    """How a plan treats something that differs from when the target was live."""
 
     CHANGES = "changes"  # a step of the plan restores it
     STAYS = "stays"  # it stays as it is now
@@ -85,9 +85,8 @@ class Fate(StrEnum):
     NOT_COVERED = "NOT COVERED"  # data or state that no rollback of code touches
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """One line of what a plan covers: what, what becomes of it, and why in one sentence."""
+class Coverage(Value, frozen=True):
+    """One line of a plan's coverage: the item, what happens to it, and why in one sentence."""
 
     what: str
     fate: Fate

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from backout.model.database.recovery import BackupKind
 from backout.model.plan import Plan, PlanKind, Step
-from backout.model.recovery import BackupKind
+from backout.model.steps.backup import PruneBackupsStep, StoreBackupStep, TakeBackupStep, VerifyBackupStep
 
 if TYPE_CHECKING:
-    from backout.model.backups import Choice
+    from backout.model.database.backups import Choice
 
 _LANE: Final = "/backup"
 
@@ -31,18 +32,17 @@ def plan_backup(environment: str, backup: str, choice: Choice, *, fallback: bool
     """Return the plan; `fallback`: where the server cannot take the incremental one, take a full one instead."""
     full = choice.kind is BackupKind.FULL
     what = "full" if full else f"incremental on {choice.parent}"
-    args = {"backup": backup}
     manifest = "" if full else " --incremental=PARENT/backup_manifest"
-    take = {**args, "kind": choice.kind.value, "parent": choice.parent, "fallback": fallback}
+    take = TakeBackupStep(backup=backup, kind=choice.kind, parent=choice.parent, fallback=fallback)
+    verify, prune = VerifyBackupStep(backup=backup), PruneBackupsStep(backup=backup, keep_s=keep_s)
     steps = (
-        Step(
-            "take_backup",
+        Step.of(
             f"take base backup {backup} ({what})",
             take,
             f"pg_basebackup --pgdata={backup} --checkpoint=fast --manifest-checksums=CRC32C{manifest}",
         ),
-        Step("verify_backup", "check every file against Postgres' manifest", args, f"pg_verifybackup -n {backup}"),
-        Step("store_backup", "store it", args),
-        Step("prune_backups", "remove what backup.keep no longer needs", {**args, "keep_s": keep_s}),
+        Step.of("check every file against Postgres' manifest", verify, f"pg_verifybackup -n {backup}"),
+        Step.of("store it", StoreBackupStep(backup=backup)),
+        Step.of("remove what backup.keep no longer needs", prune),
     )
     return Plan(PlanKind.BACKUP, lane(environment), f"base backup {backup}: {what}", steps, notes=(choice.why,))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from backout.model.steps.rollback import ProveStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,10 +18,10 @@ NO_HEALTH = "# no health check is set up: look at the application yourself"
 
 def by_hand(plan: Plan, lines: Equivalents) -> Plan:
     """Return the plan with the equivalent of every step; one that begins with `#` says why there is nothing to type."""
-    return replace(plan, steps=tuple(_filled(step, lines) for step in plan.steps))
+    return replace(plan, steps=tuple(_fill_equivalent(step, lines) for step in plan.steps))
 
 
-def _filled(step: Step, lines: Equivalents) -> Step:
+def _fill_equivalent(step: Step, lines: Equivalents) -> Step:
     if step.equivalent or step.action not in _LINES:
         return step
     return replace(step, equivalent=_LINES[step.action](step, lines))
@@ -27,19 +30,25 @@ def _filled(step: Step, lines: Equivalents) -> Step:
 def _prove(step: Step, lines: Equivalents) -> str:
     if not lines.prove:
         return NO_HEALTH
-    return lines.prove.format(version=step.args["version"], leaving=step.args["leaving"])
+    target = step.arguments(ProveStep)
+    return lines.prove.format(version=target.version, leaving=target.leaving)
 
 
 def _watch(step: Step, lines: Equivalents) -> str:
-    tail = [lines.errors.format(version=step.args["version"])] if lines.errors else []
+    from backout.model.steps.guard import WatchStep
+
+    tail = [lines.errors.format(version=step.arguments(WatchStep).version)] if lines.errors else []
     return "\n".join([*tail, lines.health or NO_HEALTH])
 
 
 def _ramp(step: Step, lines: Equivalents) -> str:
     if not lines.split:
         return "# no line is known for this provider"
-    version, old, percentage = str(step.args["version"]), str(step.args["old"]), float(str(step.args["percentage"]))
-    shares = [f"{version}@{percentage:g}%", *([f"{old}@{100 - percentage:g}%"] if percentage < 100 else [])]  # noqa: PLR2004
+    from backout.model.steps.guard import RampStep
+
+    ramp = step.arguments(RampStep)
+    rest = 100 - ramp.percentage
+    shares = [f"{ramp.version}@{ramp.percentage:g}%", *([f"{ramp.old}@{rest:g}%"] if rest > 0 else [])]
     return lines.split.format(shares=" ".join(shares))
 
 

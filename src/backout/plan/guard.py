@@ -1,25 +1,25 @@
-"""The plan of a watch: which version is on trial, against which, since when; pure."""
+"""The plan of a watch: which version is on trial, compared with which, since when; pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.remarks import made_by
-from backout.analysis.stability import newcomer, quarantine, stable_mark
+from backout.analysis.history.remarks import is_made_by
+from backout.analysis.history.stability import newcomer, quarantine, stable_mark
+from backout.model.guard.policy import Mode
 from backout.model.plan import Plan, PlanKind, Step
-from backout.model.policy import Mode
 from backout.model.remark import RemarkKind
+from backout.model.steps.guard import ConcludeStep, KnownBad, WatchStep
 from backout.plan.ramp import WHOLE, first_stage, steps_above
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.model.plan import Json
-    from backout.model.policy import Expectation
+    from backout.model.guard.policy import Expectation
     from backout.model.situation import Situation
 
 
-def plan_guard(  # noqa: PLR0913 by keyword
+def plan_guard(
     situation: Situation,
     *,
     mode: Mode,
@@ -30,82 +30,73 @@ def plan_guard(  # noqa: PLR0913 by keyword
 ) -> Plan:
     """Return the plan of one watch of the live deployment.
 
-    A fresh deployment is watched from its first second against the version before it, or the other one of the split.
-    One that is older than the watch is watched from now on: against its own past if that was proven good, else against
-    the limits of the success criteria. `early` ends it as soon as the evidence says healthy: quick, but blind to leaks.
-    `ramp`: percentages that a fresh split is moved up through in mode `act`, each for at most `for_s`; every step but
-    the last ends as soon as the evidence says healthy, and all of it is carried on. A split that a holdback made is
-    made whole again by the watch of it, however old it is: that is how it was deployed. `expect`: changes of answers
-    that are intended, which a watch that is taken up again knows as well.
+    A fresh deployment is watched from its first second, compared with the version before it or the other one of the
+    split. One that is older than the watch is watched from now on: against its own past if that was proven good, else
+    against the limits of the success criteria. `early` ends it as soon as the evidence says healthy: quick, but blind
+    to leaks. `ramp`: percentages that a fresh split is moved up through in mode `act`, each for at most `for_s`; every
+    step but the last ends as soon as the evidence says healthy, and all of it is carried on. A split that a holdback
+    made is made whole again by the watch of it, however old it is: that is how it was deployed. `expect`: changes of
+    answers that are intended, which a watch that is taken up again knows as well.
     """
     live = situation.live
     version, old, share = _on_trial(situation)
     fresh = situation.read_at - live.created_at <= for_s
-    # A deployment from the future (clocks that contradict each other) must not make the watch wait for it.
+    # A deployment from the future (clocks that disagree) must not make the watch wait for it.
     since = min(live.created_at, situation.read_at) if fresh else situation.read_at
-    watched, known_bad = situation.version(version), _known_bad(situation, version)
+    watched, known_bad = situation.version(version), _find_known_bad(situation, version)
     held_back = share < 1 and is_held_back(situation, version)
     compared = fresh or held_back
     normal = _normal(situation, version, old, fresh=compared)
     moves = mode is Mode.ACT and compared and share < 1 and normal == old
-    up = steps_above((WHOLE,) if held_back else ramp, share) if moves else []
-    watch = Step(
-        "watch",
-        f"watch version {version[:8]} for at most {for_s:g} s",
-        {
-            "deployment": live.id,
-            "version": version,
-            "old": normal,
-            "split": share if compared else 1.0,
-            "since": since,
-            "deployed_at": live.created_at,
-            "for_s": for_s,
-            "early": early or bool(up),
-            "known_bad": known_bad,
-            "code_known": watched is not None and watched.code_hash is not None,
-            **({"expect": [_words(each) for each in expect]} if expect else {}),
-            **(first_stage(up, since=since, share=share, for_s=for_s, early=early) if up else {}),
-        },
+    up = steps_above((WHOLE,) if held_back else ramp, share) if moves else ()
+    watch = WatchStep(
+        deployment=live.id,
+        version=version,
+        old=normal,
+        split=share if compared else 1.0,
+        since=since,
+        deployed_at=live.created_at,
+        for_s=for_s,
+        early=early or bool(up),
+        known_bad=known_bad,
+        code_known=watched is not None and watched.code_hash is not None,
+        expect=tuple(expect),
     )
+    if up:
+        watch = first_stage(watch, up, share=share, early=early)
     then = f"move it up ({', '.join(f'{step:g} %' for step in up)})" if up else "mark it stable"
-    conclude = Step(
-        "conclude",
-        {"observe": "say what would be done", "ask": "ask, then roll back if it is bad"}.get(
-            mode, f"roll back if it is bad, {then} if it is healthy"
+    does = {"observe": "say what would be done", "ask": "ask, then roll back if it is bad"}
+    conclude = Step.of(
+        does.get(mode, f"roll back if it is bad, {then} if it is healthy"),
+        ConcludeStep(
+            deployment=live.id,
+            version=version,
+            code_hash=watched.code_hash if watched else None,
+            mode=mode,
+            since=since,
+            known_bad=known_bad is not None,
+            ramp=up or None,
         ),
-        {
-            "deployment": live.id,
-            "version": version,
-            "code_hash": watched.code_hash if watched else None,
-            "mode": mode,
-            "since": since,
-            "known_bad": known_bad is not None,
-            **({"ramp": up} if up else {}),
-        },
     )
     return Plan(
         kind=PlanKind.GUARD,
         environment=situation.environment,
         why=f"watch the deployment of version {version}",
-        steps=(watch, conclude),
+        steps=(Step.of(f"watch version {version[:8]} for at most {for_s:g} s", watch), conclude),
     )
 
 
 def is_held_back(situation: Situation, version: str) -> bool:
     """Whether what is live is a holdback's split: a step of ours, made of a cut-over to this version."""
     before = situation.history[1:2]
-    return made_by(situation.live, RemarkKind.RAMP) and bool(before) and before[0].sole == version
+    return is_made_by(situation.live, RemarkKind.RAMP) and bool(before) and before[0].sole == version
 
 
-def _words(expected: Expectation) -> Json:
-    return {"method": expected.method, "path": expected.path, "statuses": list(expected.statuses)}
-
-
-def _known_bad(situation: Situation, version: str) -> Json:
-    """Return when and why this version or its code was quarantined, None when it is not (or nobody can know)."""
+def _find_known_bad(situation: Situation, version: str) -> KnownBad | None:
+    """Return when and why this version or its code was quarantined, None when it is not (or this is not known)."""
     known = situation.version(version)
     bad = quarantine(situation, version, known.code_hash if known else None)
-    return None if bad is None else {"version": bad.version, "at": bad.at, "why": bad.why, "by": bad.by}
+    return None if bad is None else KnownBad(version=bad.version, at=bad.at, why=bad.why, by=bad.by)
 
 
 def _on_trial(situation: Situation) -> tuple[str, str, float]:
@@ -122,7 +113,7 @@ def _on_trial(situation: Situation) -> tuple[str, str, float]:
 
 
 def _normal(situation: Situation, version: str, old: str, *, fresh: bool) -> str:
-    """Return the version whose past says what is normal, or "": then the limits of the success criteria do."""
+    """Return the version whose past defines what is normal, or "" if the limits of the success criteria do."""
     if not fresh:
         return version if stable_mark(situation, version) else ""
     # After a rollback the version before is the bad one: twice its error rate would pass for healthy.

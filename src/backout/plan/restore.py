@@ -3,40 +3,66 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+from msgspec.structs import replace
+
+from backout.model.database.recovery import RecoveryTarget, TargetKind
+from backout.model.database.wal import parse_lsn, show_lsn
 from backout.model.plan import Plan, PlanKind, Step
-from backout.model.recovery import RecoveryTarget, TargetKind, parse_lsn, show_lsn
+from backout.model.steps.rescue import (
+    CompareStep,
+    CompareUndoStep,
+    DamageRecord,
+    NoteNewerStep,
+    NoteUndoStep,
+    RescueCheckStep,
+    RescueStep,
+    UndoRescueStep,
+)
+from backout.model.steps.restore import (
+    CompareCopyStep,
+    DropSidesStep,
+    ExchangeStep,
+    NoteCopiesStep,
+    PromoteStep,
+    SideCheckStep,
+    SideOpenStep,
+    SideStep,
+    StartServerStep,
+    StopServerStep,
+    SwappedStep,
+)
+from backout.model.value import Value
 from backout.plan.target import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from backout.analysis.recovery import Route
+    from backout.analysis.recovery.recovery import Route
+    from backout.model.database.recovery import RestorePoint
+    from backout.model.database.rescue import Damage
     from backout.model.plan import Json
-    from backout.model.recovery import RestorePoint
-    from backout.model.rescue import Damage
+    from backout.model.steps.rescue import SeveralRecord
 
 _BEFORE_MIGRATION = re.compile(r"before\s+migration\s+(\S+)", re.IGNORECASE)
 _BEFORE_DROP = re.compile(r"before\s+drop\s+of\s+(\S+)", re.IGNORECASE)
 _SEVERAL = re.compile(r"\d{1,10}(?:[\s,]+\d{1,10})+")
 _BETWEEN = re.compile(r"between\s+(.+?)\s+and\s+(.+)", re.IGNORECASE)
 _DURING = re.compile(r"during\s+(\S+)", re.IGNORECASE)
-NOTE_COPIES, COMPARE_COPY = "db_note_copies", "db_compare_copy"
-"""The steps of the second check of a swap, before the exchange and after it."""
 _FOREVER = 1 << 64
 _LATEST = "latest"
 _MIN_PREFIX = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a person typed as TARGET, read.
+class Asked(Value, frozen=True):
+    """TARGET as a person typed it, parsed.
 
     Args:
-        value: a name, a position, an id or Unix seconds. ids: of several transactions. window: from when to when they
-            were committed, as Unix seconds; places: the same as positions in the WAL.
+        value: a name, a position, an id or Unix seconds.
+        ids: of several transactions.
+        window: from when to when they were committed, as Unix seconds; places: the same as positions in the WAL.
     """
 
     kind: TargetKind
@@ -70,7 +96,7 @@ def read_target(text: str, points: Sequence[RestorePoint], now: float) -> Asked 
     several = read_several(text, points, now)
     if several is not None:
         return several
-    if text.isdecimal() and len(text) <= 10:  # noqa: PLR2004 - of a 32-bit number
+    if text.isdecimal() and len(text) <= 10:
         return Asked(TargetKind.XID, text, int(text))
     at = parse_time(text, now)
     if at is not None:
@@ -104,19 +130,20 @@ def read_several(text: str, points: Sequence[RestorePoint], now: float) -> Asked
 
 
 def of_point(asked: Asked) -> RecoveryTarget:
-    """Return the target that a recorded point is; no search is needed."""
+    """Return the target of a recorded point; no search is needed."""
     point = asked.point
-    assert point is not None  # noqa: S101 of these two kinds only
+    assert point is not None
     how = f"recorded as {point.name} ({point.why})"
     return RecoveryTarget(asked.kind, asked.text, point.lsn, point.timeline, at=point.at, how=how)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a side instance must show before anybody rests on it; "" is not asked.
+class Look(Value, frozen=True):
+    """What a side instance must show before it is relied on; "" is not checked.
 
     Args:
-        database: where to look. relation: that has to be there. no_migration: that must not be.
+        database: where to look.
+        relation: that has to be there.
+        no_migration: that must not be.
     """
 
     database: str
@@ -124,12 +151,11 @@ class Look:
     no_migration: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Of which environment a restore is, what its side instance must show, and a word that tells its folders apart.
+class Job(Value, frozen=True):
+    """The environment of a restore, what its side instance must show, and a word that tells its folders apart.
 
     Args:
-        accepted: the ids of what a person takes although it is not signed.
+        accepted: the ids of what a person accepts although it is not signed.
     """
 
     environment: str
@@ -160,7 +186,7 @@ def swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan
         _check(name, job.look),
         _open(name),
         _note_copies(name, kept),
-        Step("db_promote", "let the side instance become a database of its own, and stop it", {"name": name}),
+        Step.of("let the side instance become a database of its own, and stop it", PromoteStep(name=name)),
         *_exchange((data, incoming, kept), who, name),
     )
     notes = (
@@ -172,7 +198,7 @@ def swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan
     return Plan(PlanKind.RECOVER, job.environment, why, _accepting(job, steps), notes)
 
 
-def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, database: str) -> Plan:
+def undo_swap_plan(environment: str, swapped: Mapping[str, Json], mark: str, database: str) -> Plan:
     """Return the plan that brings the kept data directory back and keeps the one that is live now."""
     data, incoming = str(swapped["data_directory"]), str(swapped["kept"])
     kept = f"{data}.backout-old-{mark}"
@@ -182,13 +208,14 @@ def undo_swap_plan(environment: str, swapped: dict[str, Json], mark: str, databa
     return Plan(PlanKind.RECOVER, environment, f"undo of a swap: {incoming} comes back", steps, notes)
 
 
-@dataclass(frozen=True, slots=True)
-class Several:
-    """Several transactions that are taken back together.
+class Several(Value, frozen=True):
+    """Several transactions to take back together.
 
     Args:
-        first, last: the first commit of them and the last one, each with the way to it. record: what the steps have to
-            know to follow their rows. notes: what a person should know.
+        first, last: the first commit of them and the last one, each with the way to it.
+        record: what the steps need in order to follow their rows.
+        since_lsn: a position in the WAL before any of them began.
+        notes: what a person should know.
     """
 
     first: RecoveryTarget
@@ -196,141 +223,141 @@ class Several:
     last: RecoveryTarget
     last_route: Route
     damage: Damage
-    record: dict[str, Json]
+    record: SeveralRecord
+    since_lsn: int
     notes: tuple[str, ...]
 
 
 def rescue_together_plan(job: Job, several: Several) -> Plan:
     """Return the plan that copies the rows back that several transactions damaged, as one rescue."""
     ends = (several.first, several.route), (several.last, several.last_route)
-    plan = _rescue_plan(job, *ends, several.damage, several.record)
-    why = f"the rows that {len(several.record['ids'])} transactions damaged, as if there had been none of them"  # type: ignore[arg-type]
+    record = DamageRecord.of(several.damage, several.first.lsn, several.since_lsn, several.record)
+    plan = _rescue_plan(job, *ends, record)
+    why = f"the rows that {len(several.record.ids)} transactions damaged, as if there had been none of them"
     return replace(plan, why=why, notes=(*several.notes, *plan.notes))
 
 
-def rescue_plan(job: Job, target: RecoveryTarget, route: Route, damage: Damage) -> Plan:
-    """Return the plan that copies the rows back that one commit damaged, and leaves newer good ones alone."""
-    return _rescue_plan(job, (target, route), (target, route), damage, None)
+def rescue_plan(job: Job, target: RecoveryTarget, route: Route, damage: Damage, since_lsn: int) -> Plan:
+    """Return the plan that copies the rows back that one commit damaged, and leaves newer good ones alone.
+
+    Args:
+        since_lsn: a position in the WAL before the damage's first record.
+    """
+    return _rescue_plan(job, (target, route), (target, route), DamageRecord.of(damage, target.lsn, since_lsn))
 
 
 def _rescue_plan(
-    job: Job,
-    begin: tuple[RecoveryTarget, Route],
-    end: tuple[RecoveryTarget, Route],
-    damage: Damage,
-    several: dict[str, Json] | None,
+    job: Job, begin: tuple[RecoveryTarget, Route], end: tuple[RecoveryTarget, Route], damage: DamageRecord
 ) -> Plan:
     target, route = begin
     first, second = f"before-{job.mark}", f"after-{job.mark}"
-    written: list[Json] = [[node, [*kinds]] for node, kinds in damage.written or ()]
-    record: dict[str, Json] = {
-        "xids": [*sorted(damage.xids)],
-        "written": written,
-        "conflicts": damage.conflicts,
-        "skip": list(damage.skip),
-        "queues": damage.queues,
-        "several": several,
-    }
-    sides: dict[str, Json] = {"before": first, "after": second, "database": job.look.database}
+    database, mark = job.look.database, job.mark
     steps = (
         _side(first, target, route),
         _side(second, *end, inclusive=True),
         _check(first, job.look),
         _open(first),
         _open(second),
-        Step(
-            "db_note_newer", "note which rows others have written since", {**sides, "damage": record, "mark": job.mark}
+        Step.of(
+            "note which rows others have written since",
+            NoteNewerStep(before=first, after=second, database=database, damage=damage, mark=mark),
         ),
-        Step("db_rescue", "copy the damaged rows and columns back", {**sides, "damage": record, "mark": job.mark}),
-        Step("db_rescue_check", "compare again: nothing of the damage is left", {**sides, "damage": record}),
-        Step(
-            "db_compare",
+        Step.of(
+            "copy the damaged rows and columns back",
+            RescueStep(before=first, after=second, database=database, damage=damage, mark=mark),
+        ),
+        Step.of(
+            "compare again: nothing of the damage is left",
+            RescueCheckStep(before=first, after=second, database=database, damage=damage),
+        ),
+        Step.of(
             "the second check, in a process of its own: hashes of rows before the damage and now",
-            {**sides, "damage": record, "mark": job.mark},
+            CompareStep(before=first, after=second, database=database, damage=damage, mark=mark),
         ),
-        Step("db_drop_sides", "remove the side instances", {"names": [first, second]}),
+        Step.of("remove the side instances", DropSidesStep(names=(first, second))),
     )
     why = f"the rows that transaction {target.xid} damaged, as they were before it"
     return Plan(PlanKind.RECOVER, job.environment, why, _accepting(job, steps), _notes(target, route))
 
 
 def undo_rescue_plan(environment: str, mark: str, database: str) -> Plan:
-    """Return the plan that takes a rescue back, where nobody has written since."""
-    step = Step("db_undo_rescue", "put back what the rescue replaced", {"mark": mark, "database": database})
-    return Plan(PlanKind.RECOVER, environment, "undo of a rescue", (step,))
+    """Return the plan that takes a rescue back, where nothing has been written since."""
+    check = "the second check, in a process of its own: what was before the rescue and now"
+    steps = (
+        Step.of("note what is there, for the second check", NoteUndoStep(mark=mark, database=database)),
+        Step.of("put back what the rescue replaced", UndoRescueStep(mark=mark, database=database)),
+        Step.of(check, CompareUndoStep(mark=mark, database=database)),
+    )
+    return Plan(PlanKind.RECOVER, environment, "undo of a rescue", steps)
 
 
 def _side(name: str, target: RecoveryTarget, route: Route, *, inclusive: bool = False, place: str = "") -> Step:
     inclusive = inclusive or target.inclusive
     end = "after" if inclusive else "before"
-    args: dict[str, Json] = {
-        "name": name,
-        "backup": route.base.id,
-        "lsn": show_lsn(target.lsn),
-        "timeline": target.timeline,
-        "wal": list(route.names),
-        "inclusive": inclusive,
-        "xid": None if inclusive else target.xid,
-        "place": place,
-    }
+    side = SideStep(
+        name=name,
+        backup=route.base.id,
+        lsn=show_lsn(target.lsn),
+        timeline=target.timeline,
+        wal=tuple(route.names),
+        inclusive=inclusive,
+        xid=None if inclusive else target.xid,
+        place=place,
+    )
     flag = "on" if inclusive else "off"
     line = f"pg_ctl start with recovery_target_lsn='{show_lsn(target.lsn)}' recovery_target_inclusive={flag}"
     title = f"make side instance {name} from {route.base.id}, replayed to just {end} {show_lsn(target.lsn)}"
-    return Step("db_side", title, args, equivalent=f"# {line} recovery_target_action=pause")
+    return Step.of(title, side, f"# {line} recovery_target_action=pause")
 
 
 def _accepting(job: Job, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Return the steps, side instances with what a person takes although it is not signed."""
+    """Return the steps; side instances get what a person accepts although it is not signed."""
     if not job.accepted:
         return steps
-    more: dict[str, Json] = {"accepted": list(job.accepted)}
-    return tuple(replace(each, args={**each.args, **more}) if each.action == "db_side" else each for each in steps)
+    return tuple(
+        each.given(structs.replace(each.arguments(SideStep), accepted=job.accepted)) if each.does(SideStep) else each
+        for each in steps
+    )
 
 
 def _check(name: str, look: Look) -> Step:
-    args: dict[str, Json] = {
-        "name": name,
-        "database": look.database,
-        "relation": look.relation,
-        "no_migration": look.no_migration,
-    }
-    return Step("db_side_check", f"look at side instance {name}, read-only", args)
+    check = SideCheckStep(name=name, database=look.database, relation=look.relation, no_migration=look.no_migration)
+    return Step.of(f"look at side instance {name}, read-only", check)
 
 
 def _open(name: str) -> Step:
-    return Step("db_side_open", f"open side instance {name} for reading", {"name": name}, equivalent="# pg_promote()")
+    return Step.of(f"open side instance {name} for reading", SideOpenStep(name=name), "# pg_promote()")
 
 
 def _note_copies(name: str, kept: str) -> Step:
     title = "note what both clusters hold, while the live one serves" if name else "note what the live cluster holds"
-    return Step(NOTE_COPIES, title, {"name": name, "kept": kept})
+    return Step.of(title, NoteCopiesStep(name=name, kept=kept))
 
 
 def _exchange(folders: tuple[str, str, str], who: tuple[str, str], name: str) -> tuple[Step, ...]:
     """Return the steps that move a data directory in.
 
     Args:
-        folders: the live one, the one that comes, and where the live one goes. who: (system identifier, database)
-            that has to answer afterwards. name: of the side instance that comes, "" when none does.
+        folders: the live one, the one that comes, and where the live one goes.
+        who: (system identifier, database) that has to answer afterwards.
+        name: of the side instance that comes, "" when none does.
     """
     data, incoming, kept = folders
-    ends: dict[str, Json] = {"data_directory": data, "incoming": incoming, "kept": kept}
-    answers: dict[str, Json] = {"system_identifier": who[0], "database": who[1]}
+    system, database = who
+    exchange = ExchangeStep(
+        data_directory=data, incoming=incoming, kept=kept, system_identifier=system, database=database, name=name
+    )
+    answers = SwappedStep(
+        data_directory=data, incoming=incoming, kept=kept, system_identifier=system, database=database
+    )
+    line = f"mv {data} {kept} && mv {incoming} {data}"
+    check = "the second check, in a process of its own: hashes of rows noted before and now"
     return (
-        Step("db_stop_server", "stop the live server", {"data_directory": data}),
-        Step(
-            "db_exchange",
-            f"move {data} to {kept}, and {incoming} to its place",
-            {**ends, **answers, "name": name},
-            equivalent=f"mv {data} {kept} && mv {incoming} {data}",
-        ),
-        Step("db_start_server", "start the server", {"data_directory": data}),
-        Step("db_read_back", "read back who answers", {**ends, **answers}),
-        Step(
-            COMPARE_COPY,
-            "the second check, in a process of its own: hashes of rows noted before and now",
-            {"incoming": incoming, "kept": kept, "name": name},
-        ),
+        Step.of("stop the live server", StopServerStep(data_directory=data)),
+        Step.of(f"move {data} to {kept}, and {incoming} to its place", exchange, line),
+        Step.of("start the server", StartServerStep(data_directory=data)),
+        Step.of("read back who answers", answers),
+        Step.of(check, CompareCopyStep(incoming=incoming, kept=kept, name=name)),
     )
 
 

@@ -4,39 +4,58 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+from msgspec.structs import replace
+
 from backout.analysis.coverage import Way, coverage, general, schedules_to_restore
-from backout.analysis.stability import Candidate, candidates, newcomer, schema_name
+from backout.analysis.history.stability import Candidate, candidates, newcomer, schema_name
 from backout.model.clock import in_words, is_off
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
 from backout.model.remark import VERSION_DIGITS, Code
+from backout.model.steps.rollback import (
+    ActivateStep,
+    Alternative,
+    LeftCode,
+    MarkStep,
+    ProveStep,
+    ReadBackStep,
+    ReportStep,
+    RestoreSchedulesStep,
+    SettleStep,
+)
+from backout.model.steps.verification import VerifyStep
+from backout.model.value import Value
+from backout.model.version import Mark
+from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
-    from backout.model.plan import Equivalents, Json
+    from backout.model.plan import Equivalents
     from backout.model.situation import Situation
+    from backout.model.version import Version
 
 
 MAX_ALTERNATIVES = 2
-"""So many versions are tried when the target does not answer well."""
+"""At most this many versions are tried when the target does not answer well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked for.
+class Request(Value, frozen=True):
+    """The request.
 
     Args:
         target: a version id already resolved, or None for the last stable version.
-        message: why, for the deployment's message and the report. wait: verify and report after the switch.
+        message: why, for the deployment's message and the report.
+        wait: verify and report after the switch.
         force_secrets: the target's own secret values come back (code 10220 answered by a person).
         carry_secrets: the target is uploaded again with the secrets as they are now (the other answer to 10220).
         can_prove: whether a health check is set up, through which the target can be asked first.
         force_schema: name of the migration head that a person accepts as compatible, or "".
-        cause: the run that led here, "" for a person. detected_at, detected: from the guard.
-        with_database: the database goes back, too, to before what the target's code does not know.
-        hop: the how-manieth rollback in a row this is: 2 when the first target turned out bad too.
+        cause: the run that led here, "" for a person.
+        detected_at, detected: from the guard.
+        with_database: the database goes back, too, to before the migration that the target's code does not know.
+        hop: the number of this rollback in a row: 2 when the first target turned out bad too.
     """
 
     message: str
@@ -54,9 +73,8 @@ class Request:
     hop: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """The target, what is left for it, why the nearer versions were not chosen, and what comes next if it is bad."""
+class _Choice(Value, frozen=True):
+    """The target, the version it replaces, why nearer versions were not chosen, and what comes next if it is bad."""
 
     leaving: str
     target: Candidate
@@ -77,13 +95,13 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
     )
     if request.target is not None:
         return _to_target(situation, request, lines, leaving, ranked)
-    # What never had traffic is nothing to return to, whoever accepts versions without proof; a person may name it.
+    # A version that never had traffic is no target, even where unproven versions are accepted; a person may name it.
     chosen = next((c for c in ranked if c.eligible and c.last_live_at > 0), None)
     if chosen is None:
         return _no_target(situation, ranked)
     passed_over = (c for c in ranked if c is not chosen and c.last_live_at >= chosen.last_live_at)
     nearer = tuple(
-        Rejection(c.version, c.failed if c.eligible else c.reason, c.rule or "6 proof")
+        Rejection(c.version, c.failed if c.eligible else c.reason, c.rule or SafetyRule.PROOF)
         for c in passed_over
         if c.failed or not c.eligible
     )
@@ -97,9 +115,11 @@ def _to_target(
     wanted = next((c for c in ranked if c.version == request.target), None)
     if wanted is None:
         if request.target == situation.live.sole:
-            return PlanRefused("5 target", f"{request.target} is live already", ("backout status shows what is live",))
+            return PlanRefused(
+                SafetyRule.TARGET, f"{request.target} is live already", ("backout status shows what is live",)
+            )
         return PlanRefused(
-            "5 target",
+            SafetyRule.TARGET,
             f"{request.target} can no longer be deployed: it is outside the provider's window or was never known",
             (f"backout deployments list -e {situation.environment} shows what can be",),
         )
@@ -116,20 +136,20 @@ def _to_target(
 def _no_target(situation: Situation, ranked: tuple[Candidate, ...]) -> PlanRefused:
     rejections = tuple(Rejection(c.version, c.reason, c.rule) for c in ranked)
     if not ranked:
-        return PlanRefused("5 target", "there is no earlier version to return to", _options(situation, ranked))
+        return PlanRefused(SafetyRule.TARGET, "there is no earlier version to return to", _options(situation, ranked))
     rules = {c.rule for c in ranked}
-    rule = "4 schema" if "4 schema" in rules else ranked[0].rule
+    rule = SafetyRule.SCHEMA if SafetyRule.SCHEMA in rules else ranked[0].rule
     nearest = next(c for c in ranked if c.rule == rule)
     why = f"no version may be returned to: the nearest is {nearest.version[:8]}, and {nearest.reason}"
-    return PlanRefused(rule or "5 target", why, _options(situation, ranked), rejections)
+    return PlanRefused(rule or SafetyRule.TARGET, why, _options(situation, ranked), rejections)
 
 
 def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, ...]:
     """Say what is allowed instead, as whole sentences with commands."""
     environment = situation.environment
-    options = ["roll forward: mend the cause, deploy the mended version, then `backout guard -e " + environment + "`"]
-    if any(c.rule == "5 unproven" for c in ranked):
-        unproven = next(c for c in ranked if c.rule == "5 unproven")
+    options = ["roll forward: fix the cause, deploy the fixed version, then `backout guard -e " + environment + "`"]
+    if any(c.rule == SafetyRule.UNPROVEN for c in ranked):
+        unproven = next(c for c in ranked if c.rule == SafetyRule.UNPROVEN)
         options.append(
             f"accept the best unproven version {unproven.version}: "
             f"`backout rollback -e {environment} --accept-unproven -m WHY`"
@@ -137,43 +157,54 @@ def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, 
     options += [
         f"choose it yourself, although it is questioned: `backout rollback {c.version} -e {environment} -m WHY`"
         for c in ranked
-        if c.rule == "5 questioned"
+        if c.rule == SafetyRule.QUESTIONED
     ][:1]
-    if any(c.rule == "4 schema" for c in ranked):
+    if any(c.rule == SafetyRule.SCHEMA for c in ranked):
         options.append(
             "if you know that the old code works on the new schema: "
             f"`backout rollback -e {environment} --force=schema {schema_name(situation)} -m WHY` (it is recorded)"
         )
-    if any(c.rule == "5 same code" for c in ranked):
+    if any(c.rule == SafetyRule.SAME_CODE for c in ranked):
         options.append(
             "the code is the same, so a secret or a setting made the difference: put the right value where it was "
             f"changed; that is a new version, and `backout guard -e {environment}` watches it"
         )
-    if any(c.rule == "5 minimum" for c in ranked):
+    if any(c.rule == SafetyRule.MINIMUM for c in ranked):
         options.append("if an older version is safe to return to after all: lower `guard.minimum_version`")
-    if any(c.rule == "5 quarantined" for c in ranked):
+    if any(c.rule == SafetyRule.QUARANTINED for c in ranked):
         options.append(
             f"lift a quarantine that is no longer right: `backout deployments release VERSION -e {environment} -m WHY`"
         )
     return tuple(options)
 
 
-def worded(plan: Plan, message: str, lines: Equivalents) -> Plan:
-    """Return the same plan with another reason: the one that a person gave when asked."""
+def set_reason(plan: Plan, message: str, lines: Equivalents) -> Plan:
+    """Return the same plan with the reason that a person gave when asked."""
     message = _one_line(message)
 
     def said(step: Step) -> Step:
-        if step.action == "activate":
-            line = lines.activate.format(version=step.args["version"], message=shlex.quote(message))
-            return replace(step, args={**step.args, "message": message}, equivalent=line)
-        return replace(step, args={**step.args, "why": message}) if step.action == "mark" else step
+        if step.does(ActivateStep):
+            switch = structs.replace(step.arguments(ActivateStep), message=message)
+            line = lines.activate.format(version=switch.version, message=shlex.quote(message))
+            return replace(step.given(switch), equivalent=line)
+        return step.given(structs.replace(step.arguments(MarkStep), why=message)) if step.does(MarkStep) else step
 
     return replace(plan, why=message, steps=tuple(said(step) for step in plan.steps))
 
 
 def _one_line(message: str) -> str:
-    """Return a reason without line breaks: it stands in commands to copy, and in lists."""
+    """Return a reason without line breaks: it appears in commands to copy, and in lists."""
     return " ".join(message.split())
+
+
+def _quarantine(version: str, left: Version | None, why: str) -> MarkStep:
+    return MarkStep(
+        mark=Mark.QUARANTINED,
+        version=version,
+        code_hash=left.code_hash if left else None,
+        git_sha=left.git_sha if left else "",
+        why=why,
+    )
 
 
 def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _Choice) -> Plan:
@@ -183,53 +214,35 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
     code = Code.of(left) if left else Code(leaving[:VERSION_DIGITS])
     restoring = _restoring(situation, request, chosen.version, lines)
     steps = [
-        Step("prove", f"prove version {chosen.version[:8]} at 0 % of the traffic", _proof(situation, request, choice)),
-        Step(
-            "activate",
+        Step.of(f"prove version {chosen.version[:8]} at 0 % of the traffic", _proof(situation, request, choice)),
+        Step.of(
             f"make version {chosen.version[:8]} live at 100 %",
-            {
-                "version": chosen.version,
-                "leaving": leaving,
-                "leaving_since": live.created_at,
-                "expected": live.id,
-                "message": message,
-                "force": request.force_secrets,
-                "carry": request.carry_secrets,
-                "detected": request.detected,
-                "detected_at": request.detected_at,
-                "hop": request.hop,
-                "left": {"version": code.version, "code_hash": code.code_hash, "git_sha": code.git_sha},
-            },
+            ActivateStep(
+                version=chosen.version,
+                leaving=leaving,
+                leaving_since=live.created_at,
+                expected=live.id,
+                message=message,
+                force=request.force_secrets,
+                carry=request.carry_secrets,
+                detected=request.detected,
+                detected_at=request.detected_at,
+                hop=request.hop,
+                left=LeftCode(version=code.version, code_hash=code.code_hash, git_sha=code.git_sha),
+            ),
             lines.activate.format(version=chosen.version, message=shlex.quote(message)),
         ),
-        Step("read_back", "read back what is live", {"version": chosen.version}, lines.live),
+        Step.of("read back what is live", ReadBackStep(version=chosen.version), lines.live),
         *restoring,
-        Step(
-            "mark",
-            f"quarantine version {leaving[:8]}",
-            {
-                "mark": "quarantined",
-                "version": leaving,
-                "code_hash": left.code_hash if left else None,
-                "git_sha": left.git_sha if left else "",
-                "why": request.detected or message,
-            },
-        ),
+        Step.of(f"quarantine version {leaving[:8]}", _quarantine(leaving, left, request.detected or message)),
     ]
     if request.wait:
-        steps += [
-            Step(
-                "verify",
-                "watch the success criteria",
-                {"version": chosen.version, "left": leaving, "baseline_until": live.created_at},
-                lines.health,
-            ),
-            Step("report", "write the incident report", {"cause": request.cause}),
-        ]
-    settle: dict[str, Json] = {"version": chosen.version, "leaving": leaving, "hop": request.hop}
-    if situation.triggers is not None:
-        settle["triggers"] = situation.triggers.known()
-    steps.append(Step("settle", "tell somebody", settle))
+        watch = VerifyStep(version=chosen.version, left=leaving, baseline_until=live.created_at)
+        steps.append(Step.of("watch the success criteria", watch, lines.health))
+        steps.append(Step.of("write the incident report", ReportStep(cause=request.cause)))
+    known = None if situation.triggers is None else situation.triggers.known()
+    settle = SettleStep(version=chosen.version, leaving=leaving, hop=request.hop, triggers=known)
+    steps.append(Step.of("send the notices", settle))
     way = Way(
         target=chosen.version,
         leaving=leaving,
@@ -251,13 +264,13 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
 
 
 def _restoring(situation: Situation, request: Request, target: str, lines: Equivalents) -> tuple[Step, ...]:
-    """Return the step that restores the schedules: for a person only, as a robot moves code alone (safety rule 11)."""
+    """Return the step that restores the schedules: for a person only, as guard moves only code (safety rule 11)."""
     schedules = schedules_to_restore(situation, target)
     if schedules is None or request.detected:
         return ()
     title = f"set the schedules to those of when version {target[:8]} was live"
-    args: dict[str, Json] = {"version": target, "schedules": list(schedules)}
-    return (Step("restore_schedules", title, args, _by_hand(situation, target, lines)),)
+    restore = RestoreSchedulesStep(version=target, schedules=tuple(schedules))
+    return (Step.of(title, restore, _by_hand(situation, target, lines)),)
 
 
 def _by_hand(situation: Situation, target: str, lines: Equivalents) -> str:
@@ -277,21 +290,21 @@ def _proof_notes(request: Request, choice: _Choice) -> list[str]:
     return [f"if the target does not answer well at 0 % of the traffic, {listed} is tried"]
 
 
-def _proof(situation: Situation, request: Request, choice: _Choice) -> dict[str, Json]:
-    """Return what the proof has to know: the targets in their order, and what a person or the policy accepts."""
+def _proof(situation: Situation, request: Request, choice: _Choice) -> ProveStep:
+    """Return what the proof needs: the targets in order, and what a person or the policy accepts."""
     targets = (choice.target, *choice.alternatives)
-    return {
-        "version": choice.target.version,
-        "alternatives": [{"version": c.version, "reason": c.reason} for c in choice.alternatives],
-        "kept": [c.version for c in targets if c.kept],
-        "expected": situation.live.id,
-        "leaving": choice.leaving,
-        "accept_unproven": request.accept_unproven and not request.detected,
-        "force": request.force_secrets,
-        "force_schema": request.force_schema,
-        "carry": request.carry_secrets,
-        "detected": request.detected,
-    }
+    return ProveStep(
+        version=choice.target.version,
+        alternatives=tuple(Alternative(version=c.version, reason=c.reason) for c in choice.alternatives),
+        kept=tuple(c.version for c in targets if c.kept),
+        expected=situation.live.id,
+        leaving=choice.leaving,
+        accept_unproven=request.accept_unproven and not request.detected,
+        force=request.force_secrets,
+        force_schema=request.force_schema,
+        carry=request.carry_secrets,
+        detected=request.detected,
+    )
 
 
 def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str, ...]:

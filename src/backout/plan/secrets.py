@@ -1,32 +1,43 @@
-"""The plan that sets secrets of what is live, or why there is none; pure. Values never stand in it: fingerprints do."""
+"""The plan that sets secrets of what is live, or why there is none; pure. It never holds values, only fingerprints."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+from msgspec.structs import replace
+
 from backout.model.plan import Plan, PlanKind, PlanRefused, Step
+from backout.model.steps.rollback import ReportStep
+from backout.model.steps.secrets import FallBackStep, PushSecretsStep, ReadSecretsStep
+from backout.model.steps.verification import VerifyHealthStep
+from backout.model.value import Value
+from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from backout.model.deployment import Deployment, Version
+    from backout.model.deployment import Deployment
     from backout.model.plan import Equivalents, Json
+    from backout.model.version import Version
 
-RULE = "7 secrets"
+RULE = SafetyRule.SECRETS
 
 
-@dataclass(frozen=True, slots=True)
-class PushRequest:
-    """What is asked for.
+class PushRequest(Value, frozen=True):
+    """The request.
 
     Args:
-        fingerprints: of the values by name, as the source holds them now. source: the source as the journal keeps it,
-            so that a resumed run asks it again. described: the same in words. file: what stands for the values in the
-            line that a person would type.
-        message: why. wait: ask the health endpoint afterwards. report: write an incident report.
-        passed_over: what the source holds and is not set, a sentence each.
-        cause: the run that led here, "" for a person. detected, detected_at: from the guard.
+        fingerprints: of the values by name, as the source holds them now.
+        source: the source as the journal keeps it, so that a resumed run asks it again.
+        described: the same in words.
+        file: the placeholder for the values in the line that a person would type.
+        message: why.
+        wait: ask the health endpoint afterwards.
+        report: write an incident report.
+        passed_over: what the source holds but is not set, a sentence each.
+        cause: the run that led here, "" for a person.
+        detected, detected_at: from the guard.
     """
 
     fingerprints: Mapping[str, str]
@@ -42,13 +53,13 @@ class PushRequest:
     detected_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LiveNow:
-    """What the plan rests on.
+class LiveNow(Value, frozen=True):
+    """What the plan depends on.
 
     Args:
-        deployment: which decides about the traffic. version: the one it serves, in detail. newest: id of the newest
-            version, "" when unknown; a provider sets secrets on that one, live or not.
+        deployment: the one that decides about the traffic.
+        version: the one it serves, in detail.
+        newest: id of the newest version, "" when unknown; a provider sets secrets on that one, live or not.
     """
 
     deployment: Deployment
@@ -64,30 +75,30 @@ def plan_push(environment: str, request: PushRequest, now: LiveNow, lines: Equiv
     apart = bool(newest) and newest != version.id
     names = sorted(request.fingerprints)
     words = ", ".join(names)
-    push: dict[str, Json] = {
-        "secrets": dict(sorted(request.fingerprints.items())),
-        "source": dict(request.source),
-        "expected": live.id,
-        "version": version.id,
-        "code_hash": version.code_hash,
-        "message": " ".join(request.message.split()),
-        "detected": request.detected,
-        "detected_at": request.detected_at,
-    }
-    listed: list[Json] = [*names]
+    push = PushSecretsStep(
+        secrets=dict(sorted(request.fingerprints.items())),
+        source=dict(request.source),
+        expected=live.id,
+        version=version.id,
+        code_hash=version.code_hash,
+        message=" ".join(request.message.split()),
+        detected=request.detected,
+        detected_at=request.detected_at,
+    )
+    read = ReadSecretsStep(names=tuple(names))
     line = lines.secrets_apart if apart else lines.secrets.replace("{file}", request.file)
     if not apart and len(names) == 1:
         line = lines.secret.replace("{name}", names[0])
     steps = [
-        Step("push_secrets", f"set {words} from {request.described}, in one call", push, line),
-        Step("read_secrets", "read back the names that the live version has", {"names": listed}, lines.secret_names),
+        Step.of(f"set {words} from {request.described}, in one call", push, line),
+        Step.of("read back the names that the live version has", read, lines.secret_names),
     ]
     if request.wait:
-        steps.append(Step("verify_health", "ask the health endpoint", {}, lines.health))
+        steps.append(Step.of("ask the health endpoint", VerifyHealthStep(), lines.health))
     if request.report:
-        steps.append(Step("report", "write the incident report", {"cause": request.cause}))
+        steps.append(Step.of("write the incident report", ReportStep(cause=request.cause)))
     if request.wait and request.cause:
-        steps.append(Step("fall_back", "roll back if that did not help", {}))
+        steps.append(Step.of("roll back if that did not help", FallBackStep()))
     return Plan(
         kind=PlanKind.SECRETS,
         environment=environment,
@@ -98,11 +109,10 @@ def plan_push(environment: str, request: PushRequest, now: LiveNow, lines: Equiv
     )
 
 
-def worded(plan: Plan, message: str) -> Plan:
-    """Return the same plan with another reason: the one that a person gave when asked."""
+def set_reason(plan: Plan, message: str) -> Plan:
+    """Return the same plan with the reason that a person gave when asked."""
     message = " ".join(message.split())
-    steps = (replace(s, args={**s.args, "message": message}) if s.action == "push_secrets" else s for s in plan.steps)
-    return replace(plan, why=message, steps=tuple(steps))
+    return replace(plan.given(structs.replace(plan.arguments(PushSecretsStep), message=message)), why=message)
 
 
 def _notes(version: Version, newest: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
 from backout.model.clock import utc
-from backout.model.deployment import VersionId
+from backout.model.version import VersionId
 
 if TYPE_CHECKING:
     from backout.model.situation import Situation
@@ -34,7 +34,7 @@ def parse_time(text: str, now: float) -> float | None:
         return now - float(ago[1]) * _SECONDS[ago[2][0]]
     clock = re.match(r"^(\d{1,2}):(\d{2})(?::(\d{2}))?Z?$", text)
     if clock:
-        if int(clock[1]) > 23 or int(clock[2]) > 59 or int(clock[3] or 0) > 59:  # noqa: PLR2004 hours, minutes, seconds
+        if int(clock[1]) > 23 or int(clock[2]) > 59 or int(clock[3] or 0) > 59:
             return None
         midnight = now - now % 86400
         return midnight + int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3] or 0)
@@ -53,7 +53,7 @@ def resolve(text: str, situation: Situation) -> VersionId:
     Raises:
         UsageError: nothing matches, or several versions do (all are named).
     """
-    matches = named(text, situation)
+    matches = match_versions(text, situation)
     if not matches:
         at = parse_time(text, situation.read_at)
         if at is not None:
@@ -67,10 +67,10 @@ def resolve(text: str, situation: Situation) -> VersionId:
 
 def is_time(text: str, situation: Situation) -> bool:
     """Whether `resolve` would read `text` as a time."""
-    return not named(text, situation) and parse_time(text, situation.read_at) is not None
+    return not match_versions(text, situation) and parse_time(text, situation.read_at) is not None
 
 
-def named(text: str, situation: Situation) -> set[VersionId]:
+def match_versions(text: str, situation: Situation) -> set[VersionId]:
     """Match exact ids, numbers and tags first; prefixes only when nothing matches exactly.
 
     A version that was live is named by its id even when the provider no longer deploys it: that is said later.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from backout.model.plan import Step
+from backout.model.steps.restore import StopServerStep
+from backout.model.steps.rollback import ActivateStep, ReadBackStep, StillLiveStep
 from backout.model.triggers import Coverage, Fate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.analysis.stability import Candidate
+    from backout.analysis.history.stability import Candidate
     from backout.model.plan import Plan
     from backout.model.situation import Situation
 
@@ -24,20 +27,19 @@ def first_to_undo(situation: Situation, target: Candidate) -> str:
 
 
 def together(rollback: Plan, swap: Plan, migration: str) -> Plan:
-    """Return one plan of both: the swap, and what the rollback does.
+    """Return one plan of both: the swap and the rollback.
 
     The side instance is made while the live database still serves. Traffic moves only after the database went back:
     before, the old code would run on a schema that it does not fit, and could not be proved.
     """
     names = dict.fromkeys((*rollback.notes, f"the database goes back to before migration {migration}", *swap.notes))
-    args = rollback.step("activate").args
-    look = Step(
-        "still_live",
+    switch = rollback.arguments(ActivateStep)
+    look = Step.of(
         "look whether the deployment that is left is still the one that is live",
-        {"expected": args["expected"], "leaving": args["leaving"]},
-        rollback.step("read_back").equivalent,
+        StillLiveStep(expected=switch.expected, leaving=switch.leaving),
+        rollback.step(ReadBackStep.action).equivalent,
     )
-    stop = next(number for number, step in enumerate(swap.steps) if step.action == "db_stop_server")
+    stop = next(number for number, step in enumerate(swap.steps) if step.does(StopServerStep))
     return replace(
         rollback,
         steps=(*swap.steps[:stop], look, *swap.steps[stop:], *rollback.steps),
@@ -55,7 +57,7 @@ def _goes_back(line: Coverage, migration: str) -> Coverage:
 
 
 def lost_rows(written: Sequence[tuple[str, int]], most: int = 4) -> str:
-    """Return what was written since, by table, as words: what a swap loses and a rescue may keep.
+    """Return what was written since, by table, in words: what a swap loses and a rescue may keep.
 
     >>> lost_rows([("orders", 1204), ("users", 3)])
     '1,207 row versions in orders (1,204), users (3)'

@@ -3,72 +3,77 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backout.model.also_back import AlsoBack, exact
+from msgspec import structs
+from msgspec.structs import replace
+
+from backout.model.database.also_back import exact
 from backout.model.plan import Step
+from backout.model.steps.restore import AlsoBackRecord, AlsoBackStep, ExchangeStep, SequencesStep, StopServerStep
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.model.plan import Json, Plan
+    from backout.model.database.also_back import AlsoBack
+    from backout.model.plan import Plan
+    from backout.model.steps.restore import ComesRecord
 
-AGREED = "db_also_back"
-_STOP = "db_stop_server"
+AGREED = AlsoBackStep.action
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What else goes back with an exchange.
+class Rest(Value, frozen=True):
+    """What else goes back when the cluster is exchanged.
 
     Args:
-        things: that need a yes. lines: all of it in words. comes: the cluster that would come, as the step wants it.
-        superuser: the cluster's own. text: the target as it was typed, "" of an undo.
+        things: that need a yes.
+        lines: all of it in words.
+        comes: the cluster that would come, as the step wants it.
+        superuser: the cluster's own.
+        text: the target as it was typed, "" of an undo.
     """
 
     things: Sequence[AlsoBack]
     lines: Sequence[str]
-    comes: dict[str, Json]
+    comes: ComesRecord
     superuser: str
     text: str
 
 
 def with_rest(plan: Plan, rest: Rest) -> Plan:
     """Return the plan of a swap, or of its undo, with what else goes back."""
-    exchange = plan.step("db_exchange").args
-    ends = {name: exchange[name] for name in ("incoming", "name", "system_identifier")}
-    shown: list[Json] = [thing.record() for thing in rest.things]
+    exchange = plan.arguments(ExchangeStep)
     words = [rest.text, "--swap"] if rest.text else ["--undo"]
     again = shlex.join(["backout", "db", "restore", *words, "--dry-run", "-e", plan.environment])
-    look = Step(
-        AGREED,
+    look = Step.of(
         "look again what else goes back: no more than was agreed to",
-        {**ends, "comes": rest.comes, "things": shown, "accepted": [], "again": again},
+        AlsoBackStep(
+            incoming=exchange.incoming,
+            name=exchange.name,
+            system_identifier=exchange.system_identifier,
+            comes=rest.comes,
+            things=tuple(map(AlsoBackRecord.of, rest.things)),
+            again=again,
+        ),
     )
-    carry = Step(
-        "db_sequences",
+    carry = Step.of(
         "advance sequences past what was handed out before",
-        {"data_directory": exchange["data_directory"], "incoming": exchange["incoming"], "superuser": rest.superuser},
+        SequencesStep(data_directory=exchange.data_directory, incoming=exchange.incoming, superuser=rest.superuser),
     )
-    stop = next(number for number, step in enumerate(plan.steps) if step.action == _STOP)
+    stop = next(number for number, step in enumerate(plan.steps) if step.does(StopServerStep))
     steps = (*plan.steps[:stop], look, plan.steps[stop], carry, *plan.steps[stop + 1 :])
     return replace(plan, steps=steps, notes=(*plan.notes, *rest.lines))
 
 
 def to_agree(plan: Plan) -> tuple[AlsoBack, ...]:
-    """Return what needs a yes; () of a plan that exchanges nothing, or that an earlier version made."""
-    step = next((step for step in plan.steps if step.action == AGREED), None)
-    things = step.args["things"] if step is not None else []
-    assert isinstance(things, list)  # noqa: S101 as planned
-    return tuple(AlsoBack.of(each) for each in things if isinstance(each, dict))
+    """Return what needs a yes; () for a plan that exchanges nothing, or that an earlier version made."""
+    return tuple(each.thing for each in plan.arguments(AlsoBackStep).things) if plan.has(AlsoBackStep) else ()
 
 
-def agreed(plan: Plan, words: Sequence[str]) -> Plan:
+def add_agreed(plan: Plan, words: Sequence[str]) -> Plan:
     """Return the plan with what a person agreed to; a word without a number means as much as was shown."""
-    accepted: list[Json] = [*exact(to_agree(plan), words)]
-    steps = tuple(
-        replace(step, args={**step.args, "accepted": accepted}) if step.action == AGREED else step
-        for step in plan.steps
-    )
-    return replace(plan, steps=steps)
+    if not plan.has(AlsoBackStep):
+        return plan
+    accepted = tuple(exact(to_agree(plan), words))
+    return plan.given(structs.replace(plan.arguments(AlsoBackStep), accepted=accepted))

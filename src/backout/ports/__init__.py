@@ -1,4 +1,4 @@
-"""Everything that backout needs from outside, as small Protocols. The rule: synchronous, 1 to 4 methods each.
+"""Everything that backout needs from outside, as small Protocols: synchronous, 1 to 4 methods each.
 
 Every adapter raises the errors of `backout.errors` and nothing else: AuthError, ProviderUnavailable (after its own
 retries), ProviderRejected, and where named here Refused or SecretsChanged.
@@ -28,6 +28,7 @@ from backout.ports.database import (
 )
 from backout.ports.journal import (
     Action,
+    AnyAction,
     Checkpoints,
     CountsStore,
     Done,
@@ -40,6 +41,7 @@ from backout.ports.journal import (
     Runs,
     StepContext,
     Unknown,
+    result_of,
 )
 from backout.ports.measuring import (
     Clock,
@@ -86,10 +88,12 @@ from backout.ports.restore import (
     SideBases,
     SideControl,
     SideInstances,
+    SideWalk,
 )
 
 __all__ = [
     "Action",
+    "AnyAction",
     "BackupKeeper",
     "BackupTaker",
     "Backups",
@@ -144,6 +148,7 @@ __all__ = [
     "SideBases",
     "SideControl",
     "SideInstances",
+    "SideWalk",
     "Statements",
     "StepContext",
     "TokenCheck",
@@ -156,4 +161,5 @@ __all__ = [
     "VendorStatus",
     "Versions",
     "WalReader",
+    "result_of",
 ]

@@ -1,4 +1,4 @@
-"""What keeps a database's past: base backups, WAL, dumps, and what a vendor keeps."""
+"""Copies of a database's past: base backups, WAL, dumps, and a vendor's own copies."""
 
 from __future__ import annotations
 
@@ -8,27 +8,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from backout.model.backups import Retention
-    from backout.model.branch import BranchTarget, Finalized, SideBranch
-    from backout.model.capability import VendorState
-    from backout.model.chains import Bad, Followed
-    from backout.model.dump import Dump, Restored
-    from backout.model.recovery import (
-        BaseBackup,
-        Commit,
-        SideLook,
-        WalSegment,
-        WalSpan,
-    )
-    from backout.model.rescue import Written
-    from backout.model.transactions import Transaction
+    from backout.model.database.backups import Retention
+    from backout.model.database.branch import BranchTarget, Finalized, SideBranch
+    from backout.model.database.capability import VendorState
+    from backout.model.database.chains import Bad, Followed
+    from backout.model.database.dump import Dump, Restored
+    from backout.model.database.recovery import BaseBackup, Commit, SideLook
+    from backout.model.database.removed import Sought, StoredRow
+    from backout.model.database.rescue import Written
+    from backout.model.database.transactions import Transaction
+    from backout.model.database.wal import WalSegment, WalSpan
 
 
 class Backups(Protocol):
     """What can be restored: base backups and the WAL after them."""
 
     def backups(self) -> tuple[BaseBackup, ...]:
-        """Return the complete ones, oldest first; one that was cut off half-way is none."""
+        """Return the complete ones, oldest first; interrupted ones do not count."""
         ...
 
     def wal(self) -> tuple[WalSegment, ...]:
@@ -52,7 +48,7 @@ class Backups(Protocol):
 
 
 class WalReader(Protocol):
-    """What archived WAL tells of transactions."""
+    """Transactions as read from archived WAL."""
 
     def history(self) -> Mapping[int, Sequence[tuple[int, int]]]:
         """Return of each timeline but the first the ones before it, and the position at which each was left."""
@@ -63,10 +59,12 @@ class WalReader(Protocol):
         ...
 
     def began(self, spans: Sequence[WalSpan], xid: int) -> int | None:
-        """Return a position in this WAL from which on everything lies that a transaction wrote; None: it has none."""
+        """Return a position in this WAL at or before a transaction's first record; None: there is none."""
         ...
 
-    def touched(self, spans: Sequence[WalSpan], xids: Collection[int]) -> Mapping[tuple[int, int], Collection[str]]:
+    def find_written_relations(
+        self, spans: Sequence[WalSpan], xids: Collection[int]
+    ) -> Mapping[tuple[int, int], Collection[str]]:
         """Return what these transactions wrote to: {(database, relation's file node): the kinds of records}."""
         ...
 
@@ -81,8 +79,12 @@ class WalReader(Protocol):
         """Return the rows that some transactions wrote to, from version to version."""
         ...
 
+    def find_removed_rows(self, spans: Sequence[WalSpan], sought: Sought) -> Sequence[tuple[int, StoredRow | None]]:
+        """Return rows that were made behind a damage and removed again: (file node, None where it does not show)."""
+        ...
+
     def last(self, spans: Sequence[WalSpan]) -> int | None:
-        """Return the position of the last record that is whole, None where there is none."""
+        """Return the position of the last complete record, None where there is none."""
         ...
 
     def writers(self, spans: Sequence[WalSpan], relation: str) -> Iterator[tuple[int, str]]:
@@ -106,7 +108,7 @@ class WalReader(Protocol):
 
 
 class BackupTaker(Protocol):
-    """Takes a base backup onto this machine, where it waits to be stored."""
+    """Takes a base backup onto this machine, ready to be stored."""
 
     def take(self, backup: str, parent: str | None, progress: Callable[[int, int], None]) -> None:
         """Take it whole, an incremental one against its parent's manifest; what a killed attempt left is removed.
@@ -115,7 +117,7 @@ class BackupTaker(Protocol):
         """
         ...
 
-    def taken(self, backup: str) -> str | None:
+    def find_staged_parent(self, backup: str) -> str | None:
         """Return the parent of the backup that waits here complete ("" of a full one), or None when none waits."""
         ...
 
@@ -129,7 +131,7 @@ class BackupTaker(Protocol):
 
 
 class BackupKeeper(Protocol):
-    """Stores what was taken, and removes what may go."""
+    """Stores base backups that were taken, and prunes old ones."""
 
     def store(self, backup: str, verified_at: float, progress: Callable[[int, int], None]) -> None:
         """Store the backup that waits; it exists when this returns, and not before."""
@@ -147,8 +149,8 @@ class BackupKeeper(Protocol):
 class Dumps(Protocol):
     """Logical copies of a database, kept on this machine."""
 
-    def kept(self) -> tuple[Dump, ...]:
-        """Return them, oldest first; one that was cut off half-way is none."""
+    def list_dumps(self) -> tuple[Dump, ...]:
+        """Return them, oldest first; interrupted ones do not count."""
         ...
 
     def take(self, *, checksums: bool) -> Dump:
@@ -165,9 +167,9 @@ class Dumps(Protocol):
 
 
 class DumpRestores(Protocol):
-    """Where dumps are restored into. Both raise BackoutError when a file is damaged or missing."""
+    """Restores dumps into a database. Both methods raise BackoutError when a file is damaged or missing."""
 
-    def tried(self, dump: Dump) -> Restored:
+    def try_restore(self, dump: Dump) -> Restored:
         """Restore it into a scratch server and return what that holds."""
         ...
 
@@ -201,7 +203,7 @@ class VendorBackups(Protocol):
 
 
 class VendorCutover(Protocol):
-    """What ends the life of a side branch: it becomes the live one, or it goes."""
+    """The end of a side branch: it becomes the live one, or it is deleted."""
 
     def hosts(self) -> frozenset[str]:
         """Return the host names at which the live branch answers; empty when the vendor does not say."""

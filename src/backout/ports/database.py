@@ -1,4 +1,4 @@
-"""Ports on the live database: its schema, what is in it now, what a role may see, and trials of statements."""
+"""Ports on the live database: its schema, its current content, a role's rights, and trials of statements."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from backout.model.backups import Cluster
-    from backout.model.capability import ServerFacts
-    from backout.model.catalog import Catalog
-    from backout.model.recovery import (
+    from backout.model.database.backups import Cluster
+    from backout.model.database.capability import ServerFacts
+    from backout.model.database.catalog import Catalog
+    from backout.model.database.recovery import (
         ClusterThings,
         DatabaseFacts,
         DropClue,
         MigrationClue,
         RestorePoint,
     )
-    from backout.model.sequences import PlacedSequence
-    from backout.model.statements import Answer, ParameterUse, Statement
+    from backout.model.database.sequences import PlacedSequence
+    from backout.model.database.statements import Answer, ParameterUse, Statement
 
 
 class SchemaCatalog(Protocol):
@@ -41,7 +41,7 @@ class LiveDatabase(Protocol):
     """The live database's catalog."""
 
     def facts(self, *, within_s: float = 0.0) -> DatabaseFacts:
-        """Return who it is and where its WAL stands; one that does not answer is asked again for that long.
+        """Return its identity and WAL position; a server that does not answer is asked again for that long.
 
         Raises AuthError, ProviderUnavailable.
         """
@@ -59,23 +59,23 @@ class LiveDatabase(Protocol):
         """Write a restore point and return it; its `why` and what it belongs to are the caller's."""
         ...
 
-    def dropped(self, relation: str) -> DropClue:
-        """Return what the catalog tells of the columns that a table lost, or that the table is gone."""
+    def find_drop(self, relation: str) -> DropClue:
+        """Return what the catalog shows of the columns that a table lost, or that the table is gone."""
         ...
 
     def relations(self) -> Mapping[tuple[int, int], str]:
-        """Return every relation by (database, file node): `schema.table` of a table, "" of what is none."""
+        """Return every relation by (database, file node): `schema.table` for a table, "" for anything else."""
         ...
 
     def tables(self) -> Mapping[tuple[int, int], str]:
         """Return the names of the application's tables by (database, file node)."""
         ...
 
-    def migrated(self, name: str) -> MigrationClue | None:
-        """Return who last wrote the row of a migration, and where; None when there is none."""
+    def find_migration(self, name: str) -> MigrationClue | None:
+        """Return which transaction last wrote the row of a migration, and where; None when there is none."""
         ...
 
-    def committed(self, xid: int) -> float | None:
+    def find_commit_time(self, xid: int) -> float | None:
         """Return when a transaction was committed (Unix seconds), None where the server does not record it."""
         ...
 
@@ -88,7 +88,7 @@ class Statements(Protocol):
     """The statements that the application sends."""
 
     def read(self) -> tuple[Statement, ...]:
-        """Return the different ones, most called first. Raises UsageError when nobody keeps them."""
+        """Return the different ones, most called first. Raises UsageError when they are not kept."""
         ...
 
 
@@ -101,7 +101,7 @@ class Trials(Protocol):
 
 
 class LiveCluster(Protocol):
-    """The running cluster, as a backup has to know it."""
+    """The running cluster, with what a backup needs to know."""
 
     def read(self) -> Cluster:
         """Return its state. Raises AuthError, or ProviderUnavailable when it does not answer."""
@@ -109,8 +109,8 @@ class LiveCluster(Protocol):
 
 
 class ServerCheck(Protocol):
-    """What the database's server lets us see of itself."""
+    """The database's server, as far as the role may see it."""
 
     def read(self) -> ServerFacts:
-        """Return it; what is refused is named in it. Raises AuthError, ProviderUnavailable when nobody answers."""
+        """Return it; what is refused is named in it. Raises AuthError, ProviderUnavailable when it does not answer."""
         ...

@@ -1,56 +1,59 @@
-"""The journal's ports: plans are driven, steps are probed, marks and counts are kept."""
+"""The journal's ports: driving plans, probing steps, keeping marks and counts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from backout.decoding import decode_values
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from backout.model.deployment import Mark, VersionMark
-    from backout.model.incident import Event, Run
+    from backout.model.guard.signals import Counts
+    from backout.model.incident.incident import Event, Run
     from backout.model.plan import Json, Plan
-    from backout.model.signals import Counts
+    from backout.model.steps.base import Arguments
+    from backout.model.version import Mark, VersionMark
+
+A = TypeVar("A")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The world says: the step's effect is there; `result` is what `do` would have returned."""
+class Done(Value, Generic[R_co], frozen=True):
+    """The world shows the step's effect; `result` is what `do` would have returned."""
 
-    result: Json = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotDone:
-    """The world says: the step's effect is not there; doing it now is right."""
+    result: R_co
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """The world does not say; `why` in one sentence."""
+class NotDone(Value, frozen=True):
+    """The world shows that the step has had no effect; doing it now is right."""
+
+
+class Unknown(Value, frozen=True):
+    """It cannot be determined; `why` in one sentence."""
 
     why: str
 
 
-Probe = Done | NotDone | Unknown
+Probe = Done[R_co] | NotDone | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(Value, Generic[R_co], frozen=True):
     """A step's result that ends its run and hands the environment to a following run, in one transaction.
 
     Only the last step of a plan may return it.
     """
 
-    result: Json
+    result: R_co
     plan: Plan
     reason: str
 
 
 class StepContext(Protocol):
-    """What a running step may do with the journal."""
+    """The journal as a running step may use it."""
 
     @property
     def run(self) -> str:
@@ -73,19 +76,32 @@ class StepContext(Protocol):
         ...
 
 
-class Action(Protocol):
-    """How one kind of step is done, and how the world is asked whether it was done.
+class Action(Protocol[A, R_co]):
+    """How one kind of step is performed, and how to ask the world whether it was.
 
-    `key` is the same on every attempt ("RUN:INDEX"): the marker in messages, the name of what is created.
+    `arguments` is the type of what it is given, as the journal keeps it.
+    `effect` is False for steps that change nothing outside (reading, watching, verifying).
+    `irreversible` is as of `Step`: when the world does not say whether it happened, a person decides.
     """
 
-    def do(self, args: Mapping[str, Json], key: str, context: StepContext) -> Json | Next:
+    arguments: type[A]
+    effect: bool = True
+    irreversible: bool = False
+
+    def do(self, args: A, context: StepContext) -> R_co | Next[R_co]:
         """Do it and return what was read back. May be called again after a crash that `probe` answered NotDone."""
         ...
 
-    def probe(self, args: Mapping[str, Json], key: str, context: StepContext) -> Probe:
-        """Ask the world, never our memory, whether the effect of an interrupted attempt is there."""
-        ...
+    def probe(self, args: A, context: StepContext) -> Probe[R_co]:  # noqa: ARG002 - for those who ask the world
+        """Ask the world, never our memory, whether the effect of an interrupted attempt is there.
+
+        As it is, the step is done again: right for one that changes nothing, and for one that finds what it did before.
+        """
+        return NotDone()
+
+
+AnyAction = Action[Any, Any]
+"""An action of any kind of step."""
 
 
 class Journal(Protocol):
@@ -99,7 +115,7 @@ class Journal(Protocol):
         ...
 
     def drive(
-        self, run: str, actions: Mapping[str, Action], *, actor: str, notify: Callable[[Event], None] | None = None
+        self, run: str, actions: Mapping[str, AnyAction], *, actor: str, notify: Callable[[Event], None] | None = None
     ) -> Run:
         """Drive the run (and the runs it hands over to) to the end, and return the last one.
 
@@ -120,7 +136,7 @@ class Journal(Protocol):
 
 
 class Runs(Protocol):
-    """The journal's runs, to look at and to steer."""
+    """The journal's runs, to read and to control."""
 
     def runs(self, environment: str | None = None) -> tuple[Run, ...]:
         """Return all runs, newest first."""
@@ -139,6 +155,20 @@ class Runs(Protocol):
         ...
 
 
+def result_of(runs: Runs, run: str, kind: type[Arguments[R]]) -> R | None:
+    """Return the recorded result of the run's (last) completed step of a kind.
+
+    None when there is none, and when a person declared the step done.
+
+    Raises:
+        Undecodable: it is not as such a step is recorded.
+    """
+    found = runs.result(run, kind.action)
+    if found is None:
+        return None
+    return decode_values(found, kind.result_type(), what=f"the record of step {kind.action}", where=run)
+
+
 class Marks(Protocol):
     """Judgements on versions that outlive runs."""
 
@@ -150,19 +180,19 @@ class Marks(Protocol):
         """Return all marks, oldest first; for one version (or its code) the latest of quarantined/released wins."""
         ...
 
-    def marked(self, environment: str, version: str, mark: Mark) -> VersionMark | None:
+    def find_mark(self, environment: str, version: str, mark: Mark) -> VersionMark | None:
         """Return the latest such mark of this version, or None."""
         ...
 
 
 class CountsStore(Protocol):
-    """Per-second counts: beside the journal, prunable."""
+    """Per-second counts, kept beside the journal and prunable."""
 
     def keep(self, environment: str, counts: Sequence[Counts]) -> None:
         """Store counts; a row for the same version and second replaces the earlier one."""
         ...
 
-    def kept(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
+    def load_counts(self, environment: str, since: int, until: int) -> tuple[Counts, ...]:
         """Return the stored counts of the seconds in [since, until)."""
         ...
 
@@ -172,7 +202,7 @@ class CountsStore(Protocol):
 
 
 class Checkpoints(Protocol):
-    """The newest state of something that is measured: beside the journal, latest wins."""
+    """The newest state of a measurement, kept beside the journal; the latest wins."""
 
     def save_checkpoint(self, run: str, name: str, data: Json) -> None:
         """Store the newest state under a name; replaces the earlier one."""
@@ -184,14 +214,14 @@ class Checkpoints(Protocol):
 
 
 class Reports(Protocol):
-    """Where incident reports are written."""
+    """The store of incident reports."""
 
     def write(self, run: str, name: str, text: str) -> Path:
         """Write the report of a run and return its absolute path; writing it again replaces this run's file only."""
         ...
 
     def amend(self, run: str, change: Callable[[str], str]) -> Path | None:
-        """Write what `change` makes of the report of a run, as it stands now, and return its path; None: there is none.
+        """Replace the report of a run by what `change` makes of it, and return its path; None: there is no report.
 
         What people wrote into it is part of what `change` is given, and stays unless that takes it out.
         """

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from backout.model.compatibility import MigrationFile
-    from backout.model.connections import ConnectionUse
-    from backout.model.events import LogPage
-    from backout.model.fetched import Fetched
-    from backout.model.policy import SyntheticCheck
-    from backout.model.schema import SchemaState
-    from backout.model.signals import CountsPage, HealthReport, SourceTraits
+    from backout.model.database.compatibility import MigrationFile
+    from backout.model.database.schema import SchemaState
+    from backout.model.guard.connections import ConnectionUse
+    from backout.model.guard.fetched import Fetched
+    from backout.model.guard.policy import SyntheticCheck
+    from backout.model.guard.signals import CountsPage, HealthReport, SourceTraits
+    from backout.model.incident.events import LogPage
 
 
 class Clock(Protocol):
-    """Time, so that tests own it."""
+    """Time, so that tests can control it."""
 
     def now(self) -> float:
         """Return Unix seconds UTC."""
@@ -42,7 +42,7 @@ class Traffic(Protocol):
 
 
 class LearnsRoutes(Protocol):
-    """An ability of a Traffic that names routes itself, as it sees them answered."""
+    """A further ability of a Traffic that names routes itself, from the answers it sees."""
 
     def learn(self, names: Iterable[str]) -> None:
         """Take routes that are known from before, the most used first: they have a name then, whatever they answer."""
@@ -66,7 +66,7 @@ class HealthCheck(Protocol):
 
 
 class Logs(Protocol):
-    """What the application itself said went wrong."""
+    """The application's own reports of errors."""
 
     def read(self, since: float, until: float) -> LogPage:
         """Return what was said between two times in Unix seconds, counted, of all versions; the newest of too many.
@@ -85,7 +85,7 @@ class Schema(Protocol):
 
 
 class MigrationFiles(Protocol):
-    """The migrations as they lie in the working copy."""
+    """The migrations of the working copy."""
 
     def read(self) -> tuple[MigrationFile, ...]:
         """Return them in the order in which they are applied. Raises UsageError when the folder is not there."""

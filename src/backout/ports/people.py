@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backout.model.guard.pipeline import PipelineState
     from backout.model.hold import Hold
-    from backout.model.notice import Delivery, Notice
-    from backout.model.pipeline import PipelineState
+    from backout.model.incident.notice import Delivery, Notice
 
 
 class Holds(Protocol):
@@ -25,31 +25,31 @@ class Holds(Protocol):
 
 
 class Cards(Protocol):
-    """Where the environment's card is kept."""
+    """The store of the environment's card."""
 
     def write(self, text: str) -> Path:
         """Write it and return its absolute path. Raises BackoutError."""
         ...
 
     def path(self) -> Path | None:
-        """Return where it is that was written last, or None when there is none."""
+        """Return the path of the newest card, or None when there is none."""
         ...
 
 
 class Notifier(Protocol):
-    """Tells somebody."""
+    """Sends notices to people."""
 
     def tell(self, notice: Notice) -> None:
         """Keep the notice durably and try to deliver it in the background. Never raises, never waits for a channel."""
         ...
 
     def flush(self, within_s: float) -> Delivery:
-        """Wait at most that long for what is still to be delivered, and return what became of it."""
+        """Wait at most that long for undelivered notices, and return the results."""
         ...
 
 
 class Pipeline(Protocol):
-    """The page on which a pipeline shows what became of a deployment."""
+    """The page on which a pipeline shows the outcome of a deployment."""
 
     def show(self, state: PipelineState, text: str) -> None:
         """Show a state with one line of text. Raises AuthError, ProviderUnavailable, ProviderRejected."""
@@ -57,7 +57,7 @@ class Pipeline(Protocol):
 
 
 class DeadMan(Protocol):
-    """The watcher of the watcher: somebody outside who notices when the pings stop."""
+    """The watcher of the watcher: a service outside that notices when the pings stop."""
 
     def ping(self) -> None:
         """Say that guard is alive, in the background. Never raises, never waits."""

@@ -1,4 +1,4 @@
-"""Ports on the platform: what is live, the builds, secrets, triggers, and who we are."""
+"""Ports on the platform: deployments, versions, builds, secrets, triggers, and our identity."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from backout.model.builds import BuildRun
     from backout.model.bundle import Bundle
-    from backout.model.deployment import CommandEnd, Deployment, Share, Version
+    from backout.model.deployment import CommandEnd, Deployment, Share
     from backout.model.identity import Identity
+    from backout.model.incident.builds import BuildRun
+    from backout.model.incident.vendor import VendorIncident
     from backout.model.secrets import SecretValues
     from backout.model.token import TokenState
     from backout.model.triggers import TriggerKind, Triggers
-    from backout.model.vendor import VendorIncident
+    from backout.model.version import Version
 
 
 class Deployments(Protocol):
-    """What is live, what was, and the one mutation that every rollback rests on."""
+    """Deployments, current and past, and the one mutation behind every rollback."""
 
     def history(self) -> tuple[Deployment, ...]:
         """Return the deployments the provider still lists, newest first; the first one is live.
@@ -33,7 +34,7 @@ class Deployments(Protocol):
 
         Not idempotent: each call is a new deployment; callers put a marker into `message` to recognise theirs.
         Raises SecretsChanged when the provider refuses because of secrets and `force` is False; Refused when the
-        target cannot run any more (a bound bucket is gone, a storage migration lies between, out of the window).
+        target can no longer run (a bound bucket is gone, a storage migration lies between, out of the window).
         """
         ...
 
@@ -58,7 +59,7 @@ class Versions(Protocol):
 
 
 class DeployCommand(Protocol):
-    """The team's own command that deploys what lies in the working copy."""
+    """The team's own command that deploys the working copy."""
 
     def run(self, command: str, hear: Callable[[str], None]) -> CommandEnd:
         """Run it to its end, whatever it exits with; each line that it writes is handed to `hear`, masked.
@@ -74,7 +75,7 @@ class DeployCommand(Protocol):
 
 
 class Secrets(Protocol):
-    """The names of the secrets that the application has now; never a value."""
+    """The names of the application's current secrets; never a value."""
 
     def names(self) -> tuple[str, ...]:
         """Return the names, sorted."""
@@ -94,7 +95,7 @@ class SecretWriter(Protocol):
 
 
 class SecretSource(Protocol):
-    """Where the values of secrets are kept on our side. Raises BackoutError, which never quotes a value."""
+    """The configured source of the values of secrets. Raises BackoutError, which never quotes a value."""
 
     @property
     def described(self) -> str:
@@ -111,7 +112,7 @@ class SecretSource(Protocol):
 
 
 class Fingerprints(Protocol):
-    """Keyed fingerprints of values: the same value has the same one, and nobody finds the value without the key."""
+    """Keyed fingerprints of values: the same value has the same one, and the value cannot be found without the key."""
 
     def of(self, name: str, value: str) -> str:
         """Return the fingerprint of a value under its name, `KEY-DIGITS`. Raises BackoutError: no usable key."""
@@ -119,7 +120,7 @@ class Fingerprints(Protocol):
 
 
 class Bundles(Protocol):
-    """The code of versions at the provider: read one, upload one again."""
+    """The code of versions at the provider: read it, upload it again."""
 
     def fetch(self, version: str) -> Bundle:
         """Return the code of a version.
@@ -139,7 +140,7 @@ class Bundles(Protocol):
 
 
 class BundleStore(Protocol):
-    """Bundles that were seen, kept content-addressed on this machine. Raises BackoutError when it cannot be read."""
+    """Bundles kept on this machine, content-addressed. Raises BackoutError when one cannot be read."""
 
     def keep(self, bundle: Bundle) -> None:
         """Keep a bundle; a file that is there already is not written twice."""
@@ -153,13 +154,13 @@ class BundleStore(Protocol):
         """Whether the bundle of a version is kept; it is not read."""
         ...
 
-    def kept(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
+    def list_versions(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
         """Return the versions whose bundles are kept, without those named, newest first."""
         ...
 
 
 class Identities(Protocol):
-    """Who the environment is that our credentials reach."""
+    """The identity of the environment that our credentials reach."""
 
     def read(self) -> Identity:
         """Return what can be read of it now; a part that cannot be read, or is not set up, is None."""
@@ -167,7 +168,7 @@ class Identities(Protocol):
 
 
 class TokenCheck(Protocol):
-    """The tokens that act."""
+    """The tokens in use."""
 
     def look(self) -> tuple[TokenState, ...]:
         """Return the state of each token; a refused one is a state, not an error. Raises ProviderUnavailable only."""
@@ -175,7 +176,7 @@ class TokenCheck(Protocol):
 
 
 class ProviderClock(Protocol):
-    """The provider's clock beside ours."""
+    """The provider's clock compared with ours."""
 
     def offset_s(self) -> float | None:
         """Return the provider's clock minus ours in seconds, None before its first answer."""
@@ -206,7 +207,7 @@ class Checkout(Protocol):
 
 
 class TriggerSettings(Protocol):
-    """What starts the application beside requests that reach a version: schedules, routes, domains, queues."""
+    """What starts the application, apart from a version: schedules, routes, domains, queues."""
 
     def read(self, kinds: Collection[TriggerKind]) -> Triggers:
         """Return these kinds; one that is not asked for, or that the token may not read, is None."""
@@ -218,7 +219,7 @@ class TriggerSettings(Protocol):
 
 
 class VendorStatus(Protocol):
-    """What the vendors announce about themselves."""
+    """The incidents that vendors announce."""
 
     def incidents(self) -> tuple[VendorIncident, ...]:
         """Return the unresolved incidents that touch us. Raises ProviderUnavailable when a page does not answer."""

@@ -1,4 +1,4 @@
-"""What brings a database back: side instances, the exchange of a cluster, the rescue of rows, and the second check."""
+"""Ports that restore a database: side instances, the swap of a cluster, the rescue of rows, and the second check."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from backout.model.chains import Image
-    from backout.model.comparison import Comparison, Evidence
-    from backout.model.recovery import (
-        DatabaseRead,
-        SideInstance,
-        SideLook,
-        SideOrder,
-        WalSegment,
-    )
-    from backout.model.rescue import Damage, RescueReport
-    from backout.model.sequences import Carried, PlacedSequence
+    from backout.model.database.chains import Image, Stay
+    from backout.model.database.comparison import Comparison, Evidence
+    from backout.model.database.recovery import DatabaseRead, SideInstance, SideLook, SideOrder
+    from backout.model.database.removed import RemovedSince
+    from backout.model.database.rescue import Damage, RescueReport
+    from backout.model.database.sequences import Carried, PlacedSequence
+    from backout.model.database.wal import WalSegment
     from backout.ports.backups import WalReader
 
 
@@ -51,8 +48,25 @@ class SideInstances(Protocol):
         ...
 
 
+class SideWalk(Protocol):
+    """A side instance that can be read at successive moments."""
+
+    def walk(self, order: SideOrder, stops: Sequence[Stay], look: Callable[[Stay, str], bool]) -> None:
+        """Make one, take it to just behind the record at which each of these begins, and remove it in the end.
+
+        Args:
+            stops: in the order of the WAL.
+            look: hears a stay, and the connection string, and returns whether it could read; where it could not, it is
+                called again before the record at which the stay ends.
+
+        Raises:
+            BackoutError: as `SideInstances.start`, or what is to be read is locked in both places.
+        """
+        ...
+
+
 class SideControl(Protocol):
-    """What is done with a side instance that is there."""
+    """Operations on an existing side instance."""
 
     def resume(self, name: str, progress: Callable[[str, int, int], None]) -> SideInstance:
         """Start an instance that was stopped or killed, and return it where it was."""
@@ -76,13 +90,13 @@ class SideControl(Protocol):
 
 
 class SideBases(Protocol):
-    """Base backups that lie unpacked on this machine: an instance over one is there in about a second."""
+    """Base backups that lie unpacked on this machine: an instance on top of one is ready in about a second."""
 
     def prepare(self, backup: str, progress: Callable[[str, int, int], None]) -> None:
         """Unpack one ahead of time."""
         ...
 
-    def unpacked(self) -> tuple[str, ...]:
+    def list_unpacked(self) -> tuple[str, ...]:
         """Return those that lie under no instance."""
         ...
 
@@ -168,7 +182,15 @@ class ReadsBeside(Protocol):
 
 
 class SequenceCarrier(Protocol):
-    """Lets no sequence hand out a value again that it handed out in a data directory which goes."""
+    """Prevents sequences from handing out values again that they handed out in a replaced data directory."""
+
+    def settle(self, old: Path) -> bool:
+        """Let a cluster that is down after a crash replay its WAL, so that its files tell all that it handed out.
+
+        Returns:
+            Whether it had crashed and did; where it cannot, `Carried.stopped_cleanly` says so.
+        """
+        ...
 
     def carry(
         self,
@@ -181,7 +203,8 @@ class SequenceCarrier(Protocol):
         """Advance the sequences of `into` past those of `old`, both stopped; doing it again changes nothing.
 
         Args:
-            superuser: the cluster's own. known: the sequences of `old` by database, where somebody could ask.
+            superuser: the cluster's own.
+            known: the sequences of `old` by database, where they could be asked for.
 
         Raises:
             BackoutError: `into` does not start.
@@ -192,35 +215,46 @@ class SequenceCarrier(Protocol):
 class Rescuer(Protocol):
     """Copies damaged rows back from a side instance."""
 
-    def images(self, side: str, places: Mapping[int, Sequence[str]]) -> Mapping[tuple[int, str], Image]:
-        """Return versions of rows by (file node, place).
+    def images(
+        self,
+    ) -> AbstractContextManager[Callable[[str, Mapping[int, Sequence[str]]], Mapping[tuple[int, str], Image]]]:
+        """Yield what returns versions of rows by (file node, place).
 
-        Args:
-            side: connection string of a side instance at the moment of these versions. places: by file node.
+        It takes the connection string of a side instance at the moment of these versions, and places by file node; it
+        raises Busy where they are locked there.
         """
         ...
 
-    def damage(self, damage: Damage, before: str, after: str) -> RescueReport:
+    def damage(self, damage: Damage, before: str, after: str, removed: RemovedSince | None = None) -> RescueReport:
         """Return what would be written, by table, without writing anything.
 
         Args:
             before, after: connection strings of the side instances just before and just after the damage.
+            removed: reads which rows others made anew since and removed again; None where nothing tells, or a rescue
+                did.
         """
         ...
 
     def rescue(
-        self, damage: Damage, before: str, after: str, kept: Path, progress: Callable[[str, int, int], None]
+        self,
+        damage: Damage,
+        before: str,
+        after: str,
+        kept: Path,
+        progress: Callable[[str, int, int], None],
+        *,
+        removed: RemovedSince | None = None,
     ) -> RescueReport:
         """Write it, keeping what each row was in the folder `kept`; doing it again finds nothing left to do."""
         ...
 
     def undo(self, kept: Path, progress: Callable[[str, int, int], None]) -> RescueReport:
-        """Put back what `kept` holds, where nobody has written since."""
+        """Put back what `kept` holds, where it was not written to since."""
         ...
 
 
 class RowComparer(Protocol):
-    """The second check of a restore: by other means than the rescue has, in a process of its own."""
+    """The second check of a restore: by means other than the rescue's, in a process of its own."""
 
     def note(
         self, evidence: Evidence, before: str, after: str, into: Path, progress: Callable[[str, int, int], None]
@@ -228,7 +262,7 @@ class RowComparer(Protocol):
         """Keep in a file which rows others have written since the damage; one that is there stays."""
         ...
 
-    def compare(  # noqa: PLR0913 - each is one thing to say
+    def compare(
         self,
         evidence: Evidence,
         before: str,
@@ -242,7 +276,29 @@ class RowComparer(Protocol):
 
         Args:
             before, after: connection strings of the side instances just before and just after the damage.
-            noted: what `note` kept. kept: the folder in which the rescue kept what it replaced, and who wrote.
+            noted: what `note` kept.
+            kept: the folder in which the rescue kept what it replaced, and who wrote.
+
+        Raises:
+            BackoutError: nothing could be compared.
+        """
+        ...
+
+    def note_undo(self, noted: Path, into: Path) -> None:
+        """Keep in a file what is there before an undo writes; one that is there stays.
+
+        Args:
+            noted: what `note` kept before the rescue.
+
+        Raises:
+            BackoutError: it kept nothing.
+        """
+        ...
+
+    def compare_undone(
+        self, noted: Path, before: Path, kept: Path, progress: Callable[[str, int, int], None]
+    ) -> Comparison:
+        """Compare the live database after an undo with its state before the rescue; `before`: of `note_undo`.
 
         Raises:
             BackoutError: nothing could be compared.
@@ -251,7 +307,7 @@ class RowComparer(Protocol):
 
 
 class CopyComparer(Protocol):
-    """The second check of a swap: a whole cluster, by other means than the copy was made, in a process of its own."""
+    """The second check of a swap: a whole cluster, by means other than those of the copy, in a process of its own."""
 
     def note(self, dsn: str, into: Path, progress: Callable[[str, int, int], None]) -> None:
         """Keep in a file what a server holds now.
@@ -262,10 +318,10 @@ class CopyComparer(Protocol):
         ...
 
     def compare(self, noted: Path, *, goes_on: bool, progress: Callable[[str, int, int], None]) -> Comparison:
-        """Return how the live server stands to what was noted.
+        """Compare the live server with what was noted.
 
         Args:
-            goes_on: whether it goes on from that; else the copy was made of it, and only rows that nobody wrote since
+            goes_on: whether it goes on from that; else the copy was made of it, and only rows not written since
                 are compared.
 
         Raises:

@@ -1,1 +1,1 @@
-"""Adapters to the world outside, one folder per vendor; they know ports and model only."""
+"""Adapters to the outside world, one folder per vendor; they depend on ports and model only."""

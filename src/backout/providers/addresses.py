@@ -1,7 +1,7 @@
-"""Which addresses are never asked: a cloud's metadata service, and link-local ones, however they are written.
+"""Addresses that are never contacted: cloud metadata services, and link-local ones, however they are written.
 
-A machine's metadata service hands out credentials to whoever asks from it. So no connection of ours goes there,
-whatever a configuration, a redirect or a name says; an IPv6 address that carries an IPv4 one stands for that one.
+A machine's metadata service hands out credentials to any process on it that asks. So no connection of ours goes there,
+whatever a configuration, a redirect or a name says; an IPv6 address with an embedded IPv4 address counts as that one.
 
 Sources: RFC 3927 and 4291 (link-local), 4291 2.5.5 (compatible, mapped), 6052 and 8215 (NAT64), 3056 (6to4), 4380
 (Teredo), 5214 (ISATAP), 2765 (translated); the vendors' pages on instance metadata (AWS, Azure, Google Cloud, Alibaba,
@@ -39,9 +39,9 @@ def is_allowed(address: str) -> bool:
     """
     if ":" not in address:
         parts = address.split(".")
-        is_address = len(parts) == 4 and all(part.isascii() and part.isdigit() for part in parts)  # noqa: PLR2004
+        is_address = len(parts) == 4 and all(part.isascii() and part.isdigit() for part in parts)
         return is_address and not (address.startswith(_LINK_LOCAL) or address in _METADATA_V4)
-    from ipaddress import IPv6Address  # noqa: PLC0415 - costs 2 ms, and most addresses are no IPv6 ones
+    from ipaddress import IPv6Address
 
     try:
         found = IPv6Address(address.partition("%")[0])
@@ -49,7 +49,7 @@ def is_allowed(address: str) -> bool:
         return False
     if found.is_link_local or str(found) in _METADATA_V6:
         return False
-    return all(is_allowed(inner) for inner in _carried(found))
+    return all(is_allowed(inner) for inner in _list_carried(found))
 
 
 def is_metadata_host(name: str) -> bool:
@@ -57,24 +57,24 @@ def is_metadata_host(name: str) -> bool:
     return name.lower().rstrip(".") in _METADATA_HOSTS
 
 
-def _carried(found: IPv6Address) -> Iterator[str]:
+def _list_carried(found: IPv6Address) -> Iterator[str]:
     """Yield the IPv4 addresses that an IPv6 one may stand for."""
     number = int(found)
     high, low = number >> 96, number & _LOW_32
     if number >> 64 == 0 or high == _NAT64:  # compatible, mapped, translated; NAT64
-        yield _dotted(low)
+        yield _format_dotted(low)
     if number >> 80 == _NAT64_OF_A_NETWORK:  # with a prefix of 48, 56, 64 or 96 bits
-        yield from (_dotted(_around_u(number, prefix)) for prefix in (48, 56, 64))
+        yield from (_format_dotted(_skip_u_byte(number, prefix)) for prefix in (48, 56, 64))
     if number >> 112 == _6TO4:
-        yield _dotted(number >> 80 & _LOW_32)
+        yield _format_dotted(number >> 80 & _LOW_32)
     if high == _TEREDO:  # its server, and the client with all bits turned over
-        yield _dotted(number >> 64 & _LOW_32)
-        yield _dotted(low ^ _LOW_32)
+        yield _format_dotted(number >> 64 & _LOW_32)
+        yield _format_dotted(low ^ _LOW_32)
     if number >> 32 & _LOW_32 in _ISATAP:
-        yield _dotted(low)
+        yield _format_dotted(low)
 
 
-def _around_u(number: int, prefix: int) -> int:
+def _skip_u_byte(number: int, prefix: int) -> int:
     """Return the address behind a prefix, without the byte in the middle that RFC 6052 leaves out."""
     behind = number & ((1 << 128 - prefix) - 1)
     kept = 64 - prefix
@@ -82,5 +82,5 @@ def _around_u(number: int, prefix: int) -> int:
     return (before << 32 - kept | after >> 56 - 32 + kept) & _LOW_32
 
 
-def _dotted(number: int) -> str:
+def _format_dotted(number: int) -> str:
     return ".".join(str(byte) for byte in number.to_bytes(4))

@@ -1,4 +1,4 @@
-"""How a long-running child process is started so that the kernel ends it with its parent; nothing here waits.
+"""Starts long-running child processes so that the kernel ends them with their parent; nothing here waits.
 
 The kernel watches the *thread* that started the child, so that thread must live as long as the parent does.
 """
@@ -55,7 +55,7 @@ def dying_with_parent(argv: Sequence[str], last_signal: signal.Signals) -> tuple
 
 
 @functools.cache
-def unprivileged_prefix() -> tuple[str, ...]:
+def find_unprivileged_prefix() -> tuple[str, ...]:
     """Return the words in front of a command that refuses to run as root; empty for an ordinary user.
 
     Root is mapped to `nobody` in a fresh user namespace, so that files stay owned by the caller: no useradd, no chown,
@@ -78,14 +78,14 @@ def unprivileged_prefix() -> tuple[str, ...]:
 
 def needs_chown() -> bool:
     """Whether the unprivileged command really runs as another user, who then has to own its data directory."""
-    return bool(unprivileged_prefix()) and Path(unprivileged_prefix()[0]).name == "setpriv"
+    return bool(find_unprivileged_prefix()) and Path(find_unprivileged_prefix()[0]).name == "setpriv"
 
 
 def free_ports(count: int, wanted: Iterable[int] = ()) -> tuple[int, ...]:
     """Return `count` different free TCP ports on 127.0.0.1, the wanted ones where they are still free.
 
     They are drawn from below the range that outgoing connections use, because any connection of any program could
-    take such a port before its server does. Another server still may: whoever starts one has to be able to try again.
+    take such a port before its server does. Another server still may: code that starts one must be able to try again.
     """
     ports: list[int] = []
     with contextlib.ExitStack() as held:

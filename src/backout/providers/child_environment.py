@@ -1,8 +1,8 @@
-"""What our children inherit: the one place that makes their environment, and the words that start our own modules.
+"""What child processes inherit: the one place that builds their environment, and the arguments for our own modules.
 
 A child gets the few variables that every program needs, and what its caller gives by name. Tokens and connection
-strings lie in our environment; a long-lived child would show them to whoever may read its `/proc/PID/environ`, and a
-program that can be made to run a command would hand them to it. Only a command that the team wrote gets all.
+strings lie in our environment; a long-lived child would show them to anyone who may read its `/proc/PID/environ`, and a
+program that can be made to run a command would hand them to it. Only a command configured by the team gets everything.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def team_environment(variables: Mapping[str, str] | None = None, *, without: Ite
     return ChildEnvironment({name: value for name, value in ours.items() if name not in withheld})
 
 
-def sealed_environment(given: Mapping[str, str]) -> ChildEnvironment:
+def make_sealed_environment(given: Mapping[str, str]) -> ChildEnvironment:
     """Return what is given and nothing of ours, for a program that runs what strangers wrote."""
     return ChildEnvironment(dict(given))
 

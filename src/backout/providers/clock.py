@@ -1,4 +1,4 @@
-"""The machine's own clock, and the same clock set right by what the provider's answers say."""
+"""The machine's own clock, and the same clock corrected by the provider's answers."""
 
 from __future__ import annotations
 

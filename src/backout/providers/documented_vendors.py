@@ -1,4 +1,4 @@
-"""What vendors without a client here document about their restores; said as such, and asked of nobody.
+"""What vendors without a client here document about restores: quoted from their documentation, never measured.
 
 Source: Supabase Management API reference (restore-pitr: `recovery_time_target_unix`; 2026-11); Amazon RDS API
 reference, RestoreDBInstanceToPointInTime, and "Restoring a DB instance to a specified time" (2026-11).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from backout.model.capability import Granularity, VendorState, VendorWay
+from backout.model.database.capability import Granularity, VendorState, VendorWay
 
 _WAYS: Final = {
     "supabase": (
@@ -18,7 +18,7 @@ _WAYS: Final = {
             in_place=True,
             keeps_old=False,
             has_client=False,
-            note="documented: a paid add-on, in place, and the project is not reachable meanwhile",
+            note="documented: a paid add-on, in place; the project is unreachable during the restore",
         ),
         VendorWay(
             "daily backup (Supabase)",
@@ -50,7 +50,7 @@ _WAYS: Final = {
 }
 
 
-def documented(vendor: str) -> VendorState:
+def describe_vendor(vendor: str) -> VendorState:
     """Return what a vendor documents; its API is not asked."""
     notes = (f"backout has no client for {vendor}: restore there, then rescue the rows from what it made",)
     return VendorState(vendor, answers=False, problem="not asked: no client here", ways=_WAYS[vendor], notes=notes)

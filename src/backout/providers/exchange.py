@@ -1,7 +1,7 @@
 """One HTTP exchange on a kept-open connection: every read and write is bounded by one deadline, every body by a size.
 
-Standard library only. A server that sends a byte now and then cannot outlast the deadline. The one wait without a
-bound of ours is the system's own name resolution.
+Standard library only. A server that sends a byte now and then cannot outlast the deadline. The only unbounded wait
+is the system's own name resolution.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import select
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import quote, urlsplit
 
+from backout.model.value import Value
 from backout.providers.sockets import (
     HEADERS_BYTES,
     BoundedSocket,
     ExchangeError,
     Failure,
-    announced_bytes,
+    describe_error,
     dial,
-    said,
-    secured,
+    read_announced_bytes,
+    start_tls,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ __all__ = ["Answer", "Connection", "ExchangeError", "Exchanging", "Failure", "Li
 _CHUNK_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value, frozen=True):
     """A whole answer; header names in lower case, of a repeated one the first."""
 
     status: int
@@ -44,8 +43,7 @@ class Answer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value, frozen=True):
     """Bounds of one exchange: seconds to connect, between two pieces, and in all; bytes of the body."""
 
     connect_s: float = 5.0
@@ -54,8 +52,7 @@ class Limits:
     body_bytes: int = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Value, frozen=True):
     """Where to connect: scheme, host and port; `address` is connected to instead of the host when given."""
 
     scheme: str
@@ -107,7 +104,7 @@ def is_this_machine(host: str) -> bool:
 
 
 class Exchanging(Protocol):
-    """What carries a request to an origin and its answer back."""
+    """Carries a request to an origin and its answer back."""
 
     origin: Origin
     limits: Limits
@@ -219,7 +216,7 @@ class Connection:
         except TimeoutError as error:
             raise ExchangeError(Failure.TIMED_OUT, "no answer in time", sent=sent, status=status) from error
         except (OSError, http.client.HTTPException) as error:
-            raise ExchangeError(Failure.BROKEN, said(error), sent=sent, status=status) from error
+            raise ExchangeError(Failure.BROKEN, describe_error(error), sent=sent, status=status) from error
         except (ValueError, OverflowError) as error:  # of http.client, which may quote the value
             ours = "a header or the path holds characters that HTTP does not allow"
             what = "the answer is not proper HTTP" if asked else ours
@@ -231,7 +228,7 @@ class Connection:
         until = min(deadline, time.monotonic() + self.limits.connect_s)
         plain = dial(origin.address or origin.host, origin.port, until, named=str(origin))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        inner = secured(plain, origin.host, until) if origin.scheme == "https" else plain
+        inner = start_tls(plain, origin.host, until) if origin.scheme == "https" else plain
         self._socket = BoundedSocket(inner, deadline, self.limits.read_s)
         connection = http.client.HTTPConnection(origin.host, origin.port)
         connection.auto_open = 0
@@ -240,7 +237,7 @@ class Connection:
         return connection
 
     def _body(self, response: http.client.HTTPResponse) -> bytes:
-        announced = announced_bytes(response)
+        announced = read_announced_bytes(response)
         if announced is not None and announced > self.limits.body_bytes:
             raise self._too_large(response.status)
         body = bytearray()

@@ -1,4 +1,4 @@
-"""Which Node a person's `npx wrangler` would run with, and where there is one that is new enough."""
+"""The Node that a person's `npx wrangler` would run with, and where to find one that is new enough."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def own_folder() -> Path | None:
     return folder if (folder / "node").is_file() else None
 
 
-def installed(variables: Mapping[str, str] | None = None) -> tuple[int, ...] | None:
-    """Return the version of the Node that a shell finds, None where there is none that answers.
+def find_version(variables: Mapping[str, str] | None = None) -> tuple[int, ...] | None:
+    """Return the version of the Node that a shell finds, None where none answers.
 
     Args:
         variables: the shell's; None for this process's.
@@ -59,7 +59,7 @@ def _version_of(node: str) -> tuple[int, ...] | None:
 
 def lines_for_npx(variables: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return the lines that a shell needs before an `npx` line, () where its Node will do; `#` begins words."""
-    found = installed(variables)
+    found = find_version(variables)
     if found is not None and found >= WANTED:
         return ()
     has = f"has {'.'.join(map(str, found))}" if found else "has none"

@@ -6,10 +6,10 @@ An adapter raises `CallFailed` for each failed attempt and says whether it is pe
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.decoding import Undecodable, http_date
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ class CallFailed(Exception):
     """One attempt failed.
 
     Args:
-        error: what the caller shall see when this was the last attempt.
+        error: raised to the caller if this was the last attempt.
         permanent: another attempt would end the same way.
         retry_after_s: the wait that the provider asked for, or None.
     """
@@ -39,12 +39,11 @@ class CallFailed(Exception):
         self.retry_after_s = retry_after_s
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often and how long.
+class Retry(Value, frozen=True):
+    """The number of attempts and the waits.
 
     Args:
-        attempts: at most that many calls.
+        attempts: the maximum number of calls.
         first_wait_s: before the second attempt; doubles from then on, up to `longest_wait_s`.
         total_s: no attempt begins later than that after the first one.
     """

@@ -26,7 +26,7 @@ class Readable(Protocol):
 
 
 class EndedWhenSilent:
-    """Ends a program that has made no progress for `limit_s`, and says so in the place of what it says itself.
+    """Ends a program that has made no progress for `limit_s`, and raises this instead of the program's own error.
 
     Raises:
         ProviderUnavailable: at the end of the block, when it was ended.
@@ -50,7 +50,7 @@ class EndedWhenSilent:
         self._watch.join()
         if self._ended:
             what = f"{self._what} made no progress for {self._limit_s:g} s, and was ended"
-            raise ProviderUnavailable(what, where="database", hint="look whether the server can be reached, then again")
+            raise ProviderUnavailable(what, where="database", hint="check that the server is reachable, then try again")
 
     def heard(self) -> None:
         """Note that there was progress."""

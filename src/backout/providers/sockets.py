@@ -1,6 +1,6 @@
 """Sockets for `http.client` on which nothing waits and nothing grows without an end, whatever a server sends.
 
-A small exchange has one deadline. A bulk transfer has one for its progress: so many bytes, again and again, in so many
+A small exchange has one deadline. A bulk transfer has one for its progress: some bytes, again and again, within some
 seconds; a server that sends a byte now and then meets neither.
 """
 
@@ -18,9 +18,9 @@ from backout.decoding import Undecodable, whole
 from backout.providers.addresses import is_allowed
 
 HEADERS_BYTES: Final = 8 * 1024 * 1024
-"""Beside a body so many bytes may come: what `http.client` reads of headers and of the frames of chunks."""
+"""The maximum number of bytes beside a body: `http.client` reads headers and the frames of chunks."""
 PROGRESS_BYTES: Final = 64 * 1024
-"""A bulk transfer has moved on when it moved so many bytes."""
+"""The number of bytes that count as progress of a bulk transfer."""
 _NO_BODY: Final = frozenset({204, 304})
 
 
@@ -39,7 +39,9 @@ class ExchangeError(Exception):
     """No whole answer came.
 
     Attributes:
-        failure: how. sent: whether the server may have received the request. status: when the answer had begun.
+        failure: how.
+        sent: whether the server may have received the request.
+        status: when the answer had begun.
     """
 
     def __init__(self, failure: Failure, text: str, *, sent: bool, status: int | None = None) -> None:
@@ -57,7 +59,8 @@ class BoundedSocket:
     """What http.client needs of a socket, with each call bounded by the read limit and a deadline.
 
     Args:
-        deadline: by `time.monotonic()`. read_s: the longest wait of one call.
+        deadline: by `time.monotonic()`.
+        read_s: the longest wait of one call.
     """
 
     def __init__(self, inner: socket.socket, deadline: float, read_s: float) -> None:
@@ -74,17 +77,17 @@ class BoundedSocket:
     def begin(
         self, deadline: float, *, most_bytes: int, progress_s: float | None = None, latest: float = math.inf
     ) -> None:
-        """Begin an exchange: until the deadline, and so many bytes at most are read.
+        """Begin an exchange: it ends at the deadline, and reads at most this many bytes.
 
         Args:
-            progress_s: each `PROGRESS_BYTES` that move put the deadline off to so many seconds from then.
+            progress_s: each `PROGRESS_BYTES` moved extend the deadline to this many seconds from then.
             latest: it is never put off beyond that.
         """
         self._deadline, self._progress_s, self._moved, self._latest = min(deadline, latest), progress_s, 0, latest
         self._left_bytes = most_bytes
 
     def expect(self, most_bytes: int) -> None:
-        """Read so many bytes at most from now on."""
+        """Read at most this many bytes from now on."""
         self._left_bytes = most_bytes
 
     def wait(self) -> socket.socket:
@@ -126,7 +129,7 @@ class BoundedSocket:
         return io.BufferedReader(_BoundedReader(self))
 
     def close(self) -> None:
-        """Close the socket once nobody reads from it any more (http.client closes before it has read the body)."""
+        """Close the socket once nothing reads from it any more (http.client closes before it has read the body)."""
         self._closed = True
         if self._readers == 0:
             self.inner.close()
@@ -169,7 +172,7 @@ def dial(host: str, port: int, until: float, *, named: str) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ExchangeError(Failure.NOT_REACHED, said(error), sent=False) from error
+        raise ExchangeError(Failure.NOT_REACHED, describe_error(error), sent=False) from error
     allowed = [each for each in found if is_allowed(str(each[4][0]))]
     if not allowed:
         raise ExchangeError(Failure.NOT_ALLOWED, f"{named} leads to an address that is never asked", sent=False)
@@ -189,12 +192,12 @@ def dial(host: str, port: int, until: float, *, named: str) -> socket.socket:
             return plain
     if isinstance(last, TimeoutError) or last is None:
         raise late from last
-    raise ExchangeError(Failure.NOT_REACHED, said(last), sent=False) from last
+    raise ExchangeError(Failure.NOT_REACHED, describe_error(last), sent=False) from last
 
 
-def secured(plain: socket.socket, host: str, until: float) -> socket.socket:
+def start_tls(plain: socket.socket, host: str, until: float) -> socket.socket:
     """Return the connection under TLS, the whole handshake done until `until`. Raises ExchangeError."""
-    import ssl  # noqa: PLC0415 - plain http needs no certificates
+    import ssl
 
     plain.settimeout(max(0.001, until - time.monotonic()))  # ssl bounds all of a handshake by it
     try:
@@ -207,10 +210,10 @@ def secured(plain: socket.socket, host: str, until: float) -> socket.socket:
         raise ExchangeError(Failure.TIMED_OUT, "no TLS handshake in time", sent=False) from error
     except (OSError, ValueError) as error:
         plain.close()
-        raise ExchangeError(Failure.NOT_REACHED, f"TLS: {said(error)}", sent=False) from error
+        raise ExchangeError(Failure.NOT_REACHED, f"TLS: {describe_error(error)}", sent=False) from error
 
 
-def announced_bytes(response: http.client.HTTPResponse) -> int | None:
+def read_announced_bytes(response: http.client.HTTPResponse) -> int | None:
     """Return how many bytes the body has according to Content-Length; None: it ends with its last chunk, or the line.
 
     Raises:
@@ -226,11 +229,11 @@ def announced_bytes(response: http.client.HTTPResponse) -> int | None:
     try:
         length = whole(told.pop(), most=2**63 - 1)
     except Undecodable:
-        raise MalformedHead("the answer's Content-Length is no length") from None
+        raise MalformedHead("the answer's Content-Length is not a length") from None
     return response.length if response.length is not None else length
 
 
-def said(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return an error's words without any of the data that it may quote (a bad status line can hold anything)."""
     if isinstance(error, MalformedHead):
         return str(error)

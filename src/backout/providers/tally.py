@@ -6,16 +6,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.model.answers import class_unless_good
-from backout.model.bodies import size_key
-from backout.model.route_names import RouteNames
-from backout.model.routes import MOST_ROUTES, OTHER, most_used
-from backout.model.signals import Counts, RouteCounts, TriggerCounts, bucket_of
+from backout.model.guard.answers import class_unless_good
+from backout.model.guard.bodies import size_key
+from backout.model.guard.route_names import RouteNames
+from backout.model.guard.routes import MOST_ROUTES, OTHER, most_used
+from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts, bucket_of
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from backout.model.answers import AnswerClass
+    from backout.model.guard.answers import AnswerClass
 
 _KEPT_S: Final = 2 * 3600
 _LATE_S: Final = 600.0
@@ -97,8 +98,7 @@ class RowSum(Sum):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value, frozen=True):
     """One answer: which version gave it, and when it ended (Unix seconds).
 
     status None or 0: not known. route: its template, None: not known. size: bytes of the body of an answer to GET,

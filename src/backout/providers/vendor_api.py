@@ -2,7 +2,7 @@
 
 A GET is repeated after every trouble. What changes something is repeated only when it provably did nothing: there was
 no connection, or the answer was 429 (too many requests) or 423 (another operation runs). After any other failure
-nobody knows: `Unknown` is raised, and the caller looks before it does it again.
+the outcome is unknown: `Unknown` is raised, and the caller checks before it tries again.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ class VendorApi:
     """Calls the API below one base URL with one token, asked for once per call, never kept, never shown.
 
     Args:
-        vendor: as a person calls it. token_hint: what to set when the token is missing or refused.
+        vendor: as a person calls it.
+        token_hint: what to set when the token is missing or refused.
     """
 
-    def __init__(  # noqa: PLR0913 - four for the call, the others to bound it
+    def __init__(
         self,
         vendor: str,
         base_url: str,
@@ -73,12 +74,12 @@ class VendorApi:
         """Return the decoded answer. Raises AuthError, ProviderRejected, ProviderUnavailable."""
         target = path + (f"?{urlencode(query)}" if query else "")
         answer, where = self._call("GET", target, None)
-        return self._decoded(answer, result, where)
+        return self._decode_answer(answer, result, where)
 
     def post(self, path: str, body: object, result: type[T]) -> T:
-        """Return the decoded answer. Raises Unknown when nobody knows whether it happened; others as `get`."""
+        """Return the decoded answer. Raises Unknown when it may or may not have taken effect; others as `get`."""
         answer, where = self._call("POST", path, msgspec.json.encode(body))
-        return self._decoded(answer, result, where)
+        return self._decode_answer(answer, result, where)
 
     def delete(self, path: str) -> None:
         """Delete something; what is not there (any more) is no error. Raises as `post`."""
@@ -116,7 +117,7 @@ class VendorApi:
         except ExchangeError as error:
             text = f"no usable answer from {self.vendor} ({error.failure}: {error})"
             if error.sent and method != "GET":
-                raise CallFailed(_unknown(text, where), permanent=True) from error
+                raise CallFailed(_make_unknown_error(text, where), permanent=True) from error
             lasting = error.failure in (Failure.NOT_TRUSTED, Failure.TOO_LARGE)
             raise CallFailed(ProviderUnavailable(text, where=where), permanent=lasting) from error
 
@@ -136,25 +137,25 @@ class VendorApi:
         if status >= _SERVER_ERROR:
             text = f"{self.vendor} answered {status}{said}"
             if method != "GET":
-                raise CallFailed(_unknown(text, where), permanent=True)
+                raise CallFailed(_make_unknown_error(text, where), permanent=True)
             wait_s = retry_after_s(answer.headers.get("retry-after"), self.clock.now())
             raise CallFailed(ProviderUnavailable(text, where=where), retry_after_s=wait_s)
         if status == _NOT_FOUND:
             text = f"not found at {self.vendor}, or not to be seen with this token (404){said}"
             raise ProviderRejected(text, status=status, where=where, hint="check project, branch and organization")
         if status not in range(200, 300):
-            raise ProviderRejected(f"{self.vendor} says no ({status}){said}", status=status, where=where)
+            raise ProviderRejected(f"{self.vendor} refused the request ({status}){said}", status=status, where=where)
 
-    def _decoded(self, answer: Answer, result: type[T], where: str) -> T:
+    def _decode_answer(self, answer: Answer, result: type[T], where: str) -> T:
         try:
             return decode_json(answer.body, result)
         except Undecodable as error:
             text = f"the answer of {self.vendor} ({answer.status}) does not have the expected shape"
-            raise ProviderUnavailable(text, where=where, hint="a newer backout may know this shape") from error
+            raise ProviderUnavailable(text, where=where, hint="a newer version of backout may understand it") from error
 
 
-def _unknown(text: str, where: str) -> Unknown:
-    return Unknown(f"{text}; it is unknown whether it took effect", where=where, hint="the same command looks first")
+def _make_unknown_error(text: str, where: str) -> Unknown:
+    return Unknown(f"{text}; it is unknown whether it took effect", where=where, hint="the same command checks first")
 
 
 def _words(body: bytes, token: str) -> str:

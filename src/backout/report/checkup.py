@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from backout.model.checkup import CheckState, Level
-from backout.report.text import plain, wrapped
+from backout.report.text import plain, wrap_text
 
 if TYPE_CHECKING:
     from backout.model.checkup import Check, Checkup
@@ -40,18 +40,18 @@ def checkup_record(found: Checkup) -> dict[str, object]:
 def checkup_text(
     found: Checkup, width: int, *, badge: Badge, paint: Paint = plain, typed: Callable[[str], str] = str
 ) -> str:
-    """Return a line for each check, and below each gap what closes it, once.
+    """Return a line for each check, and below each gap the way to close it, once.
 
     Args:
-        typed: returns a line as it has to be typed here; lines of a file stand below the first one.
+        typed: returns a line as it has to be typed here; lines of a file come below the first one.
     """
     column = max((len(check.name) for check in found.checks), default=0)
     head = f"{paint('strong', found.environment)}  {_summary(found, badge)}"
-    lines = wrapped(head, width, hanging=" " * (len(found.environment) + 4))
+    lines = wrap_text(head, width, hanging=" " * (len(found.environment) + 4))
     hanging, closes = " " * (column + 6), _closes(found)
     for check in found.checks:
         name = f"{check.name.replace('_', ' '):<{column}}"
-        said = wrapped(_said(check), width, indent=hanging, hanging=hanging)
+        said = wrap_text(_explain_check(check), width, indent=hanging, hanging=hanging)
         lines += [f"  {badge(_role(check), '')} {paint('dim', name)}  {said[0].lstrip()}", *said[1:]]
         if closes.get(check.next) is check:
             lines += _hint_lines(check.next, width, hanging, typed)
@@ -59,22 +59,22 @@ def checkup_text(
 
 
 def _hint_lines(hint: Hint, width: int, hanging: str, typed: Callable[[str], str]) -> list[str]:
-    """Return each thing that is to be done on a line of its own; what is to be pasted is not wrapped."""
+    """Return each thing to do on a line of its own; text to paste is not wrapped."""
     lines: list[str] = []
     for said in (hint.words, hint.setting):
         first, *more = typed(said).splitlines() or [""]
-        lines += wrapped(f"→ {first}", width, indent=hanging, hanging=f"{hanging}  ") if first else []
+        lines += wrap_text(f"→ {first}", width, indent=hanging, hanging=f"{hanging}  ") if first else []
         lines += [f"{hanging}  {line}" for line in more]  # of a file
     lines += [f"{hanging}→ {typed(line)}" for line in hint.lines]
     if hint.note:
         note = f"  # {hint.note}"
         fits = len(lines[-1]) + len(note) <= width
-        lines[-1:] = [lines[-1] + note] if fits else [lines[-1], *wrapped(note.strip(), width, indent=f"{hanging}  ")]
+        lines[-1:] = [lines[-1] + note] if fits else [lines[-1], *wrap_text(note.strip(), width, indent=f"{hanging}  ")]
     return lines
 
 
 def _closes(found: Checkup) -> dict[Hint, Check]:
-    """Return below which check each line stands that closes a gap: the first that is missing, else the first."""
+    """Return the check below which each gap-closing line is shown: the first missing one, else the first."""
     owners: dict[Hint, Check] = {}
     for check in found.checks:
         if not check.next or not (check.is_gap or check.state is CheckState.ALLOWED):
@@ -91,7 +91,7 @@ def _role(check: Check) -> str:
     return "bad" if check.level is Level.MUST and check.state is CheckState.MISSING else "warn"
 
 
-def _said(check: Check) -> str:
+def _explain_check(check: Check) -> str:
     if check.state is CheckState.UNMEASURED and not check.why.startswith("not asked"):
         return f"not measured: {check.why}"
     return check.why

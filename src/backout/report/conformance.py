@@ -1,11 +1,11 @@
-"""What the first contact with a real API showed, as a page and as lines on a terminal; pure."""
+"""The results of the first contact with a real API, as a page and as lines on a terminal; pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.escaping import Markdown, cell, code, joined, md
-from backout.report.text import Paint, plain, wrapped
+from backout.escaping import Markdown, cell, code, join_parts, md
+from backout.report.text import Paint, plain, wrap_text
 from backout.report.times import rfc3339
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from backout.model.conformance import Difference, Observation
 
 MOST_EXTRAS = 12
-"""So many answers that say more than we know are listed for one call; the rest is counted."""
+"""At most this many unknown extras in the answers are listed for one call; the rest is counted."""
 
 
 def line(number: int, total: int, seen: Observation, differences: Sequence[Difference], *, paint: Paint = plain) -> str:
@@ -32,32 +32,35 @@ def differences_text(differences: Sequence[Difference], *, width: int = 80, pain
     lines: list[str] = []
     for each in (difference for difference in differences if difference.matters):
         text = f"{each.call}: {each.what}: expected {each.expected}, found {each.found}"
-        first, *rest = wrapped(text, width - 4, hanging="  ")
+        first, *rest = wrap_text(text, width - 4, hanging="  ")
         lines += [f"  {paint('bad', '✗')} {first}", *(f"    {more}" for more in rest)]
     return "\n".join(lines)
 
 
 def page(observed: Sequence[Observation], differences: Sequence[Difference], *, at: float, against: str) -> Markdown:
-    """Return the dated page; what the API said is escaped in it.
+    """Return the dated page; text from the API is escaped in it.
 
     Args:
-        at: Unix seconds. against: which API was asked, without anything secret.
+        at: Unix seconds.
+        against: which API was asked, without anything secret.
     """
     matter = [difference for difference in differences if difference.matters]
     verdict = f"{len(matter)} answers differ in a way that matters." if matter else "Nothing differs that matters."
     made = md("Made by `backout conformance` at {} against {}. {}", rfc3339(at), against, verdict)
-    rows = joined([_row(seen, differences) for seen in observed])
+    rows = join_parts([_row(seen, differences) for seen in observed])
     parts = [
         md("# Conformance\n\n{}", made),
         md("| call | question | status | differs |\n|---|---|---|---|\n{}", rows),
     ]
     if matter:
-        rows = joined([md("| {} | {} | {} | {} |", *map(cell, (d.call, d.what, d.expected, d.found))) for d in matter])
+        rows = join_parts(
+            [md("| {} | {} | {} | {} |", *map(cell, (d.call, d.what, d.expected, d.found))) for d in matter]
+        )
         parts.append(md("## What differs\n\n| call | what | expected | found |\n|---|---|---|---|\n{}", rows))
     extra = [difference for difference in differences if not difference.matters]
     if extra:
-        parts.append(md("## What is said beyond what we know\n\n{}", joined(_extras(extra))))
-    return md("{}\n", joined(parts, "\n\n"))
+        parts.append(md("## What is said beyond what we know\n\n{}", join_parts(_extras(extra))))
+    return md("{}\n", join_parts(parts, "\n\n"))
 
 
 def _row(seen: Observation, differences: Sequence[Difference]) -> Markdown:
@@ -71,5 +74,5 @@ def _extras(extra: Sequence[Difference]) -> list[Markdown]:
     for call in dict.fromkeys(difference.call for difference in extra):
         named = [code(difference.what) for difference in extra if difference.call == call]
         rest = f" and {len(named) - MOST_EXTRAS} more" if len(named) > MOST_EXTRAS else ""
-        lines.append(md("- {}: {}{}", call, joined(named[:MOST_EXTRAS], ", "), Markdown(rest)))
+        lines.append(md("- {}: {}{}", call, join_parts(named[:MOST_EXTRAS], ", "), Markdown(rest)))
     return lines

@@ -1,11 +1,11 @@
-"""A plan and a verification as a person reads them on a terminal; pure."""
+"""A plan and a verification as text for a terminal; pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.verdict import CriterionState, Verification
-from backout.report.text import Paint, fields, plain, wrapped
+from backout.model.guard.verdict import CriterionState, Verification
+from backout.report.text import Paint, fields, plain, wrap_text
 
 if TYPE_CHECKING:
     from backout.model.plan import Plan
@@ -20,11 +20,11 @@ SIGNS = {
 
 
 FEW = 3
-"""So many versions that were passed over are named; more are counted."""
+"""At most this many versions that were passed over are named; the others are counted."""
 
 
 def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
-    """Return the plan: why, target, what was passed over, the steps, what a person would type, what is not covered."""
+    """Return the plan: why, target, versions passed over, the steps, what a person would type, what is not covered."""
     heading = paint("strong", f"Plan to {_verb(plan)} {plan.environment}") + paint("dim", f"  (plan {plan.hash[:8]})")
     rows, passed_over = [("why", plan.why)], sum(note.startswith("not ") for note in plan.notes)
     for note in plan.notes:
@@ -35,7 +35,7 @@ def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
         rows.append(("not", f"{passed_over} versions that were live later; --json has the reason of each"))
     lines = [heading, *fields(rows, width, paint=paint), ""]
     for number, step in enumerate(plan.steps, start=1):
-        lines += wrapped(step.title, width, indent=f"  {number}. ", hanging="     ")
+        lines += wrap_text(step.title, width, indent=f"  {number}. ", hanging="     ")
         for line in step.equivalent.splitlines():
             lines.append(paint("dim", f"     {line}" if line.startswith("#") else f"     $ {line}"))
     if plan.coverage:
@@ -65,9 +65,9 @@ def verification_text(verification: Verification, *, width: int = 80, paint: Pai
     lines = []
     for result in verification.criteria:
         role, sign = SIGNS[result.state]
-        text = wrapped(f"{result.name}: {result.evidence}", width - 4, hanging="  ")
+        text = wrap_text(f"{result.name}: {result.evidence}", width - 4, hanging="  ")
         lines.append(f"  {paint(role, sign)} {text[0]}")
         lines += [f"    {line}" for line in text[1:]]
     word = {True: paint("good", "Verified"), False: paint("bad", "NOT verified"), None: paint("warn", "Not proven")}
-    lines += wrapped(f"{word[verification.verified]}: {verification.summary}", width)
+    lines += wrap_text(f"{word[verification.verified]}: {verification.summary}", width)
     return "\n".join(lines)

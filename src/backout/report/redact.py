@@ -9,8 +9,8 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus, unquote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,27 +30,36 @@ OWN_WORDS = frozenset(
         "unmeasured verdict version versions worker ",
     )
 )
-"""Words that are said all the time: a secret that is one of them is masked where its place tells (`password=...`)."""
+"""Common words: a secret that is one of them is masked only where its place reveals it (`password=...`)."""
 _OWN_KEY = re.compile(r"[a-z]+(_[a-z]+)*")
 _HEX = re.compile(r"[0-9a-f]+")
 _KEPT_LENGTH, _MOST_KEPT = 200, 10_000
-"""Texts that were looked through already, of what is written every second: how long, and how many are remembered."""
+"""Texts already searched, of those written every second: their maximum length, and how many are remembered."""
 _SIGNS = ("bearer", "basic", "://", "password=", "passwd=", "secret=", "token=", "key=", "private key")
-"""What stands, in small letters, in every text that has one of the shapes."""
+"""Substrings, in lower case, one of which is in every text that has one of the shapes."""
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*?:(?P<password>[^/?#]+)@)?[^/?#@]*(?P<path>[^#]*)", re.IGNORECASE)
-_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s/'\"]+@"), rf"\1:{MASK}@"),
-    (
-        # Also where the text stands in JSON: a backslash before a quote belongs to it, and a quote may end the text.
-        re.compile(
-            r"(?i)\b(password|passwd|secret|token|api[_-]?key)=(\\?['\"](?![,:}\]]))?(?!\*\*\*)"
-            r"(?:\\\\|\\(?!['\"\\])|[^\s&;,'\"\\])+"
+_SETTING = re.compile(r"\s*([a-z_]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)", re.DOTALL)
+"""A keyword of a connection string and its value, which quotes or backslashes may hold together."""
+_PLACES = frozenset({"host", "hostaddr", "port", "dbname", "user", "service"})
+_SECRET_SETTINGS = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
+
+
+@cache
+def _shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Return what looks like a secret, whatever its value, with what is written in its place."""
+    return (
+        (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
+        (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s/'\"]+@"), rf"\1:{MASK}@"),
+        (
+            # Also where the text stands in JSON: a backslash before a quote belongs to it, a quote may end the text.
+            re.compile(
+                r"(?i)\b(password|passwd|secret|token|api[_-]?key)=(\\?['\"](?![,:}\]]))?(?!\*\*\*)"
+                r"(?:\\\\|\\(?!['\"\\])|[^\s&;,'\"\\])+"
+            ),
+            rf"\1=\2{MASK}",
         ),
-        rf"\1=\2{MASK}",
-    ),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
-)
+        (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), MASK),
+    )
 
 
 class Redactor:
@@ -76,14 +85,14 @@ class Redactor:
         return len(self._values)
 
     def register(self, value: str) -> None:
-        """Mask this value from now on, in every spelling; short ones are not, nor words that are said openly.
+        """Mask this value from now on, in every spelling; short values and openly used words are not masked.
 
-        Of a URL, its password and the path of a web address are masked on their own as well, of a text of several
-        lines each line.
+        Of a URL, its password and the path of a web address are masked on their own as well, of keywords and values
+        that name a database the passwords, of a text of several lines each line.
         """
         for part in (value, *_parts(value)):
             self._keep(part, _needles(part))
-        from backout.report.spellings import Needle, bare  # noqa: PLC0415 - see `_finds`
+        from backout.report.spellings import Needle, bare
 
         if len(lines := value.splitlines()) > 1:
             for line in lines:
@@ -97,7 +106,7 @@ class Redactor:
         self._sort()
 
     def allow(self, text: str) -> None:
-        """Never mask this very text: the twin's own loopback connection string, made up for this run."""
+        """Never mask exactly this text: the twin's own loopback connection string, made up for this run."""
         self._allowed.add(text)
 
     def redact(self, text: str) -> str:
@@ -111,7 +120,7 @@ class Redactor:
         """Return JSON values with every secret in their texts and keys masked; the same object when there is none."""
         fresh = set(_texts_of(record)) - self._clean
         if fresh and self._is_suspect('"'.join(fresh)):
-            return mapped(record, self.redact)
+            return map_strings(record, self.redact)
         self._clean |= {text for text in fresh if len(text) <= _KEPT_LENGTH}
         if len(self._clean) > _MOST_KEPT:
             self._clean = set()
@@ -119,10 +128,10 @@ class Redactor:
 
     def record(self, record: Mapping[str, object]) -> dict[str, object]:
         """Return a record of JSON values as `values` does."""
-        return {_changed_key(key, self.redact): self.values(value) for key, value in record.items()}
+        return {_change_key(key, self.redact): self.values(value) for key, value in record.items()}
 
     def places(self, record: object, at: str = "") -> Iterator[str]:
-        """Yield where in JSON values a known value stands: `data.plan.steps[2].title`; shapes alone do not count."""
+        """Yield where in JSON values a known value occurs: `data.plan.steps[2].title`; shapes alone do not count."""
         if not self._finds('"'.join(_texts_of(record))):
             return
         if isinstance(record, Mapping):
@@ -158,7 +167,7 @@ class Redactor:
             return False
         if any(value in text for value in self._values):
             return True
-        from backout.report.spellings import bare_forms  # noqa: PLC0415 - help and version know no secret
+        from backout.report.spellings import bare_forms
 
         return any(
             any(edge in form for edge in self._edges) or any(edge in form.lower() for edge in self._hex)
@@ -169,14 +178,14 @@ class Redactor:
         if self._values and self._finds(text):
             text = self._without_values(text)
         if _has_a_sign(text):
-            for shape, mask in _SHAPES:
+            for shape, mask in _shapes():
                 text = shape.sub(mask, text)
         return text
 
     def _without_values(self, text: str) -> str:
         for value in sorted(self._values, key=len, reverse=True):
             text = text.replace(value, MASK)
-        from backout.report.spellings import bare_forms_with_places  # noqa: PLC0415 - see `_finds`
+        from backout.report.spellings import bare_forms_with_places
 
         needles = [needle for found in self._values.values() for needle in found]
         spans: set[tuple[int, int]] = set()
@@ -185,7 +194,7 @@ class Redactor:
             for needle in needles:
                 where = lower if _HEX.fullmatch(needle.text) else plain
                 spans |= {(places[begin][0], places[end - 1][1]) for begin, end in needle.found_in(where)}
-        return _replaced(text, sorted(spans))
+        return _mask_spans(text, sorted(spans))
 
 
 def _has_a_sign(text: str) -> bool:
@@ -207,22 +216,22 @@ def _texts_of(value: object) -> Iterator[str]:
                 yield from _texts_of(item)
 
 
-def mapped(value: object, change: Callable[[str], str]) -> object:
+def map_strings(value: object, change: Callable[[str], str]) -> object:
     """Return JSON values with every string changed; keys too, apart from plain words, which are names of ours."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {_changed_key(str(key), change): mapped(item, change) for key, item in value.items()}
+        return {_change_key(str(key), change): map_strings(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [mapped(item, change) for item in value]
+        return [map_strings(item, change) for item in value]
     return value
 
 
-def _changed_key(key: str, change: Callable[[str], str]) -> str:
+def _change_key(key: str, change: Callable[[str], str]) -> str:
     return key if _OWN_KEY.fullmatch(key) else change(key)
 
 
-def _replaced(text: str, spans: list[tuple[int, int]]) -> str:
+def _mask_spans(text: str, spans: list[tuple[int, int]]) -> str:
     """Return the text with each place (they may overlap) masked."""
     parts: list[str] = []
     at = 0
@@ -234,18 +243,44 @@ def _replaced(text: str, spans: list[tuple[int, int]]) -> str:
 
 
 def _parts(value: str) -> set[str]:
-    """Return what is secret in a URL by itself; a password that is an ordinary word of that URL cannot be masked."""
+    """Return the secret parts of a URL; a password that is an ordinary word of that URL cannot be masked."""
+    if (settings := _settings(value)) is not None:
+        words = {settings[name] for name in _SECRET_SETTINGS & settings.keys()}
+        return {word for word in words if list(settings.values()).count(word) == 1}
     found = _URL.match(value)
     if found is None:
         return set()
+    from urllib.parse import unquote
+
     password, path = found["password"] or "", found["path"] if value.startswith("http") else ""
     parts = {password, unquote(password)} if value.count(password) == 1 else set()
     return parts | ({path} if len(path) >= _SHORTEST_PATH else set())
 
 
+def _settings(value: str) -> dict[str, str] | None:
+    r"""Return the keywords and values of a connection string, None for any other text.
+
+    >>> _settings(r"host=/tmp port=5432 password='it\'s'")
+    {'host': '/tmp', 'port': '5432', 'password': "it's"}
+    >>> _settings("a=b"), _settings("host=a, and more")
+    (None, None)
+    """
+    found, at, end = dict[str, str](), 0, len(value.rstrip())
+    while at < end:
+        setting = _SETTING.match(value, at)
+        if setting is None:
+            return None
+        text = setting[2][1:-1] if setting[2].startswith("'") else setting[2]
+        found[setting[1]] = re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+        at = setting.end()
+    return found if found.keys() & _PLACES else None
+
+
 def _literal(value: str) -> set[str]:
-    """Return the spellings of a value of which the bare form leaves too little: `++++++++`."""
-    from backout.report.spellings import bare  # noqa: PLC0415 - see `Redactor._finds`
+    """Return the spellings of a value whose bare form is too short: `++++++++`."""
+    from urllib.parse import quote, quote_plus
+
+    from backout.report.spellings import bare
 
     if len(bare(value)) >= _SHORTEST:
         return set()
@@ -254,11 +289,11 @@ def _literal(value: str) -> set[str]:
 
 
 def _needles(value: str) -> list[Needle]:
-    """Return every form in which a value may stand in a bare text: as it is, in base64 at any place, in hex."""
-    from backout.report.spellings import Needle, bare  # noqa: PLC0415 - see `Redactor._finds`
+    """Return every form in which a value may occur in a bare text: as it is, in base64 at any offset, in hex."""
+    from backout.report.spellings import Needle, bare
 
     raw = value.encode("utf-8", "surrogatepass")
-    whole = "://" in value
+    whole = "://" in value or _settings(value) is not None
     found = [Needle.of(bare(value, decoded=decoded), whole=whole) for decoded in (True, False)]
     found.append(Needle.of(raw.hex()))
     for lead in range(3):

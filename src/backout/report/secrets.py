@@ -68,7 +68,7 @@ def headers(look: SecretsLook) -> tuple[str, ...]:
     """Return the heads of the table's columns."""
     heads = ["NAME", "LIVE", "EXPECTED BY", "SET BY BACKOUT", "SINCE THEN"]
     heads += [f"SINCE {look.target[:SHORT]}"] if look.target else []
-    return (*heads, *(["THE SOURCE"] if _asked(look) else []))
+    return (*heads, *(["THE SOURCE"] if _has_source(look) else []))
 
 
 def row(look: SecretsLook, state: SecretState, now: float) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def row(look: SecretsLook, state: SecretState, now: float) -> tuple[str, ...]:
     pushed = ago(state.pushed.at, now) if state.pushed else "-"
     cells = [state.name, _live(state), ", ".join(expected) or "-", pushed, _word(state.since_push)]
     cells += [_word(state.since_target)] if look.target else []
-    return (*cells, *([_SOURCE[state.source] if state.source else "-"] if _asked(look) else []))
+    return (*cells, *([_SOURCE[state.source] if state.source else "-"] if _has_source(look) else []))
 
 
 def _live(state: SecretState) -> str:
@@ -91,7 +91,7 @@ def _word(since: Since | None) -> str:
     return _SINCE[since] if since else "-"
 
 
-def _asked(look: SecretsLook) -> bool:
+def _has_source(look: SecretsLook) -> bool:
     return any(state.source is not None for state in look.states)
 
 
@@ -109,7 +109,7 @@ def heading(look: SecretsLook) -> str:
 
 
 def findings(look: SecretsLook) -> tuple[tuple[bool, str], ...]:
-    """Return what a person has to know, (whether it is wrong, the sentence), what is wrong first."""
+    """Return what a person has to know as (whether it is wrong, the sentence), problems first."""
     by_name = {state.name: state for state in look.states}
     found: list[tuple[bool, str]] = []
     for name in look.missing:

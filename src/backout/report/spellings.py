@@ -1,45 +1,45 @@
-r"""Every spelling of a text as one: what encodings, layouts and terminals add is taken away again; pure.
+r"""All spellings of a text reduced to one: what encodings, layouts and terminals add is removed; pure.
 
-A secret is looked for in this *bare* form of a text, so that it does not matter who wrote it down and how: percent
-signs in either case, JSON, Python and Markdown with their backslashes, HTML's entities, colours, invisible characters,
-the line breaks and `> ` of whatever wrapped it. What decoding takes away is taken from the secret as well.
+A secret is looked for in this *bare* form of a text, so that it does not matter how it was written: percent signs in
+either case, JSON, Python and Markdown with their backslashes, HTML's entities, colours, invisible characters, the line
+breaks and `> ` of whatever wrapped it. What decoding removes is removed from the secret as well.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from backout.escaping import INVISIBLE
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_ROUNDS = 5
-"""Encodings within encodings that are followed: JSON in a URL in JSON."""
+"""How many nested encodings are followed: JSON in a URL in JSON."""
 _DROPPED = "+>"
 """What quoting and forms add (a blank is `+` there); white space goes as well: it is what wrapping adds."""
 _EDGE = 8
-"""So many characters of a value, at its beginning or end, show that the rest was cut off: see `Needle`."""
+"""This many characters of a value, at its beginning or end, show that the rest was cut off: see `Needle`."""
 _SHORTEST_CUT, _EDGE_OF_WORDS = 12, 16
-"""A shorter value is known as a whole alone; of one that begins as words do, more has to be there."""
+"""A shorter value is recognized only as a whole; of one that begins like a word, more must be present."""
 
 Place = tuple[int, int]
 Piece = tuple[str, int, int]
-"""(characters, from, to): what a part of a text stands for, and where in the text it begins and ends."""
+"""(characters, from, to): what a part of a text means, and where in the text it begins and ends."""
 Read = Callable[[re.Match[str]], list[Piece]]
 
 
-@dataclass(frozen=True, slots=True)
-class Needle:
+class Needle(Value, frozen=True):
     """One bare form of a value.
 
     Args:
-        text: all of it. head, tail: what is enough of its beginning or end, for texts that somebody cut before us.
+        text: all of it.
+        head, tail: what is enough of its beginning or end, for texts that were cut before they got here.
     """
 
     text: str
@@ -57,7 +57,7 @@ class Needle:
         return self.head in bare or self.tail in bare
 
     def found_in(self, bare: str) -> Iterator[tuple[int, int]]:
-        """Yield where it stands, each time as far as it agrees."""
+        """Yield where it occurs, each time as far as it agrees."""
         for at in _places(self.head, bare):
             yield at, at + _agree(self.text, bare[at : at + len(self.text)])
         for at in _places(self.tail, bare):
@@ -74,7 +74,7 @@ def _places(part: str, text: str) -> Iterator[int]:
 
 
 def _agree(one: str, other: str) -> int:
-    """Return how many characters two texts have in common at their beginning."""
+    """Return the length of the common beginning of two texts."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
@@ -112,12 +112,12 @@ def bare_forms(text: str) -> list[str]:
     """
     for pattern in _LAYOUT:
         text = pattern().sub("", text)
-    text = _squeezed(text)
+    text = _squeeze(text)
     found = [text]
     for _ in range(_MOST_ROUNDS):
         for sign, pattern, read in _ENCODINGS:
             if sign in text:
-                text = _squeezed(pattern().sub(_joined(read), text))
+                text = _squeeze(pattern().sub(_make_joiner(read), text))
         if text == found[-1]:
             break
         found.append(text)
@@ -128,27 +128,27 @@ def bare_forms_with_places(text: str) -> list[tuple[str, list[Place]]]:
     """Return the same, and for each character of a form where in the text it begins and ends."""
     places = [(at, at + 1) for at in range(len(text))]
     for pattern in _LAYOUT:
-        text, places = _replaced(text, places, pattern(), lambda _: [])
-    text, places = _kept(text, places, _squeezed)
+        text, places = _replace_matches(text, places, pattern(), lambda _: [])
+    text, places = _keep_characters(text, places, _squeeze)
     found = [(text, places)]
     for _ in range(_MOST_ROUNDS):
         for sign, pattern, read in _ENCODINGS:
             if sign in text:
-                text, places = _kept(*_replaced(text, places, pattern(), read), _squeezed)
+                text, places = _keep_characters(*_replace_matches(text, places, pattern(), read), _squeeze)
         if text == found[-1][0]:
             break
         found.append((text, places))
-    return [_kept(form, where, lambda character: _without(character, _DROPPED)) for form, where in found]
+    return [_keep_characters(form, where, lambda character: _without(character, _DROPPED)) for form, where in found]
 
 
-def _kept(text: str, places: list[Place], keep: Callable[[str], str]) -> tuple[str, list[Place]]:
+def _keep_characters(text: str, places: list[Place], keep: Callable[[str], str]) -> tuple[str, list[Place]]:
     if keep(text) == text:
         return text, places
     kept = [at for at, character in enumerate(text) if keep(character)]
     return "".join(text[at] for at in kept), [places[at] for at in kept]
 
 
-def _squeezed(text: str) -> str:
+def _squeeze(text: str) -> str:
     """Return the text without white space and without what cannot be seen."""
     text = "".join(text.split())
     return text if text.isascii() and text.isprintable() else _unseen().sub("", text)
@@ -166,11 +166,11 @@ def _unseen() -> re.Pattern[str]:
     return re.compile(rf"[\x00-\x1f\x7f-\x9f{INVISIBLE}]")
 
 
-def _joined(read: Read) -> Callable[[re.Match[str]], str]:
+def _make_joiner(read: Read) -> Callable[[re.Match[str]], str]:
     return lambda found: "".join(piece[0] for piece in read(found))
 
 
-def _replaced(text: str, places: list[Place], pattern: re.Pattern[str], read: Read) -> tuple[str, list[Place]]:
+def _replace_matches(text: str, places: list[Place], pattern: re.Pattern[str], read: Read) -> tuple[str, list[Place]]:
     parts: list[str] = []
     kept: list[Place] = []
     at = 0
@@ -231,7 +231,7 @@ def _of_backslash(found: re.Match[str]) -> list[Piece]:
         return [(chr(0x10000 + (high << 10) + low), begin, end)]
     digits = found["four"] or found["eight"] or found["some"]
     code = int(digits, 16) if digits else 0
-    return [(chr(code), begin, end)] if 0 < code <= 0x10FFFF else []  # noqa: PLR2004 - Unicode's last
+    return [(chr(code), begin, end)] if 0 < code <= 0x10FFFF else []
 
 
 def _of_percent(found: re.Match[str]) -> list[Piece]:
@@ -258,7 +258,7 @@ def _character(raw: bytes, at: int) -> tuple[str, int]:
 
 
 def _of_entity(found: re.Match[str]) -> list[Piece]:
-    from html import unescape  # noqa: PLC0415 - 3 ms that only texts with an entity pay
+    from html import unescape
 
     meant = unescape(found[0])
     if meant != found[0]:

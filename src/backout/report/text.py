@@ -14,7 +14,7 @@ def plain(role: str, text: str) -> str:  # noqa: ARG001 the Paint protocol
     return text
 
 
-def wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = None) -> list[str]:
+def wrap_text(text: str, width: int, *, indent: str = "", hanging: str | None = None) -> list[str]:
     """Return the text in lines of at most `width`, words (ids, commands) never broken."""
     return textwrap.wrap(
         text,
@@ -26,13 +26,13 @@ def wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = No
     ) or [indent]
 
 
-def reflowed(markdown: str, width: int) -> str:
+def reflow_markdown(markdown: str, width: int) -> str:
     """Return Markdown with its long lines wrapped for a terminal; lists hang under their text, headings stay whole."""
     lines: list[str] = []
     for line in markdown.splitlines():
         mark = next((m for m in ("- [ ] ", "- [x] ", "- ", "> ") if line.startswith(m)), "")
         hanging = "> " if mark == "> " else " " * len(mark)
-        lines += [line] if line.startswith(("#", "<!--")) else wrapped(line, width, hanging=hanging)
+        lines += [line] if line.startswith(("#", "<!--")) else wrap_text(line, width, hanging=hanging)
     return "\n".join(lines)
 
 
@@ -46,7 +46,7 @@ def fields(rows: Sequence[tuple[str, str]], width: int, *, indent: str = "  ", p
     lines: list[str] = []
     for label, text in rows:
         start = f"{indent}{label:<{column}}  "
-        found = wrapped(text, width, indent=start, hanging=" " * len(start))
+        found = wrap_text(text, width, indent=start, hanging=" " * len(start))
         found[0] = indent + paint("dim", f"{label:<{column}}") + found[0][len(indent) + column :]
         lines += found
     return lines

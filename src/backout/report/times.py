@@ -49,6 +49,6 @@ def percent(share: float) -> str:
     ('0.05 %', '5.2 %', '100 %', '0 %')
     """
     value = share * 100
-    if value == 0 or value >= 10:  # noqa: PLR2004
+    if value == 0 or value >= 10:
         return f"{value:.0f} %"
     return f"{value:.1f} %" if value >= 1 else f"{value:.2g} %"

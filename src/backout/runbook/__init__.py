@@ -1,1 +1,1 @@
-"""The only place with sequence: one file per section of the runbook. It knows ports, never providers or stores."""
+"""The only place that orders steps: one file per section of the runbook. It knows ports, never providers or stores."""

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.fit import verdicts_on
-from backout.analysis.remarks import marks_in, merged, plain_history
-from backout.analysis.stability import changed_at
+from msgspec.structs import replace
+
+from backout.analysis.history.remarks import marks_in, merge_marks, plain_history
+from backout.analysis.history.stability import get_changed_at
+from backout.analysis.recovery.fit import verdicts_on
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.situation import SchemaLook, Situation
-from backout.runbook.clock import clock_offset_s
-from backout.runbook.proofs import failed_proofs
-from backout.runbook.second_proof import refuted_by
+from backout.runbook.probing.failed_proofs import list_failed_proofs
+from backout.runbook.rollback.statement_replay import find_refuting_statement
+from backout.runbook.safety.clock import clock_offset_s
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from backout.model.deployment import Version
+    from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
 
 def observe(tools: Toolbox) -> Situation:
-    """Return what is live, what could be, the marks, the migrations and the names of the secrets.
+    """Return what is live, what could be made live, the marks, the migrations and the names of the secrets.
 
     Raises:
         Unmeasured: the application has no deployment. AuthError, ProviderUnavailable: as the platform's ports.
@@ -31,7 +32,7 @@ def observe(tools: Toolbox) -> Situation:
     if not history:
         raise Unmeasured("nothing was ever deployed here", where=tools.environment, hint="deploy once, then try again")
     versions = tools.versions.recent()
-    kept = _kept(tools, [version.id for version in versions])
+    kept = _list_kept(tools, [version.id for version in versions])
     situation = Situation(
         environment=tools.environment,
         read_at=tools.clock.now(),
@@ -39,22 +40,22 @@ def observe(tools: Toolbox) -> Situation:
         listed=history,
         versions=versions,
         kept=kept,
-        marks=merged(tools.marks.marks(tools.environment), marks_in(history, versions)),
+        marks=merge_marks(tools.marks.marks(tools.environment), marks_in(history, versions)),
         schema=look_at_schema(tools, since=min((v.created_at for v in (*versions, *kept)), default=0.0)),
         secret_names=_secret_names(tools),
         clock_offset_s=clock_offset_s(tools),
         minimum_version=tools.policy.guard.minimum_version,
-        failed_proofs=failed_proofs(tools),
+        failed_proofs=list_failed_proofs(tools),
     )
     return with_details(tools, situation, [share.version for share in situation.live.shares])
 
 
-def _kept(tools: Toolbox, listed: Collection[str]) -> tuple[Version, ...]:
-    """Return the versions whose code is kept here beside those that are listed; what cannot be read is not kept."""
-    if tools.bundle_store is None:
+def _list_kept(tools: Toolbox, listed: Collection[str]) -> tuple[Version, ...]:
+    """Return the versions whose code is kept here in addition to those listed; unreadable ones count as not kept."""
+    if tools.rollback.bundle_store is None:
         return ()
     try:
-        return tools.bundle_store.kept(apart_from=listed)
+        return tools.rollback.bundle_store.list_versions(apart_from=listed)
     except BackoutError as error:
         tools.say(f"the code that is kept here is of no use: {error}")
         return ()
@@ -63,22 +64,22 @@ def _kept(tools: Toolbox, listed: Collection[str]) -> tuple[Version, ...]:
 def look_at_schema(tools: Toolbox, *, since: float = 0.0) -> SchemaLook:
     """Return the migration history, or the reason why it is unknown; never raises for a sick database.
 
-    Verdicts are made only when a migration is younger than `since`: before that no version can be about it.
+    Verdicts are made only when a migration is younger than `since`: earlier ones concern no version here.
     """
-    if tools.schema is None:
+    if tools.rollback.schema is None:
         return SchemaLook(set_up=False)
     try:
-        state = tools.schema.read()
+        state = tools.rollback.schema.read()
     except (ProviderUnavailable, ProviderRejected, AuthError) as error:
         return SchemaLook(set_up=True, problem=str(error))
-    if tools.migrations is None or not any(changed_at(m) > since for m in state.applied):
+    if tools.rollback.migrations is None or not any(get_changed_at(m) > since for m in state.applied):
         return SchemaLook(set_up=True, state=state)
     try:
-        files = tools.migrations.read()
+        files = tools.rollback.migrations.read()
     except BackoutError as error:
         return SchemaLook(set_up=True, state=state, unjudged=str(error))
-    verdicts, unjudged = verdicts_on(state, files, app_checks_head=tools.app_checks_head)
-    refuted = refuted_by(tools.journal, tools.environment, state.head)
+    verdicts, unjudged = verdicts_on(state, files, app_checks_head=tools.rollback.app_checks_head)
+    refuted = find_refuting_statement(tools.journal, tools.environment, state.head)
     return SchemaLook(set_up=True, state=state, verdicts=verdicts, unjudged=unjudged, refuted=refuted)
 
 

@@ -5,97 +5,97 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from backout.ports import Action
-from backout.runbook.activate import Activate, ReadBack, SetMark, StillLive
-from backout.runbook.prove import Prove
+from backout.ports import AnyAction
+from backout.runbook.probing.pre_promotion import Prove
+from backout.runbook.rollback.activate import Activate, ReadBack, SetMark, StillLive
 
 if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
-def _verify(tools: Toolbox) -> Action:
-    from backout.runbook.verify import Verify  # noqa: PLC0415
+def _verify(tools: Toolbox) -> AnyAction:
+    from backout.runbook.probing.verify import Verify
 
     return Verify(tools)
 
 
-def _report(tools: Toolbox) -> Action:
-    from backout.runbook.incident import WriteReport  # noqa: PLC0415
+def _report(tools: Toolbox) -> AnyAction:
+    from backout.runbook.incident.report import WriteReport
 
     return WriteReport(tools)
 
 
-def _watch(tools: Toolbox) -> Action:
-    from backout.runbook.guard import Watch  # noqa: PLC0415
+def _watch(tools: Toolbox) -> AnyAction:
+    from backout.runbook.guard.guard import Watch
 
     return Watch(tools)
 
 
-def _conclude(tools: Toolbox) -> Action:
-    from backout.runbook.conclude import Conclude  # noqa: PLC0415
+def _conclude(tools: Toolbox) -> AnyAction:
+    from backout.runbook.guard.conclude import Conclude
 
     return Conclude(tools)
 
 
-def _restore_schedules(tools: Toolbox) -> Action:
-    from backout.runbook.triggers import RestoreSchedules  # noqa: PLC0415
+def _restore_schedules(tools: Toolbox) -> AnyAction:
+    from backout.runbook.rollback.triggers import RestoreSchedules
 
     return RestoreSchedules(tools)
 
 
-def _settle(tools: Toolbox) -> Action:
-    from backout.runbook.settle import Settle  # noqa: PLC0415
+def _settle(tools: Toolbox) -> AnyAction:
+    from backout.runbook.rollback.finalize import Settle
 
     return Settle(tools)
 
 
-def _ramp(tools: Toolbox) -> Action:
-    from backout.runbook.ramp import Ramp  # noqa: PLC0415
+def _ramp(tools: Toolbox) -> AnyAction:
+    from backout.runbook.guard.ramp import Ramp
 
     return Ramp(tools)
 
 
-def _watch_on(tools: Toolbox) -> Action:
-    from backout.runbook.ramp import WatchOn  # noqa: PLC0415
+def _watch_on(tools: Toolbox) -> AnyAction:
+    from backout.runbook.guard.ramp import WatchOn
 
     return WatchOn(tools)
 
 
-def _push_secrets(tools: Toolbox) -> Action:
-    from backout.runbook.push import PushSecrets  # noqa: PLC0415
+def _push_secrets(tools: Toolbox) -> AnyAction:
+    from backout.runbook.secrets.push import PushSecrets
 
     return PushSecrets(tools)
 
 
-def _read_secrets(tools: Toolbox) -> Action:
-    from backout.runbook.push import ReadSecrets  # noqa: PLC0415
+def _read_secrets(tools: Toolbox) -> AnyAction:
+    from backout.runbook.secrets.push import ReadSecrets
 
     return ReadSecrets(tools)
 
 
-def _verify_health(tools: Toolbox) -> Action:
-    from backout.runbook.push import VerifyHealth  # noqa: PLC0415
+def _verify_health(tools: Toolbox) -> AnyAction:
+    from backout.runbook.secrets.push import VerifyHealth
 
     return VerifyHealth(tools)
 
 
-def _fall_back(tools: Toolbox) -> Action:
-    from backout.runbook.mending import FallBack  # noqa: PLC0415
+def _fall_back(tools: Toolbox) -> AnyAction:
+    from backout.runbook.secrets.remediation import FallBack
 
     return FallBack(tools)
 
 
-def _roll_forward(name: str) -> Callable[[Toolbox], Action]:
-    def made(tools: Toolbox) -> Action:
-        from backout.runbook import roll_forward  # noqa: PLC0415
+def _roll_forward(name: str) -> Callable[[Toolbox], AnyAction]:
+    def made(tools: Toolbox) -> AnyAction:
+        from backout.runbook.rollback import roll_forward
 
-        action: Action = getattr(roll_forward, name)(tools)
+        action: AnyAction = getattr(roll_forward, name)(tools)
         return action
 
     return made
 
 
-_FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
+_FACTORIES: Mapping[str, Callable[[Toolbox], AnyAction]] = {
     "prove": Prove,
     "still_live": StillLive,
     "activate": Activate,
@@ -121,20 +121,20 @@ _FACTORIES: Mapping[str, Callable[[Toolbox], Action]] = {
 }
 
 
-class Actions(Mapping[str, Action]):
-    """The actions of one environment, made when asked for.
+class Actions(Mapping[str, AnyAction]):
+    """The actions of one environment, made on demand.
 
-    A rollback that does not wait needs none of the statistics, and start-up is most of what a rollback costs.
+    A rollback that does not wait needs none of the statistics, and most of a rollback's cost is start-up.
 
     Args:
-        others: actions of another procedure whose steps stand in the same plan.
+        others: actions of another procedure whose steps are in the same plan.
     """
 
-    def __init__(self, tools: Toolbox, others: Mapping[str, Action] | None = None) -> None:
+    def __init__(self, tools: Toolbox, others: Mapping[str, AnyAction] | None = None) -> None:
         self._tools = tools
         self._others = others or {}
 
-    def __getitem__(self, name: str) -> Action:
+    def __getitem__(self, name: str) -> AnyAction:
         """Return the action of that name; KeyError for a name that no plan of this version uses."""
         return self._others[name] if name in self._others else _FACTORIES[name](self._tools)
 

@@ -1,24 +1,28 @@
-"""Everything a procedure may use: the ports of one environment, its policy, and who acts. Wiring fills it."""
+"""Everything a procedure may use: the ports of one environment, its policy, and the actor. Wiring fills it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from backout.model.card import CardLines
+from msgspec import field
+from msgspec.structs import force_setattr
+
 from backout.model.identity import Identity
+from backout.model.incident.card import CardLines
 from backout.model.plan import Equivalents
-from backout.runbook.marked import MarkedDeployments
+from backout.model.value import Value
+from backout.runbook.safety.marked_deployments import MarkedDeployments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backout.analysis.seal import Seal
-    from backout.model.backups import Protection
-    from backout.model.diagnosis import Catalogue
+    from backout.analysis.history.seal import Seal
+    from backout.model.database.backups import Protection
+    from backout.model.guard.policy import Policy
+    from backout.model.incident.diagnosis import Catalogue
     from backout.model.plan import Plan
-    from backout.model.policy import Policy
     from backout.ports import (
         Builds,
         Bundles,
@@ -52,46 +56,162 @@ if TYPE_CHECKING:
         VendorStatus,
         Versions,
     )
-    from backout.runbook.restore import RestoreTools
-    from backout.runbook.secrets import PushTools
+    from backout.runbook.recovery.tools import RestoreTools
+    from backout.runbook.secrets.tools import PushTools
+
+
+T = TypeVar("T")
+
+
+class Late(Generic[T]):
+    """A part of the toolbox that is made when it is first used, once, whichever thread asks."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: list[T] = []
+        self._making = Lock()
+
+    def __call__(self) -> T:
+        """Return the part. Raises what making it raises, and makes it anew the next time."""
+        with self._making:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
 
 
 def _no_catalogue() -> Catalogue:
-    from backout.model.diagnosis import Catalogue  # noqa: PLC0415 - a rollback must be quick, and diagnoses seldom
+    from backout.model.incident.diagnosis import Catalogue
 
     return Catalogue({}, ())
 
 
-@dataclass(frozen=True, slots=True)
-class Toolbox:
-    """The ports of one environment; a part that is None is "not set up", never an error.
-
-    However it is made, `deployments` tells with each deployment what it says as a mark (`MarkedDeployments`).
+class GuardTools(Value, frozen=True):
+    """What a watch needs besides the counts and the health.
 
     Args:
-        actor: who acts, "user@host" or "guard". in_background: whether health is asked in a thread of its own, so that
-            a hanging endpoint never delays the other evidence (False in tests with a fake clock).
-        sender: what synthetic requests are sent with: the host of `health`, on a connection of its own. pairing: what
-            two versions are asked with side by side, the same again; dice: decide which is asked first.
-        migrations: the files that the schema's history is made of; app_checks_head: old code refuses to start on a
-            migration that it does not know, so every one breaks it. deploy_command: how the team deploys, "" unknown;
-            deployer runs it, and hear is handed what it writes.
-        points: records restore points of the database, None where nobody could return to one. protection: says whether
-            the database could be brought back now; raises BackoutError where that is not known. proof_alarm: says why
-            somebody has to look after the proofs of the backups where no WAL is received, "" for nothing.
-        pushing: makes the tools that set secrets. restoring: makes the tools of a restore of the database; raises
-            BackoutError where none can be made from here.
-        confirm: asks a person whether a plan may run; None without a terminal.
-        consent: asks a person during a watch and waits for nobody: what is to be done as a question, and the word that
-            says yes; returns None until something was typed. None without a terminal.
+        sender: sends synthetic requests to the host of `health`, on a connection of its own.
+        pairing: sends requests to two versions side by side, in the same way.
+        dice: decide which of the two is asked first.
+        in_background: whether health is asked in a thread of its own, so that a hanging endpoint never delays the other
+            evidence (False in tests with a fake clock).
         watching: told about each tick of a watch, for the live line; it decides nothing.
-        say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
-        catalogue: reads the signatures of errors. redact: takes every secret that is known here out of a text.
-        declared: returns the names of schedules and queues that the team's own file declares, None where that is not
+        consent: asks a person during a watch, without waiting: what is to be done as a question, and the word that says
+            yes; returns None until something was typed. None without a terminal.
+        declared: returns the names of schedules and queues that the team's own file declares, None if that is not
             known.
+    """
+
+    sender: HealthCheck | None = None
+    pairing: HealthCheck | None = None
+    dice: Random = field(default_factory=Random)
+    connections: Connections | None = None
+    in_background: bool = True
+    watching: Callable[[object], None] | None = None
+    consent: Callable[[str, str], bool | None] | None = None
+    dead_man: DeadMan | None = None
+    declared: Callable[[], frozenset[str] | None] = lambda: None
+
+
+class RollbackTools(Value, frozen=True):
+    """What tells whether older code fits, and what brings it back where the platform's own way does not.
+
+    Args:
+        migrations: the files of the schema's history.
+        app_checks_head: old code refuses to start on a migration it does not know, so every migration breaks it.
+        deploy_command: how the team deploys, "" unknown.
+        deployer: runs it.
+        hear: is given what it writes.
+    """
+
+    schema: Schema | None = None
+    migrations: MigrationFiles | None = None
+    app_checks_head: bool = False
+    triggers: TriggerSettings | None = None
+    bundles: Bundles | None = None
+    bundle_store: BundleStore | None = None
+    deploy_command: str = ""
+    deployer: DeployCommand | None = None
+    hear: Callable[[str], None] = lambda _line: None
+    equivalents: Equivalents = field(default_factory=Equivalents)
+
+
+class RecoveryTools(Value, frozen=True):
+    """What a procedure needs from the database's recovery.
+
+    Args:
+        restoring: makes the tools of a restore of the database; raises BackoutError where none can be made from here.
+        points: records restore points of the database, None where a return to one is not possible.
+        protection: says whether the database could be brought back now; raises BackoutError where that is not known.
+        proof_alarm: says why the proofs of the backups need attention where no WAL is received, or "".
+    """
+
+    restoring: Callable[[], RestoreTools] | None = None
+    points: PointMarker | None = None
+    protection: Callable[[], Protection] | None = None
+    proof_alarm: Callable[[], str] = str
+
+
+class IncidentTools(Value, frozen=True):
+    """What an incident is diagnosed and written up with.
+
+    Args:
+        catalogue: reads the signatures of errors.
+        redact: removes every secret known here from a text.
+        lines_for_npx: returns what a shell needs before an `npx` line, () for nothing; it runs a program.
+    """
+
+    reports: Reports
+    logs: Logs | None = None
+    builds: Builds | None = None
+    catalogue: Callable[[], Catalogue] = _no_catalogue
+    redact: Callable[[str], str] = str
+    cards: Cards | None = None
+    card_lines: CardLines = field(default_factory=CardLines)
+    lines_for_npx: Callable[[], tuple[str, ...]] = tuple
+
+
+class SafetyTools(Value, frozen=True):
+    """What is compared and checked before anything is changed.
+
+    Args:
         pinned: the identity that each mutation compares first.
+        identities: reads the identity as it is.
+        holds: the kill switch of this host.
+    """
+
+    pinned: Identity = field(default_factory=Identity)
+    identities: Identities | None = None
+    token: TokenCheck | None = None
+    provider_clock: ProviderClock | None = None
+    checkout: Checkout | None = None
+    vendors: VendorStatus | None = None
+    holds: Holds | None = None
+
+
+class Parts(Value, frozen=True):
+    """What guard, rollback, recovery, incidents and the safety rules need, each made by the command that uses it."""
+
+    incident: Late[IncidentTools]
+    guard: Late[GuardTools] = field(default_factory=lambda: Late(GuardTools))
+    rollback: Late[RollbackTools] = field(default_factory=lambda: Late(RollbackTools))
+    recovery: Late[RecoveryTools] = field(default_factory=lambda: Late(RecoveryTools))
+    safety: Late[SafetyTools] = field(default_factory=lambda: Late(SafetyTools))
+
+
+class Toolbox(Value, frozen=True):
+    """What every procedure works with.
+
+    A part that is None is "not set up", never an error. However it is made, `deployments` gives each deployment its
+    mark (`MarkedDeployments`).
+
+    Args:
+        actor: who acts, "user@host" or "guard".
+        pushing: makes the tools that set secrets.
+        confirm: asks a person whether a plan may run; None without a terminal.
+        say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
         provider_marks: whether stable and released versions are marked at the provider too, each by a deployment of
-            what is live; rollbacks always are. seal: what they are signed with, None where they are not.
+            what is live; rollbacks always are.
+        seal: what marks are signed with, None where they are not.
     """
 
     environment: str
@@ -105,58 +225,45 @@ class Toolbox:
     marks: Marks
     counts: CountsStore
     checkpoints: Checkpoints
-    reports: Reports
+    parts: Parts
     traffic: Traffic | None = None
     health: HealthCheck | None = None
-    sender: HealthCheck | None = None
-    pairing: HealthCheck | None = None
-    dice: Random = field(default_factory=Random)
-    schema: Schema | None = None
-    migrations: MigrationFiles | None = None
-    app_checks_head: bool = False
-    deploy_command: str = ""
-    deployer: DeployCommand | None = None
-    hear: Callable[[str], None] = lambda _line: None
-    restoring: Callable[[], RestoreTools] | None = None
-    points: PointMarker | None = None
-    protection: Callable[[], Protection] | None = None
-    proof_alarm: Callable[[], str] = str
-    connections: Connections | None = None
     secrets: Secrets | None = None
     pushing: Callable[[], PushTools] | None = None
-    logs: Logs | None = None
-    builds: Builds | None = None
-    equivalents: Equivalents = field(default_factory=Equivalents)
-    in_background: bool = True
-    watching: Callable[[object], None] | None = None
-    say: Callable[[str], None] = lambda _text: None
-    pinned: Identity = field(default_factory=Identity)
     provider_marks: bool = True
     seal: Seal | None = None
-    identities: Identities | None = None
-    token: TokenCheck | None = None
-    provider_clock: ProviderClock | None = None
-    checkout: Checkout | None = None
-    vendors: VendorStatus | None = None
-    triggers: TriggerSettings | None = None
-    declared: Callable[[], frozenset[str] | None] = lambda: None
-    bundles: Bundles | None = None
-    bundle_store: BundleStore | None = None
-    holds: Holds | None = None
     notifier: Notifier | None = None
-    dead_man: DeadMan | None = None
-    cards: Cards | None = None
-    card_lines: CardLines = field(default_factory=CardLines)
-    lines_for_npx: Callable[[], tuple[str, ...]] = tuple
-    """Returns what a shell needs before an `npx` line, () for nothing; it runs a program."""
     confirm: Callable[[Plan], bool] | None = None
-    consent: Callable[[str, str], bool | None] | None = None
-    catalogue: Callable[[], Catalogue] = _no_catalogue
-    redact: Callable[[str], str] = str
+    say: Callable[[str], None] = lambda _text: None
 
     def __post_init__(self) -> None:
-        """Put before the provider's history who reads marks, so that no procedure takes a message for one."""
+        """Wrap the provider's history in the reader of marks, so that no procedure takes a message for one."""
         known = self.deployments
         raw = known.raw if isinstance(known, MarkedDeployments) else known
         read = MarkedDeployments(raw, self.versions, self.seal)
-        object.__setattr__(self, "deployments", read)  # frozen for everybody else
+        force_setattr(self, "deployments", read)  # frozen for all other code
+
+    @property
+    def incident(self) -> IncidentTools:
+        """What an incident is diagnosed with, and what is written of it."""
+        return self.parts.incident()
+
+    @property
+    def guard(self) -> GuardTools:
+        """What a watch needs beside the counts and the health."""
+        return self.parts.guard()
+
+    @property
+    def rollback(self) -> RollbackTools:
+        """What says whether older code fits, and what brings it back where the platform's own way does not."""
+        return self.parts.rollback()
+
+    @property
+    def recovery(self) -> RecoveryTools:
+        """What a procedure asks of the database's recovery."""
+        return self.parts.recovery()
+
+    @property
+    def safety(self) -> SafetyTools:
+        """What is compared and asked before anything is changed."""
+        return self.parts.safety()

@@ -1,4 +1,4 @@
-"""Who may knock at the twin's HTTP parts on loopback: no page of a browser, whatever name it has for this machine."""
+"""Access to the twin's HTTP parts on loopback: no page in a browser, whatever name it uses for this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MISDIRECTED: Final = 421
 
 
 def is_loopback(netloc: str) -> bool:
-    """Whether the address in a Host header is this machine's own, by a name that nobody else can own.
+    """Whether the address in a Host header is this machine's own, by a name that cannot belong to another machine.
 
     >>> is_loopback("127.0.0.1:8080"), is_loopback("localhost"), is_loopback("[::1]:1")
     (True, True, True)

@@ -1,6 +1,6 @@
-"""The registry of faults that a drill has switched on; it holds facts and tells others, it never acts itself.
+"""The registry of faults that a drill has switched on; it stores them and notifies others, but never acts itself.
 
-The API middleware, the router and the services read `Faults.active`; whoever must act at once uses `on_change`.
+The API middleware, the router and the services read `Faults.active`; code that must act at once uses `on_change`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import contextlib
 import os
 import time
 import uuid
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from backout.errors import UsageError
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ _DEFAULT_RETRY_AFTER_S = 5.0
 
 
 class FaultKind(StrEnum):
-    """What goes wrong; `target` narrows it where that makes sense."""
+    """The kinds of faults; `target` narrows one where that makes sense."""
 
     SERVICE_DOWN = "service-down"
     """`target`: database, storage or email; it stops answering."""
@@ -49,15 +49,18 @@ class FaultKind(StrEnum):
     """The API answers 401 as to a token that was revoked; the twin's own endpoints still take it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Value, frozen=True):
     """One active fault.
 
     Args:
-        kind: what goes wrong. target: whom it hits; None is everyone the kind can hit.
-        share: the share of requests hit, in [0, 1]. latency_ms: the added wait. status: the answer of `errors`.
+        kind: what goes wrong.
+        target: what it hits; None is everything the kind can hit.
+        share: the share of requests hit, in [0, 1].
+        latency_ms: the added delay.
+        status: the answer of `errors`.
         retry_after_s: the header of `api-429`.
-        set_at: Unix seconds. expires_at: Unix seconds, None is until cleared.
+        set_at: Unix seconds.
+        expires_at: Unix seconds, None is until cleared.
     """
 
     kind: FaultKind
@@ -71,7 +74,7 @@ class Fault:
     id: str = ""
 
     def hits(self, *names: str) -> bool:
-        """Whether one of the names (a service, a bucket, a worker, a version id) is meant."""
+        """Whether one of the names (a service, a bucket, a worker, a version id) is the target."""
         return self.target is None or self.target in names
 
 
@@ -79,7 +82,7 @@ class Faults:
     """The faults of one twin, kept in the JSON file `path` so that they outlive the process.
 
     Args:
-        path: the file; a missing one is no faults.
+        path: the file; a missing one means no faults.
         now: the clock, Unix seconds.
     """
 
@@ -168,5 +171,5 @@ def _check(fault: Fault, duration_s: float | None) -> None:
         raise UsageError(f"share {fault.share} is not in (0, 1]", where=f"fault {fault.kind}")
     if fault.latency_ms < 0 or fault.retry_after_s < 0 or (duration_s is not None and duration_s <= 0):
         raise UsageError("a time must be positive", where=f"fault {fault.kind}")
-    if not 500 <= fault.status <= 599:  # noqa: PLR2004 - the class of statuses
+    if not 500 <= fault.status <= 599:
         raise UsageError(f"status {fault.status} is not 5xx", where=f"fault {fault.kind}")

@@ -1,4 +1,4 @@
-"""A twin's folder: where its files are, who it is, which process holds it, and which processes it started.
+"""A twin's folder: its files, its identity, the process that holds it, and the processes that it started.
 
 Everything here is plain files, readable while the daemon is down; the lock is the kernel's, so it cannot go stale.
 """
@@ -11,13 +11,14 @@ import os
 import secrets
 import signal
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from backout.errors import Busy
+from backout.model.value import Value
 from backout.private import private_folder
 from backout.providers.child import is_running
 
@@ -28,17 +29,15 @@ _GRACE_S = 2.0
 _POLL_S = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What stays the same from one start to the next: the account, and the port where it is still free."""
+class Identity(Value, frozen=True):
+    """What persists between starts: the account, and the port where it is still free."""
 
     account_id: str
     port: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessMark:
-    """A process that cannot be mistaken for a later one with the same number: `started` is its kernel start tick."""
+class ProcessMark(Value, frozen=True):
+    """A process, distinguishable from a later one with the same number: `started` is its kernel start tick."""
 
     pid: int
     started: int
@@ -48,12 +47,13 @@ class ProcessMark:
         return is_running(self.pid) and start_tick(self.pid) == self.started
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What the daemon writes about itself while it runs.
+class Note(Value, frozen=True):
+    """The daemon's own record while it runs.
 
     Args:
-        daemon: its process. port: where it listens. ready: whether everything behind it is up.
+        daemon: its process.
+        port: its port.
+        ready: whether everything behind it is up.
         children: the processes it started, by name.
     """
 
@@ -100,7 +100,7 @@ class Home:
         self.directory.chmod(0o700)
 
     def identity(self) -> Identity:
-        """Return who this twin is; made up on the first call."""
+        """Return this twin's identity; created on the first call."""
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             return msgspec.json.decode(self._identity_file.read_bytes(), type=Identity)
         identity = Identity(account_id=secrets.token_hex(16))
@@ -142,7 +142,7 @@ class Home:
         Raises:
             Busy: another process holds it.
         """
-        with _locked(self.directory / "daemon.lock", 0.0, f"another twin runs from {self.directory}"):
+        with _hold_lock(self.directory / "daemon.lock", 0.0, f"another twin runs from {self.directory}"):
             yield
 
     @contextlib.contextmanager
@@ -152,7 +152,9 @@ class Home:
         Raises:
             Busy: it took longer than `timeout_s`.
         """
-        with _locked(self.directory / "turn.lock", timeout_s, f"another command starts or stops {self.directory}"):
+        with _hold_lock(
+            self.directory / "turn.lock", timeout_s, f"another command is starting or stopping {self.directory}"
+        ):
             yield
 
     def sweep(self) -> tuple[int, ...]:
@@ -198,7 +200,7 @@ def marks(pids: Mapping[str, int]) -> dict[str, ProcessMark]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, timeout_s: float, who: str) -> Iterator[None]:
+def _hold_lock(path: Path, timeout_s: float, who: str) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + timeout_s

@@ -1,4 +1,4 @@
-"""Starting, stopping and asking a twin from outside; every function returns what the twin is afterwards."""
+"""Starts, stops and queries a twin from outside; every function returns the twin's state afterwards."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import msgspec
 
 from backout.errors import BackoutError, UsageError
 from backout.extras import require
+from backout.model.value import Value
 from backout.providers.child_environment import bare_environment, own_module
 from backout.twin.home import Home
+from backout.twin.npm import CACHE_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,14 +37,17 @@ _LOWEST_PORT, _HIGHEST_PORT = 1, 65535
 
 @dataclass(frozen=True, slots=True)
 class TwinStatus:
-    """A twin as it is now; while it is down only `running` and what stays on disk has a value.
+    """The current state of a twin; while it is down only `running` and what is on disk has a value.
 
     Args:
-        api_base_url: ends in /client/v4. ingress_url: where Workers answer, by Host header.
-        workers: the Host header of each live Worker. postgres_dsn: holds the twin's loopback password.
+        api_base_url: ends in /client/v4.
+        ingress_url: where Workers answer, by Host header.
+        workers: the Host header of each live Worker.
+        postgres_dsn: holds the twin's loopback password.
         outbox: the folder of captured email, sent by email_api_url (HTTP) or smtp_address (host:port).
         unknown_routes: `METHOD /path` that the twin had no answer for.
-        pids: by name. failed: Workers whose live version does not start.
+        pids: by name.
+        failed: Workers whose live version does not start.
     """
 
     running: bool
@@ -78,12 +83,12 @@ def up(directory: Path, port: int | None = None, *, timeout_s: float = UP_TIMEOU
         port: where to listen; None is the port of the last start when it is free, else any.
 
     Raises:
-        UsageError: the port is no port, or a part is not installed. BackoutError: the twin does not come up; the end
+        UsageError: the port is not a port, or a part is not installed. BackoutError: the twin does not come up; the end
             of its log is quoted.
         Busy: another `up` or `down` is at work on this folder.
     """
     if port is not None and not _LOWEST_PORT <= port <= _HIGHEST_PORT:
-        raise UsageError(f"{port} is no port", where="backout twin up", hint=f"{_LOWEST_PORT} to {_HIGHEST_PORT}")
+        raise UsageError(f"{port} is not a port", where="backout twin up", hint=f"{_LOWEST_PORT} to {_HIGHEST_PORT}")
     require("twin", "the twin")
     home = Home(directory)
     home.create()
@@ -95,12 +100,12 @@ def up(directory: Path, port: int | None = None, *, timeout_s: float = UP_TIMEOU
         _start(home, port, timeout_s)
         started = status(directory)
         if not started.running:
-            raise BackoutError("the twin came up and does not answer", where="backout twin up", hint=_see(home))
+            raise BackoutError("the twin came up but does not answer", where="backout twin up", hint=_see(home))
         return started
 
 
 def down(directory: Path) -> TwinStatus:
-    """Stop the twin of this folder with every process it started; one that does not run is fine."""
+    """Stop the twin of this folder with every process it started; a stopped one is left as it is."""
     home = Home(directory)
     if not home.directory.is_dir():
         return TwinStatus(running=False, directory=str(home.directory))
@@ -115,7 +120,7 @@ def down(directory: Path) -> TwinStatus:
 
 
 def status(directory: Path) -> TwinStatus:
-    """Ask the twin of this folder."""
+    """Return the state of the twin of this folder."""
     home = Home(directory)
     note = home.note()
     if note is not None and note.ready and note.daemon.is_alive():
@@ -134,8 +139,7 @@ def _ask(home: Home, note: Note) -> TwinStatus:
     return msgspec.json.decode(body, type=_StatusAnswer).result
 
 
-@dataclass(frozen=True, slots=True)
-class _StatusAnswer:
+class _StatusAnswer(Value, frozen=True):
     result: TwinStatus
 
 
@@ -151,14 +155,14 @@ def _start(home: Home, port: int | None, timeout_s: float) -> None:
             stdout=log,
             stderr=log,
             cwd=home.directory.root,
-            env=bare_environment(),
+            env=bare_environment(passed=(CACHE_VARIABLE,)),
             start_new_session=True,
         )
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         note = home.note()
         if note is not None and note.ready and note.daemon.pid == process.pid:
-            process.returncode = 0  # it lives on without us: no warning about a child that nobody waited for
+            process.returncode = 0  # it lives on without us: no warning about a child that was not waited for
             return
         if process.poll() is not None:
             raise BackoutError(_why(home, begins_at), where="backout twin up", hint=_see(home))

@@ -2,8 +2,8 @@
 
 Nothing is ever sent on. The fault "email down" makes SMTP answer 421 and HTTP 503.
 
-Who gets in: an application sends by HTTP with a key of its own, whatever that is, as it does to its provider; reading
-what was sent, and SMTP, need the twin's token. A page in a browser gets in by no way, whatever name it has for us.
+Access: an application sends by HTTP with any key of its own, as it does to its provider; reading captured mail, and
+SMTP, need the twin's token. A page in a browser has no access, whatever name it uses for this machine.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Outbox:
 
     Args:
         directory: where the messages go, oldest name first.
-        faults: asked before each message. token: what reading and SMTP need; without one nobody may. now: Unix seconds.
+        faults: asked before each message.
+        token: what reading and SMTP need; without one neither is possible.
+        now: Unix seconds.
     """
 
     def __init__(
@@ -135,12 +137,12 @@ class Outbox:
 
     async def _list(self, request: web.Request) -> web.Response:
         if not self.is_right(bearer(request)):
-            return _unknown_reader()
+            return _refuse_reader()
         return web.json_response({"data": self.messages()})
 
     async def _show(self, request: web.Request) -> web.Response:
         if not self.is_right(bearer(request)):
-            return _unknown_reader()
+            return _refuse_reader()
         for message in self.messages():
             if message["id"] == request.match_info["id"]:
                 return web.json_response(message)
@@ -173,7 +175,7 @@ class Outbox:
 
 
 class _Handler:
-    """What aiosmtpd calls; the names of the methods are its own."""
+    """The handler that aiosmtpd calls; it prescribes the names of the methods."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -226,7 +228,7 @@ def _body(message: EmailMessage, kind: str) -> str | None:
     return None
 
 
-def _unknown_reader() -> web.Response:
+def _refuse_reader() -> web.Response:
     return _problem(401, "missing_api_key", "reading the outbox needs the twin's token (api_token_file)")
 
 

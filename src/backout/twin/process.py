@@ -1,6 +1,6 @@
 """The daemon: one event loop that serves the API, the ingress and the tails on one loopback port, over real services.
 
-Run by `lifecycle.up` as `python -m backout.twin.process DIRECTORY [PORT]`. It ends on SIGTERM and leaves nothing.
+Run by `lifecycle.up` as `python -m backout.twin.process DIRECTORY [PORT]`. It ends on SIGTERM, leaving nothing behind.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from aiohttp import web
 from backout.errors import BackoutError
 from backout.providers.child import free_ports
 from backout.startup import leave_no_core
-from backout.twin.analytics import Analytics
-from backout.twin.api import TWIN, add_api, guarded
-from backout.twin.api_context import ApiContext
-from backout.twin.api_hyperdrive import policy_of
-from backout.twin.api_twin import STATUS
-from backout.twin.bucketlist import BucketList
-from backout.twin.control import ControlPlane
-from backout.twin.dataplane import LocalDataPlane
+from backout.twin.api.analytics import Analytics
+from backout.twin.api.application import TWIN, add_api, guard_request
+from backout.twin.api.context import ApiContext
+from backout.twin.api.hyperdrive import policy_of
+from backout.twin.api.twin import STATUS
+from backout.twin.control.control import ControlPlane
+from backout.twin.control.schedules import Scheduler
+from backout.twin.control.state import BlobStore, State
+from backout.twin.dataplane.dataplane import LocalDataPlane
 from backout.twin.faults import Faults
 from backout.twin.home import Home, Note, ProcessMark, marks, start_tick
-from backout.twin.schedules import Scheduler
 from backout.twin.services import Services
-from backout.twin.state import BlobStore, State
+from backout.twin.storage.bucketlist import BucketList
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from backout.twin.records import ApiObject
+    from backout.twin.control.records import ApiObject
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -51,7 +51,8 @@ class Daemon:
     """Everything of one twin in one process.
 
     Args:
-        home: the folder, already held. wanted_port: where to listen, None for the last port when it is free.
+        home: the folder, already held.
+        wanted_port: the port to listen on, None for the last port when it is free.
     """
 
     def __init__(self, home: Home, wanted_port: int | None) -> None:
@@ -121,7 +122,7 @@ class Daemon:
                 _LOG.error("while stopping: %r", result)
 
     async def _listen(self) -> None:
-        app = web.Application(middlewares=[self._by_host, guarded])
+        app = web.Application(middlewares=[self._by_host, guard_request])
         shared = ApiContext(
             control=self._control,
             tails=self._data_plane,
@@ -134,6 +135,7 @@ class Daemon:
             analytics=Analytics(self._data_plane.counts),
             schedules=self._data_plane,
             set_caching=self._services.set_hyperdrive_policy,
+            apply_faults=self._services.apply_faults,
         )
         observed = [
             web.get(TWIN + "/counts", self._data_plane.serve_counts),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from backout.twin.lifecycle import TwinStatus
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 60.0  # a change of the faults is answered when a service has stopped or started
 _LONGEST_RUN_S = 900.0
 _HTTP_OK = 200
 
@@ -33,7 +33,7 @@ class _Mistake(msgspec.Struct):
 
 
 class ScheduleRecord(msgspec.Struct):
-    """How a schedule went: `outcome` is ok, or what a tail shows of a run that failed; the time is RFC 3339."""
+    """The result of a schedule's run: `outcome` is ok, or as a tail shows a failed run; the time is RFC 3339."""
 
     cron: str
     version: str
@@ -55,7 +55,7 @@ def faults(twin: TwinStatus) -> tuple[FaultRecord, ...]:
 
 
 def set_fault(twin: TwinStatus, order: Mapping[str, str | int | float | None]) -> FaultRecord:
-    """Switch a fault on and return it; `order` has the keys of `backout.twin.api_twin.FaultOrder`.
+    """Switch a fault on and return it; `order` has the keys of `backout.twin.api.twin.FaultOrder`.
 
     Raises:
         ProviderRejected: the twin knows no such fault. BackoutError, ProviderUnavailable: as `faults`.
@@ -86,7 +86,7 @@ def run_schedule(twin: TwinStatus, worker: str, cron: str | None = None) -> Sche
     )
 
 
-def _call(  # noqa: PLR0913 - one exchange, every value named
+def _call(
     twin: TwinStatus,
     method: str,
     *,

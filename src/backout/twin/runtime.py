@@ -14,7 +14,7 @@ _LONGEST_BASE = 60
 
 
 class RuntimeFolder:
-    """A fresh folder that nobody else may enter; a note in `directory` lets the next start remove a killed twin's."""
+    """A fresh folder that no other user may enter; a note in `directory` lets the next start remove a killed twin's."""
 
     def __init__(self, directory: Path) -> None:
         self._note = directory / _NOTE

@@ -1,6 +1,6 @@
 """The twin's real services together: Postgres behind Hyperdrive, the object store behind R2 gateways, the outbox.
 
-They start at once and side by side, all on loopback; what a drill breaks (`faults`) is broken here.
+They start in parallel, all on loopback; a drill's faults (`faults`) take effect here.
 """
 
 from __future__ import annotations
@@ -9,35 +9,36 @@ import asyncio
 import contextlib
 import json
 import logging
-from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
+from msgspec.structs import astuple, replace
+
 from backout.errors import BackoutError
-from backout.twin.buckets import StoreBuckets
+from backout.model.value import Value
+from backout.twin.database.hyperdrive import HyperdriveProxy
+from backout.twin.database.postgres import TwinPostgres
+from backout.twin.database.querycache import Policy
 from backout.twin.faults import FaultKind
-from backout.twin.hyperdrive import HyperdriveProxy
-from backout.twin.objectstore import ObjectStore
 from backout.twin.outbox import Outbox
-from backout.twin.postgres import TwinPostgres
-from backout.twin.querycache import Policy
-from backout.twin.r2_gateway import R2Gateway
-from backout.twin.storeclient import StoreClient
+from backout.twin.storage.buckets import StoreBuckets
+from backout.twin.storage.client import StoreClient
+from backout.twin.storage.objectstore import ObjectStore
+from backout.twin.storage.r2_gateway import R2Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from backout.twin.database.hyperdrive import HyperdriveTarget
     from backout.twin.faults import Faults
-    from backout.twin.hyperdrive import HyperdriveTarget
 
 
 _LOG = logging.getLogger(__name__)
 _FAULT_CHECK_S = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class _Broken:
-    """What is out of order; `allowed` are the buckets that may be used, None is no restriction."""
+class _Broken(Value, frozen=True):
+    """The services that are down; `allowed` are the buckets that may be used, None is no restriction."""
 
     database: bool = False
     storage: bool = False
@@ -48,13 +49,14 @@ _NOTHING_BROKEN = _Broken()
 
 
 class Services:
-    """Everything that a Worker's bindings reach.
+    """All services that a Worker's bindings reach.
 
     Args:
         directory: holds the data of all services; a later start finds it again, on the same ports where they are free.
-        faults: what a drill has switched on.
-        cache_directory: where what is costly to make is kept for all twins; default is inside `directory`.
-        postgres_settings: given to the server, such as `fsync=off`. token: the twin's, which the outbox asks for.
+        faults: those that a drill has switched on.
+        cache_directory: the cache of costly files, shared by all twins; default is inside `directory`.
+        postgres_settings: given to the server, such as `fsync=off`.
+        token: the twin's, required by the outbox.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Services:
             UsageError: a part is not installed. BackoutError: a part did not come up; its own words are quoted.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
-        ports = self._known_ports()
+        ports = self._load_ports()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.postgres.start(next(iter(ports.get("postgres", ())), None)))
@@ -128,14 +130,18 @@ class Services:
     # --- faults ------------------------------------------------------------------------------------------------
 
     async def apply_faults(self) -> None:
-        """Break and mend the services until they are as the active faults say; called by itself after a change."""
+        """Break and repair the services until they match the active faults; called automatically after a change.
+
+        Raises:
+            BackoutError: a service does not stop or start. What is left is tried again by itself.
+        """
         async with self._applying:
             wanted = await self._wanted()
-            before, self._broken = self._broken, wanted
-            if wanted.database != before.database:
+            broken, self._broken = self._broken, wanted
+            if wanted.database != broken.database:
                 # Its end cuts the sessions of all Hyperdrive proxies as well.
                 await (self.postgres.stop() if wanted.database else self.postgres.start())
-            if (wanted.storage, wanted.allowed) != (before.storage, before.allowed):
+            if wanted != replace(broken, database=wanted.database):
                 if wanted.storage:
                     await self.objectstore.stop_gateway()
                 else:
@@ -245,7 +251,7 @@ class Services:
 
     # --- ports -------------------------------------------------------------------------------------------------
 
-    def _known_ports(self) -> dict[str, tuple[int, ...]]:
+    def _load_ports(self) -> dict[str, tuple[int, ...]]:
         with contextlib.suppress(OSError, ValueError, TypeError):
             known = json.loads((self._directory / "ports.json").read_text(encoding="ascii"))
             return {str(name): tuple(int(port) for port in ports) for name, ports in known.items()}

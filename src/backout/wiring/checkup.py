@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from backout import wiring
 from backout.analysis.checkup import data, here
@@ -12,20 +13,20 @@ from backout.config.schema.environment import TOKEN_ENV
 from backout.errors import BackoutError
 from backout.journal.look import look as look_at_journal
 from backout.model.checkup import ChannelLook, Checkup, Level, must, should
+from backout.model.guard.policy import Mode
 from backout.model.hint import command, sets
-from backout.model.policy import Mode
 from backout.model.setting import setting
 from backout.providers.clock import SystemClock
-from backout.runbook.checkup import Lane, Question, examine
-from backout.runbook.checkup_questions import Counted, Here, Platform, Service
-from backout.runbook.no_journal import last_card
+from backout.runbook.incident.checkup import Lane, Question, examine
+from backout.runbook.incident.checkup_questions import Counted, Here, Platform, Service
+from backout.runbook.incident.no_journal import last_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from backout.config import Config
-    from backout.model.capability import Surroundings
     from backout.model.checkup import Check, GitLook
+    from backout.model.database.capability import Surroundings
     from backout.model.hold import Hold
     from backout.runbook.toolbox import Toolbox
 
@@ -114,7 +115,7 @@ def _held(config: Config) -> Hold | None:
 
 
 def _config(config: Config) -> Iterator[Check]:
-    from backout.config.warnings import remarks_of  # noqa: PLC0415 only this command
+    from backout.config.warnings import remarks_of
 
     doubts = "; ".join(text for part, text in remarks_of(config) if part not in _SEEN_ELSEWHERE)
     file = config.path.name
@@ -173,8 +174,8 @@ class _Server:
     @property
     def _around(self) -> Surroundings:
         if self._found is None:
-            from backout.runbook.capability import survey  # noqa: PLC0415 only with a database
-            from backout.wiring.managed import looks  # noqa: PLC0415 same
+            from backout.runbook.recovery.capability import survey
+            from backout.wiring.db.managed import looks
 
             self._found = survey(looks(self._config))
         return self._found
@@ -194,17 +195,17 @@ class _Server:
     def recovery(self) -> Iterator[Check]:
         """Ask what it could be brought back from."""
         database = self._config.environment.database
-        assert database is not None  # noqa: S101 `_database` looked
+        assert database is not None
         every_s, now = float(database.backup.full_every), SystemClock().now()
         yield from data.of_recovery(self._around, now=now, full_every_s=every_s, receives=self._receives)
 
 
 def _migrations(config: Config) -> Iterator[Check]:
-    from backout.wiring.database import schema  # noqa: PLC0415 only with a database
+    from backout.wiring.db.database import schema
 
     history = schema(config, lambda: wiring.reader(config, PATIENCE_S), hurried=True)
     if history is None:
-        why = "which migrations are applied is not read: whether the schema allows a rollback is not known"
+        why = "which migrations are applied is not read: whether the schema allows a rollback is unknown"
         prisma = sets(setting("environments", config.name, "database", migrations="prisma"))
         yield should("migrations").not_set_up(why, replace(prisma, note="or alembic, django, d1"))
         return
@@ -212,7 +213,7 @@ def _migrations(config: Config) -> Iterator[Check]:
 
 
 def _wal(config: Config) -> Iterator[Check]:
-    from backout.wiring.database import protection  # noqa: PLC0415 only with a database
+    from backout.wiring.db.database import protection
 
     database, asked = config.environment.database, protection(config)
     if asked is None and database is not None and database.managed is not None:
@@ -240,19 +241,19 @@ def _channels(config: Config, *, send: bool) -> Iterator[Check]:
 
 def _newest_letters(config: Config) -> dict[str, tuple[str, float, str]]:
     """Return how the newest notice through each channel ended: (state, when, why); {} where the outbox is of no use."""
-    from backout.providers.notify.outbox import OutboxUnavailable  # noqa: PLC0415 only this command
+    from backout.errors import OutboxUnavailable
 
     found: dict[str, tuple[str, float, str]] = {}
     try:
-        for letter in wiring.outbox(config).letters(config.name):
-            found.setdefault(letter.channel, (str(letter.state), letter.at, letter.why))
+        for item in wiring.outbox(config).queued(config.name):
+            found.setdefault(item.channel, (str(item.state), item.at, item.why))
     except OutboxUnavailable:
         return {}
     return found
 
 
 def _sent(config: Config, now: float) -> dict[str, str]:
-    from backout.wiring.telling import try_channels  # noqa: PLC0415 only when something is sent
+    from backout.wiring.telling import try_channels
 
     return {each.channel: "sent" if each.ok else each.why for each in try_channels(config, now, SEND_WITHIN_S - 1)}
 
@@ -270,7 +271,7 @@ def _dead_man(config: Config) -> Iterator[Check]:
 
 
 def _git(config: Config) -> GitLook:
-    from backout.config.gitindex import look_at  # noqa: PLC0415 only this command
+    from backout.config.init.git_index import look_at
 
     journal, folder = config.settings.journal.path, config.path.parent
     return look_at(folder, journal if journal.parent == folder else journal.parent)

@@ -1,24 +1,25 @@
-"""The first contact with a real account (`backout conformance`), which needs no configuration."""
+"""The first contact with a real account (`backout conformance`), without a configuration."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backout.config.scalars import API_BASE_URL
 from backout.config.schema.environment import TOKEN_ENV
 from backout.errors import AuthError
+from backout.model.value import Value
 from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.conformance import FirstContact
 
 if TYPE_CHECKING:
     from backout.config import Environment
     from backout.model.conformance import Observation
-    from backout.providers.cloudflare.conformance import FirstContact
+
+__all__ = ["FirstContact", "Reach", "first_contact", "load_expected_answers"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Which account a first contact asks, through which API, and where its Worker answers (None: workers.dev)."""
+class Reach(Value, frozen=True):
+    """The account of a first contact, its API, and the address of its Worker (None: workers.dev)."""
 
     account_id: str
     base_url: str = API_BASE_URL
@@ -31,13 +32,12 @@ def first_contact(environment: Environment, reach: Reach) -> FirstContact:
     Raises:
         AuthError: there is no token.
     """
-    from backout.analysis.conformance import shape_of  # noqa: PLC0415 only that command needs it
-    from backout.providers.cloudflare.conformance import FirstContact as Contact  # noqa: PLC0415
+    from backout.analysis.conformance import shape_of
 
     token = environment.secret(TOKEN_ENV)
     if token is None:
         raise AuthError("the API token is missing", hint=f"set {TOKEN_ENV} or {TOKEN_ENV}_FILE")
-    return Contact(
+    return FirstContact(
         base_url=reach.base_url,
         token=token.reveal,
         account_id=reach.account_id,
@@ -47,13 +47,13 @@ def first_contact(environment: Environment, reach: Reach) -> FirstContact:
     )
 
 
-def expected_answers() -> tuple[Observation, ...]:
+def load_expected_answers() -> tuple[Observation, ...]:
     """Return what the twin answers to the calls of a first contact, as it was recorded."""
-    from importlib import resources  # noqa: PLC0415 - 10 ms that only conformance pays
+    from importlib import resources
 
-    import msgspec  # noqa: PLC0415 only that command needs it
+    import msgspec
 
-    from backout.model.conformance import Observation as Shape  # noqa: PLC0415
+    from backout.model.conformance import Observation as Shape
 
     recorded = (resources.files("backout") / "catalogue" / "conformance.json").read_bytes()
     return msgspec.json.decode(recorded, type=tuple[Shape, ...])

@@ -1,4 +1,4 @@
-"""What the team's own wrangler file declares beside requests: schedules and queues of the chosen environment."""
+"""Schedules and queues of the chosen environment, as the team's own wrangler file declares them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from backout.config import Config
 
 
-def declared(config: Config) -> frozenset[str] | None:
+def list_declared(config: Config) -> frozenset[str] | None:
     """Return the names under which they are counted; None where there is no such file, or it has no such Worker."""
-    from backout.config import wrangler  # noqa: PLC0415 only a watch asks
+    from backout.config.init import wrangler
 
     script = config.environment.platform.script
     try:

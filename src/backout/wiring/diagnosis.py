@@ -1,23 +1,25 @@
-"""What a diagnosis needs: the catalogue of signatures, ours and the team's, and events that lie in files."""
+"""The inputs of a diagnosis: the catalogue of signatures, ours and the team's, and events in files."""
 
 from __future__ import annotations
 
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from backout.analysis.signatures import Classifier
-from backout.analysis.templates import Templates
+from backout.analysis.diagnosis.signatures import Classifier
+from backout.analysis.diagnosis.templates import Templates
 from backout.errors import BackoutError, UsageError
+from backout.providers.child_environment import team_environment
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 from backout.providers.files.signatures import read_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from backout.model.diagnosis import Catalogue
-    from backout.model.events import EventCounts
+    from backout.model.incident.diagnosis import Catalogue
+    from backout.model.incident.events import EventCounts
+    from backout.providers.child_environment import ChildEnvironment
     from backout.providers.events.blocks import Stream
 
 
@@ -34,6 +36,11 @@ def catalogue(folder: Path | None = None) -> Catalogue:
         hint = "diagnose.signatures of backout.toml, or --signatures, names a folder of TOML files"
         raise UsageError("no such folder of signatures", where=str(folder), hint=hint)
     return read_catalogue([ours, folder])
+
+
+def build_environment(variables: Mapping[str, str]) -> ChildEnvironment:
+    """Return the environment of a build that a person runs here: all of this shell's variables."""
+    return team_environment(variables)
 
 
 def classifier(folder: Path | None = None) -> Classifier:
@@ -54,9 +61,9 @@ def events_of(paths: Sequence[Path], stdin: Stream | None = None, *, jobs: int =
             with path.open("rb"):
                 pass  # each is there before the first is read
         if jobs > 1 and paths:
-            from backout.providers.events.work import divided, in_processes  # noqa: PLC0415 one process needs none
+            from backout.providers.events.work import divide_files, in_processes
 
-            for part in in_processes(divided(paths, jobs), templates, jobs):
+            for part in in_processes(divide_files(paths, jobs), templates, jobs):
                 tally.merge(part)
         else:
             for path in paths:

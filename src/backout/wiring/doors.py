@@ -1,26 +1,27 @@
-"""What is said outside, and what is heard, goes through the mask here: ports that take words, one wrapper each.
+"""Masking of all text that goes out or comes in: one wrapper for each port that handles text.
 
-The journal, reports, cards and notices mask for themselves what they are handed; health answers and error texts are
+The journal, reports, cards and notices mask what they are given themselves; health answers and error texts are
 masked where they are read, before anything is cut out of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from backout.model.builds import BuildRun
     from backout.model.deployment import Deployment, Share
+    from backout.model.guard.pipeline import PipelineState
     from backout.model.hold import Hold
-    from backout.model.pipeline import PipelineState
+    from backout.model.incident.builds import BuildRun
     from backout.ports import Builds, Deployments, Holds, Pipeline
 
 
 class MaskedDeployments:
-    """Port Deployments: no message that is kept at the provider holds a secret."""
+    """Port Deployments: messages stored at the provider contain no secrets."""
 
     def __init__(self, inner: Deployments, masked: Callable[[str], str]) -> None:
         self.inner = inner
@@ -40,7 +41,7 @@ class MaskedDeployments:
 
 
 class MaskedHolds:
-    """Port Holds: the reason that is kept holds no secret."""
+    """Port Holds: the stored reason contains no secrets."""
 
     def __init__(self, inner: Holds, masked: Callable[[str], str]) -> None:
         self.inner = inner
@@ -56,7 +57,7 @@ class MaskedHolds:
 
 
 class MaskedPipeline:
-    """Port Pipeline: the line that is shown holds no secret, however long it is cut afterwards."""
+    """Port Pipeline: the line shown contains no secrets, however it is cut afterwards."""
 
     def __init__(self, inner: Pipeline, masked: Callable[[str], str]) -> None:
         self.inner = inner
@@ -68,7 +69,7 @@ class MaskedPipeline:
 
 
 class MaskedBuilds:
-    """Port Builds: the log of a job is masked as a whole, before lines are taken out of it."""
+    """Port Builds: a job's log is masked as a whole, before lines are taken out of it."""
 
     def __init__(self, inner: Builds, masked: Callable[[str], str]) -> None:
         self.inner = inner

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def health_check(config: Config, clock: Clock, *, within_s: float | None = None) -> HealthCheck | None:
-    """Return who asks the health endpoint, None where none is set up; `within_s`: for no longer than this.
+    """Return the health check, None where none is set up; `within_s`: for no longer than this.
 
     Raises:
         AuthError, ConfigError: one of its headers is not there, or may not be sent.
@@ -28,7 +28,7 @@ def health_check(config: Config, clock: Clock, *, within_s: float | None = None)
     settings = config.environment.health
     if settings is None:
         return None
-    from backout.providers.health.probe import HealthProbe  # noqa: PLC0415 only where it is set up
+    from backout.providers.health.probe import HealthProbe
 
     return _probe(partial(HealthProbe, clock=clock), config, settings, within_s)
 
@@ -42,7 +42,7 @@ def answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:
     asker = health_check(config, SystemClock())
     if asker is None:
         raise ConfigError(("health is not set up, so no host is known",))
-    return tuple(path for path in paths if 200 <= (asker.fetch(path).status or 0) < 300)  # noqa: PLR2004 - HTTP's own
+    return tuple(path for path in paths if 200 <= (asker.fetch(path).status or 0) < 300)
 
 
 def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health, within_s: float | None) -> HealthCheck:

@@ -1,19 +1,20 @@
-"""Who an environment is, what of that is pinned, and what its marks are signed with."""
+"""The identity of an environment, its pins, and the key of its marks."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
+
+from msgspec.structs import fields
 
 from backout.model.identity import Identity
 from backout.providers.clock import SystemClock
-from backout.wiring.database import database_identity
+from backout.wiring.db.database import database_identity
 from backout.wiring.platform import api_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backout.analysis.seal import Seal
+    from backout.analysis.history.seal import Seal
     from backout.config import Config
     from backout.ports import (
         Identities,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient
 
 
-def pinned(config: Config) -> Identity:
+def get_pinned_identity(config: Config) -> Identity:
     """Return the identity that the file pins."""
     pin = config.environment.pin
     return Identity(
@@ -37,7 +38,7 @@ def seal(config: Config, say: Callable[[str], None]) -> Seal | None:
     """Return what marks are signed with, None where they are not. Raises AuthError as `Config.marks_keys`."""
     if not config.signs_marks:
         return None
-    from backout.analysis.seal import Seal  # noqa: PLC0415 only where it is set up
+    from backout.analysis.history.seal import Seal
 
     keys, variable = config.marks_keys(), config.settings.marks.key_env or ""
     if not keys:
@@ -46,9 +47,9 @@ def seal(config: Config, say: Callable[[str], None]) -> Seal | None:
     return Seal(place, tuple(key.reveal().encode() for key in keys), variable)
 
 
-def pinned_identities(config: Config, client: ApiClient) -> Identities | None:
-    """Return who reads the parts of the identity that are pinned, None where none is."""
-    parts = [part.name for part in fields(Identity) if getattr(pinned(config), part.name) is not None]
+def make_pinned_reader(config: Config, client: ApiClient) -> Identities | None:
+    """Return the reader of the pinned parts of the identity, None where none is pinned."""
+    parts = [part.name for part in fields(Identity) if getattr(get_pinned_identity(config), part.name) is not None]
     return _identities(config, client, parts) if parts else None
 
 
@@ -59,7 +60,7 @@ def identities(config: Config, within_s: float | None = None) -> Identities:
 
 
 def _identities(config: Config, client: ApiClient, parts: list[str] | None) -> Identities:
-    from backout.providers.cloudflare.identity import Beside, CloudflareIdentities  # noqa: PLC0415 only with a pin
+    from backout.providers.cloudflare.identity import Beside, CloudflareIdentities
 
     settings = config.environment
     beside = Beside(

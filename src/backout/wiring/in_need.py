@@ -1,4 +1,4 @@
-"""What can be asked without the provider's API, and without its token: each part that can be opened."""
+"""The tools that work without the provider's API and its token: each part that can be opened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from backout import wiring
 from backout.errors import BackoutError
 from backout.providers.clock import SystemClock
 from backout.providers.files.bundles import FileBundleStore
-from backout.runbook.in_need import Sources
+from backout.runbook.incident.in_need import Sources
 
 if TYPE_CHECKING:
     from backout.config import Config
@@ -29,14 +29,14 @@ def sources(config: Config) -> Sources:
         marks=book,
         journal=book,
         card=config.card_path,
-        kept=_kept(config),
+        kept=_open_bundle_store(config),
         health=_health(config, missing),
         health_url=str(settings.url) if settings else "",
         missing=tuple(missing),
     )
 
 
-def _kept(config: Config) -> BundleStore | None:
+def _open_bundle_store(config: Config) -> BundleStore | None:
     try:
         application = f"{config.account_id}-{config.environment.platform.script}"
     except BackoutError:  # which account it is stands nowhere here

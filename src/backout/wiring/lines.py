@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from backout.config import Config
-    from backout.model.card import CardLines
+    from backout.model.incident.card import CardLines
     from backout.model.plan import Equivalents
     from backout.providers.cloudflare.lines import Place
 
 
 def _place(config: Config) -> Place:
-    from backout.providers.cloudflare.lines import Place as Where  # noqa: PLC0415 only to word a line
+    from backout.providers.cloudflare.lines import Place as Where
 
     platform, health = config.environment.platform, config.environment.health
     return Where(
@@ -28,14 +29,14 @@ def _place(config: Config) -> Place:
 
 def equivalents(config: Config) -> Equivalents:
     """Return what a person would type instead, with the environment's real names."""
-    from backout.providers.cloudflare import lines  # noqa: PLC0415 only to word a line
+    from backout.providers.cloudflare import lines
 
     return lines.equivalents(_place(config))
 
 
 def card_lines(config: Config) -> CardLines:
     """Return the lines of the environment's card; of secrets only where they are."""
-    from backout.providers.cloudflare import lines  # noqa: PLC0415 only to word a line
+    from backout.providers.cloudflare import lines
 
     settings, platform, database = config.settings, config.environment.platform, config.environment.database
     sources = lines.Sources(
@@ -59,6 +60,6 @@ def card_lines(config: Config) -> CardLines:
 
 def lines_for_npx() -> tuple[str, ...]:
     """Return what a shell needs before the card's `npx` lines, see `providers.node`."""
-    from backout.providers import node  # noqa: PLC0415 only where a card is written
+    from backout.providers import node
 
     return node.lines_for_card()

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backout.model.value import Value
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.client import ApiClient
 
 if TYPE_CHECKING:
     from backout.config import Config
     from backout.model.bundle import Bundle
-    from backout.model.deployment import Version
     from backout.model.secrets import SecretValues
+    from backout.model.version import Version
     from backout.ports import (
         Bundles,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
-    """The clients of the platform's API: one, or one for each token that is set up. Also port ProviderClock."""
+class Api(Value, frozen=True):
+    """The clients of the platform's API: one, or one for each configured token. Also port ProviderClock."""
 
     acts: ApiClient
     reads: ApiClient
@@ -40,7 +39,7 @@ class Api:
 
 
 def api_of(config: Config, until: float | None) -> Api:
-    """Return the clients; `until` (Unix seconds): nobody is waited for any longer. Raises AuthError without a token."""
+    """Return the clients; `until` (Unix seconds): the end of all waiting. Raises AuthError without a token."""
     url = str(config.environment.platform.api_base_url)
     token, read, secrets = config.token(), config.read_token(), config.secrets_token()
     acts = ApiClient(url, token.reveal, until=until, token_place=token.place)
@@ -56,7 +55,7 @@ def reader(config: Config, within_s: float) -> ApiClient:
 
 
 class LateBundles:
-    """Port Bundles, loaded when it is used; on connections of its own: code is large, and nobody waits for it."""
+    """Port Bundles, loaded on first use; on connections of its own: code is large, and no request waits for it."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -70,7 +69,7 @@ class LateBundles:
         return self._opened().upload(bundle, message=self._config.variables.masked(message), secrets=secrets)
 
     def _opened(self) -> Bundles:
-        from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles  # noqa: PLC0415 few need it
+        from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles
 
         config = self._config
         platform, read = config.environment.platform, config.read_token()

@@ -1,22 +1,30 @@
-"""What sets secrets, from a configuration: the writer, the key of the fingerprints, and where values are kept."""
+"""The tools that set secrets, from a configuration: the writer, the key of the fingerprints, the source of values."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backout.config.init.workflow import TOKEN_ENV as WORKFLOW_TOKEN_ENV
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.secret_names import secret_variables
 from backout.config.trust import check_values
-from backout.config.workflow import TOKEN_ENV as WORKFLOW_TOKEN_ENV
+from backout.decoding import decode_values
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.secrets import ExpectedSecrets
 from backout.providers.child_environment import team_environment
 from backout.providers.cloudflare.secrets import CloudflareSecretWriter
 from backout.providers.files.fingerprints import KeyedFingerprints
 from backout.providers.sources.parsing import MAX_BYTES, parse
-from backout.providers.sources.sources import CommandSource, EnvironmentSource, KeyringSource, from_file
-from backout.runbook.secrets import PushTools
+from backout.providers.sources.sources import (
+    CommandSource,
+    EnvironmentSource,
+    KeyringSource,
+    from_file,
+    from_text,
+    from_values,
+)
+from backout.runbook.secrets.tools import PushTools
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
     from backout.model.plan import Json
     from backout.ports import SecretSource
     from backout.providers.cloudflare.client import ApiClient
+
+__all__ = ["describe_source", "from_text", "from_values", "own_names", "push_tools", "read_expected_secrets", "source"]
 
 ACCOUNT_ENV = "CLOUDFLARE_ACCOUNT_ID"
 
@@ -35,9 +45,9 @@ def push_tools(config: Config, client: ApiClient) -> PushTools:
     return PushTools(
         writer=CloudflareSecretWriter(client, config.account_id, config.environment.platform.script),
         fingerprints=KeyedFingerprints(journal.with_suffix(".key"), config.name),
-        expected=lambda: expected(config),
+        expected=lambda: read_expected_secrets(config),
         opened=lambda named: source(config, named),
-        configured=configured(config),
+        configured=describe_source(config),
         own=own_names(config),
     )
 
@@ -54,7 +64,7 @@ def withheld(config: Config) -> frozenset[str]:
     return secret_variables(config.settings) | {TOKEN_ENV, WORKFLOW_TOKEN_ENV}
 
 
-def expected(config: Config) -> ExpectedSecrets:
+def read_expected_secrets(config: Config) -> ExpectedSecrets:
     """Return the names of the sample file and those that are required. Raises UsageError: the file cannot be read."""
     settings, own = config.environment.secrets, own_names(config)
     path = settings.example
@@ -68,7 +78,7 @@ def expected(config: Config) -> ExpectedSecrets:
     return ExpectedSecrets(names, settings.required, path.name if path else "")
 
 
-def configured(config: Config) -> Mapping[str, Json] | None:
+def describe_source(config: Config) -> Mapping[str, Json] | None:
     """Return the source of backout.toml as a plan names it, or None."""
     settings = config.environment.secrets.source
     if settings is None:
@@ -101,10 +111,10 @@ def source(config: Config, named: Mapping[str, Json]) -> SecretSource:
         if config.no_commands:
             what = "the values come from a command, and with --no-commands none is run"
             raise Refused(what, where=config.name, hint="leave out --no-commands, on code that you trust")
-        words, timeout_s = named["command"], float(str(named["timeout"]))
-        assert isinstance(words, list)  # noqa: S101 the plan's own shape
+        words = decode_values(named["command"], list[str], what="the command")
+        timeout_s = decode_values(named["timeout"], float, what="the time limit")
         folder, variables = config.path.parent, team_environment(variables, without=withheld(config))
-        return CommandSource([*map(str, words)], heard, variables=variables, folder=folder, timeout_s=timeout_s)
+        return CommandSource(words, heard, variables=variables, folder=folder, timeout_s=timeout_s)
     raise BackoutError(
         f"the values came from {named.get('what')}, and none was kept: type the same command again with them",
         where=config.name,

@@ -1,4 +1,4 @@
-"""Who is told, and who is told that guard is alive; nothing starts before there is something to tell."""
+"""The notifier and the dead-man's switch; nothing starts before there is a notice to send."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 
 def notifier(config: Config) -> Notifier | None:
-    """Return who tells somebody, or None without a channel; nothing starts before there is something to tell."""
+    """Return the notifier, or None without a channel; nothing starts before there is a notice."""
     if not config.settings.notify.has_channel:
         return None
-    from backout.providers.notify.courier import Courier  # noqa: PLC0415 only where it is set up
+    from backout.providers.notify.dispatcher import Dispatcher
 
     kinds = config.settings.notify.kinds
     masked = config.variables.masked
-    return Courier(
+    return Dispatcher(
         routes(config), outbox(config), SystemClock(), kinds=kinds, redact=lambda text: printable(masked(text))
     )
 
 
 def outbox(config: Config) -> Outbox:
-    """Return what waits to be told, beside the journal; reading it creates nothing."""
-    from backout.providers.notify.outbox import Outbox  # noqa: PLC0415 only where it is set up
+    """Return the outbox beside the journal; reading it creates nothing."""
+    from backout.providers.notify.outbox import Outbox
 
     return Outbox(config.settings.journal.path.with_suffix(".notices.sqlite"))
 
 
 def routes(config: Config) -> tuple[Route, ...]:
     """Return the channels that are set up; one whose secret is missing says so instead of sending."""
-    from backout.providers.notify.channel import Route, broken  # noqa: PLC0415 only where it is set up
+    from backout.providers.notify.channel import Route, broken
 
     made: list[Route] = []
     for name, open_with in (("webhook", _webhook), ("smtp", _smtp), ("slack", _slack)):
@@ -60,12 +60,13 @@ def try_channels(config: Config, now: float, within_s: float | None = None) -> t
     """Send a test notice once through every channel, and return how each took it.
 
     Args:
-        now: Unix seconds. within_s: no channel is waited for longer; None: longer than any takes.
+        now: Unix seconds.
+        within_s: no channel is waited for longer; None: longer than any takes.
     """
-    from backout.model.notice import Notice, NoticeKind  # noqa: PLC0415 only when it is sent
-    from backout.providers.notify.trial import WITHIN_S, try_all  # noqa: PLC0415 same
-    from backout.report.notice import trial  # noqa: PLC0415 same
-    from backout.wiring import actor  # noqa: PLC0415 same
+    from backout.model.incident.notice import Notice, NoticeKind
+    from backout.providers.notify.trial import WITHIN_S, try_all
+    from backout.report.incident.notice import trial
+    from backout.wiring.records import actor
 
     words = trial(config.name, actor())
     key = f"{config.name}:test:{now:.3f}"
@@ -77,12 +78,12 @@ def try_channels(config: Config, now: float, within_s: float | None = None) -> t
 
 def _webhook(config: Config) -> Callable[[], Channel]:
     settings = config.settings.notify.webhook
-    assert settings is not None  # noqa: S101 `routes` looked
+    assert settings is not None
     url = config.notify_secret("webhook", settings.url_env, settings.url_file, "a URL").reveal()
     secret = config.notify_secret("webhook", settings.secret_env, settings.secret_file, "a signing secret").reveal()
 
     def opened() -> Channel:
-        from backout.providers.notify.webhook import Webhook  # noqa: PLC0415 only when something is sent
+        from backout.providers.notify.webhook import Webhook
 
         return Webhook(url, secret)
 
@@ -91,13 +92,13 @@ def _webhook(config: Config) -> Callable[[], Channel]:
 
 def _smtp(config: Config) -> Callable[[], Channel]:
     settings = config.settings.notify.smtp
-    assert settings is not None  # noqa: S101 `routes` looked
+    assert settings is not None
     password = ""
     if settings.user:
         password = config.notify_secret("smtp", settings.password_env, settings.password_file, "a password").reveal()
 
     def opened() -> Channel:
-        from backout.providers.notify.smtp import Server, Smtp  # noqa: PLC0415 only when something is sent
+        from backout.providers.notify.smtp import Server, Smtp
 
         server = Server(settings.host, settings.port, settings.security, settings.user or "", password)
         return Smtp(server, settings.sender, settings.to)
@@ -107,11 +108,11 @@ def _smtp(config: Config) -> Callable[[], Channel]:
 
 def _slack(config: Config) -> Callable[[], Channel]:
     settings = config.settings.notify.slack
-    assert settings is not None  # noqa: S101 `routes` looked
+    assert settings is not None
     url = config.notify_secret("slack", settings.url_env, settings.url_file, "a URL").reveal()
 
     def opened() -> Channel:
-        from backout.providers.notify.slack import Slack  # noqa: PLC0415 only when something is sent
+        from backout.providers.notify.slack import Slack
 
         return Slack(url)
 
@@ -122,6 +123,6 @@ def dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
     """Return the URL that is asked while guard watches, None where none is set up."""
     if config.settings.notify.dead_man is None:
         return None
-    from backout.providers.deadman.ping import HttpDeadMan  # noqa: PLC0415 only where it is set up
+    from backout.providers.deadman.ping import HttpDeadMan
 
     return HttpDeadMan(lambda: config.dead_man_url().reveal(), say)

@@ -1,19 +1,19 @@
-"""Where the counts per version and second come from, and the application's error texts: the source that is set up."""
+"""The configured sources of the counts per version and second, and of the application's error texts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError
+from backout.model.value import Value
 from backout.providers.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.config import Config
-    from backout.model.events import LogPage
-    from backout.model.signals import CountsPage, SourceTraits
+    from backout.model.guard.signals import CountsPage, SourceTraits
+    from backout.model.incident.events import LogPage
     from backout.ports import Clock, Logs, Traffic
     from backout.providers.cloudflare.client import ApiClient
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def traffic_of(config: Config, client: ApiClient, clock: Clock, say: Callable[[str], None]) -> Traffic | None:
     """Return the source, None when none is set up.
 
-    Credentials that it needs and that are not there are an error of reading it, never of the toolbox: nobody who rolls
-    back has to count requests.
+    Missing credentials are an error when it is read, never of the toolbox: a rollback does not need request
+    counts.
     """
     provider = config.environment.traffic.provider
     if provider in ("tail", "telemetry", "analytics"):
@@ -34,13 +34,13 @@ def traffic_of(config: Config, client: ApiClient, clock: Clock, say: Callable[[s
 
 
 def _router_traffic(config: Config) -> Traffic:
-    from backout.providers.router.traffic import RouterTraffic  # noqa: PLC0415 only where it is set up
+    from backout.providers.router.traffic import RouterTraffic
 
     return RouterTraffic(*_router(config))
 
 
 def _prometheus(config: Config) -> Traffic:
-    from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic  # noqa: PLC0415 only where it is set up
+    from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
 
     source = config.environment.traffic
     names = source.prometheus
@@ -60,11 +60,11 @@ def _prometheus(config: Config) -> Traffic:
 
 
 def _request_log(config: Config) -> Traffic:
-    from backout.providers.logs.request import Fields  # noqa: PLC0415 only where it is set up
-    from backout.providers.logs.traffic import LogTraffic  # noqa: PLC0415 same
+    from backout.providers.logs.request import Fields
+    from backout.providers.logs.traffic import LogTraffic
 
     log = config.environment.traffic.logs
-    assert log.path is not None  # noqa: S101 the configuration was checked
+    assert log.path is not None
     names = Fields(
         time=log.time,
         version=log.version,
@@ -81,27 +81,27 @@ def _request_log(config: Config) -> Traffic:
 
 
 def _platform_traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic:
-    """Return what the platform itself tells of the traffic, asked with the token that reads."""
+    """Return the platform's own source of counts, asked with the read token."""
     provider, script = config.environment.traffic.provider, config.environment.platform.script
     if provider == "tail":
-        from backout.providers.cloudflare.tail import TailTraffic  # noqa: PLC0415 only where it is set up
+        from backout.providers.cloudflare.tail import TailTraffic
 
         return TailTraffic(client, config.account_id, script, clock=clock)
     if provider == "telemetry":
-        from backout.providers.cloudflare.telemetry import TelemetryTraffic  # noqa: PLC0415 same
+        from backout.providers.cloudflare.telemetry import TelemetryTraffic
 
         return TelemetryTraffic(client, config.account_id, script, clock=clock)
-    from backout.providers.cloudflare.analytics import AnalyticsTraffic  # noqa: PLC0415 same
+    from backout.providers.cloudflare.analytics import AnalyticsTraffic
 
     return AnalyticsTraffic(client, config.account_id, script, clock=clock)
 
 
 def _recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> Traffic:
-    from backout.providers.recorder.batches import keys_of  # noqa: PLC0415 only where it is set up
-    from backout.providers.recorder.traffic import QUICK, RecorderTraffic, Source, traits_of  # noqa: PLC0415 same
-    from backout.providers.s3.client import S3Client  # noqa: PLC0415 same
-    from backout.providers.s3.sigv4 import S3Credentials  # noqa: PLC0415 same
-    from backout.providers.s3.transport import S3Settings  # noqa: PLC0415 same
+    from backout.providers.recorder.batches import keys_of
+    from backout.providers.recorder.traffic import QUICK, RecorderTraffic, Source, traits_of
+    from backout.providers.s3.client import S3Client
+    from backout.providers.s3.sigv4 import S3Credentials
+    from backout.providers.s3.transport import S3Settings
 
     settings, flush_s = config.environment.traffic.recorder, float(config.environment.traffic.recorder.flush)
     try:
@@ -118,9 +118,8 @@ def _recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> Traff
     return RecorderTraffic(client, source, clock, say)
 
 
-@dataclass(frozen=True, slots=True)
-class _Closed:
-    """Port Traffic of a source whose credentials are not there."""
+class _Closed(Value, frozen=True):
+    """Port Traffic of a source without credentials."""
 
     traits: SourceTraits
     error: AuthError
@@ -136,14 +135,14 @@ _BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
 
 
 def logs_of(config: Config, traffic: Traffic | None) -> Logs | None:
-    """Return what the application itself says, None where nobody keeps it; a tail is shared with the counts."""
+    """Return the application's own logs, None where they are not kept; a tail is shared with the counts."""
     if config.environment.traffic.provider not in ("twin", "tail", "telemetry"):
         return None
     return _LateLogs(lambda: _logs(config, traffic))
 
 
 class _LateLogs:
-    """Port Logs that is made when it is first read: most commands never ask for texts, and a rollback must be quick."""
+    """Port Logs that is made on first use: most commands never ask for texts, and a rollback must be quick."""
 
     def __init__(self, make: Callable[[], Logs]) -> None:
         self._make = make
@@ -157,20 +156,20 @@ class _LateLogs:
 
 
 def _logs(config: Config, traffic: Traffic | None) -> Logs:
-    from backout.analysis.templates import Templates  # noqa: PLC0415 only where it is read
+    from backout.analysis.diagnosis.templates import Templates
 
     templates = Templates(config.variables.masked)
     if config.environment.traffic.provider == "twin":
-        from backout.providers.router.logs import RouterLogs  # noqa: PLC0415 same
+        from backout.providers.router.logs import RouterLogs
 
         return RouterLogs(*_router(config), key_of=templates)
-    from backout.providers.cloudflare.logs import TailLogs, TelemetryLogs  # noqa: PLC0415 same
-    from backout.providers.cloudflare.tail import TailTraffic  # noqa: PLC0415 same
+    from backout.providers.cloudflare.logs import TailLogs, TelemetryLogs
+    from backout.providers.cloudflare.tail import TailTraffic
 
     if isinstance(traffic, TailTraffic):
         return TailLogs(traffic, templates)
-    from backout.providers.cloudflare.client import ApiClient  # noqa: PLC0415 same
-    from backout.providers.exchange import Limits  # noqa: PLC0415 same
+    from backout.providers.cloudflare.client import ApiClient
+    from backout.providers.exchange import Limits
 
     token = config.read_token() or config.token()
     limits = Limits(total_s=_LOGS_WITHIN_S)

@@ -1,5 +1,5 @@
-"""Judgements of `backout doctor`: facts in, checks with their reason and the line that closes the gap out; pure.
+"""Judgements of `backout doctor`: facts in, checks with a reason and the fixing command out; pure.
 
-`platform` tokens, identity, clock, marks · `service` health, counts, what can be returned to, who watches ·
+`platform` tokens, identity, clock, marks · `service` health, counts, rollback targets, guard ·
 `data` the database and its backups · `here` journal, disk, git, channels, the card
 """

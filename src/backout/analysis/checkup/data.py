@@ -1,28 +1,28 @@
-"""The database: whether it answers, what the role may, and whether it could be brought back; pure."""
+"""Checks of the database: whether it answers, the role's rights, and whether it could be recovered; pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.capability import choose
-from backout.model.capability import RecoveryPath
+from backout.analysis.recovery.capability import choose
 from backout.model.checkup import must, should
 from backout.model.clock import duration
+from backout.model.database.capability import RecoveryPath
 from backout.model.hint import command, hint_of, sets
 from backout.model.setting import setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.model.backups import Protection
-    from backout.model.capability import Surroundings
     from backout.model.checkup import Check
-    from backout.model.schema import SchemaState
+    from backout.model.database.backups import Protection
+    from backout.model.database.capability import Surroundings
+    from backout.model.database.schema import SchemaState
 
 _REFUSED: Final = 4
 """The exit code of a login that was refused."""
 _OVERDUE: Final = 1.5
-"""A copy that is so many times older than the next one was to be made is overdue."""
+"""A copy older than this many times the interval between copies is overdue."""
 
 
 def of_database(around: Surroundings) -> Check:
@@ -91,7 +91,7 @@ def of_wal(found: Protection | None, environment: str) -> Check:
     """Return whether every moment since the newest base backup can be returned to; None: no WAL is received."""
     start, backup = command("db wal start", environment), command("db backup", environment)
     if found is None:
-        why = "WAL is not received: what was written since the newest copy could not be brought back"
+        why = "WAL is not being received: what was written since the newest copy could not be recovered"
         stream = setting("environments", environment, "database", "backup", wal="stream")
         return should("wal").not_set_up(why, sets(stream, start, backup))
     if found.protected and found.alarm:

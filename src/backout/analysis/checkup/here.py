@@ -1,10 +1,11 @@
-"""This machine: the journal and its disk, git, the card, and the ways to tell somebody; pure."""
+"""This machine: the journal and its disk, git, the card, and the channels of notices; pure."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from backout.model.checkup import CheckState, must, should
 from backout.model.clock import duration
@@ -33,7 +34,7 @@ def of_journal(look: JournalLook, environment: str, *, carded: int = 0) -> Itera
     """Yield whether the journal can be read and written, its tables are known, and its disk has room.
 
     Args:
-        carded: so many marks stand on the last card: a journal in which nothing is has lost them.
+        carded: the number of marks on the last card: an empty journal has lost them.
     """
     if look.problem:
         yield must("journal").missing(look.problem, hint_of(look.hint, environment))
@@ -42,7 +43,7 @@ def of_journal(look: JournalLook, environment: str, *, carded: int = 0) -> Itera
         if look.emptied or (carded and not look.events):
             yield _lost(look, carded, environment)
         else:
-            yield must("journal").ok(events if look.exists else f"nothing was written yet; it will be {look.path}")
+            yield must("journal").ok(events if look.exists else f"nothing has been written yet; it will be {look.path}")
         yield _schema(look)
         writable = must("journal_writable")
         if look.refused:
@@ -72,7 +73,7 @@ def _schema(look: JournalLook) -> Check:
 
 def _disk(look: JournalLook) -> Check:
     if look.free_bytes is None:
-        return should("disk").unmeasured("how much room is left cannot be told")
+        return should("disk").unmeasured("how much room is left is unknown")
     said = f"{look.free_bytes / _MB:,.0f} MB are free where the journal lies"
     room = words(f"make room on the disk of {look.path}")
     if look.free_bytes < TOO_LITTLE:
@@ -94,7 +95,7 @@ def _needs_journal(hint: Hint) -> bool:
 
 
 def of_channels(looks: Sequence[ChannelLook], *, acts: bool, now: float, environment: str) -> Iterator[Check]:
-    """Yield for each channel whether it can be used, and whether what was told last arrived."""
+    """Yield for each channel whether it can be used, and whether its newest notice arrived."""
     if not looks:
         why, slack = "no channel is set up: nobody will be told", sets(setting("notify", "slack", url_env="SLACK_URL"))
         yield (
@@ -120,11 +121,11 @@ def _channel(subject: Subject, look: ChannelLook, now: float, environment: str) 
         state = look.state.replace("_", " ")
         why = f"the newest notice did not arrive ({state}, {ago}): {look.why or 'not tried yet'}"
         return subject.missing(why, command("notify test", environment))
-    return should(subject.name).unmeasured("set up, and nothing was ever sent through it", test)
+    return should(subject.name).unmeasured("set up, but nothing was ever sent through it", test)
 
 
 def of_dead_man(problem: str | None, *, acts: bool) -> Check:
-    """Return whether somebody outside notices when guard dies; None: not set up, "" where it is."""
+    """Return whether a service outside notices when guard dies; None: not set up, "" where it is."""
     if problem is None:
         why = "nobody outside notices when guard itself dies"
         return should("dead_man").not_set_up(why, sets(setting("notify", "dead_man", url_env="DEAD_MAN_URL")))
@@ -134,7 +135,7 @@ def of_dead_man(problem: str | None, *, acts: bool) -> Check:
 
 
 def of_git(look: GitLook) -> Check:
-    """Return whether git leaves the records of this machine alone."""
+    """Return whether git ignores the records of this machine."""
     subject = should("git_ignore")
     if not look.repository:
         return subject.ok("the records lie in no git repository")
@@ -144,7 +145,7 @@ def of_git(look: GitLook) -> Check:
     if not look.ignored:
         why = f"{look.folder} is not ignored by git: the records of this machine could be committed"
         return subject.missing(why, line(f"echo {shlex.quote(look.folder)} >> .gitignore"))
-    return subject.ok("git leaves the records of this machine alone")
+    return subject.ok("git ignores the records of this machine")
 
 
 def of_card(path: str, written_at: float | None, live_at: float | None, *, now: float, environment: str) -> Check:

@@ -1,11 +1,12 @@
-"""What stands between backout and the platform: tokens, who the environment is, the clock, the marks' key; pure."""
+"""Checks of the access to the platform: tokens, the environment's identity, the clock, the marks' key; pure."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.remarks import is_remark
+from msgspec.structs import asdict
+
+from backout.analysis.history.remarks import is_remark
 from backout.model.checkup import must, should
 from backout.model.clock import duration, in_words, is_off, utc
 from backout.model.hint import command, line, sets, words
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from backout.model.token import TokenState
 
 SOON_S: Final = 14 * 86_400.0
-"""A token that ends within this is worth a word: nobody wants to make one at night."""
+"""A token that expires within this is reported, so that it need not be replaced at night."""
 READ, WRITE = "Workers Scripts Read", "Workers Scripts Write"
 _MAY_BE_UNREADABLE: Final = frozenset({"database_system_identifier"})
 
@@ -32,15 +33,17 @@ def of_tokens(
     """Yield for each token whether it is valid for long enough, and whether it may do what it is for.
 
     Args:
-        now: Unix seconds by the provider's clock. outlives_s: so long a token has to be valid, or no watch begins.
-        acts: whether guard acts by itself. places: {role: where its token is kept, in words}.
+        now: Unix seconds by the provider's clock.
+        outlives_s: so long a token has to be valid, or no watch begins.
+        acts: whether guard acts by itself.
+        places: {role: where its token is kept, in words}.
     """
     for state in states:
         name = "token" if state.role == "all" else f"token_{state.role}"
         place = places.get(state.role, "its place")
         yield _valid(name, state, now, outlives_s, words(f"put a new token into {place}"))
         if state.valid:
-            yield _permitted(f"{name}_permissions", state, acts=acts, place=place)
+            yield _check_permission(f"{name}_permissions", state, acts=acts, place=place)
 
 
 def _valid(name: str, state: TokenState, now: float, outlives_s: float, renew: Hint) -> Check:
@@ -57,14 +60,14 @@ def _valid(name: str, state: TokenState, now: float, outlives_s: float, renew: H
     return must(name).ok(f"{state.status}, {until}")
 
 
-def _permitted(name: str, state: TokenState, *, acts: bool, place: str) -> Check:
+def _check_permission(name: str, state: TokenState, *, acts: bool, place: str) -> Check:
     wanted = READ if state.role == "read" else WRITE
     if state.scopes is None:
-        why = "it may not read its own permissions: what it may is seen only when it does it"
+        why = "it may not read its own permissions: they show only when it is used"
         return should(name).unmeasured(why, words('give it "API Tokens Read" as well, or look at it in the dashboard'))
     if wanted in state.scopes or (wanted == READ and WRITE in state.scopes):
         return must(name).ok(", ".join(state.scopes))
-    so = ": it can look, and cannot roll back" if wanted == WRITE else ""
+    so = ": it can read, but not roll back" if wanted == WRITE else ""
     needed = must(name, when=acts or wanted == READ)
     return needed.missing(f'it lacks "{wanted}"{so}', words(f'put a token with "{wanted}" into {place}'))
 
@@ -79,7 +82,7 @@ def of_identity(pinned: Identity, found: Identity, environment: str) -> Check:
     mine, there = asdict(pinned), asdict(found)
     loose = [name for name, value in there.items() if value is not None and mine[name] is None]
     if loose:
-        why = f"not pinned: {', '.join(loose)}; a change compares what is pinned alone"
+        why = f"not pinned: {', '.join(loose)}; a change compares only what is pinned"
         return should("pin").not_set_up(why, command("init --pin", environment))
     if differs:
         why = f"{', '.join(name for name, _, _ in differs)} could not be compared just now"
@@ -91,7 +94,7 @@ def of_identity(pinned: Identity, found: Identity, environment: str) -> Check:
 def of_clock(offset_s: float | None) -> Check:
     """Return whether this machine's clock agrees with the provider's."""
     if offset_s is None:
-        return should("clock").unmeasured("the provider's clock was not heard")
+        return should("clock").unmeasured("the provider's clock could not be read")
     if is_off(offset_s):
         return should("clock").missing(
             in_words(offset_s), line("timedatectl set-ntp true", "or as this machine sets its clock")
@@ -120,6 +123,6 @@ def of_marks(variable: str, keys: int, *, signs: bool, acts: bool) -> Check:
         why = "marks are not signed: whoever may deploy can stop guard" if acts else "marks are not signed"
         return should("marks_key").not_set_up(why, sets(setting("marks", key_env="BACKOUT_MARKS_KEY")))
     if not keys:
-        why = "marks are signed, and their key is not here: which versions are stable cannot be told"
+        why = "marks are signed, but their key is not here: which versions are stable is unknown"
         return must("marks_key").missing(why, words(f"set {variable} to the key that the other machines have"))
     return must("marks_key").ok("marks are signed, and the key is here")

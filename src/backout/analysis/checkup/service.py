@@ -1,36 +1,38 @@
-"""What is watched, and what there is to go back to: health, counts, stable version, kept code, guard, hold; pure."""
+"""Checks of watching and rollback: health, counts, stable version, kept code, guard, hold; pure."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.proof import trouble_in
+from msgspec.structs import replace
+
+from backout.analysis.history.proof import trouble_in
 from backout.escaping import brief
 from backout.model.checkup import must, should
 from backout.model.clock import duration, utc
 from backout.model.hint import command, sets, words
-from backout.model.incident import RunState
+from backout.model.incident.incident import RunState
 from backout.model.plan import Plan
 from backout.model.setting import setting
+from backout.model.steps.rollback import ActivateStep
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from backout.model.checkup import Check
+    from backout.model.guard.policy import Policy
+    from backout.model.guard.signals import HealthReport, SourceTraits
     from backout.model.hold import Hold
-    from backout.model.incident import Run
+    from backout.model.incident.incident import Run
     from backout.model.plan import PlanRefused
-    from backout.model.policy import Policy
-    from backout.model.signals import HealthReport, SourceTraits
 
 NAMES_VERSION: Final = words(
     'in wrangler.jsonc "version_metadata": {"binding": "CF_VERSION"}, '
     'in the answer of /health "version": {"id": env.CF_VERSION.id}'
 )
-"""What makes an application tell which version answers."""
+"""The settings by which an application reports the version that answers."""
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LATE_S: Final = 30
 
@@ -39,7 +41,8 @@ def of_health(report: HealthReport | None, policy: Policy, environment: str, *, 
     """Return whether the health endpoint answers, and answers well.
 
     Args:
-        report: None where none is set up. is_blind: guard acts by itself, and has no counts to act on either.
+        report: None where none is set up.
+        is_blind: guard acts by itself, and has no counts to act on either.
     """
     if report is None:
         why = "there is no health endpoint: a rollback is verified by error rate and latency alone"
@@ -51,7 +54,7 @@ def of_health(report: HealthReport | None, policy: Policy, environment: str, *, 
     if not report.measured:
         why = report.findings[0].rstrip(".") if report.findings else report.why_unmeasured
         again = command("status", environment)
-        return must("health").missing(why, replace(again, words="mend health.url, or what answers there"))
+        return must("health").missing(why, replace(again, words="fix health.url, or what answers there"))
     took = "" if report.latency_ms is None else f" in {report.latency_ms:.0f} ms"
     return must("health").ok(f"{report.status}{took}, {report.overall}")
 
@@ -60,13 +63,13 @@ def of_health_version(report: HealthReport | None, live: Collection[str] | None,
     """Return whether the health endpoint says which version answered: without it no target can be proved.
 
     Args:
-        live: ids of the versions that have traffic, None when the platform did not tell them.
+        live: ids of the versions that have traffic, None when the platform did not list them.
     """
     subject = must("health_version", when=acts)
     if report is None:
         return should("health_version").not_set_up("there is no health endpoint to ask", NAMES_VERSION)
     if not report.measured:
-        return subject.unmeasured("the health endpoint gave no answer that can be read")
+        return subject.unmeasured("the health endpoint gave no readable answer")
     if report.version is None:
         why = (
             "/health does not say which version answers: no target can be proved before it gets traffic, so a rollback "
@@ -87,7 +90,7 @@ def of_health_version(report: HealthReport | None, live: Collection[str] | None,
 def of_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) -> Check:
     """Return whether requests are counted, and whether guard may act on the counts; the source has just answered."""
     if traits is None:
-        why = "requests are not counted: guard sees the health endpoint alone"
+        why = "requests are not counted: guard sees only the health endpoint"
         return should("traffic").not_set_up(why, sets(setting("environments", environment, "traffic", provider="tail")))
     if traits.may_act:
         return must("traffic").ok(f"{traits.name} answers, at most {duration(traits.lag_s)} late")
@@ -107,19 +110,20 @@ def of_return(outcome: Plan | PlanRefused, *, stable: bool, acts: bool, environm
     """Return whether there is a version to go back to: from what is live now, or from what will be deployed next.
 
     Args:
-        outcome: what a rollback would do now. stable: whether a watch of what is live ended healthy.
+        outcome: what a rollback would do now.
+        stable: whether a watch of what is live ended healthy.
         failed: the last proof of the version that it would go to, in words, where that failed; "" otherwise.
     """
     subject = must("stable_version", when=acts)
     if isinstance(outcome, Plan):
-        version, why = outcome.step("activate").args["version"], outcome.notes[0].partition(": ")[2]
+        version, why = outcome.arguments(ActivateStep).version, outcome.notes[0].partition(": ")[2]
         if failed:
             other = command("deployments list", environment, "whether there is another one")
             return subject.missing(f"a rollback would try version {version}, and {failed}", other)
         return subject.ok(f"a rollback would go to version {version}: {why}")
     if stable:
         return subject.ok("what is live is stable, so the next deployment can go back to it; there is no older one")
-    watch = command("guard", environment, "a watch that ends healthy makes what is live one to return to")
+    watch = command("guard", environment, "a watch that ends healthy makes what is live a version to return to")
     return subject.missing(outcome.reason, watch)
 
 
@@ -135,18 +139,19 @@ def of_kept_code(kept: Collection[str], wanted: Collection[str], environment: st
 
 
 def of_watch(
-    newest: Run | None, unguarded_s: float | None, *, stable: bool | None, now: float, environment: str
+    newest: Run | None, watch_gap_s: float | None, *, stable: bool | None, now: float, environment: str
 ) -> Check:
     """Return whether what is live was watched.
 
     Args:
-        newest: this journal's last guard. unguarded_s: how old the live deployment is when nobody watches it and it is
-            fresh. stable: whether a watch of what is live ended healthy, None where that is not known. now: by this
-            machine's clock.
+        newest: this journal's last guard.
+        watch_gap_s: how old the live deployment is, where it is fresh and no guard watches it.
+        stable: whether a watch of what is live ended healthy, None where that is not known.
+        now: by this machine's clock.
     """
     subject, guard = should("last_watch"), command("guard", environment)
-    if unguarded_s is not None:
-        return subject.missing(f"the live deployment is {duration(unguarded_s)} old, and no guard watches it", guard)
+    if watch_gap_s is not None:
+        return subject.missing(f"the live deployment is {duration(watch_gap_s)} old, and no guard watches it", guard)
     if newest is None:
         if stable:
             return subject.ok("a watch on another machine found what is live healthy")
@@ -163,7 +168,7 @@ def of_hold(hold: Hold | None, environment: str) -> Check:
     if hold is None:
         return should("hold").ok("none: what is automatic may act")
     until = "until it is lifted" if math.isinf(hold.until) else f"until {utc(hold.until):%Y-%m-%d %H:%M} UTC"
-    why = f"nothing automatic {until}: {brief(hold.why)} (by {hold.by or 'somebody'}, {hold.where or 'this host'})"
+    why = f"nothing automatic {until}: {brief(hold.why)} (by {hold.by or 'someone'}, {hold.where or 'this host'})"
     return should("hold").allowed(why, command("unhold", environment, "when guard may act again"))
 
 
@@ -171,7 +176,7 @@ def of_secrets(required: Collection[str], present: Collection[str] | None, envir
     """Return whether the application has every secret that the configuration requires; `present` None: not readable."""
     if not required:
         names = sets(setting("environments", environment, "secrets", required=["NAME"]))
-        return should("secrets").not_set_up("which secrets the application needs is not said", names)
+        return should("secrets").not_set_up("which secrets the application needs is not declared", names)
     if present is None:
         return must("secrets").unmeasured("their names cannot be read", command("secrets check", environment))
     lacking = sorted(set(required) - set(present))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pglast
@@ -10,6 +9,7 @@ from pglast import ast
 
 from backout.analysis.compatibility.parsing import Node, Unreadable, parse
 from backout.analysis.compatibility.splitting import split
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 _LANGUAGE: Final = "plpgsql"
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What a block runs: statements that can be read, and why others cannot."""
+class Block(Value, frozen=True):
+    """The statements of a block that can be read, and why others cannot."""
 
     statements: tuple[Node, ...] = ()
     unread: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Functions that are made anew, or beside others of their name: whether calls of old code still find theirs."""
+"""Functions that are replaced or overloaded: whether calls of old code still find theirs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from backout.analysis.compatibility.schema import Routine
+    from backout.analysis.compatibility.known.schema import Routine
 
 _WIDER: Final = frozenset(
     {("int2", "int4"), ("int2", "int8"), ("int4", "int8"), ("varchar", "text"), ("float4", "float8")}

@@ -1,4 +1,4 @@
-"""Commands of ALTER TABLE on columns: added, dropped, filled differently, of another type."""
+"""Commands of ALTER TABLE on columns: added, dropped, with another default or type."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pglast import ast
 from pglast.enums import ConstrType
 
 from backout.analysis.compatibility import conditions
-from backout.analysis.compatibility.constraints import add_constraint, required_column
-from backout.analysis.compatibility.defining import column_of, is_null
+from backout.analysis.compatibility.constraints import add_constraint, is_required_column
 from backout.analysis.compatibility.expressions import can_fail
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
-from backout.analysis.compatibility.parsing import Node, referenced, written
-from backout.analysis.compatibility.schema import Name, Schema, quoted
+from backout.analysis.compatibility.known.defining import column_of, is_null
+from backout.analysis.compatibility.known.schema import Name, Schema, quote_identifier
+from backout.analysis.compatibility.parsing import Node, find_referenced_columns, written
 from backout.analysis.compatibility.types import Fit, SqlType, bounds, fit, holds_everything, is_serial, read_type
-from backout.model.compatibility import Reversible
+from backout.model.database.compatibility import Reversible
 
 if TYPE_CHECKING:
     from backout.analysis.compatibility.moment import Moment
@@ -103,7 +103,7 @@ def column_default(moment: Moment, table: Name, command: Node) -> Finding:
     if moment.is_new_table(table):
         return safe(kind, "the table is new in this migration")
     if moment.is_new_column(table, name):
-        if dropped and required_column(moment, table, name):
+        if dropped and is_required_column(moment, table, name):
             return breaking(
                 kind, f"inserts of old code leave the new column {name} out, and nothing fills it: they fail"
             )
@@ -139,7 +139,7 @@ def drop_identity(moment: Moment, table: Name, command: Node) -> Finding:
     relation = moment.after.relations.get(table)
     column = relation.column(name) if relation else None
     known = moment.before.relations.get(table)
-    if moment.is_new_column(table, name) and not required_column(moment, table, name):
+    if moment.is_new_column(table, name) and not is_required_column(moment, table, name):
         return safe(kind, f"{name} is new in this migration")
     before = known.column(name) if known else None
     if command.missing_ok and before is not None and not before.generated:
@@ -154,7 +154,7 @@ def drop_expression(moment: Moment, table: Name, command: Node) -> Finding:
     name, kind = str(command.name), "drop-expression"
     relation = moment.before.relations.get(table)
     column = relation.column(name) if relation else None
-    if moment.is_new_column(table, name) and not required_column(moment, table, name):
+    if moment.is_new_column(table, name) and not is_required_column(moment, table, name):
         return safe(kind, f"{name} is new in this migration")
     if column is not None and command.missing_ok and column.generated not in {"stored", "virtual"}:
         return safe(kind, f"{name} is no generated column: nothing changes")
@@ -192,7 +192,7 @@ def column_type(moment: Moment, table: Name, command: Node) -> Finding:
             conditions.no_text(moment.before.shown(table), name),
             reversible=Reversible.IF,
         )
-    found = change_of_type(moment, old, new, f"{moment.before.shown(table)}.{quoted(name)}")
+    found = change_of_type(moment, old, new, f"{moment.before.shown(table)}.{quote_identifier(name)}")
     if found.verdict.value == "breaking" and old is not None:
         condition = _too_large(moment.before, table, name, old, new)
         return Finding(found.kind, found.verdict, found.reversible, found.reason, condition)
@@ -204,7 +204,7 @@ def column_type(moment: Moment, table: Name, command: Node) -> Finding:
 def change_of_type(moment: Moment, old: SqlType | None, new: SqlType, what: str) -> Finding:
     """Judge that values of a type become values of another; `what` names them."""
     if old is None:
-        return _unknown_type(new, what)
+        return _judge_unknown_type(new, what)
     labels_before, labels_after = _labels(moment.before, old), _labels(moment.after, new) or _labels(moment.before, new)
     if labels_before is not None and labels_after is not None and old.dimensions == new.dimensions:
         missing = [label for label in labels_before if label not in labels_after]
@@ -240,7 +240,7 @@ def change_of_type(moment: Moment, old: SqlType | None, new: SqlType, what: str)
     )
 
 
-def _unknown_type(new: SqlType, what: str) -> Finding:
+def _judge_unknown_type(new: SqlType, what: str) -> Finding:
     if holds_everything(new):
         return safe(
             "alter-type",
@@ -272,11 +272,11 @@ def _plain_using(expression: Node, column: str, new: SqlType) -> bool:
         if through != new and not holds_everything(through):
             return False
         expression = expression.arg
-    return isinstance(expression, ast.ColumnRef) and referenced(expression) == {column}
+    return isinstance(expression, ast.ColumnRef) and find_referenced_columns(expression) == {column}
 
 
 def _too_large(schema: Schema, table: Name, column: str, old: SqlType, new: SqlType) -> str | None:
-    shown, name = schema.shown(table), quoted(column)
+    shown, name = schema.shown(table), quote_identifier(column)
     if old.dimensions or new.dimensions:
         return None
     if new.name in {"varchar", "bpchar"} and new.modifiers and old.name in {"varchar", "text", "bpchar"}:

@@ -1,7 +1,7 @@
-"""Queries that answer a `safe-if` from the data: a row speaks against it, no row says that the data is no obstacle.
+"""Queries that answer a `safe-if` from the data: a row contradicts it, no rows mean that the data is no obstacle.
 
-They are asked of the schema before the migration, except where a docstring says "afterwards". What they cannot answer
-is what old code is going to write; the reason of the verdict says it.
+They run on the schema before the migration, except where a docstring says "afterwards". They cannot tell
+what old code is going to write; the reason of the verdict says that.
 """
 
 # ruff: noqa: S608 - queries for a person to read; the names in them are quoted, the rest is the migration's own SQL
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.compatibility.known.schema import Index, Name, Schema, quote_identifier
 from backout.analysis.compatibility.parsing import Node, written
-from backout.analysis.compatibility.schema import Index, Name, Schema, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from backout.analysis.compatibility.schema import Constraint
+    from backout.analysis.compatibility.known.schema import Constraint
 
 
 def rows_with(table: str, predicate: str | None) -> str | None:
@@ -31,7 +31,8 @@ def any_row(table: str) -> str:
 
 def null_in(schema: Schema, table: Name, columns: Sequence[str]) -> str:
     """Return rows with a null in one of the columns; asked afterwards for DROP NOT NULL."""
-    return f"SELECT 1 FROM {schema.shown(table)} WHERE {' OR '.join(f'{quoted(c)} IS NULL' for c in columns)} LIMIT 1"
+    missing = " OR ".join(f"{quote_identifier(column)} IS NULL" for column in columns)
+    return f"SELECT 1 FROM {schema.shown(table)} WHERE {missing} LIMIT 1"
 
 
 def violating(schema: Schema, table: Name, expression: Node) -> str | None:
@@ -48,7 +49,7 @@ def duplicates(schema: Schema, index: Index, *, required: bool = False) -> str |
     relation = schema.relations.get(index.table)
     known = set(relation.columns) if relation else set()
     # An expression in parentheses stays one; a number in GROUP BY would be a position.
-    keys = [quoted(c) if c in known or not _is_expression(c) else f"({c})" for c in index.columns]
+    keys = [quote_identifier(c) if c in known or not _is_expression(c) else f"({c})" for c in index.columns]
     wheres = [] if index.nulls_equal or required else [f"{key} IS NOT NULL" for key in keys]
     wheres += [f"({index.predicate})"] if index.predicate else []
     where = f" WHERE {' AND '.join(wheres)}" if wheres else ""
@@ -64,8 +65,10 @@ def orphans(schema: Schema, table: Name, columns: Sequence[str], parent: Name, k
     """Return rows whose foreign key points nowhere; None when the key of the other table is not known."""
     if len(columns) != len(keys) or not keys:
         return None
-    there = " AND ".join(f"p.{quoted(k)} = c.{quoted(c)}" for c, k in zip(columns, keys, strict=True))
-    given = " AND ".join(f"c.{quoted(c)} IS NOT NULL" for c in columns)
+    there = " AND ".join(
+        f"p.{quote_identifier(k)} = c.{quote_identifier(c)}" for c, k in zip(columns, keys, strict=True)
+    )
+    given = " AND ".join(f"c.{quote_identifier(c)} IS NOT NULL" for c in columns)
     child, other = schema.shown(table), schema.shown(parent)
     return f"SELECT 1 FROM {child} c WHERE {given} AND NOT EXISTS (SELECT 1 FROM {other} p WHERE {there}) LIMIT 1"
 
@@ -74,15 +77,17 @@ def overlapping(schema: Schema, table: Name, pairs: Iterable[tuple[str, str]], p
     """Return pairs of rows that an exclusion constraint would not hold; pairs are (column, operator)."""
     shown = schema.shown(table)
     source = f"(SELECT ctid, * FROM {shown} WHERE {predicate})" if predicate else shown
-    alike = " AND ".join(f"a.{quoted(column)} {operator} b.{quoted(column)}" for column, operator in pairs)
+    alike = " AND ".join(
+        f"a.{quote_identifier(column)} {operator} b.{quote_identifier(column)}" for column, operator in pairs
+    )
     return f"SELECT 1 FROM {source} a JOIN {source} b ON a.ctid < b.ctid AND {alike} LIMIT 1"
 
 
-def labelled(schema: Schema, columns: Iterable[tuple[Name, str]], label: str) -> str | None:
+def select_labelled(schema: Schema, columns: Iterable[tuple[Name, str]], label: str) -> str | None:
     """Return rows with a label of an enum, in whichever column has the type; asked afterwards."""
     literal = "'" + label.replace("'", "''") + "'"
     asked = [
-        f"(SELECT 1 FROM {schema.shown(table)} WHERE {quoted(column)}::text = {literal} LIMIT 1)"
+        f"(SELECT 1 FROM {schema.shown(table)} WHERE {quote_identifier(column)}::text = {literal} LIMIT 1)"
         for table, column in columns
         if not _is_array(schema, table, column)
     ]
@@ -95,13 +100,14 @@ def _is_array(schema: Schema, table: Name, column: str) -> bool:
     return found is not None and found.type is not None and found.type.dimensions > 0
 
 
-def refused_values(schema: Schema, columns: Iterable[tuple[Name, str]], expression: Node) -> str | None:
+def select_refused_values(schema: Schema, columns: Iterable[tuple[Name, str]], expression: Node) -> str | None:
     """Return values that a new CHECK of a domain refuses; VALUE in it stands for each column of the domain."""
     text = written(expression)
     if text is None:
         return None
     return " UNION ALL ".join(
-        f"(SELECT 1 FROM (SELECT {quoted(column)} AS value FROM {schema.shown(table)}) v WHERE NOT ({text}) LIMIT 1)"
+        f"(SELECT 1 FROM (SELECT {quote_identifier(column)} AS value FROM {schema.shown(table)}) v "
+        f"WHERE NOT ({text}) LIMIT 1)"
         for table, column in columns
     )
 
@@ -130,7 +136,7 @@ def unique_index(shown: str) -> str:
     return f"SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('{name}') AND indisunique LIMIT 1"
 
 
-def published(shown: str) -> str:
+def select_published(shown: str) -> str:
     """Return a row when a table is in a publication of updates or deletes."""
     table = shown.replace("'", "''")
     return (
@@ -140,7 +146,7 @@ def published(shown: str) -> str:
     )
 
 
-def triggered(shown: str) -> str:
+def select_triggers(shown: str) -> str:
     """Return the triggers that a change of rows would fire."""
     table = shown.replace("'", "''")
     return (

@@ -1,28 +1,28 @@
-"""New constraints and indexes: whether rows that old code writes still get in."""
+"""New constraints and indexes: whether rows that old code writes are still accepted."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.compatibility import conditions, loosening
-from backout.analysis.compatibility.defining import constraint_of, index_of
-from backout.analysis.compatibility.expressions import Unknown, can_fail, evaluated, value_of
+from backout.analysis.compatibility.expressions import Unknown, can_fail, evaluate, value_of
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
-from backout.analysis.compatibility.parsing import Node, referenced, words, written
-from backout.analysis.compatibility.schema import Index, Name, Unique
+from backout.analysis.compatibility.known.defining import constraint_of, index_of
+from backout.analysis.compatibility.known.schema import Index, Name, Unique
+from backout.analysis.compatibility.parsing import Node, find_referenced_columns, words, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from backout.analysis.compatibility.expressions import Value
+    from backout.analysis.compatibility.known.schema import Constraint
     from backout.analysis.compatibility.moment import Moment
-    from backout.analysis.compatibility.schema import Constraint
 
 _NEW_TABLE: Final = "the table is new in this migration: old code writes nothing to it"
 _NEW_COLUMNS: Final = "it concerns only columns that are new in this migration, which old code leaves out"
 
 
-def required_column(moment: Moment, table: Name, column: str) -> bool:
+def is_required_column(moment: Moment, table: Name, column: str) -> bool:
     """Say whether a column that this migration added must be given by every insert when the migration is done."""
     if not moment.is_new_column(table, column):
         return False
@@ -38,9 +38,9 @@ def set_not_null(moment: Moment, table: Name, column: str, kind: str = "set-not-
     if moment.is_new_table(table):
         return safe(kind, _NEW_TABLE)
     if moment.is_new_column(table, column):
-        if required_column(moment, table, column) and moment.has_new_trigger(table):
+        if is_required_column(moment, table, column) and moment.has_new_trigger(table):
             return safe_if(kind, f"inserts of old code leave {column} out, and fail unless the new trigger fills it")
-        if required_column(moment, table, column):
+        if is_required_column(moment, table, column):
             return breaking(
                 kind, f"inserts of old code leave the new column {column} out, and nothing fills it: they fail"
             )
@@ -88,9 +88,9 @@ def add_constraint(moment: Moment, table: Name, node: Node, column: str = "") ->
 
 
 def _check(moment: Moment, table: Name, node: Node, made: Constraint, column: str) -> Finding:
-    columns = sorted(referenced(node.raw_expr))
+    columns = sorted(find_referenced_columns(node.raw_expr))
     new = values_of_old_rows(moment, table, columns)
-    result = evaluated(node.raw_expr, new)
+    result = evaluate(node.raw_expr, new)
     if result is False:
         return breaking("add-check", "every row that old code writes violates the new CHECK")
     if result is None or result is True:
@@ -205,7 +205,7 @@ def create_index(moment: Moment, node: Node) -> Finding:
     expressions = [part.expr for part in node.indexParams or () if part.expr is not None]
     failing = [e for e in (*expressions, node.whereClause) if e is not None and can_fail(e)]
     if node.unique:
-        inside = evaluated(node.whereClause, _new_values(moment, index.table, node)) if node.whereClause else True
+        inside = evaluate(node.whereClause, _new_values(moment, index.table, node)) if node.whereClause else True
         if inside is False or inside is None:
             return safe(kind, "no row of old code is in this partial index")
         if any(part.collation for part in node.indexParams or ()):
@@ -217,4 +217,4 @@ def create_index(moment: Moment, node: Node) -> Finding:
 
 
 def _new_values(moment: Moment, table: Name, node: Node) -> dict[str, Value]:
-    return values_of_old_rows(moment, table, sorted(referenced(node.whereClause)))
+    return values_of_old_rows(moment, table, sorted(find_referenced_columns(node.whereClause)))

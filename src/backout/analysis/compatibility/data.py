@@ -1,4 +1,4 @@
-"""Statements that change rows, or call something that may."""
+"""Statements that change rows, or call functions that may."""
 
 # ruff: noqa: SIM905 - lists of words read as text
 
@@ -10,9 +10,9 @@ from pglast import ast
 
 from backout.analysis.compatibility import conditions
 from backout.analysis.compatibility.finding import Finding, safe, safe_if, worst
+from backout.analysis.compatibility.known.schema import quote_identifier, split_name
 from backout.analysis.compatibility.parsing import Node, walk, words, written
-from backout.analysis.compatibility.schema import quoted, split_name
-from backout.model.compatibility import Reversible
+from backout.model.database.compatibility import Reversible
 
 if TYPE_CHECKING:
     from backout.analysis.compatibility.moment import Moment
@@ -64,22 +64,22 @@ def _one(moment: Moment, node: Node, whole: Node) -> Finding:
             return safe_if(
                 "backfill",
                 f"only columns of {shown} that are new in this migration are filled; triggers may change more",
-                conditions.triggered(shown),
+                conditions.select_triggers(shown),
             )
     if isinstance(node, ast.InsertStmt) and getattr(node.onConflictClause, "targetList", None):
         reversible = Reversible.NO  # an upsert also overwrites
-    condition = _touched(node, shown) if node is whole else None
+    condition = _select_touched(node, shown) if node is whole else None
     return safe_if(f"{kind}-rows", f"{reason}: {shown}", condition, reversible=reversible)
 
 
-def _touched(node: Node, shown: str) -> str | None:
+def _select_touched(node: Node, shown: str) -> str | None:
     """Return a query for the rows that a plain UPDATE or DELETE changes; None where it joins others."""
     if not isinstance(node, (ast.UpdateStmt, ast.DeleteStmt)) or node.withClause or node.relation is None:
         return None
     if node.fromClause if isinstance(node, ast.UpdateStmt) else node.usingClause:
         return None
     alias = getattr(node.relation.alias, "aliasname", None)
-    table = f"{shown} {quoted(str(alias))}" if alias else shown
+    table = f"{shown} {quote_identifier(str(alias))}" if alias else shown
     return conditions.rows_with(table, written(node.whereClause)) if node.whereClause else conditions.any_row(table)
 
 

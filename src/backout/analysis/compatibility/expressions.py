@@ -1,4 +1,4 @@
-"""What an expression of a constraint says about rows that old code writes, which leaves new columns out.
+"""The value of a constraint's expression for rows that old code writes, without the new columns.
 
 Three-valued, as in SQL: a CHECK takes a row unless it is false, a partial index holds it only when it is true.
 """
@@ -38,7 +38,7 @@ _TEXTS: Final = frozenset({"text", "varchar", "bpchar"})
 
 
 class Unknown(Enum):
-    """A value that is not known; `DIFFERENT`: another one in each row."""
+    """An unknown value; `DIFFERENT`: a different one in each row."""
 
     ANY = "any"
     DIFFERENT = "different"
@@ -52,10 +52,10 @@ def value_of(expression: Node) -> Value:
     """Return the constant that an expression is, `DIFFERENT` for a key generator, `ANY` for what is not known."""
     if isinstance(expression, ast.FuncCall) and words(expression.funcname)[-1] in _ALWAYS_DIFFERENT:
         return Unknown.DIFFERENT
-    return evaluated(expression, {})
+    return evaluate(expression, {})
 
 
-def evaluated(expression: Node, columns: Mapping[str, Value]) -> Value:
+def evaluate(expression: Node, columns: Mapping[str, Value]) -> Value:
     """Return the value of an expression where the columns have these values; others are not known."""
     handler = _HANDLERS.get(type(expression))
     return handler(expression, columns) if handler else Unknown.ANY
@@ -96,7 +96,7 @@ def _column(node: Node, columns: Mapping[str, Value]) -> Value:
 
 
 def _cast(node: Node, columns: Mapping[str, Value]) -> Value:
-    value = evaluated(node.arg, columns)
+    value = evaluate(node.arg, columns)
     target = words(node.typeName.names)[-1]
     if value is None or (target in _TEXTS and isinstance(value, str)):
         return value
@@ -106,7 +106,7 @@ def _cast(node: Node, columns: Mapping[str, Value]) -> Value:
 
 
 def _boolean(node: Node, columns: Mapping[str, Value]) -> Value:
-    values = [_as_truth(evaluated(argument, columns)) for argument in node.args]
+    values = [_as_truth(evaluate(argument, columns)) for argument in node.args]
     kind = BoolExprType(node.boolop)
     if kind is BoolExprType.NOT_EXPR:
         return (not values[0]) if isinstance(values[0], bool) else values[0]
@@ -123,7 +123,7 @@ def _as_truth(value: Value) -> bool | Unknown | None:
 
 
 def _null_test(node: Node, columns: Mapping[str, Value]) -> Value:
-    value = evaluated(node.arg, columns)
+    value = evaluate(node.arg, columns)
     if value is Unknown.ANY:
         return value
     return (value is None) == (NullTestType(node.nulltesttype) is NullTestType.IS_NULL)
@@ -131,25 +131,25 @@ def _null_test(node: Node, columns: Mapping[str, Value]) -> Value:
 
 def _operator(node: Node, columns: Mapping[str, Value]) -> Value:
     kind = Kind(node.kind)
-    left = evaluated(node.lexpr, columns)
-    rights = [evaluated(e, columns) for e in (node.rexpr if isinstance(node.rexpr, (tuple, list)) else (node.rexpr,))]
+    left = evaluate(node.lexpr, columns)
+    rights = [evaluate(e, columns) for e in (node.rexpr if isinstance(node.rexpr, (tuple, list)) else (node.rexpr,))]
     if kind in {Kind.AEXPR_DISTINCT, Kind.AEXPR_NOT_DISTINCT, Kind.AEXPR_NULLIF}:
         return Unknown.ANY
     if left is None or rights == [None]:
         return None  # the operators of a comparison, of arithmetic and of patterns are strict
     operator = words(node.name)[-1] if words(node.name) else ""
     if kind is Kind.AEXPR_IN:
-        found = [_compared("=", left, right) for right in rights]
+        found = [_compare_values("=", left, right) for right in rights]
         found_one = True if True in found else None if None in found else Unknown.ANY if Unknown.ANY in found else False
         if operator == "=" or not isinstance(found_one, bool):
             return found_one
         return not found_one
     if kind in {Kind.AEXPR_BETWEEN, Kind.AEXPR_NOT_BETWEEN}:
-        inside = [_compared(">=", left, rights[0]), _compared("<=", left, rights[1])]
+        inside = [_compare_values(">=", left, rights[0]), _compare_values("<=", left, rights[1])]
         within = False if False in inside else inside[0] if inside[0] is not True else inside[1]
         return within if kind is Kind.AEXPR_BETWEEN or not isinstance(within, bool) else not within
     if kind is Kind.AEXPR_OP and node.lexpr is not None:
-        return _compared(operator, left, rights[0])
+        return _compare_values(operator, left, rights[0])
     return Unknown.ANY
 
 
@@ -163,7 +163,7 @@ _COMPARISONS: Final[dict[str, Callable[[Decimal, Decimal], bool]]] = {
 }
 
 
-def _compared(operator: str, left: Value, right: Value) -> Value:
+def _compare_values(operator: str, left: Value, right: Value) -> Value:
     if left is None or right is None:
         return None
     if operator in _COMPARISONS and isinstance(left, Decimal) and isinstance(right, Decimal):
@@ -175,7 +175,7 @@ def _compared(operator: str, left: Value, right: Value) -> Value:
 
 
 def _call(node: Node, columns: Mapping[str, Value]) -> Value:
-    name, values = words(node.funcname)[-1], [evaluated(argument, columns) for argument in node.args or ()]
+    name, values = words(node.funcname)[-1], [evaluate(argument, columns) for argument in node.args or ()]
     if name in {"num_nulls", "num_nonnulls"} and Unknown.ANY not in values:
         nulls = sum(value is None for value in values)
         return Decimal(nulls if name == "num_nulls" else len(values) - nulls)
@@ -187,7 +187,7 @@ def _call(node: Node, columns: Mapping[str, Value]) -> Value:
 
 
 def _coalesce(node: Node, columns: Mapping[str, Value]) -> Value:
-    return next((v for a in node.args if (v := evaluated(a, columns)) is not None), None)
+    return next((v for a in node.args if (v := evaluate(a, columns)) is not None), None)
 
 
 _HANDLERS: Final[dict[type, Callable[[Node, Mapping[str, Value]], Value]]] = {

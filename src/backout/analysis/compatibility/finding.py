@@ -1,11 +1,11 @@
-"""What is found about one change: its class, the verdict, whether it can be taken back, the reason, the condition."""
+"""The judgement on one change: its class, the verdict, whether it can be reversed, the reason, the condition."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.model.compatibility import Compatibility, Reversible
+from backout.model.database.compatibility import Compatibility, Reversible
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,9 +14,8 @@ _SEVERITY = (Compatibility.SAFE, Compatibility.SAFE_IF, Compatibility.BREAKING)
 _LOSS = (Reversible.YES, Reversible.IF, Reversible.NO)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One change, judged; `condition` is a query that returns rows where the answer is bad news."""
+class Finding(Value, frozen=True):
+    """One change, judged; `condition` is a query that returns rows where the change breaks old code."""
 
     kind: str
     verdict: Compatibility

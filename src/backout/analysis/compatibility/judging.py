@@ -1,4 +1,4 @@
-"""From files to verdicts: read, judge each statement at its place, and let it change the known schema."""
+"""From files to verdicts: parse, judge each statement in its place, and apply it to the known schema."""
 
 # ruff: noqa: SIM905 - lists of words read as text
 
@@ -12,18 +12,18 @@ from pglast.enums import VariableSetKind
 
 from backout.analysis.compatibility import constraints, data, naming, others, publishing, tables, writing
 from backout.analysis.compatibility.blocks import read_block
-from backout.analysis.compatibility.building import apply
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
+from backout.analysis.compatibility.known.building import apply
+from backout.analysis.compatibility.known.schema import Schema
 from backout.analysis.compatibility.moment import Moment
 from backout.analysis.compatibility.parsing import Node, Unreadable, parse
-from backout.analysis.compatibility.schema import Schema
 from backout.analysis.compatibility.splitting import Piece, split
-from backout.model.compatibility import MigrationVerdict, Reversible, StatementVerdict
+from backout.model.database.compatibility import MigrationVerdict, Reversible, StatementVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from backout.model.compatibility import MigrationFile
+    from backout.model.database.compatibility import MigrationFile
 
 UNREADABLE: Final = "unreadable"
 _DESTROYS: Final = re.compile(
@@ -77,7 +77,7 @@ def _migration(sql: str, schema: Schema) -> list[tuple[str, Finding]]:
         _apply(piece, read, after)
     found = []
     for piece, read in pieces:
-        finding = _by_words(piece, read) if isinstance(read, str) else _judged(Moment(schema, after), read)
+        finding = _by_words(piece, read) if isinstance(read, str) else _judge_all(Moment(schema, after), read)
         _apply(piece, read, schema)
         found.append((piece.text, finding))
     return found
@@ -99,14 +99,14 @@ def _apply(piece: Piece, read: tuple[Node, ...] | str, schema: Schema) -> None:
             schema.blind.add(_EVERYTHING)
         return
     for node in read:
-        for inner in _executed(node):
+        for inner in _list_executed(node):
             if inner is None:
                 schema.blind.add(_EVERYTHING)
             else:
                 apply(inner, schema)
 
 
-def _executed(node: Node) -> Iterable[Node | None]:
+def _list_executed(node: Node) -> Iterable[Node | None]:
     """Return what a statement runs: itself, or the inside of a block with None for what cannot be read."""
     if not isinstance(node, ast.DoStmt):
         return (node,)
@@ -132,7 +132,7 @@ def _by_words(piece: Piece, why: str) -> Finding:
     return safe_if(UNREADABLE, f"it cannot be read: {why}", reversible=Reversible.NO)
 
 
-def _judged(moment: Moment, nodes: tuple[Node, ...]) -> Finding:
+def _judge_all(moment: Moment, nodes: tuple[Node, ...]) -> Finding:
     if not nodes:
         return safe("empty", "it changes nothing")
     found, before = [], moment.before.copy()
@@ -184,7 +184,7 @@ def _drop_owned(_moment: Moment, _node: Node) -> Finding:
     return breaking("drop-owned", "everything that the role owns is gone", reversible=Reversible.NO)
 
 
-def _dropped(_moment: Moment, _node: Node) -> Finding:
+def _judge_drop_database(_moment: Moment, _node: Node) -> Finding:
     return breaking("drop-database", "it is gone", reversible=Reversible.NO)
 
 
@@ -232,7 +232,7 @@ _JUDGED: Final[dict[type, Callable[[Moment, Node], Finding]]] = {
     ast.ExplainStmt: _explain,
     ast.CreateSchemaStmt: _schema,
     ast.DropOwnedStmt: _drop_owned,
-    ast.DropdbStmt: _dropped,
+    ast.DropdbStmt: _judge_drop_database,
     ast.AlterExtensionStmt: _extension,
 }
 _HARMLESS: Final[dict[type, str]] = {

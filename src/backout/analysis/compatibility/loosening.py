@@ -1,4 +1,4 @@
-"""Constraints and indexes that go, or get another name: what old code relied on, and what new code may write."""
+"""Constraints and indexes that are dropped or renamed: what old code relied on, and what new code may write."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.compatibility import conditions, publishing
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
-from backout.analysis.compatibility.schema import Name, Unique, quoted
-from backout.model.compatibility import Reversible
+from backout.analysis.compatibility.known.schema import Name, Unique, quote_identifier
+from backout.model.database.compatibility import Reversible
 
 if TYPE_CHECKING:
+    from backout.analysis.compatibility.known.schema import Constraint
     from backout.analysis.compatibility.moment import Moment
     from backout.analysis.compatibility.parsing import Node
-    from backout.analysis.compatibility.schema import Constraint
 
 _NEW_TABLE: Final = "the table is new in this migration"
 _BY_ITS_NAME: Final = "by its name it keeps columns unique: INSERT ... ON CONFLICT of old code fails"
@@ -77,8 +77,8 @@ def drop_constraint(moment: Moment, table: Name, node: Node) -> Finding:
         return safe("drop-constraint", _NEW_TABLE)
     if known is None:
         return _drop_unknown(moment, table, name, missing_ok=bool(node.missing_ok))
-    if known.deferrable and not _named_again(moment, table, known):
-        return breaking(f"drop-{known.kind}", _SET_CONSTRAINTS.format(quoted(name)))
+    if known.deferrable and not _is_named_again(moment, table, known):
+        return breaking(f"drop-{known.kind}", _SET_CONSTRAINTS.format(quote_identifier(name)))
     if known.kind == "foreign":
         return safe("drop-foreign-key", "nothing that old code writes is refused for it")
     if known.kind == "not null":
@@ -99,16 +99,16 @@ def _drop_unique(moment: Moment, table: Name, known: Constraint) -> Finding:
     if known.deferrable:  # ON CONFLICT could not use it before either
         return safe_if(f"drop-{known.kind}", f"new code may write what {name} kept out", reversible=Reversible.IF)
     if known.kind == "exclude":
-        if _named_again(moment, table, known):
-            return safe_if("drop-exclude", f"{quoted(name)} is made anew: it may exclude other rows")
-        return breaking("drop-exclude", _ON_CONSTRAINT.format(quoted(name)), reversible=Reversible.IF)
+        if _is_named_again(moment, table, known):
+            return safe_if("drop-exclude", f"{quote_identifier(name)} is made anew: it may exclude other rows")
+        return breaking("drop-exclude", _ON_CONSTRAINT.format(quote_identifier(name)), reversible=Reversible.IF)
     kept = lost_uniqueness(moment, f"drop-{known.kind}", table, Unique(known.columns, None, known.nulls_equal))
-    if kept.verdict.value != "breaking" and not _named_again(moment, table, known):
-        return breaking(kept.kind, f"{kept.reason}; {_ON_CONSTRAINT.format(quoted(name))}")
+    if kept.verdict.value != "breaking" and not _is_named_again(moment, table, known):
+        return breaking(kept.kind, f"{kept.reason}; {_ON_CONSTRAINT.format(quote_identifier(name))}")
     return kept
 
 
-def _named_again(moment: Moment, table: Name, known: Constraint) -> bool:
+def _is_named_again(moment: Moment, table: Name, known: Constraint) -> bool:
     """Say whether a statement that names a constraint finds one that serves it when the migration is done."""
     after = moment.after.relations.get(table)
     again = after.constraints.get(known.name) if after is not None else None
@@ -125,8 +125,8 @@ def alter_constraint(moment: Moment, table: Name, command: Node) -> Finding:
     if moment.is_new_table(table):
         return safe(kind, _NEW_TABLE)
     if command.def_.alterDeferrability and not command.def_.deferrable:
-        if known is not None and known.deferrable and not _named_again(moment, table, known):
-            return breaking(kind, _SET_CONSTRAINTS.format(quoted(known.name)))
+        if known is not None and known.deferrable and not _is_named_again(moment, table, known):
+            return breaking(kind, _SET_CONSTRAINTS.format(quote_identifier(known.name)))
         if known is not None:
             return safe(kind, "it is checked at once, as before")
     return safe_if(kind, "a write of old code may be refused at another time than before")
@@ -171,17 +171,17 @@ def rename_constraint(moment: Moment, table: Name, name: str) -> Finding:
     known = relation.constraints.get(name) if relation else None
     if moment.is_new_table(table) or moment.before.is_novel("constraint", table, name):
         return safe("rename-constraint", "it is new in this migration")
-    if known is not None and _named_again(moment, table, known) and _same_columns(moment, table, known):
+    if known is not None and _is_named_again(moment, table, known) and _same_columns(moment, table, known):
         return safe("rename-constraint", f"another one that does the same is named {name} when the migration is done")
     if known is not None and known.deferrable:
-        return breaking("rename-constraint", _SET_CONSTRAINTS.format(quoted(name)))
+        return breaking("rename-constraint", _SET_CONSTRAINTS.format(quote_identifier(name)))
     if (known and known.kind in {"foreign", "check", "not null"}) or (not known and name.endswith(("_fkey", "_check"))):
         return safe("rename-constraint", "no statement names such a constraint")
     if known is not None or name.lower().endswith(_UNIQUE_ENDINGS):
-        return breaking("rename-constraint", _ON_CONSTRAINT.format(quoted(name)))
+        return breaking("rename-constraint", _ON_CONSTRAINT.format(quote_identifier(name)))
     return safe_if(
         "rename-constraint",
-        _ON_CONSTRAINT.format(quoted(name)),
+        _ON_CONSTRAINT.format(quote_identifier(name)),
         conditions.enforcing(moment.before.shown(table), name),
     )
 

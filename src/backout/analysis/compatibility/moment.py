@@ -1,30 +1,30 @@
-"""What is known when a statement is judged: the schema just before it, and the one at the end of its migration."""
+"""The context of a statement: the schema just before it, and the one at the end of its migration."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backout.analysis.compatibility.schema import Relation
+from backout.analysis.compatibility.known.schema import Relation
+from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from backout.analysis.compatibility.schema import Column, Name, Schema
+    from backout.analysis.compatibility.known.schema import Column, Name, Schema
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Value, frozen=True):
     """A statement's place.
 
     Args:
-        before: just before the statement. after: when the whole migration is done, so that what is dropped and made
-            again, or filled later, is judged by what remains.
+        before: just before the statement.
+        after: when the whole migration is done, so that what is dropped and made again, or filled later, is judged by
+            what remains.
     """
 
     before: Schema
     after: Schema
 
     def is_new_table(self, name: Name) -> bool:
-        """Say whether the migration made this relation or index, in the place of nothing."""
+        """Say whether the migration created this relation or index where none existed."""
         return self.before.is_novel("relation", name)
 
     def is_new_column(self, table: Name, column: str) -> bool:
@@ -47,7 +47,7 @@ class Moment:
         return self.before.whole(schema) if self.before.begun else self.after.whole(schema)
 
     def with_column(self, table: Name, column: Column) -> Moment:
-        """Return the moment in which a column that is being added stands already."""
+        """Return the moment with a column that is being added already in place."""
         before = self.before.copy()
         before.novel.add(("column", table, column.name))
         after = self.after.copy()

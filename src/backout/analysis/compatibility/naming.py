@@ -1,4 +1,4 @@
-"""What is dropped, renamed or moved: whether old code still finds it under the name that it uses."""
+"""Objects that are dropped, renamed or moved: whether old code still finds them under the old name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pglast.enums import DropBehavior, ObjectType
 from backout.analysis.compatibility import conditions, loosening, remaking, writing
 from backout.analysis.compatibility.calling import lost_calls
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
-from backout.analysis.compatibility.kinds import RELATIONS, ROUTINES, TYPES, arguments_of
-from backout.analysis.compatibility.schema import Name, Schema, named, split_name
-from backout.model.compatibility import Reversible
+from backout.analysis.compatibility.known.kinds import RELATIONS, ROUTINES, TYPES, arguments_of
+from backout.analysis.compatibility.known.schema import Name, Schema, get_name_parts, split_name
+from backout.model.database.compatibility import Reversible
 
 if TYPE_CHECKING:
     from backout.analysis.compatibility.moment import Moment
@@ -41,17 +41,17 @@ _SWITCHES: Final = {
     ObjectType.OBJECT_RULE: ("drop-rule", "statements of old code are no longer rewritten"),
     ObjectType.OBJECT_POLICY: ("drop-policy", "old code may see other rows, or be refused, under row security"),
     ObjectType.OBJECT_EVENT_TRIGGER: ("drop-event-trigger", "what it did for statements of old code is no longer done"),
-    ObjectType.OBJECT_PUBLICATION: ("drop-publication", "whoever follows the publication gets nothing more"),
+    ObjectType.OBJECT_PUBLICATION: ("drop-publication", "its subscribers get no more changes"),
 }
 
 
 def drop(moment: Moment, node: Node) -> Finding:
     """Judge DROP of anything that has a DROP of this form."""
     kind = ObjectType(node.removeType)
-    return worst([_dropped(moment, node, kind, item) for item in node.objects])
+    return worst([_drop_object(moment, node, kind, item) for item in node.objects])
 
 
-def _dropped(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
+def _drop_object(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
     if kind in RELATIONS:
         return _drop_relation(moment, node, kind, item)
     if kind in TYPES:
@@ -59,7 +59,7 @@ def _dropped(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Findin
     if kind in ROUTINES:
         return _drop_routine(moment, node, kind, item)
     if kind is ObjectType.OBJECT_SCHEMA:
-        return _drop_schema(moment, node, named(item)[-1])
+        return _drop_schema(moment, node, get_name_parts(item)[-1])
     if kind in _SWITCHES:
         return _drop_switch(moment, node, kind, item)
     if kind in {ObjectType.OBJECT_STATISTIC_EXT, ObjectType.OBJECT_ACCESS_METHOD}:
@@ -77,7 +77,7 @@ def _cascades(node: Node) -> bool:
 
 
 def _drop_relation(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
-    name = moment.before.find_relation(*split_name(named(item)))
+    name = moment.before.find_relation(*split_name(get_name_parts(item)))
     word = RELATIONS[kind].replace(" ", "-")
     shown = moment.before.shown(name)
     if kind is ObjectType.OBJECT_INDEX:
@@ -99,13 +99,13 @@ def _drop_relation(moment: Moment, node: Node, kind: ObjectType, item: Node) -> 
         return safe(f"drop-{word}", _NOTHING)
     if again is not None and not _cascades(node):
         older = _maybe_older(moment, node, known=known is not None)
-        return remaking.taken(moment, f"drop-{word}", known, again, reversible, older=older)
+        return remaking.judge_taken_name(moment, f"drop-{word}", known, again, reversible, older=older)
     lost = ", and its rows are gone" if kind is ObjectType.OBJECT_TABLE else ""
     return breaking(f"drop-{word}", f"statements of old code that name {shown} fail{lost}", reversible=reversible)
 
 
 def _drop_type(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
-    name = moment.before.find_type(named(item))
+    name = moment.before.find_type(get_name_parts(item))
     word = f"drop-{TYPES[kind]}"
     if moment.before.is_novel("type", name) or moment.before.is_novel("renamed", name):
         return safe(word, "it is new in this migration, or has its name since")
@@ -136,7 +136,7 @@ def _type_taken(moment: Moment, kind: str, name: Name) -> Finding:
 
 
 def _drop_routine(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
-    name, called = moment.before.find_routine(named(item)), arguments_of(item)
+    name, called = moment.before.find_routine(get_name_parts(item)), arguments_of(item)
     word = f"drop-{ROUTINES[kind]}"
     shown = moment.before.shown(name)
     known = [r for r in moment.before.routines.get(name, ()) if called in {None, r.arguments}]
@@ -170,7 +170,7 @@ def _drop_schema(moment: Moment, node: Node, name: str) -> Finding:
 
 def _drop_switch(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
     word, reason = _SWITCHES[kind]
-    parts = named(item)
+    parts = get_name_parts(item)
     if kind in {ObjectType.OBJECT_TRIGGER, ObjectType.OBJECT_RULE, ObjectType.OBJECT_POLICY}:
         table = moment.before.find_relation(*split_name(parts[:-1]))
         if moment.is_new_table(table):
@@ -205,7 +205,7 @@ def rename(moment: Moment, node: Node) -> Finding:
         table = moment.before.resolve(node.relation)
         return writing.rename_fired(moment, table, str(node.subname), is_rule=kind is ObjectType.OBJECT_RULE)
     if kind is ObjectType.OBJECT_PUBLICATION:
-        return safe_if("rename", "whoever follows the publication under its old name gets nothing more")
+        return safe_if("rename", "subscribers that use its old name get no more changes")
     if kind in _UNNAMED:
         return safe("rename", "no statement of an application names it")
     if kind is ObjectType.OBJECT_SCHEMA and moment.before.is_novel("schema", str(node.subname)):
@@ -251,7 +251,7 @@ def _relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> F
     if known is None and node.missing_ok and moment.never_there(name[0]):
         return safe(word, "no migration made it: nothing changes")
     if again is not None:
-        return remaking.taken(moment, word, known, again, Reversible.YES, older=False)
+        return remaking.judge_taken_name(moment, word, known, again, Reversible.YES, older=False)
     return breaking(word, f"statements of old code that name {shown} fail")
 
 
@@ -263,7 +263,7 @@ def _behind_constraint(moment: Moment, name: Name) -> bool:
 
 def _object_gone(moment: Moment, node: Node, verb: str, kind: ObjectType) -> Finding:
     word = verb if verb == "set-schema" else f"{verb}-{(TYPES | ROUTINES)[kind]}"
-    parts = named(node.object)
+    parts = get_name_parts(node.object)
     if kind in TYPES:
         name = moment.before.find_type(parts)
         if moment.before.is_novel("type", name):
@@ -297,6 +297,6 @@ def alter_enum(moment: Moment, node: Node) -> Finding:
     return safe_if(
         "add-enum-value",
         f"old code runs until it reads {node.newVal!r}, which it does not know",
-        conditions.labelled(moment.before, using, str(node.newVal)) if whole else None,
+        conditions.select_labelled(moment.before, using, str(node.newVal)) if whole else None,
         reversible=Reversible.NO,
     )

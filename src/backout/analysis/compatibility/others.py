@@ -10,17 +10,17 @@ from pglast.enums import ObjectType
 from backout.analysis.compatibility import conditions, data, writing
 from backout.analysis.compatibility.calling import ambiguous
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
-from backout.analysis.compatibility.kinds import arguments_of
-from backout.analysis.compatibility.objects import routine_of
-from backout.analysis.compatibility.parsing import Node, referenced, words, written
-from backout.analysis.compatibility.schema import named, quoted
-from backout.model.compatibility import Reversible
+from backout.analysis.compatibility.known.kinds import arguments_of
+from backout.analysis.compatibility.known.objects import routine_of
+from backout.analysis.compatibility.known.schema import get_name_parts, quote_identifier
+from backout.analysis.compatibility.parsing import Node, find_referenced_columns, words, written
+from backout.model.database.compatibility import Reversible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.analysis.compatibility.known.schema import Name
     from backout.analysis.compatibility.moment import Moment
-    from backout.analysis.compatibility.schema import Name
 
 _UNNAMED_SEQUENCE_OPTIONS: Final = frozenset({"owned_by", "cache", "logged"})
 _PLANNING: Final = frozenset({"cost", "rows", "support"})
@@ -73,7 +73,7 @@ def _same(old: Node, new: Node, spaces: frozenset[str]) -> bool:
     if isinstance(old, ast.Node) and isinstance(new, ast.Node):
         texts = [written(node) for node in (old, new)]
         for space in spaces:
-            texts = [text and text.replace(f"{quoted(space)}.", "") for text in texts]
+            texts = [text and text.replace(f"{quote_identifier(space)}.", "") for text in texts]
         return texts[0] is not None and texts[0] == texts[1]
     return bool(old == new)
 
@@ -147,7 +147,7 @@ def grant(moment: Moment, node: Node) -> Finding:
 
 
 def _is_new_routine(moment: Moment, node: Node) -> bool:
-    """Say whether every routine that is named so is new in this migration."""
+    """Say whether every routine of this name is new in this migration."""
     name, called = moment.before.find_routine(words(node.objname)), arguments_of(node)
     known = [r for r in moment.before.routines.get(name, ()) if called in {None, r.arguments}]
     return bool(known) and all(moment.before.is_novel("routine", name, r.arguments) for r in known)
@@ -203,9 +203,9 @@ def domain(moment: Moment, node: Node) -> Finding:
 
 def _outside(moment: Moment, using: list[tuple[Name, str]], node: Node) -> str | None:
     """Return a query for values that a new CHECK of a domain refuses."""
-    if not using or referenced(node.def_.raw_expr) != {"value"} or not moment.after.whole(using[0][0][0]):
+    if not using or find_referenced_columns(node.def_.raw_expr) != {"value"} or not moment.after.whole(using[0][0][0]):
         return None
-    return conditions.refused_values(moment.before, using, node.def_.raw_expr)
+    return conditions.select_refused_values(moment.before, using, node.def_.raw_expr)
 
 
 def on_routine(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
@@ -214,7 +214,7 @@ def on_routine(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
     def judge(moment: Moment, node: Node) -> Finding:
         target = getattr(node, "func", None) or getattr(node, "object", None)
         relation = getattr(node, "relation", None)
-        parts = named(target) if target is not None else ()
+        parts = get_name_parts(target) if target is not None else ()
         is_new = relation is not None and moment.is_new_table(moment.before.resolve(relation))
         if isinstance(target, ast.ObjectWithArgs):
             is_new = _is_new_routine(moment, target)

@@ -1,4 +1,4 @@
-"""Statements as Postgres's own parser reads them."""
+"""Statements as parsed by Postgres's own parser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_CHAIN: Final = 1500
 
 
 class Unreadable(Exception):
-    """The text is no statement that Postgres would read; the message says why."""
+    """Raised for text that Postgres cannot parse; the message says why."""
 
 
 def parse(text: str) -> tuple[Node, ...]:
@@ -33,15 +33,15 @@ def parse(text: str) -> tuple[Node, ...]:
         Unreadable: with the parser's own words.
     """
     try:
-        return _parsed(text)
+        return _parse_text(text)
     except Unreadable:
         respelled = _AUTOINCREMENT.sub("", _BACKQUOTED.sub(lambda m: m[1] or f'"{m[2]}"', text))
         if respelled == text:
             raise
-        return _parsed(respelled)
+        return _parse_text(respelled)
 
 
-def _parsed(text: str) -> tuple[Node, ...]:
+def _parse_text(text: str) -> tuple[Node, ...]:
     if "\0" in text:
         raise Unreadable("it holds a zero byte")
     deepest, longest = complexity(text)
@@ -80,7 +80,7 @@ def words(names: Node) -> tuple[str, ...]:
     return tuple(str(part.sval) for part in names or () if isinstance(part, ast.String))
 
 
-def referenced(expression: Node) -> frozenset[str]:
+def find_referenced_columns(expression: Node) -> frozenset[str]:
     """Return the names of the columns in an expression; `*` for a whole row."""
     found = set()
     for node in walk(expression):

@@ -1,26 +1,26 @@
-"""Publications and replica identities: whether UPDATE and DELETE of old code on a published table are refused.
+"""Publications and replica identities: whether Postgres refuses old code's UPDATE and DELETE on a published table.
 
 Source: PostgreSQL 18, execReplication.c CheckCmdReplicaIdentity: whatever publishes the table counts, followed or not.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
 from pglast.enums import AlterPublicationAction as Action
 from pglast.enums import PublicationObjSpecType as Spec
 
 from backout.analysis.compatibility import conditions
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
-from backout.analysis.compatibility.parsing import Node, referenced, words
-from backout.analysis.compatibility.schema import Publication, Published, Schema
+from backout.analysis.compatibility.known.schema import Publication, Published, Schema
+from backout.analysis.compatibility.parsing import Node, find_referenced_columns, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backout.analysis.compatibility.known.schema import Name, Relation
     from backout.analysis.compatibility.moment import Moment
-    from backout.analysis.compatibility.schema import Name, Relation
 
 _FULL: Final = "f"
 _NOTHING: Final = "n"
@@ -64,7 +64,9 @@ def _with_objects(made: Publication, node: Node, schema: Schema) -> Publication:
         if item.pubtable is not None:
             part = Published(
                 frozenset(words(item.pubtable.columns)) if item.pubtable.columns else None,
-                referenced(item.pubtable.whereClause) if item.pubtable.whereClause is not None else frozenset(),
+                find_referenced_columns(item.pubtable.whereClause)
+                if item.pubtable.whereClause is not None
+                else frozenset(),
             )
             made = replace(made, tables={**made.tables, schema.resolve(item.pubtable.relation): part})
         else:
@@ -76,18 +78,18 @@ def _with_objects(made: Publication, node: Node, schema: Schema) -> Publication:
 
 def newly_refused(moment: Moment, table: Name) -> str | None:
     """Return why updates and deletes of a table fail when the migration is done, None where they go on or failed."""
-    if moment.is_new_table(table) or refused(moment.before, table):
+    if moment.is_new_table(table) or explain_refusal(moment.before, table):
         return None
-    return refused(moment.after, table)
+    return explain_refusal(moment.after, table)
 
 
-def refused(schema: Schema, table: Name) -> str | None:
+def explain_refusal(schema: Schema, table: Name) -> str | None:
     """Return why updates and deletes of a table fail, None where nothing is known to refuse them."""
     relation = schema.relations.get(table)
     if relation is None or relation.kind != "table":
         return None
     identity = _identity(schema, relation)
-    for part in _published(schema, table):
+    for part in _find_published(schema, table):
         if identity is None:
             if relation.identity == _KEY and not relation.whole:
                 continue  # there may be a primary key that no migration made
@@ -99,7 +101,7 @@ def refused(schema: Schema, table: Name) -> str | None:
     return None
 
 
-def _published(schema: Schema, table: Name) -> Iterator[Published]:
+def _find_published(schema: Schema, table: Name) -> Iterator[Published]:
     for known in schema.publications.values():
         if (known.updates or known.deletes) and table in known.tables:
             yield known.tables[table]
@@ -108,7 +110,7 @@ def _published(schema: Schema, table: Name) -> Iterator[Published]:
 
 
 def _identity(schema: Schema, relation: Relation) -> frozenset[str] | None:
-    """Return the columns by which changed rows are told, None for none."""
+    """Return the columns that identify changed rows, None for none."""
     if relation.identity == _FULL:
         return frozenset(relation.columns)
     if relation.identity == _NOTHING:
@@ -167,5 +169,5 @@ def replica_identity(moment: Moment, table: Name, command: Node) -> Finding:
     return safe_if(
         kind,
         "updates and deletes of old code fail where the table is published without a key",
-        conditions.published(moment.before.shown(table)),
+        conditions.select_published(moment.before.shown(table)),
     )

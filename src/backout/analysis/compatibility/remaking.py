@@ -1,4 +1,4 @@
-"""A table or view that is made anew under its name: whether it has what statements of old code rely on."""
+"""A table or view that is dropped and made anew: whether it still has what old code relies on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from backout.analysis.compatibility.writing import no_longer_written, single_sou
 
 if TYPE_CHECKING:
     from backout.analysis.compatibility.finding import Finding
+    from backout.analysis.compatibility.known.schema import Column, Relation
     from backout.analysis.compatibility.moment import Moment
-    from backout.analysis.compatibility.schema import Column, Relation
-    from backout.model.compatibility import Reversible
+    from backout.model.database.compatibility import Reversible
 
 
-def taken(  # noqa: PLR0913 - what was there, what is there now, and the words for it
+def judge_taken_name(
     moment: Moment, kind: str, known: Relation | None, again: Relation, reversible: Reversible, *, older: bool
 ) -> Finding:
     """Judge a name that something else has when the migration is done."""
@@ -34,10 +34,10 @@ def taken(  # noqa: PLR0913 - what was there, what is there now, and the words f
         now = again.column(column.name)
         if now is None and again.whole:
             return breaking(kind, f"{shown} is made anew without {column.name}", reversible=reversible)
-        changed = retyped(moment, column, now, again)
+        changed = describe_retyped(moment, column, now, again)
         if changed:
             return breaking(kind, f"{shown} is made anew {changed}", reversible=reversible)
-    lost = moved(known, again) or lost_arbiter(moment, known, again)
+    lost = explain_moved_columns(known, again) or lost_arbiter(moment, known, again)
     lost = lost or no_longer_written(moment, known, again)
     if lost:
         return breaking(kind, lost, reversible=reversible)
@@ -51,8 +51,8 @@ def taken(  # noqa: PLR0913 - what was there, what is there now, and the words f
     )
 
 
-def retyped(moment: Moment, column: Column, now: Column | None, again: Relation) -> str | None:
-    """Return what is said of a column whose type is another, or cannot be told."""
+def describe_retyped(moment: Moment, column: Column, now: Column | None, again: Relation) -> str | None:
+    """Return the reason for a column whose type differs or is unknown."""
     if now is None or (column.type is not None and column.type == now.type):
         return None
     if column.type is not None and now.type is not None:
@@ -69,7 +69,7 @@ def retyped(moment: Moment, column: Column, now: Column | None, again: Relation)
     return f"with another {column.name}: whether it has its old type is not known"
 
 
-def moved(known: Relation, again: Relation) -> str | None:
+def explain_moved_columns(known: Relation, again: Relation) -> str | None:
     """Return why statements that rely on the order of the columns fail: another type is in the place of an old one."""
     if not known.whole or not again.whole:
         return None

@@ -1,4 +1,4 @@
-"""A migration's text cut into statements, as psql cuts it: quotes, dollar quotes, comments, `BEGIN ATOMIC`, COPY data.
+"""Splits a migration into statements as psql does: quotes, dollar quotes, comments, `BEGIN ATOMIC`, COPY data.
 
 Source: PostgreSQL 18, "SQL Syntax, Lexical Structure"; psqlscan.l for what ends a statement (a semicolon outside
 parentheses and outside the body of a routine written as `BEGIN ATOMIC ... END`).
@@ -7,8 +7,9 @@ parentheses and outside the body of a routine written as `BEGIN ATOMIC ... END`)
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +38,7 @@ _CHAINING: Final = frozenset({"union", "intersect", "except", "join", "is", "not
 """What makes a tree of a parser deeper by one each time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Value, frozen=True):
     r"""One statement without the comments before it; `meta`: a command of psql itself, such as `\i other.sql`."""
 
     text: str
@@ -83,13 +83,13 @@ class _Splitter:
             if kind == "block":
                 self._skip_comment()
             elif kind == "meta":
-                yield from self._finished(begin)
+                yield from self._finish_piece(begin)
                 yield Piece(found[0].strip(), meta=True)
             elif kind == "sign" and found[0] == ";" and self._parentheses <= 0 and not self._atomic:
-                yield from self._finished(begin)
+                yield from self._finish_piece(begin)
             elif kind not in {"comment", "space"}:
                 self._take(kind, found[0], begin)
-        yield from self._finished(len(self._sql))
+        yield from self._finish_piece(len(self._sql))
 
     def _take(self, kind: str, piece: str, begin: int) -> None:
         if self._start < 0:
@@ -121,7 +121,7 @@ class _Splitter:
         if depth:
             self._at = len(self._sql)
 
-    def _finished(self, end: int) -> Iterator[Piece]:
+    def _finish_piece(self, end: int) -> Iterator[Piece]:
         if self._start >= 0:
             text = self._sql[self._start : end].rstrip()
             yield Piece(text)

@@ -1,4 +1,4 @@
-"""ALTER TABLE, command by command; CREATE TABLE with what it hangs on to."""
+"""ALTER TABLE, command by command; CREATE TABLE, of partitions as well."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pglast.enums import AlterTableType as Alter
 from pglast.enums import ObjectType
 
 from backout.analysis.compatibility import columns, constraints, loosening, publishing
-from backout.analysis.compatibility.building import apply
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
+from backout.analysis.compatibility.known.building import apply
 from backout.analysis.compatibility.moment import Moment
 from backout.analysis.compatibility.types import read_type
-from backout.model.compatibility import Reversible
+from backout.model.database.compatibility import Reversible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backout.analysis.compatibility.known.schema import Name
     from backout.analysis.compatibility.parsing import Node
-    from backout.analysis.compatibility.schema import Name
 
 
 def alter_table(moment: Moment, node: Node) -> Finding:
@@ -117,7 +117,7 @@ def _enable_rule(moment: Moment, name: Name, command: Node) -> Finding:
     return breaking("rule-switched", "INSERT ... ON CONFLICT and MERGE of old code fail on a table with a rule")
 
 
-def _unlogged(moment: Moment, name: Name, _command: Node) -> Finding:
+def _judge_unlogged(moment: Moment, name: Name, _command: Node) -> Finding:
     if moment.is_new_table(name):
         return safe("set-unlogged", "the table is new in this migration")
     return safe_if("set-unlogged", "a crash of the server empties the table", reversible=Reversible.IF)
@@ -140,7 +140,7 @@ _JUDGED: Final[dict[Alter, Callable[[Moment, Name, Node], Finding]]] = {
     Alter.AT_AlterConstraint: loosening.alter_constraint,
     Alter.AT_AttachPartition: _attach,
     Alter.AT_DetachPartition: _detach,
-    Alter.AT_SetUnLogged: _unlogged,
+    Alter.AT_SetUnLogged: _judge_unlogged,
     Alter.AT_EnableRule: _enable_rule,
     Alter.AT_EnableAlwaysRule: _enable_rule,
     Alter.AT_ReplicaIdentity: publishing.replica_identity,

@@ -1,17 +1,18 @@
-"""Types of columns, and whether every old value still fits after a change and reads the same.
+"""Column types, and whether after a change every old value still fits and reads the same.
 
 Source: PostgreSQL 18, "Data Types"; values compared on a server in `tests/analysis/test_compatibility_postgres.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
 from pglast import ast
 
 from backout.analysis.compatibility.parsing import Node, words
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,7 @@ _WITH_FRACTION: Final = ("timestamp", "timestamptz", "time", "timetz", "interval
 _MICROSECONDS: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class SqlType:
+class SqlType(Value, frozen=True):
     """A type as the catalog names it: `int4`, `varchar` with (50,); `dimensions` of an array."""
 
     name: str
@@ -47,7 +47,7 @@ class SqlType:
 
 
 class Fit(Enum):
-    """What becomes of the values when a column's type changes."""
+    """The effect of a change of a column's type on its values."""
 
     SAME = "the same type"
     WIDER = "every value fits and reads the same"
@@ -75,7 +75,7 @@ def is_serial(node: Node) -> bool:
 
 
 def fit(old: SqlType, new: SqlType) -> Fit:
-    """Compare two built-in types; names that are not known are told apart by name alone."""
+    """Compare two built-in types; unknown types are compared by name alone."""
     if old == new:
         return Fit.SAME
     if old.dimensions != new.dimensions:

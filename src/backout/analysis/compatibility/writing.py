@@ -1,4 +1,4 @@
-"""Rules, and views that are written through: what of INSERT, UPDATE, DELETE, MERGE of old code still works.
+"""Rules, and writes through views: which INSERT, UPDATE, DELETE and MERGE of old code still work.
 
 Source: PostgreSQL 18, CREATE VIEW "Updatable Views"; CREATE RULE; rewriteHandler.c view_query_is_auto_updatable.
 """
@@ -14,8 +14,8 @@ from backout.analysis.compatibility.finding import Finding, breaking, safe, safe
 from backout.analysis.compatibility.parsing import Node, walk, words, written
 
 if TYPE_CHECKING:
+    from backout.analysis.compatibility.known.schema import Name, Relation, Schema
     from backout.analysis.compatibility.moment import Moment
-    from backout.analysis.compatibility.schema import Name, Relation, Schema
 
 _INSTEAD_OF: Final = 64
 _NEW_TABLE: Final = "the table is new in this migration"

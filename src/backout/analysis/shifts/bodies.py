@@ -1,4 +1,4 @@
-"""Bodies that are nearly empty: of answers with 200 to GET, by what they are where the source tells their type.
+"""Nearly empty bodies of answers with 200 to GET, by content type where the source provides it.
 
 Every release of a front end changes lengths, so only a collapse counts: more than half of them shorter than a tenth of
 the shortest hundredth before.
@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from backout.analysis.baseline import FEW_LATENCIES
-from backout.analysis.quantiles import quantile_bucket
-from backout.model.bodies import FAMILY, BodyKind
+from backout.analysis.statistics.baseline import FEW_LATENCIES
+from backout.analysis.statistics.quantiles import quantile_bucket
+from backout.model.guard.bodies import FAMILY, BodyKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TINY_BUCKETS = 5
-"""So many powers of two smaller is less than a tenth, whatever the lengths within their buckets."""
+"""The powers of two that make less than a tenth, whatever the lengths within their buckets."""
 _FEW, _HALF = 20, 0.5
 
 BodiesState = dict[str, tuple[int, int]]
 
 
 class Shrunk(NamedTuple):
-    """So many of so many bodies of a kind are nearly empty; `UNKNOWN`: of all together."""
+    """The number of nearly empty bodies of a kind, out of all; `UNKNOWN`: of all kinds together."""
 
     kind: BodyKind
     tiny: int
@@ -34,7 +34,7 @@ def smallest_of(sizes: Mapping[int, int]) -> dict[int, int]:
     """Return {kind: bucket of the p1 of the lengths} of the kinds of which enough were measured, 0 for all together.
 
     Args:
-        sizes: {key: bodies}, see `model.bodies`.
+        sizes: {key: bodies}, see `model.guard.bodies`.
     """
     by_kind: dict[int, dict[int, int]] = {0: {}}
     for key, number in sizes.items():
@@ -77,7 +77,7 @@ class Bodies:
 
     @property
     def shrunk(self) -> Shrunk | None:
-        """The kind of which most are nearly empty, None where there is none.
+        """The kind with most bodies nearly empty, None where there is none.
 
         All together are compared only where of most of them nothing is known: else a page that is asked for less often
         than the data that it loads would look like shorter ones.

@@ -1,23 +1,23 @@
-"""The baseline as it was counted, by name and minute: read once, for all that is learnt from it."""
+"""The counts of the baseline by name and minute, read once for everything derived from them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.baseline import MINUTE_S
 from backout.analysis.shifts.tally import Tally
-from backout.model.routes import OTHER, nameless
+from backout.analysis.statistics.baseline import MINUTE_S
+from backout.model.guard.routes import OTHER, nameless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from backout.model.signals import Counts
+    from backout.model.guard.signals import Counts
 
 _LEAST_MINUTES = 3
 _MUCH, _WELL = 0.1, 0.9
-"""So large a part of all requests, of which so large a part is answered well, is no crawler's."""
+"""The share of all requests, and the share of them answered well, from which it is not a crawler's."""
 _MOST_NAMES = 512
-"""So many names are known; a source that has more of them has no templates."""
+"""The most names known; a source with more of them has no templates."""
 
 
 class Cells:
@@ -32,7 +32,7 @@ class Cells:
         self.whole: dict[int, Tally] = {}
         """All requests, by minute."""
         self.sizes: dict[str, dict[int, int]] = {}
-        """{name: {key: bodies}}, see `model.bodies.size_key`."""
+        """{name: {key: bodies}}, see `model.guard.bodies.size_key`."""
         first = start
         for row in rows:
             first = min(first, row.second)
@@ -58,7 +58,7 @@ class Cells:
         """How often each known name was asked for, the busiest first."""
         self.by_name = {name: found[name] for name in self.asked}
         self.age_h = (start - first) / 7200
-        """By so many hours its middle is older than the deployment."""
+        """The hours from its middle to the deployment."""
         self.span = range((first - start) // MINUTE_S, 0)
         """The minutes that were seen whole, but for a part `unseen` of the first one where there are few."""
         self.unseen = -(start - first) % MINUTE_S / MINUTE_S
@@ -76,7 +76,7 @@ def _tells(found: Mapping[str, Mapping[int, Tally]]) -> bool:
 
     Where it is little, or answered badly as a rule, it is crawlers' guesses: that says nothing of a version.
     """
-    if len(found) < 2:  # noqa: PLR2004 with no other name there is nothing to tell it from
+    if len(found) < 2:
         return False
     asked = {name: sum(cell.requests for cell in cells.values()) for name, cells in found.items()}
     good = sum(cell.good for cell in found.get(OTHER, {}).values())

@@ -1,4 +1,4 @@
-"""Small and vital: a stratum on which nearly everything fails that worked before, however few requests it gets.
+"""Small but vital: a stratum that worked before and on which nearly everything fails, however few its requests.
 
 Each known name has a test of its own on its own few requests: five of five that fail against none of 300 before are
 beyond all chance, though they are a hundredth of the traffic. A test begins with the first answer that is not good, of
@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-from backout.analysis.baseline import FLOOR
-from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState
+from backout.analysis.detector.streams import AGREES
 from backout.analysis.shifts.tally import Tally
-from backout.analysis.streams import AGREES
+from backout.analysis.statistics.baseline import FLOOR
+from backout.analysis.statistics.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState
 
 if TYPE_CHECKING:
-    from backout.analysis.baseline import Law
     from backout.analysis.shifts.normal import Normal
     from backout.analysis.shifts.tally import TallyState
+    from backout.analysis.statistics.baseline import Law
 
 NEARLY_ALL = 0.9
-"""So large a share that is not good is nearly everything."""
+"""The share of answers that are not good from which it is nearly everything."""
 WORKED = 0.5
 """What was answered well less often than this did not work before."""
 _LEAST = 0.8
@@ -48,7 +48,9 @@ class Collapse:
     """The test of one stratum.
 
     Args:
-        normal: what was normal of it. weight: its part in the average. share: the new version's part of the traffic.
+        normal: what was normal of it.
+        weight: its part in the average.
+        share: the new version's part of the traffic.
     """
 
     def __init__(self, normal: Normal, weight: float, share: float) -> None:
@@ -84,7 +86,7 @@ class Collapse:
                 self._opened = (minute, new + more, old) if is_new else (minute, new, old + more)
                 return
         counts, none = (bad, piece.requests - bad), (0, 0)
-        assert self._law is not None  # noqa: S101 it has begun
+        assert self._law is not None
         for test in (self._law, self._labels):
             if test is not None:
                 test.add(minute, counts if is_new else none, none if is_new else counts)

@@ -1,13 +1,14 @@
-"""What follows when guard's own requests are answered otherwise: the version before it, asked the same, decides."""
+"""Shifts in the answers to guard's own requests: the version before, asked the same, decides."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backout.analysis.wording import odds
-from backout.model.probes import Compared
-from backout.model.shift import Outcome, Shift, ShiftKind
+from msgspec.structs import replace
+
+from backout.analysis.detector.wording import odds
+from backout.model.guard.probes import Compared
+from backout.model.guard.shift import Outcome, Shift, ShiftKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ DECLARED = "declared"
 
 
 def worse(pairs: Pairs, enough: float) -> Shift | None:
-    """Return the shift that pairs alone show: nobody but guard needs to ask.
+    """Return the shift that pairs alone show: it needs no requests but guard's own.
 
     Args:
         enough: log evidence that carries a rollback.
@@ -46,7 +47,7 @@ def worse(pairs: Pairs, enough: float) -> Shift | None:
     )
 
 
-def judged(shifts: Sequence[Shift], pairs: Pairs) -> tuple[Shift, ...]:
+def judge_own_shifts(shifts: Sequence[Shift], pairs: Pairs) -> tuple[Shift, ...]:
     """Return the shifts of guard's own requests with what follows from them beside the version before."""
     return tuple(
         replace(each, outcome=Outcome.TOLD) if pairs.are_alike_on(each.stratum.removeprefix("GET ")) else each

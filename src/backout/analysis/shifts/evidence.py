@@ -1,4 +1,4 @@
-"""Evidence that a stratum is answered in another class than before, one test for each stratum and class.
+"""Evidence that a stratum is answered in a different class from before, one test for each stratum and class.
 
 In a split only the label of a request is random: the label test is exact under any attack and any wave of logouts, and
 needs no baseline. Where labels say 20:1, the minutes of both versions count as well, which is sure sooner: in each of
@@ -13,17 +13,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import FLOOR
-from backout.analysis.beta import log_add
-from backout.analysis.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState
-from backout.analysis.stream_set import ERROR_POINTS
-from backout.analysis.streams import AGREES
-from backout.model.answers import AnswerClass
+from backout.analysis.detector.stream_set import ERROR_POINTS
+from backout.analysis.detector.streams import AGREES
+from backout.analysis.statistics.baseline import FLOOR
+from backout.analysis.statistics.beta import log_add
+from backout.analysis.statistics.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState
+from backout.model.guard.answers import AnswerClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backout.analysis.baseline import Law
+    from backout.analysis.statistics.baseline import Law
 
 BURSTS = 0.05
 """Prior of a minute in which anything may be asked, by an attack or a campaign."""

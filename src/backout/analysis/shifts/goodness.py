@@ -1,4 +1,4 @@
-"""Whether people get what they got before: the part of "healthy" that the classes of answers decide.
+"""Whether users get what they got before: the part of "healthy" that the classes of answers decide.
 
 Healthy needs evidence that the good share did not fall by more than two points overall, nor by a fifth on a route with
 a twentieth of the traffic; each is excluded at 1 %. Every answer is held against the good share of its own stratum, so
@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from backout.analysis.baseline import FLOOR
-from backout.analysis.beta import log_add
-from backout.analysis.exclusion import BETA
+from backout.analysis.statistics.baseline import FLOOR
+from backout.analysis.statistics.beta import log_add
+from backout.analysis.statistics.noninferiority import BETA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ _BOLDEST = 0.9
 _BEGINS, _ENDS = 0.125, 0.25
 """Prior of a stretch in which the one fall that is forgiven begins, and of one in which it ends."""
 _FORGIVING = 0.2
-"""So large a part of the bet forgives one fall."""
+"""The part of the bet that forgives one fall."""
 _FELL = -math.log(20)
 """A stretch with less evidence than this fell by itself."""
 _BAD_ANYWAY = 0.5
@@ -36,7 +36,7 @@ _BAD_ANYWAY = 0.5
 
 
 class Answered(NamedTuple):
-    """One stratum: what share of its answers is usually bad, and how many were, of how many.
+    """One stratum: the usual share of bad answers, and the observed number, out of the total.
 
     Args:
         parts: the same by stretch of time, as (number of the stretch, bad, total); () where that is not known.
@@ -49,11 +49,11 @@ class Answered(NamedTuple):
 
 
 class Goodness(NamedTuple):
-    """How sure it is that the good share has not fallen.
+    """The certainty that the good share has not fallen.
 
     Args:
-        missing: about so many more requests would show it; 0 when it is shown. fell: for so many stretches of time it
-            had fallen, which is over; 0 where nothing was forgiven.
+        missing: about how many more requests would show it; 0 when it is shown.
+        fell: the number of stretches of a fall that is over; 0 where nothing was forgiven.
     """
 
     missing: int
@@ -84,7 +84,7 @@ def weigh(strata: Iterable[Answered]) -> Goodness:
         bad, good = math.log1p(bet * (FALL - 1 + each.usual)), math.log1p(bet * (FALL + each.usual))
         _add(parts, each, bad, good)
         gain += each.total / total * (each.usual * bad + (1 - each.usual) * good)
-    found = [_weighed(parts, gain)]
+    found = [_weigh_evidence(parts, gain)]
     for each in known:
         if each.total >= ROUTE_SHARE * total and each.usual < _BAD_ANYWAY:
             missing, fell = _on_route(each)
@@ -98,7 +98,7 @@ def _on_route(route: Answered) -> Goodness:
     parts: dict[int, float] = {}
     bad, good = math.log(usual / limit), math.log((1 - usual) / (1 - limit))
     _add(parts, route, bad, good)
-    return _weighed(parts, usual * bad + (1 - usual) * good)
+    return _weigh_evidence(parts, usual * bad + (1 - usual) * good)
 
 
 def _add(parts: dict[int, float], each: Answered, bad: float, good: float) -> None:
@@ -107,7 +107,7 @@ def _add(parts: dict[int, float], each: Answered, bad: float, good: float) -> No
         parts[number] = parts.get(number, 0.0) + hits * bad + (total - hits) * good
 
 
-def _weighed(parts: Mapping[int, float], gain: float) -> Goodness:
+def _weigh_evidence(parts: Mapping[int, float], gain: float) -> Goodness:
     """Return what log evidence by stretch amounts to; `gain`: what another request would add to it."""
     by_time = [parts[number] for number in sorted(parts)]
     plain = sum(by_time) + math.log(1 - _FORGIVING)

@@ -1,24 +1,26 @@
-"""What was normal of a stratum before a deployment: its classes of answers, their scatter, and how many a minute."""
+"""The normal state of a stratum before a deployment: its classes of answers, their scatter, and the rate a minute."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
-from backout.analysis.baseline import CV_ERRORS, Law, Minute, law
+from msgspec import field
+
 from backout.analysis.shifts.bodies import smallest_of
 from backout.analysis.shifts.strata import stratum_of
 from backout.analysis.shifts.tally import Tally, piece_of
 from backout.analysis.shifts.volume import NOTHING, Volume, volume
-from backout.model.answers import AnswerClass, class_of
-from backout.model.shift import SITE
+from backout.analysis.statistics.baseline import CV_ERRORS, Law, Minute, law
+from backout.model.guard.answers import AnswerClass, class_of
+from backout.model.guard.shift import SITE
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from backout.analysis.shifts.cells import Cells
     from backout.analysis.shifts.tally import TallyState
-    from backout.model.policy import Expectation
+    from backout.model.guard.policy import Expectation
 
 _USUAL_REDIRECTS = 0.5
 """Where so large a share was a redirect before, a redirect is a good answer."""
@@ -38,16 +40,16 @@ class NormalState(TypedDict):
     age_h: float
 
 
-@dataclass(frozen=True, slots=True)
-class Normal:
+class Normal(Value, frozen=True):
     """One stratum's hour (or less) before a deployment.
 
     Args:
-        laws: of the share of each class that was seen, among it and the good answers, in a healthy minute. unseen: of
-            a class that was not. bad: of all that was not good, among all answers.
-        asked, well: how many requests, and good answers, a minute had. smallest: p1 of its bodies'
-            lengths by kind, see `smallest_of`. age_h: by so many hours the middle of the
-            baseline is older than the deployment.
+        laws: of the share of each class that was seen, among it and the good answers, in a healthy minute.
+        unseen: of a class that was not.
+        bad: of all that was not good, among all answers.
+        asked, well: how many requests, and good answers, a minute had.
+        smallest: p1 of its bodies' lengths by kind, see `smallest_of`.
+        age_h: the hours from the middle of the baseline to the deployment.
     """
 
     name: str
@@ -105,12 +107,13 @@ def _law_state(known: Law) -> tuple[float, int, float, float]:
     return known.hits, known.total, known.p0, known.phi
 
 
-def expected_classes(name: str, expectations: Iterable[Expectation]) -> frozenset[AnswerClass]:
+def find_expected_classes(name: str, expectations: Iterable[Expectation]) -> frozenset[AnswerClass]:
     """Return the classes that are declared to be good answers to what has this name.
 
-    >>> from backout.model.policy import Expectation
+    >>> from backout.model.guard.policy import Expectation
     >>> old = [Expectation("GET", "/api/v1/*", (410,))]
-    >>> [sorted(expected_classes(name, old)) for name in ("GET /api/v1/users?page", "POST /api/v1/users", "GET /api")]
+    >>> names = ("GET /api/v1/users?page", "POST /api/v1/users", "GET /api")
+    >>> [sorted(find_expected_classes(name, old)) for name in names]
     [[<AnswerClass.GONE: '410'>], [], []]
     """
     method, _, path = stratum_of(name).rpartition(" ")
@@ -125,7 +128,8 @@ class Before:
     """The baseline by stratum and minute.
 
     Args:
-        known: {name: stratum}. expected: {name: classes that are good answers to it}.
+        known: {name: stratum}.
+        expected: {name: classes that are good answers to it}.
     """
 
     def __init__(self, cells: Cells, known: Mapping[str, str], expected: Mapping[str, frozenset[AnswerClass]]) -> None:
@@ -168,7 +172,7 @@ class Before:
         whole = Tally()
         for tally in minutes.values():
             whole.add(tally)
-        seen = self._minutes[SITE]  # a minute without any request was not seen: nobody watched yet
+        seen = self._minutes[SITE]  # a minute without any request was not seen: the watch had not begun
         every = [minutes.get(minute, Tally()) for minute in self._span if minute in seen]
         laws: dict[AnswerClass, Law] = {}
         for kind in whole.classes if by_class else ():

@@ -1,4 +1,4 @@
-"""Paired probes: what two versions answered to the same safe requests, as evidence that the new one is worse.
+"""Paired probes: the answers of two versions to the same safe requests, as evidence that the new one is worse.
 
 While both answer alike, a pair in which one of them is worse is as likely to be the one as the other, whatever fails
 outside. So each of them is the toss of a coin, and a bet on it is an e-process: 1.9 for one side, 0.1 for the other.
@@ -10,29 +10,29 @@ import math
 from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
 from backout.analysis.shifts.strata import REST, stratum_of
-from backout.model.answers import AnswerClass
-from backout.model.probes import Compared, sent_of
-from backout.model.routes import template_of
-from backout.model.shift import SITE
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.probes import Compared, sent_of
+from backout.model.guard.routes import template_of
+from backout.model.guard.shift import SITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from backout.model.probes import PairedAnswer
+    from backout.model.guard.probes import PairedAnswer
 
 _NEW_WORSE, _OLD_WORSE = math.log(1.9), math.log(0.1)
 ENOUGH = 11
-"""So many pairs without one in which the new version is worse say that both answer alike."""
+"""After this many pairs without one in which the new version is worse, both are taken to answer alike."""
 FEW = 3
-"""So many pairs in which both fail say that it is not the deployment; so many loops that there is a loop."""
+"""The pairs with failures on both sides that exonerate the deployment; the loops that prove a loop."""
 
 
 class OfRequest(NamedTuple):
-    """What the pairs of one request say.
+    """The result of the pairs of one request.
 
     Args:
-        moved: so often the new version said that the page has moved for good, and the page was there. shared: so often
-            its answer was not a plainly good one, and the old version's was no better.
+        moved: so often the new version said that the page has moved for good, and the page was there.
+        shared: so often its answer was not a plainly good one, and the old version's was no better.
     """
 
     moved: int = 0
@@ -105,7 +105,7 @@ class Pairs:
         return not self.is_discordant and self.number(Compared.BOTH_FAIL) >= FEW
 
     def are_alike_on(self, request: str) -> bool:
-        """Whether the old version answers a request, too, as the new one does that answers it otherwise than before.
+        """Whether the old version, too, answers a request in the way that is new in the new version.
 
         Pairs of other requests do not tell, nor do those from when the new version still answered it well.
         """
@@ -124,7 +124,7 @@ class Pairs:
 
     @property
     def sentence(self) -> str:
-        """Say what asking came to, without a final stop; "" where nobody asked."""
+        """Describe the result of asking, without a final stop; "" where nothing was asked."""
         if not self.asked:
             return ""
         asked = f"asked the same {self.asked} times"

@@ -1,18 +1,18 @@
-"""Shifts as nouns, each with its numbers and the sentence that says what people could not do."""
+"""Builds shifts with their numbers and the sentence that says what users could not do."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from backout.analysis.beta import beta_tails
+from backout.analysis.detector.wording import count
 from backout.analysis.shifts.strata import REST
 from backout.analysis.shifts.volume import SURE
-from backout.analysis.wording import count
-from backout.model.answers import AnswerClass
-from backout.model.probes import Compared
-from backout.model.routes import OTHER
-from backout.model.shift import SITE, UNMATCHED, Outcome, Shift, ShiftKind
+from backout.analysis.statistics.beta import beta_tails
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.probes import Compared
+from backout.model.guard.routes import OTHER
+from backout.model.guard.shift import SITE, UNMATCHED, Outcome, Shift, ShiftKind
 
 if TYPE_CHECKING:
     from backout.analysis.shifts.bodies import Shrunk
@@ -27,7 +27,7 @@ _SURE = -math.log(SURE)
 """Log evidence shown where a law of counts excludes that all is as usual."""
 
 
-def answered(stratum: Stratum, kind: AnswerClass, outcome: Outcome, log_evidence: float) -> Shift:
+def make_answered_shift(stratum: Stratum, kind: AnswerClass, outcome: Outcome, log_evidence: float) -> Shift:
     """Return that a stratum is answered in another class."""
     before = stratum.before
     bad, total = stratum.new.classes.get(kind, 0), stratum.new.requests
@@ -57,7 +57,7 @@ def extinct(site: Stratum, seen: Tally, outcome: Outcome) -> Shift:
     )
 
 
-def collapsed(test: Collapse, outcome: Outcome, *, is_split: bool) -> Shift:
+def make_collapsed_shift(test: Collapse, outcome: Outcome, *, is_split: bool) -> Shift:
     """Return that nearly everything of a small stratum fails that worked before."""
     new, before = test.tail, test.old if is_split and test.old.requests else test.normal.tally
     kind = max(new.classes, key=lambda each: new.classes[each], default=None)
@@ -101,7 +101,7 @@ def looping(pairs: Pairs) -> Shift:
     )
 
 
-def guessed(unmatched: Tally, kind: AnswerClass, outcome: Outcome) -> Shift:
+def make_guessed_shift(unmatched: Tally, kind: AnswerClass, outcome: Outcome) -> Shift:
     """Return how those are answered who ask for what was not known before."""
     bad, total = unmatched.classes[kind], unmatched.requests
     said = f"{bad:,} of {count(total, 'request')} for what was not known before were answered {kind.words}"
@@ -110,7 +110,7 @@ def guessed(unmatched: Tally, kind: AnswerClass, outcome: Outcome) -> Shift:
     return Shift(ShiftKind.ANSWERS, UNMATCHED, kind, outcome, bad, total, 0, 0, 0.0, said)
 
 
-def thinned(site: Stratum, seen: int, minutes: float) -> Shift:
+def make_thinned_shift(site: Stratum, seen: int, minutes: float) -> Shift:
     """Return that far fewer requests come than before."""
     usual = round(site.normal.asked.mean * minutes)
     said = f"{count(seen, 'request')} came in {60 * minutes:.0f} s, where about {usual:,} were usual before"
@@ -134,7 +134,7 @@ def hanging(signs: Signs, number: int) -> Shift:
     return Shift(ShiftKind.HANGING, SITE, None, Outcome.HOLD, number, signs.started, 0, 0, _SURE, said)
 
 
-def given_up(left: Left) -> Shift:
+def make_given_up_shift(left: Left) -> Shift:
     """Return that who asked gave up before an answer came."""
     said = (
         f"{left.number:,} of {count(left.ended, 'request')} were given up before an answer came, "

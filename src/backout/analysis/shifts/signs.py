@@ -1,18 +1,18 @@
-"""Signs beside the classes of answers: requests that begin and do not end, or whose sender gives up."""
+"""Signs beside the classes of answers: requests that begin but do not end, or whose client gives up."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
-from backout.analysis.beta import beta_tails
+from backout.analysis.statistics.beta import beta_tails
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.model.signals import Counts
+    from backout.model.guard.signals import Counts
 
 _TIMES, _MORE = 3, 10
-"""So many times as many open requests as usual, and so many more, are hanging ones."""
+"""The factor over the usual open requests, and the number above it, that make hanging ones."""
 _UNKNOWN = 0.5
 """Where nothing is known to be usual, so large a part of all that began must be open."""
 _LEAST_LEFT, _GRANTED, _LEFT_SURE = 10, 0.003, 1e-4
@@ -30,7 +30,7 @@ class SignsState(TypedDict):
 
 
 class Left(NamedTuple):
-    """Requests whose sender gave up before the answer, of all that ended; `usual` is their share before."""
+    """Requests whose client gave up before the answer, out of all that ended; `usual` is their share before."""
 
     number: int
     ended: int
@@ -62,7 +62,7 @@ class Signs:
         """Return how many requests are open beyond what is usual, 0 where that is no sign of trouble, or not seen.
 
         Args:
-            crowd: so many times as many requests come as before, each of them open as long as usual.
+            crowd: the factor of requests over before, each of them open as long as usual.
         """
         open_now = self._started - self._ended
         if not self._started or (self.usual is None and open_now <= _UNKNOWN * self._started):
@@ -72,7 +72,7 @@ class Signs:
 
     @property
     def left(self) -> Left | None:
-        """Requests that were given up, None where so many are no sign of trouble.
+        """Requests that were given up, None where their number is no sign of trouble.
 
         People leave as they please; so a share has to be far above the usual one, and it is never evidence to act on.
         """

@@ -1,7 +1,7 @@
-"""Strata: what is asked for, by names that the version before knew; frozen when a watch begins.
+"""Strata: groups of requests by names that the version before knew; frozen when a watch begins.
 
 A stratum is a route template with its method, as in "GET /api/orders". A name with another query shape behind `?` is
-of the same stratum, as far as it was seen before. What nobody asked for before, a crawler's guesses or a new release's
+of the same stratum, as far as it was seen before. What was not requested before, a crawler's guesses or a new release's
 pages, is in none and is never evidence.
 """
 
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.stream_set import VITAL
-from backout.model.routes import OTHER, added
-from backout.model.shift import SITE
+from backout.analysis.detector.stream_set import VITAL
+from backout.model.guard.routes import OTHER, add_up
+from backout.model.guard.shift import SITE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from backout.model.signals import Counts, RouteCounts
+    from backout.model.guard.signals import Counts, RouteCounts
 
 BUSIEST = 20
-"""So many strata are followed by themselves, beside those that are named as vital; the others are `REST`."""
+"""The most strata followed separately, beside the vital ones; the others are `REST`."""
 REST = "rest"
 _SITE_PART = 0.4
 """The site as a whole has so much of the weight of all strata."""
@@ -34,14 +34,14 @@ def stratum_of(name: str) -> str:
     return name.partition("?")[0]
 
 
-def folded(routes: Mapping[str, RouteCounts]) -> Mapping[str, RouteCounts]:
+def fold_by_stratum(routes: Mapping[str, RouteCounts]) -> Mapping[str, RouteCounts]:
     """Return the counts by stratum, whatever the query shapes."""
     if not any("?" in name for name in routes):
         return routes
     parts: dict[str, list[RouteCounts]] = {}
     for name, route in routes.items():
         parts.setdefault(stratum_of(name), []).append(route)
-    return {name: found[0] if len(found) == 1 else added(found) for name, found in parts.items()}
+    return {name: found[0] if len(found) == 1 else add_up(found) for name, found in parts.items()}
 
 
 def freeze(asked: Mapping[str, int], vital: Collection[str] = ()) -> dict[str, str]:

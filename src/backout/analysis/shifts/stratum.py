@@ -1,4 +1,4 @@
-"""One stratum of a watch: its counts since the deployment, its tests, and what became of the good answers."""
+"""One stratum of a watch: its counts since the deployment, its tests, and the rate of its good answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backout.analysis.shifts.bodies import Bodies
 from backout.analysis.shifts.evidence import CLASS_WEIGHTS, POINTS, Evidence, EvidenceState
 from backout.analysis.shifts.goodness import Answered
 from backout.analysis.shifts.tally import Recent, Tally
-from backout.model.answers import AnswerClass
+from backout.model.guard.answers import AnswerClass
 
 if TYPE_CHECKING:
     from backout.analysis.shifts.bodies import BodiesState
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from backout.analysis.shifts.tally import RecentState, TallyState
 
 ENOUGH_BESIDE = 50
-"""So many answers of the old version beside it tell what falls on both."""
+"""How many answers of the old version beside it show what affects both."""
 _FEW = 20
-"""So many answers of the old version beside it say what is usual now."""
+"""How many answers of the old version beside it show what is usual now."""
 _KEPT = 0.95
-"""So large a part of the usual good answers a minute is all of them."""
+"""The part of the usual good answers a minute that counts as all of them."""
 _MINUTE_S = 60
 
 
 class Flow(StrEnum):
-    """What became of the good answers a minute: attacks add bad ones, a broken version takes good ones away."""
+    """The change in good answers a minute: attacks add bad ones, a broken version takes good ones away."""
 
     FELL = "fell"
     KEPT = "kept"
@@ -60,12 +60,14 @@ def _bodies_in(state: StratumState) -> BodiesState:
 
 
 class Stratum:
-    """What is asked for under one name, since the deployment.
+    """The requests under one name since the deployment.
 
     Args:
-        normal: what was usual. weight: its part in the average of the evidence. start: Unix second from which minutes
-            are counted. share: the new version's part of the traffic, in (0, 1]. stretch: so many minutes each part
-            of the watch has, see `answered`.
+        normal: what was usual.
+        weight: its part in the average of the evidence.
+        start: Unix second from which minutes are counted.
+        share: the new version's part of the traffic, in (0, 1].
+        stretch: the minutes of each part of the watch, see `answered`.
     """
 
     def __init__(self, normal: Normal, weight: float, start: int, share: float, stretch: int = 1) -> None:
@@ -237,7 +239,7 @@ class Stratum:
         What is gone for good, and what was added, is no fall by itself.
 
         Args:
-            by_time: whether each stretch of time is told apart.
+            by_time: whether each stretch of time is counted separately.
         """
         known = [self.normal.tally] if self.normal.tally.requests else []
         if (self.is_split or not known) and self.old.requests >= ENOUGH_BESIDE:
@@ -262,10 +264,11 @@ class Stratum:
         )
 
     def flow(self, until: float, hours: float) -> Flow:
-        """Return what became of the good answers a minute, of both versions together.
+        """Return the change in good answers a minute, for both versions together.
 
         Args:
-            until: Unix seconds, up to which all was counted. hours: by so many the baseline is older.
+            until: Unix seconds, up to which all was counted.
+            hours: the age of the baseline.
         """
         seen, minutes, normal = self.both(), self.minutes(until), self.normal
         if not normal.well.mean or not minutes:

@@ -1,30 +1,31 @@
-"""The decision table of docs/detection.md: what follows from a shift."""
+"""The decision table of docs/research/detection.md: what follows from a shift."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from backout.analysis.beta import log_sum
+from msgspec.structs import replace
+
 from backout.analysis.shifts.collapse import NEARLY_ALL, WORKED
 from backout.analysis.shifts.declared import is_asked_about
 from backout.analysis.shifts.evidence import LIKELY
 from backout.analysis.shifts.pairs import FEW
 from backout.analysis.shifts.sentences import (
-    answered,
-    collapsed,
     extinct,
-    given_up,
-    guessed,
     hanging,
     looping,
+    make_answered_shift,
+    make_collapsed_shift,
+    make_given_up_shift,
+    make_guessed_shift,
+    make_thinned_shift,
     shrunk,
-    thinned,
 )
 from backout.analysis.shifts.stratum import Flow
-from backout.model.answers import AnswerClass
-from backout.model.probes import Compared
-from backout.model.shift import SITE, Outcome, Shift
+from backout.analysis.statistics.beta import log_sum
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.probes import Compared
+from backout.model.guard.shift import SITE, Outcome, Shift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ _HALF = 0.5
 _FEW_GUESSES, _MANY_GUESSES = 20, 0.1
 _LEAST_MINUTES = 0.5
 _FEWEST = 2
-"""So many answers that are not good are worth a question."""
+"""How many answers that are not good are worth asking about."""
 _MOST_SHOWN = 8
 _MOST_OF_IT = 0.8
 _GRAVEST = (Outcome.ROLL_BACK, Outcome.HOLD, Outcome.TOLD)
@@ -53,14 +54,17 @@ _NOT_THE_DEPLOYMENT = "not the deployment: the version before it, asked the same
 
 
 class Case(NamedTuple):
-    """All that a judgement rests on.
+    """The input of a judgement.
 
     Args:
-        until: Unix seconds up to which all was counted, `minutes` after the deployment. hours: by so many the baseline
-            is older. threshold: log evidence that carries a rollback. is_sticky: labels of a split are not random.
-            waits: probes are tried. crowd: so many times as many requests come as before, 0 for about as many.
-        unmatched: what was asked for by names that were not known before. guesses: the share of all requests that were
-            such before, and not answered well.
+        until: Unix seconds up to which all was counted, `minutes` after the deployment.
+        hours: the age of the baseline.
+        threshold: log evidence that carries a rollback.
+        is_sticky: labels of a split are not random.
+        waits: probes are tried.
+        crowd: the factor of requests over before, 0 for about as many.
+        unmatched: what was asked for by names that were not known before.
+        guesses: the share of all requests that were such before, and not answered well.
     """
 
     strata: Mapping[str, Stratum]
@@ -83,12 +87,14 @@ class Case(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What was found.
+    """The result of a judgement.
 
     Args:
-        shifts: the gravest first. wants_probe: both versions should be asked the same. is_extinct: next to nothing is
-            answered well. outside: why it is not the deployment, "" where nothing says so. suspected: the strata that
-            both versions should be asked for.
+        shifts: the gravest first.
+        wants_probe: both versions should be asked the same.
+        is_extinct: next to nothing is answered well.
+        outside: why it is not the deployment, "" where nothing says so.
+        suspected: the strata that both versions should be asked for.
     """
 
     shifts: tuple[Shift, ...] = ()
@@ -105,14 +111,14 @@ class Judged(NamedTuple):
 def judge(case: Case) -> Judged:
     """Return the shifts of a case with their outcomes."""
     extinction = _extinction(case)
-    moved = _without_wholes(list(_moved(case)))
-    found = [*([extinction] if extinction else []), *moved, *_collapsed(case, moved), *_other(case)]
-    shifts = [_accepted(shift, case.accepted) for shift in found]
+    moved = _without_wholes(list(_find_moved(case)))
+    found = [*([extinction] if extinction else []), *moved, *_find_collapsed(case, moved), *_other(case)]
+    shifts = [_apply_acceptance(shift, case.accepted) for shift in found]
     shifts.sort(key=lambda shift: (_GRAVEST.index(shift.outcome), shift.stratum != SITE, -shift.log_evidence))
     held = any(shift.outcome is Outcome.HOLD for shift in shifts)
     fails = held and case.pairs.both_fail
     asked_for = [shift.stratum for shift in shifts if shift.outcome is Outcome.HOLD and is_asked_about(shift)]
-    suspected = tuple(dict.fromkeys((*asked_for, *_doubted(case)))) if case.share >= 1 else ()
+    suspected = tuple(dict.fromkeys((*asked_for, *_find_doubted(case)))) if case.share >= 1 else ()
     return Judged(
         tuple(shifts[:_MOST_SHOWN]),
         bool(suspected) and not case.pairs.are_alike and not fails,
@@ -122,11 +128,11 @@ def judge(case: Case) -> Judged:
     )
 
 
-def _accepted(shift: Shift, accepted: frozenset[str]) -> Shift:
+def _apply_acceptance(shift: Shift, accepted: frozenset[str]) -> Shift:
     return replace(shift, outcome=Outcome.TOLD) if shift.name in accepted else shift
 
 
-def _moved(case: Case) -> Iterator[Shift]:
+def _find_moved(case: Case) -> Iterator[Shift]:
     """Yield the strata that are answered in another class."""
     likely = [
         (stratum, test)
@@ -148,7 +154,7 @@ def _moved(case: Case) -> Iterator[Shift]:
         outcome = _by_labels(case, test) if is_randomised else _in_cut_over(case, stratum, test, proven=proven)
         if outcome is Outcome.ROLL_BACK and stratum.new.classes.get(test.kind, 0) < case.min_bad:
             outcome = Outcome.HOLD
-        yield answered(stratum, test.kind, outcome, test.log_e())
+        yield make_answered_shift(stratum, test.kind, outcome, test.log_e())
 
 
 def _without_wholes(shifts: list[Shift]) -> list[Shift]:
@@ -189,7 +195,7 @@ def _by_labels(case: Case, test: Evidence) -> Outcome:
 
 
 def _is_extinct(case: Case) -> bool:
-    """Whether next to nothing is answered well of late: nobody takes a whole site away on purpose."""
+    """Whether almost no request has been answered well of late: a whole site is not taken away on purpose."""
     new = case.strata[SITE].recent()
     return new.requests >= _EXTINCT_REQUESTS and new.good <= _EXTINCT * new.requests
 
@@ -233,7 +239,7 @@ def _extinction(case: Case) -> Shift | None:
     return extinct(site, seen, outcome)
 
 
-def _doubted(case: Case) -> Iterator[str]:
+def _find_doubted(case: Case) -> Iterator[str]:
     """Yield the strata on which nearly everything fails that worked before, though for too few to act, or to hold.
 
     To ask costs little, and who is asked decides: a question needs no more than its 20:1.
@@ -246,12 +252,12 @@ def _doubted(case: Case) -> Iterator[str]:
         stratum = case.strata.get(each.normal.name)
         if stratum is not None and stratum.flow(case.until, case.hours) is Flow.KEPT:
             continue
-        shift = collapsed(each, Outcome.HOLD, is_split=False)
+        shift = make_collapsed_shift(each, Outcome.HOLD, is_split=False)
         if shift.to is not AnswerClass.GONE and shift.name not in case.accepted:
             yield each.normal.name
 
 
-def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
+def _find_collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
     """Yield the small strata on which nearly everything fails that worked before, but for what `moved` names."""
     named = {shift.stratum for shift in moved}
     acting = [each for each in case.collapses if each.is_nearly_all and each.agrees]
@@ -276,7 +282,7 @@ def _collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
             outcome = Outcome.ROLL_BACK
         else:
             outcome = Outcome.HOLD if case.share >= 1 or case.is_sticky else Outcome.ROLL_BACK
-        yield collapsed(each, outcome, is_split=case.share < 1)
+        yield make_collapsed_shift(each, outcome, is_split=case.share < 1)
 
 
 def _is_harmless(case: Case, each: Collapse) -> bool:
@@ -291,7 +297,7 @@ def _is_harmless(case: Case, each: Collapse) -> bool:
 def _other(case: Case) -> Iterator[Shift]:
     """Yield what is no class of answers: triggers that fail, loops, less traffic, empty bodies, requests that hang."""
     yield from case.triggers.shifts()
-    yield from _guessed(case)
+    yield from _find_guessed(case)
     if case.pairs.loops >= FEW and case.pairs.is_discordant:
         yield looping(case.pairs)
     site = case.strata.get(SITE)
@@ -299,7 +305,7 @@ def _other(case: Case) -> Iterator[Shift]:
         return
     minutes, seen = site.minutes(case.until), site.both().requests
     if minutes >= _LEAST_MINUTES and site.normal.asked.fell_below(_THIRD, seen, minutes, case.hours):
-        yield thinned(site, seen, minutes)
+        yield make_thinned_shift(site, seen, minutes)
     for stratum in case.strata.values():
         found = stratum.bodies.shrunk
         if found is not None:
@@ -307,13 +313,13 @@ def _other(case: Case) -> Iterator[Shift]:
     if number := case.signs.hanging(case.crowd):
         yield hanging(case.signs, number)
     elif left := case.signs.left:
-        yield given_up(left)
+        yield make_given_up_shift(left)
 
 
-def _guessed(case: Case) -> Iterator[Shift]:
+def _find_guessed(case: Case) -> Iterator[Shift]:
     """Yield that what was not known before is mostly answered in one class that is not good, far more than usual.
 
-    That is told. Where it comes in place of what was known, a version may have lost its routes' names with the routes.
+    That is reported. Where it replaces what was known, a version may have lost its routes' names with the routes.
     """
     unmatched, site = case.unmatched, case.strata.get(SITE)
     kind = max(unmatched.classes, key=lambda each: unmatched.classes[each], default=None)
@@ -321,7 +327,7 @@ def _guessed(case: Case) -> Iterator[Shift]:
         return
     whole = unmatched.requests + (site.new.requests if site is not None else 0)
     if unmatched.classes[kind] >= max(_MANY_GUESSES, 2 * case.guesses) * whole:
-        yield guessed(unmatched, kind, Outcome.HOLD if _take_place(case, site) else Outcome.TOLD)
+        yield make_guessed_shift(unmatched, kind, Outcome.HOLD if _take_place(case, site) else Outcome.TOLD)
 
 
 def _take_place(case: Case, site: Stratum | None) -> bool:

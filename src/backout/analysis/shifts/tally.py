@@ -1,16 +1,16 @@
-"""Answers added up: how many were asked for, how many failed, and how many of the others were in which class."""
+"""Sums of answers: requests, failures, and the others by class."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from backout.model.answers import AnswerClass
+from backout.model.guard.answers import AnswerClass
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from backout.model.signals import Counts, RouteCounts
+    from backout.model.guard.signals import Counts, RouteCounts
 
 TallyState = tuple[int, int, dict[str, int]]
 """Checkpoint of a `Tally`: requests, errors, {class: answers}."""
@@ -55,7 +55,7 @@ class Tally:
         return self.classes.get(kind, 0) / self.requests if self.requests else 0.0
 
     def forgive(self, kind: AnswerClass, number: int | None = None) -> int:
-        """Count answers of a class as good from now on, all or so many of them; return how many these were."""
+        """Count answers of a class as good from now on, all or a number of them; return how many these were."""
         known = self.classes.pop(kind, 0)
         left = 0 if number is None else max(0, known - number)
         if left:
@@ -83,7 +83,7 @@ def piece_of(part: Counts | RouteCounts | Tally, good: Collection[AnswerClass]) 
 
 
 class Recent:
-    """What was counted in the open minute and the one before it.
+    """The counts of the open minute and the one before it.
 
     Args:
         since: Unix second from which counts are complete: the deployment, or the last change of the split.

@@ -1,29 +1,29 @@
-"""Schedules and queues of the new version: which of them fail that did not before."""
+"""Schedules and queues of the new version: those that fail now and did not before."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Final, TypedDict
 
-from backout.analysis.beta import log_beta
-from backout.analysis.wording import count
-from backout.model.shift import Outcome, Shift, ShiftKind
-from backout.model.signals import TriggerCounts
+from backout.analysis.detector.wording import count
+from backout.analysis.statistics.beta import log_beta
+from backout.model.guard.shift import Outcome, Shift, ShiftKind
+from backout.model.guard.signals import TriggerCounts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from backout.model.signals import Counts
+    from backout.model.guard.signals import Counts
 
 ENOUGH: Final = math.log(3)
 """Log evidence from which on a failure is no usual one: the first of a schedule that has always worked is beyond it."""
 _FAILS, _WORKS = 0.5, 4.0
-"""What is held of a trigger that nobody has seen run: one failure in nine runs, as sure as four and a half of them."""
+"""The prior for a trigger that was never seen to run: one failure in nine runs, worth four and a half runs."""
 _MOST = 64
 
 
 class TriggerRunsState(TypedDict):
-    """Checkpoint of `TriggerRuns`; {name: (runs, failed)}, declared None where nobody knows."""
+    """Checkpoint of `TriggerRuns`; {name: (runs, failed)}, declared None where that is unknown."""
 
     before: dict[str, tuple[int, int]]
     after: dict[str, tuple[int, int]]
@@ -34,8 +34,9 @@ class TriggerRuns:
     """The runs of schedules and queues, before the deployment and since.
 
     Args:
-        baseline: counts of the old version before the deployment. declared: names of what the team's own file declares
-            ("cron */5 * * * *", "queue orders"); None where nobody knows, and all of them count as declared.
+        baseline: counts of the old version before the deployment.
+        declared: names of what the team's own file declares ("cron */5 * * * *", "queue orders"); None where that
+            is unknown, and all of them count as declared.
     """
 
     def __init__(self, baseline: Iterable[Counts], declared: Collection[str] | None = None) -> None:
@@ -50,7 +51,7 @@ class TriggerRuns:
         _add(self._after, row.triggers)
 
     def shifts(self) -> Iterator[Shift]:
-        """Yield each that fails: to hold where it is declared, else told."""
+        """Yield each that fails: held where it is declared, else only reported."""
         for name, after in sorted(self._after.items()):
             before = self._before.get(name, TriggerCounts(0, 0))
             log_e = _log_evidence(before, after)

@@ -1,4 +1,4 @@
-"""Turns: which of the declared requests both versions are asked next, and how soon after the one before.
+"""Turns: which declared request both versions are sent next, and how soon after the last one.
 
 Which of them is asked is known before it is answered, so each pair in which one version is worse is the toss of a coin
 still, while both are alike: asking where it matters makes the evidence come sooner, and no less exact.
@@ -10,28 +10,29 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.shifts.pairs import Pairs
 from backout.analysis.shifts.strata import stratum_of
-from backout.model.routes import template_of
+from backout.model.guard.routes import template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from backout.model.policy import SyntheticCheck
-    from backout.model.probes import PairedAnswer
+    from backout.model.guard.policy import SyntheticCheck
+    from backout.model.guard.probes import PairedAnswer
 
 EVERY_S: Final = 0.5
 QUICK: Final = 24
-"""So many pairs follow each other at once while answers differ: 17 of 17 decide, and no site feels so few."""
+"""How many pairs follow each other at once while answers differ: 17 of 17 decide, and no site notices so few."""
 _FIRST: Final = 2
 
 
 class Turns:
-    """The turns of one time of asking.
+    """The turns of one period of asking.
 
     A request that the new version answers worse is asked again until its pairs decide, or speak against that. Else
     every second turn is of what is suspected, as far as a declared request is about it.
 
     Args:
-        checks: what may be asked, one at least. shuffle: puts a list into a random order.
+        checks: what may be asked, one at least.
+        shuffle: puts a list into a random order.
     """
 
     def __init__(self, checks: Sequence[SyntheticCheck], shuffle: Callable[[list[SyntheticCheck]], None]) -> None:
@@ -81,7 +82,7 @@ class Turns:
 def is_about(check: SyntheticCheck, suspected: Collection[str]) -> bool:
     """Whether a declared request is of what one of these names says, with the method or without.
 
-    >>> from backout.model.policy import SyntheticCheck
+    >>> from backout.model.guard.policy import SyntheticCheck
     >>> is_about(SyntheticCheck("/users/7?tab=a"), {"GET /users/{id}"}), is_about(SyntheticCheck("/"), {"/", "/app"})
     (True, True)
     """

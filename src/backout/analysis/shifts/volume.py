@@ -1,4 +1,4 @@
-"""How many requests a minute are usual, and whether so many, or so few, can still be that.
+"""The usual number of requests a minute, and whether a higher or lower one is still within it.
 
 A negative binomial law of minutes, fitted to the baseline: counts that scatter more than chance alone makes them.
 Traffic may drift by 40 % an hour on top: an evening has less of it than the hour before.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from backout.analysis.beta import beta_tails
+from backout.analysis.statistics.beta import beta_tails
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,29 +18,29 @@ SURE = 0.01
 DRIFT = 0.4
 """By so much of itself traffic may fall, or rise, in an hour."""
 _LARGEST = 100.0
-"""Nothing scatters less than a tenth from minute to minute, as far as anybody believes."""
+"""Traffic is assumed to scatter by at least a tenth from minute to minute."""
 _UNKNOWN = 4.0
 """What is granted to a baseline of few minutes: half as much again, or half as much, is usual."""
 _TELLING_MINUTES, _TELLING_REQUESTS = 10, 20
 
 
 class Volume(NamedTuple):
-    """The law of a minute's number: its mean, and the size of the negative binomial law (1 / its excess variance)."""
+    """The law of the number a minute: its mean, and the size of the negative binomial law (1 / its excess variance)."""
 
     mean: float
     size: float
 
     def fell(self, seen: int, minutes: float, hours: float) -> bool:
-        """Return whether so few in so many minutes exclude that all is as usual, `hours` after the baseline."""
+        """Return whether this few in this many minutes exclude that all is as usual, `hours` after the baseline."""
         return self._below(seen, self.mean * minutes * (1 - DRIFT) ** hours, minutes)
 
     def fell_below(self, part: float, seen: int, minutes: float, hours: float) -> bool:
-        """Return whether so few exclude that there is at least that part of what is usual."""
+        """Return whether this few exclude that at least that part of the usual traffic is there."""
         mean = part * self.mean * minutes * (1 - DRIFT) ** hours
         return seen < mean and self._below(seen, mean, minutes)
 
     def rose(self, seen: int, minutes: float, hours: float) -> bool:
-        """Return whether so many exclude that all is as usual."""
+        """Return whether this many exclude that all is as usual."""
         mean = self.mean * minutes * (1 + DRIFT) ** hours
         if mean <= 0 or seen <= mean:
             return False

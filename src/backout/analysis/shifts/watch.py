@@ -1,95 +1,65 @@
-"""The shifts of one watch: counts and pairs in, what is answered otherwise and what follows from that out."""
+"""The shifts of one watch: counts and pairs in, shifts and their consequences out."""
 
 from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING
 
-from backout.analysis.baseline import MINUTE_S
 from backout.analysis.shifts.cells import Cells
-from backout.analysis.shifts.collapse import WORKED, Collapse, CollapseState
+from backout.analysis.shifts.collapse import WORKED, Collapse
 from backout.analysis.shifts.evidence import CLASS_WEIGHTS, LIKELY
 from backout.analysis.shifts.goodness import Goodness, weigh
-from backout.analysis.shifts.normal import Before, Normal, NormalState, expected_classes
-from backout.analysis.shifts.pairs import Pairs, PairsState
-from backout.analysis.shifts.sentences import collapsed
-from backout.analysis.shifts.signs import Signs, SignsState
+from backout.analysis.shifts.known import Known
+from backout.analysis.shifts.normal import Before, Normal, find_expected_classes
+from backout.analysis.shifts.pairs import Pairs
+from backout.analysis.shifts.sentences import make_collapsed_shift
+from backout.analysis.shifts.signs import Signs
 from backout.analysis.shifts.strata import freeze, guesses_of, stratum_of, weights_of
-from backout.analysis.shifts.stratum import ENOUGH_BESIDE, Stratum, StratumState
+from backout.analysis.shifts.stratum import ENOUGH_BESIDE, Stratum
 from backout.analysis.shifts.table import Case, Judged, judge
 from backout.analysis.shifts.tally import Tally, piece_of
-from backout.analysis.shifts.triggers import TriggerRuns, TriggerRunsState
-from backout.model.answers import AnswerClass
-from backout.model.routes import OTHER, nameless
-from backout.model.shift import SITE, Outcome
+from backout.analysis.shifts.triggers import TriggerRuns
+from backout.analysis.statistics.baseline import MINUTE_S
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.routes import OTHER, nameless
+from backout.model.guard.shift import SITE, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from backout.model.policy import GuardPolicy
-    from backout.model.probes import PairedAnswer
-    from backout.model.signals import Counts, RouteCounts
+    from backout.analysis.shifts.checkpoints import LooksOfShiftsState, ShiftsState
+    from backout.model.guard.policy import GuardPolicy
+    from backout.model.guard.probes import PairedAnswer
+    from backout.model.guard.signals import Counts, RouteCounts
 
 PART, PAIRS_PART = 0.1, 0.02
-"""So much of alpha is for shifts, and of that for pairs alone; the other streams share the rest."""
+"""The part of alpha for shifts, and within it for pairs alone; the other streams share the rest."""
 _CLASSES, _COLLAPSES = 0.7, 0.3
 CROWD, KNOWN_CROWD = 1.5, 200
-"""So many times as many requests are a crowd, where so many said what is usual."""
+"""The factor of requests that makes a crowd, and the requests needed to know what is usual."""
 USUAL_WATCH_S = 900.0
 _MOST_STRETCHES = 30
-"""A watch is cut into so many stretches at most, of whole minutes: they tell whether a fall is over."""
+"""The most stretches of a watch, of whole minutes: they show whether a fall is over."""
 ASKING_S = 5.0
-"""So long a probe is tried before next to nothing that is good decides without one."""
-
-
-class Known(NamedTuple):
-    """What a name that was known before counts for: its stratum, its own test, the classes that are good answers."""
-
-    stratum: str
-    own: str
-    good: frozenset[AnswerClass]
-
-
-class LooksOfShiftsState(TypedDict):
-    """Checkpoint of what counts cannot bring back: pairs, what is accepted, since when next to nothing is good."""
-
-    pairs: PairsState
-    accepted: list[str]
-    accepted_at: NotRequired[dict[str, float]]
-    extinct_since: float | None
-
-
-class ShiftsState(TypedDict):
-    """Checkpoint of `Shifts`, plain JSON."""
-
-    start: int
-    share: float
-    hours: float
-    until: float
-    normals: list[NormalState]
-    known: dict[str, tuple[str, str, list[str]]]
-    strata: list[StratumState]
-    collapses: list[CollapseState]
-    unmatched: tuple[int, int, dict[str, int]]
-    guesses: float
-    signs: SignsState
-    triggers: TriggerRunsState
-    looks: LooksOfShiftsState
-    stretch: NotRequired[int]
+"""How long a probe is tried before an extinction decides without one."""
 
 
 class Shifts:
-    """What people get, compared with what they got before, while a version is watched.
+    """Compares what users get with what they got before, while a version is watched.
 
     Args:
-        baseline: counts of the old version before the deployment. start: Unix second of the deployment. split: share of
-            the new version, in (0, 1]. policy: what is expected, what is vital, how sure to be.
-        can_ask: whether somebody asks both versions the same when `wants_probe`. declared: see `TriggerRuns`.
-        streamed: routes whose errors have a stream of their own already. watch_s: how long this watch is.
+        baseline: counts of the old version before the deployment.
+        start: Unix second of the deployment.
+        split: share of the new version, in (0, 1].
+        policy: what is expected, what is vital, how sure to be.
+        can_ask: whether the caller sends both versions the same request when `wants_probe`.
+        declared: see `TriggerRuns`.
+        streamed: routes whose errors have a stream of their own already.
+        watch_s: how long this watch is.
     """
 
-    def __init__(  # noqa: PLR0913 - what a watch rests on, by keyword
+    def __init__(
         self,
         *,
         baseline: Sequence[Counts],
@@ -117,7 +87,7 @@ class Shifts:
         cells = Cells(rows, start)
         asked, self._hours = cells.asked, cells.age_h
         strata = freeze(asked, policy.vital)
-        expected = {name: expected_classes(name, policy.expect) for name in asked}
+        expected = {name: find_expected_classes(name, policy.expect) for name in asked}
         followed = Before(cells, strata, expected)
         by_name = Before(cells, {name: stratum_of(name) for name in asked}, expected)
         # Labels need nothing to compare with: without a baseline the site is one stratum.
@@ -176,7 +146,7 @@ class Shifts:
         if whole.requests:
             site.add(minute, whole, is_new=is_new)
 
-    def _add_route(  # noqa: PLR0913
+    def _add_route(
         self, minute: int, known: Known, route: RouteCounts, whole: Tally, *, is_new: bool, warming: bool
     ) -> None:
         piece = piece_of(route, known.good)
@@ -257,7 +227,7 @@ class Shifts:
         return frozenset(self._accepted)
 
     def judge(self, now: float) -> Judged:
-        """Return what is answered otherwise than before and what follows, as of `now` (Unix seconds)."""
+        """Return the shifts and their consequences, as of `now` (Unix seconds)."""
         if self._judged is None or self._extinct_since is not None:
             case = Case(
                 strata=self._strata,
@@ -309,7 +279,7 @@ class Shifts:
         if not likely:
             return ""
         worst = max(likely, key=lambda each: each.tail.errors)
-        return collapsed(worst, Outcome.TOLD, is_split=self._share < 1).sentence
+        return make_collapsed_shift(worst, Outcome.TOLD, is_split=self._share < 1).sentence
 
     @property
     def tells_classes(self) -> bool:

@@ -1,7 +1,7 @@
 // backout's flight recorder: a Tail Worker. It counts every answer of the Workers that name it in `tail_consumers`, per
 // version, second, route and status, and stores the counts, signed, in a bucket that `backout guard` reads.
 // No URL, header or body leaves it. What is stored and how it is read: docs/recorder.md of backout.
-const LOG_RATIO = Math.log(1.044); // of the latency histogram, 256 buckets: backout.model.signals.bucket_of
+const LOG_RATIO = Math.log(1.044); // of the latency histogram, 256 buckets: backout.model.guard.signals.bucket_of
 const GONE = new Set(["canceled", "responseStreamDisconnected"]); // the client went away: counts neither way
 const [MOST_ROWS, MOST_ROUTES, MOST_FRESH, WINDOW_MS, LONGEST_FLUSH_MS] = [5000, 256, 64, 60_000, 15_000];
 const books = new Map(); // script -> what this isolate counted: `rows` to be sent, `batches` of the window, `held` rows unsure
@@ -11,7 +11,7 @@ let instance, key, flushingSince = 0; // made by the first event: a module may n
 const bucketOf = (ms) => (ms <= 1 ? 0 : Math.min(Math.floor(Math.log(ms) / LOG_RATIO), 255));
 const add = (table, name) => (table[name] = (table[name] ?? 0) + 1);
 
-// What follows is backout.model.routes.template_of: ids and values are folded, so that nothing of a visitor's is kept.
+// What follows is backout.model.guard.routes.template_of: ids and values are folded, so that nothing of a visitor's is kept.
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 const ALONE = /^(?:\.well-known|oauth2|2fa|v[0-9]{1,2})$/;
 const OF_PEOPLE = /^(?:accounts?|authors?|customers?|members?|people|persons?|profiles?|u|users?)$/i;
@@ -77,7 +77,7 @@ function routeOf({ method, url }, known, wanted) {
 
 function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVersion }, env) {
   const trigger = event?.cron ? `cron ${event.cron}` : event?.queue ? `queue ${event.queue}` : "";
-  if (!event?.request && !trigger) return; // an alarm, a message: nobody's request
+  if (!event?.request && !trigger) return; // an alarm or a message, not a request
   const status = event.response?.status ?? 0;
   const second = Math.floor((eventTimestamp + (wallTime ?? 0)) / 1000); // in which the answer ended
   const known = !GONE.has(outcome) && (status < 400 || status >= 500);

@@ -1,6 +1,6 @@
 """Every key of backout.toml, with its type and its default; `catalogue/backout.toml` says in words what each means.
 
-`environment` what there is · `guard` what may be done by itself · `notify` who is told · `types` what they are made of
+`environment` what there is · `guard` automatic actions · `notify` who is notified · `types` their building blocks
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from backout.config.schema.environment import Ci, Database, Health, Pin, Platfor
 from backout.config.schema.guard import CriteriaSection, Guard, expectation
 from backout.config.schema.notify import Notify
 from backout.config.schema.types import CommandLine, Section, Tag, Text
-from backout.model.policy import Criteria, GuardPolicy, Policy
-from backout.model.signals import Criticality
+from backout.model.guard.policy import Criteria, GuardPolicy, Policy
+from backout.model.guard.signals import Criticality
 
 
 class App(Section, frozen=True):
-    """Whom reports speak of."""
+    """The people named in reports."""
 
     name: Text
 
 
 class Deploy(Section, frozen=True):
-    """How the team builds and deploys."""
+    """How the team deploys."""
 
     command: CommandLine | None = None
-    build: CommandLine | None = None
 
 
 class EnvironmentSettings(Section, frozen=True):
@@ -102,13 +101,13 @@ class Incidents(Section, frozen=True):
 
 
 class Diagnose(Section, frozen=True):
-    """Signatures of errors that the team adds to ours: a folder of TOML files, one a label."""
+    """The team's own signatures of errors, in addition to ours: a folder of TOML files, one per label."""
 
     signatures: Path | None = None
 
 
 class JournalSection(Section, frozen=True):
-    """Where the durable record lives, the holds of this host, which need no journal, and the code of versions seen.
+    """Where the durable record is kept, the holds of this host (which need no journal), and the code of versions seen.
 
     `provider_marks`: stable and released versions are marked at the provider too (safety rule 15).
     """
@@ -120,14 +119,14 @@ class JournalSection(Section, frozen=True):
 
 
 class Marks(Section, frozen=True):
-    """What the marks at the provider are signed with, so that nobody else's count; one key, or two while it changes."""
+    """The key that signs the marks at the provider, so that no others count; one key, or two while it changes."""
 
     key_env: Text | None = None
     key_file: Path | None = None
 
 
 class Settings(Section, frozen=True):
-    """The whole file. `contacts` are kept as they are written."""
+    """The whole file. `contacts` are kept as written."""
 
     app: App
     environments: Annotated[dict[Tag, EnvironmentSettings], msgspec.Meta(min_length=1)]

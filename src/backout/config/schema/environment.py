@@ -1,4 +1,4 @@
-"""What an environment is made of: where it runs, what it keeps its data in, and who counts its requests."""
+"""The parts of an environment: where it runs, where it keeps its data, and what counts its requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKEN_ENV = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 class Platform(Section, frozen=True):
     """Where the application runs; an empty `account_id` is taken from CLOUDFLARE_ACCOUNT_ID.
 
-    The token acts; what only reads, and what touches secrets, may have tokens of their own.
+    The token is for acting; reading, and setting secrets, may have separate tokens.
     """
 
     provider: Literal["cloudflare"]
@@ -62,8 +62,8 @@ class Backup(Section, frozen=True):
     """Backups of the database: where they are kept, for how long, and how its WAL gets there.
 
     `key_*` hold the key that backups are encrypted with; without one they are not. `wal` is "sync" where an
-    acknowledged commit may never be lost; its watchdog gives that up after `sync_timeout`, and records it.
-    A restore that was proved longer ago than `prove_within` is an alarm; 0 asks nobody.
+    acknowledged commit may never be lost; its watchdog gives that up after `sync_timeout`, and records it. A restore
+    that was proved longer ago than `prove_within` is an alarm; 0 turns that off.
     """
 
     directory: Path = Path(".backout/backups")
@@ -79,7 +79,7 @@ class Backup(Section, frozen=True):
 
 
 class Server(Section, frozen=True):
-    """A server of one's own that a whole restore may replace: its data directory, and the commands around it."""
+    """A self-hosted server that a whole restore may replace: its data directory, and the commands around it."""
 
     data_directory: Path
     start: CommandLine
@@ -99,9 +99,9 @@ class Managed(Section, frozen=True):
 
 
 class Database(Section, frozen=True):
-    """The application's database; the connection string itself never stands in the file.
+    """The application's database; the connection string itself is never in the file.
 
-    A D1 database has a `database_id` in place of a connection string; of it the migrations are read.
+    A D1 database has a `database_id` in place of a connection string; only its migrations are read.
     """
 
     provider: Literal["postgres", "d1"]
@@ -123,13 +123,11 @@ class Database(Section, frozen=True):
 
 
 class Storage(Section, frozen=True):
-    """The application's object storage."""
+    """The identity of the application's object storage. No command reads its objects, see `unbuilt`."""
 
     provider: Literal["r2", "s3"]
     bucket: Text
-    history: Text | None = None
     endpoint: TlsUrl | None = None
-    credentials_file: Path | None = None
 
 
 class SecretsSource(Section, frozen=True):
@@ -153,7 +151,7 @@ class Secrets(Section, frozen=True):
 
 
 class Ci(Section, frozen=True):
-    """Where builds run; `api_base_url` and the token come from the workflow's variables when they are not named."""
+    """Where builds run; `api_base_url` and the token come from the workflow's variables if they are not set."""
 
     provider: Literal["github"]
     repository: Annotated[str, msgspec.Meta(pattern=r"^[^/\s]+/[^/\s]+$")]
@@ -165,7 +163,7 @@ class Ci(Section, frozen=True):
 class RecorderBucket(Section, frozen=True):
     """The bucket of a flight recorder.
 
-    `credentials_*` hold its access key as JSON, `secret_*` what the recorder signs with; `flush` is the recorder's own.
+    `credentials_*` hold its access key as JSON, `secret_*` the recorder's signing key; `flush` is the recorder's own.
     """
 
     bucket: Text | None = None
@@ -178,7 +176,7 @@ class RecorderBucket(Section, frozen=True):
 
 
 class Prometheus(Section, frozen=True):
-    """What the application calls its metrics, when the counts come from Prometheus."""
+    """The names of the application's metrics, if the counts come from Prometheus."""
 
     requests: Metric = "http_requests_total"
     duration: Metric = "http_request_duration_seconds_bucket"
@@ -193,7 +191,7 @@ class Prometheus(Section, frozen=True):
 
 
 class RequestLog(Section, frozen=True):
-    """A log of requests on this host, one JSON object a line, and what it calls things."""
+    """A log of requests on this host, one JSON object per line, and the names of its fields."""
 
     path: Path | None = None
     time: Text = "ts"
@@ -221,7 +219,7 @@ class Traffic(Section, frozen=True):
 
 
 class Vendors(Section, frozen=True):
-    """What the vendors announce about themselves: asked before guard acts alone (safety rule 12)."""
+    """The vendors' own incident announcements, checked before guard acts by itself (safety rule 12)."""
 
     status_pages: tuple[TlsUrl, ...] = ()
     components: tuple[Text, ...] = ()

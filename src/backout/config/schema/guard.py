@@ -20,7 +20,7 @@ from backout.config.schema.types import (
     Status,
     Text,
 )
-from backout.model.policy import (
+from backout.model.guard.policy import (
     Expectation,
     Mode,
     OnInconclusive,

@@ -1,4 +1,4 @@
-"""Whom to tell, and on which channels."""
+"""Who is notified, and on which channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from backout.config.schema.types import Section, Text
-from backout.model.notice import NoticeKind
+from backout.model.incident.notice import NoticeKind
 
 
 class NotifyWebhook(Section, frozen=True):
@@ -21,7 +21,7 @@ class NotifyWebhook(Section, frozen=True):
 
 
 class NotifySmtp(Section, frozen=True):
-    """A mail server and who gets mail from whom."""
+    """A mail server, and the sender and recipients of its mail."""
 
     host: Text
     sender: Text = msgspec.field(name="from")
@@ -48,7 +48,7 @@ class NotifyDeadMan(Section, frozen=True):
 
 
 class Notify(Section, frozen=True):
-    """Whom to tell, and of what (safety rule 18)."""
+    """Who is notified, and of what (safety rule 18)."""
 
     kinds: tuple[NoticeKind, ...] = tuple(NoticeKind)
     webhook: NotifyWebhook | None = None
@@ -58,5 +58,5 @@ class Notify(Section, frozen=True):
 
     @property
     def has_channel(self) -> bool:
-        """Whether anybody can be told anything."""
+        """Whether any channel is set up."""
         return any(channel is not None for channel in (self.webhook, self.smtp, self.slack))

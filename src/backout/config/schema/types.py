@@ -1,4 +1,4 @@
-"""What the tables of backout.toml are made of: the table itself, and values with their limits."""
+"""Building blocks of the tables of backout.toml: the table itself, and values with their limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 RUNS = msgspec.Meta(extra={"runs": "a program"})
-"""Marks a key that names a program, or a file that can name one: `--no-commands` goes without it."""
+"""Marks a key that names a program, or a file that can name one: `--no-commands` does without it."""
 CommandLine = Annotated[str, msgspec.Meta(min_length=1), RUNS]
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Ratio = Annotated[float, msgspec.Meta(gt=1)]
@@ -25,4 +25,4 @@ Tag = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file; a key that it does not know is a mistake."""
+    """A table of the file; an unknown key is a mistake."""

@@ -1,1 +1,1 @@
-"""Base backups and WAL as they are kept: compressed, perhaps encrypted, in a folder or a bucket."""
+"""The archive of base backups and WAL: compressed, optionally encrypted, in a folder or a bucket."""

@@ -1,4 +1,4 @@
-"""Objects in a bucket of S3 or what speaks its protocol; an object appears whole there, and is replaced at once."""
+"""Objects in a bucket of S3 or a compatible store; an object appears there whole, and is replaced atomically."""
 
 from __future__ import annotations
 

@@ -1,15 +1,18 @@
-"""Whether the database is protected, as the receiver looks for itself, and the moment from which it is not."""
+"""Whether the database is protected, as the receiver checks itself, and since when it is not."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec.structs import replace
+
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event
 
-    from backout.model.backups import Protection
+    from backout.model.database.backups import Protection
     from backout.ports import Clock
 
 EVERY_S: Final = 20.0
@@ -17,11 +20,11 @@ EVERY_S: Final = 20.0
 
 
 class Asks(Protocol):
-    """What a watch asks, and whom it tells; see `Reception`."""
+    """What a watch asks, and what it reports to; see `ReceiverOptions`."""
 
     @property
     def judge(self) -> Callable[[], Protection] | None:
-        """Returns what is the case now."""
+        """Returns the current state."""
         ...
 
     @property
@@ -31,16 +34,15 @@ class Asks(Protocol):
 
     @property
     def alarmed(self) -> Callable[[str], None]:
-        """Hears what somebody has to look at although it is protected, once until that is over."""
+        """Hears what needs attention although the database is protected; once, until that is over."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What was last found of the protection; at, lsn: the last moment and position at which it was there.
+class Claim(Value, frozen=True):
+    """The last known state of the protection; at, lsn: the last moment and position with protection.
 
     Args:
-        alarm: `Protection.alarm`, as it was told last; "" once there is none any more.
+        alarm: `Protection.alarm` as last reported; "" once there is none.
     """
 
     protected: bool | None = None
@@ -57,7 +59,7 @@ class Claim:
 
 
 class ClaimWatch:
-    """Looks again and again.
+    """Checks the protection repeatedly.
 
     Args:
         claim: what was known before.
@@ -76,10 +78,10 @@ class ClaimWatch:
 
     def look(self) -> None:
         """Look once. A receiver that is just started again is no loss: two looks in a row have to agree on one."""
-        assert self._asks.judge is not None  # noqa: S101 whoever keeps it has looked
+        assert self._asks.judge is not None
         try:
             found = self._asks.judge()
-        except Exception:  # noqa: BLE001 the server does not answer, mostly: nobody knows, and is asked again
+        except Exception:  # noqa: BLE001 mostly the server does not answer: unknown, and asked again
             return
         self._look_after(found.alarm)
         before = self.claim

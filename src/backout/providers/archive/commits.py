@@ -1,4 +1,4 @@
-"""The last commit that a segment of WAL holds: when it was made, so that "restorable up to" is a time that was read.
+"""The time of the last commit in a WAL segment, so that "restorable up to" is a time read from the WAL itself.
 
 Source: PostgreSQL 15 to 18, src/include/access/xlogrecord.h (the header of a record and of its data), xact.h
 (XLOG_XACT_COMMIT, XLOG_XACT_COMMIT_PREPARED; their data begin with the time, microseconds since 2000).
@@ -10,7 +10,7 @@ import re
 import struct
 from typing import Final
 
-from backout.providers.archive.levels import crc32c, page_bytes, place
+from backout.providers.archive.levels import is_whole, page_bytes, place
 
 _HEADER: Final = 24
 _KIND: Final = re.compile(rb"[\x00\x80\x30\xb0]\x01\x00\x00")
@@ -28,7 +28,8 @@ def last_commit(segment: bytes, begin_lsn: int) -> tuple[int, float] | None:
     """Return (position, Unix seconds) of the last commit that lies in a segment as a whole; None: it has none.
 
     Args:
-        segment: as far as it was received; zeros behind. begin_lsn: where it begins.
+        segment: as far as it was received; zeros behind.
+        begin_lsn: where it begins.
     """
     stream = page_bytes(segment)
     end = len(stream)
@@ -44,13 +45,12 @@ def last_commit(segment: bytes, begin_lsn: int) -> tuple[int, float] | None:
 
 
 def _commit_at(stream: bytes, at: int) -> float | None:
-    """Return when the commit was made whose record begins there; None: there is none that is whole."""
+    """Return the time of the commit whose record begins there; None: there is no complete one."""
     (length,) = struct.unpack_from("<I", stream, at)
     if not _HEADER + 10 <= length <= min(_LONGEST, len(stream) - at):
         return None
     record = stream[at : at + length]
-    (stored,) = struct.unpack_from("<I", record, 20)
-    if crc32c(record[_HEADER:] + record[:20]) != stored:
+    if not is_whole(record):
         return None
     data = _HEADER
     while data < length and record[data] in _BEFORE:

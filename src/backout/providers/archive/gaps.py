@@ -1,4 +1,4 @@
-"""WAL that was lost, as it was noticed: one JSON line each in the backups' folder of this machine."""
+"""Gaps in the WAL as they were noticed: one JSON line each in this machine's backup folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.decoding import decode_json
-from backout.model.backups import WalGap
+from backout.model.database.wal import WalGap
 from backout.providers.archive.stores import FolderStore
 
 if TYPE_CHECKING:

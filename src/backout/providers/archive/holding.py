@@ -1,4 +1,4 @@
-"""Who does something alone in a folder: a lock that the kernel frees when its process dies, however it dies."""
+"""Exclusive jobs in a folder: a lock that the kernel releases when its process dies, however it dies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POLL_S: Final = 0.02
 
 
 class Holding:
-    """One job of a folder, such as `receiver`; the lock file holds the pid of who does it."""
+    """One job of a folder, such as `receiver`; the lock file contains the pid of its holder."""
 
     def __init__(self, directory: Path, job: str) -> None:
         self._path = directory / f"{parse_id(job)}.lock"
@@ -36,7 +36,7 @@ class Holding:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(opened)
-            raise Busy(f"process {self.holder()} does it already", where=str(self._path)) from None
+            raise Busy(f"process {self.holder()} is already doing it", where=str(self._path)) from None
         try:
             os.ftruncate(opened, 0)
             os.pwrite(opened, str(os.getpid()).encode(), 0)
@@ -46,7 +46,7 @@ class Holding:
             os.close(opened)
 
     def holder(self) -> int | None:
-        """Return the pid of who does it now, None when nobody does."""
+        """Return the pid of the process that holds it now, None when none does."""
         try:
             opened = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -62,7 +62,7 @@ class Holding:
         return None
 
     def end(self, timeout_s: float) -> bool:
-        """Ask whoever does it to stop (SIGTERM), then end it; return whether somebody did it."""
+        """Ask the holder to stop (SIGTERM), then kill it; return whether there was one."""
         pid = self.holder()
         if pid is None:
             return False

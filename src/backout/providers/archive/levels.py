@@ -1,4 +1,4 @@
-"""Where WAL says that wal_level changed: from `minimal` on it lacks what a replay needs, and Postgres refuses it.
+"""Changes of wal_level in the WAL: from `minimal` on it lacks what a replay needs, and Postgres refuses it.
 
 Source: PostgreSQL 15 to 18, src/include/access/xlogrecord.h (24 bytes before a record's data), xlog_internal.h (the
 header of a page has 24 bytes, of a segment's first one 40), catalog/pg_control.h (XLOG_PARAMETER_CHANGE);
@@ -9,11 +9,12 @@ is right counts.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
-_PAGE: Final = 8192
-_SHORT, _LONG = 24, 40
+from backout.model.value import Value
+
+PAGE: Final = 8192
+SHORT, LONG = 24, 40
 _BEGINS: Final = bytes((54, 0, 0, 0, 0, 0, 0, 0))
 """Its length (header, two bytes, 28 of data), and no transaction."""
 _LENGTH: Final = 54
@@ -22,9 +23,8 @@ _DATA: Final = b"\xff\x1c"
 _MINIMAL: Final = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LevelChange:
-    """That the server was started with another wal_level (or another size of something), at a position."""
+class LevelChange(Value, frozen=True):
+    """A start of the server with another wal_level (or another size setting), at a position."""
 
     lsn: int
     minimal: bool
@@ -34,8 +34,9 @@ def level_changes(segment: bytes, begin_lsn: int, before: bytes = b"") -> tuple[
     """Return the changes that a segment names, in order.
 
     Args:
-        segment: as far as it was received; zeros behind. begin_lsn: where it begins. before: `end_of` the segment
-            before it, so that a record that lies across is seen; without it that one is not.
+        segment: as far as it was received; zeros behind.
+        begin_lsn: where it begins.
+        before: `end_of` the segment before it, so that a record that lies across is seen; without it that one is not.
     """
     stream = before + page_bytes(segment)
     found = []
@@ -58,23 +59,28 @@ def end_of(segment: bytes) -> bytes:
 def _is_change(record: bytes) -> bool:
     if len(record) < _LENGTH or record[16:18] != _IS_CHANGE or record[24:26] != _DATA:
         return False
+    return is_whole(record)
+
+
+def is_whole(record: bytes) -> bool:
+    """Whether a record's checksum is right: it lies behind the first 20 bytes, and counts the data first."""
     (stored,) = struct.unpack_from("<I", record, 20)
     return crc32c(record[24:] + record[:20]) == int(stored)
 
 
 def page_bytes(segment: bytes) -> bytes:
     """Return what the pages of a segment hold, one after the other, without their headers."""
-    pages = [segment[at + _SHORT : at + _PAGE] for at in range(_PAGE, len(segment), _PAGE)]
-    return b"".join([segment[_LONG:_PAGE], *pages])
+    pages = [segment[at + SHORT : at + PAGE] for at in range(PAGE, len(segment), PAGE)]
+    return b"".join([segment[LONG:PAGE], *pages])
 
 
 def place(at: int) -> int:
     """Return the place in the segment of a place in what its pages hold."""
-    first = _PAGE - _LONG
+    first = PAGE - LONG
     if at < first:
-        return at + _LONG
-    page, rest = divmod(at - first, _PAGE - _SHORT)
-    return (page + 1) * _PAGE + _SHORT + rest
+        return at + LONG
+    page, rest = divmod(at - first, PAGE - SHORT)
+    return (page + 1) * PAGE + SHORT + rest
 
 
 def crc32c(data: bytes) -> int:

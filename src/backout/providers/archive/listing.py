@@ -1,6 +1,6 @@
-"""The WAL that a store holds, by key: listed whole now and then, and in between only behind what is known.
+"""The WAL in a store, by key: a full listing now and then, and in between only what follows the known keys.
 
-An archive of some weeks is a hundred thousand objects, and whoever receives WAL looks at it every 20 seconds.
+An archive of some weeks is a hundred thousand objects, and the WAL receiver looks at it every 20 seconds.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ class Listing:
     """The keys under the prefix of a cluster's WAL.
 
     Segments come in the order of their names, timeline by timeline; what is stored of one before it is whole sorts
-    behind it and is looked for anew each time. What somebody removes, or stores in between, the next whole one shows.
+    after it and is looked for anew each time. Objects removed or stored in between show in the next full listing.
 
     Args:
-        whole_every_s: so old may the last whole listing be. ticks: a monotonic clock in seconds.
+        whole_every_s: the maximum age of the last full listing.
+        ticks: a monotonic clock in seconds.
     """
 
     def __init__(

@@ -1,24 +1,24 @@
-"""The cluster that backups are of: how to look at it, and how Postgres' own programs reach it."""
+"""The cluster that is backed up: how to read its state, and how Postgres' own programs reach it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.ports import LiveCluster
-    from backout.providers.postgres.binaries import Binaries
+    from backout.providers.postgres.server.binaries import Binaries
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Value, frozen=True):
     """A cluster.
 
     Args:
-        binaries: returns the programs. dsn: returns the connection string that they use, through a proxy where they
-            have no TLS; it is never shown.
+        binaries: returns the programs.
+        dsn: returns the connection string that they use, through a proxy where they have no TLS; it is never shown.
     """
 
     binaries: Callable[[], Binaries]

@@ -1,8 +1,8 @@
-"""A folder as a stream of bytes in packs of some MB, so that small files cost little and a bucket sees few objects.
+"""A folder as a byte stream in packs of some MB, so that small files cost little and a bucket holds few objects.
 
-The files stand one behind the other, small ones first, by name; the stream is cut into blocks, the blocks into packs.
-A file is found again by its offset in the stream. A file that is the same as in the backup before is not stored: its
-entry names the backup whose stream holds it. Threads work side by side, since zstd and AES let go of Python's lock.
+The files follow one another, small ones first, by name; the stream is cut into blocks, the blocks into packs.
+A file is located by its offset in the stream. A file that is unchanged since the previous backup is not stored: its
+entry names the backup whose stream holds it. Threads run in parallel, since zstd and AES release Python's lock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ import msgspec
 from backout.errors import BackoutError
 from backout.model.names import parse_member
 from backout.providers.archive.places import pack_key
-from backout.providers.archive.sealing import Damaged, Sealer, compressor, damaged, digest, expander, opened
+from backout.providers.archive.sealing import (
+    Damaged,
+    Sealer,
+    compressor,
+    digest,
+    expander,
+    make_damaged_error,
+    open_frames,
+)
 from backout.providers.archive.stores import not_kept
 
 if TYPE_CHECKING:
@@ -62,7 +70,7 @@ class Pack(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Index(msgspec.Struct, frozen=True):
-    """What a backup holds: its files, its folders (empty ones count for Postgres), and its packs in their order."""
+    """The content of a backup: its files, its folders (Postgres needs empty ones too), and its packs in order."""
 
     files: list[File]
     folders: list[str]
@@ -70,7 +78,7 @@ class Index(msgspec.Struct, frozen=True):
 
 
 class Source:
-    """A folder that is going to be a stream; what the backup before holds already is only referred to."""
+    """A folder to be turned into a stream; files that the previous backup already holds are only referred to."""
 
     def __init__(self, root: Path, backup: str, before: Mapping[str, File]) -> None:
         self._root = root
@@ -121,7 +129,7 @@ class Source:
             with (self._root / parse_member(path)).open("rb", buffering=0) as file:
                 parts.append(os.pread(file.fileno(), length, at))
                 if len(parts[-1]) != length:
-                    raise BackoutError("it became shorter while it was read", where=path)
+                    raise BackoutError("it shrank while it was being read", where=path)
         return b"".join(parts)
 
 
@@ -142,7 +150,7 @@ class Packs:
                 name = pack_key(backup, len(packs))
                 sealer = Sealer(name, self._key)
                 todo = [(number, block, number == len(group) - 1) for number, block in enumerate(group)]
-                data = sealer.head + b"".join(workers.map(functools.partial(_made, sealer, source, level), todo))
+                data = sealer.head + b"".join(workers.map(functools.partial(_make_object, sealer, source, level), todo))
                 while len(under_way) >= _PUTS_AT_ONCE:
                     under_way.popleft().result()
                 under_way.append(puts.submit(self._store.put, name, data))
@@ -181,9 +189,9 @@ class Packs:
         where = f"{self._store.name}/{name}"
         data = self._store.get(name)
         if data is None:
-            raise damaged(where, "this part of the backup is missing")
+            raise make_damaged_error(where, "this part of the backup is missing")
         if len(data) != part.stored:
-            raise damaged(where, f"it has {len(data)} bytes instead of {part.stored}")
+            raise make_damaged_error(where, f"it has {len(data)} bytes instead of {part.stored}")
         try:
             with contextlib.closing(_Writer(into)) as writer:
 
@@ -194,7 +202,7 @@ class Packs:
 
                 self._write(name, data, part, files, write)
         except Damaged as error:
-            raise damaged(where, str(error)) from None
+            raise make_damaged_error(where, str(error)) from None
         except OSError as error:
             raise not_kept(error, str(into)) from error
 
@@ -202,7 +210,7 @@ class Packs:
         self, name: str, data: bytes, part: Pack, files: Sequence[File], write: Callable[[File, int, memoryview], None]
     ) -> None:
         expand, at, which, whole = expander(), part.offset, 0, part.offset + part.size
-        for frame in opened(name, data, self._key):
+        for frame in open_frames(name, data, self._key):
             while which < len(files) and files[which].offset + files[which].size <= at:
                 which += 1
             end = min(at + BLOCK_BYTES, whole)
@@ -223,7 +231,9 @@ class Packs:
             raise Damaged(f"it holds {at - part.offset} bytes instead of {part.size}")
 
 
-def _made(sealer: Sealer, source: Source, level: int, task: tuple[int, Sequence[tuple[str, int, int]], bool]) -> bytes:
+def _make_object(
+    sealer: Sealer, source: Source, level: int, task: tuple[int, Sequence[tuple[str, int, int]], bool]
+) -> bytes:
     number, block, last = task
     return sealer.seal(number, compressor(level)(source.read(block)), last=last)
 

@@ -1,4 +1,4 @@
-"""Where each object lies in a store; every name in a key has been parsed, whoever it came from."""
+"""Where each object lies in a store; every name in a key has been parsed, whatever its source."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The receiver of WAL: pg_receivewal through a slot, restarted when it dies, its segments shipped to the store.
 
-Whatever goes wrong here, the server goes on: the slot keeps at most max_slot_wal_keep_size. What is lost is named.
+A failure here never stops the server: the slot keeps at most max_slot_wal_keep_size. Lost WAL is reported.
 """
 
 from __future__ import annotations
@@ -13,35 +13,33 @@ import subprocess
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
-from backout.model.backups import WalGap, WalStatus
+from backout.model.database.backups import WalStatus
+from backout.model.database.wal import WalGap, show_lsn
 from backout.model.names import is_history, is_segment
-from backout.model.recovery import show_lsn
 from backout.private import private_folder
 from backout.providers.archive.claim import Claim, ClaimWatch
 from backout.providers.archive.gaps import add_gap
 from backout.providers.archive.readback import see
+from backout.providers.archive.receiver_status import STATUS_FILE, ReceiverStatus, carry_over_claim, read_status
 from backout.providers.archive.stores import FolderStore, not_kept
 from backout.providers.archive.wal import PARTIAL, segment_of, without_zeros
 from backout.providers.child import dying_with_parent
-from backout.providers.postgres.backup_tools import access
+from backout.providers.postgres.tls.program_environment import program_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
     from threading import Event
 
-    from backout.model.backups import Cluster, Protection
+    from backout.model.database.backups import Cluster
     from backout.ports import Clock
     from backout.providers.archive.origin import Origin
+    from backout.providers.archive.receiver_options import ReceiverOptions
     from backout.providers.archive.wal import WalArchive
-    from backout.providers.postgres.replication import Replication
+    from backout.providers.postgres.server.replication import Replication
 
 _TICK_S: Final = 0.1
 _LOOK_S: Final = 1.0
@@ -50,92 +48,13 @@ _HEALTHY_S: Final = 60.0
 """After so long without trouble the next pause is short again."""
 _GONE: Final = re.compile(r"has already been removed|not in this server|is not present in the server|invalidated")
 """The last but one is its own word for a folder that holds a timeline which the server never had."""
-_STATUS: Final = "receiver.json"
-
-
-class ReceiverStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the receiver last said of itself.
-
-    Args:
-        received_lsn: the end of what is on this machine. lag_bytes, lag_s: behind the server's end of WAL.
-        retained_bytes: what the server keeps for it. shipped_lsn: the end of the complete segments in the store.
-        trouble: what went wrong last, "" when nothing is.
-        protected: whether the database could be brought back when that was last looked at; None before the first look.
-        protected_at, protected_lsn: the last moment and position at which it could, 0 before. why, alarm: as in
-            `Protection`.
-    """
-
-    at: float
-    pid: int
-    started_at: float
-    system_identifier: str
-    timeline: int = 0
-    server_lsn: int = 0
-    received_lsn: int = 0
-    lag_bytes: int = 0
-    lag_s: float = 0.0
-    retained_bytes: int = 0
-    shipped_lsn: int = 0
-    restarts: int = 0
-    receiving: bool = False
-    sync: bool = False
-    trouble: str = ""
-    protected: bool | None = None
-    protected_at: float = 0.0
-    protected_lsn: int = 0
-    why: str = ""
-    alarm: str = ""
-
-
-def read_status(directory: Path) -> ReceiverStatus | None:
-    """Return what the receiver of a folder last wrote, or None."""
-    found = FolderStore(directory).get(_STATUS)
-    with contextlib.suppress(Undecodable):
-        return None if found is None else decode_json(found, ReceiverStatus)
-    return None
-
-
-def known_claim(before: ReceiverStatus | None, system_identifier: str) -> Claim:
-    """Return what an earlier receiver found of the protection, so that its end is told by a later one.
-
-    Where another cluster answers since, it was protected all the same; the position alone means nothing any more.
-    """
-    if before is None:
-        return Claim()
-    lsn = before.protected_lsn if before.system_identifier == system_identifier else 0
-    return Claim(before.protected, before.protected_at, lsn, before.why, before.alarm)
-
-
-@dataclass(frozen=True, slots=True)
-class Reception:
-    """How WAL is received.
-
-    Args:
-        directory: of the backups on this machine. slot: also the name that the receiver bears at the server.
-        sync: whether commits may wait for it; it receives alike, and says so.
-        partial_every_s: how often the segment that is being received goes to the store, too; None where the store is
-            on this machine anyway.
-        say: hears what happens, one sentence each.
-        judge: returns whether the database is protected now; None: nobody asks.
-        told: hears of each change of that: what is the case now, since when (Unix seconds) and from which position.
-        alarmed: hears what somebody has to look at all the same.
-    """
-
-    directory: Path
-    slot: str
-    sync: bool = False
-    partial_every_s: float | None = None
-    say: Callable[[str], None] = lambda _text: None
-    judge: Callable[[], Protection] | None = None
-    told: Callable[[Protection, float, int], None] = lambda _now, _since, _lsn: None
-    alarmed: Callable[[str], None] = lambda _alarm: None
 
 
 class WalReceiver:
     """Receives the WAL of one cluster until it is asked to stop."""
 
     def __init__(
-        self, archive: WalArchive, origin: Origin, replication: Replication, how: Reception, clock: Clock
+        self, archive: WalArchive, origin: Origin, replication: Replication, how: ReceiverOptions, clock: Clock
     ) -> None:
         self._archive = archive
         self._origin = origin
@@ -170,7 +89,7 @@ class WalReceiver:
         self._archive.set_layout(state.segment_bytes)
         private_folder(self._archive.incoming)
         self._replication.ensure_slot()
-        known = known_claim(read_status(self._how.directory), state.system_identifier)
+        known = carry_over_claim(read_status(self._how.directory), state.system_identifier)
         self._watched = ClaimWatch(known, self._how, self._clock)
         self._status = ReceiverStatus(
             at=self._clock.now(),
@@ -222,7 +141,7 @@ class WalReceiver:
         try:
             self._make_whole()
             self._replication.ensure_slot()
-            environment = access(self._origin.dsn(), self._how.slot)
+            environment = program_environment(self._origin.dsn(), self._how.slot)
         except BackoutError as error:
             self._trouble, self._restart_at = error.what, now + self._pause_s
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
@@ -285,14 +204,14 @@ class WalReceiver:
         with contextlib.suppress(OSError):
             lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             said = " ".join(line.removeprefix("pg_receivewal: error: ") for line in lines[-3:])
-            secret = access(self._origin.dsn()).get("PGPASSWORD")
+            secret = program_environment(self._origin.dsn()).get("PGPASSWORD")
             return (said.replace(secret, "[redacted]") if secret else said) or "it said nothing"
         return "it said nothing"
 
     # --- shipping ----------------------------------------------------------------------------------------------
 
     def _keep_shipping(self, stop: Event) -> None:
-        """Ship in a thread of its own: a store that is slow or away keeps nobody from receiving."""
+        """Ship in a thread of its own, so that a slow or absent store does not stop the receiving."""
         while not stop.wait(_LOOK_S / 2):
             now = time.monotonic()
             if now >= self._shipping_at:
@@ -300,7 +219,7 @@ class WalReceiver:
                     with self._moving:
                         self._ship(now)
                 except OSError as error:
-                    self._trouble = f"nothing goes to the store: {error}"
+                    self._trouble = f"nothing reaches the store: {error}"
 
     def _ship(self, now: float) -> None:
         """Move complete segments and history files to the store; one that fails is tried again later."""
@@ -335,7 +254,7 @@ class WalReceiver:
         """Read what was stored. Raises BackoutError: it is not what was received."""
         kept = self._archive.read_kept(name)
         if kept is None or kept.ljust(self._segment_bytes, b"\0") != content:
-            raise BackoutError("what was stored is not what was received", where=name)
+            raise BackoutError("the stored copy differs from what was received", where=name)
         see(self._archive, segment_of(name, self._segment_bytes), content)
 
     def _ship_partial(self) -> None:
@@ -351,8 +270,8 @@ class WalReceiver:
             except BackoutError as error:
                 self._trouble = f"{path.name} is not in the store: {error}"
 
-    def _received(self, timeline: int) -> int:
-        """Return the end of what this machine has received of a timeline; another one's positions say nothing of it."""
+    def _find_received_end(self, timeline: int) -> int:
+        """Return the end of what this machine has received of a timeline; other timelines do not count."""
         coming = self._archive.coming(self._segment_bytes).values()  # what leaves it meanwhile is counted as shipped
         return max([*(each.end_lsn for each in coming if each.timeline == timeline), self._shipped.get(timeline, 0)])
 
@@ -360,9 +279,9 @@ class WalReceiver:
 
     def _look(self) -> None:
         status = self._status
-        assert status is not None  # noqa: S101 made by run
+        assert status is not None
         receiving = self._process is not None and self._process.poll() is None
-        received = self._received(status.timeline)
+        received = self._find_received_end(status.timeline)
         try:
             state = self._origin.cluster.read()
         except (ProviderUnavailable, BackoutError) as error:
@@ -376,7 +295,7 @@ class WalReceiver:
             )
         if state.timeline != status.timeline:
             self._seen.clear()  # positions of another timeline have other times
-            received = self._received(state.timeline)
+            received = self._find_received_end(state.timeline)
         self._seen.append((state.at, state.lsn))
         receiving = receiving and state.slot is not None and state.slot.active
         if state.slot is not None and state.slot.flush_lsn is not None:
@@ -404,7 +323,7 @@ class WalReceiver:
         return state.at - (known[-1] if known else self._seen[0][0])
 
     def _write(self, **changes: object) -> None:
-        assert self._status is not None  # noqa: S101 made by run
+        assert self._status is not None
         self._status = msgspec.structs.replace(
             self._status,
             at=self._clock.now(),
@@ -418,7 +337,7 @@ class WalReceiver:
             **changes,
         )
         try:
-            FolderStore(self._how.directory).put(_STATUS, msgspec.json.encode(self._status))
+            FolderStore(self._how.directory).put(STATUS_FILE, msgspec.json.encode(self._status))
             self._unwritten = ""
         except BackoutError as error:
             if str(error) != self._unwritten:  # each second anew, else
@@ -432,25 +351,24 @@ class WalReceiver:
         Only a new base backup closes a gap.
         """
         self._end()
+        self._restart_at = time.monotonic() + self._pause_s  # unless all of this succeeds
         try:
-            timeline = self._origin.cluster.read().timeline  # not the one that was received last
+            state = self._origin.cluster.read()
+            timeline = state.timeline  # not the one that was received last
+            kept = [each.end_lsn for each in self._archive.segments() if each.timeline == timeline]
+            received = max([*kept, self._find_received_end(timeline)])
+            with self._moving:
+                self._ship(time.monotonic())
+                for path in sorted(self._archive.incoming.glob(f"*{PARTIAL}")):
+                    self._archive.keep(path.name, path.read_bytes())
+                    path.unlink()
             begins = self._replication.restart_lsn()
             if begins is None:
                 self._replication.drop_slot()
                 self._replication.ensure_slot()
                 begins = self._replication.restart_lsn() or 0
-            kept = [each.end_lsn for each in self._archive.segments() if each.timeline == timeline]
-            received = max([*kept, self._received(timeline)])
-        except BackoutError as error:
-            self._trouble = error.what
-            return
-        try:
-            with self._moving:
-                for path in sorted(self._archive.incoming.glob(f"*{PARTIAL}")):
-                    self._archive.keep(path.name, path.read_bytes())
-                    path.unlink()
-        except BackoutError as error:
-            self._trouble = error.what  # tried again when the receiver ends the next time
+        except (BackoutError, OSError) as error:
+            self._trouble = str(error)  # tried again when the receiver ends the next time
             return
         begins -= begins % self._segment_bytes  # the receiver asks for the whole segment
         if received and begins > received:  # of a timeline that was never received only a base says anything

@@ -1,15 +1,16 @@
-"""The records of a store, read once each: which backups there are, which are refused and why, and what was accepted."""
+"""The records of a store, each read once: the backups, those that are refused and why, and those accepted."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.names import is_id
+from backout.model.value import Value
 from backout.providers.archive import records
 from backout.providers.archive.places import BASES, RECORD, backup_of, base_prefix, record_key
+from backout.providers.archive.records import RULE
 
 if TYPE_CHECKING:
     from backout.providers.archive.records import Record
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 _FETCHES_AT_ONCE: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Whose backups are taken, and which although they are not signed.
+class Terms(Value, frozen=True):
+    """The environment whose backups are accepted, and the unsigned ones that are.
 
     Args:
-        environment: whose they have to be, "" for anybody's. accepted: the ids that a person typed. lays_out: whether
-            those may be laid out from the store; without it only what was laid out here before, and proved, is used.
+        environment: the environment they must belong to, "" for any.
+        accepted: the ids that a person typed.
+        lays_out: whether those may be unpacked from the store; without it only those unpacked here before, and
+            proved, are used.
     """
 
     environment: str = ""
@@ -40,7 +42,7 @@ class RecordStore:
     """The records of one environment.
 
     Args:
-        key: what they are signed with; None: they are taken as they are.
+        key: the signing key; None: they are accepted unsigned.
     """
 
     def __init__(self, store: Store, key: Key | None, terms: Terms = SIGNED) -> None:
@@ -66,8 +68,19 @@ class RecordStore:
         self._all()
         return tuple(self._doubtful[name] for name in sorted(self._doubtful) if name in self._known)
 
+    def check_lays_out(self, record: Record) -> None:
+        """Raise Refused where it may not be laid out from the store: it is not signed, and no copy was proved here."""
+        if self.is_unsigned(record) and not self._terms.lays_out:
+            backup = record.facts.id
+            raise Refused(
+                "this backup is not signed, and no copy of it was proved here",
+                where=f"{self._store.name}/base/{backup}",
+                rule=RULE,
+                hint=f"backout db restore TARGET --side --accept-unsigned {backup}",
+            )
+
     def find(self, backup: str) -> Record | None:
-        """Return a record, None when there is none. Raises why it may not be used."""
+        """Return a record, None when there is none. Raises the reason why it may not be used."""
         found = self._read(backup)
         if isinstance(found, BackoutError):
             raise found

@@ -15,9 +15,10 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, Refused
+from backout.model.database.recovery import BackupKind, BaseBackup
 from backout.model.names import parse_cluster, parse_id, parse_segment
-from backout.model.recovery import BackupKind, BaseBackup
-from backout.providers.archive.sealing import damaged
+from backout.providers.archive.sealing import make_damaged_error
+from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
     from backout.providers.archive.sealing import Key
@@ -32,11 +33,11 @@ KEY_HINT: Final = "set database.backup.key_env or key_file to the key it was mad
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a base backup is, before it is stored.
+    """The facts of a base backup, before it is stored.
 
     Args:
         wal: the segments that it brings along, so that it becomes consistent without an archive.
-        boot: the machine's start that it was taken in: files that were not synced are gone after the next one.
+        boot: the boot of the machine in which it was taken: unsynced files are lost with the next boot.
     """
 
     id: str
@@ -56,10 +57,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A backup that is complete; `signature` is there with a key.
+    """A complete backup; it has a `signature` where there is a key.
 
     Args:
-        index: the SHA-256 of its index as kept. parent_index: of what it builds on, "" where that is nothing.
+        index: the SHA-256 of its index as stored.
+        parent_index: of what it builds on, "" where that is nothing.
         environment: whose backup it is.
     """
 
@@ -98,12 +100,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 def encode(record: Record, key: Key | None) -> bytes:
     """Return a record as it is kept, signed where there is a key."""
     plain = msgspec.structs.replace(record, signature="")
-    signed = msgspec.structs.replace(plain, signature=key.sign(_signed(plain)) if key else "")
+    signed = msgspec.structs.replace(plain, signature=key.sign(_encode_signed(plain)) if key else "")
     return msgspec.json.format(msgspec.json.encode(signed))
 
 
 def decode(content: bytes, backup: str, where: str) -> Record:
-    """Return the record that lies in the place of a backup.
+    """Return the record stored for a backup.
 
     Raises:
         BackoutError: it is damaged, or of a form that this version does not know. Refused: what it names is no name,
@@ -112,9 +114,11 @@ def decode(content: bytes, backup: str, where: str) -> Record:
     try:
         record = decode_json(content, Record, what="the record of this backup")
     except Undecodable as error:
-        raise damaged(where, f"the record of this backup cannot be read: {error.what}") from None
+        raise make_damaged_error(where, f"the record of this backup cannot be read: {error.what}") from None
     if record.format not in {_FIRST, FORMAT}:
-        raise damaged(where, f"this backup has form {record.format}, and this version of backout knows {FORMAT}")
+        raise make_damaged_error(
+            where, f"this backup has form {record.format}, and this version of backout knows {FORMAT}"
+        )
     try:
         _check_names(record, backup)
     except Refused as refused:
@@ -122,13 +126,13 @@ def decode(content: bytes, backup: str, where: str) -> Record:
     return record
 
 
-RULE: Final = "signed backups"
+RULE: Final = SafetyRule.SIGNED_BACKUPS
 
 
 def _check_names(record: Record, backup: str) -> None:
     facts = record.facts
     if parse_id(facts.id, "the id of a backup") != backup:
-        raise Refused(f"it is the record of {facts.id}, and lies in the place of {backup}")
+        raise Refused(f"it is the record of {facts.id}, but is stored as {backup}")
     if facts.parent is not None and parse_id(facts.parent, "the id of a backup") == facts.id:
         raise Refused("it builds on itself")
     if (facts.parent is None) is not (facts.kind is BackupKind.FULL):
@@ -138,7 +142,7 @@ def _check_names(record: Record, backup: str) -> None:
         parse_segment(name)
     check_segment_bytes(facts.segment_bytes)
     if not _DIGEST.fullmatch(record.index) or not (record.key == "" or _FINGERPRINT.fullmatch(record.key)):
-        raise Refused("its digests are none")
+        raise Refused("its digests are invalid")
 
 
 def check_segment_bytes(size: int) -> int:
@@ -153,26 +157,30 @@ def check_segment_bytes(size: int) -> int:
 
 
 def check_signature(record: Record, key: Key | None, environment: str, where: str) -> None:
-    """Look whether a record is signed with the key that there is; without a key nothing can be said.
+    """Check that a record is signed with our key; without a key it cannot be checked.
 
     Raises:
         AuthError: it was made with another key. Refused: it is not signed, was changed since, or is another
-            environment's; `unsigned` says what to type.
+            environment's; `make_unsigned_refusal` says what to type.
     """
     if key is None:
         return
     if not record.key or not record.signature:
-        raise unsigned(record.facts.id, "this backup is not signed, although there is a key", where)
+        raise make_unsigned_refusal(record.facts.id, "this backup is not signed, although there is a key", where)
     if key.fingerprint != record.key:
         what = f"the backup was encrypted with key {record.key}, not {key.fingerprint}"
         raise AuthError(what, where=where, hint=KEY_HINT)
-    if not hmac.compare_digest(key.sign(_signed(record)), record.signature):
-        raise unsigned(record.facts.id, "the record of this backup was changed after it was written", where)
+    if not hmac.compare_digest(key.sign(_encode_signed(record)), record.signature):
+        raise make_unsigned_refusal(
+            record.facts.id, "the record of this backup was changed after it was written", where
+        )
     if record.environment and environment and record.environment != environment:
-        raise unsigned(record.facts.id, f"this is a backup of {record.environment}, not of {environment}", where)
+        raise make_unsigned_refusal(
+            record.facts.id, f"this is a backup of {record.environment}, not of {environment}", where
+        )
 
 
-def unsigned(name: str, what: str, where: str) -> Refused:
+def make_unsigned_refusal(name: str, what: str, where: str) -> Refused:
     """Return the refusal of something that is not signed as it should be; it may be taken by its name."""
     return Refused(
         what,
@@ -189,7 +197,7 @@ def need_key(record: Record, key: Key | None, where: str) -> None:
         raise AuthError("the backup is encrypted, and there is no key", where=where, hint=KEY_HINT)
 
 
-def _signed(record: Record) -> bytes:
+def _encode_signed(record: Record) -> bytes:
     """Return what is signed: all of a record but its signature."""
     content: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(record, signature=""))
     for name in _SINCE_SECOND if record.format == _FIRST else ():

@@ -1,4 +1,4 @@
-"""Base backups in a store, and what restores read of them: port Backups.
+"""Base backups in a store, and reading them for restores: port Backups.
 
 `base/ID/pack-000000` ... hold the files, `base/ID/index` says where each is, `base/ID/manifest` is Postgres' own list
 of them with their checksums, and `base/ID/record.json` is written last.
@@ -7,41 +7,40 @@ of them with their checksums, and `base/ID/record.json` is written last.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from backout.errors import BackoutError, Refused, UsageError
-from backout.model.backups import NO_END
+from backout.model.database.recovery import in_wal_order
+from backout.model.database.wal import NO_END, WalSegment, replayable
 from backout.model.names import parse_id, parse_member, parse_segment
-from backout.model.recovery import WalSegment, in_wal_order, replayable
+from backout.providers.archive.layout import Layout
 from backout.providers.archive.packing import Index, Packs, Source
 from backout.providers.archive.places import BASES, RECORD, backup_of, base_prefix, index_key, record_key
 from backout.providers.archive.readback import MOST_BYTES, catch_up
 from backout.providers.archive.record_store import SIGNED, RecordStore, Terms
-from backout.providers.archive.records import FORMAT, RULE, Record, need_key, unsigned
-from backout.providers.archive.sealing import damaged, pack, unpack
-from backout.providers.archive.stores import not_kept
+from backout.providers.archive.records import FORMAT, RULE, Record, make_unsigned_refusal, need_key
+from backout.providers.archive.sealing import make_damaged_error, pack, unpack
 from backout.providers.archive.wal import WalArchive, segment_of
-from backout.providers.postgres.backup_tools import MANIFEST, combine, verify_folder
+from backout.providers.postgres.backup.base_backups import MANIFEST, combine, verify_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from backout.model.backups import WalGap, WalRead
-    from backout.model.recovery import BaseBackup
+    from backout.model.database.recovery import BaseBackup
+    from backout.model.database.wal import WalGap, WalRead
     from backout.providers.archive.packing import File
-    from backout.providers.archive.readback import Reading
     from backout.providers.archive.records import Facts
     from backout.providers.archive.sealing import Key
     from backout.providers.archive.stores import Store
-    from backout.providers.postgres.binaries import Binaries
+    from backout.providers.archive.wal_reading import Reading
+    from backout.providers.postgres.server.binaries import Binaries
 
 _SMALL_BYTES: Final = 128 * 1024 * 1024
 _SMALL_LEVEL, _LARGE_LEVEL = 9, 1
@@ -51,16 +50,18 @@ _FETCHES_AT_ONCE: Final = 4
 
 
 class Repository:
-    """Port Backups, and how backups come in and go.
+    """Port Backups, and the storing and pruning of backups.
 
     Args:
-        binaries: returns the Postgres programs. incoming: the folder that WAL is received into.
-        key: what is encrypted with; None keeps everything readable. terms: which backups are taken.
-        whose: returns the system identifier of the cluster that is meant, "" where nobody knows; asked only when the
+        binaries: returns the Postgres programs.
+        incoming: the folder that WAL is received into.
+        key: the encryption key; None keeps everything readable.
+        terms: which backups are accepted.
+        whose: returns the system identifier of the cluster that is meant, "" where unknown; asked only when the
             store holds backups of several, whose WAL has the same names and whose positions cannot be compared.
     """
 
-    def __init__(  # noqa: PLR0913 what it is made of
+    def __init__(
         self,
         store: Store,
         binaries: Callable[[], Binaries],
@@ -88,10 +89,10 @@ class Repository:
         return in_wal_order([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in found])
 
     def cluster(self) -> str:
-        """Return whose backups and WAL are meant: that cluster where it has some here, else the newest one's; "": none.
+        """Return the cluster that is meant: the given one where it has backups here, else the newest; "": none.
 
         Raises:
-            Refused: two clusters write into this store, and nobody knows which one is meant.
+            Refused: two clusters write into this store, and it is unknown which one is meant.
         """
         newest: dict[str, float] = {}
         oldest: dict[str, float] = {}
@@ -120,7 +121,7 @@ class Repository:
         return latest
 
     def others(self) -> tuple[BaseBackup, ...]:
-        """Return the backups of other clusters that lie here, too: they protect nothing of this one."""
+        """Return the backups of other clusters in this store: they do not protect this one."""
         ours = self.cluster()
         found = [each for each in self.records() if each.facts.system_identifier != ours]
         return in_wal_order([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in found])
@@ -149,7 +150,7 @@ class Repository:
         return replayable(self._whole_wal(), self._useless())
 
     def useless(self, names: Sequence[str]) -> tuple[WalGap, ...]:
-        """Read those of these segments that nobody has read back yet; return the WAL that cannot be replayed."""
+        """Read those of these segments that were not read back yet; return the WAL that cannot be replayed."""
         archive, segments = self.archive(self.cluster()), {each.name: each for each in self._whole_wal()}
         known = now = archive.reading()
         for segment in (segments[name] for name in names if name in segments):
@@ -191,7 +192,7 @@ class Repository:
         return tuple(sorted(segments.values(), key=lambda segment: (segment.timeline, segment.begin_lsn)))
 
     def read_back(self, backup: BaseBackup, most_bytes: int = MOST_BYTES) -> tuple[WalRead, tuple[WalGap, ...]]:
-        """Read what nobody has read yet of the WAL since a backup; return how far it is read, and what is no use."""
+        """Read back the unread WAL since a backup; return how far it is read, and the WAL that is unusable."""
         read = catch_up(self.archive(backup.system_identifier), backup, self._whole_wal(), most_bytes)
         return read, self._useless()
 
@@ -205,7 +206,7 @@ class Repository:
             Refused: it, or what it builds on, is not signed.
         """
         chain = self.chain(backup)
-        self._check_laid_out(chain[-1])
+        self._records.check_lays_out(chain[-1])
         indexes = {record.facts.id: self.index(record) for record in chain}
         whole = sum(sum(file.size for file in index.files) for index in indexes.values())
         done, telling = 0, threading.Lock()
@@ -217,7 +218,7 @@ class Repository:
                 progress(min(done, whole), whole)
 
         if len(chain) == 1:
-            self._lay(backup, indexes, into, tell)
+            self._layout().lay(backup, indexes, into, tell)
             if self._records.is_unsigned(chain[0]):  # nothing but Postgres' own list of files says that it is whole
                 verify_folder(self._binaries(), into, f"{self.store.name}/base/{backup}")
         else:
@@ -227,7 +228,7 @@ class Repository:
                     part.mkdir(mode=0o700)
 
                 def lay(part: Path) -> None:
-                    self._lay(part.name, indexes, part, tell)
+                    self._layout().lay(part.name, indexes, part, tell)
                     verify_folder(self._binaries(), part, f"{self.store.name}/base/{part.name}")
 
                 # Most of a small part is the making of its many files: that goes on beside the large full one.
@@ -255,13 +256,14 @@ class Repository:
         reach = {segment.name: segment for segment in archive.segments()}
 
         def fetch(name: str) -> None:
-            holder = self._holder(name, found)
+            brought = [record for record in found if name in record.facts.wal]
+            holder = max(brought, key=lambda record: record.facts.end_lsn, default=None)
             have = reach.get(name)
             short = have is None or (have.partial and holder is not None and have.end_lsn < holder.facts.end_lsn)
             if holder is not None and short:
-                self._fetch_brought(name, holder, into)
+                self._layout().fetch_segment(name, holder, into)
             elif not archive.fetch(name, into):
-                raise damaged(f"{self.store.name}/{archive.prefix}{name}", "this segment of WAL is missing")
+                raise make_damaged_error(f"{self.store.name}/{archive.prefix}{name}", "this segment of WAL is missing")
             laid(name)
 
         for name in archive.histories():  # what is replayed first is asked for first
@@ -314,9 +316,9 @@ class Repository:
         index = self.index(record)
         wanted = [file for file in index.files if file.path == MANIFEST]
         if not wanted:
-            raise damaged(f"{self.store.name}/base/{backup}", "the manifest of this backup is missing")
+            raise make_damaged_error(f"{self.store.name}/base/{backup}", "the manifest of this backup is missing")
         with tempfile.TemporaryDirectory() as scratch:
-            self._lay_own(wanted, backup, index, Path(scratch), lambda _size: None)
+            self._layout().lay_files(wanted, backup, index, Path(scratch), lambda _size: None)
             return (Path(scratch) / MANIFEST).read_bytes()
 
     def remove(self, backups: Sequence[str]) -> None:
@@ -355,15 +357,15 @@ class Repository:
         chain = [self.record(backup)]
         while (parent := chain[0].facts.parent) is not None:
             if any(record.facts.id == parent for record in chain):
-                raise damaged(f"{self.store.name}/base/{parent}", "this backup is its own parent")
+                raise make_damaged_error(f"{self.store.name}/base/{parent}", "this backup is its own parent")
             found = self._records.find(parent)
             if found is None:
-                raise damaged(
+                raise make_damaged_error(
                     f"{self.store.name}/base/{parent}", f"it is missing, and {chain[0].facts.id} builds on it"
                 )
             if chain[0].parent_index not in {"", found.index}:
                 what = f"it is not the backup that {chain[0].facts.id} was built on"
-                raise unsigned(parent, what, f"{self.store.name}/base/{parent}")
+                raise make_unsigned_refusal(parent, what, f"{self.store.name}/base/{parent}")
             chain.insert(0, found)
         return tuple(chain)
 
@@ -374,72 +376,22 @@ class Repository:
         need_key(record, self._key, f"{self.store.name}/base/{record.facts.id}")
         data = self.store.get(name)
         if data is None:
-            raise damaged(where, "the index of this backup is missing")
+            raise make_damaged_error(where, "the index of this backup is missing")
         if hashlib.sha256(data).hexdigest() != record.index:
-            raise damaged(where, "the index of this backup is damaged")
+            raise make_damaged_error(where, "the index of this backup is damaged")
         key = self._key if record.key else None
         try:
             index = msgspec.msgpack.decode(unpack(name, data, key), type=Index)
             for path in (*index.folders, *(file.path for file in index.files)):
                 parse_member(path)
         except msgspec.MsgspecError as error:
-            raise damaged(where, f"the index of this backup cannot be read: {error}") from None
+            raise make_damaged_error(where, f"the index of this backup cannot be read: {error}") from None
         except Refused as refused:
             raise Refused(f"the index of this backup is refused: {refused.what}", where=where, rule=RULE) from None
         return index
 
-    # --- inside ------------------------------------------------------------------------------------------------
-
-    def _check_laid_out(self, record: Record) -> None:
-        """Refuse to lay out what is not signed for anything but a side instance."""
-        if self._records.is_unsigned(record) and not self._terms.lays_out:
-            backup = record.facts.id
-            raise Refused(
-                "this backup is not signed, and no copy of it was proved here",
-                where=f"{self.store.name}/base/{backup}",
-                rule=RULE,
-                hint=f"backout db restore TARGET --side --accept-unsigned {backup}",
-            )
-
-    def _lay(self, backup: str, indexes: dict[str, Index], into: Path, tell: Callable[[int], None]) -> None:
-        """Lay out one member of a chain as it was taken."""
-        index = indexes[backup]
-        try:
-            into.chmod(0o700)
-            for folder in sorted(index.folders):
-                (into / parse_member(folder)).mkdir(mode=0o700, exist_ok=True)
-            for file in index.files:
-                if not file.size:
-                    (into / parse_member(file.path)).touch(mode=0o600)
-        except OSError as error:
-            raise not_kept(error, str(into)) from error
-        for holder in sorted({file.backup for file in index.files}):
-            if holder not in indexes:
-                raise damaged(f"{self.store.name}/base/{backup}", f"it refers to {holder}, which it does not build on")
-            wanted = [file for file in index.files if file.backup == holder]
-            self._lay_own(wanted, holder, indexes[holder], into, tell)
-
-    def _lay_own(
-        self, wanted: Sequence[File], holder: str, index: Index, into: Path, tell: Callable[[int], None]
-    ) -> None:
-        key = self._key if self.record(holder).key else None
-        Packs(self.store, key).read(holder, index, wanted, into, tell)
-
-    def _holder(self, name: str, found: Sequence[Record]) -> Record | None:
-        """Return the backup that brought the most of a segment along."""
-        holders = [record for record in found if name in record.facts.wal]
-        return max(holders, key=lambda record: record.facts.end_lsn, default=None)
-
-    def _fetch_brought(self, name: str, record: Record, into: Path) -> None:
-        index = self.index(record)
-        wanted = [file for file in index.files if file.path == f"pg_wal/{name}"]
-        if not wanted:
-            raise damaged(f"{self.store.name}/base/{record.facts.id}", f"its segment {name} of WAL is missing")
-        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=into) as scratch:
-            (Path(scratch) / "pg_wal").mkdir()
-            for file in wanted:
-                self._lay_own([file], file.backup, self.index(self.record(file.backup)), Path(scratch), lambda _: None)
-            shutil.move(Path(scratch) / "pg_wal" / parse_segment(name), into / parse_segment(name))
+    def _layout(self) -> Layout:
+        return Layout(self.store, self._key, self.record, self.index)
 
     def _put(self, name: str, content: bytes) -> bytes:
         kept = pack(name, content, self._key, level=_META_LEVEL)

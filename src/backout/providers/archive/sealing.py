@@ -1,4 +1,4 @@
-"""The form in which everything is kept: compressed blocks in an object, in their order, sealed when there is a key.
+"""The storage format: an object of compressed blocks in order, sealed when there is a key.
 
 An object is `bout`, a version byte, a byte that says whether it is sealed, 32 bytes of salt when it is; then blocks.
 A block is its length (4 bytes, big-endian), 1 when it is the last one and else 0, and that many bytes: a zstd frame
@@ -21,6 +21,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError, UsageError
+from backout.extras import describe_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,15 +33,15 @@ _SALT_BYTES: Final = 32
 KEY_BYTES: Final = 32
 _BLOCK: Final = struct.Struct(">IB")
 _LARGEST_BLOCK_BYTES: Final = 64 * 1024 * 1024
-HINT: Final = "pip install 'backout[database]'"
+HINT: Final = describe_install("database")
 
 
 class Damaged(Exception):
-    """Not what was kept; the text says how, without the object's name."""
+    """The content is not what was stored; the text says how, without the object's name."""
 
 
 class Key:
-    """What backups are encrypted with; `fingerprint` tells two keys apart and gives nothing away."""
+    """The key that backups are encrypted with; `fingerprint` distinguishes keys and reveals nothing."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -86,7 +87,7 @@ class Sealer:
         return _BLOCK.pack(len(frame), last) + frame
 
 
-def opened(name: str, data: bytes, key: Key | None) -> Iterator[bytes]:
+def open_frames(name: str, data: bytes, key: Key | None) -> Iterator[bytes]:
     """Yield the frames of an object in their order.
 
     Raises:
@@ -94,7 +95,7 @@ def opened(name: str, data: bytes, key: Key | None) -> Iterator[bytes]:
     """
     head = len(MAGIC) + 1
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] not in {_PLAIN, _SEALED}:
-        raise Damaged("it does not begin like an object of a backup")
+        raise Damaged("it does not start like an object of a backup")
     cipher = None
     if data[len(MAGIC) : head] == _SEALED:
         if key is None:
@@ -115,11 +116,11 @@ def opened(name: str, data: bytes, key: Key | None) -> Iterator[bytes]:
         yield frame if cipher is None else cipher(number, frame, bool(last), seal=False)
         at, number = at + length, number + 1
     if at != len(data):
-        raise Damaged("something stands behind its end")
+        raise Damaged("there is something after its end")
 
 
 def is_sealed(data: bytes) -> bool:
-    """Whether an object says of itself that it is sealed."""
+    """Whether an object is marked as sealed."""
     return data[len(MAGIC) : len(MAGIC) + 1] == _SEALED
 
 
@@ -135,12 +136,12 @@ def unpack(name: str, data: bytes, key: Key | None) -> bytes:
     """Return the content of a whole object. Raises BackoutError that names it, AuthError."""
     expand = expander()
     try:
-        return b"".join(expand(frame) for frame in opened(name, data, key))
+        return b"".join(expand(frame) for frame in open_frames(name, data, key))
     except Damaged as error:
-        raise damaged(name, str(error)) from None
+        raise make_damaged_error(name, str(error)) from None
 
 
-def damaged(name: str, how: str) -> BackoutError:
+def make_damaged_error(name: str, how: str) -> BackoutError:
     """Return the error that names a damaged or missing object."""
     return BackoutError(
         f"{how}", where=name, hint="restore from another backup (backout db backups), and take a new one"
@@ -168,7 +169,7 @@ def expander() -> Callable[[bytes], bytes]:
         try:
             size = zstandard.frame_content_size(frame)
             if size > _LARGEST_BLOCK_BYTES:
-                raise Damaged("a block claims to be larger than any")
+                raise Damaged("a block claims an impossible size")
             return bytes(decompressor.decompress(frame)) if size else b""
         except zstandard.ZstdError as error:
             raise Damaged(f"it cannot be decompressed: {error}") from None
@@ -178,7 +179,7 @@ def expander() -> Callable[[bytes], bytes]:
 
 def _zstandard() -> ModuleType:
     try:
-        import zstandard  # noqa: PLC0415 only backups pay for it
+        import zstandard
     except ImportError:
         raise UsageError("backups need the package zstandard", hint=HINT) from None
     found: ModuleType = zstandard
@@ -187,8 +188,8 @@ def _zstandard() -> ModuleType:
 
 def _cipher(key: bytes) -> Callable[..., bytes]:
     try:
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 only where there is a key
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 same
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError:
         raise UsageError("encrypted backups need the package cryptography", hint=HINT) from None
     gcm = AESGCM(key)

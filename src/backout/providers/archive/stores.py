@@ -1,6 +1,6 @@
-"""Where objects are kept: a folder, or (in `bucket`) a bucket. Each one is there whole, or not at all.
+"""Stores of objects: a folder, or (in `bucket`) a bucket. Each object exists whole or not at all.
 
-Keys are relative paths of plain names, such as `base/20261125-190203/record.json`; a store takes and lists no others.
+Keys are relative paths of plain names, such as `base/20261125-190203/record.json`; a store accepts and lists no others.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _UNFINISHED = ".part"
-"""The end of a file's name while it is being written; whoever finds one was killed, or is at work."""
+"""The suffix of a file while it is being written; if it remains, its writer was killed or is still at work."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Store(Protocol):
-    """Objects by key; each call with a key raises Refused when that is none (`parse_key`)."""
+    """Objects by key; each call raises Refused for an invalid key (`parse_key`)."""
 
     def put(self, key: str, data: bytes) -> None:
         """Keep an object; it is durable when this returns, and replaces an earlier one at once or not at all."""
@@ -42,7 +42,7 @@ class Store(Protocol):
         ...
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects, in this order; one that is not there is fine."""
+        """Delete objects, in this order; missing ones are ignored."""
         ...
 
     @property
@@ -90,7 +90,7 @@ class FolderStore:
             raise BackoutError(f"cannot be read: {error.strerror}", where=str(path)) from error
 
     def keys(self, prefix: str, *, after: str = "") -> tuple[tuple[str, int], ...]:
-        """Walk the folder; files that somebody is just writing are none."""
+        """Walk the folder; files still being written are left out."""
         folder = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self.directory
         found = []
         for place, _, names in os.walk(folder):

@@ -1,6 +1,6 @@
 """Ports BackupTaker and BackupKeeper: a backup waits in `staging/ID` of the folder until it is stored.
 
-A taken backup is complete when `staging/ID.json` is there; that is written last.
+A backup is complete when `staging/ID.json` exists; that is written last.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ import msgspec
 
 from backout.decoding import decode_json
 from backout.errors import BackoutError, Refused
+from backout.model.database.recovery import BackupKind
 from backout.model.names import is_segment, parse_id
-from backout.model.recovery import BackupKind
 from backout.private import private_folder
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.records import Facts
 from backout.providers.archive.stores import FolderStore, not_kept
-from backout.providers.postgres.backup_tools import (
+from backout.providers.postgres.backup.base_backups import (
     MANIFEST,
     SummariesMissing,
-    access,
     read_manifest,
     take,
     verify_folder,
 )
+from backout.providers.postgres.tls.program_environment import program_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from backout.model.backups import Cluster, Retention
+    from backout.model.database.backups import Cluster, Retention
     from backout.ports import Clock
     from backout.providers.archive.origin import Origin
     from backout.providers.archive.repository import Repository
-    from backout.providers.postgres.binaries import Binaries
+    from backout.providers.postgres.server.binaries import Binaries
 
 _ALL: Final = 1 << 64
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -88,7 +88,7 @@ class StagedBackups:
             against = self._staging / f"{parse_id(parent)}.manifest"
             against.write_bytes(self._repository.manifest(parent))
         try:
-            take(binaries, access(self._origin.dsn()), folder, against=against, progress=progress)
+            take(binaries, program_environment(self._origin.dsn()), folder, against=against, progress=progress)
         except SummariesMissing as error:
             raise Refused(
                 error.what, where=error.where, options=("Take a full one: backout db backup --full.",)
@@ -96,7 +96,7 @@ class StagedBackups:
         facts = self._facts(folder, backup, parent, began_at, cluster)
         self._notes.put(f"{backup}.json", msgspec.json.encode(facts))
 
-    def taken(self, backup: str) -> str | None:
+    def find_staged_parent(self, backup: str) -> str | None:
         """Return its parent ("": none), or None when nothing complete waits."""
         facts = self._waiting(backup)
         return None if facts is None else facts.parent or ""
@@ -124,7 +124,7 @@ class StagedBackups:
         facts = self._waiting(backup)
         if facts is None:
             raise BackoutError(
-                "the backup that was taken is not here any more", where=str(self._staging / parse_id(backup)),
+                "the backup that was taken is no longer here", where=str(self._staging / parse_id(backup)),
                 hint="backout runs abort RUN, then: backout db backup",
             )  # fmt: skip
         if facts.boot != _boot():

@@ -13,15 +13,16 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, Refused
+from backout.model.database.wal import WalSegment
 from backout.model.names import is_history, is_segment, parse_cluster, parse_wal_file
-from backout.model.recovery import WalSegment
 from backout.providers.archive.listing import Listing
 from backout.providers.archive.places import layout_key, reading_key, wal_key, wal_prefix
-from backout.providers.archive.readback import Reading
+from backout.providers.archive.received import find_end
 from backout.providers.archive.record_store import SIGNED
-from backout.providers.archive.records import check_segment_bytes, unsigned
-from backout.providers.archive.sealing import damaged, is_sealed, pack, unpack
+from backout.providers.archive.records import check_segment_bytes, make_unsigned_refusal
+from backout.providers.archive.sealing import is_sealed, make_damaged_error, pack, unpack
 from backout.providers.archive.stores import not_kept
+from backout.providers.archive.wal_reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
     from backout.providers.archive.stores import Store
 
 PARTIAL: Final = ".partial"
-_ROUND: Final = 8
-"""Records begin at multiples of this."""
+_PIECE: Final = 1 << 20
+"""How much of a segment is read at once: whole pages."""
 _ZEROS: Final = bytes(1 << 16)
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How a cluster's WAL is cut."""
+    """How a cluster's WAL is cut into segments."""
 
     segment_bytes: int
 
@@ -69,7 +70,8 @@ class WalArchive:
 
     Args:
         incoming: the folder that the receiver writes into; its files count as archived, the `.partial` one as far as it
-            was received. terms: where a person accepted a backup that is not signed, so is its WAL.
+            was received.
+        terms: where a person accepted an unsigned backup, its WAL is accepted too.
     """
 
     def __init__(
@@ -99,12 +101,14 @@ class WalArchive:
         try:
             return None if found is None else check_segment_bytes(decode_json(found, Layout, what=where).segment_bytes)
         except (Undecodable, Refused) as error:
-            raise damaged(f"{self._store.name}/{where}", f"how the WAL is cut cannot be read: {error}") from None
+            raise make_damaged_error(
+                f"{self._store.name}/{where}", f"how the WAL is cut cannot be read: {error}"
+            ) from None
 
     def reading(self) -> Reading:
-        """Return how far it was read back; not at all where nobody has, or what says so cannot be read.
+        """Return how far it was read back; not at all where it never was, or where the record of it cannot be read.
 
-        With a key only what was sealed with it counts: whoever may write into the store must not make a claim of it.
+        With a key, only a record sealed with it counts: write access to the store must not be enough to claim it.
         """
         key = reading_key(self._system)
         found = self._store.get(key)
@@ -129,7 +133,7 @@ class WalArchive:
             if is_segment(name):
                 found[name] = segment_of(name, size)
             elif name.endswith(PARTIAL) and is_segment(name.removesuffix(PARTIAL)):
-                found.setdefault(name.removesuffix(PARTIAL), self._kept_partial(name, size))
+                found.setdefault(name.removesuffix(PARTIAL), self._measure_partial(name, size))
         for name, segment in coming.items():
             if not segment.partial or name not in found or found[name].partial:
                 found[name] = segment
@@ -139,12 +143,12 @@ class WalArchive:
         """Return what the receiver's folder holds, by name; a partial segment as far as it was received.
 
         A segment is renamed when it is whole, and leaves the folder when it is stored, at any moment: what is neither
-        here by then is in the store. So whoever looks at both looks here first.
+        here by then is in the store. So code that looks at both looks here first.
         """
         found: dict[str, WalSegment] = {}
         for path in self._incoming():
             whole = segment_of(path.name.removesuffix(PARTIAL), segment_bytes)
-            received = None if path.name == whole.name else received_bytes(path)
+            received = None if path.name == whole.name else measure_received(path)
             if received is not None:
                 end = whole.begin_lsn + received
                 part = WalSegment(whole.name, whole.timeline, whole.begin_lsn, end, partial=True)
@@ -175,7 +179,9 @@ class WalArchive:
             if data is not None:
                 content = self._opened(key, data)
                 if is_segment(name) and len(content) > size:
-                    raise damaged(f"{self._store.name}/{key}", f"it has {len(content)} bytes instead of {size}")
+                    raise make_damaged_error(
+                        f"{self._store.name}/{key}", f"it has {len(content)} bytes instead of {size}"
+                    )
                 return content.ljust(size if is_segment(name) else 0, b"\0")
         return None
 
@@ -222,10 +228,10 @@ class WalArchive:
             self._listing.forget()
         return tuple((key.removeprefix(self.prefix), stored) for key, stored in gone)
 
-    def _kept_partial(self, name: str, size: int) -> WalSegment:
+    def _measure_partial(self, name: str, size: int) -> WalSegment:
         whole = segment_of(name.removesuffix(PARTIAL), size)
-        content = self.read_kept(name) or b""
-        end = whole.begin_lsn + -(-len(content) // _ROUND) * _ROUND
+        content = self.read_kept(name)
+        end = whole.begin_lsn + (find_end(content) if content else 0)
         return WalSegment(whole.name, whole.timeline, whole.begin_lsn, end, partial=True)
 
     def read_kept(self, name: str) -> bytes | None:
@@ -240,7 +246,9 @@ class WalArchive:
             return unpack(key, data, self._key)
         name = key.removeprefix(self.prefix).removesuffix(PARTIAL)
         if not any(each == name or not is_segment(each) for each in self._terms.accepted):
-            raise unsigned(name, "this WAL is not signed, although there is a key", f"{self._store.name}/{key}")
+            raise make_unsigned_refusal(
+                name, "this WAL is not signed, although there is a key", f"{self._store.name}/{key}"
+            )
         return unpack(key, data, None)
 
     def _incoming(self) -> Iterator[Path]:
@@ -260,8 +268,10 @@ def without_zeros(content: bytes) -> bytes:
     return content[:end].rstrip(b"\0")
 
 
-def received_bytes(path: Path) -> int | None:
+def measure_received(path: Path) -> int | None:
     """Return how far a segment was received: what follows is zero, since the receiver makes the file at full length.
+
+    A record at the end that ends with zeros itself counts whole, see `received`.
 
     None when there is no such file (any more).
 
@@ -272,11 +282,11 @@ def received_bytes(path: Path) -> int | None:
         with path.open("rb") as file:
             end = file.seek(0, 2)
             while end > 0:
-                begin = max(0, end - (1 << 20))
+                begin = (end - 1) // _PIECE * _PIECE
                 file.seek(begin)
                 piece = without_zeros(file.read(end - begin))
                 if piece:
-                    return -(-(begin + len(piece)) // _ROUND) * _ROUND
+                    return find_end(piece, begin)
                 end = begin
     except FileNotFoundError:
         return None

@@ -1,10 +1,10 @@
 """Port Traffic on the GraphQL analytics: estimates by version and outcome, minutes late, without HTTP statuses.
 
-Good for a look back and for advice: an answer with a status of 500 and above is a success there, and what the dataset
-samples is weighted by it, so no automatic action may rest on it (safety rule 13).
+Good for looking back and for advice: an answer with a status of 500 and above is a success there, and the dataset's
+counts are weighted samples, so no automatic action may rest on it (safety rule 13).
 
 Source: Cloudflare documentation, "Querying Workers Metrics with GraphQL" (workersInvocationsAdaptive: one week a query,
-three months back); the dimension scriptVersion comes from an introspection that somebody published (2026-09).
+three months back); the dimension scriptVersion comes from a published introspection (2026-09).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.clock import utc
-from backout.model.signals import SourceTraits
+from backout.model.guard.signals import SourceTraits
 from backout.providers.clock import SystemClock, unix_s
 from backout.providers.cloudflare.estimates import Estimates
 
 if TYPE_CHECKING:
-    from backout.model.signals import CountsPage
+    from backout.model.guard.signals import CountsPage
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
 

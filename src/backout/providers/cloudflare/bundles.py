@@ -1,4 +1,4 @@
-"""Port Bundles on Cloudflare: the code of one version, and its upload as a new version with the secrets of now.
+"""Port Bundles on Cloudflare: the code of one version, and its upload as a new version with the current secrets.
 
 Documented: the beta `workers/workers/{name}/versions/{id}?include=modules` gives a version with its modules in base64,
 its bindings (secrets by name only), main module, compatibility settings, limits and placement, and `assets` where it
@@ -24,10 +24,11 @@ from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, For
 from backout.providers.cloudflare.secrets import secret_binding
 from backout.providers.cloudflare.versions import ApiVersion
 from backout.providers.exchange import Limits, segment
+from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
-    from backout.model.deployment import Version
     from backout.model.secrets import SecretValues
+    from backout.model.version import Version
     from backout.providers.cloudflare.client import ApiClient
 
 LIMITS: Final = Limits(read_s=30.0, total_s=120.0, body_bytes=192 * 1024 * 1024)
@@ -44,7 +45,7 @@ class _Module(msgspec.Struct):
 
 
 class _WithModules(msgspec.Struct):
-    """What the beta API tells of a version; settings that are passed on unread stay raw."""
+    """A version as the beta API returns it; settings that are passed on unread stay raw."""
 
     main_module: str | None = None
     modules: tuple[_Module, ...] | None = None
@@ -74,7 +75,7 @@ class CloudflareBundles:
     """Port Bundles of one Worker.
 
     Args:
-        client: uploads; reader: reads. Both of their own where a large answer must not hold up other calls.
+        client: for uploads; reader: for reads. Separate ones where a large answer must not delay other calls.
     """
 
     def __init__(self, client: ApiClient, account_id: str, script: str, *, reader: ApiClient | None = None) -> None:
@@ -100,8 +101,8 @@ class CloudflareBundles:
             raise Refused(
                 f"version {version} has static files, and the provider does not give their content back",
                 where=self._script,
-                rule="7 secrets",
-                options=("deploy that commit again from your working copy: it takes the secrets of now with it",),
+                rule=SafetyRule.SECRETS,
+                options=("deploy that commit again from your working copy: it will have the current secrets",),
             )
         if not found.modules or not found.main_module:
             raise ProviderUnavailable(f"the answer about version {version} holds no code", where=self._script)
@@ -145,13 +146,13 @@ class CloudflareBundles:
             raise Refused(
                 f"version {bundle.version.id} cannot be uploaded again: a secret that it needs is gone ({error.what})",
                 where=self._script,
-                rule="7 secrets",
+                rule=SafetyRule.SECRETS,
                 options=("set that secret again, then repeat", "roll forward with a new deployment"),
             ) from error
         return made.as_model()
 
     def _current(self) -> str:
-        """Return the newest version with traffic: the one whose secrets are those of now."""
+        """Return the newest version with traffic: the one with the current secrets."""
         history = self._reader.get(self._deployments, _History, permission=READ_SCRIPTS)
         deployments = sorted(history.deployments, key=lambda deployment: deployment.created_on, reverse=True)
         serving = [s.version_id for s in deployments[0].versions if s.percentage > 0] if deployments else []
@@ -192,7 +193,7 @@ def upload_form(metadata: dict[str, object], modules: tuple[BundleModule, ...]) 
     boundary = f"backout-{os.urandom(16).hex()}"
     data = bytearray()
     for part in (BundleModule("metadata", "application/json", msgspec.json.encode(metadata)), *modules):
-        name = _quoted(part.name)
+        name = _quote(part.name)
         file_name = f'; filename="{name}"' if data else ""  # all but the first part are files
         data += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file_name}\r\n'.encode()
         data += f"Content-Type: {_plain(part.content_type)}\r\n\r\n".encode() + part.content + b"\r\n"
@@ -200,7 +201,7 @@ def upload_form(metadata: dict[str, object], modules: tuple[BundleModule, ...]) 
     return Form(f"multipart/form-data; boundary={boundary}", bytes(data))
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     """Return a name for a header of a form part, as browsers write it."""
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 

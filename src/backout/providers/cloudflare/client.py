@@ -1,20 +1,21 @@
 """The small Cloudflare client: one kept-open connection, typed envelopes, retries, and errors that say what to do.
 
 A GET is repeated freely. A POST is repeated only when it provably did nothing: no connection was made, or the answer
-was 429. After any other failure of a POST nobody knows whether it happened, and the error says so.
+was 429. After any other failure of a POST it is unknown whether it took effect, and the error says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from backout import __version__
 from backout.decoding import Undecodable, decode_json, http_date
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
+from backout.model.value import Value
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
@@ -47,7 +48,7 @@ class _Said(msgspec.Struct):
 
 
 class ResultInfo(msgspec.Struct):
-    """Where a page of a list stands."""
+    """The position of a page in a list."""
 
     page: int = 1
     total_pages: int = 1
@@ -63,7 +64,7 @@ class _Envelope(msgspec.Struct):
 
 
 class Form(msgspec.Struct, frozen=True):
-    """The body of a POST that is no JSON: its content type and its bytes."""
+    """The body of a POST that is not JSON: its content type and its bytes."""
 
     content_type: str
     data: bytes
@@ -78,14 +79,14 @@ class ApiClient:
         connection: carries the requests, None: one that is opened to the base URL.
         clock: waits between attempts, and the reference of `clock_offset_s`.
         until: Unix seconds by that clock; no call waits longer, however many attempts it has left. None: no such end.
-        token_place: where the token was found, for who has to mend it: a variable, or "the file PATH".
+        token_place: where the token was found, for error messages: a variable, or "the file PATH".
 
     Attributes:
         clock_offset_s: the provider's clock minus ours, from the last Date header (which has whole seconds, so it is
             right to about half a second); None before the first answer.
     """
 
-    def __init__(  # noqa: PLR0913 - two for the call, the others to bound it
+    def __init__(
         self,
         base_url: str,
         token: Callable[[], str],
@@ -117,18 +118,18 @@ class ApiClient:
     def get_page(
         self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None
     ) -> tuple[T, ResultInfo]:
-        """Return the decoded result of a GET and where its page stands."""
+        """Return the decoded result of a GET and the position of its page."""
         for attempt in range(_LOOKS_AT_A_SHAPE):
             envelope, where = self._call("GET", path, query, None, permission)
             try:
-                return _decoded(envelope.result, result, where), envelope.result_info or ResultInfo()
+                return _decode(envelope.result, result, where), envelope.result_info or ResultInfo()
             except ProviderUnavailable:
                 if attempt == _LOOKS_AT_A_SHAPE - 1 or self._retry.attempts == 1:
                     raise
             self._clock.sleep(self._retry.first_wait_s)
         raise AssertionError  # the loop has answered
 
-    def post(  # noqa: PLR0913 - one call, whole
+    def post(
         self,
         path: str,
         body: object,
@@ -151,20 +152,20 @@ class ApiClient:
         encoded = body if isinstance(body, Form) else msgspec.json.encode(body)
         envelope, where = self._call("POST", path, query, encoded, permission, private=private)
         try:
-            return _decoded(envelope.result, result, where)
+            return _decode(envelope.result, result, where)
         except ProviderUnavailable as error:
             raise ProviderUnavailable(f"{error.what}; the request itself was accepted", where=where) from error
 
     def ask(self, path: str, body: object, result: type[T], *, permission: str) -> T:
         """Return the decoded result of a POST that only asks; errors and repetitions as `get`."""
         envelope, where = self._call("POST", path, None, msgspec.json.encode(body), permission, changes=False)
-        return _decoded(envelope.result, result, where)
+        return _decode(envelope.result, result, where)
 
     def graphql(self, query: str, variables: Mapping[str, str], result: type[T], *, permission: str) -> T:
         """Return the decoded data of a GraphQL query; errors and repetitions as `get`."""
         body = msgspec.json.encode({"query": query, "variables": variables})
         envelope, where = self._call("POST", "graphql", None, body, permission, changes=False)
-        return _decoded(envelope.data, result, where)
+        return _decode(envelope.data, result, where)
 
     def put(self, path: str, body: object, *, permission: str) -> None:
         """Replace something by a PUT with a JSON body; errors as `post`."""
@@ -179,7 +180,7 @@ class ApiClient:
         """Close the connection."""
         self._connection.close()
 
-    def _call(  # noqa: PLR0913 - one call, whole
+    def _call(
         self,
         method: str,
         path: str,
@@ -211,7 +212,7 @@ class ApiClient:
     def _left_s(self) -> float | None:
         return None if self._until is None else max(0.001, self._until - self._clock.now())
 
-    def _exchange(  # noqa: PLR0913 - one request, whole
+    def _exchange(
         self, method: str, target: str, where: str, token: str, body: bytes | Form | None, *, changes: bool
     ) -> Answer:
         headers = {"Authorization": f"Bearer {token}", "User-Agent": f"backout/{__version__}"}
@@ -245,14 +246,14 @@ class ApiClient:
         if status == _NOT_FOUND and envelope is None:
             raise ProviderRejected("not found (404)", status=status, where=where, hint="check the base URL of the API")
         if status >= _SERVER_ERROR or envelope is None:
-            trouble = f"the API answered {status}" + ("" if envelope else " with something that is no API answer")
+            trouble = f"the API answered {status}" + ("" if envelope else " with something that is not an API answer")
             raise _unusable(f"{trouble}{words.of(said)}", answer, where, self._clock.now(), unknown=changes)
         if not (envelope.success or (bytes(envelope.data) and not said)) or status >= _BAD_REQUEST:
             if not said and status < _BAD_REQUEST:
                 trouble = f"the API answered {status} with neither a result nor an error"
                 raise _unusable(trouble, answer, where, self._clock.now(), unknown=changes)
             code = said[0].code if said else None
-            text = f"the API says no ({status}){words.of(said)}"
+            text = f"the API refused the request ({status}){words.of(said)}"
             raise ProviderRejected(text, status=status, code=code, where=where)
         return envelope
 
@@ -287,7 +288,7 @@ def usable_token(token: str, place: str = TOKEN_VARIABLE) -> str:
 
 
 def _put(what: str, place: str) -> str:
-    """Return how somebody mends what was found at a place: a variable is set, a file is written."""
+    """Return how to correct a value found in a place: a variable is set, a file is written."""
     return f"put {what} into {place}" if place.startswith("the file ") else f"set {place} to {what}"
 
 
@@ -298,11 +299,13 @@ def _envelope(body: bytes) -> _Envelope | None:
         return None
 
 
-def _decoded(raw: msgspec.Raw, result: type[T], where: str) -> T:
+def _decode(raw: msgspec.Raw, result: type[T], where: str) -> T:
     try:
         return decode_json(raw, result, what="the answer")
     except Undecodable as error:
-        raise ProviderUnavailable(error.what, where=where, hint="a newer backout may know this shape") from error
+        raise ProviderUnavailable(
+            error.what, where=where, hint="a newer version of backout may understand it"
+        ) from error
 
 
 def _unusable(text: str, answer: Answer, where: str, now: float, *, unknown: bool) -> CallFailed:
@@ -311,7 +314,7 @@ def _unusable(text: str, answer: Answer, where: str, now: float, *, unknown: boo
     return CallFailed(error, permanent=unknown, retry_after_s=wait_s)
 
 
-def _auth_error(  # noqa: PLR0913 - one answer, whole
+def _auth_error(
     said: tuple[_Said, ...], status: int, where: str, words: _Words, permission: str, *, place: str
 ) -> AuthError:
     """Return the error for a refused token: 401 means the token itself, anything else most likely its permissions."""
@@ -324,9 +327,8 @@ def _auth_error(  # noqa: PLR0913 - one answer, whole
     return AuthError(what, where=where, hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """How the API is quoted: the token blacked out should it stand there; of a private call its codes alone."""
+class _Words(Value, frozen=True):
+    """How the API is quoted: with the token masked; for a private call only its codes."""
 
     token: str
     private: bool

@@ -1,27 +1,35 @@
-"""First contact: some twenty harmless calls on a Worker made for them, to see whether the API answers as we believe.
+"""First contact: about twenty harmless calls on a Worker made for them, to see whether the API answers as expected.
 
-The Worker answers with its own version id, gets no visitors, and is deleted in the end whatever happens. Nothing else
-of the account is touched; only its workers.dev subdomain is read.
+The Worker answers with its own version id, gets no visitors, and is always deleted at the end. Nothing else
+in the account is touched; only its workers.dev subdomain is read.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from backout import __version__
-from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, ConfigError, PartlyDone, ProviderUnavailable, Refused
 from backout.model.bundle import BundleModule
 from backout.model.conformance import Observation
 from backout.providers.cloudflare.bundles import upload_form
 from backout.providers.cloudflare.client import usable_token
+from backout.providers.cloudflare.conformance_reply import (
+    Call,
+    Reply,
+    as_number,
+    as_text,
+    first_of,
+    first_word,
+    length_of,
+    look_up,
+    parse_body,
+)
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin, segment
 
 if TYPE_CHECKING:
@@ -48,51 +56,21 @@ _DIMENSIONS: Final = (
 )
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _SUCCESS, _NO, _SERVER_ERROR = range(200, 300), range(400, 500), 500
-_WORD: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 _REACHED_S, _POLL_S = 30.0, 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One answer as it came: HTTP status, the whole JSON (None: it was none), why there is none."""
-
-    status: int
-    json: object = None
-    trouble: str = ""
-
-    @property
-    def code(self) -> int | None:
-        """The first error code of the envelope."""
-        errors = _at(self.json, "errors")
-        first = errors[0] if isinstance(errors, list) and errors else None
-        code = _at(first, "code")
-        return code if isinstance(code, int) else None
-
-    @property
-    def result(self) -> object:
-        """The envelope's result."""
-        return _at(self.json, "result")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call: its short name, the question, what asks it, and what in its answer depends on the account."""
-
-    name: str
-    asks: str
-    ask: Callable[[], tuple[Reply, dict[str, Fact]]]
-    optional: tuple[str, ...] = ()
 
 
 class FirstContact:
     """The calls, in order.
 
     Args:
-        base_url: ends in /client/v4. token: returns the token. account_id: whose. ingress_url: where the Worker answers
-            (None: its workers.dev address). script: its name, made up when None.
+        base_url: ends in /client/v4.
+        token: returns the token.
+        account_id: whose.
+        ingress_url: where the Worker answers (None: its workers.dev address).
+        script: its name, made up when None.
     """
 
-    def __init__(  # noqa: PLR0913 what to reach, by keyword
+    def __init__(
         self,
         *,
         base_url: str,
@@ -136,7 +114,7 @@ class FirstContact:
             Call("switch", "is a version at 100 % live at once?", self._switch),
             Call("secret put", "does a new secret make a new live version?", self._secret),
             Call("rollback over a secret", "is it refused with 10220, and does it name the secret?", self._over_secret),
-            Call("forced rollback", "does force pass it?", self._forced),
+            Call("forced rollback", "does force pass it?", self._force_rollback),
             Call("secret behind a rollback", "is it refused with 10215?", self._secret_behind),
             Call("versions", "what does the list of deployable versions show?", self._list),
             Call("code", "is the code of a version given back?", self._code),
@@ -147,7 +125,7 @@ class FirstContact:
         )
 
     def observe(self, told: Callable[[Observation], None]) -> tuple[Observation, ...]:
-        """Make all calls and return what came back; `told` hears of each. The Worker is deleted in any case.
+        """Make all calls and return what came back; `told` is called with each. The Worker is deleted in any case.
 
         Raises:
             AuthError: the token is refused. Refused: a Worker of that name is there already; it is left alone.
@@ -156,12 +134,12 @@ class FirstContact:
         found: list[Observation] = []
         try:
             for call in self.calls:
-                found.append(self._observed(call))
+                found.append(self._observe_call(call))
                 told(found[-1])
                 self._stop_early(found[-1])
         finally:
             refused = found[-1:] and found[-1].name == "first upload" and found[-1].status in _NO
-            if self._may_be_there and not self._deleted() and not refused:
+            if self._may_be_there and not self._is_deleted() and not refused:
                 raise PartlyDone(
                     f"the Worker {self.script} could not be deleted",
                     where=str(self._connection.origin),
@@ -170,7 +148,7 @@ class FirstContact:
             self._connection.close()
         return tuple(found)
 
-    def _deleted(self) -> bool:
+    def _is_deleted(self) -> bool:
         return self._remove().status in (_OK, _NOT_FOUND)
 
     def _remove(self) -> Reply:
@@ -179,7 +157,7 @@ class FirstContact:
         self._may_be_there = reply.status not in (_OK, _NOT_FOUND)
         return reply
 
-    def _observed(self, call: Call) -> Observation:
+    def _observe_call(self, call: Call) -> Observation:
         reply, facts = call.ask()
         shape = self._shape(reply.json)
         shape = {path: kinds for path, kinds in shape.items() if path not in call.optional}
@@ -192,7 +170,7 @@ class FirstContact:
             return {}
 
     def _stop_early(self, seen: Observation) -> None:
-        """Go on only while the API answers, takes the token, and has said that no Worker of this name is there."""
+        """Go on only while the API answers, accepts the token, and has shown that no Worker of this name exists."""
         before = seen.name in ("token", "unknown Worker")
         if before and (seen.trouble or seen.status >= _SERVER_ERROR):
             why = seen.trouble or f"the API answered {seen.status}"
@@ -210,7 +188,7 @@ class FirstContact:
 
     def _verify(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("GET", "user/tokens/verify")
-        return reply, {"active": _at(reply.result, "status") == "active"}
+        return reply, {"active": look_up(reply.result, "status") == "active"}
 
     def _unknown(self) -> tuple[Reply, dict[str, Fact]]:
         return self._call("GET", f"{self._base}/deployments"), {}
@@ -218,49 +196,54 @@ class FirstContact:
     def _upload(self) -> tuple[Reply, dict[str, Fact]]:
         self._may_be_there = True
         reply = self._multipart("PUT", self._base, "one")
-        return reply, {"names a version": bool(_at(reply.result, "deployment_id"))}
+        return reply, {"names a version": bool(look_up(reply.result, "deployment_id"))}
 
     def _address(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("POST", f"{self._base}/subdomain", {"enabled": True, "previews_enabled": False})
         if self._ingress_url is None:
-            name = _word(_at(self._call("GET", f"{self._account}/workers/subdomain").result, "subdomain"))
+            name = first_word(look_up(self._call("GET", f"{self._account}/workers/subdomain").result, "subdomain"))
             self._ingress_url = f"https://{self.script}.{name}.workers.dev/" if name else None
-        return reply, {"enabled": _at(reply.result, "enabled") is True, "has an address": self._ingress_url is not None}
+        return reply, {
+            "enabled": look_up(reply.result, "enabled") is True,
+            "has an address": self._ingress_url is not None,
+        }
 
     def _history(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("GET", f"{self._base}/deployments")
-        live = _first(_at(reply.result, "deployments"))
-        version = _word(_at(_first(_at(live, "versions")), "version_id"))
+        live = first_of(look_up(reply.result, "deployments"))
+        version = first_word(look_up(first_of(look_up(live, "versions")), "version_id"))
         self._versions += [version] if version else []
         return reply, {
-            "one deployment": _length(_at(reply.result, "deployments")) == 1,
+            "one deployment": length_of(look_up(reply.result, "deployments")) == 1,
             "names its version": bool(version),
         }
 
     def _version(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._multipart("POST", f"{self._base}/versions", "two", message=LONG)
-        version = _word(_at(reply.result, "id"))
+        version = first_word(look_up(reply.result, "id"))
         self._versions += [version] if version else []
-        return reply, {"number": _number(_at(reply.result, "number"))}
+        return reply, {"number": as_number(look_up(reply.result, "number"))}
 
     def _detail(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("GET", f"{self._base}/versions/{self._version_id(1)}")
-        resources = _at(reply.result, "resources")
-        message = _at(_at(reply.result, "annotations"), "workers/message")
+        resources = look_up(reply.result, "resources")
+        message = look_up(look_up(reply.result, "annotations"), "workers/message")
         return reply, {
-            "hash of the code": bool(_at(_at(resources, "script"), "etag")),
+            "hash of the code": bool(look_up(look_up(resources, "script"), "etag")),
             "bytes of a version's message kept": len(message) if isinstance(message, str) else None,
         }
 
     def _message(self) -> tuple[Reply, dict[str, Fact]]:
         made = self._deploy([(0, 100)], f"{REMARK} {LONG}")
-        kept = _at(_at(_first(_at(self._list_deployments(), "deployments")), "annotations"), "workers/message")
+        kept = look_up(
+            look_up(first_of(look_up(self._list_deployments(), "deployments")), "annotations"), "workers/message"
+        )
         text = kept if isinstance(kept, str) else ""
         return made, {"bytes kept": len(text.encode()), "our longest remark survives": text.startswith(REMARK)}
 
     def _at_zero(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._deploy([(0, 100), (1, 0)], "at 0 %")
-        return reply, {"versions": _length(_at(reply.result, "versions"))}
+        return reply, {"versions": length_of(look_up(reply.result, "versions"))}
 
     def _override(self) -> tuple[Reply, dict[str, Fact]]:
         """Ask until the version at 0 % answers: the edge needs a moment."""
@@ -268,13 +251,13 @@ class FirstContact:
         deadline = self._clock.now() + (_REACHED_S if wanted in self._versions else 0)
         while True:
             reply = self._visit({_OVERRIDE: f'{self.script}="{wanted}"'})
-            if _at(reply.json, "version") == wanted or self._clock.now() >= deadline:
+            if look_up(reply.json, "version") == wanted or self._clock.now() >= deadline:
                 break
             self._clock.sleep(_POLL_S)
         plain = self._visit({})
         return reply, {
-            "the version at 0 % answers": _at(reply.json, "version") == wanted,
-            "without the header the other one does": _at(plain.json, "version") == self._version_id(0),
+            "the version at 0 % answers": look_up(reply.json, "version") == wanted,
+            "without the header the other one does": look_up(plain.json, "version") == self._version_id(0),
         }
 
     def _three(self) -> tuple[Reply, dict[str, Fact]]:
@@ -285,24 +268,24 @@ class FirstContact:
 
     def _switch(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._deploy([(1, 100)], "switch")
-        live = _first(_at(self._list_deployments(), "deployments"))
+        live = first_of(look_up(self._list_deployments(), "deployments"))
         return reply, {
-            "listed first at once": _at(live, "id") == _at(reply.result, "id"),
-            "who did it": _text(_at(_at(live, "annotations"), "workers/triggered_by")),
+            "listed first at once": look_up(live, "id") == look_up(reply.result, "id"),
+            "who did it": as_text(look_up(look_up(live, "annotations"), "workers/triggered_by")),
         }
 
     def _secret(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._put_secret()
-        live = _first(_at(self._list_deployments(), "deployments"))
-        version = _at(_first(_at(live, "versions")), "version_id")
+        live = first_of(look_up(self._list_deployments(), "deployments"))
+        version = look_up(first_of(look_up(live, "versions")), "version_id")
         return reply, {"a new version is live": isinstance(version, str) and version not in self._versions}
 
     def _over_secret(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._deploy([(1, 100)], "back")
-        message = _at(_first(_at(reply.json, "errors")), "message")
+        message = look_up(first_of(look_up(reply.json, "errors")), "message")
         return reply, {"names the secret": isinstance(message, str) and "CONFORMANCE" in message}
 
-    def _forced(self) -> tuple[Reply, dict[str, Fact]]:
+    def _force_rollback(self) -> tuple[Reply, dict[str, Fact]]:
         return self._deploy([(1, 100)], "back", query="force=true"), {}
 
     def _secret_behind(self) -> tuple[Reply, dict[str, Fact]]:
@@ -310,19 +293,19 @@ class FirstContact:
 
     def _list(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("GET", f"{self._base}/versions", query="deployable=true")
-        return reply, {"versions": _length(_at(reply.result, "items"))}
+        return reply, {"versions": length_of(look_up(reply.result, "items"))}
 
     def _code(self) -> tuple[Reply, dict[str, Fact]]:
         path = f"{self._account}/workers/workers/{segment(self.script)}/versions/{self._version_id(1)}"
         reply = self._call("GET", path, query="include=modules")
-        module = _first(_at(reply.result, "modules"))
-        content = _text(_at(module, "content_base64")) or ""
+        module = first_of(look_up(reply.result, "modules"))
+        content = as_text(look_up(module, "content_base64")) or ""
         return reply, {"byte for byte": content == base64.b64encode(_MODULE.encode()).decode()}
 
     def _tail(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("POST", f"{self._base}/tails", {"filters": []})
-        tail = _at(reply.result, "id")
-        url = _at(reply.result, "url")
+        tail = look_up(reply.result, "id")
+        url = look_up(reply.result, "url")
         if isinstance(tail, str):
             self._call("DELETE", f"{self._base}/tails/{segment(tail)}")
         return reply, {"a websocket": isinstance(url, str) and url.startswith(("ws://", "wss://"))}
@@ -331,12 +314,12 @@ class FirstContact:
         self._call("PUT", f"{self._base}/schedules", [{"cron": "0 3 * * *"}])
         reply = self._call("GET", f"{self._base}/schedules")
         self._call("PUT", f"{self._base}/schedules", [])
-        return reply, {"cron": _text(_at(_first(_at(reply.result, "schedules")), "cron"))}
+        return reply, {"cron": as_text(look_up(first_of(look_up(reply.result, "schedules")), "cron"))}
 
     def _graphql(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("POST", "graphql", {"query": _DIMENSIONS})
-        fields = _at(_at(_at(reply.json, "data"), "__type"), "fields")
-        names = {_text(_at(field, "name")) for field in fields} if isinstance(fields, list) else set()
+        fields = look_up(look_up(look_up(reply.json, "data"), "__type"), "fields")
+        names = {as_text(look_up(field, "name")) for field in fields} if isinstance(fields, list) else set()
         return reply, {name: name in names for name in ("scriptVersion", "status", "scriptName", "datetime")}
 
     def _delete(self) -> tuple[Reply, dict[str, Fact]]:
@@ -389,7 +372,7 @@ class FirstContact:
             answer = self._connection.exchange(method, target, headers=headers, body=body)
         except ExchangeError as error:
             return Reply(0, trouble=f"no answer: {error.failure}: {error}")
-        return Reply(answer.status, _json(answer.body))
+        return Reply(answer.status, parse_body(answer.body))
 
     def _visit(self, headers: Mapping[str, str]) -> Reply:
         if self._ingress_url is None:
@@ -405,39 +388,7 @@ class FirstContact:
             return Reply(0, trouble=f"the Worker did not answer: {error.failure}: {error}")
         finally:
             connection.close()
-        return Reply(answer.status, _json(answer.body))
-
-
-def _json(body: bytes) -> object:
-    try:
-        return decode_json(body)
-    except Undecodable:
-        return None
-
-
-def _at(value: object, key: str) -> object:
-    return value.get(key) if isinstance(value, dict) else None
-
-
-def _first(value: object) -> object:
-    return value[0] if isinstance(value, list) and value else None
-
-
-def _length(value: object) -> int | None:
-    return len(value) if isinstance(value, list) else None
-
-
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _word(value: object) -> str | None:
-    """Return what may stand in a header, a path or a host name; anything else is no id of this API."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
+        return Reply(answer.status, parse_body(answer.body))
 
 
 def _origin(url: str) -> Origin:

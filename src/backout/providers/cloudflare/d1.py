@@ -1,4 +1,4 @@
-"""Port Schema on D1: the table `d1_migrations` that wrangler keeps, read through Cloudflare's query API.
+"""Port Schema on D1: wrangler's table `d1_migrations`, read through Cloudflare's query API.
 
 Source: Cloudflare API reference, "Query D1 Database" (POST /accounts/{account_id}/d1/database/{database_id}/query, body
 {sql, params}; D1 Read or D1 Write); wrangler 4, `src/d1/migrations/helpers.ts`: id, name (the file's), applied_at
@@ -13,7 +13,7 @@ import msgspec
 
 from backout.decoding import Undecodable, moment
 from backout.errors import ProviderRejected, ProviderUnavailable
-from backout.model.schema import AppliedMigration, SchemaState
+from backout.model.database.schema import AppliedMigration, SchemaState
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import segment
 
@@ -61,15 +61,15 @@ class D1History:
             if self._ask(_TABLES):  # the table is there, so it was something else that the API did not like
                 raise
             rows = ()
-        return SchemaState(self._clock.now(), tuple(self._applied(row) for row in rows))
+        return SchemaState(self._clock.now(), tuple(self._read_migration(row) for row in rows))
 
     def _ask(self, sql: str) -> tuple[_Row, ...]:
         answers = self._client.ask(self._path, {"sql": sql}, tuple[_Answer, ...], permission=READ_D1)
         if len(answers) != 1 or not answers[0].success or answers[0].results is None:
-            raise ProviderUnavailable("one statement was asked, and not one result came back", where=self._path)
+            raise ProviderUnavailable("one statement was sent, but not one result came back", where=self._path)
         return answers[0].results
 
-    def _applied(self, row: _Row) -> AppliedMigration:
+    def _read_migration(self, row: _Row) -> AppliedMigration:
         try:
             at = moment(row.applied_at)
         except Undecodable:

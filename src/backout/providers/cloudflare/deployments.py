@@ -1,4 +1,4 @@
-"""Port Deployments on Cloudflare: what is live, what was, and the switch to another version."""
+"""Port Deployments on Cloudflare: current and past deployments, and the switch to another version."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
-from backout.model.deployment import Deployment, DeploymentId, Share, VersionId
+from backout.model.deployment import Deployment, DeploymentId, Share
+from backout.model.version import VersionId
 from backout.providers.clock import unix_s
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
 from backout.providers.exchange import segment
+from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,10 +47,10 @@ class ApiDeployment(msgspec.Struct):
     author_email: str | None = None
 
     def as_model(self) -> Deployment:
-        """Return the noun. Raises ProviderUnavailable: it has no versions, or shares that cannot be."""
+        """Return the noun. Raises ProviderUnavailable: it has no versions, or impossible shares."""
         notes = self.annotations or {}
         if not self.versions or not all(0 <= share.percentage <= _WHOLE for share in self.versions):
-            what = "the answer tells of a deployment without versions, or with shares that cannot be"
+            what = "the answer describes a deployment without versions, or with impossible shares"
             raise ProviderUnavailable(what, where=self.id[:80])
         shares = [Share(VersionId(share.version_id), share.percentage) for share in self.versions]
         return Deployment(
@@ -69,7 +71,8 @@ class CloudflareDeployments:
     """Port Deployments of one Worker.
 
     Args:
-        account_id, script: which Worker. reader: a client whose token only reads; None: the one that acts reads, too.
+        account_id, script: which Worker.
+        reader: a client with a read-only token; None: the acting client reads, too.
     """
 
     def __init__(self, client: ApiClient, account_id: str, script: str, *, reader: ApiClient | None = None) -> None:
@@ -128,9 +131,9 @@ def _meant(error: ProviderRejected, version: str, script: str) -> ProviderReject
     by_words = [reason for _, words, reason in _REFUSALS if words.search(error.what)]
     for reason in by_code or by_words:
         return Refused(
-            f"version {version} cannot run any more: {reason} ({error.what})",
+            f"version {version} can no longer run: {reason} ({error.what})",
             where=script,
-            rule="5 target",
+            rule=SafetyRule.TARGET,
             options=("choose another version: `backout deployments list`", "roll forward with a new deployment"),
         )
     return error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.routes import MOST_ROUTES, OTHER
-from backout.model.signals import CountsPage
+from backout.model.guard.routes import MOST_ROUTES, OTHER
+from backout.model.guard.signals import CountsPage
 from backout.providers.tally import RowSum
 
 if TYPE_CHECKING:
-    from backout.model.answers import AnswerClass
+    from backout.model.guard.answers import AnswerClass
 
 
 class Estimates:
@@ -18,7 +18,7 @@ class Estimates:
     def __init__(self) -> None:
         self._rows: dict[tuple[int, str], RowSum] = {}
 
-    def add(  # noqa: PLR0913 - what a group is of
+    def add(
         self,
         second: int,
         version: str,
@@ -40,7 +40,7 @@ class Estimates:
         row.add(number, min(errors, number), {})
         row.add_class(answered, number - min(errors, number))
 
-    def add_route(  # noqa: PLR0913 - same
+    def add_route(
         self, second: int, version: str, name: str, number: int, *, errors: int, answered: AnswerClass | None = None
     ) -> None:
         """Add to the route of that name; only where the invocations themselves were counted."""

@@ -1,14 +1,14 @@
-"""Port Identities: the account and the Worker's tag at Cloudflare, and what the configuration names beside them."""
+"""Port Identities: the account and the Worker's tag at Cloudflare, and the other configured resources."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.identity import Identity
+from backout.model.value import Value
 from backout.providers.cloudflare.client import READ_SCRIPTS
 from backout.providers.exchange import segment
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient
 
 _NOT_FOUND = 404
-ALL_PARTS = frozenset(field.name for field in fields(Identity))
+ALL_PARTS = frozenset(Identity.__struct_fields__)
 
 
 class _Script(msgspec.Struct, frozen=True):
@@ -33,12 +33,12 @@ class _Service(msgspec.Struct):
     default_environment: _Environment = _Environment()
 
 
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What identifies an environment beside its Worker.
+class Beside(Value, frozen=True):
+    """What identifies an environment apart from its Worker.
 
     Args:
-        database: asks the database who it is. bucket, health_host: as configured.
+        database: asks the database for its identity.
+        bucket, health_host: as configured.
         bucket_is_ours: it is the account's own (R2) and can be asked for; the names of other buckets are global.
     """
 
@@ -52,8 +52,9 @@ class CloudflareIdentities:
     """Port Identities of one Worker.
 
     Args:
-        account_id, script: which Worker. parts: the names of `Identity` to read; the others stay None and cost nothing.
-            None: all, and the bucket counts only when the account has it (what is to be pinned must exist).
+        account_id, script: which Worker.
+        parts: the names of `Identity` to read; the others stay None and cost nothing. None: all, and the bucket counts
+            only when the account has it (what is to be pinned must exist).
     """
 
     def __init__(

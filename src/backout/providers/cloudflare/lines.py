@@ -1,4 +1,4 @@
-"""What a person types instead of backout: wrangler, curl and psql lines with an environment's real names.
+"""Commands to type instead of backout: wrangler, curl and psql lines with an environment's real names.
 
 No line holds a secret: tokens come from variables, and go to curl through its standard input, never through argv.
 """
@@ -6,11 +6,13 @@ No line holds a secret: tokens come from variables, and go to curl through its s
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.model.card import CardLines
+from msgspec import field
+
+from backout.model.incident.card import CardLines
 from backout.model.plan import Equivalents
+from backout.model.value import Value
 from backout.providers.cloudflare.client import CLOUDFLARE_API
 
 if TYPE_CHECKING:
@@ -31,9 +33,8 @@ _HEADS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where the secrets are that a shell needs: the variable's name, or the file's path; never a value.
+class Sources(Value, frozen=True):
+    """Where a shell finds the secrets that it needs: the variable's name, or the file's path; never a value.
 
     Args:
         migrations: the tool that keeps a history of migrations in Postgres, "" without one.
@@ -46,12 +47,12 @@ class Sources:
     migrations: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an environment is.
+class Place(Value, frozen=True):
+    """The addresses of an environment.
 
     Args:
-        headers: sent to the health endpoint as they are. headers_env: header = the variable that holds its value.
+        headers: sent to the health endpoint as they are.
+        headers_env: header = the variable that holds its value.
     """
 
     api_base_url: str

@@ -1,4 +1,4 @@
-"""Port Logs on a Worker: what a running tail heard, or what the telemetry query keeps of the last days.
+"""Port Logs on a Worker: events from a running tail, or from the telemetry query of the last days.
 
 Source of the query: cloudflare-typescript, `workers.observability.telemetry.query` (2026), `view: events`; that a
 filter may ask for an inequality, and the keys, are guesses as in `telemetry`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.model.events import LogPage
+from backout.model.incident.events import LogPage
 from backout.providers.cloudflare.telemetry import OUTCOME, PERMISSION
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
@@ -29,7 +29,7 @@ _Filter = tuple[str, str, str]
 
 
 class TailLogs:
-    """Port Logs on the tail that counts the traffic: what failed or said something since it is open."""
+    """Port Logs on the tail that counts the traffic: events that failed or logged something since it was opened."""
 
     def __init__(self, traffic: TailTraffic, key_of: KeyOf) -> None:
         self._traffic = traffic
@@ -66,7 +66,7 @@ class TelemetryLogs:
         for wanted in ((OUTCOME, "neq", "ok"), (_LEVEL, "eq", "error")):
             query = self._query(since, until, wanted)
             answer = self._client.ask(self._path, query, dict[str, Any], permission=PERMISSION)
-            events = _listed(answer)
+            events = _list_events(answer)
             is_whole = is_whole and len(events) < MOST_EVENTS
             for event in events:
                 found.setdefault(_id(event) or f"{wanted[0]} {len(found)}", event)
@@ -96,7 +96,7 @@ class TelemetryLogs:
         }
 
 
-def _listed(answer: Mapping[str, object]) -> list[Mapping[str, object]]:
+def _list_events(answer: Mapping[str, object]) -> list[Mapping[str, object]]:
     events = answer.get("events")
     listed = events.get("events") if isinstance(events, dict) else None
     return [event for event in listed if isinstance(event, dict)] if isinstance(listed, list) else []

@@ -1,4 +1,4 @@
-"""Ports Secrets and SecretWriter on Cloudflare: names come back, values only go there.
+"""Ports Secrets and SecretWriter on Cloudflare: names can be read, values can only be written.
 
 Documented: `secrets-bulk` (changelog of Workers, 2026-05) takes a merge patch of secrets by name and makes one new
 version, live at once. While the newest version is not the live one it answers 10215, or 10214 (workers-sdk issues 10585
@@ -15,6 +15,7 @@ import msgspec
 from backout.errors import NewestNotLive, ProviderRejected, Refused
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
 from backout.providers.exchange import segment
+from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
     from backout.model.secrets import SecretValues
@@ -42,7 +43,7 @@ class CloudflareSecrets:
 
 
 class CloudflareSecretWriter:
-    """Port SecretWriter of one Worker; nothing that the API says about a value is ever quoted."""
+    """Port SecretWriter of one Worker; the API's words about a value are never quoted."""
 
     def __init__(self, client: ApiClient, account_id: str, script: str) -> None:
         self._client = client
@@ -63,9 +64,9 @@ class CloudflareSecretWriter:
             return NewestNotLive(what, status=error.status, code=error.code, where=self._script)
         if error.code == _NAME_TAKEN:
             return Refused(
-                f"one of these names is bound already, as something that is no secret: {', '.join(values.names)}",
+                f"one of these names is bound already, as something that is not a secret: {', '.join(values.names)}",
                 where=self._script,
-                rule="7 secrets",
+                rule=SafetyRule.SECRETS,
                 options=("take that variable or binding out of the Worker's configuration and deploy, then repeat",),
             )
         return error

@@ -1,4 +1,4 @@
-"""Port Traffic on the tail of a Worker: every answer as it happens, as long as the tail shows every one of them.
+"""Port Traffic on the tail of a Worker: every answer as it happens, as long as the tail is complete.
 
 A tail has no past: what was before the connection is not known, and what was missed (a connection that broke, a tail
 that leaves out events because there are too many) makes the counts estimates for that page (safety rule 13).
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.decoding import Undecodable, decode_json
-from backout.model.answers import EVERY_CLASS
-from backout.model.routes import template_of
-from backout.model.signals import CountsPage, SourceTraits
+from backout.model.guard.answers import EVERY_CLASS
+from backout.model.guard.routes import template_of
+from backout.model.guard.signals import CountsPage, SourceTraits
 from backout.model.triggers import queue_named, schedule_named
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.tailing import Tailing
@@ -55,7 +55,7 @@ class _Response(msgspec.Struct):
 
 
 class _Inner(msgspec.Struct):
-    """What happened: a request with its response, a schedule, a queue's batch, a notice of the tail itself, or else."""
+    """An event: a request with its response, a schedule, a queue's batch, a notice of the tail itself, or another."""
 
     request: _Request | None = None
     response: _Response | None = None
@@ -93,7 +93,8 @@ class TailTraffic:
     """Port Traffic of one Worker; the tail is opened at the first reading.
 
     Args:
-        client: with a token that may tail. most: how many events may wait between two readings.
+        client: with a token that may tail.
+        most: how many events may wait between two readings.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class TailTraffic:
 
     @property
     def traits(self) -> SourceTraits:
-        """What this source can see: everything, a few seconds later, until it says that it leaves out events."""
+        """What this source can see: everything, a few seconds later, until it reports that it leaves out events."""
         return SourceTraits(
             "tail",
             self._late.seconds,
@@ -195,7 +196,7 @@ class TailTraffic:
         status = inner.response.status if inner.response else 0
         at = (event.event_timestamp + event.wall_time) / 1000
         if abs(at - now) > _FAR_S or not 0 <= event.wall_time <= _FAR_S * 1000 or not 0 <= status < _NO_STATUS:
-            self._unreadable["an event of the tail with a time or a status that cannot be"] += 1
+            self._unreadable["an event of the tail with an impossible time or status"] += 1
             return False
         if event.outcome != _OK or status >= _SERVER_ERROR or event.exceptions or event.logs:
             self._keep(at, text)

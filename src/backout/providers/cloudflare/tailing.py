@@ -33,11 +33,12 @@ class Tailing:
 
     Args:
         open_tail: makes a tail and returns its address; called in the private thread.
-        most: how many events wait for whoever iterates; what does not fit is counted in `dropped`. open_s: how long
-            a connection may take to open, its handshake included.
+        most: how many events wait to be read; what does not fit is counted in `dropped`.
+        open_s: how long a connection may take to open, its handshake included.
 
     Attributes:
-        dropped: events that did not fit. gaps: how often a connection ended; what happened meanwhile was not seen.
+        dropped: events that did not fit.
+        gaps: how often a connection ended; what happened meanwhile was not seen.
     """
 
     def __init__(self, open_tail: Callable[[], str], *, most: int = 20_000, open_s: float = 2 * _CONNECT_S) -> None:
@@ -57,7 +58,7 @@ class Tailing:
         """Begin when that has not happened yet, and wait at most that long for the first connection.
 
         Raises:
-            AuthError, ProviderRejected: the API says no, for good. ProviderUnavailable: it is not connected just now.
+            AuthError, ProviderRejected: the API refused for good. ProviderUnavailable: it is not connected just now.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="tail", daemon=True)

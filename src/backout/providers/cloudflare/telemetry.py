@@ -1,4 +1,4 @@
-"""Port Traffic on the telemetry query of Workers Logs: what there was, by version, outcome, status and route.
+"""Port Traffic on the telemetry query of Workers Logs: counts by version, outcome, status and route.
 
 It comes a minute late. Workers Logs keep a share of the invocations that the Worker itself sets (`head_sampling_rate`),
 and a query over many of them reads a sample (ABR), so the counts are estimates, and no automatic action may rest on
@@ -19,19 +19,20 @@ type "cf-worker-event" of the one event that each invocation has, and that a que
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from backout.decoding import Undecodable, number
 from backout.errors import ProviderRejected, ProviderUnavailable
-from backout.model.answers import EVERY_CLASS, class_unless_good
-from backout.model.route_names import RouteNames
-from backout.model.routes import template_of
-from backout.model.signals import SourceTraits
+from backout.model.guard.answers import EVERY_CLASS, class_unless_good
+from backout.model.guard.route_names import RouteNames
+from backout.model.guard.routes import template_of
+from backout.model.guard.signals import SourceTraits
 from backout.model.triggers import queue_named, schedule_named
+from backout.model.value import Value
 from backout.providers.clock import SystemClock, unix_s
 from backout.providers.cloudflare.estimates import Estimates
 from backout.providers.exchange import segment
@@ -39,16 +40,16 @@ from backout.providers.exchange import segment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from backout.model.answers import AnswerClass
-    from backout.model.signals import CountsPage
+    from backout.model.guard.answers import AnswerClass
+    from backout.model.guard.signals import CountsPage
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
 
 PERMISSION: Final = "Workers Observability Read"
 LAG_S: Final = 60.0
-"""How late its events may come: a guess."""
+"""The latest arrival of its events: a guess."""
 EVERY_S: Final = 5
-"""So many seconds at least are asked for at once: two questions a second would use up half of what the API allows."""
+"""The fewest seconds of one query: two queries a second would use up half of the API's rate limit."""
 TRAITS: Final = SourceTraits(
     "telemetry",
     LAG_S,
@@ -70,7 +71,7 @@ _OK, _CANCELED = "ok", "canceled"
 _REQUESTS: Final = frozenset({"fetch", "websocket", ""})
 """Kinds of events that are a visitor's request; "" where the API does not tell."""
 _NAMED: Final = {"scheduled": schedule_named, "cron": schedule_named, "queue": queue_named}
-"""Kinds that are a schedule's or a queue's run, and how it is named. Of all others nobody waits for an answer."""
+"""Kinds that are runs of a schedule or a queue, and how the run is named. No other kind has a caller waiting."""
 _KEYS: Final[tuple[tuple[str, str], ...]] = (
     (VERSION, "string"),
     (OUTCOME, "string"),
@@ -124,7 +125,7 @@ class TelemetryTraffic:
 
     @property
     def traits(self) -> SourceTraits:
-        """What this source can see; no methods or no schedules once the API has refused to tell them."""
+        """What this source can see; no methods or no schedules once the API has refused them."""
         return replace(TRAITS, has_method=TRIGGER in self._known, has_triggers=EVENT in self._known)
 
     def learn(self, names: Iterable[str]) -> None:
@@ -148,7 +149,7 @@ class TelemetryTraffic:
             if TRIGGER in self._known and (runs or not found.is_empty):
                 self._name(found, runs, since, end)
             for (second, version, event), (number, failed) in runs.items():
-                if number > 0:  # nobody said whose they are
+                if number > 0:  # which schedule or queue it was is not known
                     found.add_trigger(second, version, _NAMED[event](""), number, failed=max(failed, 0))
         return found.page(settled)
 
@@ -179,7 +180,7 @@ class TelemetryTraffic:
                 result = self._client.ask(self._path, self._query(since, end, keys), _Result, permission=PERMISSION)
                 break
             except ProviderRejected as error:
-                unknown = _unknown(error, [key for key, _ in keys])
+                unknown = _find_unknown_key(error, [key for key, _ in keys])
                 if unknown not in self._known:
                     raise
                 self._known.discard(unknown)
@@ -210,9 +211,8 @@ class TelemetryTraffic:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Invocations:
-    """A group of invocations that ended alike; `event`: their kind, "" where it is not told."""
+class _Invocations(Value, frozen=True):
+    """A group of invocations with the same result; `event`: their kind, "" where unknown."""
 
     version: str
     event: str
@@ -242,8 +242,8 @@ class _Invocations:
         )
 
 
-def _unknown(error: ProviderRejected, keys: Sequence[str]) -> str:
-    """Return the key that an answer refuses, by its name or by its place; "" where it speaks of none, or of several."""
+def _find_unknown_key(error: ProviderRejected, keys: Sequence[str]) -> str:
+    """Return the key that an answer refuses, by its name or by its place; "" where it names none, or several."""
     if error.status != HTTPStatus.BAD_REQUEST:
         return ""
     every = {*keys, EVENT, TRIGGER}  # also one that was not asked for: then it is about more than a key

@@ -2,7 +2,7 @@
 
 Source: API documentation, "Verify Token" of user tokens and of account-owned tokens (2026-11): both answer {id, status,
 expires_on, not_before}. The user's call refuses a valid account-owned token (seen: 401 code 1000, and 403), and the
-account's call refuses a user's, so a token is refused only when both say so. Its permissions are told by "Token
+account's call refuses a user's, so a token is refused only when both say so. Its permissions are listed by "Token
 Details", which needs a permission that a token with least privilege does not have.
 """
 

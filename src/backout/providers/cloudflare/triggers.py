@@ -1,4 +1,4 @@
-"""Port TriggerSettings on Cloudflare: cron triggers, routes, custom domains, queue consumers; no version holds them.
+"""Port TriggerSettings on Cloudflare: cron triggers, routes, custom domains, queue consumers; no version has them.
 
 Routes have a documented list per zone only; the list per Worker is the one that wrangler reads.
 """

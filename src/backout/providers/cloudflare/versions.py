@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.model.deployment import Version, VersionId
+from backout.model.version import Version, VersionId
 from backout.providers.clock import unix_s
 from backout.providers.cloudflare.client import READ_SCRIPTS
 from backout.providers.exchange import segment

@@ -34,7 +34,8 @@ class ShellDeployCommand:
     ends it.
 
     Args:
-        folder: where it runs: that of backout.toml. lock: a file that is locked while it runs; made when needed.
+        folder: where it runs: that of backout.toml.
+        lock: a file that is locked while it runs; made when needed.
         redact: takes every secret out of what it writes.
     """
 
@@ -53,8 +54,12 @@ class ShellDeployCommand:
         try:
             private_folder(self._lock.parent)
             with self._lock.open("a+b") as lock, tempfile.TemporaryFile() as output:
-                if not _locked(lock):
-                    raise Busy("a deploy command runs already", where=str(self._folder), hint="wait until it has ended")
+                if not _try_lock(lock):
+                    raise Busy(
+                        "a deploy command is already running",
+                        where=str(self._folder),
+                        hint="wait until it has finished",
+                    )
                 child = subprocess.Popen(
                     ["/bin/sh", "-c", _KEPT, "sh", command],
                     cwd=self._folder,
@@ -73,14 +78,14 @@ class ShellDeployCommand:
         """Whether the lock is taken."""
         try:
             with self._lock.open("rb") as lock:
-                return not _locked(lock)
+                return not _try_lock(lock)
         except FileNotFoundError:
             return False
 
     def _ended(self, child: subprocess.Popen[bytes], output: IO[bytes], heard: _Heard) -> int:
         try:
             while True:
-                code = _waited(child)
+                code = _wait_briefly(child)
                 heard.read(output.fileno(), last=code is not None)
                 if code is not None:
                     return code
@@ -94,14 +99,14 @@ class ShellDeployCommand:
             raise
 
 
-def _waited(child: subprocess.Popen[bytes]) -> int | None:
+def _wait_briefly(child: subprocess.Popen[bytes]) -> int | None:
     try:
         return child.wait(_LOOK_EVERY_S)
     except subprocess.TimeoutExpired:
         return None
 
 
-def _locked(file: IO[bytes]) -> bool:
+def _try_lock(file: IO[bytes]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -110,7 +115,7 @@ def _locked(file: IO[bytes]) -> bool:
 
 
 class _Heard:
-    """The lines of a growing file; a line is told when it is whole."""
+    """The lines of a growing file; a line is passed on when it is complete."""
 
     def __init__(self, redact: Callable[[str], str], tell: Callable[[str], None]) -> None:
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -120,7 +125,7 @@ class _Heard:
         self._open = b""
 
     def read(self, file: int, *, last: bool) -> None:
-        """Tell what is new; `last`: what has no line end is told as well."""
+        """Pass on new lines; `last`: an incomplete line as well."""
         while chunk := os.pread(file, 65_536, self._at):
             self._at += len(chunk)
             *lines, self._open = (self._open + chunk).split(b"\n")

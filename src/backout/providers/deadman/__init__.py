@@ -1,1 +1,1 @@
-"""The watcher of the watcher: a URL outside that is asked while guard watches."""
+"""The dead-man's switch: an outside URL that is pinged while guard watches."""

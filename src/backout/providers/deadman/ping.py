@@ -1,4 +1,4 @@
-"""Port DeadMan over HTTP: one GET in a thread of its own, at most five seconds; a failure is said once.
+"""Port DeadMan over HTTP: one GET in a thread of its own, at most five seconds; a failure is reported once.
 
 The URL is the secret of most such services, so no text ever quotes it.
 """
@@ -24,7 +24,8 @@ class HttpDeadMan:
     """Port DeadMan.
 
     Args:
-        url: returns the URL; asked at each ping, never shown. say: tells a person, in one sentence.
+        url: returns the URL; asked at each ping, never shown.
+        say: tells a person, in one sentence.
     """
 
     def __init__(self, url: Callable[[], str], say: Callable[[str], None]) -> None:
@@ -48,7 +49,7 @@ class HttpDeadMan:
     def _ask(self) -> None:
         trouble = self._trouble()
         if trouble and not self._failed:
-            self._say(f"the dead-man URL does not take the ping ({trouble}); guard goes on, but nobody watches guard")
+            self._say(f"the dead-man URL does not take the ping ({trouble}); guard goes on, but unwatched")
         if self._failed and not trouble:
             self._say("the dead-man URL takes the pings again")
         self._failed = bool(trouble)

@@ -1,1 +1,1 @@
-"""Events of Workers and logs of any shape, from files, standard input or live sources, to counts and templates."""
+"""Events of Workers and logs of any shape, from files, standard input or live sources, into counts and templates."""

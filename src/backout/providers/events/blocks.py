@@ -1,4 +1,4 @@
-"""Bytes of any source as blocks of whole lines in UTF-8, in bounded memory: gzip, UTF-16 and endless lines included."""
+"""Any source as blocks of whole lines in UTF-8, in bounded memory: gzip, UTF-16 and endless lines included."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BROKEN_GZIP: Final = "broken gzip data"
 
 
 class Stream(Protocol):
-    """What is read: a file, a pipe, or anything in memory."""
+    """The input: a file, a pipe, or anything in memory."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
         """Fill the buffer as far as it goes, and return how many bytes that were; none at the end."""
@@ -32,7 +32,8 @@ def blocks(stream: Stream, unreadable: Callable[[str], None], odd: Callable[[str
     """Yield blocks of whole lines, the last one perhaps without an end; each is gone when the next one is asked for.
 
     Args:
-        unreadable: told what could not be read. odd: told what was read although it is odd.
+        unreadable: told what could not be read.
+        odd: told what was read although it is odd.
     """
     source = _Source(stream, unreadable, odd)
     buffer = bytearray(BLOCK)
@@ -75,7 +76,7 @@ class _Source:
         self._pieces = iter((first,))
         self._rest = b""
         if first.startswith(_GZIP):
-            self._pieces = _unpacked(_pieces(first, stream), unreadable)
+            self._pieces = _unpack(_pieces(first, stream), unreadable)
             self._stream = None
             first = next(self._pieces, b"")
             self._pieces = _again(first, self._pieces)
@@ -83,7 +84,7 @@ class _Source:
             if first.startswith(mark):
                 odd(f"text in {encoding.upper()}")
                 pieces = self._pieces if self._stream is None else _pieces(first, stream)
-                self._pieces, self._stream = _decoded(pieces, encoding), None
+                self._pieces, self._stream = _decode(pieces, encoding), None
                 return
         if first.startswith(codecs.BOM_UTF8):
             next(self._pieces)
@@ -125,7 +126,7 @@ def _again(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _unpacked(pieces: Iterator[bytes], unreadable: Callable[[str], None]) -> Iterator[bytes]:
+def _unpack(pieces: Iterator[bytes], unreadable: Callable[[str], None]) -> Iterator[bytes]:
     """Yield what gzip members hold, at most a block at a time."""
     inflate = None
     for piece in pieces:
@@ -145,7 +146,7 @@ def _unpacked(pieces: Iterator[bytes], unreadable: Callable[[str], None]) -> Ite
         unreadable(_BROKEN_GZIP)
 
 
-def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+def _decode(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     begun = False
     for piece in pieces:

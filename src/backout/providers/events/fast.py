@@ -1,4 +1,4 @@
-"""A block of tail events without decoding the ordinary ones: they are counted by the bytes that they share.
+"""Counts a block of tail events without decoding the ordinary ones, by the bytes that they share.
 
 The first block of a source is decoded. When the ordinary events in it begin alike, up to their version and their
 outcome, and end alike, then in later blocks an event with such a beginning and end is an ordinary one, unless somewhere
@@ -14,11 +14,11 @@ Searching needs stringzilla, which is an optional part: without it every event i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from backout.model.events import OK
+from backout.model.incident.events import OK
+from backout.model.value import Value
 
 try:
     import stringzilla
@@ -39,9 +39,8 @@ _LOOKED_AT: Final = 100
 _LINE: Final = b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Spelling:
-    """How a writer of JSON puts its tokens: with how many spaces it indents, None for a line each without any."""
+class Spelling(Value, frozen=True):
+    """The layout of a JSON writer: its indentation in spaces, None for one line each without any."""
 
     indent: int | None
 
@@ -57,7 +56,7 @@ class Spelling:
 
     @property
     def version(self) -> bytes:
-        """What stands before the version's id."""
+        """The bytes before the version's id."""
         return self._key("scriptVersion") + b"{" + self._inside(2) + self._key("id") + b'"'
 
     @property
@@ -67,17 +66,17 @@ class Spelling:
 
     @property
     def complete(self) -> bytes:
-        """That nothing was left out, in so many words."""
+        """The bytes that state that nothing was left out."""
         return self._key("truncated") + b"false"
 
     @property
     def truncated(self) -> bytes:
-        """That something was left out."""
+        """The bytes that state that something was left out."""
         return self._key("truncated") + b"true"
 
     @property
     def telling(self) -> tuple[bytes, ...]:
-        """Without one of these an event says nothing; see `worker.sift`."""
+        """Without one of these byte sequences an event is an ordinary one; see `worker.sift`."""
         return (
             self._key("exceptions") + b"[" + self._inside(2) + b"{",
             self._key("level") + b'"error"',
@@ -98,9 +97,8 @@ class Spelling:
 COMPACT: Final = Spelling(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Sifted:
-    """What a block holds: ordinary invocations by version, the other events, how many there are, and the last one."""
+class Sifted(Value, frozen=True):
+    """The content of a block: ordinary invocations by version, the other events, the total, and the last one."""
 
     quiet: dict[str, int]
     others: list[bytes]
@@ -108,13 +106,14 @@ class Sifted:
     last: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Value, frozen=True):
     """How the ordinary events of one writer begin and end.
 
     Args:
-        heads: {beginning up to outcome and version: version}. tail: what they end with.
-        end: what every event ends with. telling: byte sequences of events that must be decoded.
+        heads: {beginning up to outcome and version: version}.
+        tail: their common ending.
+        end: the ending of every event.
+        telling: byte sequences of events that must be decoded.
     """
 
     heads: dict[bytes, str]
@@ -123,7 +122,7 @@ class Layout:
     telling: tuple[bytes, ...]
 
     def sift(self, block: memoryview) -> Sifted | None:
-        """Return what is in a block of whole events, None when that cannot be told without decoding."""
+        """Return the content of a block of whole events, None when that requires decoding."""
         count = stringzilla.count
         if block[-len(self.end) :] != self.end or (count(block, _ESCAPE) and _ESCAPED_ASCII.search(block)):
             return None
@@ -163,7 +162,9 @@ def learn(
     """Return how the ordinary ones of these events begin and end; None when they are not alike enough.
 
     Args:
-        written: with their ends. events: the same, decoded. others: which are not ordinary.
+        written: with their ends.
+        events: the same, decoded.
+        others: which are not ordinary.
     """
     if stringzilla is None or len(written) != len(events):
         return None

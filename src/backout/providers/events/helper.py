@@ -1,4 +1,4 @@
-"""A process that reads parts of files for another one, which asks on its standard input; see `work`."""
+"""A process that reads parts of files on requests from another one, over standard input; see `work`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from backout.providers.events.work import read_part
 
 if TYPE_CHECKING:
-    from backout.model.events import EventCounts
+    from backout.model.incident.events import EventCounts
 
 
 def main() -> None:
     """Read what the other process asks for, until it asks for no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks, and who ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     asked, answers = Connection(0, writable=False), Connection(1, readable=False)
     while True:
         try:
@@ -23,7 +23,7 @@ def main() -> None:
             return
         try:
             found: EventCounts | Exception = read_part(part, key_of)
-        except Exception as error:  # noqa: BLE001 - whoever asked raises it
+        except Exception as error:  # noqa: BLE001 - raised again in the process that asked
             found = error
         answers.send(found)
 

@@ -1,6 +1,6 @@
-"""One source of events or log lines, whatever its shape, into a tally; nothing in it can make this raise.
+"""Reads one source of events or log lines of any shape into a tally; no content can make it raise.
 
-A block of a source is taken for what it looks like: events one a line, events over several lines each, or text.
+Each block of a source is classified by its look: one event a line, events over several lines, or text.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.decoding import UNDECODABLE
-from backout.model.events import NO_VERSION
+from backout.model.incident.events import NO_VERSION
 from backout.providers.events import telemetry
 from backout.providers.events.blocks import LONGEST_LINE, blocks
+from backout.providers.events.broken import BROKEN, CUT, why_unreadable
 from backout.providers.events.fast import COMPACT, Layout, Spelling, learn
 from backout.providers.events.structured import entry
 from backout.providers.events.text import ANSI, SAMPLING, TextEntries
@@ -24,7 +25,7 @@ from backout.providers.events.worker import TAIL, TailEvent, is_notice, lenient,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from backout.model.events import Invocation
+    from backout.model.incident.events import Invocation
     from backout.providers.events.blocks import Stream
     from backout.providers.events.tally import EventTally
 
@@ -39,9 +40,6 @@ _LESSONS: Final = 8
 _ENOUGH: Final = 64
 """Events from which it is learnt how the ordinary ones look."""
 
-BROKEN: Final = "broken JSON"
-CUT: Final = "JSON that is cut off"
-DEEP: Final = "JSON that is nested too deeply"
 BINARY: Final = "binary data"
 LATIN: Final = "text that is not UTF-8 (read as Latin-1)"
 
@@ -50,8 +48,8 @@ class EventReader:
     """Reads one source.
 
     Args:
-        name: what places are called by ("events.json, line 12").
-        learns: whether ordinary events may be counted without decoding them; what is counted is the same.
+        name: the name in places ("events.json, line 12").
+        learns: whether ordinary events may be counted without decoding them; the counts are the same.
     """
 
     def __init__(self, tally: EventTally, name: str, *, learns: bool = True) -> None:
@@ -93,15 +91,15 @@ class EventReader:
             if (
                 not self._object
                 and beginning.startswith(b'{"')
-                and (self._sifted(block, "line") or self._compact(block))
+                and (self._sift_block(block, "line") or self._compact(block))
             ):
                 return
             if (self._object or beginning == b"{\n ") and self._spread(block):
                 return
         self._lines(bytes(block))
 
-    def _sifted(self, block: memoryview, unit: str) -> bool:
-        """Read a block without decoding what is ordinary; False when that cannot be done, and nothing was read."""
+    def _sift_block(self, block: memoryview, unit: str) -> bool:
+        """Read a block without decoding ordinary events; False when that is impossible, and nothing was read."""
         sifted = self._layout.sift(block) if self._layout is not None and len(block) else None
         if sifted is None:
             return False
@@ -122,7 +120,7 @@ class EventReader:
         return True
 
     def _compact(self, block: memoryview) -> bool:
-        """Read a block of events that have a line each; False when it is none, and nothing was read."""
+        """Read a block with one event a line; False when it is something else, and nothing was read."""
         try:
             events = TAIL.decode_lines(block)
         except _UNDECODABLE:
@@ -151,13 +149,13 @@ class EventReader:
         return True
 
     def _spread(self, block: memoryview) -> bool:
-        """Read a block of events over several lines each; False when it is none, and nothing was read."""
+        """Read a block of events over several lines each; False when it is something else, and nothing was read."""
         whole = b"".join((*self._object, block))
         if not whole.startswith(b"{\n ") or len(whole) > LONGEST_LINE:
             return False
         view, decode = memoryview(whole), TAIL.decode
         ends = whole.rfind(_SPREAD_END) + len(_SPREAD_END)
-        if ends >= len(_SPREAD_END) and self._sifted(view[:ends], "event"):
+        if ends >= len(_SPREAD_END) and self._sift_block(view[:ends], "event"):
             self._keep(whole[ends:])
             return True
         events: list[TailEvent] = []
@@ -247,7 +245,7 @@ class EventReader:
                     self._open(line)
                     continue
                 if line.startswith((b'{"', b'[{"', b'{ "')):
-                    self._tally.unreadable(self._why(line), self._place())
+                    self._tally.unreadable(why_unreadable(line), self._place())
                     continue
             self._plain(line)
 
@@ -255,7 +253,7 @@ class EventReader:
         self._object, self._object_size, self._object_line = [line + b"\n"], len(line), self._line
 
     def _continues(self, line: bytes) -> bool:
-        """Take a line into the JSON value that is open; False when it is none of it."""
+        """Add a line to the open JSON value; False when it is not a part of it."""
         if line in (b"{", b"["):  # the one before was cut off
             self._give_up_object()
             self._open(line)
@@ -266,7 +264,7 @@ class EventReader:
             whole = b"".join(self._object).strip().removesuffix(b",")
             self._object, self._object_size = [], 0
             if not self._json_line(whole, 0):
-                self._tally.unreadable(self._why(whole), self._place())
+                self._tally.unreadable(why_unreadable(whole), self._place())
             return True
         if line and not line.startswith((b" ", b"\t", b"}", b"]", b'"')):  # text where the value should go on
             self._object.pop()
@@ -284,7 +282,7 @@ class EventReader:
             self._object, self._object_size = [], 0
 
     def _json_line(self, line: bytes, ahead: int) -> bool:
-        """Read one whole JSON value; False when it is none, and nothing was read."""
+        """Read one whole JSON value; False when it is something else, and nothing was read."""
         try:
             event = TAIL.decode(line)
         except _UNDECODABLE:
@@ -294,14 +292,14 @@ class EventReader:
                 self._texts(self._text.rest())
                 self._take_one(event, ahead)
                 return True
-        value = self._decoded(line)
+        value = self._decode(line)
         if not isinstance(value, dict | list):
             return False
         self._texts(self._text.rest())
         self._value(value, ahead)
         return True
 
-    def _decoded(self, line: bytes) -> object:
+    def _decode(self, line: bytes) -> object:
         try:
             return msgspec.json.decode(line)
         except RecursionError:
@@ -346,9 +344,9 @@ class EventReader:
         answered = telemetry.events_of(value)
         if answered is not None:
             self._tally.sampled = self._tally.sampled or telemetry.is_sampled(value)
-            self._joined(answered)
+            self._join_events(answered)
         elif telemetry.is_telemetry(value):
-            self._joined([value])
+            self._join_events([value])
         elif is_notice(value):
             self._tally.sampled = True
         elif (event := lenient(value)) is not None:
@@ -357,7 +355,7 @@ class EventReader:
         else:
             self._add(entry(value), "json", ahead)
 
-    def _joined(self, events: Iterable[Mapping[str, object]]) -> None:
+    def _join_events(self, events: Iterable[Mapping[str, object]]) -> None:
         self._saw_events = True
         for one in events:
             for event in self._requests.take(one):
@@ -393,11 +391,6 @@ class EventReader:
             self._tally.shape(shape)
             self._tally.add(event, partial("{}, line {}".format, self._name, line))
             self._bounds(event.at, event.at)
-
-    def _why(self, line: bytes) -> str:
-        if line.count(b"[") + line.count(b"{") > len(line) // 2:
-            return DEEP
-        return BROKEN if line.rstrip().endswith((b"}", b"]")) else CUT
 
     def _place(self, ahead: int = 0) -> str:
         if self._event:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.model.events import OK, Invocation, Origin, Said
+from backout.model.incident.events import OK, Invocation, Origin, Said
 from backout.providers.events.times import seconds
-from backout.providers.events.worker import logged_text, thrown_text, valid_status
+from backout.providers.events.worker import format_logged, format_thrown, parse_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ _STATUS_TEXT: Final = re.compile(r"[1-5][0-9]{2}")
 def entry(found: Fields) -> Invocation:
     """Return what one entry says; an object that is no entry of a log says nothing."""
     origin = _origin(_first(found, _LEVEL))
-    message = logged_text(_first(found, _MESSAGE))
+    message = format_logged(_first(found, _MESSAGE))
     trace = _trace(found)
     said: tuple[Said, ...] = ()
     if trace:
@@ -67,7 +67,7 @@ def entry(found: Fields) -> Invocation:
 
 def _as_logged(said: tuple[Said, ...], status: int | None) -> tuple[Said, ...]:
     """Return what is said; an exception in an entry that tells an answer below 500 was caught, so it was logged."""
-    if status is None or status >= 500:  # noqa: PLR2004
+    if status is None or status >= 500:
         return said
     return tuple(Said(Origin.ERROR, one.text) if one.origin is Origin.EXCEPTION else one for one in said)
 
@@ -94,7 +94,7 @@ def _trace(found: Fields) -> str:
             message = thrown.get("message") or thrown.get("msg") or thrown.get("exc_value")
             stack = thrown.get("stack") or thrown.get("stacktrace") or thrown.get("stack_trace")
             if kind or message or stack:
-                return thrown_text(kind, message, stack)
+                return format_thrown(kind, message, stack)
     for name in _TRACE:
         trace = found.get(name)
         if isinstance(trace, list):
@@ -113,7 +113,7 @@ def _status(found: Fields) -> int | None:
             values += [inner.get(inner_name) for inner_name in _STATUS]
     for value in values:
         number = int(value) if isinstance(value, str) and _STATUS_TEXT.fullmatch(value) else value
-        if (status := valid_status(number)) is not None:
+        if (status := parse_status(number)) is not None:
             return status
     return None
 

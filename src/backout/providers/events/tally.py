@@ -1,11 +1,11 @@
-"""Counts invocations, errors and templates in bounded memory, whatever is thrown at it."""
+"""Counts invocations, errors and templates in bounded memory, whatever the input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.model.events import (
+from backout.model.incident.events import (
     CANCELED,
     NO_VERSION,
     OK,
@@ -66,7 +66,7 @@ class _Row:
 
 
 class EventTally:
-    """What was counted so far; one for each process, `merge` adds them up.
+    """The counts so far; one for each process, `merge` adds them up.
 
     Args:
         key_of: gives the template key of a text.
@@ -128,7 +128,7 @@ class EventTally:
             self._say(Said(Origin.OUTCOME, _silent(event)), event, where, seen)
 
     def saw(self, at: float | None) -> None:
-        """Widen the time that was read over; None and times that cannot be change nothing."""
+        """Extend the time range that was read; None and impossible times change nothing."""
         if at is None or not _EARLIEST <= at <= _LATEST:
             return
         if self._first_at is None or at < self._first_at:

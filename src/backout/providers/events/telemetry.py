@@ -1,4 +1,4 @@
-"""What a query of Workers telemetry answers: summaries of invocations and their log lines, joined by request.
+"""Answers of a Workers telemetry query: summaries of invocations and their log lines, joined by request.
 
 Source: cloudflare-typescript, `workers.observability.telemetry.query` (2026): `events`, `invocations`, `$workers`,
 `$metadata`, `source`. Not documented, and so a guess: that `$metadata.level` is the console's method.
@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.model.events import OK, Invocation, Origin, Said
+from backout.model.incident.events import OK, Invocation, Origin, Said
 from backout.providers.events.times import seconds
 from backout.providers.events.worker import (
     ERROR_LEVELS,
     MULTI_STATUS,
     WARNING_LEVELS,
-    failed_batch,
-    logged_text,
-    thrown_text,
-    valid_status,
+    describe_failed_batch,
+    format_logged,
+    format_thrown,
+    parse_status,
 )
 
 if TYPE_CHECKING:
@@ -72,15 +72,15 @@ class Requests:
             request = f"\0{self._nameless}"
         self._open.setdefault(request, []).append(event)
         if len(self._open) > _MOST_OPEN:
-            yield _joined(self._open.pop(next(iter(self._open))))
+            yield _join(self._open.pop(next(iter(self._open))))
 
     def rest(self) -> Iterator[Invocation]:
         """Yield what is left."""
         while self._open:
-            yield _joined(self._open.pop(next(iter(self._open))))
+            yield _join(self._open.pop(next(iter(self._open))))
 
 
-def _joined(events: list[Event]) -> Invocation:
+def _join(events: list[Event]) -> Invocation:
     version, outcome, source, at = "", OK, "", None
     status: int | None = None
     said: list[Said] = []
@@ -92,30 +92,30 @@ def _joined(events: list[Event]) -> Invocation:
         told = _text(workers.get("outcome"))
         outcome = told if told and outcome == OK else outcome
         inner = _part(workers, "event")
-        status = valid_status(_part(inner, "response").get("status")) or status
+        status = parse_status(_part(inner, "response").get("status")) or status
         truncated = truncated or workers.get("truncated") is True
         when = seconds(event.get("timestamp"))
         if when is not None:
             at = when if at is None else min(at, when)
-        said += _said(event, metadata)
+        said += _read_said(event, metadata)
         if status == MULTI_STATUS:
-            said += failed_batch(_part(inner, "request").get("url"))
+            said += describe_failed_batch(_part(inner, "request").get("url"))
     return Invocation(version, at, outcome, status, tuple(dict.fromkeys(said)), truncated, source)
 
 
-def _said(event: Event, metadata: Event) -> list[Said]:
+def _read_said(event: Event, metadata: Event) -> list[Said]:
     source = event.get("source")
     fields = source if isinstance(source, dict) else {}
     thrown = fields.get("exception")
     if isinstance(thrown, dict):
-        text = thrown_text(thrown.get("name"), thrown.get("message"), thrown.get("stack"))
+        text = format_thrown(thrown.get("name"), thrown.get("message"), thrown.get("stack"))
         return [Said(Origin.EXCEPTION, text)] if text else []
     level = (_text(metadata.get("level")) or _text(fields.get("level"))).lower()
     origin = Origin.ERROR if level in ERROR_LEVELS else Origin.WARNING if level in WARNING_LEVELS else None
     if origin is None:
         return []
     message = source if isinstance(source, str) else fields.get("message")
-    text = logged_text(message) or _text(metadata.get("error")) or _text(metadata.get("message"))
+    text = format_logged(message) or _text(metadata.get("error")) or _text(metadata.get("message"))
     return [Said(origin, text)] if text else []
 
 

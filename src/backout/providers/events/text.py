@@ -1,4 +1,4 @@
-"""Plain text to entries: the lines of one traceback, one query or one event belong together.
+"""Groups plain text into entries: the lines of one traceback, one query or one event belong together.
 
 Known by their look: logs of Python, Node, Postgres, web servers, builds, GitHub Actions, and what `wrangler tail
 --format pretty` prints.
@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.model.events import CANCELED, OK, Invocation, Origin, Said
+from backout.model.incident.events import CANCELED, OK, Invocation, Origin, Said
 from backout.providers.events.times import written
-from backout.providers.events.worker import valid_status
+from backout.providers.events.worker import parse_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ Read = tuple[Invocation, str, int]
 
 
 class TextEntries:
-    """Takes lines one by one and gives an entry out when the next one begins."""
+    """Takes lines one by one and returns an entry when the next one begins."""
 
     def __init__(self) -> None:
         self._entry: _Entry | None = None
@@ -145,7 +145,7 @@ class TextEntries:
             yield (_event(entry) if entry.outcome is not None else _plain(entry)), entry.shape, entry.line
 
     def _goes_on(self, entry: _Entry, line: str) -> bool:
-        """Whether a line belongs to what stands before it."""
+        """Whether a line belongs to the one before it."""
         if entry.outcome is not None:
             return not re.match(r"\d{4}-\d\d-\d\d[T ]", line)
         if _GOES_ON.match(line) or _TIMED_DETAIL.match(line):
@@ -181,8 +181,8 @@ def _plain(entry: _Entry) -> Invocation:
         origin = Origin.EXCEPTION
     status = None
     if found := _ACCESS.search(entry.lines[0][:_MOST_CHARACTERS] if entry.lines else ""):
-        status = valid_status(int(found["quoted"] or found["bare"]))
-        if origin is None and status is not None and status >= 500:  # noqa: PLR2004
+        status = parse_status(int(found["quoted"] or found["bare"]))
+        if origin is None and status is not None and status >= 500:
             origin = Origin.OUTCOME
     said = (Said(origin, text),) if origin is not None else ()
     failed = status is None and origin in (Origin.EXCEPTION, Origin.ERROR)

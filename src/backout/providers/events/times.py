@@ -1,4 +1,4 @@
-"""Times as logs write them, to Unix seconds."""
+"""Converts times in logs to Unix seconds."""
 
 from __future__ import annotations
 
@@ -84,5 +84,5 @@ def _local(found: re.Match[str]) -> float:
     hour = int(found["h"])
     if found["half"]:
         hour = hour % 12 + (12 if found["half"] == "PM" else 0)
-    whole_year = year if year > 99 else 2000 + year  # noqa: PLR2004 - two digits of a year
+    whole_year = year if year > 99 else 2000 + year
     return datetime(whole_year, month, day, hour, int(found["m"]), int(found["s"]), tzinfo=UTC).timestamp()

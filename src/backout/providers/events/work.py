@@ -1,4 +1,4 @@
-"""The reading of files shared among processes: whole files, and parts of large ones where an event begins."""
+"""Divides the reading of files among processes: whole files, and parts of large ones, split where an event begins."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import queue
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
+from backout.model.value import Value
 from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-    from backout.model.events import EventCounts
+    from backout.model.incident.events import EventCounts
     from backout.providers.events.tally import KeyOf
 
 _SMALLEST: Final = 8 << 20
@@ -34,8 +34,7 @@ _SEARCHED: Final = 1 << 20
 _SPREAD_END: Final = b"\n}\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Value, frozen=True):
     """Bytes [begin, end) of a file; end None: to its end."""
 
     path: Path
@@ -60,7 +59,7 @@ class _Slice:
         return found
 
 
-def divided(paths: Sequence[Path], jobs: int) -> list[Part]:
+def divide_files(paths: Sequence[Path], jobs: int) -> list[Part]:
     """Return the files in parts of about the same size, some for each job; what is no Worker's events stays whole."""
     parts: list[Part] = []
     sizes = {path: path.stat().st_size for path in paths}
@@ -90,7 +89,7 @@ def in_processes(parts: Sequence[Part], key_of: KeyOf, jobs: int) -> Iterator[Ev
         others = [pool.submit(_read_elsewhere, idle, part, key_of) for part in parts[1:]]
         yield read_part(parts[0], key_of)
         mine: list[EventCounts] = []
-        while others and others[-1].cancel():  # nobody has begun it
+        while others and others[-1].cancel():  # not started yet
             others.pop()
             mine.append(read_part(parts[len(others) + 1], key_of))
         for other in others:
@@ -99,7 +98,7 @@ def in_processes(parts: Sequence[Part], key_of: KeyOf, jobs: int) -> Iterator[Ev
 
 
 class _Helper:
-    """A process of ours that reads one part after the other; it ends when its input does."""
+    """A process of ours that reads one part after another; it ends when its input does."""
 
     def __init__(self) -> None:
         # Not by multiprocessing: its children look for modules in the current folder, and inherit all variables.
@@ -160,7 +159,7 @@ def read_part(part: Part, key_of: KeyOf) -> EventCounts:
 
 
 def _end_of_event(beginning: bytes) -> bytes | None:
-    """Return what stands between two events of a file, None where that cannot be told by its beginning."""
+    """Return the separator between two events of a file, None where its beginning does not show it."""
     if beginning.startswith(b'{"') and b'"outcome"' in beginning.lower():
         return b"\n"
     if beginning.startswith(b"{\n ") and b'"outcome"' in beginning:

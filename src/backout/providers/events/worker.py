@@ -1,4 +1,4 @@
-"""One event of a Worker, as a tail prints it, as Logpush stores it, or as the telemetry calls it, to an Invocation.
+"""Converts one event of a Worker, from a tail, from Logpush or from telemetry, to an Invocation.
 
 Source: Cloudflare, "Workers Trace Events" (Logpush fields); wrangler 4.164, what its tail command reads and prints; a
 tail event's outcomes are workerd's `EventOutcome`.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.model.events import OK, Invocation, Origin, Said
+from backout.model.incident.events import OK, Invocation, Origin, Said
 from backout.providers.events.times import seconds
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ERROR_LEVELS: Final = frozenset({"error", "fatal", "critical"})
 WARNING_LEVELS: Final = frozenset({"warn", "warning"})
 _LEVELS: Final = {"error": Origin.ERROR, "warn": Origin.WARNING}
-"""The levels of a console's methods that tell of trouble, as a tail writes them."""
+"""The levels of console methods that show trouble, as a tail writes them."""
 _ANY_LEVELS: Final = {**dict.fromkeys(ERROR_LEVELS, Origin.ERROR), **dict.fromkeys(WARNING_LEVELS, Origin.WARNING)}
 MULTI_STATUS: Final = 207
 """How a batch of remote procedure calls answers of which some failed; nothing else may tell."""
@@ -65,7 +65,7 @@ class _Inner(msgspec.Struct, gc=False):
 
 
 class TailEvent(msgspec.Struct, rename="camel", gc=False):
-    """What is read of a tail event; everything else is skipped without being built.
+    """The parts of a tail event that are read; everything else is skipped without being built.
 
     `is_tail` tells whether it was one at all: any JSON object has this shape.
     """
@@ -97,7 +97,7 @@ class TailEvent(msgspec.Struct, rename="camel", gc=False):
 
     @property
     def version(self) -> str:
-        """The version that ran, "" when it is not told."""
+        """The version that ran, "" when unknown."""
         return self.script_version.id if self.script_version is not None else ""
 
     @property
@@ -114,16 +114,16 @@ class TailEvent(msgspec.Struct, rename="camel", gc=False):
 
     def invocation(self) -> Invocation:
         """Return it with everything that it says."""
-        said = [Said(Origin.EXCEPTION, thrown_text(x.name, x.message, x.stack)) for x in self.exceptions or ()]
+        said = [Said(Origin.EXCEPTION, format_thrown(x.name, x.message, x.stack)) for x in self.exceptions or ()]
         for log in self.logs or ():
             origin = _LEVELS.get(log.level)
-            if origin is not None and (text := logged_text(_value(log.message))):
+            if origin is not None and (text := format_logged(_value(log.message))):
                 said.append(Said(origin, text))
         inner, stamp, version = self.event, self.event_timestamp, self.script_version
         response = (inner.response if inner is not None else None) or self.response
-        status = valid_status(response.status) if response is not None else None
+        status = parse_status(response.status) if response is not None else None
         if status == MULTI_STATUS and inner is not None and inner.request is not None:
-            said += failed_batch(_value(inner.request.url))
+            said += describe_failed_batch(_value(inner.request.url))
         return Invocation(
             version.id if version is not None else "",
             None if stamp is None else stamp / 1000,
@@ -177,7 +177,7 @@ def sift(events: Sequence[TailEvent], quiet: dict[str, int]) -> list[int]:
 
 
 def lenient(found: Mapping[str, object]) -> Invocation | None:
-    """Return the invocation that an object of another spelling or with odd types tells of; None when it is no event.
+    """Return the invocation from an object of another spelling or with odd types; None when it is not an event.
 
     Names count without their case: Logpush writes them in capitals.
     """
@@ -190,16 +190,16 @@ def lenient(found: Mapping[str, object]) -> Invocation | None:
     request, response = _object(inner.get("request")), _object(inner.get("response")) or _object(event.get("response"))
     said = []
     for thrown in _objects(event.get("exceptions")):
-        text = thrown_text(thrown.get("name"), thrown.get("message"), thrown.get("stack"))
+        text = format_thrown(thrown.get("name"), thrown.get("message"), thrown.get("stack"))
         said.append(Said(Origin.EXCEPTION, text))
     for log in _objects(event.get("logs")):
         origin = _ANY_LEVELS.get(str(log.get("level")).lower())
-        if origin is not None and (text := logged_text(log.get("message"))):
+        if origin is not None and (text := format_logged(log.get("message"))):
             said.append(Said(origin, text))
     at = event.get("eventtimestamp") or event.get("eventtimestampms")
-    status = valid_status(response.get("status"))
+    status = parse_status(response.get("status"))
     if status == MULTI_STATUS:
-        said += failed_batch(request.get("url"))
+        said += describe_failed_batch(request.get("url"))
     name = event.get("scriptname")
     identity = version.get("id")
     return Invocation(
@@ -222,10 +222,10 @@ def _is_logpush(event: Mapping[str, object]) -> bool:
     return "eventtimestampms" in event and "scriptname" in event
 
 
-def thrown_text(name: object, message: object, stack: object) -> str:
+def format_thrown(name: object, message: object, stack: object) -> str:
     r"""Return an exception as an engine prints it.
 
-    >>> thrown_text("TypeError", "no", "    at f (a.js:1:2)")
+    >>> format_thrown("TypeError", "no", "    at f (a.js:1:2)")
     'TypeError: no\n    at f (a.js:1:2)'
     """
     said = message if isinstance(message, str) else "" if message is None else _json(message)
@@ -236,10 +236,10 @@ def thrown_text(name: object, message: object, stack: object) -> str:
     return (f"{head}\n{frames}" if frames else head)[:_MOST_CHARACTERS]
 
 
-def logged_text(message: object) -> str:
+def format_logged(message: object) -> str:
     """Return what was given to a console's method as it prints it: the parts with spaces between them.
 
-    >>> logged_text(["failed:", {"code": 5}])
+    >>> format_logged(["failed:", {"code": 5}])
     'failed: {"code":5}'
     """
     parts = message if isinstance(message, list) else [message]
@@ -247,13 +247,13 @@ def logged_text(message: object) -> str:
     return " ".join(shown)[:_MOST_CHARACTERS].strip()
 
 
-def valid_status(value: object) -> int | None:
+def parse_status(value: object) -> int | None:
     """Return an HTTP status, None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value in _STATUSES else None
 
 
-def failed_batch(url: object) -> Sequence[Said]:
-    """Return what a 207 says of a batch of procedure calls; nothing for another 207."""
+def describe_failed_batch(url: object) -> Sequence[Said]:
+    """Return the failure in a 207 answer to a batch of procedure calls; nothing for another 207."""
     if not isinstance(url, str) or "/trpc/" not in url:
         return ()
     procedures = url.partition("/trpc/")[2].partition("?")[0]

@@ -2,7 +2,7 @@
 
 A file is whole or absent, and everything is verified when it is read. The newest versions are kept, older ones and the
 blobs that only they needed are deleted. Nothing in it is a secret's value, but code and plain variables are in it, to
-the byte; what somebody wrote about the version is masked.
+the byte; messages and tags written about the version are masked.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import hashlib
 import os
 import re
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.bundle import Bundle, BundleModule
-from backout.model.deployment import Version
+from backout.model.version import Version
 from backout.private import private_folder
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ class FileBundleStore:
     """Port BundleStore.
 
     Args:
-        directory: made when the first bundle is kept. application: a folder in it, so that several Workers share one.
-        newest: how many versions are kept. masked: returns a text without the secrets in it.
+        directory: made when the first bundle is kept.
+        application: a folder in it, so that several Workers share one.
+        newest: how many versions are kept.
+        masked: returns a text without the secrets in it.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class FileBundleStore:
         """Whether the bundle of a version is kept."""
         return os.path.exists(self._manifest(version))  # noqa: PTH110 never raises
 
-    def kept(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
+    def list_versions(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
         """Return the versions whose bundles are kept, newest first; the files of those named are not opened."""
         found = (self._read(path) for path in self._paths() if path.stem not in apart_from)
         versions = (manifest.version for manifest in found if manifest is not None)
@@ -110,7 +112,7 @@ class FileBundleStore:
 
     def _manifest(self, version: str) -> Path:
         if not _ID.match(version):
-            raise BackoutError(f"{version!r} is no version id", where=str(self._directory))
+            raise BackoutError(f"{version!r} is not a version id", where=str(self._directory))
         return self._manifests / f"{version}.json"
 
     def _paths(self) -> list[Path]:

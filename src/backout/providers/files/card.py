@@ -1,4 +1,4 @@
-"""Port Cards on files: one page for each environment, written whole or not at all."""
+"""Port Cards on files: one page for each environment, written atomically."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class FileCard:
         return self._path.absolute()
 
     def path(self) -> Path | None:
-        """Return where the card is that was written last, or None when there is none."""
+        """Return the path of the newest card, or None when there is none."""
         return self._path.absolute() if os.path.isfile(self._path) else None  # noqa: PTH113 never raises

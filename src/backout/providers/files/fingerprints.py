@@ -1,7 +1,7 @@
 """Port Fingerprints: HMAC-SHA256 with a key that lies beside the journal, for its owner alone.
 
 A fingerprint is `KEY-DIGITS`: four digits that name the key, then the first 16 of the HMAC. Without the key no value
-can be tried against it; with a lost key, fingerprints of then cannot be compared with those of now, and say so.
+can be tried against it; after the loss of a key, old fingerprints cannot be compared with new ones, and say so.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class KeyedFingerprints:
     """Port Fingerprints.
 
     Args:
-        path: the file of the key, made when it is first needed. scope: fingerprints of different scopes (environments)
-            differ for the same value.
+        path: the file of the key, made when it is first needed.
+        scope: fingerprints of different scopes (environments) differ for the same value.
     """
 
     def __init__(self, path: Path, scope: str) -> None:
@@ -69,7 +69,7 @@ class KeyedFingerprints:
             raise BackoutError(
                 "the key of the fingerprints is damaged",
                 where=str(self._path),
-                hint=f"delete {self._path}; values that were set before can then not be compared any more",
+                hint=f"delete {self._path}; values that were set before can then no longer be compared",
             )
         return key
 

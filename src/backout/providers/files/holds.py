@@ -1,4 +1,4 @@
-"""Port Holds on a folder: one small file for each environment. The rule: what cannot be read counts as a hold."""
+"""Port Holds on a folder: one small file for each environment. A file that cannot be read counts as a hold."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class FileHolds:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return _unknown(path, error.strerror or type(error).__name__)
+            return _assume_hold(path, error.strerror or type(error).__name__)
         except Undecodable:
-            return _unknown(path, "it is damaged")
+            return _assume_hold(path, "it is damaged")
 
     def write(self, environment: str, hold: Hold) -> None:
         """Set it: the file is whole, readable by its owner alone, and durable when this returns.
@@ -68,8 +68,8 @@ class FileHolds:
             raise BackoutError(what, where=str(path), hint=f"check who owns it: ls -ld {self._directory}") from error
 
 
-def _unknown(path: Path, why: str) -> Hold:
-    """Return the hold that stands for a file which nobody can read: nobody knows that none was set."""
+def _assume_hold(path: Path, why: str) -> Hold:
+    """Return the hold assumed for a file that cannot be read: it may contain one."""
     return Hold(math.inf, f"the file {path} cannot be read ({why}), so a hold is assumed", "", math.inf, "this host")
 
 

@@ -1,7 +1,7 @@
-"""Port MigrationFiles: the files of Prisma and of D1 exactly as these tools name, sort and sum them up.
+"""Port MigrationFiles: the files of Prisma and of D1 exactly as these tools name, sort and checksum them.
 
-A history is held against them and Prisma's are applied, so nothing is guessed here: what a tool passes over is no
-migration of its. Sources: Prisma documentation, "Migration histories" (folders by name, `migration.sql` in each);
+A history is compared with them and Prisma's are applied, so nothing is guessed here: a file that a tool ignores is not
+one of its migrations. Sources: Prisma documentation, "Migration histories" (folders by name, `migration.sql` in each);
 wrangler 4.164, `getD1MigrationFiles` (`*.sql`, by the number in front, then by name).
 """
 
@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import UsageError
-from backout.model.compatibility import MigrationFile
+from backout.model.database.compatibility import MigrationFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ class PrismaMigrations:
 
     def read(self) -> tuple[MigrationFile, ...]:
         """Return them by name. Raises UsageError: no such folder, or a file that is no UTF-8."""
-        paths = sorted(_found(self._folder, "*/migration.sql"), key=lambda path: path.parent.name)
+        paths = sorted(_find_files(self._folder, "*/migration.sql"), key=lambda path: path.parent.name)
         return tuple(_file(path.parent.name, path, summed=True) for path in paths)
 
 
@@ -40,7 +40,7 @@ class D1Migrations:
 
     def read(self) -> tuple[MigrationFile, ...]:
         """Return them in wrangler's order. Raises UsageError: no such folder, or a file that is no UTF-8."""
-        paths = sorted(_found(self._folder, "[!.]*.sql"), key=lambda path: _wranglers_order(path.name))
+        paths = sorted(_find_files(self._folder, "[!.]*.sql"), key=lambda path: _wranglers_order(path.name))
         return tuple(_file(path.name, path, summed=False) for path in paths)
 
 
@@ -54,7 +54,7 @@ def _wranglers_order(name: str) -> tuple[bool, int, str]:
     return number is None, int(number[0]) if number else 0, name
 
 
-def _found(folder: Path, pattern: str) -> list[Path]:
+def _find_files(folder: Path, pattern: str) -> list[Path]:
     if not folder.is_dir():
         raise UsageError("no such folder of migrations", where=str(folder), hint="database.migrations_path names it")
     return [path for path in folder.glob(pattern) if path.is_file()]

@@ -1,4 +1,4 @@
-"""Names of report files: safe in every file system, and never taken twice."""
+"""Names of report files: safe in every file system, and unique."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Port Reports on a folder: one Markdown file for each run, written whole or not at all.
+"""Port Reports on a folder: one Markdown file for each run, written atomically.
 
-The run's id stands in an HTML comment at the end of its file; that is how the file is found again, whatever its name.
+The run's id is in an HTML comment at the end of its file; by it the file is found again, whatever its name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class FileReports:
     """Port Reports.
 
     Args:
-        directory: made when the first report is written. redact: takes every secret out of what is written.
+        directory: made when the first report is written.
+        redact: takes every secret out of what is written.
     """
 
     def __init__(self, directory: Path, redact: Callable[[str], str] = str) -> None:
@@ -51,7 +52,7 @@ class FileReports:
             raise BackoutError(what, where=str(self._directory), hint="make the folder writable") from error
 
     def amend(self, run: str, change: Callable[[str], str]) -> Path | None:
-        """Write what `change` makes of a run's report in its place, whole or not at all; None: there is none.
+        """Replace a run's report by what `change` makes of it, atomically; None: there is no report.
 
         Raises:
             BackoutError: it cannot be read or written.
@@ -83,7 +84,7 @@ class FileReports:
         return None
 
     def _put(self, temporary: Path, run: str, name: str) -> Path:
-        """Move the file to its place: over this run's own file, else to a name that nobody has."""
+        """Move the file to its place: over this run's own file, else to a name that is free."""
         own = self.of_run(run)
         if own is not None:
             temporary.replace(own)
@@ -107,4 +108,4 @@ def _tail(path: Path) -> bytes:
             file.seek(max(0, size - _TAIL_BYTES))
             return file.read()
     except OSError:
-        return b""  # somebody else's unreadable file is not ours
+        return b""  # a file that we cannot read is not ours

@@ -1,6 +1,6 @@
-"""The migrations of Alembic and Django as they lie in the working copy: names and order, out of the Python files.
+"""The migrations of Alembic and Django in the working copy: names and order, read from the Python files.
 
-The files are parsed and never run: a migration of somebody's is code, and its imports want a whole application. What
+The files are parsed and never run: a migration is code, and its imports need the whole application. What
 cannot be told without running it (a computed revision) is an error that names the line.
 
 Source: Alembic documentation, "Tutorial" and "Working with Branches" (`revision`, `down_revision` a string, a tuple or
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from backout.errors import UsageError
-from backout.model.migrations import KnownMigration
+from backout.model.database.migrations import KnownMigration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,16 +40,16 @@ class AlembicRevisions:
         """
         found: dict[str, tuple[Path, KnownMigration]] = {}
         for path in _python_files(self._folder, self._folder.rglob("*.py")):
-            names = _assigned(_parsed(path).body)
+            names = _find_assigned(_parse(path).body)
             if "revision" not in names:
                 continue  # a module beside the revisions
             (revision,) = _texts(names["revision"], path) or ("",)
             after = [text for key in ("down_revision", "depends_on") for text in _texts(names.get(key), path)]
             title = path.stem.removeprefix(revision).strip("_").replace("_", " ")
             if revision in found:
-                raise UsageError(f"revision {revision} stands in {found[revision][0].name} as well", where=str(path))
+                raise UsageError(f"revision {revision} is in {found[revision][0].name} as well", where=str(path))
             found[revision] = (path, KnownMigration(revision, tuple(after), _checksum(path), title))
-        return _ordered([migration for _, migration in found.values()], self._folder)
+        return _sort_migrations([migration for _, migration in found.values()], self._folder)
 
 
 class DjangoMigrations:
@@ -74,7 +75,7 @@ class DjangoMigrations:
         found: dict[str, KnownMigration] = {}
         before: list[tuple[str, str]] = []
         for path in _python_files(self._folder, self._folder.glob(pattern)):
-            names = _migration_class(_parsed(path))
+            names = _migration_class(_parse(path))
             if names is None:
                 continue
             name = f"{path.parent.parent.name}.{path.stem}"
@@ -89,7 +90,7 @@ class DjangoMigrations:
         for name, later in before:
             if later in found:
                 found[later] = replace(found[later], after=(*found[later].after, name))
-        return _ordered([_with_first(migration, found) for migration in found.values()], self._folder)
+        return _sort_migrations([_with_first(migration, found) for migration in found.values()], self._folder)
 
 
 def _python_files(folder: Path, paths: Iterable[Path]) -> list[Path]:
@@ -98,7 +99,7 @@ def _python_files(folder: Path, paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in paths if path.is_file() and "__pycache__" not in path.parts)
 
 
-def _parsed(path: Path) -> ast.Module:
+def _parse(path: Path) -> ast.Module:
     try:
         content = path.read_bytes()
         if len(content) > _MOST_BYTES:
@@ -107,16 +108,16 @@ def _parsed(path: Path) -> ast.Module:
     except OSError as error:
         raise UsageError(f"cannot read it: {error.strerror}", where=str(path)) from error
     except SyntaxError as error:
-        raise UsageError(f"no Python that can be read: {error.msg}", where=f"{path}:{error.lineno or 1}") from None
+        raise UsageError(f"not Python that can be parsed: {error.msg}", where=f"{path}:{error.lineno or 1}") from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"no Python that can be read: {error}", where=str(path)) from None
+        raise UsageError(f"not Python that can be parsed: {error}", where=str(path)) from None
 
 
 def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _assigned(body: Iterable[ast.stmt]) -> dict[str, ast.expr]:
+def _find_assigned(body: Iterable[ast.stmt]) -> dict[str, ast.expr]:
     """Return what the names of a module or a class are set to."""
     found: dict[str, ast.expr] = {}
     for statement in body:
@@ -137,19 +138,19 @@ def _texts(value: ast.expr | None, path: Path) -> tuple[str, ...]:
         found = value
     many = () if found is None else found if isinstance(found, list | tuple | set | frozenset) else (found,)
     if not all(isinstance(text, str) and text for text in many):
-        raise UsageError("a revision that is not written down as text", where=f"{path}:{value.lineno}")
+        raise UsageError("a revision that is not a string literal", where=f"{path}:{value.lineno}")
     return tuple(many)
 
 
 def _migration_class(module: ast.Module) -> dict[str, ast.expr] | None:
     for statement in module.body:
         if isinstance(statement, ast.ClassDef) and statement.name == "Migration":
-            return _assigned(statement.body)
+            return _find_assigned(statement.body)
     return None
 
 
 def _pairs(value: ast.expr | None) -> Iterator[str]:
-    """Yield `application.name` of each pair of texts; what names a setting stands for an application elsewhere."""
+    """Yield `application.name` of each pair of texts; a setting's name stands for an application elsewhere."""
     if not isinstance(value, ast.List | ast.Tuple):
         return
     for item in value.elts:
@@ -173,7 +174,7 @@ def _with_first(migration: KnownMigration, found: dict[str, KnownMigration]) -> 
     return replace(migration, after=tuple(after))
 
 
-def _ordered(migrations: list[KnownMigration], folder: Path) -> tuple[KnownMigration, ...]:
+def _sort_migrations(migrations: list[KnownMigration], folder: Path) -> tuple[KnownMigration, ...]:
     """Return what others come after first, and equals by name."""
     waiting = {migration.name: migration for migration in sorted(migrations, key=lambda m: m.name)}
     ordered: list[KnownMigration] = []

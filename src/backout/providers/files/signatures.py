@@ -1,4 +1,4 @@
-"""The catalogue of causes and signatures as it lies in folders: one TOML file a label, users' files beside ours."""
+"""The catalogue of causes and signatures in folders: one TOML file for each label, users' files beside ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from backout.decoding import UNDECODABLE, decode_toml
 from backout.errors import ConfigError
-from backout.model.diagnosis import Catalogue, Cause, LogKind, RollbackAdvice, Scenario, ServiceHint, Signature
+from backout.model.incident.diagnosis import Catalogue, Cause, LogKind, RollbackAdvice, Scenario, ServiceHint, Signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ _SERVICE_NAMES: Final = frozenset(
 
 
 class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A `[[signature]]` as it is written; `not` is a word of Python's."""
+    """A `[[signature]]` as written; `not` is a keyword of Python."""
 
     id: str
     specificity: int
@@ -52,7 +52,7 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of one label; all but `label` and `signature` may be missing where the label is known already."""
+    """The file of one label; all but `label` and `signature` may be missing where the label is already known."""
 
     label: str
     signature: tuple[_Row, ...] = ()
@@ -92,9 +92,9 @@ def read_catalogue(folders: Iterable[Traversable]) -> Catalogue:
             except (OSError, *UNDECODABLE) as error:
                 mistakes.append(f"{path.name}: {error}")
                 continue
-            mistakes += (f"{path.name}: {mistake}" for mistake in _taken(file, causes, signatures))
+            mistakes += (f"{path.name}: {mistake}" for mistake in _take_file(file, causes, signatures))
     mistakes += (
-        f"{cause.label}: explains {other!r}, which is no label"
+        f"{cause.label}: explains {other!r}, which is not a label"
         for cause in causes.values()
         for other in cause.explains
         if other not in causes
@@ -105,7 +105,7 @@ def read_catalogue(folders: Iterable[Traversable]) -> Catalogue:
     return Catalogue(causes, tuple(signatures.values()), hints)
 
 
-def _taken(file: _File, causes: dict[str, Cause], signatures: dict[tuple[str, str], Signature]) -> list[str]:
+def _take_file(file: _File, causes: dict[str, Cause], signatures: dict[tuple[str, str], Signature]) -> list[str]:
     """Take one file in and return what is wrong in it."""
     mistakes = []
     if file.title is not None and file.scenario is not None:
@@ -123,11 +123,11 @@ def _taken(file: _File, causes: dict[str, Cause], signatures: dict[tuple[str, st
             scenario_by_kind=file.scenario_by_kind,
         )
     elif file.label not in causes:
-        mistakes.append(f"label {file.label!r} is new: say its `title` and its `scenario`")
+        mistakes.append(f"label {file.label!r} is new: give its `title` and its `scenario`")
     for row in file.signature:
         where = f"signature {row.id!r}"
         if (file.label, row.id) in signatures:
-            mistakes.append(f"{where} is there twice")
+            mistakes.append(f"{where} appears twice")
         mistakes += (f"{where}: {mistake}" for mistake in _mistakes(row))
         fields = {name: getattr(row, name) for name in row.__struct_fields__}
         signatures[file.label, row.id] = Signature(label=file.label, **fields)
@@ -138,12 +138,12 @@ def _mistakes(row: _Row) -> list[str]:
     found = []
     if not (row.any or row.all or row.stack):
         found.append("no pattern: one of `any`, `all` and `stack` is needed")
-    if not 1 <= row.specificity <= 10:  # noqa: PLR2004 - the scale of the catalogue's README
+    if not 1 <= row.specificity <= 10:
         found.append(f"specificity {row.specificity} is not in 1 to 10")
     if row.service is not None and row.service not in _SERVICE_NAMES:
-        found.append(f"{row.service!r} is no service; there are {', '.join(sorted(_SERVICE_NAMES))}")
+        found.append(f"{row.service!r} is not a service; there are {', '.join(sorted(_SERVICE_NAMES))}")
     if any(literal != literal.lower() for literal in row.literals):
-        found.append("`literals` are compared with the text in lower case: write them so")
+        found.append("`literals` are compared with the text in lower case: write them in lower case")
     return found
 
 

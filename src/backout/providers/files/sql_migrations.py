@@ -1,4 +1,4 @@
-"""Port MigrationFiles on whatever holds SQL: Prisma's folders, flat files of any tool, one file.
+"""Port MigrationFiles on any SQL files: Prisma's folders, flat files of any tool, a single file.
 
 Layouts: `NAME/migration.sql` (Prisma), `NAME/up.sql` (Diesel, Hasura), `NAME.sql` (D1, Drizzle, Flyway, Supabase, by
 hand), `NAME.up.sql` (golang-migrate, sqlx). Undo scripts are left out: `NAME.down.sql`, Flyway's `U1__NAME.sql`, and
@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import UsageError
-from backout.model.compatibility import MigrationFile
+from backout.model.database.compatibility import MigrationFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ class SqlMigrations:
     """Migrations below a folder, or in one file.
 
     Args:
-        path: as it was typed; errors show it.
+        path: as typed; errors show it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class SqlMigrations:
         if self._path.is_file():
             return (_file(_name(self._path), self._path),)
         try:
-            found = _found(self._path)
+            found = _find_files(self._path)
         except OSError as error:
             raise UsageError(f"cannot read it: {error.strerror}", where=str(error.filename or self._path)) from None
         if not found:
@@ -60,7 +60,7 @@ class SqlMigrations:
         return tuple(_file(name, path) for name, path in ordered)
 
 
-def _found(folder: Path) -> dict[str, Path]:
+def _find_files(folder: Path) -> dict[str, Path]:
     if (folder / _IN_FOLDERS[0]).is_file():  # one migration of Prisma
         return {folder.resolve().name: folder / _IN_FOLDERS[0]}
     flat = {path.name: path for path in folder.iterdir() if path.suffix.lower() == ".sql" and not path.is_dir()}
@@ -89,7 +89,7 @@ def _order(name: str) -> tuple[bool, tuple[tuple[str, int], ...], str]:
 
 def _say_how(folder: Path) -> None:
     """Raise when the folder holds migrations in another language, or they lie one level deeper; else it is empty."""
-    deeper = [inner for inner in folder.iterdir() if inner.is_dir() and _found(inner)]
+    deeper = [inner for inner in folder.iterdir() if inner.is_dir() and _find_files(inner)]
     if deeper:
         raise UsageError("no migrations here, but one folder deeper", where=str(folder), hint=f"name {deeper[0]}")
     python = [path for path in folder.rglob("*.py") if path.name != "__init__.py"]

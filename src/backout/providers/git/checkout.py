@@ -1,7 +1,7 @@
 """Port Checkout on git: whether a commit is part of the working copy that the configuration was read from.
 
-git is asked as a child process that takes no lock, opens no pager, fetches nothing, and has little time. A working copy
-may be a stranger's, and its `.git/config` can name programs for almost anything: each such key is overruled here.
+git runs as a child process that takes no lock, opens no pager, fetches nothing, and has a short time limit. A working
+copy may be untrusted, and its `.git/config` can name programs for almost anything: each such key is overridden here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class GitCheckout:
         return {_YES: True, _NO: False}.get(answer)
 
     def _is_shallow(self) -> bool:
-        """Whether history is cut off, or that cannot be told."""
+        """Whether history is cut off, or may be."""
         return self._run("rev-parse", "--is-shallow-repository")[1] != "false"
 
     def _ask(self, *words: str) -> int:
@@ -68,9 +68,9 @@ class GitCheckout:
 
     def _run(self, *words: str) -> tuple[int, str]:
         """Return git's exit code (-1: none) and what it said."""
-        import subprocess  # noqa: PLC0415 - only a robot that may act asks
+        import subprocess
 
-        from backout.providers.child_environment import bare_environment  # noqa: PLC0415 - same
+        from backout.providers.child_environment import bare_environment
 
         git = shutil.which("git")
         if git is None:

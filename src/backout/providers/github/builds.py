@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from backout.errors import AuthError, ProviderRejected
-from backout.model.builds import BuildJob, BuildRun, BuildState
+from backout.model.incident.builds import BuildJob, BuildRun, BuildState
 from backout.providers.clock import unix_s
 
 if TYPE_CHECKING:

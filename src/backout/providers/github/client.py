@@ -1,7 +1,7 @@
-"""The small GitHub client: one kept-open connection, retries, redirects inside one host, errors that say what to do.
+"""The small GitHub client: one persistent connection, retries, redirects inside one host, errors that say what to do.
 
 A GET is repeated freely. A POST is repeated only when it provably did nothing (no connection, a rate limit), or when
-its caller says that twice is as good as once.
+its caller declares it idempotent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 API_VERSION: Final = "2022-11-28"
 PERMISSION: Final = "deployments: write"
 _QUICK: Final = Retry(attempts=3, first_wait_s=0.3, longest_wait_s=2.0, total_s=6.0)
-"""Somebody waits for the verdict, not for this page, and a cancelled job has ten seconds left."""
+"""People wait for the verdict, not for this page, and a cancelled job has ten seconds left."""
 _LIMITS: Final = Limits(connect_s=3.0, read_s=4.0, total_s=5.0, body_bytes=4 * 1024 * 1024)
 _DOWNLOAD: Final = Limits(connect_s=3.0, read_s=10.0, total_s=30.0, body_bytes=64 * 1024 * 1024)
 """A log is text of any length."""
@@ -69,13 +69,13 @@ class GitHubClient:
 
     def get(self, path: str, result: type[T], query: Mapping[str, str], *, permission: str = PERMISSION) -> T:
         """Return the decoded answer; errors as `post`. `permission`: what a refused token lacks."""
-        call = self._prepared("GET", f"{path}?{urlencode(query)}", permission=permission)
-        return with_retry(lambda: _decoded(self._answer(call), result, call.where), self._retry, self._clock)
+        call = self._prepare("GET", f"{path}?{urlencode(query)}", permission=permission)
+        return with_retry(lambda: _decode(self._answer(call), result, call.where), self._retry, self._clock)
 
     def download(self, path: str, *, permission: str = PERMISSION) -> bytes:
         """Return what lies behind a redirect, on another host too, which never sees the token; errors as `post`."""
-        call = self._prepared("GET", path, permission=permission)
-        return with_retry(lambda: self._downloaded(call), self._retry, self._clock)
+        call = self._prepare("GET", path, permission=permission)
+        return with_retry(lambda: self._download(call), self._retry, self._clock)
 
     def post(self, path: str, body: object, result: type[T], *, repeatable: bool = False) -> T:
         """Return the decoded answer to a POST with a JSON body.
@@ -83,12 +83,12 @@ class GitHubClient:
         Raises:
             AuthError: the token is refused or lacks the permission.
             ProviderRejected: the API said no; with its status.
-            ProviderUnavailable: no usable answer, or a rate limit that lasts longer than anybody waits.
+            ProviderUnavailable: no usable answer, or a rate limit that lasts longer than we wait.
         """
-        call = self._prepared("POST", path, msgspec.json.encode(body), repeatable=repeatable)
-        return with_retry(lambda: _decoded(self._answer(call), result, call.where), self._retry, self._clock)
+        call = self._prepare("POST", path, msgspec.json.encode(body), repeatable=repeatable)
+        return with_retry(lambda: _decode(self._answer(call), result, call.where), self._retry, self._clock)
 
-    def _prepared(
+    def _prepare(
         self,
         method: str,
         path: str,
@@ -104,7 +104,7 @@ class GitHubClient:
         where = f"{method} {self._connection.origin}{target}"
         return _Call(method, target, where, token, body, repeatable, permission)
 
-    def _downloaded(self, call: _Call) -> bytes:
+    def _download(self, call: _Call) -> bytes:
         answer = self._exchange(call, call.target)
         if answer.status not in _REDIRECTS:
             self._judge(answer, call)
@@ -135,10 +135,10 @@ class GitHubClient:
             if answer.status not in _REDIRECTS:
                 self._judge(answer, call)
                 return answer
-            target = self._moved_to(answer, target, call)
+            target = self._find_new_target(answer, target, call)
         raise CallFailed(ProviderUnavailable("the API redirects in circles", where=call.where), permanent=True)
 
-    def _moved_to(self, answer: Answer, target: str, call: _Call) -> str:
+    def _find_new_target(self, answer: Answer, target: str, call: _Call) -> str:
         """Return where a repository that moved is now; the token goes to no other host."""
         origin = self._connection.origin
         parts = self._location(answer, target, call)
@@ -158,7 +158,7 @@ class GitHubClient:
             Origin.of(location)
             return urlsplit(location)
         except ValueError as error:
-            text = f"the API redirects ({answer.status}) to what is no address"
+            text = f"the API redirects ({answer.status}) to something that is not an address"
             raise ProviderRejected(text, status=answer.status, where=call.where) from error
 
     def _exchange(self, call: _Call, target: str) -> Answer:
@@ -179,7 +179,7 @@ class GitHubClient:
 
     def _judge(self, answer: Answer, call: _Call) -> None:
         status, said = answer.status, _words(answer.body, call.token)
-        wait_s = self._limited_for(answer, said)
+        wait_s = self._find_limit_wait_s(answer, said)
         if wait_s is not None:
             text = f"the rate limit of the GitHub API is used up ({status}); it asks to wait {wait_s:.0f} s"
             raise CallFailed(ProviderUnavailable(text, where=call.where), retry_after_s=wait_s)
@@ -202,10 +202,12 @@ class GitHubClient:
                 hint=f"check ci.repository, and give the job `permissions: {{ {call.permission} }}`",
             )
         if status not in _SUCCESS:
-            raise ProviderRejected(f"the GitHub API says no ({status}){said}", status=status, where=call.where)
+            raise ProviderRejected(
+                f"the GitHub API refused the request ({status}){said}", status=status, where=call.where
+            )
 
-    def _limited_for(self, answer: Answer, said: str) -> float | None:
-        """Return how long a rate limit asks to wait, or None when this is none; both kinds come as 403 or 429."""
+    def _find_limit_wait_s(self, answer: Answer, said: str) -> float | None:
+        """Return how long a rate limit asks to wait, None when it is no rate limit; both kinds come as 403 or 429."""
         if answer.status not in (_FORBIDDEN, _TOO_MANY):
             return None
         wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now())
@@ -227,7 +229,7 @@ class _Call(msgspec.Struct, frozen=True):
     permission: str
 
 
-def _decoded(answer: Answer, result: type[T], where: str) -> T:
+def _decode(answer: Answer, result: type[T], where: str) -> T:
     try:
         return decode_json(answer.body, result)
     except Undecodable as error:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from backout.model.pipeline import PipelineState
+from backout.model.guard.pipeline import PipelineState
 
 if TYPE_CHECKING:
     from backout.providers.github.client import GitHubClient
@@ -27,7 +27,8 @@ class GitHubDeployment:
     """The deployment of one commit to one environment; it is looked for, or created, when it is first shown.
 
     Args:
-        repository: owner/name. log_url: the page of the pipeline's run, "" when there is none.
+        repository: owner/name.
+        log_url: the page of the pipeline's run, "" when there is none.
     """
 
     def __init__(self, client: GitHubClient, repository: str, *, commit: str, environment: str, log_url: str) -> None:
@@ -43,7 +44,7 @@ class GitHubDeployment:
             AuthError, ProviderRejected, ProviderUnavailable: as the client.
         """
         if self._id is None:
-            self._id = self._found() or self._created()
+            self._id = self._found() or self._create()
         body = {
             "state": str(state),
             "description": text if len(text) <= MAX_DESCRIPTION else f"{text[: MAX_DESCRIPTION - 1]}…",
@@ -60,7 +61,7 @@ class GitHubDeployment:
         newest = self._client.get(self._path, tuple[_Deployment, ...], query)
         return newest[0].id if newest else None
 
-    def _created(self) -> int:
+    def _create(self) -> int:
         body = {
             "ref": self._commit,
             "environment": self._environment,

@@ -1,4 +1,4 @@
-"""What a health endpoint's JSON says, in five formats; pure functions, and no input makes them fail.
+"""Parses a health endpoint's JSON, in five formats; pure functions, and no input makes them fail.
 
 - runbook: `{"status", "services": {name: {"status", ...} | word}}`
 - health+json: draft-inadarei-api-health-check-06, `checks: {"component:measurement": [{"status", "output", ...}]}`
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from backout.model.signals import ServiceHealth, ServiceState
+from backout.model.guard.signals import ServiceHealth, ServiceState
+from backout.model.value import Value
 from backout.providers.health.words import state_of, worst
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ _DETAIL_KEYS: Final = ("message", "output", "error", "detail", "reason", "descri
 _LATENCY_KEYS: Final = ("latency_ms", "latencyMs", "response_time_ms", "responseTimeMs", "duration_ms", "durationMs")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a body says; `words` are the state words that nobody knows, as (where, word)."""
+class Reading(Value, frozen=True):
+    """The content of a body; `words` are the unknown state words, as (where, word)."""
 
     overall: ServiceState
     services: tuple[ServiceHealth, ...]
@@ -43,7 +42,7 @@ class Reading:
     version: str | None = None
 
 
-def read(body: object, format: str = AUTO) -> Reading | None:  # noqa: A002 - the word of the configuration
+def read(body: object, format: str = AUTO) -> Reading | None:
     """Return what the decoded JSON says, or None when it is no health report (of that format).
 
     >>> read({"status": "UP", "components": {"db": {"status": "DOWN"}}}).services[0].state.value
@@ -51,14 +50,14 @@ def read(body: object, format: str = AUTO) -> Reading | None:  # noqa: A002 - th
     """
     if not isinstance(body, Mapping):
         return None
-    name = format if format in _FORMATS else _recognised(body)
+    name = format if format in _FORMATS else _recognise_format(body)
     if name is None:
         return None
     rows = list(_FORMATS[name](body))[:MAX_SERVICES]
     said = None if name == "django" else _first(body, _STATUS_KEYS)
     if said is None and not rows:
         return None
-    services = _merged(rows)
+    services = _merge_services(rows)
     overall = state_of(said) if said is not None else worst(tuple(s.state for s in services))
     words = [(service.name, word) for _, word, service in rows if service.state is ServiceState.UNKNOWN]
     if said is not None and overall is ServiceState.UNKNOWN:
@@ -71,7 +70,7 @@ def contradictions(reading: Reading, status: int) -> tuple[str, ...]:
     """Return what does not fit together, as whole sentences: summary, services, HTTP status, unknown words."""
     down = [s.name for s in reading.services if s.state is ServiceState.DOWN]
     listed = ", ".join(down)
-    is_success, is_error = 200 <= status < 300, status >= 500  # noqa: PLR2004 - HTTP's own classes
+    is_success, is_error = 200 <= status < 300, status >= 500
     found: list[str] = []
     if reading.overall is ServiceState.OK and down:
         found.append(f"The application calls itself ok while it reports {listed} as down.")
@@ -88,7 +87,7 @@ def contradictions(reading: Reading, status: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _recognised(body: Mapping[object, object]) -> str | None:
+def _recognise_format(body: Mapping[object, object]) -> str | None:
     """Return the format whose mark the body carries; a bare status is a runbook body without services."""
     checks = body.get("checks")
     if isinstance(body.get("services"), Mapping):
@@ -124,7 +123,11 @@ def _health_json(body: Mapping[object, object]) -> Rows:
         component, _, measurement = str(key).partition(":")
         for check in value if isinstance(value, list) else [value]:
             name, word, service = _row(component or str(key), check)
-            yield name, word, _with_latency(service, _observed_ms(check) if measurement == "responseTime" else None)
+            yield (
+                name,
+                word,
+                _with_latency(service, _read_observed_ms(check) if measurement == "responseTime" else None),
+            )
 
 
 def _actuator(body: Mapping[object, object]) -> Rows:
@@ -139,18 +142,18 @@ def _component(name: object, part: object) -> tuple[str, object, ServiceHealth]:
     """Return the row of a component; one without a status of its own is as bad as its worst part."""
     found = _row(name, part)
     if found[1] is None:
-        state = _nested(part, _MAX_DEPTH)
+        state = _judge_nested(part, _MAX_DEPTH)
         return found[0], found[1], ServiceHealth(found[2].name, state, found[2].detail, found[2].latency_ms)
     return found
 
 
-def _nested(part: object, depth: int) -> ServiceState:
+def _judge_nested(part: object, depth: int) -> ServiceState:
     if not isinstance(part, Mapping) or depth == 0:
         return ServiceState.UNKNOWN
     if part.get("status") is not None:
         return state_of(part.get("status"))
     parts = part.get("components")
-    states = [_nested(p, depth - 1) for p in parts.values()] if isinstance(parts, Mapping) else []
+    states = [_judge_nested(p, depth - 1) for p in parts.values()] if isinstance(parts, Mapping) else []
     return worst(tuple(states))
 
 
@@ -188,7 +191,7 @@ def _row(name: object, value: object) -> tuple[str, object, ServiceHealth]:
     return plain, word, ServiceHealth(plain, state_of(word), _detail(value), latency_ms)
 
 
-def _merged(rows: list[tuple[str, object, ServiceHealth]]) -> tuple[ServiceHealth, ...]:
+def _merge_services(rows: list[tuple[str, object, ServiceHealth]]) -> tuple[ServiceHealth, ...]:
     """Return one service for each name: the worst of its entries, in the order of the body."""
     merged: dict[str, ServiceHealth] = {}
     for name, _, service in rows:
@@ -208,7 +211,7 @@ def _with_latency(service: ServiceHealth, latency_ms: float | None) -> ServiceHe
     return ServiceHealth(service.name, service.state, service.detail, latency_ms)
 
 
-def _observed_ms(check: object) -> float | None:
+def _read_observed_ms(check: object) -> float | None:
     if not isinstance(check, Mapping):
         return None
     factor = {"ms": 1.0, "s": 1000.0, "us": 0.001}.get(str(check.get("observedUnit", "ms")))

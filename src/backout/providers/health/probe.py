@@ -1,4 +1,4 @@
-"""Port HealthCheck over HTTP: asks once within a time limit, and turns every way of being sick into a report.
+"""Port HealthCheck over HTTP: asks once within a time limit, and turns every kind of failure into a report.
 
 It never raises for a sick application. What cannot be read as a health report is UNREADABLE (unmeasured), yet its HTTP
 status still counts: a 503 with a page of HTML is down.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
+
+from msgspec.structs import replace
 
 from backout import __version__
 from backout.decoding import Undecodable, decode_json
 from backout.errors import ConfigError
-from backout.model.fetched import MOST_HOPS, Fetched
-from backout.model.policy import SyntheticCheck
-from backout.model.signals import HealthReport, Reach, ServiceHealth, ServiceState
+from backout.model.guard.fetched import MOST_HOPS, Fetched
+from backout.model.guard.policy import SyntheticCheck
+from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, ServiceState
 from backout.providers.addresses import is_allowed, is_metadata_host
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
@@ -42,8 +43,10 @@ class HealthProbe:
     """Port HealthCheck of one URL.
 
     Args:
-        timeout_s: for the whole look, redirect included. headers: sent along (their values are never shown).
-        script: the Worker's name, for asking one version. format: one of `formats`, or "auto".
+        timeout_s: for the whole look, redirect included.
+        headers: sent along (their values are never shown).
+        script: the Worker's name, for asking one version.
+        format: one of `formats`, or "auto".
         names: the services' names in backout.toml; a service that the application calls by another usual name (db,
             postgres, s3, smtp) is reported under the configured one. Without them every name stays as it is.
         mask: takes every secret out of what the application says, before anything is cut out of it.
@@ -60,16 +63,16 @@ class HealthProbe:
         timeout_s: float = 5.0,
         headers: Mapping[str, str] | None = None,
         script: str = "",
-        format: str = formats.AUTO,  # noqa: A002 - the word of the configuration
+        format: str = formats.AUTO,
         names: Collection[str] = (),
         clock: Clock | None = None,
         mask: Callable[[object], object] = lambda body: body,
         credentials: Callable[[], Mapping[str, Mapping[str, str]]] = dict,
     ) -> None:
-        self._origin = _checked(url)
+        self._origin = _check_url(url)
         self._url = url
         self._timeout_s = timeout_s
-        self._headers = _checked_headers(headers or {})
+        self._headers = _make_headers(headers or {})
         self._script = script
         self._format = format
         self._names = frozenset(names)
@@ -87,7 +90,7 @@ class HealthProbe:
         headers = self._headers | override
         try:
             answer = self._ask(self._url, self._origin, headers, begun)
-            followed = _followed(self._url, answer)
+            followed = _follow_redirect(self._url, answer)
             if isinstance(followed, str):
                 report = self._ask_again(followed, answer, headers, begun)
             else:
@@ -105,13 +108,13 @@ class HealthProbe:
         asked = check or SyntheticCheck(path)
         headers = self._headers | override
         if asked.credentials:
-            headers |= _checked_headers(self._credentials().get(asked.name, {}))
+            headers |= _make_headers(self._credentials().get(asked.name, {}))
         if asked.origin:
             headers["Origin"] = asked.origin
         if asked.preflight:
             headers["Access-Control-Request-Method"] = asked.preflight
         begun, url = time.monotonic(), f"{self._origin}{path}"
-        first, answer, seen = None, self._fetched(url, asked.sent, headers, begun), {url}
+        first, answer, seen = None, self._fetch(url, asked.sent, headers, begun), {url}
         for _ in range(MOST_HOPS):
             first = first or answer
             following = _same_host(self._origin, url, answer)
@@ -121,11 +124,11 @@ class HealthProbe:
                 return replace(first, ends=answer.status, hops=len(seen), loops=True)
             url = following
             seen.add(url)
-            answer = self._fetched(url, asked.sent, headers, begun)
+            answer = self._fetch(url, asked.sent, headers, begun)
         first = first or answer
         return first if len(seen) == 1 else replace(first, ends=answer.status, hops=len(seen) - 1)
 
-    def _fetched(self, url: str, method: str, headers: dict[str, str], begun: float) -> Fetched:
+    def _fetch(self, url: str, method: str, headers: dict[str, str], begun: float) -> Fetched:
         try:
             answer = self._ask(url, self._origin, headers, begun, method)
         except ExchangeError as error:
@@ -170,7 +173,7 @@ class HealthProbe:
         reading = formats.read(self._mask(body), self._format)
         if reading is None:
             return _unreadable(
-                answer.status, f"The endpoint answers {answer.status} with JSON that is no health report."
+                answer.status, f"The endpoint answers {answer.status} with JSON that is not a health report."
             )
         return HealthReport(
             at=0.0,
@@ -183,7 +186,7 @@ class HealthProbe:
         )
 
 
-def _checked(url: str) -> Origin:
+def _check_url(url: str) -> Origin:
     try:
         origin = Origin.of(url, in_the_open=True)
     except ValueError as error:
@@ -196,7 +199,7 @@ def _checked(url: str) -> Origin:
     return origin
 
 
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def _make_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not value.isascii() or not value.isprintable():
             raise ConfigError((f"health.headers: '{name}' cannot be sent as a header",))
@@ -215,7 +218,7 @@ def _target(url: str) -> str:
     return f"{path}?{parts.query}" if parts.query and parts.query.isascii() and parts.query.isprintable() else path
 
 
-def _followed(url: str, answer: Answer) -> str | HealthReport | None:
+def _follow_redirect(url: str, answer: Answer) -> str | HealthReport | None:
     """Return where a redirect leads on the same host, a report when it may not be followed, None without a redirect."""
     location = answer.headers.get("location")
     if answer.status not in _REDIRECTS or not location:
@@ -224,7 +227,7 @@ def _followed(url: str, answer: Answer) -> str | HealthReport | None:
         target = urljoin(url, location)
         here, there = Origin.of(url, in_the_open=True), Origin.of(target, in_the_open=True)
     except ValueError:
-        return _unreadable(answer.status, "The endpoint redirects to something that is no http(s) address.")
+        return _unreadable(answer.status, "The endpoint redirects to something that is not an http(s) address.")
     to_tls = (here.scheme, here.port, there.scheme, there.port) == ("http", 80, "https", 443)
     if here.host == there.host and (here == there or to_tls):
         return target
@@ -272,7 +275,7 @@ def _under_names(services: tuple[ServiceHealth, ...], names: frozenset[str]) -> 
     taken = {service.name for service in services}
     renamed: list[ServiceHealth] = []
     for service in services:
-        wanted = _configured(service.name, names)
+        wanted = _find_configured(service.name, names)
         if wanted is not None and wanted not in taken:
             taken.add(wanted)
             renamed.append(replace(service, name=wanted))
@@ -281,7 +284,7 @@ def _under_names(services: tuple[ServiceHealth, ...], names: frozenset[str]) -> 
     return tuple(renamed)
 
 
-def _configured(name: str, names: frozenset[str]) -> str | None:
+def _find_configured(name: str, names: frozenset[str]) -> str | None:
     meaning = canonical(name)
     if name in names or meaning is None:
         return None

@@ -1,10 +1,10 @@
-"""The words that applications use for a state, and the names that they give the same service."""
+"""The words that applications use for states, and their names for the same service."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from backout.model.signals import ServiceState
+from backout.model.guard.signals import ServiceState
 
 _WORDS: Final[dict[ServiceState, str]] = {
     ServiceState.OK: "ok okay up pass passed passing healthy working operational available alive green true success "
@@ -45,7 +45,7 @@ def state_of(word: object) -> ServiceState:
 
 
 def worst(states: tuple[ServiceState, ...]) -> ServiceState:
-    """Return the worst state; UNKNOWN for none at all, and when nothing worse than OK stands beside an UNKNOWN.
+    """Return the worst state; UNKNOWN for none at all, and when there is an UNKNOWN and nothing worse than OK.
 
     >>> worst((ServiceState.OK, ServiceState.UNKNOWN)).value, worst(()).value
     ('unknown', 'unknown')

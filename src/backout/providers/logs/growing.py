@@ -1,4 +1,4 @@
-"""The whole lines that a file got since it was looked at last: over rotation, truncation and a line half written."""
+"""New complete lines of a file since the last look, across rotation, truncation and half-written lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Line = tuple[int, bytes]
 
 
 class GrowingFile:
-    """Follows one path; the first look begins that many bytes before the end.
+    """Follows one path; the first look begins a given number of bytes before the end.
 
     A file of another inode is the next one (rotation): what is left of the old one comes first, its last line even
     without an end. A file that is shorter than what was read of it, or begins with other bytes, was truncated.
@@ -75,7 +75,7 @@ class GrowingFile:
 
     def _has_been_replaced(self) -> bool:
         """Whether the path leads to another file now; a path that leads nowhere is a rotation in the middle."""
-        assert self._file is not None  # noqa: S101 `lines` opened it
+        assert self._file is not None
         try:
             there = self.path.stat()
         except FileNotFoundError:
@@ -84,7 +84,7 @@ class GrowingFile:
         return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
 
     def _new(self) -> Iterator[Line]:
-        assert self._file is not None  # noqa: S101 `lines` opened it
+        assert self._file is not None
         if self._was_truncated(self._file):
             self._rest, self._at, self._skips = b"", 0, False
             self._begins_with = b""
@@ -119,6 +119,6 @@ class GrowingFile:
         self._rest = b""
 
     def __del__(self) -> None:
-        """Let go of the file, too, when nobody said so."""
+        """Let go of the file even when `close` was not called."""
         with contextlib.suppress(AttributeError, OSError):
             self.close()

@@ -1,15 +1,15 @@
-"""One line of a log of requests: what it says of one request, or why that cannot be said."""
+"""Parses one line of a request log: the request, or why it cannot be counted."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from backout.decoding import UNDECODABLE, Undecodable, moment
+from backout.model.value import Value
 
 _MS, _US, _NS = 1e11, 1e14, 1e17
 """A number of seconds is below these until the year 5138; one of milliseconds above the first since 1973."""
@@ -20,14 +20,15 @@ _MOST_TIME, _MOST_MS, _MOST_BYTES, _MOST_DIGITS = 1e20, 1e12, 2**53, 16
 _OK, _CANCELED = "ok", "canceled"
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """What the log calls things; a dot leads into an inner object ("http.status"), unless the name itself has it.
+class Fields(Value, frozen=True):
+    """The log's field names; a dot leads into an inner object ("http.status"), unless the name itself contains it.
 
     Args:
-        time: Unix seconds, milli-, micro- or nanoseconds, or RFC 3339. latency: of the whole request; `latency_ms` is
-            how many milliseconds its unit is. route: its path, or the application's name of its route. method: of the
-            request. bytes: how long the answer's body was.
+        time: Unix seconds, milli-, micro- or nanoseconds, or RFC 3339.
+        latency: of the whole request; `latency_ms` is how many milliseconds its unit is.
+        route: its path, or the application's name of its route.
+        method: of the request.
+        bytes: how long the answer's body was.
     """
 
     time: str = "ts"
@@ -43,12 +44,11 @@ class Fields:
 
 
 class Unreadable(Exception):
-    """A line that is about a request, perhaps, and cannot be counted; the text says why and never quotes the line."""
+    """A line that may be about a request but cannot be counted; the text says why and never quotes the line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """What a line says: when, and of which answer.
+class Logged(Value, frozen=True):
+    """The content of a line: the time, and the answer.
 
     `is_request` False: a line about something else. status None: the log does not tell it. method and
     content_type "", size None: same.
@@ -81,13 +81,13 @@ class Logged:
         return self.outcome not in (_OK, _CANCELED) or (self.status or 0) >= _SERVER_ERROR
 
 
-def logged(line: bytes, fields: Fields) -> Logged:
+def parse_logged(line: bytes, fields: Fields) -> Logged:
     """Return what a line says.
 
     Raises:
         Unreadable: it is no JSON object, or it lacks what a request needs.
 
-    >>> logged(b'{"ts": 1800000000123, "version": "a", "status": 503, "latency_ms": 7}', Fields()).failed
+    >>> parse_logged(b'{"ts": 1800000000123, "version": "a", "status": 503, "latency_ms": 7}', Fields()).failed
     True
     """
     try:
@@ -133,7 +133,7 @@ def _field(found: dict[str, object], name: str) -> object:
 
 
 def _size(value: object) -> int | None:
-    """Return how many bytes, None where that is not told: "-" as servers write it, or anything else."""
+    """Return the number of bytes, None where it is unknown: "-" as servers write it, or anything else."""
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         value = int(value[:_MOST_DIGITS])
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST_BYTES:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from backout.model.answers import EVERY_CLASS
-from backout.model.routes import route_named, template_of
-from backout.model.signals import CountsPage, SourceTraits
+from backout.model.guard.answers import EVERY_CLASS
+from backout.model.guard.routes import route_named, template_of
+from backout.model.guard.signals import CountsPage, SourceTraits
 from backout.providers.clock import SystemClock
 from backout.providers.logs.growing import GrowingFile
-from backout.providers.logs.request import Fields, Unreadable, logged
+from backout.providers.logs.request import Fields, Unreadable, parse_logged
 from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ SETTLE_S: Final = 2.0
 
 
 class LogTraffic:
-    """Port Traffic; the counts of the last two hours are kept, as far as the file tells of them.
+    """Port Traffic; the counts of the last two hours are kept, as far as the file has them.
 
     Args:
         ignore_routes: these do not count, such as that of the health checks.
@@ -53,7 +53,7 @@ class LogTraffic:
 
     @property
     def traits(self) -> SourceTraits:
-        """What this source can see: never better than what lines showed; its lag is theirs of the last ten minutes."""
+        """What this source can see: never more than the lines have shown; the lag is that of the last ten minutes."""
         return SourceTraits(
             "logs",
             self._late.seconds,
@@ -89,9 +89,9 @@ class LogTraffic:
         if not text.strip():
             return
         try:
-            line = logged(text, self._fields)
+            line = parse_logged(text, self._fields)
             if line.at > now + SETTLE_S:
-                raise Unreadable("its time is yet to come")  # noqa: TRY301 - one of the reasons, named below as all of them
+                raise Unreadable("its time is in the future")  # noqa: TRY301 - one of the reasons, named below as all of them
         except Unreadable as error:
             self._first.setdefault(str(error), f"at byte {place} of {self._file.path.name}")
             self._unreadable[str(error)] += 1

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from backout.providers.memory.clock import WorldClock
 from backout.providers.memory.rules import answering, health_of, quiet, steady
-from backout.providers.memory.world import START, Build, World
+from backout.providers.memory.state import START, Build
+from backout.providers.memory.world import World
 
 __all__ = ["START", "Build", "World", "WorldClock", "answering", "health_of", "quiet", "steady"]

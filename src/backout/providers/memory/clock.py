@@ -1,4 +1,4 @@
-"""The World's clock: it stands still until somebody sleeps, and what was scheduled happens on the way."""
+"""The World's clock: it stands still until code sleeps, and what was scheduled happens on the way."""
 
 from __future__ import annotations
 

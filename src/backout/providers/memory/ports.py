@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import BackoutError, NewestNotLive, ProviderRejected, Refused
+from msgspec.structs import replace
+
+from backout.errors import NewestNotLive, ProviderRejected, Refused
 from backout.model.bundle import Bundle, BundleModule
-from backout.model.deployment import Share, VersionId
-from backout.model.events import LogPage, TemplateKey
-from backout.model.fetched import Fetched
-from backout.model.notice import Delivery
-from backout.model.schema import SchemaState
+from backout.model.deployment import Share
+from backout.model.guard.fetched import Fetched
+from backout.model.guard.signals import Counts, CountsPage, HealthReport, Reach, SourceTraits
+from backout.model.incident.events import LogPage, TemplateKey
 from backout.model.secrets import SecretValues
-from backout.model.signals import Counts, CountsPage, HealthReport, Reach, SourceTraits
 from backout.model.triggers import Triggers
+from backout.model.version import VersionId
 from backout.providers.events.tally import EventTally
-from backout.providers.files.naming import file_names
+from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from backout.model.compatibility import MigrationFile
-    from backout.model.connections import ConnectionUse
-    from backout.model.deployment import CommandEnd, Deployment, Version
-    from backout.model.notice import Notice
-    from backout.model.policy import SyntheticCheck
+    from backout.model.deployment import CommandEnd, Deployment
+    from backout.model.guard.policy import SyntheticCheck
     from backout.model.triggers import TriggerKind
-    from backout.providers.memory.world import World
+    from backout.model.version import Version
+    from backout.providers.memory.state import WorldState
 
 LISTED_DEPLOYMENTS: Final = 10
 
@@ -39,7 +35,7 @@ LISTED_DEPLOYMENTS: Final = 10
 class WorldDeployments:
     """Port Deployments of a World."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
 
     def history(self) -> tuple[Deployment, ...]:
@@ -64,7 +60,7 @@ class WorldDeployments:
 class WorldDeployCommand:
     """Port DeployCommand of a World: what the command does is `World.deploy_rule`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
 
     def run(self, command: str, hear: Callable[[str], None]) -> CommandEnd:
@@ -82,7 +78,7 @@ class WorldDeployCommand:
 class WorldVersions:
     """Port Versions of a World."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
 
     def recent(self) -> tuple[Version, ...]:
@@ -103,7 +99,7 @@ class WorldVersions:
 class WorldSecrets:
     """Port Secrets of a World."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
 
     def names(self) -> tuple[str, ...]:
@@ -117,7 +113,7 @@ class WorldSecrets:
 class WorldSecretWriter:
     """Port SecretWriter of a World."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
 
     def put(self, values: SecretValues) -> None:
@@ -132,7 +128,7 @@ class WorldSecretWriter:
         taken = [b.partition(":") for b in world.newest.version.bindings]
         if any(name in values.names and not kind.startswith("secret_") for kind, _, name in taken):
             what = f"one of these names is bound otherwise: {', '.join(values.names)}"
-            raise Refused(what, where="memory", rule="7 secrets", options=("take the variable out",))
+            raise Refused(what, where="memory", rule=SafetyRule.SECRETS, options=("take the variable out",))
         world.set_secrets({name: values.reveal(name) for name in values.names})
 
 
@@ -141,7 +137,7 @@ class WorldSecretSource:
 
     described = "the World's store"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
         self.kept: dict[str, str] = {}
         self.lists = True
@@ -167,7 +163,7 @@ class WorldFingerprints:
 class WorldTriggers:
     """Port TriggerSettings of a World."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
 
     def read(self, kinds: Collection[TriggerKind]) -> Triggers:
@@ -186,13 +182,13 @@ class WorldTriggers:
 class WorldTraffic:
     """Port Traffic of a World: each second is made up once by the rule, and stays as it was."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
         self._seen: dict[tuple[int, str], Counts | None] = {}
 
     @property
     def traits(self) -> SourceTraits:
-        """What the source says of itself."""
+        """The source's own traits."""
         return self._world.traits
 
     def read(self, since: int, until: int) -> CountsPage:
@@ -227,7 +223,7 @@ class WorldTraffic:
 class WorldHealth:
     """Port HealthCheck of a World."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
 
     def look(self, version: str | None = None) -> HealthReport:
@@ -235,7 +231,7 @@ class WorldHealth:
         return self._world.call("health.look", lambda: self._look(version))
 
     def fetch(self, path: str, version: str | None = None, *, check: SyntheticCheck | None = None) -> Fetched:
-        """Return what the route rule says of that version, or of the live one with the largest share."""
+        """Return the route rule's answer for that version, or for the live one with the largest share."""
         return self._world.call("health.fetch", lambda: self._fetch(check.name if check else path, version))
 
     def _fetch(self, path: str, version: str | None) -> Fetched:
@@ -252,7 +248,7 @@ class WorldHealth:
 class WorldBundles:
     """Port Bundles of a World: a bundle's one module is the name of its code."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
 
     def fetch(self, version: str) -> Bundle:
@@ -275,7 +271,7 @@ class WorldBundles:
 class WorldBundleStore:
     """Port BundleStore of a World; `bundles` holds what was kept, oldest first."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
         self.bundles: dict[str, Bundle] = {}
 
@@ -291,7 +287,7 @@ class WorldBundleStore:
         """Whether the bundle of a version is kept."""
         return self._world.call("bundle_store.has", lambda: version in self.bundles)
 
-    def kept(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
+    def list_versions(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
         """Return the versions whose bundles are kept, newest first."""
         return self._world.call("bundle_store.kept", lambda: self._kept(apart_from))
 
@@ -303,7 +299,7 @@ class WorldBundleStore:
 class WorldLogs:
     """Port Logs of a World."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: WorldState) -> None:
         self._world = world
 
     def read(self, since: float, until: float) -> LogPage:
@@ -315,97 +311,3 @@ class WorldLogs:
         for invocation in self._world.log_rule(since, until):
             tally.add(invocation, lambda: "memory")
         return LogPage(tally.result())
-
-
-class WorldSchema:
-    """Port Schema of a World."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def read(self) -> SchemaState:
-        """Return the migration history as it is now."""
-        return self._world.call(
-            "schema.read", lambda: SchemaState(self._world.clock.now(), tuple(self._world.migrations))
-        )
-
-
-class WorldMigrationFiles:
-    """Port MigrationFiles of a World."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def read(self) -> tuple[MigrationFile, ...]:
-        """Return the files in the working copy."""
-        return self._world.call("files.read", lambda: tuple(self._world.migration_files))
-
-
-class WorldConnections:
-    """Port Connections of a World."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def read(self) -> ConnectionUse:
-        """Return what the World's rule of connections says now."""
-        return self._world.call("connections.read", lambda: self._world.connection_rule(self._world.clock.now()))
-
-
-class WorldReports:
-    """Port Reports of a World; `texts` holds what was written, by path."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._runs: dict[Path, str] = {}
-        self.texts: dict[Path, str] = {}
-
-    def write(self, run: str, name: str, text: str) -> Path:
-        """Keep the report of a run."""
-        return self._world.call("reports.write", lambda: self._write(run, name, text))
-
-    def amend(self, run: str, change: Callable[[str], str]) -> Path | None:
-        """Keep what `change` makes of a run's report."""
-        return self._world.call("reports.amend", lambda: self._amend(run, change))
-
-    def _amend(self, run: str, change: Callable[[str], str]) -> Path | None:
-        path = self._of_run(run)
-        if path is not None:
-            self.texts[path] = change(self.texts[path])
-        return path
-
-    def of_run(self, run: str) -> Path | None:
-        """Return the path of a run's report."""
-        return self._world.call("reports.of_run", lambda: self._of_run(run))
-
-    def _of_run(self, run: str) -> Path | None:
-        return next((path for path, owner in self._runs.items() if owner == run), None)
-
-    def _write(self, run: str, name: str, text: str) -> Path:
-        path = self._of_run(run)
-        if path is None:
-            path = next(p for p in (Path("/memory") / file for file in file_names(name)) if p not in self._runs)
-        self._runs[path] = run
-        self.texts[path] = text
-        return path
-
-
-class WorldNotifier:
-    """Port Notifier of a World: `World.notices` are those that arrived, one for each key."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def tell(self, notice: Notice) -> None:
-        """Take note of a notice; a channel that fails is nobody's business here."""
-
-        def keep() -> None:
-            if all(known.key != notice.key for known in self._world.notices):
-                self._world.notices.append(notice)
-
-        with contextlib.suppress(BackoutError):
-            self._world.call("notifier.tell", keep)
-
-    def flush(self, within_s: float) -> Delivery:  # noqa: ARG002 the port's own; everything arrived at once
-        """Return how many arrived."""
-        return Delivery(delivered=len(self._world.notices))

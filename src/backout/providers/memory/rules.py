@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.answers import class_unless_good
-from backout.model.routes import added
-from backout.model.signals import Counts, HealthReport, Reach, RouteCounts, ServiceHealth, ServiceState, merged
+from backout.model.guard.answers import class_unless_good
+from backout.model.guard.routes import add_up
+from backout.model.guard.signals import (
+    Counts,
+    HealthReport,
+    Reach,
+    RouteCounts,
+    ServiceHealth,
+    ServiceState,
+    merge_counts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +26,7 @@ _SERVER_ERROR = 500
 
 
 def quiet(second: int, version: str) -> Counts | None:  # noqa: ARG001 - a rule of traffic
-    """Rule of traffic: nobody comes."""
+    """Rule of traffic: there are no requests."""
     return None
 
 
@@ -47,8 +55,8 @@ def answering(routes: Mapping[str, Mapping[int, int]], *, latency_bucket: int = 
     >>> rule(0, "v").requests, rule(0, "v").errors, dict(rule(0, "v").classes)
     (11, 1, {<AnswerClass.NOT_FOUND: '404'>: 2})
     """
-    parts = {name: _answered(statuses, latency_bucket) for name, statuses in routes.items()}
-    whole = added(parts.values())
+    parts = {name: _count_answers(statuses, latency_bucket) for name, statuses in routes.items()}
+    whole = add_up(parts.values())
 
     def rule(second: int, version: str) -> Counts:
         return Counts(
@@ -64,10 +72,10 @@ def answering(routes: Mapping[str, Mapping[int, int]], *, latency_bucket: int = 
     return rule
 
 
-def _answered(statuses: Mapping[int, int], latency_bucket: int) -> RouteCounts:
+def _count_answers(statuses: Mapping[int, int], latency_bucket: int) -> RouteCounts:
     number = sum(statuses.values())
     errors = sum(count for status, count in statuses.items() if status >= _SERVER_ERROR)
-    classes = merged({found: count} for status, count in statuses.items() if (found := class_unless_good(status)))
+    classes = merge_counts({found: count} for status, count in statuses.items() if (found := class_unless_good(status)))
     return RouteCounts(number, errors, {latency_bucket: number}, classes)
 
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
-from backout.model.branch import Finalized, SideBranch
-from backout.model.capability import Granularity, VendorState, VendorWay
 from backout.model.clock import utc
-from backout.model.recovery import parse_lsn, show_lsn
+from backout.model.database.branch import Finalized, SideBranch
+from backout.model.database.capability import Granularity, VendorState, VendorWay
+from backout.model.database.wal import parse_lsn, show_lsn
 from backout.providers.clock import unix_s
 from backout.providers.exchange import segment
 from backout.providers.vendor_api import Unknown
 
 if TYPE_CHECKING:
-    from backout.model.branch import BranchTarget
+    from backout.model.database.branch import BranchTarget
     from backout.providers.vendor_api import VendorApi
 
 NEON_API: Final = "https://console.neon.tech/api/v2"
@@ -108,7 +108,8 @@ class NeonBranches:
     """The branches of one project.
 
     Args:
-        project, live: ids at Neon (`live` may be the branch's name). patience_s: how long an operation is waited for.
+        project, live: ids at Neon (`live` may be the branch's name).
+        patience_s: how long to wait for an operation.
     """
 
     def __init__(self, api: VendorApi, project: str, live: str, *, patience_s: float = 300.0) -> None:
@@ -166,7 +167,7 @@ class NeonBranches:
         Raises:
             Refused: the moment is out of the window, or no such snapshot.
         """
-        there = self._named(name)
+        there = self._find_by_name(name)
         if there is None:
             self._check(target)
             there = self._made(target, name)
@@ -189,7 +190,7 @@ class NeonBranches:
         live branch, whose endpoint stays the same. Either way the computes restart.
         """
         before = self._live_one(self._all())
-        if self._named(keep_as) is None:
+        if self._find_by_name(keep_as) is None:
             if branch.from_snapshot:
                 path, body = f"branches/{segment(branch.id)}/finalize_restore", {"name": keep_as}
             else:
@@ -234,7 +235,7 @@ class NeonBranches:
         text = f"Neon has no branch {self._live!r} in this project"
         raise ProviderRejected(text, status=404, where="database.managed.branch", hint=f"one of: {names}")
 
-    def _named(self, name: str) -> _Branch | None:
+    def _find_by_name(self, name: str) -> _Branch | None:
         return next((each for each in self._all() if each.name == name), None)
 
     def _snapshots(self, live: str) -> tuple[_Snapshot, ...]:
@@ -304,7 +305,7 @@ class NeonBranches:
                 branch["parent_timestamp"] = _iso(target.at)
             body = {"branch": branch, "endpoints": [{"type": "read_write"}]}
         self._change(path, body, name)
-        made = self._named(name)
+        made = self._find_by_name(name)
         if made is None:
             raise ProviderUnavailable("Neon answered, but shows no such branch", where=name, hint=_BRANCH_HINT)
         return made
@@ -315,7 +316,7 @@ class NeonBranches:
             changed = self._api.post(f"{self._project}/{path}", body, _Changed)
         except Unknown:
             until = self._api.clock.now() + 10 * _POLL_S
-            while self._named(name) is None:
+            while self._find_by_name(name) is None:
                 if self._api.clock.now() >= until:
                     raise
                 self._api.clock.sleep(_POLL_S)
@@ -343,7 +344,7 @@ class NeonBranches:
                 text = f"the branch is still {found.current_state} after {self._patience_s:.0f} s"
                 raise ProviderUnavailable(text, where=found.name, hint=_BRANCH_HINT)
             self._api.clock.sleep(_POLL_S)
-            found = self._named(found.name) or found
+            found = self._find_by_name(found.name) or found
         path = f"{self._project}/branches/{segment(found.id)}/endpoints"
         if not self._api.get(path, _Endpoints).endpoints:
             body = {"endpoint": {"branch_id": found.id, "type": "read_write"}}

@@ -1,4 +1,4 @@
-"""One POST of a notice: bounded in time, redirects never followed, and what each status means for another try."""
+"""One POST of a notice: bounded in time, without following redirects; each status decides about another try."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Post:
         try:
             answer = connection.exchange("POST", self._target, headers=sent, body=body)
         except ExchangeError as error:
-            if error.status is not None and 200 <= error.status < 300:  # noqa: PLR2004
+            if error.status is not None and 200 <= error.status < 300:
                 return  # it took the notice; what it had to say about that is its own affair
             raise SendFailed(f"{self._origin}: {error}") from error
         finally:
@@ -56,12 +56,12 @@ class Post:
 
     def _judge(self, answer: Answer, now: float) -> None:
         status = answer.status
-        if 200 <= status < 300:  # noqa: PLR2004
+        if 200 <= status < 300:
             return
         said = f"{self._origin} answered {status}{_word(answer.body)}"
-        if 300 <= status < 400:  # noqa: PLR2004
+        if 300 <= status < 400:
             raise SendFailed(f"{said}; redirects are not followed")
-        permanent = 400 <= status < 500 and status not in _AGAIN  # noqa: PLR2004
+        permanent = 400 <= status < 500 and status not in _AGAIN
         wait_s = retry_after_s(answer.headers.get("retry-after"), now)
         raise SendFailed(said, permanent=permanent, retry_after_s=wait_s)
 

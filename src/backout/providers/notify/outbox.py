@@ -1,7 +1,7 @@
-"""The durable outbox beside the journal; the rule: what was kept is delivered, by this process or by the next one.
+"""The durable outbox beside the journal: a stored notice is delivered, by this process or by the next one.
 
-One SQLite file for all processes of a host, opened for each call. A letter is one notice for one channel; whoever sends
-it holds it meanwhile, and a holder that died holds nothing.
+One SQLite file for all processes of a host, opened for each call. A row of `letter`, as the table is called since its
+first version, is one notice for one channel. Its sender holds it while sending; a holder that died holds nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import sqlite3
 import threading
 import uuid
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from backout.decoding import Undecodable, decode_json, whole
-from backout.model.notice import Letter, LetterState, Notice, NoticeKind
+from backout.errors import OutboxUnavailable
+from backout.model.incident.notice import Notice, NoticeKind, QueuedNotice, QueueState
 from backout.private import private_folder
 from backout.sqlite_words import in_brackets
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 PER_WINDOW: Final = 10
 WINDOW_S: Final = 600.0
-"""So many messages through one channel about one environment; the last one of them sums up the rest."""
+"""The most messages through one channel about one environment; the last one sums up the rest."""
 CRITICAL_EVERY_S: Final = 60.0
 """Beyond that, what waits for a person is summed up this often."""
 HOLD_S: Final = 120.0
@@ -50,10 +52,6 @@ Row = tuple[Any, ...]
 _MOST_PID: Final = 2**31
 
 
-class OutboxUnavailable(Exception):
-    """The outbox cannot be used now; the text says why, and what to do."""
-
-
 class Outbox:
     """The file `path`, created with its folder at the first notice; `None`: in memory, for this process alone."""
 
@@ -74,21 +72,21 @@ class Outbox:
         Raises:
             OutboxUnavailable: it is not kept.
         """
-        content = json.dumps(asdict(notice))
+        content = json.dumps(msgspec.to_builtins(notice))
         with self._open(create=True) as db:
             new = db.execute("INSERT OR IGNORE INTO notice VALUES (?, ?, ?)", (notice.key, notice.at, content)).rowcount
-            rows = [(notice.key, each, notice.environment, notice.kind, LetterState.WAITING, now) for each in channels]
-            letter = "INSERT OR IGNORE INTO letter (key, channel, environment, kind, state, tries, at)"
-            db.executemany(f"{letter} VALUES (?, ?, ?, ?, ?, 0, ?)", rows)
-            old = (LetterState.WAITING, now - _KEEP_S)
+            rows = [(notice.key, each, notice.environment, notice.kind, QueueState.WAITING, now) for each in channels]
+            insert = "INSERT OR IGNORE INTO letter (key, channel, environment, kind, state, tries, at)"
+            db.executemany(f"{insert} VALUES (?, ?, ?, ?, ?, 0, ?)", rows)
+            old = (QueueState.WAITING, now - _KEEP_S)
             db.execute("DELETE FROM letter WHERE state != ? AND at < ?", old)
             db.execute("DELETE FROM notice WHERE key NOT IN (SELECT key FROM letter)")
         return bool(new)
 
-    def take(self, channel: str, now: float) -> tuple[tuple[Letter, ...], float]:
+    def take(self, channel: str, now: float) -> tuple[tuple[QueuedNotice, ...], float]:
         """Hold what is to be sent next as one message, and return it with the time at which to ask again.
 
-        Without a letter the time is that of the next one that waits, or infinity.
+        Without one the time is that of the next one that waits, or infinity.
 
         Raises:
             OutboxUnavailable: nothing is held.
@@ -97,7 +95,7 @@ class Outbox:
             return (), _NEVER
         with self._open(create=False) as db:
             query = "SELECT key, environment, kind, at, holder, held_until FROM letter WHERE channel = ? AND state = ?"
-            waiting = db.execute(f"{query} ORDER BY at, rowid", (channel, LetterState.WAITING)).fetchall()
+            waiting = db.execute(f"{query} ORDER BY at, rowid", (channel, QueueState.WAITING)).fetchall()
             later = [max(row[3], self._held_until(row, now)) for row in waiting]
             due = [row for row, at in zip(waiting, later, strict=True) if at <= now]
             again = min((at for at in later if at > now), default=_NEVER)
@@ -109,8 +107,8 @@ class Outbox:
                 again = min(again, free_at)
             return (), again
 
-    def settle(self, letters: Sequence[Letter], state: LetterState, at: float, *, why: str = "") -> None:
-        """Record how sending these letters, as one message, ended; they are held no longer.
+    def settle(self, queued: Sequence[QueuedNotice], state: QueueState, at: float, *, why: str = "") -> None:
+        """Record how sending these notices, as one message, ended; they are held no longer.
 
         Raises:
             OutboxUnavailable: not recorded; they stay held until HOLD_S have passed.
@@ -119,39 +117,39 @@ class Outbox:
         done = (
             "UPDATE letter SET state = ?, at = ?, why = ?, message = ?, tries = tries + 1, holder = '', held_until = 0"
         )
-        rows = [(state, at, why, message, each.notice.key, each.channel, self._me) for each in letters]
+        rows = [(state, at, why, message, each.notice.key, each.channel, self._me) for each in queued]
         with self._open(create=False) as db:
             db.executemany(f"{done} WHERE key = ? AND channel = ? AND holder = ?", rows)
 
-    def letters(self, environment: str | None = None, limit: int = 200) -> tuple[Letter, ...]:
-        """Return the newest letters (about one environment), newest first. Raises OutboxUnavailable."""
+    def queued(self, environment: str | None = None, limit: int = 200) -> tuple[QueuedNotice, ...]:
+        """Return the newest notices (about one environment), newest first. Raises OutboxUnavailable."""
         if not self.exists:
             return ()
         query = f"{_LETTERS} WHERE l.environment = ? OR ? IS NULL ORDER BY n.at DESC, n.rowid DESC, l.rowid LIMIT ?"
         with self._open(create=False) as db:
             rows = db.execute(query, (environment, environment, limit)).fetchall()
-        return tuple(map(_letter, rows))
+        return tuple(map(_read_queued_notice, rows))
 
-    def counts(self) -> dict[LetterState, int]:
-        """Return how many letters are in which state. Raises OutboxUnavailable."""
+    def counts(self) -> dict[QueueState, int]:
+        """Return how many notices are in which state. Raises OutboxUnavailable."""
         if not self.exists:
             return {}
         with self._open(create=False) as db:
             rows = db.execute("SELECT state, COUNT(*) FROM letter GROUP BY state").fetchall()
-        return {LetterState(state): count for state, count in rows}
+        return {QueueState(state): count for state, count in rows}
 
     def __del__(self) -> None:
         if self._memory is not None:
             self._memory.close()
 
-    def _hold(self, db: sqlite3.Connection, channel: str, keys: list[str], now: float) -> tuple[Letter, ...]:
+    def _hold(self, db: sqlite3.Connection, channel: str, keys: list[str], now: float) -> tuple[QueuedNotice, ...]:
         hold = "UPDATE letter SET holder = ?, held_until = ? WHERE key = ? AND channel = ?"
         db.executemany(hold, [(self._me, now + HOLD_S, key, channel) for key in keys])
         one = f"{_LETTERS} WHERE l.key = ? AND l.channel = ?"
-        return tuple(_letter(db.execute(one, (key, channel)).fetchone()) for key in keys)
+        return tuple(_read_queued_notice(db.execute(one, (key, channel)).fetchone()) for key in keys)
 
     def _held_until(self, row: Row, now: float) -> float:
-        """Return until when somebody who lives holds a letter; one who holds it for longer than that is given up."""
+        """Return until when a living holder holds a notice; a holder that exceeds this is given up."""
         holder, until = row[4], row[5]
         if not holder or until <= now:
             return 0.0
@@ -174,7 +172,7 @@ class Outbox:
                     if db.in_transaction:
                         db.execute("ROLLBACK")
         except sqlite3.Error as error:
-            raise OutboxUnavailable(self._explained(error)) from error
+            raise OutboxUnavailable(self._explain(error)) from error
         except OSError as error:
             raise OutboxUnavailable(f"the outbox cannot be written ({error.strerror}): {self.path}") from error
 
@@ -198,7 +196,7 @@ class Outbox:
         finally:
             db.close()
 
-    def _explained(self, error: sqlite3.Error) -> str:
+    def _explain(self, error: sqlite3.Error) -> str:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return f"the outbox is damaged; move it away: mv {self.path} {self.path}.damaged"
@@ -222,18 +220,21 @@ def _within_rate(due: list[Row], sent_at: list[float], now: float) -> tuple[list
 def _sent_at(db: sqlite3.Connection, channel: str, environment: str, now: float) -> list[float]:
     """Return when messages were sent in the window, oldest first; a summary is one message."""
     query = "SELECT MIN(at) FROM letter WHERE channel = ? AND environment = ? AND state = ? AND at > ? GROUP BY message"
-    values = (channel, environment, LetterState.DELIVERED, now - WINDOW_S)
+    values = (channel, environment, QueueState.DELIVERED, now - WINDOW_S)
     return sorted(row[0] for row in db.execute(query, values))
 
 
-def _letter(row: Row) -> Letter:
+def _read_queued_notice(row: Row) -> QueuedNotice:
     key, told_at, environment, content, channel, state, tries, at, why = row
     try:
         notice = _notice(decode_json(content, dict[str, Any]))
     except (Undecodable, ValueError, TypeError, KeyError):
-        title, text = "a notice that cannot be read here", "It was kept by another backout, or is damaged."
+        title, text = (
+            "a notice that cannot be read here",
+            "It was written by another version of backout, or is damaged.",
+        )
         notice = Notice(NoticeKind.FAILED, environment, told_at, f"{environment}: {title}", text, key)
-    return Letter(notice, channel, LetterState(state), tries, at, why)
+    return QueuedNotice(notice, channel, QueueState(state), tries, at, why)
 
 
 def _notice(content: dict[str, Any]) -> Notice:

@@ -9,7 +9,7 @@ from backout.escaping import line, slack
 from backout.providers.notify.http_post import Post
 
 if TYPE_CHECKING:
-    from backout.model.notice import Notice
+    from backout.model.incident.notice import Notice
 
 _HEADER, _SECTION, _TEXT = 150, 3_000, 4_000
 """Characters that Slack takes in a header and a section, and recommends for the text."""
@@ -36,16 +36,16 @@ def message(notice: Notice) -> dict[str, object]:
         commands = _cut(slack("\n".join(notice.next)).replace("```", "'''"), _SECTION - 10)
         blocks.append(_section(f"```{commands}```"))
     footer = slack(" ".join(part for part in (notice.environment, notice.kind, notice.run) if part))
-    blocks.append({"type": "context", "elements": [_marked(_cut(footer, _SECTION))]})
+    blocks.append({"type": "context", "elements": [_make_text_object(_cut(footer, _SECTION))]})
     text = _cut(slack(f"{notice.title}\n{notice.text}"), _TEXT)
     return {"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False, "link_names": False}
 
 
 def _section(text: str) -> dict[str, object]:
-    return {"type": "section", "text": _marked(text)}
+    return {"type": "section", "text": _make_text_object(text)}
 
 
-def _marked(text: str) -> dict[str, object]:
+def _make_text_object(text: str) -> dict[str, object]:
     """Return a text object in which Slack looks for no addresses, channels and names by itself (`verbatim`)."""
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 

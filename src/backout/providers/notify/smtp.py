@@ -20,7 +20,7 @@ from backout.providers.notify.channel import SendFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from backout.model.notice import Notice
+    from backout.model.incident.notice import Notice
 
 CONNECT_S: Final = 5.0
 TOTAL_S: Final = 30.0
@@ -29,10 +29,12 @@ TOTAL_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """How mail is handed in.
+    """How mail is submitted.
 
     Args:
-        security: starttls, tls or none. trust: makes the TLS context. within_s: for one mail, all in all.
+        security: starttls, tls or none.
+        trust: makes the TLS context.
+        within_s: the time limit for one mail.
     """
 
     host: str
@@ -63,18 +65,20 @@ class Smtp:
                 session.send_message(mail, self._sender, list(self._to))
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
-            raise self._failed("refuses every receiver", permanent=min(codes, default=0) >= 500) from error  # noqa: PLR2004
+            raise self._failed("refuses every receiver", permanent=min(codes, default=0) >= 500) from error
         except smtplib.SMTPAuthenticationError as error:
             raise self._failed(f"does not accept the user and password ({error.smtp_code})") from error
         except smtplib.SMTPResponseException as error:
             # Only what it says about this mail is final; a refused greeting may be over tomorrow.
             about_mail = isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError)
-            permanent = about_mail and error.smtp_code >= 500  # noqa: PLR2004
-            raise self._failed(f"answered {error.smtp_code} {_said(error.smtp_error)}", permanent=permanent) from error
+            permanent = about_mail and error.smtp_code >= 500
+            raise self._failed(
+                f"answered {error.smtp_code} {_clean_reply(error.smtp_error)}", permanent=permanent
+            ) from error
         except smtplib.SMTPNotSupportedError as error:
-            raise self._failed(f"cannot do what is set up: {error}") from error
+            raise self._failed(f"does not support what is set up: {error}") from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            raise self._failed(f"{_said(getattr(error, 'strerror', None) or error)}") from error
+            raise self._failed(f"{_clean_reply(getattr(error, 'strerror', None) or error)}") from error
 
     def _failed(self, why: str, *, permanent: bool = False) -> SendFailed:
         return SendFailed(f"{self._server.host}:{self._server.port} {why}", permanent=permanent)
@@ -148,6 +152,6 @@ def _line(text: str) -> str:
     return line(text)[:200]
 
 
-def _said(text: object) -> str:
+def _clean_reply(text: object) -> str:
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     return "".join(c if c.isprintable() else " " for c in words)[:150].strip()

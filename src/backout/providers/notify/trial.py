@@ -1,4 +1,4 @@
-"""A test notice through every channel at once, with how each of them ended."""
+"""A test notice through every channel at once, with the result of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backout.providers.notify.channel import SendFailed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.model.notice import Notice
+    from backout.model.incident.notice import Notice
     from backout.providers.notify.channel import Route
 
 WITHIN_S: Final = 40.0
@@ -21,7 +21,7 @@ WITHIN_S: Final = 40.0
 
 @dataclass(slots=True)
 class Tried:
-    """How one channel took the notice; `why` when it did not."""
+    """The result of one channel; `why` when it failed."""
 
     channel: str
     ok: bool = False

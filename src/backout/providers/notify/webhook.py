@@ -14,7 +14,7 @@ from backout.providers.notify.channel import SendFailed
 from backout.providers.notify.http_post import Post
 
 if TYPE_CHECKING:
-    from backout.model.notice import Notice
+    from backout.model.incident.notice import Notice
 
 PREFIX: Final = "whsec_"
 FEWEST_KEY_BYTES: Final = 24
@@ -25,8 +25,8 @@ class Webhook:
     """Posts each notice with a fresh timestamp and the same id every time.
 
     Args:
-        secret: `whsec_` and base64 of at least 24 bytes; several, parted by white space, sign all, so that a receiver
-            may change from one to the next.
+        secret: `whsec_` and base64 of at least 24 bytes; several, separated by spaces, all sign, so that a receiver
+            can rotate from one to the next.
 
     Raises:
         SendFailed: the URL or the secret cannot be used.
@@ -51,7 +51,7 @@ class Webhook:
 
 
 def message_id(key: str) -> str:
-    """Return the id that receivers recognise a notice by, whoever sends it and however often."""
+    """Return the id that receivers recognise a notice by; it is the same for every sender and every attempt."""
     return f"msg_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 

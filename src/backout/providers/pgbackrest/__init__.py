@@ -1,1 +1,1 @@
-"""pgBackRest: an existing repository instead of ours."""
+"""pgBackRest: an existing repository in place of ours."""

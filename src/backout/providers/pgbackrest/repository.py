@@ -16,17 +16,18 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderUnavailable, UsageError
+from backout.model.database.recovery import BackupKind, BaseBackup
+from backout.model.database.wal import WalSegment, parse_lsn, show_lsn
 from backout.model.names import parse_id, parse_wal_file
-from backout.model.recovery import BackupKind, BaseBackup, WalSegment, parse_lsn, show_lsn
 from backout.private import private_folder
-from backout.providers.child import unprivileged_prefix
-from backout.providers.postgres.template import give_away, tool_environment
+from backout.providers.child import find_unprivileged_prefix
+from backout.providers.postgres.server.template import give_away, tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from backout.model.recovery import RecoveryTarget
+    from backout.model.database.recovery import RecoveryTarget
 
 _SEGMENT: Final = re.compile(r"(?:^|/)([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})-[0-9a-f]{40}")
 _HISTORY: Final = re.compile(r"(?:^|/)([0-9A-F]{8}\.history)")
@@ -120,7 +121,7 @@ class PgBackRest:
         stanza = self._info()
         databases = {each.id: each for each in stanza.db}
         found = (
-            _described(each, databases[each.database.id], encrypted=stanza.cipher != "none")
+            _describe(each, databases[each.database.id], encrypted=stanza.cipher != "none")
             for each in stanza.backup
             if not each.error and each.database.id in databases
         )
@@ -216,7 +217,7 @@ class PgBackRest:
         if program is None:
             raise UsageError("pgBackRest is not installed", where=self._program, hint=_INSTALL)
         argv = [
-            *unprivileged_prefix(),
+            *find_unprivileged_prefix(),
             program,
             command,
             *options,
@@ -244,7 +245,7 @@ class PgBackRest:
         return done.stdout
 
 
-def _described(backup: _Backup, database: _Database, *, encrypted: bool) -> BaseBackup:
+def _describe(backup: _Backup, database: _Database, *, encrypted: bool) -> BaseBackup:
     major = int(database.version.partition(".")[0])
     return BaseBackup(
         id=backup.label,

@@ -1,1 +1,1 @@
-"""Everything that speaks to a Postgres server or runs one; it knows the ports and the model only."""
+"""Everything that talks to a Postgres server or runs one; it depends on the ports and the model only."""

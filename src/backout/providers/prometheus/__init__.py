@@ -1,1 +1,1 @@
-"""A Prometheus that scrapes the application: counts per version out of its counters and histograms."""
+"""A Prometheus that scrapes the application: counts per version from its counters and histograms."""

@@ -1,19 +1,19 @@
-"""What counters grew by, from the raw samples of their scrapes; pure, exact, nothing is extrapolated.
+"""The growth of counters, from the raw samples of their scrapes; pure, exact, without extrapolation.
 
-PromQL's own `increase` estimates: it stretches what it saw to the ends of its window, and takes a series' first value
-for nothing. The first error of a process makes its series, so its first scrape would always be lost.
+PromQL's own `increase` estimates: it extrapolates to the ends of its window, and ignores a series' first value.
+A process's first error creates its series, so its first scrape would always be lost.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from backout.decoding import Undecodable, number
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _FEWEST_SCRAPES: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(Value, frozen=True):
     """The samples of one set of labels, oldest first: (Unix seconds of the scrape, value)."""
 
     labels: Mapping[str, str]
@@ -37,13 +36,13 @@ class Series:
         return self.labels.get("job", ""), self.labels.get("instance", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Scrapes:
+class Scrapes(Value, frozen=True):
     """When each target was scraped with success, oldest first.
 
     Args:
-        up: by Prometheus' own series of each target. seen: the same and, for recorded sums, which have no such series,
-            the times of their samples. tried: also the scrapes that failed.
+        up: by Prometheus' own series of each target.
+        seen: the same and, for recorded sums, which have no such series, the times of their samples.
+        tried: also the scrapes that failed.
     """
 
     up: Mapping[Target, Sequence[float]]
@@ -79,7 +78,7 @@ class Scrapes:
     def without(self, series: Series) -> Sequence[float]:
         """Return when the target of a series was scraped, where a scrape without the series says that it was not there.
 
-        Nothing where that cannot be said: no `up`, or samples that bear times of the application's own.
+        Nothing where that is unknown: no `up`, or samples with the application's own timestamps.
         """
         times = self.up.get(series.target, ())
         return times if {at for at, _ in series.samples} <= set(times) else ()
@@ -93,7 +92,7 @@ def increments(series: Series, scrapes: Scrapes) -> Increments:
     """Return {time of a scrape: what the counter grew by since the scrape before}; zeros are left out.
 
     A value below the one before is a restart: it grew from zero. So did a series that the scrape before did not have.
-    The first value of a target that nobody scraped before says nothing of when it was counted.
+    The first value of a target that was never scraped before does not show when it was counted.
 
     >>> times = {("app", "a:1"): [10.0, 20.0, 30.0, 40.0, 50.0]}
     >>> labels = {"job": "app", "instance": "a:1"}
@@ -124,7 +123,7 @@ def slots(buckets: Iterable[Series], scrapes: Scrapes) -> Iterator[tuple[Mapping
     for series in buckets:
         rest = {name: value for name, value in series.labels.items() if name != "le"}
         bounds = histograms.setdefault(frozenset(rest.items()), {})
-        bounds[_bound(series.labels.get("le", ""))] = increments(series, scrapes)
+        bounds[_parse_bound(series.labels.get("le", ""))] = increments(series, scrapes)
     for labels, bounds in histograms.items():
         for at in sorted({at for grown in bounds.values() for at in grown}):
             below = 0
@@ -135,7 +134,7 @@ def slots(buckets: Iterable[Series], scrapes: Scrapes) -> Iterator[tuple[Mapping
                     below = here
 
 
-def _bound(text: str) -> float:
+def _parse_bound(text: str) -> float:
     try:
         return number(text)
     except Undecodable:  # the last one is infinite

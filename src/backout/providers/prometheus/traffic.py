@@ -1,4 +1,4 @@
-"""Port Traffic on Prometheus: what the application's own counters grew by from one scrape to the next.
+"""Port Traffic on Prometheus: the growth of the application's own counters between scrapes.
 
 Source: Prometheus documentation, "HTTP API" (2.53 and 3.x): a query of a range selector (`metric[60s]`) answers the
 samples as they were scraped; `query_range` answers values at even steps, with neither the times nor all of the samples.
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from backout.errors import ConfigError, ProviderUnavailable
-from backout.model.answers import EVERY_CLASS, FAMILIES, AnswerClass, class_unless_good
-from backout.model.routes import route_named
-from backout.model.signals import BUCKETS, CountsPage, SourceTraits, bucket_of
+from backout.model.guard.answers import EVERY_CLASS, FAMILIES, AnswerClass, class_unless_good
+from backout.model.guard.routes import route_named
+from backout.model.guard.signals import BUCKETS, CountsPage, SourceTraits, bucket_of
+from backout.model.value import Value
 from backout.providers.clock import SystemClock
 from backout.providers.prometheus.counters import Scrapes, Series, increments, slots
 from backout.providers.router.client import QUICK, RouterClient
@@ -40,14 +40,15 @@ _FAMILY = re.compile(r"[1-5]xx")
 _CANCELED: Final = "499"  # nginx' code for a client that went away
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """What the application calls its metrics.
+class Metrics(Value, frozen=True):
+    """The application's names for its metrics.
 
     Args:
-        requests: a counter with the labels `version` and `status`. duration: a classic histogram with `version`.
-        selector: PromQL matchers that choose this application, such as `job="fm5"`. errors: a regular expression that
-            the status of a failed request matches as a whole. seconds: how many seconds a unit of `duration` is.
+        requests: a counter with the labels `version` and `status`.
+        duration: a classic histogram with `version`.
+        selector: PromQL matchers that choose this application, such as `job="fm5"`.
+        errors: a regular expression that the status of a failed request matches as a whole.
+        seconds: how many seconds a unit of `duration` is.
         route, method: the labels of both that name the route and the method, where there are such.
         scrape_interval_s: how often it is scraped; when scrapes turn out to be rarer, that is what counts.
     """
@@ -81,7 +82,8 @@ class PrometheusTraffic:
     """Port Traffic; a request is counted in the second of the scrape that first saw it, never before it ended.
 
     Args:
-        url: of the server, `/api/v1/query` is appended. token: returns the bearer token; None sends none.
+        url: of the server, `/api/v1/query` is appended.
+        token: returns the bearer token; None sends none.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class PrometheusTraffic:
 
     @property
     def traits(self) -> SourceTraits:
-        """What this source can see: as configured, and never better than what its answers showed."""
+        """What this source can see: as configured, and never more than its answers have shown."""
         return SourceTraits(
             "prometheus",
             self._lag_s,
@@ -127,7 +129,7 @@ class PrometheusTraffic:
         begin = since - max(_LOOKBACK_S, _LOOKBACK_SCRAPES * self._interval_s)
         requests = self._series(metrics.requests, begin, until)
         durations = self._series(metrics.duration, begin, until)
-        jobs = {series.labels.get("job", "") for series in requests}  # `up` tells of every target there is
+        jobs = {series.labels.get("job", "") for series in requests}  # `up` covers every target
         # asked last: each scrape that the others saw is in it
         up = [series for series in self._series("up", begin, until) if series.labels.get("job", "") in jobs]
         scrapes = Scrapes.of(up, requests)
@@ -165,7 +167,7 @@ class PrometheusTraffic:
             self._has_version = self._has_version and bool(version)
             self._has_status = self._has_status and bool(status)
             self._has_method = self._has_method and bool(series.labels.get(names.method))
-            self._classes = self._classes & _told_by(status)
+            self._classes = self._classes & _find_told_classes(status)
             for at, number in increments(series, scrapes).items():
                 row = found.setdefault((version, int(at)), RowSum())
                 if status == _CANCELED:
@@ -226,8 +228,8 @@ class PrometheusTraffic:
         return answer.data.result
 
 
-def _told_by(status: str) -> frozenset[AnswerClass]:
-    """Return which classes are told apart by labels like this one: none by words such as "ok"."""
+def _find_told_classes(status: str) -> frozenset[AnswerClass]:
+    """Return the classes that labels like this one distinguish: none for words such as "ok"."""
     if status.isascii() and status.isdecimal():
         return EVERY_CLASS
     return frozenset(FAMILIES.values()) if _FAMILY.fullmatch(status) else frozenset()
@@ -246,6 +248,6 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError as error:
         raise ProviderUnavailable(
-            f"the answer cannot be read: {text[:40]!r} is no number", where="prometheus"
+            f"the answer cannot be read: {text[:40]!r} is not a number", where="prometheus"
         ) from error
     return value if math.isfinite(value) else None

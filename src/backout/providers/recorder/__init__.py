@@ -1,1 +1,1 @@
-"""Counts that a flight recorder, the Tail Worker of `catalogue/recorder`, has stored in a bucket, signed."""
+"""Signed counts that a flight recorder, the Tail Worker of `catalogue/recorder`, has stored in a bucket."""

@@ -1,4 +1,4 @@
-"""What the recorder stores, as values: an object's name and bytes in, signed batches out; pure.
+"""Parses the recorder's objects: an object's name and bytes in, signed batches out; pure.
 
 An object is `backout/SCRIPT/SECOND-INSTANCE-WINDOW-SEQ`. It holds every batch that this isolate (INSTANCE) made since
 WINDOW, so that the highest SEQ of a window stands for all objects of it, however often one was sent. Its first line is
@@ -12,13 +12,13 @@ import binascii
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from backout.decoding import Undecodable, decode_json
-from backout.model.signals import BUCKETS
+from backout.model.guard.signals import BUCKETS
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,11 +37,10 @@ Bucket = Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]
 
 
 class Unusable(Exception):
-    """An object that is no batch of ours; the text says why."""
+    """An object that is not a batch of ours; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Value, frozen=True):
     """An object's name, taken apart; `group` is what its batches belong to, `seq` which of its objects this is."""
 
     second: int
@@ -74,7 +73,7 @@ class Batch(msgspec.Struct, frozen=True):
     Args:
         stored: when, in Unix milliseconds by the bucket's clock; None while the recorder was not told.
         v: what the recorder knows; from 2 on routes have their method, and schedules and queues are counted.
-        templates: whether its routes are templates, and no prefixes that somebody set.
+        templates: whether its routes are templates rather than configured prefixes.
     """
 
     seq: Number
@@ -90,7 +89,7 @@ class _Body(msgspec.Struct, frozen=True):
 
 
 def name_of(key: str, script: str) -> Name | None:
-    """Return the parts of an object's key, None when it is none of this Worker's batches.
+    """Return the parts of an object's key, None when it is not a batch of this Worker.
 
     >>> name_of("backout/shop/1800000000-0badcafe-1799999990000-7", "shop")
     Name(second=1800000000, group=('0badcafe', 1799999990000), seq=7)
@@ -126,7 +125,7 @@ def signature(name: str, stamp: int, body: bytes, key: bytes) -> str:
     return base64.b64encode(hmac.new(key, f"{name}.{stamp}.".encode() + body, hashlib.sha256).digest()).decode()
 
 
-def opened(name: str, stored: float, content: bytes, keys: Sequence[bytes]) -> tuple[Batch, ...]:
+def open_batches(name: str, stored: float, content: bytes, keys: Sequence[bytes]) -> tuple[Batch, ...]:
     """Return the batches of an object.
 
     Args:

@@ -3,7 +3,7 @@
 When a second is final. An answer is counted in the second in which it ended, by the edge's clock. Its batch is stored
 `flush_s` later, and within `flush_s` + 2 s of that second's end in all but odd cases; what is stored later than that is
 counted in the first second that was still open when it arrived, so that nothing is lost and no final second changes.
-"Stored" is the bucket's own clock, the same for all isolates and for everybody who reads. The watermark is two seconds
+"Stored" is the bucket's own clock, the same for all isolates and all readers. The watermark is two seconds
 behind that again, for our clock may differ from the bucket's.
 
 When a recorder is alive. No batch for a minute may mean no visitor, or no recorder: the watermark stops until there is
@@ -18,12 +18,12 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import ProviderRejected, ProviderUnavailable
-from backout.model.answers import EVERY_CLASS, class_unless_good
-from backout.model.route_names import RouteNames
-from backout.model.routes import OTHER, template_named
-from backout.model.signals import CountsPage, SourceTraits, at_most, merged
+from backout.model.guard.answers import EVERY_CLASS, class_unless_good
+from backout.model.guard.route_names import RouteNames
+from backout.model.guard.routes import OTHER, template_named
+from backout.model.guard.signals import CountsPage, SourceTraits, at_most, merge_counts
 from backout.model.triggers import trigger_named
-from backout.providers.recorder.batches import PREFIX, UNNAMED, Unusable, name_of, opened
+from backout.providers.recorder.batches import PREFIX, UNNAMED, Unusable, name_of, open_batches
 from backout.providers.retry import Retry
 from backout.providers.s3.calls import Listing
 from backout.providers.tally import RowSum
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from backout.model.signals import Counts
+    from backout.model.guard.signals import Counts
     from backout.ports import Clock
     from backout.providers.recorder.batches import Batch, Name, Row
     from backout.providers.s3.answers import Listed, Page
@@ -50,8 +50,8 @@ _MISSING: Final = 404
 _NEWEST: Final = 2
 
 
-def _stored(batch: Batch, window: Iterable[tuple[Name, Listed]]) -> int:
-    """Return the second in which a batch was stored: as its recorder was told, else by the first object with it."""
+def _find_stored_second(batch: Batch, window: Iterable[tuple[Name, Listed]]) -> int:
+    """Return the second in which a batch was stored: from its recorder, else from the first object that contains it."""
     if batch.stored is not None:
         return int(batch.stored / 1000)
     return int(min(listed.last_modified for name, listed in window if name.seq >= batch.seq))
@@ -61,7 +61,7 @@ def _add(whole: RowSum, row: Row, names: RouteNames | None) -> None:
     """Add a row.
 
     Args:
-        names: fold the words that are many, None where the routes are somebody's own.
+        names: fold the words that are many; None where the application names its own routes.
     """
     whole.canceled += row.canceled
     for name, (runs, failed) in row.triggers.items():
@@ -70,19 +70,19 @@ def _add(whole: RowSum, row: Row, names: RouteNames | None) -> None:
         return
     name = OTHER if row.route == UNNAMED else template_named(row.route)
     if names is not None:
-        name = names.choose(name, _answered_all(row), row.requests)
+        name = names.choose(name, _find_client_error_status(row), row.requests)
     errors = min(row.errors, row.requests)
     found = ((class_unless_good(status), number) for status, number in sorted(row.statuses.items()))
-    classes = at_most(merged({each: number} for each, number in found if each), row.requests - errors)
+    classes = at_most(merge_counts({each: number} for each, number in found if each), row.requests - errors)
     for part in (whole, whole.route(name)):
         part.add(row.requests, errors, row.latency)
         for each, number in classes.items():
             part.add_class(each, number)
 
 
-def _answered_all(row: Row) -> int | None:
+def _find_client_error_status(row: Row) -> int | None:
     """Return a status where all answers of a row were mistakes of the client (4xx), None otherwise."""
-    return next(iter(row.statuses), None) if all(400 <= status < 500 for status in row.statuses) else None  # noqa: PLR2004
+    return next(iter(row.statuses), None) if all(400 <= status < 500 for status in row.statuses) else None
 
 
 class Content(Protocol):
@@ -94,7 +94,7 @@ class Content(Protocol):
 
 
 class Objects(Protocol):
-    """What is asked of the bucket; `S3Client` has more."""
+    """The calls used on the bucket; `S3Client` has more."""
 
     def list_page(self, bucket: str, listing: Listing, *, token: str | None = None) -> Page:
         """Return one page of a listing, by key."""
@@ -107,7 +107,7 @@ class Objects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose counts, and where: the Worker's name, the bucket, the keys that sign; how often the recorder stores."""
+    """The source of the counts: the Worker's name, the bucket, the signing keys; how often the recorder stores."""
 
     script: str
     bucket: str
@@ -214,7 +214,7 @@ class RecorderTraffic:
         if unusable and not any(found):
             raise ProviderUnavailable("no batch of the flight recorder can be used", where=min(unusable))
         dated = zip(newest_first, found, strict=True)
-        return [(_stored(batch, window), batch) for window, batches in dated for batch in batches]
+        return [(_find_stored_second(batch, window), batch) for window, batches in dated for batch in batches]
 
     def _listed(self, since: int, until: int) -> Iterator[tuple[Name, Listed]]:
         prefix = f"{PREFIX}/{self._source.script}/"
@@ -255,7 +255,7 @@ class RecorderTraffic:
                 return None
             raise
         try:
-            return opened(listed.key, listed.last_modified, content, self._source.keys)
+            return open_batches(listed.key, listed.last_modified, content, self._source.keys)
         except Unusable as why:
             return why
 

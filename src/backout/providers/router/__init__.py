@@ -1,1 +1,1 @@
-"""A router that counts answers per version and second and keeps what went wrong, as the twin's does."""
+"""A router that counts answers per version and second and keeps failed events, as the twin's does."""

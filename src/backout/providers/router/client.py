@@ -1,4 +1,4 @@
-"""Asking a router for what it saw: one kept-open connection, short waits, since a watch asks again in a second."""
+"""The client of a router: one persistent connection, short waits, since a watch asks again in a second."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class RouterClient:
     """GETs below one URL.
 
     Args:
-        url: what `/counts` and `/events` are appended to. token: returns the bearer token; None sends none.
+        url: the base of `/counts` and `/events`.
+        token: returns the bearer token; None sends none.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class RouterClient:
             wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now())
             raise CallFailed(ProviderUnavailable(f"answered {answer.status}", where=where), retry_after_s=wait_s)
         if answer.status != _OK:
-            raise ProviderRejected(f"answered {answer.status}{_said(answer)}", status=answer.status, where=where)
+            raise ProviderRejected(f"answered {answer.status}{_read_reason(answer)}", status=answer.status, where=where)
         try:
             return decode_json(answer.body, result, what="the answer")
         except Undecodable as error:
@@ -98,7 +99,7 @@ class RouterClient:
         return headers
 
 
-def _said(answer: Answer) -> str:
+def _read_reason(answer: Answer) -> str:
     """Return the reason that a refusal gives (`{"error": "..."}`), on one line, or ""."""
     try:
         text = decode_json(answer.body, _Refusal).error

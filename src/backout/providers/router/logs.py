@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.model.events import Invocation, LogPage, Origin, Said
+from backout.model.incident.events import Invocation, LogPage, Origin, Said
 from backout.providers.events.tally import EventTally
 from backout.providers.router.client import QUICK, RouterClient
 
@@ -54,8 +54,10 @@ class _Event(msgspec.Struct):
 
     def invocation(self) -> Invocation:
         """Return it as the model has it: exceptions first, then what was logged as an error or a warning."""
-        said = [Said(Origin.EXCEPTION, _thrown(error)) for error in self.exceptions or ()]
-        said += [Said(_LEVELS[log.level], _said(log.message)) for log in self.logs or () if log.level in _LEVELS]
+        said = [Said(Origin.EXCEPTION, _format_exception(error)) for error in self.exceptions or ()]
+        said += [
+            Said(_LEVELS[log.level], _format_message(log.message)) for log in self.logs or () if log.level in _LEVELS
+        ]
         return Invocation(
             version=self.scriptVersion.id if self.scriptVersion else "",
             at=self.at,
@@ -72,7 +74,7 @@ class _Page(msgspec.Struct):
 class RouterLogs:
     """Port Logs of one script behind a router; `key_of` as `EventTally`, the other arguments as `RouterTraffic`."""
 
-    def __init__(  # noqa: PLR0913 - as `RouterTraffic`, and what makes a key
+    def __init__(
         self,
         url: str,
         script: str,
@@ -98,17 +100,17 @@ class RouterLogs:
         return LogPage(tally.result(), since=page.events[0].at if is_full else None)
 
 
-def _said(message: object) -> str:
+def _format_message(message: object) -> str:
     """Return a log message as one text: console.log's arguments come as a list."""
     if isinstance(message, str):
         return message
     if isinstance(message, list):
-        return " ".join(_said(part) for part in message)
+        return " ".join(_format_message(part) for part in message)
     return msgspec.json.encode(message).decode()
 
 
-def _thrown(error: _Exception) -> str:
+def _format_exception(error: _Exception) -> str:
     """Return an exception as it is written: class, message, stack; a stack usually begins with both."""
-    head = f"{error.name}: {_said(error.message)}" if error.name else _said(error.message)
+    head = f"{error.name}: {_format_message(error.message)}" if error.name else _format_message(error.message)
     stack = error.stack or ""
     return stack if stack.startswith(head[:80]) else f"{head}\n{stack}".rstrip()

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.model.answers import EVERY_CLASS, AnswerClass
-from backout.model.routes import most_used, renamed
-from backout.model.signals import BUCKETS, Counts, CountsPage, RouteCounts, SourceTraits, TriggerCounts, at_most
+from backout.model.guard.answers import EVERY_CLASS, AnswerClass
+from backout.model.guard.routes import most_used, rename_routes
+from backout.model.guard.signals import BUCKETS, Counts, CountsPage, RouteCounts, SourceTraits, TriggerCounts, at_most
 from backout.model.triggers import trigger_named
 from backout.providers.router.client import QUICK, RouterClient
 
@@ -79,7 +79,7 @@ class _Row(msgspec.Struct):
             errors,
             self.canceled,
             _histogram(self.latency),
-            most_used(renamed(routes.items())),
+            most_used(rename_routes(routes.items())),
             at_most(self.classes, requests - errors),
             self.started,
             {
@@ -103,7 +103,8 @@ class RouterTraffic:
     """Port Traffic of one script behind a router.
 
     Args:
-        url: what `/counts` is appended to. token: returns the bearer token; None sends none.
+        url: the base of `/counts`.
+        token: returns the bearer token; None sends none.
     """
 
     def __init__(

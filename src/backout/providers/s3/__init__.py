@@ -1,1 +1,1 @@
-"""S3 and what speaks its protocol (SeaweedFS, R2, GCS): the standard library alone, so that it starts at once."""
+"""S3 and compatible stores (SeaweedFS, R2, GCS): standard library only, so that it starts at once."""

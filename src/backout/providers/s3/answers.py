@@ -1,8 +1,8 @@
-"""What an S3 server answers, parsed into values; pure, and nothing a server sends can make it fetch or expand anything.
+"""Parses an S3 server's answers; pure, and nothing a server sends can make it fetch or expand anything.
 
 The bodies come from a server, so they are not trusted: expat without a DTD (no entities, no external references),
-with a limit on the size and on the depth. The entries of a listing keep the document's order, because two versions of
-one second are told apart by nothing else.
+with a limit on the size and on the depth. The entries of a listing keep the document's order, because nothing else
+distinguishes two versions of one second.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from urllib.parse import unquote_plus
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
+import msgspec
+
 from backout.decoding import Undecodable, http_date, moment, whole
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +31,7 @@ _META = "x-amz-meta-"
 
 
 class MalformedAnswer(ValueError):
-    """The body is not the XML that S3 answers."""
+    """The body is not XML of S3."""
 
 
 @dataclass(slots=True)
@@ -48,12 +51,12 @@ class Node:
         return next((child.text for child in self.all(tag)), default)
 
 
-@dataclass(frozen=True, slots=True)
-class S3Object:
+class S3Object(Value, frozen=True):
     """One object as GET, HEAD and PUT describe it.
 
     Args:
-        etag: without quotes. last_modified: Unix seconds, whole ones; 0 where the answer has none.
+        etag: without quotes.
+        last_modified: Unix seconds, whole ones; 0 where the answer has none.
         version_id: None where the bucket has no versions.
         headers: the stored HTTP headers (`content-type`, `cache-control`, ...), names in lower case.
         metadata: the user's own, names in lower case as the server returns them.
@@ -64,12 +67,11 @@ class S3Object:
     etag: str
     last_modified: float
     version_id: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Value, frozen=True):
     """One entry of a listing."""
 
     key: str
@@ -78,8 +80,7 @@ class Listed:
     last_modified: float
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Value, frozen=True):
     """One page of a listing; `next_token` is None on the last one."""
 
     objects: tuple[Listed, ...]
@@ -87,8 +88,7 @@ class Page:
     next_token: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ListedVersion:
+class ListedVersion(Value, frozen=True):
     """One version or delete marker (which has neither etag nor size)."""
 
     key: str
@@ -100,8 +100,7 @@ class ListedVersion:
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class VersionPage:
+class VersionPage(Value, frozen=True):
     """One page of versions in the server's order: by key, newest first; `next_markers` is (key, version id) or None."""
 
     versions: tuple[ListedVersion, ...]
@@ -109,8 +108,7 @@ class VersionPage:
     next_markers: tuple[str, str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class S3Error:
+class S3Error(Value, frozen=True):
     """An error body: the machine's word (`NoSuchKey`) and the server's sentence."""
 
     code: str

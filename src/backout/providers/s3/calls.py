@@ -1,10 +1,12 @@
-"""The S3 calls as data: each function returns a request without host and signature; somebody else sends it."""
+"""The S3 calls as data: each function returns a request without host and signature, which the client sends."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import field
+
+from backout.model.value import Value
 from backout.providers.s3.answers import complete_body, content_md5, delete_body
 from backout.providers.s3.sigv4 import encode_key
 
@@ -17,8 +19,7 @@ _VERSIONING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Value, frozen=True):
     """One request: path already encoded, query not; `body` is None where the caller streams it."""
 
     method: str
@@ -28,9 +29,8 @@ class Call:
     body: bytes | None = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What is stored beside an object's bytes.
+class Attributes(Value, frozen=True):
+    """The metadata stored with an object.
 
     Args:
         headers: HTTP headers to keep (`Content-Type`, `Cache-Control`, ...).
@@ -45,9 +45,8 @@ class Attributes:
         return {**self.headers, **{f"x-amz-meta-{name}": value for name, value in self.metadata.items()}}
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """When to answer at all: etags without quotes, `*` is any."""
+class Conditions(Value, frozen=True):
+    """Conditions of a request: etags without quotes, `*` is any."""
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -58,8 +57,7 @@ class Conditions:
         return {name: etag if etag == "*" else f'"{etag}"' for name, etag in pairs if etag is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Value, frozen=True):
     """What to list: keys with this prefix, grouped at the delimiter, `limit` a page; `start_after` is for objects."""
 
     prefix: str = ""

@@ -59,7 +59,7 @@ class S3Client:
 
     def list_buckets(self) -> tuple[tuple[str, float], ...]:
         """Return (name, created at in Unix seconds) of each bucket of the key's owner."""
-        return self._parsed(calls.list_buckets(), answers.parse_buckets)
+        return self._send_and_parse(calls.list_buckets(), answers.parse_buckets)
 
     def create_bucket(self, bucket: str) -> None:
         """Create a bucket; ProviderRejected (409) when it exists."""
@@ -71,7 +71,7 @@ class S3Client:
 
     def versioning(self, bucket: str) -> bool:
         """Whether the bucket keeps versions now."""
-        return self._parsed(calls.get_versioning(bucket), lambda body: _status(body) == "Enabled")
+        return self._send_and_parse(calls.get_versioning(bucket), lambda body: _status(body) == "Enabled")
 
     def set_versioning(self, bucket: str, *, enabled: bool) -> None:
         """Switch versions on, or suspend them (what exists stays)."""
@@ -152,7 +152,7 @@ class S3Client:
         """
         for begin in range(0, len(targets), _BATCH):
             call = calls.delete_many(bucket, targets[begin : begin + _BATCH])
-            if kept := self._parsed(call, answers.parse_delete_errors):
+            if kept := self._send_and_parse(call, answers.parse_delete_errors):
                 key, reason = kept[0]
                 what = f"{len(kept)} objects were not deleted, the first because of {reason.code}: {reason.message}"
                 raise ProviderRejected(what, status=_OK, where=f"{bucket}/{key}")
@@ -161,7 +161,7 @@ class S3Client:
 
     def list_page(self, bucket: str, listing: Listing = calls.ALL, *, token: str | None = None) -> Page:
         """Return one page."""
-        return self._parsed(calls.list_page(bucket, listing, token=token), answers.parse_page)
+        return self._send_and_parse(calls.list_page(bucket, listing, token=token), answers.parse_page)
 
     def list_objects(self, bucket: str, prefix: str = "", *, start_after: str = "") -> Iterator[Listed]:
         """Yield every object, by key; `start_after`: those whose key sorts behind it."""
@@ -176,7 +176,7 @@ class S3Client:
         self, bucket: str, listing: Listing = calls.ALL, *, markers: tuple[str, str] | None = None
     ) -> VersionPage:
         """Return one page of versions; it may hold delete markers alone."""
-        return self._parsed(calls.version_page(bucket, listing, markers=markers), answers.parse_version_page)
+        return self._send_and_parse(calls.version_page(bucket, listing, markers=markers), answers.parse_version_page)
 
     def list_versions(self, bucket: str, prefix: str = "") -> Iterator[ListedVersion]:
         """Yield every version and delete marker in the server's order: by key, newest first."""
@@ -191,7 +191,7 @@ class S3Client:
 
     def create_upload(self, bucket: str, key: str, *, attributes: Attributes = calls.NONE) -> str:
         """Begin an upload in parts and return its id."""
-        return self._parsed(
+        return self._send_and_parse(
             calls.create_upload(bucket, key, attributes=attributes),
             lambda body: answers.parse_xml(body).value("UploadId"),
         )
@@ -239,7 +239,7 @@ class S3Client:
         except Undecodable as error:
             raise ProviderUnavailable(f"the answer about an object cannot be read: {error.what}", where=key) from error
 
-    def _parsed(self, call: Call, parse: Callable[[bytes], T]) -> T:
+    def _send_and_parse(self, call: Call, parse: Callable[[bytes], T]) -> T:
         return self._transport.send(call, lambda _, body: parse(body))
 
     def _send(self, call: Call, *, source: Slice | None = None) -> Mapping[str, str]:
@@ -248,7 +248,7 @@ class S3Client:
 
 
 def _from_body(key: str, headers: Mapping[str, str], body: bytes) -> S3Object:
-    """Return an object whose etag the body tells; its size nobody does, so it is 0."""
+    """Return an object whose etag is in the body; its size is given nowhere, so it is 0."""
     return parse_object(key, {**headers, "etag": answers.parse_xml(body).value("ETag")}, 0)
 
 

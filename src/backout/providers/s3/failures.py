@@ -1,4 +1,4 @@
-"""What a refused or broken S3 answer means: which error, and whether another attempt makes sense."""
+"""The meaning of a refused or broken S3 answer: which error, and whether another attempt makes sense."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
 from backout.providers.retry import CallFailed, retry_after_s
 from backout.providers.s3.answers import MalformedAnswer, parse_error
-from backout.providers.sockets import ExchangeError, said
+from backout.providers.sockets import ExchangeError, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,5 +59,5 @@ def _words(reason: Exception) -> str:
     if isinstance(reason, TimeoutError):
         return "no whole answer came in time"
     if isinstance(reason, OSError | HTTPException):
-        return said(reason)
+        return describe_error(reason)
     return str(reason) if isinstance(reason, MalformedAnswer | BackoutError | ExchangeError) else type(reason).__name__

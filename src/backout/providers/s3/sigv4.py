@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import msgspec
+
 from backout.model.clock import utc
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,13 +37,14 @@ class S3Credentials:
     session_token: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class S3Request:
+class S3Request(Value, frozen=True):
     """A request before it is signed.
 
     Args:
-        method: HTTP method. host: the Host header, with the port unless it is the scheme's own.
-        path: encoded once (see `encode_key`). query: names and values, not encoded.
+        method: HTTP method.
+        host: the Host header, with the port unless it is the scheme's own.
+        path: encoded once (see `encode_key`).
+        query: names and values, not encoded.
         headers: further headers to send and sign.
         payload_sha256: hex, or UNSIGNED_PAYLOAD.
     """
@@ -49,7 +53,7 @@ class S3Request:
     host: str
     path: str
     query: Sequence[tuple[str, str]] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     payload_sha256: str = EMPTY_SHA256
 
     @property

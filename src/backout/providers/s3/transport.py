@@ -15,12 +15,14 @@ import select
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Self, cast
 from urllib.parse import urlsplit
 
+from msgspec import field
+
 from backout.decoding import Undecodable
 from backout.errors import ProviderUnavailable, UsageError
+from backout.model.value import Value
 from backout.providers.exchange import is_this_machine
 from backout.providers.retry import Retry, with_retry
 from backout.providers.s3.answers import LONGEST_BODY_BYTES, MalformedAnswer, parse_object
@@ -31,10 +33,10 @@ from backout.providers.sockets import (
     BoundedSocket,
     ExchangeError,
     MalformedHead,
-    announced_bytes,
+    describe_error,
     dial,
-    said,
-    secured,
+    read_announced_bytes,
+    start_tls,
 )
 
 if TYPE_CHECKING:
@@ -51,8 +53,7 @@ _GOOD = frozenset({200, 204, 206})
 _CHUNK_BYTES = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class S3Settings:
+class S3Settings(Value, frozen=True):
     """Where and how.
 
     Args:
@@ -60,7 +61,8 @@ class S3Settings:
         timeout_s: for connecting, for each read, and for every 64 KiB of an object on its way.
         total_s: for a whole call whose answer is short, from connecting to its last byte.
         object_s: for a whole object on its way; None: as long as it moves on.
-        multipart_above_bytes: larger bodies go up in parts. part_bytes: their size, at least 5 MiB.
+        multipart_above_bytes: larger bodies go up in parts.
+        part_bytes: their size, at least 5 MiB.
     """
 
     endpoint: str
@@ -74,8 +76,7 @@ class S3Settings:
     retry: Retry = field(default_factory=Retry)
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Value, frozen=True):
     """A part of an open file, as a body that can be sent again."""
 
     file: IO[bytes]
@@ -230,7 +231,7 @@ class Transport:
             body = self._read(line, response, call)
             raise failure(response.status, headers, body, self._where(call), self._clock.now())
         try:
-            length = announced_bytes(response) or 0
+            length = read_announced_bytes(response) or 0
             line.socket.expect(length + HEADERS_BYTES)
             info = parse_object(key, headers)
         except (*_BROKEN, Undecodable) as error:
@@ -240,7 +241,7 @@ class Transport:
 
     def _read(self, line: _Line, response: http.client.HTTPResponse, call: Call) -> bytes:
         try:
-            announced_bytes(response)
+            read_announced_bytes(response)
             body = response.read(LONGEST_BODY_BYTES + 1)
         except _BROKEN as error:
             line.close()
@@ -287,7 +288,7 @@ class Transport:
         line = self._idle_line()
         if line is None:
             try:
-                line = self._dialled(deadline)
+                line = self._dial_line(deadline)
             except ExchangeError as error:
                 raise no_answer(error, self._where(call)) from error
         line.socket.begin(deadline, most_bytes=_MOST_READ, progress_s=progress_s, latest=latest)
@@ -303,13 +304,13 @@ class Transport:
                 return line
             line.close()
 
-    def _dialled(self, deadline: float) -> _Line:
+    def _dial_line(self, deadline: float) -> _Line:
         host, given = self._address
         port = given or (443 if self._secure else 80)
         until = min(deadline, time.monotonic() + self._settings.timeout_s)
         plain = dial(host, port, until, named=f"{host}:{port}")
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        inner = secured(plain, host, until) if self._secure else plain
+        inner = start_tls(plain, host, until) if self._secure else plain
         connection = http.client.HTTPConnection(host, port, blocksize=_CHUNK_BYTES)
         connection.auto_open = 0
         bounded = BoundedSocket(inner, deadline, self._settings.timeout_s)
@@ -329,8 +330,7 @@ _BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
 _MOST_READ = 2 * LONGEST_BODY_BYTES + HEADERS_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Value, frozen=True):
     """A connection and its socket."""
 
     connection: http.client.HTTPConnection
@@ -352,7 +352,7 @@ class _Line:
 def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "nothing more came in time"
-    return str(error) if isinstance(error, MalformedHead) else said(error)
+    return str(error) if isinstance(error, MalformedHead) else describe_error(error)
 
 
 def _lower(response: http.client.HTTPResponse) -> dict[str, str]:

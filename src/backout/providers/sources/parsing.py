@@ -30,7 +30,7 @@ _COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 
 
 def parse(data: bytes, where: str) -> dict[str, str]:
-    """Return the values of a JSON object or of a .env file, told apart by the first character.
+    """Return the values of a JSON object or of a .env file, distinguished by the first character.
 
     Raises:
         UsageError: it is neither, no UTF-8, or larger than MAX_BYTES; with the line.
@@ -48,12 +48,12 @@ def _json(text: str, where: str) -> dict[str, str]:
     try:
         found = decode_json(text, dict[str, object])
     except Undecodable:
-        raise UsageError("it is no JSON", where=where, hint='{"NAME": "value"}, or lines NAME=value') from None
+        raise UsageError("it is not JSON", where=where, hint='{"NAME": "value"}, or lines NAME=value') from None
     values: dict[str, str] = {}
     for name, value in found.items():
         # `sops` keeps a part about itself in its files; a decrypted one has none, so any nesting is a mistake.
         if not isinstance(value, str):
-            what = f"{name} is no text: each name needs a string"
+            what = f"{name} is not a string: each name needs one"
             raise UsageError(what, where=where, hint='{"NAME": "value"}')
         values[name] = value
     return values
@@ -88,5 +88,5 @@ def _value(text: str, at: int, where: str, name: str) -> tuple[str, int]:
             value = re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), value, flags=re.DOTALL)
         return value, rest.end()
     plain = _REST.match(text, at)
-    assert plain is not None  # noqa: S101 it matches everywhere
+    assert plain is not None
     return _COMMENT.sub("", plain[0]).strip(), plain.end() + 1

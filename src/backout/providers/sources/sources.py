@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError, UsageError
+from backout.extras import describe_install
 from backout.model.secrets import SecretValues
 from backout.providers.child_environment import team_environment
 from backout.providers.sources.parsing import MAX_BYTES, parse
@@ -114,7 +115,8 @@ class KeyringSource:
     """The system's keyring, through the library `keyring`, where that is installed.
 
     Args:
-        service: under which the names are kept. load: returns the library; raises ImportError.
+        service: under which the names are kept.
+        load: returns the library; raises ImportError.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class KeyringSource:
             library = self._load()
         except ImportError:
             raise UsageError(
-                "the library `keyring` is not installed", where=self.described, hint="pip install 'backout[keyring]'"
+                "the library `keyring` is not installed", where=self.described, hint=describe_install("keyring")
             ) from None
         found: dict[str, str] = {}
         for name in sorted(names):
@@ -161,7 +163,8 @@ class CommandSource:
     to stderr is never shown, and neither is its output: they may hold a value.
 
     Args:
-        variables: the environment that it gets. folder: where it runs.
+        variables: the environment that it gets.
+        folder: where it runs.
     """
 
     def __init__(
@@ -196,7 +199,7 @@ class CommandSource:
         found = {}
         for name in sorted(names):
             if name == "" or name.startswith("-") or any(c in name for c in "/\\\0"):
-                raise UsageError(f"{name!r} is no name to ask a command for", where=self.described)
+                raise UsageError(f"{name!r} is not a name that a command can be asked for", where=self.described)
             words = [word.replace(NAME_MARK, name) for word in self._words]
             found[name] = _text(self._run(words, f" for {name}"), self.described).rstrip("\r\n")
             self._heard(found[name])
@@ -229,10 +232,10 @@ class CommandSource:
             what = f"it did not end within {self._timeout_s:g} s{what_for}"
             raise BackoutError(what, where=self.described, hint=by_hand) from None
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "a word that no program can be given"
+            why = error.strerror if isinstance(error, OSError) else "an argument that cannot be passed to a program"
             raise UsageError(f"it cannot be run: {why}", where=self.described, hint=by_hand) from None
         if done.returncode != 0:
-            what = f"it ended with {done.returncode}{what_for}; what it wrote is not shown, as it may hold a value"
+            what = f"it ended with {done.returncode}{what_for}; its output is not shown, as it may contain a value"
             raise BackoutError(what, where=self.described, hint=by_hand)
         return done.stdout
 

@@ -12,7 +12,7 @@ import msgspec
 from backout import __version__
 from backout.decoding import Undecodable, decode_json, moment
 from backout.errors import ConfigError, ProviderUnavailable
-from backout.model.vendor import VendorIncident
+from backout.model.incident.vendor import VendorIncident
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class _Incident(msgspec.Struct):
     incident_updates: tuple[_Update, ...] | None = ()
 
     def parts(self) -> tuple[str, ...]:
-        """Return the names of the components that it touches; older pages tell them in the updates only."""
+        """Return the names of the components that it affects; older pages list them only in the updates."""
         told = [component.name for component in self.components or ()]
         updates = self.incident_updates or ()
         told = told or [component.name for update in updates for component in update.affected_components or ()]
@@ -69,8 +69,8 @@ class StatusPages:
     Args:
         pages: the pages' addresses, such as "https://www.cloudflarestatus.com" (or the whole address of the JSON).
         components: names of the components that we use, as the page writes them; none: all of them. An incident that
-            lists no component touches us when its title names one. impact: the least one that counts: minor | major |
-            critical.
+            lists no component touches us when its title names one.
+        impact: the least one that counts: minor | major | critical.
 
     Raises:
         ConfigError: an address cannot be used.
@@ -88,7 +88,7 @@ class StatusPages:
         """Return what touches us, the one that began first in front; within three seconds for all pages together.
 
         Raises:
-            ProviderUnavailable: a page gave no usable answer, and the others tell of no incident.
+            ProviderUnavailable: a page gave no usable answer, and the others show no incident.
         """
         found: list[VendorIncident] = []
         failed: list[ProviderUnavailable] = []
@@ -96,7 +96,7 @@ class StatusPages:
         for number, (origin, target) in enumerate(self._pages):
             share_s = (deadline - time.monotonic()) / (len(self._pages) - number)
             try:
-                found += self._touching(_asked(origin, target, max(0.05, share_s)), origin)
+                found += self._touching(_fetch_answer(origin, target, max(0.05, share_s)), origin)
             except ProviderUnavailable as error:
                 failed.append(error)
         if failed and not found:
@@ -136,7 +136,7 @@ def _page(url: str) -> tuple[Origin, str]:
     return origin, path if path.endswith(".json") else path + _PATH
 
 
-def _asked(origin: Origin, target: str, within_s: float) -> _Answer:
+def _fetch_answer(origin: Origin, target: str, within_s: float) -> _Answer:
     where = f"GET {origin}{target}"
     connection = Connection(origin, _LIMITS)
     headers = {"User-Agent": f"backout/{__version__}", "Accept": "application/json"}

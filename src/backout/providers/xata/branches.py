@@ -15,14 +15,14 @@ from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 import msgspec
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
-from backout.model.branch import SideBranch
-from backout.model.capability import Granularity, VendorState, VendorWay
+from backout.model.database.branch import SideBranch
+from backout.model.database.capability import Granularity, VendorState, VendorWay
 from backout.providers.clock import unix_s
 from backout.providers.exchange import segment
 from backout.providers.vendor_api import Unknown
 
 if TYPE_CHECKING:
-    from backout.model.branch import BranchTarget, Finalized
+    from backout.model.database.branch import BranchTarget, Finalized
     from backout.providers.vendor_api import VendorApi
 
 XATA_API: Final = "https://api.xata.tech"
@@ -73,8 +73,9 @@ class XataBranches:
     """The branches of one project.
 
     Args:
-        organization, project: ids at Xata. live: id or name of the live branch. patience_s: how long a new branch is
-            waited for.
+        organization, project: ids at Xata.
+        live: id or name of the live branch.
+        patience_s: how long a new branch is waited for.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class XataBranches:
         if target.at is not None or target.lsn is not None or target.snapshot is not None:
             hint = "leave --at out for the newest state, or restore from backout's own dumps: backout db dumps list"
             raise Refused(NO_MOMENT, where="xata", hint=hint)
-        there = self._named(name)
+        there = self._find_by_name(name)
         if there is None:
             there = self._made(name)
         return self._ready(there)
@@ -184,7 +185,7 @@ class XataBranches:
     def _detail(self, branch: str) -> _Branch:
         return self._api.get(f"{self._path}/branches/{segment(branch)}", _Branch)
 
-    def _named(self, name: str) -> _Branch | None:
+    def _find_by_name(self, name: str) -> _Branch | None:
         return next((each for each in self._all() if each.name == name), None)
 
     def _live_one(self) -> _Branch:
@@ -211,7 +212,7 @@ class XataBranches:
             return self._api.post(f"{self._path}/branches/{segment(live.id)}/restore", body, _Branch)
         except Unknown:
             until = self._api.clock.now() + 10 * _POLL_S
-            while (there := self._named(name)) is None:
+            while (there := self._find_by_name(name)) is None:
                 if self._api.clock.now() >= until:
                     raise
                 self._api.clock.sleep(_POLL_S)
@@ -242,7 +243,7 @@ class XataBranches:
 
 
 def _parts(found: _Branch) -> SplitResult | None:
-    """Return a branch's connection string in parts, None where there is none that can be read."""
+    """Return a branch's connection string in parts, None where there is no readable one."""
     try:
         return urlsplit(found.connection_string) if found.connection_string else None
     except ValueError:

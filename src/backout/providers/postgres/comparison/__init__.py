@@ -1,1 +1,1 @@
-"""Rows before a damage and rows now, compared by other means than the rescue has: its SQL shares nothing with it."""
+"""Compares rows before a damage with rows now, independently of the rescue: their SQL shares nothing."""

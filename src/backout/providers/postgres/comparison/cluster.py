@@ -1,27 +1,27 @@
-"""A whole cluster noted, and compared with such a note: in the process of the second check."""
+"""Notes the state of a whole cluster and compares a cluster with such a note, in the process of the second check."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
-from backout.model.comparison import Comparison, TableComparison
+from backout.model.database.comparison import Comparison, TableComparison
+from backout.model.value import Value
 from backout.providers.postgres.comparison.copies import (
     Bound,
     ClusterReader,
     Limits,
-    counted,
+    count_removed_since,
+    count_transactions,
     databases_of,
-    named,
-    removed_since,
+    label_table,
     session_with,
     standing_of,
 )
 from backout.providers.postgres.comparison.copy_judging import Counts, judge
 from backout.providers.postgres.comparison.copy_tables import NEW_ENTRY, SEQUENCES, Part
-from backout.providers.postgres.schema import meant
+from backout.providers.postgres.tls.dsn import connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 WHOLE: Final = Limits()
 _FLUSHED_S: Final = 15.0
-"""So long a session may keep to itself what it counted (10 s of idleness)."""
+"""How long a session may delay reporting its counts (10 s of idleness)."""
 _SHOWN: Final = 5
 _OTHERS: Final = """
 SELECT count(*) FROM pg_stat_activity
@@ -48,50 +48,50 @@ def note_cluster(url: str, progress: Callable[[str, int, int], None], limits: Li
     """Return what every database of a server holds now, as `compare_cluster` wants it.
 
     Raises:
-        ProviderUnavailable, AuthError: it does not answer, or lets nobody in.
+        ProviderUnavailable, AuthError: it does not answer, or refuses the login.
     """
-    import psycopg  # noqa: PLC0415 - costs 0.1 s
+    import psycopg
 
     try:
         with session_with(url) as connection:
             standing, names = standing_of(connection), databases_of(connection)
-        reader = ClusterReader(_bound(standing), progress, limits)
+        reader = ClusterReader(_parse_bound(standing), progress, limits)
         found: dict[str, Json] = {}
         room = limits.all_bytes
         for number, name in enumerate(names):
             with session_with(url, name) as connection:
                 found[name], room = reader.note(connection, room, shared=number == 0)
     except psycopg.Error as error:
-        raise meant(error, url, "the second check") from None  # its text may quote the connection string
+        raise connection_error(error, url, "the second check") from None  # its text may quote the connection string
     return {**standing, "databases": found}
 
 
 def compare_cluster(
     noted: Mapping[str, Any], url: str, *, goes_on: bool, progress: Callable[[str, int, int], None]
 ) -> Comparison:
-    """Return how a server stands to what was noted.
+    """Compare a server with what was noted.
 
     Args:
         goes_on: whether it goes on from what was noted: the same timeline, statistics and sequences. Else it is the one
-            that the copy was made of, and only what nobody wrote since is compared.
+            that the copy was made of, and only what was not written since is compared.
 
     Raises:
-        ProviderUnavailable, AuthError: it does not answer, or lets nobody in.
+        ProviderUnavailable, AuthError: it does not answer, or refuses the login.
     """
-    import psycopg  # noqa: PLC0415 - costs 0.1 s
+    import psycopg
 
     try:
         return _Clusters(noted, url, goes_on=goes_on, progress=progress).compare()
     except psycopg.Error as error:
-        raise meant(error, url, "the second check") from None
+        raise connection_error(error, url, "the second check") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A table that was read, or that is not there (then `part` is None).
+class _Read(Value, frozen=True):
+    """A table that was read, or that is missing (then `part` is None).
 
     Args:
-        beside: rows that are read nowhere. removed: how many had been updated or deleted when it was noted.
+        beside: rows that are read nowhere.
+        removed: how many had been updated or deleted when it was noted.
     """
 
     shown: str
@@ -128,7 +128,7 @@ class _Clusters:
         self._url = url
         self._goes_on = goes_on
         self._progress = progress
-        self._reader = ClusterReader(_bound(noted), progress, WHOLE)
+        self._reader = ClusterReader(_parse_bound(noted), progress, WHOLE)
         self._several = len(noted["databases"]) > 1
 
     def compare(self) -> Comparison:
@@ -142,7 +142,7 @@ class _Clusters:
                     made, set_back = self._database(connection, name, held)
                 tables, behind = tables + made, behind + set_back
             else:
-                behind.append(f"database {name} is not there, or lets nobody in")
+                behind.append(f"database {name} is not there, or refuses logins")
         return Comparison(tuple(tables), tuple(behind))
 
     def _other(self, standing: Mapping[str, Any]) -> list[str]:
@@ -155,9 +155,7 @@ class _Clusters:
         if standing["timeline"] != noted["timeline"]:
             return [f"the server is on timeline {standing['timeline']}, what was noted on {noted['timeline']}"]
         if None not in (standing["history"], noted["history"]) and standing["history"] != noted["history"]:
-            return [
-                f"timeline {noted['timeline']} of this server began at another position than that of what was noted"
-            ]
+            return [f"timeline {noted['timeline']} of this server began at another position than was noted"]
         if (standing["xid"] - noted["xid"]) % (1 << 32) >= 1 << 31:
             return [f"the server's next transaction is {standing['xid']}, and was {noted['xid']} when it was noted"]
         return []
@@ -165,13 +163,13 @@ class _Clusters:
     def _database(
         self, connection: psycopg.Connection[Any], name: str, held: Mapping[str, Any]
     ) -> tuple[list[TableComparison], list[str]]:
-        counts, commits = counted(connection)
+        counts, commits = count_transactions(connection)
         tells = self._goes_on and counts and held["counts"] and commits >= held["commits"]
         found: list[TableComparison] = []
         reads: list[_Read] = []
         for number, (table, told) in enumerate(held["tables"].items()):
             self._progress("comparing rows", number, len(held["tables"]))
-            shown = named(name, table, several=self._several)
+            shown = label_table(name, table, several=self._several)
             one = self._table(connection, shown, told, tells=tells)
             (reads if isinstance(one, _Read) else found).append(one)  # type: ignore[arg-type]
         dropped = int(held["tables"]["catalog pg_class"].get("removed", 0))
@@ -208,7 +206,7 @@ class _Clusters:
         return _Read(shown, part, counts, int(read["newer"]), beside, int(told["removed"]), examples)
 
     def _missing(self, connection: psycopg.Connection[Any], reads: list[_Read], dropped: int) -> dict[str, int]:
-        """Return how many rows are gone that nobody removed, by table; sessions tell that some seconds later.
+        """Return how many rows are gone without having been removed, by table; sessions report that some seconds later.
 
         Args:
             dropped: how many entries of the catalog had been removed or changed when it was noted.
@@ -217,12 +215,12 @@ class _Clusters:
         end = time.monotonic() + _FLUSHED_S
         while True:
             (others,) = connection.execute(_OTHERS).fetchone() or (0,)
-            told = removed_since(connection, _CLASS) - dropped
+            told = count_removed_since(connection, _CLASS) - dropped
             missing = {each.shown: each.counts.gone for each in gone} if told < len(gone) else {}
             for each in reads:
                 if each.part is None:
                     continue
-                removed = max(0, removed_since(connection, each.part.oid) - each.removed)
+                removed = max(0, count_removed_since(connection, each.part.oid) - each.removed)
                 left = each.counts.missing(removed)
                 if left and not self._is_new_entry(connection, each.part):
                     missing[each.shown] = left
@@ -231,7 +229,7 @@ class _Clusters:
             time.sleep(1.0)
 
     def _is_new_entry(self, connection: psycopg.Connection[Any], part: Part) -> bool:
-        """Whether somebody emptied or rewrote the table since, or changed its columns."""
+        """Whether the table was emptied or rewritten since, or its columns were changed."""
         if part.catalog:
             return False
         query = NEW_ENTRY.format(xid=self._noted["xid"])
@@ -239,7 +237,7 @@ class _Clusters:
         return bool(new)
 
     def _changed(self, connection: psycopg.Connection[Any], part: Part) -> str:
-        """Return "" of a table that is there as it was, else what became of it."""
+        """Return "" for an unchanged table, else what happened to it."""
         query = (
             "SELECT n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c "
             "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s::oid"
@@ -268,14 +266,14 @@ class _Clusters:
         found = []
         for oid, (shown, step, cycles, last, node) in held["sequences"].items():
             here = now.get(oid)
-            if here is None or cycles or last is None or here[4] != node:  # dropped, or restarted by somebody
+            if here is None or cycles or last is None or here[4] != node:  # dropped, or restarted by hand
                 continue
             if here[3] is None or (here[3] - last) * step < 0:
                 stands = "its start" if here[3] is None else here[3]
-                sequence = named(name, f"sequence {shown}", several=self._several)
+                sequence = label_table(name, f"sequence {shown}", several=self._several)
                 found.append(f"{sequence} stands at {stands}, and had handed out {last}")
         return found
 
 
-def _bound(standing: Mapping[str, Any]) -> Bound:
+def _parse_bound(standing: Mapping[str, Any]) -> Bound:
     return Bound(int(standing["xid"]), tuple(map(int, standing["running"])))

@@ -1,35 +1,42 @@
-"""Ports RowComparer and CopyComparer: the process of the second check is started, and what it says is heard."""
+"""Ports RowComparer and CopyComparer: start the process of the second check and read its results."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import signal
 import subprocess
 import threading
 from collections import Counter, defaultdict
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from backout.decoding import decode_json
 from backout.errors import BackoutError
-from backout.model.comparison import Comparison, TableComparison
+from backout.model.database.comparison import Comparison, Evidence, TableComparison
 from backout.private import private_folder
+from backout.providers.child import dying_with_parent
 from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.postgres.comparison.reading import Place, comparing
-from backout.providers.postgres.owner_session import inside
-from backout.providers.postgres.side_files import write_whole
+from backout.providers.postgres.comparison.undone import hold_again
+from backout.providers.postgres.restore.side_files import write_whole
+from backout.providers.postgres.server.owner_session import inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from backout.model.comparison import Evidence
-
 WRITERS: Final = "writers"
 """The file in which a rescue keeps the ids under which it wrote, one a line."""
 BETWEEN: Final = "between"
 """The file in which it keeps the keys of rows that good transactions wrote between bad ones, by table."""
+AWAY: Final = "away"
+"""The file in which it keeps hashes of the keys of rows that stay away, since others removed them, by table."""
 COMMITTED: Final = "committed"
 """The file that holds the numbers of its entries whose transactions were committed."""
+_HELD, _RESCUED = ".held", ".rescued"
+"""What is noted beside the note of a rescue, for the check of its undo."""
 _MODULE: Final = "backout.providers.postgres.comparison.process"
 
 
@@ -52,10 +59,12 @@ class PostgresComparer:
             return
         with comparing(Place(self._url(), self._database, before, after), evidence, progress) as comparer:
             noted = comparer.note()
+            held = comparer.hold(noted)
         private_folder(into.parent)
-        write_whole(into, json.dumps({**asdict(noted), "full": sorted(noted.full)}))
+        write_whole(into.with_suffix(_HELD), json.dumps(held))
+        write_whole(into, json.dumps({**dataclasses.asdict(noted), "full": sorted(noted.full)}))
 
-    def compare(  # noqa: PLR0913 - each is one thing to say
+    def compare(
         self,
         evidence: Evidence,
         before: str,
@@ -65,7 +74,7 @@ class PostgresComparer:
         kept: Path,
         progress: Callable[[str, int, int], None],
     ) -> Comparison:
-        """Compare; under which ids the rescue wrote stands beside what it kept."""
+        """Compare; the ids under which the rescue wrote are stored beside its records."""
         writers = kept / WRITERS
         if writers.exists():
             ours = frozenset(int(line) for line in writers.read_text(encoding="ascii").split())
@@ -77,8 +86,45 @@ class PostgresComparer:
         known = None
         if noted.exists():
             known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
-        found = self._asked(evidence, (before, after), known, progress)["compared"]
-        return _comparison(found)
+        found = self._asked(evidence, (before, after), known, progress)
+        write_whole(noted.with_suffix(_RESCUED), json.dumps(found["definitions"]))
+        return _comparison(found["compared"])
+
+    def note_undo(self, noted: Path, into: Path) -> None:
+        """Keep in a file what is there before an undo writes, unless it is there: the undo may be under way.
+
+        Args:
+            noted: what `note` kept before the rescue.
+        """
+        if not into.exists():
+            write_whole(into, json.dumps(hold_again(self._url(), self._database, _held(noted))))
+
+    def compare_undone(
+        self, noted: Path, before: Path, kept: Path, progress: Callable[[str, int, int], None]
+    ) -> Comparison:
+        """Compare the live database after an undo with its state before the rescue.
+
+        Args:
+            noted, kept: as of `compare`.
+            before: what `note_undo` kept.
+
+        Raises:
+            BackoutError: nothing could be compared.
+        """
+        if not before.exists():
+            raise BackoutError("what was there before the undo was not noted", where=before.name)
+        writers, rescued = kept / WRITERS, noted.with_suffix(_RESCUED)
+        asked = {
+            "kind": "undone",
+            "url": self._url(),
+            "database": self._database,
+            "held": _held(noted),
+            "before": decode_json(before.read_bytes(), dict[str, str], what="what was noted before the undo"),
+            "rescued": decode_json(rescued.read_bytes(), dict[str, str]) if rescued.exists() else None,
+            "ours": [int(line) for line in writers.read_text(encoding="ascii").split()] if writers.exists() else [],
+            "over": {str(oid): dict(keys) for oid, keys in _with_claims(Evidence(frozenset()), kept).over.items()},
+        }
+        return _comparison(ask(asked, progress)["compared"])
 
     def _asked(
         self,
@@ -107,13 +153,15 @@ class PostgresComparer:
                 },
                 "over": {oid: dict(keys) for oid, keys in evidence.over.items()},
                 "deleted": dict(evidence.deleted),
+                "put_back": {oid: list(parts) for oid, parts in evidence.put_back.items()},
+                "made": {name: dict(told) for name, told in evidence.made.items()},
             },
         }
         return ask(asked, progress)
 
 
 class PostgresCopies:
-    """Compares what a whole cluster held with what one holds, each hashing its own rows.
+    """Compares the former and the present content of a whole cluster, each server hashing its own rows.
 
     Args:
         url: returns the connection string of an administrator of the live server; it is never shown.
@@ -134,7 +182,7 @@ class PostgresCopies:
         write_whole(into, json.dumps(noted))
 
     def compare(self, noted: Path, *, goes_on: bool, progress: Callable[[str, int, int], None]) -> Comparison:
-        """Return how the live server stands to what was noted; `goes_on`: whether it goes on from that."""
+        """Compare the live server with what was noted; `goes_on`: whether it goes on from that."""
         if not noted.exists():
             raise BackoutError("what it held was not noted before", where=noted.name)
         known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
@@ -150,16 +198,16 @@ def ask(asked: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> 
     """
     last: dict[str, Any] = {}
     process = subprocess.Popen(
-        own_module(_MODULE),
+        dying_with_parent(own_module(_MODULE), signal.SIGTERM),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=bare_environment(),
     )
     with process:
-        assert process.stdin is not None  # noqa: S101 it is a pipe
-        assert process.stdout is not None  # noqa: S101 same
-        assert process.stderr is not None  # noqa: S101 same
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         said: list[bytes] = []
         hearing = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
         hearing.start()
@@ -185,6 +233,13 @@ def ask(asked: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> 
     return last
 
 
+def _held(noted: Path) -> dict[str, Any]:
+    path = noted.with_suffix(_HELD)
+    if not path.exists():
+        raise BackoutError("what was there before the rescue was not noted", where=path.name)
+    return decode_json(path.read_bytes(), dict[str, Any], what="what was noted before the rescue", where=str(path))
+
+
 def _comparison(found: Mapping[str, Any]) -> Comparison:
     tables = (
         TableComparison(**{**each, "examples": tuple(each["examples"]), "columns": tuple(each["columns"])})
@@ -197,7 +252,12 @@ def _with_claims(evidence: Evidence, kept: Path) -> Evidence:
     """Return the evidence with what the rescue's committed entries say of rows that others had written."""
     over: defaultdict[int, dict[str, int]] = defaultdict(dict)
     removed: defaultdict[int, set[str]] = defaultdict(set)
+    put_back: defaultdict[int, tuple[str, ...]] = defaultdict(tuple)
+    made: dict[str, dict[str, object]] = {}
     deleted: Counter[int] = Counter()
+    if (kept / AWAY).exists():
+        for oid, parts in decode_json((kept / AWAY).read_bytes(), dict[str, list[str]], what=AWAY).items():
+            put_back[int(oid)] += tuple(parts)
     path = kept / COMMITTED
     for name in dict.fromkeys(path.read_text(encoding="ascii").split()) if path.exists() else ():
         told = decode_json((kept / f"{name}.json").read_bytes(), dict[str, Any], what="what a rescue kept")
@@ -205,6 +265,10 @@ def _with_claims(evidence: Evidence, kept: Path) -> Evidence:
             over[int(told["oid"])].update(told["over"])
         if "removed" in told:
             removed[int(told["oid"])].update(told["removed"])
+        if "put_back" in told:
+            put_back[int(told["oid"])] += (str(told["put_back"]),)
+        if "made" in told:
+            made[str(told["table"])] = told["made"]
         deleted.update({int(oid): int(count) for oid, count in told.get("deleted", {}).items()})
     gone = {oid: frozenset(keys) for oid, keys in removed.items()}
-    return replace(evidence, over=dict(over), removed=gone, deleted=dict(deleted))
+    return replace(evidence, over=dict(over), removed=gone, deleted=dict(deleted), put_back=dict(put_back), made=made)

@@ -1,9 +1,9 @@
-"""What a whole cluster held at one moment, as sums of hashes by part of each table; and the same parts read again.
+"""The content of a whole cluster at one moment, as sums of hashes by part of each table; and rereading those parts.
 
 A physical copy keeps, with every row, the id of the transaction that wrote it. So of a server that goes on from a copy
-the rows that are older than the copy's last transaction are compared, and what others wrote since is left out. A part
-of a table is told by the hash of the whole row: one that is changed leaves its part and comes up in another one, where
-nobody can have added a row under an old id.
+the rows that are older than the copy's last transaction are compared, and what others wrote since is left out. A row's
+part of its table depends on the hash of the whole row: a changed row leaves its part and appears in another one, where
+no row can have been added under an old id.
 
 Source: PostgreSQL 18, "System Columns", "Transaction ID Wraparound" (raw xmin outlives freezing), "The Cumulative
 Statistics System", "Timelines" (history files).
@@ -14,13 +14,13 @@ Statistics System", "Timelines" (history files).
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from backout.model.value import Value
 from backout.providers.postgres.comparison.copy_tables import CATALOGS, SEQUENCES, TABLES, Part, row_text
-from backout.providers.postgres.plain import POWER, foreign_code, locked
-from backout.providers.postgres.server_message import message_of
-from backout.providers.postgres.session import LETS_IN, working
+from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.server.plain import POWER, foreign_code, make_lock_statement
+from backout.providers.postgres.server.session import LETS_IN, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,15 +55,14 @@ _REMOVED: Final = "SELECT n_tup_upd + n_tup_del FROM pg_stat_all_tables WHERE re
 _SIZES: Final = "SELECT oid::bigint, pg_table_size(oid) FROM pg_class WHERE oid = ANY(%s::oid[])"
 _DENIED: Final = "42501"
 _DAMAGED: Final = ("58", "XX")
-"""SQLSTATE classes of a file that cannot be read, and of one whose content is none."""
+"""SQLSTATE classes for a file that cannot be read, and for one with invalid content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much of a cluster is read, the smallest tables first.
+class Limits(Value, frozen=True):
+    """How much of a cluster is read, smallest tables first.
 
     Args:
-        whole_bytes: a table up to this size is read whole, of a larger one `stripes` of so many pages each.
+        whole_bytes: a table up to this size is read whole, of a larger one `stripes` with this many pages each.
         all_bytes: of all tables together.
     """
 
@@ -86,8 +85,7 @@ class Limits:
         return size_bytes if size_bytes <= self.whole_bytes else self.stripes * self.stripe_pages * _PAGE
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Value, frozen=True):
     """Which rows count: older than `xid`, and not of the transactions that were under way then (32 bits each)."""
 
     xid: int
@@ -117,7 +115,7 @@ def databases_of(connection: Any) -> list[str]:
 
 def standing_of(connection: Any) -> dict[str, Json]:
     """Return who a server is: system identifier, timeline, that timeline's history, and the bound of old rows."""
-    import psycopg  # noqa: PLC0415 - costs 0.1 s
+    import psycopg
 
     identifier_, timeline, xid = connection.execute(_WHERE).fetchone()
     try:
@@ -135,7 +133,7 @@ def standing_of(connection: Any) -> dict[str, Json]:
 
 
 class ClusterReader:
-    """Reads the parts of one database after the other.
+    """Reads the parts of one database after another.
 
     Args:
         progress: hears (what is done, tables so far, tables in all).
@@ -196,7 +194,7 @@ class ClusterReader:
 
     def _sums(self, connection: Any, part: Part, *, reads: bool) -> dict[str, Json]:
         """Return {reason} or {removed, newer, sums {part: [rows, sum]}}; `damaged` where the server cannot read it."""
-        import psycopg  # noqa: PLC0415 - costs 0.1 s
+        import psycopg
 
         why = part.reason or ("" if reads else "for the time that it would take")
         if why:
@@ -227,9 +225,9 @@ class ClusterReader:
         (power,) = connection.execute(f"SELECT {POWER}").fetchone()
         if not power:
             return ""
-        connection.execute(locked(part.sql))  # nobody hangs code of his on it meanwhile
+        connection.execute(make_lock_statement(part.sql))  # no code can be attached to it meanwhile
         (why,) = connection.execute(foreign_code(f"{part.oid}::oid", every_type=False)).fetchone() or (None,)
-        return "" if why is None else f"a superuser does not run {why}, which belongs to somebody who is none"
+        return "" if why is None else f"a superuser does not run {why}, which belongs to another role"
 
     def _query(self, part: Part, where: str) -> str:
         old = self._bound.holds()
@@ -243,18 +241,18 @@ class ClusterReader:
         return f"hashtextextended({row_text(part.columns)}, 7)"
 
 
-def removed_since(connection: Any, oid: int) -> int:
+def count_removed_since(connection: Any, oid: int) -> int:
     """Return how many rows of a table were updated or deleted by the server's own statistics; 0 of one it forgot."""
     (removed,) = connection.execute(_REMOVED, (oid,)).fetchone() or (0,)
     return int(removed or 0)
 
 
-def counted(connection: Any) -> tuple[bool, int]:
+def count_transactions(connection: Any) -> tuple[bool, int]:
     """Return whether the server keeps statistics of tables, and how many transactions it counted in the database."""
     counts, commits = connection.execute(_COUNTED).fetchone()
     return bool(counts), int(commits)
 
 
-def named(database: str, table: str, *, several: bool) -> str:
+def label_table(database: str, table: str, *, several: bool) -> str:
     """Return a table as it is shown; with its database where there are several."""
     return f"{database}: {table}" if several else table

@@ -1,27 +1,30 @@
-"""What became of the rows that a copy held, by the sums of its parts; pure.
+"""Judges what happened to the rows of a copy, by the sums of its parts; pure.
 
-Nobody adds a row under an id that was over before: more of them in a part, or as many with another sum, are wrong.
-Where there are fewer, they were changed or removed since, as often as the server's own statistics tell of that, and are
-missing beyond.
+No row is added under an id that had ended before: more of them in a part, or as many with another sum, are wrong.
+Where there are fewer, they were changed or removed since, as often as the server's own statistics show, and are
+missing beyond that.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Value, frozen=True):
     """The rows of one table that the copy held.
 
     Args:
-        equal: as it held them. unread: of parts of which others changed a row since, so that no sum tells. gone: not
-            there as they were. wrong: there, and not held by it like that.
-        hashes: of such rows, where one alone came into a part. parts: the numbers of the other parts that hold some.
+        equal: as it held them.
+        unread: in parts where others changed a row since, so that sums prove nothing.
+        gone: not there as they were.
+        wrong: there, and not held by it like that.
+        hashes: of such rows, where one alone came into a part.
+        parts: the numbers of the other parts that hold some.
     """
 
     rows: int
@@ -33,7 +36,7 @@ class Counts:
     parts: tuple[int, ...]
 
     def missing(self, removed: int) -> int:
-        """Return how many of those that are gone nobody removed; one that was written over is counted as wrong.
+        """Return how many of those that are gone were not removed; one that was overwritten is counted as wrong.
 
         Args:
             removed: how many rows the server says were updated or deleted since.

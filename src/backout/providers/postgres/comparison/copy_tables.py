@@ -1,11 +1,13 @@
-"""Which tables and catalogs a cluster's copy is compared by, and how each is read."""
+"""The tables and catalogs by which a cluster's copy is compared, and how each is read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from backout.providers.postgres.libpq import identifier
+from msgspec.structs import replace
+
+from backout.model.value import Value
+from backout.providers.postgres.schema.quoting import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,15 +33,16 @@ FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON 
 WHERE c.relpersistence = 'p'
 """
 NEW_ENTRY: Final = "SELECT age(xmin) <= age('{xid}'::xid) FROM pg_class WHERE oid = %s::oid"
-"""Whether somebody changed what the catalog says of a relation since."""
+"""Whether the catalog's entry for a relation was changed since."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A table and how it is read; the arguments are the columns of `TABLES`.
+class Part(Value, frozen=True):
+    """A table and how to read it; the arguments are the columns of `TABLES`.
 
     Args:
-        node: its file's number. types: of the columns, by object id. pages: None where all of it is read.
+        node: its file's number.
+        types: of the columns, by object id.
+        pages: None where all of it is read.
     """
 
     oid: int
@@ -95,9 +98,8 @@ class Part:
         return cls(size_bytes=0, **{name: told[name] for name in names})
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
-    """One of Postgres' own tables, by the columns that only a definition changes, never upkeep."""
+class Catalog(Value, frozen=True):
+    """One of Postgres' own tables, by the columns that only definitions change, never maintenance."""
 
     oid: int
     name: str

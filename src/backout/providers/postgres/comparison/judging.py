@@ -1,7 +1,7 @@
-"""Whose doing it is that a row differs: by the transaction that wrote it, and what was noted before the rescue.
+"""Decides who changed a row that differs: by the transaction that wrote it, and by the notes from before the rescue.
 
-A value that is neither of before nor the damage's, in a row that the rescue wrote, may be somebody's who wrote it just
-before: of these rows alone whose version was somebody's when the rescue locked it.
+A value that is neither the old one nor the damage's, in a row that the rescue wrote, may have been written by others
+just before: only in rows whose version was theirs when the rescue locked it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from backout.model.comparison import Evidence
+    from backout.model.database.comparison import Evidence
 
 _SHOWN: Final = 5
 _HALF: Final = 1 << 31
@@ -21,7 +21,7 @@ _COUNTED: Final = frozenset({"equal", "newer", "left", "missing", "wrong"})
 
 
 class Row(NamedTuple):
-    """One row at one end: under which id it was written, and its columns' hashes as COPY writes an array."""
+    """One row at one end: the transaction id that wrote it, and its columns' hashes as COPY writes an array."""
 
     xmin: int
     hashes: str
@@ -31,10 +31,11 @@ Rows = dict[str, Row]
 
 
 class Verdicts:
-    """What became of the rows of one table, counted, with some of their keys.
+    """The verdicts on the rows of one table, counted, with some of their keys.
 
     Args:
-        noted: rows that others had written when the rescue began; None where it is not known. oid: the table's.
+        noted: rows that others had written when the rescue began; None where it is not known.
+        oid: the table's.
         begin: the id from which on what others wrote was not noted; None where nothing was.
     """
 
@@ -49,6 +50,7 @@ class Verdicts:
         self.counts: Counter[str] = Counter()
         self._keys: list[str] = []
         self._vanished: list[str] = []
+        self._absent: list[str] = []
 
     @property
     def has_noted(self) -> bool:
@@ -57,8 +59,21 @@ class Verdicts:
 
     @property
     def vanished(self) -> list[str]:
-        """The keys of rows that the damage changed and that are not there any more, of which nobody knows why."""
+        """The keys of rows that the damage changed and that are gone for an unknown reason."""
         return self._vanished
+
+    @property
+    def absent(self) -> list[str]:
+        """The keys of rows that the damage deleted and that are not there, though the rescue has removed none of them.
+
+        Where the server counted more rows that the rescue removed than it names, there are none: it may be any.
+        """
+        return self._absent if self._told_all else []
+
+    def was_put_back(self, keys: Collection[str]) -> None:
+        """Say which of them the rescue had put back: others removed them since."""
+        self.counts["newer"] += len(keys)
+        self._absent = [key for key in self._absent if key not in keys]
 
     def was_gone(self, keys: Collection[str]) -> None:
         """Say which of them had been removed by others before the rescue began."""
@@ -72,19 +87,22 @@ class Verdicts:
             kind = "newer" if self._is_over_unknown(key) else "wrong"
         if kind == "vanished":
             kind = self._gone(key)
+        if kind == "absent":
+            self._absent.append(key)
         if kind in _COUNTED:
             self.counts[kind] += 1
         if kind in ("left", "missing", "wrong"):
             self._keys.append(key)
 
     def finish(self) -> tuple[Counter[str], tuple[str, ...]]:
-        """Return the counts and some keys; what has vanished and nobody explains is missing."""
-        self.counts["missing"] += len(self._vanished)
-        self._keys += self._vanished
-        return self.counts, tuple(map(shown_key, heapq.nsmallest(_SHOWN, self._keys, key=lambda k: (len(k), k))))
+        """Return the counts and some keys; what has vanished or is absent without an explanation is missing."""
+        unexplained = [*self._vanished, *self._absent]
+        self.counts["missing"] += len(unexplained)
+        self._keys += unexplained
+        return self.counts, tuple(map(format_key, heapq.nsmallest(_SHOWN, self._keys, key=lambda k: (len(k), k))))
 
     def _is_over_unknown(self, key: str) -> bool:
-        """Whether the rescue replaced a version of somebody's of which was not noted what it held."""
+        """Whether the rescue replaced a newer version whose content was not noted."""
         xid = self._over.get(key)
         if xid is None:
             return False
@@ -95,7 +113,7 @@ class Verdicts:
         """Judge a row that the damage changed, and that is not there any more.
 
         Where the server counted as many rows that the rescue removed as the rescue names, and this is none of these,
-        somebody else removed it.
+        it was removed by others.
         """
         if key in self._removed:
             return "missing"
@@ -111,26 +129,26 @@ class Verdicts:
                 return ""
             noted = None if self._noted is None else self._noted.get(key)
             if after is None:
-                return "newer" if noted else "missing"
+                return "newer" if noted else "missing" if key in self._removed else "absent"
             return "vanished" if after.hashes != before.hashes else "newer"
         noted_row = (self._noted or {}).get(key) or None
         if before is not None and before.hashes == now.hashes:
             rewritten = now.xmin in evidence.ours and noted_row not in (None, now.hashes)
-            return self._merged(before, after, now, noted_row) if rewritten else "equal"
+            return self._judge_by_column(before, after, now, noted_row) if rewritten else "equal"
         if now.xmin in evidence.damage:
             return "left"
         if before is not None and before.xmin == now.xmin and now.xmin not in evidence.ours:
-            return "wrong"  # nobody wrote it, and it holds something else
+            return "wrong"  # it was not written, and it holds something else
         if now.xmin not in evidence.ours:
             return "newer"
         if before is None:
             if noted_row is not None:
                 return "newer" if noted_row == now.hashes else "unclear"
             return "left" if after is not None and after.hashes == now.hashes else "unclear"
-        return self._merged(before, after, now, noted_row)
+        return self._judge_by_column(before, after, now, noted_row)
 
-    def _merged(self, before: Row, after: Row | None, now: Row, noted: str | None) -> str:
-        """Judge a row that the rescue wrote, by column: one may be somebody's newer value, and has to stay then."""
+    def _judge_by_column(self, before: Row, after: Row | None, now: Row, noted: str | None) -> str:
+        """Judge a row that the rescue wrote, by column: one may be a newer value of others, and then has to stay."""
         good, here = _split(before.hashes), _split(now.hashes)
         bad = _split(after.hashes) if after else None
         newer = _split(noted) if noted is not None else None
@@ -138,7 +156,7 @@ class Verdicts:
         for number, value in enumerate(here):
             harmed = bad is None or bad[number] != good[number]
             if value == good[number]:
-                # The damage had not touched it, somebody wrote it since, and that is gone.
+                # The damage had not touched it, it was written since, and that is gone.
                 lost = newer is not None and newer[number] != value
                 if lost and (not harmed or (bad is None and not self._evidence.overwrites)):
                     found = "unclear"
@@ -151,7 +169,7 @@ class Verdicts:
         return found
 
 
-def shown_key(key: str) -> str:
+def format_key(key: str) -> str:
     """Return a key as a person reads it: `7`, or `7,a` of two columns; the hash of a row that has none."""
     text = bytes.fromhex(key).decode(errors="replace")
     return text[1:-1] if text.startswith("(") and text.endswith(")") else f"a row without a key ({text[:12]})"

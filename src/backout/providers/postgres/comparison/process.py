@@ -1,6 +1,6 @@
-"""The process that compares: it is told what on its standard input, and writes lines of JSON.
+"""The comparing process: it reads its task from standard input, and writes lines of JSON.
 
-Connection strings come by the pipe alone: neither arguments nor the environment hold one.
+Connection strings come only through the pipe, never in arguments or the environment.
 """
 
 from __future__ import annotations
@@ -8,19 +8,23 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from dataclasses import asdict
 from typing import Any
 
-from backout.decoding import decode_json
+import msgspec
+
+from backout.decoding import decode_json, decode_values
 from backout.errors import BackoutError
-from backout.model.comparison import Evidence, Noted
+from backout.model.database.comparison import Evidence, Noted
+from backout.model.database.dump import Figures, TableContent
 from backout.providers.postgres.comparison.cluster import compare_cluster, note_cluster
+from backout.providers.postgres.comparison.dumped import compare_catalog, compare_rows, note_dumped
 from backout.providers.postgres.comparison.reading import Place, comparing
+from backout.providers.postgres.comparison.undone import compare_undone
 
 
 def main() -> None:
     """Do what is asked, and answer {"progress": [doing, done, of]}, then one of {"compared"}, {"noted"}, {"failed"}."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks, and who ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     asked = decode_json(sys.stdin.buffer.read(), dict[str, Any], what="what is to be compared")
     try:
         _say(_answer(asked))
@@ -31,9 +35,30 @@ def main() -> None:
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     if asked["kind"] == "note":
         return {"noted": note_cluster(asked["url"], _progress)}
+    if asked["kind"] == "dumped":
+        tables, figures = note_dumped(asked["url"], asked["snapshot"], _progress)
+        return {
+            "noted": {"tables": [msgspec.to_builtins(each) for each in tables], "figures": msgspec.to_builtins(figures)}
+        }
+    if asked["kind"] == "restored":
+        figures = decode_values(asked["figures"], Figures)
+        if asked["tables"] is None:
+            return {"compared": msgspec.to_builtins(compare_catalog(asked["url"], figures))}
+        wanted = decode_values(asked["tables"], list[TableContent])
+        return {"compared": msgspec.to_builtins(compare_rows(asked["url"], wanted, figures, _progress))}
     if asked["kind"] == "copy":
         found = compare_cluster(asked["noted"], asked["url"], goes_on=asked["goes_on"] is True, progress=_progress)
-        return {"compared": asdict(found)}
+        return {"compared": msgspec.to_builtins(found)}
+    if asked["kind"] == "undone":
+        found = compare_undone(
+            (asked["url"], asked["database"]),
+            asked["held"],
+            asked["before"],
+            rescued=asked["rescued"],
+            evidence=(frozenset(asked["ours"]), asked["over"]),
+            progress=_progress,
+        )
+        return {"compared": msgspec.to_builtins(found)}
     told, known = asked["evidence"], asked["noted"]
     written = None if told["written"] is None else frozenset(told["written"])
     between, removed = (
@@ -48,11 +73,13 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         over={int(oid): keys for oid, keys in told["over"].items()},
         removed=removed,
         deleted={int(oid): int(count) for oid, count in told["deleted"].items()},
+        put_back={int(oid): tuple(parts) for oid, parts in told["put_back"].items()},
+        made=told["made"],
     )
     before = Noted(**{**known, "full": set(known["full"])}) if known is not None else None
     place = Place(asked["url"], asked["database"], asked["before"], asked["after"])
     with comparing(place, evidence, _progress) as comparer:
-        return {"compared": asdict(comparer.compare(before))}
+        return {"compared": msgspec.to_builtins(comparer.compare(before)), "definitions": comparer.definitions()}
 
 
 def _progress(doing: str, done: int, whole: int) -> None:

@@ -1,47 +1,50 @@
-"""Both sides and the live database read table by table, each server hashing its own rows; nothing is written."""
+"""Reads both sides and the live database table by table, each server hashing its own rows; nothing is written."""
 
 # ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
 
 from __future__ import annotations
 
-import base64
-from array import array
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from backout.model.comparison import Comparison, Noted, TableComparison
+from backout.model.database.comparison import Comparison, Noted, TableComparison
+from backout.providers.postgres.comparison.absent import Absent
+from backout.providers.postgres.comparison.dumped import definitions_of
 from backout.providers.postgres.comparison.judging import Verdicts, read_rows
 from backout.providers.postgres.comparison.tables import (
     Reading,
     Relation,
+    oldest_running,
     relations,
     running_then,
     sequences_behind,
     since,
     written_by,
 )
-from backout.providers.postgres.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, inside
-from backout.providers.postgres.plain import foreign_code
-from backout.providers.postgres.schema import meant
-from backout.providers.postgres.server_message import message_of
-from backout.providers.postgres.session import working
+from backout.providers.postgres.comparison.undone import hold
+from backout.providers.postgres.provenance.packing import pack_numbers
+from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.server.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, inside
+from backout.providers.postgres.server.plain import foreign_code
+from backout.providers.postgres.server.session import working
+from backout.providers.postgres.tls.dsn import connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from backout.model.comparison import Evidence
+    from backout.model.database.comparison import Evidence
     from backout.providers.postgres.comparison.judging import Rows
 
 _T = TypeVar("_T")
 SMALL_BYTES: Final = 8 << 20
 """A table up to this size is read whole, row by row."""
 WHOLE_BYTES: Final = 64 << 20
-"""So much in small tables that the damage did not write to is read besides, the smallest first."""
+"""How much is read besides in small tables that the damage did not write to, smallest first."""
 _MOST: Final = 400_000
 _PART: Final = 64
-"""So many of a table's parts are held in memory at a time."""
+"""The most parts of a table held in memory at a time."""
 _CONNECT_S: Final = 60.0
 
 
@@ -55,7 +58,7 @@ class Place(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """The sessions with the side just before the damage, the one just after it, and what is live."""
+    """The sessions with the side just before the damage, the one just after it, and the live database."""
 
     before: SideSessions
     after: SideSessions
@@ -69,7 +72,7 @@ def comparing(place: Place, evidence: Evidence, progress: Callable[[str, int, in
     Raises:
         ProviderUnavailable, AuthError: one of the three does not answer.
     """
-    import psycopg  # noqa: PLC0415 - costs 0.1 s
+    import psycopg
 
     with ExitStack() as stack:
 
@@ -84,7 +87,9 @@ def comparing(place: Place, evidence: Evidence, progress: Callable[[str, int, in
                 except psycopg.Error as error:
                     if user:
                         raise
-                    raise meant(error, dsn, "the database beside the live one") from None  # a branch's has a password
+                    raise connection_error(
+                        error, dsn, "the database beside the live one"
+                    ) from None  # a branch's has a password
                 return stack.enter_context(made)
 
             return SideSessions(session)
@@ -93,11 +98,13 @@ def comparing(place: Place, evidence: Evidence, progress: Callable[[str, int, in
             live = OwnerSessions(place.url, place.database, stack, lock_timeout_s=2.0)
             yield Comparer(Ends(side(place.before), side(place.after), live), evidence, progress)
         except psycopg.Error as error:
-            raise meant(error, place.url, "the second check") from None  # its text may quote the connection string
+            raise connection_error(
+                error, place.url, "the second check"
+            ) from None  # its text may quote the connection string
 
 
 class Comparer:
-    """Compares one database at the three ends.
+    """Compares one database on all three servers.
 
     Args:
         progress: hears (what is done, tables so far, tables in all).
@@ -112,6 +119,7 @@ class Comparer:
         self._now = relations(ends.live.administrator)
         first = min(evidence.damage, default=0)
         self._running = running_then(ends.after.main, first) if first else frozenset[int]()
+        self._absent = Absent(ends.before, evidence)
         self._names = {(each.schema, each.name): each for each in self._now.values()}
 
     def note(self) -> Noted:
@@ -128,14 +136,23 @@ class Comparer:
             theirs = written_by(self._evidence.damage)
             rows, full = self._live_rows(reading, f"{self._recent()} AND NOT ({theirs})")
             found.rows[table.shown] = {key: row.hashes for key, row in rows.items()}
-            found.damaged[table.shown] = self._damaged(reading, theirs)
+            found.damaged[table.shown] = self._hash_damaged_rows(reading, theirs)
             if full:
                 found.full.add(table.shown)
         return found
 
+    def hold(self, noted: Noted) -> dict[str, Any]:
+        """Return what the tables hold now that a rescue may write to, for the check of its undo."""
+        touched = (self._live_of(table) for table in self._before.values() if self._is_touched(table))
+        return hold(self._ends.live, [each for each in touched if each is not None], noted.xid)
+
+    def definitions(self) -> dict[str, str]:
+        """Return a digest of each definition as it is live."""
+        return definitions_of(self._ends.live.administrator)
+
     def compare(self, noted: Noted | None) -> Comparison:
-        """Return how each table stands; see `TableComparison`."""
-        import psycopg  # noqa: PLC0415 - costs 0.1 s
+        """Compare each table; see `TableComparison`."""
+        import psycopg
 
         found, room = [], WHOLE_BYTES
         ordered = sorted(self._before.values(), key=lambda each: (not self._is_touched(each), each.size_bytes))
@@ -170,7 +187,10 @@ class Comparer:
         whole = self._is_whole(table, reading.table)
         total, same = self._whole(reading, verdicts, table) if whole else self._written(reading, verdicts, table)
         if noted is not None and verdicts.vanished:
-            verdicts.was_gone(self._not_among(noted.damaged.get(table.shown, ""), seen or {}, verdicts.vanished))
+            damaged = noted.damaged.get(table.shown, "")
+            verdicts.was_gone(self._absent.not_among(damaged, seen or {}, verdicts.vanished))
+        if verdicts.absent:
+            verdicts.was_put_back(self._absent.put_back(table, verdicts.absent))
         counts, examples = verdicts.finish()
         equal = counts["equal"] + same
         unread = max(0, total - same - counts.total()) if not whole else 0
@@ -194,6 +214,8 @@ class Comparer:
         """Judge a table that is not there: others may have dropped it, if the damage did not."""
         if table.oid in self._after:
             return TableComparison(table.shown, reason="dropped since by others")
+        if self._absent.was_made_whole(table):
+            return TableComparison(table.shown, reason="dropped since by others, after the rescue had made it again")
         rows = self._count(self._ends.before.of(table.owner), table)
         return TableComparison(table.shown, rows, missing=rows, examples=("the table is not there",))
 
@@ -227,7 +249,7 @@ class Comparer:
         """
         before, after, live = self._readings(reading, table)
         evidence, mine = self._evidence, self._ends
-        assert after is not None  # noqa: S101 a table that the damage dropped is read whole
+        assert after is not None
         at_before, at_live = mine.before.of(table.owner), mine.live.of(reading.table.owner)
         theirs, locked = written_by(evidence.damage), "t.xmax::text <> '0'"
         ours = written_by(evidence.damage | evidence.ours)
@@ -298,13 +320,13 @@ class Comparer:
         return before, after, Reading(reading.table, key, columns, frozenset(columns))
 
     def _strange(self, table: Relation, now: Relation) -> str:
-        """Return why a table is not read: a superuser's session would run somebody else's code. "" when it is."""
+        """Return why a table is not read: a superuser's session would run another role's code. "" when it is."""
         ends = ((self._ends.before, table), (self._ends.live, now))
         for end, each in ends:
             if end.runs_superusers_code(each.owner):
                 (why,) = end.of(each.owner).execute(foreign_code(f"{each.oid}::oid")).fetchone() or (None,)
                 if why is not None:
-                    return f"a superuser does not run {why}, which belongs to somebody who is none"
+                    return f"a superuser does not run {why}, which belongs to another role"
         return ""
 
     def _recent(self) -> str:
@@ -312,19 +334,12 @@ class Comparer:
         damage = self._evidence.damage
         return since(min(damage), self._running) if damage else "true"
 
-    def _damaged(self, reading: Reading, theirs: str) -> str:
-        """Return hashes of the keys of the rows that stand as the damage left them, at most so many."""
+    def _hash_damaged_rows(self, reading: Reading, theirs: str) -> str:
+        """Return hashes of the keys of the rows still as the damage left them, up to a limit."""
         query = f"COPY ({reading.keys(theirs)} LIMIT {_MOST}) TO STDOUT"
         with self._ends.live.of(reading.table.owner).cursor().copy(query) as copy:
             numbers = b"".join(bytes(chunk) for chunk in copy).split()
-        return base64.b64encode(array("q", map(int, numbers)).tobytes()).decode("ascii")
-
-    def _not_among(self, damaged: str, noted: dict[str, str], keys: list[str]) -> set[str]:
-        """Return the keys of rows that were not there when the rescue began."""
-        query = "SELECT k, hashtextextended(convert_from(decode(k, 'hex'), 'UTF8'), 1) FROM unnest(%s::text[]) AS k"
-        there = set(array("q", base64.b64decode(damaged)))
-        found = self._ends.before.main.execute(query, (keys,))
-        return {key for key, number in found if number not in there and key not in noted}
+        return pack_numbers(map(int, numbers))
 
     def _live_rows(self, reading: Reading, where: str) -> tuple[Rows, bool]:
         session = self._ends.live.of(reading.table.owner)
@@ -338,7 +353,7 @@ class Comparer:
 
 
 def _judge_written(verdicts: Verdicts, evidence: Evidence, was: Rows, then: Rows, now: Rows) -> None:
-    """Judge rows of which only those were read that somebody wrote; one whose xmax is set may only have been locked."""
+    """Judge rows where only the written ones were read; one whose xmax is set may only have been locked."""
     for key in was.keys() | then.keys():
         if key not in was or key not in then or was[key].hashes != then[key].hashes:
             verdicts.judge(key, was.get(key), then.get(key), now.get(key))
@@ -365,12 +380,6 @@ def _snapshot(session: Any) -> Iterator[None]:
     with session.transaction():
         session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield
-
-
-def oldest_running(connection: Any) -> int:
-    """Return the id (32 bits) from which on a transaction may be running, or come."""
-    (xid,) = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetchone()
-    return int(xid) % (1 << 32)
 
 
 def _sums(session: Any, reading: Reading, where: str = "true") -> Mapping[int, tuple[int, int, str]]:

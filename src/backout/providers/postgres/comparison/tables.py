@@ -1,7 +1,7 @@
-"""Which tables there are at one end, and the SQL that hashes their rows on the server.
+"""The tables at one end, and the SQL that hashes their rows on the server.
 
-Each value is hashed as Postgres itself prints it within a row (`ROW(value)::text`): that goes by the type's own output
-function and never by a cast, which the application could have made. The settings that change how values print are
+Each value is hashed as Postgres itself prints it within a row (`ROW(value)::text`): that uses the type's own output
+function and never a cast, which the application could have defined. The settings that change how values print are
 pinned at both ends.
 
 Source: PostgreSQL 18, "Composite Type Input and Output Syntax", "System Columns", "Bit String and Hash Functions".
@@ -11,10 +11,10 @@ Source: PostgreSQL 18, "Composite Type Input and Output Syntax", "System Columns
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.providers.postgres.libpq import identifier
+from backout.model.value import Value
+from backout.providers.postgres.schema.quoting import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,11 +38,10 @@ FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON 
 """
 BUCKETS: Final = 1024
 _LOGGED_AHEAD: Final = 32
-"""So many numbers ahead a sequence stands where WAL was replayed (SEQ_LOG_VALS)."""
+"""How many numbers ahead a sequence is where WAL was replayed (SEQ_LOG_VALS)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(Value, frozen=True):
     """A table or materialized view at one end; `nodes` are its own file's number and its TOAST table's."""
 
     oid: int
@@ -90,13 +89,12 @@ def sequences_behind(before: Any, after: Any, now: Any) -> list[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Value, frozen=True):
     """How the rows of one table are read at one end.
 
     Args:
-        key: the columns that tell a row; () for rows that are told by all of what they hold. columns: those that are
-            compared; `there`: which of them this end has.
+        key: the columns that identify a row; () where only all of its values do.
+        columns: those that are compared; `there`: which of them this end has.
     """
 
     table: Relation
@@ -148,6 +146,11 @@ def _row(names: Sequence[str]) -> str:
     return f"ROW({', '.join(f't.{identifier(name)}' for name in names)})::text"
 
 
+def whole_sum(table: Relation, columns: Sequence[str]) -> str:
+    """Return the query for how many rows a table has, and a sum of their hashes by these columns."""
+    return f"SELECT count(*), coalesce(sum(hashtextextended({_row(columns)}, 1)), 0)::text FROM ONLY {table.sql} AS t"
+
+
 def written_by(xids: frozenset[int], which: str = "xmin") -> str:
     """Return the condition that one of these ids wrote a row of `t`, or with `xmax` replaced it."""
     return f"t.{which} = ANY('{{{','.join(map(str, sorted(xids)))}}}'::xid[])" if xids else "false"
@@ -160,7 +163,7 @@ WHERE first < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
   AND pg_xact_status(number::text::xid8) IS DISTINCT FROM 'committed'
 """
 _BACK: Final = 20_000
-"""So many ids before the damage's are looked at for transactions that were still running when it committed."""
+"""How many ids before the damage's are checked for transactions that were still running when it committed."""
 
 
 def running_then(after: Any, xid: int) -> frozenset[int]:
@@ -169,6 +172,12 @@ def running_then(after: Any, xid: int) -> frozenset[int]:
     In the side just after the damage, what was under way is rolled back.
     """
     return frozenset(int(number) for (number,) in after.execute(_RUNNING, {"xid": xid, "back": _BACK}))
+
+
+def oldest_running(connection: Any) -> int:
+    """Return the id (32 bits) from which on a transaction may be running, or come."""
+    (xid,) = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetchone()
+    return int(xid) % (1 << 32)
 
 
 def since(xid: int, running: frozenset[int]) -> str:

@@ -1,0 +1,1 @@
+"""From logs and events to a cause."""

@@ -1,0 +1,1 @@
+"""Judgements on backups, schemas and the ways to recover a database."""

@@ -1,0 +1,157 @@
+"""Summary of the time before a deployment: counts by second in, the laws of the baseline out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from backout.analysis.shifts.strata import stratum_of
+from backout.analysis.statistics.baseline import (
+    CV_ERRORS,
+    CV_LATENCY,
+    CV_UNKNOWN,
+    FEW_LATENCIES,
+    MINUTE_S,
+    MOST_ROUTES,
+    Baseline,
+    Minute,
+    RouteBaseline,
+    law,
+)
+from backout.analysis.statistics.quantiles import TAILS, counts_above, quantile_bucket, thresholds
+from backout.analysis.statistics.retry_clustering import Bunch, failures_per_cause, weigh_failures
+from backout.model.guard.signals import merge_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from backout.model.guard.signals import Counts, RouteCounts
+
+
+def summarise(
+    counts: Iterable[Counts], version: str | None, deployed_at: float, vital: Collection[str] = ()
+) -> Baseline:
+    """Return what was normal of `version` (None: of all) in the seconds before `deployed_at`.
+
+    Args:
+        vital: routes that are followed however few requests they get.
+    """
+    start = math.floor(deployed_at)
+    rows = [r for r in counts if r.second < start and (version is None or r.version == version) and r.requests > 0]
+    if not rows:
+        return Baseline(0.0, None, None, ())
+    failures = _Failures(start)
+    for row in rows:
+        failures.add(row.second, row)
+    histograms = _histograms(((row.second, row) for row in rows), start)
+    edges = thresholds(merge_counts(histograms.values()))
+    above = [counts_above(histograms[minute], edges) for minute in sorted(histograms)] if edges is not None else []
+    laws = [
+        law((Minute(m[k], m[0]) for m in above), CV_LATENCY, unknown) for k, unknown in enumerate(CV_UNKNOWN, start=1)
+    ]
+    known = tuple(item for item in laws if item is not None)
+    if len(known) < len(TAILS):
+        edges, known = None, ()
+    per_cause = failures.per_cause()
+    return Baseline(
+        span_s=deployed_at - min(row.second for row in rows),
+        errors=law(failures.minutes(per_cause), CV_ERRORS),
+        edges=edges,
+        latency=known,
+        per_cause=per_cause,
+        routes=_routes(rows, start, per_cause, vital),
+    )
+
+
+class _Failures:
+    """Requests and failures by second, before `start`."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+        self._requests: dict[int, int] = {}
+        self._failed: dict[int, int] = {}
+
+    def add(self, second: int, part: Counts | RouteCounts) -> None:
+        self._requests[second] = self._requests.get(second, 0) + part.requests
+        if part.errors:
+            self._failed[second] = self._failed.get(second, 0) + part.errors
+
+    def per_cause(self) -> float:
+        """Return how many failures one cause brings."""
+        failed: dict[int, list[int]] = {}
+        for second, number in self._failed.items():
+            failed.setdefault(self._minute(second), []).append(number)
+        requests: dict[int, list[int]] = {minute: [] for minute in failed}
+        for second, number in self._requests.items() if failed else ():
+            minute = self._minute(second)
+            if minute in requests:
+                requests[minute].append(number)
+        return failures_per_cause(Bunch(failed[minute], requests[minute]) for minute in failed)
+
+    def minutes(self, per_cause: float) -> list[Minute]:
+        """Return the minutes in the order of time, repetitions weighed."""
+        totals: dict[int, int] = {}
+        hits: dict[int, float] = {}
+        repeats: dict[int, float] = {}
+        for second, number in self._requests.items():
+            minute = self._minute(second)
+            totals[minute] = totals.get(minute, 0) + number
+        for second, number in self._failed.items():
+            minute, weight = self._minute(second), weigh_failures(number, per_cause)
+            hits[minute] = hits.get(minute, 0.0) + weight
+            repeats[minute] = repeats.get(minute, 0.0) + number - weight
+        return [Minute(hits.get(m, 0.0), totals[m], repeats.get(m, 0.0)) for m in sorted(totals)]
+
+    def _minute(self, second: int) -> int:
+        return (second - self._start) // MINUTE_S
+
+
+def _routes(rows: Sequence[Counts], start: int, per_cause: float, vital: Collection[str]) -> tuple[RouteBaseline, ...]:
+    """Return what was normal of the busiest routes and the vital ones, the busiest first."""
+    parts: dict[str, list[tuple[int, RouteCounts]]] = {}
+    named: dict[str, list[tuple[int, RouteCounts]]] = {}  # the same lists, by name with its query's shape
+    for row in rows:
+        second = row.second
+        for name, route in row.routes.items():
+            found = named.get(name)
+            if found is None:
+                found = named[name] = parts.setdefault(stratum_of(name), [])
+            found.append((second, route))
+    requests = {name: sum(route.requests for _, route in found) for name, found in parts.items()}
+    busiest = sorted((name for name in requests if requests[name] >= FEW_LATENCIES), key=lambda n: (-requests[n], n))
+    if len(busiest) < 2:
+        return ()
+    chosen = [*busiest[:MOST_ROUTES], *(name for name in busiest[MOST_ROUTES:] if name in vital)]
+    known = (_route(name, parts[name], start, per_cause) for name in chosen)
+    return tuple(route for route in known if route is not None)
+
+
+def _route(name: str, parts: Sequence[tuple[int, RouteCounts]], start: int, per_cause: float) -> RouteBaseline | None:
+    histograms = _histograms(parts, start)
+    p95 = quantile_bucket(merge_counts(histograms.values()), 0.95)
+    if p95 is None:
+        return None
+    failures = _Failures(start)
+    for second, route in parts:
+        failures.add(second, route)
+    slow = [
+        Minute(sum(number for bucket, number in found.items() if bucket > p95), sum(found.values()))
+        for _, found in sorted(histograms.items())
+    ]
+    errors = law(failures.minutes(per_cause), CV_ERRORS)
+    slower = law(slow, CV_LATENCY, CV_UNKNOWN[1])
+    return RouteBaseline(name, errors, p95, slower) if errors and slower else None
+
+
+def _histograms(parts: Iterable[tuple[int, Counts | RouteCounts]], start: int) -> dict[int, dict[int, int]]:
+    """Return {minute: {bucket: requests}}: the seconds of an hour are read once, what follows reads sixty minutes."""
+    found: dict[int, dict[int, int]] = {}
+    for second, part in parts:
+        if part.latency:
+            minute = (second - start) // MINUTE_S
+            table = found.get(minute)
+            if table is None:
+                table = found[minute] = {}
+            for bucket, number in part.latency.items():
+                table[bucket] = table.get(bucket, 0) + number
+    return found

@@ -1,0 +1,1 @@
+"""`backout init` and `backout config`: making and inspecting the configuration."""

@@ -1,0 +1,136 @@
+"""`backout init`: write a first backout.toml from the files in this folder; never overwrites unasked."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.support.options import command, pass_shell
+from backout.cli.support.style import Tone
+from backout.errors import ConfigError, DecisionNeeded, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.cli.support.shell import Shell
+
+_API = "CLOUDFLARE_API_BASE_URL"
+
+
+@command(
+    "init",
+    epilog="Examples:\n  backout init --dry-run\n  backout init\n  backout init --pin -e production --dry-run\n",
+)
+@click.option("--pin", "only_pin", is_flag=True, help="Read who the environment is, and pin that in the existing file.")
+@click.option("--recorder", "only_recorder", is_flag=True, help="Only write the flight recorder's folder.")
+@click.option(
+    "--ask-routes", is_flag=True, help="GET the routes found in the source, and have guard request those that answer."
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing backout.toml (or pin).")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be written.")
+@pass_shell
+def init(shell: Shell, *, only_pin: bool, only_recorder: bool, ask_routes: bool, force: bool, dry_run: bool) -> int:
+    """Write backout.toml from wrangler.jsonc, .env.example, prisma/ and .github/workflows; then check it.
+
+    It also writes backout-recorder/, a Tail Worker that counts every answer for guard; its wrangler.jsonc says how to
+    deploy it. No file of the application is changed: the lines to add are printed.
+
+    The identity of each environment (account, Worker, database, bucket, health host) is pinned as far as the provider
+    tells it; without a token it is left out, and `--pin` adds it later.
+
+    Routes without parameters found in the source are proposed for guard's own requests. They are requested only with
+    --ask-routes, or when you say yes.
+    """
+    if only_pin:
+        from backout.cli.config.pin import pin
+
+        return pin(shell, force=force, dry_run=dry_run)
+    from backout.cli.config import recorder
+
+    if ask_routes and not force and (shell.folder / "backout.toml").exists():
+        from backout.cli.config.routes import ask
+
+        return ask(shell)
+    if only_recorder:
+        return recorder.add_recorder(shell, force=force, dry_run=dry_run)
+    from backout import config
+    from backout.config.init import project, wrangler
+    from backout.config.init.draft import draft
+
+    source = wrangler.find(shell.folder)
+    name, workers = wrangler.read(source)
+    file = shell.folder / "backout.toml"
+    found = recorder.folder_of(shell.folder, source, name, workers)
+    around = project.look(shell.folder)
+    text = draft(name, workers, around, found.recorder, api_base_url=_api_of(shell))
+    mistakes = config.mistakes_in(text, file)
+    if not dry_run:
+        _write(file, text, force=force)
+    written, kept = ([], []) if dry_run else found.write(force=force)
+    names = tuple(worker.environment for worker in workers)
+    if not dry_run and not mistakes:
+        from backout.cli.config.pin import pin_new_file
+
+        pin_new_file(shell, names, file)
+        if around.routes and (ask_routes or _consents(shell, around.routes)):
+            from backout.cli.config.routes import ask_new_file
+
+            ask_new_file(shell, names, file, around.routes)
+        text = file.read_text(encoding="utf-8")
+    payload = {"path": file, "written": not dry_run, "environments": names, "mistakes": mistakes, "text": text}
+    payload["recorder"] = found.as_json(written, kept)
+    if dry_run:
+        shell.output.result("init", payload, text.rstrip("\n"))
+    else:
+        done = shell.output.style.badge(f"wrote backout.toml from {source.name}: {', '.join(names)}", Tone.GOOD)
+        shell.output.result("init", payload, done)
+        shell.output.say(recorder.describe_written(written, kept))
+    recorder.say_lines(shell, found, source)
+    if not around.ignores_records:
+        shell.output.say("the journal is in .backout/, which must not be committed: echo .backout/ >> .gitignore")
+    if mistakes:
+        raise ConfigError(mistakes, hint="edit backout.toml, then: backout config check")
+    shell.output.next("backout config check  # what is not set up yet", f"backout status -e {names[0]}")
+    return 0
+
+
+def _consents(shell: Shell, routes: tuple[str, ...]) -> bool:
+    """Ask a person whether the application may be sent requests; without a person it is not."""
+    if not shell.interactive:
+        return False
+    shell.output.prompt(f"Send the application GET {', '.join(routes)}, to see which of them answer? [y/N] ")
+    return shell.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _api_of(shell: Shell) -> str:
+    """Return the API that the environment variables name, as wrangler reads them, "" for the usual one.
+
+    Raises:
+        UsageError: it is not a URL that a token may be sent to.
+    """
+    from backout.config.scalars import API_BASE_URL, TlsUrl
+
+    named = shell.environment.get(_API) or ""
+    try:
+        return "" if named in {"", API_BASE_URL} else TlsUrl.parse(named)
+    except ValueError as error:
+        raise UsageError(f"it names no API: {error}", where=_API, hint=f"unset {_API}, or correct it") from error
+
+
+def _write(file: Path, text: str, *, force: bool) -> None:
+    """Write the file whole or not at all; an existing one stays, unless forced.
+
+    Raises:
+        DecisionNeeded: it is there.
+    """
+    if file.exists() and not force:
+        raise DecisionNeeded(
+            "backout.toml is there already; nothing was changed",
+            where=str(file),
+            hint="backout init --dry-run shows the new one, backout init --force overwrites",
+        )
+    temporary = file.with_suffix(".new")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, file)  # noqa: PTH105 - the atomic one, named as such

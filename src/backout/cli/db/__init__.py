@@ -1,0 +1,1 @@
+"""`backout db`: the database."""

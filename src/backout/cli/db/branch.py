@@ -1,0 +1,255 @@
+"""`backout db branch`: side branches at the vendor: created as of a past moment, inspected, put in place, deleted."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.support.options import REASON, group, pass_shell
+from backout.errors import UsageError
+from backout.private import private_folder
+
+if TYPE_CHECKING:
+    from backout.cli.support.shell import Shell
+    from backout.config import Config
+    from backout.model.database.branch import BranchTarget, SideBranch
+    from backout.ports import VendorBackups
+
+_message = click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; kept in the journal.")
+_confirm = click.option("--confirm", metavar="ENV", help="The environment's name, instead of typing it.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is changed.")
+
+
+@group("branch", short_help="Side branches at the vendor: create, inspect, finalize.")
+def branch() -> None:
+    """Side branches at the database vendor (Neon, Xata): a copy at an earlier moment, beside the live one.
+
+    The live branch stays as it is until `finalize`, which keeps its old state under a name.
+    """
+
+
+@branch.command("list", short_help="List the vendor's branches.")
+@pass_shell
+def list_(shell: Shell) -> int:
+    """Show the vendor's branches, newest first, the live one marked."""
+    from backout.report.database import branches as words
+    from backout.wiring.db.managed import vendor
+
+    config = shell.config()
+    found = vendor(config).branches()
+    human = shell.output.table(("name", "id", "state", "shows", "made"), [words.row(each) for each in found])
+    payload = {"environment": config.name, "branches": [words.record(each) for each in found]}
+    shell.output.result("db-branches", payload, human)
+    return 0
+
+
+@branch.command(
+    "create",
+    short_help="Create a side branch as of a moment.",
+    epilog="""
+Examples:
+  backout db branch create -e production --at 0/C3A5C918
+  backout db branch create -e production --at "10 minutes ago" --dry-run
+  backout db branch create -e production --at snapshot:snap-1
+""",
+)
+@click.option("--at", "at", metavar="TARGET", help="An LSN, a time, or snapshot:ID; default: the newest state.")
+@click.option("--name", metavar="NAME", help="The branch's name; default: from TARGET.")
+@_dry_run
+@_message
+@_confirm
+@pass_shell
+def create(
+    shell: Shell, *, at: str | None, name: str | None, dry_run: bool, message: str | None, confirm: str | None
+) -> int:
+    """Make a branch of the live one as it was at TARGET, and read it back; the live one is not touched.
+
+    Run again, it finds the branch by its name and makes no other. Exit codes: 0 it exists; 3 TARGET is outside the
+    vendor's window, or of a kind that the vendor does not accept; 4 and 7 as usual.
+    """
+    from backout.report.database import branches as words
+    from backout.wiring.db.managed import open_checked_vendor
+
+    config = shell.config()
+    target = _target(at)
+    name = name or f"backout-{_slug(at or 'newest')}"
+    port = open_checked_vendor(config)
+    existing = next((each for each in port.branches() if each.name == name), None)
+    does = f"make the side branch {name} at {words.meant(target)}"
+    if dry_run:
+        said = f"would {does}" if existing is None else f"{name} is there already; nothing would be made"
+        payload = {"environment": config.name, "action": "create", "dry_run": True, "branch": None, "name": name}
+        shell.output.result("db-branch", payload, said)
+        return 0
+    why = _confirm_action(shell, config, does, message, confirm)
+    made = port.restore(target, name)
+    _note_in_journal(config, "created", made, why)
+    payload = {"environment": config.name, "action": "create", "dry_run": False, "branch": words.record(made)}
+    shell.output.result("db-branch", {**payload, "name": name}, f"{made.name} ({made.id}) is ready beside the live one")
+    shell.output.next(
+        f"backout db branch look {name} -e {config.name}",
+        f"backout db branch delete {name} -e {config.name}  # when it is not needed any more",
+    )
+    return 0
+
+
+@branch.command("look", short_help="Write a file to connect with.")
+@click.argument("name")
+@click.option(
+    "--to", "to", type=click.Path(path_type=Path), metavar="FILE", help="Default: .backout/NAME.pg_service.conf."
+)
+@click.option("--database", metavar="NAME", help="Default: the one in the connection string.")
+@click.option("--role", metavar="NAME", help="Default: the one in the connection string.")
+@pass_shell
+def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role: str | None) -> int:
+    """Write a service file (mode 0600) for connecting to a branch, for psql and every other libpq program.
+
+    The password appears on no command line and in no output.
+    """
+    from backout.report.database import branches as words
+    from backout.wiring.db.branches import read_parameters
+    from backout.wiring.db.managed import vendor
+
+    config = shell.config()
+    port = vendor(config)
+    found = _find_branch(port, name)
+    own = read_parameters(config.database_url().reveal())
+    url = port.url(found, database or own.get("dbname", ""), role or own.get("user", ""))
+    file = re.sub(r"[^0-9A-Za-z_-]", "_", found.name)  # a vendor lets a branch be called dev/../x
+    path = shell.folder / (to or Path(".backout") / f"{file}.pg_service.conf")
+    _write_service(path, read_parameters(url))
+    payload = {"environment": config.name, "action": "look", "branch": words.record(found), "service_file": path}
+    line = f"PGSERVICEFILE={path} psql service=side"
+    shell.output.result("db-branch", {**payload, "name": name}, line)
+    return 0
+
+
+@branch.command("finalize", short_help="Put a side branch in place of the live one.")
+@click.argument("name")
+@click.option("--keep-as", metavar="NAME", help="The name that the old state keeps; default: LIVE-before-NAME.")
+@_dry_run
+@_message
+@_confirm
+@pass_shell
+def finalize(
+    shell: Shell, *, name: str, keep_as: str | None, dry_run: bool, message: str | None, confirm: str | None
+) -> int:
+    """Put a side branch's content in place of the live one's; what was live is kept as a named branch.
+
+    Everything written to the live branch since the side branch's moment is in the kept branch only. Connections are cut
+    once. Exit codes: 0 done and read back; 3 the vendor has no such call (Xata), or it was not confirmed.
+    """
+    from backout.report.database import branches as words
+    from backout.wiring.db.managed import open_checked_vendor
+
+    config = shell.config()
+    port = open_checked_vendor(config)
+    side, live = _find_branch(port, name), next((each for each in port.branches() if each.live), None)
+    kept = keep_as or f"{live.name if live else 'live'}-before-{name}"
+    does = f"put {name} ({words.shows(side)}) in the place of the live branch, which stays as {kept}"
+    if dry_run:
+        payload = {"environment": config.name, "action": "finalize", "dry_run": True, "branch": words.record(side)}
+        shell.output.result("db-branch", {**payload, "name": name, "kept": kept}, f"would {does}")
+        return 0
+    why = _confirm_action(shell, config, does, message, confirm)
+    done = port.finalize(side, kept)
+    _note_in_journal(config, "finalized", done.live, why)
+    database = config.environment.database
+    if database and database.managed and database.managed.branch == done.kept.id:
+        shell.output.warn(f'the live branch has another id now: database.managed.branch = "{done.live.id}"')
+    payload = {"environment": config.name, "action": "finalize", "dry_run": False, "branch": words.record(done.live)}
+    human = f"{done.live.name} ({done.live.id}) is live; the old state is {done.kept.name} ({done.kept.id})"
+    shell.output.result("db-branch", {**payload, "name": name, "kept": done.kept.name}, human)
+    shell.output.next(f"backout db branch finalize {done.kept.name} -e {config.name}  # takes it back")
+    return 0
+
+
+@branch.command("delete", short_help="Delete a side branch; never the live one.")
+@click.argument("name")
+@_dry_run
+@_message
+@_confirm
+@pass_shell
+def delete(shell: Shell, *, name: str, dry_run: bool, message: str | None, confirm: str | None) -> int:
+    """Delete a side branch with everything in it, and check that it is gone. The live branch is refused."""
+    from backout.report.database import branches as words
+    from backout.wiring.db.managed import open_checked_vendor
+
+    config = shell.config()
+    port = open_checked_vendor(config)
+    found = _find_branch(port, name)
+    payload = {"environment": config.name, "action": "delete", "branch": words.record(found), "name": name}
+    if dry_run:
+        shell.output.result("db-branch", {**payload, "dry_run": True}, f"would delete {name} ({found.id})")
+        return 0
+    why = _confirm_action(
+        shell, config, f"delete the branch {name} ({found.id}) with everything in it", message, confirm
+    )
+    port.delete(found)
+    gone = all(each.id != found.id for each in port.branches())
+    _note_in_journal(config, "deleted", found, why)
+    said = f"{name} is deleted" if gone else f"{name} is being deleted; the vendor still lists it"
+    shell.output.result("db-branch", {**payload, "dry_run": False, "gone": gone}, said)
+    return 0
+
+
+def _target(text: str | None) -> BranchTarget:
+    """Return what --at means. Raises UsageError: neither an LSN, nor a time, nor a snapshot."""
+    from backout.model.database.branch import BranchTarget as Target
+    from backout.model.database.wal import parse_lsn
+    from backout.plan.target import parse_time
+    from backout.wiring import clock
+
+    if text is None:
+        return Target()
+    if text.startswith("snapshot:"):
+        return Target(snapshot=text.removeprefix("snapshot:"))
+    try:
+        return Target(lsn=parse_lsn(text))
+    except ValueError:
+        at = parse_time(text, clock.now())
+    if at is None:
+        hint = '0/C3A5C918, "10 minutes ago", 2026-11-25T10:00:00Z, snapshot:ID'
+        raise UsageError(f"--at: no LSN, no time and no snapshot: {text!r}", hint=hint)
+    return Target(at=at)
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower()).strip("-")[:60]
+
+
+def _find_branch(port: VendorBackups, name: str) -> SideBranch:
+    branches = port.branches()
+    for each in branches:
+        if name in (each.name, each.id):
+            return each
+    names = ", ".join(each.name for each in branches[:8])
+    raise UsageError(f"the vendor has no branch {name!r}", hint=f"one of: {names}")
+
+
+def _confirm_action(shell: Shell, config: Config, does: str, message: str | None, typed: str | None) -> str:
+    from backout.cli.support.confirm import confirm as asked
+
+    return asked(shell, config, does, message=message, typed=typed)
+
+
+def _note_in_journal(config: Config, what: str, found: SideBranch, why: str) -> None:
+    """Keep in the journal what was done at the vendor."""
+    from backout import wiring
+
+    data = {"name": found.name, "id": found.id, "why": why}
+    key = f"{what}:{found.id}:{found.name}"
+    wiring.journal(config).note(config.name, f"database.branch.{what}", key, data, actor=wiring.actor())
+
+
+def _write_service(path: Path, parameters: dict[str, str]) -> None:
+    private_folder(path.parent)
+    lines = ["[side]", *(f"{name}={value}" for name, value in parameters.items())]
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")

@@ -1,0 +1,325 @@
+"""`backout db restore`: a side instance, the damaged rows, or the whole; and back again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.db.restore_kept import describe_kept, manage_kept
+from backout.cli.db.restore_session import RestoreRequest, RestoreSession
+from backout.cli.support.also_back import ALSO_BACK, agree, command_of, list_agreement_lines, make_agreement_record
+from backout.cli.support.options import REASON, Command, pass_shell
+from backout.errors import PartlyDone, Unmeasured, UsageError
+from backout.escaping import brief
+from backout.model.incident.incident import RunState
+
+if TYPE_CHECKING:
+    from backout.cli.support.shell import Shell
+    from backout.model.database.rescue import RescueReport
+    from backout.model.incident.incident import Run
+    from backout.model.plan import Plan
+    from backout.model.steps.restore import SwappedResult
+
+
+@click.command(
+    "restore",
+    cls=Command,
+    short_help="Restore to a side instance, rescue damaged rows, or restore the whole.",
+    epilog="""
+Examples:
+  backout db restore "before drop of users.email" -e production --dry-run
+  backout db restore "before migration 20261125_split" -e production --side
+  backout db restore 76652 -e production -m "wrong UPDATE"
+  backout db restore 76652 76655 76701 -e production -m "a bad worker"
+  backout db restore --since 14:03 --until 14:11 -e production --dry-run
+  backout db restore "2026-11-25 14:03:00" -e production --swap
+  backout db restore -e production --undo
+""",
+)
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.option("--since", metavar="TIME", help="Everything committed from then on is the damage.")
+@click.option("--until", metavar="TIME", help="With --since: until then (now).")
+@click.option("--side", "mode", flag_value="side", help="A side instance to look at; the live database is not touched.")
+@click.option("--rescue", "mode", flag_value="rescue", help="Only the damaged rows and columns (the default).")
+@click.option("--swap", "mode", flag_value="swap", help="The whole; the old data directory is kept.")
+@click.option("--undo", "mode", flag_value="undo", help="Undo the latest swap or rescue.")
+@click.option("--list", "mode", flag_value="list", help="List side instances, and kept data directories.")
+@click.option("--drop-side", metavar="NAME", help="Stop a side instance and remove it.")
+@click.option("--release", "mode", flag_value="release", help="Remove kept data directories and unpacked bases.")
+@click.option(
+    "--prepare", "mode", flag_value="prepare", help="Unpack the newest base, so that the next side instance is quick."
+)
+@click.option(
+    "--conflicts",
+    type=click.Choice(["live", "side"]),
+    default="live",
+    help="Rows changed again since the damage: keep them (live, the default) or overwrite them (side).",
+)
+@click.option("--skip", multiple=True, metavar="TABLE", help="Leave SCHEMA.TABLE alone in a rescue; repeatable.")
+@click.option("--queues", is_flag=True, help="Also rescue outbox and queue tables: what is put back is sent again.")
+@click.option(
+    "--accept-unsigned",
+    "unsigned",
+    multiple=True,
+    metavar="ID",
+    help="Accept this backup although it is not signed: to a side instance first; repeatable, recorded.",
+)
+@ALSO_BACK
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the journal.")
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Print the plan (for a rescue, with rows by table) and change nothing."
+)
+@click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
+@pass_shell
+def restore(
+    shell: Shell,
+    *,
+    targets: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    mode: str | None,
+    drop_side: str | None,
+    conflicts: str,
+    skip: tuple[str, ...],
+    queues: bool,
+    unsigned: tuple[str, ...],
+    also_back: tuple[str, ...],
+    message: str | None,
+    dry_run: bool,
+    typed: str | None,
+) -> int:
+    """Bring the database, or the damaged part of it, back to TARGET.
+
+    TARGET: a time, a restore point, a deployment, an LSN, a transaction id (`backout db transactions`), "latest",
+    "before migration NAME" or "before drop of TABLE[.COLUMN]". It is resolved to an exact position, and everything it
+    needs is checked, before anything is touched. A side instance always comes first; for a database that a vendor runs,
+    it is a branch there. Without TARGET an interrupted restore is picked up. Several transaction ids, "between TIME and
+    TIME" (or --since, --until) and "during DEPLOYMENT" are taken back together, as if none of them had happened.
+    """
+    target = target_of(targets, since, until)
+    from backout.cli.support.confirm import confirm
+    from backout.runbook.recovery.tools import Accepted
+    from backout.runbook.recovery.unsigned import Acceptance, check_plan, read_names, record_accepted
+    from backout.runbook.recovery.whole_cluster import one_alone
+
+    config = shell.config()
+    accepted = Accepted(read_names(unsigned), to_side=mode == "side")
+    session = RestoreSession.open(shell, config, accepted=accepted)
+    if drop_side is not None or mode in ("list", "prepare", "release"):
+        return manage_kept(session, mode, drop_side, message, typed)
+    found = None if dry_run else session.unfinished(target, mode)
+    if found is not None:
+        shell.output.say(f"picking up run {found.id} ({brief(found.plan.why)}), which was interrupted; its plan stands")
+        return _finish(session, session.drive(found.id))
+    plan = _make_plan(session, target, mode, RestoreRequest(conflicts, skip, queues))
+    check_plan(session.tools, plan)
+    ways = [f"--{mode}"] if mode in ("swap", "undo") else []
+    ways += [word for name in unsigned for word in ("--accept-unsigned", name)]
+    named = ("db", "restore", *([target] if target else ()), *ways)
+    command = command_of(shell, config.name, *named, message=message, typed=typed)
+    if dry_run:
+        return _show(session, plan, command, also_back)
+    shell.output.say(_text(shell, plan) + "\n")
+    plan = agree(shell, plan, also_back, command, one_alone(session.tools, target if target and mode == "swap" else ""))
+    reason = message or f"{plan.why} (no reason given)"
+    if mode != "side":  # a side instance touches nothing in use
+        reason = confirm(shell, config, f"restore {plan.why}", message=message, typed=typed)
+    reason = shell.masked(reason)
+    told = Acceptance(accepted.names, reason, session.tools.actor, session.tools.clock.now())
+    record_accepted(session.tools.journal, config.name, told)
+    return _finish(session, session.drive(session.take_over(plan, reason, target, mode)))
+
+
+def resume(shell: Shell, run: Run) -> int:
+    """Continue an interrupted restore (`backout runs resume`)."""
+    shell.take(environment=run.environment)
+    from backout.runbook.recovery.unsigned import read_accepted
+
+    managed = any(step.action.startswith("db_branch") for step in run.plan.steps)
+    session = RestoreSession.open(shell, shell.config(), managed=managed, accepted=read_accepted(run.plan))
+    return _finish(session, session.drive(run.id))
+
+
+def target_of(targets: tuple[str, ...], since: str | None, until: str | None) -> str | None:
+    """Return TARGET as one text. Raises UsageError: it is given twice, or an end has no beginning."""
+    if since is None and until is None:
+        return " ".join(targets) or None
+    if targets or since is None:
+        what = "--until without --since" if since is None else "TARGET and --since both name the damage"
+        raise UsageError(what, hint="backout db restore --help")
+    return f"between {since} and {until or 'now'}"
+
+
+def _make_plan(session: RestoreSession, target: str | None, mode: str | None, request: RestoreRequest) -> Plan:
+    from backout.runbook.recovery import restore as procedure
+
+    tools = session.tools
+    if mode != "undo" and target is None:
+        raise UsageError("no TARGET, and no interrupted restore to pick up", hint="backout db restore --help")
+    if session.branches is not None:
+        from backout.cli.db.restore_managed import make_plan
+
+        return make_plan(session.branches, target, mode, request)
+    if target is None:
+        return procedure.plan_undo(tools)
+    if mode == "side":
+        return procedure.plan_side(tools, target)
+    if mode == "swap":
+        return procedure.plan_swap(tools, target)
+    return procedure.plan_rescue(tools, target, conflicts=request.conflicts, skip=request.skip, queues=request.queues)
+
+
+def _text(shell: Shell, plan: Plan) -> str:
+    from backout.cli.support.paint import paint_for
+    from backout.report.plans import plan_text
+
+    return plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
+
+
+def _show(session: RestoreSession, plan: Plan, command: str, also_back: tuple[str, ...]) -> int:
+    from backout.cli.support.records import plan_record
+    from backout.model.steps.base import to_json
+    from backout.model.steps.branches import BranchRescueStep
+    from backout.model.steps.rescue import RescueStep
+    from backout.runbook.recovery.restoring import foresee
+
+    out = session.shell.output
+    rescue: RescueReport | None = None
+    text = _text(session.shell, plan)
+    if plan.has(RescueStep):
+        out.say("making side instances to count the damage; the live database is only read")
+        rescue = foresee(session.tools, plan)
+    elif session.branches is not None and plan.has(BranchRescueStep):
+        from backout.runbook.recovery.managed_steps import foresee as foresee_at_vendor
+
+        out.say("making two branches to count the damage; the live database is only read")
+        rescue = foresee_at_vendor(session.branches, plan)
+    if rescue is not None:
+        text += "\n\n" + rescue_text(session.shell, rescue, would=True)
+    payload = {"dry_run": True, "environment": plan.environment, "plan": plan_record(plan), "rescue": to_json(rescue)}
+    payload |= make_agreement_record(plan, command, also_back)
+    out.result("db-restore", payload, "\n".join([text, *list_agreement_lines(plan, command, also_back)]))
+    out.say("\nnothing was changed (dry run)")
+    return 0
+
+
+def rescue_text(shell: Shell, rescue: RescueReport, *, would: bool = False) -> str:
+    """Return what a rescue did, or would do, by table."""
+    rows, lines = [], []
+    for each in rescue.tables:
+        counts = [f"{number:,}" for number in (each.updated, each.inserted, each.deleted, each.conflicts)]
+        rows.append((each.table, *counts, ", ".join(each.columns) or each.left))
+        if each.conflicts:
+            why = "changed again since, or what they refer to is not there"
+            lines.append(f"{each.table}: left as they are ({why}): {', '.join(each.examples)}")
+        if each.triggers:
+            lines.append(f"{each.table}: triggers that do not fire: {', '.join(each.triggers)}")
+        if each.left and each.columns:
+            lines.append(f"{each.table}: {each.left}")
+    headers = ("TABLE", "UPDATED", "INSERTED", "DELETED", "CONFLICTS", "COLUMNS, OR WHY IT IS LEFT ALONE")
+    verb = "would be made again" if would else "made again"
+    made = [f"{verb}: {' '.join(text.split())}" for text in rescue.definitions]
+    left = left_out_lines(rescue)
+    nothing = "" if made or left else "nothing was damaged"
+    return "\n".join([shell.output.table(headers, rows, whole=True) or nothing, *made, *lines, *rescue.notes, *left])
+
+
+def left_out_lines(rescue: RescueReport) -> list[str]:
+    """Return what of the damage is left, each with the reason and the SQL; and how definitions differ from before."""
+    lines = []
+    for left in rescue.left_out:
+        lines.append(f"left out: {left.what}: {left.reason}")
+        lines += [] if left.asked else [f"    {line}" for line in left.sql.splitlines()]
+    for other in rescue.differences:
+        lines.append(f"other than before the damage: {other.what}")
+        lines += [f"    - {line}" for line in other.before.splitlines()]
+        lines += [f"    + {line}" for line in other.live.splitlines()]
+    return lines
+
+
+def rescue_exit_code(rescue: RescueReport | None) -> int:
+    """Return 1 if damage is left that was not to be left, 7 if it cannot be seen whether any is, else 0."""
+    left = [each for each in rescue.left_out if not each.asked] if rescue is not None else []
+    return 1 if any(each.seen for each in left) else Unmeasured.exit_code if left else 0
+
+
+def _format_swapped(swapped: SwappedResult) -> list[str]:
+    head = swapped.migration_head or "none"
+    return [
+        f"live: timeline {swapped.timeline} at {swapped.lsn}, migration {head}",
+        f"the data directory of before is kept: {swapped.kept}",
+    ]
+
+
+def _finish(session: RestoreSession, run: Run) -> int:
+    """Say what is there now, as read back, and what to type next.
+
+    In one piece: the JSON, the lines and the next commands are of the same few results.
+    """
+    from backout.model.steps.base import to_json
+    from backout.model.steps.branches import BranchLookStep, BranchRescueStep, FinalizeStep
+    from backout.model.steps.rescue import RescueStep, UndoRescueStep
+    from backout.model.steps.restore import SequencesStep, SideOpenStep, SwappedStep
+    from backout.ports import result_of
+
+    shell, tools = session.shell, session.tools
+    if run.state is not RunState.DONE:
+        raise PartlyDone(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
+    from backout.cli.support.also_back import second_check
+    from backout.runbook.recovery.restore import is_unprotected, list_kept_sizes
+    from backout.runbook.recovery.unsigned import record_proved
+    from backout.runbook.recovery.whole_cluster import ALSO, LOST
+
+    record_proved(tools, run.plan, run.id)
+    runs, last = tools.runs, run.plan.steps[-1]
+    if last.does(FinalizeStep) or last.does(BranchLookStep):
+        from backout.cli.db.restore_managed import finish
+
+        return finish(session, run)
+    rescues = (kind for kind in (RescueStep, BranchRescueStep, UndoRescueStep) if run.plan.has(kind))
+    rescue = next((result_of(runs, run.id, kind) for kind in rescues), None)
+    swapped, check = result_of(runs, run.id, SwappedStep), second_check(runs, run)
+    side = result_of(runs, run.id, SideOpenStep) if last.does(SideOpenStep) else None
+    sequences = result_of(runs, run.id, SequencesStep)
+    directories = list_kept_sizes(tools)
+    also = [note for note in run.plan.notes if note.startswith((ALSO, LOST))]
+    payload = {
+        "run_id": run.id,
+        "environment": run.environment,
+        "why": run.plan.why,
+        "side": to_json(side),
+        "rescue": to_json(rescue),
+        **check.record(),
+        "swap": to_json(swapped),
+        "also": also,
+        "sequences": to_json(sequences),
+        "kept": [name for name, _ in directories],
+        "kept_bytes": dict(directories),
+        "protected": not is_unprotected(tools),
+    }
+    lines = [f"done: {run.plan.why}"]
+    follow = [f"backout db restore --list -e {run.environment}"]
+    if side is not None:
+        lines += [f"side instance {side.name} ({side.how}): psql {side.dsn!r}"]
+        follow = [f"backout db restore --drop-side {side.name} -e {run.environment}"]
+    if rescue is not None:
+        lines.append(rescue_text(shell, rescue))
+        follow = [f"backout db restore --undo -e {run.environment}"]
+    lines += check.lines
+    # Remaining damage matters more than that it could not be checked.
+    code = min(filter(None, (rescue_exit_code(rescue), *check.codes)), default=0)
+    if swapped is not None:
+        lines += [*_format_swapped(swapped), *describe_kept(session, directories), *also]
+        from backout.report.database.sequences import sequence_lines
+
+        lines += sequence_lines(sequences)
+        lines.append("UNPROTECTED: there is no verified base backup of this database until the next one")
+        follow = [
+            f"backout db backup --full -e {run.environment}",
+            f"backout db restore --undo -e {run.environment}",
+            f"backout db restore --release -e {run.environment}",
+        ]
+    shell.output.result("db-restore", payload, "\n".join(lines))
+    shell.output.next(*follow)
+    return code

@@ -1,0 +1,1 @@
+"""`backout diagnose`: what is wrong, and why."""

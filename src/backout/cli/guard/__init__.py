@@ -1,0 +1,1 @@
+"""`backout guard`: watching a deployment, and judging recorded traffic."""

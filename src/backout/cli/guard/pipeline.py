@@ -1,0 +1,118 @@
+"""What a pipeline is told of a watch, however it ends: a page, outputs, the deployment's status.
+
+None of it can change the verdict or the exit code: what cannot be delivered is reported once, as a warning.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backout.cli.support import errors
+from backout.errors import BackoutError
+from backout.model.guard.pipeline import PipelineState
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from backout.cli.support.shell import Shell
+    from backout.ports import Pipeline
+
+_ENDS = (Exception, KeyboardInterrupt, SystemExit)
+_MOST_BYTES = 1_000_000
+
+
+class Wanted(Value, frozen=True):
+    """What was asked for: the files that the page and the outputs are appended to, and the deployment's status."""
+
+    summary: str | None = None
+    outputs: str | None = None
+    status: bool = False
+
+
+def run_and_tell(shell: Shell, wanted: Wanted, command: Callable[[], int]) -> int:
+    """Run a command that ends with a result line of guard, or an error, and tell the pipeline how it ended."""
+    if wanted == Wanted():
+        return command()
+    teller = _Teller(shell, wanted)
+    teller.begin()
+    try:
+        code = command()
+    except _ENDS as error:
+        failure = errors.failure(error, shell.output.typed)
+        teller.end(failure, errors.exit_code(error))
+        raise
+    teller.end(None, code)
+    return code
+
+
+class _Teller:
+    def __init__(self, shell: Shell, wanted: Wanted) -> None:
+        self._shell = shell
+        self._wanted = wanted
+        self._pipeline: Pipeline | None = None
+        self._environment = shell.flags.environment or shell.environment.get("BACKOUT_ENVIRONMENT") or ""
+
+    def begin(self) -> None:
+        """Show that the deployment is being watched."""
+        ci = None
+        try:
+            config = self._shell.config()
+            self._environment, ci = config.name, config.environment.ci
+        except BackoutError:
+            pass  # the command itself reports that, and its end is still told
+        if not self._wanted.status:
+            return
+        try:
+            from backout import wiring
+
+            self._pipeline = wiring.pipeline(self._shell.environment, ci, self._environment)
+        except BackoutError as error:
+            self._warn("the deployment's status is not shown", error)
+        self._show(PipelineState.IN_PROGRESS, "backout watches it")
+
+    def end(self, failure: dict[str, object] | None, code: int) -> None:
+        """Tell how it ended; `code` is the exit code."""
+        from backout.report.guard import summary
+
+        told, failed = self._masked(self._shell.output.told), self._masked(failure)
+        ended = summary.ending(told, failed, environment=self._environment, exit_code=code)
+        if self._wanted.outputs:
+            self._append(self._wanted.outputs, summary.outputs(ended))
+        if self._wanted.summary:
+            self._append(self._wanted.summary, summary.markdown(ended, self._report(ended.report_path)))
+        self._show(ended.state, summary.description(ended))
+
+    def _masked(self, payload: Mapping[str, object] | None) -> dict[str, object] | None:
+        """Return a payload masked value by value, before a page escapes it, or a status is cut."""
+        return None if payload is None else self._shell.redactor.record(payload)
+
+    def _append(self, path: str, text: str) -> None:
+        try:
+            with (self._shell.folder / path).open("a", encoding="utf-8", errors="replace") as file:
+                file.write(self._shell.redactor.redact(text))
+        except OSError as error:
+            self._shell.output.warn(f"{path} cannot be written ({error.strerror}); the verdict stands")
+
+    def _report(self, path: str) -> str:
+        if not path:
+            return ""
+        try:
+            with Path(path).open("rb") as file:
+                return file.read(_MOST_BYTES).decode(errors="replace")
+        except OSError:
+            return ""  # its path is still told
+
+    def _show(self, state: PipelineState, text: str) -> None:
+        if self._pipeline is None:
+            return
+        try:
+            self._pipeline.show(state, self._shell.redactor.redact(text))
+        except BackoutError as error:
+            self._pipeline = None  # said once
+            self._warn("the deployment's status could not be set", error)
+
+    def _warn(self, what: str, error: BackoutError) -> None:
+        hint = f"; {error.hint}" if error.hint else ""
+        self._shell.output.warn(f"{what}: {error}{hint} (the verdict stands)")

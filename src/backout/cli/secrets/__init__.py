@@ -1,0 +1,1 @@
+"""`backout secrets`: names, what is missing, and setting values."""

@@ -1,0 +1,1 @@
+"""What commands share: streams, options, errors, questions, and how a run is driven and shown."""

@@ -1,0 +1,134 @@
+"""How an error is printed: what, where, the allowed options, what to type next; with `--json` as an envelope."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.support.style import Tone
+from backout.errors import BackoutError, ConfigError, Interrupted, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.cli.support.output import Output
+
+
+def show(error: BackoutError, output: Output, environment: str | None = None) -> int:
+    """Write the error and return its exit code; `environment`: the one that was typed."""
+    _write(output, _lines(error, output, environment))
+    if output.json and not output.answered:
+        output.result("error", record(error, output.typed))
+    return error.exit_code
+
+
+def show_usage(what: str, usage: str, output: Output) -> int:
+    """Write a usage error; exit code 2."""
+    _write(output, [f"{_error(output)}: {what}", *([f"  {output.talk.strong('next')}: {usage}"] if usage else [])])
+    if output.json and not output.answered:
+        output.result(
+            "error", {"error": "UsageError", "what": what, "where": None, "hint": usage or None, "exit_code": 2}
+        )
+    return 2
+
+
+def show_unexpected(error: Exception, output: Output) -> int:
+    """Write an unexpected error (a bug in backout); the traceback only with `-v`; exit code 1."""
+    payload = failure(error)
+    lines = [f"{_error(output)}: a mistake in backout itself: {payload['what']}"]
+    if output.verbose:
+        lines += "".join(traceback.format_exception(error)).rstrip().splitlines()
+    else:
+        lines.append(f"  {output.talk.strong('next')}: the same command with -v shows where")
+    _write(output, lines)
+    if output.json and not output.answered:
+        output.result("error", payload)
+    return 1
+
+
+def mask_strays(output: Output) -> None:
+    """Have uncaught errors, in any thread, written through the mask like everything else."""
+
+    def write(error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, SystemExit):
+            output.complain("".join(traceback.format_exception(error)).rstrip())
+
+    sys.excepthook = lambda _kind, error, _trace: write(error)
+    sys.unraisablehook = lambda found: write(found.exc_value)
+    threading.excepthook = lambda found: write(found.exc_value)
+
+
+def failure(error: BaseException, typed: Callable[[str], str] = str) -> dict[str, object]:
+    """Return the payload of `backout.error/1` for whatever ended a command; `typed`: see `record`."""
+    if isinstance(error, BackoutError):
+        return record(error, typed)
+    if isinstance(error, KeyboardInterrupt | SystemExit | click.Abort):
+        return record(Interrupted("interrupted"))
+    what = f"{type(error).__name__}: {error}"
+    return {"error": "Unexpected", "what": what, "where": None, "hint": None, "exit_code": exit_code(error)}
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that `failure` tells."""
+    if isinstance(error, KeyboardInterrupt | SystemExit | click.Abort):
+        return Interrupted.exit_code
+    return error.exit_code if isinstance(error, BackoutError) else 1
+
+
+def record(error: BackoutError, typed: Callable[[str], str] = str) -> dict[str, object]:
+    """Return the payload of `backout.error/1`.
+
+    Args:
+        typed: makes command lines work where they are pasted, see `Output.typed`.
+    """
+    payload: dict[str, object] = {
+        "error": type(error).__name__,
+        "what": error.what,
+        "where": error.where,
+        "hint": None if error.hint is None else typed(error.hint),
+        "exit_code": error.exit_code,
+    }
+    if isinstance(error, Refused):
+        payload |= {"rule": error.rule, "options": [typed(option) for option in error.options]}
+    if isinstance(error, ConfigError):
+        payload["mistakes"] = list(error.mistakes)
+    return payload
+
+
+def _ways_without_journal(environment: str | None) -> tuple[str, ...]:
+    """Return what works when nothing can be recorded: an operator must not have to repair a disk first."""
+    name = shlex.quote(environment or "ENV")
+    return (
+        f"to go back by hand: `backout panic -e {name}` prints the lines to type, `backout card -e {name}` all of them",
+        f"these work as well: `backout status -e {name}`, `backout doctor -e {name}`, `backout hold -e {name} -m WHY`",
+    )
+
+
+def _lines(error: BackoutError, output: Output, environment: str | None = None) -> list[str]:
+    lines = [f"{_error(output)}: {error.what}"]
+    if error.where:
+        lines.append(f"  at {error.where}")
+    if isinstance(error, ConfigError):
+        lines += [f"  {mistake}" for mistake in error.mistakes]
+    if isinstance(error, Refused):
+        if error.rule:
+            lines.append(output.talk.dim(f"  safety rule: {error.rule}"))
+        lines += [f"  {output.talk.plain('→')} {output.typed(option)}" for option in error.options]
+    if error.without_journal:
+        lines += [f"  {output.talk.plain('→')} {output.typed(way)}" for way in _ways_without_journal(environment)]
+    if error.hint:
+        lines.append(f"  {output.talk.strong('next')}: {output.typed(error.hint)}")
+    return lines
+
+
+def _error(output: Output) -> str:
+    return output.talk.paint(Tone.BAD, "error")
+
+
+def _write(output: Output, lines: list[str]) -> None:
+    output.complain("\n".join(lines))

@@ -1,0 +1,135 @@
+"""The first backout.toml of a project, from its wrangler configuration and its folder; pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from backout.config.init.recorder import FOLDER
+from backout.config.init.routes import proposal
+from backout.config.toml_text import key, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.config.init.project import Project
+    from backout.config.init.recorder import Recorder
+    from backout.config.init.wrangler import Worker
+
+_EMAIL = re.compile(r"EMAIL|SMTP|RESEND|SENDGRID|POSTMARK|MAILGUN")
+_NOT_OF_THE_WORKER = re.compile(r"CLOUDFLARE_|CF_|GITHUB_|NODE_ENV$|PORT$")
+_PRODUCTION = re.compile("prod|live", re.IGNORECASE)
+
+
+def draft(
+    name: str, workers: tuple[Worker, ...], project: Project, recorder: Recorder, *, api_base_url: str = ""
+) -> str:
+    """Return the text of backout.toml; unknown values are comments that say what to fill in.
+
+    Args:
+        name: of the application.
+        workers: its environments.
+        project: the facts of the folder.
+        recorder: the flight recorder that could count its answers.
+        api_base_url: of the platform's API, "" for the usual one.
+    """
+    lines = [
+        "# What backout needs to know. No secret stands here: those come from the environment or from files.",
+        "# Every key there is, with its meaning: backout config example",
+        "",
+        "[app]",
+        f"name = {literal(name)}",
+    ]
+    for worker in workers:
+        lines += ["", f"[environments.{key(worker.environment)}]", *_environment(worker, project, api_base_url)]
+        lines += [f"# {recorder.traffic} # uncomment once {FOLDER}/ is deployed"]
+        lines += ["", f"[environments.{key(worker.environment)}.guard]", *_guard(worker)]
+        if project.routes:
+            lines += ["", f"[environments.{key(worker.environment)}.guard.synthetic]", *_synthetic(project)]
+        if _has_database(worker, project):
+            lines += ["", f"[environments.{key(worker.environment)}.database]", *_database(worker, project)]
+        if deploy := tuple(_deploy(worker, project)):
+            lines += ["", f"[environments.{key(worker.environment)}.deploy]", *deploy]
+    return "\n".join([*lines, "", "[incidents]", 'directory = ".ai/incidents"', ""])
+
+
+def _environment(worker: Worker, project: Project, api_base_url: str) -> Iterator[str]:
+    platform = {"provider": "cloudflare", "script": worker.script}
+    if api_base_url:
+        platform["api_base_url"] = api_base_url
+    if worker.account_id:
+        yield f"platform = {literal({**platform, 'account_id': worker.account_id})}"
+    else:
+        yield f"platform = {literal(platform)} # account_id: from CLOUDFLARE_ACCOUNT_ID"
+    if worker.url:
+        guess = " # a guess: check it" if worker.is_guess else " # the path is a guess: check it"
+        yield f"health = {literal({'url': worker.url + '/health'})}{guess}"
+    else:
+        yield f'# health = {{ url = "https://{worker.script}.SUBDOMAIN.workers.dev/health" }} # fill in and uncomment'
+    services = _services(worker, project)
+    if services:
+        yield "# What an outage of each service means: critical | degradable."
+        yield f"services = {literal(services)}"
+    if worker.buckets:
+        others = f" # also bound: {', '.join(worker.buckets[1:])}" if worker.buckets[1:] else ""
+        yield f"storage = {literal({'provider': 'r2', 'bucket': worker.buckets[0]})}{others}"
+    if project.example:
+        yield f"secrets = {literal({'example': project.example, 'required': _list_required(worker, project)})}"
+    if project.has_workflows and project.repository:
+        yield f"ci = {literal({'provider': 'github', 'repository': project.repository})}"
+    elif project.has_workflows:
+        yield '# ci = { provider = "github", repository = "OWNER/NAME" } # fill in and uncomment'
+
+
+def _database(worker: Worker, project: Project) -> Iterator[str]:
+    """Yield a separate table: backups, a vendor and a server are tables below it."""
+    yield 'provider = "postgres"'
+    yield f"url_env = {literal(_database_variable(worker, project))}"
+    yield f"migrations = {literal('prisma' if project.has_prisma else 'none')}"
+
+
+def _guard(worker: Worker) -> Iterator[str]:
+    yield f'mode = "observe" # observe: say what it would do | ask | act: roll back{_when(worker)}'
+    yield "# holdback = 10 # recommended with act: the old version keeps 10 % of a cut-over for its first minutes"
+
+
+def _synthetic(project: Project) -> Iterator[str]:
+    yield "# What guard asks itself while it watches, and of both versions where one answers otherwise than before."
+    yield proposal(project.routes)
+
+
+def _when(worker: Worker) -> str:
+    return "; begin with observe" if _PRODUCTION.match(worker.environment) else ""
+
+
+def _deploy(worker: Worker, project: Project) -> Iterator[str]:
+    for script in (f"deploy:{worker.environment}", "deploy"):
+        if script in project.scripts:
+            yield f"command = {literal(f'{project.runner} {script}')}"
+            break
+
+
+def _services(worker: Worker, project: Project) -> dict[str, str]:
+    found = {}
+    if _has_database(worker, project):
+        found["database"] = "critical"
+    if worker.buckets:
+        found["storage"] = "critical"
+    if any(_EMAIL.search(name) for name in (*project.names, *worker.variables)):
+        found["email"] = "degradable"
+    return found
+
+
+def _has_database(worker: Worker, project: Project) -> bool:
+    return worker.has_hyperdrive or project.has_prisma or "DATABASE_URL" in (*project.names, *project.commented)
+
+
+def _database_variable(worker: Worker, project: Project) -> str:
+    own = f"{worker.environment.upper().replace('-', '_')}_DATABASE_URL"
+    return own if own in (*project.names, *project.commented) else "DATABASE_URL"
+
+
+def _list_required(worker: Worker, project: Project) -> list[str]:
+    """Return the names that the Worker needs as secrets, without its plain variables and what only the tools need."""
+    skipped = {*worker.variables, *(("DATABASE_URL",) if worker.has_hyperdrive else ())}
+    return [name for name in project.names if name not in skipped and not _NOT_OF_THE_WORKER.match(name)]

@@ -1,0 +1,108 @@
+"""The facts around the wrangler configuration in a project's folder: names only, never the value of a secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from backout.config import jsonc
+from backout.config.init.routes import routes_in, text_of
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXAMPLES = (".env.example", ".env.sample", ".dev.vars.example")
+_NAME = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=", re.MULTILINE)
+_COMMENTED = re.compile(r"^#\s*([A-Z][A-Z0-9_]*)\s*=", re.MULTILINE)
+_REMOTE = re.compile(r"url\s*=\s*\S*github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?\s*$", re.MULTILINE)
+_LOCKS = {"pnpm-lock.yaml": "pnpm", "yarn.lock": "yarn", "bun.lock": "bun", "bun.lockb": "bun"}
+_MAX_BYTES = 1024 * 1024
+
+
+class Project(Value, frozen=True):
+    """The facts of a folder.
+
+    Args:
+        name: from package.json, or "".
+        example: the file with the names of variables, or "".
+        names: those in it.
+        commented: names in it that are commented out.
+        has_prisma: migrations are Prisma's.
+        repository: owner/name
+        on GitHub, or "".
+        has_workflows: GitHub Actions run here.
+        scripts: of package.json.
+        routes: paths of GET
+        routes without parameters that the source names.
+        runner: "npm run".
+        ignores_records: whether the folder `.backout` is kept out of the repository that this is a part of, if any.
+    """
+
+    name: str = ""
+    example: str = ""
+    names: tuple[str, ...] = ()
+    commented: tuple[str, ...] = ()
+    has_prisma: bool = False
+    repository: str = ""
+    has_workflows: bool = False
+    scripts: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    runner: str = "npm run"
+    ignores_records: bool = True
+
+
+def look(folder: Path) -> Project:
+    """Return the facts of a folder; unreadable files count as missing."""
+    package = _package(folder)
+    scripts = package.get("scripts")
+    example = next((name for name in EXAMPLES if (folder / name).is_file()), "")
+    text = _read(folder / example) if example else ""
+    return Project(
+        name=str(package.get("name") or ""),
+        example=example,
+        names=tuple(dict.fromkeys(_NAME.findall(text))),
+        commented=tuple(dict.fromkeys(_COMMENTED.findall(text))),
+        has_prisma=(folder / "prisma" / "migrations").is_dir() or (folder / "prisma" / "schema.prisma").is_file(),
+        repository=_repository(folder, package),
+        has_workflows=any((folder / ".github" / "workflows").glob("*.y*ml")),
+        scripts=tuple(scripts) if isinstance(scripts, dict) else (),
+        routes=routes_in(folder),
+        ignores_records=_ignores_records(folder),
+        runner=next((f"{tool} run" for lock, tool in _LOCKS.items() if (folder / lock).is_file()), "npm run"),
+    )
+
+
+def _ignores_records(folder: Path) -> bool:
+    for above in (folder, *folder.parents):
+        lines = {line.strip().strip("/") for line in _read(above / ".gitignore").splitlines()}
+        if lines & {".backout", "**/.backout", ".backout/*"}:
+            return True
+        if (above / ".git").exists():
+            return False
+    return True  # no repository
+
+
+def _package(folder: Path) -> dict[str, object]:
+    try:
+        package = jsonc.loads(_read(folder / "package.json") or "{}")
+    except (ValueError, json.JSONDecodeError):
+        return {}
+    return package if isinstance(package, dict) else {}
+
+
+def _repository(folder: Path, package: dict[str, object]) -> str:
+    for above in (folder, *folder.parents):
+        if (above / ".git").exists():
+            if match := _REMOTE.search(_read(above / ".git" / "config")):
+                return match[1]
+            break
+    stated = package.get("repository")
+    address = str(stated.get("url", "")) if isinstance(stated, dict) else str(stated or "")
+    match = re.search(r"(?:github\.com[:/]|^github:|^)([\w.-]+/[\w.-]+?)(?:\.git)?$", address)
+    return match[1] if match else ""
+
+
+def _read(file: Path) -> str:
+    return text_of(file, _MAX_BYTES)

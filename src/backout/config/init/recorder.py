@@ -1,0 +1,61 @@
+"""The flight recorder of a project: a folder beside the application, and the content of its files; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from backout.config.toml_text import literal
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from backout.config.init.wrangler import Worker
+
+FOLDER = "backout-recorder"
+ACCESS_ENV = "RECORDER_ACCESS_KEY"
+SECRET_ENV = "RECORDER_SECRET"  # noqa: S105 - the name of a variable
+_LONGEST_STEM = 63 - len("-backout-counts")  # of a bucket's name, and of a Worker's
+
+
+class Recorder(Value, frozen=True):
+    """The Worker and the bucket of a project's recorder; `account_id` is "" when its environments do not share one."""
+
+    name: str
+    bucket: str
+    account_id: str = ""
+
+    @property
+    def traffic(self) -> str:
+        """The line of backout.toml that reads it."""
+        table = {"bucket": self.bucket, "credentials_env": ACCESS_ENV, "secret_env": SECRET_ENV}
+        return f"traffic = {literal({'provider': 'recorder', 'recorder': table})}"
+
+    def consumers(self, *, toml: bool) -> str:
+        """Return the line of the application's wrangler file that names it."""
+        if toml:
+            return f"tail_consumers = [{literal({'service': self.name})}]"
+        return f'"tail_consumers": [{json.dumps({"service": self.name})}]'
+
+
+def recorder_of(name: str, workers: tuple[Worker, ...]) -> Recorder:
+    """Return the recorder of an application, one for all its environments."""
+    accounts = {worker.account_id for worker in workers}
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_STEM].rstrip("-") or "app"
+    return Recorder(
+        name=f"{stem}-recorder",
+        bucket=f"{stem}-backout-counts",
+        account_id=accounts.pop() if len(accounts) == 1 else "",
+    )
+
+
+def wrangler_file(template: str, recorder: Recorder, *, toml: bool) -> str:
+    """Return the recorder's own wrangler.jsonc; `toml`: the application's is TOML."""
+    account = f'\n  "account_id": {json.dumps(recorder.account_id)},' if recorder.account_id else ""
+    return template.format(
+        name=recorder.name,
+        bucket=recorder.bucket,
+        folder=FOLDER,
+        account=account,
+        consumers=recorder.consumers(toml=toml),
+    )

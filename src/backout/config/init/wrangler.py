@@ -1,0 +1,164 @@
+"""What a wrangler configuration says of the environments: names as wrangler composes them, bindings, hosts.
+
+Source: the wrangler documentation, "Configuration" and "Environments" (2026): an environment `ENV` deploys the Worker
+`NAME-ENV` unless it has a name; account, routes and triggers are inherited, vars and bindings are not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from backout.config import jsonc
+from backout.decoding import decode_toml
+from backout.errors import ConfigError, UsageError
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+FILES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
+_PUBLIC_URL = re.compile(
+    r"(?:PUBLIC_|VITE_|NEXT_PUBLIC_)?(?:APP|BASE|SITE|PUBLIC|WEB|ORIGIN)(?:_URL)?|(?:BETTER_|NEXT)?_?AUTH_URL"
+)
+
+Table = dict[str, object]
+
+
+class Worker(Value, frozen=True):
+    """One environment as wrangler deploys it.
+
+    Args:
+        environment: its name here.
+        script: the Worker.
+        account_id: "" when the file names none.
+        url: the public address, or "" when it cannot be told.
+        is_guess: it comes from a variable, not from a route.
+        buckets: R2 buckets.
+        has_hyperdrive: a database is bound.
+        variables: names of the plain variables.
+        crons: expressions of its schedules.
+        queues: names of those that it consumes.
+    """
+
+    environment: str
+    script: str
+    account_id: str = ""
+    url: str = ""
+    is_guess: bool = False
+    buckets: tuple[str, ...] = ()
+    has_hyperdrive: bool = False
+    variables: tuple[str, ...] = ()
+    crons: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+
+
+def find(folder: Path) -> Path:
+    """Return the file that wrangler would take.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for name in FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise UsageError(
+        f"no {', '.join(FILES[:-1])} or {FILES[-1]} here",
+        where=str(folder),
+        hint="go to the Worker's folder, or write the file from `backout config example`",
+    )
+
+
+def read(file: Path) -> tuple[str, tuple[Worker, ...]]:
+    """Return the application's name and its environments; without `env` the one Worker is production.
+
+    Raises:
+        ConfigError: the file is not what its name says, or has no name in it.
+    """
+    document = _parse(file)
+    name = _text(document, "name")
+    found = document.get("env")
+    tables = found if isinstance(found, dict) else {}
+    environments = {key: value for key, value in tables.items() if isinstance(value, dict)}
+    workers = [_worker(document, key, value, name) for key, value in environments.items()]
+    if not any(re.match("prod", key, re.IGNORECASE) for key in environments) and name:
+        workers.insert(0, _worker(document, "production", document, name, is_top=True))
+    if not all(worker.script for worker in workers) or not workers:
+        raise ConfigError((f"{file.name}:1: name: required, but not there",))
+    return name or workers[0].script, tuple(workers)
+
+
+def _parse(file: Path) -> Table:
+    try:
+        text = file.read_text(encoding="utf-8")
+        document = decode_toml(text) if file.suffix == ".toml" else jsonc.loads(text)
+    except OSError as error:
+        raise UsageError(f"cannot read it: {error.strerror}", where=str(file)) from error
+    except json.JSONDecodeError as error:
+        raise ConfigError((f"{file.name}:{error.lineno}: JSON: {error.msg}",)) from error
+    except ValueError as error:  # TOML, UTF-8, nesting
+        line = re.search(r"line (\d+)", str(error))
+        raise ConfigError((f"{file.name}:{line[1] if line else 1}: {error}",)) from error
+    if not isinstance(document, dict):
+        raise ConfigError((f"{file.name}:1: expected an object",))
+    return document
+
+
+def _worker(top: Table, environment: str, table: Table, name: str, *, is_top: bool = False) -> Worker:
+    variables = table.get("vars")
+    variables = variables if isinstance(variables, dict) else {}
+    guess = next((str(value) for key, value in variables.items() if _is_public(key, value)), "")
+    host = next(_hosts(table), "") or ("" if guess else next(_hosts(top), ""))
+    composed = f"{name}-{environment}" if name and not is_top else name
+    return Worker(
+        environment=environment,
+        script=_text(table, "name") or composed,
+        account_id=_text(table, "account_id") or _text(top, "account_id"),
+        url=f"https://{host}" if host else guess.rstrip("/"),
+        is_guess=not host and bool(guess),
+        buckets=tuple(_list_names(table, "r2_buckets", "bucket_name")),
+        has_hyperdrive=bool(tuple(_list_names(table, "hyperdrive", "id"))),
+        variables=tuple(variables),
+        crons=tuple(_crons(table if "triggers" in table else top)),
+        queues=tuple(_list_consumed(table)),
+    )
+
+
+def _crons(table: Table) -> Iterator[str]:
+    triggers = table.get("triggers")
+    crons = triggers.get("crons") if isinstance(triggers, dict) else None
+    yield from (cron for cron in (crons if isinstance(crons, list) else ()) if isinstance(cron, str))
+
+
+def _list_consumed(table: Table) -> Iterator[str]:
+    queues = table.get("queues")
+    yield from _list_names(queues, "consumers", "queue") if isinstance(queues, dict) else ()
+
+
+def _hosts(table: Table) -> Iterator[str]:
+    """Yield the hosts of routes without a wildcard in them; custom domains are routes, too."""
+    routes = table.get("routes")
+    for route in (*(routes if isinstance(routes, list) else ()), table.get("route")):
+        pattern = route.get("pattern") if isinstance(route, dict) else route
+        if isinstance(pattern, str):
+            host = pattern.removeprefix("https://").removeprefix("http://").split("/", 1)[0]
+            if "*" not in host and "." in host:
+                yield host
+
+
+def _is_public(key: str, value: object) -> bool:
+    return bool(_PUBLIC_URL.fullmatch(key)) and isinstance(value, str) and value.startswith("https://")
+
+
+def _list_names(table: Mapping[str, object], key: str, name: str) -> Iterator[str]:
+    bindings = table.get(key)
+    for binding in bindings if isinstance(bindings, list) else ():
+        if isinstance(binding, dict) and isinstance(binding.get(name), str):
+            yield binding[name]
+
+
+def _text(table: Mapping[str, object], key: str) -> str:
+    value = table.get(key)
+    return value if isinstance(value, str) else ""

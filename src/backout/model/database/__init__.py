@@ -1,0 +1,1 @@
+"""A database: its schema, migrations, backups, dumps, damages, and the ways to recover."""

@@ -1,0 +1,53 @@
+"""Side branches at a vendor: a copy of the database at an earlier moment, beside the live one."""
+
+from __future__ import annotations
+
+from backout.model.value import Value
+
+
+class BranchTarget(Value, frozen=True):
+    """The moment that a side branch shows; at most one field is set, and none means the newest moment.
+
+    Args:
+        at: Unix seconds.
+        lsn: a position in the WAL.
+        snapshot: the vendor's id of a snapshot.
+    """
+
+    at: float | None = None
+    lsn: int | None = None
+    snapshot: str | None = None
+
+
+class SideBranch(Value, frozen=True):
+    """A branch at the vendor.
+
+    Args:
+        live: whether the application uses it.
+        ready: whether it takes connections.
+        at, lsn: the moment that it shows, as far as the vendor says.
+        source: the branch or snapshot that it was made from.
+        from_snapshot: made from a snapshot, so that the vendor's own finalising applies.
+    """
+
+    id: str
+    name: str
+    ready: bool
+    created_at: float
+    live: bool = False
+    source: str = ""
+    at: float | None = None
+    lsn: int | None = None
+    from_snapshot: bool = False
+
+
+class Finalized(Value, frozen=True):
+    """The branches at the vendor after a side branch has replaced the live one.
+
+    Args:
+        live: the branch that the application's endpoint leads to now.
+        kept: the former live branch, under its new name.
+    """
+
+    live: SideBranch
+    kept: SideBranch

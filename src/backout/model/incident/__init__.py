@@ -1,0 +1,1 @@
+"""Information for people: events, causes, notices, timelines."""

@@ -1,0 +1,84 @@
+"""One answer of the API, and the parts taken from it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from backout.decoding import Undecodable, decode_json
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.model.conformance import Fact
+
+_WORD: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
+
+
+class Reply(Value, frozen=True):
+    """One raw answer: HTTP status, the whole JSON (None: it was not JSON), why there is none."""
+
+    status: int
+    json: object = None
+    trouble: str = ""
+
+    @property
+    def code(self) -> int | None:
+        """The first error code of the envelope."""
+        errors = look_up(self.json, "errors")
+        first = errors[0] if isinstance(errors, list) and errors else None
+        code = look_up(first, "code")
+        return code if isinstance(code, int) else None
+
+    @property
+    def result(self) -> object:
+        """The envelope's result."""
+        return look_up(self.json, "result")
+
+
+class Call(Value, frozen=True):
+    """One call: its short name, its question, its function, and the account-specific parts of its answer."""
+
+    name: str
+    asks: str
+    ask: Callable[[], tuple[Reply, dict[str, Fact]]]
+    optional: tuple[str, ...] = ()
+
+
+def parse_body(body: bytes) -> object:
+    """Return a body as JSON, None where it is not JSON."""
+    try:
+        return decode_json(body)
+    except Undecodable:
+        return None
+
+
+def look_up(value: object, key: str) -> object:
+    """Return the value of a name in an object, None for nothing."""
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def first_of(value: object) -> object:
+    """Return the first of a list, None without one."""
+    return value[0] if isinstance(value, list) and value else None
+
+
+def length_of(value: object) -> int | None:
+    """Return how many a list holds."""
+    return len(value) if isinstance(value, list) else None
+
+
+def as_number(value: object) -> int | None:
+    """Return a number, None for anything else."""
+    return value if isinstance(value, int) else None
+
+
+def as_text(value: object) -> str | None:
+    """Return a text, None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def first_word(value: object) -> str | None:
+    """Return an id that may be put into a header, a path or a host name; anything else is not an id of this API."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else None

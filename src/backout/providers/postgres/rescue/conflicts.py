@@ -1,0 +1,53 @@
+"""Rows that a rescue leaves as they are: they were written since, or they cannot be written."""
+
+# ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from backout.model.database.rescue import LeftOut
+from backout.providers.postgres.schema.rowsql import join_identifiers, key_literals, key_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.model.database.rescue import TableRescue
+    from backout.providers.postgres.rescue.scope import Session, Work
+
+SHOWN: Final = 5
+"""The most keys shown."""
+_MOST: Final = 100
+"""The same, where each has to be checked."""
+
+
+def unclear_rows(session: Session, work: Work) -> Iterator[LeftOut]:
+    """Yield how many rows written since hold the damaged value: whether set to it anew, or only carried along."""
+    if not work.unclear or work.refused:
+        return
+    live = session.of(work.table.owner).live
+    (count,) = live.execute(f"SELECT count(*) {work.unclear}").fetchone()
+    if not count:
+        return
+    texts = f"{key_text(work.key, 'l')}, {key_literals(work.key, 'l')}"
+    keys = live.execute(f"SELECT {texts} {work.unclear} ORDER BY 1 LIMIT {_MOST}").fetchall()
+    more = ", ..." if count > len(keys) else ""
+    reason = (
+        "others wrote them since, and they hold the damaged value: whether it was set anew or only carried along "
+        f"cannot be determined: {', '.join(shown for shown, _ in keys)}{more}"
+    )
+    values = ", ".join(f"({literal})" for _, literal in keys)
+    query = f"SELECT * FROM {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({values});"
+    yield LeftOut(f"{count:,} rows of table {work.table.shown}", reason, query, seen=False)
+
+
+def conflicts_of(session: Session, work: Work, what: str, alias: str) -> TableRescue:
+    """Return the report with the rows of `what` counted as conflicts, and some of their keys."""
+    (count,) = session.live.execute(f"SELECT count(*) {what}").fetchone()
+    if not count:
+        return work.report
+    shown = [key for (key,) in session.live.execute(f"SELECT {key_text(work.key, alias)} {what} LIMIT {SHOWN}")]
+    report = work.report
+    return replace(report, conflicts=report.conflicts + count, examples=(*report.examples, *shown)[:SHOWN])

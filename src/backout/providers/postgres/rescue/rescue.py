@@ -1,0 +1,328 @@
+"""Port Rescuer: damaged rows come back from a side instance, newer good ones stay.
+
+Three states of each row are compared by its primary key: before the damage and after it (two side instances), and live.
+What the damage changed and was not changed since is written back; what was changed again is a conflict, shown and
+kept. Rows travel by COPY through this process, so that a live server needs neither an extension nor a route to the
+side instance, and TLS is the client's.
+
+Source: PostgreSQL 18, "System Columns" (xmin, xmax), "Composite Type Comparison" (images can be compared for
+every type; the operators `*=` and `*<>` are the functions record_image_eq and record_image_ne).
+"""
+
+from __future__ import annotations
+
+import functools
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
+
+from backout.errors import BackoutError, Busy
+from backout.model.database.rescue import LeftOut, RescueReport, TableRescue
+from backout.providers.postgres.provenance.chains import images_of
+from backout.providers.postgres.provenance.earlier_rescues import done_since
+from backout.providers.postgres.provenance.removed import find_removed_since, leave_removed, note_of_tail
+from backout.providers.postgres.rescue import columns as rescue_columns
+from backout.providers.postgres.rescue.circles import close_circles, notes_of_circles
+from backout.providers.postgres.rescue.conflicts import unclear_rows
+from backout.providers.postgres.rescue.definitions import DefinitionRescue
+from backout.providers.postgres.rescue.foreseen import rows_in_the_way
+from backout.providers.postgres.rescue.kept import Kept, written_by_us
+from backout.providers.postgres.rescue.left import copies, note_of_unlogged, tables_left_out, unseen
+from backout.providers.postgres.rescue.numbers import find_numbered, find_taken_numbers
+from backout.providers.postgres.rescue.rows import attempt, load, repair
+from backout.providers.postgres.rescue.scope import (
+    Session,
+    is_left_alone,
+    parents_first,
+    strange_code,
+    why_left,
+    works_of,
+)
+from backout.providers.postgres.rescue.sequences import advance, note_set_back
+from backout.providers.postgres.rescue.settings import settings_differences, settings_left_out, settings_of
+from backout.providers.postgres.schema.definition_changes import differences
+from backout.providers.postgres.schema.definition_columns import orders, parts_of
+from backout.providers.postgres.schema.definition_reading import DefinitionReader, live_definitions
+from backout.providers.postgres.schema.definitions import catalog
+from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.server.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, inside
+from backout.providers.postgres.server.session import working
+from backout.providers.postgres.tls.dsn import connection_error, without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from backout.model.database.chains import Image
+    from backout.model.database.removed import RemovedSince
+    from backout.model.database.rescue import Damage, DefinitionDifference
+    from backout.providers.postgres.rescue.scope import Work
+    from backout.providers.postgres.rescue.settings import Settings
+    from backout.providers.postgres.schema.definition_changes import Definitions
+    from backout.providers.postgres.schema.definition_reading import Reading
+    from backout.providers.postgres.schema.definitions import Catalog, Table
+    from backout.providers.postgres.server.binaries import Binaries
+
+
+_CONNECT_S: Final = 60.0
+"""A branch's compute sleeps until it is asked."""
+_LOCK_S: Final = 2.0
+_STANDBY_LOCK_S: Final = 1.0
+"""A lock there lasts until the replay goes on."""
+
+
+class PostgresRescuer:
+    """Rescues into one database of the live server.
+
+    Args:
+        url: returns the connection string of an administrator; it is never shown.
+        kept: the folder in which each rescue keeps what it replaced: what an earlier one wrote, or its undo, is
+            not a newer row.
+    """
+
+    def __init__(self, url: Callable[[], str], binaries: Binaries, database: str, kept: Path) -> None:
+        self._url = url
+        self._binaries = binaries
+        self._database = database
+        self._kept = kept
+
+    def damage(self, damage: Damage, before: str, after: str, removed: RemovedSince | None = None) -> RescueReport:
+        """Return what would be written, by table, without writing anything."""
+        with self._session(damage, before, after, None, _silent) as session:
+            session.removed = removed
+            return self._all(session, before, after)
+
+    def rescue(
+        self,
+        damage: Damage,
+        before: str,
+        after: str,
+        kept: Path,
+        progress: Callable[[str, int, int], None],
+        *,
+        removed: RemovedSince | None = None,
+    ) -> RescueReport:
+        """Write it; doing it again finds nothing left to do.
+
+        Raises:
+            BackoutError: Postgres refused a statement, which is quoted; what was committed stays, and can be resumed.
+        """
+        folder = Kept(kept)
+        folder.note_damage(damage.xids)
+        with self._session(damage, before, after, folder, progress) as session:
+            session.removed = removed
+            report = self._all(session, before, after)
+            folder.settle(session.live)
+            return report
+
+    @contextmanager
+    def images(self) -> Iterator[Callable[[str, Mapping[int, Sequence[str]]], dict[tuple[int, str], Image]]]:
+        """Yield what returns versions of rows by (file node, place), of the tables that are there.
+
+        It takes the connection string of a side instance, and places by file node; sessions stay open for the next. It
+        raises Busy where something is locked.
+        """
+        from psycopg.errors import LockNotAvailable
+
+        with ExitStack() as stack:
+            opened = functools.cache(lambda side: self._side(side, stack, lock_timeout_s=_STANDBY_LOCK_S))
+
+            def read(side: str, places: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], Image]:
+                try:
+                    return images_of(opened(side), places)
+                except LockNotAvailable as error:
+                    raise Busy(f"the side instance holds a lock: {message_of(error)}", where="side instance") from None
+
+            yield read
+
+    def undo(self, kept: Path, progress: Callable[[str, int, int], None]) -> RescueReport:
+        """Put back what `kept` holds, newest first, where it was not written to since."""
+        from backout.providers.postgres.rescue.undo import undo
+
+        if not kept.is_dir():
+            raise BackoutError("what the rescue replaced is no longer kept", where=str(kept))
+        with self._live() as live:
+            folder = Kept(kept)
+
+            @functools.cache
+            def defined() -> Definitions:
+                whole = live_definitions(self._url(), live.administrator, self._database, self._binaries)
+                return {**parts_of(catalog(live.administrator)), **whole}
+
+            return undo(live, folder, progress, defined)
+
+    # --- connections --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _session(
+        self, damage: Damage, before: str, after: str, kept: Kept | None, progress: Callable[[str, int, int], None]
+    ) -> Iterator[Session]:
+        with ExitStack() as stack:
+            live = stack.enter_context(self._live())
+            sides = [self._side(dsn, stack) for dsn in (before, after)]
+
+            left_out: list[LeftOut] = []
+            ours = written_by_us(self._kept, live.administrator)
+            done = done_since(self._kept, damage, sides[1].main, live.administrator)
+
+            def of(owner: str) -> Session:
+                ends = (sides[0].of(owner), sides[1].of(owner), live.of(owner))
+                acting = "" if ends[2] is live.administrator else owner
+                return Session(*ends, damage, kept, progress, of, strange, acting, left_out, ours, done)
+
+            def strange(table: Table, then: Table | None, now: Table | None) -> str:
+                owner = (now or table).owner
+                ends = (sides[0], table), (sides[1], then), (live, now)
+                found = (strange_code(end, each, owner, written=end is live) for end, each in ends if each)
+                return next(filter(None, found), "")
+
+            main = (sides[0].main, sides[1].main, live.administrator)
+            yield Session(*main, damage, kept, progress, of, strange, left_out=left_out, ours=ours, done=done)
+
+    def _side(self, dsn: str, stack: ExitStack, *, lock_timeout_s: float = 10.0) -> SideSessions:
+        import psycopg
+
+        def opened(user: str) -> Any:
+            more: dict[str, Any] = {"user": user, "options": OWNER_INSIDE} if user else {}
+            settings = {"default_transaction_read_only": "on"}
+            made = working(
+                inside(dsn),
+                connect_timeout_s=_CONNECT_S,
+                lock_timeout_s=lock_timeout_s,
+                settings=settings,
+                dbname=self._database,
+                **more,
+            )
+            return stack.enter_context(made)
+
+        try:
+            return SideSessions(opened)
+        except psycopg.OperationalError as error:
+            raise connection_error(
+                error, dsn, "the side instance"
+            ) from None  # its text may quote the connection string
+
+    @contextmanager
+    def _live(self) -> Iterator[OwnerSessions]:
+        import psycopg
+
+        url = self._url()
+        try:
+            with ExitStack() as stack:
+                yield OwnerSessions(url, self._database, stack, lock_timeout_s=_LOCK_S)
+        except psycopg.errors.LockNotAvailable as error:
+            why = connection_error(error, url, "a table").what
+            raise BackoutError(
+                f"no lock was granted within 2 s; the rescue stopped rather than block others: {why}",
+                where="database",
+                hint="resume it when the session that holds the lock is done",
+            ) from None
+        except psycopg.OperationalError as error:
+            raise connection_error(error, url, "the damaged rows") from None  # its text may quote the connection string
+        except psycopg.Error as error:
+            said = without_secrets(url, message_of(error))
+            raise BackoutError(f"Postgres refused a statement of the rescue: {said}", where="database") from None
+
+    # --- all of it ----------------------------------------------------------------------------------------------
+
+    def _all(self, session: Session, before_dsn: str, after_dsn: str) -> RescueReport:
+        before, after, live = (catalog(each) for each in (session.before, session.after, session.live))
+        ends = session.before, session.after, session.live
+        reader = DefinitionReader((before_dsn, after_dsn, self._url()), ends, self._database, self._binaries)
+        reading = reader.read()
+        session.left_out.extend(reading.left_out)
+        defined = DefinitionRescue(session, (reading.before, reading.after, reading.live), (before, after, live))
+        defined.first()
+        if defined.statements and session.kept is not None:
+            live = catalog(session.live)
+        reports = _list_made_before(session, before, after, live, defined.reports)
+        found = works_of(session, before, after, live)
+        works = [work for work in found if not is_left_alone(session, work, reports)]
+        widened = [work for work in found if work in works or (work.table.partitioned and not why_left(session, work))]
+        columns = [made for work in widened for made in rescue_columns.add(session, work.table, work.lost)]
+        ordered = parents_first(session.live, works)
+        others = _with_ancestors(session, ordered)
+        note_set_back(session)
+        again = find_numbered(session, ordered)
+        for work in ordered:
+            work.others, work.numbered = others, again
+            attempt(load, session, work)
+        leave_removed(session, [work for work in ordered if not work.refused])
+        repair(session, ordered)
+        if close_circles(session, ordered):
+            repair(session, ordered)  # what waited for their rows
+        for work in ordered:
+            attempt(rescue_columns.fill, session, work)
+        for work in widened:
+            rescue_columns.finish(session, work.table, work.lost)
+        defined.then()
+        advanced = tuple(advance(session))
+        for work in ordered:
+            unwritten = min(work.waiting, work.report.conflicts)
+            if session.kept is None and not work.refused:
+                unwritten = work.orphans + rows_in_the_way(session.of(work.table.owner), work)
+            work.report = replace(work.report, unwritten=unwritten, left=work.refused or work.report.left)
+        reports += [*defined.reports, *(work.report for work in ordered)]
+        circles = notes_of_circles(session.live, ordered, written=session.kept is not None)
+        session.left_out.extend((*find_taken_numbers(session, ordered), *copies(session, ordered)))
+        session.left_out.extend(left for work in ordered for left in unclear_rows(session, work))
+        session.left_out.extend(find_removed_since(session, [work for work in ordered if not work.refused]))
+        session.left_out.extend((*tables_left_out(reports, before), *unseen(session)))
+        settings = settings_of(ends[0]), settings_of(ends[1]), settings_of(ends[2])
+        session.left_out.extend(settings_left_out(*settings, seen=session.damage.exact))
+        return RescueReport(
+            (*columns, *defined.statements, *advanced),
+            tuple(sorted(reports, key=lambda each: each.table)),
+            (
+                *circles,
+                *(note for work in ordered for note in dict.fromkeys(work.notes)),
+                *note_of_unlogged(session),
+                *note_of_tail(session, ordered),
+            ),
+            tuple(session.left_out),
+            (*_differences(reader, reading, session, before), *_of_settings(session, settings)),
+        )
+
+
+def _differences(
+    reader: DefinitionReader, reading: Reading, session: Session, before: Catalog
+) -> tuple[DefinitionDifference, ...]:
+    """Return how definitions differ from before when all is written; a dry run does not know it."""
+    if session.kept is None:
+        return ()
+    try:
+        found = differences(reading.before, reader.live() if reading.damaged else reading.live)
+        return (*found, *(orders(before, catalog(session.live)) if reading.before else ()))
+    except BackoutError as error:
+        session.left_out.append(LeftOut("definitions", f"not compared after the rescue: {error.what}", seen=False))
+        return ()
+
+
+def _of_settings(session: Session, settings: Sequence[Settings]) -> tuple[DefinitionDifference, ...]:
+    """Return how settings of roles and databases differ from before; a dry run tells what the rescue leaves alone."""
+    return tuple(settings_differences(settings[0], settings[-1])) if session.kept is not None else ()
+
+
+def _with_ancestors(session: Session, works: Sequence[Work]) -> frozenset[int]:
+    """Return the object ids of tables, and of those that they are partitions of."""
+    oids = [work.table.oid for work in works]
+    query = "SELECT DISTINCT relid::oid::bigint FROM unnest(%s::oid[]) AS o, pg_partition_ancestors(o) AS a(relid)"
+    return frozenset((*oids, *(oid for (oid,) in session.live.execute(query, (oids,)).fetchall())))
+
+
+def _list_made_before(
+    session: Session, before: Catalog, after: Catalog, live: Catalog, reports: Sequence[TableRescue]
+) -> list[TableRescue]:
+    """Return a line for each table that an interrupted rescue made whole already."""
+    names = {each.shown for each in live.tables.values()} - {each.table for each in reports}
+    lost = [before.tables[oid].shown for oid in sorted(before.tables.keys() - after.tables.keys())]
+    kept = session.kept
+    if kept is None:
+        return []
+    there = (name for name in lost if name in names)
+    return [TableRescue(name) for name in there if kept.has(session.live, op="table", table=name)]
+
+
+def _silent(_doing: str, _done: int, _whole: int) -> None:
+    """Progress that is not shown."""

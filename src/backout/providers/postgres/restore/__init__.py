@@ -1,0 +1,1 @@
+"""Side instances, and reading the WAL."""

@@ -1,0 +1,153 @@
+"""Brings a side instance to its target: watches the replay, and restarts it where the WAL requires larger settings."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import field
+
+from backout.decoding import decode_json
+from backout.errors import BackoutError
+from backout.model.database.recovery import SideOrder, SideState
+from backout.model.database.wal import parse_lsn
+from backout.model.value import Value
+from backout.providers.postgres.restore.side_files import text_of, this_boot
+from backout.providers.postgres.restore.side_settings import find_lacked
+from backout.providers.postgres.server.session import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from backout.providers.postgres.server.launcher import PostgresServer, ServerStatus
+
+TIMEOUT_S: Final = 3600.0
+_POLL_S: Final = 0.05
+_LOOK_S: Final = 60.0
+_STOPPED: Final = "recovery stopping"
+"""In the log when replay has come to its target; a standby may pause for other reasons."""
+
+
+_NO_SUPERUSER: Final = "permission denied to set parameter"
+
+
+class Laid(Value, frozen=True):
+    """The layout of a side instance, as recorded in its folder.
+
+    Args:
+        boot: the boot of the machine in which it was made; "" when all of it has reached the disk since.
+        least: how large settings have to be that replay wants as large as on the origin, see `side_settings.NEEDED`.
+    """
+
+    order: SideOrder
+    superuser: str
+    how: str
+    lower: str
+    boot: str = ""
+    least: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Laid | None:
+        """Return what a folder tells, None where there is no instance."""
+        try:
+            content = (folder / "laid.json").read_bytes()
+        except OSError:
+            return None
+        told = decode_json(content, dict[str, Any], what="laid.json", where=str(folder))
+        order = told.pop("order")
+        return cls(SideOrder(**{**order, "wal": tuple(order["wal"])}), **told)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its files are what was written: an instance syncs nothing, so a crash of the machine ends it."""
+        return self.boot in {"", this_boot()}
+
+
+def replay(
+    server: PostgresServer,
+    laid: Laid,
+    dsn_of: Callable[[ServerStatus], str],
+    progress: Callable[[str, int, int], None],
+    brought: Future[None],
+) -> tuple[ServerStatus, tuple[SideState, int]] | None:
+    """Start an instance and return it at its target; None when the WAL wants larger settings than it has.
+
+    Args:
+        brought: when all of its WAL is there, or why it is not.
+
+    Raises:
+        BackoutError: it does not start, or replay ended before the target; Postgres is quoted.
+    """
+    try:
+        status = server.status() or server.start(timeout_s=TIMEOUT_S)
+    except BackoutError:
+        if _lacks(server, laid):
+            return None
+        raise
+    looked = _await_target(server, laid, dsn_of(status), progress, brought)
+    return None if looked is None else (status, looked)
+
+
+def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
+    """Return its state and how far it has replayed; (REPLAYING, 0) while it takes no connections yet.
+
+    Raises:
+        BackoutError: it never can be asked, as the role is no superuser in it.
+    """
+    import psycopg
+
+    query = (
+        "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END, "
+        "pg_last_wal_replay_lsn()"
+    )
+    try:
+        with reading(dsn, statement_timeout_s=_LOOK_S) as connection:
+            row = connection.execute(query).fetchone()
+    except (psycopg.OperationalError, UnicodeError) as error:  # it starts, and has not said yet where its socket is
+        if _NO_SUPERUSER in str(error):
+            what = "the copy cannot be opened: the role of the connection string is no superuser in it"
+            hint = "name a superuser of the cluster in database.admin_url_env"
+            raise BackoutError(what, where=str(server.data_directory), hint=hint) from None
+        return SideState.REPLAYING, 0
+    assert row is not None
+    replayed = parse_lsn(row[2]) if row[2] else 0
+    if not row[0]:
+        return SideState.PROMOTED, replayed
+    there = row[1] == "paused" and _STOPPED in text_of(server.log_file)
+    return (SideState.PAUSED if there else SideState.REPLAYING), replayed
+
+
+def _lacks(server: PostgresServer, laid: Laid) -> bool:
+    """Whether its log names a setting that was raised on the origin since, and that it was not started with."""
+    wanted = find_lacked(text_of(server.log_file))
+    return any(value > laid.least.get(name, 0) for name, value in wanted.items())
+
+
+def _await_target(
+    server: PostgresServer,
+    laid: Laid,
+    dsn: str,
+    progress: Callable[[str, int, int], None],
+    brought: Future[None],
+) -> tuple[SideState, int] | None:
+    """Return its state and how far it has replayed, once it is not replaying any more; None: see `replay`."""
+    order, begin = laid.order, 0
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        state, replayed = look_at_replay(dsn, server)
+        if state is not SideState.REPLAYING:
+            return state, replayed
+        begin = begin or replayed
+        if begin:
+            progress("replaying", replayed - begin, max(order.lsn - begin, 1))
+        if brought.done():
+            brought.result()
+        if _lacks(server, laid):
+            return None  # replay waits for ever, or has just ended
+        if server.status() is None:
+            said = text_of(server.log_file)[-1500:].strip()
+            raise BackoutError(f"replay ended before its target: {said}", where=str(server.data_directory))
+        time.sleep(_POLL_S)
+    raise BackoutError("replay did not come to its target in time", where=str(server.data_directory))

@@ -1,0 +1,1 @@
+"""The structure of a database: catalogs, definitions, migrations."""

@@ -1,0 +1,120 @@
+"""The parts of a table's own CREATE as pg_dump writes it: columns that still exist, and checks.
+
+An existing table cannot be created again, so each of these is a definition of its own, known by (kind, schema,
+"table name") as pg_dump knows constraints.
+
+Source: PostgreSQL 18, ALTER TABLE.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.model.database.rescue import DefinitionDifference, LeftOut
+from backout.providers.postgres.backup.dump_toc import Definition
+from backout.providers.postgres.schema.quoting import identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.providers.postgres.backup.dump_toc import Key
+    from backout.providers.postgres.schema.definitions import Catalog, Column, Table
+
+
+PARTS: Final = frozenset(
+    {"CHECK CONSTRAINT", "COLUMN OPTIONS", "COMPRESSION", "DEFAULT", "NOT NULL", "STATISTICS TARGET", "STORAGE"}
+)
+"""The kinds of what is taken out of a table's own CREATE."""
+
+
+def parts_of(catalog: Catalog) -> dict[Key, Definition]:
+    """Return the definitions of columns and checks of all tables."""
+    return take_apart(catalog, catalog, catalog)[0]
+
+
+def take_apart(before: Catalog, after: Catalog, live: Catalog) -> tuple[dict[Key, Definition], ...]:
+    """Return the definitions of columns and checks in each, of tables and columns that are in all three."""
+    ends = before.tables, after.tables, live.tables
+    oids = [oid for oid in before.tables if all(oid in each for each in ends)]
+    found: tuple[dict[Key, Definition], ...] = ({}, {}, {})
+    for oid in oids:
+        tables = [each[oid] for each in ends]
+        numbers = set.intersection(*({column.number for column in table.columns} for table in tables))
+        for table, made in zip(tables, found, strict=True):
+            for each in _of_table(table, tables[0], numbers):
+                made[each.key] = each
+    return found
+
+
+def columns_left_out(before: Catalog, after: Catalog, live: Catalog) -> Iterator[LeftOut]:
+    """Yield which columns the damage gave another name or type, and which it made."""
+    for oid, was in before.tables.items():
+        then, now = after.tables.get(oid), live.tables.get(oid)
+        if then is None or now is None:
+            continue
+        columns = {column.number: column for column in was.columns}
+        present = {column.number: column for column in now.columns}
+        for column in then.columns:
+            old, live_one = columns.get(column.number), present.get(column.number)
+            if live_one is None or (live_one.name, live_one.type) != (column.name, column.type) or not column.local:
+                continue
+            begin, name = f"ALTER TABLE {now.sql}", identifier(column.name)
+            if old is None:
+                drop = f"{begin} DROP COLUMN {name};"
+                yield LeftOut(f"column {now.shown}.{column.name}", "the damage made it, and it stays", drop)
+            elif old.type != column.type:
+                reason = f"the damage changed its type from {old.type} to {column.type}"
+                given = f"{begin} ALTER COLUMN {name} TYPE {old.type} USING {name}::{old.type};"
+                yield LeftOut(f"column {was.shown}.{old.name}", reason, given)
+            elif old.name != column.name:
+                back = f"{begin} RENAME COLUMN {name} TO {identifier(old.name)};"
+                yield LeftOut(f"column {was.shown}.{old.name}", f"the damage gave it the name {column.name}", back)
+
+
+def orders(before: Catalog, live: Catalog) -> Iterator[DefinitionDifference]:
+    """Yield the tables whose columns stand in another order: an INSERT without names writes into other ones."""
+    places = {table.shown: table for table in live.tables.values()}
+    for was in before.tables.values():
+        now = places.get(was.shown)
+        if now is None:
+            continue
+        ends = [[column.name for column in table.columns] for table in (was, now)]
+        shared = [[name for name in one if name in other] for one, other in (ends, ends[::-1])]
+        if shared[0] != shared[1]:
+            yield DefinitionDifference(f"order of columns of table {was.shown}", *(", ".join(each) for each in ends))
+
+
+def _of_table(table: Table, named: Table, numbers: set[int]) -> Iterator[Definition]:
+    for name, text in table.checks:
+        begin = f"ALTER TABLE {named.sql}"
+        create = f"{begin} ADD CONSTRAINT {identifier(name)} {text};"
+        drop = f"{begin} DROP CONSTRAINT {identifier(name)};"
+        yield _definition(table, named, ("CHECK CONSTRAINT", name), create, drop)
+    for column in table.columns:
+        if column.number in numbers and column.local:
+            begin = f"ALTER TABLE {named.sql} ALTER COLUMN {identifier(column.name)}"
+            for kind, create, drop in _of_column(column):
+                yield _definition(table, named, (kind, column.name), f"{begin} {create};", f"{begin} {drop};")
+
+
+def _of_column(column: Column) -> Iterator[tuple[str, str, str]]:
+    if column.not_null:
+        yield "NOT NULL", "SET NOT NULL", "DROP NOT NULL"
+    if column.default is not None and not column.generated:
+        yield "DEFAULT", f"SET DEFAULT {column.default}", "DROP DEFAULT"
+    if column.storage:
+        yield "STORAGE", f"SET STORAGE {column.storage}", "SET STORAGE DEFAULT"
+    if column.compression:
+        yield "COMPRESSION", f"SET COMPRESSION {column.compression}", "SET COMPRESSION default"
+    if column.statistics is not None:
+        yield "STATISTICS TARGET", f"SET STATISTICS {column.statistics}", "SET STATISTICS -1"
+    if column.options:
+        names = ", ".join(each.partition("=")[0] for each in column.options.split(", "))
+        yield "COLUMN OPTIONS", f"SET ({column.options})", f"RESET ({names})"
+
+
+def _definition(table: Table, named: Table, what: tuple[str, str], create: str, drop: str) -> Definition:
+    """Return one that belongs to a table, known by what the table was called before; `what` is its kind and name."""
+    kind, name = what
+    late = kind != "DEFAULT"
+    return Definition(kind, named.schema, f"{named.name} {name}", table.owner, create, drop, 0, 0, late)

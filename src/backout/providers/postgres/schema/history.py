@@ -1,0 +1,194 @@
+"""The table in which a migration tool keeps its history: its identity, its owner, and its rows.
+
+The table is the application's, so nothing of it is planned or evaluated: it is found in the catalog, must be an
+ordinary table of a role that may have created it, and leaves the server by COPY, which reads stored rows and calls
+nothing but the output functions of their types. A view, a foreign table, a rule are refused by COPY itself, should one
+take the place of the table in between. What is computed from the rows is computed here.
+
+Sources: Prisma's schema engine, table `_prisma_migrations` (2026-11): `finished_at` is null while a migration runs or
+after it failed; `rolled_back_at` is set by `prisma migrate resolve --rolled-back`, and such a row counts no more.
+Alembic documentation, "Tutorial": `alembic_version` holds the heads and nothing else. Django, `MigrationRecorder`:
+`django_migrations` has a row for each migration of each application, its own applications included. PostgreSQL 18,
+COPY: "COPY TO can be used only with plain tables"; "System Information Functions" (pg_has_role, aclexplode).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.decoding import moment
+from backout.errors import ProviderUnavailable
+from backout.model.database.schema import AppliedMigration
+from backout.model.value import Value
+from backout.providers.postgres.schema.quoting import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backout.providers.postgres.server.pinned import Row
+
+SESSION_SCHEMAS: Final = (
+    "SELECT pg_catalog.set_config('backout.schemas', "
+    "pg_catalog.array_to_string(pg_catalog.current_schemas(false), E'\\x01'), true)"
+)
+"""Keeps for the transaction which schemas the session looks into, before it looks into pg_catalog alone."""
+
+_PLACE: Final = """
+WITH found AS MATERIALIZED (
+  SELECT t.tool, c.oid, c.relkind::text AS kind, c.relowner AS owner, c.relforcerowsecurity AS forced, n.nspname,
+    n.oid AS schema, n.nspowner
+  FROM (VALUES {tables}) AS t(name, tool) CROSS JOIN unnest({schemas}) WITH ORDINALITY AS s(name, place)
+  JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(s.name) || '.' || t.name)
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  ORDER BY t.tool, s.place LIMIT 1
+), judged AS MATERIALIZED (
+  SELECT *, CASE WHEN kind <> 'r' THEN false
+    WHEN pg_has_role(owner, nspowner, 'MEMBER') THEN true
+    WHEN current_setting('is_superuser') = 'off' AND pg_has_role(owner, 'MEMBER') THEN true
+    ELSE pg_has_role(owner, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'MEMBER')
+      OR EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS a
+        WHERE n.oid = schema AND a.privilege_type = 'CREATE' AND CASE a.grantee WHEN 0 THEN EXISTS (
+          SELECT FROM pg_class AS o WHERE o.relnamespace = schema AND o.relowner = owner AND o.relkind = 'r'
+          AND o.oid <> found.oid) ELSE pg_has_role(owner, a.grantee, 'MEMBER') END)
+    END AS trusted
+  FROM found
+)
+SELECT tool::text, nspname::text, kind, pg_get_userbyid(owner)::text, trusted::text, oid::text,
+  CASE WHEN trusted
+    THEN set_config('search_path', 'pg_catalog, ' || quote_ident(nspname) || ', pg_temp', true) END,
+  CASE WHEN trusted AND NOT forced AND has_schema_privilege(owner, schema, 'USAGE') AND pg_has_role(owner,
+      CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+    THEN set_config('role', pg_get_userbyid(owner)::text, true) END
+FROM judged
+"""
+_SCHEMAS: Final = "string_to_array(current_setting('backout.schemas', true), E'\\x01')"
+_KINDS: Final = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
+_MOST_LOGS: Final = 4000
+
+
+class HistoryTable(Value, frozen=True):
+    """The history table of one tool.
+
+    Args:
+        columns: what is read of a row; the first `needed` (None: all) tell whether it stands.
+        applied: makes the migration out of these.
+        order: sorts rows, oldest first.
+        heads_only: a row is a head, not a migration that was applied.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    applied: Callable[[Row], AppliedMigration]
+    order: Callable[[Row], tuple[float | str, ...]]
+    heads_only: bool = False
+    needed: int | None = None
+
+    @property
+    def copy(self) -> str:
+        """The statement that reads it, once `place_query` was asked."""
+        return f"COPY {self.name} ({', '.join(self.columns)}) TO STDOUT"
+
+    @property
+    def copy_needed(self) -> str:
+        """The same, of the needed columns alone."""
+        return f"COPY {self.name} ({', '.join(self.columns[: self.needed])}) TO STDOUT"
+
+
+class Place(Value, frozen=True):
+    """The place of a history, and its owner."""
+
+    table: HistoryTable
+    schema: str
+    kind: str
+    owner: str
+    trusted: bool
+    oid: int
+
+    def check(self) -> None:
+        """Raise ProviderUnavailable unless it may be taken for the history of migrations."""
+        what = f"{self.schema}.{self.table.name}"
+        if self.kind != "r":
+            kind = _KINDS.get(self.kind, "no ordinary table")
+            raise ProviderUnavailable(
+                f"the migration history cannot be read: {what} is {kind}, which cannot be a history: its "
+                "rows are computed",
+                where="database",
+                hint=f"look at it: psql -c '\\d+ {what}'",
+            )
+        if not self.trusted:
+            raise ProviderUnavailable(
+                f"the migration history cannot be read: {what} belongs to {self.owner}, who owns neither the database "
+                "nor the schema, and was not granted CREATE in it",
+                where="database",
+                hint=f"if it is the history: GRANT CREATE ON SCHEMA {self.schema} TO {self.owner}",
+            )
+
+
+def place_query(tables: Sequence[HistoryTable], schema: str | None) -> str:
+    """Return the question where the first of these histories lies.
+
+    Asked in a transaction of ours that knows SESSION_SCHEMAS, it also lets the rest of the transaction find the table,
+    and be its owner where that is more than nothing: so it comes right before the table's `copy`.
+    """
+    names = ", ".join(f"({literal(table.name)}, {number})" for number, table in enumerate(tables))
+    schemas = _SCHEMAS if schema is None else f"ARRAY[{literal(schema)}]"
+    return _PLACE.format(schemas=schemas, tables=names)
+
+
+def place_of(tables: Sequence[HistoryTable], row: Sequence[object]) -> Place:
+    """Return what `place_query` found."""
+    number, schema, kind, owner, trusted, oid = (str(value) for value in row[:6])
+    return Place(tables[int(number)], schema, kind, owner, trusted == "true", int(oid))
+
+
+def parse_applied(table: HistoryTable, rows: Sequence[Row]) -> tuple[AppliedMigration, ...]:
+    """Return the migrations, oldest first. Raises ProviderUnavailable: a row is not in the tool's format."""
+    try:
+        return tuple(table.applied(row) for row in sorted(rows, key=table.order))
+    except (ValueError, OverflowError, TypeError) as error:
+        said = f"the migration history cannot be read: a row of {table.name} is not as its tool writes it: {error}"
+        raise ProviderUnavailable(said[:300], where="database", hint="look at its rows") from None
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return a timestamp as Postgres writes it in ISO, in seconds; one without a zone is UTC."""
+    return None if text is None else moment(text, what="a time in the history of migrations", where="database")
+
+
+def _prisma(row: Row) -> AppliedMigration:
+    name, started, finished, rolled_back, *more = row
+    checksum, logs, steps = more or (None, None, None)
+    return AppliedMigration(
+        name or "",
+        _seconds(started) or 0.0,
+        _seconds(finished),
+        _seconds(rolled_back),
+        checksum or "",
+        (logs or "")[:_MOST_LOGS],
+        None if steps is None else int(steps),
+    )
+
+
+def _django(row: Row) -> AppliedMigration:
+    _, app, name, applied = row
+    at = _seconds(applied)
+    return AppliedMigration(f"{app}.{name}", at or 0.0, at)
+
+
+def _alembic(row: Row) -> AppliedMigration:
+    return AppliedMigration(row[0] or "", 0.0, 0.0, dated=False)
+
+
+PRISMA: Final = HistoryTable(
+    "_prisma_migrations",
+    ("migration_name", "started_at", "finished_at", "rolled_back_at", "checksum", "logs", "applied_steps_count"),
+    _prisma,
+    lambda row: (_seconds(row[1]) or 0.0, row[0] or ""),
+    needed=4,
+)
+ALEMBIC: Final = HistoryTable("alembic_version", ("version_num",), _alembic, lambda row: (row[0] or "",), True)
+DJANGO: Final = HistoryTable(
+    "django_migrations", ("id", "app", "name", "applied"), _django, lambda row: (float(row[0] or 0),)
+)
+HISTORIES: Final = (PRISMA, DJANGO, ALEMBIC)
+HISTORY_TABLES: Final = frozenset(table.name for table in HISTORIES)

@@ -1,0 +1,1 @@
+"""Servers: programs, processes, sessions, roles."""

@@ -1,0 +1,1 @@
+"""How a server is reached, and how far the connection is trusted."""

@@ -1,0 +1,1 @@
+"""Databases, migrations, backups and checks of them as text and as JSON values."""

@@ -1,0 +1,1 @@
+"""Watches and verdicts as text and as JSON values."""

@@ -1,0 +1,220 @@
+"""How a watch ended, for a pipeline: one word, name=value outputs, one line of status, a page of Markdown; pure.
+
+It is made from the last line of guard's JSON stream, or from the error that replaced it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from backout.escaping import Markdown, cell, join_parts, line, md, printable
+from backout.model.guard.pipeline import PipelineState
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_REPORT_CHARACTERS = 300_000
+"""Of the incident report; a page of this kind may have 1 MiB."""
+_REFUSED, _UNMEASURED = 3, 7
+
+
+class Word(StrEnum):
+    """The word that a pipeline branches on."""
+
+    HEALTHY = "healthy"
+    REGRESSED = "regressed"  # and only observed
+    ROLLED_BACK = "rolled_back"
+    HELD = "held"  # nothing was changed although there was a reason to, or a person has to decide
+    REFUSED = "refused"
+    INCONCLUSIVE = "inconclusive"
+    VOID = "void"  # another deployment took its place
+    ERROR = "error"
+
+
+_TITLES = {
+    Word.HEALTHY: "✅ healthy",
+    Word.REGRESSED: "❌ regressed, and still live",
+    Word.ROLLED_BACK: "↩️ rolled back",
+    Word.HELD: "✋ held: nothing was changed",
+    Word.REFUSED: "⛔ refused by a safety rule",
+    Word.INCONCLUSIVE: "❔ inconclusive",
+    Word.VOID: "⏭️ overtaken by another deployment",
+    Word.ERROR: "💥 guard ended with an error",
+}
+_STATES = {
+    Word.HEALTHY: PipelineState.SUCCESS,
+    Word.VOID: PipelineState.INACTIVE,
+    Word.INCONCLUSIVE: PipelineState.ERROR,
+    Word.ERROR: PipelineState.ERROR,
+}
+
+
+class Ending(Value, frozen=True):
+    """How a watch ended.
+
+    Args:
+        sentence: why, in one line.
+        facts: (name, value) for the table.
+        ways_on: what is allowed, or what to type next.
+    """
+
+    word: Word
+    environment: str
+    sentence: str
+    exit_code: int
+    live_version: str = ""
+    report_path: str = ""
+    run: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    ways_on: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> PipelineState:
+        """What the pipeline shows of the deployment; one that policy accepts is a success."""
+        if self.word is Word.INCONCLUSIVE and self.exit_code == 0:
+            return PipelineState.SUCCESS
+        return _STATES.get(self.word, PipelineState.FAILURE)
+
+
+def ending(
+    answer: Mapping[str, object] | None, error: Mapping[str, object] | None, *, environment: str, exit_code: int
+) -> Ending:
+    """Return the ending that guard's result line and the payload of `backout.error/1` tell; either may be missing."""
+    told = answer or {}
+    failed = error or {}
+    word = _of_answer(told) if answer else _of_error(failed)
+    sentences = [_text(failed.get("what")) or _text(told.get("reason"))]
+    if word is Word.ROLLED_BACK:
+        sentences.insert(0, f"version {_text(told.get('live_version'))[:8]} is live again")
+    elif word in (Word.HELD, Word.REGRESSED, Word.VOID) and not failed:
+        sentences.append(_text(told.get("why")))
+    return Ending(
+        word=word,
+        environment=environment,
+        sentence=": ".join(dict.fromkeys(sentence for sentence in sentences if sentence)) or "no reason was given",
+        exit_code=exit_code,
+        live_version=_text(told.get("live_version")),
+        report_path=_text(told.get("report_path")),
+        run=_text(told.get("run_id")),
+        facts=_facts(told, failed),
+        ways_on=_ways_on(failed),
+    )
+
+
+def _of_answer(told: Mapping[str, object]) -> Word:
+    action, verdict = _text(told.get("action")), _text(told.get("verdict"))
+    if action == "rollback":
+        switched = told.get("live_version") == told.get("to_version") and told.get("state") == "done"
+        return Word.ROLLED_BACK if switched else Word.ERROR
+    if action in ("refused", "void"):
+        return Word(action)
+    if verdict == "regressed":
+        return Word.REGRESSED if told.get("mode") == "observe" else Word.HELD
+    if verdict == "healthy":
+        return Word.HEALTHY if action == "stable" else Word.HELD
+    waits = action == "hold" and told.get("options")  # a person has to say whether a shift is intended
+    return Word.HELD if waits else Word.INCONCLUSIVE
+
+
+def _of_error(failed: Mapping[str, object]) -> Word:
+    if failed.get("error") == "WorldMoved":
+        return Word.VOID
+    return {_REFUSED: Word.REFUSED, _UNMEASURED: Word.INCONCLUSIVE}.get(_int(failed.get("exit_code")), Word.ERROR)
+
+
+def _facts(told: Mapping[str, object], failed: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    found = told.get("decision")
+    decision: Mapping[str, object] = found if isinstance(found, dict) else {}
+    requests = _int(decision.get("requests"))
+    verified = {True: "yes", False: "no"}.get(told.get("verified"), "")  # type: ignore[call-overload] # None is neither
+    rows = (
+        ("Verdict", _text(told.get("verdict"))),
+        ("Watched version", _text(decision.get("version"))),
+        ("Live version, as read back", _text(told.get("live_version"))),
+        ("Requests", f"{requests:,}, {_int(decision.get('errors')):,} failed" if requests else ""),
+        ("Watched for", f"{_float(decision.get('watched_s')):.0f} s" if decision else ""),
+        ("Verified after the rollback", verified if told.get("action") == "rollback" else ""),
+        ("Would", _text(told.get("would"))),
+        ("Safety rule", _text(failed.get("rule")) or _text(told.get("rule"))),
+        ("Where", _text(failed.get("where"))),
+        ("Run", _text(told.get("run_id"))),
+        ("Report", _text(told.get("report_path"))),
+    )
+    return tuple((name, value) for name, value in rows if value)
+
+
+def _ways_on(failed: Mapping[str, object]) -> tuple[str, ...]:
+    options, mistakes = failed.get("options"), failed.get("mistakes")
+    lists = [str(item) for found in (options, mistakes) if isinstance(found, list | tuple) for item in found]
+    hint = _text(failed.get("hint"))
+    return (*lists, *([hint] if hint else []))
+
+
+def markdown(ended: Ending, report: str = "") -> Markdown:
+    """Return the page: what happened, the numbers, what may be done next, and the incident report, folded.
+
+    The report is our own page, in which everything from outside is already escaped.
+    """
+    lines = [
+        md("### backout guard, {}: {}", ended.environment, Markdown(_TITLES[ended.word])),
+        md("\n{}\n\n| | |\n|---|---|", ended.sentence),
+        *(md("| {} | {} |", cell(name), cell(value)) for name, value in ended.facts),
+        md("| Exit code | {} |\n", ended.exit_code),
+    ]
+    if ended.ways_on:
+        lines += [md("What may be done now:\n"), *(md("- {}", way) for way in ended.ways_on), md("")]
+    if report:
+        folded = Markdown(_whole_lines(printable(report)))
+        lines.append(md("<details><summary>The incident report</summary>\n\n{}\n\n</details>\n", folded))
+    return join_parts([*lines, md("")])
+
+
+def _whole_lines(report: str) -> str:
+    """Return as many whole lines of a report as fit the page: half a line could leave markup open."""
+    if len(report) > MAX_REPORT_CHARACTERS:
+        report = report[:MAX_REPORT_CHARACTERS].rpartition("\n")[0]
+    return report.rstrip()
+
+
+def outputs(ended: Ending) -> str:
+    """Return the lines that name what a pipeline can branch on."""
+    values = {
+        "result": str(ended.word),
+        "live-version": ended.live_version,
+        "report-path": ended.report_path,
+        "run-id": ended.run,
+    }
+    return "".join(output(name, printable(value)) for name, value in values.items())
+
+
+def output(name: str, value: str) -> str:
+    r"""Return one value as `name=value`, or, with several lines, between two delimiters that do not occur in it.
+
+    >>> output("run-id", "guard-1"), output("a", "b\nresult=healthy")
+    ('run-id=guard-1\n', 'a<<END_0\nb\nresult=healthy\nEND_0\n')
+    """
+    if len(value.splitlines()) <= 1 and value == value.strip():
+        return f"{name}={value}\n"
+    number = 0
+    while f"END_{number}" in value:
+        number += 1
+    return f"{name}<<END_{number}\n{value}\nEND_{number}\n"
+
+
+def description(ended: Ending) -> str:
+    """Return the ending as one line for the deployment's status."""
+    return line(f"{str(ended.word).replace('_', ' ')}: {ended.sentence}")
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -1,0 +1,1 @@
+"""Incident reports, timelines, notices and the card as text and as JSON values."""

@@ -1,0 +1,1 @@
+"""Backups and dumps of a database, and the proof that they can be restored."""

@@ -1,0 +1,1 @@
+"""Watching a deployment: from its first second to what follows from the verdict."""

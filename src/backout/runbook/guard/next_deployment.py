@@ -1,0 +1,131 @@
+"""Wait for the next deployment: poll what is live until it is another one."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from backout.analysis.history.remarks import is_made_by, plain_history
+from backout.errors import AuthError, BackoutError, ProviderUnavailable
+from backout.model.remark import RemarkKind
+from backout.model.steps.guard import WatchStep
+from backout.model.value import Value
+from backout.report.times import duration
+from backout.runbook.guard.checkpoint import load_remembered
+from backout.runbook.guard.heartbeat import Heartbeat
+from backout.runbook.guard.preflight import preflight
+from backout.runbook.incident.diagnose import diagnose_failed_build
+from backout.runbook.probing.looks import Looks, remember
+from backout.runbook.safety.aside import gave_way
+from backout.runbook.safety.hold_notices import HoldWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from backout.model.deployment import Deployment
+    from backout.model.incident.incident import Run
+    from backout.runbook.toolbox import Toolbox
+
+_LOOK_EVERY_S = 0.5
+MEANWHILE_S = 3_600.0
+"""A deployment that came unwatched counts as the next one when that is asked for, if it is no older than this."""
+_WAIT = "waits for the next deployment"
+
+
+def newest_known(tools: Toolbox, unfinished: Run | None) -> str:
+    """Return the deployment that the next one has to follow.
+
+    What is live now, unless an earlier wait or watch was interrupted: then what was live at that time, so that what
+    came meanwhile is not taken for old.
+    """
+    if unfinished is not None and unfinished.plan.has(WatchStep):
+        return unfinished.plan.arguments(WatchStep).deployment
+    waited = load_remembered(tools, _WAIT, _Waited)
+    if waited is not None and waited.after and tools.clock.now() - waited.at <= MEANWHILE_S:
+        return waited.after
+    seen = plain_history(tools.deployments.history())
+    return seen[0].id if seen else ""
+
+
+class _Waited(Value, frozen=True):
+    """What was live when a wait began (Unix seconds), "" when that wait has ended."""
+
+    after: str
+    at: float
+
+
+def wait_for_next(tools: Toolbox, timeout_s: float, *, after: str | None = None) -> bool:
+    """Wait for a deployment that follows `after`; meanwhile health is looked at, to know what was up.
+
+    Args:
+        after: see `newest_known`; None: what is live now.
+
+    Returns:
+        Whether it was there already: it came after `after` and was not watched.
+
+    Raises:
+        ProviderUnavailable: none came within `timeout_s`. What `preflight` raises: afterwards it is too late.
+    """
+    seen = plain_history(tools.deployments.history())
+    preflight(tools, timeout_s + tools.policy.criteria.watch_s)
+    last = seen[0].id if seen else ""
+    if after and seen and _came_meanwhile(tools, seen[0], after):
+        age = duration(tools.clock.now() - seen[0].created_at)
+        tools.say(f"version {seen[0].main[:8]} went live {age} ago, and it is not watched: that is the next one")
+        _remember_wait(tools, "")
+        return True
+    _remember_wait(tools, last)  # if this is interrupted, the same command typed again continues from here
+    deadline = tools.clock.now() + timeout_s
+    with closing(lives(tools, _LOOK_EVERY_S)) as found:
+        for live in found:
+            if live is not None and live.id != last:
+                _remember_wait(tools, "")
+                return False
+            if tools.clock.now() >= deadline:
+                break
+    _remember_wait(tools, "")
+    built = diagnose_failed_build(tools)  # Scenario 2: nothing came because nothing was built
+    why = "" if built is None else f": the newest build failed ({built.title})"
+    raise ProviderUnavailable(f"no new deployment within {timeout_s:g} s{why}", where=tools.environment)
+
+
+def _came_meanwhile(tools: Toolbox, live: Deployment, after: str) -> bool:
+    """Whether what is live came after that deployment, recently, and no guard of this journal watched it."""
+    if live.id == after or is_made_by(live, RemarkKind.ROLLBACK):
+        return False
+    fresh_s = max(MEANWHILE_S, tools.policy.criteria.watch_s)
+    if tools.clock.now() - live.created_at > fresh_s:
+        return False
+    watches = (run for run in tools.runs.runs(tools.environment) if not gave_way(tools.journal, run))
+    plans = (run.plan for run in watches if run.plan.has(WatchStep))
+    return all(plan.arguments(WatchStep).deployment != live.id for plan in plans)
+
+
+def _remember_wait(tools: Toolbox, after: str) -> None:
+    tools.checkpoints.save_checkpoint(tools.environment, _WAIT, {"after": after, "at": tools.clock.now()})
+
+
+def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
+    """Yield what decides about the traffic, again and again (None: no answer); looks are made in between."""
+    looks = Looks(tools, at_most_every_s=tools.policy.guard.probe_every_s)
+    heartbeat, holds, live, is_refused = Heartbeat(tools), HoldWatch(tools), None, False
+    try:
+        while True:
+            heartbeat.beat()
+            try:
+                history = tools.deployments.history()
+                live = next(iter(plain_history(history)), None)
+                holds.look(history)
+                yield live
+                is_refused = False
+            except AuthError as error:  # its own looks, and the source, may come from elsewhere
+                if not is_refused:
+                    tools.say(f"the provider refuses the token ({error.what}), so new deployments are not seen")
+                is_refused = True
+                yield None
+            except BackoutError:
+                yield None
+            remember(tools, live.main if live is not None else "", looks.collect())
+            tools.clock.sleep(every_s)
+    finally:
+        looks.close()

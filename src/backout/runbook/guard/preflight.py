@@ -1,0 +1,31 @@
+"""Before a watch: check that guard could act if it has to (safety rules 1, 2 and 13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.errors import AuthError
+from backout.runbook.guard.telemetry_gate import check_source
+from backout.runbook.safety.identity import check_identity
+from backout.runbook.safety.token import check_tokens
+
+if TYPE_CHECKING:
+    from backout.runbook.toolbox import Toolbox
+
+
+def preflight(tools: Toolbox, for_s: float) -> None:
+    """Check that a watch of that many seconds may begin. Raises Refused or AuthError."""
+    check_tokens(tools, for_s)
+    check_identity(tools)
+    check_source(tools)
+    check_marks(tools)
+
+
+def check_marks(tools: Toolbox) -> None:
+    """Check that marks can be read. Raises AuthError: they are signed, and this machine has no key."""
+    if tools.seal is not None and not tools.seal.keys:
+        raise AuthError(
+            "marks are signed, and their key is not here: guard could not tell which versions are stable or released",
+            where=tools.environment,
+            hint=f"set {tools.seal.variable} to the key that the other machines have",
+        )

@@ -1,0 +1,1 @@
+"""What people read in an incident: status, diagnosis, report, notices, the card."""

@@ -1,0 +1,58 @@
+"""What waits for a person although nothing is broken: a run that no process drives any more, a watch that was held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.history.remarks import still_decides
+from backout.model.incident.incident import RunState
+from backout.model.plan import PlanKind
+from backout.model.steps.guard import ConcludeAction, ConcludeStep, WatchStep
+from backout.ports import result_of
+from backout.runbook.guard.held import SHIFT_RULE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backout.model.deployment import Deployment
+    from backout.model.incident.incident import Run
+    from backout.runbook.toolbox import Toolbox
+
+_HELD: Final = ("hold", "refused")
+
+
+def left_open(tools: Toolbox, runs: Sequence[Run], listed: Sequence[Deployment]) -> tuple[str, ...]:
+    """Return what waits for a person, one sentence each.
+
+    Args:
+        runs: newest first.
+        listed: the provider's list, newest first.
+    """
+    newest = next(iter(runs), None)
+    guard = next((run for run in runs if run.plan.kind is PlanKind.GUARD), None)
+    return (*_describe_stopped(newest), *(_held(tools, guard, listed) if guard is not None else ()))
+
+
+def _describe_stopped(run: Run | None) -> Iterator[str]:
+    """Yield a sentence if the newest run was left unfinished."""
+    if run is None or run.state not in (RunState.INTERRUPTED, RunState.BLOCKED):
+        return
+    if run.state is RunState.BLOCKED:
+        yield f"{run.id} waits for a person's decision"
+    elif run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP):
+        yield f"{run.id} was interrupted, and the deployment is no longer watched"
+    else:
+        yield f"{run.id} was interrupted, and is not finished"
+
+
+def _held(tools: Toolbox, guard: Run, listed: Sequence[Deployment]) -> Iterator[str]:
+    """Yield a sentence if a rule held the newest watch and what it watched is live; shifts have their own words."""
+    ended = result_of(tools.runs, guard.id, ConcludeStep) if guard.state.is_over else None
+    if ended is None or ended.action not in _HELD or ended.rule == SHIFT_RULE:
+        return
+    watch = guard.plan.arguments(WatchStep)
+    if not (ended.rule or ended.options) or not listed:
+        return  # it is not marked stable, and there is nothing to decide
+    if still_decides(listed, watch.deployment, watch.version):
+        did = "was held" if ended.action is ConcludeAction.HOLD else "was refused a rollback"
+        yield f"{guard.id} {did}, and a person has to decide: {ended.why}"

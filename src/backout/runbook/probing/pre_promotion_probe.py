@@ -1,0 +1,165 @@
+"""Ask a target at 0 % of the traffic, and detect a total outage of what has the traffic (safety rule 6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.analysis.history.proof import Look, Said, is_clear, is_total_outage, judge, wrong_answer
+from backout.errors import BackoutError
+from backout.model.guard.answers import AnswerClass
+from backout.model.guard.policy import SyntheticCheck
+from backout.model.value import Value
+from backout.runbook.probing.looks import usual
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from backout.model.guard.fetched import Fetched
+    from backout.model.guard.signals import Counts, HealthReport
+    from backout.ports import HealthCheck
+    from backout.runbook.toolbox import Toolbox
+
+BUDGET_S, RETRY_S = 5.0, 0.2
+"""How long one target is asked at most, and the wait before it is asked again after a bad answer."""
+GOOD_LOOKS, BAD_LOOKS = 2, 3
+"""How many answers in a row decide."""
+OUTAGE_S, STALE_S = 15, 30.0
+"""Counts of this many seconds show a total outage, from a source that lags less than this."""
+OUTAGE_LOOKS = 2
+
+
+def total_outage(tools: Toolbox, serving: Collection[str], since: float) -> str:
+    """Return the evidence that everything which has traffic since then is down now, or ""."""
+    rows = _recent_counts(tools, serving, since)
+    told = None if rows is None else is_total_outage(rows)
+    if told is not None:
+        return "nearly every answer of the last seconds was an error" if told else ""
+    if tools.health is None or not all(tools.health.look().is_down for _ in range(OUTAGE_LOOKS)):
+        return ""
+    return f"the health endpoint is down in {OUTAGE_LOOKS} looks, and there are no counts"
+
+
+def _recent_counts(tools: Toolbox, serving: Collection[str], since: float) -> list[Counts] | None:
+    """Return the counts of the last seconds; None when no source tells them soon enough."""
+    traffic, now = tools.traffic, int(tools.clock.now())
+    if traffic is None or traffic.traits.lag_s >= STALE_S:
+        return None
+    try:
+        page = traffic.read(max(now - OUTAGE_S - int(traffic.traits.lag_s), int(since)), now + 1)
+    except BackoutError:
+        return None
+    return [row for row in page.counts if row.version in serving]
+
+
+class Asked(Value, frozen=True):
+    """The result of asking a target.
+
+    Args:
+        ok: whether it answers well, None: it could not be measured.
+        why: one sentence without a final stop.
+        contradicts: it no longer answers a request as it did when it was live.
+    """
+
+    ok: bool | None
+    why: str
+    contradicts: bool = False
+
+
+def ask(tools: Toolbox, target: str, *, leaving: str, serving: Collection[str], known_as: str | None = None) -> Asked:
+    """Return whether a target answers well.
+
+    Args:
+        leaving: the version that it is compared with.
+        serving: the versions with traffic.
+        known_as: the version under which its code was live, where it was uploaded again as the target.
+    """
+    if tools.health is None:
+        return Asked(None, "no health check is set up")
+    asker = _Asker(tools, tools.health, target, leaving, serving)
+    deadline = tools.clock.now() + BUDGET_S
+    look, row = asker.look(), 1
+    while not _is_decided(look, row) and tools.clock.now() < deadline:
+        if look.said is not Said.GOOD:
+            tools.clock.sleep(RETRY_S)
+        before, look = look, asker.look()
+        row = row + 1 if look.said is before.said else 1
+    if look.said is Said.GOOD:
+        return asker.requests(look.why, usual(tools, known_as or target), deadline)
+    return Asked(False if look.said is Said.BAD else None, look.why)
+
+
+def _is_decided(look: Look, row: int) -> bool:
+    return (look.said is Said.GOOD and row >= GOOD_LOOKS) or (look.said is Said.BAD and row >= BAD_LOOKS)
+
+
+class _Asker:
+    """Asks one target; the current version is asked only when an answer is not good by itself."""
+
+    def __init__(
+        self, tools: Toolbox, health: HealthCheck, target: str, leaving: str, serving: Collection[str]
+    ) -> None:
+        self._tools = tools
+        self._policy = tools.policy
+        self._health = health
+        self._target = target
+        self._leaving = leaving
+        self._serving = serving
+        self._current: HealthReport | None = None
+        self._answered: Fetched | None = None  # what the target answered last
+
+    def look(self) -> Look:
+        """Return one answer, judged."""
+        report = self._health.look(self._target)
+        if is_clear(report, self._target, self._policy):
+            return Look(Said.GOOD, "it answers, and nothing critical is down")
+        if self._current is None:
+            self._current = self._health.look(self._leaving)
+        return judge(report, self._target, self._serving, self._current, self._policy)
+
+    def requests(self, why: str, was: Mapping[str, str], deadline: float) -> Asked:
+        """Send the declared requests, and compare; a bad one is sent once more.
+
+        Args:
+            was: {name: media type} of the requests that it answered well when it was live.
+            deadline: from then on (Unix seconds) only `guard.prove` is still sent.
+        """
+        guard = self._policy.guard
+        wanted = {check.name: check for check in (*map(SyntheticCheck, guard.prove), *guard.asked)}
+        wanted = wanted or {HOME.name: HOME}
+        asked: list[str] = []
+        for name, check in wanted.items():
+            if name not in guard.prove and self._tools.clock.now() >= deadline:
+                break
+            try:
+                wrong = self._wrong(check, was) and self._wrong(check, was)
+            except BackoutError as error:
+                if name not in guard.prove:
+                    continue  # not required as a proof, so no failure when it cannot be sent
+                return Asked(None, f"{name} cannot be asked: {error.what}")
+            if wrong:
+                return Asked(False, f"{name} {wrong}", contradicts=name in was and not self._fails_on_both(check))
+            asked.append(name)
+        told = [name for name in asked if name != HOME.name or name in guard.prove or guard.asked]
+        return Asked(True, f"{why}; {', '.join(told)} {'answers' if len(told) == 1 else 'answer'} too" if told else why)
+
+    def _wrong(self, check: SyntheticCheck, was: Mapping[str, str]) -> str:
+        answer = self._answered = self._health.fetch(check.path, self._target, check=check)
+        is_denied = bool(check.credentials) and answer.kind is AnswerClass.DENIED  # they may have run out
+        needs_current = not answer.is_good and answer.status is not None and (check.name not in was or is_denied)
+        current = self._health.fetch(check.path, self._leaving, check=check) if needs_current else None
+        return wrong_answer(check, answer, current, was.get(check.name))
+
+    def _fails_on_both(self, check: SyntheticCheck) -> bool:
+        """Whether the current version now fails like the target: in the same class, and neither is good.
+
+        The cause may then be outside of both (a database, an identity provider), and does not contradict how the target
+        answered when it was live; it still gets no traffic.
+        """
+        answered = self._answered
+        if answered is None or answered.is_good or answered.status is None:
+            return False
+        return self._health.fetch(check.path, self._leaving, check=check).kind is answered.kind
+
+
+HOME = SyntheticCheck("/")
+"""Requested where nothing is declared: not much, but a version that answers 404 to it is not one to return to."""

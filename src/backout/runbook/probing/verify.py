@@ -1,0 +1,242 @@
+"""Verify: the runbook's success criteria as evidence over time ("Rollback Success Criteria")."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from backout.analysis.detector.criteria import CriteriaEngine
+from backout.analysis.history.remarks import underneath
+from backout.decoding import decode_values
+from backout.errors import BackoutError
+from backout.model.guard.verdict import CriterionResult, CriterionState, Verification
+from backout.model.incident.notice import NoticeKind
+from backout.model.steps.forward import ReadNewStep
+from backout.model.steps.rollback import ActivateStep, ReadBackStep
+from backout.model.steps.verification import VerifyStep
+from backout.model.value import Value
+from backout.ports import Action, result_of
+from backout.runbook.guard.heartbeat import Heartbeat
+from backout.runbook.incident.tell import tell_rollback
+from backout.runbook.probing.pre_promotion import chosen
+from backout.runbook.probing.prober import Prober
+from backout.runbook.rollback.reupload import keep
+from backout.runbook.safety.checks import await_listed, is_late
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.model.deployment import Deployment
+    from backout.model.guard.signals import Counts
+    from backout.ports import StepContext
+    from backout.runbook.toolbox import Toolbox
+
+TICK_S = 1.0
+
+
+class Watched(Value, frozen=True):
+    """What to verify: the live version, the one that was left (or None), since when, and where its baseline ends."""
+
+    live: str
+    left: str | None
+    started_at: float
+    baseline_until: float
+    fails_early: bool = False
+
+
+LOOK_AGAIN_S = 5.0
+"""How often to check that the version is still live: "verified" is said of what has the traffic (rule 14)."""
+
+
+@dataclass(slots=True)
+class _Lookout:
+    """Checks whether the deployment that this run made still decides what has traffic."""
+
+    tools: Toolbox
+    made: str
+    since: float
+    version: str
+    look_again_at: float = 0.0
+
+    def moved(self, now: float) -> str:
+        """Return the deployment that took its place, or ""; it asks every few seconds; no answer is no move."""
+        if now < self.look_again_at:
+            return ""
+        self.look_again_at = now + LOOK_AGAIN_S
+        try:
+            return self._said(self.tools.deployments.history())
+        except BackoutError:
+            return ""
+
+    def concluded(self, verification: Verification) -> Verification:
+        """Return the verification, without its proof when the version is no longer live, or that is not known."""
+        try:
+            moved = self._said(await_listed(self.tools, self.made))
+        except BackoutError as error:
+            moved = f"what is live at the end could not be read ({error})" if verification.verified else ""
+        return void(verification, moved) if moved else verification
+
+    def _said(self, history: Sequence[Deployment]) -> str:
+        if not history:
+            return "nothing is deployed any more"
+        if is_late(history, self.made, self.since):
+            return ""
+        live = underneath(history)
+        return "" if live.sole == self.version else f"deployment {live.id} (version {live.main}) took its place"
+
+
+def void(verification: Verification, why: str) -> Verification:
+    """Return a verification that proves nothing about what is live now, and says why."""
+    return replace(verification, verified=None, summary=f"{why}; until then: {verification.summary}")
+
+
+class Verify(Action[VerifyStep, Verification]):
+    """Step `verify` {version, left, baseline_until}: watch until the criteria are decided, at most `watch` seconds.
+
+    After an automatic rollback a certain failure ends it at once, so that `settle` can act on it.
+
+    It only reads, so it can be repeated after a crash; its deadline survives in the journal.
+    """
+
+    arguments = VerifyStep
+    effect = False
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def do(self, args: VerifyStep, context: StepContext) -> Verification:
+        """Return the Verification as JSON."""
+        earlier = context.last_progress()
+        started_at = decode_values(earlier["started_at"], float) if earlier else self._tools.clock.now()
+        if not earlier:
+            context.progress({"started_at": started_at})
+        left = args.left or None
+        if left is not None:
+            keep(self._tools, left)
+        live, baseline_until = chosen(self._tools, context.run, args.version), args.baseline_until or started_at
+        watched = Watched(live, left, started_at, baseline_until, fails_early=_is_automatic(self._tools, context.run))
+        return watch_criteria(self._tools, context, watched, self._lookout(context.run, live))
+
+    def _lookout(self, run: str, live: str) -> _Lookout:
+        runs = self._tools.runs
+        made = result_of(runs, run, ReadBackStep) or result_of(runs, run, ReadNewStep)
+        if made is None:
+            return _Lookout(self._tools, "", 0.0, live)
+        return _Lookout(self._tools, made.deployment, made.since, live)
+
+
+def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, lookout: _Lookout) -> Verification:
+    """Return the verification since `started_at`; the baseline is the live version's own traffic before."""
+    engine = CriteriaEngine(
+        tools.policy.criteria,
+        tools.policy,
+        started_at=watched.started_at,
+        live_version=watched.live,
+        left_version=watched.left,
+        baseline=_baseline(tools, watched.live, watched.baseline_until),
+        has_health=tools.health is not None,
+        has_traffic=tools.traffic is not None,
+        fails_early=watched.fails_early,
+    )
+    look = tools.health.look if tools.health is not None else None
+    every_s = tools.policy.guard.probe_every_s
+    prober = Prober("health", look, tools.clock, every_s, in_background=tools.guard.in_background)
+    heartbeat, feed = Heartbeat(tools), _Feed(math.ceil(watched.started_at))
+    news = _News(tools, context.run, watched.started_at + TOLD_AFTER_S)
+    told: tuple[tuple[str, CriterionState], ...] = ()
+    try:
+        while True:
+            context.check()
+            heartbeat.beat()
+            _add_counts(tools, engine, feed)
+            for report in prober.collect():
+                engine.add_health(report)
+            now = tools.clock.now()
+            results = engine.results(now)
+            states = tuple((result.name, result.state) for result in results)
+            if states != told:
+                told = states
+                context.progress(
+                    {"started_at": watched.started_at, "criteria": {name: str(state) for name, state in states}}
+                )
+            if tools.guard.watching is not None:
+                tools.guard.watching(results)
+            if _is_decided(results) or now >= watched.started_at + tools.policy.criteria.watch_s:
+                ended = replace(engine.verification(now), sampled=feed.sampled, counted_until=feed.complete_until)
+                return lookout.concluded(ended)
+            news.tick(now)
+            moved = lookout.moved(now)
+            if moved:
+                return void(engine.verification(now), moved)
+            tools.clock.sleep(TICK_S)
+    finally:
+        prober.close()
+
+
+TOLD_AFTER_S = 20.0
+"""A verification that takes longer than this does not hold back the notice of the rollback."""
+
+
+@dataclass(slots=True)
+class _News:
+    """Tells of the rollback, once, when its verification takes long."""
+
+    tools: Toolbox
+    run: str
+    at: float
+    told: bool = False
+
+    def tick(self, now: float) -> None:
+        if now >= self.at and not self.told:
+            self.told = True
+            tell_rollback(self.tools, NoticeKind.ROLLED_BACK, self.run, pending=True)
+
+
+def _is_automatic(tools: Toolbox, run: str) -> bool:
+    found = tools.runs.find(run)
+    if found is None or not found.plan.has(ActivateStep):
+        return False
+    return bool(found.plan.arguments(ActivateStep).detected)
+
+
+def _is_decided(results: tuple[CriterionResult, ...]) -> bool:
+    """Whether nothing is open any more, or one criterion has failed, which decides the whole."""
+    states = {result.state for result in results}
+    return CriterionState.FAILED in states or CriterionState.WAITING not in states
+
+
+@dataclass(slots=True)
+class _Feed:
+    """Up to where the counts were read, how far they reach, and whether there were estimates among them."""
+
+    read_until: int
+    complete_until: int | None = None
+    sampled: bool = False
+
+
+def _add_counts(tools: Toolbox, engine: CriteriaEngine, feed: _Feed) -> None:
+    """Feed the new final seconds; a source that does not answer leaves a gap."""
+    if tools.traffic is None:
+        return
+    try:
+        page = tools.traffic.read(feed.read_until, int(tools.clock.now()) + 1)
+    except BackoutError:
+        return
+    engine.add(row for row in page.counts if row.second < page.complete_until)
+    feed.read_until = max(feed.read_until, page.complete_until)
+    feed.complete_until = page.complete_until
+    feed.sampled = feed.sampled or page.sampled
+
+
+def _baseline(tools: Toolbox, version: str, until: float) -> tuple[Counts, ...]:
+    if tools.traffic is None:
+        return ()
+    since = int(until - tools.policy.guard.baseline_s)
+    try:
+        page = tools.traffic.read(since, int(until))
+    except BackoutError:
+        return ()
+    return tuple(row for row in page.counts if row.version == version)

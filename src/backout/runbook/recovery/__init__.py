@@ -1,0 +1,1 @@
+"""Bringing a database back: to where, by which path, and the steps of each path."""

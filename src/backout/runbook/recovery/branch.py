@@ -1,0 +1,45 @@
+"""Side branches at the vendor: is the branch that the configuration names the database that the application uses?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.errors import Refused
+from backout.rules import SafetyRule
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from backout.ports import VendorCutover
+
+_POOLED = "-pooler"
+
+
+def check_identity(vendor: VendorCutover, hosts: Collection[str], branch: str) -> None:
+    """Check that one of the connection strings' hosts is the live branch's (safety rule 1).
+
+    A branch of another project, restored or rescued from, would put foreign rows into the application.
+
+    Raises:
+        Refused: none is, with both sides in the words. AuthError, ProviderUnavailable, ProviderRejected: the vendor.
+    """
+    theirs = vendor.hosts()
+    if not theirs or {direct(host) for host in hosts} & {direct(host) for host in theirs}:
+        return
+    raise Refused(
+        f"the connection string leads to {', '.join(sorted(hosts)) or 'this machine'}, but the vendor's live branch "
+        f"{branch} answers at {', '.join(sorted(theirs))}",
+        where="database.managed",
+        hint="correct database.managed.project and branch; behind a proxy, name the direct address in admin_url_env",
+        rule=SafetyRule.IDENTITY,
+    )
+
+
+def direct(host: str) -> str:
+    """Return a host name without the suffix of the vendor's pooler.
+
+    >>> direct("ep-cool-1234-pooler.eu.aws.neon.tech")
+    'ep-cool-1234.eu.aws.neon.tech'
+    """
+    first, dot, rest = host.lower().partition(".")
+    return first.removesuffix(_POOLED) + dot + rest

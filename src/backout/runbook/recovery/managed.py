@@ -1,0 +1,336 @@
+"""Restore where a vendor runs the database: TARGET becomes a moment that the vendor accepts; nothing is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from backout.errors import BackoutError, Refused, UsageError
+from backout.model.database.branch import BranchTarget
+from backout.model.database.capability import Granularity
+from backout.model.database.recovery import TargetKind
+from backout.model.value import Value
+from backout.plan.branches import (
+    BranchMoment,
+    Treatment,
+    describe_moment,
+    rescue_plan,
+    side_plan,
+    swap_plan,
+    undo_swap_plan,
+)
+from backout.plan.restore import Job, Look, read_target, undo_rescue_plan
+from backout.report.times import rfc3339
+from backout.rules import SafetyRule
+from backout.runbook.recovery.facts import check_identity, facts_of
+from backout.runbook.recovery.restore import points
+from backout.runbook.recovery.target import NO_TARGET
+from backout.runbook.recovery.tools import RESCUED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.model.database.branch import SideBranch
+    from backout.model.database.capability import VendorState, VendorWay
+    from backout.model.plan import Json, Plan
+    from backout.plan.restore import Asked
+    from backout.ports import BranchReader, VendorBackups, VendorCutover
+    from backout.runbook.recovery.tools import RestoreTools
+
+BRANCH_SWAPPED = "database.branch.swapped"
+_MICROSECOND = 1e-6
+_SLACK_S = 1.0
+"""Seconds after the end that a migration tool noted by its own clock."""
+_RULE = SafetyRule.PREFLIGHT
+_BINDING = "By hand: point the application's connection string (or its Hyperdrive configuration) at the side branch."
+
+
+class BranchTools(Value, frozen=True):
+    """What a restore at a vendor may use.
+
+    Args:
+        own: the live database, the journal, the rescuer and the folder in which rescues keep what they replaced.
+        url: returns a branch's connection string, which is never shown.
+        reader: reads what a branch shows.
+        pooled: whether the live connection goes through a pooler, where no session lasts.
+    """
+
+    own: RestoreTools
+    vendor: VendorBackups
+    cutover: VendorCutover
+    reader: BranchReader
+    url: Callable[[SideBranch], str]
+    pooled: bool = False
+
+
+def find(tools: BranchTools, text: str) -> tuple[Look, BranchMoment]:
+    """Return what a branch has to show, and the moment that TARGET means; nothing is touched.
+
+    Raises:
+        UsageError: TARGET means nothing, or nothing there fits it. Refused: it cannot be reached; names what can be
+            done. AuthError, ProviderUnavailable: the database or the vendor does not answer.
+    """
+    own = tools.own
+    asked = read_target(text, points(own), own.clock.now())
+    if asked is None:
+        raise UsageError(f"{text!r} is no target", hint=NO_TARGET)
+    if asked.kind is TargetKind.TIME and float(asked.value) > own.clock.now():
+        raise Refused(f"{text!r} lies in the future", where=own.environment, rule=_RULE)
+    _check_pinned(tools)
+    way = _way(tools)
+    look, moment = _Moments(tools, way).of(asked)
+    for target in (moment.before, moment.after):
+        _within(way, target)
+    return look, moment
+
+
+def plan_side(tools: BranchTools, text: str) -> Plan:
+    """Return the plan of a branch that stays; the same moment gives the same branch. Raises as `find` does."""
+    look, moment = find(tools, text)
+    mark = hashlib.sha256(describe_moment(moment.before).encode()).hexdigest()[:8]
+    return side_plan(Job(tools.own.environment, look, mark), moment, f"backout-side-{mark}")
+
+
+def plan_rescue(tools: BranchTools, text: str, treatment: Treatment) -> Plan:
+    """Return the plan that copies damaged rows back.
+
+    Raises:
+        Refused: it is not known which transactions did the damage, or the live connection is a pooler's. As `find`
+            does.
+    """
+    if tools.pooled:
+        raise Refused(
+            "a rescue holds one session of the live database, and the connection string leads to the vendor's pooler",
+            where=tools.own.environment,
+            rule=_RULE,
+            options=("Name the direct address: `database.admin_url_env`.",),
+        )
+    look, moment = find(tools, text)
+    if moment.after is None:
+        raise Refused(
+            f"{text!r} is a moment, and does not say which transaction did the damage",
+            where=tools.own.environment,
+            rule=_RULE,
+            options=(
+                'Name it: a transaction id, "before migration NAME" or "before drop of TABLE.COLUMN".',
+                f"Look at that moment: `backout db restore {text!r} --side`.",
+                f"Replace the whole: `backout db restore {text!r} --swap`.",
+            ),
+        )
+    return rescue_plan(_job(tools, look, text), moment, moment.after, treatment)
+
+
+def plan_swap(tools: BranchTools, text: str) -> Plan:
+    """Return the plan that puts a branch in the live one's place. Raises Refused: the vendor cannot; as `find`."""
+    state = tools.vendor.capabilities()
+    if not state.problem and not any(way.in_place and way.keeps_old and not way.missing for way in state.ways):
+        raise Refused(
+            f"{state.vendor} has no call that puts a branch into the live one's place",
+            where=tools.own.environment,
+            rule=_RULE,
+            options=(f"Make a side branch: `backout db branch create -e {tools.own.environment}`.", _BINDING),
+        )
+    look, moment = find(tools, text)
+    job = _job(tools, look, text)
+    return swap_plan(job, moment, f"{_live(tools).name}-before-{job.mark}")
+
+
+def plan_undo(tools: BranchTools) -> Plan:
+    """Return the plan that takes back the latest swap or rescue. Raises UsageError when there is none."""
+    own = tools.own
+    events = [
+        event
+        for kind in (BRANCH_SWAPPED, RESCUED)
+        for event in own.journal.events(environment=own.environment, kind=kind)
+    ]
+    undone = {str(event.data["mark"]) for event in events if event.data.get("undone") is True}
+    left = [each for each in events if each.kind == BRANCH_SWAPPED or str(each.data["mark"]) not in undone]
+    newest = max(left, key=lambda event: event.seq, default=None)
+    if newest is None:
+        raise UsageError("no restore of this database is recorded that could be undone", where=own.environment)
+    _check_pinned(tools)
+    data: dict[str, Json] = dict(newest.data)
+    if newest.kind == RESCUED:
+        return undo_rescue_plan(own.environment, str(data["mark"]), str(data["database"]))
+    job = _job(tools, Look(str(data["database"])), "undo")
+    return undo_swap_plan(job, str(data["kept"]), f"{_live(tools).name}-before-{job.mark}")
+
+
+def branch_named(tools: BranchTools, name: str) -> SideBranch:
+    """Return a branch by its name. Raises BackoutError: it is gone."""
+    found = next((each for each in tools.vendor.branches() if each.name == name), None)
+    if found is None:
+        raise BackoutError(f"branch {name} is gone at the vendor", where=tools.own.environment)
+    return found
+
+
+def _check_pinned(tools: BranchTools) -> None:
+    if tools.own.pinned is not None:
+        check_identity(tools.own, facts_of(tools.own))
+
+
+def _live(tools: BranchTools) -> SideBranch:
+    return next(each for each in tools.vendor.branches() if each.live)
+
+
+def _job(tools: BranchTools, look: Look, text: str) -> Job:
+    mark = hashlib.sha256(f"{text} {tools.own.clock.now()}".encode()).hexdigest()[:8]
+    return Job(tools.own.environment, look, mark)
+
+
+# --- what the vendor takes -------------------------------------------------------------------------------------------
+
+
+def _way(tools: BranchTools) -> VendorWay:
+    """Return the vendor's most exact way that makes a branch of a moment."""
+    state = tools.vendor.capabilities()
+    if state.problem:
+        raise Refused(f"{state.vendor}: {state.problem}", where=tools.own.environment, rule=_RULE)
+    ways = [way for way in state.ways if not way.in_place and way.has_client]
+    fit = [way for way in ways if way.granularity is not Granularity.SNAPSHOT and not way.missing]
+    if fit:
+        return min(fit, key=lambda way: list(Granularity).index(way.granularity))
+    raise _no_moment(tools, state, ways)
+
+
+def _no_moment(tools: BranchTools, state: VendorState, ways: list[VendorWay]) -> Refused:
+    why = next((way.missing for way in ways if way.missing), "") or f"{state.vendor} takes no moment"
+    options = ["Restore one of your own dumps: `backout db dumps list`.", "Roll forward."]
+    copies = [way for way in ways if way.granularity is Granularity.SNAPSHOT and not way.missing]
+    if copies:
+        latest = copies[0].latest
+        of = f", of {rfc3339(latest)}" if latest else ""
+        line = f"backout db branch create -e {tools.own.environment} --name restored"
+        options.insert(0, f"A new branch from the latest backup{of}, to look at and copy from: `{line}`.")
+        why = f"{state.vendor} restores whole snapshots alone; a moment cannot be named"
+    return Refused(why, where=tools.own.environment, rule=_RULE, options=tuple(options))
+
+
+def _within(way: VendorWay, target: BranchTarget | None) -> None:
+    if target is None or target.at is None:
+        return  # only the vendor knows whether a position is kept
+    earliest, latest = way.earliest or -math.inf, way.latest or math.inf
+    if not earliest <= target.at <= latest:
+        ends = " to ".join(rfc3339(each) if math.isfinite(each) else "?" for each in (earliest, latest))
+        raise Refused(
+            f"{rfc3339(target.at)} is out of the vendor's window: {ends}",
+            rule=_RULE,
+            options=("Restore one of your own dumps: `backout db dumps list`.",),
+        )
+
+
+class _Moments:
+    """Turns TARGET into a moment that this way accepts."""
+
+    def __init__(self, tools: BranchTools, way: VendorWay) -> None:
+        self._tools = tools
+        self._live = tools.own.live
+        self._granularity = way.granularity
+        self._latest = math.inf if way.latest is None else way.latest
+
+    def of(self, asked: Asked) -> tuple[Look, BranchMoment]:
+        """Return what the branch has to show, and the moment."""
+        look = Look(self._tools.own.database)
+        if asked.kind is TargetKind.XID:
+            return look, self._transaction(int(asked.value), f"transaction {asked.value}")
+        if asked.kind is TargetKind.DROP:
+            return replace(look, relation=str(asked.value)), self._drop(str(asked.value))
+        if asked.kind is TargetKind.MIGRATION:
+            name = str(asked.value)
+            return replace(look, no_migration=name), self._migration(name)
+        return look, self._moment(asked)
+
+    def _moment(self, asked: Asked) -> BranchMoment:
+        if asked.kind is TargetKind.TIME:
+            at = float(asked.value)
+            return BranchMoment(self._before(at), self._granularity, f"just before {rfc3339(at)}")
+        if asked.kind is TargetKind.LATEST:
+            raise Refused(
+                "a vendor's branch of the latest moment is the live database itself",
+                where=self._tools.own.environment,
+                rule=_RULE,
+                options=('Give a time, such as "1 minute ago".',),
+            )
+        point = asked.point
+        how = "as typed" if point is None else f"recorded as {point.name} ({point.why})"
+        if self._granularity is Granularity.LSN:
+            lsn = int(asked.value) if point is None else point.lsn
+            return BranchMoment(BranchTarget(lsn=lsn), self._granularity, how)
+        if point is None:
+            raise Refused(
+                "this vendor takes no LSN",
+                where=self._tools.own.environment,
+                rule=_RULE,
+                options=("Give a time, or a restore point: `backout db points list`.",),
+            )
+        return BranchMoment(self._before(point.at), self._granularity, how)
+
+    def _transaction(self, xid: int, what: str) -> BranchMoment:
+        at = self._live.find_commit_time(xid)
+        if at is None:
+            raise Refused(
+                f"when {what} was committed is not recorded: track_commit_timestamp is off, or was at that time",
+                where=self._tools.own.environment,
+                rule=_RULE,
+                options=(
+                    'Name the migration, whose row says when it began: "before migration NAME".',
+                    'Give a time or a restore point to look at: `backout db restore "10 minutes ago" --side`.',
+                    "For the next time: track_commit_timestamp = on, or `backout db points add` before each change.",
+                ),
+            )
+        how = f"{what} was committed at {rfc3339(at)}"
+        return BranchMoment(self._before(at), self._granularity, how, self._after(at), xid)
+
+    def _drop(self, name: str) -> BranchMoment:
+        table = name.rpartition(".")[0]
+        clue = self._live.find_drop(table) if table else None
+        if clue is None or not clue.exists:
+            raise Refused(
+                f"nothing in the catalog tells when {name} was dropped: the row of a table goes with it",
+                where=self._tools.own.environment,
+                rule=_RULE,
+                options=(
+                    'Name what dropped it: a transaction id, or "before migration NAME".',
+                    'Give a time or a restore point to look at: `backout db restore "10 minutes ago" --side`.',
+                ),
+            )
+        if not clue.xids:
+            raise UsageError(f"table {table} has lost no column", where=self._tools.own.environment)
+        return self._transaction(clue.xids[-1], f"transaction {clue.xids[-1]}, which dropped a column of {table},")
+
+    def _migration(self, name: str) -> BranchMoment:
+        clue = self._live.find_migration(name)
+        if clue is None:
+            where = self._tools.own.environment
+            raise UsageError(
+                f"no migration {name!r} was applied here", hint="backout db migrations status", where=where
+            )
+        ended = self._live.find_commit_time(clue.xid)
+        if clue.began_at is None:  # Django and Alembic write their row in the migration's own transaction
+            moment = self._transaction(clue.xid, f"the transaction that wrote the row of migration {name}")
+            return replace(moment, migration=name)
+        changes = self._live.schema_changes(clue.began_at, ended) if ended is not None else ()
+        if changes:
+            how = f"migration {name} changed the schema at {rfc3339(changes[0])}"
+            return BranchMoment(
+                self._before(changes[0]), self._granularity, how, self._after(changes[-1]), migration=name
+            )
+        how = f"migration {name} began at {rfc3339(clue.began_at)}, as its own row says"
+        last = ended if ended is not None else clue.ended_at
+        if last is not None and ended is None:
+            last = min(last + _SLACK_S, self._latest)
+        after = None if last is None else self._after(last)
+        before = self._before(clue.began_at)
+        return BranchMoment(before, self._granularity, how, after, migration=name, ended=clue.xid)
+
+    def _before(self, at: float) -> BranchTarget:
+        last = at - _MICROSECOND
+        return BranchTarget(at=float(math.floor(last)) if self._granularity is Granularity.SECOND else last)
+
+    def _after(self, at: float) -> BranchTarget:
+        if self._granularity is Granularity.SECOND:
+            return BranchTarget(at=max(at, min(float(math.ceil(at)), self._latest)))
+        return BranchTarget(at=at)

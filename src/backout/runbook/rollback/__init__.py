@@ -1,0 +1,1 @@
+"""Going back to another version of the code, or forward to a fix."""

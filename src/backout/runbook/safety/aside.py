@@ -1,0 +1,81 @@
+"""Standing aside: a watch changes nothing, so it gives way to what a person types; the request is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import Refused
+from backout.escaping import brief
+from backout.model.incident.incident import RunState
+from backout.model.plan import PlanKind
+
+if TYPE_CHECKING:
+    from backout.model.incident.incident import Run
+    from backout.model.plan import Plan
+    from backout.ports import Clock, Journal, Runs
+
+_GAVE_WAY = "gave way to a person's "
+ASIDE_S, POLL_S = 4.0, 0.1
+"""How long to wait for a guard that is asked to stop: it looks for such a request every second."""
+
+
+def keeper_of(runs: Runs, environment: str) -> Run | None:
+    """Return the run that keeps an environment, or None when it is free."""
+    newest = next(iter(runs.runs(environment)), None)
+    return None if newest is None or newest.state.is_over else newest
+
+
+def gives_way(run: Run) -> bool:
+    """Whether ending a run is harmless: a watch, or the step of a ramp, which only moves what is watched."""
+    return run.plan.kind in (PlanKind.GUARD, PlanKind.RAMP)
+
+
+def gave_way(journal: Journal, run: Run) -> bool:
+    """Whether a watch was ended for what a person typed: if that changed nothing, its deployment is unwatched."""
+    if run.state is not RunState.ABORTED or not gives_way(run):
+        return False
+    asked = journal.events(run=run.id, kind="run.asked")
+    return any(str(event.data.get("reason")).startswith(_GAVE_WAY) for event in asked)
+
+
+_FOR: Final = {
+    PlanKind.ROLLBACK: "this rollback",
+    PlanKind.FORWARD: "this roll-forward",
+    PlanKind.SECRETS: "setting secrets",
+    PlanKind.RECOVER: "this restore",
+}
+
+
+def in_words(run: Run, plan: Plan) -> str:
+    """Return what happens to a watch that keeps the environment, in one sentence.
+
+    Args:
+        plan: what it gives way to; a person has confirmed it.
+    """
+    then = _FOR.get(plan.kind, f"this {plan.kind}")
+    if run.state is RunState.RUNNING:
+        return f"{run.id} ({brief(run.plan.why)}) is under way, driven by {run.holder}: {then} ends it"
+    return f"{run.id} ({brief(run.plan.why)}) was interrupted: {then} ends it"
+
+
+def make_way(runs: Runs, clock: Clock, environment: str, *, actor: str, to: str) -> Run | None:
+    """Have a watch that keeps the environment end for what a person typed; return what still keeps it, or None.
+
+    Args:
+        to: what it gives way to, and why: "rollback: 500s on /api".
+    """
+    keeper = keeper_of(runs, environment)
+    if keeper is None or not gives_way(keeper):
+        return keeper
+    return end(runs, clock, keeper, actor=actor, reason=f"{_GAVE_WAY}{to}")
+
+
+def end(runs: Runs, clock: Clock, keeper: Run, *, actor: str, reason: str) -> Run | None:
+    """Have a run end at its next boundary, at once if no process drives it; return what still keeps the environment."""
+    with contextlib.suppress(Refused):  # it ended by itself just now
+        runs.ask(keeper.id, "abort", actor=actor, reason=reason)
+    deadline = clock.now() + ASIDE_S
+    while (left := keeper_of(runs, keeper.environment)) is not None and clock.now() < deadline:
+        clock.sleep(POLL_S)
+    return left

@@ -1,0 +1,58 @@
+"""The platform's deployments as a procedure sees them: each with its mark, or why it has none.
+
+A procedure has no other access to the history (`Toolbox.deployments`), so no message alone is taken for a mark.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.analysis.history.marks import read_marks
+from backout.errors import BackoutError, ProviderRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.analysis.history.seal import Seal
+    from backout.model.deployment import Deployment, Share
+    from backout.model.version import Version
+    from backout.ports import Deployments, Versions
+
+
+class MarkedDeployments:
+    """Port Deployments on top of another one.
+
+    Args:
+        versions: asked, once for each version, if the list alone does not tell whether a deployment is what its message
+            says.
+        seal: what marks are signed with, None where they are not.
+    """
+
+    def __init__(self, deployments: Deployments, versions: Versions, seal: Seal | None = None) -> None:
+        self.raw = deployments
+        self._versions = versions
+        self._seal = seal
+        self._known: dict[str, Version | None] = {}
+
+    def history(self) -> tuple[Deployment, ...]:
+        """Return the provider's list, newest first, with `remark` and `doubt` filled in."""
+        return read_marks(self.raw.history(), self._detail, self._seal)
+
+    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+        """Make `version` live at 100 %; see the port."""
+        return self.raw.activate(version, message=message, force=force)
+
+    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+        """Make versions live with these percentages; see the port."""
+        return self.raw.deploy(shares, message=message, force=force)
+
+    def _detail(self, version: str) -> Version | None:
+        """Return a version in full; None if the provider does not know it, or does not answer just now."""
+        if version not in self._known:
+            try:
+                self._known[version] = self._versions.detail(version)
+            except ProviderRejected:
+                self._known[version] = None
+            except BackoutError:
+                return None
+        return self._known[version]

@@ -1,0 +1,1 @@
+"""Secrets: what is missing, and setting it."""

@@ -1,0 +1,63 @@
+"""Who am I: the user, the token, the one account and its membership."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from backout.twin.api.answers import ApiError, ok, page_info
+from backout.twin.api.context import ACCOUNT_NAME, USER_EMAIL, USER_ID, context
+
+TOKEN_EXPIRES = "2099-12-31T00:00:00Z"  # noqa: S105 - a time
+TOKEN_PERMISSIONS = ("Workers Scripts Write", "Workers R2 Storage Write", "Workers Tail Read", "API Tokens Read")
+
+
+def routes(base: str) -> list[web.RouteDef]:
+    """Return the routes under the API's root."""
+    return [
+        web.get(base + "/user", get_user),
+        web.get(base + "/user/tokens/verify", verify_token),
+        web.get(base + "/user/tokens/{token}", get_token),
+        web.get(base + "/accounts", list_accounts),
+        web.get(base + "/accounts/{account}", get_account),
+        web.get(base + "/accounts/{account}/tokens/verify", verify_token),
+        web.get(base + "/memberships", list_memberships),
+    ]
+
+
+async def get_user(_request: web.Request) -> web.Response:
+    """Show the user."""
+    return ok({"id": USER_ID, "email": USER_EMAIL, "first_name": None, "last_name": None})
+
+
+async def verify_token(_request: web.Request) -> web.Response:
+    """Confirm the token, which the middleware has checked."""
+    return ok({"id": USER_ID[::-1], "status": "active", "expires_on": TOKEN_EXPIRES})
+
+
+async def get_token(request: web.Request) -> web.Response:
+    """Show what the token may do: all that the twin has."""
+    if request.match_info["token"] != USER_ID[::-1]:
+        raise ApiError(404, 1003, "Token not found")
+    groups = [{"id": USER_ID, "name": name} for name in TOKEN_PERMISSIONS]
+    policy = {"id": USER_ID, "effect": "allow", "permission_groups": groups, "resources": {}}
+    return ok({"id": USER_ID[::-1], "status": "active", "expires_on": TOKEN_EXPIRES, "policies": [policy]})
+
+
+async def list_accounts(request: web.Request) -> web.Response:
+    """List the one account."""
+    return ok([_account(request)], info=page_info(1, 1))
+
+
+async def get_account(request: web.Request) -> web.Response:
+    """Show the one account."""
+    return ok(_account(request))
+
+
+async def list_memberships(request: web.Request) -> web.Response:
+    """List the one membership."""
+    membership = {"id": USER_ID, "status": "accepted", "roles": ["Administrator"], "account": _account(request)}
+    return ok([membership], info=page_info(1, 1))
+
+
+def _account(request: web.Request) -> dict[str, object]:
+    return {"id": context(request).account_id, "name": ACCOUNT_NAME, "type": "standard"}

@@ -1,0 +1,140 @@
+"""The API as one aiohttp application: authentication, active faults, routes, and unknown routes."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from backout.twin.api import account as api_account
+from backout.twin.api import (
+    assets,
+    deployments,
+    graphql,
+    hyperdrive,
+    r2,
+    secrets,
+    services,
+    settings,
+    tails,
+    telemetry,
+    twin,
+    versions,
+)
+from backout.twin.api.answers import ApiError
+from backout.twin.api.context import CONTEXT, ApiContext, context
+from backout.twin.faults import Fault, FaultKind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+BASE = "/client/v4"
+TWIN = "/twin/v1"
+_LOG = logging.getLogger("backout.twin.api.application")
+_OPEN_SUFFIX = "/workers/assets/upload"  # authenticated by the upload session's token
+
+
+def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDef] = ()) -> None:
+    """Put the routes of the API, of the twin itself, and `more` (all behind the token) into the application."""
+    account = BASE + "/accounts/{account}"
+    scripts = account + "/workers/scripts"
+    app[CONTEXT] = shared
+    for group in (
+        api_account.routes(BASE),
+        versions.routes(scripts),
+        deployments.routes(scripts),
+        secrets.routes(scripts),
+        tails.routes(scripts),
+        settings.routes(account),
+        services.routes(account),
+        assets.routes(account),
+        graphql.routes(BASE),
+        hyperdrive.routes(account),
+        telemetry.routes(account),
+        r2.routes(account),
+        twin.routes(TWIN),
+        more,
+    ):
+        app.add_routes(group)
+
+
+@web.middleware
+async def guard_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer errors in the envelope, apply the API's faults, check the token, and count what is unknown."""
+    try:
+        if request.path.startswith(BASE):
+            await _suffer(request)
+        _authenticate(request)
+        if request.match_info.http_exception is not None:
+            _raise_unknown_route(request)
+        return await handler(request)
+    except ApiError as error:
+        return error.response()
+    except web.HTTPException as error:
+        if error.status < web.HTTPBadRequest.status_code:
+            raise
+        return ApiError(error.status, 10000 + error.status, error.reason).response()
+    except Exception:  # noqa: BLE001 - the outermost edge: even a mistake of ours is an answer that clients can read
+        _LOG.exception("%s %s failed", request.method, request.path)
+        return ApiError(500, 10002, "workers.api.error.internal_server").response()
+
+
+async def _suffer(request: web.Request) -> None:
+    """Apply the faults that hit the API; a target is a text that the path has to contain."""
+    faults = context(request).faults
+    for fault in faults.active(FaultKind.API_SLOW):
+        if _struck(fault, request):
+            await asyncio.sleep(fault.latency_ms / 1000)
+    for fault in faults.active(FaultKind.API_RATE_LIMIT):
+        if _struck(fault, request):
+            headers = {"Retry-After": f"{fault.retry_after_s:.0f}"}
+            message = "Please wait and consider throttling your request speed"
+            raise ApiError(429, 971, message, headers=headers)
+    for fault in faults.active(FaultKind.API_DOWN):
+        if _struck(fault, request):
+            raise ApiError(503, 10013, "Service unavailable (a fault of this twin is on)")
+    for fault in faults.active(FaultKind.API_TOKEN_REFUSED):
+        if _struck(fault, request):
+            raise _make_auth_error(request)
+
+
+def _struck(fault: Fault, request: web.Request) -> bool:
+    if fault.target is not None and fault.target not in request.path:
+        return False
+    return fault.share >= 1.0 or random.random() < fault.share  # noqa: S311 - a drill, not a secret
+
+
+def _authenticate(request: web.Request) -> None:
+    """Check the bearer token and the account.
+
+    Raises:
+        ApiError: 9109 for a wrong token about the user, 10000 otherwise, as Cloudflare answers.
+    """
+    if request.path.endswith(_OPEN_SUFFIX) or request.path.startswith(tails.SOCKET_PATH + "/"):
+        return
+    shared = context(request)
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    right = hmac.compare_digest(token.strip().encode(), shared.token.encode())
+    if scheme.lower() != "bearer" or not right:
+        raise _make_auth_error(request)
+    if request.match_info.get("account", shared.account_id) != shared.account_id:
+        raise ApiError(403, 10000, "Authentication error")
+
+
+def _make_auth_error(request: web.Request) -> ApiError:
+    if request.path.startswith(BASE + "/user"):
+        return ApiError(401, 9109, "Invalid access token")
+    return ApiError(401, 10000, "Authentication error")
+
+
+def _raise_unknown_route(request: web.Request) -> None:
+    route = f"{request.method} {request.path}"
+    _LOG.warning("no answer for %s (%s)", route, request.headers.get("User-Agent", "no user agent"))
+    context(request).control.state.count_unknown_route(route)
+    raise ApiError(501, 7003, f"This twin has no answer for {route}")

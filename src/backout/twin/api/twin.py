@@ -1,0 +1,117 @@
+"""The twin's own endpoints beside Cloudflare's: its status and its faults."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from backout.errors import UsageError
+from backout.model.value import Value
+from backout.twin.api.answers import ApiError, json_object, ok, rfc3339
+from backout.twin.api.context import context, script_name
+from backout.twin.faults import Fault, FaultKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.twin.control.records import ApiObject
+
+STATUS: web.AppKey[Callable[[], ApiObject]] = web.AppKey("status")
+"""What `/status` answers."""
+
+
+class FaultOrder(Value, frozen=True):
+    """The body that switches a fault on; missing fields keep the fault's own defaults."""
+
+    kind: FaultKind
+    target: str | None = None
+    share: float | None = None
+    latency_ms: float | None = None
+    status: int | None = None
+    retry_after_s: float | None = None
+    duration_s: float | None = None
+
+
+def routes(twin: str) -> list[web.RouteDef]:
+    """Return the routes under the twin's own root."""
+    return [
+        web.get(twin + "/status", get_status),
+        web.get(twin + "/faults", list_faults),
+        web.put(twin + "/faults", set_fault),
+        web.delete(twin + "/faults", clear_faults),
+        web.post(twin + "/schedules/{script}", run_schedule),
+    ]
+
+
+async def get_status(request: web.Request) -> web.Response:
+    """Show what the daemon knows about itself."""
+    return ok(request.config_dict[STATUS]())
+
+
+async def list_faults(request: web.Request) -> web.Response:
+    """List the active faults."""
+    return ok({"faults": [_describe(fault) for fault in context(request).faults.active()]})
+
+
+async def set_fault(request: web.Request) -> web.Response:
+    """Switch a fault on: the fields of `Fault` that a caller may choose, and `duration_s`; answer when it is on."""
+    body = await json_object(request)
+    try:
+        order = msgspec.convert(body, FaultOrder)
+        default = Fault(order.kind)
+        fault = Fault(
+            order.kind,
+            target=order.target,
+            share=default.share if order.share is None else order.share,
+            latency_ms=default.latency_ms if order.latency_ms is None else order.latency_ms,
+            status=default.status if order.status is None else order.status,
+            retry_after_s=default.retry_after_s if order.retry_after_s is None else order.retry_after_s,
+        )
+        stored = context(request).faults.set(fault, duration_s=order.duration_s)
+    except (msgspec.ValidationError, UsageError) as error:
+        raise ApiError(400, 10026, str(error)) from error
+    return ok(_describe(stored))
+
+
+async def clear_faults(request: web.Request) -> web.Response:
+    """Switch faults off: all, or those of `?kind=`, or of `?kind=&target=`; answer what was active, once it is over."""
+    kind = request.query.get("kind")
+    if kind is not None and kind not in set(FaultKind):
+        raise ApiError(400, 10026, f"No kind of fault is called {kind!r}.")
+    target = request.query.get("target") or None
+    cleared = context(request).faults.clear(None if kind is None else FaultKind(kind), target)
+    return ok({"faults": [_describe(fault) for fault in cleared]})
+
+
+async def run_schedule(request: web.Request) -> web.Response:
+    """Run a schedule of a Worker now, to its end: `{"cron": ...}`, or its only one; answer how it went."""
+    ctx = context(request)
+    script = ctx.control.script(script_name(request))
+    wanted = (await json_object(request)).get("cron")
+    if wanted is None and len(script.crons) == 1:
+        wanted = script.crons[0]
+    if wanted not in script.crons:
+        raise ApiError(400, 10026, f"The schedules of {script.name} are: {', '.join(script.crons) or 'none'}.")
+    run = await ctx.schedules.run_schedule(script.name, str(wanted), time.time())
+    if run is None:
+        raise ApiError(400, 10026, f"Nothing of {script.name} is live.")
+    return ok(
+        {"cron": run.cron, "version": run.version, "scheduled_at": rfc3339(run.scheduled_at), "outcome": run.outcome}
+    )
+
+
+def _describe(fault: Fault) -> ApiObject:
+    return {
+        "id": fault.id,
+        "kind": fault.kind.value,
+        "target": fault.target,
+        "share": fault.share,
+        "latency_ms": fault.latency_ms,
+        "status": fault.status,
+        "retry_after_s": fault.retry_after_s,
+        "set_at": rfc3339(fault.set_at),
+        "expires_at": None if fault.expires_at is None else rfc3339(fault.expires_at),
+    }

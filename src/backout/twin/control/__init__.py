@@ -1,0 +1,1 @@
+"""The control plane: scripts, versions, deployments, schedules, and their rules."""

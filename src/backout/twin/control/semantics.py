@@ -1,0 +1,214 @@
+"""Cloudflare's rules about versions, bindings, secrets and deployments, as pure functions over records.
+
+Where the documentation gives no number for a refusal the code is a guess and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from backout.twin.api.answers import ApiError
+from backout.twin.control.records import SECRET_TYPES, ApiObject, Deployment, Script, Share, StoredModule, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+WINDOW = 100
+"""Only this many of a script's newest versions can be deployed (documented 2025-09-11)."""
+MAX_VERSIONS = 2
+MAX_MESSAGE_BYTES = 1000
+_HUNDRED = 100.0
+_TOLERANCE = 1e-6
+SOURCE_MAP = "application/source-map"
+
+
+def etag(modules: Iterable[StoredModule], main_module: str) -> str:
+    """Return the hash of the code: module names, types and bytes, never the configuration or the source maps."""
+    parts = sorted((m.name, m.content_type, m.blob) for m in modules if m.content_type != SOURCE_MAP)
+    return hashlib.sha256(repr((main_module, parts)).encode()).hexdigest()
+
+
+def public_bindings(version: Version) -> list[ApiObject]:
+    """Return the bindings as the API answers them: secrets by name only."""
+    return [
+        {"name": b["name"], "type": b["type"]} if b.get("type") in SECRET_TYPES else dict(b) for b in version.bindings
+    ]
+
+
+def merge_bindings(
+    given: Iterable[ApiObject],
+    keep: Collection[str],
+    previous: Version | None,
+    named: Callable[[str], Version | None] = lambda _id: None,
+) -> tuple[ApiObject, ...]:
+    """Return the bindings of a new version: the given ones, `inherit` resolved, and the kept types of the previous.
+
+    Secrets are always kept: wrangler asks for it since 4.164 only, and no deploy before that lost one.
+
+    Args:
+        named: returns the version that an `inherit` names by its `version_id`; without one it is the previous.
+
+    Raises:
+        ApiError: 10057 when an inherited binding does not exist, 10021 when one has no name or type.
+    """
+    before = {str(b["name"]): b for b in previous.bindings} if previous else {}
+    merged: dict[str, ApiObject] = {}
+    for binding in given:
+        name, kind = binding.get("name"), binding.get("type")
+        if not isinstance(name, str) or not isinstance(kind, str):
+            raise ApiError(400, 10021, "Every binding needs a name and a type.")
+        merged[name] = (
+            _inherit_binding(binding, name, _source_of(binding, before, named)) if kind == "inherit" else binding
+        )
+    for name, binding in before.items():
+        if name not in merged and binding.get("type") in {*keep, *SECRET_TYPES}:
+            merged[name] = binding
+    return tuple(merged.values())
+
+
+def _source_of(
+    binding: ApiObject, before: Mapping[str, ApiObject], named: Callable[[str], Version | None]
+) -> Mapping[str, ApiObject]:
+    wanted = str(binding.get("version_id", "latest"))
+    if wanted == "latest":
+        return before
+    found = named(wanted)
+    return {str(b["name"]): b for b in found.bindings} if found else {}
+
+
+def _inherit_binding(binding: ApiObject, name: str, before: Mapping[str, ApiObject]) -> ApiObject:
+    source = before.get(str(binding.get("old_name", name)))
+    if source is None:
+        raise ApiError(
+            400, 10057, f"Cannot inherit binding {name!r}: the previous version of this Worker has no such binding."
+        )
+    return {**source, "name": name}
+
+
+def clean_annotations(given: object) -> dict[str, str]:
+    """Return the caller's annotations; a message is cut at 1000 bytes, never inside a character."""
+    if not isinstance(given, dict):
+        return {}
+    texts = {str(k): v for k, v in given.items() if isinstance(v, str)}
+    return {key: text.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore") for key, text in texts.items()}
+
+
+def parse_shares(given: object) -> tuple[Share, ...]:
+    """Return the shares of a deployment request.
+
+    Raises:
+        ApiError: 400 unless it is one or two different versions whose percentages sum to 100 (the number is a guess).
+    """
+    shares: list[Share] = []
+    for item in given if isinstance(given, list) else ():
+        if not isinstance(item, dict):
+            break
+        version_id, percentage = item.get("version_id"), item.get("percentage")
+        if not isinstance(version_id, str) or isinstance(percentage, bool) or not isinstance(percentage, int | float):
+            break
+        shares.append(Share(version_id, float(percentage)))
+    problem = _shares_problem(shares, len(given) if isinstance(given, list) else 0)
+    if problem:
+        raise ApiError(400, 10021, problem)
+    return tuple(shares)
+
+
+def _shares_problem(shares: list[Share], given: int) -> str | None:
+    if given == 0 or len(shares) != given:
+        return "A deployment needs versions, each with version_id and percentage."
+    if len(shares) > MAX_VERSIONS:
+        return f"A deployment can hold at most {MAX_VERSIONS} versions, not {len(shares)}."
+    if len({share.version_id for share in shares}) != len(shares):
+        return "A deployment cannot hold the same version twice."
+    if any(not 0 <= share.percentage <= _HUNDRED for share in shares):
+        return "A percentage must be between 0 and 100."
+    total = sum(share.percentage for share in shares)
+    if abs(total - _HUNDRED) > _TOLERANCE:
+        return f"The percentages of a deployment must sum to 100, not {total:g}."
+    return None
+
+
+def check_window(script: Script, version: Version) -> None:
+    """Refuse a version that is not among the newest 100 (the number is a guess)."""
+    if version.number <= script.last_number - WINDOW:
+        raise ApiError(
+            400,
+            10218,
+            f"Version {version.id} cannot be deployed: only the {WINDOW} most recently uploaded versions can.",
+        )
+
+
+def check_consumers(script: Script, known: Iterable[Script], refusal: ApiError) -> None:
+    """Raise the refusal when a Tail Worker that the script names does not exist; it may name itself.
+
+    Source: workers-sdk issues 3367 (an upload: 10007) and 8275 (a change of the settings: 10203).
+    """
+    if not set(script.consumers()) <= {script.name, *(other.name for other in known)}:
+        raise refusal
+
+
+def check_buckets(version: Version, existing: Collection[str]) -> None:
+    """Refuse a version that is bound to an R2 bucket which is not there (10085)."""
+    for bucket in version.buckets():
+        if bucket not in existing:
+            raise ApiError(400, 10085, f"R2 bucket '{bucket}' not found. Please use a different name and try again.")
+
+
+def check_migrations(script: Script, version: Version) -> None:
+    """Refuse a version from before (or after) the Durable Object migration that the script is at (a guessed number)."""
+    if version.migration_tag != script.migration_tag:
+        raise ApiError(
+            400,
+            10211,
+            f"Version {version.id} cannot be deployed: a Durable Object migration lies between it "
+            f"(at {version.migration_tag or 'none'}) and the current state (at {script.migration_tag or 'none'}).",
+        )
+
+
+def list_changed_secrets(target: Version, live: Iterable[Version]) -> tuple[str, ...]:
+    """Return the names of the secrets that changed between an older target and the newest live version, sorted.
+
+    A target newer than everything live brings its own secrets on purpose; so nothing changed behind its back.
+    """
+    newest = max(live, key=lambda version: version.number, default=None)
+    if newest is None or target.number >= newest.number:
+        return ()
+    old, new = target.secrets(), newest.secrets()
+    return tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
+
+
+def check_secrets(targets: Iterable[Version], live: tuple[Version, ...]) -> None:
+    """Refuse to bring back old secrets unless the caller forces it (10220)."""
+    names = sorted({name for target in targets for name in list_changed_secrets(target, live)})
+    if names:
+        raise ApiError(
+            400,
+            10220,
+            f"You cannot deploy this version without force. The following secrets have changed: {', '.join(names)}",
+        )
+
+
+def check_names(latest: Version, names: Iterable[str]) -> None:
+    """Refuse a secret under a name that another kind of binding has already (10053)."""
+    taken = {str(b["name"]) for b in latest.bindings if b.get("type") not in SECRET_TYPES}
+    for name in names:
+        if name in taken:
+            raise ApiError(
+                400, 10053, f"Binding name '{name}' already in use. Please use a different name and try again."
+            )
+
+
+def check_latest_is_live(latest: Version | None, live: Deployment | None) -> Version:
+    """Return the newest version, which a change of secrets builds on; it must serve 100 % (10215).
+
+    That a split also counts as "not deployed" is a guess.
+    """
+    if latest is None or live is None or [s.version_id for s in live.shares if s.percentage > 0] != [latest.id]:
+        raise ApiError(
+            400,
+            10215,
+            "Secret edit failed. You attempted to modify a secret, but the latest version of your Worker "
+            "isn't currently deployed.",
+        )
+    return latest

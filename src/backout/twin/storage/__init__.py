@@ -1,0 +1,1 @@
+"""The twin's object store behind R2."""

@@ -1,0 +1,1 @@
+"""The tools of the database commands: history, backups, WAL, restores, vendors, from a configuration."""

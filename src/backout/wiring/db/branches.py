@@ -1,0 +1,50 @@
+"""Restores where a vendor runs the database: the right path and its ports, from a configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.analysis.recovery.capability import choose
+from backout.model.database.capability import RecoveryPath
+from backout.providers.postgres.restore.branches import PostgresBranches
+from backout.providers.postgres.tls.access import add_verification, parse_dsn
+from backout.runbook.recovery.branch import direct
+from backout.runbook.recovery.capability import survey
+from backout.runbook.recovery.managed import BranchTools
+from backout.wiring.db.managed import CLIENTS, database_of, looks, open_checked_vendor
+
+if TYPE_CHECKING:
+    from backout.config import Config
+    from backout.model.database.branch import SideBranch
+    from backout.runbook.recovery.tools import RestoreTools
+
+
+def read_parameters(url: str) -> dict[str, str]:
+    """Return a connection string's parameters, by libpq's names. Raises AuthError: it is not a connection string."""
+    return parse_dsn(url)
+
+
+def is_managed(config: Config) -> bool:
+    """Return whether a restore goes through the vendor: `db check` chooses it, or there are no base backups of our own.
+
+    Raises:
+        UsageError: no database. AuthError: a connection string or key is not set.
+    """
+    managed = database_of(config).managed
+    if managed is None or managed.provider not in CLIENTS:
+        return False
+    around = survey(looks(config))
+    own = around.own.copies + (around.pgbackrest.copies if around.pgbackrest else 0)
+    return choose(around).path is RecoveryPath.MANAGED or not own
+
+
+def branch_tools(config: Config, own: RestoreTools) -> BranchTools:
+    """Return the ports of restores at the vendor. Raises as `managed.checked_vendor`."""
+    port = open_checked_vendor(config)
+    given = parse_dsn(config.database_admin_url().reveal())
+
+    def url(branch: SideBranch) -> str:
+        return add_verification(port.url(branch, given.get("dbname", ""), given.get("user", "")))
+
+    host = given.get("host", "")
+    return BranchTools(own, port, port, PostgresBranches(), url, pooled=direct(host) != host.lower())

@@ -1,0 +1,105 @@
+"""The database ports of one environment; each is None where not set up, and else loads only what it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.wiring.hooks import HURRIED_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.config import Config
+    from backout.model.database.backups import Protection
+    from backout.ports import (
+        Connections,
+        MigrationFiles,
+        Schema,
+    )
+    from backout.providers.cloudflare.client import ApiClient
+    from backout.runbook.recovery.tools import RestoreTools
+    from backout.wiring.hooks import Hooks
+
+
+def database_identity(config: Config) -> Callable[[], str | None] | None:
+    """Return the function that identifies the database, None where there is no Postgres."""
+    settings = config.environment.database
+    if settings is None or settings.provider != "postgres":
+        return None
+    from backout.providers.postgres.server.identity import DatabaseIdentity
+
+    timeout_s = float(settings.connect_timeout)
+    return DatabaseIdentity(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s).read
+
+
+def schema(config: Config, reads: Callable[[], ApiClient], *, hurried: bool) -> Schema | None:
+    """Return the migration history, None where no tool is set up; `hurried`: it is waited for briefly."""
+    settings = config.environment.database
+    if settings is None or settings.migrations == "none":
+        return None
+    from backout.wiring.db.history import history_of
+
+    return history_of(config, reads, within_s=HURRIED_S if hurried else None)
+
+
+def restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | None:
+    """Return what makes the tools of a restore, None without a database."""
+    if config.environment.database is None:
+        return None
+
+    def opened() -> RestoreTools:
+        from backout.wiring.db.restore import restore_tools
+
+        return restore_tools(config, hooks.stop, hooks.say)
+
+    return opened
+
+
+def protection(config: Config) -> Callable[[], Protection] | None:
+    """Return what says whether the database could be brought back now, None where no WAL is received."""
+    settings = config.environment.database
+    if settings is None or settings.provider != "postgres" or settings.backup.wal == "off":
+        return None
+
+    def asked() -> Protection:
+        from backout.wiring.db.backups import protection
+
+        return protection(config)
+
+    return asked
+
+
+def proof_alarm(config: Config) -> Callable[[], str]:
+    """Return a function that says why the proofs of the backups need attention where no WAL is received."""
+    settings = config.environment.database
+    if settings is None or settings.provider != "postgres" or settings.backup.wal != "off":
+        return str
+
+    def asked() -> str:
+        from backout.wiring.db.backups import proof_alarm
+
+        return proof_alarm(config)
+
+    return asked
+
+
+def migrations(config: Config) -> MigrationFiles | None:
+    """Return the migrations of the working copy, None where no tool is set up."""
+    settings = config.environment.database
+    if settings is None or settings.migrations == "none":
+        return None
+    from backout.wiring.db.history import TheFiles
+
+    return TheFiles(config)
+
+
+def connections(config: Config) -> Connections | None:
+    """Return how many connections are in use, None where there is no Postgres."""
+    settings = config.environment.database
+    if settings is None or settings.provider != "postgres":
+        return None
+    from backout.providers.postgres.server.connections import Pool, PostgresConnections
+
+    pool = None if settings.pool_limit is None else Pool(settings.pool_limit, settings.pool_application)
+    timeout_s = float(settings.connect_timeout)
+    return PostgresConnections(lambda: config.database_url().reveal(), pool, connect_timeout_s=timeout_s)

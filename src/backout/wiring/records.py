@@ -1,0 +1,47 @@
+"""This host's records of an environment: the journal, the reports, the kill switch; and the acting user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+from backout.journal.sqlite import SqliteJournal
+from backout.providers.clock import SystemClock
+from backout.providers.files.holds import FileHolds
+from backout.providers.files.reports import FileReports
+from backout.wiring.doors import MaskedHolds
+from backout.wiring.hooks import HURRIED_S
+
+if TYPE_CHECKING:
+    from backout.config import Config
+    from backout.journal.stop import StopRequest
+    from backout.ports import Holds
+
+
+def actor() -> str:
+    """Return the acting user, as user@host."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{os.uname().nodename}"
+
+
+def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> SqliteJournal:
+    """Return the journal; reading it starts nothing and creates nothing. `hurried`: a lock is waited for briefly."""
+    patience_s = HURRIED_S if hurried else 15.0
+    variables = config.variables
+    return SqliteJournal(
+        config.settings.journal.path, SystemClock(), stop=stop, busy_timeout_s=patience_s, mask=variables.mask
+    )
+
+
+def reports(config: Config) -> FileReports:
+    """Return the folder of incident reports."""
+    return FileReports(config.settings.incidents.directory, config.variables.masked)
+
+
+def holds(config: Config) -> Holds:
+    """Return the kill switch of this host; it needs neither journal nor token."""
+    return MaskedHolds(FileHolds(config.settings.journal.holds), config.variables.masked)

@@ -1,0 +1,280 @@
+"""The program as a process, typed hundreds of times: forked off one process that has loaded all of it.
+
+What happens from `backout.__main__.main` on is what happens in a shell: its own file descriptors, environment, folder,
+limits and end. Being root helps nothing where a test says so, and no test needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import gc
+import json
+import os
+import resource
+import selectors
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polling import PATIENCE_S, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one call of the program ended."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+    @property
+    def text(self) -> str:
+        """What was shown on both streams; raises UnicodeDecodeError for raw bytes."""
+        return (self.out + self.err).decode()
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one line on stdout."""
+        (line,) = self.out.decode().splitlines()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+class Typist:
+    """Types commands, several at once when it is asked from several threads; `close` ends its process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._address = folder, str(folder / "typist.socket")
+        self._process = subprocess.Popen([sys.executable, str(Path(__file__)), self._address])
+        until(lambda: Path(self._address).exists(), PATIENCE_S, "the typist has read the program", every_s=0.01)
+
+    def type(
+        self,
+        folder: Path,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+        stdout: str = "",
+        stderr: str = "",
+        within: Mapping[str, Any] | None = None,
+    ) -> Ended:
+        """Run one command in `folder`.
+
+        Args:
+            variables: the whole environment.
+            stdout, stderr: a file to write to, "-" for a closed descriptor, "" for what is returned.
+            within: how the process is hindered, see `hinder`.
+        """
+        order = {
+            "folder": str(folder), "arguments": arguments, "variables": dict(variables or {}), "stdout": stdout,
+            "stderr": stderr, "within": dict(within or {}),
+        }  # fmt: skip
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(self._address)
+            line.sendall(json.dumps(order).encode() + b"\n")
+            with line.makefile("rb") as answer:
+                found = json.loads(answer.read())
+        return Ended(found["code"], bytes.fromhex(found["out"]), bytes.fromhex(found["err"]))
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(PATIENCE_S)
+
+
+@contextlib.contextmanager
+def typist() -> Iterator[Typist]:
+    """Lend a typist until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="typist-") as folder:
+        made = Typist(Path(folder))
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@functools.cache
+def shared_typist() -> Typist:
+    """Return the typist of this worker, made for whoever comes first; `end_shared_typist` ends it."""
+    return Typist(Path(tempfile.mkdtemp(prefix="typist-")))
+
+
+def end_shared_typist() -> None:
+    """End it, where anybody has needed it."""
+    if shared_typist.cache_info().currsize:
+        shared_typist().close()
+        shutil.rmtree(shared_typist().folder)
+        shared_typist.cache_clear()
+
+
+# --- in the process that is forked ------------------------------------------------------------------------------------
+
+_NEW_NAMESPACES = 0x10000000 | 0x00020000  # CLONE_NEWUSER, CLONE_NEWNS
+_READ_ONLY, _REMOUNT, _BIND = 1, 32, 4096
+_OVERRIDES = (1 << 1) | (1 << 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Capabilities(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def hinder(within: Mapping[str, Any]) -> None:
+    """Hinder this process.
+
+    `obeys`: root passes over no permission. `longest`: no file grows beyond so many bytes. `read_only`: a folder as on
+    a file system that is mounted read-only. `full`: [a folder, bytes]: on a file system of this size, with its files.
+    `seconds`: it is ended by SIGALRM when it takes longer. `patient`: seconds for which it waits for a diagnosis.
+
+    Raises:
+        OSError: the system allows nobody to mount.
+    """
+    signal.alarm(within.get("seconds", 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if "read_only" in within or "full" in within:
+        _own_mounts(libc)
+    if folder := within.get("read_only"):
+        _mount(libc, folder, folder, _BIND)
+        _mount(libc, folder, folder, _BIND | _REMOUNT | _READ_ONLY)
+    if found := within.get("full"):
+        _fill(libc, Path(found[0]), int(found[1]))
+    if within.get("obeys"):
+        header, sets = _Header(0x20080522, 0), (_Capabilities * 2)()
+        libc.capget(ctypes.byref(header), sets)
+        sets[0].effective &= ~_OVERRIDES
+        sets[0].permitted &= ~_OVERRIDES
+        libc.capset(ctypes.byref(header), sets)
+    if "patient" in within:
+        from backout.runbook.incident import diagnose  # noqa: PLC0415 - loaded before
+
+        diagnose.PATIENCE_S = within["patient"]  # type: ignore[misc]
+    if "longest" in within:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (within["longest"], within["longest"]))
+
+
+def _own_mounts(libc: ctypes.CDLL) -> None:
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(_NEW_NAMESPACES) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
+
+
+def _mount(libc: ctypes.CDLL, source: str, target: str, flags: int, data: str = "") -> None:
+    if libc.mount(source.encode(), target.encode(), b"tmpfs", flags, data.encode()) != 0:
+        raise OSError(ctypes.get_errno(), f"mount {target}")
+
+
+def _fill(libc: ctypes.CDLL, folder: Path, size: int) -> None:
+    """Put the files of a folder on a file system of this size, and fill up what is left of it."""
+    kept = {path.name: (path.read_bytes(), path.stat().st_mode) for path in folder.iterdir() if path.is_file()}
+    _mount(libc, "tmpfs", str(folder), 0, f"size={size},mode=700")
+    for name, (content, mode) in kept.items():
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(mode & 0o777)
+    with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 4096)
+
+
+def _answer(order: dict[str, Any]) -> dict[str, Any]:
+    """Do one order in a child, and return what came of it."""
+    pipes = [os.pipe() for _ in range(2)]
+    child = os.fork()
+    if child == 0:
+        try:
+            _become(order, pipes)
+        except SystemExit as ended:
+            os._exit(int(ended.code or 0))
+        except BaseException as error:  # noqa: BLE001 - it is told to the test
+            os.write(2, f"Traceback, or the test cannot do this here: {type(error).__name__}: {error}".encode())
+        os._exit(97)
+    for _, writer in pipes:
+        os.close(writer)
+    texts = _drained([reader for reader, _ in pipes])
+    _, status = os.waitpid(child, 0)
+    return {"code": os.waitstatus_to_exitcode(status), "out": texts[0].hex(), "err": texts[1].hex()}
+
+
+def _drained(readers: list[int]) -> list[bytes]:
+    texts = dict.fromkeys(readers, b"")
+    with selectors.DefaultSelector() as selector:
+        for reader in readers:
+            selector.register(reader, selectors.EVENT_READ)
+        while selector.get_map():
+            for key, _ in selector.select():
+                part = os.read(key.fd, 65536)
+                texts[key.fd] += part
+                if not part:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+    return list(texts.values())
+
+
+def _become(order: dict[str, Any], pipes: list[tuple[int, int]]) -> None:
+    os.chdir(order["folder"])
+    os.environ.clear()
+    os.environ.update(order["variables"])
+    hinder(order["within"])
+    leads = {0: os.open(os.devnull, os.O_RDONLY)}
+    for number, (_, writer) in enumerate(pipes, start=1):
+        name = order[("stdout", "stderr")[number - 1]]
+        leads[number] = writer if not name else -1 if name == "-" else os.open(name, os.O_WRONLY)
+    for number, lead in leads.items():
+        os.dup2(lead, number) if lead >= 0 else os.close(number)
+    os.closerange(3, 64)
+    # As the interpreter does when it starts.
+    sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        try:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        except OSError:
+            setattr(sys, name, None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["backout", *order["arguments"]]
+    from backout.__main__ import main  # noqa: PLC0415 - loaded before
+
+    main()
+
+
+class _Turn(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        """Answer one order, in a process of its own."""
+        self.wfile.write(json.dumps(_answer(json.loads(self.rfile.readline()))).encode())
+
+
+class _Office(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
+    max_children = 100
+
+
+def _serve(address: str) -> None:
+    """Answer orders until it is ended."""
+    import importlib  # noqa: PLC0415 - of this process alone
+    import pkgutil  # noqa: PLC0415 - same
+
+    import backout.cli  # noqa: PLC0415 - same
+
+    for module in pkgutil.iter_modules(backout.cli.__path__, "backout.cli."):
+        importlib.import_module(module.name)
+    gc.freeze()  # its children look through none of it
+    with _Office(f"{address}.new", _Turn) as office:
+        Path(f"{address}.new").rename(address)  # a socket has its name before anybody listens at it
+        office.serve_forever(poll_interval=0.05)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
