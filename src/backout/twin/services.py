@@ -137,15 +137,16 @@ class Services:
         """
         async with self._applying:
             wanted = await self._wanted()
-            broken, self._broken = self._broken, wanted
-            if wanted.database != broken.database:
+            if wanted.database != self._broken.database:
                 # Its end cuts the sessions of all Hyperdrive proxies as well.
                 await (self.postgres.stop() if wanted.database else self.postgres.start())
-            if wanted != replace(broken, database=wanted.database):
+                self._broken = replace(self._broken, database=wanted.database)
+            if wanted != self._broken:
                 if wanted.storage:
                     await self.objectstore.stop_gateway()
                 else:
                     await self.objectstore.start_gateway(wanted.allowed)
+                self._broken = wanted
 
     async def _wanted(self) -> _Broken:
         active = self._faults.active

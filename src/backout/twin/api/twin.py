@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from backout.errors import UsageError
+from backout.errors import BackoutError, UsageError
 from backout.model.value import Value
 from backout.twin.api.answers import ApiError, json_object, ok, rfc3339
 from backout.twin.api.context import context, script_name
@@ -73,6 +73,7 @@ async def set_fault(request: web.Request) -> web.Response:
         stored = context(request).faults.set(fault, duration_s=order.duration_s)
     except (msgspec.ValidationError, UsageError) as error:
         raise ApiError(400, 10026, str(error)) from error
+    await _apply_faults(request)
     return ok(_describe(stored))
 
 
@@ -83,7 +84,15 @@ async def clear_faults(request: web.Request) -> web.Response:
         raise ApiError(400, 10026, f"No kind of fault is called {kind!r}.")
     target = request.query.get("target") or None
     cleared = context(request).faults.clear(None if kind is None else FaultKind(kind), target)
+    await _apply_faults(request)
     return ok({"faults": [_describe(fault) for fault in cleared]})
+
+
+async def _apply_faults(request: web.Request) -> None:
+    try:
+        await context(request).apply_faults()
+    except BackoutError as error:
+        raise ApiError(500, 10001, str(error)) from error
 
 
 async def run_schedule(request: web.Request) -> web.Response:
