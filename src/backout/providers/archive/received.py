@@ -31,8 +31,6 @@ def find_end(content: bytes, begin: int = 0) -> int:
         begin: where in the segment this content begins, at the begin of a page.
     """
     seen = _round_up(begin + len(content))
-    if begin % PAGE == 0:
-        return seen
     first = _find_first(content, begin)
     if first is None:
         return seen
