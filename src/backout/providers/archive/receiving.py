@@ -358,11 +358,11 @@ class WalReceiver:
             kept = [each.end_lsn for each in self._archive.segments() if each.timeline == timeline]
             received = max([*kept, self._find_received_end(timeline)])
             with self._moving:
-                self._ship(time.monotonic())
-                for path in sorted(self._archive.incoming.glob(f"*{PARTIAL}")):
-                    self._archive.keep(path.name, path.read_bytes())
-                    path.unlink()
-            begins = self._replication.restart_lsn()
+                if not self._store_received():
+                    return
+            # Until Postgres 17 a lost slot may name a position again, whose WAL is gone.
+            lost = state.slot is None or state.slot.status is WalStatus.LOST
+            begins = None if lost else self._replication.restart_lsn()
             if begins is None:
                 self._replication.drop_slot()
                 self._replication.ensure_slot()
@@ -378,3 +378,15 @@ class WalReceiver:
                 f"WAL from {show_lsn(received)} to {show_lsn(begins)} is lost ({why}): take a new base backup"
             )
         self._restart_at = 0.0
+
+    def _store_received(self) -> bool:
+        """Store everything that was received; return whether it is done.
+
+        pg_receivewal goes on behind the newest segment in its folder, whatever the slot says.
+        """
+        self._ship(time.monotonic())
+        for path in sorted(self._archive.incoming.glob(f"*{PARTIAL}")):
+            self._archive.keep(path.name, path.read_bytes())
+            path.unlink()
+        left = [path for path in self._archive.incoming.iterdir() if is_segment(path.name)]
+        return not any(path.stat().st_size == self._segment_bytes for path in left)  # it passes over any other length
