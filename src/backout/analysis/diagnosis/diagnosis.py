@@ -180,7 +180,7 @@ def _keep_compared(events: EventCounts, around: Surroundings) -> EventCounts:
 
 def _is_silent(events: EventCounts, around: Surroundings) -> bool:
     """Whether nothing is known of the version to judge: what others did before it went live is not its doing."""
-    return around.deployed_at is None and around.new is not None and around.new not in events.by_version
+    return around.new is not None and around.deployed_at is not None and around.new not in events.by_version
 
 
 def _unasked(around: Surroundings) -> str:
@@ -274,10 +274,14 @@ def _fresh(
 
 def _steps(cause: Cause, rollback: RollbackAdvice, environment: str, captures: dict[str, str]) -> tuple[str, ...]:
     """Return the cause's steps, without a rollback where it is useless."""
-    steps = [step for step in cause.steps if rollback is not RollbackAdvice.USELESS or step]
+    steps = [step for step in cause.steps if rollback is not RollbackAdvice.USELESS or not _is_rollback(step)]
     return tuple(
         _fill_names(step, environment, captures, cause.title) for step in steps or ["backout status -e {environment}"]
     )
+
+
+def _is_rollback(step: str) -> bool:
+    return step.startswith("backout rollback ")
 
 
 def _fill_names(step: str, environment: str, captures: dict[str, str], title: str) -> str:
