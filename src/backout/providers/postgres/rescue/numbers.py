@@ -80,7 +80,7 @@ def find_numbered(session: Session, works: Sequence[Work]) -> dict[int, Work]:
 
 def note_given_again(session: Session, work: Work) -> None:
     """Keep the keys of old rows that newer rows have by now, before these are removed from the old ones."""
-    if work.table.oid in work.numbered and not work.name("again"):
+    if work.table.oid in work.numbered:
         again = work.name("again")
         session.live.execute(f"DROP TABLE IF EXISTS {again}")
         session.live.execute(f"CREATE TEMP TABLE {again} AS SELECT {_keys(work)} {_build_taken_clause(work)}")
