@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.rescue.scope import xids_of
 from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import differ, join_identifiers, same
+from backout.providers.postgres.schema.rowsql import differ, join_identifiers, refers, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,10 +178,7 @@ def _orphans(
     full = " AND ".join(f"t.{identifier(name)} IS NOT NULL" for name in columns)
     missing = "true"
     if now is not None:
-        pairs = " AND ".join(
-            f"t.{identifier(one)} = p.{identifier(other)}" for one, other in zip(columns, referred, strict=True)
-        )
-        missing = f"NOT EXISTS (SELECT FROM {now.sql} p WHERE {pairs})"
+        missing = f"NOT EXISTS (SELECT FROM {now.sql} p WHERE {refers(columns, referred, 't', 'p')})"
     texts = ", ".join(f"t.{identifier(name)}::text" for name in columns)
     query = f"SELECT {texts} FROM {_only(table)} t WHERE {full} AND {_not_ours(session)} AND {missing} LIMIT {_MOST}"
     found = session.of(table.owner).live.execute(query).fetchall()
