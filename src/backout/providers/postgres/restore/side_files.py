@@ -28,6 +28,7 @@ def this_boot() -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that is either not there or whole; a folder that is not there is made, for us alone."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     making = path.with_suffix(".making")
     with making.open("w", encoding="utf-8") as file:
         file.write(text)
