@@ -357,7 +357,7 @@ def _refuse(session: Session, concluded: ConcludeResult, record: dict[str, objec
     raise Refused(
         f"{did}: {concluded.why}",
         where=session.tools.environment,
-        rule=concluded.rule,
+        rule=concluded.rule or None,
         options=concluded.options,
     )
 
