@@ -20,9 +20,9 @@ def describe_install(extra: str) -> str:
     """Return what brings an extra: nothing is published as `backout`, and a package of that name would be a stranger's.
 
     >>> describe_install("twin")
-    "pip install 'backout[twin]'"
+    "pip install '.[twin]' in a checkout of backout"
     """
-    return f"pip install 'backout[{extra}]'"
+    return f"pip install '.[{extra}]' in a checkout of backout"
 
 
 def require(extra: str, what: str) -> None:
