@@ -160,7 +160,7 @@ class Activate(Action[ActivateStep, ActivateResult]):
 
 
 def _make_result(deployment: Deployment) -> ActivateResult:
-    return ActivateResult(deployment=deployment.id, version=deployment.main, at=float(str(deployment.created_at)))
+    return ActivateResult(deployment=deployment.id, version=deployment.main, at=deployment.created_at)
 
 
 class StillLive(Action[StillLiveStep, StillLiveResult]):
