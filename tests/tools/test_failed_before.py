@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from pathlib import Path
 
 from failed_before import TABLE, outcomes_of, rows_of
@@ -42,3 +43,12 @@ def test_each_row_names_a_test_that_exists() -> None:
             node.name for node in nodes_of(ROOT / file) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         }
         assert not name or name.partition("[")[0].rpartition("::")[2] in functions, row
+
+
+def test_each_row_names_a_commit_of_the_history() -> None:
+    """A row of a commit that never came here cannot be run by anybody."""
+    argv = ["git", "rev-list", "HEAD"]
+    listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    history = listed.stdout.split()
+    named = {row.commit for row in rows_of(TABLE.read_text(encoding="utf-8"))}
+    assert {commit for commit in named if not any(each.startswith(commit) for each in history)} == set()
