@@ -24,7 +24,13 @@ def holder(trial: Trial, *command: str) -> Iterator[subprocess.Popen[str]]:
     """Have a command run until the block ends; it is past its first steps and watches."""
     process = trial.start(*command)
     try:
-        until(lambda: trial.newest()["state"] == "running", 20, "the first command to hold the environment", 0.2)
+        until(
+            lambda: trial.newest()["state"] == "running",
+            20,
+            "the first command to hold the environment",
+            0.2,
+            process=process,
+        )
         yield process
     finally:
         process.kill()

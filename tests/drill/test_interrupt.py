@@ -43,7 +43,7 @@ def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> Non
         trial.make_live(drillbook.bad)
     process = trial.start(*(ROLLBACK if command == "rollback" else ("guard", "--early", "--json")))
     if command == "rollback":
-        until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1)
+        until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1, process=process)
     else:
         await_line(process, '"tick"')
     process.send_signal(number)
@@ -71,7 +71,13 @@ def test_twice(drillbook: Drillbook) -> None:
         bad = trial.make_live(drillbook.bad)
         gate.when("POST", "/deployments", Answer(after=True, held=True), after_posts=gate.posts() + 1)  # the switch
         process = trial.start(*ROLLBACK)
-        until(lambda: is_at(trial, "rollback", 1) and trial.live() == drillbook.good, 20, "the switch", 0.1)
+        until(
+            lambda: is_at(trial, "rollback", 1) and trial.live() == drillbook.good,
+            20,
+            "the switch",
+            0.1,
+            process=process,
+        )
         process.send_signal(signal.SIGINT)
         await_line(process, "Ctrl-C again", stream=process.stderr)
         process.send_signal(signal.SIGINT)
@@ -90,7 +96,7 @@ def test_the_same_command_again_with_its_target(drillbook: Drillbook) -> None:
     trial.make_live(drillbook.bad)
     typed = ("rollback", drillbook.good[:8], *ROLLBACK[1:])
     process = trial.start(*typed)
-    until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1)
+    until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1, process=process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE_S)
     run = trial.newest()

@@ -216,7 +216,8 @@ def test_a_cancelled_job_stops_the_watch_and_tells(drillbook: Drillbook) -> None
 
     def cancel(process: subprocess.Popen[str]) -> None:
         if (trial.folder / "runner" / "use-1" / "1").is_dir():
-            until(lambda: trial.newest()["state"] == "running" and trial.newest()["kind"] == "guard", 20, "it runs")
+            is_run = ("running", "guard").__eq__
+            until(lambda: is_run((trial.newest()["state"], trial.newest()["kind"])), 20, "it runs", process=process)
             process.send_signal(signal.SIGINT)
 
     with github() as server:

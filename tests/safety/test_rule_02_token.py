@@ -45,7 +45,7 @@ def test_rule_02_token(drillbook: Drillbook) -> None:
     live = trial.make_live(drillbook.good)
     process = trial.start("guard", "--mode", "act", "--for", "30s")
     try:
-        until(lambda: trial.newest()["state"] == "running", 20, "the watch runs", 0.2)
+        until(lambda: trial.newest()["state"] == "running", 20, "the watch runs", 0.2, process=process)
         with drillbook.fault("api-token-refused"):
             _, words = process.communicate(timeout=PATIENCE_S)
     finally:
