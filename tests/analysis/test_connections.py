@@ -160,8 +160,8 @@ def test_a_restored_watch_goes_on_as_if_nothing_happened(used: list[int | None],
             part = again
     assert part.state() == whole.state()
     now = AT + 10 * len(used)
-    assert (part.regressed(), part.doubtful(now), part.evidence()) == (
-        whole.regressed(),
+    assert (part.find_regression(), part.doubtful(now), part.evidence()) == (
+        whole.find_regression(),
         whole.doubtful(now),
         whole.evidence(),
     )

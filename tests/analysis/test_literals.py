@@ -12,4 +12,4 @@ WORDS = st.text("abc é", min_size=1, max_size=7)
 
 @given(st.lists(st.tuples(WORDS, st.integers(0, 9)), max_size=20), st.text("abc é", max_size=60))
 def test_it_finds_what_each_literal_alone_would(literals: list[tuple[str, int]], text: str) -> None:
-    assert LiteralIndex(literals).found(text) == {thing for literal, thing in literals if literal in text}
+    assert LiteralIndex(literals).find(text) == {thing for literal, thing in literals if literal in text}

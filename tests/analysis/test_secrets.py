@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.secrets import bound, look_at
+from backout.analysis.secrets import find_binding, look_at
 from backout.model.secrets import ExpectedSecrets, PushedSecret, Since
 from backout.model.version import Version, VersionId
 
@@ -105,6 +105,6 @@ def test_what_the_source_holds_beside_what_was_set() -> None:
 
 def test_how_a_name_is_bound() -> None:
     """Details may list a secret without its kind."""
-    assert bound(Version(VersionId("v"), 1, 0.0, secret_names=("A",)), "A") == "secret_text"
-    assert bound(version(1, text=("B",)), "B") == "plain_text"
-    assert bound(version(1), "C") == ""
+    assert find_binding(Version(VersionId("v"), 1, 0.0, secret_names=("A",)), "A") == "secret_text"
+    assert find_binding(version(1, text=("B",)), "B") == "plain_text"
+    assert find_binding(version(1), "C") == ""

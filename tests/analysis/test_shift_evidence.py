@@ -251,13 +251,15 @@ def test_a_fall_that_the_next_step_of_a_ramp_met_is_not_taken_for_the_oldest() -
         stratum.add(minute, Tally(50), is_new=True)
     stratum.add(5, Tally(50, 0, {KIND: 50}), is_new=True)
     stratum.set_split(1.0, 360)
-    found = stratum.answered(by_time=True)
-    again = Stratum.from_state(json.loads(json.dumps(stratum.state())), stratum.normal, 0, 1.0).answered(by_time=True)
+    found = stratum.count_answered(by_time=True)
+    again = Stratum.from_state(json.loads(json.dumps(stratum.state())), stratum.normal, 0, 1.0).count_answered(
+        by_time=True
+    )
     assert found == again
     assert found is not None
     assert found.parts[-1] == (5, 50, 50)
     assert weigh([found]).missing > 0
     stratum.add(6, Tally(50), is_new=True)
-    later = stratum.answered(by_time=True)
+    later = stratum.count_answered(by_time=True)
     assert later is not None
     assert later.parts[-2:] == ((5, 50, 50), (6, 0, 50))

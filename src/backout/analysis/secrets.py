@@ -17,7 +17,7 @@ BY_SECRET = "secret"  # noqa: S105 - a provider's word
 _SECRET = "secret_"  # noqa: S105 - how the kinds of bindings begin
 
 
-def bound(version: Version, name: str) -> str:
+def find_binding(version: Version, name: str) -> str:
     """Return how a version binds a name ("secret_text", "plain_text", ...), "" when it does not."""
     if name in version.secret_names:
         return next((kind for kind in _kinds(version, name) if kind.startswith(_SECRET)), "secret_text")
@@ -69,8 +69,8 @@ def look_at(  # noqa: PLR0913 - one keyword for each thing that is looked at
             SecretState(
                 name=name,
                 expected_by=tuple(who for who, names in wanted.items() if name in names),
-                live=bound(live, name),
-                target=bound(target, name) if target else "",
+                live=find_binding(live, name),
+                target=find_binding(target, name) if target else "",
                 pushed=ours[-1] if ours else None,
                 since_push=_since_push(name, live, ours, outside),
                 since_target=None if target is None else _since_target(name, live, target, ours, outside),

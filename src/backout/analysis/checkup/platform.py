@@ -41,12 +41,12 @@ def of_tokens(
     for state in states:
         name = "token" if state.role == "all" else f"token_{state.role}"
         place = places.get(state.role, "its place")
-        yield _valid(name, state, now, outlives_s, words(f"put a new token into {place}"))
+        yield _check_validity(name, state, now, outlives_s, words(f"put a new token into {place}"))
         if state.valid:
             yield _check_permission(f"{name}_permissions", state, acts=acts, place=place)
 
 
-def _valid(name: str, state: TokenState, now: float, outlives_s: float, renew: Hint) -> Check:
+def _check_validity(name: str, state: TokenState, now: float, outlives_s: float, renew: Hint) -> Check:
     if not state.valid:
         return must(name).missing(f"it is not valid: {state.status}", renew)
     if state.expires_at is None:

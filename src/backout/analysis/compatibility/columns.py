@@ -189,10 +189,10 @@ def column_type(moment: Moment, table: Name, command: Node) -> Finding:
         return safe_if(
             "alter-type",
             f"{new} holds every value, but USING hints that {name} was no text: then comparisons of old code may fail",
-            conditions.no_text(moment.before.shown(table), name),
+            conditions.no_text(moment.before.quote_name(table), name),
             reversible=Reversible.IF,
         )
-    found = change_of_type(moment, old, new, f"{moment.before.shown(table)}.{quote_identifier(name)}")
+    found = change_of_type(moment, old, new, f"{moment.before.quote_name(table)}.{quote_identifier(name)}")
     if found.verdict.value == "breaking" and old is not None:
         condition = _too_large(moment.before, table, name, old, new)
         return Finding(found.kind, found.verdict, found.reversible, found.reason, condition)
@@ -276,7 +276,7 @@ def _plain_using(expression: Node, column: str, new: SqlType) -> bool:
 
 
 def _too_large(schema: Schema, table: Name, column: str, old: SqlType, new: SqlType) -> str | None:
-    shown, name = schema.shown(table), quote_identifier(column)
+    shown, name = schema.quote_name(table), quote_identifier(column)
     if old.dimensions or new.dimensions:
         return None
     if new.name in {"varchar", "bpchar"} and new.modifiers and old.name in {"varchar", "text", "bpchar"}:

@@ -32,20 +32,20 @@ def any_row(table: str) -> str:
 def null_in(schema: Schema, table: Name, columns: Sequence[str]) -> str:
     """Return rows with a null in one of the columns; asked afterwards for DROP NOT NULL."""
     missing = " OR ".join(f"{quote_identifier(column)} IS NULL" for column in columns)
-    return f"SELECT 1 FROM {schema.shown(table)} WHERE {missing} LIMIT 1"
+    return f"SELECT 1 FROM {schema.quote_name(table)} WHERE {missing} LIMIT 1"
 
 
 def violating(schema: Schema, table: Name, expression: Node) -> str | None:
     """Return rows that a CHECK would refuse; asked afterwards for a CHECK that is dropped."""
     text = written(expression)
-    return rows_with(schema.shown(table), f"NOT ({text})") if text else None
+    return rows_with(schema.quote_name(table), f"NOT ({text})") if text else None
 
 
 def duplicates(schema: Schema, index: Index, *, required: bool = False) -> str | None:
     """Return groups of rows that a unique index would not hold; `required`: a primary key, nulls count as well."""
     if "?" in index.columns or index.predicate == "?":
         return None
-    table = schema.shown(index.table)
+    table = schema.quote_name(index.table)
     relation = schema.relations.get(index.table)
     known = set(relation.columns) if relation else set()
     # An expression in parentheses stays one; a number in GROUP BY would be a position.
@@ -69,13 +69,13 @@ def orphans(schema: Schema, table: Name, columns: Sequence[str], parent: Name, k
         f"p.{quote_identifier(k)} = c.{quote_identifier(c)}" for c, k in zip(columns, keys, strict=True)
     )
     given = " AND ".join(f"c.{quote_identifier(c)} IS NOT NULL" for c in columns)
-    child, other = schema.shown(table), schema.shown(parent)
+    child, other = schema.quote_name(table), schema.quote_name(parent)
     return f"SELECT 1 FROM {child} c WHERE {given} AND NOT EXISTS (SELECT 1 FROM {other} p WHERE {there}) LIMIT 1"
 
 
 def overlapping(schema: Schema, table: Name, pairs: Iterable[tuple[str, str]], predicate: str | None) -> str:
     """Return pairs of rows that an exclusion constraint would not hold; pairs are (column, operator)."""
-    shown = schema.shown(table)
+    shown = schema.quote_name(table)
     source = f"(SELECT ctid, * FROM {shown} WHERE {predicate})" if predicate else shown
     alike = " AND ".join(
         f"a.{quote_identifier(column)} {operator} b.{quote_identifier(column)}" for column, operator in pairs
@@ -87,7 +87,7 @@ def select_labelled(schema: Schema, columns: Iterable[tuple[Name, str]], label: 
     """Return rows with a label of an enum, in whichever column has the type; asked afterwards."""
     literal = "'" + label.replace("'", "''") + "'"
     asked = [
-        f"(SELECT 1 FROM {schema.shown(table)} WHERE {quote_identifier(column)}::text = {literal} LIMIT 1)"
+        f"(SELECT 1 FROM {schema.quote_name(table)} WHERE {quote_identifier(column)}::text = {literal} LIMIT 1)"
         for table, column in columns
         if not _is_array(schema, table, column)
     ]
@@ -106,7 +106,7 @@ def select_refused_values(schema: Schema, columns: Iterable[tuple[Name, str]], e
     if text is None:
         return None
     return " UNION ALL ".join(
-        f"(SELECT 1 FROM (SELECT {quote_identifier(column)} AS value FROM {schema.shown(table)}) v "
+        f"(SELECT 1 FROM (SELECT {quote_identifier(column)} AS value FROM {schema.quote_name(table)}) v "
         f"WHERE NOT ({text}) LIMIT 1)"
         for table, column in columns
     )

@@ -175,7 +175,7 @@ def _foreign(moment: Moment, table: Name, node: Node, made: Constraint) -> Findi
     keys = words(node.pk_attrs) or conditions.primary_key(moment.before, parent)
     known = not moment.is_new_table(parent)
     condition = conditions.orphans(moment.before, table, made.columns, parent, keys) if known and not new else None
-    what = f"a write of old code whose {', '.join(made.columns)} is not in {moment.before.shown(parent)} fails"
+    what = f"a write of old code whose {', '.join(made.columns)} is not in {moment.before.quote_name(parent)} fails"
     return safe_if("add-foreign-key", f"{what}, and so may a delete there", condition)
 
 

@@ -53,7 +53,7 @@ def change(moment: Moment, node: Node) -> Finding:
 def _one(moment: Moment, node: Node, whole: Node) -> Finding:
     kind, reversible, reason = _CHANGES[type(node)]
     table = moment.before.resolve(node.relation)
-    shown = moment.before.shown(table)
+    shown = moment.before.quote_name(table)
     if table[1].lower() in BOOKKEEPING:
         return safe("bookkeeping", f"{table[1]} is where the migration tool keeps its own record")
     if moment.is_new_table(table):
@@ -88,12 +88,12 @@ def truncate(moment: Moment, node: Node) -> Finding:
     tables = [moment.before.resolve(relation) for relation in node.relations]
     if all(moment.is_new_table(table) for table in tables):
         return safe("truncate", "the table is new in this migration")
-    asked = [f"({conditions.any_row(moment.before.shown(table))})" for table in tables]
-    shown = ", ".join(moment.before.shown(table) for table in tables)
+    asked = [f"({conditions.any_row(moment.before.quote_name(table))})" for table in tables]
+    shown = ", ".join(moment.before.quote_name(table) for table in tables)
     return safe_if(
         "truncate",
         f"old code finds {shown} empty, and the rows are gone",
-        " UNION ALL ".join(asked) if len(asked) > 1 else conditions.any_row(moment.before.shown(tables[0])),
+        " UNION ALL ".join(asked) if len(asked) > 1 else conditions.any_row(moment.before.quote_name(tables[0])),
         reversible=Reversible.NO,
     )
 
@@ -104,7 +104,7 @@ def copy(moment: Moment, node: Node) -> Finding:
         table = moment.before.resolve(node.relation)
         if moment.is_new_table(table):
             return safe("copy", "the table is new in this migration: old code does not know its rows")
-        what = f"old code finds rows in {moment.before.shown(table)} that it did not write"
+        what = f"old code finds rows in {moment.before.quote_name(table)} that it did not write"
         return safe_if("copy", what, reversible=Reversible.IF)
     if node.is_program:
         return safe_if("copy", "it runs a program on the server")

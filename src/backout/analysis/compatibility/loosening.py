@@ -33,7 +33,7 @@ def drop_index(moment: Moment, name: Name, *, missing_ok: bool) -> Finding:
         return safe_if(
             "drop-index",
             "no migration here made it; if it was unique, INSERT ... ON CONFLICT of old code fails",
-            conditions.unique_index(moment.before.shown(name)),
+            conditions.unique_index(moment.before.quote_name(name)),
             reversible=Reversible.IF,
         )
     if moment.is_new_table(name) or moment.is_new_table(index.table):
@@ -144,7 +144,7 @@ def _drop_unknown(moment: Moment, table: Name, name: str, *, missing_ok: bool) -
     return safe_if(
         "drop-constraint",
         "no migration here made it; if it kept columns unique, INSERT ... ON CONFLICT of old code fails",
-        conditions.enforcing(moment.before.shown(table), name),
+        conditions.enforcing(moment.before.quote_name(table), name),
         reversible=Reversible.IF,
     )
 
@@ -182,7 +182,7 @@ def rename_constraint(moment: Moment, table: Name, name: str) -> Finding:
     return safe_if(
         "rename-constraint",
         _ON_CONSTRAINT.format(quote_identifier(name)),
-        conditions.enforcing(moment.before.shown(table), name),
+        conditions.enforcing(moment.before.quote_name(table), name),
     )
 
 

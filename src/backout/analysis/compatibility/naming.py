@@ -79,7 +79,7 @@ def _cascades(node: Node) -> bool:
 def _drop_relation(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
     name = moment.before.find_relation(*split_name(get_name_parts(item)))
     word = RELATIONS[kind].replace(" ", "-")
-    shown = moment.before.shown(name)
+    shown = moment.before.quote_name(name)
     if kind is ObjectType.OBJECT_INDEX:
         return loosening.drop_index(moment, name, missing_ok=bool(node.missing_ok))
     if moment.is_new_table(name):
@@ -113,10 +113,10 @@ def _drop_type(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Find
         return safe(word, _NOTHING)
     if not _cascades(node) and _type_known(moment.after, name):
         if _maybe_older(moment, node, known=_type_known(moment.before, name)):
-            return safe_if(word, f"if there was a {moment.before.shown(name)}, another takes its place")
+            return safe_if(word, f"if there was a {moment.before.quote_name(name)}, another takes its place")
         return _type_taken(moment, word, name)
     columns_too = Reversible.NO if _cascades(node) else Reversible.YES
-    return breaking(word, f"casts of old code to {moment.before.shown(name)} fail", reversible=columns_too)
+    return breaking(word, f"casts of old code to {moment.before.quote_name(name)} fail", reversible=columns_too)
 
 
 def _maybe_older(moment: Moment, node: Node, *, known: bool) -> bool:
@@ -131,14 +131,14 @@ def _type_known(schema: Schema, name: Name) -> bool:
 def _type_taken(moment: Moment, kind: str, name: Name) -> Finding:
     before, after = moment.before.enums.get(name), moment.after.enums.get(name)
     if before is None or after is None or set(before) - set(after):
-        return breaking(kind, f"{moment.before.shown(name)} is another type when the migration is done")
-    return safe_if(kind, f"{moment.before.shown(name)} is made anew with every old label")
+        return breaking(kind, f"{moment.before.quote_name(name)} is another type when the migration is done")
+    return safe_if(kind, f"{moment.before.quote_name(name)} is made anew with every old label")
 
 
 def _drop_routine(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
     name, called = moment.before.find_routine(get_name_parts(item)), arguments_of(item)
     word = f"drop-{ROUTINES[kind]}"
-    shown = moment.before.shown(name)
+    shown = moment.before.quote_name(name)
     known = [r for r in moment.before.routines.get(name, ()) if called in {None, r.arguments}]
     if known and all(moment.before.is_novel("routine", name, r.arguments) for r in known):
         return safe(word, _NEW)
@@ -235,7 +235,7 @@ def set_schema(moment: Moment, node: Node) -> Finding:
 
 def _relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> Finding:
     name = moment.before.resolve(node.relation)
-    shown = moment.before.shown(name)
+    shown = moment.before.quote_name(name)
     if moment.is_new_table(name):
         return safe(word, _NEW)
     owner = moment.before.owner_of_index(name) if kind is ObjectType.OBJECT_INDEX else None
@@ -270,12 +270,12 @@ def _object_gone(moment: Moment, node: Node, verb: str, kind: ObjectType) -> Fin
             return safe(word, _NEW)
         if _type_known(moment.after, name):
             return _type_taken(moment, word, name)
-        return breaking(word, f"casts of old code to {moment.before.shown(name)} fail")
+        return breaking(word, f"casts of old code to {moment.before.quote_name(name)} fail")
     name, called = moment.before.find_routine(parts), arguments_of(node.object)
     known = [r for r in moment.before.routines.get(name, ()) if called in {None, r.arguments}]
     if known and all(moment.before.is_novel("routine", name, r.arguments) for r in known):
         return safe(word, _NEW)
-    shown = moment.before.shown(name)
+    shown = moment.before.quote_name(name)
     lost = [lost_calls(r, moment.after.routines.get(name, ()), shown) for r in known]
     if known and not any(lost):
         return safe_if(word, f"{shown} is made anew: it takes and returns the same, and may do another thing")

@@ -33,7 +33,7 @@ def view(moment: Moment, node: Node) -> Finding:
     known = moment.before.relations.get(name)
     if moment.is_new_table(name) or (known is None and (not node.replace or moment.is_new_thing(name[0]))):
         return safe("create-view", "old code does not know the view")
-    shown = moment.before.shown(name)
+    shown = moment.before.quote_name(name)
     if known is None:
         return safe_if("replace-view", f"no migration here made {shown}: whether it answers as before is not known")
     same_sources = known.sources == moment.before.sources(node.query)
@@ -99,7 +99,7 @@ def function(moment: Moment, node: Node) -> Finding:
     """Judge CREATE [OR REPLACE] FUNCTION and PROCEDURE."""
     kind = "create-procedure" if node.is_procedure else "create-function"
     name, made = moment.before.find_routine(words(node.funcname)), routine_of(node)
-    shown = moment.before.shown(name)
+    shown = moment.before.quote_name(name)
     known = moment.before.routines.get(name, ())
     same = [r for r in known if r.arguments == made.arguments]
     if same and moment.before.is_novel("routine", name, made.arguments):
@@ -178,7 +178,7 @@ def sequence(moment: Moment, node: Node) -> Finding:
 def domain(moment: Moment, node: Node) -> Finding:
     """Judge ALTER DOMAIN."""
     name = moment.before.find_type(words(node.typeName))
-    shown, subtype = moment.before.shown(name), str(node.subtype)
+    shown, subtype = moment.before.quote_name(name), str(node.subtype)
     using = list(moment.before.columns_of_type(name)) if name in moment.before.domains else []
     if moment.before.is_novel("type", name):
         return safe("alter-domain", "the domain is new in this migration")

@@ -150,7 +150,7 @@ def publication(moment: Moment, node: Node) -> Finding:
 
 
 def _fails(moment: Moment, table: Name, reason: str) -> str:
-    return f"updates and deletes of old code on {moment.before.shown(table)} fail: {reason}"
+    return f"updates and deletes of old code on {moment.before.quote_name(table)} fail: {reason}"
 
 
 def replica_identity(moment: Moment, table: Name, command: Node) -> Finding:
@@ -169,5 +169,5 @@ def replica_identity(moment: Moment, table: Name, command: Node) -> Finding:
     return safe_if(
         kind,
         "updates and deletes of old code fail where the table is published without a key",
-        conditions.select_published(moment.before.shown(table)),
+        conditions.select_published(moment.before.quote_name(table)),
     )

@@ -21,7 +21,7 @@ def judge_taken_name(
     moment: Moment, kind: str, known: Relation | None, again: Relation, reversible: Reversible, *, older: bool
 ) -> Finding:
     """Judge a name that something else has when the migration is done."""
-    shown = moment.before.shown(again.name)
+    shown = moment.before.quote_name(again.name)
     if older:
         name = shown.replace("'", "''")
         condition = f"SELECT 1 WHERE to_regclass('{name}') IS NOT NULL"

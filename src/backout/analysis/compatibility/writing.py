@@ -72,10 +72,10 @@ def no_longer_written(moment: Moment, known: Relation, again: Relation) -> str |
     before, after = writable(moment.before, known), writable(moment.after, again)
     helped = any(on == known.name for on, _ in (*moment.before.triggers, *moment.before.rules))
     if helped and known.kind == "view" and after == frozenset():
-        return f"writes of old code to {moment.before.shown(known.name)} fail: what did them is not made anew"
+        return f"writes of old code to {moment.before.quote_name(known.name)} fail: what did them is not made anew"
     if before is None or after is None:
         return None
-    shown = moment.before.shown(known.name)
+    shown = moment.before.quote_name(known.name)
     if before and not after:
         return f"writes of old code to {shown} fail: it is no view that can be written to any more"
     lost = sorted((before - after) & again.columns.keys())
@@ -98,7 +98,7 @@ def rule(moment: Moment, node: Node) -> Finding:
         return rewritten
     if relation is not None and writable(moment.before, relation) == frozenset():
         return rewritten  # nothing could be written to the view before
-    shown = moment.before.shown(table)
+    shown = moment.before.quote_name(table)
     if CmdType(node.event) is CmdType.CMD_DELETE:
         return breaking(
             kind, f"MERGE of old code into {shown} fails, and DELETE ... RETURNING where the rule is INSTEAD"
@@ -114,7 +114,7 @@ def trigger(moment: Moment, node: Node) -> Finding:
         return safe(kind, _NEW_TABLE)
     stays = (table, str(node.trigname)) in moment.after.triggers
     if int(node.timing or 0) & _INSTEAD_OF and stays and relation is not None and writable(moment.before, relation):
-        return breaking(kind, f"INSERT ... ON CONFLICT of old code into {moment.before.shown(table)} fails")
+        return breaking(kind, f"INSERT ... ON CONFLICT of old code into {moment.before.quote_name(table)} fails")
     return safe_if(kind, "the trigger may change or refuse writes of old code")
 
 
@@ -130,7 +130,9 @@ def drop_from_view(moment: Moment, kind: str, table: Name, name: str) -> Finding
     ):
         return None
     if single_source(relation.query) is None:
-        return breaking(kind, f"writes of old code to {moment.before.shown(table)} fail: nothing does them any more")
+        return breaking(
+            kind, f"writes of old code to {moment.before.quote_name(table)} fail: nothing does them any more"
+        )
     return None
 
 

@@ -186,7 +186,7 @@ class ChangeDetector:
 
     def _look(self, at: int) -> Change | None:
         if self._trouble is not None:
-            return self._ended(self._trouble, at)
+            return self._find_end(self._trouble, at)
         weight = 1 / len(self._streams)
         evidence = mix([(weight, stream.rise.log_e()) for stream in self._streams.values()])
         if evidence < self._log_alarm:
@@ -198,7 +198,7 @@ class ChangeDetector:
         self._turn(cause)
         return change
 
-    def _ended(self, cause: Cause, at: int) -> Change | None:
+    def _find_end(self, cause: Cause, at: int) -> Change | None:
         calm = self._streams[cause].calm
         if calm is None or calm.log_e() < _LOG_BLOCKS_PER_DAY:
             return None

@@ -103,7 +103,7 @@ class Occupancy:
     def _had_room(self) -> bool:
         return self._before is not None and self._before.share < ROOM_BEFORE
 
-    def regressed(self) -> str | None:
+    def find_regression(self) -> str | None:
         """Return why the connections alone call for a rollback, one sentence, or None."""
         if not self._is_critical or self._in_a_row < self._needed or not self._had_room():
             return None
@@ -160,7 +160,7 @@ class Occupancy:
                 total=self._seen,
                 expected=self._before.share if self._before is not None else None,
                 expected_from="the looks before" if self._before is not None else "the looks; unknown before",
-                log_evidence=_CERTAIN if self.regressed() is not None else 0.0,
+                log_evidence=_CERTAIN if self.find_regression() is not None else 0.0,
                 sentence=sentence,
             ),
         )

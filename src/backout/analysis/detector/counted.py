@@ -265,7 +265,7 @@ class CountedTraffic:
         ]
         return max(leading, key=lambda stream: weighed[id(stream)])
 
-    def excluded(self) -> NonInferiority:
+    def get_noninferiority(self) -> NonInferiority:
         """Return what must be excluded before "healthy", for the streams there are now."""
         if self._exclusion is None or self._exclusion[0] is not self.streams:
             slo = self._policy.criteria.error_rate_below

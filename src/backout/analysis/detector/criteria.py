@@ -186,7 +186,7 @@ class CriteriaEngine:
         words = f"{self._said[name]}, {count(abs(streak), 'look')} in a row"
         if streak >= IN_A_ROW or (final and streak > 0):
             return CriterionState.PASSED, words
-        certain = self._fails_early and -streak >= self._policy.guard.down_probes and bool(self._probes.down())
+        certain = self._fails_early and -streak >= self._policy.guard.down_probes and bool(self._probes.list_down())
         return (CriterionState.FAILED if final or certain else CriterionState.WAITING), words
 
     def verification(self, now: float) -> Verification:
@@ -200,20 +200,20 @@ class CriteriaEngine:
             proof = (states[HEALTH], states[error_rate_name(self._criteria)])
             verified = True if CriterionState.PASSED in proof else None
         summary = _summary(verified, results)
-        return Verification(verified, results, self._started_at, now, summary, self._probes.down())
+        return Verification(verified, results, self._started_at, now, summary, self._probes.list_down())
 
 
 def _summary(verified: bool | None, results: tuple[CriterionResult, ...]) -> str:
-    def named(*states: CriterionState) -> str:
+    def name_criteria(*states: CriterionState) -> str:
         return ", ".join(result.name for result in results if result.state in states)
 
     passed = sum(result.state is CriterionState.PASSED for result in results)
     if verified is False:
-        return f"not met: {named(CriterionState.FAILED)}"
-    waiting = named(CriterionState.WAITING)
+        return f"not met: {name_criteria(CriterionState.FAILED)}"
+    waiting = name_criteria(CriterionState.WAITING)
     if waiting:
         return f"not decided yet: {waiting}"
-    unmeasured, absent = named(CriterionState.UNMEASURED), named(CriterionState.NOT_SET_UP)
+    unmeasured, absent = name_criteria(CriterionState.UNMEASURED), name_criteria(CriterionState.NOT_SET_UP)
     rest = (f"; not measured: {unmeasured}" if unmeasured else "") + (f"; not set up: {absent}" if absent else "")
     if verified is None:
         return f"nothing that proves health could be measured{rest}"

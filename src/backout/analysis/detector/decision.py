@@ -164,7 +164,7 @@ class Detector:
         for answer in since:
             if self._counted.is_alone(answer.at):
                 self._synthetic.compare(answer)
-        for answer in self._synthetic.counted(since):
+        for answer in self._synthetic.select_counted(since):
             self._counted.add_probe(answer.at, failed=answer.failed)
 
     def add_connections(self, use: ConnectionUse | None) -> None:

@@ -136,7 +136,7 @@ class Judge:
 
     def _by_looking(self) -> tuple[Cause, str] | None:
         """Return the cause and the reason of what guard saw itself, which needs no visitors' requests."""
-        down, full = self.probes.regressed(), self.occupancy.regressed()
+        down, full = self.probes.find_regression(), self.occupancy.find_regression()
         if down or full:
             return Cause.HEALTH if down else Cause.CONNECTIONS, str(down or full)
         declared = worse(self.answers.pairs, self._enough_of_pairs())
@@ -164,7 +164,9 @@ class Judge:
 
     def _not_regressed(self, now: float, log_e: float) -> tuple[Verdict, Cause, str]:
         beside = (self.counted.beside[1], self.counted.beside[0])
-        shared = self.counted.excluded().shared_trouble((self.counted.errors, self.counted.requests), beside)
+        shared = self.counted.get_noninferiority().find_shared_trouble(
+            (self.counted.errors, self.counted.requests), beside
+        )
         outside = self.probes.not_the_deployment() or self.occupancy.not_the_deployment() or shared
         if self.answers.pairs.both_fail and self.synthetic.shifts():
             outside = outside or "not the deployment: the version before it, asked the same, fails as well"
@@ -177,10 +179,12 @@ class Judge:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if not_ours else Cause.ANSWERS, f"{held.sentence}; {why}"
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
-        open_point = self.counted.excluded().above_slo() or self.counted.slow_for_now() or self._open_point(log_e, now)
+        open_point = (
+            self.counted.get_noninferiority().above_slo() or self.counted.slow_for_now() or self._open_point(log_e, now)
+        )
         if open_point is not None:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
-        limit = percent(self.counted.excluded().error_rate)
+        limit = percent(self.counted.get_noninferiority().error_rate)
         unseen = "" if self.counted.has_times else "; response times could not be compared"
         guesses, asked = self.answers.unmatched
         if 2 * guesses > asked:
@@ -202,7 +206,7 @@ class Judge:
             return "without a request nothing is excluded"
         if self.counted.has_times and now <= self.counted.slow_from:
             return f"response times count from {self.counted.slow_from - self.start:.0f} s after the deployment on"
-        needed = self.counted.excluded().requests_missing() or self.answers.goodness(now).missing
+        needed = self.counted.get_noninferiority().requests_missing() or self.answers.goodness(now).missing
         if needed:
             return f"about {count(needed, 'more request')} would tell"
         if log_e > QUIET_LOG_E:

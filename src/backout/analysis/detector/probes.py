@@ -94,7 +94,7 @@ class Probes:
         self._count(ENDPOINT, self._endpoint_up(report), _endpoint_words(report), report.at)
 
     def _compare(self, report: HealthReport) -> None:
-        """Take note whether the endpoint answers as it did; down is another matter, see `regressed`."""
+        """Take note whether the endpoint answers as it did; down is another matter, see `find_regression`."""
         kind = _kind(report)
         if report.is_down:
             return
@@ -148,7 +148,7 @@ class Probes:
         if self._up_before.get(name, False) and (name == ENDPOINT or self.is_critical(name)):
             self.first_bad_at = at if self.first_bad_at is None else self.first_bad_at
 
-    def regressed(self) -> str | None:
+    def find_regression(self) -> str | None:
         """Return why the probes alone call for a rollback, one sentence, or None; services come before the endpoint."""
         names = sorted(self._down, key=lambda name: (name == ENDPOINT, name))
         for name in names:
@@ -156,7 +156,7 @@ class Probes:
                 return f"{self._describe_down(name)}; it was up before the deployment"
         return None
 
-    def down(self) -> tuple[str, ...]:
+    def list_down(self) -> tuple[str, ...]:
         """Return the critical services, and the endpoint, that were down in the last `needed` probes."""
         return tuple(name for name in sorted(self._down) if self._down[name] >= self._needed and self._may_act(name))
 

@@ -70,7 +70,7 @@ class Synthetic:
         self._otherwise: dict[str, tuple[str, int, int]] = {}  # by name: class, answers in it, of all since then
         self._failed: dict[str, tuple[int, int, str]] = {}  # by name: failed, asked, why the last one did
 
-    def counted(self, answers: Iterable[SyntheticAnswer]) -> list[SyntheticAnswer]:
+    def select_counted(self, answers: Iterable[SyntheticAnswer]) -> list[SyntheticAnswer]:
         """Return those that count."""
         found = []
         for answer in answers:

@@ -52,7 +52,7 @@ def diagnose(events: EventCounts, around: Surroundings, catalogue: Catalogue, cl
     ranked = rank(labelled, events, around, catalogue)
     best = next((each for each in ranked if each.label != UNKNOWN), None)
     if silent:
-        notes = (*notes, f"{_unasked(around)}: the logs say nothing about it")
+        notes = (*notes, f"{_describe_silence(around)}: the logs say nothing about it")
     notes = (*notes, *_limits(events, around))
     found = Diagnosis(
         scenario=None,
@@ -122,7 +122,7 @@ def _answer_without_cause(
     silent = _is_silent(events, around)
     if calm and (comparable or silent or not events.errors) and not around.clues:
         title = "nothing is new: errors are as before" if events.errors else "no errors"
-        title = f"nothing is known to be wrong, but {_unasked(around)}" if silent else title
+        title = f"nothing is known to be wrong, but {_describe_silence(around)}" if silent else title
         return replace(
             found,
             scenario=Scenario.NO_ACTION,
@@ -183,7 +183,7 @@ def _is_silent(events: EventCounts, around: Surroundings) -> bool:
     return around.new is not None and around.deployed_at is not None and around.new not in events.by_version
 
 
-def _unasked(around: Surroundings) -> str:
+def _describe_silence(around: Surroundings) -> str:
     return f"no invocation of {around.new or '':.8} was seen in the time looked at"
 
 

@@ -31,7 +31,7 @@ class LiteralIndex(Generic[T]):
             rarest = min(_grams(literal), key=lambda gram: often[gram])
             self._by_gram.setdefault(rarest, []).append((literal, thing))
 
-    def found(self, text: str) -> set[T]:
+    def find(self, text: str) -> set[T]:
         """Return the things with a literal in the text."""
         present = self._by_gram.keys() & {text[at : at + _GRAM] for at in range(len(text) - _GRAM + 1)}
         things = {thing for literal, thing in self._short if literal in text}

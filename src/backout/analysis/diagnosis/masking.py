@@ -85,7 +85,7 @@ def _mask_quoted(found: re.Match[str]) -> str:
 def _port(keep: Callable[[re.Match[str]], str]) -> Callable[[re.Match[str]], str]:
     """Keep a port that names a service; one of the system's own choice varies."""
 
-    def masked(found: re.Match[str]) -> str:
+    def mask_port(found: re.Match[str]) -> str:
         return keep(found) if int(found[0]) < _EPHEMERAL else "<n>"
 
-    return masked
+    return mask_port

@@ -45,7 +45,7 @@ class Classifier:
     def classify(self, text: str, kind: LogKind = LogKind.RUNTIME) -> Classified:
         """Return what the text is; `unknown` when nothing is found or the best is too weak."""
         read = read_text(text)
-        candidates = self._index.found(read.whole.lower()) | self._always
+        candidates = self._index.find(read.whole.lower()) | self._always
         matchers = [self._matchers[number] for number in sorted(candidates)]
         hits = [
             (matcher.signature, found)

@@ -134,7 +134,7 @@ def _make_thinning(share: float) -> Change:
 def _faster(buckets: int) -> Change:
     """Return the change that moves every latency down."""
 
-    def moved(latency: Mapping[int, int]) -> dict[int, int]:
+    def shift_latency(latency: Mapping[int, int]) -> dict[int, int]:
         found: dict[int, int] = {}
         for bucket, number in latency.items():
             to = max(0, bucket - buckets)
@@ -142,8 +142,8 @@ def _faster(buckets: int) -> Change:
         return found
 
     def move(row: Counts, _requests: int, _errors: int) -> Counts:
-        routes = {name: replace(route, latency=moved(route.latency)) for name, route in row.routes.items()}
-        return replace(row, latency=moved(row.latency), routes=routes)
+        routes = {name: replace(route, latency=shift_latency(route.latency)) for name, route in row.routes.items()}
+        return replace(row, latency=shift_latency(row.latency), routes=routes)
 
     return move
 

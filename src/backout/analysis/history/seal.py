@@ -39,7 +39,7 @@ class Seal:
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     variable: str = "the variable that [marks] key_env names"
 
-    def signed(self, remark: Remark, beneath: str) -> Remark:
+    def sign(self, remark: Remark, beneath: str) -> Remark:
         """Return the remark with its signature; as it is without a key.
 
         Args:

@@ -149,7 +149,7 @@ class Collapse:
         """Return the log evidence of this stratum alone."""
         return self._law.log_e() if self._law is not None else 0.0
 
-    def weighed(self) -> float:
+    def weigh(self) -> float:
         """Return what it adds to the average, as a logarithm."""
         return math.log(self.weight) + self.log_e()
 

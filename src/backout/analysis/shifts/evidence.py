@@ -133,9 +133,9 @@ class Evidence:
         """Whether the weighed evidence is such that a shift is shown; that it is not costs little to know."""
         most = self._log_labels(lambda beside: beside.most_log_e())
         most += self._law.most_log_e() if self._law is not None else 0.0
-        return self.weighed(most) >= LIKELY and self.weighed(self.log_e()) >= LIKELY
+        return self.weigh(most) >= LIKELY and self.weigh(self.log_e()) >= LIKELY
 
-    def weighed(self, log_e: float) -> float:
+    def weigh(self, log_e: float) -> float:
         """Return what this evidence adds to the average, as a logarithm."""
         return math.log(self.weight) + log_e
 

@@ -67,7 +67,7 @@ class Stratum:
         weight: its part in the average of the evidence.
         start: Unix second from which minutes are counted.
         share: the new version's part of the traffic, in (0, 1].
-        stretch: the minutes of each part of the watch, see `answered`.
+        stretch: the minutes of each part of the watch, see `count_answered`.
     """
 
     def __init__(self, normal: Normal, weight: float, start: int, share: float, stretch: int = 1) -> None:
@@ -233,7 +233,7 @@ class Stratum:
         """Return how many minutes `both` covers, up to that time (Unix seconds)."""
         return self._both.minutes(self._start, until)
 
-    def answered(self, *, by_time: bool = False) -> Answered | None:
+    def count_answered(self, *, by_time: bool = False) -> Answered | None:
         """Return what the good share is judged by, None where nothing says what was usual.
 
         What is gone for good, and what was added, is no fall by itself.

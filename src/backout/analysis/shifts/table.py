@@ -143,12 +143,12 @@ def _find_moved(case: Case) -> Iterator[Shift]:
     if not likely:
         return
     is_split = case.share < 1
-    labelled = log_sum([test.weighed(test.log_labels()) for _, test in likely]) >= case.threshold
-    together = log_sum([test.weighed(test.log_e()) for _, test in likely])
+    labelled = log_sum([test.weigh(test.log_labels()) for _, test in likely]) >= case.threshold
+    together = log_sum([test.weigh(test.log_e()) for _, test in likely])
     several = case.pairs.is_discordant and case.pairs.number(Compared.NEW_WORSE) >= FEW
     proven = several and together + case.pairs.log_e() >= case.threshold
     for stratum, test in likely:
-        is_randomised = labelled and test.weighed(test.log_labels()) >= LIKELY
+        is_randomised = labelled and test.weigh(test.log_labels()) >= LIKELY
         if is_split and not is_randomised:
             continue  # the labels are to decide, and more of them come
         outcome = _by_labels(case, test) if is_randomised else _in_cut_over(case, stratum, test, proven=proven)
@@ -247,7 +247,7 @@ def _find_doubted(case: Case) -> Iterator[str]:
     for each in case.collapses:
         if not each.is_nearly_all or each.tail.bad < _FEWEST or 2 * each.tail.errors >= each.tail.bad:
             continue
-        if each.weighed() < LIKELY or each.was_added(case.minutes, case.hours):
+        if each.weigh() < LIKELY or each.was_added(case.minutes, case.hours):
             continue
         stratum = case.strata.get(each.normal.name)
         if stratum is not None and stratum.flow(case.until, case.hours) is Flow.KEPT:
@@ -261,10 +261,10 @@ def _find_collapsed(case: Case, moved: Sequence[Shift]) -> Iterator[Shift]:
     """Yield the small strata on which nearly everything fails that worked before, but for what `moved` names."""
     named = {shift.stratum for shift in moved}
     acting = [each for each in case.collapses if each.is_nearly_all and each.agrees]
-    likely = [each for each in acting if each.weighed() >= LIKELY]
+    likely = [each for each in acting if each.weigh() >= LIKELY]
     if not likely:
         return
-    enough = log_sum([each.weighed() for each in acting]) >= case.threshold
+    enough = log_sum([each.weigh() for each in acting]) >= case.threshold
     for each in likely:
         fails = 2 * each.tail.errors >= each.tail.bad  # of server errors no crowd of clients is the cause
         stratum = case.strata.get(each.normal.name)

@@ -303,11 +303,11 @@ class Shifts:
             return Goodness(0)
         strata = [each for name, each in self._strata.items() if name != SITE] or list(self._strata.values())
         strata = [each for each in strata if each.name not in left_out and each.new.requests]
-        known = [each for each in map(Stratum.answered, strata) if each is not None]
+        known = [each for each in map(Stratum.count_answered, strata) if each is not None]
         if known:
             found = weigh(known)
             if found.missing:  # it may have fallen for a while
-                by_time = (each.answered(by_time=True) for each in strata)
+                by_time = (each.count_answered(by_time=True) for each in strata)
                 found = weigh(each for each in by_time if each is not None)
             return found._replace(fell=found.fell * self._stretch)
         # Nothing says what was usual: that most is not answered well is no sign of health, until enough is seen beside.

@@ -45,14 +45,14 @@ class NonInferiority:
     def __init__(self, streams: Sequence[Stream], slo: float, *, has_baseline: bool) -> None:
         self._slo = slo
         self._has_baseline = has_baseline
-        self._limits = self._found(streams)
+        self._limits = self._find_limits(streams)
 
     @property
     def error_rate(self) -> float:
         """The error rate that must be excluded."""
         return self._limits[0].share
 
-    def _found(self, streams: Sequence[Stream]) -> list[Limit]:
+    def _find_limits(self, streams: Sequence[Stream]) -> list[Limit]:
         limits: list[Limit] = []
         for stream in streams:
             if stream.route:
@@ -66,7 +66,7 @@ class NonInferiority:
                 limits.append(Limit(stream, usual, at_odds(usual, LATENCY_ODDS[stream.measure])))
         return limits
 
-    def shared_trouble(self, new: tuple[int, int], beside: tuple[int, int]) -> str | None:
+    def find_shared_trouble(self, new: tuple[int, int], beside: tuple[int, int]) -> str | None:
         """Return that both versions fail too often for sure, or None; of each its (errors, requests)."""
         if any(errors <= self.error_rate * requests for errors, requests in (new, beside)):
             return None  # what is kept is no evidence of being above it

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.secrets import bound
+from backout.analysis.secrets import find_binding
 from backout.errors import BackoutError
 from backout.model.guard.signals import Criticality, Reach, ServiceState
 from backout.model.incident.diagnosis import Changed, Clue
@@ -160,7 +160,7 @@ def _names(situation: Situation, required: frozenset[str], found: ContextEvidenc
     if missing:
         text = f"secrets that were there before are gone: {', '.join(missing)}"
         found.add(Clue("missing_env_var", _MISSING_NAME, text, "secrets", names=missing))
-    plain = {name for name in required if live is not None and bound(live, name)}
+    plain = {name for name in required if live is not None and find_binding(live, name)}
     lacking = sorted(required - there - plain - set(missing))
     if lacking:
         found.notes.append(f"required secrets are not set: {', '.join(lacking)}")

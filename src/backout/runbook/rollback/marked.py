@@ -16,4 +16,4 @@ def message_of(tools: Toolbox, remark: Remark, on: Deployment | None) -> str:
     Args:
         on: the newest deployment as just read, on top of which it will be.
     """
-    return str(remark if tools.seal is None or on is None else tools.seal.signed(remark, on.id))
+    return str(remark if tools.seal is None or on is None else tools.seal.sign(remark, on.id))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.history.remarks import underneath
 from backout.analysis.history.stability import candidates, newcomer
-from backout.analysis.secrets import bound, look_at
+from backout.analysis.secrets import find_binding, look_at
 from backout.errors import BackoutError, Refused, Unmeasured, UsageError
 from backout.model.plan import Plan
 from backout.model.secrets import ExpectedSecrets, OnHand, PushedSecret
@@ -245,7 +245,7 @@ def _chosen(
     """Return the names to set, and a sentence for each that is passed over."""
     if typed:
         for name in typed:
-            kind = bound(live, name)
+            kind = find_binding(live, name)
             if not _NAME.fullmatch(name):
                 raise UsageError(f"{name!r} cannot be the name of a secret", hint="letters, digits and _")
             if kind and not kind.startswith("secret"):
@@ -261,7 +261,7 @@ def _chosen(
     names = {*needed, *live.secret_names} if listed is None else set(listed)
     chosen, passed_over = [], []
     for name in sorted(names):
-        kind = bound(live, name)
+        kind = find_binding(live, name)
         if kind and not kind.startswith("secret"):
             passed_over += [f"{name} is not set: it is bound as {kind}"] if listed is not None else []
         elif name in pushing.own:
@@ -273,6 +273,6 @@ def _chosen(
     passed_over += [
         f"{name} is not set: {source.described} does not hold it"
         for name in sorted(needed - names)
-        if name not in pushing.own and not bound(live, name)
+        if name not in pushing.own and not find_binding(live, name)
     ]
     return chosen, passed_over

@@ -198,15 +198,15 @@ class Schema:
 
     def next_migration(self) -> None:
         """Forget what is new and what a session set: another migration begins."""
-        self.begun = self.begun or self._made()
+        self.begun = self.begun or self._has_whole_table()
         self.novel.clear()
         self.search_path = (PUBLIC,)
 
     def whole(self, schema: str) -> bool:
         """Say whether everything in a schema is known: what was never made here is not there."""
-        return (self.begun or self._made()) and not self.blind & {schema, "*"}
+        return (self.begun or self._has_whole_table()) and not self.blind & {schema, "*"}
 
-    def _made(self) -> bool:
+    def _has_whole_table(self) -> bool:
         return any(r.kind == "table" and r.whole for r in self.relations.values())
 
     def is_novel(self, kind: str, *name: object) -> bool:
@@ -220,7 +220,7 @@ class Schema:
 
     def find_relation(self, schema: str, name: str) -> Name:
         """Return the full name of a relation or an index."""
-        return self._found(schema, name, (self.relations, self.indexes))
+        return self._find_name(schema, name, (self.relations, self.indexes))
 
     def sources(self, query: Node) -> frozenset[Name]:
         """Return the relations that a query names, as the present search path finds them."""
@@ -229,14 +229,14 @@ class Schema:
     def find_type(self, parts: Iterable[str]) -> Name:
         """Return the full name of a type that is not built in."""
         schema, name = split_name(parts)
-        return self._found(schema, name, (self.enums, self.domains, self.others))
+        return self._find_name(schema, name, (self.enums, self.domains, self.others))
 
     def find_routine(self, parts: Iterable[str]) -> Name:
         """Return the full name of a function or procedure."""
         schema, name = split_name(parts)
-        return self._found(schema, name, (self.routines,))
+        return self._find_name(schema, name, (self.routines,))
 
-    def _found(self, schema: str, name: str, places: Iterable[Mapping[Name, object]]) -> Name:
+    def _find_name(self, schema: str, name: str, places: Iterable[Mapping[Name, object]]) -> Name:
         if schema:
             return schema, name
         path = (_TEMPORARY, *self.search_path)
@@ -267,7 +267,7 @@ class Schema:
             if index.table == table and index.unique:
                 yield Unique(index.columns, index.predicate, index.nulls_equal)
 
-    def shown(self, name: Name, column: str = "") -> str:
+    def quote_name(self, name: Name, column: str = "") -> str:
         """Return a name as SQL writes it, qualified where the default search path would not find it."""
         schema, own = name
         qualified = (
