@@ -78,7 +78,7 @@ def test_pending_is_in_order() -> None:
     """A working copy ahead of the database is what every deployment begins with."""
     report = assess(state(done("1_init")), FILES)
     assert report.in_order
-    assert report.named(MigrationState.PENDING) == ("2_note", "3_more")
+    assert report.list_names(MigrationState.PENDING) == ("2_note", "3_more")
 
 
 def test_what_is_applied_without_a_file_is_a_finding_and_comes_last() -> None:

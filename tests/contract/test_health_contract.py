@@ -378,7 +378,7 @@ def test_an_answer_is_told_whole(answering: Callable[[Fetched], HealthCheck]) ->
         found = answering(wanted).fetch("/x", check=check)
         assert (found.status, found.body, found.headers["x-app"]) == (404, wanted.body, "v2")
         assert (found.media_type, found.location, found.ends, found.loops) == ("text/html", "", None, False)
-        assert found.named(("v1", "v2")) == "v2"
+        assert found.find_version(("v1", "v2")) == "v2"
 
 
 def test_a_preflight_is_asked_for_as_browsers_do(server: ScriptedServer) -> None:

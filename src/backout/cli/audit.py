@@ -108,7 +108,7 @@ def _find_known_values(shell: Shell, book: SqliteJournal) -> Iterator[dict[str, 
                 "kind": event.kind,
                 "where": places,
             }
-    for run, name, at, data in book.kept_checkpoints():
+    for run, name, at, data in book.list_checkpoints():
         if places := list(shell.redactor.places({"data": data})):
             yield {
                 "seq": None,

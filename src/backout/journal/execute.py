@@ -187,7 +187,7 @@ class Driver:
         except Interrupted as error:
             raise self._record_stop_inside(record, index) from error
         except Exception as error:
-            raise self._failed(record, index, error, ends=False) from error
+            raise self._record_failure(record, index, error, ends=False) from error
 
     def _do(self, record: RunRecord, index: int, *, certain: bool) -> Json | Next[Json]:
         step = record.plan.steps[index]
@@ -200,7 +200,7 @@ class Driver:
             ends = certain and (
                 isinstance(error, WorldMoved) or (isinstance(error, _ENDING) and not self._has_effect(record))
             )
-            failure = self._failed(record, index, error, ends=ends)
+            failure = self._record_failure(record, index, error, ends=ends)
             if ends:
                 raise
             raise failure from error
@@ -212,7 +212,7 @@ class Driver:
     def _ok(self, record: RunRecord, index: int, data: Mapping[str, object]) -> None:
         self._ledger.record(Entry("step.ok", record.id, index, data))
 
-    def _failed(self, record: RunRecord, index: int, error: Exception, *, ends: bool) -> PartlyDone:
+    def _record_failure(self, record: RunRecord, index: int, error: Exception, *, ends: bool) -> PartlyDone:
         """Record the failure, and the run's end if it ends the run; return what to raise if it does not."""
         data = {"error": type(error).__name__, "text": str(error), "attempt": record.steps[index].attempts}
         entries = [Entry("step.failed", record.id, index, data)]

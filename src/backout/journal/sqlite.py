@@ -231,7 +231,7 @@ class SqliteJournal:
         except DamagedRow:
             return None  # it is not history: what cannot be read counts as never stored
 
-    def kept_checkpoints(self) -> Iterator[tuple[str, str, float, Json]]:
+    def list_checkpoints(self) -> Iterator[tuple[str, str, float, Json]]:
         """Yield (run, name, Unix seconds, state) of each checkpoint that is kept."""
         for run, name, at in self._store.rows("SELECT run, name, at FROM checkpoint ORDER BY at, run, name"):
             yield run, name, at, self.load_checkpoint(run, name)

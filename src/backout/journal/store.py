@@ -277,15 +277,15 @@ class Store:
             if create:
                 self._create_file()
             try:
-                self._connection = self._connected("mode=rw")
+                self._connection = self._connect("mode=rw")
             except sqlite3.Error as error:
                 if create or getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _DAMAGED | _HELD:
                     raise
                 # Side files are made even to read: without room, or without a right to, the file is read as it lies.
-                self._connection, self._frozen = self._connected("mode=ro&immutable=1"), error
+                self._connection, self._frozen = self._connect("mode=ro&immutable=1"), error
         return self._connection
 
-    def _connected(self, how: str) -> sqlite3.Connection:
+    def _connect(self, how: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{_uri_path(self.path)}?{how}",
             uri=True,

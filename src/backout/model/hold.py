@@ -38,7 +38,7 @@ class Hold(Value, frozen=True):
         """Whether it holds at that time."""
         return now < self.until
 
-    def limited(self, longest_s: float = LONGEST_S) -> Hold:
+    def limit(self, longest_s: float = LONGEST_S) -> Hold:
         """Return the same hold, ending at the latest this many seconds after it was set.
 
         >>> Hold(until=9e9, why="", by="", at=1000.0).limited(60.0).until

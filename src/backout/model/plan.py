@@ -74,7 +74,7 @@ class Step(Value, frozen=True):
                 hint="backout audit verify  # whether each event is as it was written",
             ) from None
 
-    def given(self, arguments: StepArguments) -> Self:
+    def replace_arguments(self, arguments: StepArguments) -> Self:
         """Return the same step with other arguments."""
         return replace(self, args=arguments.to_json())
 
@@ -131,9 +131,9 @@ class Plan(Value, frozen=True):
         """
         return self.step(kind.action).arguments(kind)
 
-    def given(self, arguments: StepArguments) -> Self:
+    def replace_arguments(self, arguments: StepArguments) -> Self:
         """Return the plan with other arguments for every step of that kind."""
-        steps = (step.given(arguments) if step.action == arguments.action else step for step in self.steps)
+        steps = (step.replace_arguments(arguments) if step.action == arguments.action else step for step in self.steps)
         return replace(self, steps=tuple(steps))
 
     @property

@@ -60,7 +60,7 @@ class Code(Value, frozen=True):
         return cls(version.id[:VERSION_DIGITS], (version.code_hash or "")[:CODE_DIGITS], version.git_sha[:SHA_DIGITS])
 
     @classmethod
-    def marked(cls, mark: VersionMark) -> Code:
+    def of_mark(cls, mark: VersionMark) -> Code:
         """Return the code that a mark refers to."""
         return cls(mark.version[:VERSION_DIGITS], (mark.code_hash or "")[:CODE_DIGITS], mark.git_sha[:SHA_DIGITS])
 

@@ -38,7 +38,7 @@ class Triggers(Value, frozen=True):
         known: tuple[str, ...] | None = getattr(self, kind)
         return known
 
-    def known(self) -> dict[TriggerKind, tuple[str, ...]]:
+    def list_known(self) -> dict[TriggerKind, tuple[str, ...]]:
         """Return the kinds that are known."""
         values = {kind: self.of(kind) for kind in TriggerKind}
         return {kind: value for kind, value in values.items() if value is not None}

@@ -315,7 +315,9 @@ def _accepting(job: Job, steps: tuple[Step, ...]) -> tuple[Step, ...]:
     if not job.accepted:
         return steps
     return tuple(
-        each.given(structs.replace(each.arguments(SideStep), accepted=job.accepted)) if each.does(SideStep) else each
+        each.replace_arguments(structs.replace(each.arguments(SideStep), accepted=job.accepted))
+        if each.does(SideStep)
+        else each
         for each in steps
     )
 

@@ -182,14 +182,18 @@ def set_reason(plan: Plan, message: str, lines: Equivalents) -> Plan:
     """Return the same plan with the reason that a person gave when asked."""
     message = _one_line(message)
 
-    def said(step: Step) -> Step:
+    def set_message(step: Step) -> Step:
         if step.does(ActivateStep):
             switch = structs.replace(step.arguments(ActivateStep), message=message)
             line = lines.activate.format(version=switch.version, message=shlex.quote(message))
-            return replace(step.given(switch), equivalent=line)
-        return step.given(structs.replace(step.arguments(MarkStep), why=message)) if step.does(MarkStep) else step
+            return replace(step.replace_arguments(switch), equivalent=line)
+        return (
+            step.replace_arguments(structs.replace(step.arguments(MarkStep), why=message))
+            if step.does(MarkStep)
+            else step
+        )
 
-    return replace(plan, why=message, steps=tuple(said(step) for step in plan.steps))
+    return replace(plan, why=message, steps=tuple(set_message(step) for step in plan.steps))
 
 
 def _one_line(message: str) -> str:
@@ -240,7 +244,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
         watch = VerifyStep(version=chosen.version, left=leaving, baseline_until=live.created_at)
         steps.append(Step.of("watch the success criteria", watch, lines.health))
         steps.append(Step.of("write the incident report", ReportStep(cause=request.cause)))
-    known = None if situation.triggers is None else situation.triggers.known()
+    known = None if situation.triggers is None else situation.triggers.list_known()
     settle = SettleStep(version=chosen.version, leaving=leaving, hop=request.hop, triggers=known)
     steps.append(Step.of("send the notices", settle))
     way = Way(

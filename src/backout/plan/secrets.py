@@ -112,7 +112,9 @@ def plan_push(environment: str, request: PushRequest, now: LiveNow, lines: Equiv
 def set_reason(plan: Plan, message: str) -> Plan:
     """Return the same plan with the reason that a person gave when asked."""
     message = " ".join(message.split())
-    return replace(plan.given(structs.replace(plan.arguments(PushSecretsStep), message=message)), why=message)
+    return replace(
+        plan.replace_arguments(structs.replace(plan.arguments(PushSecretsStep), message=message)), why=message
+    )
 
 
 def _notes(version: Version, newest: str) -> tuple[str, ...]:

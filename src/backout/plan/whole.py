@@ -76,4 +76,4 @@ def add_agreed(plan: Plan, words: Sequence[str]) -> Plan:
     if not plan.has(AlsoBackStep):
         return plan
     accepted = tuple(exact(to_agree(plan), words))
-    return plan.given(structs.replace(plan.arguments(AlsoBackStep), accepted=accepted))
+    return plan.replace_arguments(structs.replace(plan.arguments(AlsoBackStep), accepted=accepted))

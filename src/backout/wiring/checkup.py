@@ -110,7 +110,7 @@ def _places(config: Config) -> Mapping[str, str]:
 
 def _held(config: Config) -> Hold | None:
     kept = wiring.holds(config).read(config.name)
-    found = None if kept is None else kept.limited()
+    found = None if kept is None else kept.limit()
     return found if found is not None and found.is_on(SystemClock().now()) else None
 
 

@@ -65,7 +65,7 @@ class Synthetic:
 
     def __init__(self, before: ProbesBefore, expect: Sequence[Expectation] = ()) -> None:
         self._expect = expect
-        self._answered = {what for what in before.ended if before.answered(what)}
+        self._answered = {what for what in before.ended if before.has_answered(what)}
         self._good = set(before.good)
         self._otherwise: dict[str, tuple[str, int, int]] = {}  # by name: class, answers in it, of all since then
         self._failed: dict[str, tuple[int, int, str]] = {}  # by name: failed, asked, why the last one did

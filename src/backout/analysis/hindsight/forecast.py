@@ -79,10 +79,10 @@ def _advice(outlooks: Sequence[Outlook], watch_s: float) -> tuple[Way | None, tu
     five = cut_over.of(FIVE_PERCENT)
     if five.same_as_today:
         return cut_over.way, ("5 % of today's requests fail already: first find out why",)
-    best = len(cut_over.found_within(watch_s))
-    equal = [split for split in splits if len(split.found_within(watch_s)) >= best]
+    best = len(cut_over.list_found_within(watch_s))
+    equal = [split for split in splits if len(split.list_found_within(watch_s)) >= best]
     if equal and _is_found(equal[0], watch_s):
-        chosen = min(equal, key=lambda split: sum(found.bad_requests for found in split.found_within(watch_s)))
+        chosen = min(equal, key=lambda split: sum(found.bad_requests for found in split.list_found_within(watch_s)))
         return chosen.way, (
             f"within {within} it finds as much as a cut-over",
             "beside the old version, an outage that hits both is told from a bad version",

@@ -120,14 +120,14 @@ def proving(history: Sequence[Deployment], *, apart_from: str, since: float) -> 
 
 def find_hold(history: Iterable[Deployment]) -> Hold | None:
     """Return the newest hold that the provider's history tells (it may be over, or lifted), or None."""
-    return next((_read_hold(d).limited() for d in history if is_made_by(d, RemarkKind.HOLD)), None)
+    return next((_read_hold(d).limit() for d in history if is_made_by(d, RemarkKind.HOLD)), None)
 
 
 def list_unsigned_holds(history: Iterable[Deployment]) -> tuple[Hold, ...]:
     """Return the holds, and their ends (`until` 0), that lack the signature which marks have here, newest first."""
     lacking = (d for d in history if d.doubt is Doubt.UNSIGNED)
     return tuple(
-        replace(_read_hold(d).limited(UNSIGNED_S), incident="", unsigned=True)
+        replace(_read_hold(d).limit(UNSIGNED_S), incident="", unsigned=True)
         for d in lacking
         if d.claim is not None and d.claim.kind is RemarkKind.HOLD
     )

@@ -76,7 +76,7 @@ class MigrationReport(Value, frozen=True):
         """Whether nothing is wrong; what is only pending is in order."""
         return not self.findings and not any(m.finding for m in self.migrations)
 
-    def named(self, *states: MigrationState) -> tuple[str, ...]:
+    def list_names(self, *states: MigrationState) -> tuple[str, ...]:
         """Return the names of the migrations in these states."""
         return tuple(m.name for m in self.migrations if m.state in states)
 

@@ -69,7 +69,7 @@ class Fetched(Value, frozen=True):
         """Whether it says that a page moved for good to another one on this host, which answers well."""
         return self.status in MOVED and self.ends_well
 
-    def named(self, versions: tuple[str, ...]) -> str:
+    def find_version(self, versions: tuple[str, ...]) -> str:
         """Return which of these versions says in a header of its answer that it answered, "" for none."""
         said = set(self.headers.values())
         return next((version for version in versions if version in said), "")

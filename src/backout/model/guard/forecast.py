@@ -104,7 +104,7 @@ class Outlook(Value, frozen=True):
     detections: tuple[Detection, ...]
     healthy_after_s: float | None
 
-    def found_within(self, watch_s: float) -> tuple[Detection, ...]:
+    def list_found_within(self, watch_s: float) -> tuple[Detection, ...]:
         """Return the troubles found within the watch."""
         return tuple(d for d in self.detections if d.after_s is not None and d.after_s <= watch_s)
 

@@ -75,7 +75,7 @@ class ProbesBefore(Value, frozen=True):
     ended: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     good: frozenset[str] = frozenset()
 
-    def answered(self, what: str) -> bool:
+    def has_answered(self, what: str) -> bool:
         """Whether a probe of that was ever answered well."""
         made, failed = self.ended.get(what, (0, 0))
         return failed < made

@@ -95,7 +95,9 @@ def _own(found: Standing, width: int, paint: Paint) -> Iterator[str]:
         yield from wrap_text(f"{name}: {found.asked.problem}", width, hanging="  ")
         return
     quiet = [m for m in report.migrations if m.state is MigrationState.APPLIED]
-    counted = ", ".join(f"{len(names)} {state.value}" for state in MigrationState if (names := report.named(state)))
+    counted = ", ".join(
+        f"{len(names)} {state.value}" for state in MigrationState if (names := report.list_names(state))
+    )
     yield f"{name}: {counted or 'no migrations'}; head {found.asked.state.head or 'none' if found.asked.state else ''}"
     if len(quiet) > _SHOWN_APPLIED:
         yield paint("dim", f"  {len(quiet) - _SHOWN_APPLIED} older ones are applied")

@@ -39,7 +39,7 @@ def record(environment: str, found: Forecast) -> dict[str, object]:
 
 
 def _way_record(outlook: Outlook, watch_s: float) -> dict[str, object]:
-    within = outlook.found_within(watch_s)
+    within = outlook.list_found_within(watch_s)
     return {
         "way": outlook.way.name,
         "split": outlook.way.split,

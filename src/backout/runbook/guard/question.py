@@ -68,7 +68,7 @@ def tell_questions(tools: Toolbox, run: str, expected: str, *, mode: str = "", t
     if not mine or not tools.provider_marks:
         return
     for mark in mine:
-        remark = Remark(RemarkKind.QUESTIONED, run, code=Code.marked(mark), text=text or mark.why)
+        remark = Remark(RemarkKind.QUESTIONED, run, code=Code.of_mark(mark), text=text or mark.why)
         why_not = _why_not(tools, remark, mark.version, mode)
         if why_not is None:
             tell_provider(tools, remark, expected)

@@ -306,7 +306,7 @@ class PairedProbe:
         try:
             before = self._is_old(asker, made)
             answers = {version: asker.fetch(check.path, version, check=check) for version in order}
-            named = {version: answers[version].named((self._new, self._old)) for version in order}
+            named = {version: answers[version].find_version((self._new, self._old)) for version in order}
             made.is_named = made.is_named or any(named.values())
             known = named[self._old] == self._old or (not named[self._old] and before and self._is_old(asker, made))
         except BackoutError as error:

@@ -56,7 +56,7 @@ def remember(tools: Toolbox, version: str, triggers: Triggers | None) -> None:
     newest = triggers.over(before.pop(version, Triggers()))
     kept = [*before.items(), (version, newest)][-_VERSIONS:]
     tools.checkpoints.save_checkpoint(
-        tools.environment, _CHECKPOINT, {name: to_json(each.known()) for name, each in kept}
+        tools.environment, _CHECKPOINT, {name: to_json(each.list_known()) for name, each in kept}
     )
 
 
@@ -68,7 +68,7 @@ def with_triggers(tools: Toolbox, situation: Situation, way: Way) -> Situation:
 
 
 def parse_triggers(data: Json) -> Triggers:
-    """Return the triggers that `Triggers.known` told."""
+    """Return the triggers that `Triggers.list_known` told."""
     known = data if isinstance(data, dict) else {}
     return Triggers(**{str(kind): _texts(known.get(kind)) for kind in TriggerKind})
 

@@ -93,7 +93,7 @@ def _is_on(tools: Toolbox, hold: Hold, now: float) -> bool:
 def _read_kept(tools: Toolbox, name: str) -> Hold | None:
     """Return what a file of this host says; no hold lasts longer than the longest, whatever the file says."""
     kept = tools.safety.holds.read(name) if tools.safety.holds is not None else None
-    return None if kept is None else kept.limited()
+    return None if kept is None else kept.limit()
 
 
 def seen_at_provider(environment: str) -> str:

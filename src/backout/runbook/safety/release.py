@@ -66,7 +66,7 @@ def standing(tools: Toolbox, text: str) -> Standing:
 
 def release(tools: Toolbox, situation: Situation, bad: VersionMark, why: str) -> Told:
     """Lift a quarantine, for the version and for its code: at the provider, then in the journal."""
-    remark = Remark(RemarkKind.RELEASE, code=Code.marked(bad), text=why)
+    remark = Remark(RemarkKind.RELEASE, code=Code.of_mark(bad), text=why)
     told = tell_provider(tools, remark, situation.live.id) if tools.provider_marks else Told()
     at = told.deployment.created_at if told.deployment else tools.clock.now()
     lifted = VersionMark(
