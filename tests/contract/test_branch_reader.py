@@ -38,4 +38,4 @@ def test_what_needs_none_and_what_says_more_stays_as_it_is(url: str) -> None:
 def test_branches_that_lie_too_far_apart_are_refused_before_anything_is_read() -> None:
     """Millions of transactions between them: whose the damage is cannot be told."""
     with pytest.raises(Refused, match="lie between the two branches"):
-        PostgresBranches().committed_between(("host=/nowhere", 5), ("host=/nowhere", 9_000_000))
+        PostgresBranches().list_committed_between(("host=/nowhere", 5), ("host=/nowhere", 9_000_000))

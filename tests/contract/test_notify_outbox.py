@@ -78,7 +78,7 @@ def test_what_was_kept_comes_back_whole(path: Path) -> None:
     """Every field, for each channel; the file is the owner's alone."""
     kept = replace(notice("k"), next=("a", "b"), facts={"x": "ü"})
     assert Outbox(path).keep(kept, ["webhook", "smtp"], START)
-    queued = Outbox(path).queued()
+    queued = Outbox(path).list_queued()
     assert [item.channel for item in queued] == ["webhook", "smtp"]
     assert all(item.notice == kept for item in queued)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -87,7 +87,7 @@ def test_what_was_kept_comes_back_whole(path: Path) -> None:
 def test_reading_creates_nothing(path: Path) -> None:
     """A look at an outbox that does not exist is empty, and leaves no file."""
     outbox = Outbox(path)
-    assert outbox.queued() == ()
+    assert outbox.list_queued() == ()
     assert outbox.counts() == {}
     assert outbox.take("webhook", START) == ((), float("inf"))
     assert not path.parent.exists()
@@ -98,7 +98,7 @@ def test_a_key_is_kept_once(path: Path) -> None:
     assert Outbox(path).keep(notice("k"), ["webhook"], START)
     assert not Outbox(path).keep(notice("k"), ["webhook"], START)
     assert not Outbox(path).keep(notice("k"), ["webhook", "smtp"], START)
-    assert [item.channel for item in Outbox(path).queued()] == ["webhook", "smtp"]
+    assert [item.channel for item in Outbox(path).list_queued()] == ["webhook", "smtp"]
 
 
 def test_two_processes_never_send_the_same_letter(path: Path) -> None:
@@ -125,7 +125,7 @@ def test_old_letters_are_forgotten_and_waiting_ones_are_not(path: Path) -> None:
     (item,), _ = outbox.take("webhook", START)
     outbox.settle((item,), QueueState.DELIVERED, START)
     outbox.keep(notice("new"), ["webhook"], START + 36 * 86_400)
-    assert {item.notice.key for item in outbox.queued()} == {"waits", "new"}
+    assert {item.notice.key for item in outbox.list_queued()} == {"waits", "new"}
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_a_failure_is_tried_again_later_and_later(path: Path) -> None:
         if again == float("inf"):
             break
         clock.sleep(again - clock.now())
-        (item,) = outbox.queued()
+        (item,) = outbox.list_queued()
         clock.sleep(max(0.0, item.at - clock.now()))
-    (item,) = outbox.queued()
+    (item,) = outbox.list_queued()
     assert (item.state, item.tries, item.why) == (QueueState.GIVEN_UP, TRIES, "down")
     waits = [later - earlier for earlier, later in zip(recorder.times, recorder.times[1:], strict=False)]
     assert waits == sorted(waits)
@@ -381,8 +381,8 @@ def test_no_secret_is_kept_or_sent(path: Path) -> None:
     tells.tell(told)
     delivery = tells.flush(10)
     (sent,) = recorder.sent
-    assert [item.why for item in Outbox(path).queued() if item.why] == ["answered ***"]
-    assert "canary" not in repr(sent) + repr(delivery) + repr(Outbox(path).queued())
+    assert [item.why for item in Outbox(path).list_queued() if item.why] == ["answered ***"]
+    assert "canary" not in repr(sent) + repr(delivery) + repr(Outbox(path).list_queued())
     assert b"canary" not in path.read_bytes()
     assert "***" in sent.title
 

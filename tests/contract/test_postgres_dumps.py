@@ -215,7 +215,7 @@ def test_a_damaged_file_and_a_missing_one_are_named(tmp_path: Path, address: str
     with pytest.raises(BackoutError, match="missing"):
         made.try_restore(taken)
     (tmp_path / "dumps" / f"{taken.id}.json").write_text("{")
-    ((name, why),) = made.refused()
+    ((name, why),) = made.list_refused()
     assert (name, made.list_dumps()) == (taken.id, ())
     assert "description of a dump cannot be read" in why.what
 

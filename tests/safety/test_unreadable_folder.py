@@ -106,4 +106,4 @@ def test_one_letter_that_cannot_be_read_keeps_no_other_from_arriving(tmp_path: P
     delivery = dispatcher.flush(5)
     assert sorted(channel.got) == ["mine", "newer"]
     assert delivery.problems == ()
-    assert {"cannot be read" in item.notice.title for item in Outbox(path).queued()} == {True, False}
+    assert {"cannot be read" in item.notice.title for item in Outbox(path).list_queued()} == {True, False}

@@ -71,7 +71,7 @@ def list_(shell: Shell) -> None:
     config = shell.config()
     outbox = wiring.outbox(config)
     try:
-        queued = outbox.queued(config.chosen if shell.flags.environment else None)
+        queued = outbox.list_queued(config.chosen if shell.flags.environment else None)
     except OutboxUnavailable as error:
         raise BackoutError(str(error), where=str(outbox.path)) from error
     counts = {state: sum(item.state == state for item in queued) for state in _TONES}

@@ -107,7 +107,7 @@ def _list_queued(config: Config) -> tuple[QueuedNotice, ...]:
     from backout.errors import OutboxUnavailable
 
     try:
-        return wiring.outbox(config).queued(config.name)
+        return wiring.outbox(config).list_queued(config.name)
     except OutboxUnavailable as error:
         raise BackoutError(str(error)) from error
 

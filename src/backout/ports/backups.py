@@ -232,7 +232,7 @@ class BranchReader(Protocol):
         """Return what it shows, read-only; "" is not looked for."""
         ...
 
-    def committed_between(self, before: tuple[str, int], after: tuple[str, int]) -> tuple[Written, ...]:
+    def list_committed_between(self, before: tuple[str, int], after: tuple[str, int]) -> tuple[Written, ...]:
         """Return what is committed in `after` and not in `before`, in the order of the ids.
 
         Args:

@@ -245,7 +245,7 @@ def _newest_letters(config: Config) -> dict[str, tuple[str, float, str]]:
 
     found: dict[str, tuple[str, float, str]] = {}
     try:
-        for item in wiring.outbox(config).queued(config.name):
+        for item in wiring.outbox(config).list_queued(config.name):
             found.setdefault(item.channel, (str(item.state), item.at, item.why))
     except OutboxUnavailable:
         return {}

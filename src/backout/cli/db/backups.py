@@ -63,7 +63,7 @@ def list_(shell: Shell) -> int:
     others = kept.others()
     rows += [(each.id, each.kind.value, megabytes(each.size_bytes), megabytes(each.stored_bytes),
               f"of another cluster, {each.system_identifier}") for each in others]  # fmt: skip
-    refused = kept.refused()
+    refused = kept.list_refused()
     rows += [(name, "", "", "", f"not used: {why.what}") for name, why in refused]
     out = shell.output
     human = out.table(("BACKUP", "KIND", "SIZE", "STORED", ""), rows) or "no backups yet"

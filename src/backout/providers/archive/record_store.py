@@ -57,7 +57,7 @@ class RecordStore:
         """Return the records that may be used, oldest first."""
         return tuple(each for each in self._all() if not isinstance(each, BackoutError))
 
-    def refused(self) -> tuple[tuple[str, BackoutError], ...]:
+    def list_refused(self) -> tuple[tuple[str, BackoutError], ...]:
         """Return the backups that may not be used, by id, and why: not signed, another key, damaged."""
         self._all()
         found = ((name, each) for name, each in self._known.items() if isinstance(each, BackoutError))

@@ -134,9 +134,9 @@ class Repository:
         """Return when the last commit was made that was read back of a cluster's WAL (Unix seconds), 0: not known."""
         return self.archive(system_identifier).reading().commit_at
 
-    def refused(self) -> tuple[tuple[str, BackoutError], ...]:
+    def list_refused(self) -> tuple[tuple[str, BackoutError], ...]:
         """Return the ids of those that may not be used, and why; they protect nothing."""
-        return self._records.refused()
+        return self._records.list_refused()
 
     def doubtful(self) -> tuple[BaseBackup, ...]:
         """Return those of them whose record can be read, oldest first: what it says is not proved."""

@@ -177,7 +177,7 @@ class WalArchive:
         for key in (where, where + PARTIAL, where) if is_segment(name) else (where,):
             data = self._store.get(key)
             if data is not None:
-                content = self._opened(key, data)
+                content = self._open_object(key, data)
                 if is_segment(name) and len(content) > size:
                     raise make_damaged_error(
                         f"{self._store.name}/{key}", f"it has {len(content)} bytes instead of {size}"
@@ -238,9 +238,9 @@ class WalArchive:
         """Return what the store holds under exactly this name."""
         key = wal_key(self._system, name)
         data = self._store.get(key)
-        return None if data is None else self._opened(key, data)
+        return None if data is None else self._open_object(key, data)
 
-    def _opened(self, key: str, data: bytes) -> bytes:
+    def _open_object(self, key: str, data: bytes) -> bytes:
         """Return what an object holds. Raises Refused: it is not sealed although there is a key."""
         if self._key is None or is_sealed(data):
             return unpack(key, data, self._key)

@@ -199,7 +199,7 @@ class ApiClient:
 
         def once() -> _Envelope:
             answer = self._exchange(method, target, where, token, body, changes=changes)
-            return self._judged(answer, where, _Words(token, private=private), permission, changes=changes)
+            return self._judge_answer(answer, where, _Words(token, private=private), permission, changes=changes)
 
         left_s = self._left_s()
         retry = self._retry if left_s is None else replace(self._retry, total_s=min(self._retry.total_s, left_s))
@@ -231,7 +231,7 @@ class ApiClient:
         self._measure_clock(answer.headers.get("date"), before)
         return answer
 
-    def _judged(self, answer: Answer, where: str, words: _Words, permission: str, *, changes: bool) -> _Envelope:
+    def _judge_answer(self, answer: Answer, where: str, words: _Words, permission: str, *, changes: bool) -> _Envelope:
         """Return the envelope of a success; raise what every other answer means."""
         status = answer.status
         if status == _TOO_MANY:

@@ -100,7 +100,7 @@ class FirstContact:
         """All calls, in the order in which they are made."""
         return (
             Call("token", "is the token valid?", self._verify, ("result.expires_on", "result.not_before")),
-            Call("unknown Worker", "how is a Worker answered that is not there?", self._unknown),
+            Call("unknown Worker", "how is a Worker answered that is not there?", self._ask_unknown_worker),
             Call("first upload", "can a Worker be made with one upload?", self._upload),
             Call("address", "can it be asked under workers.dev?", self._address),
             Call("history", "what does the list of deployments show?", self._history),
@@ -190,7 +190,7 @@ class FirstContact:
         reply = self._call("GET", "user/tokens/verify")
         return reply, {"active": look_up(reply.result, "status") == "active"}
 
-    def _unknown(self) -> tuple[Reply, dict[str, Fact]]:
+    def _ask_unknown_worker(self) -> tuple[Reply, dict[str, Fact]]:
         return self._call("GET", f"{self._base}/deployments"), {}
 
     def _upload(self) -> tuple[Reply, dict[str, Fact]]:

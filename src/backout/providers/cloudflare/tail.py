@@ -219,10 +219,10 @@ class TailTraffic:
 
 
 def _opener(client: ApiClient, path: str) -> Callable[[], str]:
-    def opened() -> str:
+    def open_tail() -> str:
         return client.post(path, {"filters": []}, _Made, permission=PERMISSION).url
 
-    return opened
+    return open_tail
 
 
 def _header(headers: Mapping[str, str], wanted: str) -> str | None:

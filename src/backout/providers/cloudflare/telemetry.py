@@ -94,7 +94,7 @@ class _Data(msgspec.Struct, rename="camel"):
     value: float
     groups: tuple[_Group, ...] = ()
 
-    def named(self) -> Mapping[str, str | float | bool | None]:
+    def read_group_values(self) -> Mapping[str, str | float | bool | None]:
         """Return the value of each key that it was grouped by."""
         return {group.key: group.value for group in self.groups}
 
@@ -144,7 +144,7 @@ class TelemetryTraffic:
             return found.page(min(since, settled))  # later: some seconds at once
         if since < end:
             runs: dict[_Run, list[int]] = {}
-            for second, data in self._asked(since, end):
+            for second, data in self._ask_groups(since, end):
                 _count(found, runs, second, data)
             if TRIGGER in self._known and (runs or not found.is_empty):
                 self._name(found, runs, since, end)
@@ -155,9 +155,9 @@ class TelemetryTraffic:
 
     def _name(self, found: Estimates, runs: dict[_Run, list[int]], since: int, end: int) -> None:
         """Tell what was counted by its triggers."""
-        told = sorted(self._asked(since, end, TRIGGER), key=_is_client_error)  # last: by itself none names a route
+        told = sorted(self._ask_groups(since, end, TRIGGER), key=_is_client_error)  # last: by itself none names a route
         for second, data in told:
-            seen, trigger = _Invocations.of(data), data.named().get(TRIGGER)
+            seen, trigger = _Invocations.of(data), data.read_group_values().get(TRIGGER)
             if seen.canceled or not isinstance(trigger, str):
                 continue
             if seen.event in _NAMED:
@@ -171,7 +171,7 @@ class TelemetryTraffic:
                 name = self._names.choose(template_of(method, target), seen.status or None, seen.number)
                 found.add_route(second, seen.version, name, seen.number, errors=seen.errors, answered=seen.answered)
 
-    def _asked(self, since: int, end: int, by: str = "") -> Iterator[tuple[int, _Data]]:
+    def _ask_groups(self, since: int, end: int, by: str = "") -> Iterator[tuple[int, _Data]]:
         """Yield each group with the first second of its bucket, within [since, end); none by a key that is refused."""
         result = _Result()
         while not by or by in self._known:
@@ -225,7 +225,7 @@ class _Invocations(Value, frozen=True):
     @classmethod
     def of(cls, data: _Data) -> _Invocations:
         """Return what a group of the answer says. Raises ProviderUnavailable: it does not say the version."""
-        named = data.named()
+        named = data.read_group_values()
         version, outcome, status = named.get(VERSION), named.get(OUTCOME) or _OK, _status(named.get(STATUS))
         if not isinstance(version, str) or not version:
             raise ProviderUnavailable(f"the telemetry does not tell versions (no {VERSION})", where="telemetry")
@@ -269,7 +269,7 @@ def _count(found: Estimates, runs: dict[_Run, list[int]], second: int, data: _Da
 
 
 def _is_client_error(told: tuple[int, _Data]) -> bool:
-    return _BAD_REQUEST <= _status(told[1].named().get(STATUS)) < _SERVER_ERROR
+    return _BAD_REQUEST <= _status(told[1].read_group_values().get(STATUS)) < _SERVER_ERROR
 
 
 def _status(value: object) -> int:

@@ -74,10 +74,10 @@ class CloudflareTokens:
                 found = client.get(f"{place}/verify", _Verified, permission=_VERIFY)
             except (AuthError, ProviderRejected):
                 continue
-            return self._described(role, client, place, found)
+            return self._describe(role, client, place, found)
         return TokenState(valid=False, status="refused", role=role)
 
-    def _described(self, role: str, client: ApiClient, place: str, found: _Verified) -> TokenState:
+    def _describe(self, role: str, client: ApiClient, place: str, found: _Verified) -> TokenState:
         status, now = found.status, self._clock.now() + (client.clock_offset_s or 0.0)
         if status == "active" and found.not_before is not None and unix_s(found.not_before) > now:
             status = "not valid yet"

@@ -69,7 +69,7 @@ class ShellDeployCommand:
                     env=team_environment(),
                     start_new_session=True,
                 )
-                return CommandEnd(self._ended(child, output, heard), tuple(heard.tail))
+                return CommandEnd(self._await_end(child, output, heard), tuple(heard.tail))
         except OSError as error:
             what = f"the deploy command cannot be started: {error.strerror or error}"
             raise BackoutError(what, where=str(error.filename or self._folder)) from error
@@ -82,7 +82,7 @@ class ShellDeployCommand:
         except FileNotFoundError:
             return False
 
-    def _ended(self, child: subprocess.Popen[bytes], output: IO[bytes], heard: _Heard) -> int:
+    def _await_end(self, child: subprocess.Popen[bytes], output: IO[bytes], heard: _Heard) -> int:
         try:
             while True:
                 code = _wait_briefly(child)

@@ -92,7 +92,7 @@ class EventTally:
 
     def healthy(self, version: str, number: int = 1) -> None:
         """Count invocations of a version that were ok and said nothing."""
-        self._versions[self._known(version)][0] += number
+        self._versions[self._add_version(version)][0] += number
 
     def shape(self, name: str, number: int = 1) -> None:
         """Count events by the kind of source they came from."""
@@ -106,10 +106,10 @@ class EventTally:
             return
         at = event.at
         if at is not None:
-            at = self._timed(at, place)
+            at = self._check_time(at, place)
         counts = self._versions.get(version)
         if counts is None:
-            version = self._known(version)
+            version = self._add_version(version)
             counts = self._versions[version]
         counts[0] += 1
         counts[1] += is_error
@@ -149,7 +149,7 @@ class EventTally:
     def merge(self, other: EventCounts) -> None:
         """Add what another process has counted."""
         for version, number in other.by_version.items():
-            _add(self._versions[self._known(version)], (number.invocations, number.errors, number.canceled))
+            _add(self._versions[self._add_version(version)], (number.invocations, number.errors, number.canceled))
         for minute, number in other.by_minute.items():
             self._add_minute(minute, (number.invocations, number.errors, number.canceled))
         for template in other.templates:
@@ -199,7 +199,7 @@ class EventTally:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _known(self, version: str) -> str:
+    def _add_version(self, version: str) -> str:
         """Return the name that a version is counted under, which has a row from now on."""
         if version not in self._versions:
             if len(self._versions) >= MOST_VERSIONS:
@@ -271,7 +271,7 @@ class EventTally:
             row = self._minutes[minute] = [0, 0, 0]
         _add(row, numbers)
 
-    def _timed(self, at: float, place: Place) -> float | None:
+    def _check_time(self, at: float, place: Place) -> float | None:
         """Return a time that can be, and note what is odd about it."""
         if not _EARLIEST <= at <= _LATEST:
             self.odd(_CLOCK_NONE, place())

@@ -165,14 +165,14 @@ class FileBundleStore:
             return
         for path in every[self._newest :]:
             path.unlink(missing_ok=True)
-        needed = set(self._needed())
+        needed = set(self._list_needed())
         before = time.time() - _STRAY_S
         for path in self._blobs.glob("*/*"):
             with contextlib.suppress(FileNotFoundError):
                 if path.name not in needed and path.stat().st_mtime < before:
                     path.unlink()
 
-    def _needed(self) -> Iterator[str]:
+    def _list_needed(self) -> Iterator[str]:
         """Yield the digests that any application's manifests name."""
         for path in self._manifests.parent.glob("*/*.json"):
             manifest = self._read(path)

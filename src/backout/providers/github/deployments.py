@@ -44,7 +44,7 @@ class GitHubDeployment:
             AuthError, ProviderRejected, ProviderUnavailable: as the client.
         """
         if self._id is None:
-            self._id = self._found() or self._create()
+            self._id = self._find_newest() or self._create()
         body = {
             "state": str(state),
             "description": text if len(text) <= MAX_DESCRIPTION else f"{text[: MAX_DESCRIPTION - 1]}…",
@@ -55,7 +55,7 @@ class GitHubDeployment:
             body["log_url"] = self._log_url
         self._client.post(f"{self._path}/{self._id}/statuses", body, _Status, repeatable=True)
 
-    def _found(self) -> int | None:
+    def _find_newest(self) -> int | None:
         """Return the newest deployment of this commit to this environment; a job that names one has made it."""
         query = {"sha": self._commit, "environment": self._environment, "per_page": "1"}
         newest = self._client.get(self._path, tuple[_Deployment, ...], query)

@@ -289,9 +289,9 @@ class WorldBundleStore:
 
     def list_versions(self, *, apart_from: Collection[str] = ()) -> tuple[Version, ...]:
         """Return the versions whose bundles are kept, newest first."""
-        return self._world.call("bundle_store.kept", lambda: self._kept(apart_from))
+        return self._world.call("bundle_store.kept", lambda: self._list_kept(apart_from))
 
-    def _kept(self, apart_from: Collection[str]) -> tuple[Version, ...]:
+    def _list_kept(self, apart_from: Collection[str]) -> tuple[Version, ...]:
         found = (bundle.version for bundle in self.bundles.values() if bundle.version.id not in apart_from)
         return tuple(sorted(found, key=lambda version: -version.number))
 
@@ -304,9 +304,9 @@ class WorldLogs:
 
     def read(self, since: float, until: float) -> LogPage:
         """Return what the log rule says."""
-        return self._world.call("logs.read", lambda: self._counted(since, until))
+        return self._world.call("logs.read", lambda: self._count(since, until))
 
-    def _counted(self, since: float, until: float) -> LogPage:
+    def _count(self, since: float, until: float) -> LogPage:
         tally = EventTally(lambda text: TemplateKey("", text.splitlines()[0]))
         for invocation in self._world.log_rule(since, until):
             tally.add(invocation, lambda: "memory")

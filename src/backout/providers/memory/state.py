@@ -223,12 +223,12 @@ class WorldState:
     def platform_call(self, name: str, effect: Callable[[], T]) -> T:
         """Run a call that the platform answers, which knows no application that does not exist."""
 
-        def checked() -> T:
+        def apply_if_exists() -> T:
             if not self.exists:
                 raise ProviderRejected("the application does not exist", status=404, code=10007, where="memory")
             return effect()
 
-        return self.call(name, checked)
+        return self.call(name, apply_if_exists)
 
     def build(self, version: str) -> Build:
         """Return a version's build. Raises ProviderRejected (status 404) for an unknown id."""

@@ -159,7 +159,9 @@ class NeonBranches:
         """Return all branches, newest first."""
         found = self._all()
         live = self._live_one(found).id
-        return tuple(sorted((self._shown(each, live) for each in found), key=lambda b: b.created_at, reverse=True))
+        return tuple(
+            sorted((self._describe_branch(each, live) for each in found), key=lambda b: b.created_at, reverse=True)
+        )
 
     def restore(self, target: BranchTarget, name: str) -> SideBranch:
         """Make a branch of that name; one that is there already is returned.
@@ -170,7 +172,7 @@ class NeonBranches:
         there = self._find_by_name(name)
         if there is None:
             self._check(target)
-            there = self._made(target, name)
+            there = self._make_branch(target, name)
         return self._connectable(there)
 
     def url(self, branch: SideBranch, database: str, role: str) -> str:
@@ -205,7 +207,7 @@ class NeonBranches:
         if kept is None or live is None:
             text = "Neon answered, but does not show the branches as they should be now"
             raise ProviderUnavailable(text, where=branch.name, hint=_BRANCH_HINT)
-        return Finalized(self._shown(live, live.id), self._shown(kept, live.id))
+        return Finalized(self._describe_branch(live, live.id), self._describe_branch(kept, live.id))
 
     def delete(self, branch: SideBranch) -> None:
         """Delete a branch and its computes. Raises Refused for the live one."""
@@ -276,7 +278,7 @@ class NeonBranches:
                 names = ", ".join(f"{each.id} ({each.created_at})" for each in known) or "there is none"
                 raise Refused(f"no snapshot {target.snapshot!r} of the live branch", where="neon", hint=names)
 
-    def _shown(self, found: _Branch, live: str) -> SideBranch:
+    def _describe_branch(self, found: _Branch, live: str) -> SideBranch:
         return SideBranch(
             id=found.id,
             name=found.name,
@@ -291,7 +293,7 @@ class NeonBranches:
 
     # --- changing ---------------------------------------------------------------------------------------------------
 
-    def _made(self, target: BranchTarget, name: str) -> _Branch:
+    def _make_branch(self, target: BranchTarget, name: str) -> _Branch:
         live = self._live_one(self._all()).id
         if target.snapshot is not None:
             path = f"snapshots/{segment(target.snapshot)}/restore"
@@ -356,7 +358,7 @@ class NeonBranches:
             else:
                 for operation in made.operations:
                     self._wait(operation)
-        return self._shown(found, self._live_one(self._all()).id)
+        return self._describe_branch(found, self._live_one(self._all()).id)
 
 
 def _lsn(text: str | None) -> int | None:

@@ -121,7 +121,7 @@ class Outbox:
         with self._open(create=False) as db:
             db.executemany(f"{done} WHERE key = ? AND channel = ? AND holder = ?", rows)
 
-    def queued(self, environment: str | None = None, limit: int = 200) -> tuple[QueuedNotice, ...]:
+    def list_queued(self, environment: str | None = None, limit: int = 200) -> tuple[QueuedNotice, ...]:
         """Return the newest notices (about one environment), newest first. Raises OutboxUnavailable."""
         if not self.exists:
             return ()
@@ -163,7 +163,7 @@ class Outbox:
     def _open(self, *, create: bool) -> Iterator[sqlite3.Connection]:
         """Yield a connection inside a write transaction that is committed when the block ends."""
         try:
-            with self._connected(create=create) as db:
+            with self._connect(create=create) as db:
                 db.execute("BEGIN IMMEDIATE")
                 try:
                     yield db
@@ -177,7 +177,7 @@ class Outbox:
             raise OutboxUnavailable(f"the outbox cannot be written ({error.strerror}): {self.path}") from error
 
     @contextlib.contextmanager
-    def _connected(self, *, create: bool) -> Iterator[sqlite3.Connection]:
+    def _connect(self, *, create: bool) -> Iterator[sqlite3.Connection]:
         if self.path is None:
             with self._mutex:  # one connection for all threads
                 if self._memory is None:

@@ -65,22 +65,22 @@ class Smtp:
                 session.send_message(mail, self._sender, list(self._to))
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
-            raise self._failed("refuses every receiver", permanent=min(codes, default=0) >= 500) from error
+            raise self._make_failure("refuses every receiver", permanent=min(codes, default=0) >= 500) from error
         except smtplib.SMTPAuthenticationError as error:
-            raise self._failed(f"does not accept the user and password ({error.smtp_code})") from error
+            raise self._make_failure(f"does not accept the user and password ({error.smtp_code})") from error
         except smtplib.SMTPResponseException as error:
             # Only what it says about this mail is final; a refused greeting may be over tomorrow.
             about_mail = isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError)
             permanent = about_mail and error.smtp_code >= 500
-            raise self._failed(
+            raise self._make_failure(
                 f"answered {error.smtp_code} {_clean_reply(error.smtp_error)}", permanent=permanent
             ) from error
         except smtplib.SMTPNotSupportedError as error:
-            raise self._failed(f"does not support what is set up: {error}") from error
+            raise self._make_failure(f"does not support what is set up: {error}") from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            raise self._failed(f"{_clean_reply(getattr(error, 'strerror', None) or error)}") from error
+            raise self._make_failure(f"{_clean_reply(getattr(error, 'strerror', None) or error)}") from error
 
-    def _failed(self, why: str, *, permanent: bool = False) -> SendFailed:
+    def _make_failure(self, why: str, *, permanent: bool = False) -> SendFailed:
         return SendFailed(f"{self._server.host}:{self._server.port} {why}", permanent=permanent)
 
 

@@ -84,10 +84,10 @@ class DeliveryWorker:
             self.problem = ""
             outbox.settle(queued, QueueState.DELIVERED, self._clock.now())
             return None
-        self._failed(outbox, queued, failed)
+        self._note_failure(outbox, queued, failed)
         return failed
 
-    def _failed(self, outbox: Outbox, queued: tuple[QueuedNotice, ...], failed: SendFailed) -> None:
+    def _note_failure(self, outbox: Outbox, queued: tuple[QueuedNotice, ...], failed: SendFailed) -> None:
         now, why = self._clock.now(), self._redact(failed.why)
         for item in queued:
             at = now + self._wait_s(item.tries, failed.retry_after_s)

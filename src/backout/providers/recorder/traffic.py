@@ -200,7 +200,7 @@ class RecorderTraffic:
     def _batches(self, since: int, until: int) -> list[tuple[int, Batch]]:
         """Return the batches that were stored between about these seconds, each once, with the second of that."""
         windows: dict[tuple[str, int], list[tuple[Name, Listed]]] = {}
-        for name, listed in self._listed(since, until):
+        for name, listed in self._list_objects(since, until):
             windows.setdefault(name.group, []).append((name, listed))
         newest_first = [sorted(found, key=lambda pair: -pair[0].seq) for found in windows.values()]
         before, self._known = self._known, {}
@@ -216,7 +216,7 @@ class RecorderTraffic:
         dated = zip(newest_first, found, strict=True)
         return [(_find_stored_second(batch, window), batch) for window, batches in dated for batch in batches]
 
-    def _listed(self, since: int, until: int) -> Iterator[tuple[Name, Listed]]:
+    def _list_objects(self, since: int, until: int) -> Iterator[tuple[Name, Listed]]:
         prefix = f"{PREFIX}/{self._source.script}/"
         listing = Listing(prefix=prefix, start_after=f"{prefix}{max(since, 0):010d}")
         token = None
@@ -237,13 +237,13 @@ class RecorderTraffic:
         """Return the batches of a window: those of its newest object that can be used."""
         for _, listed in window[:_TRIES]:
             identity = (listed.key, listed.etag)
-            found = before[identity] if identity in before else self._opened(listed)
+            found = before[identity] if identity in before else self._read_batches(listed)
             self._known[identity] = found
             if isinstance(found, tuple):
                 return found
         return ()
 
-    def _opened(self, listed: Listed) -> tuple[Batch, ...] | Unusable | None:
+    def _read_batches(self, listed: Listed) -> tuple[Batch, ...] | Unusable | None:
         """Return an object's batches, or why it has none; None when it was deleted meanwhile."""
         if listed.size_bytes > _LARGEST_BYTES:
             return Unusable("too large")

@@ -87,7 +87,7 @@ class S3Client:
             if refused.status in {_MISSING, _IS_MARKER}:
                 return None
             raise
-        return self._described(key, headers)
+        return self._parse_object(key, headers)
 
     def get(
         self,
@@ -119,7 +119,7 @@ class S3Client:
         if source.size_bytes > self._settings.multipart_above_bytes and conditions == calls.ALWAYS:
             return self._put_in_parts(bucket, key, source, attributes)
         headers = self._send(calls.put(bucket, key, None, attributes=attributes, conditions=conditions), source=source)
-        return self._described(key, headers, source.size_bytes)
+        return self._parse_object(key, headers, source.size_bytes)
 
     def copy(
         self,
@@ -233,7 +233,7 @@ class S3Client:
 
     # --- transport ---------------------------------------------------------------------------------------------
 
-    def _described(self, key: str, headers: Mapping[str, str], size_bytes: int | None = None) -> S3Object:
+    def _parse_object(self, key: str, headers: Mapping[str, str], size_bytes: int | None = None) -> S3Object:
         try:
             return parse_object(key, headers, size_bytes)
         except Undecodable as error:

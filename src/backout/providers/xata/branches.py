@@ -125,7 +125,7 @@ class XataBranches:
     def branches(self) -> tuple[SideBranch, ...]:
         """Return all branches, newest first; whether one is ready is asked for each."""
         found = self._all()
-        shown = (self._shown(self._detail(each.id), self._live_of(found).id) for each in found)
+        shown = (self._describe_branch(self._detail(each.id), self._live_of(found).id) for each in found)
         return tuple(sorted(shown, key=lambda branch: branch.created_at, reverse=True))
 
     def restore(self, target: BranchTarget, name: str) -> SideBranch:
@@ -139,7 +139,7 @@ class XataBranches:
             raise Refused(NO_MOMENT, where="xata", hint=hint)
         there = self._find_by_name(name)
         if there is None:
-            there = self._made(name)
+            there = self._make_branch(name)
         return self._ready(there)
 
     def url(self, branch: SideBranch, database: str, role: str) -> str:
@@ -203,7 +203,7 @@ class XataBranches:
         found = self._api.get(f"{self._path}/backups", _Backups).backups
         return next((each for each in found if each.branch == branch), None)
 
-    def _made(self, name: str) -> _Branch:
+    def _make_branch(self, name: str) -> _Branch:
         live = self._live_one()
         if self._backup(live.id) is None:
             raise Refused("the live branch has no backup yet", where="xata", hint="backout db check")
@@ -225,13 +225,13 @@ class XataBranches:
             found = self._detail(found.id)
             status = found.status or _Status()
             if status.kind == _HEALTHY:
-                return self._shown(found, live)
+                return self._describe_branch(found, live)
             if status.kind == _FAULT or self._api.clock.now() >= until:
                 text = f"the branch is not ready: {status.status or status.kind}"
                 raise ProviderUnavailable(text, where=found.name, hint=_BRANCH_HINT)
             self._api.clock.sleep(_POLL_S)
 
-    def _shown(self, found: _Branch, live: str) -> SideBranch:
+    def _describe_branch(self, found: _Branch, live: str) -> SideBranch:
         return SideBranch(
             id=found.id,
             name=found.name,

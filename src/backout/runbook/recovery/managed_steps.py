@@ -259,7 +259,7 @@ def _of_run(tools: BranchTools, args: Rescuing, run: str) -> tuple[Damage, str, 
 def _damage(tools: BranchTools, args: Rescuing, before: tuple[str, int], after: tuple[str, int]) -> Damage:
     """Return the damage among all commits between the branches. Raises Refused: it is not among them."""
     told_of = args.damage
-    found = tools.reader.committed_between(before, after)
+    found = tools.reader.list_committed_between(before, after)
     if told_of.xid is not None:
         what = f"transaction {told_of.xid}"
         ids, exact = of_transaction(found, told_of.xid)

@@ -165,4 +165,4 @@ def dump_tools(
     found = PostgresDumps(folder, url.reveal, lambda: binaries_of(config), clock, key=key)
     found.accept(accepted)
     keep_s = float(database_of(config).backup.keep)
-    return Tools(found, found, clock, keep_s=keep_s, refused=found.refused, doubtful=found.doubtful, say=say)
+    return Tools(found, found, clock, keep_s=keep_s, refused=found.list_refused, doubtful=found.doubtful, say=say)

@@ -121,7 +121,7 @@ def _backups(
     if backup_settings(config).pgbackrest:
         return stanza(config), tuple
     kept = repository(config, accepted.names, lays_out=accepted.to_side)
-    return kept, kept.refused
+    return kept, kept.list_refused
 
 
 def _none(_names: Sequence[str]) -> tuple[WalGap, ...]:

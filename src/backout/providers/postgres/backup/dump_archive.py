@@ -47,14 +47,14 @@ class DumpArchive(Value, frozen=True):
 
     def listing(self) -> Listing:
         """Return its table of contents. Raises BackoutError: pg_restore's words."""
-        return listing_of(self._asked("--list"))
+        return listing_of(self._run_pg_restore("--list"))
 
     def extensions(self, listing: Listing) -> tuple[tuple[str, str], ...]:
         """Return (name, schema) of each extension."""
         if not listing.extensions:
             return ()
         with _file_of(listing.of_extensions) as chosen:
-            said = self._asked("--file=-", f"--use-list={chosen}")
+            said = self._run_pg_restore("--file=-", f"--use-list={chosen}")
         return tuple((_unquote(found["name"]), _unquote(found["schema"])) for found in _CREATE_EXTENSION.finditer(said))
 
     def restore(self, environment: ChildEnvironment, database: str, entries: str | None = None) -> str:
@@ -79,7 +79,7 @@ class DumpArchive(Value, frozen=True):
             _, said, code = self._feed(argv, environment)
         return (said.strip() or f"exit code {code}") if code != 0 else ""
 
-    def _asked(self, *arguments: str) -> str:
+    def _run_pg_restore(self, *arguments: str) -> str:
         answer, said, code = self._feed([self.binaries.path("pg_restore"), *arguments], tool_environment())
         if code != 0:
             raise BackoutError(f"pg_restore cannot read it: {' '.join(said.split())[:500]}", where=self.name)

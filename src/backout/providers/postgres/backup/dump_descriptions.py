@@ -46,7 +46,7 @@ class DumpDescriptions:
         """Return the dumps that may be used, oldest first."""
         return tuple(found for _, found, error in self._read() if found is not None and error is None)
 
-    def refused(self) -> tuple[tuple[str, BackoutError], ...]:
+    def list_refused(self) -> tuple[tuple[str, BackoutError], ...]:
         """Return the ids of those that may not, and why: not signed, another key, damaged."""
         return tuple((name, error) for name, _, error in self._read() if error is not None)
 

@@ -82,14 +82,14 @@ class PostgresDumps:
         self.silence_s = LONGEST_SILENCE_S  # how long pg_dump may make no progress
         self._objects = DumpObjects(directory, key)
         self._descriptions = DumpDescriptions(directory, key)
-        self.refused = self._descriptions.refused
+        self.list_refused = self._descriptions.list_refused
         self.doubtful = self._descriptions.doubtful
         self._url = url
         self._binaries = binaries
         self._clock = clock
 
     def list_dumps(self) -> tuple[Dump, ...]:
-        """Return the complete ones that may be used, oldest first; `refused` says which may not."""
+        """Return the complete ones that may be used, oldest first; `list_refused` says which may not."""
         return self._descriptions.list_dumps()
 
     def accept(self, names: Collection[str]) -> None:

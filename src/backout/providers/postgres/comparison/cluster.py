@@ -102,7 +102,7 @@ class _Read(Value, frozen=True):
     removed: int
     examples: tuple[str, ...]
 
-    def judged(self, missing: int) -> TableComparison:
+    def judge(self, missing: int) -> TableComparison:
         counts = self.counts
         if self.part is None:
             if not missing:
@@ -174,7 +174,7 @@ class _Clusters:
             (reads if isinstance(one, _Read) else found).append(one)  # type: ignore[arg-type]
         dropped = int(held["tables"]["catalog pg_class"].get("removed", 0))
         missing = self._missing(connection, reads, dropped) if tells else {}
-        found += [each.judged(missing.get(each.shown, 0)) for each in reads]
+        found += [each.judge(missing.get(each.shown, 0)) for each in reads]
         return found, self._sequences(connection, name, held)
 
     def _table(
@@ -189,7 +189,7 @@ class _Clusters:
             return TableComparison(shown, reason=told["reason"], failed=bool(told.get("failed")))
         part = Part.of(told)
         rows = sum(count for count, _ in told["sums"].values())
-        if not part.catalog and (why := self._changed(connection, part)):
+        if not part.catalog and (why := self._find_change(connection, part)):
             if why != _DROPPED or not tells:
                 return TableComparison(shown, reason=why)
             return _Read(shown, None, Counts(rows, 0, 0, max(1, rows), 0, (), ()), 0, 0, 0, (_DROPPED,))
@@ -236,7 +236,7 @@ class _Clusters:
         (new,) = connection.execute(query.encode(), (part.oid,)).fetchone() or (True,)
         return bool(new)
 
-    def _changed(self, connection: psycopg.Connection[Any], part: Part) -> str:
+    def _find_change(self, connection: psycopg.Connection[Any], part: Part) -> str:
         """Return "" for an unchanged table, else what happened to it."""
         query = (
             "SELECT n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c "

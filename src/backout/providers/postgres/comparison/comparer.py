@@ -86,7 +86,7 @@ class PostgresComparer:
         known = None
         if noted.exists():
             known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
-        found = self._asked(evidence, (before, after), known, progress)
+        found = self._ask_process(evidence, (before, after), known, progress)
         write_whole(noted.with_suffix(_RESCUED), json.dumps(found["definitions"]))
         return _comparison(found["compared"])
 
@@ -126,7 +126,7 @@ class PostgresComparer:
         }
         return _comparison(ask(asked, progress)["compared"])
 
-    def _asked(
+    def _ask_process(
         self,
         evidence: Evidence,
         sides: tuple[str, str],

@@ -157,7 +157,7 @@ class ClusterReader:
             self._progress("hashing rows", number, len(parts))
             room -= self._limits.read_of(part.size_bytes)
             if part.size_bytes > self._limits.whole_bytes:
-                part = part.striped(self._limits.stripes_of(part.size_bytes))  # noqa: PLW2901 the same, read otherwise
+                part = part.select_pages(self._limits.stripes_of(part.size_bytes))  # noqa: PLW2901 the same, read otherwise
             told = {**part.record(), **self._sums(connection, part, reads=room >= 0)}
             if part.pages is not None:
                 (told["about"],) = connection.execute(_ABOUT, (part.oid,)).fetchone() or (0,)

@@ -67,7 +67,7 @@ class Part(Value, frozen=True):
         """Its name as a person types it."""
         return f"catalog {self.name}" if self.catalog else f"{self.schema}.{self.name}"
 
-    def striped(self, pages: Sequence[Sequence[int]]) -> Self:
+    def select_pages(self, pages: Sequence[Sequence[int]]) -> Self:
         """Return it with only these pages read."""
         return replace(self, pages=pages)
 

@@ -89,7 +89,7 @@ def done_since(folder: Path, damage: Damage, after: Any, live: Any) -> Since:
         if each.damage == damage.xids:
             ops.add("U")
             away |= {oid: away.get(oid, frozenset()) | hashes for oid, hashes in each.away().items()}
-        for entry, path in each.committed(live):
+        for entry, path in each.list_committed(live):
             if entry["op"] in ops and "transaction" in entry and not entry.get("filled"):
                 found.append((str(entry["transaction"]), entry, path))
     before = {xid for (xid,) in after.execute(_BEFORE, ([xid for xid, *_ in found],)).fetchall()} if found else set()

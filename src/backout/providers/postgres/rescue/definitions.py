@@ -99,7 +99,7 @@ class DefinitionRescue:
         self._leave_out()
         for change in self._changed:
             self._pending = [change]
-            self._round(change.definition.owner, [change])
+            self._make_for_owner(change.definition.owner, [change])
             self._leave_out()
 
     def _leave_out(self) -> None:
@@ -124,11 +124,11 @@ class DefinitionRescue:
         for _ in range(_ROUNDS):
             count = len(self._pending)
             for owner in dict.fromkeys(each.definition.owner for each in self._pending):
-                self._round(owner, [each for each in self._pending if each.definition.owner == owner])
+                self._make_for_owner(owner, [each for each in self._pending if each.definition.owner == owner])
             if len(self._pending) in (0, count):
                 break
 
-    def _round(self, owner: str, changes: list[Change]) -> None:
+    def _make_for_owner(self, owner: str, changes: list[Change]) -> None:
         """Make what belongs to one owner, in a transaction; what fails stays pending."""
         import psycopg
 
@@ -139,7 +139,7 @@ class DefinitionRescue:
             doing = [""]
             try:
                 with session.live.transaction():
-                    done = self._made(session, wanted, doing)
+                    done = self._make_all(session, wanted, doing)
             except psycopg.OperationalError:
                 raise
             except psycopg.Error as error:
@@ -152,7 +152,7 @@ class DefinitionRescue:
             self._pending = [each for each in self._pending if each.statement not in done]
             return
 
-    def _made(self, session: Session, changes: list[Change], doing: list[str]) -> set[str]:
+    def _make_all(self, session: Session, changes: list[Change], doing: list[str]) -> set[str]:
         """Make them, each with a savepoint, then the rows of tables; return the statements that were done."""
         session.live.execute("SET LOCAL check_function_bodies = off")
         done: list[Change] = []

@@ -177,22 +177,22 @@ class Kept:
     def entries(self, live: Any) -> tuple[list[tuple[dict[str, Any], bytes]], list[dict[str, Any]]]:
         """Return what happened, with its rows, and the entries for which that is no longer known; newest first."""
         found, unknown = [], []
-        for path, entry, did in [*self._ended(live)][::-1]:
+        for path, entry, did in [*self._list_transactions(live)][::-1]:
             if did:
                 found.append((entry, path.read_bytes()))
             elif did is None:
                 unknown.append(entry)
         return found, unknown
 
-    def committed(self, live: Any) -> Iterator[tuple[dict[str, Any], Path]]:
+    def list_committed(self, live: Any) -> Iterator[tuple[dict[str, Any], Path]]:
         """Yield the entries that are known to have happened, oldest first, each with the file that holds its rows.
 
         Raises:
             BackoutError: a transaction of the rescue is still under way.
         """
-        yield from ((entry, path) for path, entry, did in self._ended(live) if did)
+        yield from ((entry, path) for path, entry, did in self._list_transactions(live) if did)
 
-    def _ended(self, live: Any) -> Iterator[tuple[Path, dict[str, Any], bool | None]]:
+    def _list_transactions(self, live: Any) -> Iterator[tuple[Path, dict[str, Any], bool | None]]:
         """Yield the file of rows and the entry of each transaction, and whether it was committed; oldest first."""
         past, known = None, self._read_committed()
         for path in sorted(self.folder.glob("*.json")):

@@ -146,11 +146,11 @@ class PostgresRescuer:
             folder = Kept(kept)
 
             @functools.cache
-            def defined() -> Definitions:
+            def read_definitions() -> Definitions:
                 whole = live_definitions(self._url(), live.administrator, self._database, self._binaries)
                 return {**parts_of(catalog(live.administrator)), **whole}
 
-            return undo(live, folder, progress, defined)
+            return undo(live, folder, progress, read_definitions)
 
     # --- connections --------------------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class PostgresRescuer:
     def _side(self, dsn: str, stack: ExitStack, *, lock_timeout_s: float = 10.0) -> SideSessions:
         import psycopg
 
-        def opened(user: str) -> Any:
+        def open_session(user: str) -> Any:
             more: dict[str, Any] = {"user": user, "options": OWNER_INSIDE} if user else {}
             settings = {"default_transaction_read_only": "on"}
             made = working(
@@ -197,7 +197,7 @@ class PostgresRescuer:
             return stack.enter_context(made)
 
         try:
-            return SideSessions(opened)
+            return SideSessions(open_session)
         except psycopg.OperationalError as error:
             raise connection_error(
                 error, dsn, "the side instance"

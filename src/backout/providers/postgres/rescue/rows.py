@@ -137,7 +137,7 @@ def repair(session: Session, ordered: Sequence[Work]) -> None:
 def attempt(step: Callable[[Session, Work], None], session: Session, work: Work) -> None:
     """Do a step with one table in the session of its owner, unless Postgres has refused one for good."""
     if not work.refused:
-        with work.attempted():
+        with work.attempt():
             step(session.of(work.table.owner), work)
 
 

@@ -77,7 +77,7 @@ class Work:
     report: TableRescue = field(default_factory=lambda: TableRescue(""))
 
     @contextmanager
-    def attempted(self) -> Iterator[None]:
+    def attempt(self) -> Iterator[None]:
         """Skip this table, and no other, when Postgres refuses for good; after a refusal nothing is tried.
 
         A lock that is not to be had, or a server that goes away, stops all of it: later it may work.

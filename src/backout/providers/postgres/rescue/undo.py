@@ -324,16 +324,16 @@ def _column(live: Any, entry: _Entry, made: Made, definitions: list[str]) -> dic
         return {}
     default = entry["default"]
 
-    def used(value: str) -> str:
+    def make_condition(value: str) -> str:
         return f"{value} IS NOT NULL" if default is None else f"{value}::text IS DISTINCT FROM ({default})::text"
 
-    (count,) = live.execute(f"SELECT count(*) FROM {table} WHERE {used(name)}").fetchone()
+    (count,) = live.execute(f"SELECT count(*) FROM {table} WHERE {make_condition(name)}").fetchone()
     for batch, content in made.filled[table, str(entry["column"])]:
         if _exists(live, batch["sql"]):
             _load(live, batch, content)
             *_, keys, untouched = _parts(live, batch)
             joined = f"{_UNDO} JOIN ONLY {batch['sql']} l ON {keys} AND {untouched}"
-            count -= live.execute(f"SELECT count(*) FROM {joined} WHERE {used('l.' + name)}").fetchone()[0]
+            count -= live.execute(f"SELECT count(*) FROM {joined} WHERE {make_condition('l.' + name)}").fetchone()[0]
             live.execute("DROP TABLE backout_undo")
     if count:
         return {entry["table"]: f"column {entry['column']} stays with its values: {count:,} of them were written since"}

@@ -52,7 +52,7 @@ class PostgresBranches:
         with _reading(url) as connection:
             return look_at(connection, relation, migration)
 
-    def committed_between(self, before: tuple[str, int], after: tuple[str, int]) -> tuple[Written, ...]:
+    def list_committed_between(self, before: tuple[str, int], after: tuple[str, int]) -> tuple[Written, ...]:
         """Return what is committed in the second and not in the first, in the order of the ids."""
         first, end = max(3, before[1] - _UNFINISHED), after[1]
         if end - before[1] > _MOST:

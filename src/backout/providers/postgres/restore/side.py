@@ -107,7 +107,7 @@ class PostgresSides:
 
     def find(self, name: str) -> SideInstance | None:
         """Return an instance, running or not; None when there is none of that name, or it is only half made."""
-        laid = self._laid(name)
+        laid = self._read_laid(name)
         if laid is None:
             return None
         server = self._server(laid)
@@ -136,7 +136,7 @@ class PostgresSides:
         """
         if not _NAME.fullmatch(order.name):
             raise UsageError(f"not a name for a side instance: {order.name!r}", hint="lower case letters and digits")
-        laid = self._laid(order.name)
+        laid = self._read_laid(order.name)
         if laid is None or laid.order != order or not laid.is_whole:
             if laid is not None:
                 self.drop(order.name)
@@ -179,14 +179,14 @@ class PostgresSides:
 
     def resume(self, name: str, progress: Callable[[str, int, int], None]) -> SideInstance:
         """Start an instance that was stopped or killed, and return it where it was."""
-        laid = self._laid(name)
+        laid = self._read_laid(name)
         if laid is None:
             raise UsageError(f"no side instance {name!r}", hint="backout db restore --list")
         return self.start(laid.order, progress)
 
     def promote(self, name: str) -> None:
         """Let it go on as a database of its own: what the unfinished transactions had locked can be read then."""
-        found, laid = self.find(name), self._laid(name)
+        found, laid = self.find(name), self._read_laid(name)
         if found is None or laid is None or not found.dsn:
             raise UsageError(f"no side instance {name!r} runs", hint="backout db restore --list")
         with working(inside(found.dsn)) as connection:
@@ -196,7 +196,7 @@ class PostgresSides:
 
     def stop(self, name: str) -> None:
         """Stop it cleanly and keep it; all of it is on the disk when this returns."""
-        laid = self._laid(name)
+        laid = self._read_laid(name)
         if laid is None:
             return
         server = self._server(laid)
@@ -234,7 +234,7 @@ class PostgresSides:
 
     def drop(self, name: str) -> None:
         """Stop it and remove its files; of one whose data directory was moved away, what is left of it."""
-        laid = self._laid(name)
+        laid = self._read_laid(name)
         if laid is not None:
             self._server(laid).stop(mode="immediate")
             if laid.order.place:
@@ -243,7 +243,9 @@ class PostgresSides:
 
     def list_unpacked(self) -> tuple[str, ...]:
         """Return the bases that lie unpacked here and under no instance."""
-        used = {laid.lower for each in self._root.glob("sides/*/laid.json") if (laid := self._laid(each.parent.name))}
+        used = {
+            laid.lower for each in self._root.glob("sides/*/laid.json") if (laid := self._read_laid(each.parent.name))
+        }
         return tuple(folder.name for folder in sorted(self._root.glob("bases/*")) if str(folder) not in used)
 
     def release(self) -> None:
@@ -387,5 +389,5 @@ class PostgresSides:
     def _folder(self, name: str) -> Path:
         return self._root / "sides" / parse_id(name, "the name of a side instance")
 
-    def _laid(self, name: str) -> Laid | None:
+    def _read_laid(self, name: str) -> Laid | None:
         return Laid.read(self._folder(name))

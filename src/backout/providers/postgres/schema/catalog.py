@@ -285,7 +285,7 @@ def _function(row: Row) -> SchemaObject:
 def _make_named_builder(kind: ObjectKind, word: str, *, on_table: bool) -> Callable[[Row], SchemaObject]:
     """Return how objects are made whose definition is the statement that creates them."""
 
-    def made(row: Row) -> SchemaObject:
+    def make_object(row: Row) -> SchemaObject:
         owner, name, definition = (_text(row, key) for key in ("owner", "name", "definition"))
         return SchemaObject(
             kind,
@@ -296,7 +296,7 @@ def _make_named_builder(kind: ObjectKind, word: str, *, on_table: bool) -> Calla
             owner=owner,
         )
 
-    return made
+    return make_object
 
 
 def _row_security(row: Row) -> SchemaObject:

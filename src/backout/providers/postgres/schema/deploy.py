@@ -99,7 +99,7 @@ class PrismaDeploy:
             with _Session(url, self._connect_timeout_s) as session:
                 session.lock(self._lock_timeout_s)
                 session.prepare()
-                done = session.finished()
+                done = session.read_finished()
                 pending = [file for file in files if file.name not in done]
                 for file in pending:
                     session.apply(file)
@@ -180,7 +180,7 @@ class _Session:
                 hint="baseline it: prisma migrate resolve --applied NAME, for each migration that is in it",
             )
 
-    def finished(self) -> frozenset[str]:
+    def read_finished(self) -> frozenset[str]:
         """Return what is applied; Refused when something failed."""
         query = sql.SQL("COPY {} (migration_name, finished_at, rolled_back_at) TO STDOUT").format(self._table)
         with self._connection.cursor().copy(query) as copy:  # of a view, which may show anything, there is none

@@ -75,7 +75,7 @@ class PostgresTrials:
         """
         import psycopg
 
-        connection = self._connected()
+        connection = self._connect()
         invented = False
         try:
             with connection.transaction(force_rollback=True):
@@ -100,7 +100,7 @@ class PostgresTrials:
         self._connection = None
         self._open.close()
 
-    def _connected(self) -> psycopg.Connection[tuple[object, ...]]:
+    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         import psycopg
 
         if self._connection is None:

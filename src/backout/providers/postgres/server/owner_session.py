@@ -77,7 +77,7 @@ class OwnerSessions:
         self._stack = open_until
         self._lock_timeout_s = lock_timeout_s
         self._owners: dict[str, Any] = {}
-        self.administrator = self._opened(url)
+        self.administrator = self._open_session(url)
         me: Any = self.administrator.execute(_ME).fetchone()
         self._is_superuser, self._makes_roles, self._user = bool(me[0]), bool(me[1]), str(me[2])
         if self._is_superuser:
@@ -91,7 +91,7 @@ class OwnerSessions:
             Refused: no other login is let in than a superuser's.
         """
         if owner not in self._owners:
-            self._owners[owner] = session = self._made(owner)
+            self._owners[owner] = session = self._make_session(owner)
             if session is not self.administrator:
                 session.execute(_set_role(owner))
                 self._take_path(session, owner)
@@ -116,11 +116,11 @@ class OwnerSessions:
             setattr(session, PATH, ", ".join(["pg_catalog", *words, "pg_temp"]))
             session.execute(f"SET SESSION search_path = {getattr(session, PATH)}".encode())
 
-    def _made(self, owner: str) -> Any:
+    def _make_session(self, owner: str) -> Any:
         (is_superuser, member) = self.administrator.execute(_OWNER, (owner,)).fetchone() or (False, False)
         if is_superuser or owner == self._user or not member:
             return self.administrator
-        return self._log_in(owner) if self._makes_roles else self._opened(self._url)
+        return self._log_in(owner) if self._makes_roles else self._open_session(self._url)
 
     def _log_in(self, owner: str) -> Any:
         import psycopg
@@ -128,10 +128,10 @@ class OwnerSessions:
         try:
             url = self._stack.enter_context(_login_as(self.administrator, self._url, owner))
         except psycopg.errors.InsufficientPrivilege:  # the role may create roles, but not grant this one
-            return self._opened(self._url)
-        return self._opened(url, owner)
+            return self._open_session(self._url)
+        return self._open_session(url, owner)
 
-    def _opened(self, url: str, owner: str = "") -> psycopg.Connection[Any]:
+    def _open_session(self, url: str, owner: str = "") -> psycopg.Connection[Any]:
         import psycopg
 
         try:
@@ -220,14 +220,14 @@ class SideSessions:
     def of(self, owner: str) -> Any:
         """Return the session in which the tables of an owner are read."""
         if owner not in self._owners:
-            self._owners[owner] = self._made(owner)
+            self._owners[owner] = self._make_session(owner)
         return self._owners[owner]
 
     def runs_superusers_code(self, owner: str) -> bool:
         """Whether that session is a superuser's, so that it must not run another role's code."""
         return bool(self._is_superuser) and self.of(owner) is self.main
 
-    def _made(self, owner: str) -> Any:
+    def _make_session(self, owner: str) -> Any:
         import psycopg
 
         (is_superuser, _) = self.main.execute(_OWNER, (owner,)).fetchone() or (False, False)

@@ -104,7 +104,7 @@ class TlsProxy:
 
     def try_it(self) -> None:
         """Open one verified connection and close it. Raises ProviderUnavailable with what is wrong."""
-        self._connected().close()
+        self._connect().close()
 
     def _accept(self) -> None:
         while True:
@@ -115,15 +115,15 @@ class TlsProxy:
             threading.Thread(target=self._serve, args=(client,), name="backout-tls", daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), self._kept(client):
+        with contextlib.suppress(OSError), self._keep_open(client):
             client.settimeout(self._connect_s)
             startup = read_startup(client)
             try:
-                server = self._connected()
+                server = self._connect()
             except ProviderUnavailable as error:
                 client.sendall(error_response(error.what))
                 return
-            with contextlib.closing(server), self._kept(server):
+            with contextlib.closing(server), self._keep_open(server):
                 server.sendall(startup)
                 if struct.unpack_from("!i", startup, 4)[0] == CANCEL_REQUEST:
                     server.recv(1)
@@ -133,7 +133,7 @@ class TlsProxy:
                 relay(client, server)
 
     @contextlib.contextmanager
-    def _kept(self, sock: socket.socket) -> Iterator[None]:
+    def _keep_open(self, sock: socket.socket) -> Iterator[None]:
         """Close the socket in the end; when the proxy ends first, it is shut down."""
         with self._lock:
             self._open.add(sock)
@@ -146,7 +146,7 @@ class TlsProxy:
                 self._open.discard(sock)
             sock.close()
 
-    def _connected(self) -> ssl.SSLSocket:
+    def _connect(self) -> ssl.SSLSocket:
         server = self._server
         where = f"{server.host}:{server.port}"
         hint = "check host, sslmode and sslrootcert of the connection string"
