@@ -113,8 +113,8 @@ class Redactor:
         """Return the text with every secret in it masked."""
         for allowed in self._allowed:
             if allowed in text:
-                return allowed.join(self._masked(part) for part in text.split(allowed))
-        return self._masked(text)
+                return allowed.join(self._mask_part(part) for part in text.split(allowed))
+        return self._mask_part(text)
 
     def values(self, record: object) -> object:
         """Return JSON values with every secret in their texts and keys masked; the same object when there is none."""
@@ -174,7 +174,7 @@ class Redactor:
             for form in bare_forms(text)
         )
 
-    def _masked(self, text: str) -> str:
+    def _mask_part(self, text: str) -> str:
         if self._values and self._finds(text):
             text = self._without_values(text)
         if _has_a_sign(text):
@@ -193,7 +193,7 @@ class Redactor:
             lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
             for needle in needles:
                 where = lower if _HEX.fullmatch(needle.text) else plain
-                spans |= {(places[begin][0], places[end - 1][1]) for begin, end in needle.found_in(where)}
+                spans |= {(places[begin][0], places[end - 1][1]) for begin, end in needle.find_in(where)}
         return _mask_spans(text, sorted(spans))
 
 

@@ -56,7 +56,7 @@ class Needle(Value, frozen=True):
         """Whether it, or enough of its beginning or end, is in a bare text."""
         return self.head in bare or self.tail in bare
 
-    def found_in(self, bare: str) -> Iterator[tuple[int, int]]:
+    def find_in(self, bare: str) -> Iterator[tuple[int, int]]:
         """Yield where it occurs, each time as far as it agrees."""
         for at in _places(self.head, bare):
             yield at, at + _agree(self.text, bare[at : at + len(self.text)])

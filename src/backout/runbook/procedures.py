@@ -86,13 +86,13 @@ def _fall_back(tools: Toolbox) -> AnyAction:
 
 
 def _roll_forward(name: str) -> Callable[[Toolbox], AnyAction]:
-    def made(tools: Toolbox) -> AnyAction:
+    def make_action(tools: Toolbox) -> AnyAction:
         from backout.runbook.rollback import roll_forward
 
         action: AnyAction = getattr(roll_forward, name)(tools)
         return action
 
-    return made
+    return make_action
 
 
 _FACTORIES: Mapping[str, Callable[[Toolbox], AnyAction]] = {

@@ -58,14 +58,14 @@ class RunTeller:
                 at = run.alive_at if run.alive_at is not None else run.started_at
                 yield Entry(at, EntryKind.RUN, f"{run.id} was left in the middle: its process is gone", run.id)
 
-    def submitted(self, run: Run, event: Event) -> Said:
+    def tell_submitted(self, run: Run, event: Event) -> Said:
         """An automatic run begins by itself; what was typed is told when a process takes it."""
         self._submitted[run.id] = event
         if run.plan.cause and run.plan.kind is not PlanKind.GUARD:
             return EntryKind.RUN, f"guard begins to {_doing(run)} ({run.id})"  # its reason is how its watch ended
         return EntryKind.RUN, ""
 
-    def driven(self, run: Run, event: Event) -> Said:
+    def tell_driven(self, run: Run, event: Event) -> Said:
         """A process takes a run, for the first time or again."""
         typed = str(event.data.get("command") or "backout")
         submitted = self._submitted.pop(run.id, None)
@@ -78,7 +78,7 @@ class RunTeller:
         why = one_line(str(submitted.data.get("reason") or run.plan.why))
         return EntryKind.COMMAND, f"`{typed}`, to {_doing(run)} ({run.id}): {why}"
 
-    def asked(self, run: Run, event: Event) -> Said:
+    def tell_asked(self, run: Run, event: Event) -> Said:
         """A person wants a run to end, or decides about a step of which the outcome is not known."""
         what, why = str(event.data.get("what")), one_line(str(event.data.get("reason") or ""))
         said = {
@@ -88,26 +88,26 @@ class RunTeller:
         }.get(what, f"{what} is asked of {run.id}")
         return EntryKind.COMMAND, f"{said}: {why}" if why else said
 
-    def interrupted(self, run: Run, event: Event) -> Said:
+    def tell_interrupted(self, run: Run, event: Event) -> Said:
         """Ctrl-C, or the end of the machine."""
         place = event.step if event.step is not None else event.data.get("before_step")
         at = f" at step {place + 1} of {len(run.plan.steps)}" if isinstance(place, int) else ""
         return EntryKind.RUN, f"{run.id} is interrupted{at}"
 
-    def step_failed(self, run: Run, event: Event) -> Said:
+    def tell_failed(self, run: Run, event: Event) -> Said:
         """A step met an error; the run stays, to be resumed, or has ended."""
         title = run.plan.steps[event.step].title if event.step is not None else "a step"
         return EntryKind.RUN, f"{run.id} stops ({title}): {one_line(str(event.data.get('text') or ''))}"
 
-    def blocked(self, run: Run, event: Event) -> Said:
+    def tell_blocked(self, run: Run, event: Event) -> Said:
         """It is not known whether a step happened."""
         return EntryKind.RUN, f"{run.id} waits for a person to decide: {one_line(str(event.data.get('why') or ''))}"
 
-    def aborted(self, run: Run, event: Event) -> Said:  # noqa: ARG002 one signature for all
+    def tell_aborted(self, run: Run, event: Event) -> Said:  # noqa: ARG002 one signature for all
         """The run was given up."""
         return EntryKind.RUN, f"{run.id} is given up"
 
-    def ended(self, run: Run, event: Event) -> Said:  # noqa: ARG002 one signature for all
+    def tell_ended(self, run: Run, event: Event) -> Said:  # noqa: ARG002 one signature for all
         """A watch ends with its verdict, any other run with its verification."""
         end = end_of(run, self._results.get(run.id, {}))
         why = one_line(end.why)
@@ -120,15 +120,15 @@ class RunTeller:
 
 
 _TOLD: Mapping[str, Callable[[RunTeller, Run, Event], Said]] = {
-    "run.submitted": RunTeller.submitted,
-    "run.driven": RunTeller.driven,
-    "run.asked": RunTeller.asked,
-    "run.interrupted": RunTeller.interrupted,
-    "step.interrupted": RunTeller.interrupted,
-    "step.failed": RunTeller.step_failed,
-    "run.blocked": RunTeller.blocked,
-    "run.aborted": RunTeller.aborted,
-    "run.ok": RunTeller.ended,
+    "run.submitted": RunTeller.tell_submitted,
+    "run.driven": RunTeller.tell_driven,
+    "run.asked": RunTeller.tell_asked,
+    "run.interrupted": RunTeller.tell_interrupted,
+    "step.interrupted": RunTeller.tell_interrupted,
+    "step.failed": RunTeller.tell_failed,
+    "run.blocked": RunTeller.tell_blocked,
+    "run.aborted": RunTeller.tell_aborted,
+    "run.ok": RunTeller.tell_ended,
 }
 """A run that failed says so with the step that did."""
 

@@ -94,7 +94,7 @@ class _Teller:
             self._people.setdefault(event.actor)
         step = self._runs[event.run].plan.steps[event.step] if event.step is not None else None
         if event.kind == "run.submitted":
-            self._submitted(event)
+            self._tell_submitted(event)
         elif event.kind == "step.start" and _number(event.data.get("attempt", 1)) > 1 and step is not None:
             self._add(event.at, f"Resumed after an interruption: {step.title}")
         elif event.kind == "step.progress" and step is not None and step.action == "watch":
@@ -107,7 +107,7 @@ class _Teller:
             what = event.data.get("error") or event.data.get("reason") or event.kind
             self._add(event.at, f"{event.kind.replace('.', ' ')}: {what}")
 
-    def _submitted(self, event: Event) -> None:
+    def _tell_submitted(self, event: Event) -> None:
         plan = self._runs[event.run].plan
         if plan.kind is PlanKind.SECRETS:
             self._facts.setdefault("acted", event.at)
@@ -154,7 +154,7 @@ class _Teller:
         if not isinstance(result, dict):
             return
         if step.action == "watch":
-            self._watched(event, result)
+            self._tell_watched(event, result)
         elif step.action == "prove":
             self._tell_proofs(event, result)
         elif step.action == "activate":
@@ -174,7 +174,7 @@ class _Teller:
         elif step.action == "settle" and result.get("why"):
             self._add(event.at, str(result["why"]))
 
-    def _watched(self, event: Event, result: Mapping[str, Json]) -> None:
+    def _tell_watched(self, event: Event, result: Mapping[str, Json]) -> None:
         self._decision = decode_values(result["decision"], Decision)
         if self._decision.verdict in (Verdict.INCONCLUSIVE, Verdict.UNMEASURED) and not result.get("moved"):
             self._add(event.at, f"The watch ended {self._decision.verdict}: {self._decision.reason}")

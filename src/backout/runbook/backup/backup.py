@@ -132,7 +132,7 @@ class _Step:
     def __init__(self, tools: BackupTools) -> None:
         self._tools = tools
 
-    def _stored(self, backup: str) -> bool:
+    def _is_stored(self, backup: str) -> bool:
         return any(each.id == backup for each in self._tools.backups.backups())
 
     def _hears(self, what: str) -> Callable[[int, int], None]:
@@ -193,7 +193,7 @@ class StoreBackup(_Step, Action[StoreBackupStep, StoreBackupResult]):
     def probe(self, args: StoreBackupStep, context: StepContext) -> Probe[StoreBackupResult]:
         """Its record is written last; once that is there, the backup is done."""
         backup = args.backup
-        return Done(self._result(backup)) if self._stored(backup) else NotDone()
+        return Done(self._result(backup)) if self._is_stored(backup) else NotDone()
 
     def _result(self, backup: str) -> StoreBackupResult:
         found = next(each for each in self._tools.backups.backups() if each.id == backup)

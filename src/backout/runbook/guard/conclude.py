@@ -194,7 +194,7 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
                 options=_by_a_person(outcome) if is_data else (),
             )
             return self._held(run, held)
-        if args.mode is Mode.ASK and not self._asked(outcome):
+        if args.mode is Mode.ASK and not self._confirm(outcome):
             return self._held(run, _make_declined_result(f"roll back to version {target}"))
         result = ConcludeResult(action=ConcludeAction.ROLLBACK, why=decision.reason, target=target)
         return Next(result, outcome, decision.reason)
@@ -213,7 +213,7 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
         if why:
             held = ConcludeResult(action=ConcludeAction.HOLD, why=why, would=words, names=names, rule=rule)
             return self._held(run, held)
-        if args.mode is Mode.ASK and not self._asked(case.plan):
+        if args.mode is Mode.ASK and not self._confirm(case.plan):
             return self._held(run, _make_declined_result(words, names))
         result = ConcludeResult(action=ConcludeAction.PUSH_SECRET, why=case.plan.why, names=names)
         return Next(result, case.plan, case.plan.why)
@@ -236,7 +236,7 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
                 return situation, outcome
             self._tools.clock.sleep(READ_EVERY_S)
 
-    def _asked(self, outcome: Plan) -> bool:
+    def _confirm(self, outcome: Plan) -> bool:
         if self._tools.confirm is None:
             raise DecisionNeeded(
                 "mode = ask needs a terminal to ask on",

@@ -176,11 +176,11 @@ class Watch(Action[WatchStep, WatchResult]):
                 ends = decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s
                 notes.note(decision, supervisor.source, asking=_wants_pairs(detector) and pairs.goes_on, ends=ends)
                 self._show(args, feed, decision)
-                moved = self._moved(args, supervisor, pairs) if ends else ""
+                moved = self._find_successor(args, supervisor, pairs) if ends else ""
                 if not ends and now >= feed.look_again_at:
                     feed.look_again_at = now + LOOK_AGAIN_S
                     self._accept(detector, args.version)
-                    moved = self._moved(args, supervisor, pairs)
+                    moved = self._find_successor(args, supervisor, pairs)
                 if ends or moved:
                     ended = _Ended(decision, moved, unseen(tools, args), pairs.obstacle, notes.noticed)
                     return _result(ended, supervisor)
@@ -313,16 +313,17 @@ class Watch(Action[WatchStep, WatchResult]):
             )
             self._tools.guard.watching(tick)
 
-    def _moved(self, args: WatchStep, supervisor: WatchSupervisor, pairs: PairedProbe) -> str:
+    def _find_successor(self, args: WatchStep, supervisor: WatchSupervisor, pairs: PairedProbe) -> str:
         """Return the id of the deployment that took the watched one's place, or ""."""
         try:
-            history = self._listed(pairs)
+            history = self._read_history(pairs)
         except AuthError as error:
-            supervisor.token.refused("call", error.what)  # counts and health may come from elsewhere: the watch goes on
+            # counts and health may come from elsewhere: the watch goes on
+            supervisor.token.note_refused("call", error.what)
             return ""
         except BackoutError:
             return ""  # whatever the error: not knowing is not a move; the switch itself looks again
-        supervisor.token.accepted("call")
+        supervisor.token.note_accepted("call")
         supervisor.look(history)
         if not history:
             return "none"
@@ -331,7 +332,7 @@ class Watch(Action[WatchStep, WatchResult]):
         decides = still_decides(history, args.deployment, args.version)
         return "" if decides else underneath(history).id
 
-    def _listed(self, pairs: PairedProbe) -> tuple[Deployment, ...]:
+    def _read_history(self, pairs: PairedProbe) -> tuple[Deployment, ...]:
         """Return the provider's history, after putting back what a deployment of this watch may have undone."""
         history = self._tools.deployments.history()
         try:

@@ -127,16 +127,16 @@ class Platform(_Opened):
         """Return the questions, in an order in which each helps the next."""
         again, acts = command("doctor", self._environment), Level.MUST if self._acts else Level.SHOULD
         return (
-            Question("token", Level.MUST, self._token, again),
-            Question("platform", Level.MUST, self._platform, again),
-            Question("clock", Level.SHOULD, self._clock, again),
-            Question("pin", Level.MUST, self._pin, command("config check --online", self._environment)),
-            Question("stable_version", acts, self._stable, command("rollback --dry-run", self._environment)),
-            Question("kept_code", Level.SHOULD, self._kept, again),
-            Question("last_watch", Level.SHOULD, self._watch, command("runs list", self._environment)),
-            Question("hold", Level.SHOULD, self._hold, again),
-            Question("secrets", Level.SHOULD, self._secrets, command("secrets check", self._environment)),
-            Question("card", Level.SHOULD, self._card, command("card", self._environment)),
+            Question("token", Level.MUST, self._check_token, again),
+            Question("platform", Level.MUST, self._check_platform, again),
+            Question("clock", Level.SHOULD, self._check_clock, again),
+            Question("pin", Level.MUST, self._check_pin, command("config check --online", self._environment)),
+            Question("stable_version", acts, self._check_stable, command("rollback --dry-run", self._environment)),
+            Question("kept_code", Level.SHOULD, self._check_kept_code, again),
+            Question("last_watch", Level.SHOULD, self._check_watch, command("runs list", self._environment)),
+            Question("hold", Level.SHOULD, self._check_hold, again),
+            Question("secrets", Level.SHOULD, self._check_secrets, command("secrets check", self._environment)),
+            Question("card", Level.SHOULD, self._check_card, command("card", self._environment)),
         )
 
     @contextmanager
@@ -150,14 +150,14 @@ class Platform(_Opened):
             self._lacks = "the platform does not answer"
             raise
 
-    def _token(self) -> Iterator[Check]:
+    def _check_token(self) -> Iterator[Check]:
         outlives_s = self._policy.criteria.watch_s + MARGIN_S
         with self._answering() as tools:
             states = tools.safety.token.look() if tools.safety.token is not None else ()
         now = tools.clock.now()
         yield from platform.of_tokens(states, now=now, outlives_s=outlives_s, acts=self._acts, places=self._places)
 
-    def _platform(self) -> Iterator[Check]:
+    def _check_platform(self) -> Iterator[Check]:
         try:
             with self._answering() as tools:
                 yield platform.of_platform(tools.deployments.history())
@@ -166,14 +166,14 @@ class Platform(_Opened):
                 raise
             yield platform.of_no_application(error.what)
 
-    def _clock(self) -> Iterator[Check]:
+    def _check_clock(self) -> Iterator[Check]:
         yield platform.of_clock(clock_offset_s(self._tools))
 
-    def _pin(self) -> Iterator[Check]:
+    def _check_pin(self) -> Iterator[Check]:
         with self._answering() as tools:
             yield platform.of_identity(tools.safety.pinned, self._identities().read(), self._environment)
 
-    def _stable(self) -> Iterator[Check]:
+    def _check_stable(self) -> Iterator[Check]:
         request = Request(message="", wait=False, accept_unproven=self._policy.guard.accept_unproven)
         with self._answering() as tools:
             self._seen, outcome = prepare(tools, request)
@@ -193,14 +193,14 @@ class Platform(_Opened):
         bad = quarantine(situation, situation.live.main, live.code_hash if live else None)
         return bad is None and stable_mark(situation, situation.live.main) is not None
 
-    def _kept(self) -> Iterator[Check]:
+    def _check_kept_code(self) -> Iterator[Check]:
         store, live = self._tools.rollback.bundle_store, self._situation().live
         if store is not None:
             wanted = tuple(share.version for share in live.shares if share.percentage > 0)
             kept = [version for version in wanted if store.has(version)]
             yield service.of_kept_code(kept, wanted, self._environment)
 
-    def _watch(self) -> Iterator[Check]:
+    def _check_watch(self) -> Iterator[Check]:
         """Report this journal's last watch in any case, and, if what is live is known, whether it is about that."""
         runs = self._here.runs()
         newest = next((run for run in runs if run.plan.kind is PlanKind.GUARD), None)
@@ -215,7 +215,7 @@ class Platform(_Opened):
         now = self._here.clock.now()
         yield service.of_watch(newest, alone_s, stable=stable, now=now, environment=self._environment)
 
-    def _hold(self) -> Iterator[Check]:
+    def _check_hold(self) -> Iterator[Check]:
         """Report this host's own hold in any case: it needs neither platform nor journal."""
         try:
             with self._answering() as tools:
@@ -226,14 +226,14 @@ class Platform(_Opened):
                 raise
         yield service.of_hold(found, self._environment)
 
-    def _secrets(self) -> Iterator[Check]:
+    def _check_secrets(self) -> Iterator[Check]:
         present = None
         if self._required:
             with self._answering() as tools:
                 present = tools.secrets.names() if tools.secrets is not None else None
         yield service.of_secrets(self._required, present, self._environment)
 
-    def _card(self) -> Iterator[Check]:
+    def _check_card(self) -> Iterator[Check]:
         path, live_at = self._here.card, None
         written_at = path.stat().st_mtime if path.is_file() else None
         with suppress(BackoutError):  # the card itself is still checked

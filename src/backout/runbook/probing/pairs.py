@@ -145,7 +145,7 @@ class PairedProbe:
             self._was_answered = True
         made.known += len(found)
         if not made.known and (now >= made.until or made.is_hopeless):
-            self._meet(self._unanswered(made))
+            self._meet(self._explain_unanswered(made))
         elif now >= made.until:
             self.close()
         return found
@@ -163,10 +163,10 @@ class PairedProbe:
         if self._obstacle is None and self._waits:
             return Obstacle(f"{WORD} was not typed when that was asked (mode = ask)")
         if self._obstacle is None and self._round is not None:
-            return self._unanswered(self._round)
+            return self._explain_unanswered(self._round)
         return self._obstacle
 
-    def _unanswered(self, made: _Round) -> Obstacle:
+    def _explain_unanswered(self, made: _Round) -> Obstacle:
         """Return why nothing is known although both are asked."""
         environment = self._tools.environment
         if made.unsent:

@@ -61,25 +61,25 @@ class _Lookout:
     version: str
     look_again_at: float = 0.0
 
-    def moved(self, now: float) -> str:
+    def find_successor(self, now: float) -> str:
         """Return the deployment that took its place, or ""; it asks every few seconds; no answer is no move."""
         if now < self.look_again_at:
             return ""
         self.look_again_at = now + LOOK_AGAIN_S
         try:
-            return self._said(self.tools.deployments.history())
+            return self._describe_successor(self.tools.deployments.history())
         except BackoutError:
             return ""
 
-    def concluded(self, verification: Verification) -> Verification:
+    def conclude(self, verification: Verification) -> Verification:
         """Return the verification, without its proof when the version is no longer live, or that is not known."""
         try:
-            moved = self._said(await_listed(self.tools, self.made))
+            moved = self._describe_successor(await_listed(self.tools, self.made))
         except BackoutError as error:
             moved = f"what is live at the end could not be read ({error})" if verification.verified else ""
         return void(verification, moved) if moved else verification
 
-    def _said(self, history: Sequence[Deployment]) -> str:
+    def _describe_successor(self, history: Sequence[Deployment]) -> str:
         if not history:
             return "nothing is deployed any more"
         if is_late(history, self.made, self.since):
@@ -166,9 +166,9 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, looko
                 tools.guard.watching(results)
             if _is_decided(results) or now >= watched.started_at + tools.policy.criteria.watch_s:
                 ended = replace(engine.verification(now), sampled=feed.sampled, counted_until=feed.complete_until)
-                return lookout.concluded(ended)
+                return lookout.conclude(ended)
             news.tick(now)
-            moved = lookout.moved(now)
+            moved = lookout.find_successor(now)
             if moved:
                 return void(engine.verification(now), moved)
             tools.clock.sleep(TICK_S)

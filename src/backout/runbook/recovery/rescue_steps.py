@@ -38,7 +38,7 @@ class Rescue(Action[RescueStep, RescueReport]):
         note: dict[str, Json] = {"mark": mark, "database": args.database}
         tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
         progress = make_progress_teller(context, tools)
-        damage = self._following.completed(args.damage.damage(), args.damage.several, progress)
+        damage = self._following.complete(args.damage.damage(), args.damage.several, progress)
         removed = make_removed_reader(tools, args)
         return rescuer.rescue(damage, before, after, tools.kept / parse_id(mark), progress, removed=removed)
 
@@ -57,7 +57,7 @@ class CheckRescue(Action[RescueCheckStep, LeftResult]):
         """Return how many rows are in conflict. Raises BackoutError when damage is left untouched."""
         tools = self._tools
         before, after = (running(tools, name, context).dsn for name in (args.before, args.after))
-        damage = self._following.completed(
+        damage = self._following.complete(
             args.damage.damage(), args.damage.several, make_progress_teller(context, tools)
         )
         report = tools.rescuer(args.database).damage(damage, before, after)

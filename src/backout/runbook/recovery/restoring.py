@@ -75,7 +75,7 @@ def foresee(tools: RestoreTools, plan: Plan) -> RescueReport:
             tools.beside.promote(name)
             side = tools.sides.find(name)
             dsns.append(side.dsn if side is not None else "")
-        damage = Following(tools).completed(rescue.damage.damage(), rescue.damage.several, _silent)
+        damage = Following(tools).complete(rescue.damage.damage(), rescue.damage.several, _silent)
         before, after = dsns
         removed = make_removed_reader(tools, rescue)
         return tools.rescuer(rescue.database).damage(damage, before, after, removed)

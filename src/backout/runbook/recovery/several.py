@@ -83,9 +83,7 @@ class Following:
         self._tools = tools
         self._known: dict[str, Damage] = {}
 
-    def completed(
-        self, damage: Damage, told: SeveralRecord | None, progress: Callable[[str, int, int], None]
-    ) -> Damage:
+    def complete(self, damage: Damage, told: SeveralRecord | None, progress: Callable[[str, int, int], None]) -> Damage:
         """Return a damage with its rows.
 
         Args:

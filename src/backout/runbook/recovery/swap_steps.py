@@ -57,13 +57,13 @@ class Exchange(Action[ExchangeStep, ExchangeResult]):
     def do(self, args: ExchangeStep, context: StepContext) -> ExchangeResult:
         """Move both; what a crash left half-way is completed."""
         server = _server(self._tools, args.data_directory)
-        if not self._moved(args):
+        if not self._is_moved(args):
             server.exchange(Path(args.incoming), Path(args.kept))
         return self._finish(args, context)
 
     def probe(self, args: ExchangeStep, context: StepContext) -> Probe[ExchangeResult]:
         """The existing folders tell; the side instance's own folder is removed in any case."""
-        if not self._moved(args):
+        if not self._is_moved(args):
             return NotDone()
         return Done(self._finish(args, context))
 
@@ -92,7 +92,7 @@ class Exchange(Action[ExchangeStep, ExchangeResult]):
         tools.journal.note(tools.environment, PROMISE_LOST, f"{PROMISE_LOST}:{context.run}", note, actor=tools.actor)
         server.wait_for_nobody()
 
-    def _moved(self, args: ExchangeStep) -> bool:
+    def _is_moved(self, args: ExchangeStep) -> bool:
         data, incoming, kept = map(Path, (args.data_directory, args.incoming, args.kept))
         return kept.is_dir() and data.is_dir() and not incoming.exists()
 

@@ -153,9 +153,11 @@ class _Search:
     def find(self, asked: Asked) -> Found:
         """Return the target; its route is still to be found."""
         if asked.kind in (TargetKind.POINT, TargetKind.DEPLOYMENT):
-            return self._found(of_point(asked))
+            return self._make_found(of_point(asked))
         if asked.kind is TargetKind.LSN:
-            return self._found(RecoveryTarget(asked.kind, asked.text, int(asked.value), self._timeline, how="as typed"))
+            return self._make_found(
+                RecoveryTarget(asked.kind, asked.text, int(asked.value), self._timeline, how="as typed")
+            )
         if asked.kind is TargetKind.LATEST:
             return self._latest(asked)
         if asked.kind in (TargetKind.TRANSACTIONS, TargetKind.WINDOW):
@@ -164,7 +166,7 @@ class _Search:
             return self._time(asked)
         if asked.kind is TargetKind.XID:
             commit = self._commit_of(int(asked.value))
-            return self._found(_target(asked, commit, f"the COMMIT record of transaction {commit.xid}"), commit)
+            return self._make_found(_target(asked, commit, f"the COMMIT record of transaction {commit.xid}"), commit)
         if asked.kind is TargetKind.MIGRATION:
             return self._migration(asked)
         return self._drop(asked)
@@ -173,7 +175,7 @@ class _Search:
         """Return the moment before the first of several transactions, with all of them."""
         found, meanwhile = several_commits(self._tools, self._archive, self._stretches(), asked)
         how = f"the first of {len(found)} transactions, {found[0].xid}, committed at {rfc3339(found[0].at)}"
-        return replace(self._found(_target(asked, found[0], how), *found), meanwhile=meanwhile)
+        return replace(self._make_found(_target(asked, found[0], how), *found), meanwhile=meanwhile)
 
     def _latest(self, asked: Asked) -> Found:
         """Return the end of the archive: the last complete record is replayed, too."""
@@ -198,7 +200,9 @@ class _Search:
                 options=("Take a new one: backout db backup.",),
             )
         how = f"the last record of the archive, which ends at {end}"
-        return self._found(RecoveryTarget(asked.kind, asked.text, lsn, spans[-1].timeline, how=how, inclusive=True))
+        return self._make_found(
+            RecoveryTarget(asked.kind, asked.text, lsn, spans[-1].timeline, how=how, inclusive=True)
+        )
 
     def _time(self, asked: Asked) -> Found:
         at = float(asked.value)
@@ -235,7 +239,7 @@ class _Search:
         if found.older is not None:
             self._refuse_two_places(asked, at, found, commit)
         how = f"the first commit at or after {rfc3339(at)}: transaction {commit.xid} at {rfc3339(commit.at)}"
-        return self._found(_target(asked, commit, how))
+        return self._make_found(_target(asked, commit, how))
 
     def _refuse_two_places(self, asked: Asked, at: float, found: ByTime, commit: Commit) -> NoReturn:
         """Raise Refused: the server's clock went back, so the time means two places in the WAL."""
@@ -277,7 +281,7 @@ class _Search:
             )
         commit = drops[0] if len(drops) == 1 else self._find_drop_by_name(name, drops)
         how = f"transaction {commit.xid} dropped it at {rfc3339(commit.at)}"
-        return replace(self._found(_target(asked, commit, how), commit), relation=name)
+        return replace(self._make_found(_target(asked, commit, how), commit), relation=name)
 
     def _find_drop_by_name(self, name: str, drops: Sequence[Commit]) -> Commit:
         """Return the commit that dropped the table of this name; the WAL holds only its object id, not its name.
@@ -318,7 +322,7 @@ class _Search:
         others = f"; others were dropped by {', '.join(map(str, xids[:-1]))}" if len(xids) > 1 else ""
         how = f"transaction {commit.xid} dropped a column of {table} at {rfc3339(commit.at)}{others}"
         relation = asked.text.split()[-1]
-        return replace(self._found(_target(asked, commit, how), commit), relation=relation)
+        return replace(self._make_found(_target(asked, commit, how), commit), relation=relation)
 
     def _migration(self, asked: Asked) -> Found:
         name = str(asked.value)
@@ -335,7 +339,7 @@ class _Search:
         between = [each for each in commits if began.lsn <= each.lsn <= last.lsn]
         damage = tuple(each for each in between if each.changes_schema) or tuple(between[1:-1])
         target = _target(asked, began, f"transaction {began.xid} began the migration at {rfc3339(began.at)}")
-        return replace(self._found(target), damage=damage, migration=name)
+        return replace(self._make_found(target), damage=damage, migration=name)
 
     def _find_inserter(self, clue: MigrationClue, stretch: Sequence[WalSpan], last: Commit) -> int:
         """Return the transaction that inserted the migration's row: the newest insert up to the last write of it.
@@ -377,7 +381,7 @@ class _Search:
             raise Refused("there is no base backup", rule=PREFLIGHT, options=("Make one: backout db backup.",))
         return stretches(self._archive, self._timeline)
 
-    def _found(self, target: RecoveryTarget, *damage: Commit) -> Found:
+    def _make_found(self, target: RecoveryTarget, *damage: Commit) -> Found:
         return Found(target, None, self._facts, damage)
 
 

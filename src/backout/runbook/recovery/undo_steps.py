@@ -92,12 +92,12 @@ class CompareUndone(Action[CompareUndoStep, ComparisonResult]):
         comparer = tools.comparer(args.database)
         undone = result_of(tools.runs, context.run, UndoRescueStep)
 
-        def compared() -> ComparisonResult:
+        def compare() -> ComparisonResult:
             found = comparer.compare_undone(noted, _before(noted, context), kept, progress)
             left = _left_by(undone)
             return comparison_record(_without(found, left), left, of=RESCUE_UNDONE)
 
-        return or_failed(compared)
+        return or_failed(compare)
 
 
 def _before(noted: Path, context: StepContext) -> Path:

@@ -72,7 +72,7 @@ def next_hop(tools: Toolbox, run: Run, live: ReadBackResult, verification: Verif
     if isinstance(outcome, PlanRefused):
         return Held(outcome.reason, is_bad=True)
     mode = _mode(tools, run)
-    _, forbidden_by = forbidden(tools, Case(situation, outcome, judged, _ground(verification), mode))
+    _, forbidden_by = forbidden(tools, Case(situation, outcome, judged, _find_ground(verification), mode))
     if not forbidden_by and mode is Mode.ASK and not (tools.confirm is not None and tools.confirm(outcome)):
         forbidden_by = "it was not confirmed (mode = ask)"
     return Held(forbidden_by, is_bad=True) if forbidden_by else outcome
@@ -112,7 +112,7 @@ def _list_down_before(tools: Toolbox, version: str) -> frozenset[str]:
     return frozenset(down | ({ENDPOINT} if report.is_down else set()))
 
 
-def _ground(verification: Verification) -> str:
+def _find_ground(verification: Verification) -> str:
     """Return whether the counts of a verification allow an action, in a watch's words (safety rule 13)."""
     if verification.sampled:
         return "the counts are estimates; the verdict is advice"

@@ -58,7 +58,7 @@ class Ways(Value, frozen=True):
             f"{written}; {_OF_CLUSTER}; {took}"
         )
 
-    def unmeasured(self, migration: str) -> str:
+    def describe_unmeasured(self, migration: str) -> str:
         """Return option B before it was checked whether the moment can be reached."""
         return (
             f"B, code and database together: `backout rollback --with-database --dry-run -e {self.environment}` shows "
@@ -93,7 +93,7 @@ def with_ways(tools: Toolbox, refused: PlanRefused, situation: Situation, *, mea
     migration = _to_undo(situation)
     if not migration:
         return refused
-    others = _measure_ways(ways, tools, migration) if measured else (ways.unmeasured(migration),)
+    others = _measure_ways(ways, tools, migration) if measured else (ways.describe_unmeasured(migration),)
     options = (ways.forward(situation, migration), *others)
     kept = tuple(option for option in refused.options if not option.startswith("roll forward"))
     return replace(refused, options=(*options, *kept))

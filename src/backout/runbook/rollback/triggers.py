@@ -92,7 +92,7 @@ class RestoreSchedules(Action[RestoreSchedulesStep, RestoreSchedulesResult]):
         """Return {restored, schedules, before, why}, as read back."""
         tools = self._tools
         check_identity(tools)
-        wanted = self._wanted(args, context.run)
+        wanted = self._find_wanted(args, context.run)
         if tools.rollback.triggers is None or wanted is None:
             return self._left("the schedules of the version that is live now are not known")
         try:
@@ -110,13 +110,13 @@ class RestoreSchedules(Action[RestoreSchedulesStep, RestoreSchedulesResult]):
 
     def probe(self, args: RestoreSchedulesStep, context: StepContext) -> Probe[RestoreSchedulesResult]:
         """The present schedules tell whether it is done; setting them again changes nothing."""
-        wanted = self._wanted(args, context.run)
+        wanted = self._find_wanted(args, context.run)
         now = look(self._tools, (TriggerKind.SCHEDULES,))
         if wanted is not None and now is not None and now.schedules == wanted:
             return Done(RestoreSchedulesResult(restored=True, schedules=wanted, before=None))
         return NotDone()
 
-    def _wanted(self, args: RestoreSchedulesStep, run: str) -> tuple[str, ...] | None:
+    def _find_wanted(self, args: RestoreSchedulesStep, run: str) -> tuple[str, ...] | None:
         """Return the schedules of the version that this run made live, which may not be the planned one."""
         version = chosen(self._tools, run, args.version)
         if version == args.version:

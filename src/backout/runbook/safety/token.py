@@ -86,17 +86,17 @@ class TokenWatch:
         except BackoutError:
             return
         if bad is None:
-            self.accepted("look")
+            self.note_accepted("look")
         else:
-            self.refused("look", f"{_name_token(bad)} is {bad.status}")
+            self.note_refused("look", f"{_name_token(bad)} is {bad.status}")
 
-    def accepted(self, by: str) -> None:
+    def note_accepted(self, by: str) -> None:
         """Note that the provider accepted a token, in a "look" at it or in a "call" of the watch."""
         self._refusals[by] = 0
         if not any(self._refusals.values()):
             self.lost = ""
 
-    def refused(self, by: str, why: str) -> None:
+    def note_refused(self, by: str, why: str) -> None:
         """Note that the provider refused a token, and look again in a few seconds; the second time it is lost."""
         self._refusals[by] += 1
         self._check_at = min(self._check_at, self._tools.clock.now() + CHECK_AGAIN_S)

@@ -101,7 +101,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
     def _set(self, args: PushSecretsStep, context: StepContext) -> PushSecretsResult:
         tools = self._tools
         check_identity(tools)
-        history = self._listed(args, context)
+        history = self._read_history(args, context)
         live = underneath(history)
         if live.sole is None:
             raise Refused(
@@ -123,9 +123,9 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
                 context.progress({"way": _APART})
                 made = None
             if made is not None:
-                return self._described(args, made, _NEWEST)
+                return self._make_result(args, made, _NEWEST)
             made = self._apart(values, live, args, context.run)
-        return self._described(args, made, _APART)
+        return self._make_result(args, made, _APART)
 
     def probe(self, args: PushSecretsStep, context: StepContext) -> Probe[PushSecretsResult]:
         """Look for our own deployment; if there is none, it is right to set the same values (again)."""
@@ -135,9 +135,9 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         made = own(await_own_listed(self._tools, context.run, RemarkKind.SECRETS), context.run, RemarkKind.SECRETS)
         if made is None or self._tools.versions.detail(made.main).code_hash != args.code_hash:
             return NotDone()
-        return Done(self._described(args, made, _APART))
+        return Done(self._make_result(args, made, _APART))
 
-    def _listed(self, args: PushSecretsStep, context: StepContext) -> tuple[Deployment, ...]:
+    def _read_history(self, args: PushSecretsStep, context: StepContext) -> tuple[Deployment, ...]:
         """Return the history if it is as planned; anything that our own earlier attempt may have set is as planned.
 
         Raises:
@@ -197,7 +197,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         check_undisturbed(tools, await_listed(tools, deployed.id), deployed.id, expected=live.id, run=run)
         return deployed
 
-    def _described(self, args: PushSecretsStep, made: Deployment, way: str) -> PushSecretsResult:
+    def _make_result(self, args: PushSecretsStep, made: Deployment, way: str) -> PushSecretsResult:
         """Return the record: names, fingerprints, and the version that has the values."""
         version = self._tools.versions.detail(made.main)
         return PushSecretsResult(
@@ -296,7 +296,7 @@ class VerifyHealth(Action[VerifyHealthStep, Verification]):
         before, problem = (pushed.source_version, pushed.problem) if pushed is not None else ("", "")
         started = tools.clock.now()
         failed = (CriterionState.FAILED, f"nothing could be set: {problem}")
-        state, why = failed if problem else self._asked(context, before)
+        state, why = failed if problem else self._ask_health(context, before)
         health = CriterionResult("health", state, why, tools.clock.now() if state is CriterionState.PASSED else None)
         criteria = [health]
         found = tools.runs.find(context.run)
@@ -311,7 +311,7 @@ class VerifyHealth(Action[VerifyHealthStep, Verification]):
         self._tell(context.run, verification, is_set=not problem)
         return verification
 
-    def _asked(self, context: StepContext, before: str) -> tuple[CriterionState, str]:
+    def _ask_health(self, context: StepContext, before: str) -> tuple[CriterionState, str]:
         tools = self._tools
         if tools.health is None:
             return CriterionState.NOT_SET_UP, "no health check is set up, so nothing proves that the values are right"
