@@ -86,13 +86,13 @@ def _run(shell: Shell, contact: FirstContact, reach: Reach, page_file: Path | No
     by_name = {one.name: one for one in expected}
     total, seen = len(contact.calls), []
 
-    def told(observation: Observation) -> None:
+    def show_observation(observation: Observation) -> None:
         seen.append(observation)
         wanted = by_name.get(observation.name)
         differs = compare((wanted,), (observation,)) if wanted else ()
         shell.output.say(line(len(seen), total, observation, differs, paint=paint_for(shell.output.talk)))
 
-    observed = contact.observe(told)
+    observed = contact.observe(show_observation)
     differences = compare(expected, observed)
     if page_file is not None:
         _write(shell.folder / page_file, page(observed, differences, at=time.time(), against=reach.base_url))

@@ -49,7 +49,7 @@ def doctor(shell: Shell, send: bool) -> int:
         style.width,
         badge=lambda role, word: style.badge(word, Tone(role)),
         paint=paint_for(style),
-        typed=lambda line: in_file(shell.output.typed(line), config.text, config.path.name),
+        typed=lambda line: in_file(shell.output.complete_command(line), config.text, config.path.name),
     )
     shell.output.result("doctor", checkup_record(found), text)
     missing = found.of(Level.MUST, CheckState.MISSING)

@@ -66,7 +66,7 @@ def unhold(shell: Shell, *, message: str, local: bool) -> int:
     """Lift a hold, on this host and at the provider: on every machine."""
     config = shell.config()
     again = f"backout unhold -e {config.name} -m WHY"
-    return _switch(shell, config, shell.masked(message), for_s=None, local=local, again=again)
+    return _switch(shell, config, shell.mask_reason(message), for_s=None, local=local, again=again)
 
 
 def _reason(shell: Shell, config: Config, message: str | None, again: str) -> str:
@@ -80,7 +80,7 @@ def _reason(shell: Shell, config: Config, message: str | None, again: str) -> st
             rule=SafetyRule.HOLD,
             hint=again,
         )
-    return shell.masked(one_line(str(message)))
+    return shell.mask_reason(one_line(str(message)))
 
 
 def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, local: bool, again: str) -> int:

@@ -50,7 +50,7 @@ def panic(shell: Shell, *, message: str, dry_run: bool) -> int:
 
     hand = ByHand(shell)
     try:
-        session, message = _open_session(shell, hand), shell.masked(message)
+        session, message = _open_session(shell, hand), shell.mask_reason(message)
         try:
             return _show(session, message) if dry_run else _go_back(session, hand, message)
         except JournalUnavailable as error:

@@ -56,7 +56,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
         return finish(session, session.drive(unfinished.id))
     config.refuse_withheld("deploy.command")
     _check_no_secret(shell, config)
-    plan = prepare_forward(session.tools, shell.masked(message or ""), wait=not no_wait)
+    plan = prepare_forward(session.tools, shell.mask_reason(message or ""), wait=not no_wait)
     if not isinstance(plan, Plan):
         raise Refused(plan.reason, where=config.name, rule=plan.rule, options=plan.options)
     if dry_run:
@@ -71,7 +71,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
 def _check_no_secret(shell: Shell, config: Config) -> None:
     """Refuse a command that contains a known secret: every process list on the machine would show it."""
     line = config.environment.deploy.command or ""
-    if shell.masked(line) != line:
+    if shell.mask_reason(line) != line:
         raise UsageError(
             "the deploy command contains a secret, which every user of this machine could read",
             where=f"{config.path.name}: environments.{config.name}.deploy.command",

@@ -106,7 +106,7 @@ def rollback(
         )
         return finish(session, session.drive(unfinished.id))
     request = Request(
-        message=shell.masked(message or ""),
+        message=shell.mask_reason(message or ""),
         target=target,
         wait=not no_wait,
         accept_unproven=accept_unproven,

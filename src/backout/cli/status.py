@@ -116,7 +116,7 @@ def _without_provider(shell: Shell, config: Config, error: BackoutError) -> int:
         "environment": config.name,
         "read_at": rfc3339(now),
         "live_version": None,
-        **errors.record(error, shell.output.typed),
+        **errors.record(error, shell.output.complete_command),
         "health": health_record(found.health),
         **in_need.record(found),
     }

@@ -176,7 +176,7 @@ class Config:
         Raises:
             AuthError: it is not set.
         """
-        return self._kept(variable, path, "the side database", "a connection string")
+        return self._find_secret(variable, path, "the side database", "a connection string")
 
     def database_admin_url(self) -> Secret:
         """Return the connection string of the role that may replicate and restore: admin_url_*, else the application's.
@@ -357,12 +357,12 @@ class Config:
         Raises:
             AuthError: it is not set.
         """
-        return self._kept(variable, path, f"notify.{channel}", what)
+        return self._find_secret(variable, path, f"notify.{channel}", what)
 
     def _secret(self, variable: str | None, path: Path | None, section: str, what: str) -> Secret:
-        return self._kept(variable, path, f"environments.{self.name}.{section}", what)
+        return self._find_secret(variable, path, f"environments.{self.name}.{section}", what)
 
-    def _kept(self, variable: str | None, path: Path | None, where: str, what: str) -> Secret:
+    def _find_secret(self, variable: str | None, path: Path | None, where: str, what: str) -> Secret:
         if variable and (found := self.variables.secret(variable)):
             return found
         if path:

@@ -48,7 +48,7 @@ class Environment:
         """Take the snapshot of this process."""
         return cls(dict(os.environ), on_secret, mask)
 
-    def masked(self, text: str) -> str:
+    def mask_text(self, text: str) -> str:
         """Return a text with every secret read so far masked."""
         return str(self.mask(text))
 

@@ -76,7 +76,7 @@ def pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipelin
         environment=environment,
         log_url=workflow.run_url,
     )
-    return MaskedPipeline(shown, variables.masked)
+    return MaskedPipeline(shown, variables.mask_text)
 
 
 def builds(config: Config) -> Builds | None:
@@ -91,7 +91,7 @@ def builds(config: Config) -> Builds | None:
 
     url = str(ci.api_base_url or config.variables.get("GITHUB_API_URL") or GITHUB_URL)
     found = GitHubBuilds(GitHubClient(url, lambda: pipeline_token(config.variables, ci).reveal()), ci.repository)
-    return MaskedBuilds(found, config.variables.masked)
+    return MaskedBuilds(found, config.variables.mask_text)
 
 
 def _signatures(config: Config) -> Catalogue:
@@ -119,7 +119,7 @@ def toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         policy=config.policy,
         actor=actor(),
         clock=clock,
-        deployments=MaskedDeployments(deployments, config.variables.masked),
+        deployments=MaskedDeployments(deployments, config.variables.mask_text),
         versions=CloudflareVersions(api.reads, account, script),
         journal=book,
         runs=book,
@@ -167,7 +167,7 @@ def _rollback_tools(config: Config, hooks: Hooks, api: Api) -> RollbackTools:
         app_checks_head=database is not None and database.app_checks_head,
         triggers=CloudflareTriggers(api.acts, account, script),
         bundles=LateBundles(config),
-        bundle_store=FileBundleStore(folder, f"{account}-{script}", masked=config.variables.masked),
+        bundle_store=FileBundleStore(folder, f"{account}-{script}", masked=config.variables.mask_text),
         deploy_command=config.environment.deploy.command or "",
         deployer=_deployer(config),
         hear=hooks.hear,
@@ -180,7 +180,7 @@ def _recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
 
 
 def _incident_tools(config: Config, traffic: Traffic | None) -> IncidentTools:
-    masked = config.variables.masked
+    masked = config.variables.mask_text
     return IncidentTools(
         reports=reports(config),
         logs=logs_of(config, traffic),
@@ -221,7 +221,7 @@ def _deployer(config: Config) -> DeployCommand | None:
     from backout.providers.command.deploy import ShellDeployCommand
 
     lock = config.settings.journal.path.with_suffix(f".deploy-{config.name}.lock")
-    return ShellDeployCommand(config.path.parent, lock, lambda text: printable(config.variables.masked(text)))
+    return ShellDeployCommand(config.path.parent, lock, lambda text: printable(config.variables.mask_text(text)))
 
 
 def _pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:

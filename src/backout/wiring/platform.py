@@ -66,7 +66,7 @@ class LateBundles:
 
     def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
         """Upload the code as a new version."""
-        return self._opened().upload(bundle, message=self._config.variables.masked(message), secrets=secrets)
+        return self._opened().upload(bundle, message=self._config.variables.mask_text(message), secrets=secrets)
 
     def _opened(self) -> Bundles:
         from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles

@@ -39,9 +39,9 @@ def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = 
 
 def reports(config: Config) -> FileReports:
     """Return the folder of incident reports."""
-    return FileReports(config.settings.incidents.directory, config.variables.masked)
+    return FileReports(config.settings.incidents.directory, config.variables.mask_text)
 
 
 def holds(config: Config) -> Holds:
     """Return the kill switch of this host; it needs neither journal nor token."""
-    return MaskedHolds(FileHolds(config.settings.journal.holds), config.variables.masked)
+    return MaskedHolds(FileHolds(config.settings.journal.holds), config.variables.mask_text)

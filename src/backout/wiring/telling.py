@@ -28,7 +28,7 @@ def notifier(config: Config) -> Notifier | None:
     from backout.providers.notify.dispatcher import Dispatcher
 
     kinds = config.settings.notify.kinds
-    masked = config.variables.masked
+    masked = config.variables.mask_text
     return Dispatcher(
         routes(config), outbox(config), SystemClock(), kinds=kinds, redact=lambda text: printable(masked(text))
     )

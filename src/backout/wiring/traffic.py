@@ -158,7 +158,7 @@ class _LateLogs:
 def _logs(config: Config, traffic: Traffic | None) -> Logs:
     from backout.analysis.diagnosis.templates import Templates
 
-    templates = Templates(config.variables.masked)
+    templates = Templates(config.variables.mask_text)
     if config.environment.traffic.provider == "twin":
         from backout.providers.router.logs import RouterLogs
 

@@ -170,7 +170,7 @@ def verify(shell: Shell, *, backup: str | None, unsigned: tuple[str, ...], messa
         if refused := tools.refused():
             raise refused[-1][1]
         raise UsageError("there is no backup yet", hint=f"backout db backups list -e {config.name}")
-    reason = shell.masked(message or "verify (no reason given)")
+    reason = shell.mask_reason(message or "verify (no reason given)")
     record_accepted(tools.journal, config.name, Acceptance(accepted, reason, tools.actor, tools.clock.now()))
     tools.keeper.check(chosen, lambda done, total: tools.progress(BackupProgress("reading", done, total)))
     live.end()

@@ -219,7 +219,7 @@ def _record_accepted(shell: Shell, config: Config, names: tuple[str, ...], why: 
     from backout.runbook.recovery.unsigned import Acceptance, read_names, record_accepted
 
     if names:
-        told = Acceptance(read_names(names), shell.masked(why), wiring.actor(), time.time())
+        told = Acceptance(read_names(names), shell.mask_reason(why), wiring.actor(), time.time())
         record_accepted(wiring.journal(config), config.name, told)
 
 

@@ -108,7 +108,7 @@ def restore(
     session = RestoreSession.open(shell, config, accepted=accepted)
     if drop_side is not None or mode in ("list", "prepare", "release"):
         return manage_kept(session, mode, drop_side, message, typed)
-    found = None if dry_run else session.unfinished(target, mode)
+    found = None if dry_run else session.find_unfinished(target, mode)
     if found is not None:
         shell.output.say(f"picking up run {found.id} ({brief(found.plan.why)}), which was interrupted; its plan stands")
         return _finish(session, session.drive(found.id))
@@ -125,7 +125,7 @@ def restore(
     reason = message or f"{plan.why} (no reason given)"
     if mode != "side":  # a side instance touches nothing in use
         reason = confirm(shell, config, f"restore {plan.why}", message=message, typed=typed)
-    reason = shell.masked(reason)
+    reason = shell.mask_reason(reason)
     told = Acceptance(accepted.names, reason, session.tools.actor, session.tools.clock.now())
     record_accepted(session.tools.journal, config.name, told)
     return _finish(session, session.drive(session.take_over(plan, reason, target, mode)))

@@ -61,7 +61,7 @@ class RestoreSession(Value, frozen=True):
         here = is_managed(config) if managed is None else managed
         return cls(shell, tools, stop, live, branch_tools(config, tools) if here else None)
 
-    def unfinished(self, target: str | None, mode: str | None) -> Run | None:
+    def find_unfinished(self, target: str | None, mode: str | None) -> Run | None:
         """Return the restore to pick up: without TARGET any interrupted one, with TARGET the one it began.
 
         A watch is not in the way, except that one under way blocks a side instance, which is not urgent.

@@ -73,9 +73,9 @@ def fill_script(job: str, names: dict[str, str]) -> str:
         if not name or not name.isprintable() or len(name.encode()) > _LONGEST_BYTES:
             raise UsageError(f"not a name: {name!r}", hint="backout db roles --help")
 
-    def quoted(found: re.Match[str]) -> str:
+    def quote_name(found: re.Match[str]) -> str:
         mark, name = found[1], names[found[2]]
         return mark + name.replace(mark, mark * 2) + mark
 
     script = files("backout.catalogue").joinpath("roles").joinpath(f"{job}.sql").read_text(encoding="utf-8")
-    return _VARIABLE.sub(quoted, script)
+    return _VARIABLE.sub(quote_name, script)

@@ -47,7 +47,7 @@ def live(shell: Shell, version: str, since: str) -> int:
         from backout.runbook.rollback.remediation_options import data_lines
 
         found = replace(found, next=(*found.next, *data_lines(tools, situation)))
-    typed, style = shell.output.typed, shell.output.style
+    typed, style = shell.output.complete_command, shell.output.style
     found = replace(found, confirm=typed(found.confirm), next=tuple(map(typed, found.next)))
     human = words.text(found, width=style.width, paint=paint_for(style))
     shell.output.result("diagnosis", {**words.record(found), "environment": tools.environment}, human)

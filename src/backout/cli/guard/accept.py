@@ -57,7 +57,7 @@ def accept(shell: Shell, *, shift: str | None, message: str | None) -> int:
             rule=SHIFT_RULE,
             hint=f"backout guard accept {shlex.quote(shift)} -e {config.name} -m WHY",
         )
-    why = shell.masked(str(message))
+    why = shell.mask_reason(str(message))
     tools = shell.toolbox(config)
     done = procedure.accept(tools, shift, why)
     ended = done.result

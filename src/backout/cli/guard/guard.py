@@ -148,7 +148,7 @@ def _watch(session: Session, *, early: bool, next_within: str | None) -> int:
     from backout.runbook.guard import guard as procedure
 
     _check_channels(session.shell, session)
-    unfinished = session.unfinished()
+    unfinished = session.find_unfinished()
     if unfinished is not None and not procedure.may_go_on(unfinished):
         raise busy(unfinished)
     if next_within is not None:

@@ -40,7 +40,7 @@ def run_and_tell(shell: Shell, wanted: Wanted, command: Callable[[], int]) -> in
     try:
         code = command()
     except _ENDS as error:
-        failure = errors.failure(error, shell.output.typed)
+        failure = errors.failure(error, shell.output.complete_command)
         teller.end(failure, errors.exit_code(error))
         raise
     teller.end(None, code)
@@ -76,7 +76,7 @@ class _Teller:
         """Tell how it ended; `code` is the exit code."""
         from backout.report.guard import summary
 
-        told, failed = self._masked(self._shell.output.told), self._masked(failure)
+        told, failed = self._mask(self._shell.output.told), self._mask(failure)
         ended = summary.ending(told, failed, environment=self._environment, exit_code=code)
         if self._wanted.outputs:
             self._append(self._wanted.outputs, summary.outputs(ended))
@@ -84,7 +84,7 @@ class _Teller:
             self._append(self._wanted.summary, summary.markdown(ended, self._report(ended.report_path)))
         self._show(ended.state, summary.description(ended))
 
-    def _masked(self, payload: Mapping[str, object] | None) -> dict[str, object] | None:
+    def _mask(self, payload: Mapping[str, object] | None) -> dict[str, object] | None:
         """Return a payload masked value by value, before a page escapes it, or a status is cut."""
         return None if payload is None else self._shell.redactor.record(payload)
 

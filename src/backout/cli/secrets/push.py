@@ -113,7 +113,7 @@ def push(
     ask = PushAsk(
         names=names,
         source=given.spec,
-        message=shell.masked(message or ""),
+        message=shell.mask_reason(message or ""),
         file=given.file,
         wait=not no_wait,
         report=report,
@@ -155,7 +155,7 @@ def put(
     ask = PushAsk(
         names=(name,),
         source=given.spec,
-        message=shell.masked(message or ""),
+        message=shell.mask_reason(message or ""),
         wait=not no_wait,
         report=report,
     )

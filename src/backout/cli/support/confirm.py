@@ -33,7 +33,7 @@ def confirm(shell: Shell, config: Config, action: str, *, message: str | None, t
     if not config.protected:
         if typed is None:
             ask(shell, f"{action[:1].upper()}{action[1:]} on {name}?", flag="--yes")
-        return shell.masked(message or f"{action} (no reason given)")
+        return shell.mask_reason(message or f"{action} (no reason given)")
     reason = message or _read(shell, "Why? (goes into the report) ", f"{name} needs a reason", '-m "WHY"')
     if not reason.strip():
         raise DecisionNeeded(f"{name} needs a reason", hint='add -m "WHY"')
@@ -42,7 +42,7 @@ def confirm(shell: Shell, config: Config, action: str, *, message: str | None, t
         answer = _read(shell, question, f"to {action} on {name} needs a person's confirmation", f"--confirm {name}")
         if answer != name:
             raise DecisionNeeded(f"not confirmed: {answer!r} is not {name!r}; nothing was changed")
-    return shell.masked(reason.strip())
+    return shell.mask_reason(reason.strip())
 
 
 def ask(shell: Shell, question: str, *, flag: str) -> None:

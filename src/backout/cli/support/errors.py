@@ -23,7 +23,7 @@ def show(error: BackoutError, output: Output, environment: str | None = None) ->
     """Write the error and return its exit code; `environment`: the one that was typed."""
     _write(output, _lines(error, output, environment))
     if output.json and not output.answered:
-        output.result("error", record(error, output.typed))
+        output.result("error", record(error, output.complete_command))
     return error.exit_code
 
 
@@ -84,7 +84,7 @@ def record(error: BackoutError, typed: Callable[[str], str] = str) -> dict[str, 
     """Return the payload of `backout.error/1`.
 
     Args:
-        typed: makes command lines work where they are pasted, see `Output.typed`.
+        typed: makes command lines work where they are pasted, see `Output.complete_command`.
     """
     payload: dict[str, object] = {
         "error": type(error).__name__,
@@ -118,11 +118,13 @@ def _lines(error: BackoutError, output: Output, environment: str | None = None) 
     if isinstance(error, Refused):
         if error.rule:
             lines.append(output.talk.dim(f"  safety rule: {error.rule}"))
-        lines += [f"  {output.talk.plain('→')} {output.typed(option)}" for option in error.options]
+        lines += [f"  {output.talk.plain('→')} {output.complete_command(option)}" for option in error.options]
     if error.without_journal:
-        lines += [f"  {output.talk.plain('→')} {output.typed(way)}" for way in _ways_without_journal(environment)]
+        lines += [
+            f"  {output.talk.plain('→')} {output.complete_command(way)}" for way in _ways_without_journal(environment)
+        ]
     if error.hint:
-        lines.append(f"  {output.talk.strong('next')}: {output.typed(error.hint)}")
+        lines.append(f"  {output.talk.strong('next')}: {output.complete_command(error.hint)}")
     return lines
 
 

@@ -109,13 +109,13 @@ class Output:
     def next(self, *commands: str) -> None:
         """Say what to type next, undo included; `#` in a command starts its explanation."""
         for number, command in enumerate(commands):
-            line, mark, why = self.typed(command).partition("#")
+            line, mark, why = self.complete_command(command).partition("#")
             explained = (
                 f"{self.talk.strong(line.rstrip())}  {self.talk.dim(mark + why)}" if mark else self.talk.strong(line)
             )
             self.say(f"{'next: ' if number == 0 else '      '}{explained}")
 
-    def typed(self, command: str) -> str:
+    def complete_command(self, command: str) -> str:
         """Return what to type with the `-e` and `--config` that this command was given: it works where it is pasted."""
         from backout.cli.support.typed import add_given_options
 

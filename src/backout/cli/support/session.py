@@ -101,7 +101,7 @@ class Session(Value, frozen=True):
         Raises:
             Busy: something else keeps it, such as the rollback that the watch just led to.
         """
-        watch = self.unfinished()
+        watch = self.find_unfinished()
         if watch is not None and gives_way(watch):
             tools = self.tools
             self.live.say(in_words(watch, plan))
@@ -112,7 +112,7 @@ class Session(Value, frozen=True):
             self.live.say(f"{watch.id} is ended")
         return self.submit(plan, reason)
 
-    def unfinished(self) -> Run | None:
+    def find_unfinished(self) -> Run | None:
         """Return the run that keeps the environment, or None when it is free."""
         return keeper_of(self.tools.runs, self.tools.environment)
 
@@ -121,7 +121,7 @@ class Session(Value, frozen=True):
 
         A watch is none: it is ended, and that is said, by `take_over`, once the person's word is there.
         """
-        keeper = self.unfinished()
+        keeper = self.find_unfinished()
         return None if keeper is None or gives_way(keeper) else keeper
 
 

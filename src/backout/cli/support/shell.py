@@ -147,7 +147,7 @@ class Shell:
                 error.options = tuple(in_file(option, text, name) for option in error.options)
         return error
 
-    def masked(self, reason: str) -> str:
+    def mask_reason(self, reason: str) -> str:
         """Return the reason that a person typed, without the environment's secrets: it is stored, and many read it.
 
         Bytes that are no UTF-8 (another terminal's umlauts) become `?`: they stop no command.

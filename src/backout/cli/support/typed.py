@@ -40,7 +40,7 @@ def add_given_options(text: str, *, config: str | None, environment: str | None)
 
     given = [("-e", "--environment", environment), ("--config", "--config", config)]
 
-    def completed(found: re.Match[str]) -> str:
+    def complete_line(found: re.Match[str]) -> str:
         line = found["line"]
         words = line.split()
         if (
@@ -55,7 +55,7 @@ def add_given_options(text: str, *, config: str | None, environment: str | None)
         ours, dashes, theirs = line.partition(" -- ")
         return f"{found['lead']}{' '.join([ours, *more])}{dashes}{theirs}"
 
-    return _LINE.sub(completed, text)
+    return _LINE.sub(complete_line, text)
 
 
 def _makes_a_file(words: list[str]) -> bool:

@@ -28,7 +28,7 @@ def in_file(words: str, text: str, name: str) -> str:
         name: what it is called.
     """
 
-    def shown(found: re.Match[str]) -> str:
+    def describe_edit(found: re.Match[str]) -> str:
         table, values = _read(found)
         edited = with_values(text, table, values)
         return f"in {name}, {found[0].partition(', ')[2]}" if edited is None else _difference(text, edited, name)
@@ -37,7 +37,7 @@ def in_file(words: str, text: str, name: str) -> str:
     at = 0
     for found in PATTERN.finditer(words):
         said = words[at : found.start()]
-        parts += [_behind_lines(parts, said), shown(found)]
+        parts += [_behind_lines(parts, said), describe_edit(found)]
         at = found.end()
     return "".join([*parts, _behind_lines(parts, words[at:])])
 
