@@ -105,8 +105,8 @@ def test_a_second_is_final_after_the_grace(tmp_path: Path) -> None:
     """Until the grace has passed a true outcome amends the second; after it nothing does, and `now` never goes back."""
     clock = [1000.2]
     book = CountBook(tmp_path / "c.sqlite", now=lambda: clock[0])
-    second = book.ended(_answer())
-    book.ended(_answer(status=500))
+    second = book.count(_answer())
+    book.count(_answer(status=500))
     assert book.complete_until == 999
     assert book.amend(_answer(outcome="exception"), second)
     clock[0] = 1001.0 + GRACE_S + 0.01
@@ -116,14 +116,14 @@ def test_a_second_is_final_after_the_grace(tmp_path: Path) -> None:
     assert book.complete_until == 1001
     (row,) = book.rows("shop", 1000, 1001)
     assert (row.requests, row.errors, row.by_outcome) == (2, 2, {"ok": 1, "exception": 1})
-    assert book.ended(_answer()) == 1001
+    assert book.count(_answer()) == 1001
     book.close()
 
 
 def test_amending_a_returned_500_does_not_count_it_twice(tmp_path: Path) -> None:
     """A 500 is one error, whether it was returned or thrown."""
     book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
-    second = book.ended(_answer(status=500))
+    second = book.count(_answer(status=500))
     assert book.amend(_answer(status=500, outcome="exception"), second)
     (row,) = book.rows("shop", 0)
     assert (row.errors, row.by_outcome) == (1, {"exception": 1})
@@ -134,7 +134,7 @@ def test_an_answer_that_turns_out_an_error_is_no_404(tmp_path: Path) -> None:
     """Classes are of what was answered neither well nor with an error, of the whole and of its route."""
     book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
     for status in (200, 404, 404, 302, 401, 500):
-        second = book.ended(_answer(status=status, route="GET /app"))
+        second = book.count(_answer(status=status, route="GET /app"))
     (row,) = book.rows("shop", 0)
     assert row.classes == {AnswerClass.NOT_FOUND: 2, AnswerClass.REDIRECT: 1, AnswerClass.DENIED: 1}
     assert book.amend(_answer(status=404, outcome="exception", route="GET /app"), second)
@@ -168,7 +168,7 @@ def test_schedules_and_queues_are_counted_by_what_became_of_them(tmp_path: Path)
 def test_what_began_and_did_not_end_is_seen(tmp_path: Path) -> None:
     """A request is counted when it begins, under the name that its route has so far, and again when it ends."""
     book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
-    book.ended(_answer(route="GET /app"))
+    book.count(_answer(route="GET /app"))
     for _ in range(3):
         book.began("shop", "v1", "GET /app")
     book.began("shop", "v1", "GET /unknown")
@@ -181,10 +181,10 @@ def test_what_began_and_did_not_end_is_seen(tmp_path: Path) -> None:
 def test_routes_are_amended_and_stay_few(tmp_path: Path) -> None:
     """A true outcome reaches the route, too; thousands of routes share one count."""
     book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
-    second = book.ended(_answer(route="/app"))
-    book.ended(_answer(route="/app", outcome="canceled", status=499))
+    second = book.count(_answer(route="/app"))
+    book.count(_answer(route="/app", outcome="canceled", status=499))
     for number in range(3000):
-        book.ended(_answer(route=f"/junk{number}", status=200 if number % 2 else 404))
+        book.count(_answer(route=f"/junk{number}", status=200 if number % 2 else 404))
     assert book.amend(_answer(route="/app", outcome="exception"), second)
     (row,) = book.rows("shop", 0)
     assert (row.requests, row.canceled, row.errors) == (3002, 1, 1)
@@ -201,10 +201,10 @@ def test_counts_survive_a_restart_and_old_ones_go(tmp_path: Path) -> None:
     """What was flushed is there after a restart; what is older than two hours is not."""
     clock = [100_000.0]
     book = CountBook(tmp_path / "c.sqlite", now=lambda: clock[0])
-    book.ended(_answer(latency_ms=81.0))
+    book.count(_answer(latency_ms=81.0))
     clock[0] += 3600.0
-    book.ended(_answer(status=503, outcome="unknown"))
-    book.ended(_answer(probe=True))
+    book.count(_answer(status=503, outcome="unknown"))
+    book.count(_answer(probe=True))
     rows = book.rows("shop", 0)
     book.close()
     again = CountBook(tmp_path / "c.sqlite", now=lambda: clock[0])
@@ -279,7 +279,7 @@ def test_bad_query_is_a_400(tmp_path: Path) -> None:
 def test_a_flush_that_still_runs_disturbs_nobody(tmp_path: Path, then: str) -> None:
     """Its task was cancelled, its thread writes on: closing waits for it, and what is forgotten stays so."""
     book = CountBook(tmp_path / "c.sqlite", now=lambda: 5.0)
-    book.ended(_answer())
+    book.count(_answer())
     values = [("shop", f"version-{number}", 5, b"{}") for number in range(50_000)]
     flush = threading.Thread(target=book._write, args=(values, 0))
     flush.start()

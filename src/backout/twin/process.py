@@ -200,7 +200,7 @@ class Daemon:
             "outbox": str(self._services.outbox),
             "email_api_url": self._services.email_api_url,
             "smtp_address": f"127.0.0.1:{self._services.smtp_port}",
-            "unknown_routes": self._state.unknown_routes(),
+            "unknown_routes": self._state.list_unknown_routes(),
             "pids": self._pids(),
             "faults": [f"{f.kind.value}{f' {f.target}' if f.target else ''}" for f in self._faults.active()],
             "failed": self._failed,

@@ -136,7 +136,7 @@ class Services:
             BackoutError: a service does not stop or start. What is left is tried again by itself.
         """
         async with self._applying:
-            wanted = await self._wanted()
+            wanted = await self._find_wanted()
             if wanted.database != self._broken.database:
                 # Its end cuts the sessions of all Hyperdrive proxies as well.
                 await (self.postgres.stop() if wanted.database else self.postgres.start())
@@ -148,7 +148,7 @@ class Services:
                     await self.objectstore.start_gateway(wanted.allowed)
                 self._broken = wanted
 
-    async def _wanted(self) -> _Broken:
+    async def _find_wanted(self) -> _Broken:
         active = self._faults.active
         denied = active(FaultKind.STORAGE_DENIED)
         allowed: tuple[str, ...] | None = None

@@ -225,9 +225,9 @@ def _deployer(config: Config) -> DeployCommand | None:
 
 
 def _pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:
-    def opened() -> PushTools:
+    def open_push_tools() -> PushTools:
         from backout.wiring.secrets import push_tools
 
         return push_tools(config, client)
 
-    return opened
+    return open_push_tools

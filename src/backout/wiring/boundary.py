@@ -73,14 +73,14 @@ MOST: Final = 2**53
 def add_boundaries(tools: Toolbox) -> Toolbox:
     """Return the toolbox with a boundary around each adapter that is set up."""
 
-    def unmeasured(why: str) -> object:
+    def report_unmeasured(why: str) -> object:
         return HealthReport(tools.clock.now(), Reach.UNREADABLE, findings=(why,))
 
     checks: Methods = {"traffic": {"read": _check_page}}
-    instead: Methods = {name: {"look": unmeasured} for name in ("health", "guard.sender", "guard.pairing")}
+    instead: Methods = {name: {"look": report_unmeasured} for name in ("health", "guard.sender", "guard.pairing")}
     told: set[str] = set()
 
-    def bound(holder: H, part: str) -> H:
+    def wrap(holder: H, part: str) -> H:
         held: dict[str, Any] = {}
         for name, words in ADAPTERS.items():
             of, _, field = name.rpartition(".")
@@ -93,13 +93,13 @@ def add_boundaries(tools: Toolbox) -> Toolbox:
 
     parts = tools.parts
     late = Parts(
-        incident=Late(lambda: bound(parts.incident(), "incident")),
-        guard=Late(lambda: bound(parts.guard(), "guard")),
-        rollback=Late(lambda: bound(parts.rollback(), "rollback")),
-        recovery=Late(lambda: bound(parts.recovery(), "recovery")),
-        safety=Late(lambda: bound(parts.safety(), "safety")),
+        incident=Late(lambda: wrap(parts.incident(), "incident")),
+        guard=Late(lambda: wrap(parts.guard(), "guard")),
+        rollback=Late(lambda: wrap(parts.rollback(), "rollback")),
+        recovery=Late(lambda: wrap(parts.recovery(), "recovery")),
+        safety=Late(lambda: wrap(parts.safety(), "safety")),
     )
-    return replace(bound(tools, ""), parts=late)
+    return replace(wrap(tools, ""), parts=late)
 
 
 class Boundary:

@@ -51,11 +51,11 @@ def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
     name, policy = config.name, config.policy
     required = config.environment.secrets.required
 
-    def opened() -> Toolbox:
+    def open_toolbox() -> Toolbox:
         return wiring.toolbox(config, wiring.Hooks(within_s=PATIENCE_S))
 
     platform = Platform(
-        opened,
+        open_toolbox,
         lambda: wiring.identities(config, PATIENCE_S),
         name,
         policy,
@@ -74,12 +74,12 @@ def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
         platform.lane(),
         Service(
             lambda: wiring.health_check(config, SystemClock()),
-            lambda: _live(opened()),
+            lambda: _live(open_toolbox()),
             name,
             policy,
             counted=counted,
         ).lane(),
-        Counted(opened, name, policy).lane(is_set_up=counted),
+        Counted(open_toolbox, name, policy).lane(is_set_up=counted),
         *_database(config),
         (Question("marks_key", Level.SHOULD, lambda: [_marks(config)]),),
         (Question("journal", Level.MUST, lambda: _journal(config)),),

@@ -62,13 +62,13 @@ class LateBundles:
 
     def fetch(self, version: str) -> Bundle:
         """Return the code of a version."""
-        return self._opened().fetch(version)
+        return self._open().fetch(version)
 
     def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
         """Upload the code as a new version."""
-        return self._opened().upload(bundle, message=self._config.variables.mask_text(message), secrets=secrets)
+        return self._open().upload(bundle, message=self._config.variables.mask_text(message), secrets=secrets)
 
-    def _opened(self) -> Bundles:
+    def _open(self) -> Bundles:
         from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles
 
         config = self._config

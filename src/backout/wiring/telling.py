@@ -82,12 +82,12 @@ def _webhook(config: Config) -> Callable[[], Channel]:
     url = config.notify_secret("webhook", settings.url_env, settings.url_file, "a URL").reveal()
     secret = config.notify_secret("webhook", settings.secret_env, settings.secret_file, "a signing secret").reveal()
 
-    def opened() -> Channel:
+    def open_channel() -> Channel:
         from backout.providers.notify.webhook import Webhook
 
         return Webhook(url, secret)
 
-    return opened
+    return open_channel
 
 
 def _smtp(config: Config) -> Callable[[], Channel]:
@@ -97,13 +97,13 @@ def _smtp(config: Config) -> Callable[[], Channel]:
     if settings.user:
         password = config.notify_secret("smtp", settings.password_env, settings.password_file, "a password").reveal()
 
-    def opened() -> Channel:
+    def open_channel() -> Channel:
         from backout.providers.notify.smtp import Server, Smtp
 
         server = Server(settings.host, settings.port, settings.security, settings.user or "", password)
         return Smtp(server, settings.sender, settings.to)
 
-    return opened
+    return open_channel
 
 
 def _slack(config: Config) -> Callable[[], Channel]:
@@ -111,12 +111,12 @@ def _slack(config: Config) -> Callable[[], Channel]:
     assert settings is not None
     url = config.notify_secret("slack", settings.url_env, settings.url_file, "a URL").reveal()
 
-    def opened() -> Channel:
+    def open_channel() -> Channel:
         from backout.providers.notify.slack import Slack
 
         return Slack(url)
 
-    return opened
+    return open_channel
 
 
 def dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:

@@ -238,7 +238,7 @@ async def _start(directory: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]
         apply_faults=_break_nothing,
     )
     add_api(app, shared)
-    app[STATUS] = lambda: {"running": True, "unknown_routes": state.unknown_routes()}
+    app[STATUS] = lambda: {"running": True, "unknown_routes": state.list_unknown_routes()}
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -72,7 +72,7 @@ class Scheduler:
         )
         self._running.update(begun)
         for task in begun:
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._note_end)
         return begun
 
     async def close(self) -> None:
@@ -81,7 +81,7 @@ class Scheduler:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[ScheduleRun | None]) -> None:
+    def _note_end(self, task: asyncio.Task[ScheduleRun | None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _LOG.error("a schedule could not be run: %r", error)

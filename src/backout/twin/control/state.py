@@ -205,10 +205,10 @@ class State:
     def count_unknown_route(self, route: str) -> None:
         """Count a request (`GET /path`) that the twin has no answer for."""
         seen = self._db.execute("UPDATE unknown_routes SET count = count + 1 WHERE route = ?", (route,)).rowcount
-        if not seen and len(self.unknown_routes()) < MAX_UNKNOWN_ROUTES:
+        if not seen and len(self.list_unknown_routes()) < MAX_UNKNOWN_ROUTES:
             self._db.execute("INSERT INTO unknown_routes VALUES (?, 1)", (route,))
 
-    def unknown_routes(self) -> tuple[str, ...]:
+    def list_unknown_routes(self) -> tuple[str, ...]:
         """Return every route asked for in vain."""
         return tuple(str(row[0]) for row in self._db.execute("SELECT route FROM unknown_routes ORDER BY route"))
 

@@ -130,7 +130,7 @@ class Session:
         if key is not None and await self._from_cache(key, (b"D", b"E")):
             return
         self._statements.pop(b"", None)  # a simple query ends the unnamed statement
-        origin = await self._connected()
+        origin = await self._connect()
         origin.statements.pop(b"", None)
         self._expect(_Expected(keep=key if self._status == pgwire.IDLE else None))
         await self._send(one.raw)
@@ -150,13 +150,13 @@ class Session:
 
     async def _pass(self, batch: Sequence[Message], one: Message) -> None:
         """Hand on what is neither: copy data, function calls."""
-        await self._connected()
+        await self._connect()
         if one.type == b"F":
             self._expect(_Expected())
         await self._send(b"".join(each.raw for each in batch) + one.raw)
 
     async def _forward(self, batch: Sequence[Message], missing: Sequence[bytes], key: Key | None) -> None:
-        origin = await self._connected()
+        origin = await self._connect()
         if not self._half_sent:
             swallow = deque(b"3" if each.startswith(b"C") else b"1" for each in missing)
             self._expect(_Expected(swallow=swallow, keep=key))
@@ -187,7 +187,7 @@ class Session:
 
     async def _missing(self, batch: Sequence[Message], used: dict[bytes, Parse]) -> list[bytes]:
         """Return the messages that give the database the statements it has not seen, because the cache answered."""
-        origin = await self._connected()
+        origin = await self._connect()
         parsed = {pgwire.parse_parse(one.payload).name for one in batch if one.type == b"P"}
         missing: list[bytes] = []
         for name, statement in used.items():
@@ -258,7 +258,7 @@ class Session:
 
     # --- database to client ------------------------------------------------------------------------------------
 
-    async def _connected(self) -> Origin:
+    async def _connect(self) -> Origin:
         if self.origin is None:
             self.origin = await self._proxy.open_origin(self._parameters)
             self._pump = asyncio.get_running_loop().create_task(self._relay(self.origin))
@@ -269,7 +269,7 @@ class Session:
         self._answered.clear()
 
     async def _send(self, data: bytes) -> None:
-        origin = await self._connected()
+        origin = await self._connect()
         origin.writer.write(data)
         await origin.writer.drain()
 

@@ -195,7 +195,7 @@ class CountBook:
         runs, failures = triggers.get(name, (0, 0))
         triggers[name] = (runs + 1, failures + failed)
 
-    def ended(self, answer: Answer) -> int:
+    def count(self, answer: Answer) -> int:
         """Count one answer now and return its second."""
         second = int(self.now)
         row = self._row(answer.script, answer.version, second)

@@ -177,9 +177,9 @@ class LocalDataPlane:
 
     def feed(self, script: str, consumers: tuple[str, ...]) -> None:
         """Give the tail events of `script` to exactly these Workers from now on."""
-        before = self._tail.wanted(script)
+        before = self._tail.is_wanted(script)
         self._consumers.set(script, consumers)
-        if self._tail.wanted(script) != before:
+        if self._tail.is_wanted(script) != before:
             self._demand(script, not before)
 
     async def run_schedule(self, script: str, cron: str, scheduled_at: float) -> ScheduleRun | None:
@@ -217,7 +217,7 @@ class LocalDataPlane:
             r2=self._wire_bindings(version, "r2_bucket", lambda services, value: services.r2_gateway_address(value)),
             hyperdrive=self._wire_bindings(version, "hyperdrive", lambda services, value: services.hyperdrive(value)),
             email=None if self._services is None else urlsplit(self._services.email_api_url).netloc,
-            all_events=self._tail.wanted(version.script),
+            all_events=self._tail.is_wanted(version.script),
             take_tail_socket=self._runtime.socket(f"{name}.t") if version.takes_tail else "",
         )
         return Workerd(version, self._binary, self._directory / "versions" / f"{name}-{version.id}", around)
@@ -244,7 +244,7 @@ class LocalDataPlane:
         self._tail.tell_crash(version.script, version.id, instance.crash, f"{why}: {what}")
 
     def _on_ready(self, instance: Instance) -> None:
-        if self._tail.wanted(instance.version.script):  # a tail may have been opened while it started
+        if self._tail.is_wanted(instance.version.script):  # a tail may have been opened while it started
             self._spawn(instance.want_all_events(True))
         self._crash_as_ordered()
 

@@ -65,11 +65,11 @@ class Fleet:
 
     def find(self, version_id: str) -> Instance | None:
         """Return the instance of a version that is kept running."""
-        return next((i for i in self._kept() if i.version.id == version_id), None)
+        return next((i for i in self._list_kept() if i.version.id == version_id), None)
 
     def instances(self, script: str | None = None) -> tuple[Instance, ...]:
         """Return all instances (of a script), those being drained last."""
-        found = dict.fromkeys((*self._kept(), *self._draining))
+        found = dict.fromkeys((*self._list_kept(), *self._draining))
         return tuple(instance for instance in found if script in (None, instance.version.script))
 
     async def validate(self, version: WorkerVersion) -> int:
@@ -132,7 +132,7 @@ class Fleet:
         await asyncio.gather(*draining, return_exceptions=True)
         await asyncio.gather(*(instance.retire(_CLOSE_S) for instance in instances))
 
-    def _kept(self) -> tuple[Instance, ...]:
+    def _list_kept(self) -> tuple[Instance, ...]:
         previous = (instance for entry in self._previous.values() for instance in entry.values())
         return (*self.live_instances(), *previous, *self._spares.values())
 
@@ -150,7 +150,7 @@ class Fleet:
                     instance = await self._run(version)
                     fresh.append(instance)
                 instance.used_at = time.monotonic()  # so that it is not stopped as a spare before it is live
-                await instance.recovered(_RECOVER_S)
+                await instance.await_recovery(_RECOVER_S)
                 instances[version.id] = instance
         except BaseException:
             await asyncio.gather(*(instance.retire(0.0) for instance in fresh))

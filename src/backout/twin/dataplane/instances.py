@@ -133,7 +133,7 @@ class Instance:
             await asyncio.wait_for(self._crashed.wait(), _CRASH_NEWS_S)
         return self.crash
 
-    async def recovered(self, timeout_s: float) -> None:
+    async def await_recovery(self, timeout_s: float) -> None:
         """Return when the process answers, after `timeout_s` at the latest; at once where it did not crash."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._answers.wait(), timeout_s)

@@ -185,7 +185,7 @@ class Proxy:
         if exchange.latency_ms is None:
             exchange.latency_ms = _since_ms(flight.began)
         exchange.ended_at = time.time()
-        exchange.second = self._counts.ended(answer_of(exchange))
+        exchange.second = self._counts.count(answer_of(exchange))
         if flight.made_here:
             self._tail.tell(exchange, exceptions=_exceptions(exchange))
         else:

@@ -165,7 +165,7 @@ class Tail:
         """The open sessions."""
         return tuple(self._sessions.values())
 
-    def wanted(self, script: str) -> bool:
+    def is_wanted(self, script: str) -> bool:
         """Whether every event of the script is wanted, not only failures."""
         if self._consumers is not None and self._consumers.of(script):
             return True
@@ -267,7 +267,7 @@ class Tail:
         """Open a session; its events queue up from now on."""
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(self._queue_events)
         session = TailSession(uuid.uuid4().hex, script, filters, self._now() + _SESSION_S, queue)
-        first = not self.wanted(script)
+        first = not self.is_wanted(script)
         self._sessions[session.id] = session
         if first:
             self._on_demand(script, True)
@@ -279,7 +279,7 @@ class Tail:
         if session is None:
             return False
         session.close()
-        if not self.wanted(session.script):
+        if not self.is_wanted(session.script):
             self._on_demand(session.script, False)
         return True
 

@@ -78,10 +78,10 @@ def _make_authority() -> tuple[bytes, bytes, bytes]:
     now = dt.datetime.now(dt.UTC)
 
     def begun(name: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        def named(text: str) -> x509.Name:
+        def make_name(text: str) -> x509.Name:
             return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
-        builder = x509.CertificateBuilder().subject_name(named(name)).issuer_name(named(issuer)).public_key(key)
+        builder = x509.CertificateBuilder().subject_name(make_name(name)).issuer_name(make_name(issuer)).public_key(key)
         builder = builder.serial_number(x509.random_serial_number())
         return builder.not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=_DAYS))
 

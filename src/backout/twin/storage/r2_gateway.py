@@ -124,7 +124,7 @@ class R2Gateway:
             return await self._get(request, bucket, wanted)
         if wanted.method == "list":
             return _answer(await self._list(bucket, wanted))
-        raise r2.invalid(f"no method {wanted.method!r} in a GET")
+        raise r2.make_invalid_error(f"no method {wanted.method!r} in a GET")
 
     async def _put_request(self, request: web.Request, bucket: str) -> web.StreamResponse:
         size_bytes = _metadata_size(request)
@@ -150,7 +150,7 @@ class R2Gateway:
                 await self._upload(calls.abort_upload(bucket, wanted.key, wanted.upload_id))
                 return _answer({})
             case _:
-                raise r2.invalid(f"no method {wanted.method!r} in a PUT")
+                raise r2.make_invalid_error(f"no method {wanted.method!r} in a PUT")
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class R2Gateway:
         found = await self._head(bucket, wanted.key)
         whole = (0, found.size_bytes)
         if wanted.only_if is not None and not wanted.only_if.holds(found):
-            raise r2.precondition_failed(json.dumps(r2.Described(found, whole).as_json()).encode())
+            raise r2.make_precondition_error(json.dumps(r2.Described(found, whole).as_json()).encode())
         part = whole
         if wanted.range_header is not None:
             part = r2.parse_range_header(wanted.range_header, found.size_bytes) or whole
@@ -206,7 +206,7 @@ class R2Gateway:
         token = None if wanted.cursor is None else _decode_cursor(wanted.cursor)
         _, body = await self._store.send(calls.list_page(bucket, listing, token=token))
         page = answers.parse_page(body)
-        objects = [await self._listed(bucket, entry, wanted) for entry in page.objects]
+        objects = [await self._describe_listed(bucket, entry, wanted) for entry in page.objects]
         found: dict[str, object] = {
             "objects": [one.as_json() for one in objects if one is not None],
             "truncated": page.next_token is not None,
@@ -216,7 +216,7 @@ class R2Gateway:
             found["cursor"] = base64.urlsafe_b64encode(page.next_token.encode()).decode("ascii")
         return found
 
-    async def _listed(self, bucket: str, entry: answers.Listed, wanted: r2.R2Request) -> r2.Described | None:
+    async def _describe_listed(self, bucket: str, entry: answers.Listed, wanted: r2.R2Request) -> r2.Described | None:
         found = answers.S3Object(entry.key, entry.size_bytes, entry.etag, entry.last_modified)
         if wanted.include:
             try:
@@ -231,7 +231,7 @@ class R2Gateway:
         key, attributes = wanted.key, wanted.attributes()
         conditions = calls.ALWAYS
         if wanted.only_if is not None:
-            conditions = await self._settled(bucket, key, wanted.only_if)
+            conditions = await self._settle_condition(bucket, key, wanted.only_if)
         call = calls.put(bucket, key, None, attributes=attributes, conditions=conditions)
         expected = wanted.digests()
         if expected:
@@ -250,7 +250,7 @@ class R2Gateway:
         )
         return r2.Described(found, checksums=expected)
 
-    async def _settled(self, bucket: str, key: str, only_if: r2.Conditional) -> calls.Conditions:
+    async def _settle_condition(self, bucket: str, key: str, only_if: r2.Conditional) -> calls.Conditions:
         """Check a condition, and return the one with which the store itself refuses a change in between."""
         try:
             found: S3Object | None = await self._head(bucket, key)
@@ -259,7 +259,7 @@ class R2Gateway:
                 raise
             found = None
         if not only_if.holds(found):
-            raise r2.precondition_failed()
+            raise r2.make_precondition_error()
         return calls.Conditions(if_none_match="*") if found is None else calls.Conditions(if_match=found.etag)
 
     async def _delete(self, bucket: str, keys: tuple[str, ...]) -> None:
@@ -285,7 +285,7 @@ class R2Gateway:
 def _metadata_size(request: web.Request) -> int:
     text = request.headers.get(r2.METADATA_SIZE, "")
     if not text.isdecimal() or int(text) > _LONGEST_METADATA_BYTES:
-        raise r2.invalid("Metadata missing or invalid")
+        raise r2.make_invalid_error("Metadata missing or invalid")
     return int(text)
 
 
@@ -301,7 +301,7 @@ def _decode_cursor(cursor: str) -> str:
     try:
         return base64.urlsafe_b64decode(cursor).decode("utf-8")
     except ValueError as error:
-        raise r2.invalid("The cursor is not valid.") from error
+        raise r2.make_invalid_error("The cursor is not valid.") from error
 
 
 def _answer(content: object) -> web.Response:
@@ -346,7 +346,7 @@ def _translate(error: BackoutError) -> r2.R2Error:
     if isinstance(error, S3Rejected):
         known = _CODES.get(error.word) or _STATUSES.get(error.status)
         if known == _STATUSES[_MISSING]:
-            return r2.no_such_key()
+            return r2.make_missing_key_error()
         if known is not None:
             return r2.R2Error(*known, error.message or "The request was refused.")
         return r2.R2Error(error.status, 10029, error.what)

@@ -64,17 +64,17 @@ class R2Error(Exception):
         return json.dumps({"version": 1, "v4code": self.v4code, "message": self.message})
 
 
-def no_such_key() -> R2Error:
+def make_missing_key_error() -> R2Error:
     """10007: workerd makes null of it."""
     return R2Error(404, 10007, "The specified key does not exist.")
 
 
-def precondition_failed(described: bytes = b"") -> R2Error:
+def make_precondition_error(described: bytes = b"") -> R2Error:
     """10031: workerd makes null of it, or an object without body."""
     return R2Error(412, 10031, "At least one of the pre-conditions you specified did not hold.", described=described)
 
 
-def invalid(why: str) -> R2Error:
+def make_invalid_error(why: str) -> R2Error:
     """10029: the request is not of this protocol."""
     return R2Error(400, 10029, why)
 
@@ -228,7 +228,7 @@ def parse_request(data: bytes | str) -> R2Request:
     try:
         return msgspec.json.decode(data, type=R2Request)
     except msgspec.DecodeError as error:
-        raise invalid(f"Metadata missing or invalid: {error}") from error
+        raise make_invalid_error(f"Metadata missing or invalid: {error}") from error
 
 
 class Described(Value, frozen=True):

@@ -47,12 +47,12 @@ def restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | None
     if config.environment.database is None:
         return None
 
-    def opened() -> RestoreTools:
+    def open_tools() -> RestoreTools:
         from backout.wiring.db.restore import restore_tools
 
         return restore_tools(config, hooks.stop, hooks.say)
 
-    return opened
+    return open_tools
 
 
 def protection(config: Config) -> Callable[[], Protection] | None:
@@ -61,12 +61,12 @@ def protection(config: Config) -> Callable[[], Protection] | None:
     if settings is None or settings.provider != "postgres" or settings.backup.wal == "off":
         return None
 
-    def asked() -> Protection:
+    def ask_protection() -> Protection:
         from backout.wiring.db.backups import protection
 
         return protection(config)
 
-    return asked
+    return ask_protection
 
 
 def proof_alarm(config: Config) -> Callable[[], str]:
@@ -75,12 +75,12 @@ def proof_alarm(config: Config) -> Callable[[], str]:
     if settings is None or settings.provider != "postgres" or settings.backup.wal != "off":
         return str
 
-    def asked() -> str:
+    def ask_proof_alarm() -> str:
         from backout.wiring.db.backups import proof_alarm
 
         return proof_alarm(config)
 
-    return asked
+    return ask_proof_alarm
 
 
 def migrations(config: Config) -> MigrationFiles | None:

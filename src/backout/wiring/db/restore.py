@@ -49,13 +49,13 @@ def sides(config: Config, kept: Backups | None = None) -> PostgresSides:
         except BackoutError:  # it is down: the role that administers it is likely to be its own superuser
             return str(_dsn(config).get("user") or SUPERUSER)
 
-    def needed() -> dict[str, int]:
+    def read_needed() -> dict[str, int]:
         database = config.environment.database
         timeout_s = float(database.connect_timeout) if database else 5.0
         return read_needed_now(config.database_admin_url().reveal(), connect_timeout_s=timeout_s)
 
     return PostgresSides(
-        restore_directory(config), binaries(config), kept or _backups(config)[0], superuser, needed=needed
+        restore_directory(config), binaries(config), kept or _backups(config)[0], superuser, needed=read_needed
     )
 
 

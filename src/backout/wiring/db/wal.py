@@ -121,7 +121,7 @@ def _teller(config: Config, say: Callable[[str], None]) -> Callable[[Protection,
 
     book, dispatcher = wiring.journal(config, hurried=True), notifier(config)
 
-    def told(found: Protection, since: float, lsn: int) -> None:
+    def tell(found: Protection, since: float, lsn: int) -> None:
         kind = NoticeKind.PROTECTED if found.protected else NoticeKind.UNPROTECTED
         words = protection_words(config.name, found, since, lsn)
         say(f"{words.title}: {words.text}")
@@ -137,7 +137,7 @@ def _teller(config: Config, say: Callable[[str], None]) -> Callable[[Protection,
                 Notice(kind, config.name, now, words.title, words.text, key=key, next=words.next, facts=words.facts)
             )
 
-    return told
+    return tell
 
 
 def _keep_watchdog(config: Config, stop: threading.Event) -> None:
