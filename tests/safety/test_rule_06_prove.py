@@ -303,14 +303,36 @@ def test_rule_06_an_answer_by_another_version_is_not_there_yet(story: Proving) -
     assert 2 <= story.world.activations[0].created_at - since < 5
 
 
+@pytest.mark.parametrize("is_good", [True, False])
+def test_rule_06_a_platform_that_is_slow_today_is_waited_for(story: Proving, *, is_good: bool) -> None:
+    """The override reaches the edge after 25 seconds; from then on the target is asked as ever, and that is told."""
+    if not is_good:
+        story.is_down(story.newer, "database")
+    since, own = story.world.clock.now(), story.world.health_rule
+    story.world.health_rule = lambda now, version: own(now, version if now >= since + 25 else story.bad.id)
+    proof = story.proof(roll_back(story.tools(), Request(message="it fails", wait=False)))
+    assert story.world.live.sole == (story.newer if is_good else story.good).id
+    assert 25 <= story.world.activations[0].created_at - since < 32
+    assert [each["ok"] for each in proof["tried"]] == ([True] if is_good else [False, True])
+    assert len([line for line in story.said if "is asked until it is reached" in line]) == 1
+
+
 def test_rule_06_an_override_that_never_arrives_is_no_measurement(story: Proving) -> None:
-    """After five seconds of the wrong version's answers it is refused; nothing was proved, nothing was disproved."""
+    """After thirty seconds of the wrong version's answers it is refused; nothing was proved, nothing was disproved."""
     own, since = story.world.health_rule, story.world.clock.now()
     story.world.health_rule = lambda now, version: own(now, story.bad.id)
     error = story.refused()
     assert error.rule == "6 proof"
     assert "answered in its place" in error.what
-    assert 5 <= story.world.clock.now() - since < 7
+    assert 30 <= story.world.clock.now() - since < 33
+
+
+def test_rule_06_where_a_person_accepts_an_unproven_target_it_is_not_waited_for(story: Proving) -> None:
+    """An override that does not work costs an outage five seconds, not thirty."""
+    own, since = story.world.health_rule, story.world.clock.now()
+    story.world.health_rule = lambda now, version: own(now, story.bad.id)
+    roll_back(story.tools(), replace(ACCEPTED, wait=False))
+    assert 5 <= story.world.activations[0].created_at - since < 8
 
 
 def test_rule_06_an_application_that_hides_its_version_is_refused(story: Proving) -> None:

@@ -17,7 +17,7 @@ from backout.ports import Action, result_of
 from backout.rules import SafetyRule
 from backout.runbook.guard.question import question, tell_questions
 from backout.runbook.probing.failed_proofs import record_failure
-from backout.runbook.probing.pre_promotion_probe import ask, total_outage
+from backout.runbook.probing.pre_promotion_probe import BUDGET_S, PROPAGATION_S, ask, total_outage
 from backout.runbook.rollback.marked import message_of
 from backout.runbook.safety.checks import (
     await_listed,
@@ -272,7 +272,14 @@ class _Proof:
         carried = version if target != version else None
         if target == "":
             return _Outcome(None, "the traffic is split already, and no third version can be put beside it", version)
-        asked = ask(self.tools, target, leaving=self.args.leaving, serving=self._serving(), known_as=version)
+        asked = ask(
+            self.tools,
+            target,
+            leaving=self.args.leaving,
+            serving=self._serving(),
+            known_as=version,
+            propagation_s=BUDGET_S if self.args.accept_unproven else PROPAGATION_S,
+        )
         return _Outcome(asked.ok, asked.why, target, carried, contradicts=asked.contradicts)
 
     def _put(self, version: str) -> str:

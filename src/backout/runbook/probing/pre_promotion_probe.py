@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BUDGET_S, RETRY_S = 5.0, 0.2
 """How long one target is asked at most, and the wait before it is asked again after a bad answer."""
+PROPAGATION_S, PAUSE_S = 30.0, 1.0
+"""How long another version may answer in the target's place before it counts as not reached, and the wait between."""
 GOOD_LOOKS, BAD_LOOKS = 2, 3
 """How many answers in a row decide."""
 OUTAGE_S, STALE_S = 15, 30.0
@@ -65,23 +67,39 @@ class Asked(Value, frozen=True):
     contradicts: bool = False
 
 
-def ask(tools: Toolbox, target: str, *, leaving: str, serving: Collection[str], known_as: str | None = None) -> Asked:
-    """Return whether a target answers well.
+def ask(
+    tools: Toolbox,
+    target: str,
+    *,
+    leaving: str,
+    serving: Collection[str],
+    known_as: str | None = None,
+    propagation_s: float = PROPAGATION_S,
+) -> Asked:
+    """Return whether a target answers well; what another version answers in its place says nothing of it.
 
     Args:
         leaving: the version that it is compared with.
         serving: the versions with traffic.
         known_as: the version under which its code was live, where it was uploaded again as the target.
+        propagation_s: how long other versions may answer in its place.
     """
     if tools.health is None:
         return Asked(None, "no health check is set up")
-    asker = _Asker(tools, tools.health, target, leaving, serving)
-    deadline = tools.clock.now() + BUDGET_S
-    look, row = asker.look(), 1
-    while not _is_decided(look, row) and tools.clock.now() < deadline:
+    asker, clock = _Asker(tools, tools.health, target, leaving, serving), tools.clock
+    slow_from = deadline = clock.now() + BUDGET_S
+    reached_by = clock.now() + propagation_s
+    look, row, is_told = asker.look(), 1, False
+    while not _is_decided(look, row) and clock.now() < (reached_by if look.said is Said.ELSEWHERE else deadline):
+        is_slow = look.said is Said.ELSEWHERE and clock.now() >= slow_from
+        if is_slow and not is_told:
+            tools.say(f"{look.why}: version {target} is asked until it is reached, for at most {propagation_s:g} s")
+            is_told = True
         if look.said is not Said.GOOD:
-            tools.clock.sleep(RETRY_S)
+            clock.sleep(PAUSE_S if is_slow else RETRY_S)
         before, look = look, asker.look()
+        if before.said is Said.ELSEWHERE and look.said is not Said.ELSEWHERE:
+            deadline = clock.now() + BUDGET_S  # it has just been reached
         row = row + 1 if look.said is before.said else 1
     if look.said is Said.GOOD:
         return asker.requests(look.why, usual(tools, known_as or target), deadline)
