@@ -11,7 +11,7 @@ from backout import config
 from backout.errors import AuthError
 from backout.model.incident.notice import NoticeKind
 from backout.providers.notify.channel import SendFailed
-from backout.wiring import notifier, routes
+from backout.wiring.telling import list_routes, make_notifier
 
 from private import write_private
 
@@ -78,14 +78,14 @@ def test_a_missing_secret_breaks_its_channel_alone(tmp_path: Path) -> None:
     """A rollback must not fail because somebody cannot be told; the channel itself says what is missing."""
     text = BASE + SMTP + '[notify.webhook]\nurl_env = "HOOK"\nsecret_env = "HOOK_SECRET"\n'
     loaded = load(tmp_path, text, {"HOOK": "https://hooks.example.com/x"})
-    assert notifier(loaded) is not None
-    webhook, smtp = routes(loaded)
+    assert make_notifier(loaded) is not None
+    webhook, smtp = list_routes(loaded)
     assert (webhook.name, webhook.problem) == ("webhook", "a signing secret is needed, and HOOK_SECRET is not set")
     with pytest.raises(SendFailed, match="HOOK_SECRET"):
         webhook.open()
     assert (smtp.name, smtp.problem) == ("smtp", "")
     smtp.open()
-    assert notifier(load(tmp_path, BASE)) is None
+    assert make_notifier(load(tmp_path, BASE)) is None
 
 
 def test_the_secrets_of_channels_are_masked(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_secrets_of_channels_are_masked(tmp_path: Path) -> None:
     write_private(tmp_path / "slack-url", "https://hooks.slack.example/services/canary\n")
     (tmp_path / "backout.toml").write_text(text)
     variables = config.Environment({"HOOK": "https://h.example/canary", "S": "whsec_canary"}, seen.append)
-    routes(config.load(variables, start=tmp_path))
+    list_routes(config.load(variables, start=tmp_path))
     assert seen == ["https://h.example/canary", "whsec_canary", "https://hooks.slack.example/services/canary"]
     (tmp_path / "slack-url").unlink()
     loaded = config.load(variables, start=tmp_path)

@@ -16,7 +16,7 @@ from backout.model.version import Version, VersionId
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.memory import World
 from backout.report.redact import Redactor
-from backout.wiring import toolbox
+from backout.wiring.toolbox import make_toolbox
 
 from platform_sides import TwinSide
 from twin_harness import ACCOUNT, Api, multipart, running_api
@@ -263,7 +263,7 @@ platform = { provider = "cloudflare", account_id = "0123456789abcdef0123456789ab
     )
     masker = Redactor()
     variables = Environment({"CLOUDFLARE_API_TOKEN": token}, masker.register, masker.values)
-    store = toolbox(load(variables, start=tmp_path, environment="production")).rollback.bundle_store
+    store = make_toolbox(load(variables, start=tmp_path, environment="production")).rollback.bundle_store
     assert store is not None
     variables.secret("CLOUDFLARE_API_TOKEN")
     made = bundle(1)

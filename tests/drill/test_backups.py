@@ -15,7 +15,6 @@ import pytest
 from backup_lab import Lab, restored, running_lab
 from kept import template
 
-from backout import wiring
 from backout.config import load
 from backout.config.environment import Environment
 from backout.errors import AuthError, BackoutError, Refused
@@ -29,6 +28,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.runbook.backup.backup import BackupActions, BackupTools, prepare
 from backout.wiring.db import backups as wired
+from backout.wiring.records import open_journal
 
 from extent import by_extent
 
@@ -280,7 +280,7 @@ def tools_of(lab: Lab, store: FolderStore) -> BackupTools:
     repository = Repository(store, find_binaries, incoming=lab.archive / "incoming", key=None)
     origin: Origin = wired.origin(config)
     staged = StagedBackups(repository, lab.archive, origin, SystemClock())
-    book = wiring.journal(config)
+    book = open_journal(config)
     return BackupTools(
         environment="lab",
         actor="test",

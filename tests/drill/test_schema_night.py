@@ -112,10 +112,10 @@ def test_a_night_of_scenario_4(drillbook: Drillbook, lab: Lab) -> None:
 DEPLOYS = """
 import sys
 from backout.config import Environment, load
-from backout.wiring import toolbox
+from backout.wiring.toolbox import make_toolbox
 from pathlib import Path
 file = Path("backout.toml").resolve()
-tools = toolbox(load(Environment({}), start=file.parent, path=file, environment="production"))
+tools = make_toolbox(load(Environment({}), start=file.parent, path=file, environment="production"))
 print(tools.deployments.activate(sys.argv[1], message="the mended version").id)
 """
 MENDS = 'ALTER TABLE "orders" ADD COLUMN "total_cents" INTEGER;\n'

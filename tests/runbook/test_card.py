@@ -15,7 +15,7 @@ from backout.report.incident.card_facts import facts_on
 from backout.runbook.incident.card import card_of, keep_card
 from backout.runbook.incident.in_need import Sources, look_in_need
 from backout.runbook.rollback.panic import lines_in_need
-from backout.wiring.lines import card_lines
+from backout.wiring.lines import make_card_lines
 
 from line import Story, equip, roll_back
 from private import write_private
@@ -59,7 +59,7 @@ def test_the_card_names_the_people_of_the_configuration(story: Story, tmp_path: 
     platform = 'provider = "cloudflare", script = "fm5", account_id = "a"'
     text = f'[app]\nname = "fm5"\n[environments.production]\nplatform = {{ {platform} }}\n'
     write_private(tmp_path / "backout.toml", f'{text}[contacts]\non_call = "+49 30 0000000"\n')
-    lines = card_lines(config.load(config.Environment(), start=tmp_path))
+    lines = make_card_lines(config.load(config.Environment(), start=tmp_path))
     shown = card_text(card_of(equip(tools_of(story), card_lines=lines)))
     people = shown.partition("People")[2]
     assert "on_call" in people

@@ -27,8 +27,8 @@ from backout.model.incident.incident import RunState
 from backout.model.incident.notice import NoticeKind
 from backout.providers.memory import health_of
 from backout.runbook.toolbox import Late, Parts, RollbackTools
-from backout.wiring import toolbox
 from backout.wiring.boundary import ADAPTERS, Boundary, add_boundaries
+from backout.wiring.toolbox import make_toolbox
 
 from line import SERVICES, Story, equip, watch
 
@@ -246,7 +246,7 @@ health = { url = "https://fm5.example.com/health" }
         encoding="utf-8",
     )
     variables = Environment({"CLOUDFLARE_API_TOKEN": "a-token-of-nobody"})
-    tools = toolbox(load(variables, start=tmp_path, environment="production"))
+    tools = make_toolbox(load(variables, start=tmp_path, environment="production"))
     made = {name: found for name in ADAPTERS if (found := attrgetter(name)(tools)) is not None}
     made["deployments"] = made["deployments"].raw  # before it stands who reads the marks
     assert {"deployments", "versions", "secrets", "health"} <= made.keys()

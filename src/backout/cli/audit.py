@@ -33,10 +33,10 @@ def audit() -> None:
 @pass_shell
 def verify(shell: Shell) -> int:
     """Check every event against the chain of hashes. Exit code 1 names the first one that is not as it was written."""
-    from backout import wiring
+    from backout.wiring.records import open_journal
 
     config = shell.config()
-    found = wiring.journal(config).verify_chain()
+    found = open_journal(config).verify_chain()
     record = {"events": found.count, "whole": found.is_whole, "broken_at": found.broken_at, "why": found.why or None}
     style = shell.output.style
     said = style.badge(f"{found.count:,} events, each as it was written", Tone.GOOD)
@@ -67,9 +67,9 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
             hint="backout audit scrub --dry-run",
         )
     _learn_the_applications(shell, config, ask_source=ask_source)
-    from backout import wiring
+    from backout.wiring.records import open_journal
 
-    book = wiring.journal(config)
+    book = open_journal(config)
     found = list(_find_known_values(shell, book))
     events = sum(1 for _ in book.events())
     known = shell.redactor.knows

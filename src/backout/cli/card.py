@@ -78,12 +78,13 @@ def _print_last(shell: Shell, hand: ByHand) -> None:
 
 
 def _print_new(shell: Shell, hand: ByHand, *, write: bool) -> None:
-    from backout import wiring
     from backout.report.incident.card import card_text
     from backout.runbook.incident.card import card_of
+    from backout.wiring.hooks import Hooks
+    from backout.wiring.toolbox import make_toolbox
 
     hand.config = shell.config(in_need=True)
-    hand.tools = tools = wiring.toolbox(hand.config, wiring.Hooks(hurried=True))
+    hand.tools = tools = make_toolbox(hand.config, Hooks(hurried=True))
     made = card_of(tools)
     text = card_text(made)
     path = tools.incident.cards.write(text) if write and tools.incident.cards is not None else None

@@ -35,9 +35,9 @@ def deployments() -> None:
 
 
 def _tools(shell: Shell) -> Toolbox:
-    from backout import wiring
+    from backout.wiring.hooks import Hooks
 
-    return shell.toolbox(shell.config(), wiring.Hooks(say=shell.output.warn))
+    return shell.toolbox(shell.config(), Hooks(say=shell.output.warn))
 
 
 def _observe_with_details(tools: Toolbox) -> Situation:

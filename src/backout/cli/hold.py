@@ -89,14 +89,14 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
     Args:
         again: the same command, to be typed again when one of them failed.
     """
-    from backout import wiring
     from backout.model.hold import Hold
     from backout.runbook.safety.hold import HERE
     from backout.wiring import clock
+    from backout.wiring.records import find_actor, open_holds
 
     now = clock.now()
-    wanted = Hold(now + for_s if for_s is not None else 0.0, why, wiring.actor(), now, HERE)
-    holds, troubles = wiring.holds(config), list[BackoutError]()
+    wanted = Hold(now + for_s if for_s is not None else 0.0, why, find_actor(), now, HERE)
+    holds, troubles = open_holds(config), list[BackoutError]()
     try:
         holds.write(config.name, wanted)
     except BackoutError as error:
@@ -129,11 +129,11 @@ def _nowhere(shell: Shell, config: Config, here: BackoutError, there: BackoutErr
 
 def _in_incident(shell: Shell, config: Config, wanted: Hold, *, write: bool) -> Hold:
     """Return the hold with the incident that is open now, and record that, too; without a journal none is known."""
-    from backout import wiring
     from backout.runbook.incident.open_incident import open_incident
+    from backout.wiring.records import open_holds, open_journal
 
     try:
-        incident = open_incident(wiring.journal(config, hurried=True), config.name)
+        incident = open_incident(open_journal(config, hurried=True), config.name)
     except BackoutError as error:
         shell.output.warn(f"whether an incident is open is not known, so the hold ends at its time: {error.what}")
         return wanted
@@ -141,15 +141,15 @@ def _in_incident(shell: Shell, config: Config, wanted: Hold, *, write: bool) -> 
         wanted = replace(wanted, incident=incident)
         if write:
             with contextlib.suppress(BackoutError):  # the hold without its incident is set there
-                wiring.holds(config).write(config.name, wanted)
+                open_holds(config).write(config.name, wanted)
     return wanted
 
 
 def _at_provider(shell: Shell, config: Config, wanted: Hold) -> Hold:
-    from backout import wiring
     from backout.runbook.safety.announce import announce, tell_of
+    from backout.wiring.hooks import Hooks
 
-    tools = shell.toolbox(config, wiring.Hooks(within_s=WITHIN_S))
+    tools = shell.toolbox(config, Hooks(within_s=WITHIN_S))
     told = announce(tools, wanted)
     tell_of(tools, told)
     if tools.seal is not None and not tools.seal.keys and told.until:

@@ -29,9 +29,8 @@ def notify() -> None:
 @pass_shell
 def test(shell: Shell) -> int:
     """Send a test notice through every channel and show each result. Exit code 1 when one failed."""
-    from backout import wiring
     from backout.wiring import clock
-    from backout.wiring.telling import try_channels
+    from backout.wiring.telling import make_notifier, open_outbox, try_channels
 
     config = shell.config()
     environment = config.name
@@ -55,8 +54,8 @@ def test(shell: Shell) -> int:
         for each in tried
     ]
     shell.output.result("notify", record, "\n".join(lines))
-    if wiring.outbox(config).exists:
-        shell.notifier = wiring.notifier(config)  # waiting notices can be sent now
+    if open_outbox(config).exists:
+        shell.notifier = make_notifier(config)  # waiting notices can be sent now
     return 0 if all(each.ok for each in tried) else 1
 
 
@@ -64,12 +63,12 @@ def test(shell: Shell) -> int:
 @pass_shell
 def list_(shell: Shell) -> None:
     """List what was sent, what waits for another try, and what was given up and why; newest first."""
-    from backout import wiring
     from backout.errors import OutboxUnavailable
     from backout.wiring import clock
+    from backout.wiring.telling import open_outbox
 
     config = shell.config()
-    outbox = wiring.outbox(config)
+    outbox = open_outbox(config)
     try:
         queued = outbox.list_queued(config.chosen if shell.flags.environment else None)
     except OutboxUnavailable as error:

@@ -42,9 +42,9 @@ def runs() -> None:
 
 
 def _journal(shell: Shell) -> SqliteJournal:
-    from backout import wiring
+    from backout.wiring.records import open_journal
 
-    return wiring.journal(shell.config())
+    return open_journal(shell.config())
 
 
 def run_record(run: Run) -> dict[str, object]:
@@ -219,7 +219,7 @@ def _describe_acceptance(found: Acceptance) -> str:
 @pass_shell
 def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
     """Continue an interrupted run: completed steps are never repeated, and an open one is checked first."""
-    from backout import wiring
+    from backout.wiring.records import find_actor
 
     journal = _journal(shell)
     found = _find_run(journal, run)
@@ -230,7 +230,7 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
             hint=f"backout runs show {found.id}",
         )
     if decide is not None:
-        journal.ask(found.id, f"decide:{decide}", actor=wiring.actor(), reason=message)
+        journal.ask(found.id, f"decide:{decide}", actor=find_actor(), reason=message)
     if found.plan.kind is PlanKind.BACKUP:
         from backout.cli.db.backup import resume as resume_backup
 
@@ -275,11 +275,11 @@ def abort(shell: Shell, *, run: str, message: str) -> None:
 
     What was done is not undone; the environment is free afterwards.
     """
-    from backout import wiring
+    from backout.wiring.records import find_actor
 
     journal = _journal(shell)
     found = _find_run(journal, run)
-    journal.ask(found.id, "abort", actor=wiring.actor(), reason=message)
+    journal.ask(found.id, "abort", actor=find_actor(), reason=message)
     after = _find_run(journal, found.id)
     if after.state.is_over:
         human = f"run {after.id} is {after.state}"

@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 @pass_shell
 def status(shell: Shell) -> int:
     """Show what is live and how it is doing, read just now. Exit code 1 when something is wrong."""
-    from backout import wiring
     from backout.runbook.guard.watch_gap import tell_watch_gap
     from backout.runbook.safety.hold_notices import tell_of_holds
+    from backout.wiring.hooks import Hooks
 
     config = shell.config()
     try:
-        tools = shell.toolbox(config, wiring.Hooks(hurried=True))
+        tools = shell.toolbox(config, Hooks(hurried=True))
         found = _read_status(tools)
     except (ProviderUnavailable, ProviderRejected, AuthError) as error:
         return _without_provider(shell, config, error)

@@ -46,12 +46,12 @@ def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> 
     It reads the provider's list, the journal and the notices, and changes nothing. If one of them cannot be read it
     says so and shows the rest: the journal alone is enough, and so is the provider. Times are UTC, oldest first.
     """
-    from backout import wiring
     from backout.cli.support.paint import paint_for
     from backout.report.incident import timeline_text as words
     from backout.report.incident.timeline_entries import tell
     from backout.runbook.incident.timeline import read_records
     from backout.wiring import clock
+    from backout.wiring.records import open_journal
 
     config = shell.config()
     now = clock.now()
@@ -64,7 +64,7 @@ def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> 
         config.name,
         since=begin,
         now=now,
-        book=wiring.journal(config, hurried=True),
+        book=open_journal(config, hurried=True),
         listed=lambda: _list_deployments(shell, config),
         queued=lambda: _list_queued(config),
         holds=lambda: _holds(config),
@@ -97,23 +97,23 @@ def _moment(text: str, now: float, flag: str) -> float:
 
 
 def _list_deployments(shell: Shell, config: Config) -> tuple[Deployment, ...]:
-    from backout import wiring
+    from backout.wiring.hooks import Hooks
 
-    return shell.toolbox(config, wiring.Hooks(within_s=WITHIN_S)).deployments.history()
+    return shell.toolbox(config, Hooks(within_s=WITHIN_S)).deployments.history()
 
 
 def _list_queued(config: Config) -> tuple[QueuedNotice, ...]:
-    from backout import wiring
     from backout.errors import OutboxUnavailable
+    from backout.wiring.telling import open_outbox
 
     try:
-        return wiring.outbox(config).list_queued(config.name)
+        return open_outbox(config).list_queued(config.name)
     except OutboxUnavailable as error:
         raise BackoutError(str(error)) from error
 
 
 def _holds(config: Config) -> tuple[Hold, ...]:
-    from backout import wiring
+    from backout.wiring.records import open_holds
 
-    hold = wiring.holds(config).read(config.name)
+    hold = open_holds(config).read(config.name)
     return () if hold is None else (hold,)

@@ -71,7 +71,7 @@ def env(shell: Shell, directory: Path) -> int:
     The token itself is not printed: it stays in its file, and the last line reads it. A Node that is new enough for
     wrangler is put first on PATH, because many machines have an older one.
     """
-    from backout.providers.node import path_line, write_programs
+    from backout.wiring.node import path_line, write_programs
 
     twin = _running(shell, directory)
     plain = {

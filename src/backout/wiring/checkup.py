@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout import wiring
 from backout.analysis.checkup import data, here
 from backout.analysis.checkup.platform import of_marks
 from backout.config.schema.environment import TOKEN_ENV
@@ -20,6 +19,13 @@ from backout.providers.clock import SystemClock
 from backout.runbook.incident.checkup import Lane, Question, examine
 from backout.runbook.incident.checkup_questions import Counted, Here, Platform, Service
 from backout.runbook.incident.no_journal import last_card
+from backout.wiring.health import make_health_check
+from backout.wiring.hooks import Hooks
+from backout.wiring.identity import make_identities
+from backout.wiring.platform import make_reader
+from backout.wiring.records import open_holds, open_journal
+from backout.wiring.telling import list_routes, open_outbox
+from backout.wiring.toolbox import make_toolbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,18 +58,18 @@ def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
     required = config.environment.secrets.required
 
     def open_toolbox() -> Toolbox:
-        return wiring.toolbox(config, wiring.Hooks(within_s=PATIENCE_S))
+        return make_toolbox(config, Hooks(within_s=PATIENCE_S))
 
     platform = Platform(
         open_toolbox,
-        lambda: wiring.identities(config, PATIENCE_S),
+        lambda: make_identities(config, PATIENCE_S),
         name,
         policy,
         places=_places(config),
         required=required,
         here=Here(
             SystemClock(),
-            lambda: wiring.journal(config, hurried=True).runs(name),
+            lambda: open_journal(config, hurried=True).runs(name),
             lambda: _held(config),
             config.card_path,
         ),
@@ -73,7 +79,7 @@ def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
         (Question("config", Level.SHOULD, lambda: _config(config)),),
         platform.lane(),
         Service(
-            lambda: wiring.health_check(config, SystemClock()),
+            lambda: make_health_check(config, SystemClock()),
             lambda: _live(open_toolbox()),
             name,
             policy,
@@ -109,7 +115,7 @@ def _places(config: Config) -> Mapping[str, str]:
 
 
 def _held(config: Config) -> Hold | None:
-    kept = wiring.holds(config).read(config.name)
+    kept = open_holds(config).read(config.name)
     found = None if kept is None else kept.limit()
     return found if found is not None and found.is_on(SystemClock().now()) else None
 
@@ -203,7 +209,7 @@ class _Server:
 def _migrations(config: Config) -> Iterator[Check]:
     from backout.wiring.db.database import schema
 
-    history = schema(config, lambda: wiring.reader(config, PATIENCE_S), hurried=True)
+    history = schema(config, lambda: make_reader(config, PATIENCE_S), hurried=True)
     if history is None:
         why = "which migrations are applied is not read: whether the schema allows a rollback is unknown"
         prisma = sets(setting("environments", config.name, "database", migrations="prisma"))
@@ -222,7 +228,7 @@ def _wal(config: Config) -> Iterator[Check]:
 
 
 def _channels(config: Config, *, send: bool) -> Iterator[Check]:
-    now, routes = SystemClock().now(), wiring.routes(config)
+    now, routes = SystemClock().now(), list_routes(config)
     newest = _newest_letters(config)
     tried = _sent(config, now) if send and routes else {}
     looks = [
@@ -245,7 +251,7 @@ def _newest_letters(config: Config) -> dict[str, tuple[str, float, str]]:
 
     found: dict[str, tuple[str, float, str]] = {}
     try:
-        for item in wiring.outbox(config).list_queued(config.name):
+        for item in open_outbox(config).list_queued(config.name):
             found.setdefault(item.channel, (str(item.state), item.at, item.why))
     except OutboxUnavailable:
         return {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
 
 
-def health_check(config: Config, clock: Clock, *, within_s: float | None = None) -> HealthCheck | None:
+def make_health_check(config: Config, clock: Clock, *, within_s: float | None = None) -> HealthCheck | None:
     """Return the health check, None where none is set up; `within_s`: for no longer than this.
 
     Raises:
@@ -39,7 +39,7 @@ def answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: no health endpoint is set up, so no host is known. AuthError: as `Config.health_headers`.
     """
-    asker = health_check(config, SystemClock())
+    asker = make_health_check(config, SystemClock())
     if asker is None:
         raise ConfigError(("health is not set up, so no host is known",))
     return tuple(path for path in paths if 200 <= (asker.fetch(path).status or 0) < 300)

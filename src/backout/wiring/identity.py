@@ -34,7 +34,7 @@ def get_pinned_identity(config: Config) -> Identity:
     )
 
 
-def seal(config: Config, say: Callable[[str], None]) -> Seal | None:
+def make_seal(config: Config, say: Callable[[str], None]) -> Seal | None:
     """Return what marks are signed with, None where they are not. Raises AuthError as `Config.marks_keys`."""
     if not config.signs_marks:
         return None
@@ -53,7 +53,7 @@ def make_pinned_reader(config: Config, client: ApiClient) -> Identities | None:
     return _identities(config, client, parts) if parts else None
 
 
-def identities(config: Config, within_s: float | None = None) -> Identities:
+def make_identities(config: Config, within_s: float | None = None) -> Identities:
     """Return who the environment is, all of it, for what is to be pinned. Raises AuthError without a token."""
     until = None if within_s is None else SystemClock().now() + within_s
     return _identities(config, api_of(config, until).reads, None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout import wiring
 from backout.errors import BackoutError
 from backout.providers.clock import SystemClock
 from backout.providers.files.bundles import FileBundleStore
 from backout.runbook.incident.in_need import Sources
+from backout.wiring.health import make_health_check
+from backout.wiring.records import open_journal
 
 if TYPE_CHECKING:
     from backout.config import Config
@@ -21,7 +22,7 @@ HEALTH_WITHIN_S = 3.0
 def sources(config: Config) -> Sources:
     """Return what is left. Raises UsageError: no environment was chosen."""
     missing: list[str] = []
-    book = wiring.journal(config, hurried=True)
+    book = open_journal(config, hurried=True)
     settings = config.environment.health
     return Sources(
         environment=config.name,
@@ -46,7 +47,7 @@ def _open_bundle_store(config: Config) -> BundleStore | None:
 
 def _health(config: Config, missing: list[str]) -> HealthCheck | None:
     try:
-        return wiring.health_check(config, SystemClock(), within_s=HEALTH_WITHIN_S)
+        return make_health_check(config, SystemClock(), within_s=HEALTH_WITHIN_S)
     except BackoutError as error:
         missing.append(f"the health endpoint cannot be asked: {error.what}")
     return None

@@ -27,14 +27,14 @@ def _place(config: Config) -> Place:
     )
 
 
-def equivalents(config: Config) -> Equivalents:
+def make_equivalents(config: Config) -> Equivalents:
     """Return what a person would type instead, with the environment's real names."""
     from backout.providers.cloudflare import lines
 
     return lines.equivalents(_place(config))
 
 
-def card_lines(config: Config) -> CardLines:
+def make_card_lines(config: Config) -> CardLines:
     """Return the lines of the environment's card; of secrets only where they are."""
     from backout.providers.cloudflare import lines
 

@@ -49,7 +49,7 @@ def api_of(config: Config, until: float | None) -> Api:
     return Api(acts, reads, ApiClient(url, secrets.reveal, until=until, token_place=secrets.place))
 
 
-def reader(config: Config, within_s: float) -> ApiClient:
+def make_reader(config: Config, within_s: float) -> ApiClient:
     """Return the client of the platform's API that only reads. Raises AuthError: there is no token."""
     return api_of(config, SystemClock().now() + within_s).reads
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backout.ports import Holds
 
 
-def actor() -> str:
+def find_actor() -> str:
     """Return the acting user, as user@host."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
@@ -28,7 +28,7 @@ def actor() -> str:
     return f"{user}@{os.uname().nodename}"
 
 
-def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> SqliteJournal:
+def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = False) -> SqliteJournal:
     """Return the journal; reading it starts nothing and creates nothing. `hurried`: a lock is waited for briefly."""
     patience_s = HURRIED_S if hurried else 15.0
     variables = config.variables
@@ -37,11 +37,11 @@ def journal(config: Config, stop: StopRequest | None = None, *, hurried: bool = 
     )
 
 
-def reports(config: Config) -> FileReports:
+def open_reports(config: Config) -> FileReports:
     """Return the folder of incident reports."""
     return FileReports(config.settings.incidents.directory, config.variables.mask_text)
 
 
-def holds(config: Config) -> Holds:
+def open_holds(config: Config) -> Holds:
     """Return the kill switch of this host; it needs neither journal nor token."""
     return MaskedHolds(FileHolds(config.settings.journal.holds), config.variables.mask_text)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backout.providers.notify.trial import Tried
 
 
-def notifier(config: Config) -> Notifier | None:
+def make_notifier(config: Config) -> Notifier | None:
     """Return the notifier, or None without a channel; nothing starts before there is a notice."""
     if not config.settings.notify.has_channel:
         return None
@@ -30,18 +30,22 @@ def notifier(config: Config) -> Notifier | None:
     kinds = config.settings.notify.kinds
     masked = config.variables.mask_text
     return Dispatcher(
-        routes(config), outbox(config), SystemClock(), kinds=kinds, redact=lambda text: printable(masked(text))
+        list_routes(config),
+        open_outbox(config),
+        SystemClock(),
+        kinds=kinds,
+        redact=lambda text: printable(masked(text)),
     )
 
 
-def outbox(config: Config) -> Outbox:
+def open_outbox(config: Config) -> Outbox:
     """Return the outbox beside the journal; reading it creates nothing."""
     from backout.providers.notify.outbox import Outbox
 
     return Outbox(config.settings.journal.path.with_suffix(".notices.sqlite"))
 
 
-def routes(config: Config) -> tuple[Route, ...]:
+def list_routes(config: Config) -> tuple[Route, ...]:
     """Return the channels that are set up; one whose secret is missing says so instead of sending."""
     from backout.providers.notify.channel import Route, broken
 
@@ -66,14 +70,14 @@ def try_channels(config: Config, now: float, within_s: float | None = None) -> t
     from backout.model.incident.notice import Notice, NoticeKind
     from backout.providers.notify.trial import WITHIN_S, try_all
     from backout.report.incident.notice import trial
-    from backout.wiring.records import actor
+    from backout.wiring.records import find_actor
 
-    words = trial(config.name, actor())
+    words = trial(config.name, find_actor())
     key = f"{config.name}:test:{now:.3f}"
     notice = Notice(
         NoticeKind.TEST, config.name, now, words.title, words.text, key=key, next=words.next, facts=words.facts
     )
-    return try_all(routes(config), notice, now, WITHIN_S if within_s is None else within_s)
+    return try_all(list_routes(config), notice, now, WITHIN_S if within_s is None else within_s)
 
 
 def _webhook(config: Config) -> Callable[[], Channel]:
@@ -119,7 +123,7 @@ def _slack(config: Config) -> Callable[[], Channel]:
     return open_channel
 
 
-def dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
+def make_dead_man(config: Config, say: Callable[[str], None]) -> DeadMan | None:
     """Return the URL that is asked while guard watches, None where none is set up."""
     if config.settings.notify.dead_man is None:
         return None

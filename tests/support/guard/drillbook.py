@@ -25,7 +25,7 @@ from backout.model.guard.signals import total
 from backout.providers.clock import SystemClock
 from backout.twin import remote
 from backout.twin.stage import VISIT_AT_MOST_S, Pace, Stage
-from backout.wiring import toolbox
+from backout.wiring.toolbox import make_toolbox
 
 from polling import PATIENCE_S, until
 
@@ -221,7 +221,7 @@ class Trial:
 
     def tools(self) -> Toolbox:
         """Return the tools of this trial, in this process."""
-        return toolbox(load(Environment({}), start=self.folder, path=self.config, environment="production"))
+        return make_toolbox(load(Environment({}), start=self.folder, path=self.config, environment="production"))
 
     def make_live(self, version: str) -> Deployment:
         """Make a version live from outside, as a colleague's push would."""

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
-from backout import wiring
 from backout.cli.support.style import Tone
 from backout.model.checkup import CheckState
 from backout.model.clock import in_words
 from backout.report.times import rfc3339
 from backout.runbook.incident.contact import Contact, contact
 from backout.runbook.safety.token import worth
+from backout.wiring.identity import make_identities
+from backout.wiring.toolbox import make_toolbox
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def make_contact(config: Config) -> Contact:
-    """Query everything that the chosen environment depends on. Raises AuthError, UsageError as `wiring.toolbox`."""
-    return contact(wiring.toolbox(config), wiring.identities(config))
+    """Query everything that the chosen environment depends on. Raises AuthError, UsageError as `make_toolbox`."""
+    return contact(make_toolbox(config), make_identities(config))
 
 
 def record(found: Contact) -> dict[str, object]:

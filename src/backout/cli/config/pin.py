@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from backout import config as configuration
-from backout import wiring
 from backout.config.init.pinning import table_of, with_pin
 from backout.errors import BackoutError, ConfigError, DecisionNeeded, Refused, Unmeasured
 from backout.model.value import Value
 from backout.rules import SafetyRule
+from backout.wiring.identity import get_pinned_identity, make_identities
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,8 +79,8 @@ def _ask_identities(loaded: Config, *, force: bool, within_s: float | None = Non
         Refused: another pin is there. Unmeasured: there is no such Worker. DecisionNeeded: the file cannot be edited.
         ConfigError: another environment has the same identity. AuthError, ProviderUnavailable: as the API says.
     """
-    old = asdict(wiring.get_pinned_identity(loaded))
-    read = asdict(wiring.identities(loaded, within_s).read())
+    old = asdict(get_pinned_identity(loaded))
+    read = asdict(make_identities(loaded, within_s).read())
     new = {name: value for name, value in read.items() if value is not None}
     if "script_tag" not in new:
         script = loaded.environment.platform.script

@@ -239,11 +239,11 @@ def _confirm_action(shell: Shell, config: Config, does: str, message: str | None
 
 def _note_in_journal(config: Config, what: str, found: SideBranch, why: str) -> None:
     """Keep in the journal what was done at the vendor."""
-    from backout import wiring
+    from backout.wiring.records import find_actor, open_journal
 
     data = {"name": found.name, "id": found.id, "why": why}
     key = f"{what}:{found.id}:{found.name}"
-    wiring.journal(config).note(config.name, f"database.branch.{what}", key, data, actor=wiring.actor())
+    open_journal(config).note(config.name, f"database.branch.{what}", key, data, actor=find_actor())
 
 
 def _write_service(path: Path, parameters: dict[str, str]) -> None:

@@ -173,7 +173,6 @@ def restore(
     restored, and nothing differs; 1 something does; 3 not empty, or not confirmed; 7 it could not be compared, or the
     server does not answer; 4 as usual.
     """
-    from backout import wiring
     from backout.analysis.recovery.dumps import summary
     from backout.cli.support.confirm import confirm as asked
     from backout.report.database.dump_check import dump_check_code, dump_check_lines, dump_check_record
@@ -181,6 +180,7 @@ def restore(
     from backout.runbook.backup.dump import restore as bring_back
     from backout.runbook.backup.dump import verify as prove
     from backout.wiring.db.managed import dump_tools
+    from backout.wiring.records import find_actor, open_journal
 
     config = shell.config()
     if (target := shell.environment.secret(into)) is None:
@@ -201,10 +201,10 @@ def restore(
     there = bring_back(tools, found, target.reveal())
     skipped, has_figures = not_checked(found, there), found.figures is not None
     record = dump_check_record(there.check, skipped, has_figures=has_figures)
-    book = wiring.journal(config)
+    book = open_journal(config)
     key = f"{found.id}:{tools.clock.now():.6f}"
     noted: dict[str, Json] = {"dump": found.id, "why": why, "second_check": record}
-    book.note(config.name, "database.dump.restored", key, noted, actor=wiring.actor())
+    book.note(config.name, "database.dump.restored", key, noted, actor=find_actor())
     same = "" if there.check.differs else ", the same as when they were dumped"
     said = f"{found.rows:,} rows in {len(found.tables)} tables are there{same}"
     said += f"; not restored: {summary(there.left_out)}" if there.left_out else ""
@@ -215,12 +215,12 @@ def restore(
 
 
 def _record_accepted(shell: Shell, config: Config, names: tuple[str, ...], why: str) -> None:
-    from backout import wiring
     from backout.runbook.recovery.unsigned import Acceptance, read_names, record_accepted
+    from backout.wiring.records import find_actor, open_journal
 
     if names:
-        told = Acceptance(read_names(names), shell.mask_reason(why), wiring.actor(), time.time())
-        record_accepted(wiring.journal(config), config.name, told)
+        told = Acceptance(read_names(names), shell.mask_reason(why), find_actor(), time.time())
+        record_accepted(open_journal(config), config.name, told)
 
 
 def _find_dump(tools: DumpTools, dump_id: str) -> Dump:

@@ -22,11 +22,11 @@ def refuse_meanwhile(config: Config) -> None:
     Raises:
         Busy: one does; the error has the command that continues it.
     """
-    from backout import wiring
     from backout.cli.support.session import busy
     from backout.model.plan import PlanKind
+    from backout.wiring.records import open_journal
 
-    newest = next(iter(wiring.journal(config).runs(config.name)), None)
+    newest = next(iter(open_journal(config).runs(config.name)), None)
     mind_none = (PlanKind.GUARD, PlanKind.FORWARD)
     if newest is not None and not newest.state.is_over and newest.plan.kind not in mind_none:
         raise busy(newest)

@@ -40,8 +40,8 @@ def check(shell: Shell, *, path: Path, app_checks_head: bool) -> int:
     """
     from backout.analysis.compatibility import judge, unread
     from backout.cli.support.paint import paint_for
-    from backout.providers.files.sql_migrations import SqlMigrations
     from backout.report.database import migrations as words
+    from backout.wiring.db.files import SqlMigrations
 
     files = SqlMigrations(shell.folder / path).read()
     verdicts = judge(files, app_checks_head=app_checks_head)

@@ -55,11 +55,11 @@ def build(shell: Shell, *, command: tuple[str, ...], log_file: str | None, commi
         return _print_diagnosis(shell, diagnose_build(log, known, classifier, step=_words(command)))
     if log_file is not None:
         return _print_diagnosis(shell, diagnose_build(_read(shell, log_file), known, classifier))
-    from backout import wiring
     from backout.model.incident.builds import BuildState
+    from backout.wiring.pipelines import make_builds
 
     config = shell.config()
-    builds = wiring.builds(config)
+    builds = make_builds(config)
     if builds is None:
         add = setting("environments", config.name, "ci", provider="github", repository="OWNER/NAME")
         hint = f"{add}; or use --log FILE, or -- COMMAND"

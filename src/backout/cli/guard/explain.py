@@ -30,12 +30,12 @@ def explain(shell: Shell, *, run: str) -> int:
 
     It reads only the journal and the stored counts (35 days). Exit code 0 when it is explained.
     """
-    from backout import wiring
     from backout.cli.support.paint import paint_for
     from backout.report.guard import explain as words
     from backout.runbook.hindsight.explain import explain as explained
+    from backout.wiring.records import open_journal
 
-    journal = wiring.journal(shell.config())
+    journal = open_journal(shell.config())
     known = journal.find(run)
     if known is not None:
         shell.take(environment=known.environment)

@@ -367,12 +367,12 @@ def _refuse(session: Session, concluded: ConcludeResult, record: dict[str, objec
 @pass_shell
 def report(shell: Shell, *, last: int | None) -> None:
     """Show what guard would have done, what people did, and whether it is time to arm it (mode = act)."""
-    from backout import wiring
     from backout.cli.support.paint import paint_for
     from backout.report.guard import track_record
     from backout.runbook.hindsight.track_record import look_back
+    from backout.wiring.toolbox import make_toolbox
 
-    found = look_back(wiring.toolbox(shell.config()), last)
+    found = look_back(make_toolbox(shell.config()), last)
     style = shell.output.style
     human = track_record.text(found, width=style.width, paint=paint_for(style))
     shell.output.result("guard-report", track_record.record(found), human)

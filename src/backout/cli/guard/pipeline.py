@@ -65,9 +65,9 @@ class _Teller:
         if not self._wanted.status:
             return
         try:
-            from backout import wiring
+            from backout.wiring.pipelines import make_pipeline
 
-            self._pipeline = wiring.pipeline(self._shell.environment, ci, self._environment)
+            self._pipeline = make_pipeline(self._shell.environment, ci, self._environment)
         except BackoutError as error:
             self._warn("the deployment's status is not shown", error)
         self._show(PipelineState.IN_PROGRESS, "backout watches it")

@@ -40,12 +40,13 @@ def plan(shell: Shell, *, probes: float) -> int:
     It runs the detector on the counts expected of a cut-over, of two splits, and of a cut-over with synthetic requests
     beside the traffic. Exit codes: 0 answered, 7 when no request has been counted yet.
     """
-    from backout import wiring
     from backout.cli.support.paint import paint_for
     from backout.report.guard import forecast as words
     from backout.runbook.hindsight.forecast import foresee
+    from backout.wiring.hooks import Hooks
+    from backout.wiring.toolbox import make_toolbox
 
-    tools = wiring.toolbox(shell.config(), wiring.Hooks(say=shell.output.say))
+    tools = make_toolbox(shell.config(), Hooks(say=shell.output.say))
     found = foresee(tools, synthetic_per_s=probes)
     style = shell.output.style
     human = words.text(tools.environment, found, width=style.width, paint=paint_for(style))

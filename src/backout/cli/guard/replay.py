@@ -72,13 +72,13 @@ def _blocks(stream: BufferedReader) -> Iterator[bytes]:
 
 
 def _past_deployments(shell: Shell, since: str) -> int:
-    from backout import wiring
     from backout.cli.support.paint import paint_for
     from backout.config.scalars import seconds
     from backout.report.guard import hindsight as words
     from backout.runbook.hindsight.hindsight import look_again
+    from backout.wiring.toolbox import make_toolbox
 
-    tools = wiring.toolbox(shell.config())
+    tools = make_toolbox(shell.config())
     found = look_again(tools, since=tools.clock.now() - seconds(since, "--since"))
     style = shell.output.style
     human = words.text(found, width=style.width, paint=paint_for(style))

@@ -21,10 +21,10 @@ ASK = "Ask the configured source, too: does it hold each value, and the one that
 
 
 def _look(shell: Shell, target: str | None, *, ask_source: bool) -> SecretsLook:
-    from backout import wiring
     from backout.runbook.secrets.secrets import look
+    from backout.wiring.hooks import Hooks
 
-    tools = shell.toolbox(shell.config(), wiring.Hooks(say=shell.output.warn))
+    tools = shell.toolbox(shell.config(), Hooks(say=shell.output.warn))
     return look(tools, target, ask_source=ask_source)
 
 

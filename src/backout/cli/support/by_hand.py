@@ -51,12 +51,12 @@ class ByHand:
             without_api: the API does not answer, so the lines say what to do until it does.
         """
         with contextlib.suppress(Exception):
-            from backout import wiring
             from backout.runbook.rollback.panic import lines_in_need, lines_of_dashboard
+            from backout.wiring.lines import make_equivalents
 
             found = self._look_once()
             if found is not None and self.config is not None:
-                lines = wiring.equivalents(self.config)
+                lines = make_equivalents(self.config)
                 return (*lines_in_need(lines, found), *(lines_of_dashboard(lines, found) if without_api else ()))
         return UNKNOWN
 
@@ -85,7 +85,7 @@ class ByHand:
             return
         self.has_said, out, path = True, self.shell.output, self.card()
         if any(line.lstrip("# ").startswith("npx ") for line in lines):
-            from backout.providers.node import lines_for_npx
+            from backout.wiring.node import lines_for_npx
 
             lines = (*lines_for_npx(self.shell.environment.variables), *lines)
         if lines:

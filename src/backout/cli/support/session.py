@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout import wiring
 from backout.cli.guard.consent import Consent
 from backout.cli.guard.live import Live
 from backout.errors import Busy
@@ -20,6 +19,7 @@ from backout.runbook.incident.tell import tell_failure
 from backout.runbook.procedures import Actions
 from backout.runbook.safety.aside import gives_way, in_words, keeper_of, make_way
 from backout.runbook.safety.clock import measure_clock
+from backout.wiring.hooks import Hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -147,13 +147,13 @@ def open_session(
 ) -> Session:
     """Return the session of a command.
 
-    `stream`: `--json` writes a line for every tick and event. `within_s`: see `wiring.Hooks`.
+    `stream`: `--json` writes a line for every tick and event. `within_s`: see `Hooks`.
     """
     live = Live(shell.output, name, stream=stream)
     stop = StopRequest(lambda: live.say("stopping after the current step; Ctrl-C again stops now"))
     asked = (lambda plan: _confirm_plan(shell, live, plan)) if shell.interactive else None
     consent = Consent(shell.stdin, live.say) if shell.interactive else None
-    hooks = wiring.Hooks(stop, live.watching, asked, live.say_once, within_s, live.say, consent=consent)
+    hooks = Hooks(stop, live.watching, asked, live.say_once, within_s, live.say, consent=consent)
     return Session(shell, shell.toolbox(config, hooks), stop, live)
 
 

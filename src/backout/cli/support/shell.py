@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backout.model.incident.notice import Delivery
     from backout.ports import Notifier
     from backout.runbook.toolbox import Toolbox
-    from backout.wiring import Hooks
+    from backout.wiring.hooks import Hooks
 
 _MIN_WIDTH, _MAX_WIDTH = 60, 120
 DELIVER_WITHIN_S = 5.0
@@ -158,11 +158,11 @@ class Shell:
         """Return the ports of the chosen environment; notices sent through them are delivered in `end`.
 
         Raises:
-            AuthError, ConfigError, UsageError: see `backout.wiring.toolbox`.
+            AuthError, ConfigError, UsageError: see `wiring.toolbox.make_toolbox`.
         """
-        from backout import wiring
+        from backout.wiring.toolbox import make_toolbox
 
-        tools = wiring.toolbox(config, hooks)
+        tools = make_toolbox(config, hooks)
         self.notifier = tools.notifier
         return tools
 

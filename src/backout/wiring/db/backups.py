@@ -20,7 +20,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.restore.cluster import PostgresCluster
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.runbook.backup.backup import BackupTools
-from backout.wiring.records import actor, journal
+from backout.wiring.records import find_actor, open_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -139,7 +139,7 @@ def backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] =
     """Return the ports of the environment's backups; they need no token of the platform."""
     settings, kept, source = backup_settings(config), repository(config, accepted), origin(config)
     staged = StagedBackups(kept, config.backup_directory, source, SystemClock())
-    book = journal(config, hooks.stop)
+    book = open_journal(config, hooks.stop)
 
     def history() -> Mapping[int, Sequence[tuple[int, int]]]:
         from backout.providers.postgres.restore.wal_search import WalSearch
@@ -148,7 +148,7 @@ def backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] =
 
     return BackupTools(
         environment=config.name,
-        actor=actor(),
+        actor=find_actor(),
         clock=SystemClock(),
         journal=book,
         runs=book,
@@ -228,9 +228,9 @@ def tell_unproved(config: Config, alarm: str) -> None:
     """Tell that the backups are not proved, the same alarm once a day; nothing happens without a channel."""
     from backout.model.incident.notice import Notice, NoticeKind
     from backout.report.incident.notice import describe_unproved
-    from backout.wiring.telling import notifier
+    from backout.wiring.telling import make_notifier
 
-    dispatcher, now = notifier(config), SystemClock().now()
+    dispatcher, now = make_notifier(config), SystemClock().now()
     if dispatcher is None:
         return
     words, day = describe_unproved(config.name, alarm), int(now // _DAY_S)
@@ -257,7 +257,7 @@ def last_proof(config: Config) -> LastProof:
 
     found = LastProof()
     try:
-        for event in journal(config, hurried=True).events(environment=config.name, kind="database.backup.*"):
+        for event in open_journal(config, hurried=True).events(environment=config.name, kind="database.backup.*"):
             if event.kind == PROVED:
                 found = LastProof(decode_values(event.data["at"], float))
             elif event.kind == PROOF_FAILED:

@@ -180,16 +180,16 @@ def deploying(
     from backout.providers.postgres.schema.deploy import PrismaDeploy
     from backout.runbook.rollback.migrations import Deploying as Made
     from backout.wiring.db.points import point_marker
-    from backout.wiring.records import actor, journal
+    from backout.wiring.records import find_actor, open_journal
 
     settings = config.environment.database
     timeout_s = float(settings.connect_timeout) if settings else 5.0
     prisma = PrismaDeploy(config.database_url().reveal, lock_timeout_s=lock_timeout_s, connect_timeout_s=timeout_s)
     return Made(
         environment=config.name,
-        actor=actor(),
+        actor=find_actor(),
         clock=SystemClock(),
-        journal=journal(config),
+        journal=open_journal(config),
         deploy=lambda applied: prisma.apply(files, applied=applied),
         points=point_marker(config),
         say=say,

@@ -11,8 +11,8 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.schema.statements import StatementFile, StatementStatistics
 from backout.providers.postgres.schema.trials import PostgresTrials
 from backout.providers.postgres.tls.access import parse_dsn
-from backout.wiring import actor, journal
 from backout.wiring.db.history import postgres_history
+from backout.wiring.records import find_actor, open_journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +67,6 @@ def tools(
         before=PostgresTrials(before, role=role) if before is not None else None,
         schema=postgres_history(config, side),
         clock=SystemClock(),
-        journal=journal(config),
-        actor=actor(),
+        journal=open_journal(config),
+        actor=find_actor(),
     )

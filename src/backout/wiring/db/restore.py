@@ -22,7 +22,7 @@ from backout.providers.postgres.tls.dsn import libpq_url
 from backout.runbook.recovery.tools import NONE_ACCEPTED, Accepted, RestoreTools
 from backout.wiring.db.backups import backup_settings, binaries, repository, slot_name
 from backout.wiring.db.managed import stanza
-from backout.wiring.records import actor, journal
+from backout.wiring.records import find_actor, open_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,10 +79,10 @@ def restore_tools(
     database = config.environment.database
     server = database.server if database else None
     url = config.database_admin_url().reveal
-    book = journal(config, stop)
+    book = open_journal(config, stop)
     return RestoreTools(
         environment=config.name,
-        actor=actor(),
+        actor=find_actor(),
         clock=SystemClock(),
         journal=book,
         runs=book,

@@ -8,7 +8,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from backout import wiring
 from backout.analysis.recovery.backups import slot_alarm
 from backout.config.secret_names import secret_variables
 from backout.config.trust import TRUST_ENV
@@ -28,6 +27,7 @@ from backout.providers.postgres.server.sync_watch import SyncWatch
 from backout.report.incident.notice import protection as protection_words
 from backout.runbook.recovery.tools import PROMISE_LOST
 from backout.wiring.db import backups
+from backout.wiring.records import find_actor, open_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,9 +117,9 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
 
 def _teller(config: Config, say: Callable[[str], None]) -> Callable[[Protection, float, int], None]:
     """Return the function that reports a change of the protection: a note in the journal, and a notice."""
-    from backout.wiring.telling import notifier
+    from backout.wiring.telling import make_notifier
 
-    book, dispatcher = wiring.journal(config, hurried=True), notifier(config)
+    book, dispatcher = open_journal(config, hurried=True), make_notifier(config)
 
     def tell(found: Protection, since: float, lsn: int) -> None:
         kind = NoticeKind.PROTECTED if found.protected else NoticeKind.UNPROTECTED
@@ -128,7 +128,7 @@ def _teller(config: Config, say: Callable[[str], None]) -> Callable[[Protection,
         now = SystemClock().now()
         try:
             note: dict[str, Json] = {"why": found.why, "since": since, "lsn": lsn}
-            book.note(config.name, f"wal.{kind.value}", f"wal.{kind.value}:{now}", note, actor=wiring.actor())
+            book.note(config.name, f"wal.{kind.value}", f"wal.{kind.value}:{now}", note, actor=find_actor())
         except BackoutError as error:
             say(f"nothing was recorded: {error}")
         if dispatcher is not None:
@@ -157,12 +157,12 @@ def watch(config: Config, stop: threading.Event) -> None:
         Busy: another process watches already. AuthError: the role may not change what commits wait for.
     """
     check(config)
-    book, name = wiring.journal(config, hurried=True), backups.slot_name(config)
+    book, name = open_journal(config, hurried=True), backups.slot_name(config)
 
     def tell(promise: Promise) -> None:
         kind = "wal.promise_kept" if promise.kept else PROMISE_LOST
         data: dict[str, Json] = {"lsn": promise.lsn, "why": promise.why, "at": SystemClock().now()}
-        book.note(config.name, kind, f"{kind}:{data['at']}", data, actor=wiring.actor())
+        book.note(config.name, kind, f"{kind}:{data['at']}", data, actor=find_actor())
 
     replication = Replication(config.database_admin_url().reveal, name)
     timeout_s = float(backups.backup_settings(config).sync_timeout)

@@ -1,0 +1,44 @@
+"""The pipeline that builds and deploys, and its page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.wiring.doors import MaskedBuilds, MaskedPipeline
+
+if TYPE_CHECKING:
+    from backout.config import Config, Environment
+    from backout.config.schema.environment import Ci
+    from backout.ports import Builds, Pipeline
+
+
+def make_pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipeline:
+    """Return the page of the workflow that this process runs in. Raises UsageError, AuthError as `workflow_of`."""
+    from backout.config.init.workflow import workflow_of
+    from backout.providers.github.client import GitHubClient
+    from backout.providers.github.deployments import GitHubDeployment
+
+    workflow = workflow_of(variables, ci, environment)
+    shown = GitHubDeployment(
+        GitHubClient(workflow.api_base_url, workflow.token.reveal),
+        workflow.repository,
+        commit=workflow.commit,
+        environment=environment,
+        log_url=workflow.run_url,
+    )
+    return MaskedPipeline(shown, variables.mask_text)
+
+
+def make_builds(config: Config) -> Builds | None:
+    """Return the pipeline that builds and deploys, None where none is set up; its token is read at the first call."""
+    ci = config.environment.ci
+    if ci is None:
+        return None
+    from backout.config.init.workflow import API_BASE_URL as GITHUB_URL
+    from backout.config.init.workflow import pipeline_token
+    from backout.providers.github.builds import GitHubBuilds
+    from backout.providers.github.client import GitHubClient
+
+    url = str(ci.api_base_url or config.variables.get("GITHUB_API_URL") or GITHUB_URL)
+    found = GitHubBuilds(GitHubClient(url, lambda: pipeline_token(config.variables, ci).reveal()), ci.repository)
+    return MaskedBuilds(found, config.variables.mask_text)

@@ -1,0 +1,190 @@
+"""The toolbox of the chosen environment. Anything not set up stays None."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from backout.escaping import printable
+from backout.providers.clock import CorrectedClock, SystemClock
+from backout.providers.cloudflare.deployments import CloudflareDeployments
+from backout.providers.cloudflare.secrets import CloudflareSecrets
+from backout.providers.cloudflare.token import CloudflareTokens
+from backout.providers.cloudflare.triggers import CloudflareTriggers
+from backout.providers.cloudflare.versions import CloudflareVersions
+from backout.providers.files.bundles import FileBundleStore
+from backout.providers.files.card import FileCard
+from backout.providers.git.checkout import GitCheckout
+from backout.runbook.toolbox import (
+    GuardTools,
+    IncidentTools,
+    Late,
+    Parts,
+    RecoveryTools,
+    RollbackTools,
+    SafetyTools,
+    Toolbox,
+)
+from backout.wiring.boundary import add_boundaries
+from backout.wiring.db.database import connections, migrations, proof_alarm, protection, restoring, schema
+from backout.wiring.db.points import point_marker
+from backout.wiring.declared import list_declared
+from backout.wiring.doors import MaskedDeployments
+from backout.wiring.health import make_health_check
+from backout.wiring.hooks import Hooks
+from backout.wiring.identity import get_pinned_identity, make_pinned_reader, make_seal
+from backout.wiring.lines import lines_for_npx, make_card_lines, make_equivalents
+from backout.wiring.pipelines import make_builds
+from backout.wiring.platform import LateBundles, api_of
+from backout.wiring.records import find_actor, open_holds, open_journal, open_reports
+from backout.wiring.telling import make_dead_man, make_notifier
+from backout.wiring.traffic import logs_of, traffic_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.config import Config
+    from backout.model.incident.diagnosis import Catalogue
+    from backout.ports import Clock, DeployCommand, Traffic, VendorStatus
+    from backout.providers.cloudflare.client import ApiClient
+    from backout.runbook.secrets.tools import PushTools
+    from backout.wiring.platform import Api
+
+
+def _signatures(config: Config) -> Catalogue:
+    from backout.wiring.diagnosis import catalogue
+
+    return catalogue(config.settings.diagnose.signatures)
+
+
+def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
+    """Return the ports of the chosen environment.
+
+    Raises:
+        AuthError: a token that is needed is missing. ConfigError, UsageError: as `Config` does.
+    """
+    hooks = hooks or Hooks()
+    script, account = config.environment.platform.script, config.account_id
+    until = None if hooks.within_s is None else SystemClock().now() + hooks.within_s
+    api = api_of(config, until)
+    client, clock = api.acts, CorrectedClock(SystemClock(), api)
+    traffic = traffic_of(config, api.reads, clock, hooks.say)
+    deployments = CloudflareDeployments(client, account, script, reader=api.reads)
+    book = open_journal(config, hooks.stop, hurried=hooks.hurried or until is not None)
+    made = Toolbox(
+        environment=config.name,
+        policy=config.policy,
+        actor=find_actor(),
+        clock=clock,
+        deployments=MaskedDeployments(deployments, config.variables.mask_text),
+        versions=CloudflareVersions(api.reads, account, script),
+        journal=book,
+        runs=book,
+        marks=book,
+        counts=book,
+        checkpoints=book,
+        parts=Parts(
+            incident=Late(lambda: _incident_tools(config, traffic)),
+            guard=Late(lambda: _guard_tools(config, hooks, clock)),
+            rollback=Late(lambda: _rollback_tools(config, hooks, api)),
+            recovery=Late(lambda: _recovery_tools(config, hooks)),
+            safety=Late(lambda: _safety_tools(config, api)),
+        ),
+        traffic=traffic,
+        health=make_health_check(config, clock),
+        secrets=CloudflareSecrets(api.secrets, account, script),
+        pushing=_pushing(config, client if config.secrets_token() is None else api.secrets),
+        provider_marks=config.settings.journal.provider_marks,
+        seal=make_seal(config, hooks.say),
+        notifier=make_notifier(config),
+        confirm=hooks.confirm,
+        say=hooks.say,
+    )
+    return add_boundaries(made)
+
+
+def _guard_tools(config: Config, hooks: Hooks, clock: Clock) -> GuardTools:
+    return GuardTools(
+        sender=make_health_check(config, clock) if config.policy.guard.asked else None,
+        pairing=make_health_check(config, clock),
+        connections=connections(config),
+        watching=hooks.watching,
+        consent=hooks.consent,
+        dead_man=make_dead_man(config, hooks.say),
+        declared=partial(list_declared, config),
+    )
+
+
+def _rollback_tools(config: Config, hooks: Hooks, api: Api) -> RollbackTools:
+    script, account, database = config.environment.platform.script, config.account_id, config.environment.database
+    folder = config.settings.journal.bundles
+    return RollbackTools(
+        schema=schema(config, lambda: api.reads, hurried=hooks.within_s is not None),
+        migrations=migrations(config),
+        app_checks_head=database is not None and database.app_checks_head,
+        triggers=CloudflareTriggers(api.acts, account, script),
+        bundles=LateBundles(config),
+        bundle_store=FileBundleStore(folder, f"{account}-{script}", masked=config.variables.mask_text),
+        deploy_command=config.environment.deploy.command or "",
+        deployer=_deployer(config),
+        hear=hooks.hear,
+        equivalents=make_equivalents(config),
+    )
+
+
+def _recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
+    return RecoveryTools(restoring(config, hooks), point_marker(config), protection(config), proof_alarm(config))
+
+
+def _incident_tools(config: Config, traffic: Traffic | None) -> IncidentTools:
+    masked = config.variables.mask_text
+    return IncidentTools(
+        reports=open_reports(config),
+        logs=logs_of(config, traffic),
+        builds=make_builds(config),
+        catalogue=partial(_signatures, config),
+        redact=masked,
+        cards=FileCard(config.card_path, masked),
+        card_lines=make_card_lines(config),
+        lines_for_npx=lines_for_npx,
+    )
+
+
+def _safety_tools(config: Config, api: Api) -> SafetyTools:
+    return SafetyTools(
+        pinned=get_pinned_identity(config),
+        identities=make_pinned_reader(config, api.reads),
+        token=CloudflareTokens(api.by_role(), config.account_id),
+        provider_clock=api,
+        checkout=GitCheckout(config.path.parent),
+        vendors=_vendors(config),
+        holds=open_holds(config),
+    )
+
+
+def _vendors(config: Config) -> VendorStatus | None:
+    settings = config.environment.vendors
+    if not settings.status_pages:
+        return None
+    from backout.providers.statuspage.incidents import StatusPages
+
+    pages = [str(page) for page in settings.status_pages]
+    return StatusPages(pages, components=settings.components, impact=settings.impact)
+
+
+def _deployer(config: Config) -> DeployCommand | None:
+    if not config.environment.deploy.command:
+        return None
+    from backout.providers.command.deploy import ShellDeployCommand
+
+    lock = config.settings.journal.path.with_suffix(f".deploy-{config.name}.lock")
+    return ShellDeployCommand(config.path.parent, lock, lambda text: printable(config.variables.mask_text(text)))
+
+
+def _pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:
+    def open_push_tools() -> PushTools:
+        from backout.wiring.secrets import push_tools
+
+        return push_tools(config, client)
+
+    return open_push_tools
