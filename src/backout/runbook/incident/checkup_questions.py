@@ -99,7 +99,7 @@ class Platform(_Opened):
 
     Args:
         opened: makes the ports; raises AuthError where there is no token.
-        identities: as `wiring.identities`.
+        identities: as `wiring.identity.make_identities`.
         places: {role: where its token is kept}.
         required: names of the secrets that the application needs.
         here: the questions about this machine.
