@@ -2,27 +2,66 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from api_gate import Answer, api_gate
+from api_gate import Answer, Gate, api_gate
 
 from extent import long
 from polling import PATIENCE_S, until
 from streamed import await_line
 
 if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
     from drillbook import Drillbook, Trial
 
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--json")
 SHORT = (r'watch = "\d+s"', 'watch = "10s"')
 
 
+@pytest.fixture
+def gate(drillbook: Drillbook) -> Iterator[Gate]:
+    """Stand before the twin's counts of requests."""
+    with api_gate(f"{drillbook.stage.twin.ingress_url}/twin/v1") as made:
+        yield made
+
+
+def counted_through(gate: Gate) -> tuple[str, str]:
+    """Return the change of a configuration that has the counts come through a gate."""
+    return (r'url = "[^"]*/twin/v1"', f'url = "{gate.url}"')
+
+
 def is_at(trial: Trial, kind: str, steps: int) -> bool:
     """Whether a run of this kind is being driven and has done so many steps."""
     newest = trial.newest()
     return (newest["kind"], newest["state"], newest["steps_done"]) == (kind, "running", steps)
+
+
+@contextlib.contextmanager
+def held_at_verification(trial: Trial, gate: Gate, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a rollback and lend it in the middle of its verification: its source of counts answers when the block ends.
+
+    However slow the machine is, the verification is not over before.
+    """
+    is_there, goes_on = threading.Event(), threading.Event()
+
+    def hold(_method: str, path: str) -> None:
+        if "/counts" in path and not goes_on.is_set() and is_at(trial, "rollback", 4):
+            is_there.set()
+            goes_on.wait(PATIENCE_S)
+
+    gate.before = hold
+    process = trial.start(*command)
+    try:
+        until(is_there.is_set, 20, "the verification", 0.1, process=process)
+        yield process
+    finally:
+        goes_on.set()
 
 
 @pytest.mark.calm
@@ -35,18 +74,18 @@ def is_at(trial: Trial, kind: str, steps: int) -> bool:
         long("rollback", signal.SIGTERM),
     ],
 )
-def test_once(drillbook: Drillbook, command: str, number: signal.Signals) -> None:
+def test_once(drillbook: Drillbook, gate: Gate, command: str, number: signal.Signals) -> None:
     """It ends with 130 and the resume command; resume finishes what was begun."""
-    trial = drillbook.trial().replace(SHORT)
+    trial = drillbook.trial().replace(SHORT, counted_through(gate))
     trial.make_live(drillbook.good)
     if command == "rollback":
         trial.make_live(drillbook.bad)
-    process = trial.start(*(ROLLBACK if command == "rollback" else ("guard", "--early", "--json")))
-    if command == "rollback":
-        until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1, process=process)
+        with held_at_verification(trial, gate, *ROLLBACK) as process:
+            process.send_signal(number)
     else:
+        process = trial.start("guard", "--early", "--json")
         await_line(process, '"tick"')
-    process.send_signal(number)
+        process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, out + err
     run = trial.newest()
@@ -90,14 +129,13 @@ def test_twice(drillbook: Drillbook) -> None:
 
 @pytest.mark.long
 @pytest.mark.calm
-def test_the_same_command_again_with_its_target(drillbook: Drillbook) -> None:
+def test_the_same_command_again_with_its_target(drillbook: Drillbook, gate: Gate) -> None:
     """`rollback TARGET`, stopped, and typed again, is the same run; another target is told which one that was."""
-    trial = drillbook.trial()
+    trial = drillbook.trial().replace(counted_through(gate))
     trial.make_live(drillbook.bad)
     typed = ("rollback", drillbook.good[:8], *ROLLBACK[1:])
-    process = trial.start(*typed)
-    until(lambda: is_at(trial, "rollback", 4), 20, "the verification", 0.1, process=process)
-    process.send_signal(signal.SIGINT)
+    with held_at_verification(trial, gate, *typed) as process:
+        process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE_S)
     run = trial.newest()
     assert (process.returncode, run["state"]) == (130, "interrupted"), out + err

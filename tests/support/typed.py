@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import functools
 import gc
 import json
@@ -47,8 +48,9 @@ class Ended:
     @property
     def json(self) -> dict[str, Any]:
         """The one line on stdout."""
-        (line,) = self.out.decode().splitlines()
-        found: dict[str, Any] = json.loads(line)
+        lines = self.out.decode().splitlines()
+        assert len(lines) == 1, self
+        found: dict[str, Any] = json.loads(lines[0])
         return found
 
 
@@ -244,6 +246,8 @@ def _become(order: dict[str, Any], pipes: list[tuple[int, int]]) -> None:
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
         except OSError:
             setattr(sys, name, None)
+    with contextlib.suppress(OSError, RuntimeError):
+        faulthandler.enable(sys.stderr)  # type: ignore[arg-type] # without one it raises
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["backout", *order["arguments"]]
     from backout.__main__ import main  # noqa: PLC0415 - loaded before
