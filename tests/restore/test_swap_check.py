@@ -218,6 +218,24 @@ def test_what_others_do_since_is_no_difference(lab: Lab) -> None:
             connection.execute("DROP SEQUENCE numbers, restarted; DROP MATERIALIZED VIEW seen; DROP FUNCTION said")
 
 
+def test_an_idle_client_is_waited_for_though_its_session_is_another_roles(lab: Lab) -> None:
+    """What it removed is reported seconds later, and a role without rights on statistics sees little of its session."""
+    with lab.connect() as connection:
+        connection.execute("CREATE ROLE watcher LOGIN IN ROLE pg_read_all_data")
+    url = psycopg.conninfo.make_conninfo(lab.dsn, user="watcher")
+    try:
+        noted = note_cluster(url, lambda *_: None)
+        with lab.connect() as client:
+            client.execute("SELECT count(*) FROM gone")
+            client.execute("DELETE FROM gone WHERE id > 5")  # within a second of a report, so that it is told later
+            found = compare_cluster(noted, url, goes_on=True, progress=lambda *_: None)
+        assert [each for each in found.tables if each.failed or each.differing] == []
+        assert [each.newer for each in found.tables if each.table == "postgres: public.gone"] == [85]
+    finally:
+        with lab.connect() as connection:
+            connection.execute("DROP ROLE watcher")
+
+
 def test_a_sequence_that_was_set_back_and_another_server_are_named(lab: Lab) -> None:
     """So is a database that is not there."""
     with lab.connect() as connection:

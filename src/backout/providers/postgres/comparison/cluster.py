@@ -36,9 +36,10 @@ _FLUSHED_S: Final = 15.0
 _SHOWN: Final = 5
 _OTHERS: Final = """
 SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+WHERE datname = current_database() AND coalesce(backend_type, 'client backend') = 'client backend'
+  AND pid <> pg_backend_pid()
 """
-"""Sessions that may not have told yet; one that is over has."""
+"""Sessions that may not have told yet; one that is over has. Of other roles' sessions the type may be hidden."""
 _DROPPED: Final = "dropped since by others"
 _ALTERED: Final = "altered since by others"
 _CLASS: Final = 1259
