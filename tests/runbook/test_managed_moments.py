@@ -89,7 +89,7 @@ def tools(live: Catalog, *ways: VendorWay, problem: str = "", pooled: bool = Fal
     known: dict[str, Any] = {"environment": "lab", "actor": "test", "clock": clock, "journal": journal, "runs": journal}
     own = RestoreTools(**known, **unused, live=live, database="app")
     given: Any = port
-    return BranchTools(own, given, given, given, lambda _branch: "", pooled=pooled)
+    return BranchTools(own, given, given, given, lambda _branch: "", own.copies, pooled=pooled)
 
 
 LSN, MICROSECOND, SECOND = (way(each) for each in (Granularity.LSN, Granularity.MICROSECOND, Granularity.SECOND))

@@ -10,9 +10,11 @@ from backout.model.plan import Plan, PlanKind, Step
 from backout.model.steps.branches import (
     BranchAfterStep,
     BranchBeforeStep,
+    BranchCompareCopyStep,
     BranchCompareStep,
     BranchDamage,
     BranchLookStep,
+    BranchNoteCopiesStep,
     BranchNoteNewerStep,
     BranchRescueCheckStep,
     BranchRescueStep,
@@ -114,7 +116,16 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
 def swap_plan(job: Job, moment: BranchMoment, keep_as: str) -> Plan:
     """Return the plan that puts a branch in the live one's place; what was live stays as the branch `keep_as`."""
     name = f"backout-swap-{job.mark}"
-    steps = (_branch(BranchStep, job, name, moment.before), _look(name, job), _finalize(name, keep_as, job))
+    steps = (
+        _branch(BranchStep, job, name, moment.before),
+        _look(name, job),
+        Step.of(
+            "note what the branch and the live one hold, while the live one serves",
+            BranchNoteCopiesStep(name=name, keep_as=keep_as, database=job.look.database),
+        ),
+        _finalize(name, keep_as, job),
+        _compare_copy(name, keep_as, undo=False),
+    )
     notes = (*_notes(moment), f"what was committed since is not in the restored database; it stays in branch {keep_as}")
     return Plan(PlanKind.RECOVER, job.environment, f"the whole database {describe_moment(moment.before)}", steps, notes)
 
@@ -123,7 +134,15 @@ def undo_swap_plan(job: Job, kept: str, keep_as: str) -> Plan:
     """Return the plan that puts the kept branch in place again and keeps the one that is live now."""
     notes = (f"what was committed since the swap stays in branch {keep_as}",)
     why = f"undo of a swap: branch {kept} comes back"
-    return Plan(PlanKind.RECOVER, job.environment, why, (_finalize(kept, keep_as, job),), notes)
+    steps = (
+        Step.of(
+            "note what the live branch holds",
+            BranchNoteCopiesStep(name="", keep_as=keep_as, database=job.look.database),
+        ),
+        _finalize(kept, keep_as, job),
+        _compare_copy(kept, keep_as, undo=True),
+    )
+    return Plan(PlanKind.RECOVER, job.environment, why, steps, notes)
 
 
 def describe_moment(target: BranchTarget) -> str:
@@ -159,6 +178,11 @@ def _finalize(name: str, keep_as: str, job: Job) -> Step:
     line = f"backout db branch finalize {name} -e {job.environment} --keep-as {keep_as}"
     title = f"put branch {name} in the live one's place, which stays as {keep_as}"
     return Step.of(title, finalize, line)
+
+
+def _compare_copy(name: str, keep_as: str, *, undo: bool) -> Step:
+    title = "the second check, in a process of its own: hashes of rows noted before and now"
+    return Step.of(title, BranchCompareCopyStep(name=name, keep_as=keep_as, undo=undo))
 
 
 def _notes(moment: BranchMoment) -> tuple[str, ...]:

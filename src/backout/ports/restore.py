@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.model.database.chains import Image, Stay
-    from backout.model.database.comparison import Comparison, Evidence
+    from backout.model.database.comparison import Comparison, Evidence, Statistics
     from backout.model.database.recovery import DatabaseRead, SideInstance, SideLook, SideOrder
     from backout.model.database.removed import RemovedSince
     from backout.model.database.rescue import Damage, RescueReport
@@ -309,20 +309,31 @@ class RowComparer(Protocol):
 class CopyComparer(Protocol):
     """The second check of a swap: a whole cluster, by means other than those of the copy, in a process of its own."""
 
-    def note(self, dsn: str, into: Path, progress: Callable[[str, int, int], None]) -> None:
+    def note(self, dsn: str, into: Path, progress: Callable[[str, int, int], None], *, own: str = "") -> None:
         """Keep in a file what a server holds now.
 
         Args:
-            dsn: of a side instance; "" for the live server.
+            dsn: of a side instance or a branch; "" for the live server.
+            own: the application's database where a vendor has some beside it: what may not be read in those is named,
+                and is no failure. "" where all of them are ours.
         """
         ...
 
-    def compare(self, noted: Path, *, goes_on: bool, progress: Callable[[str, int, int], None]) -> Comparison:
+    def compare(
+        self,
+        noted: Path,
+        *,
+        goes_on: bool,
+        progress: Callable[[str, int, int], None],
+        statistics: Statistics = ...,
+    ) -> Comparison:
         """Compare the live server with what was noted.
 
         Args:
             goes_on: whether it goes on from that; else the copy was made of it, and only rows not written since
                 are compared.
+            statistics: how the server's stand to those noted (by default they continue): they tell rows that others
+                removed since from rows that are missing.
 
         Raises:
             BackoutError: nothing could be compared, or nothing was noted.

@@ -24,7 +24,7 @@ from polling import PATIENCE_S
 from vendor_lab import LIVE, PROJECT, TOKEN, Neon, Reply, served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PASSWORD = "pw-canary-of-a-branch"
 TOML = """
@@ -45,11 +45,20 @@ api_base_url = "{url}/api/v2"
 
 @dataclass
 class BranchingVendor(Neon):
-    """Neon on a lab: a branch at an LSN or a time is a side instance that was replayed to it."""
+    """Neon on a lab: a branch at an LSN or a time is a side instance that was replayed to it.
+
+    Args:
+        strays_to: the LSN that it puts in place, whatever the branch shows; None for the branch's.
+        before_stop, stopped, after_start: are called around an exchange; `stopped` with what comes, while it is down.
+    """
 
     lab: Lab = field(kw_only=True)
     base: str = "base"
     lock: threading.Lock = field(default_factory=threading.Lock)
+    strays_to: int | None = None
+    before_stop: Callable[[], None] = lambda: None
+    stopped: Callable[[Path], None] = lambda _incoming: None
+    after_start: Callable[[], None] = lambda: None
     born: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
 
     @property
@@ -116,11 +125,14 @@ class BranchingVendor(Neon):
         if not incoming.exists():
             side = self.sides.find(source["name"])
             assert side is not None
-            self._grown("incoming", side.target_lsn, str(incoming))
+            self._grown("incoming", self.strays_to or side.target_lsn, str(incoming))
             self.sides.stop("incoming")
+        self.stopped(incoming)
+        self.before_stop()
         self.lab.server.stop()
         self.lab.server.exchange(incoming, Path(f"{live}.{kept}"))
         self.lab.server.start()
+        self.after_start()
         self.sides.drop("incoming")
         if self.lab.receiver is not None:
             self.lab.receiver.wait(timeout=PATIENCE_S)

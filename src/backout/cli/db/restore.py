@@ -273,7 +273,7 @@ def _finish(session: RestoreSession, run: Run) -> int:
 
     record_proved(tools, run.plan, run.id)
     runs, last = tools.runs, run.plan.steps[-1]
-    if last.does(FinalizeStep) or last.does(BranchLookStep):
+    if run.plan.has(FinalizeStep) or last.does(BranchLookStep):
         from backout.cli.db.restore_managed import finish
 
         return finish(session, run)

@@ -27,12 +27,14 @@ def make_plan(tools: BranchTools, target: str | None, mode: str | None, request:
 
 def finish(session: RestoreSession, run: Run) -> int:
     """Say which branch there is now, as the vendor shows it, and what to type next."""
+    from backout.cli.support.also_back import second_check
     from backout.model.steps.base import to_json
     from backout.model.steps.branches import BranchStep, FinalizeStep
     from backout.ports import result_of
 
     shell, runs, environment = session.shell, session.tools.runs, run.environment
     made, done = result_of(runs, run.id, BranchStep), result_of(runs, run.id, FinalizeStep)
+    check = second_check(runs, run)
     name = made.name if made is not None else ""
     payload = {
         "run_id": run.id,
@@ -40,11 +42,13 @@ def finish(session: RestoreSession, run: Run) -> int:
         "why": run.plan.why,
         "side": to_json(made) if done is None else None,
         "rescue": None,
+        **check.record(),
         "swap": to_json(done),
         "kept": [],
         "protected": None,
     }
     lines = [f"done: {run.plan.why}"]
+    lines += check.lines
     if done is not None:
         payload["kept"] = [done.kept]
         head = done.migration_head or "none"
@@ -61,4 +65,4 @@ def finish(session: RestoreSession, run: Run) -> int:
         ]
     shell.output.result("db-restore", payload, "\n".join(lines))
     shell.output.next(*follow)
-    return 0
+    return min(filter(None, check.codes), default=0)

@@ -114,12 +114,14 @@ def went_back_lines(runs: Runs, run: Run) -> list[str]:
 
 def second_check(runs: Runs, run: Run) -> SecondCheck:
     """Return the second check of the database that a run took back."""
+    from backout.model.steps.branches import BranchNoteCopiesStep
     from backout.model.steps.restore import NoteCopiesStep
     from backout.ports import result_of
     from backout.report.database.comparison import SECOND_CHECKS, SecondCheck
 
     compared = next((result_of(runs, run.id, kind) for kind in SECOND_CHECKS if run.plan.has(kind)), None)
-    return SecondCheck(compared, result_of(runs, run.id, NoteCopiesStep))
+    before = result_of(runs, run.id, BranchNoteCopiesStep if run.plan.has(BranchNoteCopiesStep) else NoteCopiesStep)
+    return SecondCheck(compared, before)
 
 
 def command_of(shell: Shell, environment: str, *words: str, message: str | None, typed: str | None) -> str:

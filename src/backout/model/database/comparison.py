@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -89,6 +90,17 @@ class Comparison(Value, frozen=True):
     def apart_from(self, left: Collection[str]) -> tuple[TableComparison, ...]:
         """Return the tables that differ, but for those that the rescue itself said it leaves alone."""
         return tuple(each for each in self.tables if (each.differing or each.columns) and each.table not in left)
+
+
+class Statistics(StrEnum):
+    """How a server's statistics of its tables stand to those that were noted."""
+
+    CONTINUED = "continued"
+    """They go on from them."""
+    ANEW = "anew"
+    """The server began them after the note, so that whatever they count was done since."""
+    LOST = "lost"
+    """Part of what was done since is counted nowhere."""
 
 
 @dataclass

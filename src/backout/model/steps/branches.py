@@ -8,7 +8,7 @@ from backout.model.database.rescue import RescueReport
 from backout.model.steps.base import Arguments, Record, Result
 from backout.model.steps.comparison import ComparisonResult, NoteResult
 from backout.model.steps.rescue import LeftResult
-from backout.model.steps.restore import DropResult
+from backout.model.steps.restore import DropResult, NoteCopiesResult
 
 
 class BranchRecord(Result, frozen=True, kw_only=True):
@@ -164,6 +164,35 @@ class FinalizeStep(Arguments[FinalizeResult], frozen=True, kw_only=True):
     keep_as: str
     database: str
     mark: str
+
+
+class BranchNoteCopiesStep(Arguments[NoteCopiesResult], frozen=True, kw_only=True):
+    """Note what the branch that comes and the live one hold, for the second check of a swap.
+
+    Args:
+        name: the branch that comes, "" where a kept one comes back.
+        keep_as: the name under which the live one is kept.
+    """
+
+    action: ClassVar[str] = "db_branch_note_copies"
+    name: str
+    keep_as: str
+    database: str
+
+
+class BranchCompareCopyStep(Arguments[ComparisonResult], frozen=True, kw_only=True):
+    """Compare the live database with what was noted of the branch that came.
+
+    Args:
+        name: the branch that came.
+        keep_as: the name under which the former live one is kept.
+        undo: whether it is a kept one that came back.
+    """
+
+    action: ClassVar[str] = "db_branch_compare_copy"
+    name: str
+    keep_as: str
+    undo: bool
 
 
 class DropBranchesStep(Arguments[DropResult], frozen=True, kw_only=True):

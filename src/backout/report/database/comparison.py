@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from backout.errors import Unmeasured
-from backout.model.steps.branches import BranchCompareStep
+from backout.model.steps.branches import BranchCompareCopyStep, BranchCompareStep
 from backout.model.steps.comparison import ComparisonResult, TableDiffers, TableNotCompared
 from backout.model.steps.rescue import CompareStep, CompareUndoStep
 from backout.model.steps.restore import CompareCopyStep, NoteCopiesResult
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 RESCUE, RESCUE_UNDONE = "rescue", "undo of a rescue"
 SWAP_BEFORE, SWAP, SWAP_UNDONE = "before the swap", "swap", "undo of a swap"
+BRANCH_SWAP_BEFORE, BRANCH_SWAP, BRANCH_SWAP_UNDONE = (
+    "before the swap at the vendor",
+    "swap at the vendor",
+    "undo of a swap at the vendor",
+)
 _SHOWN = 5
 _WITH = {
     RESCUE: "with those just before the damage",
@@ -26,6 +31,10 @@ _WITH = {
     SWAP_BEFORE: "of the server before the swap with those of the side instance at its target",
     SWAP: "of the server after the swap with those of the side instance at its target",
     SWAP_UNDONE: "of the server that is back with those that it held before it was put away",
+    BRANCH_SWAP_BEFORE: "of the live branch before the swap with those of the side branch",
+    BRANCH_SWAP: "of the live branch after the swap with those that the side branch held before it",
+    BRANCH_SWAP_UNDONE: "of the branch that is back with those that it held before it was put away (of rows that are "
+    "gone it is not known whether clients removed them until then)",
 }
 _UNREAD = {RESCUE: "rows of large tables that the damage did not write"}
 _UNREAD_ELSE = "rows of large tables that are read in part, or beside rows that others changed"
@@ -113,6 +122,7 @@ SECOND_CHECKS: tuple[type[Arguments[ComparisonResult]], ...] = (
     CompareStep,
     CompareCopyStep,
     BranchCompareStep,
+    BranchCompareCopyStep,
     CompareUndoStep,
 )
 """The steps that make it, of which a plan has one; those of earlier versions have none."""

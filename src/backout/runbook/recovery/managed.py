@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from backout.model.database.capability import VendorState, VendorWay
     from backout.model.plan import Json, Plan
     from backout.plan.restore import Asked
-    from backout.ports import BranchReader, VendorBackups, VendorCutover
+    from backout.ports import BranchReader, CopyComparer, VendorBackups, VendorCutover
     from backout.runbook.recovery.tools import RestoreTools
 
 BRANCH_SWAPPED = "database.branch.swapped"
@@ -55,6 +55,7 @@ class BranchTools(Value, frozen=True):
         own: the live database, the journal, the rescuer and the folder in which rescues keep what they replaced.
         url: returns a branch's connection string, which is never shown.
         reader: reads what a branch shows.
+        copies: the second check of a swap, through no pooler.
         pooled: whether the live connection goes through a pooler, where no session lasts.
     """
 
@@ -63,6 +64,7 @@ class BranchTools(Value, frozen=True):
     cutover: VendorCutover
     reader: BranchReader
     url: Callable[[SideBranch], str]
+    copies: CopyComparer
     pooled: bool = False
 
 

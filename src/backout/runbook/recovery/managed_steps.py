@@ -16,9 +16,11 @@ from backout.model.names import parse_id
 from backout.model.steps.branches import (
     BranchAfterStep,
     BranchBeforeStep,
+    BranchCompareCopyStep,
     BranchCompareStep,
     BranchLookResult,
     BranchLookStep,
+    BranchNoteCopiesStep,
     BranchNoteNewerStep,
     BranchRecord,
     BranchRescueCheckStep,
@@ -34,6 +36,7 @@ from backout.model.steps.rescue import LeftResult
 from backout.model.steps.restore import DropResult
 from backout.ports import Action, AnyAction, Done, NotDone, result_of
 from backout.report.database.branches import record
+from backout.runbook.recovery.branch_copy_steps import CompareBranchCopy, NoteBranchCopies
 from backout.runbook.recovery.comparison_steps import compare_rows, evidence_of, note_newer
 from backout.runbook.recovery.managed import BRANCH_SWAPPED, branch_named
 from backout.runbook.recovery.rescue_steps import nothing_left
@@ -61,7 +64,9 @@ def actions(tools: BranchTools) -> dict[str, AnyAction]:
         BranchCompareStep.action: CompareWithBranches(tools),
         BranchRescueStep.action: RescueFromBranches(tools),
         BranchRescueCheckStep.action: CheckRescue(tools),
+        BranchNoteCopiesStep.action: NoteBranchCopies(tools),
         FinalizeStep.action: Finalize(tools),
+        BranchCompareCopyStep.action: CompareBranchCopy(tools),
         DropBranchesStep.action: DropBranches(tools),
         **undo_actions(tools.own),
     }

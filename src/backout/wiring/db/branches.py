@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.recovery.capability import choose
 from backout.model.database.capability import RecoveryPath
+from backout.providers.postgres.comparison.comparer import PostgresCopies
 from backout.providers.postgres.restore.branches import PostgresBranches
 from backout.providers.postgres.tls.access import add_verification, parse_dsn
 from backout.runbook.recovery.branch import direct
@@ -46,5 +47,11 @@ def branch_tools(config: Config, own: RestoreTools) -> BranchTools:
     def url(branch: SideBranch) -> str:
         return add_verification(port.url(branch, given.get("dbname", ""), given.get("user", "")))
 
+    def live() -> str:
+        """Return the direct address: a session of the second check does not last through a pooler."""
+        return url(next(each for each in port.branches() if each.live))
+
     host = given.get("host", "")
-    return BranchTools(own, port, port, PostgresBranches(), url, pooled=direct(host) != host.lower())
+    pooled = direct(host) != host.lower()
+    copies = PostgresCopies(live) if pooled else own.copies
+    return BranchTools(own, port, port, PostgresBranches(), url, copies, pooled=pooled)

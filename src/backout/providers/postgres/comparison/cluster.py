@@ -6,12 +6,14 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
-from backout.model.database.comparison import Comparison, TableComparison
+from backout.model.database.comparison import Comparison, Statistics, TableComparison
 from backout.model.value import Value
 from backout.providers.postgres.comparison.copies import (
     Bound,
     ClusterReader,
     Limits,
+    admits,
+    count_added_since,
     count_removed_since,
     count_transactions,
     databases_of,
@@ -45,8 +47,14 @@ _ALTERED: Final = "altered since by others"
 _CLASS: Final = 1259
 
 
-def note_cluster(url: str, progress: Callable[[str, int, int], None], limits: Limits = WHOLE) -> dict[str, Json]:
+def note_cluster(
+    url: str, progress: Callable[[str, int, int], None], limits: Limits = WHOLE, *, own: str = ""
+) -> dict[str, Json]:
     """Return what every database of a server holds now, as `compare_cluster` wants it.
+
+    Args:
+        own: the application's database where a vendor has some beside it: what may not be read in those is named, and
+            is no failure. "" where all of them are ours.
 
     Raises:
         ProviderUnavailable, AuthError: it does not answer, or refuses the login.
@@ -56,6 +64,8 @@ def note_cluster(url: str, progress: Callable[[str, int, int], None], limits: Li
     try:
         with session_with(url) as connection:
             standing, names = standing_of(connection), databases_of(connection)
+            shut: list[Json] = [each for each in names if own not in ("", each) and not admits(connection, each)]
+        names = [each for each in names if each not in shut]
         reader = ClusterReader(_parse_bound(standing), progress, limits)
         found: dict[str, Json] = {}
         room = limits.all_bytes
@@ -64,17 +74,25 @@ def note_cluster(url: str, progress: Callable[[str, int, int], None], limits: Li
                 found[name], room = reader.note(connection, room, shared=number == 0)
     except psycopg.Error as error:
         raise connection_error(error, url, "the second check") from None  # its text may quote the connection string
-    return {**standing, "databases": found}
+    return {**standing, "own": own, "shut": shut, "databases": found}
 
 
 def compare_cluster(
-    noted: Mapping[str, Any], url: str, *, goes_on: bool, progress: Callable[[str, int, int], None]
+    noted: Mapping[str, Any],
+    url: str,
+    *,
+    goes_on: bool,
+    progress: Callable[[str, int, int], None],
+    statistics: Statistics = Statistics.CONTINUED,
 ) -> Comparison:
     """Compare a server with what was noted.
 
     Args:
-        goes_on: whether it goes on from what was noted: the same timeline, statistics and sequences. Else it is the one
-            that the copy was made of, and only what was not written since is compared.
+        goes_on: whether it goes on from what was noted. Else it is the one that the copy was made of, and only what was
+            not written since is compared.
+        statistics: how its own stand to those noted, where it goes on from them. `CONTINUED`: so does its timeline, and
+            rows that are gone are missing if it did not count them. `ANEW`: it was started on the copy; rows that it
+            did not count are not written since, either. `LOST`: rows that are gone count as removed by others.
 
     Raises:
         ProviderUnavailable, AuthError: it does not answer, or refuses the login.
@@ -82,7 +100,7 @@ def compare_cluster(
     import psycopg
 
     try:
-        return _Clusters(noted, url, goes_on=goes_on, progress=progress).compare()
+        return _Clusters(noted, url, goes_on=goes_on, progress=progress, statistics=statistics).compare()
     except psycopg.Error as error:
         raise connection_error(error, url, "the second check") from None
 
@@ -91,8 +109,10 @@ class _Read(Value, frozen=True):
     """A table that was read, or that is missing (then `part` is None).
 
     Args:
+        newer: rows written since the bound of the note.
         beside: rows that are read nowhere.
         removed: how many had been updated or deleted when it was noted.
+        added: the newer rows without those that were there when it was noted.
     """
 
     shown: str
@@ -102,6 +122,7 @@ class _Read(Value, frozen=True):
     beside: int
     removed: int
     examples: tuple[str, ...]
+    added: int = 0
 
     def judge(self, missing: int) -> TableComparison:
         counts = self.counts
@@ -123,11 +144,18 @@ class _Read(Value, frozen=True):
 
 class _Clusters:
     def __init__(
-        self, noted: Mapping[str, Any], url: str, *, goes_on: bool, progress: Callable[[str, int, int], None]
+        self,
+        noted: Mapping[str, Any],
+        url: str,
+        *,
+        goes_on: bool,
+        progress: Callable[[str, int, int], None],
+        statistics: Statistics,
     ) -> None:
         self._noted = noted
         self._url = url
         self._goes_on = goes_on
+        self._statistics = statistics
         self._progress = progress
         self._reader = ClusterReader(_parse_bound(noted), progress, WHOLE)
         self._several = len(noted["databases"]) > 1
@@ -136,7 +164,8 @@ class _Clusters:
         with session_with(self._url) as connection:
             standing, there = standing_of(connection), databases_of(connection)
         behind = self._other(standing)
-        tables: list[TableComparison] = []
+        why = "the role may not connect to this database"
+        tables = [TableComparison(f"database {name}", reason=why) for name in self._noted.get("shut", ())]
         for name, held in self._noted["databases"].items():
             if name in there:
                 with session_with(self._url, name) as connection:
@@ -153,10 +182,11 @@ class _Clusters:
             raise BackoutError(f"another cluster answers: system identifier {standing['system_identifier']}")
         if not self._goes_on:
             return []
-        if standing["timeline"] != noted["timeline"]:
-            return [f"the server is on timeline {standing['timeline']}, what was noted on {noted['timeline']}"]
-        if None not in (standing["history"], noted["history"]) and standing["history"] != noted["history"]:
-            return [f"timeline {noted['timeline']} of this server began at another position than was noted"]
+        if self._statistics is Statistics.CONTINUED:
+            if standing["timeline"] != noted["timeline"]:
+                return [f"the server is on timeline {standing['timeline']}, what was noted on {noted['timeline']}"]
+            if None not in (standing["history"], noted["history"]) and standing["history"] != noted["history"]:
+                return [f"timeline {noted['timeline']} of this server began at another position than was noted"]
         if (standing["xid"] - noted["xid"]) % (1 << 32) >= 1 << 31:
             return [f"the server's next transaction is {standing['xid']}, and was {noted['xid']} when it was noted"]
         return []
@@ -164,8 +194,8 @@ class _Clusters:
     def _database(
         self, connection: psycopg.Connection[Any], name: str, held: Mapping[str, Any]
     ) -> tuple[list[TableComparison], list[str]]:
-        counts, commits = count_transactions(connection)
-        tells = self._goes_on and counts and held["counts"] and commits >= held["commits"]
+        tells = self._counts_removed(connection, held)
+        is_anew = tells and self._statistics is Statistics.ANEW
         found: list[TableComparison] = []
         reads: list[_Read] = []
         for number, (table, told) in enumerate(held["tables"].items()):
@@ -173,10 +203,22 @@ class _Clusters:
             shown = label_table(name, table, several=self._several)
             one = self._table(connection, shown, told, tells=tells)
             (reads if isinstance(one, _Read) else found).append(one)  # type: ignore[arg-type]
-        dropped = int(held["tables"]["catalog pg_class"].get("removed", 0))
+        dropped = 0 if is_anew else int(held["tables"]["catalog pg_class"].get("removed", 0))
         missing = self._missing(connection, reads, dropped) if tells else {}
         found += [each.judge(missing.get(each.shown, 0)) for each in reads]
-        return found, self._sequences(connection, name, held)
+        more = self._uncounted(connection, reads) if is_anew else {}
+        behind = [
+            f"{shown} holds {rows:,} rows that were not there when it was noted, and that nobody wrote since"
+            for shown, rows in more.items()
+        ]
+        return found, behind + self._sequences(connection, name, held)
+
+    def _counts_removed(self, connection: psycopg.Connection[Any], held: Mapping[str, Any]) -> bool:
+        """Whether the server's statistics tell how many rows others have removed since."""
+        counts, commits = count_transactions(connection)
+        if not self._goes_on or not counts or self._statistics is Statistics.LOST:
+            return False
+        return self._statistics is Statistics.ANEW or bool(held["counts"] and commits >= held["commits"])
 
     def _table(
         self,
@@ -187,7 +229,7 @@ class _Clusters:
         tells: bool,
     ) -> TableComparison | _Read:
         if told.get("reason"):
-            return TableComparison(shown, reason=told["reason"], failed=bool(told.get("failed")))
+            return TableComparison(shown, reason=told["reason"], failed=self._fails(connection, told))
         part = Part.of(told)
         rows = sum(count for count, _ in told["sums"].values())
         if not part.catalog and (why := self._find_change(connection, part)):
@@ -198,13 +240,20 @@ class _Clusters:
         if "reason" in read:
             if read.get("damaged"):
                 return TableComparison(shown, rows, missing=max(1, rows), examples=(str(read["reason"]),))
-            return TableComparison(shown, reason=read["reason"], failed=bool(read.get("failed")))
+            return TableComparison(shown, reason=read["reason"], failed=self._fails(connection, read))
         counts = judge(told["sums"], read["sums"])
         beside = max(0, int(told.get("about", 0)) - rows)
         examples: tuple[str, ...] = ()
         if counts.wrong:
             examples = tuple(self._reader.examples(connection, part, (counts.hashes, counts.parts), _SHOWN))
-        return _Read(shown, part, counts, int(read["newer"]), beside, int(told["removed"]), examples)
+        removed = 0 if self._statistics is Statistics.ANEW else int(told["removed"])
+        newer = int(read["newer"])
+        return _Read(shown, part, counts, newer, beside, removed, examples, max(0, newer - int(told["newer"])))
+
+    def _fails(self, connection: psycopg.Connection[Any], told: Mapping[str, Any]) -> bool:
+        """Whether a table that was not read had to be: not the vendor's own ones, beside the application's database."""
+        beside = self._noted.get("own", "") not in ("", connection.info.dbname)
+        return bool(told.get("failed")) and not (beside and told.get("denied"))
 
     def _missing(self, connection: psycopg.Connection[Any], reads: list[_Read], dropped: int) -> dict[str, int]:
         """Return how many rows are gone without having been removed, by table; sessions report that some seconds later.
@@ -213,9 +262,8 @@ class _Clusters:
             dropped: how many entries of the catalog had been removed or changed when it was noted.
         """
         gone = [each for each in reads if each.part is None]
-        end = time.monotonic() + _FLUSHED_S
-        while True:
-            (others,) = connection.execute(_OTHERS).fetchone() or (0,)
+
+        def look() -> dict[str, int]:
             told = count_removed_since(connection, _CLASS) - dropped
             missing = {each.shown: each.counts.gone for each in gone} if told < len(gone) else {}
             for each in reads:
@@ -225,9 +273,23 @@ class _Clusters:
                 left = each.counts.missing(removed)
                 if left and not self._is_new_entry(connection, each.part):
                     missing[each.shown] = left
-            if not missing or not others or time.monotonic() > end:
-                return missing
-            time.sleep(1.0)
+            return missing
+
+        return _until_told(connection, look)
+
+    def _uncounted(self, connection: psycopg.Connection[Any], reads: list[_Read]) -> dict[str, int]:
+        """Return how many newer rows a server has that it did not write, by table; it was started on the copy."""
+        tables = [(each, each.part) for each in reads if each.part is not None and not each.part.catalog]
+
+        def look() -> dict[str, int]:
+            more = {}
+            for each, part in tables:
+                left = each.added - count_added_since(connection, part.oid)
+                if left > 0 and not self._is_new_entry(connection, part):
+                    more[each.shown] = left
+            return more
+
+        return _until_told(connection, look)
 
     def _is_new_entry(self, connection: psycopg.Connection[Any], part: Part) -> bool:
         """Whether the table was emptied or rewritten since, or its columns were changed."""
@@ -274,6 +336,17 @@ class _Clusters:
                 sequence = label_table(name, f"sequence {shown}", several=self._several)
                 found.append(f"{sequence} stands at {stands}, and had handed out {last}")
         return found
+
+
+def _until_told(connection: psycopg.Connection[Any], look: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """Return what is still unexplained once no session may have counts that it has not told of."""
+    end = time.monotonic() + _FLUSHED_S
+    while True:
+        (others,) = connection.execute(_OTHERS).fetchone() or (0,)
+        found = look()
+        if not found or not others or time.monotonic() > end:
+            return found
+        time.sleep(1.0)
 
 
 def _parse_bound(standing: Mapping[str, Any]) -> Bound:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from backout.decoding import decode_json
 from backout.errors import BackoutError
-from backout.model.database.comparison import Comparison, Evidence, TableComparison
+from backout.model.database.comparison import Comparison, Evidence, Statistics, TableComparison
 from backout.private import private_folder
 from backout.providers.child import dying_with_parent
 from backout.providers.child_environment import bare_environment, own_module
@@ -170,23 +170,31 @@ class PostgresCopies:
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
 
-    def note(self, dsn: str, into: Path, progress: Callable[[str, int, int], None]) -> None:
+    def note(self, dsn: str, into: Path, progress: Callable[[str, int, int], None], *, own: str = "") -> None:
         """Keep in a file what a server holds now.
 
         Args:
-            dsn: of a side instance; "" for the live server.
+            dsn: of a side instance or a branch; "" for the live server.
+            own: the application's database, as of `note_cluster`.
         """
-        asked = {"kind": "note", "url": inside(dsn) if dsn else self._url()}
+        asked = {"kind": "note", "url": inside(dsn) if dsn else self._url(), "own": own}
         noted = ask(asked, progress)["noted"]
         private_folder(into.parent)
         write_whole(into, json.dumps(noted))
 
-    def compare(self, noted: Path, *, goes_on: bool, progress: Callable[[str, int, int], None]) -> Comparison:
-        """Compare the live server with what was noted; `goes_on`: whether it goes on from that."""
+    def compare(
+        self,
+        noted: Path,
+        *,
+        goes_on: bool,
+        progress: Callable[[str, int, int], None],
+        statistics: Statistics = Statistics.CONTINUED,
+    ) -> Comparison:
+        """Compare the live server with what was noted; `goes_on`, `statistics`: as of `compare_cluster`."""
         if not noted.exists():
             raise BackoutError("what it held was not noted before", where=noted.name)
         known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
-        asked = {"kind": "copy", "url": self._url(), "noted": known, "goes_on": goes_on}
+        asked = {"kind": "copy", "url": self._url(), "noted": known, "goes_on": goes_on, "statistics": statistics}
         return _comparison(ask(asked, progress)["compared"])
 
 

@@ -52,6 +52,8 @@ SELECT current_setting('track_counts') = 'on', (SELECT xact_commit FROM pg_stat_
 """
 _ABOUT: Final = "SELECT greatest(0, reltuples)::bigint FROM pg_class WHERE oid = %s::oid"
 _REMOVED: Final = "SELECT n_tup_upd + n_tup_del FROM pg_stat_all_tables WHERE relid = %s::oid"
+_ADDED: Final = "SELECT n_tup_ins + n_tup_upd FROM pg_stat_all_tables WHERE relid = %s::oid"
+_ADMITTED: Final = "SELECT has_database_privilege(%s::name, 'CONNECT')"
 _SIZES: Final = "SELECT oid::bigint, pg_table_size(oid) FROM pg_class WHERE oid = ANY(%s::oid[])"
 _DENIED: Final = "42501"
 _DAMAGED: Final = ("58", "XX")
@@ -111,6 +113,12 @@ def session_with(url: str, database: str = "") -> Iterator[psycopg.Connection[An
 def databases_of(connection: Any) -> list[str]:
     """Return the names of the databases that sessions are let into."""
     return [str(name) for (name,) in connection.execute(LETS_IN)]
+
+
+def admits(connection: Any, database: str) -> bool:
+    """Whether the session's role may connect to a database."""
+    (may,) = connection.execute(_ADMITTED, (database,)).fetchone()
+    return bool(may)
 
 
 def standing_of(connection: Any) -> dict[str, Json]:
@@ -212,8 +220,9 @@ class ClusterReader:
                         known[0], known[1] = known[0] + rows, known[1] + int(total or 0)
         except psycopg.Error as error:
             damaged = (error.sqlstate or "")[:2] in _DAMAGED
-            hidden = part.catalog and error.sqlstate == _DENIED
-            return {"reason": message_of(error), "failed": not hidden, "damaged": damaged}
+            denied = error.sqlstate == _DENIED
+            failed = not (part.catalog and denied)
+            return {"reason": message_of(error), "failed": failed, "damaged": damaged, "denied": denied}
         newer = sums.pop(-1, [0, 0])[0]
         shown: dict[str, Json] = {str(number): [rows, str(total)] for number, (rows, total) in sorted(sums.items())}
         return {"removed": int(removed or 0), "newer": newer, "sums": shown}
@@ -245,6 +254,12 @@ def count_removed_since(connection: Any, oid: int) -> int:
     """Return how many rows of a table were updated or deleted by the server's own statistics; 0 of one it forgot."""
     (removed,) = connection.execute(_REMOVED, (oid,)).fetchone() or (0,)
     return int(removed or 0)
+
+
+def count_added_since(connection: Any, oid: int) -> int:
+    """Return how many row versions a table got by the server's own statistics; 0 of one it forgot."""
+    (added,) = connection.execute(_ADDED, (oid,)).fetchone() or (0,)
+    return int(added or 0)
 
 
 def count_transactions(connection: Any) -> tuple[bool, int]:

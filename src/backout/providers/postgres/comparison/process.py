@@ -14,7 +14,7 @@ import msgspec
 
 from backout.decoding import decode_json, decode_values
 from backout.errors import BackoutError
-from backout.model.database.comparison import Evidence, Noted
+from backout.model.database.comparison import Evidence, Noted, Statistics
 from backout.model.database.dump import Figures, TableContent
 from backout.providers.postgres.comparison.cluster import compare_cluster, note_cluster
 from backout.providers.postgres.comparison.dumped import compare_catalog, compare_rows, note_dumped
@@ -34,7 +34,7 @@ def main() -> None:
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     if asked["kind"] == "note":
-        return {"noted": note_cluster(asked["url"], _progress)}
+        return {"noted": note_cluster(asked["url"], _progress, own=asked["own"])}
     if asked["kind"] == "dumped":
         tables, figures = note_dumped(asked["url"], asked["snapshot"], _progress)
         return {
@@ -47,7 +47,13 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         wanted = decode_values(asked["tables"], list[TableContent])
         return {"compared": msgspec.to_builtins(compare_rows(asked["url"], wanted, figures, _progress))}
     if asked["kind"] == "copy":
-        found = compare_cluster(asked["noted"], asked["url"], goes_on=asked["goes_on"] is True, progress=_progress)
+        found = compare_cluster(
+            asked["noted"],
+            asked["url"],
+            goes_on=asked["goes_on"] is True,
+            statistics=Statistics(asked["statistics"]),
+            progress=_progress,
+        )
         return {"compared": msgspec.to_builtins(found)}
     if asked["kind"] == "undone":
         found = compare_undone(

@@ -1,0 +1,106 @@
+"""The second check of a swap at a vendor: record both branches before it, compare what is live after it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backout.model.database.comparison import Statistics
+from backout.model.steps.branches import BranchCompareCopyStep, BranchNoteCopiesStep
+from backout.model.steps.comparison import ComparisonResult
+from backout.model.steps.restore import NoteCopiesResult
+from backout.ports import Action
+from backout.report.database.comparison import (
+    BRANCH_SWAP,
+    BRANCH_SWAP_BEFORE,
+    BRANCH_SWAP_UNDONE,
+    comparison_record,
+)
+from backout.runbook.recovery.comparison_steps import note_or_failed, or_failed
+from backout.runbook.recovery.managed import branch_named
+from backout.runbook.recovery.side_steps import make_progress_teller
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.ports import StepContext
+    from backout.runbook.recovery.managed import BranchTools
+    from backout.runbook.recovery.tools import RestoreTools
+
+
+class NoteBranchCopies(Action[BranchNoteCopiesStep, NoteCopiesResult]):
+    """Step `db_branch_note_copies` {name, keep_as, database}: what both branches hold, while the live one serves."""
+
+    arguments = BranchNoteCopiesStep
+    effect = False
+
+    def __init__(self, tools: BranchTools) -> None:
+        self._tools = tools
+
+    def do(self, args: BranchNoteCopiesStep, context: StepContext) -> NoteCopiesResult:
+        """Return how the live rows not written since compare with those of the branch, as `comparison_record` does.
+
+        As with a swap of our own, neither a check that cannot be made nor one that finds a difference is a reason to
+        leave the damage in place: both are reported at the end.
+        """
+        own = self._tools.own
+        copies, database, kept = self._tools.copies, args.database, locate_branch_note(own, args.keep_as)
+        progress = make_progress_teller(context, own)
+        found = ComparisonResult()
+        if args.name:
+            coming = kept.with_suffix(".coming")
+            noted = note_or_failed(
+                lambda: copies.note(
+                    self._tools.url(branch_named(self._tools, args.name)), coming, progress, own=database
+                )
+            )
+            found = ComparisonResult(failed=noted.failed)
+            if not noted.failed:
+                found = or_failed(
+                    lambda: comparison_record(
+                        copies.compare(coming, goes_on=False, progress=progress), (), of=BRANCH_SWAP_BEFORE
+                    )
+                )
+        leaves = note_or_failed(lambda: copies.note("", kept, progress, own=database))
+        return NoteCopiesResult(**msgspec.structs.asdict(found), kept=leaves if leaves.failed else None)
+
+
+class CompareBranchCopy(Action[BranchCompareCopyStep, ComparisonResult]):
+    """Step `db_branch_compare_copy` {name, keep_as, undo}: compare what is live with the record of what came."""
+
+    arguments = BranchCompareCopyStep
+    effect = False
+
+    def __init__(self, tools: BranchTools) -> None:
+        self._tools = tools
+
+    def do(self, args: BranchCompareCopyStep, context: StepContext) -> ComparisonResult:
+        """Return what was compared and what differs, as `comparison_record` writes it, or why nothing was.
+
+        The vendor starts a new server on what came: what that one counts was written since. Nobody writes into a side
+        branch after the note; into one that was live clients did until it was put away, and what the server of then
+        counted is gone with it.
+        """
+        own = self._tools.own
+        if args.undo:
+            noted, what, statistics = locate_branch_note(own, args.name), BRANCH_SWAP_UNDONE, Statistics.LOST
+        else:
+            noted = locate_branch_note(own, args.keep_as).with_suffix(".coming")
+            what, statistics = BRANCH_SWAP, Statistics.ANEW
+        progress = make_progress_teller(context, own)
+        return or_failed(
+            lambda: comparison_record(
+                self._tools.copies.compare(noted, goes_on=True, progress=progress, statistics=statistics), (), of=what
+            )
+        )
+
+
+def locate_branch_note(tools: RestoreTools, kept: str) -> Path:
+    """Return where the content of a kept branch is recorded; a swap by an earlier version has no record.
+
+    Args:
+        kept: the branch's name, which may hold what no file name does.
+    """
+    return tools.kept.parent / "compared" / f"{hashlib.sha256(kept.encode()).hexdigest()[:16]}.branch"
