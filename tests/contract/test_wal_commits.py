@@ -28,6 +28,13 @@ def test_the_last_commit_of_a_segment_is_dated(at: int) -> None:
     assert last_commit(b"", 0) is None
 
 
+def test_what_looks_like_a_commit_within_a_row_is_none() -> None:
+    """A row may hold the bytes of a commit, right to its checksum, thousands of times: records are followed."""
+    rows = commit(2000.0, more=14).ljust(48, b"\0") * 5000
+    row = struct.pack("<IIQBBH", 24 + len(rows), 755, 0, 0x10, 10, 0) + bytes(4) + rows
+    assert last_commit(segment((4000, commit(1000.0)), (4080, row)), 0) == (4040, 1000.0)
+
+
 def test_what_is_read_back_tells_its_last_commit() -> None:
     """A segment without one changes nothing, one that was read before neither; another timeline begins anew."""
     first, second = WalSegment("1", 1, 0, SEGMENT), WalSegment("2", 1, SEGMENT, 2 * SEGMENT)

@@ -34,12 +34,22 @@ def commit(at: float, *, info: int = 0x80, before: bytes = b"", more: int = 40) 
 
 
 def segment(*placed: tuple[int, bytes]) -> bytes:
-    """A segment with records at these places of what its pages hold."""
+    """A segment with records at these places of what its pages hold, others before and between them, zeros behind."""
     stream = bytearray(SEGMENT // PAGE * (PAGE - 24) - 16)
-    for at, content in placed:
+    begins, end = [], 0
+    for at, content in sorted(placed):
+        if at - end >= 24:
+            stream[end : end + 20] = struct.pack("<IIQBBH", at - end, 755, 0, 0x10, 10, 0)
+            begins.append(end)
         stream[at : at + len(content)] = content
-    made, rest = bytearray(40) + stream[: PAGE - 40], stream[PAGE - 40 :]
-    while rest:
-        made += bytearray(24) + rest[: PAGE - 24]
-        rest = rest[PAGE - 24 :]
+        begins.append(at)
+        end = at + -(-len(content) // 8) * 8
+    made = bytearray()
+    for page in range(SEGMENT // PAGE):
+        first = page * (PAGE - 24) - 16 if page else 0
+        head = 24 if page else 40
+        following = next((each for each in [*begins, end] if each >= first), first)
+        flags, rest = (1, following - first) if following > first else (0, 0)
+        made += struct.pack("<HHIQI", 0xD110, flags, 1, page * PAGE, rest).ljust(head, b"\0")
+        made += stream[first : first + PAGE - head]
     return bytes(made)
