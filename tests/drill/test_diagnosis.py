@@ -13,7 +13,7 @@ from backout.model.guard.signals import total
 from backout.twin import wrangler
 
 from drillbook import PROGRAM, Result
-from extent import long
+from extent import long, rotated
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -129,7 +129,13 @@ VARIANTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("variant", [name if name in SHORT else long(name) for name in VARIANTS])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        *(name for name in VARIANTS if name in SHORT),
+        *map(long, rotated([name for name in VARIANTS if name not in SHORT], 2)),
+    ],
+)
 def test_a_variant(drillbook: Drillbook, two: Two, variant: str) -> None:
     """What a deployment broke is told from what was there before it."""
     trial = drillbook.trial()
@@ -176,7 +182,7 @@ FAULTS: dict[tuple[str, str | None], Expected] = {
 @pytest.mark.long
 @pytest.mark.parametrize(
     "fault",
-    [fault if fault in SHORT else long(fault) for fault in FAULTS],
+    [*(fault for fault in FAULTS if fault in SHORT), *rotated([fault for fault in FAULTS if fault not in SHORT], 2)],
     ids=lambda fault: "-".join(filter(None, fault)),
 )
 def test_a_fault(drillbook: Drillbook, two: Two, fault: tuple[str, str | None]) -> None:

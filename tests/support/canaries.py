@@ -30,6 +30,8 @@ STORES = {"planted", "twin"}
 _STORE = "state.sqlite"
 """The twin's own, also where a test runs its API alone."""
 _PASSED_OVER = {"node_modules", "base", "global", "pg_wal", "pg_xact", "blobs", "modules"}
+_SEGMENT = re.compile(r"[0-9A-F]{24}(\.partial)?")
+"""WAL holds what the database does, which may be a value; megabytes of it lie in each archive."""
 _KINDS = {"", ".sqlite", ".sqlite-wal", ".json", ".jsonl", ".md", ".log", ".txt", ".toml", ".html", ".eml", ".ndjson"}
 _MAX_BYTES = 16 * 1024 * 1024
 
@@ -67,7 +69,9 @@ def left_in(folder: Path) -> Iterator[tuple[str, bytes]]:
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in STORES | _PASSED_OVER]
         for path in (Path(parent, name) for name in files):
-            if path.suffix not in _KINDS or path.name.startswith(_STORE) or path.is_symlink() or not path.is_file():
+            if path.suffix not in _KINDS or path.name.startswith(_STORE) or _SEGMENT.fullmatch(path.name):
+                continue
+            if path.is_symlink() or not path.is_file():
                 continue
             if path.stat().st_size <= _MAX_BYTES and os.access(path, os.R_OK):
                 yield str(path), path.read_bytes()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T = TypeVar("T")
 
 PROOF = os.environ.get("BACKOUT_PROOF") == "full"
 """Counted claims run with their full counts."""
@@ -38,6 +44,18 @@ def sampled(total: int, every: int, everything: int = 1) -> range:
     """
     step = by_extent(every, everything, proof=1)
     return range(random.randrange(min(step, total)), total, step)  # noqa: S311 a sample, no secret
+
+
+DAY = int(os.environ.setdefault("TESTS_DAY", str(dt.datetime.now(dt.UTC).toordinal())))
+"""The day of this run, the same for all of its workers, also at midnight."""
+
+
+def rotated(cases: Sequence[T], count: int) -> list[T]:
+    """Return so many of the cases of one kind, on each day the next ones; in `make proof` all of them."""
+    if PROOF:
+        return list(cases)
+    first = DAY * count % len(cases)
+    return [*cases, *cases][first : first + count]
 
 
 def drawn(name: str) -> random.Random:
