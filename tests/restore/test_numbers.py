@@ -48,6 +48,7 @@ def test_what_referred_to_a_number_that_was_given_out_again_stays_away(lab: Lab)
     told: Any = lab.journal.result(run.id, "db_rescue")
     left = sorted(each["what"] for each in told["left_out"] if each["seen"])
     assert left == ["1 rows of table public.once", "1 rows of table public.once_line"]
+    assert {path.stat().st_mode & 0o777 for path in tools.kept.glob("*/*")} == {0o600}  # rows are in them
 
 
 @pytest.mark.long

@@ -250,9 +250,12 @@ def key_kept(entry: dict[str, Any]) -> list[KeyColumn]:
 
 
 def durable(path: Path, content: bytes) -> None:
-    """Write a file that is either not there or whole, also after the machine has lost its power."""
+    """Write a file that is either not there or whole, also after the machine has lost its power.
+
+    Only its owner may read it.
+    """
     making = path.with_suffix(".making")
-    with making.open("wb") as file:
+    with open(making, "wb", opener=_for_its_owner) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -260,9 +263,13 @@ def durable(path: Path, content: bytes) -> None:
     _sync(path.parent)
 
 
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _append(path: Path, lines: Iterator[str] | Sequence[str]) -> None:
     is_new = not path.exists()
-    with path.open("a", encoding="ascii") as file:
+    with open(path, "a", encoding="ascii", opener=_for_its_owner) as file:
         file.writelines(f"{line}\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())
