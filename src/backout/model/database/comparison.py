@@ -31,6 +31,7 @@ class Evidence(Value, frozen=True):
             transaction, and of those that it says others removed; packed.
         made: by name of a table that it made again, how many rows it held then and a sum of their hashes by which
             columns: {rows, sum, columns}.
+        renumbered: by table's object id the new numbers of rows whose old ones newer rows have, by the old ones.
     """
 
     damage: frozenset[int]
@@ -43,6 +44,7 @@ class Evidence(Value, frozen=True):
     deleted: Mapping[int, int] = msgspec.field(default_factory=dict)
     put_back: Mapping[int, tuple[str, ...]] = msgspec.field(default_factory=dict)
     made: Mapping[str, Mapping[str, object]] = msgspec.field(default_factory=dict)
+    renumbered: Mapping[int, Mapping[int, int]] = msgspec.field(default_factory=dict)
 
 
 class TableComparison(Value, frozen=True):

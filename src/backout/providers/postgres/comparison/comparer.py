@@ -19,6 +19,7 @@ from backout.private import private_folder
 from backout.providers.child import dying_with_parent
 from backout.providers.child_environment import bare_environment, own_module
 from backout.providers.postgres.comparison.reading import Place, comparing
+from backout.providers.postgres.comparison.renumbered import read_numbers
 from backout.providers.postgres.comparison.undone import hold_again
 from backout.providers.postgres.restore.side_files import write_whole
 from backout.providers.postgres.server.owner_session import inside
@@ -82,7 +83,7 @@ class PostgresComparer:
         if (kept / BETWEEN).exists():
             told = decode_json((kept / BETWEEN).read_bytes(), dict[str, list[str]], what=BETWEEN)
             evidence = replace(evidence, between={int(oid): frozenset(keys) for oid, keys in told.items()})
-        evidence = _with_claims(evidence, kept)
+        evidence = replace(_with_claims(evidence, kept), renumbered=dict(read_numbers(kept)))
         known = None
         if noted.exists():
             known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
@@ -155,6 +156,7 @@ class PostgresComparer:
                 "deleted": dict(evidence.deleted),
                 "put_back": {oid: list(parts) for oid, parts in evidence.put_back.items()},
                 "made": {name: dict(told) for name, told in evidence.made.items()},
+                "renumbered": {oid: dict(numbers) for oid, numbers in evidence.renumbered.items()},
             },
         }
         return ask(asked, progress)

@@ -186,3 +186,13 @@ def read_rows(lines: Iterable[str]) -> Rows:
         key, xmin, hashes = line.rstrip("\n").split("\t")
         found[key] = Row(int(xmin), hashes)
     return found
+
+
+def hashes_of_columns(noted: dict[str, str], every: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, str]:
+    """Return the hashes of these columns alone: what others wrote was noted of every column that there had been."""
+    if every == wanted:
+        return noted
+    places = [every.index(name) for name in wanted]
+    split = ((key, hashes[1:-1].split(",")) for key, hashes in noted.items() if hashes)
+    found = {key: f"{{{','.join(each[place] for place in places)}}}" for key, each in split}
+    return {**noted, **found}

@@ -81,6 +81,10 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         deleted={int(oid): int(count) for oid, count in told["deleted"].items()},
         put_back={int(oid): tuple(parts) for oid, parts in told["put_back"].items()},
         made=told["made"],
+        renumbered={
+            int(oid): {int(old): int(new) for old, new in numbers.items()}
+            for oid, numbers in told["renumbered"].items()
+        },
     )
     before = Noted(**{**known, "full": set(known["full"])}) if known is not None else None
     place = Place(asked["url"], asked["database"], asked["before"], asked["after"])

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from backout.model.database.comparison import Comparison, Noted, TableComparison
 from backout.providers.postgres.comparison.absent import Absent
 from backout.providers.postgres.comparison.dumped import definitions_of
-from backout.providers.postgres.comparison.judging import Verdicts, read_rows
+from backout.providers.postgres.comparison.judging import Verdicts, hashes_of_columns, read_rows
+from backout.providers.postgres.comparison.renumbered import Renumbered
 from backout.providers.postgres.comparison.tables import (
     Reading,
     Relation,
@@ -120,6 +121,7 @@ class Comparer:
         first = min(evidence.damage, default=0)
         self._running = running_then(ends.after.main, first) if first else frozenset[int]()
         self._absent = Absent(ends.before, evidence)
+        self._renumbered = Renumbered(ends.before, evidence, self._before, self._after.keys())
         self._names = {(each.schema, each.name): each for each in self._now.values()}
 
     def note(self) -> Noted:
@@ -182,8 +184,10 @@ class Comparer:
             return self._gone(table)
         if why := self._strange(table, reading.table):
             return TableComparison(table.shown, reason=why)
-        seen = _of_columns(noted.rows.get(table.shown, {}), table.columns, reading.columns) if noted else None
-        verdicts = Verdicts(self._evidence, seen, table.oid, begin=noted.xid if noted is not None else None)
+        seen = hashes_of_columns(noted.rows.get(table.shown, {}), table.columns, reading.columns) if noted else None
+        verdicts = Verdicts(
+            self._renumbered.evidence(table), seen, table.oid, begin=noted.xid if noted is not None else None
+        )
         whole = self._is_whole(table, reading.table)
         total, same = self._whole(reading, verdicts, table) if whole else self._written(reading, verdicts, table)
         if noted is not None and verdicts.vanished:
@@ -315,7 +319,7 @@ class Comparer:
         key, columns = reading.key, reading.columns
         if then is not None and not set(key) <= set(then.columns):
             key = ()
-        before = Reading(table, key, columns, frozenset(columns))
+        before = Reading(table, key, columns, frozenset(columns), self._renumbered.of(table))
         after = Reading(then, key, columns, frozenset(columns) & frozenset(then.columns)) if then else None
         return before, after, Reading(reading.table, key, columns, frozenset(columns))
 
@@ -362,16 +366,6 @@ def _judge_written(verdicts: Verdicts, evidence: Evidence, was: Rows, then: Rows
     for key in now.keys() - was.keys() - then.keys():
         if now[key].xmin in evidence.ours:  # nothing of the damage, and written all the same
             verdicts.judge(key, None, None, now[key])
-
-
-def _of_columns(noted: dict[str, str], every: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, str]:
-    """Return the hashes of these columns alone: what others wrote was noted of every column that there had been."""
-    if every == wanted:
-        return noted
-    places = [every.index(name) for name in wanted]
-    split = ((key, hashes[1:-1].split(",")) for key, hashes in noted.items() if hashes)
-    found = {key: f"{{{','.join(each[place] for place in places)}}}" for key, each in split}
-    return {**noted, **found}
 
 
 @contextmanager

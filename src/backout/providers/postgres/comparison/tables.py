@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import field
+
 from backout.model.value import Value
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.schema.quoting import identifier, literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _USER: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 _TABLES: Final = f"""
@@ -95,25 +97,27 @@ class Reading(Value, frozen=True):
     Args:
         key: the columns that identify a row; () where only all of its values do.
         columns: those that are compared; `there`: which of them this end has.
+        renumbered: those in which other numbers are read in the place of some, each with {old: new} as JSON.
     """
 
     table: Relation
     key: tuple[str, ...]
     columns: tuple[str, ...]
     there: frozenset[str]
+    renumbered: Mapping[str, str] = field(default_factory=dict)
 
     def sums(self, where: str) -> str:
         """Return the query for (bucket, rows, two sums of hashes) over the rows of a condition on `t`."""
         return (
             f"SELECT bucket, count(*), bit_xor(hash), sum(hash)::text FROM (SELECT {self._bucket()} AS bucket, "
-            f"hashtextextended({_row([name for name in self.columns if name in self.there])}, 0) AS hash "
+            f"hashtextextended({self._row([name for name in self.columns if name in self.there])}, 0) AS hash "
             f"FROM ONLY {self.table.sql} AS t WHERE {where}) AS rows GROUP BY bucket"
         )
 
     def rows(self, where: str = "true") -> str:
         """Return the query, as COPY takes it, for (key, xmin, a hash by column) of the rows of a condition on `t`."""
         hashes = ", ".join(self._hash(name) for name in self.columns)
-        key = f"{_row(self.key)}" if self.key else f"{self._whole()} || '#' || row_number() OVER ({self._same()})"
+        key = f"{self._row(self.key)}" if self.key else f"{self._whole()} || '#' || row_number() OVER ({self._same()})"
         return (
             f"SELECT encode(convert_to({key}, 'UTF8'), 'hex'), t.xmin, ARRAY[{hashes}]::int8[] "
             f"FROM ONLY {self.table.sql} AS t WHERE {where}"
@@ -121,7 +125,7 @@ class Reading(Value, frozen=True):
 
     def keys(self, where: str) -> str:
         """Return the query for a hash of the key of each row of a condition on `t`."""
-        told = _row(self.key) if self.key else _row([name for name in self.columns if name in self.there])
+        told = self._row(self.key) if self.key else self._row([name for name in self.columns if name in self.there])
         return f"SELECT hashtextextended({told}, 1) FROM ONLY {self.table.sql} AS t WHERE {where}"
 
     def in_buckets(self, buckets: Sequence[int]) -> str:
@@ -129,17 +133,26 @@ class Reading(Value, frozen=True):
         return f"{self._bucket()} = ANY('{{{','.join(map(str, buckets))}}}'::int8[])"
 
     def _bucket(self) -> str:
-        told = _row(self.key) if self.key else _row([name for name in self.columns if name in self.there])
+        told = self._row(self.key) if self.key else self._row([name for name in self.columns if name in self.there])
         return f"(hashtextextended({told}, 1) & {BUCKETS - 1})"
 
     def _whole(self) -> str:
-        return f"md5({_row([name for name in self.columns if name in self.there])})"
+        return f"md5({self._row([name for name in self.columns if name in self.there])})"
 
     def _same(self) -> str:
         return f"PARTITION BY {self._whole()}"
 
     def _hash(self, name: str) -> str:
-        return f"hashtextextended(ROW(t.{identifier(name)})::text, 0)" if name in self.there else "0"
+        return f"hashtextextended({self._row([name])}, 0)" if name in self.there else "0"
+
+    def _row(self, names: Sequence[str]) -> str:
+        return f"ROW({', '.join(map(self._value, names))})::text"
+
+    def _value(self, name: str) -> str:
+        value = f"t.{identifier(name)}"
+        if name not in self.renumbered:
+            return value
+        return f"coalesce({literal(self.renumbered[name])}::jsonb ->> {value}::text, {value}::text)"
 
 
 def _row(names: Sequence[str]) -> str:
