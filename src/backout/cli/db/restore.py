@@ -52,9 +52,10 @@ Examples:
 )
 @click.option(
     "--conflicts",
-    type=click.Choice(["live", "side"]),
+    type=click.Choice(["live", "side", "new-keys"]),
     default="live",
-    help="Rows changed again since the damage: keep them (live, the default) or overwrite them (side).",
+    help="Rows changed again since the damage: keep them (live, the default) or overwrite them (side). new-keys keeps "
+    "them, and gives new keys to old rows whose numbers newer rows have.",
 )
 @click.option("--skip", multiple=True, metavar="TABLE", help="Leave SCHEMA.TABLE alone in a rescue; repeatable.")
 @click.option("--queues", is_flag=True, help="Also rescue outbox and queue tables: what is put back is sent again.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
+from msgspec.structs import replace
 
 from backout.model.value import Value
 
@@ -34,7 +35,8 @@ class Damage(Value, frozen=True):
         xids: all transaction ids of the damage.
         written: the relations it wrote to, as file nodes of the database `database`, each with the kinds of records;
             None where there is no WAL that tells, so that every table is compared.
-        conflicts: `live` keeps a row that was changed since, `side` overwrites it.
+        conflicts: `live` keeps a row that was changed since, `side` overwrites it; `new-keys` keeps it, and gives new
+            numbers to old rows whose numbers were handed out again.
         skip: tables to leave alone, as `schema.table`.
         exact: only the damage was committed between before and after, so that it must have deleted any row that is
             gone.
@@ -57,7 +59,23 @@ class Damage(Value, frozen=True):
     unknown: frozenset[int] = frozenset()
     removed: tuple[tuple[int, str], ...] = ()
 
+    @property
+    def keeps_newer(self) -> bool:
+        """Whether a row that was changed since stays as it is."""
+        return self.conflicts != "side"
 
+    @property
+    def gives_new_keys(self) -> bool:
+        """Whether old rows get new numbers where theirs were handed out again."""
+        return self.conflicts == NEW_KEYS
+
+    @property
+    def checked(self) -> Damage:
+        """The damage as the check after a rescue asks for it: numbers that were given count, and no more are given."""
+        return replace(self, conflicts="live") if self.gives_new_keys else self
+
+
+NEW_KEYS = "new-keys"
 RENAMED = "not brought back, since their name or type was changed"
 """What is said of columns of a table whose rows come back."""
 
@@ -70,6 +88,8 @@ class TableRescue(Value, frozen=True):
         updated, inserted, deleted: rows written.
         conflicts: rows that were changed again since, or that could not be written (`unwritten`, in a dry run those
             that it foresees); `examples` their keys.
+        renumbered: rows among the inserted ones, of this rescue and earlier ones of the same damage, that have new keys
+            since newer rows have theirs; not there where there are none.
         triggers: those that are kept from firing.
         left: why the table is left alone.
     """
@@ -84,6 +104,7 @@ class TableRescue(Value, frozen=True):
     triggers: tuple[str, ...] = ()
     left: str = ""
     unwritten: int = 0
+    renumbered: int | UnsetType = UNSET
 
     @property
     def is_left_alone(self) -> bool:

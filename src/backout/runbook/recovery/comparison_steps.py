@@ -131,7 +131,7 @@ def evidence_of(damage: Damage) -> Evidence:
     """Return what tells who changed a row that differs."""
     written = None if damage.written is None else frozenset(node for node, _ in damage.written)
     ids = frozenset(xid % (1 << 32) for xid in damage.xids)
-    return Evidence(ids, written=written, overwrites=damage.conflicts == "side")
+    return Evidence(ids, written=written, overwrites=not damage.keeps_newer)
 
 
 def left_by(rescue: RescueReport | None) -> frozenset[str]:

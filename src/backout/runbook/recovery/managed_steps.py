@@ -132,7 +132,7 @@ class CheckRescue(Action[BranchRescueCheckStep, LeftResult]):
         """Return how many rows are in conflict. Raises BackoutError when damage is left untouched."""
         own = self._tools.own
         damage, before, after = _of_run(self._tools, args, context.run)
-        report = own.rescuer(args.database).damage(damage, before, after)
+        report = own.rescuer(args.database).damage(damage.checked, before, after)
         return nothing_left(report, own.environment, result_of(own.runs, context.run, BranchRescueStep))
 
 

@@ -60,7 +60,7 @@ class CheckRescue(Action[RescueCheckStep, LeftResult]):
         damage = self._following.complete(
             args.damage.damage(), args.damage.several, make_progress_teller(context, tools)
         )
-        report = tools.rescuer(args.database).damage(damage, before, after)
+        report = tools.rescuer(args.database).damage(damage.checked, before, after)
         return nothing_left(report, tools.environment, result_of(tools.runs, context.run, RescueStep))
 
 

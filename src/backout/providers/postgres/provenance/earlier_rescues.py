@@ -14,7 +14,7 @@ from backout.providers.postgres.rescue.kept import Kept
 from backout.providers.postgres.schema.rowsql import name_state_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from backout.model.database.rescue import Damage
@@ -58,12 +58,14 @@ class Since(Value, frozen=True):
         drops: the statements that would take away again what else was made.
         away: by a table's object id before the damage, hashes of the keys of rows that a rescue of this damage left
             away, since others had removed them.
+        renumbered: by a table's object id, new numbers by old ones that rescues of this damage gave to rows.
     """
 
     rows: Mapping[int, tuple[Done, ...]] = field(default_factory=dict)
     tables: frozenset[str] = frozenset()
     drops: frozenset[str] = frozenset()
     away: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    renumbered: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
 
 
 def done_since(folder: Path, damage: Damage, after: Any, live: Any) -> Since:
@@ -82,7 +84,8 @@ def done_since(folder: Path, damage: Damage, after: Any, live: Any) -> Since:
     """
     found: list[tuple[str, dict[str, Any], Path]] = []
     away: dict[int, frozenset[int]] = {}
-    for each in map(Kept, sorted(path for path in folder.glob("*") if path.is_dir())):
+    rescues = [*map(Kept, sorted(path for path in folder.glob("*") if path.is_dir()))]
+    for each in rescues:
         if each.is_undone:
             continue
         ops = {"I", "table", "other"}
@@ -106,4 +109,17 @@ def done_since(folder: Path, damage: Damage, after: Any, live: Any) -> Since:
         else:
             key, columns = (tuple(map(str, entry[name])) for name in ("key", "columns"))
             rows[int(entry["oid"])] = (*rows.get(int(entry["oid"]), ()), Done(op, key, columns, path))
-    return Since(rows, frozenset(tables), frozenset(drops), away)
+    return Since(rows, frozenset(tables), frozenset(drops), away, _read_renumbered(rescues, damage, live))
+
+
+def _read_renumbered(rescues: Sequence[Kept], damage: Damage, live: Any) -> dict[int, dict[int, int]]:
+    """Return the new numbers that rescues of a damage gave, by table's object id.
+
+    Those of a rescue that was undone hold where new ones are given: a row that was written to since has stayed.
+    """
+    found: dict[int, dict[int, int]] = {}
+    for each in rescues:
+        if each.damage == damage.xids and (damage.gives_new_keys or not each.is_undone):
+            for oid, numbers in each.renumbered(live).items():
+                found[oid] = found.get(oid, {}) | numbers
+    return found

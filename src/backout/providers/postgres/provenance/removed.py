@@ -130,4 +130,9 @@ def _leave_away(session: Session, work: Work) -> None:
 
 
 def _is_removed(work: Work, alias: str) -> str:
-    return f"EXISTS (SELECT FROM {work.name('removed')} r WHERE {same(work.key, 'r', alias)})"
+    removed = f"EXISTS (SELECT FROM {work.name('removed')} r WHERE {same(work.key, 'r', alias)})"
+    if not work.given:
+        return removed
+    # What others had removed was another row than the one that has this number now.
+    key = f"{alias}.{identifier(work.key[0])}"
+    return f"{removed} AND {key} OPERATOR(pg_catalog.<>) ALL('{array_of(work.given.values())}'::int8[])"

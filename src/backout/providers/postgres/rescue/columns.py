@@ -18,6 +18,7 @@ from backout.model.database.rescue import LeftOut
 from backout.providers.postgres.provenance.evidence import written_since
 from backout.providers.postgres.rescue.conflicts import conflicts_of
 from backout.providers.postgres.rescue.references import is_within
+from backout.providers.postgres.rescue.renumbering import replace_numbers
 from backout.providers.postgres.rescue.rows import TODO, Writing, batches
 from backout.providers.postgres.rescue.scope import xids_of
 from backout.providers.postgres.schema.definitions import add_column, finish_column
@@ -99,6 +100,10 @@ def fill(session: Session, work: Work) -> None:
         live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
         query = f"COPY (SELECT {join_identifiers(names)} FROM ONLY {work.before.sql}) TO STDOUT"
         pipe(session.before, query, live, f"COPY {temp} ({join_identifiers(names)}) FROM STDIN")
+        moves = {str(name): work.moves.get(work.called[name]) for name in work.key}
+        replace_numbers(live, temp, {name: numbers for name, numbers in moves.items() if numbers})
+        if column.name in work.moves:
+            work.followed += replace_numbers(live, temp, {column.name: work.moves[column.name]})
         live.execute(f"CREATE UNIQUE INDEX ON {temp} ({keys})")
         live.execute(f"ANALYZE {temp}")
         default = f"{column.plain_default}" if column.plain_default is not None else f"NULL::{column.type}"
@@ -109,7 +114,7 @@ def fill(session: Session, work: Work) -> None:
             untouched = f"({untouched} AND NOT {written_since(session)})"
         differs = differ(column.name, "l", "b")
         work.report = conflicts_of(session, work, f"{pair} WHERE {differs} AND NOT ({untouched})", "l")
-        if session.damage.conflicts == "side":
+        if not session.damage.keeps_newer:
             untouched = "true"
         held = [f"l.{identifier(name)} AS {old(name)}" for name in names]
         values = f"b.{value} AS {new(column.name)}"

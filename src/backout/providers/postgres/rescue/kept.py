@@ -37,6 +37,8 @@ COMMITTED: Final = "committed"
 """The file that holds the numbers of the entries whose transactions are known to have been committed."""
 DAMAGE: Final = "damage"
 """The file that holds, one a line, the ids of the damage that a rescue is of."""
+RENUMBERED: Final = "renumbered-{}.tsv"
+"""The file that holds the old and the new numbers of rows of a table, by its object id."""
 UNDONE: Final = "undone"
 """The file that is there once an undo of a rescue has begun."""
 _WRITER: Final = (
@@ -162,6 +164,34 @@ class Kept:
         durable(path, lines.encode())
         return path
 
+    def note_renumbered(self, live: Any, oid: int, column: str, numbers: Mapping[int, int]) -> Path:
+        """Keep which numbers old rows of a table get for theirs, for a person to read as well; return the file.
+
+        Args:
+            column: what it is of, such as `public.orders.id`.
+            numbers: the new ones by the old ones.
+        """
+        timeline, lsn = _place(live)
+        path = self.locate_renumbered(oid)
+        head = json.dumps({"column": column, "timeline": timeline, "lsn": lsn})
+        lines = (f"{old}\t{new}\n" for old, new in sorted(numbers.items()))
+        durable(path, f"{head}\n{''.join(lines)}".encode())
+        return path
+
+    def locate_renumbered(self, oid: int) -> Path:
+        """Return the file that holds the new numbers of a table's rows."""
+        return self.folder / RENUMBERED.format(oid)
+
+    def renumbered(self, live: Any) -> dict[int, dict[int, int]]:
+        """Return those numbers by the table's object id, where they were given out in this cluster's past."""
+        found, past = {}, None
+        for path in sorted(self.folder.glob(RENUMBERED.format("*"))):
+            past = past or Past.read(live)
+            head, numbers = read_renumbered(path)
+            if past.holds(int(head["timeline"]), int(head["lsn"])) is True:
+                found[int(path.stem.rpartition("-")[2])] = numbers
+        return found
+
     def settle(self, live: Any) -> None:
         """Ask the server how the transactions of the entries ended, and keep it: it forgets.
 
@@ -234,6 +264,13 @@ def written_by_us(folder: Path, live: Any) -> frozenset[int]:
         ids = {int(line) for line in path.read_text(encoding="ascii").splitlines() if line.isdecimal()}
         found |= ids - _elsewhere(path.with_name(PLACES), past)
     return frozenset(found)
+
+
+def read_renumbered(path: Path) -> tuple[dict[str, Any], dict[int, int]]:
+    """Return what a file of new numbers is of: column, timeline, lsn; and the new numbers by the old ones."""
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("\t") for line in lines)
+    return decode_json(head, dict[str, Any], what="new numbers", where=str(path)), {int(o): int(n) for o, n in pairs}
 
 
 def encode_key(key: Sequence[KeyColumn]) -> dict[str, Any]:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from backout.model.database.rescue import LeftOut
 from backout.providers.postgres.provenance.evidence import array_of
 from backout.providers.postgres.schema.quoting import identifier, literal
-from backout.providers.postgres.schema.rowsql import equal, join_identifiers, key_literals, pipe, refers, same
+from backout.providers.postgres.schema.rowsql import (
+    equal,
+    join_identifiers,
+    key_literals,
+    key_text,
+    pipe,
+    refers,
+    same,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,6 +94,19 @@ def note_given_again(session: Session, work: Work) -> None:
         session.live.execute(f"CREATE TEMP TABLE {again} AS SELECT {_keys(work)} {_build_taken_clause(work)}")
 
 
+def read_given_again(live: Any, work: Work) -> list[str]:
+    """Return those keys as text, in their order."""
+    key = ", ".join(f"a.{identifier(name)}" for name in work.key)
+    texts = key_text(work.key, "a")
+    return [str(text) for (text,) in live.execute(f"SELECT {texts} FROM {work.name('again')} a ORDER BY {key}")]
+
+
+def find_sequence(live: Any, work: Work) -> str | None:
+    """Return the sequence that belongs to the first column of a key, as SQL; None for none, and of a partition."""
+    (sequence,) = live.execute(_SEQUENCE, (work.table.sql, str(work.key[0]), work.table.oid)).fetchone()
+    return None if sequence is None else str(sequence)
+
+
 def strangers_of(session: Session, work: Work) -> list[Stranger]:
     """Return where old rows would refer to another row than before.
 
@@ -97,28 +118,26 @@ def strangers_of(session: Session, work: Work) -> list[Stranger]:
         parent = work.numbered.get(each.parent)
         if each.child != work.table.oid or parent is None or not _is_by_key(each, parent):
             continue
-        there = session.of(parent.table.owner).live
-        if set(each.columns) <= set(work.columns) and _is_noted(there, parent):
-            given, live = parent.name("given"), session.live
-            live.execute(f"DROP TABLE IF EXISTS {given}")
-            live.execute(
-                f"CREATE TEMP TABLE {given} AS SELECT {join_identifiers(parent.key)} FROM ONLY {parent.table.sql} "
-                "WITH NO DATA"
-            )
-            columns = join_identifiers(parent.key)
-            if there is live:  # it cannot copy to itself
-                live.execute(f"INSERT INTO {given} {_build_given_query(parent)}")
-            else:
-                pipe(
-                    there,
-                    f"COPY ({_build_given_query(parent)}) TO STDOUT",
-                    live,
-                    f"COPY {given} ({columns}) FROM STDIN",
-                )
-            live.execute(f"ANALYZE {given}")
+        if set(each.columns) <= set(work.columns) and (given := _load_given(session, parent)):
             condition = f"EXISTS (SELECT FROM {given} p WHERE {each.matches('b', 'p')})"
             found.append(Stranger(frozenset(each.columns), condition))
     return found
+
+
+def _load_given(session: Session, parent: Work) -> str:
+    """Bring the numbers that newer rows of a table have into a temporary table; return it, "" where none are known."""
+    there, live = session.of(parent.table.owner).live, session.live
+    if not _is_noted(there, parent):
+        return ""
+    given, columns = parent.name("given"), join_identifiers(parent.key)
+    live.execute(f"DROP TABLE IF EXISTS {given}")
+    live.execute(f"CREATE TEMP TABLE {given} AS SELECT {columns} FROM ONLY {parent.table.sql} WITH NO DATA")
+    if there is live:  # it cannot copy to itself
+        live.execute(f"INSERT INTO {given} {_build_given_query(parent)}")
+    else:
+        pipe(there, f"COPY ({_build_given_query(parent)}) TO STDOUT", live, f"COPY {given} ({columns}) FROM STDIN")
+    live.execute(f"ANALYZE {given}")
+    return given
 
 
 def find_taken_numbers(session: Session, works: Sequence[Work]) -> Iterator[LeftOut]:
@@ -137,7 +156,12 @@ def find_taken_numbers(session: Session, works: Sequence[Work]) -> Iterator[Left
         for each in _references(live, work.table.oid) if session.kept is not None else ():
             if each.parent == work.table.oid and not each.inherited and _is_by_key(each, work):
                 yield from _written(session, work, each, numbers)
+        renumbered = {f"'{number}'" for pair in work.given.items() for number in pair}
+        numbers = [number for number in numbers if number not in renumbered]
+        if not numbers:
+            continue
         reason = "their numbers were given to newer rows, after the sequence was set back"
+        reason += f"; they got no new ones: {work.not_given}" if work.not_given else ""
         yield LeftOut(f"{len(numbers):,} rows of table {work.table.shown}", reason, _ways(live, work, numbers))
 
 
@@ -157,16 +181,24 @@ def _written(session: Session, work: Work, each: _Reference, numbers: Sequence[s
         some = f"({columns}) IN ({', '.join(f'({number})' for number in numbers[:_MOST])})"
         reason = (
             f"they came back with their whole table or column and refer to numbers of {work.table.shown} that newer "
-            "rows have: look at them first, for they go along when those get other numbers"
+            f"rows have: {_what_then(session, work)}"
         )
         query = f"SELECT * FROM {each.sql} WHERE {some};"
         yield LeftOut(f"{count:,} rows of table {each.shown}", reason, query, seen=False)
 
 
+def _what_then(session: Session, work: Work) -> str:
+    """Return what a person does with rows that refer to a number which an old row and a newer one have had."""
+    if not work.given:
+        return "look at them first, for they go along when those get other numbers"
+    path = session.kept.locate_renumbered(work.table.oid) if session.kept is not None else ""
+    return f"give those that mean an old row its new number, which {path} holds"
+
+
 def _ways(live: Any, work: Work, numbers: Sequence[str]) -> str:
     """Return the SQL that gives other numbers to the newer rows, or to the old ones; else a query for the newer."""
     key = work.key[0]
-    (sequence,) = live.execute(_SEQUENCE, (work.table.sql, str(key), work.table.oid)).fetchone()
+    sequence = find_sequence(live, work)
     some = ", ".join(numbers)
     if len(work.key) > 1 or sequence is None:
         rows = ", ".join(f"({number})" for number in numbers[:_MOST])
@@ -175,10 +207,18 @@ def _ways(live: Any, work: Work, numbers: Sequence[str]) -> str:
     return (
         f"-- The newer rows get new numbers, and what refers to them by a foreign key goes with them; then "
         f"the same rescue again brings the old ones back:\n{_renumbering(live, work, sequence, some)}\n"
-        f"-- Or the old ones get new numbers. In psql of a side instance (backout db restore TARGET --side):\n"
+        f"-- Or the old ones get new numbers{_who_does(work)}.\n"
+        "-- In psql of a side instance (backout db restore TARGET --side):\n"
         f"\\copy (SELECT {others} FROM ONLY {work.before.sql} WHERE {identifier(key)} IN ({some})) TO 'rows.before'\n"
         f"-- and in psql of the live database:\n\\copy {work.table.sql} ({others}) FROM 'rows.before'"
     )
+
+
+def _who_does(work: Work) -> str:
+    """Return that a rescue gives new numbers to old rows, "" where it does not; those by hand leave all else alone."""
+    if work.not_given:
+        return ""
+    return ", with what refers to them: the same rescue with --conflicts new-keys. By hand, without what refers to them"
 
 
 def _renumbering(live: Any, work: Work, sequence: str, numbers: str) -> str:

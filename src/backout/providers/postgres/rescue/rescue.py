@@ -30,7 +30,9 @@ from backout.providers.postgres.rescue.foreseen import rows_in_the_way
 from backout.providers.postgres.rescue.kept import Kept, written_by_us
 from backout.providers.postgres.rescue.left import copies, note_of_unlogged, tables_left_out, unseen
 from backout.providers.postgres.rescue.numbers import find_numbered, find_taken_numbers
+from backout.providers.postgres.rescue.renumbering import count_renumbered, notes_of_new_numbers, renumber
 from backout.providers.postgres.rescue.rows import attempt, load, repair
+from backout.providers.postgres.rescue.rows_of_others import leave_anew
 from backout.providers.postgres.rescue.scope import (
     Session,
     is_left_alone,
@@ -244,10 +246,9 @@ class PostgresRescuer:
         ordered = parents_first(session.live, works)
         others = _with_ancestors(session, ordered)
         note_set_back(session)
-        again = find_numbered(session, ordered)
-        for work in ordered:
-            work.others, work.numbered = others, again
-            attempt(load, session, work)
+        # Before newer rows are looked at, so that no more of them get the number of an old one.
+        advanced = tuple(advance(session)) if session.damage.gives_new_keys else ()
+        _load_all(session, ordered, others)
         leave_removed(session, [work for work in ordered if not work.refused])
         repair(session, ordered)
         if close_circles(session, ordered):
@@ -257,12 +258,13 @@ class PostgresRescuer:
         for work in widened:
             rescue_columns.finish(session, work.table, work.lost)
         defined.then()
-        advanced = tuple(advance(session))
+        advanced = advanced if session.damage.gives_new_keys else tuple(advance(session))
         for work in ordered:
             unwritten = min(work.waiting, work.report.conflicts)
             if session.kept is None and not work.refused:
                 unwritten = work.orphans + rows_in_the_way(session.of(work.table.owner), work)
             work.report = replace(work.report, unwritten=unwritten, left=work.refused or work.report.left)
+            attempt(count_renumbered, session, work)
         reports += [*defined.reports, *(work.report for work in ordered)]
         circles = notes_of_circles(session.live, ordered, written=session.kept is not None)
         session.left_out.extend((*find_taken_numbers(session, ordered), *copies(session, ordered)))
@@ -276,6 +278,7 @@ class PostgresRescuer:
             tuple(sorted(reports, key=lambda each: each.table)),
             (
                 *circles,
+                *notes_of_new_numbers(ordered, written=session.kept is not None),
                 *(note for work in ordered for note in dict.fromkeys(work.notes)),
                 *note_of_unlogged(session),
                 *note_of_tail(session, ordered),
@@ -283,6 +286,21 @@ class PostgresRescuer:
             tuple(session.left_out),
             (*_differences(reader, reading, session, before), *_of_settings(session, settings)),
         )
+
+
+def _load_all(session: Session, works: Sequence[Work], others: frozenset[int]) -> None:
+    """Load the rows of all tables, without those that others made anew; old ones with the numbers that they will have.
+
+    Args:
+        others: object ids of all tables to which rows come back, with those that they are partitions of.
+    """
+    numbered = find_numbered(session, works)
+    for work in works:
+        work.others, work.numbered = others, numbered
+        attempt(load, session, work)
+    renumber(session, works)
+    for work in works:
+        attempt(leave_anew, session, work)
 
 
 def _differences(

@@ -30,7 +30,7 @@ from backout.providers.postgres.rescue.references import (
     list_unreferenced_conditions,
     refers_to_itself,
 )
-from backout.providers.postgres.rescue.rows_of_others import build_changed_condition, leave_to_others
+from backout.providers.postgres.rescue.rows_of_others import build_changed_condition
 from backout.providers.postgres.rescue.scope import xids_of
 from backout.providers.postgres.rescue.writing import hold, quietly
 from backout.providers.postgres.schema.quoting import identifier
@@ -83,7 +83,6 @@ def load(session: Session, work: Work) -> None:
         session.live.execute(f"ANALYZE {work.name(what)}")
     if not work.whole and not by_key:
         _forget_locked(session, work)
-    leave_to_others(session, work)
     work.standing, why = build_untouched_condition(session, work)
     work.notes += [why] if why else []
 
@@ -145,7 +144,7 @@ def remove(session: Session, work: Work) -> None:
     """Remove rows that the damage made, where they were neither touched nor referred to since."""
     live, row = session.live, work.columns
     made = f"NOT EXISTS (SELECT FROM {work.name('before')} b WHERE {same(work.key, 'b', 'd')})"
-    as_made = f"({equal(row, 'l', 'd')} AND {work.standing})" if session.damage.conflicts == "live" else "true"
+    as_made = f"({equal(row, 'l', 'd')} AND {work.standing})" if session.damage.keeps_newer else "true"
     ours = f" AND NOT x.xmin = ANY('{xids_of(session)}'::xid[])" if session.kept is None else ""
     free = " AND ".join(["true", *list_unreferenced_conditions(live, work.table.oid, ours)])
     select = f"FROM {work.name('after')} d JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'd')} WHERE {made}"
@@ -221,9 +220,9 @@ def update(session: Session, work: Work) -> None:
             other = "false" if keys_made_anew else build_explained_condition(work, name)
             newer = f"({newer} OR NOT ({work.standing} OR {other}))"
         again = f"{harmed} AND {newer} AND {ours}"
-        conflicts += [again] if session.damage.conflicts == "live" else []
+        conflicts += [again] if session.damage.keeps_newer else []
         unclear.append(f"({again} AND NOT {differ(name, 'l', 'd')} AND NOT {since})")
-        kept = "" if session.damage.conflicts == "side" else f" AND NOT ({again})"
+        kept = "" if not session.damage.keeps_newer else f" AND NOT ({again})"
         fix[name] = f"{harmed} AND {ours} AND NOT {since}{kept}"
         if lost := " OR ".join(each.condition for each in strangers if name in each.columns):
             strange.append(f"{fix[name]} AND ({lost})")
@@ -233,7 +232,7 @@ def update(session: Session, work: Work) -> None:
         work.waiting, work.orphans = work.waiting + held, work.orphans + held
     if conflicts := [f"({each})" for each in (*conflicts, *strange)]:
         work.report = conflicts_of(session, work, f"{pair} WHERE {' OR '.join(conflicts)}", "l")
-    if session.damage.conflicts == "live":
+    if session.damage.keeps_newer:
         work.unclear = f"{pair} WHERE {' OR '.join(unclear)}"
     parts = [f"l.{identifier(name)} AS {old(name)}" for name in (*work.key, *damaged)]
     parts += [

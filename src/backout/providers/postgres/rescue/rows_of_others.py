@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from backout.providers.postgres.provenance.evidence import array_of
 from backout.providers.postgres.provenance.packing import pack_numbers
 from backout.providers.postgres.rescue.conflicts import SHOWN, conflicts_of
-from backout.providers.postgres.rescue.numbers import note_given_again
 from backout.providers.postgres.schema.quoting import identifier
 from backout.providers.postgres.schema.rowsql import equal, join_identifiers, key_text, same
 
@@ -24,11 +23,8 @@ if TYPE_CHECKING:
     from backout.providers.postgres.rescue.scope import Session, Work
 
 
-def leave_to_others(session: Session, work: Work) -> None:
-    """Remove from the old rows those that were there again since the damage: their later changes are newer.
-
-    A rescue put them back; or others made them anew, and these are conflicts where they hold something else.
-    """
+def leave_done(session: Session, work: Work) -> None:
+    """Remove from the old rows those that a rescue put back since the damage: their later changes are newer."""
     live, before = session.live, work.name("before")
     gone = work.gone
     done = [each for each in session.done.rows.get(work.table.oid, ()) if each.key == tuple(work.key)]
@@ -38,7 +34,12 @@ def leave_to_others(session: Session, work: Work) -> None:
         there = f"SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')}"
         note_away(session, work, f"{was_there} AND NOT EXISTS ({there})", "a rescue had put back")
         live.execute(f"DELETE FROM {before} b WHERE {was_there}")
-    note_given_again(session, work)
+
+
+def leave_anew(session: Session, work: Work) -> None:
+    """Remove from the old rows those that others made anew: they are conflicts where they hold something else."""
+    live, before = session.live, work.name("before")
+    gone = work.gone
     anew = f"JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')} WHERE {gone}"
     report = conflicts_of(session, work, f"FROM {before} b {anew} AND NOT ({equal(work.columns, 'l', 'b')})", "b")
     work.kept_rows += report.conflicts - work.report.conflicts

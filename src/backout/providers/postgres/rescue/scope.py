@@ -50,6 +50,10 @@ class Work:
         kept_rows: that stay, whatever they are; `kept_examples`, their keys.
         unclear: as FROM and WHERE, rows that were written since and hold what the damage left.
         notes: what a person should know of it.
+        given: the new numbers of its rows by their old ones (`rescue.renumbering`); `not_given`: why there are none,
+            `kept_numbers`: the file that holds them.
+        moves: by column, as named before the damage, the numbers that take the place of others.
+        followed: in how many places of the rows of before one stands that is not the row's own.
     """
 
     table: Table
@@ -74,6 +78,11 @@ class Work:
     kept_examples: tuple[str, ...] = ()
     unclear: str = ""
     notes: list[str] = field(default_factory=list)
+    given: dict[int, int] = field(default_factory=dict)
+    not_given: str = ""
+    kept_numbers: str = ""
+    moves: dict[str, dict[int, int]] = field(default_factory=dict)
+    followed: int = 0
     report: TableRescue = field(default_factory=lambda: TableRescue(""))
 
     @contextmanager
