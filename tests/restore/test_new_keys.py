@@ -402,3 +402,29 @@ def test_rows_of_several_transactions_get_new_numbers_together(lab: Lab) -> None
     assert compared["differs"] == []
     undone(lab)
     assert lab.rows("SELECT id, v FROM many") == [(1, "new 1")]
+
+
+@pytest.mark.long
+def test_what_a_rescue_without_it_left_away_comes_back_with_it(lab: Lab) -> None:
+    """The first one names the way; the undo of the second leaves what the first brought back."""
+    xid = damaged(lab, "twice", made("twice"), emptied("twice"), since("twice"))
+    told, _ = rescued(lab, xid, "live")
+    assert any("--conflicts new-keys" in each["sql"] for each in told["left_out"])
+    between = rows(lab, "twice")
+    assert [row[:2] for row in between["itself"]] == [(1, "new 1"), (2, "new 2"), (9, "old 9")]
+    told, compared = rescued(lab, xid)
+    assert told["left_out"] == []
+    assert compared["differs"] == []
+    assert rows(lab, "twice") == {
+        "itself": [
+            (1, "new 1", None), (2, "new 2", "new 1"), (3, "old 3", "old 2"), (9, "old 9", None),
+            (10, "old 1", None), (11, "old 2", "old 1"),
+        ],
+        "line": [
+            (1, "of old 1", "old 1"), (2, "of old 2", "old 2"), (3, "of old 3", "old 3"), (11, "of new 1", "new 1"),
+        ],
+        "note": [(1, "of new 1", "new 1"), (3, "of old 3", "old 3"), (10, "of old 1", "old 1")],
+        "page": [(3, "of old 3"), (10, "of old 1")],
+    }  # fmt: skip
+    undone(lab)
+    assert rows(lab, "twice") == between

@@ -51,6 +51,31 @@ def test_what_referred_to_a_number_that_was_given_out_again_stays_away(lab: Lab)
     assert {path.stat().st_mode & 0o777 for path in tools.kept.glob("*/*")} == {0o600}  # rows are in them
 
 
+def test_what_referred_to_such_a_number_by_other_columns_or_by_another_row_stays_away(lab: Lab) -> None:
+    """A page of a note whose own key is the number, and a visit by tenant and number."""
+    made = (
+        "CREATE TABLE far (id serial PRIMARY KEY, tenant int DEFAULT 7, v text, UNIQUE (tenant, id));"
+        "CREATE TABLE far_note (id int PRIMARY KEY REFERENCES far, v text);"
+        "CREATE TABLE far_page (note int REFERENCES far_note, page int, v text, PRIMARY KEY (note, page));"
+        "CREATE TABLE far_visit (id int PRIMARY KEY, tenant int, owner int, "
+        "FOREIGN KEY (tenant, owner) REFERENCES far (tenant, id));"
+        "INSERT INTO far (v) VALUES ('old 1'), ('old 2'); INSERT INTO far_note VALUES (1, 'of old 1'), (2, 'of old 2');"
+        "INSERT INTO far_page VALUES (1, 1, 'of old 1'), (2, 1, 'of old 2');"
+        "INSERT INTO far_visit VALUES (1, 7, 1), (2, 7, 2)"
+    )
+    damage = "TRUNCATE far, far_note, far_page, far_visit RESTART IDENTITY"
+    newer = "INSERT INTO far (v) VALUES ('new 1'); INSERT INTO far_note VALUES (1, 'of new 1')"
+    xid = damaged(lab, "far", made, damage, newer)
+    tools = lab.tools()
+    run = lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
+    assert lab.rows("SELECT note, v FROM far_page") == [(2, "of old 2")]
+    assert lab.rows("SELECT id, owner FROM far_visit") == [(2, 2)]
+    told: Any = lab.journal.result(run.id, "db_rescue")
+    left = sorted(each["what"] for each in told["left_out"])
+    assert left == [f"1 rows of table public.far{name}" for name in ("", "_page", "_visit")]
+    assert {each["table"]: each["conflicts"] for each in told["tables"]}["public.far_note"] == 1  # made anew by others
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("always", ["ALWAYS", "BY DEFAULT"])
 def test_rows_of_a_number_that_was_given_out_again_do_not_go_to_its_new_bearer(lab: Lab, always: str) -> None:

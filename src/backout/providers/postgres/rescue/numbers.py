@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backout.model.database.rescue import LeftOut
 from backout.providers.postgres.provenance.evidence import array_of
+from backout.providers.postgres.rescue.number_columns import trace_numbers
 from backout.providers.postgres.schema.quoting import identifier, literal
 from backout.providers.postgres.schema.rowsql import (
     equal,
@@ -26,7 +27,7 @@ from backout.providers.postgres.schema.rowsql import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from backout.providers.postgres.rescue.scope import Session, Work
 
@@ -86,6 +87,13 @@ def find_numbered(session: Session, works: Sequence[Work]) -> dict[int, Work]:
     return {work.table.oid: work for work in works if columns & {(work.before.oid, str(name)) for name in work.key}}
 
 
+def note_columns(session: Session, works: Sequence[Work], numbered: Mapping[int, Work]) -> None:
+    """Note in which columns of tables numbers stand that may have been handed out again."""
+    columns = trace_numbers(session, numbered, numbered.keys()) if numbered else {}
+    for work in works:
+        work.holds = {name: frozenset(roots) for (oid, name), roots in columns.items() if oid == work.before.oid}
+
+
 def note_given_again(session: Session, work: Work) -> None:
     """Keep the keys of old rows that newer rows have by now, before these are removed from the old ones."""
     if work.table.oid in work.numbered:
@@ -113,7 +121,7 @@ def strangers_of(session: Session, work: Work) -> list[Stranger]:
     The numbers lie in the sessions of those who own the tables that are referred to, and come into this one as they are
     now: what `parents_first` put before this table is written.
     """
-    found = []
+    found, known = [], set[tuple[str, int]]()
     for each in _references(session.live, work.table.oid) if work.numbered else ():
         parent = work.numbered.get(each.parent)
         if each.child != work.table.oid or parent is None or not _is_by_key(each, parent):
@@ -121,7 +129,23 @@ def strangers_of(session: Session, work: Work) -> list[Stranger]:
         if set(each.columns) <= set(work.columns) and (given := _load_given(session, parent)):
             condition = f"EXISTS (SELECT FROM {given} p WHERE {each.matches('b', 'p')})"
             found.append(Stranger(frozenset(each.columns), condition))
-    return found
+            known |= {(each.columns[0], each.parent)}
+    return [*found, *_find_strangers_far(session, work, known)]
+
+
+def _find_strangers_far(session: Session, work: Work, known: Collection[tuple[str, int]]) -> Iterator[Stranger]:
+    """Yield where old rows refer to a number by the key of another table, or by other columns beside it.
+
+    Args:
+        known: columns that refer to a table by its own key, each with that.
+    """
+    for name, former in work.called.items():
+        for oid in work.holds.get(former, ()):
+            parent = work.numbered[oid]
+            if parent is not work and (name, oid) not in known and (given := _load_given(session, parent)):
+                key = f"p.{identifier(parent.key[0])}"
+                condition = f"EXISTS (SELECT FROM {given} p WHERE b.{identifier(name)} OPERATOR(pg_catalog.=) {key})"
+                yield Stranger(frozenset({name}), condition)
 
 
 def _load_given(session: Session, parent: Work) -> str:

@@ -29,7 +29,7 @@ from backout.providers.postgres.rescue.definitions import DefinitionRescue
 from backout.providers.postgres.rescue.foreseen import rows_in_the_way
 from backout.providers.postgres.rescue.kept import Kept, written_by_us
 from backout.providers.postgres.rescue.left import copies, note_of_unlogged, tables_left_out, unseen
-from backout.providers.postgres.rescue.numbers import find_numbered, find_taken_numbers
+from backout.providers.postgres.rescue.numbers import find_numbered, find_taken_numbers, note_columns
 from backout.providers.postgres.rescue.renumbering import count_renumbered, notes_of_new_numbers, renumber
 from backout.providers.postgres.rescue.rows import attempt, load, repair
 from backout.providers.postgres.rescue.rows_of_others import leave_anew
@@ -295,6 +295,7 @@ def _load_all(session: Session, works: Sequence[Work], others: frozenset[int]) -
         others: object ids of all tables to which rows come back, with those that they are partitions of.
     """
     numbered = find_numbered(session, works)
+    note_columns(session, works, numbered)
     for work in works:
         work.others, work.numbered = others, numbered
         attempt(load, session, work)

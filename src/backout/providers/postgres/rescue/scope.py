@@ -45,6 +45,7 @@ class Work:
         refused: Postgres' error, where it refused.
         others: object ids of all tables to which rows come back, with those that they are partitions of.
         numbered: of these the ones whose keys a sequence gives out again, see `rescue.numbers`.
+        holds: by column, as named before the damage, those of `numbered` whose numbers stand in it.
         done: whether there is a table of keys of rows that rescues wrote since (`rescue_done`).
         witnesses: ids of good transactions that wrote rows of the damage last, and before its end.
         kept_rows: that stay, whatever they are; `kept_examples`, their keys.
@@ -72,6 +73,7 @@ class Work:
     refused: str = ""
     others: frozenset[int] = frozenset()
     numbered: Mapping[int, Work] = field(default_factory=dict)
+    holds: Mapping[str, frozenset[int]] = field(default_factory=dict)
     witnesses: frozenset[int] = frozenset()
     done: bool = False
     kept_rows: int = 0
