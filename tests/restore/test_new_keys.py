@@ -402,6 +402,13 @@ def test_rows_of_several_transactions_get_new_numbers_together(lab: Lab) -> None
     assert compared["differs"] == []
     undone(lab)
     assert lab.rows("SELECT id, v FROM many") == [(1, "new 1")]
+    rescued(lab, xids[1])
+    alone = lab.rows("SELECT id, v FROM many ORDER BY 1")
+    assert alone == [(1, "new 1"), (2, "bad"), (3, "bad"), (5, "bad")]
+    told, _ = rescued(lab, ", ".join(xids))
+    assert lab.rows("SELECT id FROM many ORDER BY 1") == [(1,), (2,), (3,), (5,)]  # none a second time
+    reason = "a rescue of another choice among these transactions gave them some"
+    assert [each["what"] for each in told["left_out"] if reason in each["reason"]] == ["1 rows of table public.many"]
 
 
 @pytest.mark.long

@@ -59,6 +59,7 @@ class Since(Value, frozen=True):
         away: by a table's object id before the damage, hashes of the keys of rows that a rescue of this damage left
             away, since others had removed them.
         renumbered: by a table's object id, new numbers by old ones that rescues of this damage gave to rows.
+        elsewhere: in the same way, old numbers for which a rescue of some of its transactions, or more, gave new ones.
     """
 
     rows: Mapping[int, tuple[Done, ...]] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Since(Value, frozen=True):
     drops: frozenset[str] = frozenset()
     away: Mapping[int, frozenset[int]] = field(default_factory=dict)
     renumbered: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    elsewhere: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
 def done_since(folder: Path, damage: Damage, after: Any, live: Any) -> Since:
@@ -109,17 +111,27 @@ def done_since(folder: Path, damage: Damage, after: Any, live: Any) -> Since:
         else:
             key, columns = (tuple(map(str, entry[name])) for name in ("key", "columns"))
             rows[int(entry["oid"])] = (*rows.get(int(entry["oid"]), ()), Done(op, key, columns, path))
-    return Since(rows, frozenset(tables), frozenset(drops), away, _read_renumbered(rescues, damage, live))
+    return Since(rows, frozenset(tables), frozenset(drops), away, *_read_renumbered(rescues, damage, live))
 
 
-def _read_renumbered(rescues: Sequence[Kept], damage: Damage, live: Any) -> dict[int, dict[int, int]]:
-    """Return the new numbers that rescues of a damage gave, by table's object id.
+def _read_renumbered(
+    rescues: Sequence[Kept], damage: Damage, live: Any
+) -> tuple[dict[int, dict[int, int]], dict[int, frozenset[int]]]:
+    """Return the new numbers that rescues of a damage gave, by table's object id, and old ones of other choices.
 
-    Those of a rescue that was undone hold where new ones are given: a row that was written to since has stayed.
+    Those of a rescue that was undone hold where new ones are given: a row that was written to since has stayed. In
+    another choice of transactions the same number may mean another row: these are neither taken over nor given twice.
     """
+    known = [(each, each.renumbered(live)) for each in rescues if each.damage & damage.xids]
+    elsewhere: dict[int, frozenset[int]] = {}
+    for each, tables in known:
+        for oid, numbers in tables.items() if each.damage != damage.xids and not each.is_undone else ():
+            elsewhere[oid] = elsewhere.get(oid, frozenset()) | numbers.keys()
     found: dict[int, dict[int, int]] = {}
-    for each in rescues:
-        if each.damage == damage.xids and (damage.gives_new_keys or not each.is_undone):
-            for oid, numbers in each.renumbered(live).items():
-                found[oid] = found.get(oid, {}) | numbers
-    return found
+    for each, tables in sorted(known, key=lambda pair: not pair[0].is_undone):
+        if each.damage != damage.xids or (each.is_undone and not damage.gives_new_keys):
+            continue
+        for oid, numbers in tables.items():
+            left = elsewhere.get(oid, frozenset()) if each.is_undone else frozenset[int]()
+            found.setdefault(oid, {}).update({old: new for old, new in numbers.items() if old not in left})
+    return found, elsewhere

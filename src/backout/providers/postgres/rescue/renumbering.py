@@ -186,10 +186,15 @@ def _put(session: Session, works: Sequence[Work], columns: _Columns) -> None:
 
 def _give(session: Session, work: Work) -> None:
     """Give new numbers to the old rows of a table whose numbers newer rows have, or note why they get none."""
-    live = session.of(work.table.owner).live
-    olds = _find(session, work)
+    live, found = session.of(work.table.owner).live, _find(session, work)
+    elsewhere = {str(number) for number in session.done.elsewhere.get(work.table.oid, ())}
+    olds = [old for old in found if old not in elsewhere]
     work.not_given = work.not_given or (_why_not(session, work, len(olds)) if olds else "")
-    if work.not_given or not olds:
+    if work.not_given:
+        return
+    if len(olds) < len(found):
+        work.not_given = "a rescue of another choice among these transactions gave them some"
+    if not olds:
         return
     numbers = _look_at(session, work)
     if session.kept is None:
