@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from backout.providers.postgres.rescue.scope import Session, Work
+    from backout.providers.postgres.schema.definitions import Catalog
 
 _SEQUENCE: Final = """
 SELECT seqrelid::bigint, seqincrement, seqmin, seqmax, seqcycle FROM pg_sequence WHERE seqrelid = %s::regclass
@@ -131,9 +132,17 @@ def count_renumbered(session: Session, work: Work) -> None:
     work.report = replace(work.report, renumbered=int(session.live.execute(count).fetchone()[0]) or UNSET)
 
 
-def notes_of_new_numbers(works: Sequence[Work], *, written: bool) -> Iterator[str]:
-    """Yield how many rows get new numbers, of which tables, what follows them, and what does not."""
+def notes_of_new_numbers(
+    session: Session, works: Sequence[Work], left: Collection[str], before: Catalog
+) -> Iterator[str]:
+    """Yield how many rows get new numbers, of which tables, what follows them, and what does not.
+
+    Args:
+        left: the tables of which no row comes back.
+        before: the definitions before the damage.
+    """
     given = [work for work in works if work.report.renumbered]
+    written = session.kept is not None
     for work in given:
         said = "have new numbers" if written else "would get new numbers"
         kept = f" (old and new: {work.kept_numbers})" if work.kept_numbers else ""
@@ -146,6 +155,11 @@ def notes_of_new_numbers(works: Sequence[Work], *, written: bool) -> Iterator[st
         if work.followed:
             said = "follow" if written else "would follow"
             yield f"{work.table.shown}: {work.followed:,} references {said} them, in the rows that come back"
+    numbered = {work.table.oid: work for work in given}
+    for oid, column in sorted(_trace(session, numbered, numbered.keys()) if given else ()):
+        if oid in before.tables and before.tables[oid].shown in left:
+            name = f"{before.tables[oid].shown}.{column}"
+            yield f"{name}: rows of this table that you bring back by hand hold the old numbers there"
     if given:
         yield "references to those rows without a foreign key are not known: they still hold the old numbers"
 

@@ -278,7 +278,7 @@ class PostgresRescuer:
             tuple(sorted(reports, key=lambda each: each.table)),
             (
                 *circles,
-                *notes_of_new_numbers(ordered, written=session.kept is not None),
+                *notes_of_new_numbers(session, ordered, {each.table for each in reports if each.is_left_alone}, before),
                 *(note for work in ordered for note in dict.fromkeys(work.notes)),
                 *note_of_unlogged(session),
                 *note_of_tail(session, ordered),
