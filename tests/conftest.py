@@ -264,7 +264,13 @@ def _leave_no_files(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.getbasetemp()
     request.config.stash[LEAKED] += leaks_below(folder)
     if request.session.testsfailed == failed_before:
-        for left in folder.iterdir():
+        clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Remove all that lies in a folder but its lock: without it another run of pytest takes it for one that is over."""
+    for left in folder.iterdir():
+        if left.name != ".lock":
             left.unlink() if left.is_symlink() or left.is_file() else shutil.rmtree(left, ignore_errors=True)
 
 

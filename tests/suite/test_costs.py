@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import clear
 from cpu_by_file import cpu_s
 
 from streamed import await_line
@@ -34,3 +35,13 @@ def test_nobody_makes_a_data_directory_from_the_beginning() -> None:
     files = {path.relative_to(TESTS).as_posix(): path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py")}
     assert [name for name, text in files.items() if name not in OWN and _MADE.search(text)] == []
     assert _MADE.search("server.create()")
+
+
+def test_what_a_module_left_is_removed_and_the_lock_of_the_run_stays(tmp_path: Path) -> None:
+    """Else the next run of pytest on this machine removes the folder beneath this one."""
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster" / "file").write_text("", encoding="utf-8")
+    (tmp_path / "link").symlink_to(tmp_path / "cluster")
+    (tmp_path / ".lock").write_text("1", encoding="ascii")
+    clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

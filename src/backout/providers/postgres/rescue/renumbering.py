@@ -68,14 +68,14 @@ def renumber(session: Session, works: Sequence[Work]) -> None:
     """
     there = [work for work in works if not work.refused]
     for work in there:  # what a rescue that gave no new numbers put back
-        with work.attempted():
+        with work.attempt():
             leave_done(session.of(work.table.owner), work)
     numbered = {work.table.oid: work for work in there if work.table.oid in work.numbered}
     for oid, work in numbered.items():
         work.given = dict(session.done.renumbered.get(oid, {}))
     _put(session, there, _trace(session, numbered, {oid for oid, work in numbered.items() if work.given}))
     for work in there:
-        with work.attempted():
+        with work.attempt():
             mine = session.of(work.table.owner)
             if work.moves:  # and what one that gave them did
                 leave_done(mine, work)
@@ -88,7 +88,7 @@ def renumber(session: Session, works: Sequence[Work]) -> None:
         for oid, work in wanted.items():
             if len(work.key) == 1 and oid not in columns.values():
                 work.not_given = "a column refers to the keys of several such tables"
-            with work.attempted():
+            with work.attempt():
                 _give(session, work)
         _put(session, there, columns)
     for work in numbered.values():
@@ -190,7 +190,7 @@ def _put(session: Session, works: Sequence[Work], columns: _Columns) -> None:
             continue
         own = {str(work.key[0])} if work.given else set()
         live, rows = session.of(work.table.owner).live, work.name("before")
-        with work.attempted():
+        with work.attempt():
             # A row that the damage left there keeps its key.
             which = {name: work.gone for name in moves if name in work.key}
             replace_numbers(live, rows, {name: moves[name] for name in own & moves.keys()}, which)
