@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import clear
 from cpu_by_file import cpu_s
 
+from conftest import clear
 from streamed import await_line
 
 TESTS = Path(__file__).parents[1]
