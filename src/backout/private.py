@@ -36,6 +36,23 @@ def private_folder(folder: Path) -> None:
                 write_new(each / ".gitignore", b"*\n")
 
 
+def create_database(path: Path) -> None:
+    """Create an empty file for SQLite, which only its owner can read; one that is there is not opened.
+
+    To close a file drops all POSIX locks that this process has on it, those of its open connections included. Another
+    process that closes the database then believes to be the last one and removes its -wal file, and what those
+    connections commit from then on is in a file without a name: lost.
+
+    Source: SQLite, "How To Corrupt An SQLite Database File", 2.2.
+
+    Raises:
+        OSError: it is not there and cannot be made.
+    """
+    if not path.exists():
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that does not exist yet, durable when this returns. Raises OSError."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

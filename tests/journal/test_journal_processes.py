@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from journal import toy
+from source_trees import SOURCE
 
 from backout.errors import Busy
 from backout.model.incident.incident import RunState
@@ -198,3 +201,34 @@ def test_the_heart_beats_through_a_silent_step(tmp_path: Path) -> None:
         (tmp_path / "go").touch()
         assert outcome(child)["exit"] == 0
     journal.close()
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from journal import toy
+from source_trees import SOURCE
+print(len(list(toy.journal_in(Path(sys.argv[1])).events())))
+"""
+
+
+def test_no_commit_is_lost_where_one_process_opens_the_journal_twice(tmp_path: Path) -> None:
+    """Another process looks meanwhile: it must not take itself for the last one, and the -wal file for left over."""
+    first, second = toy.journal_in(tmp_path), toy.journal_in(tmp_path)
+    first.note("production", "test.before", "1", {}, actor="me")
+    second.note("production", "test.other", "2", {}, actor="me")
+    second.close()
+    argv = [sys.executable, "-c", LOOK, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    seen = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    first.note("production", "test.after", "3", {}, actor="me")
+    again = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    first.close()
+    assert (seen.stdout.strip(), again.stdout.strip()) == ("2", "3")
+
+
+def test_a_file_is_opened_and_closed_at_once_only_to_make_it() -> None:
+    """`create_database` says what it would cost a database that this process has open."""
+    at_once = re.compile(r"os\.close\(\s*os\.open\(")
+    found = {path.name for path in SOURCE.rglob("*.py") if at_once.search(path.read_text(encoding="utf-8"))}
+    assert found == {"private.py"}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shlex
 import sqlite3
 import threading
@@ -22,7 +21,7 @@ from backout.journal.lock import FileLock
 from backout.journal.rows import DamagedRow, JournalUnavailable, columns, event_of, json_object, json_value, reading
 from backout.model.setting import setting
 from backout.model.value import Value
-from backout.private import private_folder
+from backout.private import create_database, private_folder
 from backout.sqlite_words import in_brackets
 
 if TYPE_CHECKING:
@@ -303,8 +302,7 @@ class Store:
     def _create_file(self) -> None:
         try:
             private_folder(self.path.parent)
-            # SQLite gives its -wal and -shm files the mode of the database.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            create_database(self.path)  # SQLite gives its -wal and -shm files the mode of the database
         except OSError as error:
             raise unreachable(error, self.path) from error
 

@@ -19,7 +19,7 @@ import msgspec
 from backout.decoding import Undecodable, decode_json, whole
 from backout.errors import OutboxUnavailable
 from backout.model.incident.notice import Notice, NoticeKind, QueuedNotice, QueueState
-from backout.private import private_folder
+from backout.private import create_database, private_folder
 from backout.sqlite_words import in_brackets
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Outbox:
             return
         if create and not self.path.exists():
             private_folder(self.path.parent)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            create_database(self.path)
         db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
         try:
             db.execute("PRAGMA synchronous=FULL")
