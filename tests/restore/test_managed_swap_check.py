@@ -144,7 +144,7 @@ def test_a_row_that_changes_behind_the_switch_is_found(shop: Typing, xid: str) -
     assert done["comparison_before"]["differs"] == []
     nobody_writes(shop)
     told = shop("db", "restore", "--undo", "--yes", code=1).out
-    assert "NOT AS BEFORE: public.labels: 1 rows not as they were, though they were not written since: 77" in told
+    assert "NOT AS BEFORE: public.labels: 1 rows not as they were, though they were not written since: 77" in told, told
     with shop.lab.connect() as connection:
         connection.execute("UPDATE labels SET body = 'x77' WHERE id = 77")
     cleared(shop)

@@ -137,10 +137,19 @@ class FullDisk:
 
 
 def test_wal_that_did_not_fit_is_fetched_by_the_next_attempt(lab: Lab) -> None:
-    """The half-made instance is gone on with: its server waits for what is to come, and finds it."""
+    """The half-made instance is gone on with, by another server: that of before has heard that there is no more WAL."""
     backups = FullDisk(lab.backups)
     sides = PostgresSides(lab.root / "full", lab.binaries, backups, lambda: "postgres")
-    backups.replays = lambda: (side := sides.find("full")) is not None and side.replayed_lsn > 0
+    servers: list[int] = []
+
+    def replays() -> bool:
+        side = sides.find("full")
+        if side is None or not side.replayed_lsn:
+            return False
+        servers.append(side.pid)
+        return True
+
+    backups.replays = replays
     found = lab.backups.found[0]
     lsn = parse_lsn(str(lab.rows("SELECT pg_current_wal_insert_lsn()::text")[0][0]))
     lab.archived()
@@ -149,6 +158,8 @@ def test_wal_that_did_not_fit_is_fetched_by_the_next_attempt(lab: Lab) -> None:
     with pytest.raises(OSError, match="No space left"):
         sides.start(order, lambda *_: None)
     try:
-        assert sides.start(order, lambda *_: None).state is SideState.PAUSED
+        started = sides.start(order, lambda *_: None)
+        assert started.state is SideState.PAUSED
+        assert started.pid not in {0, *servers}
     finally:
         sides.drop(order.name)

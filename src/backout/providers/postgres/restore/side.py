@@ -146,6 +146,8 @@ class PostgresSides:
             set_aside(self._writable(laid))
         lacking = self._folder(order.name) / "lacking"
         if lacking.exists():  # an earlier attempt ended without all of the WAL, on a full disk perhaps
+            # Its server may have heard already that there is no more WAL, and ends any moment.
+            self._server(laid).stop(timeout_s=60.0)
             lacking.rename(lacking.with_name("coming"))
         with ThreadPoolExecutor(1) as beside:
             brought = beside.submit(bring_wal, self._backups, laid.order.wal, self._folder(laid.order.name))
