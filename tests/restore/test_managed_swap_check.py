@@ -39,8 +39,9 @@ UPDATE orders SET status = 'bad' WHERE id <= 40; INSERT INTO labels SELECT g, 'b
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
+    """Lend a database and its vendor; a swap leaves another cluster behind, so each test has its own."""
     with managed(tmp_path_factory.mktemp("c"), template(), commit_times=True) as typing:
         with typing.lab.connect() as connection:
             connection.execute(SCHEMA)  # type: ignore[arg-type] # ours
@@ -48,7 +49,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
         yield typing
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def earlier(shop: Typing) -> int:
     """Write good rows before the damage; return the position before them."""
     ((lsn,),) = shop.lab.rows("SELECT pg_current_wal_insert_lsn()::text")
@@ -57,7 +58,7 @@ def earlier(shop: Typing) -> int:
     return parse_lsn(lsn)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def xid(shop: Typing, earlier: int) -> str:
     assert earlier
     with shop.lab.connect() as connection, connection.transaction():
@@ -65,14 +66,6 @@ def xid(shop: Typing, earlier: int) -> str:
         connection.execute(DAMAGE)  # type: ignore[arg-type] # ours
     assert row is not None
     return str(row[0])
-
-
-@pytest.fixture(autouse=True)
-def _honest(shop: Typing) -> Iterator[None]:
-    yield
-    shop.vendor.strays_to = None
-    shop.vendor.stopped = lambda _incoming: None
-    nobody_writes(shop)
 
 
 def restored(shop: Typing, *words: str, code: int = 0) -> dict[str, Any]:
