@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kept import catalogue
 from values import replace
 
 from backout.analysis.detector.slower import slower
@@ -17,6 +16,7 @@ from backout.analysis.diagnosis.signatures import Classifier
 from backout.model.guard.signals import Counts, bucket_of
 from backout.model.incident.diagnosis import UNKNOWN, Clue, Diagnosis, RollbackAdvice, Scenario, Surroundings
 from backout.model.incident.events import EventCounts, InvocationCounts, Origin, Seen, Template, TemplateKey
+from backout.wiring.diagnosis import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,12 +6,11 @@ import random
 from collections import Counter
 from typing import Final
 
-from kept import catalogue
-
 from backout.analysis.diagnosis.diagnosis import diagnose
 from backout.analysis.diagnosis.signatures import Classifier
 from backout.model.incident.diagnosis import UNKNOWN, RollbackAdvice, Scenario, Surroundings
 from backout.model.incident.events import EventCounts, InvocationCounts, Origin, Seen, Template, TemplateKey
+from backout.wiring.diagnosis import catalogue
 
 CATALOGUE = catalogue()
 CLASSIFIER = Classifier(CATALOGUE)

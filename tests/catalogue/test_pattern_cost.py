@@ -15,7 +15,8 @@ from re import _parser as parser
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kept import catalogue
+
+from backout.wiring.diagnosis import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from kept import catalogue
 
 from backout.analysis.diagnosis.signatures import Classifier, finds
 from backout.model.incident.diagnosis import LogKind
 from backout.providers.files.signatures import check_patterns
+from backout.wiring.diagnosis import catalogue
 
 if TYPE_CHECKING:
     from backout.model.incident.diagnosis import Signature

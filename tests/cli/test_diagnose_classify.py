@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import backout
-from kept import catalogue
+
+from backout.wiring.diagnosis import catalogue
 
 if TYPE_CHECKING:
     from pathlib import Path

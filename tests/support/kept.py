@@ -6,14 +6,8 @@ its own, with its own identity (`backout.providers.postgres.server.template`). N
 
 from __future__ import annotations
 
-import functools
 import os
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from backout.model.incident.diagnosis import Catalogue
 
 FOLDER = "TESTS_KEPT"
 """The variable that tells all workers, and the runs of pytest inside this one, where it lies."""
@@ -44,11 +38,3 @@ def furnish_wrangler(scratch: Path) -> Path:
     scratch.mkdir(parents=True, exist_ok=True)
     (scratch / "node-compile-cache").symlink_to(kept("node"), target_is_directory=True)
     return scratch
-
-
-@functools.cache
-def catalogue() -> Catalogue:
-    """Return the signatures that backout brings along; to read them takes half a second."""
-    from backout.providers.files.signatures import read_catalogue  # noqa: PLC0415 - most tests need none
-
-    return read_catalogue([resources.files("backout") / "catalogue" / "signatures"])

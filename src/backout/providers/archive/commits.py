@@ -12,16 +12,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from backout.providers.archive.levels import LONG, PAGE, SHORT, is_whole, page_bytes, place
+from backout.providers.archive.levels import LONG, PAGE, SHORT, find_first_record, is_whole, page_bytes, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEADER: Final = 24
 _LENGTH: Final = struct.Struct("<I")
-_PAGE_HEAD: Final = struct.Struct("<HHIQI")
-"""Magic, flags, timeline, position, and how much of the page belongs to a record that began before it."""
-_GOES_ON: Final = 0x0001
 _COMMIT: Final = frozenset(bytes((info, 1)) for info in (0x00, 0x80, 0x30, 0xB0))
 """Of a commit (with or without more about it, prepared or not), of rmgr Transaction."""
 _LONGEST: Final = 1 << 20
@@ -53,12 +50,9 @@ def _find_commits(stream: bytes, segment: bytes, page: int) -> Iterator[int]:
     Args:
         page: where the page begins in the segment.
     """
-    if len(segment) - page < _PAGE_HEAD.size:
-        return
-    _, flags, _, _, rest = _PAGE_HEAD.unpack_from(segment, page)
-    begin = page // PAGE * (PAGE - SHORT) - (LONG - SHORT) if page else 0
-    end = min(begin + PAGE - (SHORT if page else LONG), len(stream) - _HEADER + 1)
-    at = begin + (rest + -rest % 8 if flags & _GOES_ON else 0)
+    headers = LONG + page // PAGE * SHORT  # of the pages up to this one: the stream has none of them
+    end = min(page + PAGE - headers, len(stream) - _HEADER + 1)
+    at = find_first_record(segment, page) - headers
     while at < end:
         (length,) = _LENGTH.unpack_from(stream, at)
         if length < _HEADER:  # zeros: nothing was received from here on

@@ -15,6 +15,8 @@ from backout.model.value import Value
 
 PAGE: Final = 8192
 SHORT, LONG = 24, 40
+_GOES_ON: Final = 0x0001
+"""A page begins with the rest of a record."""
 _BEGINS: Final = bytes((54, 0, 0, 0, 0, 0, 0, 0))
 """Its length (header, two bytes, 28 of data), and no transaction."""
 _LENGTH: Final = 54
@@ -66,6 +68,18 @@ def is_whole(record: bytes) -> bool:
     """Whether a record's checksum is right: it lies behind the first 20 bytes, and counts the data first."""
     (stored,) = struct.unpack_from("<I", record, 20)
     return crc32c(record[24:] + record[:20]) == int(stored)
+
+
+def find_first_record(segment: bytes, page: int, begin: int = 0) -> int:
+    """Return where the first record of a page begins: behind its header, and the rest of a record that began before.
+
+    Args:
+        segment: of a segment, what was received of it from `begin` on.
+        page: where the page begins in the segment.
+    """
+    header = segment[page - begin : page - begin + SHORT].ljust(SHORT, b"\0")
+    (flags,), (rest,) = struct.unpack_from("<H", header, 2), struct.unpack_from("<I", header, 16)
+    return page + (SHORT if page else LONG) + (rest + -rest % 8 if flags & _GOES_ON else 0)
 
 
 def page_bytes(segment: bytes) -> bytes:

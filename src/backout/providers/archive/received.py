@@ -12,13 +12,11 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from backout.providers.archive.levels import LONG, PAGE, SHORT, is_whole
+from backout.providers.archive.levels import PAGE, SHORT, find_first_record, is_whole
 
 _ROUND: Final = 8
 """Records begin at multiples of this."""
 _HEADER: Final = 24
-_GOES_ON: Final = 0x0001
-"""A page begins with the rest of a record."""
 
 
 def find_end(content: bytes, begin: int = 0) -> int:
@@ -57,18 +55,11 @@ def _round_up(length: int) -> int:
     return length + -length % _ROUND
 
 
-def _head(page: int) -> int:
-    """Return how long the header of a page is, by where the page begins."""
-    return SHORT if page else LONG
-
-
 def _find_first(content: bytes, begin: int) -> int | None:
     """Return where the first record begins of the last page in which one does."""
     end = begin + len(content)
     for page in range((end - 1) // PAGE * PAGE, begin - 1, -PAGE):
-        header = content[page - begin : page - begin + SHORT].ljust(SHORT, b"\0")
-        (flags,), (rest,) = struct.unpack_from("<H", header, 2), struct.unpack_from("<I", header, 16)
-        first = page + _head(page) + (_round_up(rest) if flags & _GOES_ON else 0)
+        first = find_first_record(content, page, begin)
         if first < min(page + PAGE, end):
             return first
     return None
