@@ -88,6 +88,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cpu", action="store_true", help="tell processor seconds by folder, file and test")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return who says which worker runs what, for `--dist loadfile`."""
+    from grouping import GroupedScheduling  # noqa: PLC0415 nobody needs it where there is one process
+
+    return GroupedScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--cpu"):
         config.pluginmanager.register(CpuByFile())

@@ -79,6 +79,7 @@ def test_fewer_errors_would_not_have_been_called_regressed(seed: int) -> None:
     assert "1,100:1 was needed" in met  # nine tenths of alpha are for these streams
 
 
+@pytest.mark.long
 def test_more_errors_would_have_been() -> None:
     """The share that the sentence names is found; clearly fewer are not."""
     found = recorded(Scenario(rate=20))

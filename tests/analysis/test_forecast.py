@@ -174,6 +174,7 @@ def test_hardly_any_traffic_and_few_probes() -> None:
     assert "more than a day brings" in found.why[0]
 
 
+@pytest.mark.long
 def test_what_is_bad_today_is_no_trouble_of_a_version() -> None:
     """With 8 % of today's requests failing, 5 % would be an improvement."""
     rows = tuple(Counts("v", DEPLOYED_AT - 600 + second, 100, 8) for second in range(600))
@@ -183,6 +184,7 @@ def test_what_is_bad_today_is_no_trouble_of_a_version() -> None:
     assert record("production", found)["ways"][0]["detections"][1]["same_as_today"]  # type: ignore[index]
 
 
+@pytest.mark.long
 def test_without_a_baseline_the_slo_is_tested() -> None:
     """A version nobody counted: errors are compared with the limit, response times with nothing."""
     found = forecast(Today(DEPLOYED_AT, 5.0, (), 0.0), Policy())

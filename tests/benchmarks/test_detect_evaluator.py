@@ -60,6 +60,7 @@ def histogram(found: NDArray[np.uint8]) -> dict[int, int]:
     return {int(b): int(n) for b, n in zip(buckets, numbers, strict=True)}
 
 
+@pytest.mark.long
 @examples(25)
 @given(scenario=SCENARIOS, seed=st.integers(0, 2**32), sampled=st.booleans())
 def test_evidence_and_decision_are_those_of_the_live_detector(scenario: Scenario, seed: int, sampled: bool) -> None:

@@ -63,6 +63,7 @@ def test_work_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
             assert (one.delay_s.tolist() == other.delay_s.tolist()) is (scenario.rate > 1)
 
 
+@pytest.mark.long
 def test_everybody_is_measured_on_the_same_watches(figures: Figures) -> None:
     """backout, every peer and the oracle; exact and production-shaped."""
     assert set(figures.detectors()) == {OURS, *PEERS}

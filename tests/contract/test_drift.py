@@ -292,6 +292,7 @@ def test_each_kind_of_change_is_found_and_its_statements_undo_it(
     restored.is_as_it_was = True
 
 
+@pytest.mark.long
 @pytest.mark.proof
 def test_several_changes_at_once_are_undone_together(server: str, proof: Record) -> None:
     """Whatever was done to a schema in whatever order: the statements run as they stand, and bring it back."""

@@ -146,6 +146,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, address: str) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_restore_is_compared_and_names_the_owners_and_privileges_that_it_leaves(kept: Path, address: str) -> None:
     """Nothing differs in any kind of object; each statement is one that makes it so again, and then nothing is left."""
     made = tools(kept, url(address))

@@ -16,6 +16,8 @@ import pytest
 from backup_lab import Lab, running_lab
 from kept import template
 
+from extent import long
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -128,6 +130,7 @@ def test_the_proof_of_a_dump_gives_its_code_no_power(lab: Lab, loot: Path) -> No
     assert "not proved: event trigger everything" in lab.backout("db", "dumps", "verify", done.json["dump"]["id"]).out
 
 
+@pytest.mark.long
 def test_a_restore_gives_the_dump_no_power_though_a_superuser_asks_for_it(lab: Lab, loot: Path) -> None:
     """It is done by a role that is gone afterwards; what was made belongs to the database's owner."""
     configured(lab, loot, DATABASE_URL=hostile(lab, loot, WAYS))
@@ -153,6 +156,7 @@ def test_a_restore_gives_the_dump_no_power_though_a_superuser_asks_for_it(lab: L
         assert connection.execute(roles).fetchall() == [(0,)]
 
 
+@pytest.mark.long
 def test_a_role_that_reaches_the_servers_files_restores_nothing(lab: Lab, loot: Path) -> None:
     """It is no superuser, and what is in a dump could run programs all the same."""
     configured(lab, loot, DATABASE_URL=hostile(lab, loot))
@@ -233,7 +237,7 @@ ALTER DATABASE {name} SET search_path = public, pg_catalog;
 """
 
 
-@pytest.mark.parametrize("checksums", [False, True])
+@pytest.mark.parametrize("checksums", [False, long(True)])
 def test_taking_a_dump_gives_the_live_database_no_power(lab: Lab, loot: Path, *, checksums: bool) -> None:
     """It is counted by COPY: an index's expression runs where a query is planned, as whoever asks."""
     dsn = hostile(lab, loot)

@@ -104,6 +104,7 @@ def test_a_dump_is_proven_by_a_restore_and_restored_the_same(tmp_path: Path, add
         assert PASSWORD.encode() not in path.read_bytes()
 
 
+@pytest.mark.long
 def test_what_is_not_compared_is_named(tmp_path: Path, address: str) -> None:
     """Materialized views, and tables of extensions whose rows pg_dump leaves away; what it dumps whole is compared."""
     target = empty(address)
@@ -125,6 +126,7 @@ def test_what_is_not_compared_is_named(tmp_path: Path, address: str) -> None:
         connection.rollback()
 
 
+@pytest.mark.long
 def test_two_dumps_of_one_second_are_two(tmp_path: Path, address: str) -> None:
     """The second is not written over the first, and its failure takes nothing of the first away."""
     made = dumps(tmp_path, url(address))
@@ -137,6 +139,7 @@ def test_two_dumps_of_one_second_are_two(tmp_path: Path, address: str) -> None:
     assert made.try_restore(first) == made.try_restore(second)
 
 
+@pytest.mark.long
 def test_a_dump_under_writes_compares_exactly(tmp_path: Path, address: str) -> None:
     """The count is of the dumped snapshot: rows that come meanwhile are in neither."""
     target = empty(address)
@@ -163,6 +166,7 @@ def test_a_dump_under_writes_compares_exactly(tmp_path: Path, address: str) -> N
     assert 50_000 <= done.dump.rows < rows
 
 
+@pytest.mark.long
 def test_bytes_that_are_no_utf8_come_back_the_same(tmp_path: Path, address: str) -> None:
     """A database in SQL_ASCII is proven in one of the same encoding."""
     with psycopg.connect(url(address), autocommit=True) as connection:
@@ -247,6 +251,7 @@ def test_content_that_differs_is_not_proven(tmp_path: Path, address: str) -> Non
     assert (kept.verified_at, kept.problem != "") == (None, True)
 
 
+@pytest.mark.long
 def test_the_old_ones_go_and_half_a_dump_is_never_listed(tmp_path: Path, address: str) -> None:
     """What a kill left is removed by the next dump."""
     folder = tmp_path / "dumps"
@@ -287,6 +292,7 @@ def test_programs_older_than_the_server_are_refused(tmp_path: Path, address: str
         dumps(tmp_path, url(address), binaries=Binaries(DEBIANS[0])).take(checksums=False)
 
 
+@pytest.mark.long
 def test_an_extension_that_the_scratch_server_lacks_is_said(tmp_path: Path, address: str) -> None:
     """It is not proven; it is not called broken either."""
     made = tools(tmp_path, url(address))
@@ -304,6 +310,7 @@ def test_an_extension_that_the_scratch_server_lacks_is_said(tmp_path: Path, addr
         strange.try_restore(taken)
 
 
+@pytest.mark.long
 def test_a_pg_dump_that_comes_to_a_halt_is_ended(tmp_path: Path, address: str) -> None:
     """However long a dump takes, a server from which nothing comes any more holds nobody for ever; nothing is kept."""
     halting = tmp_path / "bin"
@@ -326,6 +333,7 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_read(tmp_path: 
         dumps(tmp_path, refused_url()).take(checksums=False)
 
 
+@pytest.mark.long
 def test_a_kill_leaves_no_dump_and_the_next_one_cleans_up(tmp_path: Path, address: str) -> None:
     """Kill -9 while pg_dump waits: nothing is listed, pg_dump ends too; meanwhile a second one is refused."""
     (tmp_path / "backout.toml").write_text(CONFIGURATION)
@@ -365,6 +373,7 @@ database = { provider = "postgres", url_env = "DATABASE_URL" }
 """
 
 
+@pytest.mark.long
 def test_the_commands_from_the_dry_run_to_the_restore(tmp_path: Path, address: str) -> None:
     """dump, list, verify, restore; refusals with their exit codes; no password anywhere."""
     (tmp_path / "backout.toml").write_text(CONFIGURATION)

@@ -136,6 +136,7 @@ def test_much_goes_both_ways_at_once(front: int, trusted: Authority) -> None:
         assert [len(cursor.fetchone()[0]) for cursor in cursors] == [200_000] * 60  # type: ignore[index]
 
 
+@pytest.mark.long
 def test_a_whole_dump_goes_through_it(database: int, trusted: Authority, tmp_path: Path) -> None:
     """Taken, counted in the same snapshot, proven by a restore; the programs of the wheel are known to have no TLS."""
     assert not find_binaries().has_tls()

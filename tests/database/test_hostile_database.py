@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import backout
-from hostile_database import HISTORY, SERVERS, VIEW, Hostile, hostile, shadows
+from hostile_database import DEBIANS, HISTORY, VIEW, Hostile, hostile, shadows
 
 from backout.errors import ProviderUnavailable
 from backout.providers.postgres.restore.cluster import PostgresCluster
@@ -16,6 +16,8 @@ from backout.providers.postgres.schema.catalog import PostgresCatalog
 from backout.providers.postgres.server.connections import PostgresConnections
 from backout.providers.postgres.server.identity import DatabaseIdentity
 from backout.providers.postgres.server.replication import Replication
+
+from extent import long
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +61,11 @@ ALEMBIC = ("CREATE TABLE public.alembic_version (version_num varchar(32) NOT NUL
            "CREATE INDEX ON public.alembic_version ((public.sly('x')))")  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=SERVERS, ids=lambda programs: "wheel" if programs is None else "debian")
+@pytest.fixture(
+    scope="module",
+    params=[None, *map(long, DEBIANS[:1])],
+    ids=lambda programs: "wheel" if programs is None else "debian",
+)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
     with hostile(tmp_path_factory.mktemp("hostile"), request.param, track_commit_timestamp="on") as made:
         yield made

@@ -30,7 +30,7 @@ from backout.runbook.backup.backup import BackupActions, BackupTools, prepare
 from backout.wiring.db import backups as wired
 from backout.wiring.records import open_journal
 
-from extent import by_extent
+from extent import by_extent, long
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -77,7 +77,7 @@ def rows_of(lab: Lab, backup: str, folder: Path, key: Key | None = None) -> obje
         server.stop(mode="immediate")
 
 
-@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+@pytest.mark.parametrize("encrypted", [long(False), True], ids=["plain", "encrypted"])
 def test_a_chain_is_taken_kept_and_laid_out_again(lab: Lab, quick_path: Path, *, encrypted: bool) -> None:
     """Full, incremental, incremental: each one starts and holds exactly what was committed before it."""
     if encrypted:
@@ -216,6 +216,7 @@ def test_programs_that_do_not_fit_and_a_full_disk(lab: Lab, quick_path: Path) ->
     assert len(lab.backout("runs", "list", "--json").json["runs"]) <= 2  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_a_killed_server_leaves_a_run_that_goes_on_later(lab: Lab) -> None:
     """Nobody answers in the middle: exit 7, and the same command goes on when it is there again."""
     lab.execute("CREATE TABLE t AS SELECT 1 AS n")
@@ -230,6 +231,7 @@ def test_a_killed_server_leaves_a_run_that_goes_on_later(lab: Lab) -> None:
     assert lab.backout("db", "backup").code == 0
 
 
+@pytest.mark.long
 def test_retention_removes_old_chains_and_a_dry_run_says_so(lab: Lab) -> None:
     """With a window of nothing only the newest chain stays; a dry run changes nothing."""
     lab.execute("CREATE TABLE t AS SELECT 1 AS n")
@@ -296,6 +298,7 @@ def tools_of(lab: Lab, store: FolderStore) -> BackupTools:
     )
 
 
+@pytest.mark.long
 def test_a_kill_at_every_change_of_the_store_leaves_the_same_in_the_end(
     lab: Lab, quick_path: Path, proof: Record
 ) -> None:

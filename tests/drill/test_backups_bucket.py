@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 from backup_lab import running_lab
 
 from backout.config import load
@@ -31,6 +32,7 @@ def config_of(folder: Path, variables: dict[str, str]) -> Config:
     return load(Environment(variables), start=folder)
 
 
+@pytest.mark.long
 def test_everything_comes_back_from_the_bucket_alone(quick_path: Path, tmp_path: Path) -> None:  # noqa: PLR0915 one story
     """Full and incremental, encrypted, with WAL up to seconds ago, although server and receiver are gone for good."""
     limit = {"max_slot_wal_keep_size": "64MB"}

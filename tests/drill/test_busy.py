@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from extent import long
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def holder(trial: Trial, *command: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.calm
-@pytest.mark.parametrize(("first", "second"), [(GUARD, GUARD), (ROLLBACK, GUARD), (ROLLBACK, ROLLBACK)])
+@pytest.mark.parametrize(("first", "second"), [long(GUARD, GUARD), (ROLLBACK, GUARD), long(ROLLBACK, ROLLBACK)])
 def test_second_command(drillbook: Drillbook, first: tuple[str, ...], second: tuple[str, ...]) -> None:
     """It is told who holds the environment and what to type, before it asks or plans anything."""
     trial = drillbook.trial()
@@ -54,7 +55,7 @@ def test_second_command(drillbook: Drillbook, first: tuple[str, ...], second: tu
 
 
 @pytest.mark.calm
-@pytest.mark.parametrize("observe", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.parametrize("observe", [False, long(True)])
 def test_a_rollback_ends_a_watch(drillbook: Drillbook, observe: bool) -> None:
     """A person goes back while guard watches in another process: that one ends, and says who ended it and why."""
     trial = drillbook.trial()

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from polling import PATIENCE_S
@@ -46,6 +47,7 @@ def watched(trial: Trial, dsn: str) -> tuple[int, dict[str, object], str]:
     return process.returncode, result, err
 
 
+@pytest.mark.long
 def test_a_version_that_uses_up_the_connections_is_rolled_back(drillbook: Drillbook) -> None:
     """No request fails and health is well; three looks at pg_stat_activity in a row are the reason."""
     good = drillbook.good

@@ -115,7 +115,13 @@ def test_a_build_that_passes(tmp_path: Path) -> None:
             id="syntax",
             marks=pytest.mark.long,
         ),
-        pytest.param("", "deploy_validation_failed", "Could not detect a directory", id="no-configuration"),
+        pytest.param(
+            "",
+            "deploy_validation_failed",
+            "Could not detect a directory",
+            id="no-configuration",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_what_wrangler_refuses_before_it_asks_anybody(tmp_path: Path, code: str, cause: str, line: str) -> None:
@@ -191,6 +197,7 @@ def pipeline(trial: Trial, server: ScriptedServer, log: bytes, conclusion: str =
     return trial.replace((r"(?m)^health = ", f"ci = {{ {ci} }}\nhealth = "))
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_the_newest_run_of_the_pipeline(drillbook: Drillbook, server: ScriptedServer, log: bytes) -> None:
     """Its job and its step are named, its log is quoted, and where to look."""

@@ -30,6 +30,7 @@ def gaps(result: Result) -> set[str]:
     return {name for name, each in checks(result).items() if each["level"] == "must" and each["state"] not in fine}
 
 
+@pytest.mark.long
 def test_doctor_finds_nothing_missing_and_sends_a_test_notice(drillbook: Drillbook) -> None:
     """Pinned, with a channel, after a watch: ready; the notice is signed and arrives."""
     drillbook.make_good_live()

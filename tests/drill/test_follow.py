@@ -6,6 +6,8 @@ import json
 import signal
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from polling import PATIENCE_S, until
 from private import write_private
 from receivers import SECRET, verified_now
@@ -34,6 +36,7 @@ def changes(server: ScriptedServer) -> list[dict[str, Any]]:
     return [json.loads(each.body)["data"] for each in asked] if len(asked) == 2 else []
 
 
+@pytest.mark.long
 def test_trouble_after_a_healthy_watch_is_told_and_nothing_is_switched(drillbook: Drillbook) -> None:
     """Half of all requests fail, with no deployment to explain it: an event, a notice, and after its end one more."""
     trial = drillbook.trial()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from backout.model.guard.signals import total
 
 from polling import until
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from drillbook import Drillbook
 
 
+@pytest.mark.long
 def test_what_guard_would_have_done(drillbook: Drillbook) -> None:
     """Mode observe changes nothing; a person rolls back; the report counts both, the time and the bad requests."""
     trial = drillbook.trial().replace((r'mode = "act"', 'mode = "observe"'))

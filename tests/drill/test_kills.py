@@ -50,9 +50,10 @@ def check(trial: Trial, bad_deployment: str) -> None:
     assert verified["verified"] is True, verified["criteria"]
 
 
+@pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("command", ["rollback", pytest.param("guard", marks=pytest.mark.long)])
+@pytest.mark.parametrize("command", ["rollback", "guard"])
 def test_killed_at_random_moments_and_typed_again(drillbook: Drillbook, command: str, proof: Record) -> None:
     """Kill -9 somewhere in the whole course of the command; the same command again ends it as if nothing had been."""
     rounds = by_extent(1, 2, proof=25)

@@ -56,6 +56,7 @@ def test_up_step_by_step(drillbook: Drillbook) -> None:
     assert sum(str(each["message"]).find(" ramp] to ") > 0 for each in listed) == 2
 
 
+@pytest.mark.long
 def test_straight_back_and_explained(drillbook: Drillbook) -> None:
     """The bad version at 10 %: all of the traffic goes back at once; plan, explain and replay tell about it."""
     trial = gradual(drillbook, drillbook.bad, "30s")

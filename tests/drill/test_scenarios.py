@@ -161,6 +161,7 @@ def test_hotfix_between_plan_and_switch(drillbook: Drillbook) -> None:
         assert trial.tools().deployments.history()[0].id == hotfix.id
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_secret_only_change(drillbook: Drillbook) -> None:
     """The previous version is the same code, so it is passed over; an older secret is a person's decision."""

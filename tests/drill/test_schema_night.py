@@ -121,6 +121,7 @@ print(tools.deployments.activate(sys.argv[1], message="the mended version").id)
 MENDS = 'ALTER TABLE "orders" ADD COLUMN "total_cents" INTEGER;\n'
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_a_night_that_goes_forward(drillbook: Drillbook, lab: Lab) -> None:
     """The way out of the refusal is a command: the team's own deployment, read back, its migration with it."""

@@ -34,6 +34,7 @@ def recorded_pairs(trial: Trial) -> dict[str, int]:
     return dict(kept["looks"]["shifts"]["pairs"]["compared"])  # type: ignore[call-overload,index,arg-type]
 
 
+@pytest.mark.long
 def test_a_route_that_fails_is_found_without_any_source_of_counts(drillbook: Drillbook) -> None:
     """Health is well and nobody counts requests; the probes that guard waits and watches with are enough."""
     trial = drillbook.trial()

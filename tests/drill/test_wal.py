@@ -185,6 +185,7 @@ def test_streaming_loses_less_than_a_second_of_commits(
         assert late == []
 
 
+@pytest.mark.long
 @pytest.mark.proof
 def test_synchronous_mode_loses_no_acknowledged_commit(quick_path: Path, cache: Path, proof: Record) -> None:
     """The same with commits that wait for the receiver: none is lost, however often it is done."""
@@ -504,6 +505,7 @@ def test_stop_drops_the_slot_and_run_is_busy_when_it_runs(quick_path: Path, cach
         assert b"canary" not in everything
 
 
+@pytest.mark.long
 def test_after_a_swap_to_an_earlier_moment_only_a_new_base_protects(quick_path: Path, cache: Path) -> None:
     """The server comes back on a new timeline, before what was received: said, and protected by a new base only."""
     with receiving(quick_path, cache) as lab:
@@ -535,7 +537,8 @@ def test_after_a_swap_to_an_earlier_moment_only_a_new_base_protects(quick_path: 
         assert recovered(lab, quick_path / "again") == {1, 2, 3}
 
 
-@pytest.mark.parametrize("slot", ["kept", long("dropped")])
+@pytest.mark.long
+@pytest.mark.parametrize("slot", ["kept", "dropped"])
 def test_after_the_undo_of_a_swap_the_older_timeline_has_no_unnamed_gap(
     quick_path: Path, cache: Path, slot: str
 ) -> None:
@@ -579,6 +582,7 @@ def test_after_the_undo_of_a_swap_the_older_timeline_has_no_unnamed_gap(
             assert "the archive has a hole" in refused.err
 
 
+@pytest.mark.long
 def test_over_tls_with_programs_that_have_none(quick_path: Path, cache: Path) -> None:
     """A server that wants TLS: backup and receiver go through the proxy, which verifies its certificate."""
     limit = {"max_slot_wal_keep_size": f"{LIMIT_MB}MB"}

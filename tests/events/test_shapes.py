@@ -316,7 +316,9 @@ def test_live_events_and_answers_join_the_same_tally() -> None:
     assert found.unreadable["broken JSON"].count == 1
 
 
-@pytest.mark.parametrize("spell", [pytest.param(compact, id="compact"), pytest.param(pretty, id="pretty")])
+@pytest.mark.parametrize(
+    "spell", [pytest.param(compact, id="compact"), pytest.param(pretty, id="pretty", marks=pytest.mark.long)]
+)
 def test_two_processes_count_what_one_does(tmp_path: Path, spell: Any) -> None:
     path = tmp_path / "events.json"
     path.write_bytes(spell(mixed(random.Random(5), 12_000)) * 4)

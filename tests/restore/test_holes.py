@@ -135,6 +135,7 @@ def test_a_time_within_the_hole_is_refused_as_such(holed: Holed) -> None:
     assert "backout db backups list -e lab" in answer.err
 
 
+@pytest.mark.long
 def test_a_migration_before_the_hole_is_named_as_out_of_reach(holed: Holed) -> None:
     """It was applied before the first backup: nothing that is kept has its commit."""
     answer = holed.restore("before migration init", "--side", "--dry-run")

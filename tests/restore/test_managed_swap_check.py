@@ -119,6 +119,7 @@ def test_an_honest_swap_passes_under_load_and_so_does_its_undo(shop: Typing, xid
     cleared(shop)
 
 
+@pytest.mark.long
 def test_a_row_that_changes_behind_the_switch_is_found(shop: Typing, xid: str) -> None:
     """Of what the branch held, and of what was kept, as a disk changes it; the vendor says that all went well."""
     ((path,),) = shop.lab.rows("SELECT pg_relation_filepath('labels')")
@@ -143,6 +144,7 @@ def test_a_row_that_changes_behind_the_switch_is_found(shop: Typing, xid: str) -
     cleared(shop)
 
 
+@pytest.mark.long
 def test_a_moment_behind_the_branchs_is_found(shop: Typing, xid: str) -> None:
     """One behind the damage: the new server holds versions of rows that it did not write, beside those that it did."""
     ((now,),) = shop.lab.rows("SELECT pg_current_wal_insert_lsn()::text")
@@ -156,6 +158,7 @@ def test_a_moment_behind_the_branchs_is_found(shop: Typing, xid: str) -> None:
     cleared(shop)
 
 
+@pytest.mark.long
 def test_a_moment_before_the_branchs_is_found(shop: Typing, earlier: int, xid: str) -> None:
     """Good rows are not there, and transactions that were over have not begun."""
     shop.vendor.strays_to = earlier
@@ -166,6 +169,7 @@ def test_a_moment_before_the_branchs_is_found(shop: Typing, earlier: int, xid: s
     cleared(shop)
 
 
+@pytest.mark.long
 def test_a_role_as_vendors_give_it_compares_what_it_may_read(shop: Typing) -> None:
     """The vendor's own tables and databases are named; in the application's database that would be a failure."""
     lab = shop.lab
@@ -193,6 +197,7 @@ def test_a_role_as_vendors_give_it_compares_what_it_may_read(shop: Typing) -> No
     assert "postgres: public.orders" in [each.table for each in found.tables if each.failed]
 
 
+@pytest.mark.long
 def test_a_swap_that_an_earlier_version_planned_is_resumed(shop: Typing, xid: str) -> None:
     """It goes on as it was planned, without the check; so does its undo, which then finds no note."""
     config = make_shell(shop.folder, shop.variables).config()

@@ -86,6 +86,7 @@ def rows(lab: Lab, name: str) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
+@pytest.mark.long
 def test_old_rows_come_back_under_new_numbers_with_what_refers_to_them(lab: Lab) -> None:
     """The newer rows keep theirs; a second time nothing comes back twice; the undo leaves the newer rows alone."""
     xid = damaged(lab, "renewed", made("renewed"), emptied("renewed"), since("renewed"))

@@ -51,6 +51,7 @@ def test_what_referred_to_a_number_that_was_given_out_again_stays_away(lab: Lab)
     assert {path.stat().st_mode & 0o777 for path in tools.kept.glob("*/*")} == {0o600}  # rows are in them
 
 
+@pytest.mark.long
 def test_what_referred_to_such_a_number_by_other_columns_or_by_another_row_stays_away(lab: Lab) -> None:
     """A page of a note whose own key is the number, and a visit by tenant and number."""
     made = (

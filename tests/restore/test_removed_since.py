@@ -229,6 +229,7 @@ def test_what_clients_remove_from_a_table_that_was_made_again_is_no_loss(
         assert "dropped since by others" in told["db_compare"]["sentence"]
 
 
+@pytest.mark.long
 def test_rows_that_clients_made_anew_and_removed_before_a_rescue_stay_away(
     lab: Lab, damages: dict[str, tuple[str, str]]
 ) -> None:

@@ -200,6 +200,7 @@ def test_a_moment_alone_does_not_say_what_the_damage_was(lab: Lab, shop: str) ->
     assert shop
 
 
+@pytest.mark.long
 def test_truncated_rewritten_partitioned_and_generated(lab: Lab) -> None:
     """TRUNCATE writes no row, a rewrite gives every row the damage's id, partitions hold the rows of their parent."""
     with lab.connect() as connection:
@@ -244,6 +245,7 @@ def test_truncated_rewritten_partitioned_and_generated(lab: Lab) -> None:
     assert after == damaged
 
 
+@pytest.mark.long
 def test_tables_that_refer_to_each_other_come_back_together(lab: Lab) -> None:
     """A parent before its child, a partitioned table before its partitions; undone they are gone again."""
     with lab.connect() as connection:

@@ -53,6 +53,7 @@ def test_a_changed_key_is_changed_back(lab: Lab) -> None:
     assert lab.rows("SELECT id, v FROM moved ORDER BY 1") == [(1001, "a"), (1002, "b"), (1003, "c")]
 
 
+@pytest.mark.long
 def test_a_newer_row_below_one_that_the_damage_made_stays(lab: Lab) -> None:
     """Removing its parent would take it along by ON DELETE CASCADE; what nothing newer hangs on goes, leaves first."""
     xid = damaged(
@@ -136,6 +137,7 @@ def test_a_rescue_that_stays_half_done_can_be_undone(lab: Lab) -> None:
     assert lab.rows("SELECT early.v, late.v FROM early, late") == [("bad", "bad")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["rescue", "undo"])
 def test_a_writer_that_needs_a_damaged_row_is_not_blocked(lab: Lab, way: str) -> None:
     """Where triggers are kept still, the table is locked before any row: a writer goes on, and the rescue waits."""
@@ -174,6 +176,7 @@ def test_a_writer_that_needs_a_damaged_row_is_not_blocked(lab: Lab, way: str) ->
     ]
 
 
+@pytest.mark.long
 def test_an_undo_that_was_killed_behind_its_last_effect_is_done_again(lab: Lab) -> None:
     """The column that it took away is gone, and the values that stood in it are nothing to put back."""
     xid = damaged(

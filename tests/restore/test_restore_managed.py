@@ -238,6 +238,7 @@ ALTER TABLE orders DROP COLUMN note; DROP TABLE parcels
 """
 
 
+@pytest.mark.long
 def test_without_commit_timestamps_a_migration_is_rescued_by_its_own_row(dateless: Typing) -> None:
     """Its row says when it began, the commit log what lies between, the catalog which of it is the script's."""
     lab = dateless.lab

@@ -168,6 +168,7 @@ def test_what_the_rescue_gets_wrong_is_found(
     assert any(line.startswith("NOT AS BEFORE") for line in comparison_lines(decode_values(told, ComparisonResult)))
 
 
+@pytest.mark.long
 def test_a_write_outside_the_damage_is_found(
     lab: Lab, damages: dict[tuple[str, str], tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,7 @@ def test_what_else_goes_back_is_said_before_a_swap(lab: Lab) -> None:
             connection.execute("DROP TABLE scratch, ours")
 
 
+@pytest.mark.long
 def test_what_goes_live_waits_for_no_receiver(lab: Lab) -> None:
     """The base was taken in synchronous mode; nobody receives the new timeline, and every commit would hang."""
     lab.base("sync")
@@ -151,6 +152,7 @@ def test_what_goes_live_waits_for_no_receiver(lab: Lab) -> None:
     lab.receive()
 
 
+@pytest.mark.long
 def test_what_comes_back_waits_for_no_receiver_either(lab: Lab) -> None:
     """It left in synchronous mode, and `db wal stop` was typed since: the undo frees its commits, and says so."""
     lab.base("kept-in-sync")

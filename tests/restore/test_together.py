@@ -187,6 +187,7 @@ def test_what_was_interrupted_behind_the_swap_goes_on(lab: Lab, tmp_path: Path) 
     assert len(list(lab.data.parent.glob("data.backout-old-*"))) == 1
 
 
+@pytest.mark.long
 def test_a_hotfix_that_came_meanwhile_keeps_its_database(lab: Lab, tmp_path: Path) -> None:
     """The world moved while the side instance was made: nothing is swapped beneath the new version."""
     night = Night(lab, tmp_path)

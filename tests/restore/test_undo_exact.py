@@ -78,6 +78,7 @@ def test_what_was_rolled_back_is_nothing_to_take_back(lab: Lab) -> None:
     assert lab.rows(LEAVES.format("failed")) == [(1, 1, "a"), (2, 1, "a"), (3, 1, "a"), (4, 1, "a")]
 
 
+@pytest.mark.long
 def test_a_row_that_somebody_made_anew_is_not_deleted(lab: Lab) -> None:
     """It looks like the one that the rescue had brought back, and another transaction wrote it."""
     xid = leaves(lab, "anew")
@@ -247,6 +248,7 @@ class Between:
             self._does()
 
 
+@pytest.mark.long
 def test_a_table_that_is_written_to_between_the_look_and_the_lock_stays_whole(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +283,7 @@ def test_a_table_that_is_written_to_between_the_look_and_the_lock_stays_whole(
     assert lab.rows("SELECT relacl IS NOT NULL FROM pg_class WHERE oid = 'between_rows'::regclass") == [(True,)]
 
 
+@pytest.mark.long
 def test_a_row_that_comes_to_refer_to_one_between_the_look_and_the_lock_stays(lab: Lab) -> None:
     """It is committed while the undo waits for the row: the cascade would have taken it along."""
     xid = damaged(
@@ -304,6 +307,7 @@ def test_a_row_that_comes_to_refer_to_one_between_the_look_and_the_lock_stays(la
     assert lab.rows("SELECT id FROM referred ORDER BY 1") == [(1,), (2,)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("since", ["", "ALTER TABLE {} ALTER COLUMN n TYPE numeric(9,2)"])
 def test_values_that_a_change_of_type_and_back_lost_come_back(lab: Lab, since: str) -> None:
     """Changed back by the damage itself, or by somebody since, who has written a row behind that, too."""

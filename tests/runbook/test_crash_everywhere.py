@@ -203,6 +203,7 @@ def go_on(story: Ramped) -> None:
         step_up(tools)
 
 
+@pytest.mark.long
 @pytest.mark.proof
 def test_crash_while_a_version_is_moved_up(quick_path: Path, proof: Record) -> None:
     """Whatever the moment: each step of the ramp is made once, in its order, and the version ends up stable."""
@@ -227,6 +228,7 @@ def test_crash_while_a_version_is_moved_up(quick_path: Path, proof: Record) -> N
     )
 
 
+@pytest.mark.long
 @pytest.mark.proof
 def test_crash_while_a_ramp_is_taken_back(quick_path: Path, proof: Record) -> None:
     """A version that breaks at 50 %, whatever the moment: straight back to the old one by one activation."""

@@ -24,6 +24,7 @@ def story(tmp_path: Path) -> Story:
     return Story(tmp_path / "journal.sqlite")
 
 
+@pytest.mark.long
 def test_it_rests_on_what_the_source_counted(story: Story) -> None:
     """Rate and baseline are those of the last ten minutes (the policy's); nothing is changed."""
     story.world.clock.sleep(900)
@@ -52,6 +53,7 @@ def test_without_an_answer_it_rests_on_what_watches_kept(story: Story) -> None:
     assert "what watches kept" in said[0]
 
 
+@pytest.mark.long
 def test_without_a_source_the_newest_kept_counts_tell(story: Story) -> None:
     """A source that was taken out of the configuration a week ago: the last hour that was kept."""
     watch(story.tools())

@@ -15,7 +15,7 @@ from backout.model.guard.policy import Policy
 from backout.model.guard.signals import Counts, RouteCounts, bucket_of
 from backout.runbook.hindsight.replay import Kind, Second, replay
 
-from extent import by_extent, examples
+from extent import by_extent, examples, long
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -319,7 +319,7 @@ JUNK = {
 
 
 @pytest.mark.parametrize(("junk", "why"), JUNK.items(), ids=JUNK.values())
-@pytest.mark.parametrize("block", [65_536, 262_144])
+@pytest.mark.parametrize("block", [65_536, long(262_144)])
 def test_a_line_that_cannot_count_changes_nothing_and_is_named(junk: bytes, why: str, block: int) -> None:
     """No answer is another one; the kind is said once, with the first line of it and how many there were."""
     good = list(watch(20, status=500))

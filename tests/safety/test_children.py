@@ -202,6 +202,7 @@ def noted(lab: Lab) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.long
 def test_programs_of_postgres_get_no_token(lab: Lab) -> None:
     """A dump and its proof, a backup and its check: each has at most the password of the database it reads."""
     for command in (("db", "dump"), ("db", "backup"), ("db", "wal", "start")):

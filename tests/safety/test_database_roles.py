@@ -354,6 +354,7 @@ def test_a_superuser_applies_no_migration_to_what_is_another_roles(lab: Lab) -> 
         )
 
 
+@pytest.mark.long
 def test_a_dump_of_forced_row_security_has_every_row_or_is_refused(lab: Lab) -> None:
     """Who is held by the policies is refused with the table's name; who is not dumps every row."""
     lab.execute(

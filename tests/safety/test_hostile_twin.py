@@ -6,6 +6,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from api_gate import api_gate
 from nastiness import BYTES, JSON
 
@@ -34,6 +35,7 @@ def every_other(armed: threading.Event, given: list[str]) -> Callable[[str, str,
     return alter
 
 
+@pytest.mark.long
 def test_an_armed_guard_among_hostile_answers(drillbook: Drillbook) -> None:
     """Every other answer of the API and of the router is something of the bag."""
     trial = drillbook.trial()

@@ -42,6 +42,7 @@ ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait"
 # --- the real program on the twin ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.calm
 @pytest.mark.parametrize("shift_s", [HOUR, long(-HOUR)])
 def test_rule_03_clock(drillbook: Drillbook, shift_s: float) -> None:

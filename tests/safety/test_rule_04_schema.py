@@ -53,6 +53,7 @@ def refuses(trial: Trial, *args: str) -> None:
     assert trial.live() == trial.book.bad
 
 
+@pytest.mark.long
 def test_rule_04_schema(drillbook: Drillbook) -> None:
     """A migration came with the bad version: guard holds with the options and a report, and nothing overrides it."""
     trial = deployed_bad(drillbook)

@@ -143,6 +143,7 @@ def without_a_secret(trial: Trial) -> Iterator[None]:
         trial.tools().deployments.activate(trial.book.good, message="back", force=True)
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_05_target(drillbook: Drillbook) -> None:
     """The program: unproven is asked for, quarantined and same code are refused, a secret that is gone as well."""

@@ -342,6 +342,7 @@ def rotated(drillbook: Drillbook) -> Iterator[tuple[Trial, str]]:
     trial.tools().deployments.activate(drillbook.good, message="pushed", force=True)
 
 
+@pytest.mark.long
 def test_rule_07_hold_on_the_twin(drillbook: Drillbook, rotated: tuple[Trial, str]) -> None:
     """The API's 10220 is exit 3 with the name of the secret; everybody's sessions go on."""
     trial, token = rotated

@@ -60,6 +60,7 @@ def concluded(tools: Toolbox, run: Run) -> dict[str, object]:
     return dict(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["incident", long("another part"), long("page down")])
 def test_rule_12_same_cause(drillbook: Drillbook, what: str) -> None:
     """On the twin: an incident of the vendor holds the rollback, exit 7; any other page, or none, holds nothing."""

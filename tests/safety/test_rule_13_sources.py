@@ -92,6 +92,7 @@ def late(story: Story, *, error_rate: float = 0.3, after_s: float = 10.0) -> Non
     story.world.traffic_rule = lambda second, version: (sick if second >= since else well)(second, version)
 
 
+@pytest.mark.long
 def test_rule_13_sources(drillbook: Drillbook) -> None:
     """On the twin: in the middle of the watch the source says that it estimates: nothing is done, and that is said."""
     with api_gate(f"{drillbook.stage.twin.ingress_url}/twin/v1") as gate:

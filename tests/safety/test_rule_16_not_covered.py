@@ -70,6 +70,7 @@ def without_schedules(drillbook: Drillbook) -> Iterator[Drillbook]:
     triggers.set_schedules(())
 
 
+@pytest.mark.long
 def test_rule_16_not_covered(without_schedules: Drillbook) -> None:
     """The plan shows the schedule that changed, and what is data; a person's rollback restores it, as read back."""
     trial = proven_with(without_schedules, OLD)

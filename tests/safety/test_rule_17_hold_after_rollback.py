@@ -171,6 +171,7 @@ def quick(trial: Trial) -> Trial:
     return trial.replace((r'watch = "\d+s"', 'watch = "8s"'))
 
 
+@pytest.mark.long
 def test_rule_17_hold_after_rollback(drillbook: Drillbook) -> None:
     """The program: CI runs again with the same bad code, under a new id and with an empty journal: exit 3, then 1."""
     book = drillbook

@@ -246,6 +246,7 @@ def test_rule_19_watcher_of_the_real_program(drillbook: Drillbook) -> None:
     assert record["unguarded"] is False
 
 
+@pytest.mark.long
 def test_rule_19_watcher_follows_one_deployment_after_the_other(drillbook: Drillbook) -> None:
     """--follow watches each deployment that comes, answers for each, and ends with Ctrl-C."""
     trial = drillbook.trial()

@@ -94,6 +94,7 @@ def fresh(drillbook: Drillbook) -> Trial:
     return trial
 
 
+@pytest.mark.long
 @pytest.mark.calm
 def test_rule_20_leaving_with_the_card_alone(drillbook: Drillbook, tmp_path: Path) -> None:
     """Every command of the card does what it says, in a shell without Python: look, roll back twice, put back twice."""

@@ -215,6 +215,7 @@ ASKING = ("push", "-v", *SURE), ("push", "--dry-run"), ("list", "--ask-source", 
 """What asks the command: in `make test` each of them meets another failure."""
 
 
+@pytest.mark.long
 def test_no_value_is_left_by_a_command_that_fails(lacking: Lacking) -> None:
     """It writes the values into whatever it can."""
     for number, body in enumerate(FAILING.values()):
@@ -283,6 +284,7 @@ def test_a_run_of_typed_values_cannot_be_resumed_without_them(lacking: Lacking, 
         assert lacking.names() == ("EMAIL_API_KEY", "JWT_SECRET")
 
 
+@pytest.mark.long
 def test_the_key_of_fingerprints_is_the_owners_alone(lacking: Lacking) -> None:
     """Beside the journal, 0600; once others may read it, it is not used."""
     file = str(lacking.planted / "values.json")
@@ -323,6 +325,7 @@ def test_bad_input_is_told_before_anything_is_changed(lacking: Lacking) -> None:
     assert lacking.trial.tools().deployments.history()[0].id == before
 
 
+@pytest.mark.long
 def test_what_is_typed_is_not_shown(lacking: Lacking) -> None:
     """At a terminal the value is asked for without echo."""
     import pty  # noqa: PLC0415 - only here

@@ -84,9 +84,9 @@ def test_good_serves_every_route_with_every_service(fm5: Fm5Twin) -> None:
 @pytest.mark.parametrize(
     ("kind", "target", "expected"),
     [
-        ("service-down", "database", (503, "error", {**WELL, "database": "error"})),
+        long("service-down", "database", (503, "error", {**WELL, "database": "error"})),
         ("service-down", "storage", (503, "error", {**WELL, "storage": "error"})),
-        ("storage-denied", None, (503, "error", {**WELL, "storage": "error"})),
+        long("storage-denied", None, (503, "error", {**WELL, "storage": "error"})),
         ("service-down", "email", (200, "degraded", {**WELL, "email": "degraded"})),
     ],
 )
@@ -106,6 +106,7 @@ def test_health_tells_which_service_is_down_and_that_it_is_back(
     becomes(fm5, (200, "ok", WELL))
 
 
+@pytest.mark.long
 def test_hyperdrives_cache_hides_an_outage_from_the_catalogue_but_not_from_health(fm5: Fm5Twin) -> None:
     """A list read a moment ago is answered although the database is down; /health asks what cannot be cached."""
     fm5.live("good")
@@ -118,6 +119,7 @@ def test_hyperdrives_cache_hides_an_outage_from_the_catalogue_but_not_from_healt
     becomes(fm5, (200, "ok", WELL))
 
 
+@pytest.mark.long
 def test_orders_are_taken_while_email_is_down(fm5: Fm5Twin) -> None:
     """Degraded means degraded: 201, the confirmation waits."""
     fm5.live("good")
@@ -163,6 +165,7 @@ def test_every_variant_is_deployed_by_some_test() -> None:
     assert {*DEFECTS, "broken-start"} == set(VARIANTS)
 
 
+@pytest.mark.long
 def test_broken_start_is_refused_and_changes_nothing(fm5: Fm5Twin) -> None:
     """The upload fails with 10021 and the error's text; the version before stays live."""
     version = fm5.live("good")
@@ -173,6 +176,7 @@ def test_broken_start_is_refused_and_changes_nothing(fm5: Fm5Twin) -> None:
     assert fm5.app.get("/").headers["x-fm5-version"] == version
 
 
+@pytest.mark.long
 def test_traffic_sees_a_good_version_and_then_the_bad_one(fm5: Fm5Twin) -> None:
     """No error on the good version; errors only, and counted to it, on the version that fails everything."""
     good = fm5.live("good")

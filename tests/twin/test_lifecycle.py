@@ -85,6 +85,7 @@ def test_up_is_complete_and_down_leaves_no_process(folder: Path) -> None:
     assert lifecycle.down(folder).running is False
 
 
+@pytest.mark.long
 def test_a_restart_is_the_same_twin_with_the_same_worker(folder: Path) -> None:
     """Port, account, token and the live deployment outlive a stop."""
     first = lifecycle.up(folder)
@@ -141,6 +142,7 @@ def known_children(folder: Path) -> dict[str, ProcessMark]:
     return note.children if note else {}
 
 
+@pytest.mark.long
 def test_a_restarting_worker_is_missed_by_nobody(folder: Path) -> None:
     """A killed workerd is started again by the daemon; the Worker answers as before."""
     twin = lifecycle.up(folder)
@@ -215,6 +217,7 @@ def test_a_taken_port_is_an_error_when_it_was_asked_for(folder: Path) -> None:
         lifecycle.up(folder, 70_000)
 
 
+@pytest.mark.long
 def test_secrets_are_in_one_private_file_only(folder: Path) -> None:
     """The value of a Worker's secret and the API's token are in no log, no configuration, no status."""
     twin = lifecycle.up(folder)

@@ -166,6 +166,7 @@ def test_deploy_first_and_again(project: Project) -> None:
     assert shown == ["v2", "v1"]
 
 
+@pytest.mark.long
 def test_deploy_code_that_throws_at_start(project: Project) -> None:
     """Wrangler fails with the runtime's own words, and the old version stays live."""
     good = project.deploy("one")
@@ -199,6 +200,7 @@ def test_deploy_with_assets(project: Project) -> None:
     assert project.get("/page") == b"<h1>static</h1>"
 
 
+@pytest.mark.long
 def test_deploy_with_everything_bound(project: Project) -> None:
     """R2, Hyperdrive, a secret, variables and a schedule in one deploy; the Worker really uses all of them."""
     secrets = project.folder / "secrets.json"
@@ -291,6 +293,7 @@ export default { async fetch(request, env) {
     assert found[1] not in project.run("hyperdrive", "list").stdout
 
 
+@pytest.mark.long
 def test_versions_upload_list_view_and_a_split(project: Project) -> None:
     """An uploaded version serves nobody until it is deployed; then overrides reach both sides of the split."""
     old = project.deploy("old")
@@ -364,6 +367,7 @@ def test_rollback_over_a_changed_secret_is_forced_by_wrangler(project: Project) 
     assert project.says()["secret"] == "old"
 
 
+@pytest.mark.long
 def test_secret_put_list_delete_and_bulk(project: Project) -> None:
     """Each change is a new live version of the same code; the Worker sees it; no answer shows a value."""
     project.deploy("one")
@@ -402,6 +406,7 @@ def test_versions_secret_put_is_not_deployed(project: Project) -> None:
     assert project.says()["secret"] == "waiting"
 
 
+@pytest.mark.long
 def test_tail_shows_a_real_exception(project: Project) -> None:
     """Tail --format json prints the exception with version, outcome and stack; it ends cleanly."""
     version = project.deploy("one")

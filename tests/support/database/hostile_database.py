@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 PASSWORD = "canary-pw"
 DEBIANS = sorted(path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-SERVERS = [None, *DEBIANS[:1]]
-"""The programs of the wheel, and the machine's own (15) where it has some."""
 
 # Whoever runs it: it leaves every role that a session can leave, then writes where a superuser's session alone can.
 TRAP = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from values import replace
 
@@ -67,6 +67,11 @@ def outage(begin_s: int = 200, end_s: int = 320) -> Callable[[int, Behaviour], B
     return lambda t, b: replace(b, error_rate=0.2, latency_factor=1.5 * b.latency_factor) if begin_s <= t < end_s else b
 
 
+MOST_PASTS = 16
+_PASTS: dict[tuple[Any, ...], tuple[list[Counts], Any, dict[int, tuple[float, float]]]] = {}
+"""By what was drawn from: the rows of a baseline, and what Python's generator and the minutes were afterwards."""
+
+
 class Traffic:
     """Counts per version and second of one scenario and seed."""
 
@@ -76,9 +81,18 @@ class Traffic:
         self._minutes: dict[int, tuple[float, float]] = {}
 
     def baseline(self) -> list[Counts]:
-        """Return the old version's counts before the deployment."""
-        seconds = range(-self._scenario.baseline_s, 0)
-        return [row for t in seconds if (row := self._row(OLD, t, self._scenario.rate, self._usual(t)))]
+        """Return the old version's counts before the deployment; those of equal pasts are drawn once."""
+        scenario = self._scenario
+        past = (scenario.rate, scenario.baseline_s, scenario.usual, scenario.clustered, self._random.getstate())
+        if past not in _PASTS:
+            while len(_PASTS) >= MOST_PASTS:
+                _PASTS.pop(next(iter(_PASTS)))
+            seconds = range(-scenario.baseline_s, 0)
+            rows = [row for t in seconds if (row := self._row(OLD, t, scenario.rate, self._usual(t)))]
+            _PASTS[past] = rows, self._random.getstate(), self._minutes.copy()
+        rows, state, self._minutes = _PASTS[past][0], _PASTS[past][1], _PASTS[past][2].copy()
+        self._random.setstate(state)
+        return rows.copy()
 
     def second(self, t: int) -> list[Counts]:
         """Return both versions' counts of second `t` after the deployment."""
