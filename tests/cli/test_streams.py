@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from typed import Typist, typist
+from typed import Typist, shared_typist
 
 from backout.cli.app import root
 from backout.cli.commands import entries
@@ -18,7 +18,6 @@ from backout.cli.commands import entries
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 VARIABLES = {"LANG": "C.UTF-8"}
@@ -45,10 +44,9 @@ def pages() -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def typing() -> Iterator[Typist]:
-    with typist() as made:
-        yield made
+@pytest.fixture
+def typing() -> Typist:
+    return shared_typist()
 
 
 def check_unread(typing: Typist, folder: Path, arguments: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typed import Ended, Typist, typist
+from typed import Ended, Typist, shared_typist
 
 from backout.journal.sqlite import SqliteJournal
 from backout.model.plan import Plan, PlanKind, Step
@@ -218,9 +218,9 @@ class Trial:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab with the twin's own API."""
     folder = tmp_path_factory.mktemp("unusable")
-    with typist() as typing, running_api(folder) as api, scripted_server() as health:
+    with running_api(folder) as api, scripted_server() as health:
         health.will(WELL)
-        yield Lab(typing, folder, api, f"{health.url}/health")
+        yield Lab(shared_typist(), folder, api, f"{health.url}/health")
 
 
 def told(ended: Ended) -> str:

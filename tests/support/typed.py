@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,6 @@ class Typist:
         """End it."""
         self._process.terminate()
         self._process.wait(PATIENCE_S)
-
-
-@contextlib.contextmanager
-def typist() -> Iterator[Typist]:
-    """Lend a typist until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="typist-") as folder:
-        made = Typist(Path(folder))
-        try:
-            yield made
-        finally:
-            made.close()
 
 
 @functools.cache
@@ -270,10 +259,12 @@ def _serve(address: str) -> None:
     import importlib  # noqa: PLC0415 - of this process alone
     import pkgutil  # noqa: PLC0415 - same
 
-    import backout.cli  # noqa: PLC0415 - same
+    import backout  # noqa: PLC0415 - same
 
-    for module in pkgutil.iter_modules(backout.cli.__path__, "backout.cli."):
-        importlib.import_module(module.name)
+    # What a command loads when it is typed is most of its processor time.
+    for module in pkgutil.walk_packages(backout.__path__, "backout."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     gc.freeze()  # its children look through none of it
     with _Office(f"{address}.new", _Turn) as office:
         Path(f"{address}.new").rename(address)  # a socket has its name before anybody listens at it
