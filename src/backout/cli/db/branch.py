@@ -141,9 +141,13 @@ def finalize(
     """Put a side branch's content in place of the live one's; what was live is kept as a named branch.
 
     Everything written to the live branch since the side branch's moment is in the kept branch only. Connections are cut
-    once. Exit codes: 0 done and read back; 3 the vendor has no such call (Xata), or it was not confirmed.
+    once. Another process notes before what the branch holds, and compares what is live with that. Exit codes: 0 done,
+    and nothing differs; 1 something does; 3 the vendor has no such call (Xata), or it was not confirmed; 7 it was done,
+    and nothing could be compared.
     """
     from backout.report.database import branches as words
+    from backout.report.database.comparison import comparison_code, comparison_lines
+    from backout.wiring.db.branches import finalize_check
     from backout.wiring.db.managed import open_checked_vendor
 
     config = shell.config()
@@ -156,16 +160,21 @@ def finalize(
         shell.output.result("db-branch", {**payload, "name": name, "kept": kept}, f"would {does}")
         return 0
     why = _confirm_action(shell, config, does, message, confirm)
+    check = finalize_check(config, port)
+    if live is not None:
+        check.note(side, live, kept, keeps=all(each.name != kept for each in port.branches()))
     done = port.finalize(side, kept)
     _note_in_journal(config, "finalized", done.live, why)
+    compared = check.compare(done.live)
     database = config.environment.database
     if database and database.managed and database.managed.branch == done.kept.id:
         shell.output.warn(f'the live branch has another id now: database.managed.branch = "{done.live.id}"')
     payload = {"environment": config.name, "action": "finalize", "dry_run": False, "branch": words.record(done.live)}
+    payload |= {"name": name, "kept": done.kept.name, "comparison": compared.to_json()}
     human = f"{done.live.name} ({done.live.id}) is live; the old state is {done.kept.name} ({done.kept.id})"
-    shell.output.result("db-branch", {**payload, "name": name, "kept": done.kept.name}, human)
+    shell.output.result("db-branch", payload, "\n".join((human, *comparison_lines(compared))))
     shell.output.next(f"backout db branch finalize {done.kept.name} -e {config.name}  # takes it back")
-    return 0
+    return comparison_code(compared)
 
 
 @branch.command("delete", short_help="Delete a side branch; never the live one.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from backout.ports import StepContext
     from backout.runbook.recovery.managed import BranchTools
-    from backout.runbook.recovery.tools import RestoreTools
+
+NOTES: Final = "compared"
+"""The folder beside the kept rows in which swaps note what branches hold."""
 
 
 class NoteBranchCopies(Action[BranchNoteCopiesStep, NoteCopiesResult]):
@@ -45,8 +47,8 @@ class NoteBranchCopies(Action[BranchNoteCopiesStep, NoteCopiesResult]):
         As with a swap of our own, neither a check that cannot be made nor one that finds a difference is a reason to
         leave the damage in place: both are reported at the end.
         """
-        own = self._tools.own
-        copies, database, kept = self._tools.copies, args.database, locate_branch_note(own, args.keep_as)
+        own, folder = self._tools.own, self._tools.own.kept.parent / NOTES
+        copies, database, kept = self._tools.copies, args.database, locate_branch_note(folder, args.keep_as)
         progress = make_progress_teller(context, own)
         found = ComparisonResult()
         if args.name:
@@ -83,11 +85,11 @@ class CompareBranchCopy(Action[BranchCompareCopyStep, ComparisonResult]):
         branch after the note; into one that was live clients did until it was put away, and what the server of then
         counted is gone with it.
         """
-        own = self._tools.own
+        own, folder = self._tools.own, self._tools.own.kept.parent / NOTES
         if args.undo:
-            noted, what, statistics = locate_branch_note(own, args.name), BRANCH_SWAP_UNDONE, Statistics.LOST
+            noted, what, statistics = locate_branch_note(folder, args.name), BRANCH_SWAP_UNDONE, Statistics.LOST
         else:
-            noted = locate_branch_note(own, args.keep_as).with_suffix(".coming")
+            noted = locate_branch_note(folder, args.keep_as).with_suffix(".coming")
             what, statistics = BRANCH_SWAP, Statistics.ANEW
         progress = make_progress_teller(context, own)
         return or_failed(
@@ -97,10 +99,11 @@ class CompareBranchCopy(Action[BranchCompareCopyStep, ComparisonResult]):
         )
 
 
-def locate_branch_note(tools: RestoreTools, kept: str) -> Path:
+def locate_branch_note(folder: Path, kept: str) -> Path:
     """Return where the content of a kept branch is recorded; a swap by an earlier version has no record.
 
     Args:
+        folder: where notes are kept.
         kept: the branch's name, which may hold what no file name does.
     """
-    return tools.kept.parent / "compared" / f"{hashlib.sha256(kept.encode()).hexdigest()[:16]}.branch"
+    return folder / f"{hashlib.sha256(kept.encode()).hexdigest()[:16]}.branch"

@@ -8,15 +8,22 @@ from backout.analysis.recovery.capability import choose
 from backout.model.database.capability import RecoveryPath
 from backout.providers.postgres.comparison.comparer import PostgresCopies
 from backout.providers.postgres.restore.branches import PostgresBranches
+from backout.providers.postgres.server.template import SUPERUSER
 from backout.providers.postgres.tls.access import add_verification, parse_dsn
 from backout.runbook.recovery.branch import direct
+from backout.runbook.recovery.branch_copy_steps import NOTES
 from backout.runbook.recovery.capability import survey
+from backout.runbook.recovery.finalize_check import FinalizeCheck
 from backout.runbook.recovery.managed import BranchTools
 from backout.wiring.db.managed import CLIENTS, database_of, looks, open_checked_vendor
+from backout.wiring.db.restore import restore_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.config import Config
     from backout.model.database.branch import SideBranch
+    from backout.ports import VendorBackups
     from backout.runbook.recovery.tools import RestoreTools
 
 
@@ -42,16 +49,33 @@ def is_managed(config: Config) -> bool:
 def branch_tools(config: Config, own: RestoreTools) -> BranchTools:
     """Return the ports of restores at the vendor. Raises as `managed.checked_vendor`."""
     port = open_checked_vendor(config)
-    given = parse_dsn(config.database_admin_url().reveal())
-
-    def url(branch: SideBranch) -> str:
-        return add_verification(port.url(branch, given.get("dbname", ""), given.get("user", "")))
+    url, pooled = _locate_branches(config, port)
 
     def live() -> str:
         """Return the direct address: a session of the second check does not last through a pooler."""
         return url(next(each for each in port.branches() if each.live))
 
-    host = given.get("host", "")
-    pooled = direct(host) != host.lower()
     copies = PostgresCopies(live) if pooled else own.copies
     return BranchTools(own, port, port, PostgresBranches(), url, copies, pooled=pooled)
+
+
+def finalize_check(config: Config, port: VendorBackups) -> FinalizeCheck:
+    """Return the second check of a branch that a person puts in place."""
+    url, pooled = _locate_branches(config, port)
+
+    def copies(live: SideBranch) -> PostgresCopies:
+        return PostgresCopies(lambda: url(live)) if pooled else PostgresCopies(config.database_admin_url().reveal)
+
+    database = parse_dsn(config.database_admin_url().reveal()).get("dbname", "") or SUPERUSER
+    return FinalizeCheck(copies, url, restore_directory(config) / NOTES, database)
+
+
+def _locate_branches(config: Config, port: VendorBackups) -> tuple[Callable[[SideBranch], str], bool]:
+    """Return what gives a branch's connection string, and whether the configured one leads through a pooler."""
+    given = parse_dsn(config.database_admin_url().reveal())
+
+    def url(branch: SideBranch) -> str:
+        return add_verification(port.url(branch, given.get("dbname", ""), given.get("user", "")))
+
+    host = given.get("host", "")
+    return url, direct(host) != host.lower()
