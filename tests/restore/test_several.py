@@ -173,6 +173,29 @@ def test_one_more_side_instance_reads_all_that_lies_between_58_transactions(lab:
     assert lab.tools().sides.list() == ()
 
 
+def test_rows_on_pages_that_a_vacuum_has_marked_are_followed(lab: Lab) -> None:
+    """A write there changes the visibility map, too, and its record names a block of that beside the row's own."""
+    marked = Writers(lab, "marked", 900)
+    with lab.connect() as connection:
+        connection.execute("VACUUM (FREEZE) marked")
+    lab.base("ag")
+    marked.worse("DELETE FROM {} WHERE id % 10 = 3")
+    marked.set(401, "b")
+    with lab.connect() as connection:
+        connection.execute("VACUUM marked")  # so that places are free again, and pages marked again
+    marked.worse(
+        "INSERT INTO {} SELECT g, 'made', 'x', 'x' FROM generate_series(2000, 2050) g",
+        "UPDATE {} SET a = 'bad' WHERE id % 10 IN (1, 4)",
+        "DELETE FROM {} WHERE id % 10 = 5",
+    )
+    marked.set(404, "c")
+    with lab.connect() as connection:
+        connection.execute("VACUUM marked")
+    marked.worse("DELETE FROM {} WHERE id % 10 IN (4, 7) OR id > 2040")
+    rescue(lab, " ".join(marked.bad))
+    assert marked.found() == marked.ledger
+
+
 @pytest.mark.long
 def test_places_in_a_toast_table_are_no_rows(lab: Lab) -> None:
     """A long value that bad ones replaced lay where, in the table itself, a row lies that a good one removed."""

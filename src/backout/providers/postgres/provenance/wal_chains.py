@@ -4,7 +4,8 @@ In the WAL a row is identified only by its place, and each update's record gives
 transaction wrote counts from its commit on, and two of them never write one row at the same time, so that the order of
 commits is that of a row's versions.
 
-Source: PostgreSQL 18, src/backend/access/rmgrdesc/heapdesc.c; "Database Page Layout".
+Source: PostgreSQL 18, src/backend/access/rmgrdesc/heapdesc.c; src/backend/access/heap/heapam.c (a write to a page that
+was all-visible names a block of the visibility map beside the row's: so does 18.6); "Database Page Layout".
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from backout.model.database.recovery import Commit
 
-_BLOCK: Final = re.compile(r"blkref #(\d+): rel \d+/(\d+)/(\d+)(?: fork \w+)? blk (\d+)")
+_BLOCK: Final = re.compile(r"blkref #(\d+): rel \d+/(\d+)/(\d+) blk (\d+)")
+"""A block of a table itself: of one in another fork, such as the visibility map, pg_waldump names the fork."""
 _OFF: Final = re.compile(r"[ ,](?:old_)?off: (\d+)")
 _NEW: Final = re.compile(r"new_off: (\d+)")
 _LIST: Final = re.compile(r"offsets: \[([^\]]*)\]")
