@@ -47,8 +47,8 @@ from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
 from backout.providers.postgres.server.template import run_tool
 from backout.runbook.recovery.target import find
-from backout.wiring.db.backups import repository
-from backout.wiring.db.restore import restore_tools
+from backout.wiring.db.backups import make_repository
+from backout.wiring.db.restore import make_restore_tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,7 +160,7 @@ class Bench:
             connection.execute("INSERT INTO beyond VALUES (1)")
             connection.execute("SELECT pg_switch_wal()")
         wanted = parse_lsn(lsn)
-        keeper = repository(self.config())
+        keeper = make_repository(self.config())
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             with self.connected() as connection:
@@ -180,7 +180,7 @@ DAMAGED = 75_000
 
 def way(bench: Bench, target: str, place: Path | None = None) -> tuple[Found, Route]:
     """Return a target with the way to it; the search is part of a restore."""
-    found = find(restore_tools(bench.config()), target, place=place)
+    found = find(make_restore_tools(bench.config()), target, place=place)
     if found.route is None:
         sys.exit(f"database: no way to {target}")
     return found, found.route
@@ -280,7 +280,7 @@ def side_instances(bench: Bench, rounds: int, samples: Samples) -> None:
 
 def _sides(bench: Bench, *, overlay: bool) -> PostgresSides:
     root = bench.folder / ("sides" if overlay else "copies")
-    return PostgresSides(root, bench.binaries, repository(bench.config()), lambda: "postgres", overlay=overlay)
+    return PostgresSides(root, bench.binaries, make_repository(bench.config()), lambda: "postgres", overlay=overlay)
 
 
 def damage(bench: Bench, rounds: int, samples: Samples) -> None:
@@ -324,7 +324,7 @@ def damage(bench: Bench, rounds: int, samples: Samples) -> None:
 
 def _step_seconds(bench: Bench, run: str, action: str) -> float:
     began = 0.0
-    for event in restore_tools(bench.config()).journal.events(run=run):
+    for event in make_restore_tools(bench.config()).journal.events(run=run):
         if event.kind == "step.start" and event.data.get("action") == action:
             began = event.at
         if event.kind == "step.ok" and began:

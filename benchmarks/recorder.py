@@ -29,7 +29,7 @@ from backout.providers.s3.sigv4 import S3Credentials
 from backout.providers.s3.transport import S3Settings
 from backout.twin.control.worker import Binding, Module, WorkerVersion
 from backout.twin.dataplane.capnp import Surroundings
-from backout.twin.dataplane.workerd import Workerd, find_workerd, newest_compatibility_date
+from backout.twin.dataplane.workerd import Workerd, find_newest_date, find_workerd
 from backout.twin.faults import Faults
 from backout.twin.storage.buckets import StoreBuckets
 from backout.twin.storage.client import StoreClient
@@ -152,7 +152,7 @@ class Bench:
             control_socket=str(self._folder / f"{name}.c"),
             hub_socket=str(self._folder / "hub"),
             hub_secret="",
-            newest_date=await newest_compatibility_date(binary),
+            newest_date=await find_newest_date(binary),
             r2={BUCKET: self._gateway.address(BUCKET)},
             take_tail_socket=str(self._folder / f"{name}.t"),
         )

@@ -25,7 +25,7 @@ from shared import measure as shared
 from shared.values import replace
 
 from backout.analysis.detector.decision import Detector
-from backout.analysis.statistics.quantiles import histogram
+from backout.analysis.statistics.quantiles import make_histogram
 from backout.model.guard.policy import Policy
 from backout.model.guard.routes import add_up
 from backout.model.guard.signals import Counts, RouteCounts
@@ -125,7 +125,7 @@ def _row(version: str, requests: int, draw: random.Random) -> Counts:
     routes = {}
     for route, number in Counter(draw.choices(ROUTES, k=requests)).items():
         errors = sum(draw.random() < 0.0003 for _ in range(number))  # noqa: PLR2004 - usual errors
-        routes[route] = RouteCounts(number, errors, histogram([latency_ms(draw) for _ in range(number)]))
+        routes[route] = RouteCounts(number, errors, make_histogram([latency_ms(draw) for _ in range(number)]))
     whole = add_up(routes.values())
     return Counts(version, 0, whole.requests, whole.errors, latency=whole.latency, routes=routes)
 

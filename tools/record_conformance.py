@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from backout.analysis.conformance import shape_of
+from backout.analysis.conformance import find_shape
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.conformance import FirstContact
 from backout.twin import lifecycle
@@ -24,7 +24,7 @@ def main() -> None:
     """Ask a twin of its own and write the file."""
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         directory = Path(folder) / "twin"
-        twin = lifecycle.up(directory)
+        twin = lifecycle.start_twin(directory)
         try:
             token = Path(str(twin.api_token_file)).read_text(encoding="utf-8")
             contact = FirstContact(
@@ -33,11 +33,11 @@ def main() -> None:
                 account_id=str(twin.account_id),
                 ingress_url=twin.ingress_url,
                 clock=SystemClock(),
-                shape_of=shape_of,
+                shape_of=find_shape,
             )
             observed = contact.observe(lambda _seen: None)
         finally:
-            lifecycle.down(directory)
+            lifecycle.stop_twin(directory)
     silent = [seen.name for seen in observed if seen.trouble]
     if silent:
         sys.exit(f"not answered: {', '.join(silent)}; nothing was written")

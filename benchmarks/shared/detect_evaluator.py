@@ -18,14 +18,14 @@ from shared.values import replace
 from backout.analysis.detector.counted import DRIFT_BUCKETS
 from backout.analysis.detector.decision import Detector
 from backout.analysis.detector.measures import EXTREMES, SLOWER, Against, Measure
-from backout.analysis.detector.persistence import persistence_of, stretch_of
+from backout.analysis.detector.persistence import get_stretch, make_persistence
 from backout.analysis.detector.stream_set import make_labelled_latency
 from backout.analysis.detector.streams import AGREES
 from backout.analysis.shifts import PART
 from backout.analysis.shifts.collapse import NEARLY_ALL
 from backout.analysis.shifts.watch import CROWD, KNOWN_CROWD
 from backout.analysis.statistics.baseline import FEW_LATENCIES, MINUTE_S
-from backout.analysis.statistics.quantiles import counts_above, thresholds
+from backout.analysis.statistics.quantiles import count_above, find_thresholds
 from backout.analysis.statistics.rates import MinuteLaw
 from backout.model.guard.policy import Policy
 from backout.model.guard.shift import Outcome
@@ -161,11 +161,11 @@ def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
     for second, buckets in old.items():
         for bucket in buckets:
             seen[int(bucket)] = seen.get(int(bucket), 0) + 1
-        found = thresholds(seen)
+        found = find_thresholds(seen)
         if found is not None and sum(seen.values()) >= FEW_LATENCIES:
-            total, *above = counts_above(seen, found)
+            total, *above = count_above(seen, found)
             shares = [n / total for n in above]
-            persistence = persistence_of(batch.scenario.watch_s, batch.scenario.slow_start_s)
+            persistence = make_persistence(batch.scenario.watch_s, batch.scenario.slow_start_s)
             more = tuple(make_labelled_latency(found, shares, batch.scenario.split, persistence))
             return _Start(per_cause, (*streams, *more), found, second, len(more), answers)
     return _Start(per_cause, streams, None, -1, 0, answers)
@@ -202,7 +202,7 @@ class _Group:
         self._policy = policy_of(parts[0].batch)
         self._warm_s = math.ceil(self._policy.guard.warm_up_s)
         scenario = parts[0].batch.scenario
-        self._slow_s = max(self._warm_s, stretch_of(persistence_of(scenario.watch_s, scenario.slow_start_s)))
+        self._slow_s = max(self._warm_s, get_stretch(make_persistence(scenario.watch_s, scenario.slow_start_s)))
         first = starts[0]
         self._from_s = np.array([start.from_s for start in starts])
         self._acting = [k for k, stream in enumerate(first.streams) if stream.weight]

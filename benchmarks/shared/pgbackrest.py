@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from backout.providers.child import find_unprivileged_prefix
-from backout.providers.postgres.server.template import tool_environment
+from backout.providers.postgres.server.template import make_tool_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,9 @@ class PgBackRest:
 
     def _run(self, *arguments: str) -> str:
         argv = (*find_unprivileged_prefix(), program(), f"--config={self.config}", f"--stanza={STANZA}", *arguments)
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False, env=tool_environment())
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=600, check=False, env=make_tool_environment()
+        )
         if done.returncode != 0:
             sys.exit(f"{' '.join(arguments)}: exit {done.returncode}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
         return done.stdout

@@ -83,7 +83,7 @@ def decode_json(
             raise Undecodable(f"{what} is nested too deeply", where=where)
         return msgspec.json.decode(content, type=type)
     except UNDECODABLE as error:
-        raise Undecodable(f"{what} {why(error)}", where=where) from None
+        raise Undecodable(f"{what} {explain_error(error)}", where=where) from None
 
 
 def decode_own(text: str, *, what: str = "the record", where: str | None = None) -> Any:
@@ -98,7 +98,7 @@ def decode_own(text: str, *, what: str = "the record", where: str | None = None)
         if huge or _is_too_deep(value):
             raise Undecodable(f"{what} holds values that no record can hold", where=where)
     except (*UNDECODABLE, TypeError) as error:
-        raise Undecodable(f"{what} {why(error)}", where=where) from None
+        raise Undecodable(f"{what} {explain_error(error)}", where=where) from None
     return value
 
 
@@ -120,13 +120,13 @@ def decode_values(value: object, type: type[T], *, what: str = "the record", whe
     try:
         return msgspec.convert(value, type)
     except UNDECODABLE as error:
-        raise Undecodable(f"{what} {why(error)}", where=where) from None
+        raise Undecodable(f"{what} {explain_error(error)}", where=where) from None
 
 
-def why(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
     """Return what is wrong for a decoder, as the rest of a sentence; it never quotes the text.
 
-    >>> why(RecursionError())
+    >>> explain_error(RecursionError())
     'is nested too deeply'
     """
     if isinstance(error, RecursionError):
@@ -139,16 +139,16 @@ def why(error: Exception) -> str:
         place = re.search(r"`(\$[^`]{0,100})`$", str(error))
         expected = re.match(_EXPECTED, str(error))
         said = expected[0] if expected else "another value"
-        return f"does not have the expected shape ({said}{f' at {_plain(place[1])}' if place else ''})"
+        return f"does not have the expected shape ({said}{f' at {_make_plain(place[1])}' if place else ''})"
     if isinstance(error, OverflowError):
         return "holds a number that is too large"
     return "is not JSON"
 
 
-def whole(text: str | bytes, *, least: int = 0, most: int = MOST_WHOLE, what: str = "the number") -> int:
+def parse_whole(text: str | bytes, *, least: int = 0, most: int = MOST_WHOLE, what: str = "the number") -> int:
     """Return a whole number written in decimal digits. Raises Undecodable: it is none, or out of bounds.
 
-    >>> whole(" 42 ")
+    >>> parse_whole(" 42 ")
     42
     """
     try:
@@ -163,10 +163,10 @@ def whole(text: str | bytes, *, least: int = 0, most: int = MOST_WHOLE, what: st
     return value
 
 
-def number(text: str, *, what: str = "the number") -> float:
+def parse_number(text: str, *, what: str = "the number") -> float:
     """Return a finite number. Raises Undecodable: it is none.
 
-    >>> number("1e3")
+    >>> parse_number("1e3")
     1000.0
     """
     try:
@@ -178,13 +178,13 @@ def number(text: str, *, what: str = "the number") -> float:
     return value
 
 
-def moment(rfc3339: str, *, what: str = "the time", where: str | None = None) -> float:
+def parse_moment(rfc3339: str, *, what: str = "the time", where: str | None = None) -> float:
     """Return the Unix seconds of a time as APIs write it; without a zone it is taken as UTC.
 
     Raises:
         Undecodable: it is not a time, or is before 1970 or after 9999.
 
-    >>> moment("1970-01-01T00:01:00.5Z")
+    >>> parse_moment("1970-01-01T00:01:00.5Z")
     60.5
     """
     try:
@@ -197,10 +197,10 @@ def moment(rfc3339: str, *, what: str = "the time", where: str | None = None) ->
     return at
 
 
-def http_date(header: str) -> float:
-    """Return the Unix seconds of a Date, Last-Modified or Retry-After header. Raises Undecodable as `moment`.
+def parse_http_date(header: str) -> float:
+    """Return the Unix seconds of a Date, Last-Modified or Retry-After header. Raises Undecodable as `parse_moment`.
 
-    >>> http_date("Thu, 01 Jan 1970 00:00:09 GMT")
+    >>> parse_http_date("Thu, 01 Jan 1970 00:00:09 GMT")
     9.0
     """
     import email.utils
@@ -240,16 +240,16 @@ def _is_too_deep(value: object) -> bool:
     """Whether plain values are nested too deep to walk through; without recursion."""
     level: list[object] = [value]
     for _ in range(MOST_DEEP):
-        level = [inner for each in level for inner in _inside(each)]
+        level = [inner for each in level for inner in _list_inside(each)]
         if not level:
             return False
     return True
 
 
-def _inside(value: object) -> list[object]:
+def _list_inside(value: object) -> list[object]:
     parts: Any = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return [part for part in parts if isinstance(part, dict | list | tuple)]
 
 
-def _plain(text: str) -> str:
+def _make_plain(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)

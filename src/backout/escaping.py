@@ -24,10 +24,10 @@ _COMMAND = re.compile(r"(?m)^([ \t]*)(?=::|##\[)")
 """What the runner of a pipeline takes for a command at the beginning of a line."""
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     r"""Return text for a terminal: `?` for what moves the cursor or renames the window, names for invisible characters.
 
-    >>> printable("fine\x1b[2J\r\x1b]0;x\x07"), printable("to\u200bken \u202egnp")
+    >>> make_printable("fine\x1b[2J\r\x1b]0;x\x07"), make_printable("to\u200bken \u202egnp")
     ('fine?[2J??]0;x?', 'to<U+200B>ken <U+202E>gnp')
     """
     text = _COMMAND.sub(r"\1'", text)
@@ -36,55 +36,55 @@ def printable(text: str) -> str:
 
 def show_unseen(text: str) -> str:
     """Return text with each invisible character replaced by its name; the selector of a picture is left."""
-    return text if text.isascii() else _unseen().sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
+    return text if text.isascii() else _compile_unseen().sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
 
 
 @cache
-def _unseen() -> re.Pattern[str]:
+def _compile_unseen() -> re.Pattern[str]:
     return re.compile(rf"(?![\ufe0e\ufe0f](?<=[\u2190-\u3299\U0001f000-\U0001faff].))[{INVISIBLE}]")
 
 
-def line(text: str) -> str:
+def escape_line(text: str) -> str:
     r"""Return text as one line in which nothing is obeyed: a header, a status, a title.
 
-    >>> line("a\r\nBcc: all@example.com\x07")
+    >>> escape_line("a\r\nBcc: all@example.com\x07")
     'a Bcc: all@example.com?'
     """
-    return printable(" ".join(text.split()))
+    return make_printable(" ".join(text.split()))
 
 
 BRIEF = 240
 """How much of a person's reason is shown in other output; `--json`, the journal and the report have all of it."""
 
 
-def one_line(text: str) -> str:
+def fold_blanks(text: str) -> str:
     """Return text with line breaks and runs of blanks folded into single blanks."""
     return " ".join(text.split())
 
 
-def brief(text: str, most: int = BRIEF) -> str:
+def shorten(text: str, most: int = BRIEF) -> str:
     r"""Return text on one line, cut at a word with an ellipsis when it has more than `most` characters.
 
-    >>> brief("moved\n  to /up"), brief("one two three", 9), brief("x" * 20, 9)
+    >>> shorten("moved\n  to /up"), shorten("one two three", 9), shorten("x" * 20, 9)
     ('moved to /up', 'one two…', 'xxxxxxxx…')
     """
-    flat = one_line(text)
+    flat = fold_blanks(text)
     if len(flat) <= most:
         return flat
     cut = flat[:most].rpartition(" ")[0]
     return f"{cut if len(cut) > most // 2 else flat[: most - 1]}…"
 
 
-def html(text: str) -> str:
+def escape_html(text: str) -> str:
     """Return text for HTML, also within an attribute."""
     from html import escape
 
-    return escape(printable(text), quote=True)
+    return escape(make_printable(text), quote=True)
 
 
-def slack(text: str) -> str:
+def escape_slack(text: str) -> str:
     """Return text in which Slack sees no link, mention or channel."""
-    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return make_printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 # --- Markdown -----------------------------------------------------------------------------------------------------
@@ -112,10 +112,10 @@ def md(template: str, *values: object) -> Markdown:
     >>> md("## {}: {} of {}", "<img src=x>", 3, code("a`b"))
     '## \\<img src=x>: 3 of ``a`b``'
     """
-    return Markdown(template.format(*(_safe(value) for value in values)))
+    return Markdown(template.format(*(_escape_value(value) for value in values)))
 
 
-def _safe(value: object) -> str:
+def _escape_value(value: object) -> str:
     return str(value) if isinstance(value, Markdown | int | float) else prose(str(value))
 
 
@@ -130,11 +130,11 @@ def prose(text: str) -> Markdown:
     >>> prose("a|b\n`c` <d> by @ops, see https://x.example")
     'a\\|b `c` \\<d> by `@ops,` see `https://x.example`'
     """
-    flat = " ".join(printable(text).split())
+    flat = " ".join(make_printable(text).split())
     parts = flat.split("`")
     if len(parts) % 2 == 0 or not all(part.strip() for part in parts[1::2]):  # not closed, or nothing in it
-        return Markdown(_words(flat))
-    shown_parts = [_fence(part) if number % 2 else _words(part) for number, part in enumerate(parts)]
+        return Markdown(_escape_words(flat))
+    shown_parts = [_fence(part) if number % 2 else _escape_words(part) for number, part in enumerate(parts)]
     return Markdown("".join(shown_parts))
 
 
@@ -149,7 +149,7 @@ def code(text: str) -> Markdown:
     >>> code("a`b``c"), code("")
     ('```a`b``c```', '')
     """
-    return Markdown(_fence(" ".join(printable(text).split())))
+    return Markdown(_fence(" ".join(make_printable(text).split())))
 
 
 def block(text: str, language: str = "") -> Markdown:
@@ -158,28 +158,28 @@ def block(text: str, language: str = "") -> Markdown:
     >>> block("ls", "sh")
     '```sh\nls\n```'
     """
-    fence = "`" * max(3, _longest(text) + 1)
-    return Markdown(f"{fence}{language}\n{printable(text)}\n{fence}")
+    fence = "`" * max(3, _find_longest(text) + 1)
+    return Markdown(f"{fence}{language}\n{make_printable(text)}\n{fence}")
 
 
-def _longest(text: str) -> int:
+def _find_longest(text: str) -> int:
     return max((len(run) for run in re.findall(r"`+", text)), default=0)
 
 
 def _fence(text: str) -> str:
     if not text.strip():
         return text
-    fence = "`" * (_longest(text) + 1)
+    fence = "`" * (_find_longest(text) + 1)
     apart = " " if text.startswith(("`", " ")) or text.endswith(("`", " ")) else ""
     return f"{fence}{apart}{text}{apart}{fence}"
 
 
-def _words(text: str) -> str:
+def _escape_words(text: str) -> str:
     words = text.split(" ")
-    return " ".join(_word(word, first=number == 0) for number, word in enumerate(words))
+    return " ".join(_escape_word(word, first=number == 0) for number, word in enumerate(words))
 
 
-def _word(word: str, *, first: bool) -> str:
+def _escape_word(word: str, *, first: bool) -> str:
     if re.search(_LIVE, word):
         return _fence(word)
     if re.fullmatch(_BLOCK, word) or (first and re.fullmatch(_FIRST, word)):

@@ -33,17 +33,17 @@ def require(extra: str, what: str) -> None:
     """
     missing = [module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None]
     if missing:
-        raise _not_installed(extra, what, missing)
+        raise _make_not_installed_error(extra, what, missing)
 
 
-def lacking(error: ModuleNotFoundError) -> UsageError | None:
+def explain_missing(error: ModuleNotFoundError) -> UsageError | None:
     """Return the error for a failed import of an optional part, else None."""
     name = (error.name or "").partition(".")[0]
     extra = next((extra for extra, modules in EXTRAS.items() if name in modules), None)
-    return None if extra is None else _not_installed(extra, "this command", [name])
+    return None if extra is None else _make_not_installed_error(extra, "this command", [name])
 
 
-def _not_installed(extra: str, what: str, missing: list[str]) -> UsageError:
+def _make_not_installed_error(extra: str, what: str, missing: list[str]) -> UsageError:
     be = "is" if len(missing) == 1 else "are"
     words = f"{what} needs {', '.join(missing)}, which {be} not installed"
     return UsageError(words, where=f"the extra {extra}", hint=describe_install(extra))

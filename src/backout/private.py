@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 OURS: Final = ".backout"
 
 
-def private_folder(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """Make a folder and its missing parents; existing ones stay as they are.
 
     A folder `.backout` is kept out of git: a repository's records could be anyone's, and are not accepted (`trust`).

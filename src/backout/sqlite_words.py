@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 _OWN: Final = re.compile(r"[A-Za-z0-9 /:,-]{1,80}")
 
 
-def in_brackets(error: sqlite3.Error) -> str:
+def quote_in_brackets(error: sqlite3.Error) -> str:
     """Return ` (what it says)`, "" where that may quote the file."""
     return f" ({error})" if _OWN.fullmatch(str(error)) else ""

@@ -69,8 +69,8 @@ def make_safe() -> None:
         os.open(os.devnull, os.O_WRONLY if number else os.O_RDONLY)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the process lives
-    sys.stdout = _safe(sys.stdout, _OUT, is_closed=_OUT in closed)
-    sys.stderr = _safe(sys.stderr, _ERR, is_closed=_ERR in closed)
+    sys.stdout = _make_safe(sys.stdout, _OUT, is_closed=_OUT in closed)
+    sys.stderr = _make_safe(sys.stderr, _ERR, is_closed=_ERR in closed)
 
 
 def is_gone() -> bool:
@@ -90,7 +90,7 @@ def settle_exit_code(code: int) -> int:
     return code or 1
 
 
-def _safe(stream: object, number: int, *, is_closed: bool) -> SafeStream:
+def _make_safe(stream: object, number: int, *, is_closed: bool) -> SafeStream:
     made = SafeStream(
         io.BufferedWriter(io.FileIO(number, "w", closefd=False)),
         encoding=getattr(stream, "encoding", None) or "utf-8",

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from values import replace
 
 from backout.analysis.recovery import backups as backups_analysis
-from backout.analysis.recovery.backups import chain_of, choose, protection, reach, retain, slot_alarm, windows
+from backout.analysis.recovery.backups import (
+    choose,
+    explain_slot_alarm,
+    find_chain,
+    find_windows,
+    judge_protection,
+    reach,
+    retain,
+)
 from backout.model.database.backups import Cluster, Slot, WalStatus
 from backout.model.database.recovery import BackupKind, BaseBackup
 from backout.model.database.wal import WalGap, WalRead, WalSegment
@@ -185,7 +193,7 @@ def test_a_branch_that_was_undone_takes_no_protection_away() -> None:
     """A base backup of the other timeline is newer, and the one of the timeline that lives holds still."""
     undone = replace(backup(98), timeline=2)
     live = replace(CLUSTER, lsn=99 * SEGMENT, slot=replace(SLOT, restart_lsn=99 * SEGMENT))
-    state = protection(live, (backup(90), undone), segments(90, 100))
+    state = judge_protection(live, (backup(90), undone), segments(90, 100))
     assert (state.protected, state.base) == (True, "0090")
 
 
@@ -213,7 +221,7 @@ def test_retention_never_breaks_a_chain(kinds: list[tuple[bool, bool]], keep_day
     found = retain(history, now=now, keep_s=keep_days * DAY)
     kept = [each for each in history if each.id in found.keep]
     assert sorted(found.keep + found.remove) == [each.id for each in history]
-    assert all({part.id for part in chain_of(each, history)} <= set(found.keep) for each in kept)
+    assert all({part.id for part in find_chain(each, history)} <= set(found.keep) for each in kept)
     verified_ones = [each for each in history if each.verified_at is not None]
     if verified_ones:
         assert verified_ones[-1].id in found.keep
@@ -234,12 +242,12 @@ def test_how_far_a_replay_reaches() -> None:
 def test_the_windows_that_can_be_returned_to() -> None:
     """One while the archive has no hole; a hole divides it, and what is not verified opens none."""
     chain = (backup(3), backup(5, 3), backup(8))
-    whole = windows(chain, segments(3, 10))
+    whole = find_windows(chain, segments(3, 10))
     assert [(span.base, span.from_lsn, span.to_lsn) for span in whole] == [("0003", 3 * SEGMENT + 90, 10 * SEGMENT)]
-    holes = windows(chain, (*segments(3, 4), *segments(5, 6), *segments(8, 10)))
+    holes = find_windows(chain, (*segments(3, 4), *segments(5, 6), *segments(8, 10)))
     assert [(span.base, span.to_lsn // SEGMENT) for span in holes] == [("0003", 4), ("0005", 6), ("0008", 10)]
-    assert windows((backup(3, verified=False),), segments(3, 10)) == ()
-    assert windows((), ()) == ()
+    assert find_windows((backup(3, verified=False),), segments(3, 10)) == ()
+    assert find_windows((), ()) == ()
 
 
 @pytest.mark.parametrize(
@@ -270,7 +278,7 @@ def test_whether_the_cluster_is_protected(
     why: str | None,
 ) -> None:
     """Every way to lose the protection is named."""
-    found = protection(cluster, backups, wal, gaps)
+    found = judge_protection(cluster, backups, wal, gaps)
     assert found.protected is (why is None)
     assert why is None or why in found.why
 
@@ -289,7 +297,7 @@ def test_whether_the_cluster_is_protected(
 def test_the_claim_ends_where_the_archive_does(lsn: int, flushed: int | None, behind: int) -> None:
     """A receiver that lags is no gap; what it has not received is named, and the last commit that was read."""
     live = replace(CLUSTER, lsn=lsn, slot=replace(SLOT, flush_lsn=flushed))
-    found = protection(live, (backup(3),), segments(3, 6), (), WalRead(1, 3 * SEGMENT, 6 * SEGMENT, 90 * DAY))
+    found = judge_protection(live, (backup(3),), segments(3, 6), (), WalRead(1, 3 * SEGMENT, 6 * SEGMENT, 90 * DAY))
     assert (found.protected, found.behind_bytes) == (True, behind)
     assert "from base backup 0003 on, up to 0/6000000 (last commit 1970-04-01 00:00:00 UTC)" in found.claim
     assert (f"{behind:,} bytes of WAL since are not received" in found.claim) is bool(behind)
@@ -309,6 +317,6 @@ def test_the_claim_ends_where_the_archive_does(lsn: int, flushed: int | None, be
 )
 def test_the_alarm_of_the_slot(slot: Slot | None, limit: int | None, words: str) -> None:
     """At half of max_slot_wal_keep_size somebody has to look."""
-    found = slot_alarm(replace(CLUSTER, slot=slot, slot_limit_bytes=limit))
+    found = explain_slot_alarm(replace(CLUSTER, slot=slot, slot_limit_bytes=limit))
     assert words in found
     assert bool(found) is bool(words)

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from backout.analysis.statistics import baseline
 from backout.analysis.statistics.baseline import FLOOR, SURE, Law, Minute
 from backout.analysis.statistics.beta import beta_quantile
-from backout.analysis.statistics.quantiles import counts_above, quantile_bucket, thresholds
+from backout.analysis.statistics.quantiles import count_above, find_quantile_bucket, find_thresholds
 from backout.analysis.statistics.summary import summarise
-from backout.model.guard.signals import Counts, bucket_floor_ms, bucket_of
+from backout.model.guard.signals import Counts, find_bucket, get_bucket_floor_ms
 
 AT = 1_760_000_000
 
 
 def law(minutes: list[tuple[int, int]], cv: float) -> Law | None:
-    return baseline.law([Minute(*minute) for minute in minutes], cv)
+    return baseline.estimate_law([Minute(*minute) for minute in minutes], cv)
 
 
 def steady(seconds: int, version: str = "v1", errors_every: int = 0) -> list[Counts]:
@@ -130,11 +130,11 @@ def test_only_the_old_version_before_the_deployment_is_the_baseline() -> None:
 def test_thresholds_lie_on_bucket_edges_and_counts_above_them_add_up() -> None:
     """p50, p95, p99 and twice the p99, with hits strictly above; a margin raises all of them."""
     latency = {100: 94, 110: 4, 120: 2}
-    edges = thresholds(latency)
+    edges = find_thresholds(latency)
     assert edges is not None
     assert edges[:3] == (100, 110, 120)
-    assert edges[3] == bucket_of(2 * bucket_floor_ms(121))
-    assert counts_above(latency, edges) == (100, 6, 2, 0, 0)
-    assert counts_above(latency, edges, margin=10) == (100, 2, 0, 0, 0)
-    assert thresholds({}) is None
-    assert quantile_bucket({}, 0.5) is None
+    assert edges[3] == find_bucket(2 * get_bucket_floor_ms(121))
+    assert count_above(latency, edges) == (100, 6, 2, 0, 0)
+    assert count_above(latency, edges, margin=10) == (100, 2, 0, 0, 0)
+    assert find_thresholds({}) is None
+    assert find_quantile_bucket({}, 0.5) is None

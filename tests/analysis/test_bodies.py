@@ -8,7 +8,7 @@ import pytest
 from values import replace
 
 from backout.analysis.detector.decision import Detector
-from backout.analysis.detector.unseen import words
+from backout.analysis.detector.unseen import describe_unseen
 from backout.model.guard.policy import Policy
 from backout.model.guard.shift import ShiftKind
 from backout.model.guard.signals import Counts, RouteCounts, SourceTraits
@@ -19,11 +19,11 @@ PAGE, DATA, EMPTY = (40_000, "text/html; charset=utf-8"), (60, "application/json
 
 def row(version: str, second: int, *bodies: tuple[tuple[int, str], int]) -> Counts:
     """Return a second of one route, with so many bodies of each (bytes, content type)."""
-    from backout.model.guard.bodies import size_key  # noqa: PLC0415 - what the commit before has not is asked for within a test
+    from backout.model.guard.bodies import make_size_key  # noqa: PLC0415 - what the commit before has not is asked for within a test
 
     sizes: dict[int, int] = {}
     for (length, kind), number in bodies:
-        key = size_key(length, kind)
+        key = make_size_key(length, kind)
         sizes[key] = sizes.get(key, 0) + number
     requests = sum(sizes.values())
     routes = {"GET /app": RouteCounts(requests, 0, {100: requests}, sizes=sizes)}
@@ -74,5 +74,5 @@ def test_without_types_lengths_are_compared_as_ever() -> None:
 def test_a_source_that_tells_lengths_without_types_says_so() -> None:
     """What it does not know is never silently healthy."""
     logs = SourceTraits("logs", 0.0, sampled=False, has_status=True, has_version=True, has_sizes=True)
-    assert "which content type an answer is" in words(logs)
-    assert "content type" not in words(replace(logs, has_types=True))
+    assert "which content type an answer is" in describe_unseen(logs)
+    assert "content type" not in describe_unseen(replace(logs, has_types=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from values import replace
 
-from backout.analysis.recovery.capability import choose, window_of
+from backout.analysis.recovery.capability import choose, find_window
 from backout.model.database.capability import (
     Archiver,
     Choice,
@@ -22,7 +22,7 @@ from backout.model.database.capability import (
 )
 from backout.model.database.recovery import BackupKind, BaseBackup
 from backout.model.guard.connections import ConnectionUse
-from backout.report.database.capability import record, text
+from backout.report.database.capability import format_text, record
 
 SETTINGS = {"wal_level": "replica", "max_wal_senders": "10", "max_slot_wal_keep_size": "1GB", "summarize_wal": "on"}
 FACTS = ServerFacts(
@@ -155,8 +155,8 @@ def test_a_healthy_server_gives_no_warning() -> None:
 
 def test_the_window_of_base_backups() -> None:
     one = BaseBackup("a", BackupKind.FULL, None, 1.0, 2.0, 3, 4, 1, "x", 180006, 5, 6)
-    assert window_of((one, replace(one, id="b", ended_at=9.0))) == Window(2, 2.0, 9.0)
-    assert window_of(()) == Window()
+    assert find_window((one, replace(one, id="b", ended_at=9.0))) == Window(2, 2.0, 9.0)
+    assert find_window(()) == Window()
 
 
 def test_the_matrix_as_text_and_as_values() -> None:
@@ -164,7 +164,7 @@ def test_the_matrix_as_text_and_as_values() -> None:
     facts = replace(FACTS, unreadable=(("archiver", "permission denied"),), slots=(Slot("s", "physical", True, None),))
     around = replace(AROUND, facts=facts, own=COPIES, vendor=VendorState("neon", answers=False, problem="401"))
     choice = choose(around)
-    shown = text(around, choice)
+    shown = format_text(around, choice)
     assert "not readable: permission denied" in shown
     assert "from 1970-01-01T00:16:40.000Z to 1970-01-01T00:33:20.000Z" in shown
     assert max(map(len, shown.splitlines())) <= 80
@@ -173,4 +173,4 @@ def test_the_matrix_as_text_and_as_values() -> None:
     assert values["vendor"] == {"name": "neon", "answers": False, "problem": "401", "notes": []}
     unreachable = replace(around, facts=None, problem="no answer")
     assert record(unreachable, choose(unreachable))["reachable"] is False
-    assert "no: no answer" in text(unreachable, choose(unreachable))
+    assert "no: no answer" in format_text(unreachable, choose(unreachable))

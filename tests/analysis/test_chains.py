@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.model.database.chains import Chain, Image, Stay, Step, moments
+from backout.model.database.chains import Chain, Image, Stay, Step, choose_moments
 
 WRITES = st.lists(
     st.tuples(st.booleans(), st.sampled_from("abc"), st.integers(1, 10_000)), min_size=1, max_size=12
@@ -40,7 +40,7 @@ def test_good_writes_alone_are_left_whatever_the_order(writes: list[tuple[bool, 
 def test_every_version_can_be_read_at_one_of_the_moments_and_no_fewer_would_do(ends: list[list[int]]) -> None:
     """As many as there are stays of which no two overlap, and each lies where a stay begins."""
     stays = [Stay(*each) for each in ends]
-    found = moments(stays)
+    found = choose_moments(stays)
     assert found == sorted(found)
     assert {*found} <= {each.begin for each in stays}
     assert all(any(each.begin <= moment < each.end for moment in found) for each in stays)

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from values import replace
 
-from backout.analysis.detector.changes import Change, ChangeDetector, usual_of
+from backout.analysis.detector.changes import Change, ChangeDetector, find_usual
 from backout.analysis.statistics.baseline import Baseline, assume_law
 from backout.analysis.statistics.edetector import BLOCK_S, EDetector
-from backout.analysis.statistics.rates import alternatives
+from backout.analysis.statistics.rates import list_alternatives
 from backout.analysis.statistics.summary import summarise
 from backout.model.guard.policy import Criteria, GuardPolicy, Policy
 from backout.model.guard.signals import Counts
@@ -128,7 +128,7 @@ def test_false_alarms_come_at_most_as_often_as_asked_for(
 @given(st.integers(1, 10**9), st.integers(0, 50))
 def test_an_improvement_and_silence_are_no_evidence(requests: int, blocks: int) -> None:
     """However many requests succeed, all of them; and blocks without one do not count."""
-    detector = EDetector(assume_law(SLO), alternatives(assume_law(SLO), 16, clustered=True))
+    detector = EDetector(assume_law(SLO), list_alternatives(assume_law(SLO), 16, clustered=True))
     for block in range(blocks):
         detector.add(START + block * BLOCK_S, 0, requests)
         detector.add(START + block * BLOCK_S + 1, 0, 0)
@@ -281,7 +281,7 @@ def test_whose_past_is_usual(before: float, own: float, requests: int, *, mended
         START,
     )
     watched = summarise([row(START + t, requests // 6, round(requests // 6 * own)) for t in range(6)], "v", START + 60)
-    found = usual_of(Policy(), old, watched)
+    found = find_usual(Policy(), old, watched)
     assert found.errors is (watched.errors if mended else old.errors)
 
 
@@ -289,7 +289,7 @@ def test_a_past_without_times_leaves_those_of_the_version_before() -> None:
     """A watch of few answers says too little of their times."""
     old = measured(errors=300)
     watched = summarise([row(START, 60)], "v", START + 60)
-    assert usual_of(Policy(), old, watched) == replace(old, errors=watched.errors)
+    assert find_usual(Policy(), old, watched) == replace(old, errors=watched.errors)
 
 
 # --- however it is cut ----------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def told(checks: Iterable[Check]) -> list[tuple[str, str, str]]:
 
 def tokens(*states: TokenState, acts: bool = True) -> list[tuple[str, str, str]]:
     return told(
-        platform.of_tokens(states, now=NOW, outlives_s=DAY + 900, acts=acts, places={"all": "CLOUDFLARE_API_TOKEN"})
+        platform.check_tokens(states, now=NOW, outlives_s=DAY + 900, acts=acts, places={"all": "CLOUDFLARE_API_TOKEN"})
     )
 
 
@@ -93,27 +93,27 @@ def test_a_token_has_to_be_allowed_what_it_is_for(
 def test_another_identity_is_missing_and_a_loose_one_is_not_set_up() -> None:
     """What cannot be read just now (a database) is not another one."""
     pinned = Identity(account_id="a", script_tag="t", database_system_identifier="1/shop")
-    assert told([platform.of_identity(pinned, pinned, ENV)]) == [("pin", "must", "ok")]
+    assert told([platform.check_identity(pinned, pinned, ENV)]) == [("pin", "must", "ok")]
     other = replace(pinned, script_tag="u")
-    assert told([platform.of_identity(pinned, other, ENV)]) == [("pin", "must", "missing")]
+    assert told([platform.check_identity(pinned, other, ENV)]) == [("pin", "must", "missing")]
     down = replace(pinned, database_system_identifier=None)
-    assert told([platform.of_identity(pinned, down, ENV)]) == [("pin", "should", "unmeasured")]
-    loose = platform.of_identity(Identity(account_id="a"), pinned, ENV)
+    assert told([platform.check_identity(pinned, down, ENV)]) == [("pin", "should", "unmeasured")]
+    loose = platform.check_identity(Identity(account_id="a"), pinned, ENV)
     assert told([loose]) == [("pin", "should", "not_set_up")]
     assert str(loose.next) == f"backout init --pin -e {ENV}"
 
 
 def test_clock_platform_and_marks() -> None:
     """Each way that they can be."""
-    assert [platform.of_clock(offset).state for offset in (None, 0.4, 90.0)] == [UNMEASURED, OK, MISSING]
+    assert [platform.check_clock(offset).state for offset in (None, 0.4, 90.0)] == [UNMEASURED, OK, MISSING]
     live = Deployment("d1", NOW, (Share(ID, 100.0),))
-    assert told([platform.of_platform((live,)), platform.of_platform(())]) == [
+    assert told([platform.check_platform((live,)), platform.check_platform(())]) == [
         ("platform", "must", "ok"),
         ("platform", "must", "missing"),
     ]
-    assert told([platform.of_marks("KEY", 0, signs=True, acts=False)]) == [("marks_key", "must", "missing")]
-    assert told([platform.of_marks("KEY", 1, signs=True, acts=False)]) == [("marks_key", "must", "ok")]
-    assert told([platform.of_marks("", 0, signs=False, acts=True)]) == [("marks_key", "should", "not_set_up")]
+    assert told([platform.check_marks("KEY", 0, signs=True, acts=False)]) == [("marks_key", "must", "missing")]
+    assert told([platform.check_marks("KEY", 1, signs=True, acts=False)]) == [("marks_key", "must", "ok")]
+    assert told([platform.check_marks("", 0, signs=False, acts=True)]) == [("marks_key", "should", "not_set_up")]
 
 
 GOOD = HealthReport(NOW, Reach.ANSWERED, 200, ServiceState.OK, version=ID)
@@ -139,7 +139,7 @@ def test_the_health_endpoint_has_to_answer_well(
     report: HealthReport | None, is_blind: bool, expected: tuple[str, str]
 ) -> None:
     """A guard that acts needs it where it has no counts."""
-    assert told([service.of_health(report, Policy(), ENV, is_blind=is_blind)])[0][1:] == expected
+    assert told([service.check_health(report, Policy(), ENV, is_blind=is_blind)])[0][1:] == expected
 
 
 @pytest.mark.parametrize(
@@ -158,54 +158,54 @@ def test_health_has_to_name_the_version_that_answers(
 ) -> None:
     """By its id: a number of the team's own proves nothing, and one that is not live is somebody else's answer."""
     for acts, level in ((True, Level.MUST), (False, Level.SHOULD)):
-        check = service.of_health_version(replace(GOOD, version=version), live, acts=acts)
+        check = service.check_health_version(replace(GOOD, version=version), live, acts=acts)
         assert (check.state, check.level) == (expected, level)
-    silent = service.of_health_version(replace(GOOD, reach=Reach.TIMED_OUT), live, acts=True)
+    silent = service.check_health_version(replace(GOOD, reach=Reach.TIMED_OUT), live, acts=True)
     assert silent.state is UNMEASURED
-    assert service.of_health_version(None, live, acts=True).level is Level.SHOULD
+    assert service.check_health_version(None, live, acts=True).level is Level.SHOULD
 
 
 def test_counts_that_no_rollback_may_rest_on_are_allowed_to_watch() -> None:
     """Where guard acts they are a gap."""
     exact = SourceTraits("recorder", 5.0, sampled=False, has_status=True, has_version=True)
     poor = SourceTraits("analytics", 300.0, sampled=True, has_status=False, has_version=True)
-    assert told([service.of_traffic(exact, acts=True, environment=ENV)]) == [("traffic", "must", "ok")]
-    assert told([service.of_traffic(poor, acts=False, environment=ENV)]) == [("traffic", "should", "allowed")]
-    acting = service.of_traffic(poor, acts=True, environment=ENV)
+    assert told([service.check_traffic(exact, acts=True, environment=ENV)]) == [("traffic", "must", "ok")]
+    assert told([service.check_traffic(poor, acts=False, environment=ENV)]) == [("traffic", "should", "allowed")]
+    acting = service.check_traffic(poor, acts=True, environment=ENV)
     assert acting.state is MISSING
     assert "it samples, it sees no HTTP statuses, it comes 5 min late" in acting.why
-    assert told([service.of_traffic(None, acts=True, environment=ENV)]) == [("traffic", "should", "not_set_up")]
+    assert told([service.check_traffic(None, acts=True, environment=ENV)]) == [("traffic", "should", "not_set_up")]
 
 
 def test_there_is_something_to_go_back_to() -> None:
     """A stable version that is live is what the next deployment goes back to."""
     refused = PlanRefused("5 target", "no version may be returned to: it is quarantined", ())
     for stable, expected in ((True, OK), (False, MISSING)):
-        check = service.of_return(refused, stable=stable, acts=True, environment=ENV)
+        check = service.check_return(refused, stable=stable, acts=True, environment=ENV)
         assert (check.state, check.level) == (expected, Level.MUST)
-    assert service.of_return(refused, stable=False, acts=False, environment=ENV).level is Level.SHOULD
-    assert told([service.of_kept_code((ID,), (ID, OTHER), ENV)]) == [("kept_code", "should", "missing")]
-    assert told([service.of_kept_code((ID,), (ID,), ENV)]) == [("kept_code", "should", "ok")]
-    assert told([service.of_watch(None, 300.0, stable=True, now=NOW, environment=ENV)])[0][2] == "missing"
-    assert told([service.of_watch(None, None, stable=False, now=NOW, environment=ENV)])[0][2] == "missing"
-    assert told([service.of_watch(None, None, stable=True, now=NOW, environment=ENV)])[0][2] == "ok"
+    assert service.check_return(refused, stable=False, acts=False, environment=ENV).level is Level.SHOULD
+    assert told([service.check_kept_code((ID,), (ID, OTHER), ENV)]) == [("kept_code", "should", "missing")]
+    assert told([service.check_kept_code((ID,), (ID,), ENV)]) == [("kept_code", "should", "ok")]
+    assert told([service.check_watch(None, 300.0, stable=True, now=NOW, environment=ENV)])[0][2] == "missing"
+    assert told([service.check_watch(None, None, stable=False, now=NOW, environment=ENV)])[0][2] == "missing"
+    assert told([service.check_watch(None, None, stable=True, now=NOW, environment=ENV)])[0][2] == "ok"
 
 
 def test_a_hold_is_allowed_and_said() -> None:
     """Somebody wants it so; whoever starts guard has to know."""
     hold = Hold(until=NOW + 60, why="restoring orders", by="ann@desk", at=NOW)
-    check = service.of_hold(hold, ENV)
+    check = service.check_hold(hold, ENV)
     assert check.state is ALLOWED
     assert "restoring orders (by ann@desk, this host)" in check.why
-    assert service.of_hold(None, ENV).state is OK
+    assert service.check_hold(None, ENV).state is OK
 
 
 def test_required_secrets_have_to_be_there() -> None:
     """None named is not set up; what cannot be read is no gap of the application."""
-    assert told([service.of_secrets((), None, ENV)]) == [("secrets", "should", "not_set_up")]
-    assert told([service.of_secrets(("A", "B"), ("A",), ENV)]) == [("secrets", "must", "missing")]
-    assert told([service.of_secrets(("A",), ("A", "C"), ENV)]) == [("secrets", "must", "ok")]
-    assert told([service.of_secrets(("A",), None, ENV)]) == [("secrets", "must", "unmeasured")]
+    assert told([service.check_secrets((), None, ENV)]) == [("secrets", "should", "not_set_up")]
+    assert told([service.check_secrets(("A", "B"), ("A",), ENV)]) == [("secrets", "must", "missing")]
+    assert told([service.check_secrets(("A",), ("A", "C"), ENV)]) == [("secrets", "must", "ok")]
+    assert told([service.check_secrets(("A",), None, ENV)]) == [("secrets", "must", "unmeasured")]
 
 
 FACTS = ServerFacts("app", "shop", 180006, "TLSv1.3", tls_verified=True, replication=Replication(granted=True))
@@ -213,21 +213,21 @@ AROUND = Surroundings(ENV, FACTS, "", Tools("18.6"), wal="stream", slot="backout
 
 
 def recovery(around: Surroundings, *, receives: bool = True) -> list[tuple[str, str, str]]:
-    return told(data.of_recovery(around, now=NOW, full_every_s=7 * DAY, receives=receives))
+    return told(data.check_recovery(around, now=NOW, full_every_s=7 * DAY, receives=receives))
 
 
 def test_the_database_its_role_and_what_brings_it_back() -> None:
     """WAL that is set up makes a must of what it needs."""
     down = replace(AROUND, facts=None, problem="it does not answer", problem_code=7)
-    assert told([data.of_database(AROUND), data.of_database(down)]) == [
+    assert told([data.check_database(AROUND), data.check_database(down)]) == [
         ("database", "must", "ok"),
         ("database", "must", "unmeasured"),
     ]
-    assert data.of_database(replace(down, problem_code=4)).state is MISSING
+    assert data.check_database(replace(down, problem_code=4)).state is MISSING
     powerless = replace(AROUND, facts=replace(FACTS, replication=Replication(granted=False, why="no REPLICATION")))
-    assert told([data.of_role(powerless, receives=True)]) == [("database_role", "must", "missing")]
-    assert told([data.of_role(powerless, receives=False)]) == [("database_role", "should", "missing")]
-    assert told([data.of_role(AROUND, receives=True)]) == [("database_role", "must", "ok")]
+    assert told([data.check_role(powerless, receives=True)]) == [("database_role", "must", "missing")]
+    assert told([data.check_role(powerless, receives=False)]) == [("database_role", "should", "missing")]
+    assert told([data.check_role(AROUND, receives=True)]) == [("database_role", "must", "ok")]
     assert recovery(AROUND) == [("recovery", "must", "missing")]
     fresh = replace(AROUND, own=Window(2, NOW - 20 * DAY, NOW - DAY))
     assert recovery(fresh) == [("recovery", "must", "ok"), ("backup_age", "should", "ok")]
@@ -235,9 +235,11 @@ def test_the_database_its_role_and_what_brings_it_back() -> None:
     assert recovery(stale) == [("recovery", "must", "ok"), ("backup_age", "should", "missing")]
     unproved = replace(fresh, proof_alarm="no backup was restored as a proof in 8 days")
     assert ("backup_proof", "should", "missing") in recovery(unproved)
-    assert told([data.of_wal(None, ENV)]) == [("wal", "should", "not_set_up")]
-    assert told([data.of_wal(Protection(protected=True, why="from base backup b on"), ENV)]) == [("wal", "must", "ok")]
-    gap = data.of_wal(Protection(protected=False, why="nobody receives WAL"), ENV)
+    assert told([data.check_wal(None, ENV)]) == [("wal", "should", "not_set_up")]
+    assert told([data.check_wal(Protection(protected=True, why="from base backup b on"), ENV)]) == [
+        ("wal", "must", "ok")
+    ]
+    gap = data.check_wal(Protection(protected=False, why="nobody receives WAL"), ENV)
     assert told([gap]) == [("wal", "must", "missing")]
     assert gap.next.lines[0].startswith("backout db wal start")
 
@@ -245,8 +247,8 @@ def test_the_database_its_role_and_what_brings_it_back() -> None:
 def test_a_migration_that_failed_is_a_gap() -> None:
     """Code alone is not rolled back over it."""
     failed = AppliedMigration("m2", NOW, None, None, "")
-    assert data.of_migrations(SchemaState(NOW, (failed,)), ENV).state is MISSING
-    assert data.of_migrations(SchemaState(NOW, ()), ENV).state is OK
+    assert data.check_migrations(SchemaState(NOW, (failed,)), ENV).state is MISSING
+    assert data.check_migrations(SchemaState(NOW, ()), ENV).state is OK
 
 
 JOURNAL = JournalLook("j.sqlite", exists=True, version=2, known=2, events=7, free_bytes=100 << 30)
@@ -272,19 +274,19 @@ def test_the_journal_has_to_be_read_written_known_and_to_have_room(
     look: JournalLook, gaps: list[tuple[str, str, str]]
 ) -> None:
     """One gap for each thing that is wrong, and none for what is only new or old."""
-    assert [row for row in told(here.of_journal(look, ENV)) if row[2] != "ok"] == gaps
+    assert [row for row in told(here.check_journal(look, ENV)) if row[2] != "ok"] == gaps
 
 
 def test_a_journal_that_lacks_what_the_card_has_was_lost() -> None:
     """Nothing was ever written is no gap; nothing although the card has marks is."""
     for look, carded, state in ((NEW, 0, OK), (NEW, 2, MISSING), (JOURNAL, 2, OK)):
-        check = next(iter(here.of_journal(look, ENV, carded=carded)))
+        check = next(iter(here.check_journal(look, ENV, carded=carded)))
         assert check.state is state
-    assert "2 marks that it lacks" in next(iter(here.of_journal(NEW, ENV, carded=2))).why
+    assert "2 marks that it lacks" in next(iter(here.check_journal(NEW, ENV, carded=2))).why
 
 
 def channels(*looks: ChannelLook, acts: bool = True) -> list[tuple[str, str, str]]:
-    return told(here.of_channels(looks, acts=acts, now=NOW, environment=ENV))
+    return told(here.check_channels(looks, acts=acts, now=NOW, environment=ENV))
 
 
 def test_somebody_has_to_be_told() -> None:
@@ -298,17 +300,17 @@ def test_somebody_has_to_be_told() -> None:
     assert channels(replace(hook, state="given_up", at=NOW, why="404")) == [("channel_webhook", "must", "missing")]
     assert channels(replace(hook, tried="sent")) == [("channel_webhook", "must", "ok")]
     assert channels(replace(hook, state="delivered", tried="refused")) == [("channel_webhook", "must", "missing")]
-    assert [here.of_dead_man(found, acts=True).state for found in (None, "", "no URL")] == [NOT_SET_UP, OK, MISSING]
+    assert [here.check_dead_man(found, acts=True).state for found in (None, "", "no URL")] == [NOT_SET_UP, OK, MISSING]
 
 
 def test_git_and_the_card() -> None:
     """Records in git, and a card that is older than what is live."""
-    assert here.of_git(GitLook(repository=False)).state is OK
-    assert here.of_git(GitLook(repository=True)).state is OK
-    assert here.of_git(GitLook(repository=True, ignored=False)).next.lines == ("echo .backout >> .gitignore",)
-    assert here.of_git(GitLook(repository=True, tracked="/x/.backout/journal.sqlite")).state is MISSING
+    assert here.check_git(GitLook(repository=False)).state is OK
+    assert here.check_git(GitLook(repository=True)).state is OK
+    assert here.check_git(GitLook(repository=True, ignored=False)).next.lines == ("echo .backout >> .gitignore",)
+    assert here.check_git(GitLook(repository=True, tracked="/x/.backout/journal.sqlite")).state is MISSING
     made = [(None, None), (NOW - 60, NOW - 90), (NOW - 60, NOW - 30), (NOW - 60, None)]
-    states = [here.of_card("c", at, live, now=NOW, environment=ENV).state for at, live in made]
+    states = [here.check_card("c", at, live, now=NOW, environment=ENV).state for at, live in made]
     assert states == [MISSING, OK, MISSING, OK]
 
 

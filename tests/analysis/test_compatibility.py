@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pglast.parser import scan
 
-from backout.analysis.compatibility import judge, unread
+from backout.analysis.compatibility import judge, list_unread
 from backout.analysis.compatibility.splitting import split
 from backout.model.database.compatibility import Compatibility, MigrationFile, MigrationVerdict
 
@@ -260,7 +260,7 @@ def test_an_application_that_checks_the_head_breaks_on_every_migration() -> None
 def test_what_cannot_be_parsed_is_named_and_never_safe() -> None:
     """The parser's own words; where the text drops or renames something, breaking."""
     found = last(USERS, "SELEKT 1; CREATE TABLE t (a int; DROP TABLE users; ")
-    assert [s.verdict for s in unread(found)] == [SAFE_IF, BREAKING]
+    assert [s.verdict for s in list_unread(found)] == [SAFE_IF, BREAKING]
     assert "syntax error" in found.statements[0].reason
     assert last(USERS, "SELECT '\0'").verdict is SAFE_IF
     assert last(USERS, "SELECT " + "(" * 5000 + "1" + ")" * 5000).verdict is SAFE_IF
@@ -271,7 +271,7 @@ def test_a_chain_that_would_end_the_process_is_not_parsed(link: str) -> None:
     """The parser's tree is freed and walked by recursion in C; a long list is no chain."""
     assert last(USERS, "SELECT 1" + link * 50_000).verdict is SAFE_IF
     many = ",".join(["(1, -2)"] * 3000)
-    assert not unread(last(USERS, f"INSERT INTO users VALUES {many}"))
+    assert not list_unread(last(USERS, f"INSERT INTO users VALUES {many}"))
 
 
 def test_names_in_conditions_are_quoted_where_sql_needs_it() -> None:

@@ -6,12 +6,12 @@ import pytest
 
 from backout.analysis.detector.decision import Detector
 from backout.model.guard.policy import Policy
-from backout.model.guard.signals import Counts, RouteCounts, bucket_of
+from backout.model.guard.signals import Counts, RouteCounts, find_bucket
 from backout.model.guard.verdict import Verdict
 
 from answers_sim import AT, NEW, OLD
 
-QUICK, SLOW = bucket_of(20), bucket_of(60)
+QUICK, SLOW = find_bucket(20), find_bucket(60)
 
 
 def second(version: str, at: int, requests: int, slow: int) -> Counts:

@@ -16,7 +16,7 @@ import pytest
 
 from backout.analysis.detector.decision import Detector
 from backout.model.guard.answers import AnswerClass
-from backout.model.guard.bodies import size_bucket
+from backout.model.guard.bodies import find_size_bucket
 from backout.model.guard.connections import ConnectionUse
 from backout.model.guard.policy import Expectation, GuardPolicy, Policy
 from backout.model.guard.probes import PairedAnswer, ProbesBefore, SyntheticAnswer, VersionAnswer
@@ -115,7 +115,7 @@ class Course:
         hit = is_bad and (name != "GET /" or self.seed % 2 == 0)
         errors = asked if hit and self.bad == "error" and name == "POST /orders" else int(random.random() < 0.02)
         classes = {kind: asked - errors} if hit and kind is not None and asked > errors else {}
-        size = size_bucket(4 if hit and self.bad == "tiny" else 9_000)
+        size = find_size_bucket(4 if hit and self.bad == "tiny" else 9_000)
         sizes = {size: asked} if name.startswith("GET") and not classes else {}
         latency: dict[int, int] = {}
         for _ in range(asked):

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from values import replace
 
-from backout.analysis.detector.slower import slower
+from backout.analysis.detector.slower import describe_slower
 from backout.analysis.diagnosis.build import diagnose_build
 from backout.analysis.diagnosis.diagnosis import diagnose
 from backout.analysis.diagnosis.missing_secrets import list_wanted_names
-from backout.analysis.diagnosis.recent import of_versions, with_only
+from backout.analysis.diagnosis.recent import keep_recent, select_versions
 from backout.analysis.diagnosis.signatures import Classifier
-from backout.model.guard.signals import Counts, bucket_of
+from backout.model.guard.signals import Counts, find_bucket
 from backout.model.incident.diagnosis import UNKNOWN, Clue, Diagnosis, RollbackAdvice, Scenario, Surroundings
 from backout.model.incident.events import EventCounts, InvocationCounts, Origin, Seen, Template, TemplateKey
-from backout.wiring.diagnosis import catalogue
+from backout.wiring.diagnosis import load_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CATALOGUE = catalogue()
+CATALOGUE = load_catalogue()
 CLASSIFIER = Classifier(CATALOGUE)
 GONE, OLD, NEW = "gone", "old", "new"
 TABLE = 'error: relation "modelz" does not exist'
@@ -32,20 +32,20 @@ def seconds(version: str, latencies: Mapping[float, int]) -> Counts:
     """Return one second in which so many answers took so many milliseconds."""
     histogram: dict[int, int] = {}
     for ms, count in latencies.items():
-        histogram[bucket_of(ms)] = histogram.get(bucket_of(ms), 0) + count
+        histogram[find_bucket(ms)] = histogram.get(find_bucket(ms), 0) + count
     return Counts(version, 1, sum(latencies.values()), 0, latency=histogram)
 
 
 def test_every_answer_is_slower() -> None:
     """The median is told, and both figures."""
-    told = slower([seconds(OLD, {8: 200}), seconds(NEW, {114: 200})], old=OLD, new=NEW)
+    told = describe_slower([seconds(OLD, {8: 200}), seconds(NEW, {114: 200})], old=OLD, new=NEW)
     assert told.startswith("slower: half of the answers take 1")
     assert told.endswith(" ms in the version before")
 
 
 def test_few_answers_are_slower() -> None:
     """The p99 is told where the median stays."""
-    told = slower([seconds(OLD, {8: 200}), seconds(NEW, {8: 190, 400: 10})], old=OLD, new=NEW)
+    told = describe_slower([seconds(OLD, {8: 200}), seconds(NEW, {8: 190, 400: 10})], old=OLD, new=NEW)
     assert told.startswith("slower: one answer in a hundred takes 4")
 
 
@@ -62,7 +62,7 @@ def test_few_answers_are_slower() -> None:
     ],
 )
 def test_nothing_is_slower(before: dict[float, int], after: dict[float, int], old: str | None) -> None:
-    assert slower([seconds(OLD, before), seconds(NEW, after)], old=old, new=NEW) == ""
+    assert describe_slower([seconds(OLD, before), seconds(NEW, after)], old=old, new=NEW) == ""
 
 
 def template(text: str, **seen: int) -> Template:
@@ -83,17 +83,19 @@ def test_of_one_version_only_what_is_recent_counts() -> None:
     """Others stay as they were; what only that version did earlier is away; what is recent is in, with both sides."""
     whole = events(template("a", old=3, new=90), template("b", new=5), old=100, new=1000)
     recent = events(template("a", new=2, old=1), template("c", new=1), old=10, new=50)
-    found = with_only(NEW, whole, recent)
+    found = keep_recent(NEW, whole, recent)
     assert {each.key.message: dict(each.by_version) for each in found.templates} == {
         "a": {OLD: Seen(3, 3), NEW: Seen(2, 2)},
         "c": {NEW: Seen(1, 1)},
     }
     assert (found.by_version[OLD].invocations, found.by_version[NEW].invocations) == (100, 50)
-    assert with_only(NEW, whole, EventCounts()).by_version.keys() == {OLD}
+    assert keep_recent(NEW, whole, EventCounts()).by_version.keys() == {OLD}
 
 
 def test_what_other_versions_did_is_left_out() -> None:
-    found = of_versions(events(template("a", gone=7, new=1), template("b", gone=9), gone=10, new=5), frozenset({NEW}))
+    found = select_versions(
+        events(template("a", gone=7, new=1), template("b", gone=9), gone=10, new=5), frozenset({NEW})
+    )
     assert found.by_version.keys() == {NEW}
     assert [(each.key.message, each.invocations) for each in found.templates] == [("a", 1)]
     assert found.templates[0].by_minute == {(NEW, 100): 1}

@@ -10,9 +10,9 @@ from backout.analysis.diagnosis.diagnosis import diagnose
 from backout.analysis.diagnosis.signatures import Classifier
 from backout.model.incident.diagnosis import UNKNOWN, RollbackAdvice, Scenario, Surroundings
 from backout.model.incident.events import EventCounts, InvocationCounts, Origin, Seen, Template, TemplateKey
-from backout.wiring.diagnosis import catalogue
+from backout.wiring.diagnosis import load_catalogue
 
-CATALOGUE = catalogue()
+CATALOGUE = load_catalogue()
 CLASSIFIER = Classifier(CATALOGUE)
 OLD, NEW = "11111111-old", "22222222-new"
 START: Final = 1_800_000_000

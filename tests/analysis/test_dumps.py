@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from values import replace
 
-from backout.analysis.recovery.dumps import differences, find_expired, is_due, newest_verified, summary, window_of
+from backout.analysis.recovery.dumps import (
+    find_expired,
+    find_newest_verified,
+    find_window,
+    is_due,
+    list_differences,
+    summarize,
+)
 from backout.model.database.capability import Window
 from backout.model.database.dump import Dump, TableContent
 
@@ -26,7 +33,7 @@ def test_old_dumps_go_but_never_the_newest_proven_one() -> None:
         BROKEN,
     )  # a clock that is wrong makes nothing older
     assert find_expired((BROKEN,), 1000.0, 5000.0) == ()
-    assert newest_verified((ONE, BROKEN)) is ONE
+    assert find_newest_verified((ONE, BROKEN)) is ONE
 
 
 def test_one_is_due_when_the_newest_proven_one_is_old_enough() -> None:
@@ -37,13 +44,13 @@ def test_one_is_due_when_the_newest_proven_one_is_old_enough() -> None:
 
 
 def test_the_window_is_that_of_the_proven_ones() -> None:
-    assert window_of((ONE, TWO, BROKEN)) == Window(2, 100.0, 200.0)
-    assert window_of((BROKEN,)) == Window()
+    assert find_window((ONE, TWO, BROKEN)) == Window(2, 100.0, 200.0)
+    assert find_window((BROKEN,)) == Window()
 
 
 def test_what_differs_is_named() -> None:
     wanted = (TableContent("a", 1), TableContent("b", 2), TableContent("c", 3, "9"), TableContent("d", 4, "9"))
     found = (TableContent("b", 1), TableContent("c", 3, "8"), TableContent("d", 4), TableContent("more", 1))
-    said = differences(wanted, found)
+    said = list_differences(wanted, found)
     assert said == ("a is missing", "b has 1 rows instead of 2", "c has the same 3 rows with other content")
-    assert summary(()) == ""
+    assert summarize(()) == ""

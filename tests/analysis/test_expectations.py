@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from values import replace
 
-from backout.analysis.detector.expectations import unmet
+from backout.analysis.detector.expectations import find_unmet
 from backout.model.guard.fetched import Fetched
 from backout.model.guard.policy import SyntheticCheck
 
@@ -62,13 +62,13 @@ UNMET = [
 @pytest.mark.parametrize(("check", "answer"), MET)
 def test_an_answer_as_it_is_expected(check: SyntheticCheck, answer: Fetched) -> None:
     """Nothing is said of it."""
-    assert unmet(check, answer) == ""
+    assert find_unmet(check, answer) == ""
 
 
 @pytest.mark.parametrize(("check", "answer", "words"), UNMET)
 def test_an_answer_that_is_not_as_it_is_expected(check: SyntheticCheck, answer: Fetched, words: str) -> None:
     """The first expectation that is not met, in the words of the configuration."""
-    assert unmet(check, answer) == words
+    assert find_unmet(check, answer) == words
 
 
 def test_what_a_check_is_called() -> None:

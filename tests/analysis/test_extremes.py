@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from backout.analysis.detector.decision import Detector
 from backout.analysis.statistics.baseline import Law
 from backout.analysis.statistics.limits import log_e_below
-from backout.analysis.statistics.quantiles import histogram
+from backout.analysis.statistics.quantiles import make_histogram
 from backout.analysis.statistics.rates import LabelTest, MinuteLaw, log_e_above
 from backout.model.guard.policy import Policy
-from backout.model.guard.signals import Counts, bucket_of
+from backout.model.guard.signals import Counts, find_bucket
 from backout.model.guard.verdict import Verdict
 
 from extent import examples
@@ -119,8 +119,8 @@ def test_a_histogram_is_its_buckets_one_by_one(found: list[float | None]) -> Non
     plain: dict[int, int] = {}
     for latency in found:
         if latency is not None:
-            plain[bucket_of(latency)] = plain.get(bucket_of(latency), 0) + 1
-    assert histogram(found) == plain
+            plain[find_bucket(latency)] = plain.get(find_bucket(latency), 0) + 1
+    assert make_histogram(found) == plain
 
 
 @pytest.mark.parametrize("edge", range(1, 255))
@@ -128,4 +128,4 @@ def test_a_histogram_cuts_at_the_same_edges(edge: int) -> None:
     """The floats right at and right below a bucket's edge."""
     floor = 1.044**edge
     for latency in (floor, math.nextafter(floor, 0), math.nextafter(floor, 1e9)):
-        assert histogram([latency]) == {bucket_of(latency): 1}
+        assert make_histogram([latency]) == {find_bucket(latency): 1}

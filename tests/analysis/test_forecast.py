@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from values import replace
 
 from backout.analysis.hindsight.expected import Stretch
-from backout.analysis.hindsight.forecast import forecast
+from backout.analysis.hindsight.forecast import make_forecast
 from backout.model.guard.forecast import FIVE_PERCENT, TROUBLES, Today
 from backout.model.guard.policy import Criteria, GuardPolicy, Policy
-from backout.model.guard.signals import Counts, quantile_ms, total
-from backout.report.guard.forecast import record, text
+from backout.model.guard.signals import Counts, quantile_ms, sum_counts
+from backout.report.guard.forecast import format_text, record
 
 from extent import long
 from traffic_sim import DEPLOYED_AT, Scenario, Traffic, always, watch
@@ -43,7 +43,7 @@ def today(rate: float, seed: int = 1, *, baseline_s: int = 3600) -> Today:
 @functools.cache
 def usual(rate: float) -> Forecast:
     """Return the forecast for today's traffic with the usual policy, made once."""
-    return forecast(today(rate), Policy())
+    return make_forecast(today(rate), Policy())
 
 
 def after_s(found: Forecast, way: str, trouble: object) -> float | None:
@@ -83,7 +83,7 @@ def test_the_forecast_is_within_its_factor_of_the_median(rate: float, way: str, 
 def test_it_is_the_detector_that_answers() -> None:
     """A stricter alpha, more bad requests and a confirm time make the forecast later, as they make guard later."""
     guards = GuardPolicy(alpha=1e-6), GuardPolicy(min_bad=40), GuardPolicy(confirm_s=30)
-    others = [forecast(today(5), Policy(guard=guard)) for guard in guards]
+    others = [make_forecast(today(5), Policy(guard=guard)) for guard in guards]
     times = [after_s(found, "cut-over", FIVE) for found in (usual(5), *others)]
     known = [time for time in times if time is not None]
     assert len(known) == 4
@@ -93,7 +93,7 @@ def test_it_is_the_detector_that_answers() -> None:
 
 def test_it_is_deterministic() -> None:
     """The same traffic gives the same forecast."""
-    assert forecast(today(50), Policy()) == usual(50)
+    assert make_forecast(today(50), Policy()) == usual(50)
 
 
 @given(
@@ -117,7 +117,7 @@ def test_expected_counts_are_counts(
         assert 0 <= row.errors <= row.requests
         assert sum(row.latency.values()) == (row.requests if latency else 0)
         assert all(number > 0 and 0 <= bucket <= 255 for bucket, number in row.latency.items())
-    requests, errors = total(rows)
+    requests, errors = sum_counts(rows)
     assert requests == pytest.approx(rate * second, abs=1)
     assert errors == pytest.approx(error_rate * requests, abs=1)
 
@@ -148,7 +148,7 @@ def test_some_traffic_advises_a_cut_over() -> None:
     """Where only a cut-over finds errors of 5 % in time, it is the way, with what it cannot tell."""
     needed_s = after_s(usual(1), "cut-over", FIVE)
     assert needed_s is not None
-    found = forecast(today(1), Policy(criteria=Criteria(watch_s=needed_s)))
+    found = make_forecast(today(1), Policy(criteria=Criteria(watch_s=needed_s)))
     assert found.advised is not None
     assert (found.advised.name, found.missing_requests) == ("cut-over", 0)
     assert "outage" in found.why[-1]
@@ -168,7 +168,7 @@ def test_little_traffic_says_how_many_requests_are_missing() -> None:
 
 def test_hardly_any_traffic_and_few_probes() -> None:
     """Nothing finds errors of 5 % in the watch: no way is advised."""
-    found = forecast(today(0.002), Policy(criteria=Criteria(watch_s=60)), synthetic_per_s=0.01)
+    found = make_forecast(today(0.002), Policy(criteria=Criteria(watch_s=60)), synthetic_per_s=0.01)
     assert found.advised is None
     assert found.missing_requests is None
     assert "more than a day brings" in found.why[0]
@@ -178,7 +178,7 @@ def test_hardly_any_traffic_and_few_probes() -> None:
 def test_what_is_bad_today_is_no_trouble_of_a_version() -> None:
     """With 8 % of today's requests failing, 5 % would be an improvement."""
     rows = tuple(Counts("v", DEPLOYED_AT - 600 + second, 100, 8) for second in range(600))
-    found = forecast(Today(DEPLOYED_AT, 100.0, rows, 600.0), Policy())
+    found = make_forecast(Today(DEPLOYED_AT, 100.0, rows, 600.0), Policy())
     assert found.outlooks[0].of(FIVE_PERCENT).same_as_today
     assert "first find out why" in found.why[0]
     assert record("production", found)["ways"][0]["detections"][1]["same_as_today"]  # type: ignore[index]
@@ -187,7 +187,7 @@ def test_what_is_bad_today_is_no_trouble_of_a_version() -> None:
 @pytest.mark.long
 def test_without_a_baseline_the_slo_is_tested() -> None:
     """A version nobody counted: errors are compared with the limit, response times with nothing."""
-    found = forecast(Today(DEPLOYED_AT, 5.0, (), 0.0), Policy())
+    found = make_forecast(Today(DEPLOYED_AT, 5.0, (), 0.0), Policy())
     assert after_s(found, "cut-over", ALL) is not None
     assert after_s(found, "cut-over", SLOW) is None
     assert record("production", found)["error_rate"] is None
@@ -196,8 +196,8 @@ def test_without_a_baseline_the_slo_is_tested() -> None:
 @pytest.mark.parametrize("rate", [50, long(0.002), long(0.1), long(5), long(700)])
 def test_the_page_fits_80_columns(rate: float) -> None:
     """Whatever the numbers."""
-    found = forecast(replace(today(5), rate=rate), Policy()) if rate > 50 else usual(rate)
-    lines = text("production", found, width=80).splitlines()
+    found = make_forecast(replace(today(5), rate=rate), Policy()) if rate > 50 else usual(rate)
+    lines = format_text("production", found, width=80).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0] == "What guard would find on production"
     assert any(line.startswith("Advice: ") for line in lines)

@@ -6,11 +6,17 @@ import pytest
 from values import replace
 
 from backout.analysis.history import going_back
-from backout.analysis.history.going_back import MOST_MARKS, Remembered, last_stable, newest_marks, ways_back
+from backout.analysis.history.going_back import (
+    MOST_MARKS,
+    Remembered,
+    find_last_stable,
+    list_ways_back,
+    select_newest_marks,
+)
 from backout.model.incident.card import CardFacts
 from backout.model.situation import FailedProof
 from backout.model.version import Mark, VersionId, VersionMark
-from backout.report.incident.card_facts import facts_on
+from backout.report.incident.card_facts import read_facts
 
 A, B, C = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "abc")
 
@@ -65,7 +71,7 @@ CASES = {
 def test_where_to_without_the_provider(case: str) -> None:
     """(version, whether it is said to depend on something), the best first."""
     known, expected = CASES[case]
-    assert [(way.version, bool(way.only_if)) for way in ways_back(known)] == expected
+    assert [(way.version, bool(way.only_if)) for way in list_ways_back(known)] == expected
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_where_to_without_the_provider(case: str) -> None:
 def test_the_last_target_is_never_struck_off_silently(known: Remembered, against: str) -> None:
     """What was stable and is in doubt since is named where nothing else is left; what is quarantined is not."""
     found = going_back.find_doubted(known)
-    assert ways_back(known) == () or known.live == A
+    assert list_ways_back(known) == () or known.live == A
     assert (found.only_if if found else "").partition(" since")[0].partition(",")[0].endswith(against)
     assert (found is not None) is bool(against)
 
@@ -89,8 +95,8 @@ def test_the_last_target_is_never_struck_off_silently(known: Remembered, against
 def test_a_page_says_why_what_it_calls_stable_is_no_target() -> None:
     """The quarantine of a version that was stable is older than all that a page has room for: it stands there still."""
     others = [mark(f"{number:x}1111111", 20 + number, Mark.QUARANTINED) for number in range(MOST_MARKS + 1)]
-    kept = newest_marks([mark(A, 10), mark(A, 15, Mark.QUARANTINED), *others])
-    assert last_stable(kept, {}) is None
+    kept = select_newest_marks([mark(A, 10), mark(A, 15, Mark.QUARANTINED), *others])
+    assert find_last_stable(kept, {}) is None
     assert [each.version for each in kept] == [A, A, *(each.version for each in others[1:])]
 
 
@@ -99,4 +105,4 @@ def test_a_page_says_why_what_it_calls_stable_is_no_target() -> None:
 )
 def test_a_page_that_somebody_wrote_on_is_read_as_far_as_it_goes(text: str) -> None:
     """It never raises, and what is no entry is none."""
-    assert facts_on(text).marks == ()
+    assert read_facts(text).marks == ()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from backout.analysis.detector.measured import MOST, summarize_version
-from backout.providers.memory import answering
+from backout.providers.memory import make_answering
 
 
 def test_answers_are_kept_by_class_and_route() -> None:
     """The version's own rows alone; errors, classes that are counted apart, and what is left is good."""
-    rule = answering({"GET /": {200: 8, 404: 2}, "POST /api/orders": {500: 1, 201: 1}})
+    rule = make_answering({"GET /": {200: 8, 404: 2}, "POST /api/orders": {500: 1, 201: 1}})
     rows = [rule(second, version) for second in range(10) for version in ("v1", "v2")]
     found = summarize_version([row for row in rows if row is not None], "v2")
     assert (found["requests"], found["errors"], found["classes"]) == (120, 10, {"404": 20})
@@ -21,7 +21,7 @@ def test_answers_are_kept_by_class_and_route() -> None:
 
 def test_many_routes_are_cut_and_nothing_is_no_share() -> None:
     """The busiest are kept; without a request there is no share."""
-    rule = answering({f"GET /{number:02}": {200: 1 + number} for number in range(30)})
+    rule = make_answering({f"GET /{number:02}": {200: 1 + number} for number in range(30)})
     row = rule(0, "v1")
     assert row is not None
     routes = summarize_version([row], "v1")["routes"]

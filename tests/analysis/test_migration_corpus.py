@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backout.analysis.compatibility import judge, unread
+from backout.analysis.compatibility import judge, list_unread
 from backout.model.database.compatibility import MigrationFile
 
 HISTORIES = sorted((Path(__file__).parent / "data" / "migrations").glob("*.sql"))
@@ -41,4 +41,4 @@ def test_the_verdicts_on_a_history(path: Path) -> None:
 def test_what_cannot_be_read_is_named(path: Path) -> None:
     """Only the two migrations that were made so cannot be parsed."""
     expected = {"V13__include.sql", "V18__cannot_be_read.sql"} if path.stem == "by_hand" else set()
-    assert {v.name for v in judge(history(path)[0]) if unread(v)} == expected
+    assert {v.name for v in judge(history(path)[0]) if list_unread(v)} == expected

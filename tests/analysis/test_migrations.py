@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from backout.analysis.recovery.migrations import assess, compare, in_line, list_applied_names
+from backout.analysis.recovery.migrations import assess, compare, list_applied_names, put_in_line
 from backout.model.database.compatibility import MigrationFile
 from backout.model.database.migrations import KnownMigration, MigrationState
 from backout.model.database.schema import AppliedMigration, SchemaState
 
-FILES = in_line(MigrationFile(name, "", f"sum-{name}") for name in ("1_init", "2_note", "3_more"))
+FILES = put_in_line(MigrationFile(name, "", f"sum-{name}") for name in ("1_init", "2_note", "3_more"))
 REVISIONS = (
     KnownMigration("aaa"),
     KnownMigration("bbb", ("aaa",), title="add note"),
@@ -96,7 +96,7 @@ def test_what_is_applied_without_a_file_is_a_finding_and_comes_last() -> None:
 
 def test_names_with_dots_are_no_applications() -> None:
     """Only Django's are: an unknown `v1.3` beside a known `v1.2` is found."""
-    known = in_line([MigrationFile("1_v1.2", "")])
+    known = put_in_line([MigrationFile("1_v1.2", "")])
     assert stands(state(done("1_v1.2"), done("2_v1.3")), known)["2_v1.3"] == "unknown!"
 
 

@@ -11,8 +11,8 @@ from backout.analysis.hindsight.track_record import (
     Past,
     TrackRecord,
     Watched,
-    cases,
     find_missed,
+    list_cases,
     make_track_record,
 )
 from backout.model.deployment import Deployment, DeploymentId, Share
@@ -36,7 +36,7 @@ def past(*deployments: Deployment, now: float = 1000.0, built: dict[str, float] 
 
 
 def only(*deployments: Deployment, watch: Watched = ALARM) -> Outcome:
-    (case,) = cases([watch], past(*deployments))
+    (case,) = list_cases([watch], past(*deployments))
     return case.outcome
 
 
@@ -59,7 +59,7 @@ def test_canaries() -> None:
     split = (("old", 90.0), ("new", 10.0))
     begun = Past((at(0.0, "d1", ("old", 100.0)), at(100.0, "d2", *split)), {"old": 0.0, "new": 90.0}, (), 1000.0)
     back = replace(begun, deployments=(*begun.deployments, at(300.0, "d3", ("old", 100.0))))
-    (case,) = cases([ALARM], back)
+    (case,) = list_cases([ALARM], back)
     assert case.outcome is Outcome.BY_HAND
     healthy = replace(ALARM, verdict="healthy", action="stable", rule="")
     promoted = replace(begun, deployments=(*begun.deployments, at(300.0, "d3", ("new", 100.0))))
@@ -87,17 +87,17 @@ def test_what_a_day_later_was_rolled_back_is_not_missed() -> None:
 
 def test_a_void_watch_is_no_case() -> None:
     """Another deployment took its place: its verdict says nothing."""
-    assert cases([replace(ALARM, verdict="void", action="void")], past()) == ()
+    assert list_cases([replace(ALARM, verdict="void", action="void")], past()) == ()
 
 
 def test_ask_without_anybody_there_is_a_case() -> None:
     """The watch ended, and the question had no answer."""
     asked = replace(ALARM, mode=Mode.ASK, action="", rule="")
-    (case,) = cases([asked], past())
+    (case,) = list_cases([asked], past())
     found = make_track_record("production", Mode.ASK, [asked], [case], past())
     assert found.held_by == {"an end before it could act": 1}
     said_no = replace(asked, action="hold")
-    assert make_track_record("production", Mode.ASK, [said_no], cases([said_no], past()), past()).held_by == {
+    assert make_track_record("production", Mode.ASK, [said_no], list_cases([said_no], past()), past()).held_by == {
         "a person who said no": 1
     }
 
@@ -111,13 +111,13 @@ def test_a_release_of_another_version_is_no_false_alarm() -> None:
         (replace(mark, at=120.0), ""),
         (replace(mark, mark=Mark.QUARANTINED), ""),
     ):
-        (case,) = cases([ALARM], replace(past(), marks=(given,)))
+        (case,) = list_cases([ALARM], replace(past(), marks=(given,)))
         assert case.false_alarm == expected
 
 
 def report(watches: list[Watched], mode: Mode = Mode.OBSERVE) -> TrackRecord:
     around = past(at(300.0, "d3", ("old", 100.0)))
-    return make_track_record("production", mode, watches, cases(watches, around), around)
+    return make_track_record("production", mode, watches, list_cases(watches, around), around)
 
 
 FINE = [replace(ALARM, run=f"guard-{n}", deployment=f"f{n}", version=f"v{n}", verdict="healthy") for n in range(30)]

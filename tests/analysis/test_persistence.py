@@ -8,11 +8,11 @@ import pytest
 from values import replace
 
 from backout.analysis.detector.decision import Detector
-from backout.analysis.hindsight.forecast import forecast
+from backout.analysis.hindsight.forecast import make_forecast
 from backout.model.guard.forecast import Today
 from backout.model.guard.policy import Criteria, Policy
 from backout.model.guard.verdict import Cause, Verdict
-from backout.report.guard.forecast import text
+from backout.report.guard.forecast import format_text
 
 from traffic_sim import DEPLOYED_AT, Behaviour, Scenario, Traffic, always, detector, watch
 
@@ -149,8 +149,8 @@ def test_a_forecast_says_that_slow_answers_must_last() -> None:
     rows = tuple(Traffic(Scenario(rate=5, baseline_s=600), 1).baseline())
     for watch_s, length in ((900.0, 20), (60.0, 10)):
         policy = Policy(criteria=Criteria(watch_s=watch_s))
-        found = forecast(Today(DEPLOYED_AT, 5.0, rows, 600.0), policy)
-        assert f"what 2 stretches of {length} s show is forgiven" in text("production", found, width=1000)
+        found = make_forecast(Today(DEPLOYED_AT, 5.0, rows, 600.0), policy)
+        assert f"what 2 stretches of {length} s show is forgiven" in format_text("production", found, width=1000)
         slow = found.outlooks[0].detections[-1]
         assert slow.after_s is not None
         assert slow.after_s > 3 * length

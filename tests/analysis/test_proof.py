@@ -8,7 +8,7 @@ from values import replace
 from backout.analysis.history.proof import Said, is_clear, is_total_outage, judge
 from backout.model.guard.policy import Policy
 from backout.model.guard.signals import Counts, Criticality, HealthReport, Reach, ServiceState
-from backout.providers.memory import health_of
+from backout.providers.memory import make_health
 
 POLICY = Policy(services={"database": Criticality.CRITICAL, "email": Criticality.DEGRADABLE})
 OK, DOWN = ServiceState.OK, ServiceState.DOWN
@@ -16,7 +16,7 @@ OK, DOWN = ServiceState.OK, ServiceState.DOWN
 
 def report(version: str | None, **services: ServiceState) -> HealthReport:
     """Return an answer that names a version, with these services, all others well."""
-    return health_of(0.0, {"database": OK, "email": OK, **services}, version=version)
+    return make_health(0.0, {"database": OK, "email": OK, **services}, version=version)
 
 
 BROKEN = HealthReport(0.0, Reach.UNREADABLE, 500)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backout.analysis.statistics.baseline import Law, assume_law
 from backout.analysis.statistics.beta import log_beta
-from backout.analysis.statistics.limits import log_e_below, requests_to_exclude
+from backout.analysis.statistics.limits import estimate_requests, log_e_below
 from backout.analysis.statistics.rates import ODDS_RATIOS, LabelTest, MinuteLaw, log_e_above, mix, start_mass
 
 if TYPE_CHECKING:
@@ -203,10 +203,10 @@ def test_peeking_at_every_step_fires_at_most_alpha_of_the_time(
 
 def test_health_takes_the_requests_that_the_theory_says() -> None:
     """0.05 % usual: 572 clean-as-usual requests exclude 1 %, 95 exclude 5 % (log(1/beta) / KL)."""
-    assert requests_to_exclude(0.0, 0.0005, 0.01, 0.01) == pytest.approx(572, abs=2)
-    assert requests_to_exclude(0.0, 0.0005, 0.05, 0.01) == pytest.approx(99, abs=5)
-    assert requests_to_exclude(0.0, 0.0099, 0.01, 0.01) is not None
-    assert requests_to_exclude(100.0, 0.0005, 0.01, 0.01) == 0
+    assert estimate_requests(0.0, 0.0005, 0.01, 0.01) == pytest.approx(572, abs=2)
+    assert estimate_requests(0.0, 0.0005, 0.05, 0.01) == pytest.approx(99, abs=5)
+    assert estimate_requests(0.0, 0.0099, 0.01, 0.01) is not None
+    assert estimate_requests(100.0, 0.0005, 0.01, 0.01) == 0
 
 
 def test_an_average_of_evidence_is_dominated_by_its_best_part_at_the_price_of_its_weight() -> None:

@@ -12,13 +12,13 @@ from backout.analysis.recovery.recovery import (
     Machine,
     Route,
     Unreachable,
-    behind,
-    chain,
-    first_at_or_after,
-    of_this_cluster,
-    of_transaction,
-    route,
-    stretches,
+    find_chain,
+    find_first_after,
+    find_route,
+    find_stretches,
+    find_transaction,
+    find_wal_before,
+    keep_own_cluster,
 )
 from backout.model.database.recovery import BackupKind, BaseBackup, Commit
 from backout.model.database.wal import WalSegment
@@ -52,13 +52,13 @@ def at(position: float) -> int:
 
 
 def reached(lsn: int, found: Archive | None = None, machine: Machine = HERE, timeline: int = 1) -> Route:
-    way = route(found or archive(), lsn, timeline, machine)
+    way = find_route(found or archive(), lsn, timeline, machine)
     assert isinstance(way, Route), way
     return way
 
 
 def why_not(lsn: int, found: Archive | None = None, machine: Machine = HERE, timeline: int = 1) -> str:
-    way = route(found or archive(), lsn, timeline, machine)
+    way = find_route(found or archive(), lsn, timeline, machine)
     assert isinstance(way, Unreachable), way
     return "; ".join(way.reasons)
 
@@ -145,7 +145,7 @@ def test_a_route_covers_every_byte_to_beyond_the_target(missing: set[int], posit
     """Whatever is missing: either the way is whole, or it is refused."""
     wal = tuple(segment(number) for number in range(2, 10) if number not in missing)
     found = Archive(archive().backups, wal, {})
-    way = route(found, position, 1, HERE)
+    way = find_route(found, position, 1, HERE)
     if isinstance(way, Route):
         covered = {each.name: each for each in wal}
         reach = way.base.begin_lsn
@@ -159,7 +159,7 @@ def test_a_route_covers_every_byte_to_beyond_the_target(missing: set[int], posit
 
 def test_the_chain_ends_where_the_wal_does() -> None:
     """No segment is missing when nothing lies behind."""
-    spans, missing = chain(archive(), archive().backups[0], 1)
+    spans, missing = find_chain(archive(), archive().backups[0], 1)
     assert missing == ""
     assert spans[-1].end_lsn == at(9.5)
 
@@ -167,35 +167,38 @@ def test_the_chain_ends_where_the_wal_does() -> None:
 def test_commits_are_found_by_any_of_their_ids_and_by_time_in_wal_order() -> None:
     """Commit times may run backwards in the WAL: the first one that is late enough counts."""
     commits = [Commit(10, 1, 1, 5.0), Commit(11, 2, 1, 9.0, subxids=(12, 13)), Commit(14, 3, 1, 8.0)]
-    assert of_transaction(commits, 13) == commits[1]
-    assert of_transaction(commits, 99) is None
-    assert first_at_or_after(commits, 7.0).commit == commits[1]
-    assert first_at_or_after(commits, 9.5).commit is None
+    assert find_transaction(commits, 13) == commits[1]
+    assert find_transaction(commits, 99) is None
+    assert find_first_after(commits, 7.0).commit == commits[1]
+    assert find_first_after(commits, 9.5).commit is None
 
 
 def test_what_lies_behind_a_hole_is_another_stretch() -> None:
     """Each is whole in itself; WAL from before the oldest base, which nothing leads to, is none."""
-    found = stretches(archive(without=4), 1)
+    found = find_stretches(archive(without=4), 1)
     assert [(each[0].begin_lsn, each[-1].end_lsn) for each in found] == [
         (2 * SIZE, 4 * SIZE),
         (5 * SIZE, at(9.5)),
     ]
     early = replace(archive(), wal=(segment(0), segment(1), *archive().wal))
-    assert [(each[0].begin_lsn, each[-1].end_lsn) for each in stretches(early, 1)] == [(2 * SIZE, at(9.5))]
-    assert stretches(Archive((), archive().wal, {}), 1) == ()
+    assert [(each[0].begin_lsn, each[-1].end_lsn) for each in find_stretches(early, 1)] == [(2 * SIZE, at(9.5))]
+    assert find_stretches(Archive((), archive().wal, {}), 1) == ()
 
 
 def test_a_stretch_goes_on_over_a_new_timeline() -> None:
     """And what the old one went on with is not in it; a hole before the switch divides it all the same."""
     wal = (*archive().wal, segment(8, timeline=2), segment(9, timeline=2))
     found = Archive(archive().backups, wal, {2: ((1, at(8.5)),)})
-    (whole,) = stretches(found, 2)
+    (whole,) = find_stretches(found, 2)
     assert [(span.timeline, span.begin_lsn, span.end_lsn) for span in whole] == [
         (1, 2 * SIZE, at(8.5)),
         (2, at(8.5), 10 * SIZE),
     ]
     holed = replace(found, wal=tuple(each for each in wal if each != segment(7) and each != segment(8)))
-    assert [(each[0].timeline, each[0].begin_lsn) for each in stretches(holed, 2)] == [(1, 2 * SIZE), (2, 8 * SIZE)]
+    assert [(each[0].timeline, each[0].begin_lsn) for each in find_stretches(holed, 2)] == [
+        (1, 2 * SIZE),
+        (2, 8 * SIZE),
+    ]
 
 
 @given(missing=st.sets(st.integers(2, 9)))
@@ -203,12 +206,12 @@ def test_the_wal_that_any_base_leads_through_lies_in_one_stretch(missing: set[in
     """Whatever can be restored can be found; and nothing is in two stretches, or in none."""
     wal = tuple(segment(number) for number in range(2, 10) if number not in missing)
     found = Archive(archive().backups, wal, {})
-    divided = stretches(found, 1)
+    divided = find_stretches(found, 1)
     assert [name for each in divided for span in each for name in span.names] == [each.name for each in wal]
     for stretch in divided:
         assert sum(span.end_lsn - span.begin_lsn for span in stretch) == SIZE * sum(len(s.names) for s in stretch)
     for base_ in found.backups:
-        names = {name for span in chain(found, base_, 1)[0] for name in span.names}
+        names = {name for span in find_chain(found, base_, 1)[0] for name in span.names}
         assert not names or any(names <= {name for span in each for name in span.names} for each in divided)
 
 
@@ -220,7 +223,7 @@ def test_after_swap_undo_and_swap_each_stretch_leads_over_the_timelines_that_wer
     bases = (base("a", 2 * SIZE, 2 * SIZE + 100), base("b", 5 * SIZE, 5 * SIZE + 100, timeline=2))
     history = {2: ((1, at(4.5)),), 3: ((1, at(7.5)),)}
     found = Archive(bases, (*one, *two, *three), history)
-    (stretch,) = stretches(found, 3)
+    (stretch,) = find_stretches(found, 3)
     assert [(each.timeline, each.begin_lsn, each.end_lsn) for each in stretch] == [
         (1, at(2), at(7.5)),
         (3, at(7.5), at(10)),
@@ -231,13 +234,13 @@ def test_after_swap_undo_and_swap_each_stretch_leads_over_the_timelines_that_wer
 def test_the_wal_behind_a_position_is_read_piece_by_piece_back_to_a_hole() -> None:
     """The nearest piece first, each but the last from a base on; a hole ends it, WAL before all bases does not."""
     found = archive()
-    pieces = behind(found, 1, at(8.5))
+    pieces = find_wal_before(found, 1, at(8.5))
     assert [(each[0].begin_lsn, each[-1].end_lsn) for each in pieces] == [(at(6), at(8.5)), (at(2), at(6))]
     assert [len(name) for piece in pieces for span in piece for name in span.names] == [24] * 7
     older = replace(found, wal=(segment(1), *found.wal))
-    assert [each[0].begin_lsn for each in behind(older, 1, at(8.5))] == [at(6), at(2), at(1)]
+    assert [each[0].begin_lsn for each in find_wal_before(older, 1, at(8.5))] == [at(6), at(2), at(1)]
     holed = archive(without=4)
-    assert [each[0].begin_lsn for each in behind(holed, 1, at(8.5))] == [at(6), at(5)]
+    assert [each[0].begin_lsn for each in find_wal_before(holed, 1, at(8.5))] == [at(6), at(5)]
 
 
 def test_bases_of_another_cluster_are_not_compared_with_ours() -> None:
@@ -245,6 +248,8 @@ def test_bases_of_another_cluster_are_not_compared_with_ours() -> None:
     foreign = replace(base("x", 6 * SIZE, 6 * SIZE + 200), system_identifier="778")
     both = replace(archive(), backups=(*archive().backups, foreign))
     assert "another database" in why_not(at(6.5), both)
-    assert reached(at(6.5), of_this_cluster(both, "777")).base.id == "b"
-    assert of_this_cluster(both, None).backups == archive().backups or of_this_cluster(both, None).backups == (foreign,)
-    assert of_this_cluster(archive(), "779") == archive()
+    assert reached(at(6.5), keep_own_cluster(both, "777")).base.id == "b"
+    assert keep_own_cluster(both, None).backups == archive().backups or keep_own_cluster(both, None).backups == (
+        foreign,
+    )
+    assert keep_own_cluster(archive(), "779") == archive()

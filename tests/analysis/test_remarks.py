@@ -11,16 +11,16 @@ from values import replace
 from backout.analysis.history.marks import read_marks
 from backout.analysis.history.remark_text import parse
 from backout.analysis.history.remarks import (
+    drop_remarks,
     find_told_stable,
+    find_underneath,
+    is_deciding,
     is_remark,
-    marks_in,
+    is_same_commit,
+    is_same_hash,
+    is_same_version,
+    list_marks,
     merge_marks,
-    plain_history,
-    same_commit,
-    same_hash,
-    same_version,
-    still_decides,
-    underneath,
 )
 from backout.model.remark import Code, Doubt, Remark, RemarkKind
 from backout.model.version import Mark, VersionMark
@@ -117,8 +117,8 @@ def test_a_garbled_code_says_nothing(text: str) -> None:
     read = parse(f"[backout x bad={text}] because")
     if read is not None and read.code is not None:
         assert [len(part) <= most for part, most in zip(text.split("/"), (8, 12, 7), strict=True)] == [True] * 3
-        assert not same_hash(read.code.code_hash, "0123456789abcdef" * 4)
-        assert not same_version("0", "0123456789abcdef")
+        assert not is_same_hash(read.code.code_hash, "0123456789abcdef" * 4)
+        assert not is_same_version("0", "0123456789abcdef")
 
 
 def test_hostile_numbers_and_times_are_read_as_none() -> None:
@@ -149,11 +149,11 @@ def test_a_remark_is_not_a_deployment() -> None:
     proof = said("d3", 210, "[backout rollback-1 prove] at 0 %", (NEW.id, 100), (OLD.id, 0))
     stable = said("d4", 220, f"[backout guard-1 stable={BAD}] well", (NEW.id, 100))
     history = read_marks((stable, proof, SECOND, FIRST))
-    assert underneath(history) == SECOND
-    assert plain_history(history) == (SECOND, FIRST)
+    assert find_underneath(history) == SECOND
+    assert drop_remarks(history) == (SECOND, FIRST)
     assert [is_remark(d) for d in history] == [True, True, False, False]
-    assert still_decides(history, "d2")
-    assert not still_decides(history, "d1")
+    assert is_deciding(history, "d2")
+    assert not is_deciding(history, "d1")
     assert find_told_stable(history, NEW.id) == stable
     assert find_told_stable(history, OLD.id) is None
 
@@ -162,7 +162,7 @@ def test_a_remark_that_changed_the_traffic_is_a_deployment() -> None:
     """Somebody deployed between the look and the remark: the remark undid that, so it decides now, and says nothing."""
     stable = said("d3", 220, "[backout guard-1 stable=aaaaaaaa//] well", (OLD.id, 100))
     history = read_marks((stable, SECOND, FIRST))
-    assert underneath(history) == stable
+    assert find_underneath(history) == stable
     assert (history[0].remark, history[0].doubt) == (None, Doubt.SHARES)
 
 
@@ -170,28 +170,28 @@ def test_remarks_that_pushed_the_deployment_out_of_the_list() -> None:
     """The oldest that is listed stands for it, so a hold upon a hold never makes a rollback impossible."""
     text = "[backout hold until=0] x"
     holds = read_marks([said(f"h{n}", 300 - n, text, (NEW.id, 100)) for n in range(10)])
-    assert underneath(holds) == holds[-1]
-    assert plain_history(holds) == (holds[-1],)
-    assert still_decides(holds, "d2")
-    assert still_decides(read_marks(holds[:-1]), holds[-1].id)
+    assert find_underneath(holds) == holds[-1]
+    assert drop_remarks(holds) == (holds[-1],)
+    assert is_deciding(holds, "d2")
+    assert is_deciding(read_marks(holds[:-1]), holds[-1].id)
     hotfix = said("d9", 400, "deploy", (OLD.id, 100))
-    assert not still_decides(read_marks((hotfix, *holds[:9])), "d2")
-    assert not still_decides(read_marks((*holds[:8], hotfix)), "d2")
-    assert plain_history(()) == ()
+    assert not is_deciding(read_marks((hotfix, *holds[:9])), "d2")
+    assert not is_deciding(read_marks((*holds[:8], hotfix)), "d2")
+    assert drop_remarks(()) == ()
 
 
 def test_marks_are_completed_and_in_the_providers_order() -> None:
     """Eight digits become the whole id where anything still names it; otherwise they stay eight digits."""
     left = said("d3", 300, f"[backout rollback-1 auto bad={BAD}] fails", (OLD.id, 100))
     lifted = said("d4", 300, f"[backout release ok={BAD}] mended", (OLD.id, 100))
-    told = marks_in(read_marks((lifted, left, SECOND, FIRST)), ())
+    told = list_marks(read_marks((lifted, left, SECOND, FIRST)), ())
     assert [(m.mark, m.version, m.by) for m in told] == [
         (Mark.QUARANTINED, NEW.id, "ops@example.com"),
         (Mark.RELEASED, NEW.id, "ops@example.com"),
     ]
     alone = said("d4", 310, f"[backout release ok={BAD}] mended", (OLD.id, 100))
-    assert [m.version for m in marks_in(read_marks((alone, FIRST)), ())] == ["bbbbbbbb"]
-    assert [m.version for m in marks_in(read_marks((alone, FIRST)), (NEW,))] == [NEW.id]
+    assert [m.version for m in list_marks(read_marks((alone, FIRST)), ())] == ["bbbbbbbb"]
+    assert [m.version for m in list_marks(read_marks((alone, FIRST)), (NEW,))] == [NEW.id]
     assert merge_marks((), told) == told
 
 
@@ -204,7 +204,7 @@ def test_one_act_is_told_once_with_the_journals_details_at_the_providers_time() 
     """The journal's clock may be wrong by minutes: the order is the provider's."""
     left = said("d3", 300, f"[backout rollback-1 auto bad={BAD}] in sh", (OLD.id, 100))
     lifted = said("d4", 310, f"[backout release ok={BAD}] mended", (OLD.id, 100))
-    provider = marks_in(read_marks((lifted, left, SECOND, FIRST)), (NEW,))
+    provider = list_marks(read_marks((lifted, left, SECOND, FIRST)), (NEW,))
     ahead = marked(Mark.QUARANTINED, 900.0, run="rollback-1")
     assert merge_marks((ahead,), provider) == (replace(ahead, at=300.0), provider[1])
     own = marked(Mark.RELEASED, 310.0, why="mended")
@@ -223,7 +223,7 @@ def test_two_machines_with_wrong_clocks_read_the_same_last_word(order: list[Mark
         history.insert(0, said(f"d{number}", at, f"{text} why", (OLD.id, 100)))
         skew = (first, second)[number % 2] if run else 0  # a release is journalled at the provider's own time
         journals[number % 2].append(marked(mark, at + skew, run=run))
-    provider = marks_in(read_marks(history), (NEW,))
+    provider = list_marks(read_marks(history), (NEW,))
     for journal in ([], *journals):
         told = merge_marks(sorted(journal, key=lambda m: m.at), provider)
         assert [m.mark for m in told] == order
@@ -231,14 +231,14 @@ def test_two_machines_with_wrong_clocks_read_the_same_last_word(order: list[Mark
 
 def test_prefixes_count_only_in_their_full_length() -> None:
     """8 digits of a version, 12 of a hash, 7 of a commit; anything shorter says nothing."""
-    assert same_version("bbbbbbbb", NEW.id)
-    assert same_version(NEW.id, NEW.id)
-    assert not same_version("bbbb", NEW.id)
-    assert not same_version("", NEW.id)
-    assert same_hash("b" * 12, "b" * 64)
-    assert not same_hash("b" * 11, "b" * 64)
-    assert not same_hash(None, None)
-    assert not same_hash("", "")
-    assert same_commit("ABCDEF1", "abcdef1234")
-    assert not same_commit("abcdef", "abcdef")
-    assert not same_commit("", "")
+    assert is_same_version("bbbbbbbb", NEW.id)
+    assert is_same_version(NEW.id, NEW.id)
+    assert not is_same_version("bbbb", NEW.id)
+    assert not is_same_version("", NEW.id)
+    assert is_same_hash("b" * 12, "b" * 64)
+    assert not is_same_hash("b" * 11, "b" * 64)
+    assert not is_same_hash(None, None)
+    assert not is_same_hash("", "")
+    assert is_same_commit("ABCDEF1", "abcdef1234")
+    assert not is_same_commit("abcdef", "abcdef")
+    assert not is_same_commit("", "")

@@ -14,7 +14,7 @@ from backout.analysis.statistics.retry_clustering import (
     UNKNOWN,
     Bunch,
     RetryClusters,
-    failures_per_cause,
+    estimate_failures_per_cause,
     weigh_failures,
 )
 from backout.analysis.statistics.summary import summarise
@@ -43,19 +43,19 @@ def test_repetition_is_learnt_from_the_seconds(causes: float, repeated: bool, lo
 
 def test_little_that_was_seen_leaves_what_is_granted() -> None:
     """No failure: 2.5; one: nearly that; and a source that counts by the minute tells nothing."""
-    assert failures_per_cause([]) == UNKNOWN
-    assert 2 < failures_per_cause([Bunch([1], [10] * 60)]) < 2.5
-    assert failures_per_cause([Bunch([30], [600])] * 60) == UNKNOWN
+    assert estimate_failures_per_cause([]) == UNKNOWN
+    assert 2 < estimate_failures_per_cause([Bunch([1], [10] * 60)]) < 2.5
+    assert estimate_failures_per_cause([Bunch([30], [600])] * 60) == UNKNOWN
 
 
 def test_uneven_minutes_are_not_repetition() -> None:
     """Ten minutes with thirty times the failures, each alone in its second."""
-    assert failures_per_cause([Bunch([1] * 30, [50] * 60)] * 10 + [Bunch([1], [50] * 60)] * 50) < 1.1
+    assert estimate_failures_per_cause([Bunch([1] * 30, [50] * 60)] * 10 + [Bunch([1], [50] * 60)] * 50) < 1.1
 
 
 def test_a_second_whose_requests_all_fail_is_worth_what_is_believed_at_most() -> None:
     """Hours of whole seconds that fail are a bunch of four each, not of fifty."""
-    assert failures_per_cause([Bunch([50], [50] * 60)] * 60) == MOST
+    assert estimate_failures_per_cause([Bunch([50], [50] * 60)] * 60) == MOST
 
 
 def test_the_law_of_a_past_with_repetition_is_that_of_its_causes() -> None:

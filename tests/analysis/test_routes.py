@@ -14,12 +14,12 @@ from backout.model.guard.routes import (
     LONGEST,
     MOST_ROUTES,
     OTHER,
-    most_used,
-    nameless,
+    make_template,
+    parse_route_name,
+    parse_template_name,
     rename_routes,
-    route_named,
-    template_named,
-    template_of,
+    select_most_used,
+    select_nameless,
 )
 from backout.model.guard.signals import Counts, RouteCounts
 
@@ -32,16 +32,16 @@ IN_TEMPLATES = PLAIN | set("?&,")
 )
 def test_no_text_makes_a_name_that_anybody_obeys(text: str) -> None:
     """Letters, digits and a few signs, 64 at most, however it is written; a name stands for itself."""
-    named = route_named(text)
+    named = parse_route_name(text)
     assert set(named) <= PLAIN
-    assert route_named(named) == named
+    assert parse_route_name(named) == named
     for target in (text, f"/{text}", f"https://shop.example/{text}"):
         for method in ("GET", text[:4], ""):
-            name = template_of(method, target)
+            name = make_template(method, target)
             assert set(name) <= IN_TEMPLATES
-            assert template_named(name) == name
+            assert parse_template_name(name) == name
             assert 0 < len(name) <= LONGEST
-    assert 0 < len(template_named(text)) <= LONGEST
+    assert 0 < len(parse_template_name(text)) <= LONGEST
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_no_text_makes_a_name_that_anybody_obeys(text: str) -> None:
 )
 def test_a_template_tells_handlers_apart(asked: str, name: str) -> None:
     """As many words as there are, the names of parameters, and nothing of what was put into them."""
-    assert template_of("get", asked) == f"GET {name}"
-    assert template_of("GET", f"https://shop.example{asked}") == f"GET {name}"
-    assert template_of("", asked) == name
+    assert make_template("get", asked) == f"GET {name}"
+    assert make_template("GET", f"https://shop.example{asked}") == f"GET {name}"
+    assert make_template("", asked) == name
 
 
 @pytest.mark.parametrize(
@@ -93,26 +93,26 @@ def test_a_template_tells_handlers_apart(asked: str, name: str) -> None:
 )
 def test_ids_and_values_are_folded(value: str) -> None:
     """Whatever is no plain word; the words around it stay."""
-    assert template_of("PUT", f"/api/things/{value}/notes") == "PUT /api/things/{id}/notes"
+    assert make_template("PUT", f"/api/things/{value}/notes") == "PUT /api/things/{id}/notes"
 
 
 @pytest.mark.parametrize("place", ["users", "u", "profiles", "reset", "invite", "token", "verify", "magic-link"])
 def test_people_and_secrets_have_no_name_though_they_are_words(place: str) -> None:
     """A user's name, or a token of letters, looks like a word; what they are found under does not."""
-    assert template_of("GET", f"/{place}/jane") == f"GET /{place}/{ID}"
-    assert template_of("GET", f"/{place}/KQXZPW") == f"GET /{place}/{ID}"
+    assert make_template("GET", f"/{place}/jane") == f"GET /{place}/{ID}"
+    assert make_template("GET", f"/{place}/KQXZPW") == f"GET /{place}/{ID}"
 
 
 def test_a_long_path_keeps_its_first_words() -> None:
     """And no query; the rest is `*`."""
-    name = template_of("DELETE", "/organizations/1/projects/2/environments/3/deployments/4/rollouts?force=1")
+    name = make_template("DELETE", "/organizations/1/projects/2/environments/3/deployments/4/rollouts?force=1")
     assert name == "DELETE /organizations/{id}/projects/{id}/environments/{id}/*"
 
 
 def test_methods_are_apart_and_foreign_ones_have_no_route() -> None:
     """HEAD and OPTIONS too: another handler answers them."""
     asked = {
-        method: template_of(method, "/a") for method in ("GET", "HEAD", "OPTIONS", "DELETE", "BREW", "TRACE", "G T")
+        method: make_template(method, "/a") for method in ("GET", "HEAD", "OPTIONS", "DELETE", "BREW", "TRACE", "G T")
     }
     assert asked == {
         "GET": "GET /a",
@@ -123,16 +123,16 @@ def test_methods_are_apart_and_foreign_ones_have_no_route() -> None:
         "TRACE": OTHER,
         "G T": OTHER,
     }
-    assert {template_of("GET", target) for target in ("", "app", "//a", "/a//b")} == {OTHER}
+    assert {make_template("GET", target) for target in ("", "app", "//a", "/a//b")} == {OTHER}
 
 
 def test_patterns_and_handlers_keep_their_names() -> None:
     """Apart from brackets that a page or a chat would read; with the method, where it is known."""
-    assert route_named("/api/models/:id") == "/api/models/:id"
-    assert route_named("/users/[id]/<int:n>") == "/users/{id}/{int:n}"
-    assert {route_named(text) for text in ("https://evil.example", "[x](y)`", "a|b", "<!channel>", "")} == {OTHER}
-    assert route_named("orders.show", "post") == "POST orders.show"
-    assert route_named("orders.show", "BREW") == "orders.show"
+    assert parse_route_name("/api/models/:id") == "/api/models/:id"
+    assert parse_route_name("/users/[id]/<int:n>") == "/users/{id}/{int:n}"
+    assert {parse_route_name(text) for text in ("https://evil.example", "[x](y)`", "a|b", "<!channel>", "")} == {OTHER}
+    assert parse_route_name("orders.show", "post") == "POST orders.show"
+    assert parse_route_name("orders.show", "BREW") == "orders.show"
 
 
 LATENCY = st.dictionaries(st.integers(0, 3), st.integers(1, 9))
@@ -153,7 +153,7 @@ ROUTES = st.dictionaries(
 @given(ROUTES)
 def test_the_most_used_keep_their_names_and_nothing_is_lost(routes: dict[str, RouteCounts]) -> None:
     """129 at most, with the rest; requests, errors, latencies, classes and sizes add up to what they were."""
-    found = most_used(routes)
+    found = select_most_used(routes)
     assert len(found) <= MOST_ROUTES + 1
     assert _sums(found) == _sums(routes)
     named = [route.requests for name, route in found.items() if name != OTHER]
@@ -165,7 +165,7 @@ def test_the_most_used_keep_their_names_and_nothing_is_lost(routes: dict[str, Ro
 def test_the_rest_is_one_route() -> None:
     """Of more than 128."""
     routes = {f"/{n}": RouteCounts(n, 0) for n in range(1, 140)}
-    found = most_used(routes)
+    found = select_most_used(routes)
     assert (len(found), found[OTHER].requests) == (129, sum(range(1, 12)))
 
 
@@ -186,7 +186,7 @@ def test_random_letters_are_hardly_ever_a_word() -> None:
     draw = random.Random(5)  # noqa: S311 a simulation
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     tokens = ["".join(draw.choices(letters, k=16)) for _ in range(5000)]
-    kept = [token for token in tokens if template_of("GET", f"/things/{token}") != "GET /things/{id}"]
+    kept = [token for token in tokens if make_template("GET", f"/things/{token}") != "GET /things/{id}"]
     assert len(kept) < 50, kept[:5]
 
 
@@ -195,9 +195,9 @@ def test_what_has_no_route_is_what_the_routes_leave() -> None:
     classes = {AnswerClass.NOT_FOUND: 3}
     known = {"/a": RouteCounts(3, 1, classes={AnswerClass.NOT_FOUND: 1})}
     other = {OTHER: RouteCounts(1, 0, classes={AnswerClass.NOT_FOUND: 1})}
-    assert nameless(Counts("v", 1, 7, 2, routes=known, classes=classes)) == RouteCounts(
+    assert select_nameless(Counts("v", 1, 7, 2, routes=known, classes=classes)) == RouteCounts(
         4, 1, classes={AnswerClass.NOT_FOUND: 2}
     )
-    both = nameless(Counts("v", 1, 7, 2, routes=known | other, classes=classes))
+    both = select_nameless(Counts("v", 1, 7, 2, routes=known | other, classes=classes))
     assert both == RouteCounts(4, 1, classes={AnswerClass.NOT_FOUND: 2})
-    assert nameless(Counts("v", 1, 3, 1, routes=known, classes={AnswerClass.NOT_FOUND: 1})) is None
+    assert select_nameless(Counts("v", 1, 3, 1, routes=known, classes={AnswerClass.NOT_FOUND: 1})) is None

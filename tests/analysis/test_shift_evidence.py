@@ -17,7 +17,7 @@ from backout.analysis.shifts.normal import Normal
 from backout.analysis.shifts.strata import BUSIEST, REST, freeze
 from backout.analysis.shifts.stratum import Stratum
 from backout.analysis.shifts.tally import Tally
-from backout.analysis.shifts.volume import volume
+from backout.analysis.shifts.volume import estimate_volume
 from backout.analysis.statistics.baseline import OUTAGE_A, OUTAGE_B, Law
 from backout.analysis.statistics.beta import log_beta
 from backout.analysis.statistics.rates import MinuteLaw
@@ -221,17 +221,17 @@ def test_false_alarms_of_the_good_share() -> None:
 
 def test_volumes() -> None:
     """A drift of 40 % an hour is usual, a third of the traffic is not; a baseline of minutes grants more."""
-    steady = volume([60, 55, 70, 58, 62] * 8)
+    steady = estimate_volume([60, 55, 70, 58, 62] * 8)
     assert not steady.fell(40, 1.0, 1.0)
     assert steady.fell(15, 1.0, 1.0)
     assert steady.fell_below(1 / 3, 2, 1.0, 0.5)
     assert not steady.fell_below(1 / 3, 14, 1.0, 0.5)
     assert not steady.rose(85, 1.0, 1.0)
     assert steady.rose(200, 1.0, 1.0)
-    assert not volume([60, 55]).fell(15, 1.0, 1.0)
-    assert not volume([]).fell(0, 1.0, 1.0)
+    assert not estimate_volume([60, 55]).fell(15, 1.0, 1.0)
+    assert not estimate_volume([]).fell(0, 1.0, 1.0)
     rng = random.Random(4)  # noqa: S311 a simulation
-    bursts = volume([rng.choice([30, 120]) for _ in range(60)])
+    bursts = estimate_volume([rng.choice([30, 120]) for _ in range(60)])
     assert not bursts.fell(20, 1.0, 0.5)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.diagnosis.templates import Templates, template_of
+from backout.analysis.diagnosis.templates import Templates, make_template
 
 from extent import examples
 
@@ -78,24 +78,24 @@ DIFFERENT = {
 @pytest.mark.parametrize("case", SAME)
 def test_the_same_trouble_has_one_key(case: str) -> None:
     one, other = SAME[case]
-    assert template_of(one) == template_of(other)
+    assert make_template(one) == make_template(other)
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_different_troubles_have_different_keys(case: str) -> None:
     one, other = DIFFERENT[case]
-    assert template_of(one) != template_of(other)
+    assert make_template(one) != make_template(other)
 
 
 def test_a_procedure_stands_beside_the_class_of_its_cause() -> None:
-    key = template_of(
+    key = make_template(
         "❌ tRPC failed on orders.create: no\nTRPCError: no\n    at x (a.js:1:2) {\n  [cause]: TypeError: b is null\n}"
     )
     assert (key.procedure, key.name, key.message) == ("orders.create", "TypeError", "b is null")
 
 
 def test_prisma_says_it_at_the_end() -> None:
-    key = template_of(
+    key = make_template(
         "PrismaClientKnownRequestError: \nInvalid `prisma.user.findMany()` invocation in\n/app/a.ts:3:4\n\n  1 x\nThe column `users.plan` does not exist. (P2022)"
     )
     assert key.name == "PrismaClientKnownRequestError"
@@ -114,12 +114,12 @@ def test_what_is_remembered_is_what_would_be_read(texts: list[str]) -> None:
     for text in texts:
         for number in range(3):
             varied = re.sub(r"\d+", lambda found, add=number: str(int(found[0]) + add), text)
-            assert templates(varied) == template_of(varied)
+            assert templates(varied) == make_template(varied)
 
 
 @examples(300)
 @given(st.text(max_size=400))
 def test_any_text_has_a_key(text: str) -> None:
-    key = template_of(text)
-    assert key == template_of(text)
+    key = make_template(text)
+    assert key == make_template(text)
     assert len(key.message) < 2000

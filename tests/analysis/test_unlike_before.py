@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.analysis.detector.decision import Detector
-from backout.analysis.shifts.volume import volume
+from backout.analysis.shifts.volume import estimate_volume
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.policy import Policy
 from backout.model.guard.routes import OTHER
@@ -83,8 +83,8 @@ def test_a_baseline_of_seconds_is_no_minute(seconds: int) -> None:
 
 def test_the_law_of_a_part_of_a_minute_grants_that_it_is_one() -> None:
     """Nor does a handful of requests say how many are usual: then nothing is more or fewer than that."""
-    assert volume([50], 0.5).mean == 100.0
-    unknown = volume([9], 0.9)
+    assert estimate_volume([50], 0.5).mean == 100.0
+    unknown = estimate_volume([9], 0.9)
     assert not unknown.rose(1000, 1.0, 0.0)
     assert not unknown.fell(0, 1.0, 0.0)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args, get_type_hints
 import pytest
 from values import replace
 
-from backout.analysis.detector.unseen import SIGHTS, unseen, words
+from backout.analysis.detector.unseen import SIGHTS, describe_unseen, list_unseen
 from backout.config.schema.environment import Traffic as TrafficSettings
 from backout.model.guard.answers import EVERY_CLASS, FAMILIES
 from backout.model.guard.verdict import Verdict
@@ -19,7 +19,7 @@ from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import World
 from backout.providers.prometheus.traffic import PrometheusTraffic
-from backout.providers.recorder.traffic import traits_of
+from backout.providers.recorder.traffic import make_traits
 from backout.providers.router.traffic import TRAITS
 
 from traffic_sim import DEPLOYED_AT, Scenario, Traffic, detector
@@ -35,7 +35,7 @@ def sources() -> dict[str, SourceTraits]:
     """Return what each source says of itself, by the name that the configuration has for it."""
     return {
         "twin": TRAITS,
-        "recorder": traits_of(2.0),
+        "recorder": make_traits(2.0),
         "tail": TailTraffic(ApiClient("http://localhost", lambda: ""), "a", "b").traits,
         "logs": LogTraffic(Path("log")).traits,
         "prometheus": PrometheusTraffic("http://localhost").traits,
@@ -54,15 +54,15 @@ def test_every_source_says_what_it_sees() -> None:
 
 def test_a_source_that_sees_all_has_nothing_to_say() -> None:
     """And each thing that it does not see is one thing more."""
-    assert unseen(ALL) == ()
-    assert words(ALL) == ""
+    assert list_unseen(ALL) == ()
+    assert describe_unseen(ALL) == ""
     blind = replace(ALL, has_status=False, classes=frozenset(), has_method=False, has_started=False, has_sizes=False)
-    names = [sight.name for sight in unseen(replace(blind, has_triggers=False))]
+    names = [sight.name for sight in list_unseen(replace(blind, has_triggers=False))]
     assert names == [sight.name for sight in SIGHTS if sight.name != "types"]  # without lengths there is none to tell
-    assert [sight.name for sight in unseen(replace(ALL, has_types=False))] == ["types"]
-    assert words(replace(ALL, has_sizes=False)) == "not seen by memory: lengths of answers"
-    assert [sight.name for sight in unseen(replace(ALL, classes=frozenset(FAMILIES.values())))] == ["kinds"]
-    assert unseen(replace(ALL, classes=EVERY_CLASS)) == ()
+    assert [sight.name for sight in list_unseen(replace(ALL, has_types=False))] == ["types"]
+    assert describe_unseen(replace(ALL, has_sizes=False)) == "not seen by memory: lengths of answers"
+    assert [sight.name for sight in list_unseen(replace(ALL, classes=frozenset(FAMILIES.values())))] == ["kinds"]
+    assert list_unseen(replace(ALL, classes=EVERY_CLASS)) == ()
 
 
 @pytest.mark.parametrize("said", ["", "not seen by tail: lengths of answers"])

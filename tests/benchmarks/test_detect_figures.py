@@ -18,7 +18,7 @@ from shared.detect_runs import measure, plan, plan_alone
 from shared.detect_scenarios import BADS, Noise, Scenario
 from shared.detect_traffic import as_in_production, simulate
 
-from backout.model.guard.signals import bucket_of
+from backout.model.guard.signals import find_bucket
 
 from extent import by_extent
 
@@ -131,8 +131,8 @@ def test_latencies_are_the_lognormal_with_a_slow_tail() -> None:
     assert np.quantile(old, 0.99) == pytest.approx(297, rel=0.05)
     histogram = batch.before.latency.sum(axis=(0, 1, 2))
     middle = int(np.searchsorted(np.cumsum(histogram), histogram.sum() / 2))
-    assert abs(middle - bucket_of(82.0)) <= 1
-    assert [int(b) for b in batch.new.bucket[:50]] == [bucket_of(float(ms)) for ms in new[:50]]
+    assert abs(middle - find_bucket(82.0)) <= 1
+    assert [int(b) for b in batch.new.bucket[:50]] == [find_bucket(float(ms)) for ms in new[:50]]
 
 
 @pytest.mark.parametrize("noise", list(Noise))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backout.wiring.diagnosis import catalogue
+from backout.wiring.diagnosis import load_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from backout.model.incident.diagnosis import Signature
 
-CATALOGUE = catalogue()
+CATALOGUE = load_catalogue()
 SIGNATURES = sorted(
     (each for each in CATALOGUE.signatures if each.literals and each.any),
     key=lambda one: (one.label, one.id),

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backout.wiring.diagnosis import catalogue
+from backout.wiring.diagnosis import load_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-CATALOGUE = catalogue()
+CATALOGUE = load_catalogue()
 PATTERNS = sorted(
     {
         (f"{one.label}-{one.id}", pattern)

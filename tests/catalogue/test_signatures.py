@@ -9,12 +9,12 @@ import pytest
 from backout.analysis.diagnosis.signatures import Classifier, finds
 from backout.model.incident.diagnosis import LogKind
 from backout.providers.files.signatures import check_patterns
-from backout.wiring.diagnosis import catalogue
+from backout.wiring.diagnosis import load_catalogue
 
 if TYPE_CHECKING:
     from backout.model.incident.diagnosis import Signature
 
-CATALOGUE = catalogue()
+CATALOGUE = load_catalogue()
 CLASSIFIER = Classifier(CATALOGUE)
 SIGNATURES = sorted(CATALOGUE.signatures, key=lambda one: (one.label, one.id))
 

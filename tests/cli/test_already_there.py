@@ -9,8 +9,8 @@ from cli_shell import Stream, make_shell
 from values import replace
 
 from backout.cli.guard.live import Live
-from backout.cli.rollback import _already as already
 from backout.cli.rollback import _make_plan as planned
+from backout.cli.rollback import _say_already_live as already
 from backout.cli.support.session import Session
 from backout.errors import Refused
 from backout.journal.stop import StopRequest

@@ -81,5 +81,5 @@ def test_the_example_that_is_printed_is_right(tmp_path: Path) -> None:
     """`backout config example > backout.toml` is a configuration."""
     answer = backout(tmp_path, "config", "example")
     (tmp_path / "backout.toml").write_text(answer.out)
-    assert config.mistakes_in(answer.out, tmp_path / "backout.toml") == ()
+    assert config.find_mistakes(answer.out, tmp_path / "backout.toml") == ()
     assert backout(tmp_path, "config", "check").code == 0

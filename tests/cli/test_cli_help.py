@@ -14,7 +14,7 @@ from cli_shell import backout
 
 from backout import __version__
 from backout.cli.app import root
-from backout.cli.commands import entries
+from backout.cli.commands import list_entries
 from backout.errors import EXIT_CODES
 
 from polling import PATIENCE_S
@@ -61,7 +61,7 @@ def test_help_imports_the_frame_alone() -> None:
     assert not modules & HEAVY
 
 
-@pytest.mark.parametrize("name", list(entries()))
+@pytest.mark.parametrize("name", list(list_entries()))
 def test_the_help_of_a_command_imports_that_command_and_nouns(name: str) -> None:
     """The help of a command never loads a provider, the journal, the twin or a heavy library."""
     modules = imported(name, "--help")
@@ -82,7 +82,7 @@ def test_the_help_at_80_columns() -> None:
 
 def test_every_command_is_there_and_says_what_the_table_says(tmp_path: Path) -> None:
     """Every entry of the table can be imported, has help, and takes the global options."""
-    for name, entry in entries().items():
+    for name, entry in list_entries().items():
         assert len(entry.summary) <= 64
         answer = backout(tmp_path, "help", name)
         assert answer.code == 0, name

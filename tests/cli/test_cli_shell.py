@@ -18,7 +18,7 @@ from backout import config
 from backout.cli.support import errors
 from backout.cli.support.confirm import ask, confirm
 from backout.cli.support.output import Output
-from backout.cli.support.style import Style, Tone, visible, wants_color
+from backout.cli.support.style import Style, Tone, measure_width, wants_color
 from backout.errors import ConfigError, DecisionNeeded, PartlyDone, Refused
 from backout.report.redact import Redactor
 from backout.report.text import wrap_text
@@ -249,7 +249,7 @@ def test_colour_is_never_the_only_carrier() -> None:
     """Plain, coloured and ASCII badges differ in looks, never in their word."""
     assert Style().badge("regressed", Tone.BAD) == "x regressed"
     assert Style(unicode=True).badge("regressed", Tone.BAD) == "✗ regressed"
-    assert visible(Style(color=True, unicode=True).badge("regressed", Tone.BAD)) == len("✗ regressed")
+    assert measure_width(Style(color=True, unicode=True).badge("regressed", Tone.BAD)) == len("✗ regressed")
     assert len({Style().badge("w", tone) for tone in (Tone.GOOD, Tone.BAD, Tone.WARN, Tone.NOTE, Tone.DIM)}) == 5
 
 
@@ -260,11 +260,11 @@ def test_a_table_keeps_the_width(width: int, color: bool) -> None:
     style = Style(color=color, unicode=True, width=width)
     rows = [("3f2a91c0", style.badge("healthy", Tone.GOOD), "a very long message " * 8, "2 h ago")]
     header, row = style.table(("version", "verdict", "message", "when"), rows, flexible=2).splitlines()
-    assert visible(row) <= width
+    assert measure_width(row) <= width
     assert "3f2a91c0" in row
     assert row.endswith("2 h ago")
     assert "…" in row
-    assert visible(header.split("when")[0]) == visible(row.split("2 h")[0])
+    assert measure_width(header.split("when")[0]) == measure_width(row.split("2 h")[0])
     assert style.table(("a",), []) == ""
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_shell import backout
 
-from backout.wiring.diagnosis import catalogue
+from backout.wiring.diagnosis import load_catalogue
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LABELS = sorted(catalogue().causes)
+LABELS = sorted(load_catalogue().causes)
 OURS = """
 label = "coffee_machine"
 title = "The coffee machine is on fire"

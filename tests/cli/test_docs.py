@@ -12,7 +12,7 @@ import pytest
 from command_lines import parsed, quoted
 
 from backout.cli.app import root
-from backout.cli.commands import entries
+from backout.cli.commands import list_entries
 from backout.cli.status_record import NOT_BUILT
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_every_command_is_written_about() -> None:
     """Each command, and each subcommand of a group, stands in the README or in docs."""
     paths = {" ".join(parsed(line)) for _, line in QUOTED}
     expected = set()
-    for name in entries():
+    for name in list_entries():
         command = root.get_command(click.Context(root), name)
         assert command is not None
         inner = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else []

@@ -13,7 +13,7 @@ from backout.cli.guard.guard import finish
 from backout.cli.guard.live import Live
 from backout.cli.support.session import Session
 from backout.journal.stop import StopRequest
-from backout.wiring.diagnosis import catalogue
+from backout.wiring.diagnosis import load_catalogue
 
 from line import Story, equip, thrown, watch
 
@@ -36,7 +36,7 @@ def ended(story: Story, folder: Path, *, as_json: bool) -> tuple[int, str, str]:
     """Watch to the end, and return the exit code, stdout and stderr of what the command says about it."""
     shell = make_shell(folder)
     shell.output.json = as_json
-    tools = equip(story.tools(), catalogue=catalogue)
+    tools = equip(story.tools(), catalogue=load_catalogue)
     session = Session(shell, tools, StopRequest(lambda: None), Live(shell.output, "guard", stream=as_json))
     code = finish(session, watch(tools))
     out, err = shell.output.stdout, shell.output.stderr

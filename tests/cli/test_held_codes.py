@@ -12,7 +12,7 @@ import pytest
 from cli_shell import Stream, make_shell
 from values import replace
 
-from backout.cli.guard.guard import _code as code_of
+from backout.cli.guard.guard import _get_exit_code as code_of
 from backout.cli.guard.guard import _refuse as refuse
 from backout.cli.guard.guard import finish
 from backout.cli.guard.live import Live

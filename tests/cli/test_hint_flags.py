@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from source_trees import tree_of
 
-from backout.cli.support.options import global_options
+from backout.cli.support.options import make_global_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def told() -> Iterator[tuple[str, str]]:
 
 def test_no_error_names_a_flag_without_its_command() -> None:
     """`rollback --with-database` was told to use `--rescue`, which it does not have."""
-    everywhere = {name for param in global_options() for name in param.opts}
+    everywhere = {name for param in make_global_options() for name in param.opts}
     texts = list(told())
     assert len(texts) > 100
     wrong = [f"{where}: {flag}: {text}" for where, text in texts for flag in bare_flags(text)

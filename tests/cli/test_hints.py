@@ -51,8 +51,8 @@ def lines_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
             for inner in ast.walk(node.value):
                 if id(inner) not in parts:
                     yield from ((inner.lineno, line) for line in _TYPED.findall(text_of(inner)))
-        if hints and isinstance(node, ast.Call) and getattr(node.func, "id", "") == "command" and node.args:
-            yield node.lineno, f"backout {text_of(node.args[0])}"  # `backout.model.hint.command`
+        if hints and isinstance(node, ast.Call) and getattr(node.func, "id", "") == "suggest_command" and node.args:
+            yield node.lineno, f"backout {text_of(node.args[0])}"  # `backout.model.hint.suggest_command`
         if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in parts:
             text = text_of(node)
             found = [*_QUOTED.findall(text), *_SHOWN.findall(text)]
@@ -67,7 +67,7 @@ def lines_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def trees() -> dict[Path, ast.AST]:
     """Return the source, parsed: by the tests that read it, for every worker imports this file."""
     parsed = {path: path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.py"))}
-    return {path: tree_of(path) for path, text in parsed.items() if "backout " in text or " command(" in text}
+    return {path: tree_of(path) for path, text in parsed.items() if "backout " in text or " suggest_command(" in text}
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from values import replace
 
-from backout.cli.db.restore import left_out_lines, rescue_exit_code
+from backout.cli.db.restore import format_left_out, rescue_exit_code
 from backout.decoding import decode_values
 from backout.model.database.rescue import DefinitionDifference, LeftOut, RescueReport
 
@@ -43,7 +43,7 @@ def test_what_is_left_is_shown_with_its_reason_and_each_line_of_its_sql() -> Non
     """So that it can be typed."""
     differs = (DefinitionDifference("index i", "CREATE INDEX i", ""),)
     left = (replace(LEFT["damaged"], asked=True), LEFT["damaged"])
-    lines = left_out_lines(RescueReport((), (), left_out=left, differences=differs))
+    lines = format_left_out(RescueReport((), (), left_out=left, differences=differs))
     assert lines == [
         "left out: table a: it has no primary key",
         "left out: table a: it has no primary key",

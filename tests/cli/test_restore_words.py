@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backout.cli.db.restore import target_of
+from backout.cli.db.restore import join_target
 from backout.errors import UsageError
 from backout.model.database.recovery import RestorePoint, TargetKind
 from backout.plan.restore import read_target
@@ -14,24 +14,24 @@ NOW = 1_800_000_000.0
 
 def test_several_words_are_one_target() -> None:
     """Ids side by side, and a time of two ends."""
-    text = target_of(("76652", "76655", "76701"), None, None)
+    text = join_target(("76652", "76655", "76701"), None, None)
     assert text is not None
     asked = read_target(text, (), NOW)
     assert asked is not None
     assert (asked.kind, asked.ids) == (TargetKind.TRANSACTIONS, {76652, 76655, 76701})
-    text = target_of((), "2 hours ago", None)
+    text = join_target((), "2 hours ago", None)
     assert text is not None
     asked = read_target(text, (), NOW)
     assert asked is not None
     assert (asked.kind, asked.window) == (TargetKind.WINDOW, (NOW - 7200, NOW))
-    assert target_of((), None, None) is None
+    assert join_target((), None, None) is None
 
 
 @pytest.mark.parametrize(("words", "since", "until"), [(("5",), "14:00", None), ((), None, "14:00")])
 def test_what_is_said_twice_or_in_half_is_refused(words: tuple[str, ...], since: str | None, until: str | None) -> None:
     """Which of two is meant nobody knows."""
     with pytest.raises(UsageError):
-        target_of(words, since, until)
+        join_target(words, since, until)
 
 
 def test_a_deployments_time_ends_with_the_next_one() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backout.cli.status import _next
+from backout.cli.status import _list_next_commands
 
 
 @pytest.mark.parametrize("troubles", [(), ("3 % of requests fail",)])
@@ -24,6 +24,6 @@ def test_while_a_hold_is_on_lifting_it_is_named_and_no_watch(troubles: tuple[str
         unmeasured=(),
         troubles=troubles,
     )
-    told = _next(found)
+    told = _list_next_commands(found)
     assert told[-1].startswith("backout unhold -e production")
     assert not any(each.startswith("backout guard -e") for each in told)

@@ -13,7 +13,7 @@ import pytest
 from typed import Typist, shared_typist
 
 from backout.cli.app import root
-from backout.cli.commands import entries
+from backout.cli.commands import list_entries
 
 from polling import PATIENCE_S
 
@@ -37,7 +37,7 @@ def pages() -> list[tuple[str, ...]]:
                 assert inner is not None
                 add(inner, (*words, name))
 
-    for name in entries():
+    for name in list_entries():
         command = root.get_command(click.Context(root), name)
         assert command is not None
         add(command, (name,))

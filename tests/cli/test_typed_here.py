@@ -9,12 +9,12 @@ import pytest
 from cli_shell import Stream, backout, make_shell
 from values import replace
 
-from backout.analysis.checkup.here import WITHOUT_JOURNAL, journal_first
+from backout.analysis.checkup.here import WITHOUT_JOURNAL, put_journal_first
 from backout.cli.support.errors import show
 from backout.cli.support.typed import add_given_options
 from backout.errors import Refused
 from backout.model.checkup import must, should
-from backout.model.hint import NO_HINT, command, words
+from backout.model.hint import NO_HINT, suggest_command, suggest_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,11 +59,11 @@ def test_a_command_gets_what_it_lacks(text: str, shown: str) -> None:
 
 def test_with_a_damaged_journal_no_hint_needs_it() -> None:
     """It is mended first; what answers without one is still said."""
-    runs = should("last_watch").missing("it was interrupted", command("runs show guard-1", "staging"))
-    card = should("card").missing("the card was never written", command("card --write", "staging"))
-    checks = (runs, card, must("journal").missing("it is damaged", words("mv it aside")))
-    assert journal_first(checks) == (replace(runs, next=NO_HINT), *checks[1:])
-    assert journal_first(checks[:2]) == checks[:2]
+    runs = should("last_watch").missing("it was interrupted", suggest_command("runs show guard-1", "staging"))
+    card = should("card").missing("the card was never written", suggest_command("card --write", "staging"))
+    checks = (runs, card, must("journal").missing("it is damaged", suggest_words("mv it aside")))
+    assert put_journal_first(checks) == (replace(runs, next=NO_HINT), *checks[1:])
+    assert put_journal_first(checks[:2]) == checks[:2]
 
 
 MORE = {"config": ("check",), "notify": ("list",), "db roles": ("look",)}

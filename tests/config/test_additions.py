@@ -14,8 +14,8 @@ from cli_shell import backout
 from source_trees import nodes_of
 
 from backout import config
-from backout.config.init.additions import in_file, settings_in, with_values
-from backout.model.setting import setting
+from backout.config.init.additions import find_settings, rewrite_for_file, set_values
+from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def calls() -> tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...]:
 def _calls() -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
     for path in sorted(SOURCE.rglob("*.py")):
         for node in nodes_of(path):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setting":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "describe_setting":
                 table = tuple(n.value if isinstance(n, ast.Constant) else "production" for n in node.args)
                 values = {str(each.arg): ast.literal_eval(each.value) for each in node.keywords}
                 yield f"{path.relative_to(SOURCE)}:{node.lineno}", table, values
@@ -85,8 +85,8 @@ def test_each_hint_makes_a_file_that_is_read(tmp_path: Path, file: str) -> None:
     for where, table, values in calls():
         base = text
         if table[-2:] == ("database", "managed"):  # who lacks one key of it has the others
-            base = with_values(text, table, {"provider": "xata", "project": "p", "branch": "b"}) or ""
-        shown = in_file(f"first; {setting(*table, **values)}; then more", base, "backout.toml")
+            base = set_values(text, table, {"provider": "xata", "project": "p", "branch": "b"}) or ""
+        shown = rewrite_for_file(f"first; {describe_setting(*table, **values)}; then more", base, "backout.toml")
         assert "in backout.toml, [" not in shown, (where, shown)
         edited = typed(base, shown.removeprefix("first; ").removesuffix("; then more"))
         wanted = tomllib.loads(base)
@@ -95,7 +95,7 @@ def test_each_hint_makes_a_file_that_is_read(tmp_path: Path, file: str) -> None:
             inner = inner.setdefault(part, {})
         inner.update(values)
         assert tomllib.loads(edited) == wanted, (where, shown)
-        assert config.mistakes_in(edited, tmp_path / "backout.toml") == (), (where, shown)
+        assert config.find_mistakes(edited, tmp_path / "backout.toml") == (), (where, shown)
 
 
 def typed(text: str, shown: str) -> str:
@@ -135,7 +135,7 @@ _BY_HAND = re.compile(r"\b(?:add|set|in|under|to|below) [^\n\"']*\[environments\
 
 
 def test_no_hint_is_written_by_hand() -> None:
-    """Who tells somebody to put something into a table of an environment does it with `setting`."""
+    """Who tells somebody to put something into a table of an environment does it with `describe_setting`."""
     found = [
         f"{path.relative_to(SOURCE)}:{number}"
         for path in SOURCE.rglob("*.py")
@@ -150,16 +150,17 @@ def test_no_hint_is_written_by_hand() -> None:
 
 def test_settings_are_found_in_words() -> None:
     """A name that must be quoted, a nested table; words without one stay as they are."""
-    words = f"do this: {setting('environments', 'a b', 'secrets', source={'from': 'env'})}, or that"
-    assert settings_in(words) == [(("environments", "a b", "secrets"), {"source": {"from": "env"}})]
-    assert in_file("nothing, to be { set }", "", "x") == "nothing, to be { set }"
+    words = f"do this: {describe_setting('environments', 'a b', 'secrets', source={'from': 'env'})}, or that"
+    assert find_settings(words) == [(("environments", "a b", "secrets"), {"source": {"from": "env"}})]
+    assert rewrite_for_file("nothing, to be { set }", "", "x") == "nothing, to be { set }"
 
 
 def test_what_is_said_behind_a_setting_is_no_line_of_the_file() -> None:
     """It would be pasted with it, and is no TOML: it gets a line of its own."""
     words = (
-        f"set it {setting('environments', 'production', 'database', migrations='prisma')} (or alembic); then: mv a b"
+        f"set it {describe_setting('environments', 'production', 'database', migrations='prisma')} (or "
+        "alembic); then: mv a b"
     )
-    shown = in_file(words, "[app]\nname = 'a'\n", "backout.toml").splitlines()
+    shown = rewrite_for_file(words, "[app]\nname = 'a'\n", "backout.toml").splitlines()
     assert shown[-1] == "(or alembic); then: mv a b"
     assert tomllib.loads("\n".join(line.strip() for line in shown[1:-1]))

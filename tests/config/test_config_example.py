@@ -11,7 +11,7 @@ from values import replace
 
 from backout import config
 from backout.config.schema import EnvironmentSettings, Settings
-from backout.config.toml_lines import lines_of
+from backout.config.toml_lines import find_lines
 
 TEXT = (resources.files("backout") / "catalogue" / "backout.toml").read_text()
 MINIMAL = """
@@ -43,7 +43,7 @@ def keys(kind: type[msgspec.Struct], path: tuple[str, ...] = ()) -> list[tuple[s
 
 def test_the_example_is_right() -> None:
     """The example as a whole has no mistake."""
-    assert config.mistakes_in(TEXT, Path("backout.toml")) == ()
+    assert config.find_mistakes(TEXT, Path("backout.toml")) == ()
 
 
 def test_the_example_has_every_key() -> None:
@@ -51,7 +51,7 @@ def test_the_example_has_every_key() -> None:
     wanted = {path for path in keys(Settings) if path[0] != "environments"}
     wanted |= {("environments", "production", *path) for path in keys(EnvironmentSettings)}
     assert len(wanted) > 60
-    assert wanted - set(lines_of(TEXT)) == set()
+    assert wanted - set(find_lines(TEXT)) == set()
 
 
 def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
 def test_the_sample_application_is_configured() -> None:
     """examples/fm5/backout.toml has no mistake."""
     file = Path(__file__).parents[2] / "examples" / "fm5" / "backout.toml"
-    assert config.mistakes_in(file.read_text(), file) == ()
+    assert config.find_mistakes(file.read_text(), file) == ()

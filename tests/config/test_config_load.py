@@ -192,7 +192,7 @@ def test_secrets_are_told_to_the_mask_and_shown_by_nothing(tmp_path: Path) -> No
 def test_warnings_name_what_is_not_set_up_and_variables_that_set_nothing(tmp_path: Path) -> None:
     """A misspelt variable is not an error (it may be another program's), but it is said."""
     loaded = load(tmp_path, {"BACKOUT_GUARD_MOED": "act", "CLOUDFLARE_ACCOUNT_ID": "x"}, "staging", guard__mode="act")
-    warnings = tuple(config.warnings_of(loaded))
+    warnings = tuple(config.list_warnings(loaded))
     assert "BACKOUT_GUARD_MOED sets nothing, did you mean 'BACKOUT_GUARD_MODE'?" in warnings
     assert "environments.staging: guard.mode is 'act', but there is nothing to decide on" in warnings
     assert any("environments.production: traffic is not set up" in warning for warning in warnings)
@@ -206,7 +206,7 @@ def test_a_variable_that_the_file_names_is_no_mistake(tmp_path: Path) -> None:
         '[marks]\nkey_env = "BACKOUT_MARKS_KEY"\n'
     )
     loaded = config.load(config.Environment(given), start=tmp_path, environment="staging")
-    assert not any("BACKOUT_MARKS_KEY" in warning for warning in config.warnings_of(loaded))
+    assert not any("BACKOUT_MARKS_KEY" in warning for warning in config.list_warnings(loaded))
 
 
 def test_a_source_that_counts_our_own_requests_is_warned_of(tmp_path: Path) -> None:
@@ -222,5 +222,5 @@ guard = { synthetic = { paths = ["/app"] } }
     for provider, told in (("prometheus", 1), ("tail", 0)):
         (tmp_path / "backout.toml").write_text(text.replace('"prometheus"', f'"{provider}"'), encoding="utf-8")
         loaded = config.load(config.Environment({}), start=tmp_path)
-        assert len([w for w in config.warnings_of(loaded) if "guard.synthetic" in w]) == told
+        assert len([w for w in config.list_warnings(loaded) if "guard.synthetic" in w]) == told
         assert (loaded.policy.guard.synthetic, loaded.policy.guard.synthetic_every_s) == (("/app",), 1.0)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from backout import config
 from backout.config.expected import parse_expectation
 from backout.config.explain import explain
-from backout.config.loading import _hook
+from backout.config.loading import _make_hook
 from backout.config.schema import Settings
-from backout.config.toml_lines import lines_of
-from backout.config.toml_text import literal
+from backout.config.toml_lines import find_lines
+from backout.config.toml_text import format_literal
 from backout.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ at_most = "1 per 6h"
 def test_each_kind_of_mistake_names_its_line_and_key(old: str, new: str, line: int, key: str, what: str) -> None:
     """One change in a right file is answered with the line and the key of that change."""
     assert old in GOOD
-    found = config.mistakes_in(GOOD.replace(old, new), FILE)
+    found = config.find_mistakes(GOOD.replace(old, new), FILE)
     path = f"environments.production{key}" if key.startswith(".") else key
     assert f"backout.toml:{line}: {path}: {what}" in found
     assert not any("hunter22" in words for words in found)
@@ -129,7 +129,7 @@ def test_all_mistakes_come_at_once_in_the_files_order() -> None:
     """Three mistakes, and one across environments, are one answer, sorted by line."""
     text = GOOD.replace('"5m"', '"5 m m"').replace('"observe"', "1").replace("[app]", "extra = 1\n[app]")
     text += "\n[environments.staging]\n" + next(line for line in GOOD.splitlines() if line.startswith("platform"))
-    found = config.mistakes_in(text, FILE)
+    found = config.find_mistakes(text, FILE)
     assert [line.split(": ")[0] for line in found] == [f"backout.toml:{n}" for n in (1, 14, 16, 20)]
 
 
@@ -146,7 +146,7 @@ def test_two_environments_never_share_an_identity(staging: str, where: str) -> N
     text = f"{GOOD}\n[environments.staging]\n{staging}\n"
     if "platform" not in staging:
         text += 'platform = { provider = "cloudflare", script = "fm5-staging", account_id = "a" }\n'
-    (mistake,) = config.mistakes_in(text, FILE)
+    (mistake,) = config.find_mistakes(text, FILE)
     assert f"environments.staging.{where}: the same " in mistake
     assert "as in environments.production" in mistake
 
@@ -169,7 +169,7 @@ def test_names_are_compared_within_an_account(production: str, staging: str, mis
         more = f", {platform}" if platform else ""
         text += f'[environments.{name}]\nplatform = {{ provider = "cloudflare", script = "s"{more} }}\n'
         text += 'storage = { provider = "r2", bucket = "b" }\n'
-    found = config.mistakes_in(text, FILE)
+    found = config.find_mistakes(text, FILE)
     assert len(found) == mistakes
     assert all("the same " in words for words in found)
 
@@ -178,8 +178,8 @@ def test_environments_behind_one_loopback_router_differ_by_their_host_header() -
     """The Host header, not the shared address, is the health host."""
     one = GOOD.replace('"https://fm5.example.com/health"', '"http://127.0.0.1:80/health", headers = { Host = "a" }')
     other = one.replace("production", "staging").replace('bucket = "models"', 'bucket = "m2"').partition("name =")[2]
-    assert config.mistakes_in(one + other.partition("\n")[2].replace('Host = "a"', 'Host = "b"'), FILE) == ()
-    assert len(config.mistakes_in(one + other.partition("\n")[2], FILE)) == 1
+    assert config.find_mistakes(one + other.partition("\n")[2].replace('Host = "a"', 'Host = "b"'), FILE) == ()
+    assert len(config.find_mistakes(one + other.partition("\n")[2], FILE)) == 1
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_environments_behind_one_loopback_router_differ_by_their_host_header() -
 )
 def test_a_syntax_error_has_its_line(text: str, line: int) -> None:
     """What is no TOML at all is one mistake, with the line where reading stopped."""
-    (mistake,) = config.mistakes_in(text, FILE)
+    (mistake,) = config.find_mistakes(text, FILE)
     assert mistake.startswith(f"backout.toml:{line}: TOML: ")
 
 
@@ -222,8 +222,8 @@ VALUES = st.recursive(
 @given(st.dictionaries(TEXTS.filter(bool), VALUES, max_size=4))
 def test_every_path_that_the_parser_sees_has_a_line(document: dict[str, object]) -> None:
     """The scanner for positions agrees with the real parser on which keys there are."""
-    text = "".join(f"\n# a [comment] = 'x\n{literal({k: v})[2:-2]}\n" for k, v in document.items())
-    lines = lines_of(text)
+    text = "".join(f"\n# a [comment] = 'x\n{format_literal({k: v})[2:-2]}\n" for k, v in document.items())
+    lines = find_lines(text)
     assert set(lines) == set(paths(tomllib.loads(text)))
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
 
@@ -249,7 +249,7 @@ v = 1
 def test_lines_of_hard_toml() -> None:
     """Multi-line strings, dotted and quoted keys, CRLF and arrays of tables keep the count."""
     text = HARD.replace("\n", "\r\n")
-    lines = lines_of(text)
+    lines = find_lines(text)
     assert set(lines) == set(paths(tomllib.loads(text)))
     wanted = {
         ("a", "b"): 1,
@@ -274,7 +274,7 @@ def test_the_explainer_finds_something_exactly_when_the_conversion_fails(data: s
     table[last] = data.draw(VALUES | st.sampled_from(["5m", "1 per 2h", "act", "https://a.example", 0.5, 3]))
     found = tuple(explain(Settings, document))
     try:
-        msgspec.convert(document, Settings, dec_hook=_hook(Path()))
+        msgspec.convert(document, Settings, dec_hook=_make_hook(Path()))
     except msgspec.ValidationError:
         assert found
     else:
@@ -289,7 +289,7 @@ name = "shop"
 platform = { provider = "cloudflare", script = "shop" }
 traffic = { provider = "recorder" }
 """
-    found = config.mistakes_in(text, tmp_path / "backout.toml")
+    found = config.find_mistakes(text, tmp_path / "backout.toml")
     assert [mistake.partition("traffic.recorder")[2] for mistake in found] == [
         ".bucket: required, but not there",
         ": needs credentials_env (a variable's name) or credentials_file",
@@ -311,11 +311,11 @@ traffic = { provider = "recorder" }
 def test_a_ramp_goes_up_to_100(ramp: str, what: str) -> None:
     """Anything else is a mistake with its line."""
     text = '[app]\nname = "a"\n[environments.p]\nplatform = { provider = "cloudflare", script = "s" }\n'
-    found = config.mistakes_in(f"{text}[environments.p.guard]\nramp = {ramp}\n", Path("backout.toml"))
+    found = config.find_mistakes(f"{text}[environments.p.guard]\nramp = {ramp}\n", Path("backout.toml"))
     assert found
     assert all(mistake.startswith("backout.toml:6: environments.p.guard.ramp") for mistake in found)
     assert any(what in mistake for mistake in found)
-    assert config.mistakes_in(f"{text}[environments.p.guard]\nramp = [10, 50, 100]\n", Path("backout.toml")) == ()
+    assert config.find_mistakes(f"{text}[environments.p.guard]\nramp = [10, 50, 100]\n", Path("backout.toml")) == ()
 
 
 SYNTHETIC = """[app]
@@ -340,13 +340,13 @@ health = { url = "https://a.example.com/health" }
 def test_synthetic_requests_stay_few_and_on_their_host(synthetic: str, what: str) -> None:
     """Anything else is a mistake with its line; and without the health endpoint no host is known."""
     text = f"{SYNTHETIC}synthetic = {synthetic}\n"
-    found = config.mistakes_in(text, FILE)
+    found = config.find_mistakes(text, FILE)
     assert len(found) == 1, found
     assert found[0].startswith("backout.toml:7: environments.p.guard.synthetic")
     assert what in found[0]
     good = f'{SYNTHETIC}synthetic = {{ every = "200ms", paths = ["/a"] }}\n'
-    assert config.mistakes_in(good, FILE) == ()
-    (homeless,) = config.mistakes_in(good.replace("health =", "#"), FILE)
+    assert config.find_mistakes(good, FILE) == ()
+    (homeless,) = config.find_mistakes(good.replace("health =", "#"), FILE)
     assert "needs health.url" in homeless
 
 
@@ -368,13 +368,13 @@ CHECKS = SYNTHETIC.replace("[environments.p.guard]\n", "[[environments.p.guard.s
 )
 def test_a_check_of_an_answer_is_a_safe_request_to_the_health_host(check: str, what: str) -> None:
     """Anything else is a mistake, as is a token that would be sent there."""
-    found = config.mistakes_in(f"{CHECKS}{check}\n", FILE)
+    found = config.find_mistakes(f"{CHECKS}{check}\n", FILE)
     assert len(found) == 1, found
     assert what in found[0]
     good = 'path = "/a"\nstatus = [200]\nheader = { A = "" }\njson = { "a.b" = 1 }\norigin = "https://a.example"\n'
-    assert config.mistakes_in(f"{CHECKS}{good}", FILE) == ()
+    assert config.find_mistakes(f"{CHECKS}{good}", FILE) == ()
     sent = f'{CHECKS}{good}headers_env = {{ X = "KEY" }}'.replace("https://a.example.com/h", "http://a.example.com/h")
-    (open_,) = config.mistakes_in(sent, FILE)
+    (open_,) = config.find_mistakes(sent, FILE)
     assert "expected https: the credentials of guard.synthetic.checks go there" in open_
 
 
@@ -392,11 +392,11 @@ def test_a_check_of_an_answer_is_a_safe_request_to_the_health_host(check: str, w
 )
 def test_what_may_be_declared_as_intended(expected: str, what: str) -> None:
     """Never everything, never the health endpoint, never a server error."""
-    found = config.mistakes_in(f"{SYNTHETIC}expect = {{ {expected} }}\n", FILE)
+    found = config.find_mistakes(f"{SYNTHETIC}expect = {{ {expected} }}\n", FILE)
     assert len(found) == 1, found
     assert what in found[0]
     good = f'{SYNTHETIC}expect = {{ "GET /old/*" = [410, 301] }}\nvital = ["POST /api/orders"]\nholdback = 10\n'
-    assert config.mistakes_in(good, FILE) == ()
+    assert config.find_mistakes(good, FILE) == ()
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_the_health_endpoint_is_never_declared_wherever_it_is(url: str, asked: s
     """In the file and on the command line: a URL without a path asks for `/`, and counts may have a name for it."""
     text = SYNTHETIC.replace("https://a.example.com/health", url)
     assert url in text
-    (found,) = config.mistakes_in(f'{text}expect = {{ "{asked}" = [404] }}\n', FILE)
+    (found,) = config.find_mistakes(f'{text}expect = {{ "{asked}" = [404] }}\n', FILE)
     assert "it would excuse the health endpoint" in found
     with pytest.raises(UsageError, match="it would excuse the health endpoint"):
         parse_expectation(f"{asked}=404", url)
@@ -447,5 +447,5 @@ def test_what_stands_there_twice_names_the_first_line(tmp_path: Path, added: str
         '[app]\nname = "a"\n[environments.p]\nplatform = { provider = "cloudflare", script = "s" }\n'
         'database = { provider = "postgres", url_env = "DB" }\n'
     )
-    (mistake,) = config.mistakes_in(text + added, file)
+    (mistake,) = config.find_mistakes(text + added, file)
     assert mistake.endswith(f"TOML: {named}: write it there")

@@ -48,7 +48,7 @@ def load(folder: Path, text: str, variables: dict[str, str] | None = None) -> co
 )
 def test_mistakes(text: str, mistake: str) -> None:
     """Each with its line and key."""
-    found = config.mistakes_in(BASE + text, Path("backout.toml"))
+    found = config.find_mistakes(BASE + text, Path("backout.toml"))
     assert any(mistake in each for each in found), found
 
 
@@ -61,17 +61,17 @@ def test_every_kind_is_wanted_by_default_and_shown_in_the_example(tmp_path: Path
 
 def test_warnings(tmp_path: Path) -> None:
     """Acting without telling anybody, and mail in the clear to another machine."""
-    told = [w for w in config.warnings_of(load(tmp_path, ACT)) if "notify" in w]
+    told = [w for w in config.list_warnings(load(tmp_path, ACT)) if "notify" in w]
     assert told == [
         "notify: no channel is set up, and guard acts by itself in production: no one will be told",
     ]
-    assert not [w for w in config.warnings_of(load(tmp_path, ACT + SMTP)) if "notify" in w]
-    assert not [w for w in config.warnings_of(load(tmp_path, BASE)) if "notify" in w]
+    assert not [w for w in config.list_warnings(load(tmp_path, ACT + SMTP)) if "notify" in w]
+    assert not [w for w in config.list_warnings(load(tmp_path, BASE)) if "notify" in w]
     clear = ACT + SMTP + 'security = "none"\n'
-    told = [w for w in config.warnings_of(load(tmp_path, clear)) if "notify" in w]
+    told = [w for w in config.list_warnings(load(tmp_path, clear)) if "notify" in w]
     assert told == ["notify.smtp.security is 'none': mail is not encrypted"]
     local = (clear + 'user = "u"\npassword_env = "P"\n').replace("mail.example.com", "localhost")
-    assert not [w for w in config.warnings_of(load(tmp_path, local)) if "notify" in w]
+    assert not [w for w in config.list_warnings(load(tmp_path, local)) if "notify" in w]
 
 
 def test_a_missing_secret_breaks_its_channel_alone(tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_the_secrets_of_channels_are_masked(tmp_path: Path) -> None:
 
 def test_an_armed_guard_wants_signed_marks(tmp_path: Path) -> None:
     """Without a key whoever may deploy could write a mark; where guard only observes, nothing is said."""
-    (told,) = [w for w in config.warnings_of(load(tmp_path, ACT)) if w.startswith("marks")]
+    (told,) = [w for w in config.list_warnings(load(tmp_path, ACT)) if w.startswith("marks")]
     assert "anyone who may deploy can stop it" in told
-    assert not [w for w in config.warnings_of(load(tmp_path, BASE)) if w.startswith("marks")]
+    assert not [w for w in config.list_warnings(load(tmp_path, BASE)) if w.startswith("marks")]
     signed = ACT + '[marks]\nkey_env = "BACKOUT_MARKS_KEY"\n'
-    assert not [w for w in config.warnings_of(load(tmp_path, signed)) if w.startswith("marks")]
+    assert not [w for w in config.list_warnings(load(tmp_path, signed)) if w.startswith("marks")]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from backout import config
 from backout.config import Environment
 from backout.errors import UsageError
-from backout.wiring.secrets import describe_source, own_names, read_expected_secrets, source
+from backout.wiring.secrets import describe_source, list_own_names, make_source, read_expected_secrets
 
 BASE = """[app]
 name = "fm5"
@@ -41,7 +41,7 @@ def load(folder: Path, text: str, variables: dict[str, str] | None = None) -> co
 )
 def test_a_mistake_is_told_with_its_line(text: str, mistake: str) -> None:
     """All of them, before anything is asked."""
-    (found, *_) = config.mistakes_in(BASE + text, Path("backout.toml"))
+    (found, *_) = config.find_mistakes(BASE + text, Path("backout.toml"))
     assert found.startswith("backout.toml:6: environments.production.secrets")
     assert mistake in found
 
@@ -68,7 +68,7 @@ def test_a_source_is_named_in_a_plan_and_opened_by_that_name(
     loaded = load(tmp_path, f"source = {text}")
     found = describe_source(loaded)
     assert found == {key: v.replace("FOLDER", str(tmp_path)) if isinstance(v, str) else v for key, v in named.items()}
-    assert source(loaded, found).described == described
+    assert make_source(loaded, found).described == described
 
 
 def test_expected_names_come_from_the_sample_and_the_list(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_expected_names_come_from_the_sample_and_the_list(tmp_path: Path) -> Non
     loaded = load(tmp_path, 'example = ".env.example"\nrequired = ["KEY"]\nignore = ["NODE_ENV"]')
     found = read_expected_secrets(loaded)
     assert (found.example, found.required, found.where) == (("JWT_SECRET",), ("KEY",), ".env.example")
-    assert {"OUR_TOKEN", "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID", "NODE_ENV"} == own_names(loaded)
+    assert {"OUR_TOKEN", "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID", "NODE_ENV"} == list_own_names(loaded)
     assert describe_source(loaded) is None
     with pytest.raises(UsageError, match="No such file"):
         read_expected_secrets(load(tmp_path, 'example = "gone"'))

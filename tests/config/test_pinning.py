@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from backout.config.init.pinning import with_pin
+from backout.config.init.pinning import set_pin
 
 PIN = {"account_id": "acc1", "script_tag": "tag1", "health_host": "app.example.com"}
 HEAD = '# ours\n[app]\nname = "fm5" # the name\n\n'
@@ -31,7 +31,7 @@ PLATFORM = 'provider = "cloudflare"\nscript = "fm5"\n'
 )
 def test_only_the_pin_changes(text: str) -> None:
     """The result says the same but for the pin; every line and comment of before is still there, in order."""
-    edited = with_pin(text, "production", PIN)
+    edited = set_pin(text, "production", PIN)
     assert edited is not None
     before, after = tomllib.loads(text), tomllib.loads(edited)
     assert after["environments"]["production"].pop("pin").items() >= PIN.items()
@@ -42,11 +42,11 @@ def test_only_the_pin_changes(text: str) -> None:
     assert all(line in lines for line in kept)
     for comment in ("# ours", "# the name", "# why", "# here", "# next"):
         assert (comment in edited) == (comment in text)
-    assert with_pin(edited, "production", PIN) == edited
+    assert set_pin(edited, "production", PIN) == edited
 
 
 def test_what_cannot_be_edited_line_by_line_is_left_alone() -> None:
     """An environment in one inline table takes no second table."""
     inline = 'environments = { production = { platform = { script = "fm5" } } }\n'
-    assert with_pin(inline, "production", PIN) is None
-    assert with_pin("[environments]\nproduction = { platform = { script = 'fm5' } }\n", "production", PIN) is None
+    assert set_pin(inline, "production", PIN) is None
+    assert set_pin("[environments]\nproduction = { platform = { script = 'fm5' } }\n", "production", PIN) is None

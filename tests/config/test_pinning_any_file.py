@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from backout.config.init.pinning import with_pin
+from backout.config.init.pinning import set_pin
 
 PIN = {"account_id": "acc1", "script_tag": 'a "tag" \\ of #{hostile}', "health_host": "app.example.com"}
 COMMENTS = ("", " # why", " # see {runbook} }", ' # it\'s "x" = [1]', " # pin = { }")
@@ -61,7 +61,7 @@ def test_nothing_but_the_pin_changes(seed: int) -> None:
     """The same values, the same comments in the same order, one kind of line end; and once is as good as twice."""
     text = any_file(random.Random(seed))  # noqa: S311 the same dice each time
     before = tomllib.loads(text)
-    edited = with_pin(text, "production", PIN)
+    edited = set_pin(text, "production", PIN)
     assert edited is not None
     after = tomllib.loads(edited)
     pinned = after["environments"]["production"].pop("pin")
@@ -70,4 +70,4 @@ def test_nothing_but_the_pin_changes(seed: int) -> None:
     assert re.findall(r" # [^\r\n]*", edited.replace(PIN["script_tag"], "")) == re.findall(r" # [^\r\n]*", text)
     assert ("\r\n" in edited) == ("\r\n" in text)
     assert "\r\n" not in text or edited.count("\r\n") == edited.count("\n")
-    assert with_pin(edited, "production", PIN) == edited
+    assert set_pin(edited, "production", PIN) == edited

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from backout.config.programs import keys_that_run
+from backout.config.programs import list_program_keys
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ def named_in_the_tests() -> set[str]:
 
 def test_the_documentation_lists_every_key_that_can_run_a_program() -> None:
     """The marks of the schema, the list in docs/config.md, and the files above are one set."""
-    assert documented() == set(keys_that_run()) == named_in_the_tests()
+    assert documented() == set(list_program_keys()) == named_in_the_tests()
 
 
 def test_each_command_line_of_the_schema_is_marked() -> None:
@@ -37,5 +37,5 @@ def test_each_command_line_of_the_schema_is_marked() -> None:
     suspicious = re.findall(
         r"^    (?:\w*(?:command|program|binar|executable)\w*|start|stop|build|run|shell): .*$", page, re.MULTILINE
     )
-    assert len(suspicious) == len(keys_that_run()) - 1  # pgbackrest's file is no program itself
+    assert len(suspicious) == len(list_program_keys()) - 1  # pgbackrest's file is no program itself
     assert all("RUNS" in line or "CommandLine" in line for line in suspicious)

@@ -90,6 +90,6 @@ def test_a_key_that_nothing_reads_is_refused(key: str) -> None:
     table, _, name = key.partition(".")
     text = re.sub(rf"^({table} = {{.*) }}$", rf'\1, {name} = "x" }}', FILE, flags=re.MULTILINE)
     assert text != FILE
-    (mistake,) = config.mistakes_in(text, Path("backout.toml"))
+    (mistake,) = config.find_mistakes(text, Path("backout.toml"))
     assert re.fullmatch(rf"backout\.toml:\d: environments\.production\.{key}: not built yet: .*; take it out", mistake)
-    assert config.mistakes_in(FILE, Path("backout.toml")) == ()
+    assert config.find_mistakes(FILE, Path("backout.toml")) == ()

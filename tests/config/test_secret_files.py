@@ -17,7 +17,7 @@ from source_trees import nodes_of
 from backout import config
 from backout.config.schema import Settings
 from backout.errors import AuthError, BackoutError
-from backout.wiring.secrets import source
+from backout.wiring.secrets import make_source
 
 from private import write_private
 from scripted_server import answer, scripted_server
@@ -75,10 +75,10 @@ def of_notify(channel: str, key: str) -> Callable[[config.Config], object]:
 
 
 def ci_token(found: config.Config) -> object:
-    from backout.config.init.workflow import pipeline_token  # noqa: PLC0415 as the program does
+    from backout.config.init.workflow import get_pipeline_token  # noqa: PLC0415 as the program does
 
     assert found.environment.ci is not None
-    return pipeline_token(found.variables, found.environment.ci)
+    return get_pipeline_token(found.variables, found.environment.ci)
 
 
 READERS: dict[str, Callable[[config.Config], object]] = {
@@ -223,10 +223,10 @@ def test_values_that_others_may_write_are_not_pushed(tmp_path: Path) -> None:
     values = write_private(tmp_path / ".env", "JWT_SECRET=a-secret\n")
     named: dict[str, Json] = {"from": "file", "path": str(values)}
     values.chmod(0o644)
-    assert source(loaded(tmp_path), named).read(["JWT_SECRET"]).names == ("JWT_SECRET",)
+    assert make_source(loaded(tmp_path), named).read(["JWT_SECRET"]).names == ("JWT_SECRET",)
     values.chmod(0o646)
     with pytest.raises(BackoutError) as caught:
-        source(loaded(tmp_path), named).read(["JWT_SECRET"])
+        make_source(loaded(tmp_path), named).read(["JWT_SECRET"])
     assert caught.value.hint == f"chmod go-w {values}"
 
 

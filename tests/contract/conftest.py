@@ -35,8 +35,8 @@ def twin() -> Iterator[TwinStatus]:
     """A real twin: its API, its workerd processes, its Postgres."""
     with tempfile.TemporaryDirectory(prefix="contract-") as folder:
         directory = Path(folder, "twin")
-        running = lifecycle.up(furnish(directory))
+        running = lifecycle.start_twin(furnish(directory))
         try:
             yield running
         finally:
-            lifecycle.down(directory)
+            lifecycle.stop_twin(directory)

@@ -18,12 +18,12 @@ from backout.model.database.recovery import BackupKind
 from backout.model.database.wal import show_lsn
 from backout.providers.archive import wal
 from backout.providers.archive.bucket import BucketStore
-from backout.providers.archive.levels import LONG, PAGE, SHORT, crc32c
+from backout.providers.archive.levels import LONG, PAGE, SHORT, compute_crc32c
 from backout.providers.archive.packing import Index, Packs, Source
 from backout.providers.archive.records import Facts, check_signature, decode, encode
-from backout.providers.archive.sealing import Damaged, Key, Sealer, compressor, open_frames, pack, unpack
+from backout.providers.archive.sealing import Damaged, Key, Sealer, make_compressor, open_frames, pack, unpack
 from backout.providers.archive.stores import FolderStore, Store
-from backout.providers.archive.wal import PARTIAL, WalArchive, measure_received, segment_name, segment_of
+from backout.providers.archive.wal import PARTIAL, WalArchive, format_segment_name, make_segment, measure_received
 from backout.providers.clock import SystemClock
 from backout.providers.s3.client import S3Client
 from backout.providers.s3.transport import S3Settings
@@ -136,7 +136,7 @@ def test_no_damage_goes_unseen(key: Key | None) -> None:
 def test_sealed_blocks_cannot_change_their_place() -> None:
     """Two blocks swapped, one left out at the end, one object in the place of another: all found."""
     sealer = Sealer("n", KEY)
-    one, two, last = (sealer.seal(n, compressor(3)(bytes([n]) * 100), last=n == 2) for n in range(3))
+    one, two, last = (sealer.seal(n, make_compressor(3)(bytes([n]) * 100), last=n == 2) for n in range(3))
     head = sealer.head
     assert len(list(open_frames("n", head + one + two + last, KEY))) == 3
     early_end = head + one + two[:4] + b"\x01" + two[5:]
@@ -204,7 +204,7 @@ def test_names_of_segments() -> None:
     """There and back, for two sizes of segments."""
     for size in (1 << 20, 16 << 20):
         for lsn in (0, size, 0x1_2345_6789 // size * size, 0xFF_FF00_0000):
-            found = segment_of(segment_name(3, lsn, size), size)
+            found = make_segment(format_segment_name(3, lsn, size), size)
             assert (found.timeline, found.begin_lsn, found.end_lsn) == (3, lsn, lsn + size), show_lsn(lsn)
 
 
@@ -213,7 +213,7 @@ def test_the_archive_lists_what_was_received_so_far(store: Store, tmp_path: Path
     archive = WalArchive(store, "7", tmp_path / "incoming", KEY)
     assert archive.segments() == ()
     archive.set_layout(SEGMENT)
-    names = [segment_name(1, n * SEGMENT, SEGMENT) for n in range(1, 5)]
+    names = [format_segment_name(1, n * SEGMENT, SEGMENT) for n in range(1, 5)]
     archive.incoming.mkdir(parents=True)
     for name in names[:2]:
         archive.keep(name, name.encode().ljust(SEGMENT, b"x"))
@@ -231,14 +231,14 @@ def test_the_archive_lists_what_was_received_so_far(store: Store, tmp_path: Path
         assert (into / name).stat().st_size == SEGMENT
     assert (into / names[3]).read_bytes().rstrip(b"\0") == b"z" * 1001
     assert archive.histories() == ("00000002.history",)
-    assert not archive.fetch(segment_name(1, 9 * SEGMENT, SEGMENT), into)
+    assert not archive.fetch(format_segment_name(1, 9 * SEGMENT, SEGMENT), into)
 
 
 def test_a_stored_partial_segment_gives_way_to_the_whole_one(store: Store, tmp_path: Path) -> None:
     """What a machine that is gone had sent is used as far as it goes."""
     archive = WalArchive(store, "7", tmp_path / "incoming", None)
     archive.set_layout(SEGMENT)
-    name = segment_name(1, SEGMENT, SEGMENT)
+    name = format_segment_name(1, SEGMENT, SEGMENT)
     archive.keep(name + PARTIAL, (b"a" * 40).ljust(SEGMENT, b"\0"))
     (found,) = archive.segments()
     assert (found.name, found.partial, found.end_lsn) == (name, True, SEGMENT + 40)
@@ -251,7 +251,7 @@ def test_a_stored_partial_segment_gives_way_to_the_whole_one(store: Store, tmp_p
     assert archive.segments() == ()
 
 
-NAME = segment_name(1, SEGMENT, SEGMENT)
+NAME = format_segment_name(1, SEGMENT, SEGMENT)
 
 
 class Arriving:
@@ -340,7 +340,7 @@ def test_how_far_a_file_was_received(tmp_path: Path) -> None:
 def record(data: bytes) -> bytes:
     """Return a record of WAL with this data, padded."""
     head = struct.pack("<IIQBBH", 24 + len(data), 700, 0, 0, 0, 0)
-    whole = head + struct.pack("<I", crc32c(data + head)) + data
+    whole = head + struct.pack("<I", compute_crc32c(data + head)) + data
     return whole.ljust(-(-len(whole) // 8) * 8, b"\0")
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backout.providers.child import find_unprivileged_prefix, free_ports, is_running, process_state
+from backout.providers.child import find_free_ports, find_unprivileged_prefix, is_running, read_process_state
 
 from polling import until
 from streamed import await_line
@@ -18,8 +18,8 @@ def test_ports_are_different_free_and_the_wanted_ones_where_possible() -> None:
     """A taken one is replaced, a free one is given again."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = taken.getsockname()[1]
-        first = free_ports(8)
-        again = free_ports(8, (*first[:3], busy))
+        first = find_free_ports(8)
+        again = find_free_ports(8, (*first[:3], busy))
     assert len(set(first)) == len(set(again)) == 8
     assert again[:3] == first[:3]
     assert busy not in again
@@ -31,7 +31,7 @@ def test_ports_are_different_free_and_the_wanted_ones_where_possible() -> None:
 def test_ports_are_none_that_an_outgoing_connection_could_take() -> None:
     """Else a client of any program could sit on a port that was just found free."""
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
-    assert all(port < lowest for port in free_ports(8))
+    assert all(port < lowest for port in find_free_ports(8))
 
 
 def test_an_unprivileged_child_is_not_root() -> None:
@@ -43,9 +43,9 @@ def test_an_unprivileged_child_is_not_root() -> None:
 
 _PARENT = """
 import signal, subprocess, sys
-from backout.providers.child import dying_with_parent
+from backout.providers.child import tie_to_parent
 code = "import signal; print('here', flush=True); signal.pause()"
-argv = dying_with_parent((sys.executable, "-c", code), signal.SIGKILL)
+argv = tie_to_parent((sys.executable, "-c", code), signal.SIGKILL)
 child = subprocess.Popen(argv)
 print(child.pid, flush=True)
 input()
@@ -67,6 +67,6 @@ def test_a_child_gets_its_signal_when_the_parent_is_killed() -> None:
 def test_a_zombie_is_not_running() -> None:
     """It has a pid, and nothing else."""
     with subprocess.Popen((sys.executable, "-c", "")) as process:
-        until(lambda: process_state(process.pid) == "Z", what="it is a zombie")
+        until(lambda: read_process_state(process.pid) == "Z", what="it is a zombie")
         assert not is_running(process.pid)
-    assert process_state(process.pid) is None
+    assert read_process_state(process.pid) is None

@@ -12,7 +12,7 @@ import pytest
 from api_gate import Answer, api_gate, said
 from values import replace
 
-from backout.analysis.conformance import compare, shape_of
+from backout.analysis.conformance import compare, find_shape
 from backout.model.conformance import Observation
 from backout.wiring.contact import load_expected_answers
 
@@ -113,7 +113,7 @@ def test_nothing_is_asked_without_a_yes_and_nothing_in_a_dry_run(open_drillbook:
 
 def test_an_answer_compared_with_itself_differs_in_nothing() -> None:
     """And what is said beyond the expected does not matter, what is missing does."""
-    seen = Observation("a", "?", 200, facts={"n": 1}, shape=shape_of({"id": "x", "items": [{"n": 1}]}))
+    seen = Observation("a", "?", 200, facts={"n": 1}, shape=find_shape({"id": "x", "items": [{"n": 1}]}))
     assert compare((seen,), (seen,)) == ()
     more = replace(seen, shape=seen.shape | {"extra": "string", "items[].m": "number"})
     assert [(d.what, d.matters) for d in compare((seen,), (more,))] == [("extra", False), ("items[].m", False)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.conformance import shape_of
+from backout.analysis.conformance import find_shape
 from backout.errors import BackoutError, Refused
 from backout.providers.cloudflare.conformance import FirstContact
 from backout.providers.memory.clock import WorldClock
@@ -63,7 +63,7 @@ def contact(server: ScriptedServer, *, ingress: bool = True) -> FirstContact:
         clock=WorldClock(0.0),
         ingress_url=server.url if ingress else None,
         script="backout-conformance-mine",
-        shape_of=shape_of,
+        shape_of=find_shape,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from backout.errors import ProviderUnavailable
 from backout.providers.postgres.restore.live import PostgresLive
 from backout.providers.postgres.schema.schema import PostgresHistory
-from backout.providers.postgres.tls.dsn import without_secrets
+from backout.providers.postgres.tls.dsn import drop_secrets
 
 UNREADABLE = [
     "postgresql://u:s3cret/half@127.0.0.1:1/db",
@@ -29,6 +29,6 @@ def test_libpq_quotes_parts_of_it(url: str) -> None:
 
 def test_what_is_no_secret_stays() -> None:
     """An at-sign elsewhere is no password's."""
-    assert without_secrets("postgresql://h/db?user=a@b", "refused") == "refused"
-    assert without_secrets("postgresql://u:p%40w@h/db", "p@w p%40w") == "[redacted] [redacted]"
-    assert without_secrets("host=h password='p w' user=u", "'p") == "'[redacted]"
+    assert drop_secrets("postgresql://h/db?user=a@b", "refused") == "refused"
+    assert drop_secrets("postgresql://u:p%40w@h/db", "p@w p%40w") == "[redacted] [redacted]"
+    assert drop_secrets("host=h password='p w' user=u", "'p") == "'[redacted]"

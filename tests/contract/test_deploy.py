@@ -18,14 +18,14 @@ from kept import template
 from pooler import transaction_pooler
 from psycopg.rows import dict_row
 
-from backout.analysis.recovery.migrations import assess, in_line
+from backout.analysis.recovery.migrations import assess, put_in_line
 from backout.errors import AuthError, BackoutError, Busy, ProviderUnavailable, Refused, UsageError
 from backout.providers.files.migrations import PrismaMigrations
 from backout.providers.postgres.schema.deploy import PrismaDeploy
 from backout.providers.postgres.schema.schema import PostgresHistory
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.providers.postgres.server.session import working
+from backout.providers.postgres.server.session import open_working
 
 from fm5_app import FM5
 from polling import until
@@ -81,7 +81,7 @@ def write(folder: Path, name: str, script: str) -> Path:
 
 
 def standing(dsn: str, folder: Path) -> dict[str, str]:
-    report = assess(PostgresHistory(lambda: dsn).read(), in_line(PrismaMigrations(folder).read()))
+    report = assess(PostgresHistory(lambda: dsn).read(), put_in_line(PrismaMigrations(folder).read()))
     return {m.name: m.state.value for m in report.migrations}
 
 
@@ -368,7 +368,7 @@ def test_a_transaction_pooler_is_named(dsn: str, tmp_path: Path) -> None:
 def test_a_transaction_pooler_that_gives_itself_away_late_is_refused(dsn: str, more: dict[str, int]) -> None:
     """Sessions that missed each other at first, beside the application's; and one that lets no second session in."""
     with transaction_pooler(dsn, **more) as pooled, pytest.raises(Refused, match="transaction pooler"):
-        working(pooled).close()
+        open_working(pooled).close()
 
 
 def test_a_missing_right_is_an_auth_error(dsn: str, tmp_path: Path) -> None:

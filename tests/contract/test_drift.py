@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from kept import template
 
-from backout.analysis.recovery.drift import differences, script
+from backout.analysis.recovery.drift import find_differences, write_script
 from backout.errors import AuthError, ProviderUnavailable
 from backout.model.database.catalog import Change, ObjectKind
 from backout.providers.postgres.schema.catalog import PostgresCatalog
@@ -253,7 +253,7 @@ def test_every_kind_is_read_and_equal_to_itself(server: str, dsn: str) -> None:
     wanted = read_catalog(f"{server}/everything")
     assert {o.kind for o in wanted} == set(ObjectKind)
     assert read_catalog(dsn) == wanted
-    assert differences(read_catalog(dsn), wanted) == ()
+    assert find_differences(read_catalog(dsn), wanted) == ()
     names = " ".join(o.name for o in wanted)
     assert "_prisma_migrations" not in names
     assert "similarity" not in names  # pg_trgm's
@@ -264,9 +264,9 @@ def test_all_of_it_can_be_built_from_nothing_and_removed_again(server: str, dsn:
     run(f"{server}/postgres", "DROP DATABASE IF EXISTS fresh")
     run(f"{server}/postgres", "CREATE DATABASE fresh")
     nothing, wanted = read_catalog(f"{server}/fresh"), read_catalog(dsn)
-    run(f"{server}/fresh", "\n".join(script(differences(nothing, wanted))))
-    assert differences(read_catalog(f"{server}/fresh"), wanted) == ()
-    run(f"{server}/fresh", "\n".join(script(differences(wanted, nothing))))
+    run(f"{server}/fresh", "\n".join(write_script(find_differences(nothing, wanted))))
+    assert find_differences(read_catalog(f"{server}/fresh"), wanted) == ()
+    run(f"{server}/fresh", "\n".join(write_script(find_differences(wanted, nothing))))
     assert read_catalog(f"{server}/fresh") == nothing
 
 
@@ -280,15 +280,15 @@ def test_each_kind_of_change_is_found_and_its_statements_undo_it(
 ) -> None:
     """Exactly it, nothing beside it."""
     run(lent, change)
-    found = differences(read_catalog(lent), wanted)
+    found = find_differences(read_catalog(lent), wanted)
     assert sorted(told(found)) == sorted(expected)
-    statements = script(found)
+    statements = write_script(found)
     assert statements
     if any(change.startswith(begin) for begin in FOR_A_PERSON):
         assert any(statement.startswith("--") for statement in statements)
         return
     run(lent, "\n".join(statements))
-    assert differences(read_catalog(lent), wanted) == ()
+    assert find_differences(read_catalog(lent), wanted) == ()
     restored.is_as_it_was = True
 
 
@@ -307,8 +307,8 @@ def test_several_changes_at_once_are_undone_together(server: str, proof: Record)
                     run(f"{server}/{name}", change)
                     done.append(change)
         try:
-            run(f"{server}/{name}", "\n".join(script(differences(read_catalog(f"{server}/{name}"), wanted))))
-            same = differences(read_catalog(f"{server}/{name}"), wanted) == ()
+            run(f"{server}/{name}", "\n".join(write_script(find_differences(read_catalog(f"{server}/{name}"), wanted))))
+            same = find_differences(read_catalog(f"{server}/{name}"), wanted) == ()
         except psycopg.Error as error:
             same = False
             done.append(str(error))
@@ -324,7 +324,7 @@ def test_an_enum_that_lacks_values_gets_them_in_their_places(dsn: str) -> None:
     before = read_catalog(dsn)
     run(dsn, "ALTER TYPE shop.mood ADD VALUE 'a' BEFORE 'sad'; ALTER TYPE shop.mood ADD VALUE 'b' AFTER 'sad'")
     run(dsn, "ALTER TYPE shop.mood ADD VALUE 'c'")
-    assert script(differences(before, read_catalog(dsn))) == (
+    assert write_script(find_differences(before, read_catalog(dsn))) == (
         "ALTER TYPE shop.mood ADD VALUE 'a' BEFORE 'sad';",
         "ALTER TYPE shop.mood ADD VALUE 'b' AFTER 'sad';",
         "ALTER TYPE shop.mood ADD VALUE 'c' AFTER 'it''s ok';",
@@ -337,7 +337,7 @@ def test_an_index_whose_building_failed_is_another(dsn: str) -> None:
     wanted = read_catalog(dsn)
     with pytest.raises(psycopg.errors.UniqueViolation):
         run(dsn, "CREATE UNIQUE INDEX CONCURRENTLY scratch_n ON scratch (n)")
-    ((difference),) = differences(read_catalog(dsn), wanted)
+    ((difference),) = find_differences(read_catalog(dsn), wanted)
     assert difference.change is Change.EXTRA
     assert "its building failed" in difference.found
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.model.guard.signals import ServiceState
-from backout.providers.health.formats import MAX_SERVICES, contradictions, read
-from backout.providers.health.words import canonical, state_of, worst
+from backout.providers.health.formats import MAX_SERVICES, list_contradictions, read
+from backout.providers.health.words import find_canonical, find_worst, parse_state
 
 OK, DEGRADED, DOWN, UNKNOWN = ServiceState.OK, ServiceState.DEGRADED, ServiceState.DOWN, ServiceState.UNKNOWN
 
@@ -176,7 +176,7 @@ def test_what_does_not_fit_together_is_a_finding(body: object, status: int, sent
     """In a whole sentence."""
     reading = read(body)
     assert reading is not None
-    findings = contradictions(reading, status)
+    findings = list_contradictions(reading, status)
     assert any(sentence in finding for finding in findings)
     assert all(finding.endswith(".") for finding in findings)
 
@@ -189,14 +189,14 @@ def test_what_fits_together_is_no_finding(body: object, status: int) -> None:
     """An honest report of an outage is no contradiction."""
     reading = read(body)
     assert reading is not None
-    assert contradictions(reading, status) == ()
+    assert list_contradictions(reading, status) == ()
 
 
 def test_a_degraded_service_that_may_be_missing_is_no_finding() -> None:
     """Answering 200 without email is right where email is degradable."""
     reading = read({"status": "degraded", "services": {"database": "ok", "email": "degraded"}})
     assert reading is not None
-    assert contradictions(reading, 200) == ()
+    assert list_contradictions(reading, 200) == ()
 
 
 def test_words_and_names_of_an_application_are_bounded() -> None:
@@ -246,25 +246,27 @@ def test_no_json_crashes_it(body: object, status: int, format: str) -> None:  # 
         assert len(reading.services) <= MAX_SERVICES
         assert len({service.name for service in reading.services}) == len(reading.services)
         assert all(s.latency_ms is None or 0 <= s.latency_ms < float("inf") for s in reading.services)
-        assert all(isinstance(finding, str) for finding in contradictions(reading, status))
+        assert all(isinstance(finding, str) for finding in list_contradictions(reading, status))
 
 
 @given(st.lists(st.sampled_from(ServiceState), min_size=1, max_size=6))
 def test_the_worst_state_does_not_depend_on_the_order(found: list[ServiceState]) -> None:
     """And one that is down is never outvoted."""
-    assert worst(tuple(found)) is worst(tuple(reversed(found)))
-    assert (worst(tuple(found)) is DOWN) == (DOWN in found)
+    assert find_worst(tuple(found)) is find_worst(tuple(reversed(found)))
+    assert (find_worst(tuple(found)) is DOWN) == (DOWN in found)
 
 
 def test_the_usual_other_names_are_known() -> None:
     """And nothing else is claimed to be one of them."""
-    assert {canonical(name) for name in ("db", "Postgres", "DatabaseBackend", "database", "hyperdrive")} == {"database"}
-    assert {canonical(name) for name in ("S3", "r2", "Object Storage", "bucket")} == {"storage"}
-    assert {canonical(name) for name in ("SMTP", "mail", "e-mail")} == {"email"}
-    assert [canonical(name) for name in ("cache", "redis", "", "data")] == [None] * 4
+    assert {find_canonical(name) for name in ("db", "Postgres", "DatabaseBackend", "database", "hyperdrive")} == {
+        "database"
+    }
+    assert {find_canonical(name) for name in ("S3", "r2", "Object Storage", "bucket")} == {"storage"}
+    assert {find_canonical(name) for name in ("SMTP", "mail", "e-mail")} == {"email"}
+    assert [find_canonical(name) for name in ("cache", "redis", "", "data")] == [None] * 4
 
 
 @given(st.text())
 def test_any_word_has_a_state(word: str) -> None:
     """Of the four."""
-    assert state_of(word) in ServiceState
+    assert parse_state(word) in ServiceState

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from backout.errors import ProviderUnavailable
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
-from backout.model.guard.bodies import size_bucket, size_key
-from backout.model.guard.signals import RouteCounts, bucket_of, total
+from backout.model.guard.bodies import find_size_bucket, make_size_key
+from backout.model.guard.signals import RouteCounts, find_bucket, sum_counts
 from backout.providers.logs.growing import MAX_LINE_BYTES, GrowingFile
 from backout.providers.logs.request import Fields, Unreadable, parse_logged
 from backout.providers.logs.traffic import LogTraffic
@@ -40,7 +40,7 @@ class Log:
         self.raw(json.dumps({"ts": NOW - 5, "version": "v1", "status": 200, **line}) + "\n")
 
     def total(self) -> tuple[int, int]:
-        return total(self.source.read(0, NOW * 2).counts)
+        return sum_counts(self.source.read(0, NOW * 2).counts)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_what_cannot_be_counted_is_counted_by_its_reason(log: Log) -> None:
     log.write(latency_ms=-1)
     log.write(outcome=7)
     page = log.source.read(0, NOW)
-    assert total(page.counts) == (1, 0)
+    assert sum_counts(page.counts) == (1, 0)
     reasons = {why.partition(" (first at byte")[0]: number for why, number in page.unreadable.items()}
     assert reasons == {
         "no JSON": 2,
@@ -216,7 +216,7 @@ def test_names_units_and_times_of_all_kinds(tmp_path: Path) -> None:
     )
     (row,) = log.source.read(0, NOW).counts
     assert (row.version, row.second, row.requests, row.errors) == ("v7", NOW - 5, 7, 7)
-    assert row.latency == {bucket_of(90): 7}
+    assert row.latency == {find_bucket(90): 7}
 
 
 def test_outcomes_count_as_in_a_replay(log: Log) -> None:
@@ -294,12 +294,14 @@ def test_routes_are_templates_or_the_applications_names(log: Log) -> None:
     (row,) = log.source.read(0, NOW).counts
     assert row.requests == 8
     assert row.routes == {
-        "GET /app/{id}?key": RouteCounts(2, 0, sizes={size_bucket(1500): 1, size_key(70, "application/json"): 1}),
+        "GET /app/{id}?key": RouteCounts(
+            2, 0, sizes={find_size_bucket(1500): 1, make_size_key(70, "application/json"): 1}
+        ),
         "POST /app/{id}?key": RouteCounts(1, 0),
         "/app/{id}?key": RouteCounts(1, 0),
         "models.show": RouteCounts(1, 0),
         "POST models.show": RouteCounts(1, 0, classes={AnswerClass.REDIRECT: 1}),
-        "GET /app/{id}": RouteCounts(1, 1, {bucket_of(90): 1}),
+        "GET /app/{id}": RouteCounts(1, 1, {find_bucket(90): 1}),
     }
     assert row.classes == {AnswerClass.REDIRECT: 1}
 
@@ -324,7 +326,7 @@ def test_routes_that_do_not_count_are_given_without_a_query(log: Log) -> None:
     ignoring = LogTraffic(log.path, ignore_routes=["/health"], clock=log.clock)
     for route in ("/health", "/health?deep=1", "/healthy"):
         log.write(route=route)
-    assert total(ignoring.read(0, NOW).counts)[0] == 1
+    assert sum_counts(ignoring.read(0, NOW).counts)[0] == 1
 
 
 @pytest.mark.parametrize("status", [200, 404])

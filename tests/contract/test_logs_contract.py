@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tail_server import event, tail_server
 
-from backout.analysis.diagnosis.templates import template_of
+from backout.analysis.diagnosis.templates import make_template
 from backout.errors import AuthError, ProviderUnavailable
 from backout.model.incident.events import Origin
 from backout.providers.cloudflare.client import ApiClient
@@ -38,7 +38,7 @@ def server() -> Iterator[ScriptedServer]:
 
 
 def logs(url: str) -> TelemetryLogs:
-    return TelemetryLogs(ApiClient(url, lambda: TOKEN, retry=Retry(attempts=1)), ACCOUNT, "fm5", template_of)
+    return TelemetryLogs(ApiClient(url, lambda: TOKEN, retry=Retry(attempts=1)), ACCOUNT, "fm5", make_template)
 
 
 def told(number: int, source: object, *, level: str = "error", version: str = "v1", outcome: str = "exception") -> Any:
@@ -115,7 +115,7 @@ def test_the_tail_keeps_what_failed_or_said_something(server: ScriptedServer) ->
     with tail_server() as tail:
         clock = WorldClock(NOW)
         traffic = TailTraffic(ApiClient(tail.url, lambda: TOKEN, retry=Retry(attempts=1)), ACCOUNT, "fm5", clock=clock)
-        port = TailLogs(traffic, template_of)
+        port = TailLogs(traffic, make_template)
         traffic.read(NOW, NOW + 1)
         until(lambda: tail.sockets, 10, "the tail")
         tail.send(

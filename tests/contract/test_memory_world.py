@@ -6,7 +6,7 @@ import pytest
 
 from backout.errors import ProviderUnavailable, Refused
 from backout.model.guard.signals import HealthReport, Reach, ServiceState
-from backout.providers.memory import World, steady
+from backout.providers.memory import World, make_steady
 
 
 class Crash(BaseException):
@@ -116,7 +116,7 @@ def test_traffic_is_split_among_the_versions_that_serve() -> None:
     """A version at 0 % has none; both of a split have."""
     world = World()
     one, two = world.upload("one"), world.upload("two")
-    world.traffic_rule = steady(5)
+    world.traffic_rule = make_steady(5)
     world.deploy((one.id, 100.0), (two.id, 0.0))
     start = int(world.clock.now())
     world.clock.sleep(4)

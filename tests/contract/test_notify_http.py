@@ -11,8 +11,8 @@ import pytest
 
 from backout.model.incident.notice import Notice, NoticeKind
 from backout.providers.notify.channel import SendFailed
-from backout.providers.notify.slack import Slack, message
-from backout.providers.notify.webhook import Webhook, message_id, payload
+from backout.providers.notify.slack import Slack, make_message
+from backout.providers.notify.webhook import Webhook, make_message_id, make_payload
 
 from receivers import SECRET, verified, verified_now
 from scripted_server import answer, raw_answer, refused_url, reset, scripted_server
@@ -85,7 +85,7 @@ def test_the_same_notice_has_the_same_id_and_a_new_time(server: ScriptedServer) 
     webhook.send(NOTICE, 1_800_000_000.9)
     webhook.send(NOTICE, 1_800_000_060.0)
     first, second = server.asked
-    assert first.headers["webhook-id"] == second.headers["webhook-id"] == message_id(NOTICE.key)
+    assert first.headers["webhook-id"] == second.headers["webhook-id"] == make_message_id(NOTICE.key)
     assert "." not in first.headers["webhook-id"]
     assert (first.headers["webhook-timestamp"], second.headers["webhook-timestamp"]) == ("1800000000", "1800000060")
     assert first.headers["webhook-signature"] != second.headers["webhook-signature"]
@@ -176,7 +176,7 @@ def test_a_long_notice_stays_small() -> None:
     long = Notice(
         NoticeKind.FAILED, "production", 0.0, "t" * 9_000, "x" * 50_000, key="k", facts={"what": "y" * 50_000}
     )
-    assert len(payload(long)) < 12_000
+    assert len(make_payload(long)) < 12_000
 
 
 def test_slack_gets_text_and_blocks_within_its_limits(server: ScriptedServer) -> None:
@@ -188,7 +188,7 @@ def test_slack_gets_text_and_blocks_within_its_limits(server: ScriptedServer) ->
     )
     Slack(f"{server.url}/services/T/B/x").send(notice, time.time())
     body = json.loads(server.asked[0].body)
-    assert body == message(notice)
+    assert body == make_message(notice)
     header, section, commands, context = body["blocks"]
     assert len(header["text"]["text"]) <= 150
     assert len(section["text"]["text"]) <= 3_000

@@ -16,7 +16,7 @@ from backout.errors import OutboxUnavailable
 from backout.model.incident.notice import Notice, NoticeKind, QueueState
 from backout.providers.clock import SystemClock
 from backout.providers.memory.clock import WorldClock
-from backout.providers.notify.channel import Route, SendFailed, broken
+from backout.providers.notify.channel import Route, SendFailed, make_broken
 from backout.providers.notify.dispatcher import Dispatcher
 from backout.providers.notify.outbox import HOLD_S, PER_WINDOW, WINDOW_S, Outbox
 from backout.providers.notify.worker import AT_MOST_S, TRIES, DeliveryWorker
@@ -322,7 +322,7 @@ def test_a_channel_that_hangs_costs_its_own_thread(path: Path) -> None:
 
 def test_a_broken_channel_says_why_and_waits_for_a_process_that_can(path: Path) -> None:
     """A missing secret is a problem from the start; the notice is delivered when the secret is there."""
-    tells = dispatcher(path, broken("webhook", "a URL is needed, and X is not set"))
+    tells = dispatcher(path, make_broken("webhook", "a URL is needed, and X is not set"))
     assert tells.flush(0).problems == ("webhook: a URL is needed, and X is not set",)
     tells.tell(notice("k"))
     delivery = tells.flush(10)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from kept import template
 
-from backout.analysis.recovery.capability import window_of
+from backout.analysis.recovery.capability import find_window
 from backout.errors import BackoutError, UsageError
 from backout.model.database.recovery import RecoveryTarget, TargetKind
 from backout.model.database.wal import parse_lsn
@@ -86,7 +86,7 @@ def test_backups_and_wal_are_listed(stanza: Stanza) -> None:
     assert full.system_identifier.isdecimal()
     segments = stanza.repository.wal()
     assert [one.end_lsn for one in segments[:-1]] == [one.begin_lsn for one in segments[1:]]
-    assert window_of(stanza.repository.backups()).copies == 2
+    assert find_window(stanza.repository.backups()).copies == 2
 
 
 def test_a_side_stops_exactly_before_the_target_and_does_not_archive(stanza: Stanza, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backout.analysis.detector.unseen import unseen
+from backout.analysis.detector.unseen import list_unseen
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.model.guard.answers import AnswerClass
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 from backout.providers.cloudflare.analytics import AnalyticsTraffic
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.telemetry import TelemetryTraffic
@@ -96,8 +96,8 @@ def test_an_answer_of_500_is_a_success_in_graphql_alone(api: Api) -> None:
     """What the Worker returned properly; the telemetry knows the status."""
     begun = int(time.time()) - OLD
     api.data_plane.rows["fm5"] = [second("v1", begun, ok=10, bad=4)]
-    assert total(twin(api, AnalyticsTraffic).read(begun, begun + 1).counts) == (10, 0)
-    assert total(twin(api, TelemetryTraffic).read(begun, begun + 1).counts) == (10, 4)
+    assert sum_counts(twin(api, AnalyticsTraffic).read(begun, begun + 1).counts) == (10, 0)
+    assert sum_counts(twin(api, TelemetryTraffic).read(begun, begun + 1).counts) == (10, 4)
 
 
 def test_classes_come_from_statuses_which_graphql_does_not_have(api: Api) -> None:
@@ -111,9 +111,9 @@ def test_classes_come_from_statuses_which_graphql_does_not_have(api: Api) -> Non
     assert found.classes == {AnswerClass.NOT_FOUND: 3, AnswerClass.REDIRECT: 2}
     (found,) = twin(api, AnalyticsTraffic).read(begun, begun + 1).counts
     assert found.classes == {}
-    blind = [sight.name for sight in unseen(twin(api, TelemetryTraffic).traits)]
+    blind = [sight.name for sight in list_unseen(twin(api, TelemetryTraffic).traits)]
     assert blind == ["started", "sizes"]
-    assert [sight.name for sight in unseen(twin(api, AnalyticsTraffic).traits)] == [
+    assert [sight.name for sight in list_unseen(twin(api, AnalyticsTraffic).traits)] == [
         "statuses",
         "classes",
         "kinds",
@@ -151,7 +151,7 @@ def test_over_an_hour_telemetry_tells_buckets(api: Api) -> None:
     begun = int(time.time()) - 2 * OLD
     api.data_plane.rows["fm5"] = [second("v1", at, ok=1) for at in range(begun, begun + OLD)]
     counts = twin(api, TelemetryTraffic).read(begun, begun + OLD).counts
-    assert total(counts) == (OLD, 0)
+    assert sum_counts(counts) == (OLD, 0)
     assert len(counts) == 600
 
 
@@ -162,7 +162,7 @@ def test_graphql_pages_by_seconds() -> None:
         server.will(answer(graphql(full)), answer(graphql([group(1499, "v1", 9), group(1600, "v1", 2)])))
         source = AnalyticsTraffic(client(server.url), ACCOUNT, "fm5", clock=WorldClock(10_000))
         counts = source.read(1000, 2000).counts
-    assert total(counts) == (499 * 20 + 9 + 2, 0)
+    assert sum_counts(counts) == (499 * 20 + 9 + 2, 0)
     assert len(server.asked) == 2
     assert b'"since":"1970-01-01T00:24:59Z"' in server.asked[1].body
 
@@ -297,16 +297,16 @@ def test_an_api_that_does_not_know_a_key_is_asked_without_it() -> None:
     """And what cannot be seen then is said, wherever a version is called healthy."""
     with scripted_server() as server:
         source = scripted(server.url)
-        assert [sight.name for sight in unseen(source.traits)] == ["started", "sizes"]
+        assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes"]
         server.will(
             answer(refused("unknown key $workers.eventType"), 400),
             answer(told(9000, ("v1", "ok", 200, None, 5))),
             answer(refused("unknown key $metadata.trigger"), 400),
             answer(told(9010, ("v1", "ok", 200, None, 6))),
         )
-        assert total(source.read(9000, 9001).counts) == (5, 0)
-        assert [sight.name for sight in unseen(source.traits)] == ["methods", "started", "sizes", "triggers"]
-        assert total(source.read(9010, 9011).counts) == (6, 0)
+        assert sum_counts(source.read(9000, 9001).counts) == (5, 0)
+        assert [sight.name for sight in list_unseen(source.traits)] == ["methods", "started", "sizes", "triggers"]
+        assert sum_counts(source.read(9010, 9011).counts) == (6, 0)
         assert len(server.asked) == 4
 
 
@@ -332,7 +332,7 @@ def test_a_question_that_is_refused_for_something_else_is_asked_again_whole(said
         server.will(answer(whole), answer(named))
         (row,) = source.read(9000, 9001).counts
         assert row.routes["GET /"].requests == 5
-        assert [sight.name for sight in unseen(source.traits)] == ["started", "sizes"]
+        assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes"]
 
 
 def test_a_key_may_be_refused_by_its_place() -> None:
@@ -343,8 +343,8 @@ def test_a_key_may_be_refused_by_its_place() -> None:
             answer(told(9000, ("v1", "ok", 200, "fetch", 5))),
             answer(refused("parameters.groupBys[4].value: invalid"), 400),
         )
-        assert total(source.read(9000, 9001).counts) == (5, 0)
-        assert [sight.name for sight in unseen(source.traits)] == ["methods", "started", "sizes"]
+        assert sum_counts(source.read(9000, 9001).counts) == (5, 0)
+        assert [sight.name for sight in list_unseen(source.traits)] == ["methods", "started", "sizes"]
 
 
 def test_it_is_not_asked_every_second() -> None:

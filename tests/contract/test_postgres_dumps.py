@@ -16,11 +16,11 @@ from cli_shell import backout
 from kept import template
 from values import replace
 
-from backout.analysis.recovery.dumps import differences
+from backout.analysis.recovery.dumps import list_differences
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.providers.archive.sealing import Key
 from backout.providers.memory import WorldClock
-from backout.providers.postgres.backup.dump_contents import contents
+from backout.providers.postgres.backup.dump_contents import read_contents
 from backout.providers.postgres.backup.dumps import PostgresDumps
 from backout.providers.postgres.server.binaries import Binaries, find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
@@ -120,9 +120,9 @@ def test_what_is_not_compared_is_named(tmp_path: Path, address: str) -> None:
     assert "table public.held: it is extension vector's, and none of its rows is dumped" in said
     with psycopg.connect(target) as connection:
         connection.execute("UPDATE pg_extension SET extconfig = ARRAY['held'::regclass::oid], extcondition = '{\"\"}'")
-        assert [each.name for each in contents(connection, checksums=True)] == ["public.held", "public.kept"]
+        assert [each.name for each in read_contents(connection, checksums=True)] == ["public.held", "public.kept"]
         connection.execute("UPDATE pg_extension SET extcondition = '{WHERE id > 9}' WHERE extconfig IS NOT NULL")
-        assert [each.name for each in contents(connection, checksums=True)] == ["public.kept"]
+        assert [each.name for each in read_contents(connection, checksums=True)] == ["public.kept"]
         connection.rollback()
 
 
@@ -246,7 +246,7 @@ def test_content_that_differs_is_not_proven(tmp_path: Path, address: str) -> Non
     first, *rest = taken.tables
     lying = replace(taken, tables=(replace(first, checksum="1"), *rest))
     assert "has other content in its" in verify(made, lying).problem
-    assert differences((replace(first, rows=7),), taken.tables) != ()
+    assert list_differences((replace(first, rows=7),), taken.tables) != ()
     (kept,) = made.dumps.list_dumps()
     assert (kept.verified_at, kept.problem != "") == (None, True)
 

@@ -18,7 +18,7 @@ from backout.errors import BackoutError, Busy, UsageError
 from backout.providers.child import is_running
 from backout.providers.postgres.server.binaries import Binaries, find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.providers.postgres.server.template import run_tool, system_identifier
+from backout.providers.postgres.server.template import read_system_identifier, run_tool
 
 from polling import PATIENCE_S, until
 from streamed import await_line
@@ -113,12 +113,12 @@ def test_two_copies_of_the_template_are_two_databases(tmp_path: Path, cache: Pat
     servers = [PostgresServer(tmp_path / name, find_binaries()) for name in ("one", "two")]
     for server in servers:
         server.create(cache_directory=cache)
-    identifiers = {system_identifier(server.data_directory) for server in servers}
+    identifiers = {read_system_identifier(server.data_directory) for server in servers}
     assert len(identifiers) == 2
     try:
         status = servers[0].start(password=PASSWORD)
         shown = query(status.port, "SELECT system_identifier FROM pg_control_system()")
-        assert shown == [(system_identifier(servers[0].data_directory),)]
+        assert shown == [(read_system_identifier(servers[0].data_directory),)]
         backup = tmp_path / "backup"
         connection = f"host={status.socket_directory} port={status.port} user=postgres"
         run_tool(find_binaries(), "pg_basebackup", "-d", connection, "-D", str(backup), "-c", "fast")
@@ -129,9 +129,9 @@ def test_two_copies_of_the_template_are_two_databases(tmp_path: Path, cache: Pat
 
 def test_create_leaves_an_existing_data_directory_alone(server: PostgresServer, cache: Path) -> None:
     """A second create is no second database."""
-    before = system_identifier(server.data_directory)
+    before = read_system_identifier(server.data_directory)
     assert server.create(cache_directory=cache) is False
-    assert system_identifier(server.data_directory) == before
+    assert read_system_identifier(server.data_directory) == before
 
 
 def test_without_a_cache_initdb_makes_the_same(tmp_path: Path) -> None:

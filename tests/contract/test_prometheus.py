@@ -12,9 +12,9 @@ from prometheus_lab import application, need_prometheus, prometheus
 
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
-from backout.model.guard.signals import bucket_of, total
+from backout.model.guard.signals import find_bucket, sum_counts
 from backout.providers.memory import WorldClock
-from backout.providers.prometheus.counters import Scrapes, Series, increments, slots
+from backout.providers.prometheus.counters import Scrapes, Series, compute_increments, list_slots
 from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
 from backout.providers.retry import Retry
 
@@ -54,7 +54,7 @@ def counted(url: str, since: int, want: int, metrics: Metrics = EVERY_SECOND) ->
 
     def page() -> CountsPage | None:
         read = source.read(since, int(time.time()) + 1)
-        return read if total(read.counts)[0] >= want else None
+        return read if sum_counts(read.counts)[0] >= want else None
 
     return until(page, 15, f"{want} requests")
 
@@ -78,12 +78,12 @@ def test_counters_of_a_scraped_application_are_counts(scraped: tuple[Application
     app.answered("v2", "200", 1, le="0.5")
     app.answered("v2", "500", 1, le="0.5")
     page = counted(url, since, 19)
-    assert total(page.counts) == (19, 3)
+    assert sum_counts(page.counts) == (19, 3)
     assert sum(row.canceled for row in page.counts) == 1
-    per_version = {v: total(row for row in page.counts if row.version == v) for v in ("v1", "v2")}
+    per_version = {v: sum_counts(row for row in page.counts if row.version == v) for v in ("v1", "v2")}
     assert per_version == {"v1": (15, 0), "v2": (4, 3)}
     latency = {bucket for row in page.counts for bucket in row.latency}
-    assert latency == {bucket_of(100), bucket_of(500), bucket_of(500) + 1}
+    assert latency == {find_bucket(100), find_bucket(500), find_bucket(500) + 1}
     assert sum(sum(row.latency.values()) for row in page.counts) == 20
 
 
@@ -121,7 +121,7 @@ def test_what_is_not_scraped_is_not_known(scraped: tuple[Application, str]) -> N
     finally:
         app.sick = False
     page = counted(url, sick_since, 7)
-    assert total(page.counts) == (7, 7)
+    assert sum_counts(page.counts) == (7, 7)
     until(lambda: known_for() < 4, 20, "that it is known again")
 
 
@@ -277,7 +277,7 @@ def test_no_request_is_lost_or_made_up(steps: list[tuple[int, bool]]) -> None:
         truth += grown
         samples.append((float(second), float(value)))
     seen = scraped_at(0.0, *(at for at, _ in samples))
-    found = increments(Series(LABELS, samples), seen)
+    found = compute_increments(Series(LABELS, samples), seen)
     assert sum(found.values()) == truth
     assert all(number > 0 for number in found.values())
 
@@ -285,17 +285,17 @@ def test_no_request_is_lost_or_made_up(steps: list[tuple[int, bool]]) -> None:
 def test_a_series_that_was_not_there_begins_at_zero() -> None:
     """It was scraped without it, or it fell; the first value of a target that nobody scraped before may be old."""
     samples = [(2.0, 7.0), (3.0, 2.0), (5.0, 6.0)]
-    assert increments(Series(LABELS, samples), scraped_at(1.0, 2.0, 3.0, 4.0, 5.0)) == {2.0: 7, 3.0: 2, 5.0: 6}
-    assert increments(Series(LABELS, samples), scraped_at(2.0, 3.0, 5.0)) == {3.0: 2, 5.0: 4}
+    assert compute_increments(Series(LABELS, samples), scraped_at(1.0, 2.0, 3.0, 4.0, 5.0)) == {2.0: 7, 3.0: 2, 5.0: 6}
+    assert compute_increments(Series(LABELS, samples), scraped_at(2.0, 3.0, 5.0)) == {3.0: 2, 5.0: 4}
 
 
 def test_times_of_the_applications_own_prove_no_beginning() -> None:
     """A sample that is not from the time of any scrape may have been there all the time; so may a recorded sum."""
-    assert increments(Series(LABELS, [(2.5, 7.0), (4.5, 8.0)]), scraped_at(1.0, 2.0, 3.0, 4.0, 5.0)) == {4.5: 1}
+    assert compute_increments(Series(LABELS, [(2.5, 7.0), (4.5, 8.0)]), scraped_at(1.0, 2.0, 3.0, 4.0, 5.0)) == {4.5: 1}
     recorded = Series({"job": "app"}, [(2.0, 7.0), (4.0, 8.0)])
-    assert increments(recorded, Scrapes.of([], [recorded, Series({"job": "app"}, [(1.0, 1.0), (3.0, 1.0)])])) == {
-        4.0: 1
-    }
+    assert compute_increments(
+        recorded, Scrapes.of([], [recorded, Series({"job": "app"}, [(1.0, 1.0), (3.0, 1.0)])])
+    ) == {4.0: 1}
 
 
 def test_slots_are_what_lies_between_the_bounds() -> None:
@@ -308,7 +308,7 @@ def test_slots_are_what_lies_between_the_bounds() -> None:
         Series({**LABELS, "le": "0.1"}, [(1.0, 5.0)]),
         Series({"job": "app", "instance": "b:1", "le": "odd"}, [(1.0, 2.0)]),
     ]
-    found = [(labels["instance"], bound, number) for labels, _, bound, number in slots(given, seen)]
+    found = [(labels["instance"], bound, number) for labels, _, bound, number in list_slots(given, seen)]
     assert sorted(found) == [("a:1", 0.1, 5), ("a:1", 0.5, 3), ("a:1", float("inf"), 1), ("b:1", float("inf"), 2)]
 
 

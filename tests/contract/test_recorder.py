@@ -15,10 +15,10 @@ from recorder_lab import RECORDER, SECRET, MemoryBucket, counted
 
 from backout.errors import ProviderUnavailable
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
-from backout.model.guard.routes import template_of
-from backout.model.guard.signals import RouteCounts, TriggerCounts, bucket_of, total
+from backout.model.guard.routes import make_template
+from backout.model.guard.signals import RouteCounts, TriggerCounts, find_bucket, sum_counts
 from backout.providers.memory import WorldClock
-from backout.providers.recorder.batches import UNNAMED, Unusable, keys_of, name_of, open_batches
+from backout.providers.recorder.batches import UNNAMED, Unusable, open_batches, parse_keys, parse_name
 from backout.providers.recorder.traffic import RecorderTraffic, Source
 
 from extent import examples
@@ -32,7 +32,7 @@ def reader(
     bucket: MemoryBucket, at: float = NOW, told: list[str] | None = None, secret: str = SECRET
 ) -> RecorderTraffic:
     said = [] if told is None else told
-    return RecorderTraffic(bucket, Source("shop", "counts", keys_of(secret)), WorldClock(at), said.append)
+    return RecorderTraffic(bucket, Source("shop", "counts", parse_keys(secret)), WorldClock(at), said.append)
 
 
 # --- each answer once ------------------------------------------------------------------------------------------------
@@ -146,8 +146,8 @@ def test_another_workers_batches_and_strange_names_are_passed_over() -> None:
     bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7, script="shop-staging")
     bucket.objects["backout/shop/readme.txt"] = (b"hello", NOW)
     assert reader(bucket).read(NOW - 20, NOW).counts == ()
-    assert name_of("backout/shop/readme.txt", "shop") is None
-    assert name_of("backout/shop-staging/1800000000-0badcafe-1799999990000-7", "shop") is None
+    assert parse_name("backout/shop/readme.txt", "shop") is None
+    assert parse_name("backout/shop-staging/1800000000-0badcafe-1799999990000-7", "shop") is None
 
 
 def test_every_page_of_the_listing_is_read_and_known_objects_are_not_read_again() -> None:
@@ -158,8 +158,8 @@ def test_every_page_of_the_listing_is_read_and_known_objects_are_not_read_again(
             [{"seq": 1, "rows": [counted(NOW - 20 + number)]}], at=NOW - 18 + number, instance=f"0000000{number}"
         )
     source = reader(bucket)
-    assert total(source.read(NOW - 30, NOW).counts) == (7, 0)
-    assert total(source.read(NOW - 30, NOW).counts) == (7, 0)
+    assert sum_counts(source.read(NOW - 30, NOW).counts) == (7, 0)
+    assert sum_counts(source.read(NOW - 30, NOW).counts) == (7, 0)
     assert len(bucket.got) == 7
 
 
@@ -168,7 +168,7 @@ def test_an_object_that_is_deleted_while_we_look_is_a_gap() -> None:
     bucket = MemoryBucket()
     bucket.gone.add(bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7, instance="00000001"))
     bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7)
-    assert total(reader(bucket).read(NOW - 20, NOW).counts) == (1, 0)
+    assert sum_counts(reader(bucket).read(NOW - 20, NOW).counts) == (1, 0)
 
 
 # --- when a second is final ------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_a_final_second_never_changes(seed: int, flush_s: float) -> None:
     """Whatever isolates, delays, lost answers and retries there are: a watch sees each answer once."""
     draw = random.Random(seed)  # noqa: S311 - seeded, to be repeated
     bucket, clock = MemoryBucket(), WorldClock(NOW)
-    source = RecorderTraffic(bucket, Source("shop", "counts", keys_of(SECRET), flush_s), clock)
+    source = RecorderTraffic(bucket, Source("shop", "counts", parse_keys(SECRET), flush_s), clock)
     sent, seen = 0, 0
     since = NOW - 30
     isolates = [_Isolate(bucket, f"{number:08x}", draw) for number in range(draw.randint(1, 4))]
@@ -203,7 +203,7 @@ def test_a_final_second_never_changes(seed: int, flush_s: float) -> None:
                 isolate.flush(at)
         page = source.read(since, int(at) + 1)
         final = [row for row in page.counts if row.second < page.complete_until]
-        seen += total(final)[0]
+        seen += sum_counts(final)[0]
         frozen |= {row.second: row.requests for row in final}
         since = max(since, page.complete_until)
         clock.sleep(draw.choice([0.3, 1.0, 2.5]))
@@ -211,9 +211,9 @@ def test_a_final_second_never_changes(seed: int, flush_s: float) -> None:
         isolate.flush(clock.now(), works=True)
     clock.sleep(30)
     page = source.read(since, int(clock.now()) + 1)
-    seen += total(page.counts)[0]
+    seen += sum_counts(page.counts)[0]
     assert seen == sent
-    again = RecorderTraffic(bucket, Source("shop", "counts", keys_of(SECRET), flush_s), clock).read(NOW - 120, since)
+    again = RecorderTraffic(bucket, Source("shop", "counts", parse_keys(SECRET), flush_s), clock).read(NOW - 120, since)
     assert {row.second: row.requests for row in again.counts} == frozen
 
 
@@ -278,7 +278,7 @@ def test_the_watermark_follows_the_recorders_pace() -> None:
     """One that stores every ten seconds is believed later, and says so: an automatic action may still rest on it."""
     bucket = MemoryBucket()
     bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW)
-    slow = RecorderTraffic(bucket, Source("shop", "counts", keys_of(SECRET), 10.0), WorldClock(NOW))
+    slow = RecorderTraffic(bucket, Source("shop", "counts", parse_keys(SECRET), 10.0), WorldClock(NOW))
     assert slow.read(NOW - 20, NOW).complete_until == NOW - 14
     assert (slow.traits.lag_s, slow.traits.may_act) == (15.0, True)
     assert reader(bucket).traits.lag_s == 7.0
@@ -300,7 +300,7 @@ def test_what_is_not_signed_is_not_counted_and_named() -> None:
     bucket.store([], at=NOW - 7, instance="00000007")
     bucket.objects[f"backout/shop/{NOW - 7}-00000008-1800000000000-1"] = (b"\xff\xfe hello", NOW - 7)
     source = reader(bucket, told=told)
-    assert total(source.read(NOW - 20, NOW).counts) == (7, 0)
+    assert sum_counts(source.read(NOW - 20, NOW).counts) == (7, 0)
     source.read(NOW - 20, NOW)
     assert [text.partition(", such as")[0] for text in told] == [
         "batches of the flight recorder are badly signed, and are not counted",
@@ -317,7 +317,7 @@ def test_a_broken_object_falls_back_on_the_one_before() -> None:
     bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 4)]}], at=NOW - 8, window=NOW - 8, seq=1)
     spoilt = bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 4)]}], at=NOW - 6, window=NOW - 8, seq=2)
     bucket.objects[spoilt] = (b"spoilt", NOW - 6)
-    assert total(reader(bucket).read(NOW - 20, NOW).counts) == (4, 0)
+    assert sum_counts(reader(bucket).read(NOW - 20, NOW).counts) == (4, 0)
 
 
 def test_nothing_that_can_be_used_is_no_silence() -> None:
@@ -326,7 +326,7 @@ def test_nothing_that_can_be_used_is_no_silence() -> None:
     bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7)
     with pytest.raises(ProviderUnavailable, match="no batch of the flight recorder can be used"):
         reader(bucket, secret=OTHER).read(NOW - 20, NOW)
-    assert total(reader(bucket, secret=f"{OTHER} {SECRET}").read(NOW - 20, NOW).counts) == (1, 0)
+    assert sum_counts(reader(bucket, secret=f"{OTHER} {SECRET}").read(NOW - 20, NOW).counts) == (1, 0)
 
 
 def test_what_the_recorder_lost_or_could_not_name_is_said() -> None:
@@ -334,7 +334,7 @@ def test_what_the_recorder_lost_or_could_not_name_is_said() -> None:
     told: list[str] = []
     bucket = MemoryBucket()
     bucket.store([{"seq": 1, "rows": [counted(NOW - 9, 2, version=""), counted(NOW - 9)], "lost": 3}], at=NOW - 7)
-    assert total(reader(bucket, told=told).read(NOW - 20, NOW).counts) == (1, 0)
+    assert sum_counts(reader(bucket, told=told).read(NOW - 20, NOW).counts) == (1, 0)
     assert told == [
         "the flight recorder had no room for some answers: its counts are too low (3)",
         "the flight recorder saw answers without a version, and they are not counted (2)",
@@ -345,14 +345,14 @@ def test_what_the_recorder_lost_or_could_not_name_is_said() -> None:
 def test_any_bytes_are_batches_or_unusable(content: bytes) -> None:
     """No object makes the reader fail."""
     with pytest.raises(Unusable):
-        open_batches("backout/shop/x", float(NOW), content, keys_of(SECRET))
+        open_batches("backout/shop/x", float(NOW), content, parse_keys(SECRET))
 
 
 @pytest.mark.parametrize("secret", ["", "hunter2", "whsec_", "whsec_***", "whsec_c2hvcnQ="])
 def test_a_secret_that_is_none_is_refused(secret: str) -> None:
     """Too short, or not in the form of Standard Webhooks; the message does not show it."""
     with pytest.raises(ValueError, match="it is") as caught:
-        keys_of(secret)
+        parse_keys(secret)
     assert not secret.removeprefix("whsec_") or secret not in str(caught.value)
 
 
@@ -360,18 +360,18 @@ def test_a_secret_that_is_none_is_refused(secret: str) -> None:
 
 
 def test_the_workers_buckets_are_ours() -> None:
-    """`bucketOf` of recorder.js and `bucket_of` agree on every whole millisecond, all that a tail event has."""
+    """`bucketOf` of recorder.js and `find_bucket` agree on every whole millisecond, all that a tail event has."""
     node = shutil.which("node")
     assert node is not None
     line = next(line for line in RECORDER.splitlines() if line.startswith("const bucketOf"))
     ratio = next(line for line in RECORDER.splitlines() if line.startswith("const LOG_RATIO"))
     code = f"{ratio}\n{line}\nconsole.log(JSON.stringify(Array.from({{length: 70000}}, (_, ms) => bucketOf(ms))));"
     done = subprocess.run([node, "-e", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
-    assert json.loads(done.stdout) == [bucket_of(float(ms)) for ms in range(70_000)]
+    assert json.loads(done.stdout) == [find_bucket(float(ms)) for ms in range(70_000)]
 
 
 def test_the_workers_routes_are_ours() -> None:
-    """`templateOf` of recorder.js and `template_of` agree on whatever is asked for."""
+    """`templateOf` of recorder.js and `make_template` agree on whatever is asked for."""
     node = shutil.which("node")
     assert node is not None
     begin, end = RECORDER.index("const METHODS"), RECORDER.index("// The prefix in ROUTES")
@@ -396,7 +396,7 @@ def test_the_workers_routes_are_ours() -> None:
     code = RECORDER[begin:end] + f"const asked = {json.dumps(asked)};\n"
     code += "process.stdout.write(JSON.stringify(asked.map(([method, url]) => templateOf(method, url))));"
     done = subprocess.run([node], input=code, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
-    ours = [UNNAMED if (route := template_of(*each)) == "other" else route for each in asked]
+    ours = [UNNAMED if (route := make_template(*each)) == "other" else route for each in asked]
     assert [pair for pair in zip(asked, ours, json.loads(done.stdout), strict=True) if pair[1] != pair[2]] == []
     assert len(set(ours)) > 500
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
-from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
+from backout.providers.retry import CallFailed, Retry, retry_after_s, retry_call
 from backout.providers.s3.client import S3Client
 from backout.providers.s3.sigv4 import S3Credentials
 from backout.providers.s3.transport import S3Settings
@@ -168,7 +168,7 @@ def test_a_permanent_failure_is_the_last_one(clock: FakeClock) -> None:
     """The adapter says so, the wrapper obeys."""
     calls, call = failing(9, permanent=True)
     with pytest.raises(BackoutError, match="no"):
-        with_retry(call, Retry(), clock)  # type: ignore[arg-type]
+        retry_call(call, Retry(), clock)  # type: ignore[arg-type]
     assert (len(calls), clock.slept) == (1, [])
 
 
@@ -176,7 +176,7 @@ def test_a_wait_beyond_the_total_is_not_begun(clock: FakeClock) -> None:
     """Retry-After of an hour is an error now, not in an hour."""
     _, call = failing(1, retry_after_s=3600.0)
     with pytest.raises(BackoutError):
-        with_retry(call, Retry(total_s=60.0), clock)  # type: ignore[arg-type]
+        retry_call(call, Retry(total_s=60.0), clock)  # type: ignore[arg-type]
     assert clock.slept == []
 
 
@@ -187,7 +187,7 @@ def test_another_exception_passes_through(clock: FakeClock) -> None:
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
-        with_retry(call, Retry(), clock)
+        retry_call(call, Retry(), clock)
     assert clock.slept == []
 
 
@@ -198,7 +198,7 @@ def test_waits_grow_and_stay_within_the_limits(attempts: int, first: float, long
     begun = clock.now()
     calls, call = failing(attempts + 1)
     with pytest.raises(BackoutError):
-        with_retry(call, Retry(attempts, first, longest, total), clock)  # type: ignore[arg-type]
+        retry_call(call, Retry(attempts, first, longest, total), clock)  # type: ignore[arg-type]
     assert len(calls) <= attempts
     assert clock.now() - begun <= total + 1e-3
     assert all(slept <= longest for slept in clock.slept)

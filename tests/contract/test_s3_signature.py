@@ -20,8 +20,8 @@ from backout.providers.s3.sigv4 import (
     UNSIGNED_PAYLOAD,
     S3Credentials,
     S3Request,
-    canonical_request,
     encode_key,
+    make_canonical_request,
     sign,
 )
 
@@ -91,7 +91,7 @@ def test_a_secret_is_in_no_representation() -> None:
     credentials = S3Credentials("AKID", "the-secret", "the-token")
     assert "the-secret" not in repr(credentials)
     assert "the-token" not in repr(credentials)
-    assert "the-secret" not in canonical_request(S3Request("GET", "h", "/"), {})[0]
+    assert "the-secret" not in make_canonical_request(S3Request("GET", "h", "/"), {})[0]
 
 
 @given(KEYS)

@@ -15,7 +15,7 @@ from backout.providers.memory import World, WorldClock
 from backout.providers.postgres.schema.schema import PostgresHistory
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.providers.postgres.tls.dsn import libpq_url
+from backout.providers.postgres.tls.dsn import make_libpq_url
 
 from scripted_server import hang, refused_url, scripted_server
 
@@ -247,4 +247,4 @@ def test_a_server_that_says_nothing_is_left_in_time() -> None:
 
 def test_a_key_value_string_is_left_alone() -> None:
     """Only URLs can hold Prisma's parameters."""
-    assert libpq_url("host=db dbname=app") == ("host=db dbname=app", None)
+    assert make_libpq_url("host=db dbname=app") == ("host=db dbname=app", None)

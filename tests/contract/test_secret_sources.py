@@ -308,11 +308,11 @@ def test_a_fingerprint_tells_the_same_value_from_another(tmp_path: Path) -> None
 
 def test_another_key_makes_other_fingerprints_and_says_so(tmp_path: Path) -> None:
     """So that those of a lost key are never compared."""
-    from backout.analysis.secrets import comparable  # noqa: PLC0415 - only here
+    from backout.analysis.secrets import is_comparable  # noqa: PLC0415 - only here
 
     marks = [KeyedFingerprints(tmp_path / name, "production").of("A", "value") for name in ("one", "two")]
     assert marks[0] != marks[1]
-    assert not comparable(*marks)
+    assert not is_comparable(*marks)
 
 
 @pytest.mark.parametrize(

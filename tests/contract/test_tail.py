@@ -11,7 +11,7 @@ from tail_server import event, notice, tail_server
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
-from backout.model.guard.signals import TriggerCounts, total
+from backout.model.guard.signals import TriggerCounts, sum_counts
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.memory import WorldClock
@@ -70,7 +70,7 @@ def page_with(source: TailTraffic, want: int, *, upto: int = NOW + 100) -> Count
         nonlocal sampled
         page = source.read(NOW, upto)
         sampled = sampled or page.sampled
-        return page if total(page.counts)[0] >= want else None
+        return page if sum_counts(page.counts)[0] >= want else None
 
     page = until(found, 10, f"{want} requests")
     return type(page)(page.counts, page.complete_until, sampled, page.unreadable)
@@ -193,7 +193,7 @@ def test_a_connection_that_breaks_is_opened_again(server: TailServer, opened: Ca
     until(lambda: len(server.hellos) == 2 and len(server.sockets) == 1, 10, "the next connection there")
     assert server.opened == 2
     server.send(event("v1", NOW + 3))
-    assert total(page_with(source, 2).counts) == (2, 0)
+    assert sum_counts(page_with(source, 2).counts) == (2, 0)
 
 
 def test_odd_events_are_counted_and_named(server: TailServer, opened: Callable[..., Opened]) -> None:
@@ -263,7 +263,7 @@ def test_the_tail_of_a_real_twin_counts_what_visitors_got(twin: TwinStatus) -> N
         for path in ["/"] * 12 + ["/bad"] * 3 + ["/boom"] * 2:
             worker.visit(path)
         worker.visit("/bad", **{"x-backout-probe": "1"})
-        until(lambda: total(source.read(begun, int(time.time()) + 1).counts)[1] >= 5, 10, "the errors")
+        until(lambda: sum_counts(source.read(begun, int(time.time()) + 1).counts)[1] >= 5, 10, "the errors")
         requests, errors = settled(source, begun)
         assert (requests - before[0], errors) == (17, 5)
         assert {row.version for row in source.read(begun, int(time.time()) + 1).counts} == {worker.version}
@@ -278,7 +278,7 @@ def settled(source: TailTraffic, begun: int) -> tuple[int, int]:
 
     def still() -> bool:
         nonlocal last, since
-        now = total(source.read(begun, int(time.time()) + 1).counts)
+        now = sum_counts(source.read(begun, int(time.time()) + 1).counts)
         if now != last:
             last, since = now, time.monotonic()
         return time.monotonic() - since > 0.5

@@ -24,7 +24,7 @@ from backout.providers.postgres.schema.schema import PostgresHistory
 from backout.providers.postgres.server.binaries import Binaries, find_binaries
 from backout.providers.postgres.server.check import PostgresCheck
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.providers.postgres.server.template import give_away, run_tool, tool_environment
+from backout.providers.postgres.server.template import give_away, make_tool_environment, run_tool
 from backout.providers.postgres.tls.access import parse_dsn
 from backout.providers.postgres.tls.proxy import TlsProxy, TlsServer
 from backout.providers.postgres.tls.routes import PlainAccess, without_tls
@@ -87,7 +87,7 @@ def program(name: str, url: str, *arguments: str) -> subprocess.CompletedProcess
     """Run a program of the wheel on a connection string without TLS; the password is in its environment alone."""
     given = psycopg.conninfo.conninfo_to_dict(url)
     environment = {
-        **tool_environment(),
+        **make_tool_environment(),
         "PGHOST": str(given["host"]),
         "PGPORT": str(given["port"]),
         "PGUSER": str(given["user"]),
@@ -100,7 +100,7 @@ def program(name: str, url: str, *arguments: str) -> subprocess.CompletedProcess
 
 def test_the_wheels_programs_have_no_tls(front: int, trusted: Authority) -> None:
     """Otherwise the proxy would not be needed."""
-    environment = {**tool_environment(), "PGSSLMODE": "require", "PGHOST": "127.0.0.1", "PGPORT": str(front)}
+    environment = {**make_tool_environment(), "PGSSLMODE": "require", "PGHOST": "127.0.0.1", "PGPORT": str(front)}
     argv = (find_binaries().path("pg_dump"), "--username=postgres", "--no-password", "postgres")
     done = subprocess.run(argv, check=False, capture_output=True, env=environment, timeout=PATIENCE_S)
     assert b"SSL support is not compiled in" in done.stderr

@@ -12,18 +12,18 @@ from prometheus_lab import need_prometheus, prometheus
 from recorder_lab import SECRET, MemoryBucket, counted
 from tail_server import event, notice, tail_server
 
-from backout.analysis.diagnosis.templates import template_of
+from backout.analysis.diagnosis.templates import make_template
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
-from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts, merge_latency, total
+from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts, merge_latency, sum_counts
 from backout.model.incident.events import Origin, Seen
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.exchange import Limits
 from backout.providers.logs.traffic import LogTraffic
-from backout.providers.memory import World, WorldClock, steady
+from backout.providers.memory import World, WorldClock, make_steady
 from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
-from backout.providers.recorder.batches import keys_of
+from backout.providers.recorder.batches import parse_keys
 from backout.providers.recorder.traffic import RecorderTraffic, Source
 from backout.providers.retry import Retry
 from backout.providers.router.client import RouterClient
@@ -189,7 +189,7 @@ def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Pa
             at=NOW + 5,
             seq=2,
         )
-        return RecorderTraffic(bucket, Source("shop", "counts", keys_of(SECRET)), WorldClock(NOW + 5.5))
+        return RecorderTraffic(bucket, Source("shop", "counts", parse_keys(SECRET)), WorldClock(NOW + 5.5))
     rows = [row("v1", second, 10, 1, 2) for second in seconds]
     server.will(answer({"now": NOW + 0.5, "complete_until": NOW - 1, "counts": rows}))
     return router(server)
@@ -206,7 +206,7 @@ def test_a_second_without_requests_is_a_gap(traffic: Traffic) -> None:
     page = traffic.read(NOW - 20, NOW + 1)
     assert [counts.second for counts in page.counts] == list(range(NOW - 10, NOW - 5))
     assert NOW - 5 <= page.complete_until <= NOW
-    assert total(page.counts) == (50, 5)
+    assert sum_counts(page.counts) == (50, 5)
 
 
 def test_canceled_answers_are_not_requests(traffic: Traffic) -> None:
@@ -247,11 +247,11 @@ def test_the_world_never_changes_a_second_that_was_read() -> None:
     """A new rule holds for the seconds that nobody has read yet; only versions that served then have counts."""
     world = World()
     world.deploy(first := world.upload())
-    world.traffic_rule = steady(10)
+    world.traffic_rule = make_steady(10)
     world.clock.sleep(10)
     start = int(world.clock.now()) - 10
     before = world.traffic.read(start, start + 5)
-    world.traffic_rule = steady(99)
+    world.traffic_rule = make_steady(99)
     world.deploy(second := world.upload())
     world.clock.sleep(10)
     page = world.traffic.read(start, start + 30)
@@ -374,7 +374,7 @@ def test_logs_are_told_as_invocations_of_every_version(server: ScriptedServer) -
         {"at": 99, "outcome": "exception", "exceptions": [boom]},
     ]
     server.will(answer({"now": 9, "events": events}))
-    page = RouterLogs(server.url, "fm5", clock=WorldClock(NOW), key_of=template_of).read(5.0, 10.0)
+    page = RouterLogs(server.url, "fm5", clock=WorldClock(NOW), key_of=make_template).read(5.0, 10.0)
     assert not page.complete
     counts = page.counts
     assert {v: (n.invocations, n.errors) for v, n in counts.by_version.items()} == {"v1": (3, 3), "": (1, 1)}
@@ -402,10 +402,10 @@ def test_the_real_router_counts_what_visitors_got(twin: TwinStatus) -> None:
     page = until(
         lambda: p if (p := source.read(begun, ended + 1)).complete_until >= ended else None, 10, "final counts"
     )
-    assert total(page.counts) == (17, 5)
+    assert sum_counts(page.counts) == (17, 5)
     assert sum(sum(counts.latency.values()) for counts in page.counts) == 17
     assert {counts.version for counts in page.counts} == {worker.version}
-    logs = RouterLogs(worker.source_url, worker.script, lambda: worker.token, key_of=template_of)
+    logs = RouterLogs(worker.source_url, worker.script, lambda: worker.token, key_of=make_template)
     found = until(
         lambda: [t for t in logs.read(begun - 1, time.time()).counts.templates if "boom" in t.sample and t.errors == 2],
         10,

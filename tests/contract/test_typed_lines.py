@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.providers.cloudflare.lines import Place, Sources, card_lines, equivalents
+from backout.providers.cloudflare.lines import Place, Sources, make_card_lines, make_equivalents
 
 from polling import PATIENCE_S
 
@@ -63,7 +63,7 @@ def place(script: str = "app") -> Place:
 
 def test_secret_headers_reach_curl_through_its_standard_input(stubs: Path) -> None:
     """A header's secret value stands in no argument: everybody on the host can read those."""
-    (called,) = typed(stubs, equivalents(place()).health)
+    (called,) = typed(stubs, make_equivalents(place()).health)
     assert called["stdin"] == "Authorization: canary $(x) %s\nX-Other%: canary2\n"
     argv = called["argv"]
     assert isinstance(argv, list)
@@ -74,9 +74,9 @@ def test_secret_headers_reach_curl_through_its_standard_input(stubs: Path) -> No
 
 def test_hostile_names_stay_one_word(stubs: Path) -> None:
     """The Worker's name and the health URL, in every line of a plan and of the card."""
-    lines = equivalents(place(HOSTILE))
+    lines = make_equivalents(place(HOSTILE))
     (status,) = typed(stubs, lines.live)
     assert status["argv"] == ["wrangler", "deployments", "status", "--name", HOSTILE]
-    card = card_lines(place(HOSTILE), Sources(token_env="T"))
+    card = make_card_lines(place(HOSTILE), Sources(token_env="T"))
     for line in (*card.health, *(each for each in card.secrets if each.startswith("npx"))):
         assert typed(stubs, line)

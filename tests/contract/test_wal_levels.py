@@ -9,12 +9,12 @@ import pytest
 from values import replace
 from wal_records import PAGE, SEGMENT, record, segment
 
-from backout.analysis.recovery.backups import protection
+from backout.analysis.recovery.backups import judge_protection
 from backout.errors import BackoutError
 from backout.model.database.backups import Cluster, Slot, WalStatus
 from backout.model.database.recovery import BackupKind, BaseBackup
 from backout.model.database.wal import WalRead, WalSegment
-from backout.providers.archive.levels import LevelChange, level_changes
+from backout.providers.archive.levels import LevelChange, list_level_changes
 from backout.providers.archive.readback import catch_up
 from backout.providers.archive.sealing import Key
 from backout.providers.archive.stores import FolderStore
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("at", [0, 4000, PAGE - 40 - 20, PAGE - 40, 3 * (PAGE - 24) - 16 - 10, SEGMENT // 2])
 def test_a_change_is_found_wherever_it_lies(at: int) -> None:
     """In the middle of a page, at its begin, and across two."""
-    found = level_changes(segment((at, record(0)), (at + 104, record(1))), 0x5000000)
+    found = list_level_changes(segment((at, record(0)), (at + 104, record(1))), 0x5000000)
     assert [each.minimal for each in found] == [True, False]
     assert segment((at, record(0)))[found[0].lsn - 0x5000000 :].startswith(b"\x36")
 
@@ -39,9 +39,9 @@ def test_what_only_looks_like_a_change_is_none() -> None:
     torn[-8] ^= 1
     other = bytearray(record(0))
     other[16] = 0x70
-    assert level_changes(segment((64, bytes(torn)), (640, bytes(other))), 0) == ()
-    assert level_changes(b"", 0) == ()
-    assert level_changes(segment((64, record(1))), 0) == (LevelChange(104, minimal=False),)
+    assert list_level_changes(segment((64, bytes(torn)), (640, bytes(other))), 0) == ()
+    assert list_level_changes(b"", 0) == ()
+    assert list_level_changes(segment((64, record(1))), 0) == (LevelChange(104, minimal=False),)
 
 
 def test_a_stretch_is_open_until_the_level_is_raised() -> None:
@@ -113,7 +113,7 @@ def test_what_nobody_has_read_back_is_no_protection() -> None:
     live = Cluster(2.0, "7", 1, 2 * SEGMENT, 180006, SEGMENT, 1, replication=True, summarize_wal=True,
                    slot_limit_bytes=SEGMENT, slot=slot)  # fmt: skip
     wal = (WalSegment("1", 1, 0, SEGMENT), WalSegment("2", 1, SEGMENT, 2 * SEGMENT))
-    assert protection(live, (base,), wal, (), WalRead(1, 0, 2 * SEGMENT)).protected
+    assert judge_protection(live, (base,), wal, (), WalRead(1, 0, 2 * SEGMENT)).protected
     for read in (WalRead(1, 0, SEGMENT), WalRead(2, 0, 2 * SEGMENT)):
-        found = protection(live, (base,), wal, (), read)
+        found = judge_protection(live, (base,), wal, (), read)
         assert (found.protected, "read back to" in found.why) == (False, True)

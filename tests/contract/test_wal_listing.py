@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.providers.archive.bucket import BucketStore
-from backout.providers.archive.wal import PARTIAL, WalArchive, segment_name
+from backout.providers.archive.wal import PARTIAL, WalArchive, format_segment_name
 from backout.providers.clock import SystemClock
 from backout.providers.s3.client import S3Client
 from backout.providers.s3.transport import S3Settings
@@ -64,7 +64,7 @@ def test_who_looks_again_lists_only_what_is_new(client: Counting, tmp_path: Path
     writer.set_layout(SEGMENT)
 
     def keep(number: int, *, timeline: int = 1, end: str = "") -> str:
-        name = segment_name(timeline, number * SEGMENT, SEGMENT)
+        name = format_segment_name(timeline, number * SEGMENT, SEGMENT)
         writer.keep(name + end, b"x" * 8)
         return name
 

@@ -10,7 +10,7 @@ from backup_lab import Lab, running_lab
 from kept import template
 from values import replace
 
-from backout.analysis.recovery.backups import proof_alarm
+from backout.analysis.recovery.backups import explain_proof_alarm
 from backout.model.database.backups import LastProof
 from backout.model.database.recovery import BackupKind, BaseBackup
 from backout.providers.archive.receiver_status import ReceiverStatus, read_status
@@ -108,16 +108,16 @@ def test_the_newest_backup_is_restored_read_and_dated(lab: Lab) -> None:
 def test_an_old_proof_is_an_alarm() -> None:
     """Older than is allowed, or none although the oldest backup is; a failed one at once; nobody asked, nothing."""
     backup = BaseBackup("b", BackupKind.FULL, None, 0, DAY, 40, 90, 1, "7", 180006, 1, 1, verified_at=1.0)
-    assert proof_alarm(LastProof(), (backup,), 8 * DAY, 8 * DAY) == ""
-    assert "in 8 days" in proof_alarm(LastProof(), (backup,), 9.1 * DAY, 8 * DAY)
-    assert proof_alarm(LastProof(9 * DAY), (backup,), 16 * DAY, 8 * DAY) == ""
-    assert "is 9 days old, and 8" in proof_alarm(LastProof(9 * DAY), (backup,), 18 * DAY, 8 * DAY)
-    assert "failed: torn" in proof_alarm(LastProof(9 * DAY, "torn"), (backup,), 9 * DAY, 8 * DAY)
-    assert proof_alarm(LastProof(failed="torn"), (backup,), 99 * DAY, 0) == ""
-    assert proof_alarm(LastProof(), (), 99 * DAY, DAY) == ""
-    assert "is dated in the future" in proof_alarm(LastProof(56 * DAY), (backup,), 16 * DAY, 8 * DAY)
+    assert explain_proof_alarm(LastProof(), (backup,), 8 * DAY, 8 * DAY) == ""
+    assert "in 8 days" in explain_proof_alarm(LastProof(), (backup,), 9.1 * DAY, 8 * DAY)
+    assert explain_proof_alarm(LastProof(9 * DAY), (backup,), 16 * DAY, 8 * DAY) == ""
+    assert "is 9 days old, and 8" in explain_proof_alarm(LastProof(9 * DAY), (backup,), 18 * DAY, 8 * DAY)
+    assert "failed: torn" in explain_proof_alarm(LastProof(9 * DAY, "torn"), (backup,), 9 * DAY, 8 * DAY)
+    assert explain_proof_alarm(LastProof(failed="torn"), (backup,), 99 * DAY, 0) == ""
+    assert explain_proof_alarm(LastProof(), (), 99 * DAY, DAY) == ""
+    assert "is dated in the future" in explain_proof_alarm(LastProof(56 * DAY), (backup,), 16 * DAY, 8 * DAY)
     young = replace(backup, id="c", ended_at=9 * DAY)
-    assert "in 8 days" in proof_alarm(LastProof(), (backup, young), 9.1 * DAY, 8 * DAY)
+    assert "in 8 days" in explain_proof_alarm(LastProof(), (backup, young), 9.1 * DAY, 8 * DAY)
 
 
 @pytest.mark.long

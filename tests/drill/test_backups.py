@@ -280,7 +280,7 @@ def tools_of(lab: Lab, store: FolderStore) -> BackupTools:
     """Return the tools of `backout db backup` on another store."""
     config = load(Environment(lab.variables), start=lab.folder)
     repository = Repository(store, find_binaries, incoming=lab.archive / "incoming", key=None)
-    origin: Origin = wired.origin(config)
+    origin: Origin = wired.make_origin(config)
     staged = StagedBackups(repository, lab.archive, origin, SystemClock())
     book = open_journal(config)
     return BackupTools(

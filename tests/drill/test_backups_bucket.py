@@ -44,7 +44,7 @@ def test_everything_comes_back_from_the_bucket_alone(quick_path: Path, tmp_path:
         missing = lab.backout("db", "backup")
         assert missing.code in {1, 5}
         assert "kept" in missing.err
-        bucket = wired.store(config_of(lab.folder, lab.variables))
+        bucket = wired.make_store(config_of(lab.folder, lab.variables))
         client = bucket._client  # type: ignore[attr-defined] # the same access key makes the bucket
         assert isinstance(client, S3Client)
         client.create_bucket("kept")
@@ -58,7 +58,7 @@ def test_everything_comes_back_from_the_bucket_alone(quick_path: Path, tmp_path:
             lab.execute("INSERT INTO t SELECT generate_series(1001, 1500)")
             assert lab.backout("db", "backups", "verify").code == 0
             config = config_of(lab.folder, lab.variables)
-            archive = wired.repository(config).archive(str(lab.value(_SYSTEM)))
+            archive = wired.make_repository(config).archive(str(lab.value(_SYSTEM)))
             lsn = lab.value("SELECT (pg_current_wal_lsn() - '0/0')::bigint")
             newest = str(lab.value("SELECT pg_walfile_name(pg_current_wal_lsn())"))
             assert isinstance(lsn, int)
@@ -73,7 +73,7 @@ def test_everything_comes_back_from_the_bucket_alone(quick_path: Path, tmp_path:
             lab.backout("db", "wal", "stop")
         lab.server.stop()
         shutil.rmtree(lab.folder / ".backout")
-        repository = wired.repository(config_of(lab.folder, lab.variables))
+        repository = wired.make_repository(config_of(lab.folder, lab.variables))
         data, wal = quick_path / "out", quick_path / "wal"
         data.mkdir()
         wal.mkdir()

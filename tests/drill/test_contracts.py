@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.twin.lifecycle import status as twin_status
+from backout.twin.lifecycle import read_status as twin_status
 
 from drillbook import ENV, PROGRAM
 from polling import PATIENCE_S

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backout.analysis.diagnosis.missing_secrets import SURE
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 from backout.twin import wrangler
 
 from drillbook import PROGRAM, Result
@@ -74,7 +74,7 @@ def seen(trial: Trial, version: str, requests: int = ENOUGH) -> None:
 
     def answered() -> bool:
         rows = traffic.read(since, since + 700).counts
-        return total(row for row in rows if row.version == version)[0] >= requests
+        return sum_counts(row for row in rows if row.version == version)[0] >= requests
 
     until(answered, 30, f"{version} has answered {requests} requests", every_s=0.2)
 

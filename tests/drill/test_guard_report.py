@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 
 from polling import until
 
@@ -26,7 +26,7 @@ def test_what_guard_would_have_done(drillbook: Drillbook) -> None:
     assert trial.live() == drillbook.bad
     traffic, since = trial.tools().traffic, int(time.time())
     assert traffic is not None
-    until(lambda: total(traffic.read(since, since + 60).counts)[1] > 3, 30, "some more requests fail", every_s=0.2)
+    until(lambda: sum_counts(traffic.read(since, since + 60).counts)[1] > 3, 30, "some more requests fail", every_s=0.2)
     rolled = trial.run("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
     assert rolled.code == 0, rolled.err
     told = trial.run("guard", "report", "--json")

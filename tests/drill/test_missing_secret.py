@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from canaries import CANARIES, leaks_below, leaks_in
 
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 
 from arranged import api
 from polling import until
@@ -87,7 +87,7 @@ def test_the_source_holds_it(drillbook: Drillbook, lacking: str) -> None:
     assert traffic is not None
 
     def answered() -> tuple[int, int] | None:
-        requests, errors = total(row for row in traffic.read(since, since + 60).counts if row.version == live)
+        requests, errors = sum_counts(row for row in traffic.read(since, since + 60).counts if row.version == live)
         return (requests, errors) if requests >= 150 else None
 
     _, errors = until(answered, 30, "visitors are answered with it", every_s=0.2)

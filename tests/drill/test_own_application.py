@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.config import Environment, load, mistakes_in, warnings_of
+from backout.config import Environment, find_mistakes, list_warnings, load
 from backout.twin import lifecycle
 
 from polling import PATIENCE_S
@@ -46,9 +46,9 @@ def test_an_environment_for_the_twin_is_one_that_loads(drillbook: Drillbook, tmp
     first = '[app]\nname = "fm5"\n\n[environments.production]\nplatform = { provider = "cloudflare", script = "fm5" }\n'
     file = tmp_path / "backout.toml"
     file.write_text(first + made.out, encoding="utf-8")
-    assert mistakes_in(file.read_text(encoding="utf-8"), file) == ()
+    assert find_mistakes(file.read_text(encoding="utf-8"), file) == ()
     config = load(Environment({}), start=tmp_path, environment="twin")
-    assert list(warnings_of(config))
+    assert list(list_warnings(config))
     assert config.environment.health is not None
     assert str(config.environment.health.url) == f"http://fm5-production.localhost:{_port(drillbook)}/health"
     token = (twin / "api-token").read_text(encoding="utf-8").strip()
@@ -111,7 +111,7 @@ def test_each_line_of_the_page_does_what_the_page_says(tmp_path: Path) -> None:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)  # the visitors go on for ever
-            lifecycle.down(tmp_path / ".backout" / "twin")
+            lifecycle.stop_twin(tmp_path / ".backout" / "twin")
     out = told.read_text(encoding="utf-8")
     codes = {LINES[int(n)]: int(code) for n, code in TOLD.findall(out)}
     expected = {"wait %2": 1, "backout doctor -e twin": 1}

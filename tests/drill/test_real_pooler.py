@@ -13,7 +13,7 @@ from kept import template
 from pooler import pgbouncer
 
 from backout.errors import Refused
-from backout.providers.postgres.server.session import working
+from backout.providers.postgres.server.session import open_working
 
 from polling import until
 
@@ -109,4 +109,4 @@ def test_one_with_a_single_session_of_the_server_is_refused_at_once(
         pgbouncer(small.status.port, PASSWORD, tmp_path, sessions=1) as url,
         pytest.raises(Refused, match="a transaction pooler stands between"),
     ):
-        working(url).close()
+        open_working(url).close()

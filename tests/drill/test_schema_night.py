@@ -11,7 +11,7 @@ import pytest
 from kept import template
 from recovery_lab import Lab, opened
 
-from backout.twin.npm import sample_application
+from backout.twin.npm import find_sample_application
 
 from drillbook import PROGRAM
 
@@ -37,7 +37,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def on_own_server(trial: Trial, lab: Lab) -> Path:
     """Give the trial the lab's server as its database, with an archive; return the folder of migrations."""
     files = trial.folder / "migrations"
-    shutil.copytree(sample_application(trial.folder) / "prisma" / "migrations", files)
+    shutil.copytree(find_sample_application(trial.folder) / "prisma" / "migrations", files)
     url = trial.folder / "own-url"
     url.write_text(lab.dsn, encoding="utf-8")
     url.chmod(0o600)

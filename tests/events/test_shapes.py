@@ -18,7 +18,7 @@ from backout.model.incident.events import InvocationCounts, Origin
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 from backout.providers.events.work import divide_files
-from backout.wiring.diagnosis import events_of
+from backout.wiring.diagnosis import count_events
 
 from event_lab import BEGIN_MS, VERSIONS, compact, event, logged, mixed, pretty, read, thrown
 
@@ -323,14 +323,14 @@ def test_two_processes_count_what_one_does(tmp_path: Path, spell: Any) -> None:
     path = tmp_path / "events.json"
     path.write_bytes(spell(mixed(random.Random(5), 12_000)) * 4)
     assert len(divide_files([path, path], 2)) > 2
-    one, two = (events_of([path, path], jobs=jobs) for jobs in (1, 2))
+    one, two = (count_events([path, path], jobs=jobs) for jobs in (1, 2))
     assert (two.by_version, two.invocations, two.errors) == (one.by_version, one.invocations, one.errors)
     assert {one.key: one.by_version for one in two.templates} == {each.key: each.by_version for each in one.templates}
 
 
 def test_a_missing_file_is_named_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
-        events_of([tmp_path / "none"])
+        count_events([tmp_path / "none"])
 
 
 def test_an_empty_pipe_says_nothing() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from journal import toy
 
 from backout.journal import schema
-from backout.journal.chain import canonical, check, link, plain
+from backout.journal.chain import check, format_canonical, hash_row, make_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def chain_of(bodies: list[tuple[float, str, str, int | None, str, str]]) -> list
     before = ""
     for seq, (at, environment, run, step, kind, actor) in enumerate(bodies, 1):
         unlinked = (seq, at, environment, run, step, kind, "{}", actor, before)
-        before = link(unlinked)
+        before = hash_row(unlinked)
         rows.append((*unlinked, before))
     return rows
 
@@ -59,7 +59,7 @@ def test_an_edited_column_is_found_at_its_row(
     changed[column] = {1: -1.0, 4: 99}.get(column, "forged\x00")
     rows[number] = tuple(changed)  # type: ignore[assignment]
     assert check(rows, head).broken_at == number + 1
-    rows[number] = (*rows[number][:9], link(rows[number][:9]))
+    rows[number] = (*rows[number][:9], hash_row(rows[number][:9]))
     assert check(rows, head).broken_at == min(number + 2, len(rows))
 
 
@@ -84,7 +84,7 @@ def test_an_added_row_is_found_at_its_number(
     head = head_of(rows)
     seq = len(rows) + 1 if place is None else place
     body = (seq, 1.0, "e", "r", None, "k", "{}", "a", rows[-1][9] if place is None else "")
-    added: Row = (*body, link(body))
+    added: Row = (*body, hash_row(body))
     report = check(sorted([*rows, added]), head)
     assert report.broken_at == seq
 
@@ -99,16 +99,16 @@ JSON = st.recursive(
 @given(JSON)
 def test_json_is_recorded_as_it_is(value: object) -> None:
     """What is JSON already does not change, and its text does not depend on the order of keys."""
-    assert plain(value) == value
+    assert make_plain(value) == value
     if isinstance(value, dict):
-        assert canonical(dict(reversed(value.items()))) == canonical(value)
+        assert format_canonical(dict(reversed(value.items()))) == format_canonical(value)
 
 
 @pytest.mark.parametrize("value", [{1: "a"}, {"a": {2}}, b"a", float("nan"), [float("inf")], object()])
 def test_what_json_would_change_or_cannot_hold_is_refused(value: object) -> None:
     """Nothing is coerced silently."""
     with pytest.raises(TypeError, match="value"):
-        canonical(value)
+        format_canonical(value)
 
 
 def recorded(directory: Path) -> sqlite3.Connection:

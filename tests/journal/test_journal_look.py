@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.journal.look import look
+from backout.journal.look import look_at_journal
 from backout.journal.sqlite import SqliteJournal
 from backout.providers.clock import SystemClock
 
@@ -31,7 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_page_that_is_damaged_is_found_wherever_it_is(whole: Path, tmp_path: Path) -> None:
     """Every fourth page by itself; the newest event alone says nothing of the others."""
-    assert look(whole).problem == ""
+    assert look_at_journal(whole).problem == ""
     pages, copy = whole.stat().st_size // PAGE, tmp_path / "copy.sqlite"
     assert pages > 20
     missed = []
@@ -40,7 +40,7 @@ def test_a_page_that_is_damaged_is_found_wherever_it_is(whole: Path, tmp_path: P
         with copy.open("r+b") as file:
             file.seek(number * PAGE)
             file.write(bytes((each * 151 + 7) % 256 for each in range(PAGE)))
-        if "damaged" not in look(copy).problem:
+        if "damaged" not in look_at_journal(copy).problem:
             missed.append(number)
     assert missed == []
 
@@ -51,9 +51,9 @@ def test_one_that_was_cut_off_is_found(whole: Path, tmp_path: Path) -> None:
     for length in (PAGE, whole.stat().st_size - PAGE, whole.stat().st_size // 2):
         shutil.copy(whole, copy)
         os.truncate(copy, length)
-        assert "damaged" in look(copy).problem
+        assert "damaged" in look_at_journal(copy).problem
     os.truncate(copy, 0)
-    found = look(copy)
+    found = look_at_journal(copy)
     assert (found.problem, found.exists, found.emptied) == ("", False, True)
     copy.unlink()
-    assert not look(copy).emptied
+    assert not look_at_journal(copy).emptied

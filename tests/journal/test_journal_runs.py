@@ -30,9 +30,9 @@ from backout.errors import (
 )
 from backout.journal import lease as leases
 from backout.journal import ledger
-from backout.journal.history import plan_data, plan_of
-from backout.journal.lease import myself
-from backout.journal.lock import FileLock, lock_path
+from backout.journal.history import make_plan_data, read_plan
+from backout.journal.lease import make_own_holder
+from backout.journal.lock import FileLock, make_lock_path
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.model.incident.incident import RunState
@@ -138,7 +138,7 @@ PLANS = st.tuples(
 @given(PLANS)
 def test_the_whole_plan_comes_back_from_the_record(plan: Plan) -> None:
     """Every field survives, so that the plan and its hash are those that were accepted."""
-    back = plan_of(plan_data(plan))
+    back = read_plan(make_plan_data(plan))
     assert back == plan
     assert back.hash == plan.hash
 
@@ -523,13 +523,13 @@ class Undertaker(toy.FakeClock):
 @pytest.mark.parametrize("frees", [True, False])
 def test_the_file_lock_of_a_dying_holder_is_waited_for_a_moment(tmp_path: Path, frees: bool) -> None:
     """Its first thread is gone and its last one still has the lock: no Busy for that; but no waiting without end."""
-    lock = FileLock(lock_path(tmp_path, "staging"))
+    lock = FileLock(make_lock_path(tmp_path, "staging"))
     clock = Undertaker(at_the_third=lock.free if frees else None)
     bench = Bench(tmp_path, clock)
     run = bench.submit("a")
     with pytest.raises(KeyboardInterrupt):
         bench.drive(run, a=Scripted(does=[crash]))
-    dead = replace(myself(), start="0")
+    dead = replace(make_own_holder(), start="0")
     with bench.journal._store.write("death") as transaction:
         leases.write(transaction.connection, leases.Lease("staging", 9, run, dead, clock.at, clock.at + 3600))
     assert lock.take()
@@ -546,13 +546,18 @@ def test_the_file_lock_of_a_dying_holder_is_waited_for_a_moment(tmp_path: Path, 
 
 def test_the_file_lock_of_a_holder_whose_run_is_over_is_waited_for_a_moment(tmp_path: Path) -> None:
     """What is submitted between the end of a run and the end of its process is driven, not left lying."""
-    lock = FileLock(lock_path(tmp_path, "staging"))
+    lock = FileLock(make_lock_path(tmp_path, "staging"))
     bench = Bench(tmp_path, clock := Undertaker())
     before = bench.submit("a")
     assert bench.drive(before, a=Scripted()).state is RunState.DONE
     pid = os.getppid()
     lease = leases.Lease(
-        "staging", 9, before, replace(myself(), pid=pid, start=leases._process_start(pid)), 0, 2 * clock.at
+        "staging",
+        9,
+        before,
+        replace(make_own_holder(), pid=pid, start=leases._read_process_start(pid)),
+        0,
+        2 * clock.at,
     )
     with bench.journal._store.write("not given back yet") as transaction:
         leases.write(transaction.connection, lease)

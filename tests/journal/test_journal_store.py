@@ -15,8 +15,8 @@ from journal import toy
 
 from backout.errors import BackoutError, PartlyDone
 from backout.journal import schema
-from backout.journal.lease import Holder, Lease, myself
-from backout.journal.lock import FileLock, lock_path
+from backout.journal.lease import Holder, Lease, make_own_holder
+from backout.journal.lock import FileLock, make_lock_path
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts
 from backout.model.incident.incident import RunState
@@ -314,10 +314,10 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_file_lock_conflicts_with_itself_and_is_freed(tmp_path: Path) -> None:
     """Two locks on one path in one process are two locks; other environments have locks of their own."""
-    first, second = (FileLock(lock_path(tmp_path, "staging")) for _ in range(2))
+    first, second = (FileLock(make_lock_path(tmp_path, "staging")) for _ in range(2))
     assert first.take()
     assert not second.take()
-    assert FileLock(lock_path(tmp_path, "production")).take()
+    assert FileLock(make_lock_path(tmp_path, "production")).take()
     first.free()
     assert second.take()
     second.free()
@@ -326,11 +326,11 @@ def test_a_file_lock_conflicts_with_itself_and_is_freed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../../etc/x", "a/b", "ümlaut", "..", ".", "a b"])
 def test_a_lock_file_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     """Whatever an environment is called, its lock is one file of the folder."""
-    assert lock_path(tmp_path, name).parent == tmp_path / "locks"
-    assert lock_path(tmp_path, name).resolve().parent == tmp_path.resolve() / "locks"
+    assert make_lock_path(tmp_path, name).parent == tmp_path / "locks"
+    assert make_lock_path(tmp_path, name).resolve().parent == tmp_path.resolve() / "locks"
 
 
-ME = myself("here")
+ME = make_own_holder("here")
 DEAD = Holder("here", ME.pid, "0")
 LIVE = Holder("here", 1, "")  # init; a system that tells no start is asked for the pid alone
 AWAY = Holder("there", 1, "1")

@@ -69,8 +69,8 @@ def test_every_action_of_every_procedure_takes_the_arguments_of_its_name() -> No
     known = {
         **procedures.Actions(tools),
         **BackupActions(tools),
-        **restoring.actions(tools),
-        **managed_steps.actions(own),
+        **restoring.make_actions(tools),
+        **managed_steps.make_actions(own),
     }
     assert set(known) == set(KINDS)
     for name, action in known.items():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from values import replace
 
-from backout.analysis.history.stability import candidates
+from backout.analysis.history.stability import list_candidates
 from backout.model.database.compatibility import Compatibility
 from backout.model.plan import Equivalents, Plan, PlanRefused
 from backout.model.situation import SchemaLook, Situation
@@ -291,7 +291,7 @@ def test_rollbacks_never_return_to_what_was_left(moves: list[str]) -> None:
         else:
             outcome = plan(sight)
             if isinstance(outcome, PlanRefused):
-                assert not any(c.eligible for c in candidates(sight, leaving=live.id))
+                assert not any(c.eligible for c in list_candidates(sight, leaving=live.id))
                 continue
             chosen = sight.version(target(outcome))
             assert chosen is not None

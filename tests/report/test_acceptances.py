@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from backout.escaping import brief, one_line
+from backout.escaping import fold_blanks, shorten
 from backout.model.guard.shift import ACCEPTED, Acceptance
 from backout.model.incident.incident import Event
-from backout.report.guard.acceptances import acceptance_of, with_acceptance
+from backout.report.guard.acceptances import add_acceptance, parse_acceptance
 
 HOSTILE = "moved to /up\n## Forged\n<img src=x> [a](javascript:x) `id` @everyone | **b**"
-FOUND = Acceptance(1_795_865_191.0, "guard-1", "55f42e23-1ac1-463c", "endpoint:health", one_line(HOSTILE), "ops@host")
+FOUND = Acceptance(
+    1_795_865_191.0, "guard-1", "55f42e23-1ac1-463c", "endpoint:health", fold_blanks(HOSTILE), "ops@host"
+)
 PAGE = """\
 # Incident Report: 2026-11-28 production: x
 
@@ -39,7 +41,7 @@ A test.
 
 def test_it_goes_to_the_timeline_and_the_resolution_and_all_else_stays() -> None:
     """Every line of the page is kept in its order; the marks that programs read stay at the end."""
-    page = with_acceptance(PAGE, FOUND)
+    page = add_acceptance(PAGE, FOUND)
     assert [line for line in page.splitlines() if line in PAGE.splitlines() or not line] != []
     kept = iter(page.splitlines())
     assert all(line in kept for line in PAGE.splitlines())  # `in` moves on: the order as well
@@ -50,12 +52,12 @@ def test_it_goes_to_the_timeline_and_the_resolution_and_all_else_stays() -> None
         "Accepted as intended:\n\n- `endpoint:health` of version `55f42e23-1ac1-463c`, by `ops@host` at " in resolution
     )
     assert page.endswith("<!-- backout run guard-1 -->\n")
-    assert with_acceptance(page, FOUND) == page
+    assert add_acceptance(page, FOUND) == page
 
 
 def test_a_reason_makes_no_heading_picture_link_or_mention() -> None:
     """It is escaped for Markdown, and stands on one line."""
-    page = with_acceptance(PAGE, FOUND)
+    page = add_acceptance(PAGE, FOUND)
     assert [line for line in page.splitlines() if line.startswith("#")] == [
         line for line in PAGE.splitlines() if line.startswith("#")
     ]
@@ -66,7 +68,7 @@ def test_a_reason_makes_no_heading_picture_link_or_mention() -> None:
 
 def test_a_page_without_the_sections_gets_it_at_its_end() -> None:
     """Somebody rewrote the report; the run's mark still ends it, or it would not be found any more."""
-    page = with_acceptance("# Mine\n\nAll is well.\n\n<!-- backout run guard-1 -->\n", FOUND)
+    page = add_acceptance("# Mine\n\nAll is well.\n\n<!-- backout run guard-1 -->\n", FOUND)
     assert page.startswith("# Mine\n\nAll is well.\n- 11:26:31")
     assert page.count("endpoint:health") == 2
     assert page.endswith("\n<!-- backout run guard-1 -->\n")
@@ -75,22 +77,22 @@ def test_a_page_without_the_sections_gets_it_at_its_end() -> None:
 def test_a_second_one_joins_the_first() -> None:
     """One heading for both."""
     other = Acceptance(FOUND.at + 60, "guard-1", FOUND.version, "GET /old:404", "retired", "dev@host")
-    page = with_acceptance(with_acceptance(PAGE, FOUND), other)
+    page = add_acceptance(add_acceptance(PAGE, FOUND), other)
     assert page.count("Accepted as intended:") == 1
     assert "- `GET /old:404` of version `55f42e23-1ac1-463c`, by `dev@host` at 2026-11-28 11:27:31 UTC: retired" in page
 
 
 def test_an_event_of_an_older_version_is_read() -> None:
     """What it does not say is empty; other events are none."""
-    assert acceptance_of(Event(1, 5.0, "production", "", None, "mark")) is None
-    found = acceptance_of(Event(1, 5.0, "production", "", None, ACCEPTED, {"shift": "x"}, "ops@host"))
+    assert parse_acceptance(Event(1, 5.0, "production", "", None, "mark")) is None
+    found = parse_acceptance(Event(1, 5.0, "production", "", None, ACCEPTED, {"shift": "x"}, "ops@host"))
     assert found == Acceptance(5.0, "", "", "x", "", "ops@host")
 
 
 @pytest.mark.parametrize("text", ["", "short", "a b " * 400, "x" * 2000, "line\nline\r\n\tline"])
 def test_what_is_shown_is_one_line_and_bounded(text: str) -> None:
     """Whatever a person pasted."""
-    shown = brief(text)
+    shown = shorten(text)
     assert len(shown) <= 240
     assert "\n" not in shown
-    assert shown == one_line(text) or shown.endswith("…")
+    assert shown == fold_blanks(text) or shown.endswith("…")

@@ -9,7 +9,7 @@ from msgspec.structs import fields
 from values import replace
 
 from backout.model.incident.diagnosis import UNKNOWN, Alternative, Diagnosis, Quote, RollbackAdvice, Scenario
-from backout.report.incident.diagnosis import record, sentences, text
+from backout.report.incident.diagnosis import format_text, list_sentences, record
 
 AT = datetime(2026, 3, 1, 10, 0, 12, tzinfo=UTC).timestamp()
 NEW, OLD = "a91d77c2-1111-4111-8111-111111111111", "8f2c0b1e-2222-4222-8222-222222222222"
@@ -54,7 +54,7 @@ NOBODY_KNOWS = Diagnosis(
 def test_a_terminal_of_80_columns() -> None:
     """What it is stands first; then why, how new, what else; the lines; what to do; what limits it."""
     assert (
-        text(FOUND)
+        format_text(FOUND)
         == """\
 S5, environment and secrets: A variable, secret or binding is missing
 
@@ -88,29 +88,29 @@ Mind
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 @pytest.mark.parametrize("found", [FOUND, NOBODY_KNOWS], ids=["known", "unknown"])
 def test_no_line_is_longer_than_the_terminal(found: Diagnosis, width: int) -> None:
-    assert max(map(len, text(found, width=width).splitlines())) <= width
+    assert max(map(len, format_text(found, width=width).splitlines())) <= width
 
 
 def test_what_no_signature_knows_is_quoted_once() -> None:
     """It is the evidence; a template that is not among it has a place of its own."""
-    shown = text(NOBODY_KNOWS)
+    shown = format_text(NOBODY_KNOWS)
     assert shown.startswith("S3, runtime errors: unknown: 1 new template\n")
     assert shown.count("price rules") == 1
     assert "known to no signature" not in shown
-    apart = text(replace(NOBODY_KNOWS, evidence=()))
+    apart = format_text(replace(NOBODY_KNOWS, evidence=()))
     assert apart.count("price rules") == 1
     assert "New, and known to no signature\n" in apart
 
 
 def test_nothing_is_wrong() -> None:
     calm = Diagnosis(Scenario.NO_ACTION, UNKNOWN, 0.0, None, RollbackAdvice.NOT_NEEDED, "no errors")
-    assert text(calm) == "S0, nothing to do: no errors\n\n  rollback  not needed"
-    assert sentences(calm) == ("Diagnosis: no errors.",)
-    assert sentences(replace(calm, title="")) == ()
+    assert format_text(calm) == "S0, nothing to do: no errors\n\n  rollback  not needed"
+    assert list_sentences(calm) == ("Diagnosis: no errors.",)
+    assert list_sentences(replace(calm, title="")) == ()
 
 
 def test_the_sentences_of_a_report() -> None:
-    (said,) = sentences(FOUND)
+    (said,) = list_sentences(FOUND)
     assert said == (
         "Diagnosis: A variable, secret or binding is missing (`missing_env_var`, S5, environment and secrets; "
         "99 % sure); service: config; missing or wrong: PAYMENTS_API_KEY; compared with the version before: never "
@@ -118,10 +118,10 @@ def test_the_sentences_of_a_report() -> None:
     )
     down = replace(FOUND, scenario=Scenario.HEALTH_CHECK, cause="storage_unreachable", service="storage",
                    criticality="critical", names=(), novelty="")  # fmt: skip
-    (said,) = sentences(down)
+    (said,) = list_sentences(down)
     assert "service: storage (critical)" in said
     assert said.endswith("a rollback does not help: the version before meets it as well.")
-    (said,) = sentences(replace(down, rollback=RollbackAdvice.CODE_OK))
+    (said,) = list_sentences(replace(down, rollback=RollbackAdvice.CODE_OK))
     assert "rollback" not in said
 
 

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from pages import Page, check
 from source_trees import nodes_of
 
-from backout.escaping import block, cell, code, html, join_parts, line, md, printable, prose, slack
+from backout.escaping import (
+    block,
+    cell,
+    code,
+    escape_html,
+    escape_line,
+    escape_slack,
+    join_parts,
+    make_printable,
+    md,
+    prose,
+)
 from backout.model.conformance import Difference, Observation
 from backout.model.deployment import Deployment, DeploymentId, Share
 from backout.model.guard.verdict import (
@@ -29,8 +40,8 @@ from backout.model.incident.diagnosis import Diagnosis, Quote, RollbackAdvice, S
 from backout.model.incident.incident import Incident, TimelineEntry
 from backout.model.version import VersionId
 from backout.report import conformance
-from backout.report.guard.summary import Ending, Word, markdown
-from backout.report.incident.card import card_text
+from backout.report.guard.summary import Ending, Word, format_markdown
+from backout.report.incident.card import format_card
 from backout.report.incident.incident import render
 
 SOURCE = Path(__file__).parents[2] / "src" / "backout"
@@ -63,7 +74,7 @@ def test_a_text_stays_one_text_wherever_it_stands(text: str) -> None:
 @settings(max_examples=100)
 def test_a_text_is_shown_as_it_is(text: str) -> None:
     """Apart from white space, and from what is named because nobody sees it."""
-    assert Page(prose(text)).all.split() == printable(text).split()
+    assert Page(prose(text)).all.split() == make_printable(text).split()
 
 
 @given(HOSTILE)
@@ -104,30 +115,37 @@ def incident_of(text: str) -> str:
 def summary_of(text: str) -> str:
     """Return the page of a pipeline."""
     ended = Ending(Word.REFUSED, text, text, 3, text, text, text, (("Rule", text), (text, text)), (text,))
-    return markdown(ended, incident_of(text))
+    return format_markdown(ended, incident_of(text))
 
 
 def card_of(text: str) -> str:
     """Return a card; its commands are ours."""
     live = Deployment(DeploymentId(text), 1e9, (Share(VersionId(text), 100.0),), message=text)
     lines = CardLines(application=text, deploy=("deploy {words}",), places=((text, text),), people=((text, text),))
-    return card_text(Card(text, 1e9, live, text, text, text, lines, notes=(text,)))
+    return format_card(Card(text, 1e9, live, text, text, text, lines, notes=(text,)))
 
 
 def conformance_of(text: str) -> str:
     """Return the page of a first contact."""
     seen = Observation(name=text, asks=text, status=200)
     differences = [Difference(text, text, text, text, matters=matters) for matters in (True, False)]
-    return conformance.page([seen], differences, at=1e9, against=text)
+    return conformance.format_page([seen], differences, at=1e9, against=text)
 
 
 @given(HOSTILE)
 def test_other_destinations(text: str) -> None:
     """HTML has no element of it, Slack no mention and no link, a header one line; nobody misses what is not seen."""
-    assert not re.search(r"[<>\"']", html(text))
-    assert not re.search(r"[<>]", slack(text))
-    assert len(line(text).splitlines()) <= 1
-    for made in (html(text), slack(text), line(text), printable(text), prose(text), code(text)):
+    assert not re.search(r"[<>\"']", escape_html(text))
+    assert not re.search(r"[<>]", escape_slack(text))
+    assert len(escape_line(text).splitlines()) <= 1
+    for made in (
+        escape_html(text),
+        escape_slack(text),
+        escape_line(text),
+        make_printable(text),
+        prose(text),
+        code(text),
+    ):
         assert not re.search(r"[\u200b-\u200f\u202a-\u202e\u2066-\u2069\u00ad\u061c\U000e0000-\U000e007f]", made)
 
 
@@ -138,18 +156,18 @@ def test_other_destinations(text: str) -> None:
 def test_what_nobody_sees_is_named(character: str) -> None:
     """On a terminal, in a table, on a page."""
     name = f"<U+{ord(character):04X}>"
-    assert printable(f"a{character}b") == f"a{name}b"
+    assert make_printable(f"a{character}b") == f"a{name}b"
     assert Page(prose(f"a{character}b")).all.strip() == f"a{name}b"
 
 
 def test_a_selector_of_a_picture_of_ours_is_left() -> None:
     """Behind a sign that has two looks."""
-    assert printable("↩️ x") == "↩️ x"
+    assert make_printable("↩️ x") == "↩️ x"
 
 
 def test_a_runner_takes_no_line_for_a_command() -> None:
     """`::error::` and `##[group]` at the beginning of a line."""
-    assert printable("a\n::error::x\n  ##[group]y\nb::c") == "a\n'::error::x\n  '##[group]y\nb::c"
+    assert make_printable("a\n::error::x\n  ##[group]y\nb::c") == "a\n'::error::x\n  '##[group]y\nb::c"
 
 
 def test_pages_are_made_of_templates_alone() -> None:

@@ -21,9 +21,9 @@ from backout.model.incident.incident import Event, Run, RunState
 from backout.model.plan import Equivalents, Json, Plan
 from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request, plan_rollback
-from backout.report.incident.incident import OPEN, file_name, render
+from backout.report.incident.incident import OPEN, make_file_name, render
 from backout.report.incident.timeline import tell
-from backout.report.plans import plan_text, verification_text
+from backout.report.plans import format_plan, format_verification
 
 from situations import deployment, situation, stable, version
 
@@ -163,22 +163,22 @@ def test_a_held_incident_says_that_nothing_was_changed() -> None:
 def test_file_name_is_a_date_and_a_harmless_slug() -> None:
     """No title can leave the folder."""
     incident = tell(runs(), events())
-    assert file_name(incident) == "2026-11-25-production-errors-after-the-deployment-of-bbbb2222.md"
+    assert make_file_name(incident) == "2026-11-25-production-errors-after-the-deployment-of-bbbb2222.md"
 
 
 def test_plan_reads_well_at_80_and_120_columns() -> None:
     """No prose line is wider than asked; commands stay whole, so that they can be copied."""
     for width in (80, 120):
-        for line in plan_text(rollback_plan(), width=width).splitlines():
+        for line in format_plan(rollback_plan(), width=width).splitlines():
             assert len(line) <= width or line.lstrip().startswith("$"), line
-    text = plan_text(rollback_plan(), width=80)
+    text = format_plan(rollback_plan(), width=80)
     assert f"target  {GOOD.id}: proven stable" in text.replace("\n", " ")
     assert "$ wrangler rollback aaaa1111-good --message 'guard: it fails'" in text
 
 
 def test_verification_is_a_checklist_with_words_beside_the_signs() -> None:
     """Each criterion has a sign and its evidence; the conclusion is a word, not a colour."""
-    text = verification_text(VERIFIED)
+    text = format_verification(VERIFIED)
     assert "✓ health check returns 200: 3 of 3 probes" in text
     assert "- email operational or degraded: no email service is configured" in text
     assert text.splitlines()[-1].startswith("Verified:")

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spelled import BASE64, ENCODINGS, LAYOUTS, shown_of
 
-from backout.report.records import encode, envelope
-from backout.report.redact import MASK, OWN_WORDS, Redactor, map_strings
-from backout.report.spellings import bare
+from backout.report.records import encode, make_envelope
+from backout.report.redact import MASK, OWN_WORDS, Redactor, change_strings
+from backout.report.spellings import make_bare
 
 SECRETS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=8, max_size=40).filter(
     lambda text: text == text.strip() and "*" not in text and text not in OWN_WORDS
@@ -103,9 +103,9 @@ def test_an_envelope_is_json_whatever_is_in_it() -> None:
     """Paths, tuples, numbers that JSON does not know; the schema stands first."""
     from pathlib import Path  # noqa: PLC0415 - one value of this test
 
-    record = envelope("status", {"path": Path("/a"), "n": (1, float("nan"), float("inf")), "k": {1: None}})
+    record = make_envelope("status", {"path": Path("/a"), "n": (1, float("nan"), float("inf")), "k": {1: None}})
     assert encode(record) == '{"schema":"backout.status/1","path":"/a","n":[1,null,null],"k":{"1":null}}'
-    assert map_strings({"a b": ["b", 1, None], "own": "c"}, str.upper) == {"A B": ["B", 1, None], "own": "C"}
+    assert change_strings({"a b": ["b", 1, None], "own": "c"}, str.upper) == {"A B": ["B", 1, None], "own": "C"}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ TOKENS = st.text(string.ascii_letters + string.digits + "_*+/=-.~", min_size=16,
     lambda text: text[0].isalpha() and any(c.isdigit() for c in text[1:8]) and any(c.isdigit() for c in text[-8:])
 )
 """What a vendor gives out: letters and digits at both ends."""
-ANY = (SECRETS | TOKENS).filter(lambda text: len(bare(text)) >= 8 and text not in OWN_WORDS)
+ANY = (SECRETS | TOKENS).filter(lambda text: len(make_bare(text)) >= 8 and text not in OWN_WORDS)
 
 
 def test_what_stands_behind_a_secret_hides_no_part_of_it() -> None:

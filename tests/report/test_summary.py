@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from pages import check
 
 from backout.model.guard.pipeline import PipelineState
-from backout.report.guard.summary import Word, description, ending, markdown, output, outputs
+from backout.report.guard.summary import (
+    Word,
+    describe_ending,
+    format_markdown,
+    format_output,
+    format_outputs,
+    make_ending,
+)
 
 from workflow_runner import read_outputs
 
@@ -36,7 +43,7 @@ def failed(error: str, code: int, **more: object) -> dict[str, object]:
 
 
 def end(answer: dict[str, Any] | None, error: dict[str, Any] | None = None, code: int = 1) -> Ending:
-    return ending(answer, error, environment="production", exit_code=code)
+    return make_ending(answer, error, environment="production", exit_code=code)
 
 
 SWITCHED = {"action": "rollback", "state": "done", "from_version": BAD, "to_version": GOOD, "live_version": GOOD}
@@ -76,18 +83,18 @@ def test_every_end_has_its_word_and_its_state(
     """And all of them have outputs, a page with the exit code, and one line."""
     ended = end(answer, error, code)
     assert (ended.word, ended.state) == (word, state)
-    assert read_outputs(outputs(ended))["result"] == str(word)
-    assert set(read_outputs(outputs(ended))) == {"result", "live-version", "report-path", "run-id"}
-    assert f"| Exit code | {code} |" in markdown(ended)
-    assert "\n" not in description(ended)
-    assert "None" not in markdown(ended) + outputs(ended) + description(ended)
+    assert read_outputs(format_outputs(ended))["result"] == str(word)
+    assert set(read_outputs(format_outputs(ended))) == {"result", "live-version", "report-path", "run-id"}
+    assert f"| Exit code | {code} |" in format_markdown(ended)
+    assert "\n" not in describe_ending(ended)
+    assert "None" not in format_markdown(ended) + format_outputs(ended) + describe_ending(ended)
 
 
 def test_a_rollback_says_what_is_live_and_why() -> None:
     """Only what was read back."""
     ended = end(told(**SWITCHED, verified=True))
-    assert description(ended) == "rolled back: version 4301c1f1 is live again: 22 of 1,204 requests failed"
-    page = markdown(ended, "# Incident\n\nIt failed.\n")
+    assert describe_ending(ended) == "rolled back: version 4301c1f1 is live again: 22 of 1,204 requests failed"
+    page = format_markdown(ended, "# Incident\n\nIt failed.\n")
     assert "| Requests | 1,204, 22 failed |" in page
     assert "| Verified after the rollback | yes |" in page
     assert "<details><summary>The incident report</summary>\n\n# Incident\n\nIt failed.\n\n</details>" in page
@@ -97,21 +104,23 @@ def test_a_refusal_says_the_rule_and_the_ways_on() -> None:
     """The options are sentences with commands; those stay readable as code."""
     options = ["roll forward: `backout guard -e production`", "an odd ` mark"]
     ended = end(told(action="refused"), failed("Refused", 3, rule="4 schema", options=options), 3)
-    page = markdown(ended)
+    page = format_markdown(ended)
     assert "| Safety rule | 4 schema |" in page
     assert "- roll forward: `backout guard -e production`\n- an odd \\` mark\n" in page
 
 
 def test_mistakes_of_a_configuration_are_listed() -> None:
     """All of them, as they are on the terminal."""
-    page = markdown(end(None, failed("ConfigError", 78, mistakes=["backout.toml:3: a: no"], hint="correct it"), 78))
+    page = format_markdown(
+        end(None, failed("ConfigError", 78, mistakes=["backout.toml:3: a: no"], hint="correct it"), 78)
+    )
     assert "- backout.toml:3: a: no\n- correct it\n" in page
 
 
 def test_an_applications_words_stay_words() -> None:
     """Neither a table, a heading nor HTML is made of what a request's error said."""
     ended = end(told(reason="x | y\n# z <img src=a> `c` [l](http://x)"))
-    page = markdown(ended)
+    page = format_markdown(ended)
     assert "\n# z" not in page
     assert "<img" not in page.replace("\\<img", "")
     assert "x \\| y \\# z \\<img src=a> `c` `[l](http://x):`" in page
@@ -121,22 +130,22 @@ def test_a_reason_makes_no_mention_no_picture_and_no_element() -> None:
     """Nor does it close what the page folds in, or begin a heading on a line of its own."""
     said = "</details> by @everyone, see https://e.example ![x](http://e.example/p.png) #12 www.e.example"
     for field in ("reason", "why", "rule", "run_id"):
-        check(markdown(end(told(**{field: said}))), markdown(end(told(**{field: "x y"}))))
+        check(format_markdown(end(told(**{field: said}))), format_markdown(end(told(**{field: "x y"}))))
 
 
 def test_a_long_report_is_cut() -> None:
     """A page may have 1 MiB."""
-    assert len(markdown(end(told()), "x" * 2_000_000).encode()) < 1_000_000
+    assert len(format_markdown(end(told()), "x" * 2_000_000).encode()) < 1_000_000
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z-]{0,8}", fullmatch=True), st.text(st.characters(codec="utf-8"))))
 def test_no_value_passes_for_another_name(values: dict[str, str]) -> None:
     """Whatever stands in the values, a runner reads back the same names and, blanks aside, the same values."""
-    read = read_outputs("".join(output(name, value) for name, value in values.items()))
+    read = read_outputs("".join(format_output(name, value) for name, value in values.items()))
     assert {name: value.split() for name, value in read.items()} == {n: v.split() for n, v in values.items()}
 
 
 def test_a_value_that_knows_the_mark() -> None:
     """It cannot end itself early and go on with a name of its own."""
     value = "x\nEND_0\nresult=healthy\nEND_1"
-    assert read_outputs(output("report-path", value)) == {"report-path": value}
+    assert read_outputs(format_output("report-path", value)) == {"report-path": value}

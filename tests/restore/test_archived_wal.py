@@ -14,7 +14,7 @@ from kept import template
 from recovery_lab import Lab, PlainBackups, opened
 from values import replace
 
-from backout.analysis.recovery.recovery import Archive, stretches
+from backout.analysis.recovery.recovery import Archive, find_stretches
 from backout.errors import BackoutError, Refused
 from backout.providers.postgres.restore.wal_search import WalSearch
 from backout.runbook.recovery.target import find
@@ -41,7 +41,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def spans_of(backups: PlainBackups) -> tuple[WalSpan, ...]:
-    (only,) = stretches(Archive(backups.backups(), backups.wal(), {}), 1)
+    (only,) = find_stretches(Archive(backups.backups(), backups.wal(), {}), 1)
     return only
 
 

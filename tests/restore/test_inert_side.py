@@ -15,8 +15,8 @@ from backout.model.database.wal import parse_lsn
 from backout.providers.postgres.restore.side import PostgresSides
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.providers.postgres.server.owner_session import SideSessions, inside
-from backout.providers.postgres.server.session import working
+from backout.providers.postgres.server.owner_session import SideSessions, make_inside_dsn
+from backout.providers.postgres.server.session import open_working
 
 from extent import long
 from polling import PATIENCE_S, until
@@ -170,7 +170,7 @@ def test_libraries_of_the_origins_sessions_are_none_of_the_copys(lab: Lab) -> No
         assert {each.name for each in sides.read_all(order.name)} == {"postgres", "shop"}
         assert sides.look(order.name, "shop", "orders", "").relation_there is False
         sessions = SideSessions(
-            lambda user: working(inside(side.dsn), dbname="shop", **({"user": user} if user else {}))
+            lambda user: open_working(make_inside_dsn(side.dsn), dbname="shop", **({"user": user} if user else {}))
         )
         assert sessions.of("keeper") is sessions.main  # his own would preload it, and he cannot say otherwise
         assert sessions.main.execute("SHOW session_preload_libraries").fetchone() == ("",)

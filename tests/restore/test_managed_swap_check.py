@@ -18,8 +18,8 @@ from backout.model.database.wal import parse_lsn
 from backout.providers.postgres.comparison.cluster import compare_cluster, note_cluster
 from backout.providers.postgres.server.template import run_tool
 from backout.runbook.recovery.managed import plan_swap
-from backout.wiring.db.branches import branch_tools
-from backout.wiring.db.restore import restore_tools
+from backout.wiring.db.branches import make_branch_tools
+from backout.wiring.db.restore import make_restore_tools
 
 from vendor_lab import PROJECT, Neon, served
 
@@ -201,7 +201,7 @@ def test_a_role_as_vendors_give_it_compares_what_it_may_read(shop: Typing) -> No
 def test_a_swap_that_an_earlier_version_planned_is_resumed(shop: Typing, xid: str) -> None:
     """It goes on as it was planned, without the check; so does its undo, which then finds no note."""
     config = make_shell(shop.folder, shop.variables).config()
-    tools = branch_tools(config, restore_tools(config))
+    tools = make_branch_tools(config, make_restore_tools(config))
     plan = plan_swap(tools, xid)
     steps = tuple(step for step in plan.steps if step.action in ("db_branch", "db_branch_look", "db_branch_finalize"))
     assert len(steps) == 3
@@ -224,8 +224,8 @@ def test_behind_a_pooler_the_vendors_direct_address_is_compared(shop: Typing, tm
         for host, is_ours in (("ep-live", True), ("ep-live-pooler", False)):
             variables = {**shop.variables, "DATABASE_URL": f"postgresql://app@{host}.example.test/app"}
             config = make_shell(tmp_path, variables).config()
-            own = restore_tools(config)
-            tools = branch_tools(config, own)
+            own = make_restore_tools(config)
+            tools = make_branch_tools(config, own)
             assert (tools.copies is own.copies) is is_ours
             assert tools.pooled is not is_ours
         with pytest.raises(BackoutError, match="the second check"):

@@ -20,7 +20,7 @@ from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.rescue import renumbering
 from backout.runbook.recovery.restore import plan_rescue
-from backout.runbook.recovery.restoring import actions, foresee
+from backout.runbook.recovery.restoring import foresee, make_actions
 
 from polling import PATIENCE_S, until
 
@@ -332,7 +332,7 @@ def test_a_kill_in_between_ends_with_the_same_numbers(lab: Lab, held: str) -> No
             process.wait(timeout=PATIENCE_S)
     (path,) = given()
     numbers = path.read_text(encoding="utf-8").splitlines()[1:]
-    lab.journal.drive(run, actions(tools), actor="test")
+    lab.journal.drive(run, make_actions(tools), actor="test")
     assert path.read_text(encoding="utf-8").splitlines()[1:] == numbers
     assert [row[:2] for row in rows(lab, name)["itself"]][-2:] == [
         (int(number.partition("\t")[2]), f"old {place}") for place, number in enumerate(numbers, start=1)

@@ -19,7 +19,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.rescue import rows, writing
 from backout.providers.postgres.schema import rowsql
 from backout.runbook.recovery.restore import plan_rescue, plan_undo
-from backout.runbook.recovery.restoring import actions
+from backout.runbook.recovery.restoring import make_actions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,14 +138,14 @@ def test_what_was_never_put_back_is_found_beside_what_clients_removed(
 ) -> None:
     """The rescue's SQL leaves a row out, and its own check with the same SQL sees nothing."""
     name, xid = damages["behind what it gets wrong"]
-    real = rowsql.pipe
+    real = rowsql.copy_rows
 
     def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
         if " xmax" in read:
             read = read.replace("xmax::text <> '0'", "xmax::text <> '0' AND id NOT IN (7, 31)")
         real(source, read, target, write, values)
 
-    monkeypatch.setattr(rows, "pipe", pipe)
+    monkeypatch.setattr(rows, "copy_rows", pipe)
     (table,) = rescued(lab, xid, f"DELETE FROM {name} WHERE id IN (3, 25, 26)")["db_compare"]["differs"]
     assert (table["missing"], table["left"], table["wrong"]) == (2, 0, 0)
     assert set(table["examples"]) == {"7", "31"}
@@ -157,7 +157,7 @@ def test_a_row_that_the_rescue_itself_removes_again_is_found(
 ) -> None:
     """It was put back, and the server counts one deletion that the rescue does not tell of."""
     name, xid = damages["silently"]
-    real = writing.quietly
+    real = writing.write_quietly
 
     def quietly(live: Any, *words: Any, wrote: Any) -> int:
         count = real(live, *words, wrote=wrote)
@@ -167,7 +167,7 @@ def test_a_row_that_the_rescue_itself_removes_again_is_found(
                 wrote(live)
         return count
 
-    monkeypatch.setattr(rows, "quietly", quietly)
+    monkeypatch.setattr(rows, "write_quietly", quietly)
     (table,) = rescued(lab, xid, f"DELETE FROM {name} WHERE id = 25")["db_compare"]["differs"]
     assert "33" in table["examples"]
 
@@ -187,7 +187,7 @@ def test_a_rescue_that_is_resumed_leaves_to_clients_what_they_did_since(
         lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
     run = str(stopped.value.where)
     tools = lab.tools()
-    lab.journal.drive(run, actions(tools), actor="test")
+    lab.journal.drive(run, make_actions(tools), actor="test")
     assert keys(lab, name) == {*range(1, 41)} - {3, 25}
     assert lab.rows(f"SELECT status, note FROM {name} WHERE id = 5") == [("lost", "newer")]
     assert lab.rows(f"SELECT count(*) FROM {name} WHERE status = 'lost'") == [(1,)]

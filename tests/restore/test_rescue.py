@@ -180,9 +180,9 @@ def test_a_lock_is_not_waited_for_and_the_rescue_goes_on_later(lab: Lab, shop: s
         with pytest.raises(PartlyDone, match="no lock was granted within 2 s") as stopped:
             lab.run(plan, tools)
     assert stopped.value.where is not None
-    from backout.runbook.recovery.restoring import actions  # noqa: PLC0415
+    from backout.runbook.recovery.restoring import make_actions  # noqa: PLC0415
 
-    lab.journal.drive(stopped.value.where, actions(tools), actor="test")
+    lab.journal.drive(stopped.value.where, make_actions(tools), actor="test")
     assert lab.rows("SELECT status FROM sales WHERE id = 8") == [("paid",)]
     lab.run(plan_undo(tools), tools)
 

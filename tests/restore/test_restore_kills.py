@@ -13,7 +13,7 @@ import pytest
 from kept import template
 from recovery_lab import Lab, opened
 
-from backout.plan.whole import add_agreed, to_agree
+from backout.plan.whole import add_agreed, list_to_agree
 from backout.runbook.recovery.restore import list_kept, plan_rescue, plan_swap, plan_undo, release
 
 from extent import PROOF, by_extent, drawn, long
@@ -76,7 +76,7 @@ def driven(lab: Lab, run: str, at: int = NEVER, within_s: float | None = None) -
 
 def done(lab: Lab, plan: Plan, at: int, within_s: float | None) -> int:
     """Do a plan, killed once and resumed; return how many calls the last process made."""
-    plan = add_agreed(plan, [thing.word for thing in to_agree(plan)])
+    plan = add_agreed(plan, [thing.word for thing in list_to_agree(plan)])
     run = lab.journal.submit(plan, actor="test", reason="a kill")
     answer = driven(lab, run, at, within_s) or driven(lab, run)
     assert answer is not None

@@ -16,7 +16,7 @@ from recovery_lab import Load
 from rescue_model import Rows, Writer, rescued
 
 from backout.providers.postgres.rescue import rows as rescue_rows
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 from extent import by_extent
 from polling import until
@@ -147,14 +147,14 @@ def test_what_a_rescue_from_branches_gets_wrong_is_found(shop: Typing, monkeypat
             row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
             connection.execute("UPDATE labels SET label = 'bad' WHERE id <= 80")
     assert row is not None
-    real = rescue_rows.pipe
+    real = rescue_rows.copy_rows
 
     def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
         if '."labels"' in read:
             read = read.replace('"label"', "CASE WHEN id = 70 THEN 'odd' ELSE label END")
         real(source, read, target, write, values)
 
-    monkeypatch.setattr(rescue_rows, "pipe", pipe)
+    monkeypatch.setattr(rescue_rows, "copy_rows", pipe)
     checked = shop("db", "restore", str(row[0]), "--yes", "--json", code=1).json["comparison"]
     assert isinstance(checked, dict)
     (labels,) = checked["differs"]
@@ -206,7 +206,7 @@ def test_a_lost_answer_makes_no_second_branch_and_loses_none(shop: Typing, xid: 
 def test_what_cannot_be_is_refused_before_anything_is_made(shop: Typing, xid: str) -> None:
     """Outside the window, in the future, a moment alone, no such column, the side instances' own options."""
     before = len(shop.vendor.changes())
-    now = rfc3339(time.time() - 0.1)
+    now = format_time(time.time() - 0.1)
     told = shop("db", "restore", "2020-01-01T00:00:00Z", "--side", code=3).err
     assert "out of the vendor's window" in told
     assert "in the future" in shop("db", "restore", "2099-01-01T00:00:00Z", "--side", code=3).err

@@ -16,8 +16,8 @@ from kept import template
 
 from backout.plan.branches import Treatment
 from backout.runbook.recovery.managed import plan_rescue, plan_swap, plan_undo
-from backout.wiring.db.branches import branch_tools
-from backout.wiring.db.restore import restore_tools
+from backout.wiring.db.branches import make_branch_tools
+from backout.wiring.db.restore import make_restore_tools
 
 from extent import PROOF, by_extent, drawn
 from polling import PATIENCE_S
@@ -59,7 +59,7 @@ def xid(typing: Typing) -> str:
 
 def tools_of(typing: Typing) -> BranchTools:
     config = make_shell(typing.folder, typing.variables).config()
-    return branch_tools(config, restore_tools(config))
+    return make_branch_tools(config, make_restore_tools(config))
 
 
 def driven(typing: Typing, run: str, at: int = NEVER, within_s: float | None = None) -> dict[str, Any] | None:

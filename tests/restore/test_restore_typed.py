@@ -14,7 +14,7 @@ from kept import template
 from restore_typing import Typing, typing_beside
 
 from backout.providers.postgres.rescue import rows as rescue_rows
-from backout.providers.postgres.schema.rowsql import pipe
+from backout.providers.postgres.schema.rowsql import copy_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,8 +92,8 @@ def test_a_whole_recovery_as_it_is_typed(  # noqa: PLR0915 one story
     assert lab.rows("SELECT count(*) FROM orders WHERE status = 'bad'") == [(300,)]
 
     with monkeypatch.context() as patched:  # a rescue that gets a column wrong, and whose own check cannot know
-        broken = lambda *words: pipe(words[0], words[1].replace('"price"', "7 * price"), *words[2:])  # noqa: E731
-        patched.setattr(rescue_rows, "pipe", broken)
+        broken = lambda *words: copy_rows(words[0], words[1].replace('"price"', "7 * price"), *words[2:])  # noqa: E731
+        patched.setattr(rescue_rows, "copy_rows", broken)
         wrong = typing("db", "restore", cheap, "--yes", code=1)
     assert "NOT AS BEFORE: public.prices: 7 rows written by the rescue, and not as before: 1, 2, 3, 4, 5" in wrong.out
     assert "backout db restore --undo" in wrong.err

@@ -19,7 +19,7 @@ from backout.model.steps.comparison import ComparisonResult
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.comparison.comparer import PostgresComparer
 from backout.providers.postgres.rescue import definitions, rows
-from backout.report.database.comparison import comparison_lines
+from backout.report.database.comparison import format_comparison
 from backout.runbook.recovery.restore import plan_rescue
 
 if TYPE_CHECKING:
@@ -153,19 +153,19 @@ def test_what_the_rescue_gets_wrong_is_found(
     """Its own check, with the same SQL, finds nothing."""
     found, instead, differs = BROKEN[case]
     _, xid = damages[case, how]
-    real = rows.pipe
+    real = rows.copy_rows
 
     def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
         if " xmax" in read:
             read = read.replace(found, instead)
         real(source, read, target, write, values)
 
-    monkeypatch.setattr(rows, "pipe", pipe)
+    monkeypatch.setattr(rows, "copy_rows", pipe)
     told = rescued(lab, xid)
     (table,) = told["differs"]
     assert {name: table[name] for name in differs} == differs
     assert table["examples"]
-    assert any(line.startswith("NOT AS BEFORE") for line in comparison_lines(decode_values(told, ComparisonResult)))
+    assert any(line.startswith("NOT AS BEFORE") for line in format_comparison(decode_values(told, ComparisonResult)))
 
 
 @pytest.mark.long
@@ -174,7 +174,7 @@ def test_a_write_outside_the_damage_is_found(
 ) -> None:
     """The rescue's own check never looks at rows that the damage did not write."""
     name, xid = damages["writes what was not damaged", "whole"]
-    real = rows.quietly
+    real = rows.write_quietly
 
     def quietly(live: Any, *words: Any, wrote: Any) -> int:
         with live.transaction():
@@ -182,7 +182,7 @@ def test_a_write_outside_the_damage_is_found(
             wrote(live)
         return real(live, *words, wrote=wrote)
 
-    monkeypatch.setattr(rows, "quietly", quietly)
+    monkeypatch.setattr(rows, "write_quietly", quietly)
     told = rescued(lab, xid)
     (table,) = told["differs"]
     assert (table["wrong"], table["examples"]) == (1, ["600"])
@@ -194,13 +194,13 @@ def test_wrong_values_in_a_table_that_was_made_again_are_found(
 ) -> None:
     """While it was not there, nobody had written to it: no value of it is somebody's newer one."""
     _, xid = damages["gone", "whole"]
-    real = definitions.pipe
+    real = definitions.copy_rows
 
     def pipe(source: Any, read: str, target: Any, write: str) -> None:
         changed = "COPY (SELECT id, CASE WHEN id = 7 THEN 'odd' ELSE body END FROM public.gone) TO STDOUT"
         real(source, changed if "gone" in read else read, target, write)
 
-    monkeypatch.setattr(definitions, "pipe", pipe)
+    monkeypatch.setattr(definitions, "copy_rows", pipe)
     told = rescued(lab, xid)
     (table,) = told["differs"]
     assert (table["table"], table["wrong"], table["examples"]) == ("public.gone", 1, ["7"])
@@ -213,7 +213,7 @@ def test_what_is_wrong_beside_newer_rows_is_found(
 ) -> None:
     """Others write rows and remove some while the rescue runs: only these may differ, by their keys."""
     name, xid = damages["under load", how]
-    real, silent = rows.pipe, rows.quietly
+    real, silent = rows.copy_rows, rows.write_quietly
     told: list[bool] = []
 
     def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
@@ -232,8 +232,8 @@ def test_what_is_wrong_beside_newer_rows_is_found(
                 wrote(live)
         return silent(live, *words, wrote=wrote)
 
-    monkeypatch.setattr(rows, "pipe", pipe)
-    monkeypatch.setattr(rows, "quietly", quietly)
+    monkeypatch.setattr(rows, "copy_rows", pipe)
+    monkeypatch.setattr(rows, "write_quietly", quietly)
     (table,) = rescued(lab, xid)["differs"]
     assert (table["left"], table["wrong"]) == (0, 1)
     assert {"7", "11"} <= set(table["examples"])
@@ -247,7 +247,7 @@ def test_newer_rows_alone_are_no_damage(
 ) -> None:
     """Rows that others write and remove while the rescue runs are theirs, however many."""
     name, xid = damages["quiet", how]
-    real = rows.pipe
+    real = rows.copy_rows
 
     def pipe(source: Any, read: str, target: Any, write: str, values: Any = None) -> None:
         if " xmax" in read:
@@ -256,7 +256,7 @@ def test_newer_rows_alone_are_no_damage(
                 others.execute(f"DELETE FROM {name} WHERE id BETWEEN 100 AND 160")  # type: ignore[call-overload]
         real(source, read, target, write, values)
 
-    monkeypatch.setattr(rows, "pipe", pipe)
+    monkeypatch.setattr(rows, "copy_rows", pipe)
     told = rescued(lab, xid)
     assert told["differs"] == []
     assert lab.rows(f"SELECT count(*) FROM {name} WHERE id BETWEEN 8 AND 60 AND status = 'paid'") == [(53,)]
@@ -276,7 +276,7 @@ def test_a_check_before_which_nothing_could_be_noted_does_not_pass(
 
     told = rescued(lab, damages["right", "whole"][1], comparer=lambda name: Forgetful(lambda: lab.dsn, name))
     assert "the server did not answer" in told["failed"]
-    (line,) = comparison_lines(decode_values(told, ComparisonResult))
+    (line,) = format_comparison(decode_values(told, ComparisonResult))
     assert line.startswith("NOT CHECKED")
 
 

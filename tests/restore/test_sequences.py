@@ -14,7 +14,7 @@ from backout.decoding import decode_values
 from backout.model.database.sequences import Carried
 from backout.providers.postgres.restore.sequences import PostgresSequences, read_place
 from backout.providers.postgres.server.own_server import CommandedServer
-from backout.report.database.sequences import sequence_lines
+from backout.report.database.sequences import format_sequences
 from backout.runbook.recovery.restore import plan_swap, plan_undo, release
 
 from polling import PATIENCE_S
@@ -187,7 +187,7 @@ def test_a_server_that_crashed_on_the_way_tells_what_it_had_handed_out(lab: Lab)
     run = lab.run(plan_swap(tools, position), tools)
     told: Any = tools.runs.result(run.id, "db_sequences")
     assert (told["replayed"], told["stopped_cleanly"]) == (True, True)
-    assert "replayed its WAL" in " ".join(sequence_lines(decode_values(told, Carried)))
+    assert "replayed its WAL" in " ".join(format_sequences(decode_values(told, Carried)))
     follow(lab)
     killed, down = drawn(lab, "postgres", "killed"), drawn(lab, "postgres", "sunk")
     assert (last[0] < killed <= last[0] + 33, last[1] > down >= last[1] - 33) == (True, True)

@@ -11,9 +11,9 @@ from kept import template
 from recovery_lab import Lab, opened
 
 from backout.errors import BackoutError, ProviderUnavailable, Refused, WorldMoved
-from backout.model.database.also_back import AlsoBack, AlsoKind, exact, find_uncovered, read_word
+from backout.model.database.also_back import AlsoBack, AlsoKind, find_uncovered, list_exact_words, read_word
 from backout.model.incident.incident import RunState
-from backout.plan.whole import to_agree
+from backout.plan.whole import list_to_agree
 from backout.runbook.recovery.restore import list_kept, plan_swap, plan_undo, release
 
 from polling import PATIENCE_S
@@ -52,7 +52,7 @@ def within(lab: Lab, database: str, *statements: str) -> list[tuple[Any, ...]]:
 
 
 def words(plan: Plan) -> set[str]:
-    return {thing.word for thing in to_agree(plan)}
+    return {thing.word for thing in list_to_agree(plan)}
 
 
 def follow(lab: Lab) -> None:
@@ -69,8 +69,8 @@ def test_a_word_agrees_to_so_many_rows_and_no_more() -> None:
     assert find_uncovered((crm,), ["crm=499", "crm2=900", "slot:crm"]) == (crm,)
     assert not find_uncovered((crm, roles), ["crm", "roles=all"])
     more = AlsoBack(AlsoKind.DATABASE, "crm", 501)
-    assert find_uncovered((more,), exact((crm,), ["crm"])) == (more,)
-    assert not find_uncovered((more,), exact((crm,), ["crm=600"]))
+    assert find_uncovered((more,), list_exact_words((crm,), ["crm"])) == (more,)
+    assert not find_uncovered((more,), list_exact_words((crm,), ["crm=600"]))
     assert find_uncovered((AlsoBack(AlsoKind.DATABASE, "crm"),), ["crm=99999999"])
     for thing in (crm, roles, AlsoBack(AlsoKind.DATABASE, "roles", 1), AlsoBack(AlsoKind.DATABASE, "a=b:c", 1)):
         assert read_word(thing.word).covers(thing)

@@ -23,7 +23,7 @@ from backout.providers.postgres.restore.side_looking import read_all
 from backout.providers.postgres.server.template import run_tool
 from backout.report.database.comparison import SecondCheck
 from backout.runbook.recovery.restore import plan_swap, plan_undo
-from backout.runbook.recovery.restoring import actions
+from backout.runbook.recovery.restoring import make_actions
 
 from polling import PATIENCE_S, until
 
@@ -84,7 +84,7 @@ class Then:
 def driven(lab: Lab, plan: Plan, **also: Callable[[], None]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run a plan, with something behind some of its steps; return what was recorded before the exchange, and after."""
     tools = lab.tools()
-    known = actions(tools)
+    known = make_actions(tools)
     run = lab.run(plan, tools, {**known, **{name: Then(known[name], what) for name, what in also.items()}})
     after, before = lab.journal.result(run.id, "db_compare_copy"), lab.journal.result(run.id, "db_note_copies")
     assert isinstance(after, dict)

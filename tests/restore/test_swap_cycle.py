@@ -12,7 +12,7 @@ from cli_shell import backout as typed
 from kept import template
 from restore_typing import Typing, typing_beside
 
-from backout.providers.postgres.server.own_files import size_of
+from backout.providers.postgres.server.own_files import measure_size
 
 from extent import by_extent
 from polling import PATIENCE_S, until
@@ -84,8 +84,8 @@ def test_what_is_kept_is_measured(tmp_path: Path) -> None:
     """As it lies on the disk; what is gone takes nothing."""
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "1").write_bytes(bytes(range(256)) * 8192)
-    assert size_of(tmp_path) >= 2 << 20
-    assert size_of(tmp_path / "gone") == 0
+    assert measure_size(tmp_path) >= 2 << 20
+    assert measure_size(tmp_path / "gone") == 0
 
 
 @pytest.mark.proof

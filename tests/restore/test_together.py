@@ -24,8 +24,8 @@ from backout.providers.postgres.schema.history import PRISMA
 from backout.providers.postgres.schema.schema import PostgresHistory
 from backout.runbook.procedures import Actions
 from backout.runbook.recovery.restore import plan_rescue, plan_side
-from backout.runbook.recovery.restoring import actions
-from backout.runbook.rollback.remediation_options import data_lines, with_ways
+from backout.runbook.recovery.restoring import make_actions
+from backout.runbook.rollback.remediation_options import add_ways, list_data_lines
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.rollback.with_database import prepare_together
 
@@ -89,7 +89,7 @@ class Night:
 
     def drive(self, tools: Toolbox, run: str) -> Run:
         assert tools.recovery.restoring is not None
-        both = Actions(tools, actions(tools.recovery.restoring()))
+        both = Actions(tools, make_actions(tools.recovery.restoring()))
         return tools.journal.drive(run, both, actor="ops@host")
 
     def columns(self) -> set[str]:
@@ -116,7 +116,7 @@ def test_the_refusal_names_both_ways_with_what_each_costs(lab: Lab, tmp_path: Pa
     situation, refused = prepare(tools, Request(message="it fails"))
     assert isinstance(refused, PlanRefused)
     assert "0002_drop_total breaks the old code" in refused.reason
-    forward, back, data = with_ways(tools, refused, situation).options[:3]
+    forward, back, data = add_ways(tools, refused, situation).options[:3]
     assert forward.startswith("A, roll forward: write a migration that makes 0002_drop_total fit")
     assert "`npm run deploy:production`" in forward
     assert back.startswith("B, code and database together: `backout rollback --with-database -e production")
@@ -124,10 +124,10 @@ def test_the_refusal_names_both_ways_with_what_each_costs(lab: Lab, tmp_path: Pa
     assert "orders (7)" in back
     side = 'backout db restore "before migration 0002_drop_total" -e production --side'
     assert data.startswith(f"C, the data alone: `{side}` shows it as it was")
-    quick = with_ways(tools, refused, situation, measured=False).options
+    quick = add_ways(tools, refused, situation, measured=False).options
     assert "--with-database --dry-run" in quick[1]
     assert not any("db restore" in option for option in quick)  # nobody looked whether it would work
-    lines = data_lines(tools, situation)
+    lines = list_data_lines(tools, situation)
     assert lines[0].startswith(f"{side}  # the data as it was")
     assert tools.recovery.restoring is not None
     for line in (side, *lines[1:]):  # what is offered can be planned
@@ -226,10 +226,10 @@ def test_a_way_that_is_shut_says_why(lab: Lab, tmp_path: Path, missing: str) -> 
 
     other = {"no server": lambda: replace(restoring, server=None), "no database": None, "down": away}[missing]
     shut = equip(tools, restoring=other)  # type: ignore[arg-type]
-    options = with_ways(shut, refused, situation).options
+    options = add_ways(shut, refused, situation).options
     assert "is closed" in options[1]
     assert any("db restore" in option for option in options) is (missing == "no server")
-    assert bool(data_lines(shut, situation)) is (missing == "no server")
+    assert bool(list_data_lines(shut, situation)) is (missing == "no server")
     with pytest.raises((UsageError, Refused, ProviderUnavailable)):
         prepare_together(shut, Request(message="it fails"))
 
@@ -248,7 +248,7 @@ def test_another_database_goes_back_with_the_code_only_by_its_name(lab: Lab, tmp
     tools = night.tools()
     situation, refused = prepare(tools, Request(message="it fails"))
     assert isinstance(refused, PlanRefused)
-    back = with_ways(tools, refused, situation).options[1]
+    back = add_ways(tools, refused, situation).options[1]
     assert "other databases of its server go back too" in back
     _, plan = prepare_together(tools, Request(message="it fails"))
     assert isinstance(plan, Plan)

@@ -14,7 +14,7 @@ from kept import template
 from recovery_lab import SEGMENT, Lab, PlainBackups, opened
 from values import replace
 
-from backout.analysis.recovery.recovery import Archive, of_transaction, stretches
+from backout.analysis.recovery.recovery import Archive, find_stretches, find_transaction
 from backout.model.database.wal import parse_lsn
 from backout.providers.postgres.restore.wal_search import WalSearch
 from backout.runbook.recovery.restore import plan_side
@@ -177,15 +177,15 @@ def test_a_last_commit_whose_record_ends_with_zeros_is_reached(
         (flushed,) = connection.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone() or ("0/0",)
         connection.execute("DROP TABLE zeros; DROP TABLE IF EXISTS made")
     lab.archived()
-    (whole,) = stretches(Archive(lab.backups.backups(), lab.backups.wal(), {}), 1)
-    wanted = of_transaction(lab.tools().wal.commits(whole), last)
+    (whole,) = find_stretches(Archive(lab.backups.backups(), lab.backups.wal(), {}), 1)
+    wanted = find_transaction(lab.tools().wal.commits(whole), last)
     assert wanted is not None
     lost = CutOff(lab.backups.root, parse_lsn(flushed))
-    (spans,) = stretches(Archive(lost.backups(), lost.wal(), {}), 1)
+    (spans,) = find_stretches(Archive(lost.backups(), lost.wal(), {}), 1)
     assert spans[-1].end_lsn < lost.end  # it ends with zeros indeed
     search = WalSearch(lab.binaries, lost, tmp_path)
     assert search.last(spans) == wanted.lsn
-    assert of_transaction(search.commits(spans), last) == wanted
+    assert find_transaction(search.commits(spans), last) == wanted
 
 
 @dataclass

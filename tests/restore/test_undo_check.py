@@ -13,7 +13,7 @@ from backout.decoding import decode_values
 from backout.model.database.rescue import RescueReport
 from backout.model.steps.comparison import ComparisonResult
 from backout.providers.postgres.comparison.undone import judge
-from backout.report.database.comparison import comparison_code, comparison_lines
+from backout.report.database.comparison import format_comparison, get_comparison_code
 from backout.runbook.recovery.restore import plan_undo
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def test_an_undo_is_compared_with_what_was_before_the_rescue(lab: Lab) -> None:
         found["of"],
         found["differs"],
         found["behind"],
-        comparison_code(decode_values(found, ComparisonResult)),
+        get_comparison_code(decode_values(found, ComparisonResult)),
     ) == ("undo of a rescue", [], [], 0)
     assert (found["newer"], found["equal"]) == (4, 27)
     assert {"table": "relation public.honest_ids", "reason": "changed since by others"} in found["not_compared"]
@@ -108,7 +108,7 @@ def test_an_undo_that_goes_wrong_is_found(lab: Lab) -> None:
 
     found = checked(lab, lambda _database: Idle())
     (rows,) = found["differs"]
-    assert (rows["table"], rows["left"], comparison_code(decode_values(found, ComparisonResult))) == (
+    assert (rows["table"], rows["left"], get_comparison_code(decode_values(found, ComparisonResult))) == (
         "public.broken",
         30,
         1,
@@ -116,7 +116,7 @@ def test_an_undo_that_goes_wrong_is_found(lab: Lab) -> None:
     assert "index public.broken_n is there, and was not before" in found["behind"]
     assert any(
         each.startswith("NOT AS BEFORE: public.broken: 30 rows still as the rescue made them")
-        for each in comparison_lines(decode_values(found, ComparisonResult))
+        for each in format_comparison(decode_values(found, ComparisonResult))
     )
     made(lab, "worse")
     true = lab.tools().rescuer("postgres")

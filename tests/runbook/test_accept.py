@@ -21,16 +21,16 @@ from backout.model.incident.timeline import EntryKind
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 from backout.model.version import Mark
-from backout.providers.memory import steady
-from backout.report.guard.run_end import in_words
+from backout.providers.memory import make_steady
+from backout.report.guard.run_end import describe_end
 from backout.report.incident.incident import render
 from backout.report.incident.timeline_entries import tell
-from backout.report.times import clock
-from backout.runbook.guard.accept import accept, open_shifts, options_of
+from backout.report.times import format_clock
+from backout.runbook.guard.accept import accept, list_open_shifts, list_options
 from backout.runbook.incident.diagnose import diagnose_now
 from backout.runbook.incident.ends import read_end
-from backout.runbook.incident.report import incident_of
-from backout.runbook.incident.status import look
+from backout.runbook.incident.report import make_incident
+from backout.runbook.incident.status import read_status
 from backout.runbook.incident.timeline import read_records
 
 from extent import by_extent
@@ -106,11 +106,11 @@ def test_status_says_what_waits_for_a_person(story: Story) -> None:
     """From the end of the watch on, until it is accepted: "nothing needs you" would be wrong."""
     tools = story.tools()
     watch(tools)
-    found = look(tools)
+    found = read_status(tools)
     assert [each.name for each in found.waiting] == ["endpoint:health"]
     assert any(each.startswith("a person has to say whether this is intended: ") for each in found.troubles)
     accept(tools, "endpoint:health", "it moved")
-    assert look(tools).waiting == ()
+    assert read_status(tools).waiting == ()
 
 
 def test_a_diagnosis_names_no_shift_that_a_person_accepted(story: Story) -> None:
@@ -149,7 +149,7 @@ def test_without_an_open_hold_nothing_is_accepted(story: Story) -> None:
 def test_a_watch_that_goes_on_takes_it_in(story: Story, before_its_end_s: float) -> None:
     """Accepted by another process meanwhile, in its last second too: it ends healthy, and the shift stands beside."""
     ends = story.world.live.created_at + POLICY.criteria.watch_s
-    story.world.traffic_rule = steady(1000)
+    story.world.traffic_rule = make_steady(1000)
     tools = story.tools()
     story.world.clock.at(ends - before_its_end_s, lambda: accept(story.tools(), NAME, "it moved"))
     watch(tools)
@@ -220,7 +220,7 @@ def test_nothing_is_accepted_of_a_version_that_is_being_rolled_back(tmp_path: Pa
 def test_a_name_that_visitors_made_is_quoted_where_it_is_to_be_pasted(story: Story) -> None:
     """A path may hold whatever a URL can: what a person pastes into a shell names the shift and does nothing else."""
     shift = Shift(ShiftKind.ANSWERS, "GET /it's;reboot", AnswerClass.NOT_FOUND, Outcome.HOLD, 9, 9, 0, 9, 9.0, "404")
-    told, _ = options_of(story.tools(), [shift])
+    told, _ = list_options(story.tools(), [shift])
     line = str(told).partition("`")[2].partition("`")[0]
     assert shlex.split(line)[:4] == ["backout", "guard", "accept", shift.name]
 
@@ -229,7 +229,7 @@ def test_what_was_accepted_is_so_in_the_next_watch_of_the_version(story: Story) 
     """A watch of the same version, later: it is not held for the same again."""
     watch(story.tools())
     accept(story.tools(), NAME, "it moved")
-    story.world.traffic_rule = steady(1000)
+    story.world.traffic_rule = make_steady(1000)
     story.world.clock.sleep(100)
     watch(story.tools())
     assert concluded(story.tools())["action"] == "stable"
@@ -264,10 +264,10 @@ def test_the_report_and_the_timeline_say_who_accepted_what_and_why(story: Story)
     page = pages[path]
     assert "We shall tell the platform team." in page
     at = tools.clock.now()
-    said = f"- {clock(at)} - `ops@host` accepted the shift `{NAME}` of version {story.bad.id[:8]} as intended: "
+    said = f"- {format_clock(at)} - `ops@host` accepted the shift `{NAME}` of version {story.bad.id[:8]} as intended: "
     assert f"{said}it moved to /up" in page
     assert "Accepted as intended:" in page.split("## Resolution")[1].split("## Prevention")[0]
-    assert render(incident_of(tools, tools.runs.runs("production")[0].id)).count("it moved to /up") == 2
+    assert render(make_incident(tools, tools.runs.runs("production")[0].id)).count("it moved to /up") == 2
     records = read_records(
         "production",
         since=0.0,
@@ -303,19 +303,19 @@ def test_a_run_that_was_held_says_who_accepted_it(story: Story) -> None:
     watch(story.tools())
     tools = story.tools()
     run = tools.runs.runs("production")[0]
-    assert in_words(run, read_end(tools.journal, tools.runs, run)) == "inconclusive, held"
+    assert describe_end(run, read_end(tools.journal, tools.runs, run)) == "inconclusive, held"
     accept(tools, NAME, "it moved")
     end = read_end(tools.journal, tools.runs, run)
-    assert (in_words(run, end), end.settled) == ("inconclusive, accepted by ops@host", True)
-    assert in_words(run, replace(end, settled=False)) == "inconclusive, held, in part accepted by ops@host"
+    assert (describe_end(run, end), end.settled) == ("inconclusive, accepted by ops@host", True)
+    assert describe_end(run, replace(end, settled=False)) == "inconclusive, held, in part accepted by ops@host"
 
 
 def test_the_names_are_told(story: Story) -> None:
     """Who does not know what guard called it is told, as long as something waits."""
     watch(story.tools())
-    run, names = open_shifts(story.tools())
+    run, names = list_open_shifts(story.tools())
     assert run.startswith("guard-")
     assert names == (NAME,)
     accept(story.tools(), NAME, "it moved")
     with pytest.raises(Refused, match="accepted already"):
-        open_shifts(story.tools())
+        list_open_shifts(story.tools())

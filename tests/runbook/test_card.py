@@ -10,11 +10,11 @@ from backout import config
 from backout.model.plan import Equivalents
 from backout.model.version import Mark, VersionMark
 from backout.providers.files.card import FileCard
-from backout.report.incident.card import card_text
-from backout.report.incident.card_facts import facts_on
-from backout.runbook.incident.card import card_of, keep_card
+from backout.report.incident.card import format_card
+from backout.report.incident.card_facts import read_facts
+from backout.runbook.incident.card import keep_card, make_card
 from backout.runbook.incident.in_need import Sources, look_in_need
-from backout.runbook.rollback.panic import lines_in_need
+from backout.runbook.rollback.panic import list_lines_in_need
 from backout.wiring.lines import make_card_lines
 
 from line import Story, equip, roll_back
@@ -43,8 +43,8 @@ def test_a_card_tells_again_what_was_known(story: Story) -> None:
     roll_back(story.tools())
     worse = story.world.upload("worse")
     story.world.deploy(worse)
-    card = card_of(tools_of(story))
-    facts = facts_on(card_text(card))
+    card = make_card(tools_of(story))
+    facts = read_facts(format_card(card))
     assert facts.live == (worse.id,)
     assert (facts.target, facts.stable) == (card.target, card.stable) == (story.good.id, story.good.id)
     assert [(m.mark, m.version, m.run) for m in facts.marks] == [(m.mark, m.version, m.run) for m in card.marks]
@@ -60,7 +60,7 @@ def test_the_card_names_the_people_of_the_configuration(story: Story, tmp_path: 
     text = f'[app]\nname = "fm5"\n[environments.production]\nplatform = {{ {platform} }}\n'
     write_private(tmp_path / "backout.toml", f'{text}[contacts]\non_call = "+49 30 0000000"\n')
     lines = make_card_lines(config.load(config.Environment(), start=tmp_path))
-    shown = card_text(card_of(equip(tools_of(story), card_lines=lines)))
+    shown = format_card(make_card(equip(tools_of(story), card_lines=lines)))
     people = shown.partition("People")[2]
     assert "on_call" in people
     assert "+49 30 0000000" in people
@@ -73,7 +73,7 @@ def test_where_the_card_knows_no_way_the_stable_one_is_a_person_s_choice(story: 
     keep_card(tools)
     path = story.path.with_name("card.md")
     found = look_in_need(Sources("production", tools.runs, tools.marks, path, health=story.world.health))
-    reason, but, line, look = lines_in_need(LINES, found)
+    reason, but, line, look = list_lines_in_need(LINES, found)
     assert reason.startswith("# No version may be returned to: ")
     assert "the schema changed" in reason
     assert but.startswith("# ")
@@ -99,7 +99,7 @@ def test_panic_without_the_api_names_what_the_card_names(story: Story) -> None:
     keep_card(tools)
     sources = Sources("production", tools.runs, tools.marks, story.path.with_name("card.md"), journal=tools.journal)
     found = look_in_need(sources)
-    assert [way.version for way in found.ways] == [card_of(tools).target] == [story.good.id]
+    assert [way.version for way in found.ways] == [make_card(tools).target] == [story.good.id]
     assert found.stable is not None
     assert found.stable.version == story.good.id
-    assert lines_in_need(LINES, found)[1] == f"npx wrangler rollback {story.good.id} --message 'by hand'"
+    assert list_lines_in_need(LINES, found)[1] == f"npx wrangler rollback {story.good.id} --message 'by hand'"

@@ -9,7 +9,7 @@ import pytest
 
 from backout.errors import AuthError, ConfigError, ProviderUnavailable, Unmeasured
 from backout.model.checkup import Check, CheckState, Level, must
-from backout.model.hint import Hint, words
+from backout.model.hint import Hint, suggest_words
 from backout.runbook.incident.checkup import Question, examine
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def fine(name: str) -> Question:
     return Question(name, Level.MUST, lambda: [must(name).ok("it is")])
 
 
-LOOK = words("look")
+LOOK = suggest_words("look")
 
 
 def raising(error: Exception, *, next: Hint = LOOK) -> Question:  # noqa: A002 - the field's name
@@ -42,7 +42,7 @@ def test_a_question_that_hangs_costs_its_deadline_and_the_rest_of_its_lane_alone
         never.wait()
         yield must("hanging").ok("at last")
 
-    hanging = Question("hanging", Level.MUST, hang, words("look at it"), within_s=0.2)
+    hanging = Question("hanging", Level.MUST, hang, suggest_words("look at it"), within_s=0.2)
     found = examine(((fine("a"), hanging, fine("b")), (fine("c"), fine("d"))), "staging")
     try:
         assert [check.name for check in found] == ["a", "hanging", "b", "c", "d"]

@@ -15,7 +15,7 @@ from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.remark import Code, RemarkKind
 from backout.model.version import Mark
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 
 from extent import sampled
 from line import Story, roll_back, watch
@@ -138,7 +138,7 @@ def test_crash_while_a_version_is_marked_stable(quick_path: Path, proof: Record)
 
     def healthy(path: Path) -> Story:
         story = Story(path)
-        story.world.traffic_rule = steady(2000)
+        story.world.traffic_rule = make_steady(2000)
         return story
 
     count = CrashAt()

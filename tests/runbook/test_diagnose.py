@@ -16,11 +16,11 @@ from backout.model.incident.diagnosis import RollbackAdvice, Scenario
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.secrets import ExpectedSecrets
-from backout.providers.memory.rules import answering, health_of
+from backout.providers.memory.rules import make_answering, make_health
 from backout.report.redact import Redactor
 from backout.runbook.incident.diagnose import diagnose_now, diagnose_once
 from backout.runbook.observe import observe
-from backout.wiring.diagnosis import catalogue
+from backout.wiring.diagnosis import load_catalogue
 
 from line import POLICY, Story, by_version, equip, push_tools, thrown, watch
 
@@ -45,7 +45,7 @@ def story(tmp_path: Path) -> Story:
 
 def tools(story: Story, mode: Mode = Mode.ACT) -> Toolbox:
     policy = replace(POLICY, guard=replace(POLICY.guard, mode=mode))
-    return equip(story.tools(), catalogue=catalogue, policy=policy)
+    return equip(story.tools(), catalogue=load_catalogue, policy=policy)
 
 
 def says(story: Story, text: str, *, version: str = "", times: int = 40) -> None:
@@ -300,7 +300,7 @@ def test_a_hotfix_while_secrets_are_proved_is_not_rolled_back(story: Story) -> N
             if len(told) == 5:
                 story.world.deploy(hotfix)
         story.world.services["database"] = ServiceState.DOWN
-        return health_of(at, story.world.services, version=version) if told else rule(at, version)
+        return make_health(at, story.world.services, version=version) if told else rule(at, version)
 
     story.world.health_rule = down
     run = watch(tools(story))
@@ -412,7 +412,7 @@ def test_answers_that_are_no_errors_are_named(story: Story, broken: dict[str, di
     """404 for everything without a line in any log is no "no errors"; one route alone is named by itself."""
     world = story.world
     world.log_rule = lambda _since, _until: ()
-    good, bad = answering({"GET /": {200: 20}, "GET /api/models": {200: 10}}), answering(broken)
+    good, bad = make_answering({"GET /": {200: 20}, "GET /api/models": {200: 10}}), make_answering(broken)
     world.traffic_rule = lambda second, version: (bad if version == story.bad.id else good)(second, version)
     world.deploy(story.good)
     world.clock.sleep(60)

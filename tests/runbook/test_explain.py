@@ -10,8 +10,8 @@ from values import replace
 from backout.errors import Unmeasured, UsageError
 from backout.model.guard.policy import Mode
 from backout.model.guard.signals import RouteCounts
-from backout.providers.memory import steady
-from backout.report.guard.explain import record, text
+from backout.providers.memory import make_steady
+from backout.report.guard.explain import format_text, record
 from backout.runbook.guard import guard
 from backout.runbook.hindsight.explain import explain
 
@@ -76,12 +76,12 @@ def test_a_watch_that_was_held_names_the_rule(tmp_path: Path) -> None:
     ended = watch(story.tools())
     found = explained(story, ended.id)
     assert (found.action, found.rule) == ("hold", "observe")
-    assert "guard only observes" in text(found)
+    assert "guard only observes" in format_text(found)
 
 
 def test_a_healthy_watch_says_from_which_share_on_it_would_have_ended_otherwise(story: Story) -> None:
     """Nothing failed: the evidence never came near, and errors from some share on would have been found."""
-    story.world.traffic_rule = steady(100)
+    story.world.traffic_rule = make_steady(100)
     ended = watch(story.tools())
     found = explained(story, ended.id)
     assert found.trace is not None
@@ -120,7 +120,7 @@ def test_the_chart_has_a_value_for_each_look(story: Story) -> None:
 def test_the_page_fits_80_columns(story: Story) -> None:
     """The verdict first, then the streams, how the evidence grew, and what would have changed it."""
     rolled = watch(story.tools())
-    lines = text(explained(story, rolled.id), width=80).splitlines()
+    lines = format_text(explained(story, rolled.id), width=80).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0] == f"{rolled.plan.cause} on production: regressed"
     for heading in ("What each stream says", "How the evidence grew", "What would have changed it"):

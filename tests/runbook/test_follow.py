@@ -13,7 +13,7 @@ from backout.cli.guard.live import Live
 from backout.errors import AuthError, ProviderUnavailable
 from backout.model.incident.incident import Event, RunState
 from backout.model.incident.notice import NoticeKind
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.guard.follow import wait_for_unwatched
 from backout.runbook.incident.report import trace_causes
 from backout.runbook.safety.aside import make_way
@@ -45,7 +45,7 @@ class Days:
     def __post_init__(self) -> None:
         """Watch the version to the end."""
         self.story = Story(self.path)
-        self.story.world.traffic_rule = steady(10)
+        self.story.world.traffic_rule = make_steady(10)
         watch(self.story.tools(), for_s=30)
         self.story.world.clock.sleep(self.after_s)
         self.story.world.notices.clear()
@@ -62,7 +62,7 @@ class Days:
 
     def fail_at(self, after_s: float, share: float = 0.05) -> None:
         """Have that share of all requests fail from then on."""
-        self.at(after_s, lambda: setattr(self.story.world, "traffic_rule", steady(10, error_rate=share)))
+        self.at(after_s, lambda: setattr(self.story.world, "traffic_rule", make_steady(10, error_rate=share)))
 
     def at(self, after_s: float, event: object) -> None:
         """Let something happen."""

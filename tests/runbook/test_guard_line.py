@@ -17,7 +17,7 @@ from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.version import Mark
 from backout.plan.rollback import Request
-from backout.providers.memory import health_of, steady
+from backout.providers.memory import make_health, make_steady
 from backout.runbook.guard import guard
 from backout.runbook.guard.telemetry_gate import PAGE_S
 
@@ -181,7 +181,7 @@ def test_a_changed_secret_stops_guard_with_a_report(tmp_path: Path) -> None:
     """A robot never brings old secrets back: it ends before the switch, and the report says what to decide."""
     story = Story(tmp_path / "journal.sqlite")
     world = story.world
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     world.put_secret("JWT_SECRET", "rotated")
     world.clock.sleep(2)
     world.traffic_rule = by_version(world.live.main)
@@ -213,7 +213,7 @@ def test_a_critical_service_down_is_a_reason_by_itself(tmp_path: Path) -> None:
     for service, acts in (("database", True), ("email", False)):
         story = Story(tmp_path / f"{service}.sqlite")
         world = story.world
-        world.traffic_rule = steady(30)
+        world.traffic_rule = make_steady(30)
         bad = story.bad.id
         ok = dict(world.services)
 
@@ -221,7 +221,7 @@ def test_a_critical_service_down_is_a_reason_by_itself(tmp_path: Path) -> None:
             at: float, version: str, service: str = service, bad: str = bad, ok: dict[str, ServiceState] = ok
         ) -> object:
             state = ServiceState.DOWN if service == "database" else ServiceState.DEGRADED
-            return health_of(at, {**ok, service: state} if version == bad else ok, version=version)
+            return make_health(at, {**ok, service: state} if version == bad else ok, version=version)
 
         world.health_rule = health  # type: ignore[assignment]
         watch(story.tools())

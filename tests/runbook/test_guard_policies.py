@@ -10,8 +10,8 @@ from values import replace
 from backout import config
 from backout.model.guard.policy import GuardPolicy, OnInconclusive, OnSharedOutage, OnUnmeasured
 from backout.model.incident.notice import NoticeKind
-from backout.providers.memory import quiet, steady
-from backout.report.guard.run_end import in_words
+from backout.providers.memory import make_steady, quiet
+from backout.report.guard.run_end import describe_end
 from backout.runbook.incident.ends import read_end
 
 from line import POLICY, Story, watch
@@ -36,20 +36,20 @@ def unseen(story: Story) -> None:
 
 def undecided(story: Story) -> None:
     """A handful of requests, all answered."""
-    story.world.traffic_rule = lambda second, version: steady(1)(second, version) if second % 5 == 0 else None
+    story.world.traffic_rule = lambda second, version: make_steady(1)(second, version) if second % 5 == 0 else None
 
 
 def shared(story: Story) -> None:
     """A split in which both versions fail alike, after an hour in which hardly anything failed."""
     world = story.world
     world.deploy(story.good)
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     world.clock.sleep(900)
     begun = world.clock.now()
     world.deploy((story.good.id, 50.0), (story.bad.id, 50.0))
 
     def fails_since(second: int, version: str) -> Counts | None:
-        return steady(15, error_rate=0.2 if second >= begun else 0.0)(second, version)
+        return make_steady(15, error_rate=0.2 if second >= begun else 0.0)(second, version)
 
     world.traffic_rule = fails_since
     world.clock.sleep(2)
@@ -104,7 +104,7 @@ def test_no_policy_rolls_back_out_of_a_shared_outage(quick_path: Path) -> None:
 def test_a_rollback_is_no_choice_of_theirs(tmp_path: Path, setting: str) -> None:
     """What was not measured is not bad, and a shared outage is nobody's fault: the file says so, with its line."""
     text = '[app]\nname = "a"\n[environments.p]\nplatform = { provider = "cloudflare", script = "s" }\n'
-    (mistake,) = config.mistakes_in(
+    (mistake,) = config.find_mistakes(
         f'{text}[environments.p.guard]\n{setting} = "rollback"\n', tmp_path / "backout.toml"
     )
     assert "backout.toml:6" in mistake
@@ -130,5 +130,5 @@ def test_what_is_only_inconclusive_is_not_listed_as_held(quick_path: Path) -> No
     tools = story.tools()
     run = tools.runs.runs("production")[0]
     end = read_end(tools.journal, tools.runs, run)
-    assert in_words(run, end) == "inconclusive, nothing was changed"
+    assert describe_end(run, end) == "inconclusive, nothing was changed"
     assert "more requests would tell" in end.reason

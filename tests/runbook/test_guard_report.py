@@ -13,8 +13,8 @@ from backout.errors import ProviderUnavailable
 from backout.model.guard.policy import GuardPolicy, Mode
 from backout.model.version import Mark, VersionMark
 from backout.plan.rollback import Request
-from backout.providers.memory import steady
-from backout.report.guard.track_record import record, text
+from backout.providers.memory import make_steady
+from backout.report.guard.track_record import format_text, record
 from backout.runbook.hindsight.track_record import look_back
 
 from line import POLICY, Story, by_version, roll_back, watch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OBSERVE = replace(POLICY, guard=replace(POLICY.guard, mode=Mode.OBSERVE))
 BAD_PER_S = 6
-BUSY = steady(1000)
+BUSY = make_steady(1000)
 """Enough in a minute to tell "as good as before" from "twice as bad"."""
 
 
@@ -55,7 +55,7 @@ def test_before_the_first_watch_there_is_nothing_to_tell(tmp_path: Path) -> None
     story.path = tmp_path / "other.sqlite"
     found = observed(story)
     assert (found.watches, found.cases, found.advice) == ((), (), Advice.TOO_FEW)
-    assert text(found) == "Guard has finished no watch of production yet."
+    assert format_text(found) == "Guard has finished no watch of production yet."
     assert record(found)["since"] is None
 
 
@@ -94,7 +94,7 @@ def test_a_day_later_it_had_other_reasons(story: Story) -> None:
     """A rollback 25 hours after the verdict is none of it; the version stayed live, and one day of it is counted."""
     watch(story.tools())
     story.world.clock.sleep(25 * 3600)
-    story.world.traffic_rule = steady(30)  # a World makes up a day of seconds at once: keep it short
+    story.world.traffic_rule = make_steady(30)  # a World makes up a day of seconds at once: keep it short
     story.world.deploy(story.good)
     (case,) = observed(story).cases
     assert case.outcome is Outcome.STAYED
@@ -113,7 +113,7 @@ def test_a_newer_version_instead(story: Story) -> None:
 def test_a_false_alarm_stayed_live_and_was_healthy_later(story: Story) -> None:
     """Nobody did anything, and a later watch of the same version is healthy; what it cost is no cost of waiting."""
     watch(story.tools())
-    story.world.traffic_rule = steady(30)
+    story.world.traffic_rule = make_steady(30)
     story.world.clock.sleep(1200)
     later = watch(story.tools())
     found = observed(story)
@@ -151,7 +151,7 @@ def test_missed(story: Story) -> None:
     assert [(each.version, each.verdict, each.run) for each in found.missed] == [(fine, "healthy", watched.id)]
     assert found.unwatched == 2  # the story's bad one, too
     assert found.cases == ()
-    assert "missed: rolled back by a person; guard had said healthy" in " ".join(text(found).split())
+    assert "missed: rolled back by a person; guard had said healthy" in " ".join(format_text(found).split())
 
 
 def test_the_whole_history_in_one_report(story: Story) -> None:
@@ -173,7 +173,7 @@ def test_the_whole_history_in_one_report(story: Story) -> None:
     assert found.verdicts["regressed"] == 4
     assert len(found.watches) == 6
     assert (found.missed, found.unwatched, found.false_alarms) == ((), 0, ())
-    lines = text(found).splitlines()
+    lines = format_text(found).splitlines()
     assert max(map(len, lines)) <= 80
     assert any("would have rolled back     2  held: 1 by observe, 1 by 9 once" in line for line in lines)
     assert "Too early to say: 20 watches are needed for a judgement; there are 6 so far." in lines
@@ -229,7 +229,7 @@ def test_arming_is_explicit(story: Story) -> None:
         watch(story.tools())
     found = observed(story)
     assert (len(found.watches), found.advice) == (20, Advice.ARM)
-    assert 'backout.toml, [environments.production.guard]: { mode = "act" }' in " ".join(text(found).split())
+    assert 'backout.toml, [environments.production.guard]: { mode = "act" }' in " ".join(format_text(found).split())
     bad = push(story, "bad", bad=True)
     switches = len(story.world.activations)
     ended = watch(story.tools())

@@ -10,10 +10,10 @@ from values import replace
 from backout.analysis.hindsight.hindsight import Truth
 from backout.model.guard.policy import Mode
 from backout.plan.rollback import Request
-from backout.providers.memory import steady
-from backout.report.guard.hindsight import record, sentence, text
+from backout.providers.memory import make_steady
+from backout.report.guard.hindsight import describe_hindsight, format_text, record
 from backout.runbook.hindsight.hindsight import look_again
-from backout.runbook.safety.release import release, standing
+from backout.runbook.safety.release import find_standing, release
 
 from line import POLICY, Story, by_version, roll_back, watch
 
@@ -46,7 +46,7 @@ def test_what_guard_rolled_back_itself_proves_nothing(tmp_path: Path) -> None:
     assert bad.rolled_back_at <= float(watched["decision"]["at"])  # type: ignore[index,call-overload,arg-type]
     assert (bad.truth, good.truth, good.rolled_back_at) == (Truth.UNKNOWN, Truth.UNKNOWN, None)
     assert bad.why == "guard rolled it back itself, and whether that was right was never recorded"
-    assert sentence(found).startswith("would have rolled back 1 of 2, not known; bad requests saved: ")
+    assert describe_hindsight(found).startswith("would have rolled back 1 of 2, not known; bad requests saved: ")
     told = record(found)
     assert (told["real"], told["false"], told["unknown"]) == (0, 0, 1)
     assert found.missed == ()
@@ -95,21 +95,21 @@ def test_a_stricter_policy_leaves_it_and_that_is_a_miss(tmp_path: Path) -> None:
     story.policy = replace(POLICY, guard=replace(POLICY.guard, min_bad=10_000))
     found = seen(story)
     assert [each.trial.version for each in found.missed] == [story.bad.id]
-    assert sentence(found) == "would have rolled back none of 2; 1 bad version would have been left"
-    assert "left alone, but it was bad" in text(found)
+    assert describe_hindsight(found) == "would have rolled back none of 2; 1 bad version would have been left"
+    assert "left alone, but it was bad" in format_text(found)
 
 
 def test_a_released_version_was_no_real_one(tmp_path: Path) -> None:
     """A person lifted the quarantine: the rollback was wrong."""
     story = Story(tmp_path / "journal.sqlite")
     watch(story.tools())
-    found = standing(story.tools(), story.bad.id)
+    found = find_standing(story.tools(), story.bad.id)
     assert found.bad is not None
     release(story.tools(), found.situation, found.bad, "the load test was to blame")
     again = seen(story)
     assert of(again, story.bad.id).truth is Truth.GOOD
-    assert "1 of 2, false" in sentence(again)
-    assert "False alarm: its quarantine was lifted" in text(again).replace("\n    ", " ")
+    assert "1 of 2, false" in describe_hindsight(again)
+    assert "False alarm: its quarantine was lifted" in format_text(again).replace("\n    ", " ")
 
 
 def test_replaced_by_a_newer_version_is_not_known(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_replaced_by_a_newer_version_is_not_known(tmp_path: Path) -> None:
     story.world.clock.sleep(2)
     found = seen(story)
     assert of(found, story.bad.id).truth is Truth.UNKNOWN
-    assert "1 of 2, not known" in sentence(found)
+    assert "1 of 2, not known" in describe_hindsight(found)
     assert not of(found, newer.id).counted
     assert "of 1 deployment no request is kept" in found.notes[0]
 
@@ -133,7 +133,7 @@ def test_a_split_is_judged_beside_the_old_version(tmp_path: Path) -> None:
     story = Story(tmp_path / "journal.sqlite", policy=OBSERVE)
     world = story.world
     world.deploy(story.good)
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     world.clock.sleep(900)
     canary = world.upload("canary")
     world.traffic_rule = by_version(canary.id)
@@ -152,14 +152,14 @@ def test_since_leaves_out_what_came_before(tmp_path: Path) -> None:
     watch(story.tools())
     story.world.clock.sleep(3600)
     assert seen(story, since_s=60).judged == ()
-    assert sentence(seen(story, since_s=60)) == "would have rolled back none of 0"
+    assert describe_hindsight(seen(story, since_s=60)) == "would have rolled back none of 0"
 
 
 def test_the_page_fits_80_columns(tmp_path: Path) -> None:
     """The sentence, then each case."""
     story = Story(tmp_path / "journal.sqlite")
     watch(story.tools())
-    lines = text(seen(story), width=80).splitlines()
+    lines = format_text(seen(story), width=80).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("Guard on production since ")
     assert lines[1].startswith("would have rolled back 1 of 2, not known")

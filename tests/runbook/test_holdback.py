@@ -10,14 +10,14 @@ from values import replace
 
 from backout.analysis.history.marks import read_marks
 from backout.analysis.history.remark_text import parse
-from backout.analysis.history.stability import newcomer
+from backout.analysis.history.stability import find_newcomer
 from backout.model.guard.policy import Mode
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.remark import Remark, RemarkKind
 from backout.model.version import Mark, VersionId, VersionMark
 from backout.plan.ramp import AT_LEAST_S, HOLDBACK_S
-from backout.providers.memory import quiet, steady
+from backout.providers.memory import make_steady, quiet
 from backout.runbook.guard.guard import may_go_on
 from backout.runbook.observe import observe
 
@@ -47,7 +47,7 @@ class HeldBack(Story):
         live = self.world.live_at(second)
         share = next((s.percentage for s in live.shares if s.version == version), 0.0) if live else 0.0
         rate = self.error_rate if version == self.bad.id else 0.0
-        return steady(round(self.per_s * share / 100), error_rate=rate)(second, version) if share else None
+        return make_steady(round(self.per_s * share / 100), error_rate=rate)(second, version) if share else None
 
     def shares(self) -> list[dict[str, float]]:
         """Return what the deployments that moved traffic gave to whom, oldest first."""
@@ -93,7 +93,7 @@ def test_the_version_that_is_held_back_is_no_newcomer(story: HeldBack) -> None:
     story.world.activations.clear()
     story.world.before_call = None
     seen: list[str] = []
-    story.world.clock.at(story.world.clock.now() + 20, lambda: seen.append(newcomer(observe(story.tools()))))
+    story.world.clock.at(story.world.clock.now() + 20, lambda: seen.append(find_newcomer(observe(story.tools()))))
     watch(story.tools())
     assert seen == [story.bad.id]
 

@@ -14,7 +14,7 @@ from backout.model.guard.fetched import Fetched
 from backout.model.guard.policy import SyntheticCheck
 from backout.model.guard.signals import Criticality
 from backout.model.plan import PlanKind
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.guard import next_deployment
 
 from line import POLICY, SERVICES, Story, equip, watch
@@ -36,7 +36,7 @@ def story_of(path: Path, policy: Policy = POLICY) -> Story:
     """Return a story in which no request fails."""
     path.mkdir(exist_ok=True)
     story = Story(path / "journal.sqlite", policy)
-    story.world.traffic_rule = steady(30)
+    story.world.traffic_rule = make_steady(30)
     return story
 
 
@@ -79,7 +79,7 @@ def test_what_was_usual_between_deployments_is_remembered(tmp_path: Path) -> Non
     for before, acts in ((31, True), (90, False)):
         story = Story(tmp_path / f"{before}.sqlite")
         world, tools = story.world, tools_of(story)
-        world.traffic_rule = steady(30)
+        world.traffic_rule = make_steady(30)
         world.connection_rule = lambda at, before=before: ConnectionUse(at, before, 100)  # type: ignore[misc]
         with closing(next_deployment.lives(tools, 5.0)) as found:
             for _ in range(8):

@@ -8,7 +8,7 @@ import pytest
 
 from backout.model.guard.signals import HealthReport, Reach
 from backout.model.version import Mark
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 
 from line import Story, watch
 
@@ -21,7 +21,7 @@ def test_a_version_without_its_health_endpoint_is_not_marked_stable(tmp_path: Pa
     """404, a redirect, a page of HTML in its place, while every request is answered: held, and the reason says it."""
     story = Story(tmp_path / "journal.sqlite")
     world, own = story.world, story.world.health_rule
-    world.traffic_rule = steady(1000)
+    world.traffic_rule = make_steady(1000)
     lost = lambda now: HealthReport(now, Reach.UNREADABLE, status, latency_ms=3.0)  # noqa: E731
     world.health_rule = lambda now, version: lost(now) if version == story.bad.id else own(now, version)
     tools = story.tools()

@@ -18,7 +18,7 @@ from backout.model.secrets import OnHand, SecretValues, Since
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback.panic import stand_aside
 from backout.runbook.secrets.push import HEALTH_S
-from backout.runbook.secrets.secrets import look, on_hand, prepare_mending, prepare_push, pushes
+from backout.runbook.secrets.secrets import list_on_hand, list_pushes, look_at_secrets, prepare_mending, prepare_push
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,27 +217,27 @@ def test_a_mistake_of_ours_with_a_value_in_its_text_is_not_recorded(story: Missi
 def test_pushed_values_are_known_by_their_fingerprints(story: Missing) -> None:
     """When, by whom, in which version, and whether the value is still that of the version to return to."""
     tools = story.tools()
-    before = look(tools, story.good.id)
+    before = look_at_secrets(tools, story.good.id)
     assert before.missing == ("EMAIL_API_KEY", "JWT_SECRET")
     assert [state.since_target for state in before.states] == [Since.GONE, Since.GONE]
-    assert look(tools).target == story.good.id
+    assert look_at_secrets(tools).target == story.good.id
     run = push(tools)
-    found = {each.name: each for each in pushes(tools)}
+    found = {each.name: each for each in list_pushes(tools)}
     assert set(found) == set(CANARIES)
     assert {each.run for each in found.values()} == {run.id}
     assert leaks_in(repr(found), "the fingerprints") == []
-    after = {state.name: state for state in look(tools, story.good.id, ask_source=True).states}
-    assert look(tools, story.good.id).missing == ()
+    after = {state.name: state for state in look_at_secrets(tools, story.good.id, ask_source=True).states}
+    assert look_at_secrets(tools, story.good.id).missing == ()
     assert after["JWT_SECRET"].since_push is Since.SAME
     assert after["JWT_SECRET"].since_target is Since.CHANGED
     assert after["NEW_KEY"].since_target is Since.ADDED
     assert after["JWT_SECRET"].source is Since.SAME
     story.world.secret_source.kept["JWT_SECRET"] = "rotated in the vault"
-    again = {state.name: state for state in look(tools, story.good.id, ask_source=True).states}
+    again = {state.name: state for state in look_at_secrets(tools, story.good.id, ask_source=True).states}
     assert again["JWT_SECRET"].source is Since.CHANGED
     story.world.clock.sleep(5)
     story.world.put_secret("EMAIL_API_KEY", "by wrangler")
-    last = {state.name: state for state in look(tools, story.good.id).states}
+    last = {state.name: state for state in look_at_secrets(tools, story.good.id).states}
     assert last["JWT_SECRET"].since_push is Since.MAYBE
 
 
@@ -247,16 +247,16 @@ def test_pushed_values_are_known_by_their_fingerprints(story: Missing) -> None:
 def test_guard_asks_whether_the_source_holds_what_is_missing(story: Missing) -> None:
     """Names come back, values do not; a source that fails is a problem in words, never an error."""
     tools = story.tools()
-    assert on_hand(tools, ["NEW_KEY", "NOPE"]) == OnHand(("NEW_KEY",), ("NOPE",), "the World's store")
+    assert list_on_hand(tools, ["NEW_KEY", "NOPE"]) == OnHand(("NEW_KEY",), ("NOPE",), "the World's store")
 
     def broken(name: str) -> None:
         if name == "secret_source.read":
             raise ProviderUnavailable("the vault is sealed")
 
     story.world.before_call = broken
-    found = on_hand(tools, ["NEW_KEY"])
+    found = list_on_hand(tools, ["NEW_KEY"])
     assert (found.held, found.lacking, found.problem) == ((), ("NEW_KEY",), "the vault is sealed")
-    assert on_hand(replace(tools, pushing=None), ["NEW_KEY"]) == OnHand((), ("NEW_KEY",))
+    assert list_on_hand(replace(tools, pushing=None), ["NEW_KEY"]) == OnHand((), ("NEW_KEY",))
 
 
 def test_guard_s_plan_sets_exactly_those_tells_somebody_and_reports(story: Missing) -> None:

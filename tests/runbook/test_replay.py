@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.model.guard.policy import Policy
-from backout.model.guard.signals import Counts, RouteCounts, bucket_of
+from backout.model.guard.signals import Counts, RouteCounts, find_bucket
 from backout.runbook.hindsight.replay import Kind, Second, replay
 
 from extent import by_extent, examples, long
@@ -251,7 +251,7 @@ def test_a_second_has_its_routes() -> None:
     for written, well, failed in (("/app", 2, 1), ("/app?x=1", 1, 0), (None, 1, 1), ("", 1, 0), ("a\x1bb", 0, 1)):
         second.add(Kind("v", "ok", 200, written), [50.0] * well)
         second.add(Kind("v", "ok", 503, written), [50.0] * failed)
-    bucket = bucket_of(50.0)
+    bucket = find_bucket(50.0)
     routes = {"/app": RouteCounts(4, 1, {bucket: 4}), "other": RouteCounts(1, 1, {bucket: 1})}
     assert second.as_counts("v", 7) == Counts("v", 7, 8, 3, 2, {bucket: 8}, routes)
 

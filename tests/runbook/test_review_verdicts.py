@@ -10,7 +10,7 @@ from backout.errors import ProviderUnavailable
 from backout.model.guard.policy import OnInconclusive
 from backout.model.guard.signals import ServiceState
 from backout.model.version import Mark
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 
 from line import POLICY, Story, watch
 
@@ -33,7 +33,7 @@ def test_no_policy_rolls_back_for_a_service_that_was_down_before(tmp_path: Path)
     world = story.world
     world.deploy(story.good)
     world.services = {**world.services, "database": ServiceState.DOWN}
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     watch(story.tools(), for_s=20)  # the last look at the good version: its database is down
     world.clock.sleep(5)
     world.deploy(world.upload("next"))
@@ -49,7 +49,7 @@ def test_a_healthy_watch_does_not_mark_quarantined_code_stable(tmp_path: Path) -
     """A person put the quarantined version back and it does well: only `deployments release` lifts the quarantine."""
     story = Story(tmp_path / "journal.sqlite")
     watch(story.tools())
-    story.world.traffic_rule = steady(2000)
+    story.world.traffic_rule = make_steady(2000)
     story.world.deploy(story.bad)
     story.world.clock.sleep(2)
     found = _concluded(story, watch(story.tools(), for_s=60))
@@ -62,7 +62,7 @@ def test_a_deployment_that_the_watch_could_not_see_voids_a_healthy_verdict(tmp_p
     """While the platform did not answer another deployment was made: nothing is marked stable."""
     story = Story(tmp_path / "journal.sqlite")
     world = story.world
-    world.traffic_rule = steady(2000)
+    world.traffic_rule = make_steady(2000)
     plan_made = world.clock.now()
 
     def deaf(call: str) -> None:

@@ -15,9 +15,9 @@ from backout.model.incident.incident import RunState
 from backout.model.incident.notice import NoticeKind
 from backout.model.plan import Equivalents, Plan, PlanKind, PlanRefused
 from backout.plan.rollback import Request
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.procedures import Actions
-from backout.runbook.rollback.remediation_options import with_ways
+from backout.runbook.rollback.remediation_options import add_ways
 from backout.runbook.rollback.roll_forward import prepare_forward
 from backout.runbook.rollback.rollback import prepare
 
@@ -53,7 +53,7 @@ class Forward(Story):
         world.migrations.insert(0, AppliedMigration("0001_init", 1.0, 1.0))
         world.migration_files.append(replace(world.migration_files[-1], name="0003_total", sql=MENDS))
         world.deploy_rule = self.deploys
-        world.traffic_rule = lambda second, version: steady(30, error_rate=0.2 if version == self.bad.id else 0.0)(
+        world.traffic_rule = lambda second, version: make_steady(30, error_rate=0.2 if version == self.bad.id else 0.0)(
             second, version
         )
 
@@ -120,7 +120,7 @@ def test_the_refusal_of_a_rollback_names_the_command(story: Forward) -> None:
     """Option A is a plan that is ready, not a sentence."""
     situation, refused = prepare(story.tools(), Request(message="it fails"))
     assert isinstance(refused, PlanRefused)
-    forward = with_ways(story.tools(), refused, situation).options[0]
+    forward = add_ways(story.tools(), refused, situation).options[0]
     assert "`backout roll-forward -e production -m WHY`" in forward
     assert COMMAND in forward
 
@@ -148,7 +148,7 @@ def test_what_was_mended_goes_live_and_is_proved(story: Forward) -> None:
 
 def test_one_that_is_not_well_is_told_as_such(story: Forward) -> None:
     """The mend mends nothing: exit 1 for the caller, and a notice; nothing more is done by itself."""
-    story.world.traffic_rule = steady(30, error_rate=0.2)
+    story.world.traffic_rule = make_steady(30, error_rate=0.2)
     run = go(story.tools())
     assert story.tools().runs.result(run.id, "settle_forward") == {"outcome": "not_restored", "told": True}
     assert [each.kind for each in story.world.notices if each.run == run.id][-1] is NoticeKind.NOT_RESTORED

@@ -12,7 +12,7 @@ from values import replace
 from backout.model.guard.fetched import Fetched
 from backout.model.guard.policy import Mode
 from backout.model.incident.notice import NoticeKind
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.guard.accept import accept
 
 from extent import sampled
@@ -59,7 +59,7 @@ def test_a_watch_that_is_taken_up_again_tells_it_no_second_time(quick_path: Path
 def test_a_hold_that_a_person_ended_meanwhile_is_told_as_over(tmp_path: Path) -> None:
     """Who was woken learns that nothing waits for anybody any more."""
     story = held(tmp_path / "journal.sqlite")
-    story.world.traffic_rule = steady(1000)
+    story.world.traffic_rule = make_steady(1000)
     story.world.clock.at(story.world.clock.now() + 30, lambda: accept(story.tools(), NAME, "it moved"))
     watch(story.tools())
     assert told(story) == [NoticeKind.HELD, NoticeKind.SHIFT]

@@ -11,9 +11,9 @@ from values import replace
 from backout.errors import ProviderUnavailable
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
-from backout.providers.memory import steady
-from backout.report.guard.run_end import in_words
-from backout.runbook.incident.status import look
+from backout.providers.memory import make_steady
+from backout.report.guard.run_end import describe_end
+from backout.runbook.incident.status import read_status
 
 from line import Story, by_version, watch
 
@@ -47,7 +47,7 @@ class Lost:
 def says(story: Story, status: int = 200, reach: Reach = Reach.ANSWERED, **services: ServiceState) -> Status:
     rows = tuple(ServiceHealth(name, state) for name, state in services.items())
     story.world.health_rule = lambda at, _version: HealthReport(at, reach, status, services=rows)
-    return look(story.tools())
+    return read_status(story.tools())
 
 
 def test_a_critical_service_that_is_down_is_a_trouble_whatever_the_endpoint_answers(story: Story) -> None:
@@ -67,13 +67,13 @@ def test_what_could_not_be_measured_is_not_well(story: Story) -> None:
     found = says(story, database=UNKNOWN, email=OK)
     assert found.unmeasured == ("nothing is known of service database", "nothing is known of service storage")
     says(story, database=OK, storage=OK)
-    assert look(replace(story.tools(), traffic=Lost())).unmeasured == ("the source of counts is lost",)
+    assert read_status(replace(story.tools(), traffic=Lost())).unmeasured == ("the source of counts is lost",)
 
 
 def test_without_a_health_endpoint_nothing_is_missed(story: Story) -> None:
     """What is not set up is said apart."""
     tools = replace(story.tools(), health=None, traffic=None)
-    assert look(tools).unmeasured == ()
+    assert read_status(tools).unmeasured == ()
 
 
 def test_requests_that_take_half_a_minute_are_a_trouble(story: Story) -> None:
@@ -100,11 +100,11 @@ def test_it_says_what_the_newest_watch_and_rollback_came_to(story: Story) -> Non
     story.world.deploy(story.bad)
     story.world.clock.sleep(2)
     watch(story.tools())
-    found = look(story.tools())
+    found = read_status(story.tools())
     assert found.guard is not None
     assert found.rollback is not None
-    assert in_words(found.guard, found.ends[found.guard.id]) == "regressed, rolled back"
-    assert in_words(found.rollback, found.ends[found.rollback.id]) == "verified"
+    assert describe_end(found.guard, found.ends[found.guard.id]) == "regressed, rolled back"
+    assert describe_end(found.rollback, found.ends[found.rollback.id]) == "verified"
 
 
 class Stopped(BaseException):
@@ -116,7 +116,7 @@ def test_a_watch_that_nobody_drives_any_more_is_a_trouble(story: Story) -> None:
     world = story.world
     world.deploy(world.upload("fine"))
     world.clock.sleep(2)
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
 
     def stop(name: str) -> None:
         if name == "health.look":
@@ -127,9 +127,9 @@ def test_a_watch_that_nobody_drives_any_more_is_a_trouble(story: Story) -> None:
         watch(story.tools(), for_s=25)
     world.before_call = None
     world.clock.sleep(60)
-    assert "was interrupted, and the deployment is no longer watched" in str(look(story.tools()).troubles)
+    assert "was interrupted, and the deployment is no longer watched" in str(read_status(story.tools()).troubles)
     watch(story.tools(), for_s=25)
-    assert "interrupted" not in str(look(story.tools()).troubles)
+    assert "interrupted" not in str(read_status(story.tools()).troubles)
 
 
 def test_a_watch_that_was_held_by_a_rule_is_a_trouble_while_it_is_live(story: Story) -> None:
@@ -140,12 +140,12 @@ def test_a_watch_that_was_held_by_a_rule_is_a_trouble_while_it_is_live(story: St
     world.traffic_rule = by_version(world.live.main)
     world.clock.sleep(2)
     ended = watch(story.tools())
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     world.clock.sleep(400)
-    (trouble,) = [each for each in look(story.tools()).troubles if ended.id in each]
+    (trouble,) = [each for each in read_status(story.tools()).troubles if ended.id in each]
     assert trouble.startswith(f"{ended.id} was refused a rollback, and a person has to decide: ")
     world.deploy(story.good)
-    assert ended.id not in str(look(story.tools()).troubles)
+    assert ended.id not in str(read_status(story.tools()).troubles)
 
 
 @pytest.mark.parametrize(("share", "words", "is_trouble"), [(1.0, True, True), (0.6, True, False), (0.3, False, False)])
@@ -169,7 +169,7 @@ def test_nearly_everything_answered_404_is_a_trouble(story: Story, share: float,
 def test_after_a_repair_it_says_when_the_last_request_failed(story: Story) -> None:
     """The five minutes still hold the failures: how long ago the last one was, and what was answered well since."""
     world = story.world
-    well, sick = steady(30), steady(30, error_rate=0.2)
+    well, sick = make_steady(30), make_steady(30, error_rate=0.2)
     now = world.clock.now()
     world.traffic_rule = lambda second, version: (sick if second < now + 30 else well)(second, version)
     world.clock.sleep(30)

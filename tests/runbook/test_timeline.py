@@ -18,11 +18,11 @@ from backout.model.incident.notice import Notice, NoticeKind, QueuedNotice, Queu
 from backout.model.incident.timeline import EntryKind
 from backout.plan.backup import plan_backup
 from backout.plan.rollback import Request
-from backout.report.guard.run_end import end_of
+from backout.report.guard.run_end import find_end
 from backout.report.incident.timeline_entries import tell
-from backout.report.incident.timeline_text import record, text
+from backout.report.incident.timeline_text import format_text, record
 from backout.runbook.incident.timeline import read_records
-from backout.runbook.safety.release import release, standing
+from backout.runbook.safety.release import find_standing, release
 
 from line import POLICY, Story, roll_back, watch
 
@@ -47,7 +47,7 @@ def story(quick_path: Path) -> Story:
     world.clock.sleep(60)
     world.deploy(made.good, message="[backout hold until=2099-01-01T00:00:00Z] migrating by hand")
     world.clock.sleep(600)
-    found = standing(tools, made.bad.id)
+    found = find_standing(tools, made.bad.id)
     assert found.bad is not None
     release(tools, found.situation, found.bad, "it was the database")
     return made
@@ -199,7 +199,7 @@ def test_the_text_fits_every_width_and_loses_nothing(story: Story) -> None:
     """Long sentences hang under their first word; the JSON has each entry with its kind and run."""
     found = told(story, at=story.world.clock.now() - 60)
     for width in (60, 80, 120):
-        page = text(found, width=width)
+        page = format_text(found, width=width)
         assert max(map(len, page.splitlines())) <= width
         for entry in found.entries:
             assert " ".join(entry.text.split())[:40] in " ".join(page.split())
@@ -213,13 +213,13 @@ def test_the_newest_are_told_where_there_are_too_many(story: Story) -> None:
     everything, few = told(story), told(story, most=3)
     assert [e.text for e in few.entries] == [e.text for e in everything.entries[-3:]]
     assert few.left_out == len(everything.entries) - 3
-    assert f"{few.left_out} older ones are left out" in text(few)
+    assert f"{few.left_out} older ones are left out" in format_text(few)
 
 
 def test_nothing_happened(story: Story) -> None:
     """It says so, and for which time."""
     story.world.clock.sleep(7_200)
-    assert text(told(story, since_s=60)).startswith("nothing is known to have happened in production from ")
+    assert format_text(told(story, since_s=60)).startswith("nothing is known to have happened in production from ")
 
 
 def test_a_hold_of_this_host_is_told_once(story: Story) -> None:
@@ -282,5 +282,5 @@ def test_a_backup_that_was_read_again_is_well() -> None:
     choice = Choice(BackupKind.FULL, None, "there is no backup yet")
     plan = plan_backup("production", "b", choice, fallback=True, keep_s=1.0)
     run = Run("backup-1", plan.environment, plan, RunState.DONE, 0.0, 1.0, len(plan.steps))
-    assert end_of(run, {"verify_backup": {"at": 1.0}}).verified is True
-    assert end_of(run, {}).verified is None
+    assert find_end(run, {"verify_backup": {"at": 1.0}}).verified is True
+    assert find_end(run, {}).verified is None

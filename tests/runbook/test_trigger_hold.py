@@ -8,7 +8,7 @@ import pytest
 from values import replace
 
 from backout.model.guard.signals import ServiceState, TriggerCounts
-from backout.providers.memory import World, steady
+from backout.providers.memory import World, make_steady
 
 from line import SERVICES, equip, toolbox, watch
 
@@ -28,7 +28,9 @@ def test_a_schedule_that_fails(tmp_path: Path, declared: frozenset[str] | None, 
     world.services = dict.fromkeys(SERVICES, ServiceState.OK)
 
     def rule(second: int, version: str) -> Counts:
-        return replace(steady(30)(second, version), triggers={CRON: TriggerCounts(1, 1)} if second % 10 == 0 else {})
+        return replace(
+            make_steady(30)(second, version), triggers={CRON: TriggerCounts(1, 1)} if second % 10 == 0 else {}
+        )
 
     world.traffic_rule = rule
     made = world.deploy(world.upload("good"))

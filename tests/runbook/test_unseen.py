@@ -8,8 +8,8 @@ import pytest
 from values import replace
 
 from backout.model.guard.signals import ServiceState
-from backout.providers.memory import World, answering
-from backout.runbook.incident.status import look
+from backout.providers.memory import World, make_answering
+from backout.runbook.incident.status import read_status
 
 from line import SERVICES, toolbox, watch
 
@@ -25,7 +25,9 @@ def test_what_is_not_seen_is_said_wherever_a_version_is_called_healthy(tmp_path:
     world, words = World(), "not seen by memory: requests that never end, lengths of answers"
     world.services = dict.fromkeys(SERVICES, ServiceState.OK)
     world.traits = world.traits if sees_all else replace(world.traits, has_started=False, has_sizes=False)
-    world.traffic_rule = answering({"GET /": {200: 20, 304: 4}, "POST /api/orders": {201: 1}, "GET /old": {404: 2}})
+    world.traffic_rule = make_answering(
+        {"GET /": {200: 20, 304: 4}, "POST /api/orders": {201: 1}, "GET /old": {404: 2}}
+    )
     world.deploy(world.upload("good"))
     said: list[str] = []
     tools = replace(toolbox(world, tmp_path / "journal.sqlite"), say=said.append)
@@ -37,7 +39,7 @@ def test_what_is_not_seen_is_said_wherever_a_version_is_called_healthy(tmp_path:
     assert [text for text in said if "not seen" in text] == [f"{words}; no verdict says anything about it"] * (
         not sees_all
     )
-    found = look(tools).traffic
+    found = read_status(tools).traffic
     assert found is not None
     assert [sight.name for sight in found.unseen] == ["started", "sizes"] * (not sees_all)
 

@@ -25,7 +25,7 @@ from backout.model.guard.signals import (
 )
 from backout.model.incident.incident import RunState
 from backout.model.incident.notice import NoticeKind
-from backout.providers.memory import health_of
+from backout.providers.memory import make_health
 from backout.runbook.toolbox import Late, Parts, RollbackTools
 from backout.wiring.boundary import ADAPTERS, Boundary, add_boundaries
 from backout.wiring.toolbox import make_toolbox
@@ -86,7 +86,7 @@ def armed(story: Story, said: list[str]) -> Toolbox:
 def down_with(version: str) -> Callable[[float, str], HealthReport]:
     """Return the rule of a database that is down with one version."""
     states = dict.fromkeys(SERVICES, ServiceState.OK)
-    return lambda at, live: health_of(
+    return lambda at, live: make_health(
         at, states | ({"database": ServiceState.DOWN} if live == version else {}), version=live
     )
 

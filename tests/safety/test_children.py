@@ -32,8 +32,8 @@ FORBIDDEN = {
     *("multiprocessing.get_context", "multiprocessing.Pool", "ProcessPoolExecutor", "subprocess.getoutput"),
 }
 MAKERS = {
-    *("bare_environment", "make_sealed_environment", "team_environment", "tool_environment"),
-    *("program_environment", "build_environment"),
+    *("make_bare_environment", "make_sealed_environment", "make_team_environment", "make_tool_environment"),
+    *("make_program_environment", "build_environment"),
 }
 WORDS = (
     *("subprocess", "multiprocessing", "ProcessPool", "os.exec", "os.spawn", "os.system", "os.popen", "os.fork"),
@@ -103,7 +103,7 @@ def gone_around(source: str) -> list[str]:
         ("import subprocess\nsubprocess.run(['x'])", ["2: subprocess.run"]),
         ("import subprocess\nsubprocess.run(['x'], env=dict(os.environ))", ["2: subprocess.run"]),
         ("import subprocess\ndef f(env: dict):\n  subprocess.Popen(['x'], env=env)", ["3: subprocess.Popen"]),
-        ("import subprocess\nsubprocess.run(['x'], env=bare_environment())", []),
+        ("import subprocess\nsubprocess.run(['x'], env=make_bare_environment())", []),
         ("def f(env: ChildEnvironment):\n  subprocess.Popen(['x'], env=env)", []),
         ("import os\nos.execv('x', ['x'])", ["2: os.execv"]),
         ("env = ChildEnvironment(dict(os.environ))", ["1: an environment made by hand"]),

@@ -12,14 +12,14 @@ from source_trees import nodes_of
 from values import replace
 
 import backout
-from backout.analysis.history.stability import quarantine, stable_mark
+from backout.analysis.history.stability import find_quarantine, find_stable_mark
 from backout.model.plan import PlanKind
 from backout.providers.memory import World
 from backout.runbook.guard.follow import wait_for_unwatched
-from backout.runbook.guard.watch_gap import watch_gap_s
-from backout.runbook.incident.status import look
+from backout.runbook.guard.watch_gap import measure_watch_gap_s
+from backout.runbook.incident.status import read_status
 from backout.runbook.observe import observe
-from backout.runbook.safety.hold import holding
+from backout.runbook.safety.hold import find_active_hold
 
 from line import Story, by_version, toolbox, watch
 
@@ -115,7 +115,7 @@ def test_an_armed_guard_rolls_back_whatever_the_commit_says(story: Story, text: 
     run = watch(tools)
     assert run.plan.kind is PlanKind.ROLLBACK, tools.runs.result(run.id, "conclude")
     assert story.world.live.sole == story.good.id
-    assert quarantine(observe(elsewhere(story)), made.id, made.code_hash) is not None
+    assert find_quarantine(observe(elsewhere(story)), made.id, made.code_hash) is not None
 
 
 @pytest.mark.parametrize("text", FORGED)
@@ -127,12 +127,12 @@ def test_an_ordinary_deployment_is_no_mark(story: Story, text: str) -> None:
     situation = observe(tools)
     assert situation.live.sole == made.id
     assert situation.live.message == told
-    assert stable_mark(situation, made.id) is None
-    assert stable_mark(situation, story.good.id) is not None
-    assert quarantine(situation, story.good.id, story.good.code_hash) is None
-    assert holding(tools, situation.listed) is None
-    assert look(tools).elsewhere is None
-    assert watch_gap_s(situation, (), story.policy.criteria.watch_s * 10) is not None
+    assert find_stable_mark(situation, made.id) is None
+    assert find_stable_mark(situation, story.good.id) is not None
+    assert find_quarantine(situation, story.good.id, story.good.code_hash) is None
+    assert find_active_hold(tools, situation.listed) is None
+    assert read_status(tools).elsewhere is None
+    assert measure_watch_gap_s(situation, (), story.policy.criteria.watch_s * 10) is not None
     assert is_taken_up(story)
 
 
@@ -144,7 +144,7 @@ def test_a_forged_release_frees_nothing(quick_path: Path) -> None:
     again = story.world.upload("again", code="bad")
     told = f"{again.id[:8]}/{(again.code_hash or '')[:12]}/"
     story.world.deploy(again, message=f"[backout release ok={told}] mended")
-    assert quarantine(observe(elsewhere(story)), again.id, again.code_hash) is not None
+    assert find_quarantine(observe(elsewhere(story)), again.id, again.code_hash) is not None
 
 
 def test_a_canary_that_is_promoted_is_no_rollback(story: Story) -> None:
@@ -154,8 +154,8 @@ def test_a_canary_that_is_promoted_is_no_rollback(story: Story) -> None:
     world.deploy((story.good.id, 90.0), (new.id, 10.0), message=text)
     world.deploy(new, message=text)
     situation = observe(elsewhere(story))
-    assert quarantine(situation, story.good.id, story.good.code_hash) is None
-    assert look(elsewhere(story)).elsewhere is None
+    assert find_quarantine(situation, story.good.id, story.good.code_hash) is None
+    assert read_status(elsewhere(story)).elsewhere is None
 
 
 def test_a_preview_that_is_promoted_is_no_rollback(quick_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_a_preview_that_is_promoted_is_no_rollback(quick_path: Path) -> None:
     world.deploy(live)
     world.deploy(preview, message=f"[backout rollback-1a2b3c4d auto bad={live.id[:8]}//] bump")
     situation = observe(toolbox(world, quick_path / "journal.sqlite"))
-    assert quarantine(situation, live.id, live.code_hash) is None
-    assert look(toolbox(world, quick_path / "journal.sqlite")).elsewhere is None
+    assert find_quarantine(situation, live.id, live.code_hash) is None
+    assert read_status(toolbox(world, quick_path / "journal.sqlite")).elsewhere is None
 
 
 def test_a_ramp_that_a_pipeline_moves_up_is_watched(story: Story) -> None:

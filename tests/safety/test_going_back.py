@@ -11,9 +11,9 @@ from backout.errors import BackoutError
 from backout.model.plan import Equivalents, Plan
 from backout.plan.rollback import Request
 from backout.providers.files.card import FileCard
-from backout.runbook.incident.card import card_of, keep_card
-from backout.runbook.incident.no_journal import without_journal
-from backout.runbook.rollback.panic import lines_without_journal, way_back
+from backout.runbook.incident.card import keep_card, make_card
+from backout.runbook.incident.no_journal import replace_journal
+from backout.runbook.rollback.panic import list_lines_without_journal, plan_way_back
 from backout.runbook.rollback.rollback import prepare
 
 from line import Story, equip, roll_back, watch
@@ -48,11 +48,11 @@ def test_without_journal_and_marks_the_card_knows_the_way(story: Story) -> None:
     tools = tools_of(story)
     keep_card(tools)
     push_marks_out(story)
-    lost = without_journal(tools, LOST)
-    plan = way_back(lost, "panic")
+    lost = replace_journal(tools, LOST)
+    plan = plan_way_back(lost, "panic")
     assert isinstance(plan, Plan), plan
-    assert plan.step("activate").args["version"] == card_of(lost).target == story.good.id
-    lines = lines_without_journal(lost, "panic")
+    assert plan.step("activate").args["version"] == make_card(lost).target == story.good.id
+    lines = list_lines_without_journal(lost, "panic")
     assert lines[0] == f"npx wrangler rollback {story.good.id} --message panic"  # type: ignore[index]
 
 
@@ -64,7 +64,7 @@ def test_what_is_quarantined_by_the_card_is_no_way_back(story: Story) -> None:
     story.world.deploy(story.bad)
     story.world.deploy(story.world.upload("worse"))
     push_marks_out(story)
-    plan = prepare(without_journal(tools, LOST), Request(message="x", accept_unproven=True))[1]
+    plan = prepare(replace_journal(tools, LOST), Request(message="x", accept_unproven=True))[1]
     assert isinstance(plan, Plan)
     assert plan.step("activate").args["version"] == story.good.id
     assert any(note.startswith(f"not {story.bad.id}: it is quarantined") for note in plan.notes)

@@ -12,12 +12,12 @@ from values import replace
 
 from backout.cli.support.output import Output
 from backout.cli.support.style import Style
-from backout.escaping import printable
+from backout.escaping import make_printable
 from backout.model.incident.notice import Notice, NoticeKind
-from backout.providers.notify.slack import message
+from backout.providers.notify.slack import make_message
 from backout.providers.notify.smtp import compose
-from backout.providers.notify.webhook import payload
-from backout.report.guard.summary import Ending, Word, markdown, outputs
+from backout.providers.notify.webhook import make_payload
+from backout.report.guard.summary import Ending, Word, format_markdown, format_outputs
 from backout.report.redact import Redactor
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ def test_a_terminal_shows_it_and_obeys_nothing() -> None:
 def test_colours_and_line_ends_are_left() -> None:
     """What we paint ourselves passes."""
     painted = Style(color=True, unicode=True).paint("bad", "x")
-    assert printable(f"{painted}\n\tü") == f"{painted}\n\tü"
+    assert make_printable(f"{painted}\n\tü") == f"{painted}\n\tü"
 
 
 def test_slack_sees_no_mention_and_keeps_its_limits() -> None:
     """Every text is escaped, and no longer than Slack takes."""
-    sent = message(notice(LONG))
+    sent = make_message(notice(LONG))
     blocks = sent["blocks"]
     assert isinstance(blocks, list)
     header, *marked = blocks
@@ -82,7 +82,7 @@ def test_slack_sees_no_mention_and_keeps_its_limits() -> None:
 @pytest.mark.parametrize("text", [HOSTILE, LONG])
 def test_a_mail_gets_no_header_from_it(text: str) -> None:
     """One subject on one line, the receivers that are set up, the text in the body."""
-    made = compose(notice(printable(text)), "a@example.com", ("b@example.com",), 1e9)
+    made = compose(notice(make_printable(text)), "a@example.com", ("b@example.com",), 1e9)
     mail = message_from_bytes(bytes(made), policy=policy.default)
     assert mail["Bcc"] is None
     assert mail["To"] == "b@example.com"
@@ -92,7 +92,7 @@ def test_a_mail_gets_no_header_from_it(text: str) -> None:
 
 def test_a_webhook_stays_small() -> None:
     """Receivers expect less than 20 kB."""
-    sent = payload(replace(notice(LONG), next=(LONG,) * 3))
+    sent = make_payload(replace(notice(LONG), next=(LONG,) * 3))
     assert len(sent) < 20_000
     assert json.loads(sent)["type"] == "backout.failed"
 
@@ -100,12 +100,12 @@ def test_a_webhook_stays_small() -> None:
 def test_a_page_and_outputs_of_a_pipeline() -> None:
     """No line of the page begins with what it says; no output is named by it."""
     ended = Ending(Word.REFUSED, "production", HOSTILE, 3, HOSTILE, HOSTILE, HOSTILE, (("Rule", HOSTILE),), (HOSTILE,))
-    page = markdown(ended)
+    page = format_markdown(ended)
     assert not [line for line in page.splitlines() if line.startswith(("::", "# head", "result=", "Bcc"))]
     assert "<" not in page.replace("\\<", "").replace("`<@U1>`", "")
     assert not OBEYED & set(page)
     names, inside = [], ""
-    for line in outputs(ended).split("\n"):
+    for line in format_outputs(ended).split("\n"):
         if inside:
             inside = "" if line == inside else inside
         elif "<<" in line:

@@ -139,7 +139,7 @@ HTTP = (
 
 
 def test_no_number_comes_straight_from_a_text() -> None:
-    """In the adapters of the network `whole` and `number` read them: a text may have 5,000 digits, or be infinite."""
+    """In the network's adapters `parse_whole` and `parse_number` read: a text may have 5,000 digits, or be infinite."""
     assert sloppy_numbers("int(h.get('a', '0'))\nfloat(str(x))\nint(now - 1)\nint(x.partition(':')[0])") == {1, 4}
     wrong = [
         f"{path.relative_to(ROOT)}:{line}"
@@ -147,4 +147,4 @@ def test_no_number_comes_straight_from_a_text() -> None:
         for path in sorted((ROOT / "providers" / folder).rglob("*.py"))
         for line in sloppy_numbers(path.read_text(encoding="utf-8"))
     ]
-    assert not wrong, "use backout.decoding.whole or number: " + ", ".join(wrong)
+    assert not wrong, "use backout.decoding.parse_whole or parse_number: " + ", ".join(wrong)

@@ -19,10 +19,10 @@ from backout.errors import SecretsChanged
 from backout.journal.stop import StopRequest
 from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind, PlanRefused
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.incident.in_need import Sources, look_in_need
 from backout.runbook.procedures import Actions
-from backout.runbook.rollback.panic import lines_in_need, lines_without_journal, stand_aside, way_back
+from backout.runbook.rollback.panic import list_lines_in_need, list_lines_without_journal, plan_way_back, stand_aside
 
 from line import POLICY, Story, equip, watch
 from polling import PATIENCE_S, until
@@ -48,7 +48,7 @@ def story(quick_path: Path) -> Story:
 def panic(tools: Toolbox) -> Run:
     """Do what the command does."""
     assert stand_aside(tools) is None
-    plan = way_back(tools, "panic")
+    plan = plan_way_back(tools, "panic")
     assert isinstance(plan, Plan), plan
     run = tools.journal.submit(plan, actor="ops@host", reason="panic")
     return tools.journal.drive(run, Actions(tools), actor="ops@host")
@@ -61,14 +61,14 @@ def test_panic_goes_back_once(story: Story) -> None:
     assert story.world.live.main == story.good.id
     assert {"verify", "report"}.isdisjoint(step.action for step in run.plan.steps)
     older = len(story.world.activations)
-    again = way_back(story.tools(), "panic")
+    again = plan_way_back(story.tools(), "panic")
     assert isinstance(again, PlanRefused)
     assert again.rule == "panic once"
     assert run.id in again.reason
     assert story.bad.id[:8] in again.reason
     assert len(story.world.activations) == older
     story.world.clock.sleep(901)
-    later = way_back(story.tools(), "panic")
+    later = plan_way_back(story.tools(), "panic")
     assert isinstance(later, PlanRefused)
     assert later.rule == "5 quarantined"
 
@@ -79,10 +79,10 @@ def test_panic_names_the_command_to_go_further(story: Story) -> None:
     third = world.upload("third")
     world.traffic_rule = lambda second, version: None
     world.deploy(third)
-    assert isinstance(first := way_back(story.tools(), "panic"), Plan)
+    assert isinstance(first := plan_way_back(story.tools(), "panic"), Plan)
     assert first.step("activate").args["version"] == story.good.id
     panic(story.tools())
-    again = way_back(replace(story.tools(), policy=accepting()), "panic")
+    again = plan_way_back(replace(story.tools(), policy=accepting()), "panic")
     assert isinstance(again, PlanRefused)
     assert again.rule == "panic once"
     assert f"backout rollback {story.bad.id} -e production" in again.options[1]
@@ -96,7 +96,7 @@ def accepting() -> Policy:
 def test_panic_never_forces_the_schema(story: Story) -> None:
     """Code is not rolled back over a migration; the options say what a person may do."""
     story.world.migrate(MIGRATION)
-    refused = way_back(story.tools(), "panic")
+    refused = plan_way_back(story.tools(), "panic")
     assert isinstance(refused, PlanRefused)
     assert refused.rule == "4 schema"
     assert any(MIGRATION in option for option in refused.options)
@@ -109,10 +109,10 @@ def test_panic_takes_no_unproven_version(quick_path: Path) -> None:
         file.unlink()
     for number, deployment in enumerate(story.world.all_deployments):
         story.world.all_deployments[number] = altered(deployment, message="")  # nothing tells that one was proven
-    refused = way_back(story.tools(), "panic")
+    refused = plan_way_back(story.tools(), "panic")
     assert isinstance(refused, PlanRefused)
     assert refused.rule == "5 unproven"
-    allowed = way_back(replace(story.tools(), policy=accepting()), "panic")
+    allowed = plan_way_back(replace(story.tools(), policy=accepting()), "panic")
     assert isinstance(allowed, Plan)
 
 
@@ -218,7 +218,7 @@ def test_panic_says_what_it_would_do_and_touches_nothing(story: Story, tmp_path:
         seen.extend((shell.output.stdout.getvalue(), shell.output.stderr.getvalue()))
 
     story.world.before_call = meanwhile
-    story.world.traffic_rule = steady(30)
+    story.world.traffic_rule = make_steady(30)
     watched = watch(story.tools())
     record = json.loads(seen[0])
     assert (record["schema"], record["dry_run"], record["ends"]) == ("backout.panic/1", True, watched.id)
@@ -322,9 +322,9 @@ def test_panic_knows_lines_without_anybody(story: Story) -> None:
     )
     tools = equip(story.tools(), equivalents=lines)
     known = look_in_need(Sources("production", tools.runs, tools.marks, story.path.with_name("card.md")))
-    said, typed = lines_in_need(lines, known)
+    said, typed = list_lines_in_need(lines, known)
     assert said.startswith("# ")
     assert typed == f"npx wrangler rollback {story.good.id} --message 'by hand'"
-    found = lines_without_journal(tools, "panic")
+    found = list_lines_without_journal(tools, "panic")
     assert isinstance(found, tuple)
     assert found[0] == f"npx wrangler rollback {story.good.id} --message panic"

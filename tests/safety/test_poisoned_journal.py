@@ -17,12 +17,12 @@ from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.version import Mark
 from backout.report.incident.timeline_entries import tell
-from backout.report.incident.timeline_text import record, text
+from backout.report.incident.timeline_text import format_text, record
 from backout.runbook.incident.ends import read_end
 from backout.runbook.incident.timeline import read_records
-from backout.runbook.probing.looks import connections_before, health_before, probes_before
-from backout.runbook.rollback.triggers import snapshots
-from backout.runbook.safety.cooldown import newest_automatic
+from backout.runbook.probing.looks import find_connections_before, find_health_before, find_probes_before
+from backout.runbook.rollback.triggers import read_snapshots
+from backout.runbook.safety.cooldown import find_newest_automatic
 
 from line import Story, watch
 
@@ -89,7 +89,7 @@ def timeline(book: SqliteJournal) -> str:
         "production", since=0.0, now=4e9, book=book, listed=down, queued=nothing, holds=nothing
     )  # fmt: skip
     found = tell(records, since=0.0, until=4e9, at=1.8e9)
-    return f"{text(found)}{record(found)}"
+    return f"{format_text(found)}{record(found)}"
 
 
 def use_all_of_it(story: Story, path: Path) -> list[str]:
@@ -118,11 +118,11 @@ def use_all_of_it(story: Story, path: Path) -> list[str]:
         "note": lambda: journal().note("production", "hold.set", "k", {}, actor="a"),
         "submit": lambda: journal().submit(plan, actor="a", reason="r"),
         "ask": lambda: journal().ask("guard", "abort", actor="a", reason="r"),
-        "health before": lambda: health_before(tools, version, clock.now(), ()),
-        "probes before": lambda: probes_before(tools, version, clock.now()),
-        "connections before": lambda: connections_before(tools, version, clock.now()),
-        "newest automatic": lambda: newest_automatic(tools, ()),
-        "triggers": lambda: snapshots(tools),
+        "health before": lambda: find_health_before(tools, version, clock.now(), ()),
+        "probes before": lambda: find_probes_before(tools, version, clock.now()),
+        "connections before": lambda: find_connections_before(tools, version, clock.now()),
+        "newest automatic": lambda: find_newest_automatic(tools, ()),
+        "triggers": lambda: read_snapshots(tools),
         "timeline": lambda: timeline(journal()),
         "ends": lambda: [read_end(journal(), journal(), run) for run in journal().runs()],
     }

@@ -24,7 +24,7 @@ from backout.providers.cloudflare.secrets import CloudflareSecrets
 from backout.providers.cloudflare.token import CloudflareTokens
 from backout.providers.cloudflare.triggers import CloudflareTriggers
 from backout.providers.cloudflare.versions import CloudflareVersions
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback.rollback import prepare
 
@@ -71,7 +71,7 @@ class Day:
         by_guard = self.rng.random() < 0.7
         self.is_well = by_guard and self.rng.random() < 0.3
         if self.is_well:  # the deployment is no worse than the one before: it is marked, here and at the provider
-            self.story.world.traffic_rule = steady(1000)
+            self.story.world.traffic_rule = make_steady(1000)
         self.procedure = watch if by_guard else self._roll_back
         if self.rng.random() < 0.4:
             world, span = self.story.world, 90.0 if by_guard else 8.0

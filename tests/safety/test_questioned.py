@@ -19,13 +19,13 @@ from backout.model.plan import Equivalents, Plan, PlanRefused
 from backout.model.remark import Code, Remark, RemarkKind
 from backout.model.version import Mark, VersionId, VersionMark
 from backout.plan.rollback import Request
-from backout.providers.memory import steady
-from backout.report.times import day
+from backout.providers.memory import make_steady
+from backout.report.times import format_day
 from backout.runbook.guard.accept import accept
 from backout.runbook.guard.supervisor import note_marks
 from backout.runbook.incident.in_need import Sources, look_in_need
 from backout.runbook.observe import observe
-from backout.runbook.rollback.panic import lines_in_need
+from backout.runbook.rollback.panic import list_lines_in_need
 from backout.runbook.rollback.rollback import prepare
 
 from extent import by_extent, sampled
@@ -54,7 +54,7 @@ class Answering(Story):
         super().__init__(path, replace(POLICY, guard=guard))
         world = self.world
         self.answers: dict[str, Fetched] = {}
-        world.traffic_rule = steady(30)
+        world.traffic_rule = make_steady(30)
         self.newer = world.upload("newer")
         world.deploy(self.newer)
         watch(self.tools(), for_s=25, mode=Mode.ACT)
@@ -108,7 +108,7 @@ def test_a_target_that_does_not_answer_as_it_did_gets_no_traffic(story: Answerin
     assert any("is questioned now" in text for text in said)
     tools = story.tools()
     known = look_in_need(Sources("production", tools.runs, tools.marks, story.path.with_name("card.md")))
-    assert story.newer.id not in str(lines_in_need(tools.rollback.equivalents, known))
+    assert story.newer.id not in str(list_lines_in_need(tools.rollback.equivalents, known))
 
 
 @pytest.mark.parametrize("status", [503, 401, 302])
@@ -184,7 +184,7 @@ def test_a_healthy_watch_ends_the_question(story: Answering) -> None:
     doubted(story, story.newer)
     story.world.deploy(story.newer)
     story.world.clock.sleep(2)
-    story.world.traffic_rule = steady(1000)
+    story.world.traffic_rule = make_steady(1000)
     watch(story.tools(), mode=Mode.ACT)
     assert find_questioned(story.tools().marks.marks("production"), story.newer.id) is None
 
@@ -212,7 +212,7 @@ def test_another_machine_reads_the_question_too(story: Answering) -> None:
     automatic = Request(message="guard: bad", cause="guard-1", detected="bad")
     _, refused = prepare(there, automatic)
     assert isinstance(refused, PlanRefused)
-    assert f"it was marked stable, which has been questioned since {day(doubt.at)}" in str(refused)
+    assert f"it was marked stable, which has been questioned since {format_day(doubt.at)}" in str(refused)
     _, typed = prepare(there, Request(message="why", target=story.newer.id))
     assert isinstance(typed, Plan)
 
@@ -227,7 +227,7 @@ def test_what_was_stable_before_ends_no_question(story: Answering) -> None:
     assert find_questioned(there.marks.marks("production"), story.newer.id) is not None
     known = look_in_need(Sources("production", there.runs, there.marks, story.path.with_name("card.md")))
     assert known.ways == ()
-    said, line, _ = lines_in_need(LINES, known)  # not struck off silently, and nothing to paste unread
+    said, line, _ = list_lines_in_need(LINES, known)  # not struck off silently, and nothing to paste unread
     assert "questioned since" in said
     assert line.startswith("# ")
     assert story.newer.id in line
@@ -261,7 +261,7 @@ def stable_and_then_held(path: Path) -> Story:
     story = held(path)
     world = story.world
     rule, world.health_rule = world.health_rule, world._tell_services
-    world.traffic_rule = steady(1000)
+    world.traffic_rule = make_steady(1000)
     watch(story.tools())
     world.clock.sleep(100)
     world.deploy(story.good)

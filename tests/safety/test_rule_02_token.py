@@ -15,9 +15,9 @@ from backout.errors import AuthError, ProviderUnavailable, Refused
 from backout.model.guard.policy import Mode
 from backout.model.incident.notice import Delivery, Notice, NoticeKind
 from backout.model.token import TokenState
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.guard.next_deployment import wait_for_next
-from backout.runbook.guard.preflight import preflight
+from backout.runbook.guard.preflight import run_preflight
 from backout.runbook.safety.token import CHECK_EVERY_S
 
 from line import Story, by_version, equip, watch
@@ -187,17 +187,17 @@ def test_rule_02_preflight_says_when_it_expires(scene: Scene) -> None:
     now = scene.story.world.clock.now()
     for expires_at in (None, now + HOUR + DAY):
         scene.tokens.state = TokenState(valid=True, status="active", expires_at=expires_at)
-        preflight(scene.tools(), HOUR)
+        run_preflight(scene.tools(), HOUR)
     scene.tokens.state = TokenState(valid=True, status="active", scopes=("Workers Scripts Write",))
-    preflight(scene.tools(), HOUR)
+    run_preflight(scene.tools(), HOUR)
     assert scene.said[-1] == "the token is active; does not expire; may: Workers Scripts Write"
     scene.tokens.state = TokenState(valid=True, status="active", expires_at=now + HOUR + DAY - 1)
     with pytest.raises(Refused) as refused:
-        preflight(scene.tools(), HOUR)
+        run_preflight(scene.tools(), HOUR)
     assert (refused.value.rule, refused.value.exit_code) == ("2 token", 3)
     scene.tokens.state = REVOKED
     with pytest.raises(AuthError, match="the token is not valid: disabled"):
-        preflight(scene.tools(), HOUR)
+        run_preflight(scene.tools(), HOUR)
 
 
 def test_rule_02_it_is_checked_before_the_deployment_that_is_waited_for(scene: Scene) -> None:
@@ -212,13 +212,13 @@ def test_rule_02_it_is_checked_before_the_deployment_that_is_waited_for(scene: S
 def test_rule_02_a_check_that_cannot_be_made_is_said_and_made_again(scene: Scene) -> None:
     """A watch may begin without it: the platform's stumble is no reason to watch nothing."""
     scene.tokens.error = ProviderUnavailable("no answer")
-    preflight(scene.tools(), HOUR)
+    run_preflight(scene.tools(), HOUR)
     assert scene.said == ["the token could not be checked (no answer); the watch checks it again"]
 
 
 def test_rule_02_it_is_looked_at_every_five_minutes(scene: Scene) -> None:
     """A healthy watch of twenty minutes looks at its start and three times more; nothing is told."""
-    scene.story.world.traffic_rule = steady(30)
+    scene.story.world.traffic_rule = make_steady(30)
     tools = scene.tools()
     ended = watch(tools, mode=Mode.OBSERVE, for_s=20 * 60)
     assert ended.state.is_over
@@ -229,7 +229,7 @@ def test_rule_02_it_is_looked_at_every_five_minutes(scene: Scene) -> None:
 def test_rule_02_refused_twice_in_a_row_is_lost_and_told_at_once(scene: Scene) -> None:
     """Revoked after six minutes: told at the next look (ten minutes) and not at the end; once."""
     world = scene.story.world
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     revoked_at = world.clock.now() + 6 * 60
     told_at: list[float] = []
 
@@ -248,7 +248,7 @@ def test_rule_02_refused_twice_in_a_row_is_lost_and_told_at_once(scene: Scene) -
 def test_rule_02_one_stumble_is_no_loss(scene: Scene) -> None:
     """Refused once, fine three seconds later: nobody is woken."""
     world = scene.story.world
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     at = world.clock.now() + CHECK_EVERY_S - 2
 
     def stumble() -> None:
@@ -290,7 +290,7 @@ def test_rule_02_a_regression_that_nobody_can_roll_back_is_exit_4_and_told(scene
 def test_rule_02_a_token_that_came_back_acts(scene: Scene) -> None:
     """Lost and found again before the end: the verdict is acted on as if nothing had been."""
     world = scene.story.world
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     start = world.clock.now()
 
     def refuse(call: str) -> None:

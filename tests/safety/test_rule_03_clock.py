@@ -18,7 +18,7 @@ from backout.model.guard.verdict import Decision, Verdict
 from backout.model.plan import Plan
 from backout.plan.rollback import Request
 from backout.providers.clock import CorrectedClock
-from backout.providers.memory import World, WorldClock, steady
+from backout.providers.memory import World, WorldClock, make_steady
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.safety.clock import measure_clock
@@ -154,7 +154,7 @@ def regressed(path: Path, skew_s: float) -> tuple[Decision, str, int, float]:
     ended = watch(tools, mode=Mode.ACT)
     live = "good" if story.world.live.main == story.good.id else "bad"
     took_s = story.world.clock.now() - begun
-    return decided(tools, ended.plan.cause), live, outcome.exit_code(tools, ended), took_s
+    return decided(tools, ended.plan.cause), live, outcome.find_exit_code(tools, ended), took_s
 
 
 @pytest.mark.parametrize("skew_s", SKEWS)
@@ -170,7 +170,7 @@ def test_rule_03_a_regression_is_rolled_back_as_by_a_right_clock(quick_path: Pat
 def test_rule_03_a_healthy_watch_lasts_as_long_as_it_should(quick_path: Path, skew_s: float) -> None:
     """It neither ends at once nor goes on for hours, nor rolls anything back."""
     story = Story(quick_path / "journal.sqlite")
-    story.world.traffic_rule = steady(30)
+    story.world.traffic_rule = make_steady(30)
     deployed_at = story.world.live.created_at
     tools = process(story, skew_s)
     watch(tools, mode=Mode.ACT, for_s=300)
@@ -187,7 +187,7 @@ def test_rule_03_a_resumed_watch_measures_before_it_compares(quick_path: Path, s
     """A new process knows no offset: it asks before it goes on, as every command that drives a run does."""
     story = Story(quick_path / "journal.sqlite")
     world = story.world
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     deployed_at = world.live.created_at
 
     def crash(call: str) -> None:

@@ -14,16 +14,16 @@ from backout.analysis.history.remark_text import parse
 from backout.errors import Busy, Refused, WorldMoved
 from backout.model.checkup import CheckState
 from backout.model.deployment import Share
-from backout.model.guard.signals import HealthReport, Reach, ServiceState, total
+from backout.model.guard.signals import HealthReport, Reach, ServiceState, sum_counts
 from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
 from backout.model.remark import RemarkKind
 from backout.plan.rollback import Request
-from backout.providers.memory import health_of, quiet, steady
+from backout.providers.memory import make_health, make_steady, quiet
 from backout.report.incident.incident import render
-from backout.runbook.incident.card import card_of
+from backout.runbook.incident.card import make_card
 from backout.runbook.incident.checkup_questions import Here, Platform
-from backout.runbook.incident.report import incident_of
+from backout.runbook.incident.report import make_incident
 from backout.runbook.rollback.rollback import prepare
 
 from arranged import mark_stable, upload
@@ -61,7 +61,7 @@ class Proving(Story):
         """Prove a second version, then deploy the bad one again."""
         super().__post_init__()
         world = self.world
-        world.traffic_rule = steady(30)
+        world.traffic_rule = make_steady(30)
         self.newer = world.upload("newer")
         world.deploy(self.newer)
         assert self.tools().runs.result(watch(self.tools(), for_s=25).id, "conclude")["action"] == "stable"  # type: ignore[index,call-overload]
@@ -76,7 +76,7 @@ class Proving(Story):
 
     def _health(self, now: float, version: str) -> HealthReport:
         rule = self.answers.get(version)
-        report = rule(now) if rule else health_of(now, WELL, version=version)
+        report = rule(now) if rule else make_health(now, WELL, version=version)
         return replace(report, version=None) if version in self.nameless else report
 
     def tools(self, crash_point: Callable[[str], None] | None = None) -> Toolbox:
@@ -86,7 +86,7 @@ class Proving(Story):
     def is_down(self, version: Version, *services: str) -> None:
         """Have services down on a version, which names itself."""
         states = {**WELL, **dict.fromkeys(services, ServiceState.DOWN)}
-        self.answers[version.id] = lambda now: health_of(now, states, version=version.id)
+        self.answers[version.id] = lambda now: make_health(now, states, version=version.id)
 
     def is_broken(self, version: Version) -> None:
         """Have a version answer 500 without a word."""
@@ -163,7 +163,7 @@ def test_rule_06_a_bad_target_is_followed_by_the_next(story: Proving) -> None:
     tools = story.tools()
     assert tools.runs.result(run.id, "read_back")["version"] == story.good.id  # type: ignore[index,call-overload]
     assert tools.runs.result(run.id, "verify")["verified"] is True  # type: ignore[index,call-overload]
-    assert story.newer.id[:8] in render(incident_of(tools, run.id))
+    assert story.newer.id[:8] in render(make_incident(tools, run.id))
 
 
 @pytest.mark.parametrize("way", ["broken", "unreachable", "route"])
@@ -213,7 +213,7 @@ def test_rule_06_a_target_that_failed_is_not_the_first_one_named_afterwards(stor
     story.is_down(story.newer, "database")
     story.refused(Request(message="it fails", target=story.newer.id))
     _, plan = prepare(story.tools(), Request(message="it fails"))
-    card = card_of(story.tools())
+    card = make_card(story.tools())
     assert isinstance(plan, Plan)
     assert plan.step("activate").args["version"] == card.target == card.stable == story.good.id
     assert story.good.id in looked(story).why
@@ -240,7 +240,7 @@ def test_rule_06_a_target_that_failed_is_told_where_there_is_no_other(story: Pro
     assert isinstance(plan, Plan)
     assert plan.step("activate").args["version"] == story.newer.id
     assert "failed: database is down on it" in plan.notes[1]
-    assert plan.notes[1] in card_of(story.tools()).notes
+    assert plan.notes[1] in make_card(story.tools()).notes
     check = looked(story)
     assert check.state is CheckState.MISSING
     assert "failed: database is down on it" in check.why
@@ -378,12 +378,12 @@ def test_rule_06_a_total_outage_skips_the_proof_loudly(story: Proving, *, counte
     assert (proof["proved"], story.proofs()) == (None, [])
     assert proof["why"].startswith("not proved")
     assert any("NOT proved" in text for text in story.said)
-    assert "NOT proved" in render(incident_of(story.tools(), run.id))
+    assert "NOT proved" in render(make_incident(story.tools(), run.id))
 
 
 def test_rule_06_a_sick_health_endpoint_beside_good_answers_is_no_total_outage(story: Proving) -> None:
     """A quiet night: three visitors were answered, only /health says no. The target is proved all the same."""
-    seldom = steady(1)
+    seldom = make_steady(1)
     story.world.traffic_rule = lambda second, version: seldom(second, version) if second % 5 == 0 else None
     story.is_broken(story.bad)
     story.is_broken(story.newer)
@@ -617,7 +617,7 @@ def test_rule_06_a_total_outage_on_the_twin(drillbook: Drillbook) -> None:
 
     def failed() -> bool:
         rows = [row for row in traffic.read(since, since + 60).counts if row.version == down]
-        return total(rows)[1] >= 30
+        return sum_counts(rows)[1] >= 30
 
     until(failed, 30, "visitors see errors", every_s=0.2)
     ended = trial.run(*ROLLBACK)

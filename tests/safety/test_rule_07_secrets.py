@@ -23,7 +23,7 @@ from backout.providers.files.bundles import FileBundleStore
 from backout.providers.memory import World, quiet
 from backout.providers.memory.state import WINDOW
 from backout.report.incident.incident import render
-from backout.runbook.incident.report import incident_of
+from backout.runbook.incident.report import make_incident
 from backout.runbook.rollback.reupload import keep
 from backout.runbook.rollback.rollback import prepare
 from backout.twin.stage import SCRIPT
@@ -133,7 +133,7 @@ def test_rule_07_carry_is_the_old_code_with_the_secrets_of_now(story: Rotated, b
     result = proof(story, run)
     assert (result["version"], result["proved"], result["carried_from"]) == (uploaded.id, True, story.good.id)
     assert uploaded.message.startswith(f"[backout {run.id} carry] {story.good.id}")
-    assert f"uploaded again as {uploaded.id}" in render(incident_of(story.tools(), run.id))
+    assert f"uploaded again as {uploaded.id}" in render(make_incident(story.tools(), run.id))
     read_back = story.tools().runs.result(run.id, "read_back")
     assert isinstance(read_back, dict)
     assert read_back["version"] == uploaded.id

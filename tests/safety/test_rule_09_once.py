@@ -17,7 +17,7 @@ from backout.model.guard.signals import ServiceState
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.version import Mark
-from backout.providers.memory import health_of, steady
+from backout.providers.memory import make_health, make_steady
 
 from arranged import mark_stable
 from line import SERVICES, Story, by_version, roll_back, toolbox, watch
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
-SICK, WELL = steady(30, error_rate=0.3), steady(30)
+SICK, WELL = make_steady(30, error_rate=0.3), make_steady(30)
 
 
 @dataclass
@@ -429,4 +429,4 @@ def test_rule_09_a_target_whose_service_is_down(tmp_path: Path) -> None:
 
 def _health(at: float, version: str, *, down: bool) -> HealthReport:
     services = dict.fromkeys(SERVICES, ServiceState.OK)
-    return health_of(at, {**services, "database": ServiceState.DOWN} if down else services, version=version)
+    return make_health(at, {**services, "database": ServiceState.DOWN} if down else services, version=version)

@@ -15,7 +15,7 @@ from values import replace
 
 from backout.analysis.history.remarks import find_hold
 from backout.errors import BackoutError, Refused
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.hold import Hold
 from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
@@ -24,7 +24,7 @@ from backout.providers.clock import CorrectedClock
 from backout.providers.files.holds import FileHolds
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.safety.announce import announce
-from backout.runbook.safety.hold import HERE, describe_hold, holding
+from backout.runbook.safety.hold import HERE, describe_hold, find_active_hold
 
 from line import Story, equip, roll_back, watch
 from polling import PATIENCE_S, until
@@ -73,7 +73,7 @@ class Machine:
     def is_held(self) -> bool:
         """Whether this machine may do nothing by itself now."""
         tools = self.tools()
-        return holding(tools, tools.deployments.history()) is not None
+        return find_active_hold(tools, tools.deployments.history()) is not None
 
 
 @dataclass
@@ -130,7 +130,7 @@ def test_rule_10_it_is_said_who_typed_a_hold(story: Story, tmp_path: Path) -> No
     """The provider knows the owner of the token alone; this host knows who typed it."""
     tools, now = equip(story.tools(), holds=FileHolds(tmp_path / "holds")), story.world.clock.now()
     announce(tools, Hold(now + 600.0, "by hand now", "me@laptop", now, HERE))
-    found = holding(tools, tools.deployments.history())
+    found = find_active_hold(tools, tools.deployments.history())
     assert found is not None
     assert found.by == "me@laptop"
     assert found.where.startswith("deployment ")
@@ -142,16 +142,16 @@ def test_rule_10_another_machine_says_who_set_a_hold(story: Story, tmp_path: Pat
     there = equip(story.tools(), holds=FileHolds(tmp_path / "there"))
     now = story.world.clock.now()
     announce(here, Hold(now + 600.0, "by hand now", "me@laptop", now, HERE))
-    found = holding(there, there.deployments.history())
+    found = find_active_hold(there, there.deployments.history())
     assert found is not None
     assert (found.by, found.why) == ("me@laptop, with the token of dev@example.com", "by hand now")
     assert "set by me@laptop, with the token of dev@example.com, deployment" in describe_hold(found)
     story.world.clock.sleep(1)
-    ends = utc(now + 900.0)
+    ends = to_utc(now + 900.0)
     story.world.deploy(
         (story.world.live.main, 100.0), message=f"[backout hold until={ends:%Y-%m-%dT%H:%M:%SZ}] migrating"
     )
-    found = holding(there, there.deployments.history())
+    found = find_active_hold(there, there.deployments.history())
     assert found is not None
     assert (found.by, found.why) == ("whoever has the token of dev@example.com", "migrating")
 
@@ -352,7 +352,7 @@ def test_rule_10_kill_switch_lasts_as_long_as_was_said(quick_path: Path, clock_e
         announce(tools, wanted)
 
     def held() -> tuple[bool, bool]:
-        return holding(tools, tools.deployments.history()) is not None, there.is_held()
+        return find_active_hold(tools, tools.deployments.history()) is not None, there.is_held()
 
     assert held() == (True, not local)
     story.world.clock.sleep(2 * HOUR - 5)

@@ -12,11 +12,11 @@ from backout.model.incident.notice import NoticeKind
 from backout.model.plan import PlanKind
 from backout.plan.rollback import Request
 from backout.providers.files.holds import FileHolds
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.guard import next_deployment
-from backout.runbook.incident.open_incident import open_incident
+from backout.runbook.incident.open_incident import find_open_incident
 from backout.runbook.safety.announce import announce
-from backout.runbook.safety.hold import HERE, holding
+from backout.runbook.safety.hold import HERE, find_active_hold
 from backout.runbook.safety.hold_notices import tell_of_holds
 
 from line import Story, equip, roll_back, toolbox, watch
@@ -55,7 +55,7 @@ def hold(tools: Toolbox, for_s: float, incident: str = "") -> None:
 
 
 def is_held(tools: Toolbox) -> bool:
-    return holding(tools, tools.deployments.history()) is not None
+    return find_active_hold(tools, tools.deployments.history()) is not None
 
 
 def told(story: Story) -> list[Notice]:
@@ -83,7 +83,7 @@ def test_rule_10_kill_switch_tells_its_end_while_guard_watches(story: Story) -> 
     tools = here(story)
     hold(tools, 2 * HOUR)
     story.world.clock.sleep(70 * 60.0)
-    story.world.traffic_rule = steady(30)
+    story.world.traffic_rule = make_steady(30)
     watch(tools, for_s=20)
     assert told(story)
 
@@ -91,18 +91,18 @@ def test_rule_10_kill_switch_tells_its_end_while_guard_watches(story: Story) -> 
 def test_rule_10_kill_switch_set_in_an_incident_does_not_end_before_it(story: Story) -> None:
     """Its time is over, the rollback is not verified: it holds on, says so, and ends with the incident."""
     tools = here(story)
-    story.world.traffic_rule = steady(30, error_rate=0.3)
-    assert open_incident(tools.runs, "production") == ""
+    story.world.traffic_rule = make_steady(30, error_rate=0.3)
+    assert find_open_incident(tools.runs, "production") == ""
     run = roll_back(tools, Request(message="by hand"))
-    assert open_incident(tools.runs, "production") == run.id
-    hold(tools, HOUR, open_incident(tools.runs, "production"))
+    assert find_open_incident(tools.runs, "production") == run.id
+    hold(tools, HOUR, find_open_incident(tools.runs, "production"))
     story.world.clock.sleep(2 * HOUR)
     assert is_held(tools)
     tell_of_holds(tools, tools.deployments.history())
     assert any("is open" in notice.text for notice in told(story))
-    story.world.traffic_rule = steady(30)
+    story.world.traffic_rule = make_steady(30)
     assert watch(tools, for_s=25).plan.kind is PlanKind.GUARD
-    assert open_incident(tools.runs, "production") == ""
+    assert find_open_incident(tools.runs, "production") == ""
     assert not is_held(tools)
 
 
@@ -125,9 +125,9 @@ def test_rule_10_a_watch_that_left_a_bad_version_live_is_an_open_incident(story:
     """Guard only observed: the version it found bad is live, until somebody rolls back and that is verified."""
     tools = here(story)
     run = watch(tools, mode=Mode.OBSERVE)
-    assert open_incident(tools.runs, "production") == run.id
+    assert find_open_incident(tools.runs, "production") == run.id
     roll_back(tools)
-    assert open_incident(tools.runs, "production") == ""
+    assert find_open_incident(tools.runs, "production") == ""
 
 
 def test_rule_10_a_run_that_was_interrupted_is_an_open_incident(story: Story) -> None:
@@ -145,7 +145,7 @@ def test_rule_10_a_run_that_was_interrupted_is_an_open_incident(story: Story) ->
     with pytest.raises(Crash):
         roll_back(tools)
     story.world.after_call = None
-    assert open_incident(tools.runs, "production") == tools.runs.runs("production")[0].id
+    assert find_open_incident(tools.runs, "production") == tools.runs.runs("production")[0].id
 
 
 def test_rule_10_following_tells_it_too(story: Story) -> None:

@@ -15,7 +15,7 @@ from backout.model.guard.policy import Mode
 from backout.model.guard.signals import ServiceState
 from backout.model.incident.vendor import VendorIncident
 from backout.model.version import Mark
-from backout.providers.memory import health_of, steady
+from backout.providers.memory import make_health, make_steady
 from backout.runbook.safety.vendor_incidents import ANNOUNCED_LATE_S, KNOWN_FOR_S
 
 from extent import long
@@ -134,7 +134,7 @@ def test_rule_12_a_healthy_watch_asks_no_page(tmp_path: Path) -> None:
     tools = equip(story.tools(), vendors=vendors)
     assert concluded(tools, watch(tools, mode=Mode.OBSERVE))["rule"] == "12 same cause"
     assert vendors.asked == 1
-    story.world.traffic_rule = steady(30)
+    story.world.traffic_rule = make_steady(30)
     story.world.deploy(story.good)
     watch(tools)
     assert vendors.asked == 1
@@ -162,9 +162,9 @@ def broken(story: Story, *, since: float, service: str = "database") -> Callable
 
     def rule(at: float, version: str) -> HealthReport:
         state = ServiceState.DOWN if at >= since else ServiceState.OK
-        return health_of(at, {**services, service: state}, version=version)
+        return make_health(at, {**services, service: state}, version=version)
 
-    story.world.traffic_rule = steady(30)
+    story.world.traffic_rule = make_steady(30)
     return rule
 
 
@@ -219,7 +219,7 @@ def test_rule_12_both_versions_alike(tmp_path: Path) -> None:
     world = story.world
     world.deploy((story.good.id, 50.0), (story.bad.id, 50.0))
     now = world.clock.now()
-    sick, well = steady(30, error_rate=0.3), steady(30)
+    sick, well = make_steady(30, error_rate=0.3), make_steady(30)
     world.traffic_rule = lambda second, version: (sick if second >= now else well)(second, version)
     world.clock.sleep(1)
     tools = story.tools()

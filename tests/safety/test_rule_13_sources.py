@@ -14,7 +14,7 @@ from backout.errors import AuthError, ProviderUnavailable
 from backout.model.guard.policy import Mode
 from backout.model.guard.signals import ServiceState, SourceTraits
 from backout.model.incident.notice import Delivery, Notice, NoticeKind
-from backout.providers.memory import health_of, steady
+from backout.providers.memory import make_health, make_steady
 from backout.runbook.guard.guard import plan
 
 from line import SERVICES, Story, by_version, watch
@@ -88,7 +88,7 @@ def test_rule_13_no_watch_begins_without_the_sources_credentials(tmp_path: Path)
 def late(story: Story, *, error_rate: float = 0.3, after_s: float = 10.0) -> None:
     """Have the bad version fail some seconds after now, so that a watch sees good counts first."""
     since, bad = story.world.clock.now() + after_s, story.bad.id
-    sick, well = by_version(bad, error_rate=error_rate), steady(30)
+    sick, well = by_version(bad, error_rate=error_rate), make_steady(30)
     story.world.traffic_rule = lambda second, version: (sick if second >= since else well)(second, version)
 
 
@@ -233,12 +233,12 @@ def test_rule_13_health_needs_no_counts(tmp_path: Path) -> None:
     story = Story(tmp_path / "journal.sqlite")
     world = story.world
     world.sampled = True
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     services = dict.fromkeys(SERVICES, ServiceState.OK)
 
     def health(at: float, version: str) -> HealthReport:
         down = {"database": ServiceState.DOWN} if version == story.bad.id else {}
-        return health_of(at, {**services, **down}, version=version)
+        return make_health(at, {**services, **down}, version=version)
 
     world.health_rule = health
     watch(story.tools())

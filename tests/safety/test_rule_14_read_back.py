@@ -15,7 +15,7 @@ from backout.model.guard.policy import Criteria
 from backout.model.guard.signals import Counts, CountsPage
 from backout.model.incident.incident import RunState
 from backout.model.version import VersionId
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.safety.checks import READ_AGAIN_S
 
 from line import POLICY, Story, roll_back
@@ -204,7 +204,7 @@ def test_rule_14_the_left_versions_count_must_fall_to_zero(tmp_path: Path, stays
     story = Story(tmp_path / "journal.sqlite", policy=replace(POLICY, criteria=criteria))
     world, bad = story.world, story.bad.id
     began = world.clock.now()
-    world.traffic_rule = steady(2)
+    world.traffic_rule = make_steady(2)
 
     class Edge:
         """Port Traffic of an edge on which some places still serve the bad version."""

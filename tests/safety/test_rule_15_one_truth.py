@@ -10,8 +10,8 @@ import pytest
 from values import replace
 
 from backout.analysis.history.remark_text import parse
-from backout.analysis.history.remarks import is_remark, underneath
-from backout.analysis.history.stability import quarantine, stable_mark
+from backout.analysis.history.remarks import find_underneath, is_remark
+from backout.analysis.history.stability import find_quarantine, find_stable_mark
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.guard.policy import Mode
 from backout.model.hold import Hold
@@ -20,13 +20,13 @@ from backout.model.plan import PlanKind, PlanRefused
 from backout.model.remark import Code, Remark, RemarkKind
 from backout.model.version import Mark
 from backout.plan.rollback import Request
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 from backout.runbook.guard import guard
-from backout.runbook.incident.status import look
+from backout.runbook.incident.status import read_status
 from backout.runbook.observe import observe
 from backout.runbook.rollback.remarks import tell_provider
 from backout.runbook.rollback.rollback import prepare
-from backout.runbook.safety.release import release, standing
+from backout.runbook.safety.release import find_standing, release
 
 from drillbook import LISTED
 from line import Story, by_version, equip, roll_back, toolbox, watch
@@ -68,7 +68,7 @@ def machine(story: Story, name: str, *, wrong_by_s: float = 0.0) -> Toolbox:
 
 def bad_in(situation: Situation, version: Version) -> bool:
     """Whether a situation tells that the version is quarantined."""
-    return quarantine(situation, version.id, version.code_hash) is not None
+    return find_quarantine(situation, version.id, version.code_hash) is not None
 
 
 def concluded(tools: Toolbox, run: Run) -> dict[str, object]:
@@ -87,7 +87,7 @@ def test_rule_15_one_truth_an_empty_journal_knows_what_is_stable(tmp_path: Path)
     """A machine that never saw the watch rolls back to the version that it proved, without accepting anything."""
     story = Story(tmp_path / "journal.sqlite")
     other = machine(story, "other")
-    assert stable_mark(observe(other), story.good.id) is not None
+    assert find_stable_mark(observe(other), story.good.id) is not None
     roll_back(other)
     assert story.world.live.sole == story.good.id
     assert bad_in(observe(story.tools()), story.bad)
@@ -103,11 +103,11 @@ def test_rule_15_one_truth_two_machines_and_a_double_rollback(tmp_path: Path) ->
         assert isinstance(refused, PlanRefused)
         assert refused.rule == "5 quarantined"
     assert len(story.world.activations) == 1
-    found = look(other)
+    found = read_status(other)
     assert found.stable is not None
     assert found.quarantined is None
     assert found.elsewhere is not None
-    assert look(story.tools()).elsewhere is None
+    assert read_status(story.tools()).elsewhere is None
     assert concluded(other, watch(other))["action"] == "stable"  # guard measures it by the limits, not by the bad one
     assert len(story.world.activations) == 1
 
@@ -116,7 +116,7 @@ def test_rule_15_one_truth_a_quarantine_that_left_the_list_is_not_forgotten(tmp_
     """A guard saw another machine's quarantine; after ten deployments more, this machine still obeys it."""
     story = Story(tmp_path / "journal.sqlite")
     world = story.world
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
     third = world.upload("third")
     world.deploy(third)
     watch(story.tools(), for_s=25)
@@ -144,8 +144,8 @@ def test_rule_15_one_truth_a_reupload_is_known_under_its_new_id(tmp_path: Path) 
     world.traffic_rule = by_version(again.id)
     world.deploy(again)
     world.clock.sleep(2)
-    assert standing(other, again.id).bad is not None
-    assert look(other).quarantined is not None
+    assert find_standing(other, again.id).bad is not None
+    assert read_status(other).quarantined is not None
     plan = guard.plan(other, mode=Mode.ACT, for_s=60)
     assert plan.step("watch").args["known_bad"] is not None
     assert watch(other).plan.kind is PlanKind.ROLLBACK
@@ -163,7 +163,7 @@ def test_rule_15_one_truth_a_release_right_after_a_rollback_wins(tmp_path: Path,
     machines = (first, second, story.tools(), machine(story, "third"))
     assert all(bad_in(observe(tools), story.bad) for tools in machines)
     lifting = machines[by]
-    found = standing(lifting, story.bad.id)
+    found = find_standing(lifting, story.bad.id)
     assert found.bad is not None
     story.world.clock.sleep(0.5)
     release(lifting, found.situation, found.bad, "the upstream was to blame")
@@ -181,7 +181,7 @@ def test_rule_15_one_truth_a_release_that_stays_in_the_journal_wins_here(tmp_pat
     tools = replace(machine(story, "own", wrong_by_s=wrong_by_s), provider_marks=False)
     roll_back(story.tools())
     count = len(story.world.all_deployments)
-    found = standing(tools, story.bad.id)
+    found = find_standing(tools, story.bad.id)
     assert found.bad is not None
     assert release(tools, found.situation, found.bad, "mended").deployment is None
     assert not bad_in(observe(tools), story.bad)
@@ -191,7 +191,7 @@ def test_rule_15_one_truth_a_release_that_stays_in_the_journal_wins_here(tmp_pat
 def healthy(tmp_path: Path) -> Story:
     """Return the story in which the second version is well."""
     story = Story(tmp_path / "journal.sqlite")
-    story.world.traffic_rule = steady(2000)
+    story.world.traffic_rule = make_steady(2000)
     return story
 
 
@@ -206,7 +206,7 @@ def test_rule_15_one_truth_a_remark_is_not_a_deployment(tmp_path: Path) -> None:
     (said,) = told(world.all_deployments, RemarkKind.STABLE, story.bad)  # the second one found it there
     history = other.deployments.history()
     assert is_remark(next(d for d in history if d.id == said.id))
-    assert underneath(history).id == live.id
+    assert find_underneath(history).id == live.id
     assert observe(other).live.id == live.id
     assert not world.activations
 
@@ -241,7 +241,7 @@ def test_rule_15_one_truth_what_cannot_be_written_changes_no_verdict(tmp_path: P
     assert found["action"] == "stable"
     assert found["provider_mark"] == {"deployment": None, "problem": str(error)}
     assert any("other machines do not know it" in text for text in said)
-    assert stable_mark(observe(tools), story.bad.id) is not None
+    assert find_stable_mark(observe(tools), story.bad.id) is not None
 
 
 def test_rule_15_one_truth_a_lost_answer_is_looked_for(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_rule_15_one_truth_nothing_is_written_where_it_is_not_wanted(
     count = len(story.world.all_deployments)
     assert concluded(tools, watch(tools, for_s=20))["action"] == "stable"
     assert len(story.world.all_deployments) == count
-    assert stable_mark(observe(story.tools()), story.bad.id) is not None
+    assert find_stable_mark(observe(story.tools()), story.bad.id) is not None
 
 
 @pytest.mark.parametrize("crashes", [False, True])
@@ -318,7 +318,7 @@ def test_rule_15_one_truth_a_hotfix_under_a_remark_is_put_back(tmp_path: Path, c
     except Crash:
         watch(story.tools(), for_s=20)
     assert world.live.sole == hotfix[0].id
-    assert underneath(story.tools().deployments.history()).sole == hotfix[0].id
+    assert find_underneath(story.tools().deployments.history()).sole == hotfix[0].id
 
 
 @pytest.mark.parametrize("silence_s", [0.0, 3.0])

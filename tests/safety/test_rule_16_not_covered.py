@@ -13,7 +13,7 @@ from backout.model.triggers import Fate, TriggerKind
 from backout.plan.rollback import Request
 from backout.providers.memory import World
 from backout.runbook.rollback.rollback import prepare
-from backout.runbook.rollback.triggers import look, remember, snapshots
+from backout.runbook.rollback.triggers import read_snapshots, read_triggers, remember
 
 from line import Story, roll_back, watch
 
@@ -138,7 +138,7 @@ def test_rule_16_a_person_restores_the_schedules(quick_path: Path) -> None:
         "before": [NEW],
     }
     assert any(prose(f"Schedules restored: {OLD}") in text for text in told.world.reports.texts.values())
-    assert snapshots(told.tools())[told.bad.id].schedules == (NEW,)
+    assert read_snapshots(told.tools())[told.bad.id].schedules == (NEW,)
 
 
 def test_rule_16_an_automatic_rollback_never_does(quick_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_rule_16_what_was_set_during_the_watch_counts(quick_path: Path) -> None:
     world = World()
     world.clock.at(world.clock.now() + 10, lambda: world.start_by(schedules=(OLD,)))
     told = Story(quick_path / "journal.sqlite", beginning=world)
-    assert snapshots(told.tools())[told.good.id].schedules == (OLD,)
+    assert read_snapshots(told.tools())[told.good.id].schedules == (OLD,)
 
 
 def test_rule_16_a_stable_version_is_remembered_for_as_long_as_it_is_needed(quick_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_rule_16_a_stable_version_is_remembered_for_as_long_as_it_is_needed(quic
     told.world.deploy(told.world.upload("fine"))
     told.world.clock.sleep(2)
     watch(told.tools(), for_s=25)
-    assert snapshots(told.tools())[told.good.id].schedules == (OLD,)
+    assert read_snapshots(told.tools())[told.good.id].schedules == (OLD,)
 
 
 def test_rule_16_only_the_versions_that_can_be_returned_to_are_kept(quick_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_rule_16_only_the_versions_that_can_be_returned_to_are_kept(quick_path: 
     told = story(quick_path, schedules=(OLD,))
     tools = told.tools()
     for number in range(150):
-        remember(tools, f"version-{number}", look(tools))
-    found = snapshots(tools)
+        remember(tools, f"version-{number}", read_triggers(tools))
+    found = read_snapshots(tools)
     assert len(found) == 100
     assert "version-149" in found

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from values import replace
 
-from backout.analysis.history.stability import stable_mark
+from backout.analysis.history.stability import find_stable_mark
 from backout.errors import ProviderRejected
 from backout.model.guard.policy import OnInconclusive
 from backout.model.incident.notice import Delivery, Notice, NoticeKind
 from backout.model.plan import PlanKind
-from backout.providers.memory import quiet, steady
+from backout.providers.memory import make_steady, quiet
 from backout.runbook.observe import observe
-from backout.runbook.safety.release import release, standing
+from backout.runbook.safety.release import find_standing, release
 
 from line import POLICY, Story, by_version, watch
 
@@ -66,7 +66,7 @@ def tools_of(story: Story, ears: Ears) -> Toolbox:
 def pushed_again(story: Story, *, code: str = "bad", git_sha: str = "", healthy: bool = True) -> Version:
     """Upload code under a new id, as a re-run of the pipeline does, and deploy it."""
     again = story.world.upload("again", code=code, git_sha=git_sha)
-    story.world.traffic_rule = steady(2000) if healthy else by_version(again.id)
+    story.world.traffic_rule = make_steady(2000) if healthy else by_version(again.id)
     story.world.deploy(again)
     story.world.clock.sleep(2)
     return again
@@ -87,7 +87,7 @@ def test_rule_17_hold_after_rollback_healthy_is_held(tmp_path: Path) -> None:
     assert any(f"backout deployments release {again.id}" in str(option) for option in found["options"])  # type: ignore[attr-defined]
     assert len(ears.known_bad()) == 1
     assert any("quarantined code is live again" in said and again.id in said for said in ears.said)
-    assert stable_mark(observe(story.tools()), again.id) is None
+    assert find_stable_mark(observe(story.tools()), again.id) is None
     assert story.world.live.sole == again.id
 
 
@@ -126,8 +126,8 @@ def test_rule_17_hold_after_rollback_by_commit(tmp_path: Path) -> None:
     pushed_again(story, code="built on another day", git_sha=sha[:9])
     assert concluded(story, watch(tools_of(story, ears)))["rule"] == "17 hold after rollback"
     assert len(ears.known_bad()) == 1
-    assert standing(story.tools(), sha).bad is not None
-    assert standing(story.tools(), "1234567").bad is None
+    assert find_standing(story.tools(), sha).bad is not None
+    assert find_standing(story.tools(), "1234567").bad is None
 
 
 def test_rule_17_hold_after_rollback_until_released(tmp_path: Path) -> None:
@@ -137,16 +137,16 @@ def test_rule_17_hold_after_rollback_until_released(tmp_path: Path) -> None:
     world = story.world
 
     def lift() -> None:
-        found = standing(story.tools(), again.id)
+        found = find_standing(story.tools(), again.id)
         assert found.bad is not None
         assert release(story.tools(), found.situation, found.bad, "the upstream was to blame").deployment is not None
 
     world.clock.at(world.clock.now() + 20, lift)
     found = concluded(story, watch(tools_of(story, ears)))
     assert found["action"] == "stable", found
-    assert standing(story.tools(), story.bad.id).bad is None
+    assert find_standing(story.tools(), story.bad.id).bad is None
     third = pushed_again(story)
-    assert standing(story.tools(), third.id).bad is None
+    assert find_standing(story.tools(), third.id).bad is None
 
 
 def test_rule_17_hold_after_rollback_unreadable_code(tmp_path: Path) -> None:

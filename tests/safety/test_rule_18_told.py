@@ -23,7 +23,7 @@ from backout.model.plan import PlanKind
 from backout.plan.rollback import Request
 from backout.providers.clock import SystemClock
 from backout.providers.files.holds import FileHolds
-from backout.providers.memory import quiet, steady
+from backout.providers.memory import make_steady, quiet
 from backout.providers.notify.channel import Route
 from backout.providers.notify.dispatcher import Dispatcher
 from backout.providers.notify.outbox import Outbox
@@ -110,7 +110,7 @@ def test_rule_18_told_of_a_persons_rollback(story: Story, wait: bool) -> None:
 
 def test_rule_18_told_before_a_long_verification_ends(story: Story) -> None:
     """With few requests the proof takes minutes: the rollback is told at once, how it ended afterwards."""
-    story.world.traffic_rule = steady(1)
+    story.world.traffic_rule = make_steady(1)
     story.world.log_rule = lambda _since, _until: ()
     roll_back(story.tools(), Request(message="orders fail"))
     first, second = story.world.notices
@@ -124,7 +124,7 @@ def test_rule_18_told_before_a_long_verification_ends(story: Story) -> None:
 
 def test_rule_18_told_when_it_is_not_restored(story: Story) -> None:
     """The target fails too: the title says so, the text which criterion failed, and the first command looks on."""
-    story.world.traffic_rule = steady(30, error_rate=0.3)
+    story.world.traffic_rule = make_steady(30, error_rate=0.3)
     roll_back(story.tools())
     notice = story.world.notices[-1]
     assert notice.kind is NoticeKind.NOT_RESTORED

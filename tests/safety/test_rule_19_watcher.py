@@ -16,7 +16,7 @@ from backout.model.incident.notice import Delivery, Notice, NoticeKind
 from backout.runbook.guard import guard, next_deployment
 from backout.runbook.guard.heartbeat import Heartbeat
 from backout.runbook.guard.watch_gap import tell_watch_gap
-from backout.runbook.incident.status import look
+from backout.runbook.incident.status import read_status
 
 from drillbook import ENV
 from line import POLICY, Story, equip, roll_back, watch
@@ -135,17 +135,17 @@ def test_rule_19_watcher_status_finds_a_deployment_that_nobody_watches(story: St
     clock, told = story.world.clock, Told()
     tools = replace(story.tools(), notifier=told)
     clock.sleep(100)
-    assert look(tools).watch_gap_s is None
+    assert read_status(tools).watch_gap_s is None
     clock.sleep(40)
     for _ in range(3):
-        found = look(tools)
+        found = read_status(tools)
         assert found.watch_gap_s is not None
         assert any("no guard watches it" in trouble for trouble in found.troubles)
         tell_watch_gap(tools, found.situation, found.watch_gap_s)
     assert len(told.unguarded()) == 1
     assert story.bad.id in told.unguarded()[0].text
     clock.sleep(900)
-    assert look(tools).watch_gap_s is None
+    assert read_status(tools).watch_gap_s is None
 
 
 def test_rule_19_watcher_guard_says_that_it_comes_late(story: Story) -> None:
@@ -185,7 +185,7 @@ def test_rule_19_watcher_knows_what_was_watched(story: Story, quick_path: Path, 
             watch(story.tools())
         world.before_call = None
         world.clock.sleep(130)
-    unguarded = look(story.tools()).watch_gap_s is not None
+    unguarded = read_status(story.tools()).watch_gap_s is not None
     assert unguarded is (kind == "crashed")
 
 
@@ -209,10 +209,10 @@ def test_rule_19_watcher_knows_when_guard_was_last_alive(story: Story) -> None:
         watch(story.tools())
     story.world.before_call = None
     assert seen[0] <= 30
-    began = look(story.tools()).guard
+    began = read_status(story.tools()).guard
     assert began is not None
     story.world.clock.sleep(500)
-    dead = look(story.tools()).guard
+    dead = read_status(story.tools()).guard
     assert dead is not None
     assert dead.state is RunState.INTERRUPTED
     assert dead.alive_at == began.alive_at

@@ -17,9 +17,9 @@ from backout.model.plan import Equivalents, Plan
 from backout.plan.rollback import Request
 from backout.providers.files.card import FileCard
 from backout.providers.postgres.server.binaries import find_binaries
-from backout.report.plans import plan_text
+from backout.report.plans import format_plan
 from backout.runbook.guard import guard
-from backout.runbook.incident.card import card_of, keep_card
+from backout.runbook.incident.card import keep_card, make_card
 from backout.runbook.rollback.rollback import prepare
 from backout.twin.wrangler import find_cli, find_node
 
@@ -218,7 +218,7 @@ def test_rule_20_leaving_says_of_every_step_what_to_type(story: Story) -> None:
         assert step.equivalent, step.action
         for line in step.equivalent.splitlines():
             assert line.startswith(("npx wrangler ", "curl ", "psql ", "# ")), line
-    shown = plan_text(rollback)
+    shown = format_plan(rollback)
     assert f"$ npx wrangler rollback {story.good.id} --message 'it fails'" in shown
     assert "     # nothing to type: " in shown
     assert "$ #" not in shown
@@ -232,6 +232,6 @@ def test_rule_20_leaving_card_without_a_target(story: Story, tmp_path: Path) -> 
     text = (tmp_path / "deep" / "card.md").read_text(encoding="utf-8")
     assert "No version may be returned to" in text
     assert "the schema changed" in " ".join(text.split())
-    assert card_of(tools).target == ""
+    assert make_card(tools).target == ""
     assert f"last stable: {story.good.id}" in text
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["card.md"]

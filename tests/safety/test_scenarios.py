@@ -15,7 +15,7 @@ import pytest
 from api_gate import Answer, api_gate, said
 
 from backout.analysis.history.remark_text import parse
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 from backout.model.remark import RemarkKind
 
 from arranged import mark_stable, migrated, rotate, upload
@@ -302,7 +302,7 @@ def test_a_total_outage_with_a_broken_target(night: Night) -> None:
     assert traffic is not None
 
     def failed() -> bool:
-        return total(row for row in traffic.read(since, since + 60).counts if row.version == down)[1] >= 30
+        return sum_counts(row for row in traffic.read(since, since + 60).counts if row.version == down)[1] >= 30
 
     until(failed, 30, "visitors see errors", every_s=0.2)
     done = trial.run(*GUARD)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from psycopg import errors
 
-from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.server.message import get_message
 
 ROOM = Path(__file__).parents[2] / "src" / "backout" / "providers" / "postgres"
 
@@ -20,4 +20,4 @@ def test_no_module_of_a_rescue_tells_an_error_whole() -> None:
 
 def test_an_error_that_no_server_sent_is_named() -> None:
     """The library's own have no message of a server."""
-    assert message_of(errors.UniqueViolation("Key (email)=(a@example.com) already exists.")) == "UniqueViolation"
+    assert get_message(errors.UniqueViolation("Key (email)=(a@example.com) already exists.")) == "UniqueViolation"

@@ -9,20 +9,20 @@ import pytest
 
 from backout.analysis.history.remark_text import parse
 from backout.analysis.history.seal import Seal
-from backout.analysis.history.stability import quarantine, stable_mark
+from backout.analysis.history.stability import find_quarantine, find_stable_mark
 from backout.errors import AuthError
 from backout.model.hold import Hold
 from backout.model.plan import PlanKind
 from backout.model.remark import Code, Remark, RemarkKind
 from backout.plan.rollback import Request
 from backout.providers.files.holds import FileHolds
-from backout.providers.memory import steady
-from backout.runbook.incident.status import look
+from backout.providers.memory import make_steady
+from backout.runbook.incident.status import read_status
 from backout.runbook.observe import observe
 from backout.runbook.rollback.remarks import tell_provider
 from backout.runbook.safety.announce import announce
-from backout.runbook.safety.hold import HERE, holding
-from backout.runbook.safety.release import release, standing
+from backout.runbook.safety.hold import HERE, find_active_hold
+from backout.runbook.safety.release import find_standing, release
 
 from line import Story, equip, roll_back, toolbox, watch
 
@@ -76,7 +76,7 @@ def hold(tools: Toolbox, for_s: float = HOUR) -> None:
 
 
 def held(tools: Toolbox) -> Hold | None:
-    return holding(tools, tools.deployments.history())
+    return find_active_hold(tools, tools.deployments.history())
 
 
 def test_what_is_signed_counts_on_every_machine_with_the_key(signed: Signed) -> None:
@@ -85,30 +85,30 @@ def test_what_is_signed_counts_on_every_machine_with_the_key(signed: Signed) -> 
     assert watch(signed.tools(KEY)).plan.kind is PlanKind.ROLLBACK
     for keys in ((KEY,), (OTHER, KEY), (KEY, OTHER)):
         other = signed.elsewhere(*keys)
-        assert quarantine(observe(other), story.bad.id, story.bad.code_hash) is not None
-        assert look(other).elsewhere is not None
-    found = standing(signed.tools(KEY), story.bad.id)
+        assert find_quarantine(observe(other), story.bad.id, story.bad.code_hash) is not None
+        assert read_status(other).elsewhere is not None
+    found = find_standing(signed.tools(KEY), story.bad.id)
     assert found.bad is not None
     release(signed.tools(KEY), found.situation, found.bad, "mended")
     hold(signed.tools(KEY))
     for keys in ((KEY,), (OTHER, KEY)):
         other = signed.elsewhere(*keys)
-        assert quarantine(observe(other), story.bad.id, story.bad.code_hash) is None
+        assert find_quarantine(observe(other), story.bad.id, story.bad.code_hash) is None
         assert held(other) is not None
 
 
 def test_a_healthy_watch_signs_its_mark(signed: Signed) -> None:
     """The stable mark that was written without a key counts no more, so it is written again, signed."""
     story = signed.story
-    story.world.traffic_rule = steady(2000)
-    assert stable_mark(observe(signed.elsewhere(KEY)), story.good.id) is None
+    story.world.traffic_rule = make_steady(2000)
+    assert find_stable_mark(observe(signed.elsewhere(KEY)), story.good.id) is None
     watch(signed.tools(KEY), for_s=20)
     remark = parse(story.world.live.message)
     assert remark is not None
     assert (remark.kind, len(remark.signature)) == (RemarkKind.STABLE, 14)
-    assert stable_mark(observe(signed.elsewhere(KEY)), story.bad.id) is not None
-    assert stable_mark(observe(signed.elsewhere(OTHER)), story.bad.id) is None
-    assert stable_mark(observe(signed.elsewhere(KEY, place="account/other")), story.bad.id) is None
+    assert find_stable_mark(observe(signed.elsewhere(KEY)), story.bad.id) is not None
+    assert find_stable_mark(observe(signed.elsewhere(OTHER)), story.bad.id) is None
+    assert find_stable_mark(observe(signed.elsewhere(KEY, place="account/other")), story.bad.id) is None
 
 
 def test_an_unsigned_stable_or_release_never_counts(signed: Signed) -> None:
@@ -117,12 +117,12 @@ def test_an_unsigned_stable_or_release_never_counts(signed: Signed) -> None:
     code = Code.of(story.bad)
     for signature in ("", " sig=AAAAAAAAAAAAAA"):
         signed.again(f"[backout guard-1a2b3c4d stable={code}{signature}] well")
-    assert stable_mark(observe(signed.elsewhere(KEY)), story.bad.id) is None
+    assert find_stable_mark(observe(signed.elsewhere(KEY)), story.bad.id) is None
     watch(signed.tools(KEY))
     for signature in ("", " sig=AAAAAAAAAAAAAA"):
         signed.again(f"[backout release ok={code}{signature}] mended")
-    assert quarantine(observe(signed.elsewhere(KEY)), story.bad.id, story.bad.code_hash) is not None
-    assert quarantine(observe(signed.elsewhere()), story.bad.id, story.bad.code_hash) is not None
+    assert find_quarantine(observe(signed.elsewhere(KEY)), story.bad.id, story.bad.code_hash) is not None
+    assert find_quarantine(observe(signed.elsewhere()), story.bad.id, story.bad.code_hash) is not None
 
 
 def test_an_unsigned_rollback_forbids_and_allows_nothing(signed: Signed) -> None:
@@ -130,8 +130,8 @@ def test_an_unsigned_rollback_forbids_and_allows_nothing(signed: Signed) -> None
     story = signed.story
     watch(story.tools())  # it signs nothing
     other = signed.elsewhere(KEY)
-    assert quarantine(observe(other), story.bad.id, story.bad.code_hash) is not None
-    assert look(other).elsewhere is None
+    assert find_quarantine(observe(other), story.bad.id, story.bad.code_hash) is not None
+    assert read_status(other).elsewhere is None
 
 
 class Crash(BaseException):
@@ -156,8 +156,8 @@ def test_a_kill_right_after_the_switch_loses_no_quarantine(signed: Signed, keys:
     assert story.world.live.sole == story.good.id
     assert not [mark for mark in tools.marks.marks("production") if mark.version == story.bad.id]
     other = signed.elsewhere(KEY)
-    assert quarantine(observe(other), story.bad.id, story.bad.code_hash) is not None
-    assert (look(other).elsewhere is not None) == bool(keys)
+    assert find_quarantine(observe(other), story.bad.id, story.bad.code_hash) is not None
+    assert (read_status(other).elsewhere is not None) == bool(keys)
 
 
 def test_a_copy_of_a_signed_mark_is_not_signed(signed: Signed) -> None:
@@ -226,7 +226,7 @@ def test_a_machine_without_the_key_writes_what_counts_for_two_hours(signed: Sign
     remark = Remark(RemarkKind.STABLE, "guard-1a2b3c4d", code=Code.of(story.bad), text="well")
     tools = signed.elsewhere()
     assert tell_provider(tools, remark, observe(tools).live.id).deployment is not None
-    assert stable_mark(observe(signed.elsewhere(KEY)), story.bad.id) is None
+    assert find_stable_mark(observe(signed.elsewhere(KEY)), story.bad.id) is None
     story.world.clock.sleep(2 * HOUR)
     assert held(signed.elsewhere(KEY)) is None
 

@@ -20,10 +20,10 @@ OPENS = {
     "providers/postgres/server/session.py": "the one place",
     "twin/stage.py": "the twin's own database, with its own sample",
 }
-UNPINNED = ("application",)
+UNPINNED = ("open_application",)
 """What of `session` opens a connection whose names are the application's."""
-PINS = ("begin_reading", "quietly", "pins", "SEARCH_PATH", "_PLAIN", "power_of", "check_login")
-"""What a module begins the transactions of `asking` with."""
+PINS = ("begin_reading", "write_quietly", "write_pins", "SEARCH_PATH", "_PLAIN", "read_power", "check_login")
+"""What a module begins the transactions of `open_asking` with."""
 
 
 def name(path: Path) -> str:
@@ -93,8 +93,8 @@ def test_what_is_asked_before_the_names_are_pinned_is_written_in_full() -> None:
 
 
 def test_who_asks_without_a_pinned_session_pins_each_transaction() -> None:
-    """`asking` leaves that to its user, so each module that has it begins them with what `pinned` returns."""
-    found = {name(path) for path in MODULES if "asking" in taken_from_session(path) and not _mentions(path, PINS)}
+    """`open_asking` leaves that to its user, so each module that has it begins them with what `pinned` returns."""
+    found = {name(path) for path in MODULES if "open_asking" in taken_from_session(path) and not _mentions(path, PINS)}
     assert found == set()
 
 

@@ -38,11 +38,11 @@ _LISTENING = "0A"
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
     folder = tmp_path_factory.mktemp("doors") / "twin"
-    status = lifecycle.up(furnish(folder))
+    status = lifecycle.start_twin(furnish(folder))
     try:
         yield status
     finally:
-        lifecycle.down(folder)
+        lifecycle.stop_twin(folder)
 
 
 def listening(pids: set[int]) -> dict[int, str]:

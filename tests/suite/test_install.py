@@ -43,12 +43,12 @@ def test_the_table_of_parts_is_that_of_the_package() -> None:
 
 def test_a_missing_part_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """An import that fails is an error of ours only where it is of an optional part."""
-    from backout.extras import EXTRAS, lacking, require  # noqa: PLC0415 - an earlier source has none
+    from backout.extras import EXTRAS, explain_missing, require  # noqa: PLC0415 - an earlier source has none
 
-    missing = lacking(ModuleNotFoundError("no", name="aiosmtpd.controller"))
+    missing = explain_missing(ModuleNotFoundError("no", name="aiosmtpd.controller"))
     assert missing is not None
     assert missing.hint == "pip install '.[twin]' in a checkout of backout"
-    assert lacking(ModuleNotFoundError("no", name=MODULE_OF_NONE)) is None
+    assert explain_missing(ModuleNotFoundError("no", name=MODULE_OF_NONE)) is None
     require("twin", "a test")
     monkeypatch.setitem(EXTRAS, "twin", (*EXTRAS["twin"], MODULE_OF_NONE))
     with pytest.raises(Exception, match=f"the twin needs {MODULE_OF_NONE}, which is not installed"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from source_trees import tree_of
 
-from backout.sqlite_words import in_brackets
+from backout.sqlite_words import quote_in_brackets
 
 SOURCE = Path(__file__).parents[2] / "src" / "backout"
 
@@ -48,6 +48,8 @@ def test_no_error_of_sqlite_is_shown_as_it_is() -> None:
 
 def test_only_words_of_its_own_are_shown() -> None:
     """A message that quotes the file is left out."""
-    assert in_brackets(sqlite3.OperationalError("disk I/O error")) == " (disk I/O error)"
-    assert in_brackets(sqlite3.OperationalError("malformed database schema (x) - near: y")) == ""
-    assert in_brackets(sqlite3.OperationalError("Could not decode to UTF-8 column 'data' with text 'secret'")) == ""
+    assert quote_in_brackets(sqlite3.OperationalError("disk I/O error")) == " (disk I/O error)"
+    assert quote_in_brackets(sqlite3.OperationalError("malformed database schema (x) - near: y")) == ""
+    assert (
+        quote_in_brackets(sqlite3.OperationalError("Could not decode to UTF-8 column 'data' with text 'secret'")) == ""
+    )

@@ -70,9 +70,9 @@ def test_the_lock_file_leaves_the_tests_own_parts_out() -> None:
 
 def test_a_cache_is_where_the_rule_of_such_folders_says(tmp_path: Path) -> None:
     """XDG_CACHE_HOME where it is absolute, else .cache; in a checkout the parts are its own."""
-    assert npm.cache({"XDG_CACHE_HOME": "/x y", "HOME": "/h"}) == Path("/x y/backout")
-    assert npm.cache({"XDG_CACHE_HOME": "x", "HOME": "/h"}) == Path("/h/.cache/backout")
-    assert npm.home({"XDG_CACHE_HOME": str(tmp_path)}) == ROOT
+    assert npm.find_cache({"XDG_CACHE_HOME": "/x y", "HOME": "/h"}) == Path("/x y/backout")
+    assert npm.find_cache({"XDG_CACHE_HOME": "x", "HOME": "/h"}) == Path("/h/.cache/backout")
+    assert npm.find_home({"XDG_CACHE_HOME": str(tmp_path)}) == ROOT
     said: list[str] = []
     assert npm.ensure(said.append) == ROOT
     assert said == []

@@ -11,8 +11,8 @@ from polling import until
 
 SCRIPT = """
 import os, signal, subprocess
-from backout.providers.child import dying_with_parent
-subprocess.Popen(dying_with_parent(("sleep", "{seconds}"), signal.SIGKILL))
+from backout.providers.child import tie_to_parent
+subprocess.Popen(tie_to_parent(("sleep", "{seconds}"), signal.SIGKILL))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 SECONDS = "97.53125"

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from backout.model.guard.answers import AnswerClass
-from backout.model.guard.bodies import size_key
+from backout.model.guard.bodies import make_size_key
 from backout.twin.dataplane.counts import GRACE_S, Answer, CountBook, is_error
 from backout.twin.dataplane.tail import Tail
 
@@ -96,7 +96,9 @@ def test_counts_are_exact_on_a_known_mix(tmp_path: Path) -> None:
             assert sum(row["started"] for row in rows) == 44
             home = [row["routes"]["GET /"] for row in rows if "GET /" in row["routes"]]
             assert sum(number for route in home for _, number in route["sizes"]) == 30
-            assert {bucket for route in home for bucket, _ in route["sizes"]} == {size_key(len("ok"), "text/plain")}
+            assert {bucket for route in home for bucket, _ in route["sizes"]} == {
+                make_size_key(len("ok"), "text/plain")
+            }
 
     asyncio.run(run())
 

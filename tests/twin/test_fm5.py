@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.config.loading import mistakes_in
-from backout.providers.child import free_ports
+from backout.config.loading import find_mistakes
+from backout.providers.child import find_free_ports
 
 from fm5_app import FM5, VARIANTS, App, Bindings, email_provider, serving, start
 from polling import PATIENCE_S, until
@@ -58,7 +58,7 @@ def test_an_email_provider_that_is_down_degrades_and_one_without_address_is_an_e
         provider.status = 503
         assert app.get("/health").json["services"]["email"]["message"] == "the email provider answered 503"
         assert services(app)["email"] == "degraded"
-    port = free_ports(1)[0]
+    port = find_free_ports(1)[0]
     with serving("good", Bindings({"EMAIL_API_URL": f"http://127.0.0.1:{port}"})) as app:
         assert services(app)["email"] == "degraded"
 
@@ -86,7 +86,7 @@ def test_a_hanging_service_costs_health_its_limit_and_no_more() -> None:
 def test_no_secret_and_no_address_is_in_any_message() -> None:
     """Whatever an error says: values of secrets and connection strings stay inside."""
     address = f"http://user:{SECRET}@127.0.0.1:1/{SECRET}"
-    bindings = Bindings({**TEXTS, "EMAIL_API_URL": address}, free_ports(1)[0], SECRET)
+    bindings = Bindings({**TEXTS, "EMAIL_API_URL": address}, find_free_ports(1)[0], SECRET)
     with serving("good", bindings) as app:
         reply = app.get("/health")
     assert reply.status == 503
@@ -205,7 +205,7 @@ def test_leak_is_healthy_first_and_fails_more_and_more() -> None:
 
 def test_broken_start_never_runs(tmp_path: Path) -> None:
     """Workerd ends with the error's text, which becomes the refusal of the upload."""
-    process = start("broken-start", Bindings(), tmp_path, free_ports(1)[0])
+    process = start("broken-start", Bindings(), tmp_path, find_free_ports(1)[0])
     assert process.wait(timeout=PATIENCE_S) != 0
     output = (tmp_path / "output").read_text(encoding="utf-8")
     assert "Cannot read properties of undefined (reading 'currency')" in output
@@ -234,7 +234,7 @@ def test_the_configuration_of_both_environments_binds_what_the_code_reads() -> N
 def test_backout_toml_is_without_mistakes() -> None:
     """The application's own configuration is a correct example of one."""
     file = FM5 / "backout.toml"
-    assert mistakes_in(file.read_text(encoding="utf-8"), file) == ()
+    assert find_mistakes(file.read_text(encoding="utf-8"), file) == ()
 
 
 def test_many_requests_at_once_are_answered() -> None:

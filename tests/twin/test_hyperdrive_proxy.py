@@ -289,9 +289,9 @@ class Raw:
     def __init__(self, target: HyperdriveTarget) -> None:
         self._socket = socket.create_connection((target.host, target.port), timeout=PATIENCE_S)
         self._splitter = pgwire.Splitter()
-        self._socket.sendall(pgwire.startup({"user": target.user, "database": target.database}))
+        self._socket.sendall(pgwire.make_startup({"user": target.user, "database": target.database}))
         self.until(b"R")
-        self._socket.sendall(pgwire.message(b"p", target.password.encode() + b"\0"))
+        self._socket.sendall(pgwire.make_message(b"p", target.password.encode() + b"\0"))
         self.until(b"Z")
 
     def send(self, *messages: bytes) -> None:
@@ -315,7 +315,7 @@ def test_a_client_that_describes_before_it_binds(lab: Lab, proxy: HyperdriveProx
     bind = pgwire.bind_message(pgwire.Bind(b"", b"s1", (0,), (b"1",), ()))
     client = Raw(proxy.target)
     for _ in range(3):
-        client.send(pgwire.parse_message(statement), pgwire.message(b"D", b"Ss1\0"), pgwire.message(b"H"))
+        client.send(pgwire.parse_message(statement), pgwire.make_message(b"D", b"Ss1\0"), pgwire.make_message(b"H"))
         assert client.until(b"T") == [b"1", b"t", b"T"]
         client.send(bind, pgwire.execute(), pgwire.SYNC)
         assert client.until(b"Z") == [b"2", b"D", b"C", b"Z"]
@@ -334,7 +334,7 @@ def test_a_statement_that_only_the_cache_saw_is_prepared_when_it_is_needed(lab: 
     for client in (Raw(proxy.target), Raw(proxy.target)):
         client.send(pgwire.parse_message(statement), binds[0], pgwire.execute(), pgwire.SYNC)
         assert client.until(b"Z") == [b"1", b"2", b"D", b"C", b"Z"]
-        client.send(pgwire.message(b"Q", b"SELECT now()\0"))
+        client.send(pgwire.make_message(b"Q", b"SELECT now()\0"))
         assert client.until(b"Z") == [b"T", b"D", b"C", b"Z"]
         lab.now += 1000
         client.send(binds[1], pgwire.execute(), pgwire.SYNC)

@@ -23,7 +23,7 @@ from kept import furnish
 from backout.errors import BackoutError, UsageError
 from backout.providers.child import is_running
 from backout.twin import lifecycle
-from backout.twin.home import Home, Note, ProcessMark, start_tick
+from backout.twin.home import Home, Note, ProcessMark, read_start_tick
 
 from polling import PATIENCE_S, until
 from twin_harness import multipart
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     """A twin's folder, whatever runs there at the end stopped."""
     directory = furnish(tmp_path / "twin")
     yield directory
-    lifecycle.down(directory)
+    lifecycle.stop_twin(directory)
 
 
 def upload(twin: TwinStatus, name: str, text: str) -> Any:
@@ -72,27 +72,27 @@ def all_gone(twin: TwinStatus) -> bool:
 
 def test_up_is_complete_and_down_leaves_no_process(folder: Path) -> None:
     """`up` answers with every part running; `down` ends all of them, and both can be repeated."""
-    assert lifecycle.status(folder).running is False
-    twin = lifecycle.up(folder)
+    assert lifecycle.read_status(folder).running is False
+    twin = lifecycle.start_twin(folder)
     assert twin.running
     shown = twin.as_json()
     assert shown["schema"] == "backout.twin/1"
     assert None not in shown.values()
     assert {"twin", "postgres"} <= twin.pids.keys()
-    assert lifecycle.up(folder).pids == twin.pids, "a running twin is answered, not started again"
-    assert lifecycle.down(folder).running is False
+    assert lifecycle.start_twin(folder).pids == twin.pids, "a running twin is answered, not started again"
+    assert lifecycle.stop_twin(folder).running is False
     assert all_gone(twin)
-    assert lifecycle.down(folder).running is False
+    assert lifecycle.stop_twin(folder).running is False
 
 
 @pytest.mark.long
 def test_a_restart_is_the_same_twin_with_the_same_worker(folder: Path) -> None:
     """Port, account, token and the live deployment outlive a stop."""
-    first = lifecycle.up(folder)
+    first = lifecycle.start_twin(folder)
     token = Path(str(first.api_token_file)).read_text()
     upload(first, "fm5", "one")
-    lifecycle.down(folder)
-    again = lifecycle.up(folder)
+    lifecycle.stop_twin(folder)
+    again = lifecycle.start_twin(folder)
     assert (again.api_base_url, again.account_id) == (first.api_base_url, first.account_id)
     assert Path(str(again.api_token_file)).read_text() == token
     assert again.workers == {"fm5": "fm5.localhost"}
@@ -101,14 +101,14 @@ def test_a_restart_is_the_same_twin_with_the_same_worker(folder: Path) -> None:
 
 def test_a_killed_daemon_leaves_nothing_and_the_next_up_works(folder: Path) -> None:
     """After kill -9 every child ends by itself, and `up` brings the live Worker back."""
-    twin = lifecycle.up(folder)
+    twin = lifecycle.start_twin(folder)
     upload(twin, "fm5", "one")
-    twin = lifecycle.status(folder)
+    twin = lifecycle.read_status(folder)
     until(lambda: len(known_children(folder)) == len(twin.pids) - 1, what="the note of the Worker's process")
     os.kill(twin.pids["twin"], signal.SIGKILL)
-    assert lifecycle.status(folder).running is False
+    assert lifecycle.read_status(folder).running is False
     until(lambda: all_gone(twin), 5.0, "the end of the children")
-    again = lifecycle.up(folder)
+    again = lifecycle.start_twin(folder)
     assert answer(again, "fm5") == f"one {CANARY}"
     assert again.pids["twin"] != twin.pids["twin"]
 
@@ -119,7 +119,7 @@ def test_killed_at_any_moment_the_last_accepted_deployment_is_live(folder: Path)
     draw = random.Random(20261125)  # noqa: S311 - repeatable moments
     number = accepted = 0
     for _ in range(3):
-        twin = lifecycle.up(folder)
+        twin = lifecycle.start_twin(folder)
         killer = threading.Timer(draw.uniform(0.05, 1.0), os.kill, (twin.pids["twin"], signal.SIGKILL))
         killer.start()
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -128,13 +128,13 @@ def test_killed_at_any_moment_the_last_accepted_deployment_is_live(folder: Path)
                 upload(twin, "fm5", f"number {number}")
                 accepted = number
         killer.join()
-        again = lifecycle.up(folder)
+        again = lifecycle.start_twin(folder)
         if accepted:
             live = int(answer(again, "fm5").split()[1])
             assert accepted <= live <= number
             accepted = live
         assert again.failed == ()
-        lifecycle.down(folder)
+        lifecycle.stop_twin(folder)
 
 
 def known_children(folder: Path) -> dict[str, ProcessMark]:
@@ -145,14 +145,14 @@ def known_children(folder: Path) -> dict[str, ProcessMark]:
 @pytest.mark.long
 def test_a_restarting_worker_is_missed_by_nobody(folder: Path) -> None:
     """A killed workerd is started again by the daemon; the Worker answers as before."""
-    twin = lifecycle.up(folder)
+    twin = lifecycle.start_twin(folder)
     upload(twin, "fm5", "one")
-    twin = lifecycle.status(folder)
+    twin = lifecycle.read_status(folder)
     (pid,) = (pid for name, pid in twin.pids.items() if name.startswith("fm5 "))
     os.kill(pid, signal.SIGKILL)
 
     def is_back() -> bool:
-        pids = lifecycle.status(folder).pids
+        pids = lifecycle.read_status(folder).pids
         return any(name.startswith("fm5 ") and other != pid for name, other in pids.items())
 
     until(is_back, 10.0, "a new process of the Worker")
@@ -163,18 +163,18 @@ def test_a_restarting_worker_is_missed_by_nobody(folder: Path) -> None:
 def test_two_twins_from_two_folders(folder: Path, tmp_path: Path) -> None:
     """Each has its own ports, account and Workers."""
     other_folder = furnish(tmp_path / "other")
-    one = lifecycle.up(folder)
+    one = lifecycle.start_twin(folder)
     try:
-        other = lifecycle.up(other_folder)
+        other = lifecycle.start_twin(other_folder)
         upload(one, "fm5", "one")
         upload(other, "fm5", "other")
-        assert answer(lifecycle.status(folder), "fm5").startswith("one")
-        assert answer(lifecycle.status(other_folder), "fm5").startswith("other")
+        assert answer(lifecycle.read_status(folder), "fm5").startswith("one")
+        assert answer(lifecycle.read_status(other_folder), "fm5").startswith("other")
         assert one.api_base_url != other.api_base_url
         assert one.account_id != other.account_id
     finally:
-        lifecycle.down(other_folder)
-    assert lifecycle.status(folder).running
+        lifecycle.stop_twin(other_folder)
+    assert lifecycle.read_status(folder).running
 
 
 @pytest.mark.long
@@ -182,18 +182,18 @@ def test_a_folder_deeper_than_a_sockets_name_can_be(tmp_path: Path) -> None:
     """A unix socket's path holds 107 bytes at most; a twin's folder may be longer, and have spaces."""
     folder = tmp_path / ("deep folder " * 6) / ("d" * 60)
     try:
-        twin = lifecycle.up(folder)
+        twin = lifecycle.start_twin(folder)
         upload(twin, "fm5", "one")
-        assert answer(lifecycle.status(folder), "fm5").startswith("one")
+        assert answer(lifecycle.read_status(folder), "fm5").startswith("one")
     finally:
-        lifecycle.down(folder)
+        lifecycle.stop_twin(folder)
 
 
 @pytest.mark.long
 def test_two_ups_at_once_start_one_twin(folder: Path) -> None:
     """The second waits for the first and answers the same twin."""
     found: list[TwinStatus] = []
-    threads = [threading.Thread(target=lambda: found.append(lifecycle.up(folder))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: found.append(lifecycle.start_twin(folder))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -210,21 +210,21 @@ def test_a_taken_port_is_an_error_when_it_was_asked_for(folder: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(BackoutError, match=f"port {port} is taken"):
-            lifecycle.up(folder, port)
+            lifecycle.start_twin(folder, port)
         Home(folder).remember_port(port)
-        assert lifecycle.up(folder).ingress_url != f"http://127.0.0.1:{port}"
+        assert lifecycle.start_twin(folder).ingress_url != f"http://127.0.0.1:{port}"
     with pytest.raises(UsageError):
-        lifecycle.up(folder, 70_000)
+        lifecycle.start_twin(folder, 70_000)
 
 
 @pytest.mark.long
 def test_secrets_are_in_one_private_file_only(folder: Path) -> None:
     """The value of a Worker's secret and the API's token are in no log, no configuration, no status."""
-    twin = lifecycle.up(folder)
+    twin = lifecycle.start_twin(folder)
     upload(twin, "fm5", "one")
-    assert answer(lifecycle.status(folder), "fm5").endswith(CANARY)
+    assert answer(lifecycle.read_status(folder), "fm5").endswith(CANARY)
     token = Path(str(twin.api_token_file)).read_text()
-    assert CANARY not in json.dumps(lifecycle.status(folder).as_json())
+    assert CANARY not in json.dumps(lifecycle.read_status(folder).as_json())
     files = [path for path in folder.rglob("*") if path.is_file()]
     holders = {path.name for path in files if CANARY.encode() in path.read_bytes()}
     assert holders <= {"state.sqlite", "state.sqlite-wal"}
@@ -240,8 +240,8 @@ def test_only_the_very_processes_that_were_recorded_are_ended(tmp_path: Path) ->
     argv = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(argv) as ours, subprocess.Popen(argv) as stranger:
         marks = {
-            "ours": ProcessMark(ours.pid, start_tick(ours.pid)),
-            "stranger": ProcessMark(stranger.pid, start_tick(stranger.pid) - 1),
+            "ours": ProcessMark(ours.pid, read_start_tick(ours.pid)),
+            "stranger": ProcessMark(stranger.pid, read_start_tick(stranger.pid) - 1),
         }
         home.write_note(Note(ProcessMark(2**22 + 1, 1), 1, ready=True, children=marks))
         assert home.sweep() == (ours.pid,)

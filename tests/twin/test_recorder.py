@@ -22,8 +22,8 @@ from kept import furnish
 from recorder_lab import SECRET, add_recorder, call, recorder, store, token, upload
 
 from backout.config.init import wrangler as wrangler_files
-from backout.config.init.recorder import recorder_of
-from backout.model.guard.signals import Counts, RouteCounts, bucket_floor_ms, merge_counts
+from backout.config.init.recorder import make_recorder
+from backout.model.guard.signals import Counts, RouteCounts, get_bucket_floor_ms, merge_counts
 from backout.twin import lifecycle, wrangler
 
 from polling import PATIENCE_S, until
@@ -49,8 +49,8 @@ export default {
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
     directory = tmp_path_factory.mktemp("recorder") / "twin"
-    yield lifecycle.up(furnish(directory))
-    lifecycle.down(directory)
+    yield lifecycle.start_twin(furnish(directory))
+    lifecycle.stop_twin(directory)
 
 
 def visit(twin: TwinStatus, script: str, path: str, **headers: str) -> int:
@@ -179,7 +179,7 @@ def test_the_recorder_counts_what_the_router_counts(twin: TwinStatus) -> None:
         for of_router, of_recorder in zip(latencies(exact, version), latencies(recorded, version), strict=True):
             # a tail event tells whole milliseconds: the buckets are neighbours, or less than one millisecond apart
             low, high = sorted((of_router, of_recorder))
-            assert high - low <= 1 or bucket_floor_ms(high) - bucket_floor_ms(low + 1) < 1.0
+            assert high - low <= 1 or get_bucket_floor_ms(high) - get_bucket_floor_ms(low + 1) < 1.0
     shifted = Counter({row.second: row.requests for row in exact})
     shifted.subtract({row.second: row.requests for row in recorded})
     # Only at the edge of a second; a busy machine lays more answers there.
@@ -251,7 +251,7 @@ def test_what_init_writes_is_what_wrangler_deploys(twin: TwinStatus, tmp_path: P
     config: dict[str, object] = {"name": "store", "main": "index.js", "compatibility_date": "2026-10-01"}
     (tmp_path / "wrangler.jsonc").write_text(json.dumps(config))
     assert backout(tmp_path, "init").code == 0
-    made = recorder_of("store", wrangler_files.read(tmp_path / "wrangler.jsonc")[1])
+    made = make_recorder("store", wrangler_files.read(tmp_path / "wrangler.jsonc")[1])
     home = tmp_path / "home"
     tool = wrangler.find(tmp_path, str(twin.api_base_url), str(twin.account_id), Path(str(twin.api_token_file)), home)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.twin.dataplane.router import Split, choose, parse_overrides, script_of_host
+from backout.twin.dataplane.router import Split, choose, find_script, parse_overrides
 
 from dataplane_lab import fetch_module, lab
 
@@ -94,7 +94,7 @@ def test_malformed_overrides_are_ignored(header: str) -> None:
 )
 def test_host_names_the_script(host: str, script: str | None) -> None:
     """The Host header names a script by its local name or by a custom domain."""
-    assert script_of_host(host, {"www.example.com": "site"}) == script
+    assert find_script(host, {"www.example.com": "site"}) == script
 
 
 def test_unknown_host_and_unknown_script_are_404(tmp_path: Path) -> None:

@@ -113,10 +113,10 @@ class Project:
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwinStatus]:
     directory = tmp_path_factory.mktemp("twin")
-    status = lifecycle.up(furnish(directory))
+    status = lifecycle.start_twin(furnish(directory))
     yield status
-    after = lifecycle.status(directory)
-    lifecycle.down(directory)
+    after = lifecycle.read_status(directory)
+    lifecycle.stop_twin(directory)
     assert after.running
     assert after.unknown_routes == (), "wrangler asked for something that the twin does not know"
 
@@ -450,7 +450,7 @@ def test_r2_buckets_and_objects(project: Project) -> None:
     bucket = "models-of-the-suite"
     project.run("r2", "bucket", "create", bucket)
     assert bucket in project.run("r2", "bucket", "list").stdout
-    assert bucket in lifecycle.status(Path(project.twin.directory)).buckets
+    assert bucket in lifecycle.read_status(Path(project.twin.directory)).buckets
     data = bytes(range(256)) * 4000
     (project.folder / "model.stl").write_bytes(data)
     place = f"{bucket}/a folder/model.stl"
@@ -460,16 +460,16 @@ def test_r2_buckets_and_objects(project: Project) -> None:
     project.run("r2", "object", "delete", place, "--remote")
     assert project.try_run("r2", "object", "get", place, "--remote", "--file", "x").returncode != 0
     project.run("r2", "bucket", "delete", bucket)
-    assert bucket not in lifecycle.status(Path(project.twin.directory)).buckets
+    assert bucket not in lifecycle.read_status(Path(project.twin.directory)).buckets
 
 
 @pytest.mark.long
 def test_delete(project: Project) -> None:
     """The Worker is gone from the API and from the ingress."""
     project.deploy("one")
-    assert project.name in lifecycle.status(Path(project.twin.directory)).workers
+    assert project.name in lifecycle.read_status(Path(project.twin.directory)).workers
     project.run("delete", project.name)
-    assert project.name not in lifecycle.status(Path(project.twin.directory)).workers
+    assert project.name not in lifecycle.read_status(Path(project.twin.directory)).workers
     with pytest.raises(urllib.error.HTTPError) as error:
         project.get()
     error.value.close()

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _TYPES = {bool: "boolean", int: "number", float: "number", str: "string", type(None): "null"}
 
 
-def shape_of(value: object) -> dict[str, str]:
+def find_shape(value: object) -> dict[str, str]:
     """Return the types of everything in a JSON value by its path; the elements of a list count as one.
 
-    >>> shape_of({"id": "x", "items": [{"n": 1}, {"n": None}]})
+    >>> find_shape({"id": "x", "items": [{"n": 1}, {"n": None}]})
     {'id': 'string', 'items': 'list', 'items[].n': 'null|number'}
     """
     found: dict[str, set[str]] = {}
@@ -34,12 +34,12 @@ def _walk(value: object, path: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         yield path, "list"
         for inner in value:
-            yield from _inside_list(inner, path)
+            yield from _walk_list(inner, path)
     else:
         yield path, _TYPES[type(value)]
 
 
-def _inside_list(value: object, path: str) -> Iterator[tuple[str, str]]:
+def _walk_list(value: object, path: str) -> Iterator[tuple[str, str]]:
     for inner, kind in _walk(value, f"{path}[]"):
         if inner != f"{path}[]" or kind != "object":
             yield inner, kind
@@ -48,10 +48,10 @@ def _inside_list(value: object, path: str) -> Iterator[tuple[str, str]]:
 def compare(expected: Iterable[Observation], found: Iterable[Observation]) -> tuple[Difference, ...]:
     """Return where the found answers differ from the expected ones, in the order of the calls."""
     seen = {observation.name: observation for observation in found}
-    return tuple(difference for one in expected for difference in _differences(one, seen.get(one.name)))
+    return tuple(difference for one in expected for difference in _find_differences(one, seen.get(one.name)))
 
 
-def _differences(expected: Observation, found: Observation | None) -> Iterator[Difference]:
+def _find_differences(expected: Observation, found: Observation | None) -> Iterator[Difference]:
     name = expected.name
     if found is None:
         yield Difference(name, "the call", "an answer", "it was not made", matters=True)
@@ -68,10 +68,10 @@ def _differences(expected: Observation, found: Observation | None) -> Iterator[D
         if wanted != got:
             yield Difference(name, what, _format_fact(wanted), _format_fact(got), matters=True)
     if expected.status == found.status:
-        yield from _shapes(name, expected.shape, found.shape)
+        yield from _compare_shapes(name, expected.shape, found.shape)
 
 
-def _shapes(name: str, expected: Mapping[str, str], found: Mapping[str, str]) -> Iterator[Difference]:
+def _compare_shapes(name: str, expected: Mapping[str, str], found: Mapping[str, str]) -> Iterator[Difference]:
     for path, kinds in expected.items():
         if path not in found:
             yield Difference(name, path, kinds, "not there", matters=True)

@@ -52,7 +52,7 @@ class Way(Value, frozen=True):
     by_hand: str = ""
 
 
-def kinds_to_read(situation: Situation, way: Way) -> tuple[TriggerKind, ...]:
+def choose_kinds(situation: Situation, way: Way) -> tuple[TriggerKind, ...]:
     """Return what to compare: in a hurry the schedules alone, and queues only where a version handles them."""
     if way.quick:
         return (TriggerKind.SCHEDULES,)
@@ -61,14 +61,14 @@ def kinds_to_read(situation: Situation, way: Way) -> tuple[TriggerKind, ...]:
     return tuple(kind for kind in TriggerKind if kind is not TriggerKind.QUEUES or consumes)
 
 
-def coverage(situation: Situation, way: Way) -> tuple[Coverage, ...]:
+def list_coverage(situation: Situation, way: Way) -> tuple[Coverage, ...]:
     """Return one line for everything beside the code that differs, is not known, or is data."""
     target, by_hand = way.target, way.by_hand
     lines = []
     same = []
     if situation.triggers is not None:
-        for kind in kinds_to_read(situation, way):
-            line = _trigger(situation, target, kind, way.restores if kind is TriggerKind.SCHEDULES else "")
+        for kind in choose_kinds(situation, way):
+            line = _cover_trigger(situation, target, kind, way.restores if kind is TriggerKind.SCHEDULES else "")
             if line is None:
                 same.append(_WORDS[kind])
             elif kind is TriggerKind.SCHEDULES and by_hand and line.fate is Fate.STAYS:
@@ -81,18 +81,18 @@ def coverage(situation: Situation, way: Way) -> tuple[Coverage, ...]:
     if way.quick and situation.triggers is not None:
         rest = _join_words([words for kind, words in _WORDS.items() if kind is not TriggerKind.SCHEDULES])
         lines.append(Coverage(rest, Fate.STAYS, "not looked at, to be quick"))
-    return (*lines, *_data(situation, target, way.leaving))
+    return (*lines, *_cover_data(situation, target, way.leaving))
 
 
-def general(situation: Situation, lines: tuple[Coverage, ...]) -> tuple[str, ...]:
-    """Return the sentences for what `coverage` could not look at."""
+def list_general(situation: Situation, lines: tuple[Coverage, ...]) -> tuple[str, ...]:
+    """Return the sentences for what `list_coverage` could not look at."""
     sentences = [] if situation.triggers is not None else [UNKNOWN_TRIGGERS]
     if not any(line.fate is Fate.NOT_COVERED for line in lines):
         sentences.append(UNKNOWN_DATA)
     return tuple(sentences)
 
 
-def schedules_to_restore(situation: Situation, target: str) -> tuple[str, ...] | None:
+def find_schedules_to_restore(situation: Situation, target: str) -> tuple[str, ...] | None:
     """Return the schedules at the time the target was live, if known and different from the current ones; else None."""
     then, now = situation.snapshots.get(target), situation.triggers
     if then is None or now is None or then.schedules is None or now.schedules is None:
@@ -100,7 +100,7 @@ def schedules_to_restore(situation: Situation, target: str) -> tuple[str, ...] |
     return None if then.schedules == now.schedules else then.schedules
 
 
-def _trigger(situation: Situation, target: str, kind: TriggerKind, restores: str) -> Coverage | None:
+def _cover_trigger(situation: Situation, target: str, kind: TriggerKind, restores: str) -> Coverage | None:
     """Return the line about one kind, or None when it is as it was."""
     snapshot = situation.snapshots.get(target)
     then = snapshot.of(kind) if snapshot else None
@@ -121,7 +121,7 @@ def _trigger(situation: Situation, target: str, kind: TriggerKind, restores: str
     return Coverage(_WORDS[kind], Fate.STAYS, f"now {_format_values(now)}; {_format_values(then)} {was}")
 
 
-def _data(situation: Situation, target: str, leaving: str) -> tuple[Coverage, ...]:
+def _cover_data(situation: Situation, target: str, leaving: str) -> tuple[Coverage, ...]:
     """Name what is behind the bindings of both versions, and the database."""
     bound: dict[str, list[str]] = {}
     for version in (leaving, target):
@@ -130,7 +130,9 @@ def _data(situation: Situation, target: str, leaving: str) -> tuple[Coverage, ..
             if binding.partition(":")[0] in _DATA:
                 bound.setdefault(binding, []).append(version)
     lines = [
-        Coverage(_name(binding), Fate.NOT_COVERED, _DATA[binding.partition(":")[0]] + _only(versions, target))
+        Coverage(
+            _name_binding(binding), Fate.NOT_COVERED, _DATA[binding.partition(":")[0]] + _name_only(versions, target)
+        )
         for binding, versions in sorted(bound.items())
     ]
     if situation.schema.set_up:
@@ -140,13 +142,13 @@ def _data(situation: Situation, target: str, leaving: str) -> tuple[Coverage, ..
     return tuple(lines)
 
 
-def _only(versions: list[str], target: str) -> str:
+def _name_only(versions: list[str], target: str) -> str:
     if target not in versions:
         return "; the version that is returned to does not use it"
     return "; only the version that is returned to uses it" if len(versions) == 1 else ""
 
 
-def _name(binding: str) -> str:
+def _name_binding(binding: str) -> str:
     kind, _, name = binding.partition(":")
     return f"{kind} {name}"
 

@@ -20,11 +20,11 @@ _SECRET = "secret_"  # noqa: S105 - how the kinds of bindings begin
 def find_binding(version: Version, name: str) -> str:
     """Return how a version binds a name ("secret_text", "plain_text", ...), "" when it does not."""
     if name in version.secret_names:
-        return next((kind for kind in _kinds(version, name) if kind.startswith(_SECRET)), "secret_text")
-    return next(iter(_kinds(version, name)), "")
+        return next((kind for kind in _list_kinds(version, name) if kind.startswith(_SECRET)), "secret_text")
+    return next(iter(_list_kinds(version, name)), "")
 
 
-def _kinds(version: Version, name: str) -> list[str]:
+def _list_kinds(version: Version, name: str) -> list[str]:
     pairs = (binding.partition(":") for binding in version.bindings)
     return [kind for kind, _, found in pairs if found == name]
 
@@ -72,9 +72,9 @@ def look_at(  # noqa: PLR0913 - one keyword for each thing that is looked at
                 live=find_binding(live, name),
                 target=find_binding(target, name) if target else "",
                 pushed=ours[-1] if ours else None,
-                since_push=_since_push(name, live, ours, outside),
-                since_target=None if target is None else _since_target(name, live, target, ours, outside),
-                source=None if held is None else _of_source(held.get(name), ours),
+                since_push=_judge_since_push(name, live, ours, outside),
+                since_target=None if target is None else _judge_since_target(name, live, target, ours, outside),
+                source=None if held is None else _judge_source(held.get(name), ours),
             )
         )
     return SecretsLook(
@@ -91,27 +91,27 @@ def look_at(  # noqa: PLR0913 - one keyword for each thing that is looked at
     )
 
 
-def comparable(one: str, other: str) -> bool:
+def is_comparable(one: str, other: str) -> bool:
     """Whether two fingerprints were made with the same key: a lost key makes none of its fingerprints wrong.
 
-    >>> comparable("a1b2-0123", "a1b2-4567"), comparable("a1b2-0123", "ffff-0123")
+    >>> is_comparable("a1b2-0123", "a1b2-4567"), is_comparable("a1b2-0123", "ffff-0123")
     (True, False)
     """
     return one.partition("-")[0] == other.partition("-")[0]
 
 
-def _since_push(name: str, live: Version, ours: Sequence[PushedSecret], outside: Sequence[float]) -> Since | None:
+def _judge_since_push(name: str, live: Version, ours: Sequence[PushedSecret], outside: Sequence[float]) -> Since | None:
     if not ours:
         return None
     if name not in live.secret_names:
         return Since.GONE
     if live.created_at < ours[-1].at:  # an older version is live, with the value of its own time
-        before = _in_effect(ours, live.created_at)
+        before = _find_in_effect(ours, live.created_at)
         return _compare_secrets(before, ours[-1]) if before else Since.CHANGED
     return Since.MAYBE if any(ours[-1].at < at <= live.created_at for at in outside) else Since.SAME
 
 
-def _since_target(
+def _judge_since_target(
     name: str, live: Version, target: Version, ours: Sequence[PushedSecret], outside: Sequence[float]
 ) -> Since:
     if name not in live.secret_names:
@@ -119,7 +119,7 @@ def _since_target(
     if name not in target.secret_names:
         return Since.ADDED
     older, newer = sorted((target.created_at, live.created_at))
-    then, now = _in_effect(ours, older), _in_effect(ours, newer)
+    then, now = _find_in_effect(ours, older), _find_in_effect(ours, newer)
     if now is not None and now is not then:
         compared = Since.CHANGED if then is None else _compare_secrets(then, now)
         if compared is not Since.SAME:
@@ -127,20 +127,20 @@ def _since_target(
     return Since.MAYBE if any(older < at <= newer for at in outside) else Since.SAME
 
 
-def _in_effect(ours: Sequence[PushedSecret], at: float) -> PushedSecret | None:
+def _find_in_effect(ours: Sequence[PushedSecret], at: float) -> PushedSecret | None:
     """Return the last value that was set by then."""
     return next((push for push in reversed(ours) if push.at <= at), None)
 
 
 def _compare_secrets(one: PushedSecret, other: PushedSecret) -> Since:
-    if not comparable(one.fingerprint, other.fingerprint):
+    if not is_comparable(one.fingerprint, other.fingerprint):
         return Since.MAYBE
     return Since.SAME if one.fingerprint == other.fingerprint else Since.CHANGED
 
 
-def _of_source(fingerprint: str | None, ours: Sequence[PushedSecret]) -> Since:
+def _judge_source(fingerprint: str | None, ours: Sequence[PushedSecret]) -> Since:
     if fingerprint is None:
         return Since.GONE
-    if not ours or not comparable(fingerprint, ours[-1].fingerprint):
+    if not ours or not is_comparable(fingerprint, ours[-1].fingerprint):
         return Since.MAYBE
     return Since.SAME if fingerprint == ours[-1].fingerprint else Since.CHANGED

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from backout import __version__
-from backout.cli.commands import COMMANDS, entries
+from backout.cli.commands import COMMANDS, list_entries
 from backout.cli.support import errors
 from backout.cli.support.options import Group
 from backout.cli.support.shell import Shell
@@ -33,11 +33,11 @@ class Root(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
         """Return the names of all commands."""
-        return list(entries())
+        return list(list_entries())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command."""
-        entry = entries().get(cmd_name)
+        entry = list_entries().get(cmd_name)
         if entry is None:
             return None
         module, _, attribute = entry.home.partition(":")
@@ -53,7 +53,7 @@ class Root(Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """Write the commands in sections, from the table alone."""
-        width = max(map(len, entries()))
+        width = max(map(len, list_entries()))
         for title, section in COMMANDS.items():
             with formatter.section(title):
                 formatter.write_dl([(entry.name.ljust(width), entry.summary) for entry in section])
@@ -68,7 +68,9 @@ class Root(Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete names from the table alone; options as every command does."""
-        names = [CompletionItem(e.name, help=e.summary) for e in entries().values() if e.name.startswith(incomplete)]
+        names = [
+            CompletionItem(e.name, help=e.summary) for e in list_entries().values() if e.name.startswith(incomplete)
+        ]
         return names or click.Command.shell_complete(self, ctx, incomplete)
 
 
@@ -122,9 +124,9 @@ def _run_and_answer(arguments: Sequence[str], shell: Shell) -> int:
     except (KeyboardInterrupt, click.Abort):
         return errors.show(Interrupted("interrupted"), shell.output)
     except ModuleNotFoundError as error:
-        from backout.extras import lacking
+        from backout.extras import explain_missing
 
-        part = lacking(error)
+        part = explain_missing(error)
         return errors.show(part, shell.output) if part else errors.show_unexpected(error, shell.output)
     except Exception as error:  # noqa: BLE001 - the last net: a short message instead of a traceback
         return errors.show_unexpected(error, shell.output)

@@ -10,7 +10,7 @@ import click
 from backout.cli.support.options import group, pass_shell
 from backout.cli.support.style import Tone
 from backout.errors import BackoutError, UsageError
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
     events = sum(1 for _ in book.events())
     known = shell.redactor.knows
     record = {"known": known, "events": events, "found": found, "journal": str(config.settings.journal.path)}
-    shell.output.result("audit", record, _text(shell, found, events, known))
+    shell.output.result("audit", record, _format_text(shell, found, events, known))
     if found:
         _say_how_to_retire(shell, config)
         return 1
@@ -83,13 +83,13 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
 
 def _learn_the_applications(shell: Shell, config: Config, *, ask_source: bool) -> None:
     """Read the values of the application's own secrets, if that runs no program or was asked for."""
-    from backout.wiring.secrets import describe_source, read_expected_secrets, source
+    from backout.wiring.secrets import describe_source, make_source, read_expected_secrets
 
     named = describe_source(config)
     if named is None or not (ask_source or named["from"] in _WITHOUT_PROGRAMS):
         return
     try:
-        kept = source(config, named)
+        kept = make_source(config, named)
         wanted = read_expected_secrets(config)
         kept.read(kept.names() or {*wanted.example, *wanted.required})
     except BackoutError as error:
@@ -102,7 +102,7 @@ def _find_known_values(shell: Shell, book: SqliteJournal) -> Iterator[dict[str, 
         if places := list(shell.redactor.places({"data": event.data, "actor": event.actor})):
             yield {
                 "seq": event.seq,
-                "at": rfc3339(event.at),
+                "at": format_time(event.at),
                 "run_id": event.run or None,
                 "environment": event.environment,
                 "kind": event.kind,
@@ -112,7 +112,7 @@ def _find_known_values(shell: Shell, book: SqliteJournal) -> Iterator[dict[str, 
         if places := list(shell.redactor.places({"data": data})):
             yield {
                 "seq": None,
-                "at": rfc3339(at),
+                "at": format_time(at),
                 "run_id": run,
                 "environment": None,
                 "kind": f"checkpoint {name}",
@@ -120,7 +120,7 @@ def _find_known_values(shell: Shell, book: SqliteJournal) -> Iterator[dict[str, 
             }
 
 
-def _text(shell: Shell, found: list[dict[str, object]], events: int, known: int) -> str:
+def _format_text(shell: Shell, found: list[dict[str, object]], events: int, known: int) -> str:
     style = shell.output.style
     if not known:
         return style.badge("no secret is known here, so there was nothing to look for", Tone.WARN)

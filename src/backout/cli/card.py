@@ -10,7 +10,7 @@ import click
 from backout.cli.support.by_hand import ByHand
 from backout.cli.support.options import command, pass_shell
 from backout.errors import Interrupted
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -50,15 +50,15 @@ def _print_without_journal(shell: Shell, hand: ByHand, error: Exception) -> bool
     """Print a card made from the provider alone, for when the journal is broken; return whether it was made."""
     from backout.analysis.history.going_back import WayBack
     from backout.journal.rows import JournalUnavailable
-    from backout.report.incident.card import card_text
-    from backout.runbook.incident.card import card_of
-    from backout.runbook.incident.no_journal import without_journal
+    from backout.report.incident.card import format_card
+    from backout.runbook.incident.card import make_card
+    from backout.runbook.incident.no_journal import replace_journal
 
     if not isinstance(error, JournalUnavailable) or hand.tools is None or shell.output.json:
         return False
     try:
-        made = card_of(without_journal(hand.tools, error))
-        text = card_text(made)
+        made = make_card(replace_journal(hand.tools, error))
+        text = format_card(made)
     except Exception:  # noqa: BLE001 - whatever else is broken too, the last card is printed
         return False
     hand.ways = (WayBack(made.target, "as the card above has it"),) if made.target else ()
@@ -78,19 +78,19 @@ def _print_last(shell: Shell, hand: ByHand) -> None:
 
 
 def _print_new(shell: Shell, hand: ByHand, *, write: bool) -> None:
-    from backout.report.incident.card import card_text
-    from backout.runbook.incident.card import card_of
+    from backout.report.incident.card import format_card
+    from backout.runbook.incident.card import make_card
     from backout.wiring.hooks import Hooks
     from backout.wiring.toolbox import make_toolbox
 
     hand.config = shell.config(in_need=True)
     hand.tools = tools = make_toolbox(hand.config, Hooks(hurried=True))
-    made = card_of(tools)
-    text = card_text(made)
+    made = make_card(tools)
+    text = format_card(made)
     path = tools.incident.cards.write(text) if write and tools.incident.cards is not None else None
     payload = {
         "environment": made.environment,
-        "read_at": rfc3339(made.read_at),
+        "read_at": format_time(made.read_at),
         "live_version": made.live.main,
         "stable_version": made.stable or None,
         "target_version": made.target or None,

@@ -59,6 +59,6 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
 }
 
 
-def entries() -> dict[str, Entry]:
+def list_entries() -> dict[str, Entry]:
     """Return all commands by name, in the order of `--help`."""
     return {entry.name: entry for section in COMMANDS.values() for entry in section}

@@ -56,7 +56,7 @@ def conformance(
         raise UsageError("which account? CLOUDFLARE_ACCOUNT_ID is not set", hint="add --account-id ID")
     base_url = api_base_url or shell.environment.get("CLOUDFLARE_API_BASE_URL") or scalars.API_BASE_URL
     reach = wired.Reach(account, base_url, ingress_url)
-    contact = wired.first_contact(shell.environment, reach)
+    contact = wired.plan_first_contact(shell.environment, reach)
     if dry_run:
         return _list(shell, contact)
     from backout.cli.support.confirm import ask
@@ -79,7 +79,7 @@ def _run(shell: Shell, contact: FirstContact, reach: Reach, page_file: Path | No
 
     from backout.analysis.conformance import compare
     from backout.cli.support.paint import paint_for
-    from backout.report.conformance import differences_text, line, page
+    from backout.report.conformance import format_differences, format_line, format_page
     from backout.wiring.contact import load_expected_answers
 
     expected = load_expected_answers()
@@ -90,15 +90,15 @@ def _run(shell: Shell, contact: FirstContact, reach: Reach, page_file: Path | No
         seen.append(observation)
         wanted = by_name.get(observation.name)
         differs = compare((wanted,), (observation,)) if wanted else ()
-        shell.output.say(line(len(seen), total, observation, differs, paint=paint_for(shell.output.talk)))
+        shell.output.say(format_line(len(seen), total, observation, differs, paint=paint_for(shell.output.talk)))
 
     observed = contact.observe(show_observation)
     differences = compare(expected, observed)
     if page_file is not None:
-        _write(shell.folder / page_file, page(observed, differences, at=time.time(), against=reach.base_url))
+        _write(shell.folder / page_file, format_page(observed, differences, at=time.time(), against=reach.base_url))
     matter = [difference for difference in differences if difference.matters]
     style = shell.output.style
-    text = differences_text(differences, width=style.width, paint=paint_for(style)) or "Nothing differs that matters."
+    text = format_differences(differences, width=style.width, paint=paint_for(style)) or "Nothing differs that matters."
     shell.output.result("conformance", _record(observed, differences, page_file), text)
     shell.output.next("backout config check  # then set up an environment")
     return 1 if matter else 0

@@ -12,11 +12,11 @@ import click
 
 from backout.cli.support import outcome
 from backout.cli.support.options import command, pass_shell
-from backout.cli.twin_env import own_place
+from backout.cli.twin_env import choose_folder
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
 from backout.report.text import reflow_markdown
-from backout.report.times import duration
+from backout.report.times import format_duration
 
 if TYPE_CHECKING:
     from backout.cli.support.session import Session
@@ -49,7 +49,7 @@ def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> 
     """Start a local twin of Cloudflare, deploy a good and a bad version with the real wrangler, and let guard act."""
     from backout.twin.stage import Stage
 
-    stage = Stage(own_place(shell, Path(directory)))
+    stage = Stage(choose_folder(shell, Path(directory)))
     show = _Show(shell, stage)
     try:
         stage.clear()
@@ -65,7 +65,7 @@ def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> 
     report = Path(str(record["report_path"])) if record["report_path"] else None
     text = reflow_markdown(report.read_text(encoding="utf-8"), shell.output.style.width) if report else None
     shell.output.result("demo", record, text)
-    show.say(_conclusion(record))
+    show.say(_describe_conclusion(record))
     where = f" --config {directory}/backout.toml -e production"
     if keep:
         shell.output.next(
@@ -96,7 +96,7 @@ def _play(show: _Show, stage: Stage, bad: str, rate: float) -> dict[str, object]
     """Deploy a good version and prove it, deploy a bad one and let guard act, and return the measurements."""
     from backout.cli.support.session import open_session
     from backout.model.steps.guard import ConcludeStep
-    from backout.ports import result_of
+    from backout.ports import find_result
 
     show.say("wrangler deploy: the good version")
     good = stage.deploy("good")
@@ -104,7 +104,7 @@ def _play(show: _Show, stage: Stage, bad: str, rate: float) -> dict[str, object]
     with stage.visitors(rate):
         show.say(f"Visitors come, {rate:g} a second; guard watches the good version")
         session = open_session(show.shell, show.shell.config(), "demo")
-        concluded = result_of(session.tools.runs, _guard(session, early=True).id, ConcludeStep)
+        concluded = find_result(session.tools.runs, _guard(session, early=True).id, ConcludeStep)
         proven = concluded is not None and concluded.action == "stable"
         show.say(f"wrangler deploy: a bad version ({bad}), guard is waiting")
         run = _guard_next_deployment(session, stage, bad)
@@ -147,17 +147,17 @@ def _guard_next_deployment(session: Session, stage: Stage, bad: str) -> Run:
 def _record(session: Session, run: Run, good: str, live: str, *, proven: bool) -> dict[str, object]:
     from backout.model.steps.guard import WatchStep
     from backout.model.steps.rollback import ActivateStep
-    from backout.ports import result_of
+    from backout.ports import find_result
 
     tools = session.tools
     origin = tools.runs.find(run.plan.cause or run.id)
     assert origin is not None
-    watch, watched = origin.plan.arguments(WatchStep), result_of(tools.runs, origin.id, WatchStep)
+    watch, watched = origin.plan.arguments(WatchStep), find_result(tools.runs, origin.id, WatchStep)
     deployed_at, bad = watch.deployed_at, watch.version
     detected_at = watched.decision.at if watched is not None else None
     rolled_back = run.plan.kind is PlanKind.ROLLBACK
-    activated = result_of(tools.runs, run.id, ActivateStep) if rolled_back else None
-    proof = outcome.rollback_record(tools, run) if rolled_back else {}
+    activated = find_result(tools.runs, run.id, ActivateStep) if rolled_back else None
+    proof = outcome.make_rollback_record(tools, run) if rolled_back else {}
     seen, failed = _count_served(session, bad, deployed_at)
     criteria = tools.policy.criteria
     return {
@@ -184,22 +184,22 @@ def _record(session: Session, run: Run, good: str, live: str, *, proven: bool) -
 
 
 def _count_served(session: Session, version: str, since: float) -> tuple[int, int]:
-    from backout.model.guard.signals import total
+    from backout.model.guard.signals import sum_counts
 
     assert session.tools.traffic is not None
     page = session.tools.traffic.read(int(since), int(session.tools.clock.now()) + 1)
-    return total(row for row in page.counts if row.version == version)
+    return sum_counts(row for row in page.counts if row.version == version)
 
 
-def _conclusion(record: dict[str, object]) -> str:
+def _describe_conclusion(record: dict[str, object]) -> str:
     if record["verified"] is not True:
         return f"Not as expected: live is {record['live_version']}, verified is {record['verified']}"
-    detected, back = (_span(record[name]) for name in ("detected_after_s", "rolled_back_after_s"))
+    detected, back = (_format_span(record[name]) for name in ("detected_after_s", "rolled_back_after_s"))
     return (
         f"Detected after {detected}, rolled back after {back}, verified; "
         f"{record['bad_requests_served']} of the bad version's {record['requests_seen_by_bad_version']} answers failed"
     )
 
 
-def _span(seconds: object) -> str:
-    return duration(seconds) if isinstance(seconds, float) else "an unknown time"
+def _format_span(seconds: object) -> str:
+    return format_duration(seconds) if isinstance(seconds, float) else "an unknown time"

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.analysis.history.remarks import borne_out, is_remark, text_of
-from backout.analysis.history.stability import find_questioned, quarantine, stable_mark
+from backout.analysis.history.remarks import find_remark, get_text, is_remark
+from backout.analysis.history.stability import find_quarantine, find_questioned, find_stable_mark
 from backout.cli.support.in_need import observe_in_need
 from backout.cli.support.options import REASON, group, pass_shell
 from backout.cli.support.style import Tone
 from backout.errors import Refused, UsageError
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.remark import RemarkKind
-from backout.report.times import ago, clock, day, rfc3339
+from backout.report.times import format_ago, format_clock, format_day, format_time
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -34,7 +34,7 @@ def deployments() -> None:
     """List, show and release deployments."""
 
 
-def _tools(shell: Shell) -> Toolbox:
+def _make_tools(shell: Shell) -> Toolbox:
     from backout.wiring.hooks import Hooks
 
     return shell.toolbox(shell.config(), Hooks(say=shell.output.warn))
@@ -42,28 +42,28 @@ def _tools(shell: Shell) -> Toolbox:
 
 def _observe_with_details(tools: Toolbox) -> Situation:
     """Return the situation with the code hashes of all listed versions, so that quarantine by code is seen."""
-    from backout.runbook.observe import observe, with_details
+    from backout.runbook.observe import add_details, observe
 
     situation = observe_in_need(tools, observe)
     listed = dict.fromkeys(share.version for deployment in situation.history for share in deployment.shares)
-    return with_details(tools, situation, listed)
+    return add_details(tools, situation, listed)
 
 
-def _marks(situation: Situation, version: str) -> tuple[VersionMark | None, VersionMark | None]:
+def _get_marks(situation: Situation, version: str) -> tuple[VersionMark | None, VersionMark | None]:
     known = situation.version(version)
-    return stable_mark(situation, version), quarantine(situation, version, known.code_hash if known else None)
+    return find_stable_mark(situation, version), find_quarantine(situation, version, known.code_hash if known else None)
 
 
-def _version_record(situation: Situation, version: str) -> dict[str, object]:
+def _make_version_record(situation: Situation, version: str) -> dict[str, object]:
     known = situation.version(version)
-    stable, bad = _marks(situation, version)
+    stable, bad = _get_marks(situation, version)
     doubted = find_questioned(situation.marks, version)
     said = bad or doubted or stable
     record: dict[str, object] = {
         "version": version,
         "deployable": known is not None,
         "stable": stable is not None and bad is None,
-        "stable_since": None if stable is None else rfc3339(stable.at),
+        "stable_since": None if stable is None else format_time(stable.at),
         "quarantined": bad is not None,
         "questioned": doubted is not None,
         "why": said.why if said else None,
@@ -71,7 +71,7 @@ def _version_record(situation: Situation, version: str) -> dict[str, object]:
     if known is not None:
         record |= {
             "number": known.number,
-            "created_at": rfc3339(known.created_at),
+            "created_at": format_time(known.created_at),
             "code_hash": known.code_hash,
             "tag": known.tag,
             "git_sha": known.git_sha,
@@ -82,30 +82,31 @@ def _version_record(situation: Situation, version: str) -> dict[str, object]:
     return record
 
 
-def deployment_record(situation: Situation, deployment: Deployment) -> dict[str, object]:
+def make_deployment_record(situation: Situation, deployment: Deployment) -> dict[str, object]:
     """Return a deployment with its versions as JSON values; `remark` names the purpose of one that moved no traffic."""
     return {
         "deployment_id": deployment.id,
-        "created_at": rfc3339(deployment.created_at),
+        "created_at": format_time(deployment.created_at),
         "live": deployment.id == situation.live.id,
         "message": deployment.message,
         "triggered_by": deployment.triggered_by,
         "author": deployment.author,
-        "remark": _remark_kind(deployment),
+        "remark": _find_remark_kind(deployment),
         "doubt": None if deployment.doubt is None else str(deployment.doubt),
         "versions": [
-            {"percentage": share.percentage, **_version_record(situation, share.version)} for share in deployment.shares
+            {"percentage": share.percentage, **_make_version_record(situation, share.version)}
+            for share in deployment.shares
         ],
     }
 
 
-def _remark_kind(deployment: Deployment) -> str | None:
+def _find_remark_kind(deployment: Deployment) -> str | None:
     return str(deployment.remark.kind) if deployment.remark is not None and is_remark(deployment) else None
 
 
-def badge(shell: Shell, situation: Situation, version: str) -> str:
+def format_badge(shell: Shell, situation: Situation, version: str) -> str:
     """Return the mark of a version in a word and a symbol."""
-    stable, bad = _marks(situation, version)
+    stable, bad = _get_marks(situation, version)
     if bad is not None:
         return shell.output.style.badge("quarantined", Tone.BAD)
     if stable is not None:
@@ -118,12 +119,12 @@ def badge(shell: Shell, situation: Situation, version: str) -> str:
 @pass_shell
 def list_(shell: Shell) -> None:
     """List the deployments, newest first, with what backout knows of their versions."""
-    tools = _tools(shell)
+    tools = _make_tools(shell)
     situation = _observe_with_details(tools)
     rows = []
     for deployment in situation.listed:
         if is_remark(deployment):
-            rows.append(_remark_row(shell, situation, deployment))
+            rows.append(_format_remark_row(shell, situation, deployment))
             continue
         live = "live" if deployment.id == situation.live.id else ""
         for share in deployment.shares:
@@ -134,13 +135,13 @@ def list_(shell: Shell) -> None:
                     share.version[:SHORT],
                     f"v{known.number}" if known else "gone",
                     f"{share.percentage:g} %",
-                    badge(shell, situation, share.version),
-                    ago(deployment.created_at, situation.read_at),
-                    text_of(deployment) or (known.message if known else "") or deployment.triggered_by,
+                    format_badge(shell, situation, share.version),
+                    format_ago(deployment.created_at, situation.read_at),
+                    get_text(deployment) or (known.message if known else "") or deployment.triggered_by,
                 )
             )
     head = ("", "VERSION", "NO", "SHARE", "MARK", "SINCE", "MESSAGE")
-    records = [deployment_record(situation, deployment) for deployment in situation.listed]
+    records = [make_deployment_record(situation, deployment) for deployment in situation.listed]
     payload = {"environment": situation.environment, "deployments": records}
     shell.output.result("deployments", payload, shell.output.table(head, rows))
     shell.output.next(
@@ -149,13 +150,13 @@ def list_(shell: Shell) -> None:
     )
 
 
-def _remark_row(shell: Shell, situation: Situation, deployment: Deployment) -> tuple[str, ...]:
+def _format_remark_row(shell: Shell, situation: Situation, deployment: Deployment) -> tuple[str, ...]:
     """Return the row of a deployment that moved no traffic: its message, faint."""
-    said = borne_out(deployment)
+    said = find_remark(deployment)
     code = said.code.version if said and said.code else ""
     kind = "unhold" if said and said.kind is RemarkKind.HOLD and not said.until else said.kind if said else ""
     kind = kind if deployment.doubt is None else f"{kind} ({UNSIGNED})"
-    cells = ("", code, "", "", kind, ago(deployment.created_at, situation.read_at))
+    cells = ("", code, "", "", kind, format_ago(deployment.created_at, situation.read_at))
     return tuple(shell.output.style.dim(cell) for cell in (*cells, said.text if said else ""))
 
 
@@ -165,52 +166,60 @@ def _remark_row(shell: Shell, situation: Situation, deployment: Deployment) -> t
 def show(shell: Shell, *, target: str | None) -> None:
     """Show the version TARGET (id, deployment id, number, tag, git sha, time), or the live one."""
     from backout.plan.target import resolve
-    from backout.runbook.observe import with_details
+    from backout.runbook.observe import add_details
 
-    tools = _tools(shell)
+    tools = _make_tools(shell)
     situation = _observe_with_details(tools)
     version = resolve(target, situation) if target else situation.live.main
-    situation = with_details(tools, situation, [version])
+    situation = add_details(tools, situation, [version])
     known = situation.version(version)
     lived = [d for d in situation.history if d.serves(version)]
     payload = {
         "environment": situation.environment,
-        **_version_record(situation, version),
-        "deployments": [deployment_record(situation, d) for d in lived],
+        **_make_version_record(situation, version),
+        "deployments": [make_deployment_record(situation, d) for d in lived],
     }
-    shell.output.result("deployment", payload, _text(shell, situation, version, known))
-    bad = _marks(situation, version)[1]
+    shell.output.result("deployment", payload, _format_text(shell, situation, version, known))
+    bad = _get_marks(situation, version)[1]
     if bad is not None:
         shell.output.next(f"backout deployments release {version} -e {situation.environment} -m WHY")
 
 
-def _text(shell: Shell, situation: Situation, version: str, known: Version | None) -> str:
+def _format_text(shell: Shell, situation: Situation, version: str, known: Version | None) -> str:
     from backout.cli.support.paint import paint_for
-    from backout.report.text import fields
+    from backout.report.text import format_fields
 
-    stable, bad = _marks(situation, version)
-    rows = [("version", version), ("mark", badge(shell, situation, version))]
+    stable, bad = _get_marks(situation, version)
+    rows = [("version", version), ("mark", format_badge(shell, situation, version))]
     if known is not None:
         rows += [
             ("number", str(known.number)),
-            ("uploaded", f"{day(known.created_at)} {clock(known.created_at)} UTC"),
+            ("uploaded", f"{format_day(known.created_at)} {format_clock(known.created_at)} UTC"),
             ("code", known.code_hash or "not known"),
         ]
         rows += [(name, text) for name, text in (("tag", known.tag), ("git", known.git_sha)) if text]
-        rows += [("message", brief(known.message))] if known.message else []
+        rows += [("message", shorten(known.message))] if known.message else []
         rows += [
             ("secrets", ", ".join(known.secret_names) or "none"),
             ("bindings", ", ".join(known.bindings) or "none"),
         ]
-    rows += [("stable", f"since {day(stable.at)} {clock(stable.at)} UTC: {brief(stable.why)}")] if stable else []
-    rows += [("quarantine", f"since {day(bad.at)} {clock(bad.at)} UTC: {brief(bad.why)}")] if bad else []
+    rows += (
+        [("stable", f"since {format_day(stable.at)} {format_clock(stable.at)} UTC: {shorten(stable.why)}")]
+        if stable
+        else []
+    )
+    rows += (
+        [("quarantine", f"since {format_day(bad.at)} {format_clock(bad.at)} UTC: {shorten(bad.why)}")] if bad else []
+    )
     for deployment in situation.history:
         share = next((s.percentage for s in deployment.shares if s.version == version), None)
         if share is not None:
             word = "live since" if deployment.id == situation.live.id else "went live"
-            rows.append((word, f"{day(deployment.created_at)} {clock(deployment.created_at)} UTC at {share:g} %"))
+            rows.append(
+                (word, f"{format_day(deployment.created_at)} {format_clock(deployment.created_at)} UTC at {share:g} %")
+            )
     style = shell.output.style
-    return "\n".join(fields(rows, style.width, indent="", paint=paint_for(style)))
+    return "\n".join(format_fields(rows, style.width, indent="", paint=paint_for(style)))
 
 
 @deployments.command("release", short_help="Lift the quarantine of a version (and of its code).")
@@ -225,9 +234,9 @@ def release(shell: Shell, *, target: str, message: str | None, typed: str | None
     from backout.runbook.safety.identity import check_identity
 
     config = shell.config()
-    tools = _tools(shell)
+    tools = _make_tools(shell)
     check_identity(tools)
-    found = procedure.standing(tools, target)
+    found = procedure.find_standing(tools, target)
     version = found.versions[0] if len(found.versions) == 1 else target
     if found.bad is None:
         raise Refused(
@@ -245,7 +254,7 @@ def release(shell: Shell, *, target: str, message: str | None, typed: str | None
         "provider_mark": told.record(),
     }
     where = f"released here only ({told.problem})" if told.problem else "released"
-    text = f"Version {version} is {where}; it was quarantined because: {brief(found.bad.why)}"
+    text = f"Version {version} is {where}; it was quarantined because: {shorten(found.bad.why)}"
     shell.output.result("release", payload, text)
     shell.output.next(f"backout rollback {version} -e {tools.environment} -m WHY")
 
@@ -260,13 +269,13 @@ def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
     Exit code 0 when nothing is known against it, 3 when it, or its code, was rolled back and not released since.
     """
     from backout.runbook.recovery.restore_points import BEFORE_DEPLOYMENT, await_point, mark_meanwhile
-    from backout.runbook.safety.release import standing
+    from backout.runbook.safety.release import find_standing
 
     asked = target or commit
     if asked is None or (target and commit):
         raise UsageError("name one commit or version", hint="backout deployments check SHA -e ENV")
-    tools = _tools(shell)
-    found = standing(tools, asked)
+    tools = _make_tools(shell)
+    found = find_standing(tools, asked)
     bad = found.bad
     if bad is None:  # the deployment is about to happen
         await_point(mark_meanwhile(tools, BEFORE_DEPLOYMENT, asked, f"{tools.clock.now():.0f}"))
@@ -278,22 +287,22 @@ def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
         "versions": list(found.versions),
         "allowed": bad is None,
         "why": f"nothing is known against it{unread}" if bad is None else bad.why,
-        "quarantined_since": None if bad is None else rfc3339(bad.at),
+        "quarantined_since": None if bad is None else format_time(bad.at),
         "quarantined_by": None if bad is None else bad.by or None,
         "run_id": None if bad is None else bad.run or None,
         "release": None if bad is None else freed,
     }
-    shell.output.result("check", payload, _answer(shell, asked, bad, unread))
+    shell.output.result("check", payload, _show_answer(shell, asked, bad, unread))
     if bad is None:
         return 0
     shell.output.next(f"{freed}  # once it is fixed, or was not to blame")
     return 3
 
 
-def _answer(shell: Shell, asked: str, bad: VersionMark | None, unread: str) -> str:
+def _show_answer(shell: Shell, asked: str, bad: VersionMark | None, unread: str) -> str:
     style = shell.output.style
     if bad is None:
         return f"{style.badge('allowed', Tone.GOOD)}: nothing is known against {asked}{unread}"
-    since = f"{day(bad.at)} {clock(bad.at)} UTC"
+    since = f"{format_day(bad.at)} {format_clock(bad.at)} UTC"
     by = (f" in {bad.run}" if bad.run else "") + (f" by {bad.by}" if bad.by else "")
-    return f"{style.badge('quarantined', Tone.BAD)}: {asked}, since {since}{by}: {brief(bad.why)}"
+    return f"{style.badge('quarantined', Tone.BAD)}: {asked}, since {since}{by}: {shorten(bad.why)}"

@@ -37,21 +37,21 @@ def doctor(shell: Shell, send: bool) -> int:
     """
     from backout.cli.support.paint import paint_for
     from backout.cli.support.style import Tone
-    from backout.config.init.additions import in_file
-    from backout.report.checkup import checkup_record, checkup_text
-    from backout.wiring.checkup import checkup
+    from backout.config.init.additions import rewrite_for_file
+    from backout.report.checkup import format_checkup, make_checkup_record
+    from backout.wiring.checkup import run_checkup
 
     config = shell.config(in_need=True)
-    found = checkup(config, send=send)
+    found = run_checkup(config, send=send)
     style = shell.output.style
-    text = checkup_text(
+    text = format_checkup(
         found,
         style.width,
         badge=lambda role, word: style.badge(word, Tone(role)),
         paint=paint_for(style),
-        typed=lambda line: in_file(shell.output.complete_command(line), config.text, config.path.name),
+        typed=lambda line: rewrite_for_file(shell.output.complete_command(line), config.text, config.path.name),
     )
-    shell.output.result("doctor", checkup_record(found), text)
+    shell.output.result("doctor", make_checkup_record(found), text)
     missing = found.of(Level.MUST, CheckState.MISSING)
     lines = dict.fromkeys(line for check in missing for line in check.next.lines if line.startswith("backout "))
     if lines:

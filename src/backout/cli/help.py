@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def help_(shell: Shell, ctx: click.Context, topic: tuple[str, ...]) -> None:
     """Show help on a command, or on exit-codes."""
     if topic == ("exit-codes",):
-        _exit_codes(shell)
+        _show_exit_codes(shell)
         return
     shown, found = _find(ctx.find_root(), topic)
     shell.output.result("help", {"topic": " ".join(topic), "text": found.get_help(shown)}, found.get_help(shown))
@@ -37,7 +37,7 @@ def _find(ctx: click.Context, topic: tuple[str, ...]) -> tuple[click.Context, cl
     return ctx, found
 
 
-def _exit_codes(shell: Shell) -> None:
+def _show_exit_codes(shell: Shell) -> None:
     codes = [{"code": code, "meaning": meaning} for code, meaning in EXIT_CODES.items()]
     rows = "\n".join(f"{code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
     shell.output.result("exit-codes", {"exit_codes": codes}, rows)

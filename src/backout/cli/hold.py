@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from backout.cli.support.in_need import say as say_known
 from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import BackoutError, DecisionNeeded, UsageError
-from backout.escaping import brief, one_line
-from backout.report.times import duration, rfc3339
+from backout.escaping import fold_blanks, shorten
+from backout.report.times import format_duration, format_time
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
 
     Commands that a person types keep working. It needs no journal; without the provider it holds on this host (exit 5).
     """
-    from backout.config.scalars import seconds
+    from backout.config.scalars import parse_seconds
     from backout.model.hold import LONGEST_S
 
     config = shell.config()
-    for_s = seconds(for_, "--for")
+    for_s = parse_seconds(for_, "--for")
     if for_s <= 0:
         raise UsageError("a hold must last longer than 0", where="--for", hint="--for 2h")
     if for_s > LONGEST_S:
         raise UsageError("a hold lasts 7 days at most", where="--for", hint="--for 7d, and again before it ends")
     again = f"backout hold -e {config.name}{'' if for_ == USUAL else f' --for {for_}'} -m WHY"
-    return _switch(shell, config, _reason(shell, config, message, again), for_s=for_s, local=local, again=again)
+    return _switch(shell, config, _ask_reason(shell, config, message, again), for_s=for_s, local=local, again=again)
 
 
 @command("unhold", short_help="Allow automatic actions again.")
@@ -69,7 +69,7 @@ def unhold(shell: Shell, *, message: str, local: bool) -> int:
     return _switch(shell, config, shell.mask_reason(message), for_s=None, local=local, again=again)
 
 
-def _reason(shell: Shell, config: Config, message: str | None, again: str) -> str:
+def _ask_reason(shell: Shell, config: Config, message: str | None, again: str) -> str:
     if message is None and shell.interactive:
         shell.output.prompt("Why? (shown to everyone who is stopped) ")
         message = shell.stdin.readline()
@@ -80,7 +80,7 @@ def _reason(shell: Shell, config: Config, message: str | None, again: str) -> st
             rule=SafetyRule.HOLD,
             hint=again,
         )
-    return shell.mask_reason(one_line(str(message)))
+    return shell.mask_reason(fold_blanks(str(message)))
 
 
 def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, local: bool, again: str) -> int:
@@ -102,24 +102,24 @@ def _switch(shell: Shell, config: Config, why: str, *, for_s: float | None, loca
     except BackoutError as error:
         troubles.append(error)
     if for_s is not None:
-        wanted = _in_incident(shell, config, wanted, write=not troubles)
+        wanted = _add_incident(shell, config, wanted, write=not troubles)
     if local:
         if troubles:
             raise troubles[0]
-        return _answer(shell, config, wanted, everywhere=False, troubles=(), again=again)
+        return _show_answer(shell, config, wanted, everywhere=False, troubles=(), again=again)
     here = not troubles
     try:
-        told = _at_provider(shell, config, wanted)
+        told = _read_at_provider(shell, config, wanted)
     except BackoutError as error:
         if not here:
-            raise _nowhere(shell, config, troubles[0], error) from error
+            raise _make_nowhere_error(shell, config, troubles[0], error) from error
         troubles.append(error)
         say_known(shell.output, config)
-        return _answer(shell, config, wanted, everywhere=False, troubles=tuple(troubles), again=again)
-    return _answer(shell, config, told, everywhere=True, troubles=tuple(troubles), again=again)
+        return _show_answer(shell, config, wanted, everywhere=False, troubles=tuple(troubles), again=again)
+    return _show_answer(shell, config, told, everywhere=True, troubles=tuple(troubles), again=again)
 
 
-def _nowhere(shell: Shell, config: Config, here: BackoutError, there: BackoutError) -> BackoutError:
+def _make_nowhere_error(shell: Shell, config: Config, here: BackoutError, there: BackoutError) -> BackoutError:
     """Return the error of a switch that was set neither here nor at the provider, with both reasons."""
     say_known(shell.output, config)
     there.what = f"nothing was changed, neither here nor at the provider: {here}; {there.what}"
@@ -127,13 +127,13 @@ def _nowhere(shell: Shell, config: Config, here: BackoutError, there: BackoutErr
     return there
 
 
-def _in_incident(shell: Shell, config: Config, wanted: Hold, *, write: bool) -> Hold:
+def _add_incident(shell: Shell, config: Config, wanted: Hold, *, write: bool) -> Hold:
     """Return the hold with the incident that is open now, and record that, too; without a journal none is known."""
-    from backout.runbook.incident.open_incident import open_incident
+    from backout.runbook.incident.open_incident import find_open_incident
     from backout.wiring.records import open_holds, open_journal
 
     try:
-        incident = open_incident(open_journal(config, hurried=True), config.name)
+        incident = find_open_incident(open_journal(config, hurried=True), config.name)
     except BackoutError as error:
         shell.output.warn(f"whether an incident is open is not known, so the hold ends at its time: {error.what}")
         return wanted
@@ -145,7 +145,7 @@ def _in_incident(shell: Shell, config: Config, wanted: Hold, *, write: bool) -> 
     return wanted
 
 
-def _at_provider(shell: Shell, config: Config, wanted: Hold) -> Hold:
+def _read_at_provider(shell: Shell, config: Config, wanted: Hold) -> Hold:
     from backout.runbook.safety.announce import announce, tell_of
     from backout.wiring.hooks import Hooks
 
@@ -157,23 +157,23 @@ def _at_provider(shell: Shell, config: Config, wanted: Hold) -> Hold:
     return told
 
 
-def _answer(
+def _show_answer(
     shell: Shell, config: Config, hold: Hold, *, everywhere: bool, troubles: tuple[BackoutError, ...], again: str
 ) -> int:
     held = hold.until > 0
     record = {
         "environment": config.name,
         "held": held,
-        "until": rfc3339(hold.until) if held else None,
+        "until": format_time(hold.until) if held else None,
         "why": hold.why,
         "by": hold.by,
-        "at": rfc3339(hold.at),
+        "at": format_time(hold.at),
         "where": hold.where,
         "incident": hold.incident or None,
         "everywhere": everywhere,
         "problems": [str(error) for error in troubles],
     }
-    shell.output.result("hold", record, _words(config, hold, everywhere=everywhere))
+    shell.output.result("hold", record, _describe_hold(config, hold, everywhere=everywhere))
     for error in troubles:
         shell.output.warn(f"{error}" + (f"; {error.hint}" if error.hint else ""))
     if troubles:
@@ -183,13 +183,14 @@ def _answer(
     return 0
 
 
-def _words(config: Config, hold: Hold, *, everywhere: bool) -> str:
+def _describe_hold(config: Config, hold: Hold, *, everywhere: bool) -> str:
     place = f"on every machine ({hold.where})" if everywhere else "on this host only"
     if not hold.until:
         return f"{config.name}: automatic actions are allowed again {place}"
     also = f", and as long as incident {hold.incident} is open" if hold.incident else ""
     return (
-        f"{config.name} is held {place} for {duration(round(hold.until - hold.at))}, until {rfc3339(hold.until)}: "
-        f"{brief(hold.why)}\n"
+        f"{config.name} is held {place} for {format_duration(round(hold.until - hold.at))}, until "
+        f"{format_time(hold.until)}: "
+        f"{shorten(hold.why)}\n"
         f"Nothing is done automatically until then{also}; what a person types still works."
     )

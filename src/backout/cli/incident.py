@@ -12,7 +12,7 @@ from backout.errors import BackoutError, UsageError
 from backout.model.value import Value
 from backout.report.incident.incident import find_opening_time
 from backout.report.text import reflow_markdown
-from backout.report.times import clock, day, rfc3339
+from backout.report.times import format_clock, format_day, format_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ class _Report(Value, frozen=True):
         return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
 
 
-def _reports(shell: Shell) -> list[_Report]:
+def _list_reports(shell: Shell) -> list[_Report]:
     """Return the reports, newest first, by when their incidents began, whatever their file names."""
     directory = shell.config().settings.incidents.directory
     paths = directory.glob("*.md") if directory.is_dir() else ()
@@ -74,12 +74,12 @@ def _read(path: Path) -> _Report:
 @pass_shell
 def list_(shell: Shell) -> None:
     """List the reports, newest first, by when each incident began."""
-    found = _reports(shell)
+    found = _list_reports(shell)
     records = [
-        {"name": each.path.stem, "title": each.title, "path": str(each.path), "opened_at": rfc3339(each.opened_at)}
+        {"name": each.path.stem, "title": each.title, "path": str(each.path), "opened_at": format_time(each.opened_at)}
         for each in found
     ]
-    rows = [(f"{day(r.opened_at)} {clock(r.opened_at)[:5]}", r.what, r.path.stem) for r in found]
+    rows = [(f"{format_day(r.opened_at)} {format_clock(r.opened_at)[:5]}", r.what, r.path.stem) for r in found]
     human = shell.output.table(("OPENED (UTC)", "TITLE", "NAME"), rows, whole=True) or "none yet"
     shell.output.result("incidents", {"incidents": records}, human)
     if found:
@@ -91,7 +91,7 @@ def list_(shell: Shell) -> None:
 @pass_shell
 def show(shell: Shell, *, name: str | None) -> None:
     """Show the report NAME (or a part of its name), or the newest one."""
-    found = [report for report in _reports(shell) if name is None or name in report.path.stem]
+    found = [report for report in _list_reports(shell) if name is None or name in report.path.stem]
     exact = [report for report in found if report.path.stem == name]
     if not found:
         raise UsageError(f"no report matches '{name}'" if name else "no report yet", hint="backout incident list")
@@ -102,7 +102,7 @@ def show(shell: Shell, *, name: str | None) -> None:
     payload = {
         "name": report.path.stem,
         "path": str(report.path),
-        "opened_at": rfc3339(report.opened_at),
+        "opened_at": format_time(report.opened_at),
         "markdown": report.text,
     }
     shell.output.result("incident", payload, reflow_markdown(report.shown, shell.output.style.width))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from backout.cli.support.options import group, pass_shell
 from backout.cli.support.style import Tone
 from backout.errors import BackoutError, UsageError
-from backout.report.times import ago, duration, rfc3339
+from backout.report.times import format_ago, format_duration, format_time
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -50,7 +50,7 @@ def test(shell: Shell) -> int:
     style = shell.output.style
     lines = [
         style.badge(f"{each.channel}: {'sent' if each.ok else each.why}", Tone.GOOD if each.ok else Tone.BAD)
-        + style.dim(f"  {duration(each.took_s)}")
+        + style.dim(f"  {format_duration(each.took_s)}")
         for each in tried
     ]
     shell.output.result("notify", record, "\n".join(lines))
@@ -75,7 +75,7 @@ def list_(shell: Shell) -> None:
         raise BackoutError(str(error), where=str(outbox.path)) from error
     counts = {state: sum(item.state == state for item in queued) for state in _TONES}
     shell.output.result("notify", {"type": "list", **counts, "notices": list(map(_record, queued))}, None)
-    shell.output.text(_table(shell, queued, clock.now()))
+    shell.output.text(_format_table(shell, queued, clock.now()))
     if counts["waiting"] or counts["given_up"]:
         environment = queued[0].notice.environment
         shell.output.next(f"backout notify test -e {environment}  # tries every channel, then what waits")
@@ -84,7 +84,7 @@ def list_(shell: Shell) -> None:
 def _record(item: QueuedNotice) -> dict[str, object]:
     notice = item.notice
     return {
-        "at": rfc3339(notice.at),
+        "at": format_time(notice.at),
         "environment": notice.environment,
         "kind": notice.kind,
         "title": notice.title,
@@ -93,17 +93,17 @@ def _record(item: QueuedNotice) -> dict[str, object]:
         "channel": item.channel,
         "state": item.state,
         "tries": item.tries,
-        "next_try_at": rfc3339(item.at) if item.state == "waiting" else None,
-        "ended_at": rfc3339(item.at) if item.state != "waiting" else None,
+        "next_try_at": format_time(item.at) if item.state == "waiting" else None,
+        "ended_at": format_time(item.at) if item.state != "waiting" else None,
         "why": item.why or None,
     }
 
 
-def _table(shell: Shell, queued: tuple[QueuedNotice, ...], now: float) -> str:
+def _format_table(shell: Shell, queued: tuple[QueuedNotice, ...], now: float) -> str:
     style = shell.output.style
     rows = [
         (
-            ago(item.notice.at, now),
+            format_ago(item.notice.at, now),
             item.channel,
             style.badge(item.state.replace("_", " "), _TONES[item.state]),
             str(item.tries),

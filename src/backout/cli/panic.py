@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.support import outcome
-from backout.cli.support.by_hand import ByHand, to_type
+from backout.cli.support.by_hand import ByHand, find_typed_line
 from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import BackoutError, Busy, Interrupted, PartlyDone, Refused
 from backout.model.incident.incident import RunState
@@ -56,7 +56,7 @@ def panic(shell: Shell, *, message: str, dry_run: bool) -> int:
         except JournalUnavailable as error:
             if hand.is_done:
                 raise
-            raise _without_journal(session, hand, message, error) from error
+            raise _make_no_journal_error(session, hand, message, error) from error
     except (Refused, Busy, Interrupted):
         raise  # they are answers, and name what is allowed instead
     except Exception as error:
@@ -76,20 +76,20 @@ def _open_session(shell: Shell, hand: ByHand) -> Session:
 
 
 def _go_back(session: Session, hand: ByHand, message: str) -> int:
-    from backout.cli.rollback import refusal
-    from backout.cli.support.session import busy
+    from backout.cli.rollback import make_refusal
+    from backout.cli.support.session import make_busy_error
     from backout.model.steps.rollback import ActivateStep
-    from backout.runbook.rollback.panic import stand_aside, way_back
+    from backout.runbook.rollback.panic import plan_way_back, stand_aside
 
     keeper = stand_aside(session.tools)
     if keeper is not None:
         if keeper.plan.kind is not PlanKind.ROLLBACK or keeper.state is not RunState.INTERRUPTED:
-            raise busy(keeper)
+            raise make_busy_error(keeper)
         session.shell.output.say(f"picking up run {keeper.id}, a rollback that was interrupted")
         return _finish(session, hand, session.drive(keeper.id))
-    plan = way_back(session.tools, message)
+    plan = plan_way_back(session.tools, message)
     if isinstance(plan, PlanRefused):
-        raise refusal(plan, session.tools.environment)
+        raise make_refusal(plan, session.tools.environment)
     switch = plan.arguments(ActivateStep)
     session.shell.output.say(f"going back from version {switch.leaving} to {switch.version}")
     return _finish(session, hand, session.drive(session.submit(plan, message)))
@@ -97,65 +97,65 @@ def _go_back(session: Session, hand: ByHand, message: str) -> int:
 
 def _show(session: Session, message: str) -> int:
     """Say what a panic would do now: what it would end or continue, and the plan; raises the same refusals."""
-    from backout.cli.rollback import refusal
-    from backout.cli.support.session import busy
+    from backout.cli.rollback import make_refusal
+    from backout.cli.support.session import make_busy_error
     from backout.model.steps.rollback import ActivateStep
-    from backout.runbook.rollback.panic import in_the_way, way_back
+    from backout.runbook.rollback.panic import find_in_the_way, plan_way_back
 
     shell, tools = session.shell, session.tools
-    keeper, ends = in_the_way(tools)
+    keeper, ends = find_in_the_way(tools)
     if keeper is not None and not ends:
         if keeper.plan.kind is not PlanKind.ROLLBACK or keeper.state is not RunState.INTERRUPTED:
-            raise busy(keeper)
+            raise make_busy_error(keeper)
         shell.output.say(f"it would pick up run {keeper.id}, a rollback that was interrupted, by this plan:\n")
         plan: Plan | PlanRefused = keeper.plan
     else:
         if keeper is not None:
             shell.output.say(f"it would end run {keeper.id} ({keeper.plan.kind}) first\n")
-        plan = way_back(tools, message)
+        plan = plan_way_back(tools, message)
     only_read = getattr(tools.runs, "only_read", None)
     if only_read is not None:  # it would fail: what is done must be recorded
         raise only_read
     if isinstance(plan, PlanRefused):
-        raise refusal(plan, tools.environment)
+        raise make_refusal(plan, tools.environment)
     switch = plan.arguments(ActivateStep)
     facts = {
         "from_version": switch.leaving,
         "to_version": switch.version,
         "ends": keeper.id if keeper is not None and ends else None,
     }
-    return outcome.dry_run(shell, "panic", plan, facts)
+    return outcome.show_dry_run(shell, "panic", plan, facts)
 
 
 def _finish(session: Session, hand: ByHand, run: Run) -> int:
     hand.is_done = True
     shell, tools = session.shell, session.tools
-    record = outcome.rollback_record(tools, run)
+    record = outcome.make_rollback_record(tools, run)
     undo = outcome.undo_commands(run)
     record["undo"] = [line.partition("  #")[0] for line in undo]
-    shell.output.result("panic", record, outcome.live_sentence(tools, run))
+    shell.output.result("panic", record, outcome.describe_live(tools, run))
     shell.output.next(f"backout status -e {run.environment}", *undo)
     session.renew_card()
-    return outcome.exit_code(tools, run)
+    return outcome.find_exit_code(tools, run)
 
 
-def _without_journal(session: Session, hand: ByHand, message: str, error: BackoutError) -> BackoutError:
+def _make_no_journal_error(session: Session, hand: ByHand, message: str, error: BackoutError) -> BackoutError:
     """Return the error of a panic without a journal: what is done must be recorded, so a person has to type it."""
-    from backout.cli.rollback import refusal
-    from backout.runbook.incident.no_journal import as_far_as_read
-    from backout.runbook.rollback.panic import lines_unproven, lines_without_journal
+    from backout.cli.rollback import make_refusal
+    from backout.runbook.incident.no_journal import replace_unread_journal
+    from backout.runbook.rollback.panic import list_lines_unproven, list_lines_without_journal
 
     where, refused = error.where, None
     try:
-        tools = as_far_as_read(session.tools)
-        lines = lines_without_journal(tools, message)
+        tools = replace_unread_journal(session.tools)
+        lines = list_lines_without_journal(tools, message)
         hand.ways = ()  # the plan says it, from what the platform tells
         if isinstance(lines, PlanRefused):
             if tools is session.tools or lines.rule == PANIC_ONCE:
                 hand.say(())
-                return refusal(lines, session.tools.environment)
+                return make_refusal(lines, session.tools.environment)
             refused = lines  # what the journal knew could allow more
-            lines = lines_unproven(tools, refused)
+            lines = list_lines_unproven(tools, refused)
     except (Refused, Busy):
         raise
     except Exception:  # noqa: BLE001 - whatever else is broken too, there are lines to say
@@ -163,7 +163,7 @@ def _without_journal(session: Session, hand: ByHand, message: str, error: Backou
     hand.say(lines)
     what = f"nothing was changed, because it could not be recorded: {error.what}"
     if refused is None:
-        return PartlyDone(what, where=where, hint=to_type(lines))
+        return PartlyDone(what, where=where, hint=find_typed_line(lines))
     return Refused(
         f"{what}; without it, {refused.reason}",
         where=where,

@@ -43,7 +43,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
     it reads back the new version, the migration head and the success criteria. Exit codes: 0 verified, 1 the command
     failed or the criteria are not met, 5 deployed and a migration is missing (resumable).
     """
-    from backout.cli.support.session import busy, open_session
+    from backout.cli.support.session import make_busy_error, open_session
     from backout.runbook.rollback.roll_forward import prepare_forward
 
     config = shell.config()
@@ -51,7 +51,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
     unfinished = None if dry_run else session.in_the_way()
     if unfinished is not None:
         if unfinished.state is not RunState.INTERRUPTED or unfinished.plan.kind is not PlanKind.FORWARD:
-            raise busy(unfinished)
+            raise make_busy_error(unfinished)
         shell.output.say(f"picking up run {unfinished.id}, which was interrupted; its plan stands")
         return finish(session, session.drive(unfinished.id))
     config.refuse_withheld("deploy.command")
@@ -61,7 +61,7 @@ def roll_forward(shell: Shell, *, message: str | None, dry_run: bool, no_wait: b
         raise Refused(plan.reason, where=config.name, rule=plan.rule, options=plan.options)
     if dry_run:
         return _show(shell, plan)
-    shell.output.say(_text(shell, plan))
+    shell.output.say(_format_text(shell, plan))
     shell.output.say("")
     what = f"roll forward with `{config.environment.deploy.command}`"
     reason = confirm(shell, config, what, message=message, typed=typed)
@@ -79,29 +79,29 @@ def _check_no_secret(shell: Shell, config: Config) -> None:
         )
 
 
-def _text(shell: Shell, plan: Plan) -> str:
+def _format_text(shell: Shell, plan: Plan) -> str:
     from backout.cli.support.paint import paint_for
-    from backout.report.plans import plan_text
+    from backout.report.plans import format_plan
 
-    return plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
+    return format_plan(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
 
 
 def _show(shell: Shell, plan: Plan) -> int:
     from backout.model.steps.forward import DeployStep
 
-    return outcome.dry_run(shell, "roll-forward", plan, {"from_version": plan.arguments(DeployStep).leaving})
+    return outcome.show_dry_run(shell, "roll-forward", plan, {"from_version": plan.arguments(DeployStep).leaving})
 
 
 def finish(session: Session, run: Run) -> int:
     """Say what is live, as read back, and what to type next."""
-    from backout.cli.rollback import human_end
+    from backout.cli.rollback import format_end
     from backout.model.steps.verification import VerifyStep
 
     shell, tools = session.shell, session.tools
-    record = outcome.forward_record(tools, run)
-    shell.output.result("roll-forward", record, human_end(shell, session, run, record))
+    record = outcome.make_forward_record(tools, run)
+    shell.output.result("roll-forward", record, format_end(shell, session, run, record))
     environment = run.environment
     shell.output.next(f"backout status -e {environment}", f"backout guard -e {environment}")
     if run.plan.has(VerifyStep):
         session.renew_card()
-    return outcome.exit_code(tools, run)
+    return outcome.find_exit_code(tools, run)

@@ -11,10 +11,10 @@ from backout.cli.support import outcome
 from backout.cli.support.also_back import (
     ALSO_BACK,
     agree,
-    command_of,
+    format_command,
     list_agreement_lines,
     make_agreement_record,
-    second_check,
+    make_second_check,
     went_back_lines,
 )
 from backout.cli.support.confirm import confirm
@@ -22,7 +22,7 @@ from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import Busy, Refused, UsageError
 from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
-from backout.report.times import clock, rfc3339
+from backout.report.times import format_clock, format_time
 
 if TYPE_CHECKING:
     from backout.cli.support.session import Session
@@ -116,17 +116,17 @@ def rollback(
     )
     plan = _make_plan(session, request, target, with_database=with_database)
     if not isinstance(plan, Plan):
-        return _already(session, plan, dry_run=dry_run)
+        return _say_already_live(session, plan, dry_run=dry_run)
     more = ["--accept-unproven"] * accept_unproven + ["--restore-secrets"] * restore_secrets
     more += ["--carry-secrets"] * carry_secrets + ["--no-wait"] * no_wait
     words = ("rollback", *([target] if target else ()), "--with-database", *more)
-    command = command_of(shell, config.name, *words, message=message, typed=typed)
+    command = format_command(shell, config.name, *words, message=message, typed=typed)
     if dry_run:
         return _show(shell, plan, command, also_back)
-    shell.output.say(_text(shell, plan))
+    shell.output.say(_format_text(shell, plan))
     shell.output.say("")
     if with_database:
-        plan = agree(shell, plan, also_back, command, _one_alone(session, plan))
+        plan = agree(shell, plan, also_back, command, _offer_one_alone(session, plan))
     version = plan.arguments(ActivateStep).version
     what = f"roll back to version {version[:8]}" + (", and the database with it" if with_database else "")
     reason = confirm(shell, config, what, message=message, typed=typed)
@@ -137,20 +137,23 @@ def rollback(
     return finish(session, session.drive(session.take_over(plan, reason)))
 
 
-def _already(session: Session, there: There, *, dry_run: bool) -> int:
+def _say_already_live(session: Session, there: There, *, dry_run: bool) -> int:
     """Say that the target is already live at 100 %, and by which run: there is nothing to do."""
     out, tools, run = session.shell.output, session.tools, there.run
     if run is not None:
-        record = outcome.rollback_record(tools, run)
+        record = outcome.make_rollback_record(tools, run)
     else:
         record = {"run_id": None, "environment": tools.environment, "from_version": None, "to_version": there.version}
         record |= {"state": None, "verified": None, "criteria": [], "proof": None, "report_path": None}
     since, read_at = there.live.created_at, there.read_at
-    record |= {"live_version": there.live.main, "deployment_id": there.live.id, "live_since": rfc3339(since)}
-    record |= {"read_back_at": rfc3339(read_at), "already": True, "dry_run": dry_run}
+    record |= {"live_version": there.live.main, "deployment_id": there.live.id, "live_since": format_time(since)}
+    record |= {"read_back_at": format_time(read_at), "already": True, "dry_run": dry_run}
     record |= {} if there.further is None else {"further": there.further or None}
     by = f", by run {run.id}" if run is not None else ""
-    said = f"nothing to do: version {there.live.main} is live at 100 % since {clock(since)}{by} (read {clock(read_at)})"
+    said = (
+        f"nothing to do: version {there.live.main} is live at 100 % since {format_clock(since)}{by} (read "
+        f"{format_clock(read_at)})"
+    )
     if there.further is not None:
         said += "; that was the rollback" + ("" if there.further else ", and the rules allow none further back")
     out.result("rollback", record, said)
@@ -161,7 +164,7 @@ def _already(session: Session, there: There, *, dry_run: bool) -> int:
         *(() if there.further is None else (further if there.further else why_not,)),
         *(outcome.undo_commands(run) if run is not None else ()),
     )
-    return outcome.exit_code(tools, run) if run is not None else 0
+    return outcome.find_exit_code(tools, run) if run is not None else 0
 
 
 def _check_same(session: Session, run: Run, target: str | None, *, with_database: bool) -> None:
@@ -169,11 +172,11 @@ def _check_same(session: Session, run: Run, target: str | None, *, with_database
 
     Without TARGET it is whatever rollback was interrupted; with it, the one to that version. Raises Busy, UsageError.
     """
-    from backout.cli.support.session import busy
+    from backout.cli.support.session import make_busy_error
     from backout.model.steps.rollback import ActivateStep
 
     if run.state is not RunState.INTERRUPTED or run.plan.kind is not PlanKind.ROLLBACK:
-        raise busy(run)
+        raise make_busy_error(run)
     way = f"finish it: `backout runs resume {run.id}`, or give it up: `backout runs abort {run.id} -m WHY`"
     has_database = any(step.action.startswith("db_") for step in run.plan.steps)
     if has_database is not with_database:
@@ -182,9 +185,9 @@ def _check_same(session: Session, run: Run, target: str | None, *, with_database
     if target is None:
         return
     from backout.runbook.observe import observe
-    from backout.runbook.safety.clock import target_version
+    from backout.runbook.safety.clock import find_target_version
 
-    typed = target_version(session.tools, target, observe(session.tools))
+    typed = find_target_version(session.tools, target, observe(session.tools))
     planned = run.plan.arguments(ActivateStep).version
     if typed != planned:
         what = f"run {run.id}, a rollback to version {planned}, was interrupted; '{target}' is version {typed}"
@@ -202,7 +205,7 @@ def _make_plan(session: Session, request: Request, target: str | None, *, with_d
         situation, planned = prepare_together(session.tools, request)
     else:
         situation, planned = prepare(session.tools, request)
-    from backout.runbook.rollback.already import already_there, went_back
+    from backout.runbook.rollback.already import find_already_there, went_back
 
     if target is None and not with_database:
         further = planned.arguments(ActivateStep).version if isinstance(planned, Plan) else ""
@@ -211,15 +214,15 @@ def _make_plan(session: Session, request: Request, target: str | None, *, with_d
             return there
     if isinstance(planned, Plan):
         return planned
-    from backout.runbook.rollback.remediation_options import with_ways
+    from backout.runbook.rollback.remediation_options import add_ways
 
-    there = None if target is None or with_database else already_there(session.tools, situation, target)
+    there = None if target is None or with_database else find_already_there(session.tools, situation, target)
     if there is not None:
         return there
-    raise refusal(with_ways(session.tools, planned, situation), session.tools.environment)
+    raise make_refusal(add_ways(session.tools, planned, situation), session.tools.environment)
 
 
-def refusal(refused: PlanRefused, environment: str) -> Refused:
+def make_refusal(refused: PlanRefused, environment: str) -> Refused:
     """Return the error that says why there is no plan, what was considered, and what is allowed."""
     others = [each for each in refused.rejections if each.reason not in refused.reason]
     looked_at = tuple(f"not {each.version}: {each.reason}" for each in others)
@@ -232,11 +235,11 @@ def refusal(refused: PlanRefused, environment: str) -> Refused:
     return Refused(refused.reason, where=environment, rule=refused.rule, options=(*looked_at, *refused.options))
 
 
-def _text(shell: Shell, plan: Plan) -> str:
+def _format_text(shell: Shell, plan: Plan) -> str:
     from backout.cli.support.paint import paint_for
-    from backout.report.plans import plan_text
+    from backout.report.plans import format_plan
 
-    return plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
+    return format_plan(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
 
 
 def _show(shell: Shell, plan: Plan, command: str, also_back: tuple[str, ...]) -> int:
@@ -248,17 +251,17 @@ def _show(shell: Shell, plan: Plan, command: str, also_back: tuple[str, ...]) ->
         "to_version": switch.version,
         **make_agreement_record(plan, command, also_back),
     }
-    text = "\n".join([_text(shell, plan), *list_agreement_lines(plan, command, also_back)])
-    return outcome.dry_run(shell, "rollback", plan, facts, text)
+    text = "\n".join([_format_text(shell, plan), *list_agreement_lines(plan, command, also_back)])
+    return outcome.show_dry_run(shell, "rollback", plan, facts, text)
 
 
-def _one_alone(session: Session, plan: Plan) -> str:
+def _offer_one_alone(session: Session, plan: Plan) -> str:
     """Return how the database is looked at, or its damaged rows are brought back, without what else goes back."""
-    from backout.runbook.recovery.whole_cluster import one_alone
+    from backout.runbook.recovery.whole_cluster import explain_one_alone
 
     assert session.tools.recovery.restoring is not None
     before = next((note for note in plan.notes if note.startswith(_GOES_BACK)), "").removeprefix(_GOES_BACK)
-    return one_alone(session.tools.recovery.restoring(), before)
+    return explain_one_alone(session.tools.recovery.restoring(), before)
 
 
 def finish(session: Session, run: Run) -> int:
@@ -267,10 +270,10 @@ def finish(session: Session, run: Run) -> int:
 
     shell, tools = session.shell, session.tools
     went_back = any(step.action.startswith("db_") for step in run.plan.steps)
-    checks = second_check(tools.runs, run) if went_back else None
-    record = outcome.rollback_record(tools, run) | (checks.record() if checks is not None else {})
-    shell.output.result("rollback", record, human_end(shell, session, run, record))
-    code = outcome.exit_code(tools, run)
+    checks = make_second_check(tools.runs, run) if went_back else None
+    record = outcome.make_rollback_record(tools, run) | (checks.record() if checks is not None else {})
+    shell.output.result("rollback", record, format_end(shell, session, run, record))
+    code = outcome.find_exit_code(tools, run)
     follow = f"backout status -e {run.environment}"
     if checks is not None:
         code = min(filter(None, (code, *checks.codes)), default=0)
@@ -287,17 +290,17 @@ def finish(session: Session, run: Run) -> int:
     return code
 
 
-def human_end(shell: Shell, session: Session, run: Run, record: dict[str, object]) -> str:
+def format_end(shell: Shell, session: Session, run: Run, record: dict[str, object]) -> str:
     """Return the last words for a person: the criteria, what is live, where the report is."""
     lines = []
-    proof = outcome.verification(session.tools, run.id)
+    proof = outcome.find_verification(session.tools, run.id)
     if proof is not None:
         from backout.cli.support.paint import paint_for
-        from backout.report.plans import verification_text
+        from backout.report.plans import format_verification
 
         style = shell.output.style
-        lines.append(verification_text(proof, width=style.width, paint=paint_for(style)))
-    lines.append(outcome.live_sentence(session.tools, run))
+        lines.append(format_verification(proof, width=style.width, paint=paint_for(style)))
+    lines.append(outcome.describe_live(session.tools, run))
     if record["report_path"]:
         lines.append(f"Report: {record['report_path']}")
     return "\n".join(lines)

@@ -9,12 +9,12 @@ import click
 from backout.cli.support.options import REASON, group, pass_shell
 from backout.cli.support.style import Tone
 from backout.errors import UsageError
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
-from backout.report.guard.run_end import in_words
+from backout.report.guard.run_end import describe_end
 from backout.report.text import wrap_text
-from backout.report.times import ago, clock, day, rfc3339
+from backout.report.times import format_ago, format_clock, format_day, format_time
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -41,13 +41,13 @@ def runs() -> None:
     """List, show, resume and abort runs."""
 
 
-def _journal(shell: Shell) -> SqliteJournal:
+def _open_journal(shell: Shell) -> SqliteJournal:
     from backout.wiring.records import open_journal
 
     return open_journal(shell.config())
 
 
-def run_record(run: Run) -> dict[str, object]:
+def make_run_record(run: Run) -> dict[str, object]:
     """Return a run as JSON values."""
     return {
         "run_id": run.id,
@@ -55,8 +55,8 @@ def run_record(run: Run) -> dict[str, object]:
         "kind": run.plan.kind,
         "state": run.state,
         "why": run.plan.why,
-        "started_at": rfc3339(run.started_at),
-        "ended_at": None if run.ended_at is None else rfc3339(run.ended_at),
+        "started_at": format_time(run.started_at),
+        "ended_at": None if run.ended_at is None else format_time(run.ended_at),
         "steps_done": run.steps_done,
         "steps": len(run.plan.steps),
         "holder": run.holder,
@@ -64,7 +64,7 @@ def run_record(run: Run) -> dict[str, object]:
     }
 
 
-def end_record(run: Run, end: RunEnd) -> dict[str, object]:
+def make_end_record(run: Run, end: RunEnd) -> dict[str, object]:
     """Return how a run ended as JSON values: a watch's verdict and what followed, or whether a change is well."""
     watched = run.plan.kind is PlanKind.GUARD
     return {
@@ -74,13 +74,13 @@ def end_record(run: Run, end: RunEnd) -> dict[str, object]:
         "reason": (end.reason or None) if watched else None,
         "verified": end.verified,
         "accepted": [
-            {"shift": each.shift, "by": each.by or None, "at": rfc3339(each.at), "why": each.why}
+            {"shift": each.shift, "by": each.by or None, "at": format_time(each.at), "why": each.why}
             for each in end.accepted
         ],
     }
 
 
-def _end(journal: SqliteJournal, run: Run) -> RunEnd:
+def _find_end(journal: SqliteJournal, run: Run) -> RunEnd:
     from backout.runbook.incident.ends import read_end
 
     return read_end(journal, journal, run)
@@ -93,8 +93,8 @@ def list_(shell: Shell, *, limit: int) -> None:
     """List the runs, newest first."""
     from backout.wiring import clock
 
-    journal = _journal(shell)
-    found = [(run, _end(journal, run)) for run in journal.runs(shell.flags.environment)[:limit]]
+    journal = _open_journal(shell)
+    found = [(run, _find_end(journal, run)) for run in journal.runs(shell.flags.environment)[:limit]]
     out, now = shell.output, clock.now()
     several = len({run.environment for run, _ in found}) > 1
     head: tuple[str, ...] = ("RUN", "ENVIRONMENT", "STATE", "VERDICT", "STARTED", "WHY")
@@ -102,28 +102,28 @@ def list_(shell: Shell, *, limit: int) -> None:
         (
             run.id,
             run.environment,
-            out.style.badge(_state(run), TONES[run.state]),
-            in_words(run, end),
-            ago(run.started_at, now),
-            brief(run.plan.why),
+            out.style.badge(_describe_state(run), TONES[run.state]),
+            describe_end(run, end),
+            format_ago(run.started_at, now),
+            shorten(run.plan.why),
         )
         for run, end in found
     ]
     if not several:  # a column with the same text in each row wastes width
-        head, rows = _without(head, 1), [_without(row, 1) for row in rows]
-    records = [run_record(run) | end_record(run, end) for run, end in found]
+        head, rows = _drop_column(head, 1), [_drop_column(row, 1) for row in rows]
+    records = [make_run_record(run) | make_end_record(run, end) for run, end in found]
     out.result("runs", {"runs": records}, out.table(head, rows, whole=True) or "no runs yet")
     for run, _ in found:
         if run.state is RunState.INTERRUPTED:
             out.next(f"backout runs resume {run.id}")
 
 
-def _state(run: Run) -> str:
+def _describe_state(run: Run) -> str:
     """Return the state, with the number of finished steps while it is not done."""
     return str(run.state) if run.state is RunState.DONE else f"{run.state} {run.steps_done}/{len(run.plan.steps)}"
 
 
-def _without(cells: tuple[str, ...], column: int) -> tuple[str, ...]:
+def _drop_column(cells: tuple[str, ...], column: int) -> tuple[str, ...]:
     return cells[:column] + cells[column + 1 :]
 
 
@@ -139,33 +139,36 @@ def _find_run(journal: SqliteJournal, run: str) -> Run:
 @pass_shell
 def show(shell: Shell, *, run: str) -> None:
     """Show one run: its plan, what became of each step, and every event."""
-    journal = _journal(shell)
+    journal = _open_journal(shell)
     found = _find_run(journal, run)
     events = list(journal.events(run=found.id))
-    from backout.cli.support.records import event_record, plan_record
+    from backout.cli.support.records import make_event_record, make_plan_record
 
     payload = (
-        run_record(found)
-        | end_record(found, _end(journal, found))
+        make_run_record(found)
+        | make_end_record(found, _find_end(journal, found))
         | {
-            "plan": plan_record(found.plan),
-            "events": [event_record(event) for event in events],
+            "plan": make_plan_record(found.plan),
+            "events": [make_event_record(event) for event in events],
         }
     )
-    shell.output.result("run", payload, _text(shell, found, _end(journal, found), events))
+    shell.output.result("run", payload, _format_text(shell, found, _find_end(journal, found), events))
     if found.state is RunState.INTERRUPTED:
         shell.output.next(f"backout runs resume {found.id}", f"backout runs abort {found.id} -m WHY")
 
 
-def _text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> str:
+def _format_text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> str:
     style = shell.output.style
     state = style.badge(run.state, TONES[run.state])
     lines = [
-        f"{style.strong(run.id)}  {state}  {run.environment}  {day(run.started_at)} {clock(run.started_at)} UTC",
-        *wrap_text(brief(run.plan.why), style.width, indent="  "),
+        (
+            f"{style.strong(run.id)}  {state}  {run.environment}  {format_day(run.started_at)} "
+            f"{format_clock(run.started_at)} UTC"
+        ),
+        *wrap_text(shorten(run.plan.why), style.width, indent="  "),
         f"  by {run.actor}" + (f", driven by {run.holder}" if run.holder else ""),
     ]
-    said = ": ".join(part for part in (in_words(run, end), end.reason or end.why) if part)
+    said = ": ".join(part for part in (describe_end(run, end), end.reason or end.why) if part)
     lines += wrap_text(said, style.width, indent="  ") if said else []
     lines += [part for each in end.accepted for part in wrap_text(_describe_acceptance(each), style.width, indent="  ")]
     lines.append("")
@@ -174,14 +177,14 @@ def _text(shell: Shell, run: Run, end: RunEnd, events: list[Event]) -> str:
         sign = style.badge(step.title, Tone.GOOD) if number in done else style.dim(f"- {step.title}")
         lines.append(f"  {number + 1}. {sign}")
     lines.append("")
-    rows = [(clock(e.at), e.kind, "" if e.step is None else str(e.step + 1), _describe_event(e)) for e in events]
+    rows = [(format_clock(e.at), e.kind, "" if e.step is None else str(e.step + 1), _describe_event(e)) for e in events]
     lines.append(shell.output.table(("UTC", "EVENT", "STEP", "WHAT"), rows, whole=True))
     return "\n".join(lines)
 
 
 def _describe_event(event: Event) -> str:
     if event.kind == "run.submitted":
-        return brief(str(event.data.get("reason") or ""))
+        return shorten(str(event.data.get("reason") or ""))
     told = ((key, value) for key, value in event.data.items() if _says_something(key, value))
     return ", ".join(f"{key}: {_format_value(value)}" for key, value in told)
 
@@ -193,12 +196,12 @@ def _says_something(key: str, value: Json) -> bool:
 def _format_value(value: Json) -> str:
     """Return a value of an event as a person reads it: moments by the clock, as everywhere else."""
     if isinstance(value, float) and _MOMENTS[0] <= value < _MOMENTS[1]:
-        return f"{day(value)} {clock(value)} UTC"
-    return brief(str(value))
+        return f"{format_day(value)} {format_clock(value)} UTC"
+    return shorten(str(value))
 
 
 def _describe_acceptance(found: Acceptance) -> str:
-    return f"{found.by or 'someone'} accepted {found.shift} at {clock(found.at)} UTC: {brief(found.why)}"
+    return f"{found.by or 'someone'} accepted {found.shift} at {format_clock(found.at)} UTC: {shorten(found.why)}"
 
 
 @runs.command("resume", short_help="Continue an interrupted run.")
@@ -221,7 +224,7 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
     """Continue an interrupted run: completed steps are never repeated, and an open one is checked first."""
     from backout.wiring.records import find_actor
 
-    journal = _journal(shell)
+    journal = _open_journal(shell)
     found = _find_run(journal, run)
     if found.state in (RunState.FAILED, RunState.ABORTED):
         raise UsageError(
@@ -277,7 +280,7 @@ def abort(shell: Shell, *, run: str, message: str) -> None:
     """
     from backout.wiring.records import find_actor
 
-    journal = _journal(shell)
+    journal = _open_journal(shell)
     found = _find_run(journal, run)
     journal.ask(found.id, "abort", actor=find_actor(), reason=message)
     after = _find_run(journal, found.id)
@@ -285,5 +288,5 @@ def abort(shell: Shell, *, run: str, message: str) -> None:
         human = f"run {after.id} is {after.state}"
     else:
         human = f"run {after.id} is asked to stop at its next step boundary (driven by {after.holder})"
-    shell.output.result("run", run_record(after), human)
+    shell.output.result("run", make_run_record(after), human)
     shell.output.next(f"backout runs show {after.id}", f"backout status -e {after.environment}")

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.history.remarks import text_of
-from backout.cli.status_record import NOT_BUILT, health_record, marks_record, parts_set_up, status_record
-from backout.cli.support.in_need import health_text
+from backout.analysis.history.remarks import get_text
+from backout.cli.status_record import NOT_BUILT, list_parts, make_health_record, make_marks_record, make_status_record
+from backout.cli.support.in_need import format_health
 from backout.cli.support.options import command, pass_shell
 from backout.cli.support.style import Tone
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
-from backout.escaping import brief
-from backout.model.clock import in_words, is_off
+from backout.escaping import shorten
+from backout.model.clock import describe_offset, is_off
 from backout.model.incident.incident import RunState
-from backout.report.guard.run_end import in_words as end_in_words
-from backout.report.times import ago, clock, duration, percent, rfc3339
+from backout.report.guard.run_end import describe_end as end_in_words
+from backout.report.times import format_ago, format_clock, format_duration, format_percent, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,17 +49,17 @@ def status(shell: Shell) -> int:
         tools = shell.toolbox(config, Hooks(hurried=True))
         found = _read_status(tools)
     except (ProviderUnavailable, ProviderRejected, AuthError) as error:
-        return _without_provider(shell, config, error)
+        return _show_without_provider(shell, config, error)
     if found.watch_gap_s is not None and not found.journal:
         tell_watch_gap(tools, found.situation, found.watch_gap_s)
     tell_of_holds(tools, found.situation.listed)
-    marks = marks_record(config, tools.seal)
-    shell.output.result("status", {**status_record(found), "marks": marks}, _text(shell, found, marks))
-    shell.output.next(*_next(found))
+    marks = make_marks_record(config, tools.seal)
+    shell.output.result("status", {**make_status_record(found), "marks": marks}, _format_text(shell, found, marks))
+    shell.output.next(*_list_next_commands(found))
     return 1 if found.troubles else 0
 
 
-def _next(found: Status) -> tuple[str, ...]:
+def _list_next_commands(found: Status) -> tuple[str, ...]:
     """Return what to type next."""
     environment = found.situation.environment
     unhold = () if found.hold is None else (f"backout unhold -e {environment}  # when guard may act again",)
@@ -93,40 +93,40 @@ def _next(found: Status) -> tuple[str, ...]:
 def _read_status(tools: Toolbox) -> Status:
     """Return the status; without a usable journal, as far as the provider tells it."""
     from backout.journal.rows import JournalUnavailable
-    from backout.runbook.incident.no_journal import without_journal
-    from backout.runbook.incident.status import look
+    from backout.runbook.incident.no_journal import replace_journal
+    from backout.runbook.incident.status import read_status
 
     try:
-        found = look(tools)
+        found = read_status(tools)
     except JournalUnavailable as error:
-        return replace(look(without_journal(tools, error)), journal=f"{error.what} ({error.where})")
+        return replace(read_status(replace_journal(tools, error)), journal=f"{error.what} ({error.where})")
     only_read = getattr(tools.runs, "only_read", None)
     return found if only_read is None else replace(found, journal=f"{only_read.what} ({only_read.where})")
 
 
-def _without_provider(shell: Shell, config: Config, error: BackoutError) -> int:
+def _show_without_provider(shell: Shell, config: Config, error: BackoutError) -> int:
     """Show what is known when the provider does not say what is live, then the error; its exit code is returned."""
     from backout.cli.support import errors, in_need
     from backout.cli.support.paint import paint_for
-    from backout.report.text import fields
+    from backout.report.text import format_fields
     from backout.wiring import clock
 
     style, now, found = shell.output.style, clock.now(), in_need.find_out(config)
     known = {
         "environment": config.name,
-        "read_at": rfc3339(now),
+        "read_at": format_time(now),
         "live_version": None,
         **errors.record(error, shell.output.complete_command),
-        "health": health_record(found.health),
+        "health": make_health_record(found.health),
         **in_need.record(found),
     }
     head = f"{style.strong(config.name)}  {style.badge('what is live is not known', Tone.BAD)}"
-    text = "\n".join([head, *fields(in_need.rows(style, found, now), style.width, paint=paint_for(style))])
+    text = "\n".join([head, *format_fields(in_need.list_rows(style, found, now), style.width, paint=paint_for(style))])
     shell.output.result("status", known, text)
     return errors.show(error, shell.output)
 
 
-def _backups_text(style: Style, backups: Protection | str) -> str:
+def _format_backups(style: Style, backups: Protection | str) -> str:
     if isinstance(backups, str):
         return style.badge(f"not known: {backups}", Tone.WARN)
     if backups.protected:
@@ -134,9 +134,9 @@ def _backups_text(style: Style, backups: Protection | str) -> str:
     return style.badge(f"UNPROTECTED: {backups.why}", Tone.BAD)
 
 
-def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
+def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
     from backout.cli.support.paint import paint_for
-    from backout.report.text import fields, wrap_text
+    from backout.report.text import format_fields, wrap_text
 
     style = shell.output.style
     situation, live = found.situation, found.situation.live
@@ -153,31 +153,31 @@ def _text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
     rows: list[tuple[str, str]] = [(f"{share.percentage:g} %", share.version) for share in live.shares]
     rows = [("live", live.main)] if live.sole else rows
     rows += [
-        ("", f"{mark}, since {clock(live.created_at)} UTC ({ago(live.created_at, now)})"),
-        *([("message", brief(text_of(live)))] if live.message else []),
-        ("health", health_text(style, found.health)),
-        ("traffic", _traffic_text(style, found.traffic, found.error_rate_below)),
-        *_unseen_row(found.traffic),
-        ("migrations", _schema_text(style, found)),
-        *([("backups", _backups_text(style, found.backups))] if found.backups is not None else []),
-        *_clock_row(style, situation.clock_offset_s),
-        ("guard", _guard_text(found, ours, lost)),
+        ("", f"{mark}, since {format_clock(live.created_at)} UTC ({format_ago(live.created_at, now)})"),
+        *([("message", shorten(get_text(live)))] if live.message else []),
+        ("health", format_health(style, found.health)),
+        ("traffic", _format_traffic(style, found.traffic, found.error_rate_below)),
+        *_format_unseen_row(found.traffic),
+        ("migrations", _format_schema(style, found)),
+        *([("backups", _format_backups(style, found.backups))] if found.backups is not None else []),
+        *_format_clock_row(style, situation.clock_offset_s),
+        ("guard", _format_guard(found, ours, lost)),
         (
             "rollback",
-            _elsewhere_text(found, now) or _run_text(found.rollback, found.ends, ours, lost or "none yet"),
+            _format_elsewhere(found, now) or _format_run(found.rollback, found.ends, ours, lost or "none yet"),
         ),
         *([("hold", _describe_hold(style, found.hold))] if found.hold else []),
-        ("may disarm", "; ".join(_on_one_line(part) for part in (marks["may_disarm"], marks["next"]) if part)),
-        *([("notices", _notices_text(style, found.notices))] if found.notices else []),
-        ("not set up", ", ".join(name for name, there in parts_set_up(found) if not there)),
+        ("may disarm", "; ".join(_join_lines(part) for part in (marks["may_disarm"], marks["next"]) if part)),
+        *([("notices", _format_notices(style, found.notices))] if found.notices else []),
+        ("not set up", ", ".join(name for name, there in list_parts(found) if not there)),
         ("not built", ", ".join(NOT_BUILT)),
     ]
-    head = f"{style.strong(situation.environment)}  {_summary(style, found)}"
+    head = f"{style.strong(situation.environment)}  {_format_summary(style, found)}"
     heads = wrap_text(head, style.width, hanging=" " * (len(situation.environment) + 4))
-    return "\n".join([*heads, *fields(rows, style.width, paint=paint_for(style))])
+    return "\n".join([*heads, *format_fields(rows, style.width, paint=paint_for(style))])
 
 
-def _summary(style: Style, found: Status) -> str:
+def _format_summary(style: Style, found: Status) -> str:
     if found.troubles:
         return style.badge("; ".join(found.troubles), Tone.BAD)
     if found.unmeasured:
@@ -187,7 +187,7 @@ def _summary(style: Style, found: Status) -> str:
     return style.badge("nothing needs you", Tone.GOOD)
 
 
-def _traffic_text(style: Style, traffic: TrafficLook | None, limit: float) -> str:
+def _format_traffic(style: Style, traffic: TrafficLook | None, limit: float) -> str:
     if traffic is None:
         return style.dim("not set up")
     if traffic.problem:
@@ -197,25 +197,29 @@ def _traffic_text(style: Style, traffic: TrafficLook | None, limit: float) -> st
     tone = Tone.BAD if traffic.error_rate >= limit or traffic.is_slow or traffic.is_unlike else Tone.GOOD
     tone = Tone.WARN if tone is Tone.GOOD and traffic.unlike_words else tone
     p99 = "" if traffic.p99_ms is None else f", p99 {traffic.p99_ms:.0f} ms"
-    failed = f"{percent(traffic.error_rate)} failed"
+    failed = f"{format_percent(traffic.error_rate)} failed"
     failed = (
         f"{style.badge(traffic.unlike_words, tone)}; {failed}" if traffic.unlike_words else style.badge(failed, tone)
     )
-    last = "" if traffic.last_error_s is None else f", the last {duration(traffic.last_error_s)} ago"
+    last = "" if traffic.last_error_s is None else f", the last {format_duration(traffic.last_error_s)} ago"
     return f"{failed} ({traffic.errors:,} of {traffic.requests:,} in {traffic.window_s // 60} min{last}{p99})"
 
 
-def _unseen_row(traffic: TrafficLook | None) -> list[tuple[str, str]]:
+def _format_unseen_row(traffic: TrafficLook | None) -> list[tuple[str, str]]:
     if traffic is None or not traffic.unseen:
         return []
     return [("not seen", f"{', '.join(sight.words for sight in traffic.unseen)} (by {traffic.source})")]
 
 
-def _clock_row(style: Style, offset_s: float | None) -> list[tuple[str, str]]:
-    return [("clock", style.badge(in_words(offset_s), Tone.WARN))] if offset_s is not None and is_off(offset_s) else []
+def _format_clock_row(style: Style, offset_s: float | None) -> list[tuple[str, str]]:
+    return (
+        [("clock", style.badge(describe_offset(offset_s), Tone.WARN))]
+        if offset_s is not None and is_off(offset_s)
+        else []
+    )
 
 
-def _schema_text(style: Style, found: Status) -> str:
+def _format_schema(style: Style, found: Status) -> str:
     look = found.situation.schema
     if not look.set_up:
         return style.dim("not set up")
@@ -226,48 +230,48 @@ def _schema_text(style: Style, found: Status) -> str:
     return look.state.head or "none applied"
 
 
-def _notices_text(style: Style, notices: Delivery) -> str:
+def _format_notices(style: Style, notices: Delivery) -> str:
     if not (notices.waiting or notices.given_up or notices.problems):
         return f"{notices.delivered} delivered"
     counts = f"{notices.waiting} waiting, {notices.given_up} given up, {notices.delivered} delivered"
     return "; ".join([style.badge(counts, Tone.WARN), *notices.problems, "see `backout notify list`"])
 
 
-def _elsewhere_text(found: Status, now: float) -> str:
+def _format_elsewhere(found: Status, now: float) -> str:
     if found.elsewhere is None:
         return ""
     deployment, remark = found.elsewhere
     where = "" if found.journal else " on another machine"  # without the journal it is not known whose it was
-    return f"{remark.run}{where}, {ago(deployment.created_at, now)}: {brief(remark.text)}"
+    return f"{remark.run}{where}, {format_ago(deployment.created_at, now)}: {shorten(remark.text)}"
 
 
-def _on_one_line(text: object) -> str:
+def _join_lines(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _guard_text(found: Status, now: float, lost: str) -> str:
+def _format_guard(found: Status, now: float, lost: str) -> str:
     """Say whether guard watches now, and what was watched last."""
     run = found.guard
     if run is None:
         return lost or "no watch yet"
     word = "watches:" if run.state is RunState.RUNNING else "watches nothing now; last:"
-    return f"{word} {_run_text(run, found.ends, now, '')}"
+    return f"{word} {_format_run(run, found.ends, now, '')}"
 
 
-def _run_text(run: Run | None, ends: Mapping[str, RunEnd], now: float, none: str) -> str:
+def _format_run(run: Run | None, ends: Mapping[str, RunEnd], now: float, none: str) -> str:
     if run is None:
         return none
     if not run.state.is_over and run.alive_at is not None:
-        return f"{run.id} {run.state}, last alive {ago(run.alive_at, now)}"
+        return f"{run.id} {run.state}, last alive {format_ago(run.alive_at, now)}"
     end = ends.get(run.id)
     came_to = end_in_words(run, end) if end is not None else ""
     said = f" ({came_to})" if came_to else ""
-    return f"{run.id} {run.state}{said}, {ago(run.ended_at or run.started_at, now)}"
+    return f"{run.id} {run.state}{said}, {format_ago(run.ended_at or run.started_at, now)}"
 
 
 def _describe_hold(style: Style, hold: Hold) -> str:
-    until = "until it is lifted" if math.isinf(hold.until) else f"until {rfc3339(hold.until)}"
+    until = "until it is lifted" if math.isinf(hold.until) else f"until {format_time(hold.until)}"
     who = f"set by {hold.by}, " if hold.by else ""
     until += " (not signed)" if hold.unsigned else ""
     until += f", and while incident {hold.incident} is open" if hold.incident else ""
-    return f"{style.badge('nothing automatic', Tone.WARN)} {until}: {brief(hold.why)} ({who}{hold.where})"
+    return f"{style.badge('nothing automatic', Tone.WARN)} {until}: {shorten(hold.why)} ({who}{hold.where})"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from backout.model.setting import setting
-from backout.report.times import rfc3339
+from backout.model.setting import describe_setting
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,22 +26,22 @@ NOT_BUILT = ("drills", "recovery of objects")
 """Parts that no setting turns on; shown, so that silence is not taken for safety."""
 
 
-def status_record(found: Status) -> dict[str, object]:
+def make_status_record(found: Status) -> dict[str, object]:
     """Return the whole status as JSON values."""
     situation, live = found.situation, found.situation.live
     state = situation.schema.state
     return {
         "environment": situation.environment,
-        "read_at": rfc3339(situation.read_at),
+        "read_at": format_time(situation.read_at),
         "live_version": live.main,
         "deployment_id": live.id,
-        "live_since": rfc3339(live.created_at),
+        "live_since": format_time(live.created_at),
         "message": live.message,
         "shares": [{"version": share.version, "percentage": share.percentage} for share in live.shares],
         "stable": found.stable is not None and found.quarantined is None,
         "quarantined": found.quarantined is not None,
-        "health": health_record(found.health),
-        "traffic": _traffic_record(found.traffic),
+        "health": make_health_record(found.health),
+        "traffic": _make_traffic_record(found.traffic),
         "migrations": None
         if not situation.schema.set_up
         else {
@@ -49,30 +49,30 @@ def status_record(found: Status) -> dict[str, object]:
             "failed": list(state.failed) if state else [],
             "problem": situation.schema.problem or None,
         },
-        "backups": _backups_record(found.backups),
-        "guard": _run_record(found.guard, found.ends),
-        "rollback": _run_record(found.rollback, found.ends),
-        "rollback_elsewhere": _elsewhere_record(found),
-        "unfinished": _run_record(found.unfinished),
-        "notices": _notices_record(found.notices),
+        "backups": _make_backups_record(found.backups),
+        "guard": _make_run_record(found.guard, found.ends),
+        "rollback": _make_run_record(found.rollback, found.ends),
+        "rollback_elsewhere": _make_elsewhere_record(found),
+        "unfinished": _make_run_record(found.unfinished),
+        "notices": _make_notices_record(found.notices),
         "unguarded": found.watch_gap_s is not None,
         "hold": None if found.hold is None else _make_hold_record(found.hold),
         "clock_offset_s": situation.clock_offset_s,
         "journal": found.journal or None,
         "troubles": list(found.troubles),
         "unmeasured": list(found.unmeasured),
-        "not_set_up": [name for name, there in parts_set_up(found) if not there],
+        "not_set_up": [name for name, there in list_parts(found) if not there],
         "not_built": list(NOT_BUILT),
     }
 
 
-def marks_record(config: Config, seal: Seal | None) -> dict[str, object]:
+def make_marks_record(config: Config, seal: Seal | None) -> dict[str, object]:
     """Return whether marks are signed, and who could stop guard with one."""
-    from backout.config.init.additions import in_file
+    from backout.config.init.additions import rewrite_for_file
 
     script = config.environment.platform.script
     deployer = f"anyone who may deploy {script}"
-    add = in_file(setting("marks", key_env="BACKOUT_MARKS_KEY"), config.text, config.path.name)
+    add = rewrite_for_file(describe_setting("marks", key_env="BACKOUT_MARKS_KEY"), config.text, config.path.name)
     if seal is None:
         return {"signed": False, "may_disarm": f"{deployer}: marks are not signed", "next": add}
     may = f"anyone with the key; {deployer} for 2 hours, twice a day"
@@ -81,7 +81,7 @@ def marks_record(config: Config, seal: Seal | None) -> dict[str, object]:
     return {"signed": True, "may_disarm": may, "next": None}
 
 
-def parts_set_up(found: Status) -> list[tuple[str, bool]]:
+def list_parts(found: Status) -> list[tuple[str, bool]]:
     """Return each part of a configuration, and whether it is set up."""
     return [
         ("health", found.health is not None),
@@ -92,7 +92,7 @@ def parts_set_up(found: Status) -> list[tuple[str, bool]]:
     ]
 
 
-def health_record(health: HealthReport | None) -> dict[str, object] | None:
+def make_health_record(health: HealthReport | None) -> dict[str, object] | None:
     """Return a look at the health endpoint as JSON values."""
     if health is None:
         return None
@@ -106,7 +106,7 @@ def health_record(health: HealthReport | None) -> dict[str, object] | None:
     }
 
 
-def _traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
+def _make_traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
     if traffic is None:
         return None
     return {
@@ -123,12 +123,12 @@ def _traffic_record(traffic: TrafficLook | None) -> dict[str, object] | None:
     }
 
 
-def _backups_record(backups: Protection | str | None) -> dict[str, object] | None:
+def _make_backups_record(backups: Protection | str | None) -> dict[str, object] | None:
     if backups is None:
         return None
     if isinstance(backups, str):
         return {"protected": None, "why": backups, "base": None}
-    reaches = None if backups.reaches_at is None else rfc3339(backups.reaches_at)
+    reaches = None if backups.reaches_at is None else format_time(backups.reaches_at)
     return {
         "protected": backups.protected,
         "why": backups.why,
@@ -138,7 +138,7 @@ def _backups_record(backups: Protection | str | None) -> dict[str, object] | Non
     }
 
 
-def _notices_record(notices: Delivery | None) -> dict[str, object] | None:
+def _make_notices_record(notices: Delivery | None) -> dict[str, object] | None:
     if notices is None:
         return None
     return {
@@ -149,13 +149,13 @@ def _notices_record(notices: Delivery | None) -> dict[str, object] | None:
     }
 
 
-def _elsewhere_record(found: Status) -> dict[str, object] | None:
+def _make_elsewhere_record(found: Status) -> dict[str, object] | None:
     if found.elsewhere is None:
         return None
     deployment, remark = found.elsewhere
     return {
         "run_id": remark.run,
-        "at": rfc3339(deployment.created_at),
+        "at": format_time(deployment.created_at),
         "deployment_id": deployment.id,
         "automatic": remark.auto,
         "by": deployment.author or None,
@@ -163,23 +163,23 @@ def _elsewhere_record(found: Status) -> dict[str, object] | None:
     }
 
 
-def _run_record(run: Run | None, ends: Mapping[str, RunEnd] | None = None) -> dict[str, object] | None:
+def _make_run_record(run: Run | None, ends: Mapping[str, RunEnd] | None = None) -> dict[str, object] | None:
     if run is None:
         return None
     end = (ends or {}).get(run.id)
     return {
         "run_id": run.id,
         "state": run.state,
-        "started_at": rfc3339(run.started_at),
-        "ended_at": None if run.ended_at is None else rfc3339(run.ended_at),
-        "alive_at": None if run.alive_at is None else rfc3339(run.alive_at),
+        "started_at": format_time(run.started_at),
+        "ended_at": None if run.ended_at is None else format_time(run.ended_at),
+        "alive_at": None if run.alive_at is None else format_time(run.alive_at),
         "verdict": (end.verdict or None) if end is not None else None,
         "verified": end.verified if end is not None else None,
     }
 
 
 def _make_hold_record(hold: Hold) -> dict[str, object]:
-    until = None if math.isinf(hold.until) else rfc3339(hold.until)
+    until = None if math.isinf(hold.until) else format_time(hold.until)
     return {
         "until": until,
         "why": hold.why,

@@ -55,9 +55,13 @@ def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> 
 
     config = shell.config()
     now = clock.now()
-    moment = None if at is None else _moment(at, now, "--at")
+    moment = None if at is None else _parse_moment(at, now, "--at")
     begin = (
-        _moment(since, now, "--since") if since is not None else now - DAY_S if moment is None else moment - AROUND_S
+        _parse_moment(since, now, "--since")
+        if since is not None
+        else now - DAY_S
+        if moment is None
+        else moment - AROUND_S
     )
     until = now if moment is None else min(now, moment + AROUND_S)
     records = read_records(
@@ -71,13 +75,15 @@ def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> 
     )
     found = tell(records, since=begin, until=until, at=moment, most=limit)
     style = shell.output.style
-    shell.output.result("timeline", words.record(found), words.text(found, width=style.width, paint=paint_for(style)))
+    shell.output.result(
+        "timeline", words.record(found), words.format_text(found, width=style.width, paint=paint_for(style))
+    )
     run = next((entry.run for entry in reversed(found.entries) if entry.run), "")
     if run:
         shell.output.next(f"backout runs show {run}", f"backout incident list -e {config.name}")
 
 
-def _moment(text: str, now: float, flag: str) -> float:
+def _parse_moment(text: str, now: float, flag: str) -> float:
     """Return the time that was typed; an hour means the last such one: at one o'clock, "03:00" is yesterday's."""
     from backout.config.scalars import Duration
     from backout.plan.target import parse_time

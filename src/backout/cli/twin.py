@@ -8,7 +8,7 @@ import click
 
 from backout.cli.support.options import group, pass_shell
 from backout.cli.support.style import Tone
-from backout.cli.twin_env import DEFAULT_DIRECTORY, config, directory_option, env, own_place
+from backout.cli.twin_env import DEFAULT_DIRECTORY, choose_folder, config, directory_option, env
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,16 +46,16 @@ def up(shell: Shell, directory: Path, port: int | None) -> int:
     from backout.twin import lifecycle
     from backout.twin.dataplane import workerd
 
-    place = own_place(shell, directory)
+    place = choose_folder(shell, directory)
     workerd.ensure(place, shell.output.say)
     shell.output.say(shell.output.talk.dim(f"starting the twin in {directory} ..."))
-    status = lifecycle.up(place, port)
+    status = lifecycle.start_twin(place, port)
     _show(shell.output, status)
     if status.api_base_url and status.api_token_file:
         shell.output.next(
-            f'eval "$(backout twin env{_of(directory)})"  # then: npx wrangler deploy',
-            f"backout twin config WORKER{_of(directory)} >> backout.toml",
-            f"backout twin down{_of(directory)}",
+            f'eval "$(backout twin env{_format_directory(directory)})"  # then: npx wrangler deploy',
+            f"backout twin config WORKER{_format_directory(directory)} >> backout.toml",
+            f"backout twin down{_format_directory(directory)}",
         )
     return 0
 
@@ -67,7 +67,7 @@ def down(shell: Shell, directory: Path) -> int:
     """Stop the twin and every process it started; its state stays."""
     from backout.twin import lifecycle
 
-    status = lifecycle.down(own_place(shell, directory))
+    status = lifecycle.stop_twin(choose_folder(shell, directory))
     _show(shell.output, status)
     return 0
 
@@ -79,10 +79,10 @@ def status_(shell: Shell, directory: Path) -> int:
     """Show addresses, Workers, faults and the calls that the twin could not answer; exit 1 when it is down."""
     from backout.twin import lifecycle
 
-    status = lifecycle.status(own_place(shell, directory))
+    status = lifecycle.read_status(choose_folder(shell, directory))
     _show(shell.output, status)
     if not status.running:
-        shell.output.next(f"backout twin up{_of(directory)}")
+        shell.output.next(f"backout twin up{_format_directory(directory)}")
     return 0 if status.running else 1
 
 
@@ -98,7 +98,7 @@ def cron(shell: Shell, worker: str, expression: str | None, directory: Path) -> 
     """
     from backout.twin import lifecycle, remote
 
-    run = remote.run_schedule(lifecycle.status(own_place(shell, directory)), worker, expression)
+    run = remote.run_schedule(lifecycle.read_status(choose_folder(shell, directory)), worker, expression)
     ended_well = run.outcome == "ok"
     badge = shell.output.style.badge(f"{run.cron}: {run.outcome}", Tone.GOOD if ended_well else Tone.BAD)
     record = {"worker": worker, "cron": run.cron, "version": run.version, "outcome": run.outcome}
@@ -153,7 +153,7 @@ def set_(
     directory: Path,
 ) -> None:
     """Set a fault; TARGET is a service, a bucket, a Worker or a version, for the kinds that take one."""
-    from backout.config.scalars import seconds
+    from backout.config.scalars import parse_seconds
     from backout.twin import lifecycle, remote
 
     order: dict[str, str | int | float | None] = {
@@ -163,11 +163,11 @@ def set_(
         "latency_ms": latency_ms,
         "status": status,
         "retry_after_s": retry_after,
-        "duration_s": seconds(lasting, "--for") if lasting else None,
+        "duration_s": parse_seconds(lasting, "--for") if lasting else None,
     }
-    made = remote.set_fault(lifecycle.status(own_place(shell, directory)), order)
-    shell.output.result("twin-fault", {"fault": made}, shell.output.style.badge(_words(made), Tone.WARN))
-    shell.output.next(f"backout twin fault clear {kind}{_of(directory)}")
+    made = remote.set_fault(lifecycle.read_status(choose_folder(shell, directory)), order)
+    shell.output.result("twin-fault", {"fault": made}, shell.output.style.badge(_describe_fault(made), Tone.WARN))
+    shell.output.next(f"backout twin fault clear {kind}{_format_directory(directory)}")
 
 
 @fault.command("clear")
@@ -179,7 +179,7 @@ def clear(shell: Shell, kind: str | None, target: str | None, directory: Path) -
     """Clear faults: all, all of a kind, or one kind on one target."""
     from backout.twin import lifecycle, remote
 
-    cleared = remote.clear_faults(lifecycle.status(own_place(shell, directory)), kind, target)
+    cleared = remote.clear_faults(lifecycle.read_status(choose_folder(shell, directory)), kind, target)
     _show_faults(shell.output, cleared, "cleared", "there was nothing to clear")
 
 
@@ -191,11 +191,14 @@ def list_(shell: Shell, directory: Path) -> None:
     from backout.twin import lifecycle, remote
 
     _show_faults(
-        shell.output, remote.faults(lifecycle.status(own_place(shell, directory))), "active", "no fault is active"
+        shell.output,
+        remote.list_faults(lifecycle.read_status(choose_folder(shell, directory))),
+        "active",
+        "no fault is active",
     )
 
 
-def _of(directory: Path) -> str:
+def _format_directory(directory: Path) -> str:
     return "" if directory == DEFAULT_DIRECTORY else f" --dir {directory}"
 
 
@@ -203,10 +206,10 @@ def _show(out: Output, status: TwinStatus) -> None:
     if status.postgres_dsn:
         out.redactor.allow(status.postgres_dsn)  # the one password that may be shown: it opens nothing but this twin
     payload = {key: value for key, value in status.as_json().items() if key != "schema"}
-    out.result("twin", payload, _text(out, status))
+    out.result("twin", payload, _format_text(out, status))
 
 
-def _text(out: Output, status: TwinStatus) -> str:
+def _format_text(out: Output, status: TwinStatus) -> str:
     if not status.running:
         return out.style.badge("twin is down", Tone.DIM) + f"  {status.directory}"
     rows = [
@@ -230,11 +233,11 @@ def _text(out: Output, status: TwinStatus) -> str:
 
 
 def _show_faults(out: Output, found: Sequence[FaultRecord], word: str, nothing: str) -> None:
-    lines = [out.style.badge(f"{word}: {_words(record)}", Tone.NOTE) for record in found]
+    lines = [out.style.badge(f"{word}: {_describe_fault(record)}", Tone.NOTE) for record in found]
     out.result("twin-faults", {"faults": found}, "\n".join(lines) or nothing)
 
 
-def _words(record: FaultRecord) -> str:
+def _describe_fault(record: FaultRecord) -> str:
     """Return a fault in one line, with the figures that its kind uses."""
     kind = record.get("kind")
     parts = [f"{kind}{' ' + str(record['target']) if record.get('target') else ''}"]

@@ -23,7 +23,7 @@ DEFAULT_DIRECTORY = Path(".backout/twin")
 DATABASE_ENV = "TWIN_DATABASE_URL"
 
 
-def own_place(shell: Shell, directory: Path) -> Path:
+def choose_folder(shell: Shell, directory: Path) -> Path:
     """Return the folder of a twin. One below the present folder that a repository or another user brought is refused.
 
     Raises:
@@ -43,10 +43,10 @@ directory_option: Callable[[Any], Any] = click.option(
 )  # fmt: skip
 
 
-def _running(shell: Shell, directory: Path) -> TwinStatus:
+def _find_running(shell: Shell, directory: Path) -> TwinStatus:
     from backout.twin import lifecycle
 
-    found = lifecycle.status(own_place(shell, directory))
+    found = lifecycle.read_status(choose_folder(shell, directory))
     if not found.running:
         raise UsageError("the twin is down", where=found.directory, hint="backout twin up")
     if found.postgres_dsn:
@@ -71,9 +71,9 @@ def env(shell: Shell, directory: Path) -> int:
     The token itself is not printed: it stays in its file, and the last line reads it. A Node that is new enough for
     wrangler is put first on PATH, because many machines have an older one.
     """
-    from backout.wiring.node import path_line, write_programs
+    from backout.wiring.node import format_path_line, write_programs
 
-    twin = _running(shell, directory)
+    twin = _find_running(shell, directory)
     plain = {
         "CLOUDFLARE_API_BASE_URL": twin.api_base_url,
         "CLOUDFLARE_ACCOUNT_ID": twin.account_id,
@@ -83,10 +83,10 @@ def env(shell: Shell, directory: Path) -> int:
     }
     there = {name: value for name, value in plain.items() if value}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in there.items()]
-    programs = own_place(shell, directory).absolute() / "bin"
+    programs = choose_folder(shell, directory).absolute() / "bin"
     has_node = write_programs(programs)
     if has_node:
-        lines.append(path_line(programs))
+        lines.append(format_path_line(programs))
     lines.append(f'export CLOUDFLARE_API_TOKEN="$(cat {shlex.quote(str(twin.api_token_file))})"')
     payload = {
         "variables": there,
@@ -117,10 +117,10 @@ Examples:
 @pass_shell
 def config(shell: Shell, worker: str, name: str, migrations: str | None, directory: Path) -> int:
     """Print the backout.toml environment for WORKER (its name at Cloudflare) on the twin, counted exactly."""
-    from backout.config.toml_text import key, literal
+    from backout.config.toml_text import format_key, format_literal
 
-    twin = _running(shell, directory)
-    api, ingress, token = str(twin.api_base_url), str(twin.ingress_url), _from_here(shell, str(twin.api_token_file))
+    twin = _find_running(shell, directory)
+    api, ingress, token = str(twin.api_base_url), str(twin.ingress_url), _make_relative(shell, str(twin.api_token_file))
     platform = {
         "provider": "cloudflare",
         "script": worker,
@@ -131,22 +131,22 @@ def config(shell: Shell, worker: str, name: str, migrations: str | None, directo
     host = f"{twin.workers.get(worker, f'{worker}.localhost')}:{urlsplit(ingress).port}"
     lines = [
         "",
-        f"[environments.{key(name)}]",
-        f"platform = {literal(platform)}",
-        f"health = {literal({'url': f'http://{host}/health'})}",
-        f"traffic = {literal({'provider': 'twin', 'url': f'{ingress}/twin/v1', 'token_file': token})}",
+        f"[environments.{format_key(name)}]",
+        f"platform = {format_literal(platform)}",
+        f"health = {format_literal({'url': f'http://{host}/health'})}",
+        f"traffic = {format_literal({'provider': 'twin', 'url': f'{ingress}/twin/v1', 'token_file': token})}",
     ]
     # Answers take milliseconds here, and other programs share the machine.
-    lines.append(f"criteria = {literal({'latency': {'p99_at_most': 10.0}})}")
+    lines.append(f"criteria = {format_literal({'latency': {'p99_at_most': 10.0}})}")
     if migrations:
         database = {"provider": "postgres", "url_env": DATABASE_ENV, "migrations": migrations}
-        lines.append(f"database = {literal(database)} # set by: backout twin env")
+        lines.append(f"database = {format_literal(database)} # set by: backout twin env")
     text = "\n".join(lines)
     shell.output.result("twin-config", {"environment": name, "text": text}, text)
     shell.output.next(f"backout doctor -e {name}")
     return 0
 
 
-def _from_here(shell: Shell, path: str) -> str:
+def _make_relative(shell: Shell, path: str) -> str:
     """Return a path as a backout.toml in this folder names it, so that the folder can be moved."""
     return os.path.relpath(path, shell.folder) if Path(path).is_relative_to(shell.folder) else path

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from backout.config.effective import Config as Config
     from backout.config.environment import Environment as Environment
     from backout.config.loading import find as find
+    from backout.config.loading import find_mistakes as find_mistakes
     from backout.config.loading import load as load
-    from backout.config.loading import mistakes_in as mistakes_in
     from backout.config.schema import EnvironmentSettings as EnvironmentSettings
     from backout.config.schema import Settings as Settings
     from backout.config.secret import Secret as Secret
-    from backout.config.warnings import warnings_of as warnings_of
+    from backout.config.warnings import list_warnings as list_warnings
     from backout.config.written import Setting as Setting
 
 _HOMES = {
@@ -29,8 +29,8 @@ _HOMES = {
     "Setting": "effective",
     "find": "loading",
     "load": "loading",
-    "mistakes_in": "loading",
-    "warnings_of": "warnings",
+    "find_mistakes": "loading",
+    "list_warnings": "warnings",
 }
 
 

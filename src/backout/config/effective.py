@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from backout.config.access import parse_access, parse_keys
-from backout.config.identity import host_of
+from backout.config.identity import get_answering_host
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.written import Setting, join_path, to_plain, to_text, walk_leaves
 from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
-from backout.model.setting import setting
+from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -107,7 +107,7 @@ class Config:
         found = self.environment.platform.account_id or self.variables.get("CLOUDFLARE_ACCOUNT_ID")
         if not found:
             where = f"{self.path.name}: environments.{self.name}.platform.account_id"
-            add = setting("environments", self.name, "platform", account_id="ACCOUNT_ID")
+            add = describe_setting("environments", self.name, "platform", account_id="ACCOUNT_ID")
             raise ConfigError((f"{where}: required, but not there",), hint=f"{add}; or set CLOUDFLARE_ACCOUNT_ID")
         return found
 
@@ -138,7 +138,7 @@ class Config:
     def health_host(self) -> str | None:
         """The host that answers health checks, or None without a health endpoint."""
         health = self.environment.health
-        return None if health is None else host_of(str(health.url), health.headers) or None
+        return None if health is None else get_answering_host(str(health.url), health.headers) or None
 
     def traffic_token(self) -> Secret:
         """Return the bearer token of the counts' source. Raises AuthError: it is not there."""
@@ -268,10 +268,10 @@ class Config:
 
     def _other_secrets(self) -> Iterator[tuple[str, str]]:
         """Yield (kind, value) of the secrets that no header may hold: those of other keys, and well-known ones."""
-        from backout.config.variables import DATABASE, HEADER, TOKEN, recognise_names, uses
+        from backout.config.variables import DATABASE, HEADER, TOKEN, list_uses, recognise_names
 
         document = msgspec.to_builtins(self.settings, enc_hook=to_plain)
-        named = [(use.variable, use.kind) for use in uses(document) if use.kind != HEADER]
+        named = [(use.variable, use.kind) for use in list_uses(document) if use.kind != HEADER]
         for variable, kind in (*named, *recognise_names(iter(self.variables.variables))):
             if value := self.variables.get(variable):
                 yield kind, value
@@ -324,9 +324,9 @@ class Config:
 
     def values(self) -> Iterator[Setting]:
         """Yield every effective setting in the schema's order; of secrets only where they are kept."""
-        from backout.config.toml_lines import lines_of
+        from backout.config.toml_lines import find_lines
 
-        lines = lines_of(self.text)
+        lines = find_lines(self.text)
         for path, found in walk_leaves(self.settings, ()):
             if self.chosen and path[0] == "environments" and path[1] != self.chosen:
                 continue

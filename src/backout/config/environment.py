@@ -21,7 +21,7 @@ def _ignore(_: str) -> None:
     return
 
 
-def _as_it_is(value: object) -> object:
+def _keep_value(value: object) -> object:
     return value
 
 
@@ -37,13 +37,13 @@ class Environment:
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     on_secret: Callable[[str], None] = _ignore
-    mask: Callable[[object], object] = _as_it_is
+    mask: Callable[[object], object] = _keep_value
     _piped: dict[Path, bytes] = field(default_factory=dict, init=False, repr=False)
     """What was read from a pipe, which can be read only once."""
 
     @classmethod
     def read(
-        cls, on_secret: Callable[[str], None] = _ignore, mask: Callable[[object], object] = _as_it_is
+        cls, on_secret: Callable[[str], None] = _ignore, mask: Callable[[object], object] = _keep_value
     ) -> Environment:
         """Take the snapshot of this process."""
         return cls(dict(os.environ), on_secret, mask)

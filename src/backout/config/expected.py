@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backout.config.identity import explain_refusal
-from backout.config.schema.guard import expectation
+from backout.config.schema.guard import make_expectation
 from backout.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,4 +36,4 @@ def parse_expectation(text: str, health_url: str = "") -> Expectation:
     wrong = explain_refusal(found[1], statuses, health_url)
     if wrong or any(not status >= 100 for status in statuses):
         raise UsageError(f"{text}: {wrong or 'not a status'}", where=FLAG, hint=hint)
-    return expectation(found[1], statuses)
+    return make_expectation(found[1], statuses)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin
 import msgspec
 
 from backout.config import scalars
-from backout.config.unbuilt import not_built
+from backout.config.unbuilt import explain_unbuilt
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -34,30 +34,30 @@ def explain(kind: object, value: object, path: Where = ()) -> Iterator[Mistake]:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         found = tuple(explain(arguments[0], value, path))
-        yield from found or _outside(arguments[1:], value, path)
+        yield from found or _explain_bounds(arguments[1:], value, path)
     elif origin is types.UnionType or origin is typing.Union:
         yield from explain(next(a for a in arguments if a is not type(None)), value, path)
     elif origin is Literal:
-        yield from _one_of(arguments, value, path)
+        yield from _explain_choice(arguments, value, path)
     elif origin is dict:
-        yield from _mapping(arguments[0], arguments[1], value, path)
+        yield from _explain_mapping(arguments[0], arguments[1], value, path)
     elif origin is tuple:
-        yield from _array(arguments[0], value, path)
+        yield from _explain_array(arguments[0], value, path)
     elif isinstance(kind, type):
-        yield from _plain(kind, value, path)
+        yield from _explain_plain(kind, value, path)
 
 
-def similar(word: str, known: Iterable[str]) -> str:
+def suggest_similar(word: str, known: Iterable[str]) -> str:
     """Return `, did you mean 'x'?`, or the empty string if no known word resembles it."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f", did you mean {near[0]!r}?" if near else ""
 
 
-def _plain(kind: type, value: object, path: Where) -> Iterator[Mistake]:
+def _explain_plain(kind: type, value: object, path: Where) -> Iterator[Mistake]:
     if issubclass(kind, msgspec.Struct):
-        yield from _table(kind, value, path)
+        yield from _explain_table(kind, value, path)
     elif issubclass(kind, Enum):
-        yield from _one_of(tuple(member.value for member in kind), value, path)
+        yield from _explain_choice(tuple(member.value for member in kind), value, path)
     elif kind in scalars.SCALARS:
         try:
             scalars.parse(kind, value, Path())
@@ -78,7 +78,7 @@ def _is_a(kind: type, value: object) -> bool:
 _NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def _table(kind: type[msgspec.Struct], value: object, path: Where) -> Iterator[Mistake]:
+def _explain_table(kind: type[msgspec.Struct], value: object, path: Where) -> Iterator[Mistake]:
     if not isinstance(value, dict):
         yield Mistake(path, f"expected a table, got {scalars.show(value)}")
         return
@@ -87,13 +87,13 @@ def _table(kind: type[msgspec.Struct], value: object, path: Where) -> Iterator[M
         if key in fields:
             yield from explain(fields[key].type, item, (*path, key))
         else:
-            yield Mistake((*path, key), not_built((*path, key)) or f"unknown key{similar(key, fields)}")
+            yield Mistake((*path, key), explain_unbuilt((*path, key)) or f"unknown key{suggest_similar(key, fields)}")
     for name, field in fields.items():
         if field.required and name not in value:
             yield Mistake((*path, name), "required, but not there")
 
 
-def _mapping(key_kind: object, kind: object, value: object, path: Where) -> Iterator[Mistake]:
+def _explain_mapping(key_kind: object, kind: object, value: object, path: Where) -> Iterator[Mistake]:
     if not isinstance(value, dict):
         yield Mistake(path, f"expected a table, got {scalars.show(value)}")
         return
@@ -102,7 +102,7 @@ def _mapping(key_kind: object, kind: object, value: object, path: Where) -> Iter
         yield from explain(kind, item, (*path, key))
 
 
-def _array(kind: object, value: object, path: Where) -> Iterator[Mistake]:
+def _explain_array(kind: object, value: object, path: Where) -> Iterator[Mistake]:
     if not isinstance(value, list):
         yield Mistake(path, f"expected an array, got {scalars.show(value)}")
         return
@@ -110,21 +110,21 @@ def _array(kind: object, value: object, path: Where) -> Iterator[Mistake]:
         yield from explain(kind, item, (*path, index))
 
 
-def _one_of(known: tuple[str, ...], value: object, path: Where) -> Iterator[Mistake]:
+def _explain_choice(known: tuple[str, ...], value: object, path: Where) -> Iterator[Mistake]:
     if not isinstance(value, str) or value not in known:
         words = [repr(word) for word in known]
         listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-        hint = similar(value, known) if isinstance(value, str) else ""
+        hint = suggest_similar(value, known) if isinstance(value, str) else ""
         yield Mistake(path, f"expected {listed}, got {scalars.show(value)}{hint}")
 
 
-def _outside(notes: tuple[object, ...], value: object, path: Where) -> Iterator[Mistake]:
+def _explain_bounds(notes: tuple[object, ...], value: object, path: Where) -> Iterator[Mistake]:
     for note in notes:
-        if isinstance(note, msgspec.Meta) and (limit := _limit(note, value)):
+        if isinstance(note, msgspec.Meta) and (limit := _describe_limit(note, value)):
             yield Mistake(path, f"expected {limit}, got {scalars.show(value)}")
 
 
-def _limit(meta: msgspec.Meta, value: object) -> str:
+def _describe_limit(meta: msgspec.Meta, value: object) -> str:
     """Return the limit that the value breaks, in words, or the empty string."""
     if isinstance(value, int | float):
         bounds: Mapping[str, tuple[float | None, bool]] = {

@@ -10,7 +10,7 @@ from backout.config.explain import Mistake, Where
 from backout.config.scalars import API_BASE_URL, Duration, is_loopback, is_private
 from backout.config.variables import find_mixed
 from backout.model.guard.policy import Expectation, SyntheticCheck
-from backout.model.guard.routes import template_of
+from backout.model.guard.routes import make_template
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -22,20 +22,20 @@ MOST_OFTEN_S = 0.2
 SERVER_ERRORS = 500
 
 
-def across_keys(document: Table) -> Iterator[Mistake]:
+def check_across_keys(document: Table) -> Iterator[Mistake]:
     """Yield the mistakes between keys of a document, which may also be wrong in other ways."""
-    yield from _channels(_table(document, "notify"))
+    yield from _check_channels(_get_table(document, "notify"))
     yield from find_mixed(document)
-    environments = _table(document, "environments")
+    environments = _get_table(document, "environments")
     for name, content in environments.items():
         if isinstance(content, dict):
-            yield from _together(content, ("environments", name))
+            yield from _check_together(content, ("environments", name))
     seen: list[tuple[str, str, tuple[str, ...]]] = []
     for name, content in environments.items():
         if not isinstance(content, dict):
             continue
-        for path, what, identity in _identities(content):
-            other = next((earlier for earlier, kind, known in seen if kind == what and _same(known, identity)), None)
+        for path, what, identity in _check_identities(content):
+            other = next((earlier for earlier, kind, known in seen if kind == what and _is_same(known, identity)), None)
             seen.append((name, what, identity))
             if other is not None:
                 yield Mistake(
@@ -44,31 +44,31 @@ def across_keys(document: Table) -> Iterator[Mistake]:
                 )
 
 
-def _same(known: tuple[str, ...], identity: tuple[str, ...]) -> bool:
+def _is_same(known: tuple[str, ...], identity: tuple[str, ...]) -> bool:
     """Whether both may be the same thing: a part that is not set may be anything."""
     return all(mine == other or not mine or not other for mine, other in zip(known, identity, strict=True))
 
 
-def _together(environment: Table, path: Where) -> Iterator[Mistake]:
+def _check_together(environment: Table, path: Where) -> Iterator[Mistake]:
     if isinstance(environment.get("database"), dict):
-        yield from _database(_table(environment, "database"), (*path, "database"))
+        yield from _check_database(_get_table(environment, "database"), (*path, "database"))
     traffic = environment.get("traffic")
     if isinstance(traffic, dict) and (key := _NEEDED.get(str(traffic.get("provider")))) and key not in traffic:
         yield Mistake((*path, "traffic", key), "required, but not there")
-    if isinstance(traffic, dict) and traffic.get("provider") == "logs" and "path" not in _table(traffic, "logs"):
+    if isinstance(traffic, dict) and traffic.get("provider") == "logs" and "path" not in _get_table(traffic, "logs"):
         yield Mistake((*path, "traffic", "logs", "path"), "required, but not there")
     if isinstance(traffic, dict) and traffic.get("provider") == "recorder":
-        yield from _recorder(_table(traffic, "recorder"), (*path, "traffic", "recorder"))
-    source = _table(environment, "secrets").get("source")
+        yield from _check_recorder(_get_table(traffic, "recorder"), (*path, "traffic", "recorder"))
+    source = _get_table(environment, "secrets").get("source")
     if isinstance(source, dict) and (key := _SOURCE_NEEDS.get(str(source.get("from")))) and not source.get(key):
         yield Mistake((*path, "secrets", "source", key), f"required with from = {str(source['from'])!r}, but not there")
-    yield from _ramp(environment, path)
-    yield from _synthetic(environment, path)
+    yield from _check_ramp(environment, path)
+    yield from _check_synthetic(environment, path)
     yield from _check_expectations(environment, path)
-    yield from _in_the_open(environment, path)
+    yield from _find_unencrypted(environment, path)
 
 
-def _database(database: Table, path: Where) -> Iterator[Mistake]:
+def _check_database(database: Table, path: Where) -> Iterator[Mistake]:
     migrations = database.get("migrations", "none")
     if database.get("provider") == "d1":
         if "database_id" not in database:
@@ -90,7 +90,7 @@ _SOURCE_NEEDS = {"file": "path", "keyring": "service", "command": "command"}
 """What a source of secrets requires."""
 
 
-def _recorder(recorder: Table, path: Where) -> Iterator[Mistake]:
+def _check_recorder(recorder: Table, path: Where) -> Iterator[Mistake]:
     if "bucket" not in recorder:
         yield Mistake((*path, "bucket"), "required, but not there")
     for name in ("credentials", "secret"):
@@ -98,8 +98,8 @@ def _recorder(recorder: Table, path: Where) -> Iterator[Mistake]:
             yield Mistake(path, f"needs {name}_env (a variable's name) or {name}_file")
 
 
-def _ramp(environment: Table, path: Where) -> Iterator[Mistake]:
-    ramp = _table(environment, "guard").get("ramp")
+def _check_ramp(environment: Table, path: Where) -> Iterator[Mistake]:
+    ramp = _get_table(environment, "guard").get("ramp")
     if not isinstance(ramp, list) or not all(isinstance(step, int | float) for step in ramp):
         return
     if ramp != sorted(set(ramp)):
@@ -108,8 +108,8 @@ def _ramp(environment: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "guard", "ramp"), "the last step must be 100: a ramp ends with all of the traffic")
 
 
-def _synthetic(environment: Table, path: Where) -> Iterator[Mistake]:
-    synthetic = _table(environment, "guard").get("synthetic")
+def _check_synthetic(environment: Table, path: Where) -> Iterator[Mistake]:
+    synthetic = _get_table(environment, "guard").get("synthetic")
     if not isinstance(synthetic, dict):
         return
     checks = [check for check in synthetic.get("checks") or () if isinstance(check, dict)]
@@ -118,10 +118,10 @@ def _synthetic(environment: Table, path: Where) -> Iterator[Mistake]:
     with contextlib.suppress(ValueError):  # an invalid duration is reported elsewhere
         if Duration.parse(synthetic.get("every", "1s")) < MOST_OFTEN_S:
             yield Mistake((*path, "guard", "synthetic", "every"), "at most five requests a second: 200ms or more")
-    yield from _checks(checks, synthetic.get("paths"), (*path, "guard", "synthetic", "checks"))
+    yield from _check_checks(checks, synthetic.get("paths"), (*path, "guard", "synthetic", "checks"))
 
 
-def _checks(checks: list[Table], paths: object, path: Where) -> Iterator[Mistake]:
+def _check_checks(checks: list[Table], paths: object, path: Where) -> Iterator[Mistake]:
     """Yield duplicate checks, and those whose expected answer is impossible."""
     known: set[object] = set(paths) if isinstance(paths, list) and all(isinstance(p, str) for p in paths) else set()
     for number, check in enumerate(checks):
@@ -133,38 +133,38 @@ def _checks(checks: list[Table], paths: object, path: Where) -> Iterator[Mistake
             yield Mistake((*path, number, "method"), "an answer to HEAD has no body, so neither word nor json")
         if check.get("preflight") and not check.get("origin"):
             yield Mistake((*path, number, "preflight"), "a page of which origin asks? origin is missing")
-        for field, value in _table(check, "json").items():
+        for field, value in _get_table(check, "json").items():
             if not isinstance(value, str | int | float):
                 yield Mistake((*path, number, "json", field), "expected a text, a number, true or false")
 
 
 def check_name(check: Table) -> str:
     """Return the name of a check, see `SyntheticCheck.name`."""
-    with_credentials = tuple(sorted(_table(check, "headers_env")))
-    method = _text(check, "method") or "GET"
+    with_credentials = tuple(sorted(_get_table(check, "headers_env")))
+    method = _get_text(check, "method") or "GET"
     return SyntheticCheck(
-        _text(check, "path"),
+        _get_text(check, "path"),
         method,
-        origin=_text(check, "origin"),
-        preflight=_text(check, "preflight"),
+        origin=_get_text(check, "origin"),
+        preflight=_get_text(check, "preflight"),
         credentials=with_credentials,
     ).name
 
 
 def _check_expectations(environment: Table, path: Where) -> Iterator[Mistake]:
     """Yield the expectations that would excuse too much: everything, the health endpoint, server errors."""
-    url = _text(_table(environment, "health"), "url")
-    for asked, statuses in _table(_table(environment, "guard"), "expect").items():
+    url = _get_text(_get_table(environment, "health"), "url")
+    for asked, statuses in _get_table(_get_table(environment, "guard"), "expect").items():
         where = (*path, "guard", "expect", asked)
         wrong = explain_refusal(asked, statuses if isinstance(statuses, list) else [], url)
         if wrong:
             yield Mistake(where, wrong)
 
 
-def health_path(url: str) -> str:
+def get_health_path(url: str) -> str:
     """Return the path of this health URL; without a URL (or with an unreadable one), "/health".
 
-    >>> health_path("https://a.example.com"), health_path("https://a.example.com/up?full"), health_path("")
+    >>> get_health_path("https://a.example.com"), get_health_path("https://a.example.com/up?full"), get_health_path("")
     ('/', '/up', '/health')
     """
     with contextlib.suppress(ValueError):  # what is no URL is told elsewhere
@@ -187,10 +187,10 @@ def explain_refusal(asked: str, statuses: Collection[object], health_url: str) -
     if where == "/*" or "*" in where[:-1] or (where.endswith("*") and not where.endswith("/*")):
         every = where in ("/*", "*")
         return "it would excuse every answer: name the path that changes" if every else "a * stands at the end, as /*"
-    health = health_path(health_url)
+    health = get_health_path(health_url)
     # As guard itself decides what is covered, also under the name that counts have for the path.
     declared = Expectation("", where, ())
-    if declared.covers("", health) or declared.covers("", template_of("", health)):
+    if declared.covers("", health) or declared.covers("", make_template("", health)):
         return f"it would excuse the health endpoint ({health})"
     if not statuses:
         return "expected the statuses that it may be answered with, such as [410]"
@@ -199,23 +199,23 @@ def explain_refusal(asked: str, statuses: Collection[object], health_url: str) -
     return ""
 
 
-def _in_the_open(environment: Table, path: Where) -> Iterator[Mistake]:
+def _find_unencrypted(environment: Table, path: Where) -> Iterator[Mistake]:
     """Yield the addresses that a secret would reach unencrypted."""
-    health, traffic = _table(environment, "health"), _table(environment, "traffic")
-    checks = _table(_table(environment, "guard"), "synthetic").get("checks")
+    health, traffic = _get_table(environment, "health"), _get_table(environment, "traffic")
+    checks = _get_table(_get_table(environment, "guard"), "synthetic").get("checks")
     sending = [c for c in checks if isinstance(c, dict) and c.get("headers_env")] if isinstance(checks, list) else []
-    if sending and not is_private(_text(health, "url") or "https://"):
+    if sending and not is_private(_get_text(health, "url") or "https://"):
         what = "expected https: the credentials of guard.synthetic.checks go there, and http is for loopback alone"
         yield Mistake((*path, "health", "url"), what)
     for table, key, secret in ((health, "health", "headers_env"), (traffic, "traffic", "token_file")):
         with contextlib.suppress(ValueError):  # what is no URL is told elsewhere
-            if table.get(secret) and not is_private(_text(table, "url") or "https://"):
+            if table.get(secret) and not is_private(_get_text(table, "url") or "https://"):
                 yield Mistake(
                     (*path, key, "url"), f"expected https: {secret} goes there, and http is for loopback alone"
                 )
 
 
-def _channels(notify: Table) -> Iterator[Mistake]:
+def _check_channels(notify: Table) -> Iterator[Mistake]:
     for channel, names in {"webhook": ("url", "secret"), "slack": ("url",), "dead_man": ("url",)}.items():
         table = notify.get(channel)
         if not isinstance(table, dict):
@@ -223,31 +223,31 @@ def _channels(notify: Table) -> Iterator[Mistake]:
         for name in names:
             if not {f"{name}_env", f"{name}_file"} & set(table):
                 yield Mistake(("notify", channel), f"needs {name}_env (a variable's name) or {name}_file")
-    smtp = _table(notify, "smtp")
+    smtp = _get_table(notify, "smtp")
     if ("user" in smtp) != bool({"password_env", "password_file"} & set(smtp)):
         yield Mistake(("notify", "smtp"), "user and password_env (or password_file) need each other")
     if (
         isinstance(smtp, dict)
         and "user" in smtp
         and smtp.get("security") == "none"
-        and not is_loopback(_text(smtp, "host"))
+        and not is_loopback(_get_text(smtp, "host"))
     ):
         yield Mistake(("notify", "smtp", "security"), "a password goes there: expected 'starttls' or 'tls'")
 
 
-def _identities(environment: Table) -> Iterator[tuple[Where, str, tuple[str, ...]]]:
-    platform, health, storage = (_table(environment, key) for key in ("platform", "health", "storage"))
-    account = (_text(platform, "api_base_url").rstrip("/") or API_BASE_URL, _text(platform, "account_id"))
-    if script := _text(platform, "script"):
+def _check_identities(environment: Table) -> Iterator[tuple[Where, str, tuple[str, ...]]]:
+    platform, health, storage = (_get_table(environment, key) for key in ("platform", "health", "storage"))
+    account = (_get_text(platform, "api_base_url").rstrip("/") or API_BASE_URL, _get_text(platform, "account_id"))
+    if script := _get_text(platform, "script"):
         yield ("platform", "script"), "script", (*account, script)
-    if host := _host(health):
+    if host := _get_host(health):
         yield ("health", "url"), "health host", (host,)
-    if bucket := _text(storage, "bucket"):
+    if bucket := _get_text(storage, "bucket"):
         owner = account if storage.get("provider") == "r2" else ("", "")  # the names of S3 buckets are global
-        yield ("storage", "bucket"), "bucket", (*owner, _text(storage, "endpoint").rstrip("/"), bucket)
-    pin = _table(environment, "pin")
+        yield ("storage", "bucket"), "bucket", (*owner, _get_text(storage, "endpoint").rstrip("/"), bucket)
+    pin = _get_table(environment, "pin")
     for key, what in _PINS.items():
-        if pinned := _text(pin, key):
+        if pinned := _get_text(pin, key):
             yield ("pin", key), what, (pinned,)
 
 
@@ -259,14 +259,15 @@ _PINS = {
 """Two environments may share an account; everything else pinned belongs to one (buckets are compared above)."""
 
 
-def _host(health: Table) -> str:
-    return host_of(_text(health, "url"), _table(health, "headers"))
+def _get_host(health: Table) -> str:
+    return get_answering_host(_get_text(health, "url"), _get_table(health, "headers"))
 
 
-def host_of(url: str, headers: Mapping[str, object]) -> str:
+def get_answering_host(url: str, headers: Mapping[str, object]) -> str:
     """Return the host that answers: an explicit Host header (a loopback router), else the URL's; "" for no URL.
 
-    >>> host_of("https://app.example.com/health", {}), host_of("http://127.0.0.1:87/health", {"Host": "App.localhost"})
+    >>> (get_answering_host("https://app.example.com/health", {}),
+    ...  get_answering_host("http://127.0.0.1:87/health", {"Host": "App.localhost"}))
     ('app.example.com', 'app.localhost')
     """
     for name, value in headers.items():
@@ -278,11 +279,11 @@ def host_of(url: str, headers: Mapping[str, object]) -> str:
         return ""
 
 
-def _table(parent: Table, key: str) -> Table:
+def _get_table(parent: Table, key: str) -> Table:
     value = parent.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def _text(parent: Table, key: str) -> str:
+def _get_text(parent: Table, key: str) -> str:
     value = parent.get(key)
     return value if isinstance(value, str) else ""

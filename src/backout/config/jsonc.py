@@ -18,12 +18,14 @@ def loads(text: str) -> object:
     >>> loads('{"a": [1, 2,], // "b"\n "c": "//", /* , */ }')
     {'a': [1, 2], 'c': '//'}
     """
-    bare = _TOKEN.sub(lambda match: match[0] if match[0][0] == '"' else _blank(match[0]), text.removeprefix("\ufeff"))
+    bare = _TOKEN.sub(
+        lambda match: match[0] if match[0][0] == '"' else _blank_out(match[0]), text.removeprefix("\ufeff")
+    )
     try:
         return json.loads(_TRAILING.sub(lambda match: match[1] or " ", bare))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
-def _blank(comment: str) -> str:
+def _blank_out(comment: str) -> str:
     return re.sub(r"[^\n]", " ", comment)

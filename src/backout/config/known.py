@@ -41,7 +41,7 @@ def read_all(config: Config) -> None:
                 parse_access(found, variables.on_secret, setting)
 
 
-def open_words(config: Config) -> frozenset[str]:
+def list_open_words(config: Config) -> frozenset[str]:
     """Return the names that are used openly, and are not masked if a secret happens to equal one of them."""
     settings = config.settings
     words = {settings.app.name, *settings.environments}
@@ -54,12 +54,12 @@ def _list_named_places(config: Config) -> Iterator[tuple[str, str | Path]]:
     """Yield (setting, variable or file) for each secret's place that the file names."""
     for field in config.settings.__struct_fields__:
         if field != "environments":
-            yield from _places(getattr(config.settings, field))
+            yield from _list_places(getattr(config.settings, field))
     if config.chosen is not None:
-        yield from _places(config.settings.environments[config.chosen])
+        yield from _list_places(config.settings.environments[config.chosen])
 
 
-def _places(section: object) -> Iterator[tuple[str, str | Path]]:
+def _list_places(section: object) -> Iterator[tuple[str, str | Path]]:
     if not isinstance(section, Section):
         return
     for field in section.__struct_fields__:
@@ -69,4 +69,4 @@ def _places(section: object) -> Iterator[tuple[str, str | Path]]:
         elif field.endswith(("_env", "_file")) and isinstance(value, str | Path):
             yield field, value
         else:
-            yield from _places(value)
+            yield from _list_places(value)

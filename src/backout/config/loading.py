@@ -13,8 +13,8 @@ import msgspec
 
 from backout.config import scalars, trust
 from backout.config.effective import Config
-from backout.config.explain import Mistake, Where, explain, similar
-from backout.config.identity import across_keys
+from backout.config.explain import Mistake, Where, explain, suggest_similar
+from backout.config.identity import check_across_keys
 from backout.config.overlay import overlay
 from backout.config.schema import Settings
 from backout.config.written import join_path
@@ -96,7 +96,7 @@ def load(
     return Config(file, without, chosen, variables, text, set_by, no_commands=True, withheld=withheld)
 
 
-def mistakes_in(text: str, file: Path) -> tuple[str, ...]:
+def find_mistakes(text: str, file: Path) -> tuple[str, ...]:
     """Return every mistake of a configuration's text as `file:line: path: what`; empty if there is none."""
     try:
         _convert(_parse(text, file), text, file, {})
@@ -126,26 +126,26 @@ def _parse(text: str, file: Path) -> Table:
         what, _, place = str(error).partition(" (at ")
         line = re.match(r"line (\d+)", place)
         number = int(line[1]) if line else text.rstrip().count("\n") + 1
-        twice = _twice(text, number) if what.startswith(_SET_TWICE) else ""
+        twice = _explain_duplicate(text, number) if what.startswith(_SET_TWICE) else ""
         mistake = f"{file.name}:{number}: TOML: {twice or what[:1].lower() + what[1:]}"
         raise ConfigError((mistake,), hint=f"correct {file.name}, then: backout config check") from error
 
 
-def _twice(text: str, number: int) -> str:
+def _explain_duplicate(text: str, number: int) -> str:
     """Return the mistake of a line that sets what an earlier one has set, "" for other lines.
 
     Args:
         number: of the line, from 1.
     """
-    from backout.config.toml_lines import lines_of
+    from backout.config.toml_lines import find_lines
 
     lines = text.split("\n")
     before, at = "\n".join(lines[: number - 1]), lines[number - 1]
     try:
         decode_toml(before)
-        found, alone = lines_of(before), lines_of(at)
+        found, alone = find_lines(before), find_lines(at)
         header = next((line for line in reversed(lines[: number - 1]) if line.lstrip().startswith("[")), "")
-        table = () if at.lstrip().startswith("[") else max(lines_of(header), key=len, default=())
+        table = () if at.lstrip().startswith("[") else max(find_lines(header), key=len, default=())
     except ValueError:
         return ""
     path = (*table, *max(alone, key=len, default=()))
@@ -164,15 +164,17 @@ def _choose(document: Table, wanted: str | None, file: Path) -> str | None:
         return names[0] if len(names) == 1 else None
     if names and wanted not in names:
         raise UsageError(
-            f"no environment {wanted!r}{similar(wanted, names)}", where=str(file), hint=f"one of: {', '.join(names)}"
+            f"no environment {wanted!r}{suggest_similar(wanted, names)}",
+            where=str(file),
+            hint=f"one of: {', '.join(names)}",
         )
     return wanted if wanted in names else None
 
 
 def _convert(document: Table, text: str, file: Path, set_by: Mapping[Where, str]) -> Settings:
-    crossed = tuple(across_keys(document))
+    crossed = tuple(check_across_keys(document))
     try:
-        settings = _absolute(msgspec.convert(document, Settings, dec_hook=_hook(file.parent)), file.parent)
+        settings = _make_absolute(msgspec.convert(document, Settings, dec_hook=_make_hook(file.parent)), file.parent)
     except msgspec.ValidationError as error:
         found = tuple(explain(Settings, document)) or (Mistake((), str(error)),)
     else:
@@ -185,14 +187,14 @@ def _convert(document: Table, text: str, file: Path, set_by: Mapping[Where, str]
     )
 
 
-def _hook(folder: Path) -> Callable[[type, object], object]:
+def _make_hook(folder: Path) -> Callable[[type, object], object]:
     def hook(kind: type, value: object) -> object:
         return value if kind is object else scalars.parse(kind, value, folder)
 
     return hook
 
 
-def _absolute(settings: Settings, folder: Path) -> Settings:
+def _make_absolute(settings: Settings, folder: Path) -> Settings:
     """Also resolve the default paths, which no hook has seen."""
     return msgspec.structs.replace(
         settings,
@@ -207,19 +209,19 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
 
 
 def _describe_mistakes(found: Iterable[Mistake], text: str, file: Path, set_by: Mapping[Where, str]) -> tuple[str, ...]:
-    from backout.config.toml_lines import lines_of
+    from backout.config.toml_lines import find_lines
 
-    lines = lines_of(text)
+    lines = find_lines(text)
     placed = []
     for mistake in found:
-        line = _line(mistake.path, lines)
+        line = _find_line(mistake.path, lines)
         place = set_by.get(mistake.path, f"{file.name}:{line}")
         name = f"{join_path(mistake.path)}: " if mistake.path else ""
         placed.append((line, f"{place}: {name}{mistake.what}"))
     return tuple(dict.fromkeys(words for _, words in sorted(placed, key=lambda pair: pair[0])))
 
 
-def _line(path: Where, lines: Mapping[Where, int]) -> int:
+def _find_line(path: Where, lines: Mapping[Where, int]) -> int:
     while path:
         if path in lines:
             return lines[path]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.config.explain import Where, similar
+from backout.config.explain import Where, suggest_similar
 from backout.config.schema import EnvironmentSettings
 from backout.config.trust import TRUST_ENV
 
@@ -36,7 +36,7 @@ def overlay(
     if not (flags or wanted.keys() - set(OWN_VARIABLES)):
         return document, {}
     merged, set_by = copy.deepcopy(document), {}
-    table = tuple(settable(chosen or ""))
+    table = tuple(list_settable(chosen or ""))
     for name, path, kind in table:
         if name in wanted and (chosen or path[0] in _SHARED):
             _put(merged, path, _convert(wanted[name], kind))
@@ -55,25 +55,25 @@ def warn_of_unknown(chosen: str | None, variables: Environment, read: frozenset[
     Args:
         read: the variables that the file names, such as the one of the marks' key.
     """
-    known = {*OWN_VARIABLES, *(name for name, _, _ in settable(chosen or "NAME"))}
+    known = {*OWN_VARIABLES, *(name for name, _, _ in list_settable(chosen or "NAME"))}
     for name in sorted(variables.variables):
         if name.startswith("BACKOUT_") and name not in known | read:
-            yield f"{name} sets nothing{similar(name, known)}"
+            yield f"{name} sets nothing{suggest_similar(name, known)}"
 
 
-def settable(environment: str) -> Iterator[tuple[str, Where, object]]:
+def list_settable(environment: str) -> Iterator[tuple[str, Where, object]]:
     """Yield (variable, path, type) for every value that a variable may set."""
     for field_ in msgspec.structs.fields(EnvironmentSettings):
-        for kind in _structs(field_.type):
+        for kind in _list_structs(field_.type):
             for inner in msgspec.structs.fields(kind):
-                if not tuple(_structs(inner.type)):
+                if not tuple(_list_structs(inner.type)):
                     path: Where = ("environments", environment, field_.name, inner.encode_name)
                     yield f"BACKOUT_{field_.name}_{inner.encode_name}".upper(), path, inner.type
     yield "BACKOUT_INCIDENTS_DIRECTORY", ("incidents", "directory"), Path
     yield "BACKOUT_JOURNAL_PATH", ("journal", "path"), Path
 
 
-def _structs(kind: object) -> Iterator[type[msgspec.Struct]]:
+def _list_structs(kind: object) -> Iterator[type[msgspec.Struct]]:
     for candidate in (kind, *getattr(kind, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
             yield candidate

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Key = tuple[str, ...]
 
 
-def keys_that_run() -> tuple[str, ...]:
+def list_program_keys() -> tuple[str, ...]:
     """Return the marked keys of an environment, dotted, in the schema's order."""
     return tuple(".".join(key) for key in _find_marked(EnvironmentSettings, ()))
 
@@ -36,16 +36,16 @@ def withhold(settings: Settings, chosen_by_hand: Collection[Where]) -> tuple[Set
     for name, environment in settings.environments.items():
         by_hand = {tuple(map(str, path[2:])) for path in chosen_by_hand if path[:2] == ("environments", name)}
         named = [
-            key for key in _find_marked(EnvironmentSettings, ()) if _value(environment, key) and key not in by_hand
+            key for key in _find_marked(EnvironmentSettings, ()) if _get_value(environment, key) and key not in by_hand
         ]
         taken |= {(name, ".".join(key)) for key in named}
         for key in named:
-            environment = _without(environment, key)  # noqa: PLW2901 - one key less each time
+            environment = _drop_key(environment, key)  # noqa: PLW2901 - one key less each time
         kept[name] = environment
     return msgspec.structs.replace(settings, environments=kept), frozenset(taken)
 
 
-def _without(environment: EnvironmentSettings, key: Key) -> EnvironmentSettings:
+def _drop_key(environment: EnvironmentSettings, key: Key) -> EnvironmentSettings:
     """Return the environment without a key: the key itself if it is optional, else the table that needs it."""
     replace = msgspec.structs.replace
     match key:
@@ -61,7 +61,7 @@ def _without(environment: EnvironmentSettings, key: Key) -> EnvironmentSettings:
     raise AssertionError(f"no text says how to go without {'.'.join(key)}")
 
 
-def _value(struct: object, key: Key) -> object:
+def _get_value(struct: object, key: Key) -> object:
     for name in key:
         if struct is None:
             return None
@@ -73,14 +73,14 @@ def _value(struct: object, key: Key) -> object:
 def _find_marked(kind: type[msgspec.Struct], path: Key) -> Iterator[Key]:
     for field in msgspec.structs.fields(kind):
         here = (*path, field.encode_name)
-        if any(RUNS in getattr(each, "__metadata__", ()) for each in _parts(field.type)):
+        if any(RUNS in getattr(each, "__metadata__", ()) for each in _list_parts(field.type)):
             yield here
-        for each in _parts(field.type):
+        for each in _list_parts(field.type):
             if isinstance(each, type) and issubclass(each, msgspec.Struct):
                 yield from _find_marked(each, here)
 
 
-def _parts(kind: Any) -> Iterator[Any]:
+def _list_parts(kind: Any) -> Iterator[Any]:
     """Yield a type and, of a union, its members."""
     yield kind
     yield from getattr(kind, "__args__", ()) if not hasattr(kind, "__metadata__") else ()

@@ -147,13 +147,13 @@ def parse(kind: type, value: object, folder: Path) -> object:
     raise TypeError(kind)
 
 
-def seconds(text: str, flag: str) -> float:
+def parse_seconds(text: str, flag: str) -> float:
     """Return the duration given to a flag: "15m", "90s" or a plain number of seconds.
 
     Raises:
         UsageError: it is none.
 
-    >>> seconds("90s", "--for"), seconds("2.5", "--for")
+    >>> parse_seconds("90s", "--for"), parse_seconds("2.5", "--for")
     (90.0, 2.5)
     """
     try:
@@ -162,10 +162,11 @@ def seconds(text: str, flag: str) -> float:
         raise UsageError(str(error), where=flag, hint=f"{flag} 15m") from error
 
 
-def in_units(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration as a person writes it in the file.
 
-    >>> in_units(3024000.0), in_units(5400.0), in_units(0.25), in_units(0.0), in_units(0.0005)
+    >>> (format_duration(3024000.0), format_duration(5400.0), format_duration(0.25), format_duration(0.0),
+    ...  format_duration(0.0005))
     ('35d', '1h30m', '250ms', '0s', '0.5ms')
     """
     words, left_ms = "", round(seconds * 1e6) / 1e3

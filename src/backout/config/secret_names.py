@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _SUFFIX = "_env"
 
 
-def secret_variables(settings: object) -> frozenset[str]:
+def list_secret_variables(settings: object) -> frozenset[str]:
     """Return the names of all variables that a part of the settings reads, those that name a secret's file included."""
     named = frozenset(_find_names(settings))
     return named | {f"{name}_FILE" for name in named}

@@ -17,10 +17,10 @@ _STRING = re.compile(
 _BARE = re.compile(r"[^,\]}#\r\n]+")
 
 
-def lines_of(text: str) -> dict[Path, int]:
+def find_lines(text: str) -> dict[Path, int]:
     r"""Return {path: line, from 1} of every key, table and array item of a text that tomllib accepts.
 
-    >>> lines_of('[a]\nb = { c = [1,\n 2] }')[("a", "b", "c", 1)]
+    >>> find_lines('[a]\nb = { c = [1,\n 2] }')[("a", "b", "c", 1)]
     3
     """
     return _Scanner(text).document()

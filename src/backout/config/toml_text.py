@@ -9,18 +9,22 @@ _EXACT = 2.0**53
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def literal(value: object) -> str:
+def format_literal(value: object) -> str:
     r"""Return a value in TOML, tables inline.
 
-    >>> literal({"url": 'a"b', "of": [1, 0.5, True]})
+    >>> format_literal({"url": 'a"b', "of": [1, 0.5, True]})
     '{ url = "a\\"b", of = [1, 0.5, true] }'
     """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key(name)} = {literal(item)}' for name, item in value.items())} }}" if value else "{}"
+        return (
+            f"{{ {', '.join(f'{format_key(name)} = {format_literal(item)}' for name, item in value.items())} }}"
+            if value
+            else "{}"
+        )
     if isinstance(value, list | tuple):
-        return f"[{', '.join(literal(item) for item in value)}]"
+        return f"[{', '.join(format_literal(item) for item in value)}]"
     if isinstance(value, str):
         return '"' + "".join(_escape(character) for character in value) + '"'
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
@@ -28,9 +32,9 @@ def literal(value: object) -> str:
     return str(value)
 
 
-def key(name: str) -> str:
+def format_key(name: str) -> str:
     """Return a key, quoted if TOML requires that."""
-    return name if _BARE_KEY.fullmatch(name) else literal(name)
+    return name if _BARE_KEY.fullmatch(name) else format_literal(name)
 
 
 def _escape(character: str) -> str:

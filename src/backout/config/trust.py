@@ -53,7 +53,7 @@ def check_config(file: Path, vouched: str | None, on_doubt: Callable[[Untrusted]
     """
     if vouched and Path(vouched).is_absolute() and Path(vouched).resolve() == file.resolve():
         return
-    flaw = flaw_of(file)
+    flaw = find_flaw(file)
     if flaw is None:
         return
     allow = f"export {TRUST_ENV}={shlex.quote(str(file))}"
@@ -69,11 +69,11 @@ def check_config(file: Path, vouched: str | None, on_doubt: Callable[[Untrusted]
     )
 
 
-def flaw_of(path: Path) -> Flaw | None:
+def find_flaw(path: Path) -> Flaw | None:
     """Return who else could have written a file, or have put it there; None if no one could."""
     try:
-        for here, found in _hops(str(path)):
-            if flaw := _flaw(here, found):
+        for here, found in _walk_path(str(path)):
+            if flaw := _judge_path(here, found):
                 return flaw
     except OSError as error:
         return Flaw(str(path), f"it cannot be looked at: {error.strerror}", "")
@@ -94,15 +94,15 @@ def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrust
     """
     root, wanted = os.path.normpath(folder), tuple(os.path.normpath(path) for path in paths)
     seen: set[str] = set()
-    flaw = next((flaw for path in wanted if (flaw := _state_flaw(root, path, seen))), None)
+    flaw = next((flaw for path in wanted if (flaw := _find_state_flaw(root, path, seen))), None)
     if flaw is None and seen:
-        flaw = _brought(root, wanted)
+        flaw = _find_kept_by_git(root, wanted)
     if flaw is not None:
         what = "the records of earlier runs are not trusted: someone else could have written them"
         on_doubt(Untrusted(what, f"{flaw.path}: {flaw.why}", hint=flaw.mend or _put_aside(flaw.path)))
 
 
-def _brought(folder: str, paths: tuple[str, ...]) -> Flaw | None:
+def _find_kept_by_git(folder: str, paths: tuple[str, ...]) -> Flaw | None:
     """Return the first of the records that git keeps: anyone who can write to the repository can write these, too."""
     from backout.config.init.git_index import find_tracked
 
@@ -131,7 +131,7 @@ def check_secret(path: Path, found: os.stat_result, name: str) -> None:
     Raises:
         AuthError: with the command that mends it.
     """
-    if why := _writable(path, found) or _readable(path, found):
+    if why := _find_writer(path, found) or _find_reader(path, found):
         mend = f"{_mend(path, found, '600')}  # of a mounted secret (Kubernetes, Docker): mount it with mode 0440"
         raise AuthError(f"cannot take {name} from this file: {why}", where=str(path), hint=mend)
 
@@ -142,53 +142,53 @@ def check_values(path: Path, found: os.stat_result) -> None:
     Raises:
         AuthError: with the command that mends it.
     """
-    if why := _writable(path, found):
+    if why := _find_writer(path, found):
         raise AuthError(f"the file is not taken: {why}", where=str(path), hint=_mend(path, found, "go-w"))
 
 
 def _mend(path: Path, found: os.stat_result, mode: str) -> str:
     quoted = shlex.quote(str(path))
-    owner = f"chown {os.geteuid()} {quoted} && " if found.st_uid not in _ours() else ""
+    owner = f"chown {os.geteuid()} {quoted} && " if found.st_uid not in _get_own_users() else ""
     return f"{owner}chmod {mode} {quoted}"
 
 
-def _writable(path: Path, found: os.stat_result) -> str:
+def _find_writer(path: Path, found: os.stat_result) -> str:
     """Return who else may write an open file, or put it there by a link of theirs; "" for no one."""
-    flaw = _flaw(str(path), found) or next((flaw for flaw in _links(path) if flaw), None)
+    flaw = _judge_path(str(path), found) or next((flaw for flaw in _check_links(path) if flaw), None)
     return flaw.why if flaw else ""
 
 
-def _readable(path: Path, found: os.stat_result) -> str:
+def _find_reader(path: Path, found: os.stat_result) -> str:
     if not stat.S_ISREG(found.st_mode):
         return ""  # a pipe belongs to the process it was opened for
     if found.st_mode & stat.S_IROTH:
         return f"everyone on this machine may read it (mode {stat.S_IMODE(found.st_mode):04o})"
     if found.st_mode & stat.S_IRGRP and _has_acl(str(path)):
         return "a list of access rights lets others than its owner read it"
-    if found.st_mode & stat.S_IRGRP and found.st_gid not in _our_groups() and not _is_private(found.st_gid):
-        return f"the group {_group(found.st_gid)} may read it, and it is not one of ours"
+    if found.st_mode & stat.S_IRGRP and found.st_gid not in _get_own_groups() and not _is_private(found.st_gid):
+        return f"the group {_describe_group(found.st_gid)} may read it, and it is not one of ours"
     return ""
 
 
-def _links(path: Path) -> Iterator[Flaw | None]:
+def _check_links(path: Path) -> Iterator[Flaw | None]:
     try:
-        for here, found in _hops(str(path.absolute())):
+        for here, found in _walk_path(str(path.absolute())):
             if stat.S_ISLNK(found.st_mode):
-                yield _flaw(here, found)
+                yield _judge_path(here, found)
     except OSError:
         return  # it was opened: what cannot be followed by name (a pipe in /dev/fd) has no links of others in it
 
 
-def _state_flaw(folder: str, path: str, seen: set[str]) -> Flaw | None:
+def _find_state_flaw(folder: str, path: str, seen: set[str]) -> Flaw | None:
     inside = path.startswith(f"{folder}/")
     try:
-        for here, found in _below(folder, path) if inside else _hops(path):
+        for here, found in _walk_below(folder, path) if inside else _walk_path(path):
             if here in seen:
                 continue
             seen.add(here)
             if inside and stat.S_ISLNK(found.st_mode):
                 return Flaw(here, f"it is a symbolic link (to {Path(here).readlink()}); a repository can bring one", "")
-            if flaw := _flaw(here, found):
+            if flaw := _judge_path(here, found):
                 return flaw
     except FileNotFoundError:
         return None
@@ -197,14 +197,14 @@ def _state_flaw(folder: str, path: str, seen: set[str]) -> Flaw | None:
     return None
 
 
-def _below(folder: str, path: str) -> Iterator[tuple[str, os.stat_result]]:
+def _walk_below(folder: str, path: str) -> Iterator[tuple[str, os.stat_result]]:
     here = folder
     for name in path[len(folder) + 1 :].split("/"):
         here = f"{here}/{name}"
         yield here, os.lstat(here)
 
 
-def _hops(path: str) -> Iterator[tuple[str, os.stat_result]]:
+def _walk_path(path: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield each folder, symbolic link and file that decides where an absolute path leads, from the root on."""
     here, left, links = "/", path.split("/")[::-1], 0
     yield here, os.lstat(here)
@@ -229,27 +229,27 @@ def _hops(path: str) -> Iterator[tuple[str, os.stat_result]]:
         left += target.split("/")[::-1]
 
 
-def _flaw(path: str, found: os.stat_result) -> Flaw | None:
+def _judge_path(path: str, found: os.stat_result) -> Flaw | None:
     quoted = shlex.quote(path)
-    if found.st_uid not in _ours():
-        return Flaw(path, f"it belongs to {_user(found.st_uid)}, who is neither you nor root", "")
+    if found.st_uid not in _get_own_users():
+        return Flaw(path, f"it belongs to {_describe_user(found.st_uid)}, who is neither you nor root", "")
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return None
     mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
     if found.st_mode & stat.S_IWOTH:
         return Flaw(path, f"everyone on this machine may write it ({mode})", f"chmod go-w {quoted}")
     if found.st_mode & stat.S_IWGRP and not (_is_private(found.st_gid) and not _has_acl(path)):
-        return Flaw(path, f"the group {_group(found.st_gid)} may write it ({mode})", f"chmod g-w {quoted}")
+        return Flaw(path, f"the group {_describe_group(found.st_gid)} may write it ({mode})", f"chmod g-w {quoted}")
     return None
 
 
 @cache
-def _ours() -> frozenset[int]:
+def _get_own_users() -> frozenset[int]:
     return frozenset({os.geteuid(), 0, os.lstat("/").st_uid})
 
 
 @cache
-def _our_groups() -> frozenset[int]:
+def _get_own_groups() -> frozenset[int]:
     return frozenset({os.getegid(), *os.getgroups()})
 
 
@@ -269,7 +269,7 @@ def _is_private(gid: int) -> bool:
         users[me.pw_name] = me  # a directory service need not list it
     except KeyError:
         pass
-    ours = {name for name, user in users.items() if user.pw_uid in _ours()}
+    ours = {name for name, user in users.items() if user.pw_uid in _get_own_users()}
     members = {name for name, user in users.items() if user.pw_gid == gid} | set(group.gr_mem)
     return group.gr_name in ours and bool(members) and members <= ours
 
@@ -282,7 +282,7 @@ def _has_acl(path: str) -> bool:
         return False
 
 
-def _user(uid: int) -> str:
+def _describe_user(uid: int) -> str:
     import pwd
 
     try:
@@ -291,7 +291,7 @@ def _user(uid: int) -> str:
         return f"uid {uid}"
 
 
-def _group(gid: int) -> str:
+def _describe_group(gid: int) -> str:
     import grp
 
     try:

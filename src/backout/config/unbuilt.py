@@ -13,10 +13,10 @@ NOT_BUILT: Final = {
 """Each key below its environment, with what there is in its place."""
 
 
-def not_built(path: tuple[str | int, ...]) -> str | None:
+def explain_unbuilt(path: tuple[str | int, ...]) -> str | None:
     """Return what is wrong with a key that is not built, None for any other.
 
-    >>> not_built(("environments", "production", "deploy", "build"))[:15]
+    >>> explain_unbuilt(("environments", "production", "deploy", "build"))[:15]
     'not built yet: '
     """
     words = NOT_BUILT.get(".".join(map(str, path[2:]))) if path[:1] == ("environments",) else None

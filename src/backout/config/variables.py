@@ -53,12 +53,12 @@ class Use(NamedTuple):
     kind: str
 
 
-def uses(document: dict[str, object]) -> Iterator[Use]:
+def list_uses(document: dict[str, object]) -> Iterator[Use]:
     """Yield every key of a document that names the variable of a secret (`*_env`), in the order of the document."""
-    yield from _uses(document, (), "")
+    yield from _list_table_uses(document, (), "")
 
 
-def _uses(table: dict[str, object], path: Where, name: str) -> Iterator[Use]:
+def _list_table_uses(table: dict[str, object], path: Where, name: str) -> Iterator[Use]:
     for key, value in table.items():
         here, dotted = (*path, key), f"{name}.{key}".lstrip(".")
         if key.endswith("_env"):
@@ -69,15 +69,15 @@ def _uses(table: dict[str, object], path: Where, name: str) -> Iterator[Use]:
         elif isinstance(value, list | tuple):
             for number, each in enumerate(value):
                 if isinstance(each, dict):
-                    yield from _uses(each, (*here, number), dotted)
+                    yield from _list_table_uses(each, (*here, number), dotted)
         elif isinstance(value, dict):
             is_an_environment = path == ("environments",) or here == ("environments",)
-            yield from _uses(value, here, "" if is_an_environment else dotted)
+            yield from _list_table_uses(value, here, "" if is_an_environment else dotted)
 
 
 def find_mixed(document: dict[str, object]) -> Iterator[Mistake]:
     """Yield the keys that would send one kind of secret where another one goes."""
-    found = tuple(uses(document))
+    found = tuple(list_uses(document))
     for use in found:
         if use.kind not in _SENT:
             continue

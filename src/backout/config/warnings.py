@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from backout.config.overlay import warn_of_unknown
 from backout.config.scalars import is_loopback, is_private
-from backout.config.secret_names import secret_variables
+from backout.config.secret_names import list_secret_variables
 from backout.model.guard.policy import Mode
 
 if TYPE_CHECKING:
@@ -23,30 +23,30 @@ class Remark(NamedTuple):
     text: str
 
 
-def warnings_of(config: Config) -> Iterator[str]:
+def list_warnings(config: Config) -> Iterator[str]:
     """Yield one sentence for each part that is not set up and each setting that does nothing."""
     for name, environment in config.settings.environments.items():
-        for remark in _of_environment(config, environment):
+        for remark in _list_of_environment(config, environment):
             yield f"environments.{name}: {remark.text}"
-    yield from (remark.text for remark in _of_all(config))
+    yield from (remark.text for remark in _list_general(config))
 
 
-def remarks_of(config: Config) -> Iterator[Remark]:
+def list_remarks(config: Config) -> Iterator[Remark]:
     """Yield the same of the chosen environment alone, each with the part that it is about."""
-    yield from _of_environment(config, config.environment)
-    yield from _of_all(config)
+    yield from _list_of_environment(config, config.environment)
+    yield from _list_general(config)
 
 
-def _of_all(config: Config) -> Iterator[Remark]:
-    yield from (Remark("notify", text) for text in _of_notify(config))
-    if not config.signs_marks and (acting := _acting(config)):
+def _list_general(config: Config) -> Iterator[Remark]:
+    yield from (Remark("notify", text) for text in _list_of_notify(config))
+    if not config.signs_marks and (acting := _list_acting(config)):
         text = f"marks: no key is set up, and guard acts by itself in {acting}: anyone who may deploy can stop it"
         yield Remark("marks", text)
-    unknown = warn_of_unknown(config.chosen, config.variables, secret_variables(config.settings))
+    unknown = warn_of_unknown(config.chosen, config.variables, list_secret_variables(config.settings))
     yield from (Remark("", text) for text in unknown)
 
 
-def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterator[Remark]:
+def _list_of_environment(config: Config, environment: EnvironmentSettings) -> Iterator[Remark]:
     if not environment.platform.account_id and not config.variables.get("CLOUDFLARE_ACCOUNT_ID"):
         yield Remark("platform", "platform.account_id is not set, and CLOUDFLARE_ACCOUNT_ID neither")
     if environment.health is None:
@@ -58,7 +58,7 @@ def _of_environment(config: Config, environment: EnvironmentSettings) -> Iterato
     elif environment.database.migrations == "none":
         text = "database.migrations is not set up: whether the schema allows a rollback cannot be read"
         yield Remark("migrations", text)
-    if missing := tuple(_not_pinned(environment)):
+    if missing := tuple(_list_unpinned(environment)):
         text = f"not pinned: {', '.join(missing)}; `backout init --pin` reads who it is, and each change compares it"
         yield Remark("pin", text)
     if environment.guard.mode is Mode.ACT and environment.health is None and environment.traffic.provider == "none":
@@ -85,20 +85,20 @@ _COUNT_PROBES = ("prometheus", "logs", "telemetry", "analytics")
 """Sources that count what the application or the platform counted, whatever sent the request."""
 
 
-def _of_notify(config: Config) -> Iterator[str]:
-    notify, acting = config.settings.notify, _acting(config)
+def _list_of_notify(config: Config) -> Iterator[str]:
+    notify, acting = config.settings.notify, _list_acting(config)
     if acting and not notify.has_channel:
         yield f"notify: no channel is set up, and guard acts by itself in {acting}: no one will be told"
     if notify.smtp and notify.smtp.security == "none" and not is_loopback(notify.smtp.host):
         yield "notify.smtp.security is 'none': mail is not encrypted"
 
 
-def _acting(config: Config) -> str:
+def _list_acting(config: Config) -> str:
     """Return the environments in which guard acts by itself."""
     return ", ".join(n for n, settings in config.settings.environments.items() if settings.guard.mode is Mode.ACT)
 
 
-def _not_pinned(environment: EnvironmentSettings) -> Iterator[str]:
+def _list_unpinned(environment: EnvironmentSettings) -> Iterator[str]:
     """Yield the parts of the identity that are set up and not pinned."""
     pin = environment.pin
     there = {

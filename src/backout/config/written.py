@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.config.scalars import AtMost, Duration, in_units
-from backout.config.toml_text import literal
+from backout.config.scalars import AtMost, Duration, format_duration
+from backout.config.toml_text import format_literal
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -66,5 +66,5 @@ def to_plain(value: object) -> object:
 def to_text(value: object) -> str:
     """Return a value as it stands in the file."""
     if isinstance(value, AtMost):
-        return literal(f"1 per {in_units(value)}")
-    return literal(in_units(value)) if isinstance(value, Duration) else literal(to_plain(value))
+        return format_literal(f"1 per {format_duration(value)}")
+    return format_literal(format_duration(value)) if isinstance(value, Duration) else format_literal(to_plain(value))

@@ -21,13 +21,13 @@ Row = tuple[int, float, str, str, int | None, str, str, str, str, str]
 COLUMNS = "seq, at, environment, run, step, kind, data, actor, prev_hash, hash"
 
 
-def plain(value: object, place: str = "value") -> Json:
+def make_plain(value: object, place: str = "value") -> Json:
     """Return the value as plain JSON (tuples become lists, mappings dicts); nothing is coerced.
 
     Raises TypeError, naming the place, for anything that JSON would change or cannot hold: other types, keys that are
     no strings, NaN and infinities.
 
-    >>> plain({"a": (1, None)})
+    >>> make_plain({"a": (1, None)})
     {'a': [1, None]}
     """
     if value is None or isinstance(value, bool | str | int):
@@ -40,18 +40,18 @@ def plain(value: object, place: str = "value") -> Json:
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"{place} has the key {key!r}; JSON keys are strings")
-        return {key: plain(item, f"{place}.{key}") for key, item in value.items()}
+        return {key: make_plain(item, f"{place}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+        return [make_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
     raise TypeError(f"{place} is a {type(value).__name__}; the journal takes JSON only")
 
 
-def canonical(value: object, place: str = "value") -> str:
-    """Return the one JSON text of the value: sorted keys, no spaces, ASCII. Raises TypeError as `plain` does."""
-    return json.dumps(plain(value, place), sort_keys=True, separators=(",", ":"))
+def format_canonical(value: object, place: str = "value") -> str:
+    """Return the one JSON text of the value: sorted keys, no spaces, ASCII. Raises TypeError as `make_plain` does."""
+    return json.dumps(make_plain(value, place), sort_keys=True, separators=(",", ":"))
 
 
-def link(row: tuple[object, ...]) -> str:
+def hash_row(row: tuple[object, ...]) -> str:
     """Return the SHA-256 of a row's columns without its own hash, `prev_hash` last."""
     return hashlib.sha256(json.dumps(row, separators=(",", ":")).encode()).hexdigest()
 
@@ -80,7 +80,7 @@ def check(rows: Iterable[Row], head: tuple[int, str]) -> ChainReport:
             return ChainReport(count, where, what)
         if row[8] != before:
             return ChainReport(count, seq, f"event {seq} does not follow event {count}")
-        if link(row[:9]) != row[9]:
+        if hash_row(row[:9]) != row[9]:
             return ChainReport(count, seq, f"event {seq} was changed after it was written")
         count, before = seq, row[9]
     if count < head[0]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from msgspec.structs import replace
 
-from backout.journal.chain import canonical
-from backout.journal.rows import Name, Number, columns, reading
+from backout.journal.chain import format_canonical
+from backout.journal.rows import Name, Number, decode_columns, reading
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.bodies import FAMILY, BodyKind
 from backout.model.guard.signals import BUCKETS, Counts, RouteCounts, TriggerCounts
@@ -59,34 +59,34 @@ def keep(transaction: Transaction, environment: str, counts: Sequence[Counts]) -
                 row.requests,
                 row.errors,
                 row.canceled,
-                _histogram(row.latency),
-                _routes(row.routes, transaction.mask),
-                _answers(row, transaction.mask),
+                _format_histogram(row.latency),
+                _format_routes(row.routes, transaction.mask),
+                _format_answers(row, transaction.mask),
             )
             for row in counts
         ],
     )
 
 
-def _histogram(latency: Mapping[int, int]) -> str:
+def _format_histogram(latency: Mapping[int, int]) -> str:
     return msgspec.json.encode(dict(latency)).decode()
 
 
-def _answers(row: Counts, mask: Mask) -> str:
+def _format_answers(row: Counts, mask: Mask) -> str:
     triggers = {str(mask(name)): (found.runs, found.failed) for name, found in row.triggers.items()}
     return msgspec.json.encode(_Answers(dict(row.classes), row.started, triggers)).decode()
 
 
-def _routes(routes: Mapping[str, RouteCounts], mask: Mask) -> str:
+def _format_routes(routes: Mapping[str, RouteCounts], mask: Mask) -> str:
     """Return {name: [requests, errors, key, count, key, count, ...]}: short, for a month of seconds is kept."""
     if not routes:
         return "{}"
     names = {name: str(mask(name)) for name in routes}
-    flat = {names[name]: [route.requests, route.errors, *chain(*_pairs(route))] for name, route in routes.items()}
+    flat = {names[name]: [route.requests, route.errors, *chain(*_list_pairs(route))] for name, route in routes.items()}
     return json.dumps(flat, separators=(",", ":"))
 
 
-def _pairs(route: RouteCounts) -> Iterable[tuple[int, int]]:
+def _list_pairs(route: RouteCounts) -> Iterable[tuple[int, int]]:
     yield from route.latency.items()
     yield from ((_CLASS + _CLASSES.index(found), number) for found, number in route.classes.items())
     yield from ((key + (_TYPED - FAMILY if key >= FAMILY else _SIZE), number) for key, number in route.sizes.items())
@@ -94,13 +94,13 @@ def _pairs(route: RouteCounts) -> Iterable[tuple[int, int]]:
         yield _STARTED, route.started
 
 
-def _as_routes(text: str) -> dict[str, RouteCounts]:
+def _parse_routes(text: str) -> dict[str, RouteCounts]:
     if text == "{}":
         return {}
-    return {name: _as_route(*numbers) for name, numbers in _ROUTES.decode(text).items()}
+    return {name: _make_route(*numbers) for name, numbers in _ROUTES.decode(text).items()}
 
 
-def _as_route(requests: int, errors: int, *flat: int) -> RouteCounts:
+def _make_route(requests: int, errors: int, *flat: int) -> RouteCounts:
     pairs = dict(zip(flat[::2], flat[1::2], strict=True))
     if not pairs or max(pairs) < BUCKETS:
         return RouteCounts(requests, errors, pairs)
@@ -122,7 +122,7 @@ def _as_route(requests: int, errors: int, *flat: int) -> RouteCounts:
     return RouteCounts(requests, errors, latency, classes, sizes, started)
 
 
-def _as_histogram(text: str) -> dict[int, int]:
+def _parse_histogram(text: str) -> dict[int, int]:
     return _HISTOGRAM.decode(text)
 
 
@@ -133,14 +133,14 @@ def read_counts(connection: sqlite3.Connection, environment: str, since: int, un
         " WHERE environment = ? AND second >= ? AND second < ? ORDER BY second, version",
         (environment, since, until),
     )
-    found = columns(rows.fetchall(), list[_Row], "a row of counts")
+    found = decode_columns(rows.fetchall(), list[_Row], "a row of counts")
     with reading("a row of counts"):
-        return tuple(_as_counts(row) for row in found)
+        return tuple(_make_counts(row) for row in found)
 
 
-def _as_counts(row: _Row) -> Counts:
+def _make_counts(row: _Row) -> Counts:
     version, second, requests, errors, canceled, latency, routes, answers = row
-    found = Counts(version, second, requests, errors, canceled, _as_histogram(latency), _as_routes(routes))
+    found = Counts(version, second, requests, errors, canceled, _parse_histogram(latency), _parse_routes(routes))
     if answers == "{}":
         return found
     more = _ANSWERS.decode(answers)
@@ -152,7 +152,7 @@ def save_checkpoint(transaction: Transaction, run: str, name: str, data: Json) -
     """Store the newest state of a detector. Raises TypeError when it is not JSON."""
     transaction.connection.execute(
         "INSERT OR REPLACE INTO checkpoint (run, name, at, data) VALUES (?, ?, ?, ?)",
-        (run, name, transaction.now, canonical(transaction.mask(data), name)),
+        (run, name, transaction.now, format_canonical(transaction.mask(data), name)),
     )
 
 

@@ -31,7 +31,7 @@ _VERSION = re.compile(r"\d[\w.+-]{0,31}", re.ASCII)
 DECISIONS = ("decide:done", "decide:retry")
 
 
-def plan_data(plan: Plan) -> dict[str, object]:
+def make_plan_data(plan: Plan) -> dict[str, object]:
     """Return all fields of the plan as JSON."""
     return {
         "kind": str(plan.kind),
@@ -54,8 +54,8 @@ def plan_data(plan: Plan) -> dict[str, object]:
     }
 
 
-def plan_of(data: Mapping[str, object]) -> Plan:
-    """Return the plan that `plan_data` stored; unknown fields of a later version are left out."""
+def read_plan(data: Mapping[str, object]) -> Plan:
+    """Return the plan that `make_plan_data` stored; unknown fields of a later version are left out."""
     steps = cast("list[dict[str, object]]", data["steps"])
     return Plan(
         PlanKind(str(data["kind"])),
@@ -65,7 +65,7 @@ def plan_of(data: Mapping[str, object]) -> Plan:
             Step(
                 str(step["action"]),
                 str(step["title"]),
-                _arguments(step["args"]),
+                _get_arguments(step["args"]),
                 str(step["equivalent"]),
                 bool(step["irreversible"]),
             )
@@ -89,7 +89,7 @@ class Arguments(dict[str, "Json"]):
         )
 
 
-def _arguments(found: object) -> dict[str, Json]:
+def _get_arguments(found: object) -> dict[str, Json]:
     if not isinstance(found, dict):
         raise TypeError("the arguments of a step are an object")
     return Arguments(cast("dict[str, Json]", found))
@@ -203,7 +203,7 @@ def fold(events: Iterable[Event]) -> dict[str, RunRecord]:
     for event in events:
         with reading(f"event {event.seq} of run {event.run[:80]}"):
             if event.kind == "run.submitted":
-                plan = plan_of(cast("dict[str, object]", event.data["plan"]))
+                plan = read_plan(cast("dict[str, object]", event.data["plan"]))
                 steps = [StepRecord() for _ in plan.steps]
                 told = str(event.data["hash"])
                 record = RunRecord(event.run, event.environment, plan, told, event.actor, event.at, steps)

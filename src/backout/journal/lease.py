@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 import msgspec
 
 from backout.errors import BackoutError, Busy
-from backout.journal.rows import Name, columns
-from backout.model.clock import utc
+from backout.journal.rows import Name, decode_columns
+from backout.model.clock import to_utc
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 _COMMAND_CHARACTERS = 120
 
 
-def rfc3339(at: float) -> str:
+def format_rfc3339(at: float) -> str:
     """Return Unix seconds as RFC 3339 UTC, to the second.
 
-    >>> rfc3339(0.0)
+    >>> format_rfc3339(0.0)
     '1970-01-01T00:00:00Z'
     """
-    return utc(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return to_utc(at).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Holder(Value, frozen=True):
@@ -56,10 +56,10 @@ class Holder(Value, frozen=True):
 
     def is_alive(self) -> bool:
         """Whether exactly that process still runs; only meaningful on its own host."""
-        return _process_start(self.pid) == self.start if self.start else _has_process(self.pid)
+        return _read_process_start(self.pid) == self.start if self.start else _has_process(self.pid)
 
 
-def _process_start(pid: int) -> str:
+def _read_process_start(pid: int) -> str:
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
@@ -79,11 +79,11 @@ def _has_process(pid: int) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _start_of(pid: int) -> str:
-    return _process_start(pid)
+def _find_start(pid: int) -> str:
+    return _read_process_start(pid)
 
 
-def myself(host: str | None = None) -> Holder:
+def make_own_holder(host: str | None = None) -> Holder:
     """Return this process, as a holder on `host` (by default this machine's name).
 
     Of its command line only the part before the first option is kept: an option may hold a secret.
@@ -92,7 +92,7 @@ def myself(host: str | None = None) -> Holder:
     words = shlex.join([Path(sys.argv[0]).name, *typed]) if sys.argv else ""
     words = words.encode("utf-8", "replace").decode()
     pid = os.getpid()
-    return Holder(host or os.uname().nodename, pid, _start_of(pid), words[:_COMMAND_CHARACTERS])
+    return Holder(host or os.uname().nodename, pid, _find_start(pid), words[:_COMMAND_CHARACTERS])
 
 
 class Lease(Value, frozen=True):
@@ -129,7 +129,9 @@ class Lease(Value, frozen=True):
 
     def who(self) -> str:
         """Return who holds it, and since when, for messages."""
-        return f"{self.holder}, since {rfc3339(self.since)}" if self.holder else "a process that is just starting"
+        return (
+            f"{self.holder}, since {format_rfc3339(self.since)}" if self.holder else "a process that is just starting"
+        )
 
 
 _Pid = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
@@ -142,7 +144,7 @@ def read(connection: sqlite3.Connection, environment: str) -> Lease | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM lease WHERE environment = ?", (environment,)).fetchone()  # noqa: S608 constant columns
     if row is None:
         return None
-    name, fence, run, host, pid, start, command, since, expires_at = columns(row, _Row, "the lease")
+    name, fence, run, host, pid, start, command, since, expires_at = decode_columns(row, _Row, "the lease")
     return Lease(name, fence, run, Holder(host, pid, start, command) if host else None, since, expires_at)
 
 
@@ -166,14 +168,14 @@ def extend(connection: sqlite3.Connection, lease: Lease, expires_at: float) -> N
         (expires_at, lease.environment, lease.fence),
     ).rowcount
     if not changed:
-        raise lost(lease, read(connection, lease.environment))
+        raise make_lost_error(lease, read(connection, lease.environment))
 
 
 def check(connection: sqlite3.Connection, lease: Lease) -> None:
     """Raise Busy when the lease is no longer this one."""
     now = read(connection, lease.environment)
     if now is None or now.fence != lease.fence:
-        raise lost(lease, now)
+        raise make_lost_error(lease, now)
 
 
 def release(connection: sqlite3.Connection, lease: Lease) -> None:
@@ -185,7 +187,7 @@ def release(connection: sqlite3.Connection, lease: Lease) -> None:
     )
 
 
-def lost(lease: Lease, now: Lease | None) -> Busy:
+def make_lost_error(lease: Lease, now: Lease | None) -> Busy:
     """Return the error of a process whose lease was taken over while it was silent."""
     by = f"run {now.run}, {now.who()}" if now and now.holder else "another process"
     return Busy(

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from backout import __version__
 from backout.journal import lease as leases
 from backout.journal.chain import COLUMNS
-from backout.journal.history import RunRecord, fold, plan_data
-from backout.journal.rows import event_of
+from backout.journal.history import RunRecord, fold, make_plan_data
+from backout.journal.rows import decode_event
 from backout.journal.store import Entry, Store, Transaction
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ _ABORT = "SELECT 1 FROM event WHERE run = ? AND kind <> 'step.progress' AND kind
 
 def load(connection: sqlite3.Connection, run: str) -> RunRecord | None:
     """Return the run with exactly this id, or None."""
-    return fold(event_of(row) for row in connection.execute(_OF_RUN, (run,))).get(run)
+    return fold(decode_event(row) for row in connection.execute(_OF_RUN, (run,))).get(run)
 
 
-def newest(connection: sqlite3.Connection, environment: str) -> RunRecord | None:
+def find_newest(connection: sqlite3.Connection, environment: str) -> RunRecord | None:
     """Return the run submitted last: the only one that can be unfinished, as no other is accepted before its end."""
     query = "SELECT run FROM event WHERE kind = 'run.submitted' AND environment = ? ORDER BY seq DESC LIMIT 1"
     row = connection.execute(query, (environment,)).fetchone()
     return load(connection, str(row[0])) if row else None
 
 
-def submission(connection: sqlite3.Connection, plan: Plan, reason: str) -> Entry:
+def make_submission(connection: sqlite3.Connection, plan: Plan, reason: str) -> Entry:
     """Return the entry that accepts the plan, the whole plan in it, under an id that no run has.
 
     The id is drawn, not taken from the plan: two machines may make the same plan at once, and each tells its own
@@ -49,7 +49,13 @@ def submission(connection: sqlite3.Connection, plan: Plan, reason: str) -> Entry
     run = f"{plan.kind}-{os.urandom(4).hex()}"
     while connection.execute("SELECT 1 FROM event WHERE run = ? LIMIT 1", (run,)).fetchone():
         run = f"{plan.kind}-{os.urandom(4).hex()}"
-    data = {"plan": plan_data(plan), "hash": plan.hash, "reason": reason, "cause": plan.cause, "version": __version__}
+    data = {
+        "plan": make_plan_data(plan),
+        "hash": plan.hash,
+        "reason": reason,
+        "cause": plan.cause,
+        "version": __version__,
+    }
     return Entry("run.submitted", run, data=data)
 
 
@@ -95,7 +101,7 @@ class Ledger:
         before = self.lease
         with self._store.write(f"{entry.kind}+run.ok+run.submitted") as transaction:
             leases.check(transaction.connection, before)
-            successor = submission(transaction.connection, replace(plan, cause=before.run), reason)
+            successor = make_submission(transaction.connection, replace(plan, cause=before.run), reason)
             for step in (entry, Entry("run.ok", before.run, data={"next": successor.run}), successor):
                 transaction.append(step, environment=before.environment, actor=self._actor)
             lease = replace(before, run=successor.run, expires_at=transaction.now + self._ttl_s)

@@ -10,13 +10,13 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from backout.private import private_folder
+from backout.private import make_private_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def lock_path(directory: Path, name: str) -> Path:
+def make_lock_path(directory: Path, name: str) -> Path:
     """Return the lock file of that name, with characters that a file name cannot hold written as %XX."""
     safe = "".join(c if c.isalnum() or c in "-_" else "".join(f"%{b:02X}" for b in c.encode()) for c in name)
     return directory / "locks" / f"{safe}.lock"
@@ -36,7 +36,7 @@ class FileLock:
 
     def take(self, *, wait: bool = False) -> bool:
         """Return whether the lock is ours now; with `wait` until it is."""
-        private_folder(self.path.parent)
+        make_private_folder(self.path.parent)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

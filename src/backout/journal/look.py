@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from backout.journal import schema
-from backout.journal.rows import JournalUnavailable, columns
-from backout.journal.store import explain, unreachable
+from backout.journal.rows import JournalUnavailable, decode_columns
+from backout.journal.store import explain, make_unreachable_error
 from backout.model.checkup import JournalLook
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ _FOR_GOOD: Final = frozenset(
 """Error codes that another way of opening would not change."""
 
 
-def look(path: Path) -> JournalLook:
+def look_at_journal(path: Path) -> JournalLook:
     """Return the state of the journal: never raises, and waits at most two seconds for a writer."""
-    free, place = _free_bytes(path), str(path)
+    free, place = _measure_free_bytes(path), str(path)
     emptied = False
     try:
         size = path.stat().st_size
@@ -34,7 +34,7 @@ def look(path: Path) -> JournalLook:
     except FileNotFoundError:
         size = 0
     except OSError as error:
-        return _unusable(unreachable(error, path), path, free)
+        return _describe_unusable(make_unreachable_error(error, path), path, free)
     if not size:
         refused = _cannot_be_made(path)
         hint = f"check who owns it: ls -ld {path.parent}" if refused else ""
@@ -42,13 +42,13 @@ def look(path: Path) -> JournalLook:
             place, exists=False, emptied=emptied, refused=refused, hint=hint, known=schema.VERSION, free_bytes=free
         )
     try:
-        version, events, forbidden = _look_at(path)
+        version, events, forbidden = _read_state(path)
     except sqlite3.Error as error:
-        return _unusable(explain(error, path), path, free)
+        return _describe_unusable(explain(error, path), path, free)
     except JournalUnavailable as error:
-        return _unusable(error, path, free)
+        return _describe_unusable(error, path, free)
     except Exception as error:  # noqa: BLE001 a damaged file may hold anything
-        return _unusable(JournalUnavailable(f"the journal is damaged: {type(error).__name__}"), path, free)
+        return _describe_unusable(JournalUnavailable(f"the journal is damaged: {type(error).__name__}"), path, free)
     return JournalLook(
         place,
         exists=True,
@@ -61,14 +61,14 @@ def look(path: Path) -> JournalLook:
     )
 
 
-def _unusable(error: JournalUnavailable, path: Path, free: int | None) -> JournalLook:
+def _describe_unusable(error: JournalUnavailable, path: Path, free: int | None) -> JournalLook:
     what, hint = str(error.what), error.hint or ""
     return JournalLook(
         str(path), exists=True, problem=what, hint=hint, known=schema.VERSION, refused=what, free_bytes=free
     )
 
 
-def _look_at(path: Path) -> tuple[int | None, int, JournalUnavailable | None]:
+def _read_state(path: Path) -> tuple[int | None, int, JournalUnavailable | None]:
     """Return the version of the tables, how many events there are, and what forbids writing."""
     try:
         with contextlib.closing(_connect(path, "mode=rw")) as connection:
@@ -95,10 +95,10 @@ def _read(connection: sqlite3.Connection) -> tuple[int | None, int]:
             )
         return None, 0
     newest = connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetchone()
-    version = int(columns(newest, tuple[int], "the version of its tables")[0])
+    version = int(decode_columns(newest, tuple[int], "the version of its tables")[0])
     if version == 0 or version > schema.VERSION:
         return version, 0
-    (seq,) = columns(connection.execute("SELECT seq FROM head").fetchone(), tuple[int], "the head of the chain")
+    (seq,) = decode_columns(connection.execute("SELECT seq FROM head").fetchone(), tuple[int], "the head of the chain")
     connection.execute("SELECT data FROM event WHERE seq = ?", (seq,)).fetchall()
     _check_pages(connection)
     return version, int(seq)
@@ -143,7 +143,7 @@ def _cannot_be_made(path: Path) -> str:
     return f"the journal cannot be made: {folder} may not be written"
 
 
-def _free_bytes(path: Path) -> int | None:
+def _measure_free_bytes(path: Path) -> int | None:
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

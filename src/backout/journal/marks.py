@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.journal.rows import columns, json_object
+from backout.journal.rows import decode_columns, decode_json_object
 from backout.journal.store import Entry
 from backout.model.version import Mark, VersionId, VersionMark
 
@@ -28,7 +28,7 @@ class _Mark(msgspec.Struct):
     by: str = ""
 
 
-def entry_of(mark: VersionMark) -> Entry:
+def make_entry(mark: VersionMark) -> Entry:
     """Return the event that records the mark."""
     data = {
         "mark": str(mark.mark),
@@ -46,11 +46,11 @@ def entry_of(mark: VersionMark) -> Entry:
 
 def read(connection: sqlite3.Connection, environment: str) -> tuple[VersionMark, ...]:
     """Return all marks of the environment, oldest first."""
-    return tuple(_mark_of(text) for (text,) in connection.execute(_QUERY, (environment,)))
+    return tuple(_parse_mark(text) for (text,) in connection.execute(_QUERY, (environment,)))
 
 
-def _mark_of(text: str) -> VersionMark:
-    found = columns(json_object(text, "a mark"), _Mark, "a mark")
+def _parse_mark(text: str) -> VersionMark:
+    found = decode_columns(decode_json_object(text, "a mark"), _Mark, "a mark")
     return VersionMark(
         found.mark,
         VersionId(found.version),

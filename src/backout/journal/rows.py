@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from backout.decoding import UNDECODABLE, Undecodable, decode_own, decode_values, why
+from backout.decoding import UNDECODABLE, Undecodable, decode_own, decode_values, explain_error
 from backout.errors import BackoutError
 from backout.model.incident.incident import Event
 
@@ -50,28 +50,28 @@ def reading(what: str) -> Iterator[None]:
     except Undecodable as error:
         raise DamagedRow(f"{what} is not as it was written: {error.what}") from error
     except (*UNDECODABLE, TypeError, LookupError, AttributeError) as error:
-        raise DamagedRow(f"{what} is not as it was written: it {why(error)}") from error
+        raise DamagedRow(f"{what} is not as it was written: it {explain_error(error)}") from error
 
 
-def columns(row: object, types: Any, what: str) -> Any:
+def decode_columns(row: object, types: Any, what: str) -> Any:
     """Return a row (or several) as these types. Raises DamagedRow."""
     with reading(what):
         return decode_values(row, types, what="it")
 
 
-def event_of(row: Sequence[Any]) -> Event:
+def decode_event(row: Sequence[Any]) -> Event:
     """Return the event of a stored row; its content must not be changed. Raises DamagedRow."""
-    return _event_of(tuple(row))
+    return _decode_cached_event(tuple(row))
 
 
 @lru_cache(maxsize=2048)  # a run is read at each of its steps, and its events stay as they are
-def _event_of(row: tuple[Any, ...]) -> Event:
+def _decode_cached_event(row: tuple[Any, ...]) -> Event:
     what = f"event {row[0]!r:.20}"
-    seq, at, environment, run, step, kind, text, actor, _, own = columns(row, _EventRow, what)
-    return Event(seq, at, environment, run, step, kind, json_object(text, what), actor, own)
+    seq, at, environment, run, step, kind, text, actor, _, own = decode_columns(row, _EventRow, what)
+    return Event(seq, at, environment, run, step, kind, decode_json_object(text, what), actor, own)
 
 
-def json_value(text: object, what: str) -> Json:
+def decode_json_value(text: object, what: str) -> Json:
     """Return the JSON value in a column. Raises DamagedRow."""
     with reading(what):
         if not isinstance(text, str):
@@ -80,9 +80,9 @@ def json_value(text: object, what: str) -> Json:
         return found
 
 
-def json_object(text: object, what: str) -> Mapping[str, Json]:
+def decode_json_object(text: object, what: str) -> Mapping[str, Json]:
     """Return the JSON object in a column. Raises DamagedRow."""
-    found = json_value(text, what)
+    found = decode_json_value(text, what)
     if not isinstance(found, dict):
         raise DamagedRow(f"{what} is not as it was written: its text is no object")
     return found

@@ -12,10 +12,10 @@ from backout.journal import marks as mark_events
 from backout.journal.chain import COLUMNS, ChainReport
 from backout.journal.execute import Driver, make_abort_entry, refuse_unknown, resume_hint
 from backout.journal.history import DECISIONS, RunRecord
-from backout.journal.ledger import Ledger, load, newest, submission
-from backout.journal.lock import FileLock, lock_path
+from backout.journal.ledger import Ledger, find_newest, load, make_submission
+from backout.journal.lock import FileLock, make_lock_path
 from backout.journal.rows import DamagedRow, JournalUnavailable
-from backout.journal.store import Entry, Store, unreachable
+from backout.journal.store import Entry, Store, make_unreachable_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,12 +70,12 @@ class SqliteJournal:
     def submit(self, plan: Plan, *, actor: str, reason: str) -> str:
         """Accept a plan, see `ports.Journal.submit`."""
         with self._store.write("run.submitted") as transaction:
-            last = newest(transaction.connection, plan.environment)
+            last = find_newest(transaction.connection, plan.environment)
             if last is not None and not last.is_over:
                 if last.hash == plan.hash:
                     return last.id
                 raise self._busy(last, leases.read(transaction.connection, plan.environment), transaction.now)
-            entry = submission(transaction.connection, plan, reason)
+            entry = make_submission(transaction.connection, plan, reason)
             transaction.append(entry, environment=plan.environment, actor=actor)
         return entry.run
 
@@ -188,7 +188,7 @@ class SqliteJournal:
             same = (mark.mark, mark.version, mark.run)
             known = mark_events.read(transaction.connection, environment)
             if not mark.run or all((m.mark, m.version, m.run) != same for m in known):
-                transaction.append(mark_events.entry_of(mark), environment=environment, actor=actor)
+                transaction.append(mark_events.make_entry(mark), environment=environment, actor=actor)
         if ledger is not None:
             ledger.tell(transaction.events)
 
@@ -274,7 +274,7 @@ class SqliteJournal:
         return record.run(str(lease.holder) if live else "", lease.expires_at - self._ttl_s)
 
     def _me(self) -> leases.Holder:
-        return leases.myself(self._host)
+        return leases.make_own_holder(self._host)
 
     def _take(self, lock: FileLock, environment: str) -> bool:
         """Return whether the lock was acquired; waits up to a second for a holder that is just leaving."""
@@ -305,11 +305,11 @@ class SqliteJournal:
         self, record: RunRecord, actor: str, notify: Callable[[Event], None] | None = None
     ) -> Iterator[Ledger]:
         """Hold the environment's file lock and lease, with a heartbeat. Raises Busy when another process holds them."""
-        lock = FileLock(lock_path(self._store.path.parent, record.environment))
+        lock = FileLock(make_lock_path(self._store.path.parent, record.environment))
         try:
             locked = self._take(lock, record.environment)
         except OSError as error:
-            raise unreachable(error, lock.path) from error
+            raise make_unreachable_error(error, lock.path) from error
         try:
             lease, driven = self._acquire(record, actor, locked=locked)
             ledger = Ledger(self._store, lease, ttl_s=self._ttl_s, actor=actor, notify=notify)

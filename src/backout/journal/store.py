@@ -16,13 +16,21 @@ from typing import TYPE_CHECKING, Any
 from msgspec import field
 
 from backout.journal import schema
-from backout.journal.chain import COLUMNS, ChainReport, canonical, check, link
+from backout.journal.chain import COLUMNS, ChainReport, check, format_canonical, hash_row
 from backout.journal.lock import FileLock
-from backout.journal.rows import DamagedRow, JournalUnavailable, columns, event_of, json_object, json_value, reading
-from backout.model.setting import setting
+from backout.journal.rows import (
+    DamagedRow,
+    JournalUnavailable,
+    decode_columns,
+    decode_event,
+    decode_json_object,
+    decode_json_value,
+    reading,
+)
+from backout.model.setting import describe_setting
 from backout.model.value import Value
-from backout.private import create_database, private_folder
-from backout.sqlite_words import in_brackets
+from backout.private import create_database, make_private_folder
+from backout.sqlite_words import quote_in_brackets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,10 +67,10 @@ _ERRNO = {
 def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
     """Return what the error means, and what to do about it; nothing from the file is quoted."""
     code = getattr(error, "sqlite_errorcode", 0)
-    said = in_brackets(error)
+    said = quote_in_brackets(error)
     where = str(path)
     if code & _PRIMARY in _DAMAGED or "decode" in str(error):
-        return JournalUnavailable(f"the journal is damaged{said}", where=where, hint=_aside(path))
+        return JournalUnavailable(f"the journal is damaged{said}", where=where, hint=_explain_setting_aside(path))
     if code in _NO_ROOM or code & _PRIMARY == sqlite3.SQLITE_FULL:
         return JournalUnavailable(
             "the disk is full: the journal could not record, so the run stops here",
@@ -85,7 +93,7 @@ def explain(error: sqlite3.Error, path: Path) -> JournalUnavailable:
     return JournalUnavailable(f"the journal cannot be used{said}", where=where, hint=hint)
 
 
-def _aside(path: Path) -> str:
+def _explain_setting_aside(path: Path) -> str:
     """Return how to put a journal aside, with its side files: a new journal would read those."""
     kept, all_of_it = shlex.quote(str(path.parent / f"damaged-{path.stem}")), f"{shlex.quote(str(path))}*"
     return f"look for unfinished work (backout deployments list), then: mkdir -p {kept} && mv {all_of_it} {kept}/"
@@ -111,15 +119,15 @@ class Transaction:
 
     def append(self, entry: Entry, *, environment: str, actor: str) -> Event:
         """Append one event to the chain, its texts masked. Raises TypeError when its data is not JSON."""
-        text = canonical(self.mask(entry.data), entry.kind)
+        text = format_canonical(self.mask(entry.data), entry.kind)
         head = self.connection.execute("SELECT seq, hash FROM head").fetchone()
-        seq, before = columns(head, tuple[int, str], "the head of the chain")
+        seq, before = decode_columns(head, tuple[int, str], "the head of the chain")
         seq += 1
         row = (seq, self.now, environment, entry.run, entry.step, entry.kind, text, str(self.mask(actor)), before)
-        own = link(row)
+        own = hash_row(row)
         self.connection.execute(f"INSERT INTO event ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, own))  # noqa: S608
         self.connection.execute("UPDATE head SET seq = ?, hash = ?", (seq, own))
-        event = event_of((*row, own))
+        event = decode_event((*row, own))
         self.events.append(event)
         return event
 
@@ -207,7 +215,7 @@ class Store:
             connection.execute("BEGIN")  # one snapshot for the rows and their head
             try:
                 newest = connection.execute("SELECT seq, hash FROM head").fetchone()
-                head = columns(newest, tuple[int, str], "the head of the chain")
+                head = decode_columns(newest, tuple[int, str], "the head of the chain")
                 with reading("an event"):
                     return check(connection.execute(f"SELECT {COLUMNS} FROM event ORDER BY seq"), head)  # noqa: S608
             finally:
@@ -216,19 +224,19 @@ class Store:
     def events(self, query: str, values: tuple[object, ...]) -> list[Event]:
         """Return the events of a query over all columns; none when the journal does not exist yet."""
         with self._explain_errors():
-            return [event_of(row) for row in self.rows(query, values)]
+            return [decode_event(row) for row in self.rows(query, values)]
 
     def json(self, query: str, values: tuple[object, ...], what: str) -> Json:
         """Return the JSON value that a query finds, None when there is none."""
         with self._explain_errors():
             rows = self.rows(query, values)
-            return json_value(rows[0][0], what) if rows else None
+            return decode_json_value(rows[0][0], what) if rows else None
 
     def json_object(self, query: str, values: tuple[object, ...], what: str) -> Mapping[str, Json] | None:
         """Return the JSON object that a query finds, None when there is none."""
         with self._explain_errors():
             rows = self.rows(query, values)
-            return json_object(rows[0][0], what) if rows else None
+            return decode_json_object(rows[0][0], what) if rows else None
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -254,7 +262,7 @@ class Store:
         except DamagedRow as error:
             if error.where is None:
                 error.what = f"the journal is damaged: {error.what}"
-                error.where, error.hint = str(self.path), _aside(self.path)
+                error.where, error.hint = str(self.path), _explain_setting_aside(self.path)
             raise
         except (OverflowError, UnicodeEncodeError) as error:  # of sqlite3, which has no room for the value
             what = "the journal cannot keep a value: it is too large, or no text"
@@ -267,7 +275,7 @@ class Store:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise unreachable(error, self.path) from error
+            raise make_unreachable_error(error, self.path) from error
 
     def _open(self, *, create: bool) -> sqlite3.Connection:
         if create and self._frozen is not None:
@@ -286,7 +294,7 @@ class Store:
 
     def _connect(self, how: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"file:{_uri_path(self.path)}?{how}",
+            f"file:{_quote_uri_path(self.path)}?{how}",
             uri=True,
             timeout=self._busy_timeout_s,
             isolation_level=None,
@@ -301,10 +309,10 @@ class Store:
 
     def _create_file(self) -> None:
         try:
-            private_folder(self.path.parent)
+            make_private_folder(self.path.parent)
             create_database(self.path)  # SQLite gives its -wal and -shm files the mode of the database
         except OSError as error:
-            raise unreachable(error, self.path) from error
+            raise make_unreachable_error(error, self.path) from error
 
     def _prepare(self, connection: sqlite3.Connection, *, may_write: bool) -> None:
         connection.execute("PRAGMA synchronous=FULL")
@@ -327,11 +335,11 @@ class Store:
             raise JournalUnavailable(
                 "the file is another program's database; nothing was changed",
                 where=str(self.path),
-                hint=setting("journal", path=".backout/own-journal.sqlite"),
+                hint=describe_setting("journal", path=".backout/own-journal.sqlite"),
             )
         with self._explain_errors():
             newest = connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version").fetchone()
-            return int(columns(newest, tuple[int], "the version of its tables")[0])
+            return int(decode_columns(newest, tuple[int], "the version of its tables")[0])
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         # Going over to WAL does not wait for another process that does the same: the file lock does.
@@ -339,7 +347,7 @@ class Store:
         try:
             lock.take(wait=True)
         except OSError as error:
-            raise _as_sqlite(error) from error
+            raise _translate_to_sqlite(error) from error
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
@@ -358,19 +366,19 @@ class Store:
             lock.free()
 
 
-def _uri_path(path: Path) -> str:
+def _quote_uri_path(path: Path) -> str:
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def unreachable(error: OSError, path: Path) -> JournalUnavailable:
+def make_unreachable_error(error: OSError, path: Path) -> JournalUnavailable:
     """Return the meaning of the system's refusal of a file."""
     if error.errno in _ERRNO:
-        return explain(_as_sqlite(error), path)
+        return explain(_translate_to_sqlite(error), path)
     what = f"the journal cannot be reached ({error.strerror})"
     return JournalUnavailable(what, where=str(path), hint=f"look at it: ls -ld {shlex.quote(str(path.parent))}")
 
 
-def _as_sqlite(error: OSError) -> sqlite3.OperationalError:
+def _translate_to_sqlite(error: OSError) -> sqlite3.OperationalError:
     """Return the system's refusal of a file as SQLite tells it of its own files."""
     made = sqlite3.OperationalError(error.strerror or "input/output error")
     made.sqlite_errorcode = _ERRNO.get(error.errno or 0, sqlite3.SQLITE_IOERR)

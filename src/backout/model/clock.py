@@ -14,10 +14,10 @@ TOLERANCE_S: Final = 2.0
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
-def utc(at: float) -> datetime:
+def to_utc(at: float) -> datetime:
     """Return Unix seconds as a time in UTC to be shown; what no calendar has becomes the nearest that one has.
 
-    >>> utc(1e300).year, utc(float("nan")).year
+    >>> to_utc(1e300).year, to_utc(float("nan")).year
     (9999, 1970)
     """
     return datetime.fromtimestamp(EARLIEST if at != at else min(max(at, _YEAR_1), LATEST), UTC)  # noqa: PLR0124 a NaN
@@ -28,14 +28,14 @@ def is_off(offset_s: float | None) -> bool:
     return offset_s is not None and abs(offset_s) > TOLERANCE_S
 
 
-def in_words(offset_s: float) -> str:
+def describe_offset(offset_s: float) -> str:
     """Return what an offset (the provider's clock minus ours) means, as one sentence.
 
-    >>> in_words(3600.4)
+    >>> describe_offset(3600.4)
     "this machine's clock is 60 min behind the provider's"
-    >>> in_words(0.2)
+    >>> describe_offset(0.2)
     "this machine's clock and the provider's agree"
-    >>> in_words(-12.3)
+    >>> describe_offset(-12.3)
     "this machine's clock is 12 s ahead of the provider's"
     """
     seconds = abs(offset_s)
@@ -48,10 +48,10 @@ def in_words(offset_s: float) -> str:
     return f"this machine's clock is {amount} {'behind' if offset_s > 0 else 'ahead of'} the provider's"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration in its largest whole unit (seconds with one decimal below ten).
 
-    >>> duration(0.34), duration(12.2), duration(125), duration(7300)
+    >>> format_duration(0.34), format_duration(12.2), format_duration(125), format_duration(7300)
     ('0.3 s', '12 s', '2 min', '2 h')
     """
     if seconds < 10:

@@ -41,34 +41,34 @@ class Hint(Value, frozen=True):
 NO_HINT: Final = Hint()
 
 
-def command(words: str, environment: str, note: str = "") -> Hint:
+def suggest_command(words: str, environment: str, note: str = "") -> Hint:
     """Return a command of backout's own about an environment.
 
-    >>> str(command("guard", "my shop", "it keeps what it watches"))
+    >>> str(suggest_command("guard", "my shop", "it keeps what it watches"))
     "backout guard -e 'my shop'  # it keeps what it watches"
     """
     return Hint(lines=(f"backout {words} -e {shlex.quote(environment)}",), note=note)
 
 
-def line(text: str, note: str = "") -> Hint:
+def suggest_line(text: str, note: str = "") -> Hint:
     """Return a line of another program, or of ours that is about no environment."""
     return Hint(lines=(text,), note=note)
 
 
-def words(text: str) -> Hint:
+def suggest_words(text: str) -> Hint:
     """Return what a person does, where there is no line for it."""
     return Hint(words=text)
 
 
-def sets(setting: str, *lines: Hint) -> Hint:
+def suggest_setting(setting: str, *lines: Hint) -> Hint:
     """Return what is to be set, and what is typed after that."""
     return Hint(setting=setting, lines=tuple(each for hint in lines for each in hint.lines))
 
 
-def hint_of(text: str, environment: str) -> Hint:
+def parse_hint(text: str, environment: str) -> Hint:
     """Return the hint of an error as a value: errors know no environment, so a command of ours gets it here.
 
-    >>> hint_of("backout runs list", "staging").lines, hint_of("free some space", "staging").words
+    >>> parse_hint("backout runs list", "staging").lines, parse_hint("free some space", "staging").words
     (('backout runs list -e staging',), 'free some space')
     """
     if PATTERN.fullmatch(text):

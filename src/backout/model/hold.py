@@ -63,10 +63,10 @@ class Hold(Value, frozen=True):
 _BY = re.compile(r"by (?P<who>[^\s:@]{1,64}@[^\s:@]{1,64}): ")
 
 
-def text_of(hold: Hold) -> str:
+def format_hold(hold: Hold) -> str:
     """Return the text of a hold at the provider, which knows the owner of the token and not who typed it.
 
-    >>> text_of(Hold(until=9e9, why="migrating", by="ann@desk", at=1000.0))
+    >>> format_hold(Hold(until=9e9, why="migrating", by="ann@desk", at=1000.0))
     'by ann@desk: migrating'
     """
     who = f"by {hold.by}: "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Remark(Value, frozen=True):
         if self.kind in (RemarkKind.PROVE, RemarkKind.PAIR, RemarkKind.RAMP, RemarkKind.SECRETS):
             words.append(str(self.kind))
         if self.kind is RemarkKind.HOLD:
-            until = f"{utc(self.until):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
+            until = f"{to_utc(self.until):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"
             words += [f"until={until}", *([f"in={self.incident}"] if self.incident else [])]
         name = _NAMES.get(self.kind)
         if self.code is not None and name:

@@ -17,22 +17,22 @@ PATTERN: Final = re.compile(rf"in backout\.toml, \[(?P<table>[^\n]+?)\]: (?P<val
 """Finds a setting in a text."""
 
 
-def setting(*table: str, **values: object) -> str:
+def describe_setting(*table: str, **values: object) -> str:
     """Return the words for these keys of a table; values are texts, numbers, truth values, or tables of them.
 
-    >>> setting("environments", "a b", "guard", mode="act")
+    >>> describe_setting("environments", "a b", "guard", mode="act")
     'in backout.toml, [environments."a b".guard]: { mode = "act" }'
     """
-    return f"in backout.toml, [{'.'.join(map(_key, table))}]: {_inline(values)}"
+    return f"in backout.toml, [{'.'.join(map(_format_key, table))}]: {_inline(values)}"
 
 
 def _inline(values: dict[str, object]) -> str:
-    return f"{{ {', '.join(f'{_key(name)} = {_literal(value)}' for name, value in values.items())} }}"
+    return f"{{ {', '.join(f'{_format_key(name)} = {_format_literal(value)}' for name, value in values.items())} }}"
 
 
-def _literal(value: object) -> str:
+def _format_literal(value: object) -> str:
     return _inline(value) if isinstance(value, dict) else json.dumps(value)
 
 
-def _key(name: str) -> str:
+def _format_key(name: str) -> str:
     return name if _BARE.fullmatch(name) else json.dumps(name)

@@ -54,10 +54,10 @@ _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LONGEST_EXPRESSION: Final = 64
 
 
-def schedule_named(expression: str) -> str:
+def name_schedule(expression: str) -> str:
     """Return the name under which the runs of a schedule are counted.
 
-    >>> schedule_named("*/5 * * * *"), schedule_named("`rm`")
+    >>> name_schedule("*/5 * * * *"), name_schedule("`rm`")
     ('cron */5 * * * *', 'cron other')
     """
     written = " ".join(expression.split())
@@ -65,15 +65,15 @@ def schedule_named(expression: str) -> str:
     return f"cron {written if is_plain else UNNAMED}"
 
 
-def queue_named(queue: str) -> str:
+def name_queue(queue: str) -> str:
     """Return the name under which the batches of a queue are counted: "queue orders"."""
     return f"queue {queue if _QUEUE.fullmatch(queue) else UNNAMED}"
 
 
-def trigger_named(name: str) -> str:
+def parse_trigger_name(name: str) -> str:
     """Return the name of a schedule or a queue as another process wrote it, in ours."""
     kind, _, rest = name.partition(" ")
-    return queue_named(rest) if kind == "queue" else schedule_named(rest)
+    return name_queue(rest) if kind == "queue" else name_schedule(rest)
 
 
 class Fate(StrEnum):

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 _LANE: Final = "/backup"
 
 
-def lane(environment: str) -> str:
+def name_lane(environment: str) -> str:
     """Return what a backup's run keeps in the journal: not the environment, which a rollback must always find free.
 
-    >>> lane("production"), environment_of(lane("production")), environment_of("staging")
+    >>> name_lane("production"), get_environment(name_lane("production")), get_environment("staging")
     ('production/backup', 'production', 'staging')
     """
     return environment + _LANE
 
 
-def environment_of(kept: str) -> str:
+def get_environment(kept: str) -> str:
     """Return the environment of a lane, or of what is none."""
     return kept.removesuffix(_LANE)
 
@@ -45,4 +45,4 @@ def plan_backup(environment: str, backup: str, choice: Choice, *, fallback: bool
         Step.of("store it", StoreBackupStep(backup=backup)),
         Step.of("remove what backup.keep no longer needs", prune),
     )
-    return Plan(PlanKind.BACKUP, lane(environment), f"base backup {backup}: {what}", steps, notes=(choice.why,))
+    return Plan(PlanKind.BACKUP, name_lane(environment), f"base backup {backup}: {what}", steps, notes=(choice.why,))

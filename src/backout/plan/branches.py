@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.database.wal import show_lsn
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.steps.branches import (
@@ -59,15 +59,15 @@ class Treatment(Value, frozen=True):
     queues: bool = False
 
 
-def side_plan(job: Job, moment: BranchMoment, name: str) -> Plan:
+def make_side_plan(job: Job, moment: BranchMoment, name: str) -> Plan:
     """Return the plan that makes a branch and leaves it there.
 
     Args:
         name: the branch's; the same one for the same moment, so that it is made once.
     """
-    steps = (_branch(BranchStep, job, name, moment.before), _look(name, job))
+    steps = (_make_branch_step(BranchStep, job, name, moment.before), _make_look_step(name, job))
     why = f"a branch of the database {describe_moment(moment.before)}"
-    return Plan(PlanKind.RECOVER, job.environment, why, steps, _notes(moment))
+    return Plan(PlanKind.RECOVER, job.environment, why, steps, _list_notes(moment))
 
 
 def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: Treatment) -> Plan:
@@ -83,9 +83,9 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
     )
     database, mark = job.look.database, job.mark
     steps = (
-        _branch(BranchBeforeStep, job, first, moment.before),
-        _branch(BranchAfterStep, job, second, after),
-        _look(first, job),
+        _make_branch_step(BranchBeforeStep, job, first, moment.before),
+        _make_branch_step(BranchAfterStep, job, second, after),
+        _make_look_step(first, job),
         Step.of(
             "note which rows others have written since",
             BranchNoteNewerStep(before=first, after=second, database=database, damage=damage, mark=mark),
@@ -110,15 +110,15 @@ def rescue_plan(job: Job, moment: BranchMoment, after: BranchTarget, treatment: 
     )
     whose = f"migration {moment.migration}" if moment.migration else f"transaction {moment.xid}"
     why = f"the rows that {whose} damaged, as they were before it"
-    return Plan(PlanKind.RECOVER, job.environment, why, steps, _notes(moment))
+    return Plan(PlanKind.RECOVER, job.environment, why, steps, _list_notes(moment))
 
 
-def swap_plan(job: Job, moment: BranchMoment, keep_as: str) -> Plan:
+def make_swap_plan(job: Job, moment: BranchMoment, keep_as: str) -> Plan:
     """Return the plan that puts a branch in the live one's place; what was live stays as the branch `keep_as`."""
     name = f"backout-swap-{job.mark}"
     steps = (
-        _branch(BranchStep, job, name, moment.before),
-        _look(name, job),
+        _make_branch_step(BranchStep, job, name, moment.before),
+        _make_look_step(name, job),
         Step.of(
             "note what the branch and the live one hold, while the live one serves",
             BranchNoteCopiesStep(name=name, keep_as=keep_as, database=job.look.database),
@@ -126,7 +126,10 @@ def swap_plan(job: Job, moment: BranchMoment, keep_as: str) -> Plan:
         _finalize(name, keep_as, job),
         _compare_copy(name, keep_as, undo=False),
     )
-    notes = (*_notes(moment), f"what was committed since is not in the restored database; it stays in branch {keep_as}")
+    notes = (
+        *_list_notes(moment),
+        f"what was committed since is not in the restored database; it stays in branch {keep_as}",
+    )
     return Plan(PlanKind.RECOVER, job.environment, f"the whole database {describe_moment(moment.before)}", steps, notes)
 
 
@@ -154,11 +157,11 @@ def describe_moment(target: BranchTarget) -> str:
     """
     if target.lsn is not None:
         return f"as it was at LSN {show_lsn(target.lsn)}"
-    at = utc(target.at or 0.0)
+    at = to_utc(target.at or 0.0)
     return f"as it was at {at.isoformat(timespec='microseconds').replace('+00:00', 'Z')}"
 
 
-def _branch(kind: type[BranchStep], job: Job, name: str, target: BranchTarget) -> Step:
+def _make_branch_step(kind: type[BranchStep], job: Job, name: str, target: BranchTarget) -> Step:
     lsn = None if target.lsn is None else show_lsn(target.lsn)
     at = describe_moment(target).rpartition(" ")[2]
     line = f"backout db branch create -e {job.environment} --at {at} --name {name}"
@@ -167,7 +170,7 @@ def _branch(kind: type[BranchStep], job: Job, name: str, target: BranchTarget) -
     )
 
 
-def _look(name: str, job: Job) -> Step:
+def _make_look_step(name: str, job: Job) -> Step:
     look = BranchLookStep(name=name, relation=job.look.relation, no_migration=job.look.no_migration)
     line = f"backout db branch look {name} -e {job.environment}"
     return Step.of(f"look at branch {name}, read-only", look, line)
@@ -185,7 +188,7 @@ def _compare_copy(name: str, keep_as: str, *, undo: bool) -> Step:
     return Step.of(title, BranchCompareCopyStep(name=name, keep_as=keep_as, undo=undo))
 
 
-def _notes(moment: BranchMoment) -> tuple[str, ...]:
+def _list_notes(moment: BranchMoment) -> tuple[str, ...]:
     by = "LSN" if moment.before.lsn is not None else str(moment.granularity)
     if by == "lsn":
         by = "microsecond"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NO_HEALTH = "# no health check is set up: look at the application yourself"
 
 
-def by_hand(plan: Plan, lines: Equivalents) -> Plan:
+def add_by_hand(plan: Plan, lines: Equivalents) -> Plan:
     """Return the plan with the equivalent of every step; one that begins with `#` says why there is nothing to type."""
     return replace(plan, steps=tuple(_fill_equivalent(step, lines) for step in plan.steps))
 
@@ -34,14 +34,14 @@ def _prove(step: Step, lines: Equivalents) -> str:
     return lines.prove.format(version=target.version, leaving=target.leaving)
 
 
-def _watch(step: Step, lines: Equivalents) -> str:
+def _explain_watch(step: Step, lines: Equivalents) -> str:
     from backout.model.steps.guard import WatchStep
 
     tail = [lines.errors.format(version=step.arguments(WatchStep).version)] if lines.errors else []
     return "\n".join([*tail, lines.health or NO_HEALTH])
 
 
-def _ramp(step: Step, lines: Equivalents) -> str:
+def _explain_ramp(step: Step, lines: Equivalents) -> str:
     if not lines.split:
         return "# no line is known for this provider"
     from backout.model.steps.guard import RampStep
@@ -55,8 +55,8 @@ def _ramp(step: Step, lines: Equivalents) -> str:
 _LINES: dict[str, Callable[[Step, Equivalents], str]] = {
     "prove": _prove,
     "verify": lambda _step, lines: lines.health or NO_HEALTH,
-    "watch": _watch,
-    "ramp": _ramp,
+    "watch": _explain_watch,
+    "ramp": _explain_ramp,
     "watch_on": lambda _step, _lines: "# nothing to type: look at what is live, then watch on as before",
     "mark": lambda _step, _lines: "# nothing to type: name the bad version in the message of the deployment above",
     "report": lambda _step, _lines: "# nothing to type: write down the times, the versions and what you saw",

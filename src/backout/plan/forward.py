@@ -82,7 +82,7 @@ def plan_forward(situation: Situation, mended: Mended, lines: Equivalents) -> Pl
         environment=situation.environment,
         why=" ".join(mended.message.split()) or f"roll forward from {live.main[:8]}",
         steps=tuple(steps),
-        notes=_notes(situation, mended),
+        notes=_list_notes(situation, mended),
     )
 
 
@@ -105,7 +105,7 @@ def _find_refusal(situation: Situation, mended: Mended) -> PlanRefused | None:
     )
 
 
-def _notes(situation: Situation, mended: Mended) -> tuple[str, ...]:
+def _list_notes(situation: Situation, mended: Mended) -> tuple[str, ...]:
     if not situation.schema.set_up:
         return ("database migrations: not set up, so not looked at",)
     if mended.unjudged:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.history.remarks import is_made_by
-from backout.analysis.history.stability import newcomer, quarantine, stable_mark
+from backout.analysis.history.stability import find_newcomer, find_quarantine, find_stable_mark
 from backout.model.guard.policy import Mode
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.remark import RemarkKind
 from backout.model.steps.guard import ConcludeStep, KnownBad, WatchStep
-from backout.plan.ramp import WHOLE, first_stage, steps_above
+from backout.plan.ramp import WHOLE, list_steps_above, make_first_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,16 +39,16 @@ def plan_guard(
     answers that are intended, which a watch that is taken up again knows as well.
     """
     live = situation.live
-    version, old, share = _on_trial(situation)
+    version, old, share = _find_on_trial(situation)
     fresh = situation.read_at - live.created_at <= for_s
     # A deployment from the future (clocks that disagree) must not make the watch wait for it.
     since = min(live.created_at, situation.read_at) if fresh else situation.read_at
     watched, known_bad = situation.version(version), _find_known_bad(situation, version)
     held_back = share < 1 and is_held_back(situation, version)
     compared = fresh or held_back
-    normal = _normal(situation, version, old, fresh=compared)
+    normal = _choose_baseline(situation, version, old, fresh=compared)
     moves = mode is Mode.ACT and compared and share < 1 and normal == old
-    up = steps_above((WHOLE,) if held_back else ramp, share) if moves else ()
+    up = list_steps_above((WHOLE,) if held_back else ramp, share) if moves else ()
     watch = WatchStep(
         deployment=live.id,
         version=version,
@@ -63,7 +63,7 @@ def plan_guard(
         expect=tuple(expect),
     )
     if up:
-        watch = first_stage(watch, up, share=share, early=early)
+        watch = make_first_stage(watch, up, share=share, early=early)
     then = f"move it up ({', '.join(f'{step:g} %' for step in up)})" if up else "mark it stable"
     does = {"observe": "say what would be done", "ask": "ask, then roll back if it is bad"}
     conclude = Step.of(
@@ -95,14 +95,14 @@ def is_held_back(situation: Situation, version: str) -> bool:
 def _find_known_bad(situation: Situation, version: str) -> KnownBad | None:
     """Return when and why this version or its code was quarantined, None when it is not (or this is not known)."""
     known = situation.version(version)
-    bad = quarantine(situation, version, known.code_hash if known else None)
+    bad = find_quarantine(situation, version, known.code_hash if known else None)
     return None if bad is None else KnownBad(version=bad.version, at=bad.at, why=bad.why, by=bad.by)
 
 
-def _on_trial(situation: Situation) -> tuple[str, str, float]:
+def _find_on_trial(situation: Situation) -> tuple[str, str, float]:
     """Return (version on trial, version it is compared with or "", its share in (0,1])."""
     live = situation.live
-    version = newcomer(situation)
+    version = find_newcomer(situation)
     beside = [s.version for s in live.shares if s.percentage > 0 and s.version != version]
     if beside:
         share = next(s.percentage for s in live.shares if s.version == version)
@@ -112,10 +112,10 @@ def _on_trial(situation: Situation) -> tuple[str, str, float]:
     return version, next((other for other in served if other != version), ""), 1.0
 
 
-def _normal(situation: Situation, version: str, old: str, *, fresh: bool) -> str:
+def _choose_baseline(situation: Situation, version: str, old: str, *, fresh: bool) -> str:
     """Return the version whose past defines what is normal, or "" if the limits of the success criteria do."""
     if not fresh:
-        return version if stable_mark(situation, version) else ""
+        return version if find_stable_mark(situation, version) else ""
     # After a rollback the version before is the bad one: twice its error rate would pass for healthy.
     known = situation.version(old)
-    return "" if quarantine(situation, old, known.code_hash if known else None) else old
+    return "" if find_quarantine(situation, old, known.code_hash if known else None) else old

@@ -24,16 +24,16 @@ HOLDBACK_S = 300.0
 """The first minutes of a cut-over, in which the version before may keep a part of the traffic."""
 
 
-def steps_above(ramp: Sequence[float], share: float) -> tuple[float, ...]:
+def list_steps_above(ramp: Sequence[float], share: float) -> tuple[float, ...]:
     """Return the steps of a ramp that are higher than a share in (0, 1].
 
-    >>> steps_above((10, 50, 100), 0.1)
+    >>> list_steps_above((10, 50, 100), 0.1)
     (50, 100)
     """
     return tuple(step for step in ramp if step > share * WHOLE + 1e-9)
 
 
-def first_stage(watch: WatchStep, up: tuple[float, ...], *, share: float, early: bool) -> WatchStep:
+def make_first_stage(watch: WatchStep, up: tuple[float, ...], *, share: float, early: bool) -> WatchStep:
     """Return the watch of a ramp's first step: it does not end as healthy before its minimum time, however sure it is.
 
     Args:
@@ -92,7 +92,7 @@ def plan_on(environment: str, on: WatchOnStep, made: RampResult, *, cause: str) 
     watch, conclude, at, share = on.watch, on.conclude, made.at, made.percentage / WHOLE
     since, stage_s = watch.since, watch.stage_s or watch.for_s
     if watch.holdback and share >= 1:  # the provider, or a hold, did not allow it
-        return _plain_watch(environment, watch, conclude, cause=cause)
+        return _plan_plain_watch(environment, watch, conclude, cause=cause)
     if watch.holdback:  # the evidence begins where both serve side by side
         since, stage_s = at, min(stage_s, HOLDBACK_S)
         watch = structs.replace(watch, holdback=False, since=at)
@@ -116,7 +116,7 @@ def plan_on(environment: str, on: WatchOnStep, made: RampResult, *, cause: str) 
     return Plan(PlanKind.GUARD, environment, why, (watched, concluded), cause=cause)
 
 
-def _plain_watch(environment: str, watch: WatchStep, conclude: ConcludeStep, *, cause: str) -> Plan:
+def _plan_plain_watch(environment: str, watch: WatchStep, conclude: ConcludeStep, *, cause: str) -> Plan:
     """Return the plan of the watch of a cut-over as it was deployed, where nothing could be held back."""
     plain = structs.replace(watch, ramp=None, stage_s=None, early_at_last=None, holdback=False)
     steps = (

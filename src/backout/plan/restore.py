@@ -129,7 +129,7 @@ def read_several(text: str, points: Sequence[RestorePoint], now: float) -> Asked
     return None
 
 
-def of_point(asked: Asked) -> RecoveryTarget:
+def make_point_target(asked: Asked) -> RecoveryTarget:
     """Return the target of a recorded point; no search is needed."""
     point = asked.point
     assert point is not None
@@ -164,15 +164,15 @@ class Job(Value, frozen=True):
     accepted: tuple[str, ...] = ()
 
 
-def side_plan(job: Job, target: RecoveryTarget, route: Route) -> Plan:
+def make_side_plan(job: Job, target: RecoveryTarget, route: Route) -> Plan:
     """Return the plan that makes a side instance and leaves it running."""
     name = f"side-{job.mark}"
-    steps = (_side(name, target, route), _check(name, job.look), _open(name))
-    why = f"a side instance of the database {_until(target)}"
-    return Plan(PlanKind.RECOVER, job.environment, why, _accepting(job, steps), _notes(target, route))
+    steps = (_make_side_step(name, target, route), _check(name, job.look), _open(name))
+    why = f"a side instance of the database {_describe_until(target)}"
+    return Plan(PlanKind.RECOVER, job.environment, why, _add_acceptances(job, steps), _list_notes(target, route))
 
 
-def swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan:
+def make_swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan:
     """Return the plan that replaces the whole; the old data directory is kept beside the new one.
 
     Args:
@@ -182,20 +182,20 @@ def swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) -> Plan
     incoming, kept = f"{data}.backout-new-{job.mark}", f"{data}.backout-old-{job.mark}"
     who = (route.base.system_identifier, job.look.database)
     steps = (
-        _side(name, target, route, place=incoming),
+        _make_side_step(name, target, route, place=incoming),
         _check(name, job.look),
         _open(name),
-        _note_copies(name, kept),
+        _make_copies_step(name, kept),
         Step.of("let the side instance become a database of its own, and stop it", PromoteStep(name=name)),
         *_exchange((data, incoming, kept), who, name),
     )
     notes = (
-        *_notes(target, route),
-        f"what was committed {_behind(target)} is not in the restored database; it stays in {kept}",
+        *_list_notes(target, route),
+        f"what was committed {_describe_behind(target)} is not in the restored database; it stays in {kept}",
         "there is no verified base backup of the restored database until the next `backout db backup`",
     )
-    why = f"the whole database {_until(target)}"
-    return Plan(PlanKind.RECOVER, job.environment, why, _accepting(job, steps), notes)
+    why = f"the whole database {_describe_until(target)}"
+    return Plan(PlanKind.RECOVER, job.environment, why, _add_acceptances(job, steps), notes)
 
 
 def undo_swap_plan(environment: str, swapped: Mapping[str, Json], mark: str, database: str) -> Plan:
@@ -203,7 +203,7 @@ def undo_swap_plan(environment: str, swapped: Mapping[str, Json], mark: str, dat
     data, incoming = str(swapped["data_directory"]), str(swapped["kept"])
     kept = f"{data}.backout-old-{mark}"
     ends = (data, incoming, kept), (str(swapped["system_identifier"]), database)
-    steps = (_note_copies("", kept), *_exchange(*ends, ""))
+    steps = (_make_copies_step("", kept), *_exchange(*ends, ""))
     notes = (f"what was committed since the swap stays in {kept}",)
     return Plan(PlanKind.RECOVER, environment, f"undo of a swap: {incoming} comes back", steps, notes)
 
@@ -253,8 +253,8 @@ def _rescue_plan(
     first, second = f"before-{job.mark}", f"after-{job.mark}"
     database, mark = job.look.database, job.mark
     steps = (
-        _side(first, target, route),
-        _side(second, *end, inclusive=True),
+        _make_side_step(first, target, route),
+        _make_side_step(second, *end, inclusive=True),
         _check(first, job.look),
         _open(first),
         _open(second),
@@ -277,7 +277,7 @@ def _rescue_plan(
         Step.of("remove the side instances", DropSidesStep(names=(first, second))),
     )
     why = f"the rows that transaction {target.xid} damaged, as they were before it"
-    return Plan(PlanKind.RECOVER, job.environment, why, _accepting(job, steps), _notes(target, route))
+    return Plan(PlanKind.RECOVER, job.environment, why, _add_acceptances(job, steps), _list_notes(target, route))
 
 
 def undo_rescue_plan(environment: str, mark: str, database: str) -> Plan:
@@ -291,7 +291,9 @@ def undo_rescue_plan(environment: str, mark: str, database: str) -> Plan:
     return Plan(PlanKind.RECOVER, environment, "undo of a rescue", steps)
 
 
-def _side(name: str, target: RecoveryTarget, route: Route, *, inclusive: bool = False, place: str = "") -> Step:
+def _make_side_step(
+    name: str, target: RecoveryTarget, route: Route, *, inclusive: bool = False, place: str = ""
+) -> Step:
     inclusive = inclusive or target.inclusive
     end = "after" if inclusive else "before"
     side = SideStep(
@@ -310,7 +312,7 @@ def _side(name: str, target: RecoveryTarget, route: Route, *, inclusive: bool = 
     return Step.of(title, side, f"# {line} recovery_target_action=pause")
 
 
-def _accepting(job: Job, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+def _add_acceptances(job: Job, steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return the steps; side instances get what a person accepts although it is not signed."""
     if not job.accepted:
         return steps
@@ -331,7 +333,7 @@ def _open(name: str) -> Step:
     return Step.of(f"open side instance {name} for reading", SideOpenStep(name=name), "# pg_promote()")
 
 
-def _note_copies(name: str, kept: str) -> Step:
+def _make_copies_step(name: str, kept: str) -> Step:
     title = "note what both clusters hold, while the live one serves" if name else "note what the live cluster holds"
     return Step.of(title, NoteCopiesStep(name=name, kept=kept))
 
@@ -363,18 +365,18 @@ def _exchange(folders: tuple[str, str, str], who: tuple[str, str], name: str) ->
     )
 
 
-def _behind(target: RecoveryTarget) -> str:
+def _describe_behind(target: RecoveryTarget) -> str:
     return f"after the record at {show_lsn(target.lsn)}" if target.inclusive else f"from {show_lsn(target.lsn)} on"
 
 
-def _until(target: RecoveryTarget) -> str:
+def _describe_until(target: RecoveryTarget) -> str:
     if target.inclusive:
         return f"as it was just after {show_lsn(target.lsn)}"
     xid = f", before the commit of transaction {target.xid}" if target.xid is not None else ""
     return f"as it was at {show_lsn(target.lsn)}{xid}"
 
 
-def _notes(target: RecoveryTarget, route: Route) -> tuple[str, ...]:
+def _list_notes(target: RecoveryTarget, route: Route) -> tuple[str, ...]:
     base = route.base
     return (
         f"target {show_lsn(target.lsn)} on timeline {target.timeline}: {target.how}",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 from msgspec.structs import replace
 
-from backout.analysis.coverage import Way, coverage, general, schedules_to_restore
-from backout.analysis.history.stability import Candidate, candidates, newcomer, schema_name
-from backout.model.clock import in_words, is_off
+from backout.analysis.coverage import Way, find_schedules_to_restore, list_coverage, list_general
+from backout.analysis.history.stability import Candidate, find_newcomer, list_candidates, name_schema
+from backout.model.clock import describe_offset, is_off
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
 from backout.model.remark import VERSION_DIGITS, Code
 from backout.model.steps.rollback import (
@@ -84,8 +84,8 @@ class _Choice(Value, frozen=True):
 
 def plan_rollback(situation: Situation, request: Request, lines: Equivalents) -> Plan | PlanRefused:
     """Return the plan, or the refusal with its options. See `docs/concepts.md` for what "stable" means."""
-    leaving = newcomer(situation, apart_from=request.target)
-    ranked = candidates(
+    leaving = find_newcomer(situation, apart_from=request.target)
+    ranked = list_candidates(
         situation,
         leaving=leaving,
         accept_unproven=request.accept_unproven or request.target is not None,
@@ -94,11 +94,11 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
         by_robot=bool(request.detected),
     )
     if request.target is not None:
-        return _to_target(situation, request, lines, leaving, ranked)
+        return _plan_to_target(situation, request, lines, leaving, ranked)
     # A version that never had traffic is no target, even where unproven versions are accepted; a person may name it.
     chosen = next((c for c in ranked if c.eligible and c.last_live_at > 0), None)
     if chosen is None:
-        return _no_target(situation, ranked)
+        return _refuse_without_target(situation, ranked)
     passed_over = (c for c in ranked if c is not chosen and c.last_live_at >= chosen.last_live_at)
     nearer = tuple(
         Rejection(c.version, c.failed if c.eligible else c.reason, c.rule or SafetyRule.PROOF)
@@ -109,7 +109,7 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
     return _plan(situation, request, lines, _Choice(leaving, chosen, nearer, tuple(islice(others, MAX_ALTERNATIVES))))
 
 
-def _to_target(
+def _plan_to_target(
     situation: Situation, request: Request, lines: Equivalents, leaving: str, ranked: tuple[Candidate, ...]
 ) -> Plan | PlanRefused:
     wanted = next((c for c in ranked if c.version == request.target), None)
@@ -127,24 +127,26 @@ def _to_target(
         return PlanRefused(
             wanted.rule,
             f"version {wanted.version[:8]}: {wanted.reason}",
-            _options(situation, ranked),
+            _list_options(situation, ranked),
             (Rejection(wanted.version, wanted.reason, wanted.rule),),
         )
     return _plan(situation, request, lines, _Choice(leaving, wanted))
 
 
-def _no_target(situation: Situation, ranked: tuple[Candidate, ...]) -> PlanRefused:
+def _refuse_without_target(situation: Situation, ranked: tuple[Candidate, ...]) -> PlanRefused:
     rejections = tuple(Rejection(c.version, c.reason, c.rule) for c in ranked)
     if not ranked:
-        return PlanRefused(SafetyRule.TARGET, "there is no earlier version to return to", _options(situation, ranked))
+        return PlanRefused(
+            SafetyRule.TARGET, "there is no earlier version to return to", _list_options(situation, ranked)
+        )
     rules = {c.rule for c in ranked}
     rule = SafetyRule.SCHEMA if SafetyRule.SCHEMA in rules else ranked[0].rule
     nearest = next(c for c in ranked if c.rule == rule)
     why = f"no version may be returned to: the nearest is {nearest.version[:8]}, and {nearest.reason}"
-    return PlanRefused(rule or SafetyRule.TARGET, why, _options(situation, ranked), rejections)
+    return PlanRefused(rule or SafetyRule.TARGET, why, _list_options(situation, ranked), rejections)
 
 
-def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, ...]:
+def _list_options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, ...]:
     """Say what is allowed instead, as whole sentences with commands."""
     environment = situation.environment
     options = ["roll forward: fix the cause, deploy the fixed version, then `backout guard -e " + environment + "`"]
@@ -162,7 +164,7 @@ def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, 
     if any(c.rule == SafetyRule.SCHEMA for c in ranked):
         options.append(
             "if you know that the old code works on the new schema: "
-            f"`backout rollback -e {environment} --force=schema {schema_name(situation)} -m WHY` (it is recorded)"
+            f"`backout rollback -e {environment} --force=schema {name_schema(situation)} -m WHY` (it is recorded)"
         )
     if any(c.rule == SafetyRule.SAME_CODE for c in ranked):
         options.append(
@@ -180,7 +182,7 @@ def _options(situation: Situation, ranked: tuple[Candidate, ...]) -> tuple[str, 
 
 def set_reason(plan: Plan, message: str, lines: Equivalents) -> Plan:
     """Return the same plan with the reason that a person gave when asked."""
-    message = _one_line(message)
+    message = _join_lines(message)
 
     def set_message(step: Step) -> Step:
         if step.does(ActivateStep):
@@ -196,12 +198,12 @@ def set_reason(plan: Plan, message: str, lines: Equivalents) -> Plan:
     return replace(plan, why=message, steps=tuple(set_message(step) for step in plan.steps))
 
 
-def _one_line(message: str) -> str:
+def _join_lines(message: str) -> str:
     """Return a reason without line breaks: it appears in commands to copy, and in lists."""
     return " ".join(message.split())
 
 
-def _quarantine(version: str, left: Version | None, why: str) -> MarkStep:
+def _make_quarantine_step(version: str, left: Version | None, why: str) -> MarkStep:
     return MarkStep(
         mark=Mark.QUARANTINED,
         version=version,
@@ -213,12 +215,14 @@ def _quarantine(version: str, left: Version | None, why: str) -> MarkStep:
 
 def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _Choice) -> Plan:
     live, leaving, chosen = situation.live, choice.leaving, choice.target
-    message = _one_line(request.message) or f"roll back {leaving[:8]}"
+    message = _join_lines(request.message) or f"roll back {leaving[:8]}"
     left = situation.version(leaving)
     code = Code.of(left) if left else Code(leaving[:VERSION_DIGITS])
-    restoring = _restoring(situation, request, chosen.version, lines)
+    restoring = _add_schedules(situation, request, chosen.version, lines)
     steps = [
-        Step.of(f"prove version {chosen.version[:8]} at 0 % of the traffic", _proof(situation, request, choice)),
+        Step.of(
+            f"prove version {chosen.version[:8]} at 0 % of the traffic", _make_proof_step(situation, request, choice)
+        ),
         Step.of(
             f"make version {chosen.version[:8]} live at 100 %",
             ActivateStep(
@@ -238,7 +242,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
         ),
         Step.of("read back what is live", ReadBackStep(version=chosen.version), lines.live),
         *restoring,
-        Step.of(f"quarantine version {leaving[:8]}", _quarantine(leaving, left, request.detected or message)),
+        Step.of(f"quarantine version {leaving[:8]}", _make_quarantine_step(leaving, left, request.detected or message)),
     ]
     if request.wait:
         watch = VerifyStep(version=chosen.version, left=leaving, baseline_until=live.created_at)
@@ -252,40 +256,40 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
         leaving=leaving,
         quick=not request.wait,
         restores=restoring[0].title if restoring else "",
-        by_hand=_by_hand(situation, chosen.version, lines),
+        by_hand=_explain_by_hand(situation, chosen.version, lines),
     )
-    covered = coverage(situation, way)
+    covered = list_coverage(situation, way)
     return Plan(
         kind=PlanKind.ROLLBACK,
         environment=situation.environment,
         why=request.detected or message,
         steps=tuple(steps),
-        notes=_notes(situation, request, choice),
-        not_covered=general(situation, covered),
+        notes=_list_notes(situation, request, choice),
+        not_covered=list_general(situation, covered),
         cause=request.cause,
         coverage=covered,
     )
 
 
-def _restoring(situation: Situation, request: Request, target: str, lines: Equivalents) -> tuple[Step, ...]:
+def _add_schedules(situation: Situation, request: Request, target: str, lines: Equivalents) -> tuple[Step, ...]:
     """Return the step that restores the schedules: for a person only, as guard moves only code (safety rule 11)."""
-    schedules = schedules_to_restore(situation, target)
+    schedules = find_schedules_to_restore(situation, target)
     if schedules is None or request.detected:
         return ()
     title = f"set the schedules to those of when version {target[:8]} was live"
     restore = RestoreSchedulesStep(version=target, schedules=tuple(schedules))
-    return (Step.of(title, restore, _by_hand(situation, target, lines)),)
+    return (Step.of(title, restore, _explain_by_hand(situation, target, lines)),)
 
 
-def _by_hand(situation: Situation, target: str, lines: Equivalents) -> str:
-    schedules = schedules_to_restore(situation, target)
+def _explain_by_hand(situation: Situation, target: str, lines: Equivalents) -> str:
+    schedules = find_schedules_to_restore(situation, target)
     if schedules is None or not lines.schedules:
         return ""
     body = json.dumps([{"cron": schedule} for schedule in schedules])
     return lines.schedules.format(schedules=shlex.quote(body))
 
 
-def _proof_notes(request: Request, choice: _Choice) -> list[str]:
+def _list_proof_notes(request: Request, choice: _Choice) -> list[str]:
     if not request.can_prove:
         return ["no health check is set up, so the target is not proved before it gets traffic"]
     if not choice.alternatives:
@@ -294,7 +298,7 @@ def _proof_notes(request: Request, choice: _Choice) -> list[str]:
     return [f"if the target does not answer well at 0 % of the traffic, {listed} is tried"]
 
 
-def _proof(situation: Situation, request: Request, choice: _Choice) -> ProveStep:
+def _make_proof_step(situation: Situation, request: Request, choice: _Choice) -> ProveStep:
     """Return what the proof needs: the targets in order, and what a person or the policy accepts."""
     targets = (choice.target, *choice.alternatives)
     return ProveStep(
@@ -311,14 +315,14 @@ def _proof(situation: Situation, request: Request, choice: _Choice) -> ProveStep
     )
 
 
-def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str, ...]:
+def _list_notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str, ...]:
     notes = [f"target {choice.target.version}: {choice.target.reason}"]
     if choice.target.failed:
         notes.append(f"{choice.target.failed}; it is asked again before it gets traffic")
     if choice.target.kept:
         notes.append("it is uploaded again from the copy kept here, with the secrets as they are now")
     notes += [f"not {rejection.version}: {rejection.reason}" for rejection in choice.nearer]
-    notes += _proof_notes(request, choice)
+    notes += _list_proof_notes(request, choice)
     if not situation.schema.set_up:
         notes.append("database migrations: not set up, so not checked")
     elif request.force_schema:
@@ -327,7 +331,7 @@ def _notes(situation: Situation, request: Request, choice: _Choice) -> tuple[str
         newer = ", ".join(choice.target.newer)
         notes.append(f"the schema changed since it was last live, each change judged safe for it: {newer}")
     if situation.clock_offset_s is not None and is_off(situation.clock_offset_s):
-        notes.append(f"{in_words(situation.clock_offset_s)}; the provider's time is used")
+        notes.append(f"{describe_offset(situation.clock_offset_s)}; the provider's time is used")
     if situation.secret_names is None:
         notes.append("secrets: not measured")
     if request.force_secrets:

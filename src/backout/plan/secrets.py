@@ -71,7 +71,7 @@ def plan_push(environment: str, request: PushRequest, now: LiveNow, lines: Equiv
     """Return the plan, or the refusal with its options."""
     live, version, newest = now.deployment, now.version, now.newest
     if live.sole is None:
-        return _gradual(environment, live)
+        return _refuse_gradual(environment, live)
     apart = bool(newest) and newest != version.id
     names = sorted(request.fingerprints)
     words = ", ".join(names)
@@ -104,7 +104,7 @@ def plan_push(environment: str, request: PushRequest, now: LiveNow, lines: Equiv
         environment=environment,
         why=request.detected or " ".join(request.message.split()),
         steps=tuple(steps),
-        notes=(*_notes(version, newest if apart else ""), *request.passed_over),
+        notes=(*_list_notes(version, newest if apart else ""), *request.passed_over),
         cause=request.cause,
     )
 
@@ -117,7 +117,7 @@ def set_reason(plan: Plan, message: str) -> Plan:
     )
 
 
-def _notes(version: Version, newest: str) -> tuple[str, ...]:
+def _list_notes(version: Version, newest: str) -> tuple[str, ...]:
     how = f"a new version of the live code ({version.id[:8]}) with these values takes all of the traffic at once"
     if newest:
         how = (
@@ -127,7 +127,7 @@ def _notes(version: Version, newest: str) -> tuple[str, ...]:
     return (how, "a rollback to an earlier version will then ask which values are meant (safety rule 7)")
 
 
-def _gradual(environment: str, live: Deployment) -> PlanRefused:
+def _refuse_gradual(environment: str, live: Deployment) -> PlanRefused:
     shares = " and ".join(f"version {share.version[:8]} at {share.percentage:g} %" for share in live.shares)
     return PlanRefused(
         RULE,

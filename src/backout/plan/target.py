@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.version import VersionId
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def resolve(text: str, situation: Situation) -> VersionId:
     if not matches:
         at = parse_time(text, situation.read_at)
         if at is not None:
-            return _live_at(at, text, situation)
+            return _find_live_at(at, text, situation)
         raise UsageError(f"no version or deployment matches '{text}'", hint="backout deployments list")
     if len(matches) > 1:
         listed = ", ".join(sorted(matches))
@@ -95,14 +95,14 @@ def match_versions(text: str, situation: Situation) -> set[VersionId]:
     return found
 
 
-def _live_at(at: float, text: str, situation: Situation) -> VersionId:
+def _find_live_at(at: float, text: str, situation: Situation) -> VersionId:
     if at > situation.read_at:
         raise UsageError(f"'{text}' lies in the future", hint="backout deployments list")
     for deployment in situation.history:
         if deployment.created_at <= at:
             return deployment.main
     oldest = situation.history[-1] if situation.history else None
-    since = utc(oldest.created_at).strftime("%Y-%m-%dT%H:%M:%SZ") if oldest else "never"
+    since = to_utc(oldest.created_at).strftime("%Y-%m-%dT%H:%M:%SZ") if oldest else "never"
     raise UsageError(
         f"nothing is known to have been live at '{text}'; the provider's history begins at {since}",
         hint="backout deployments list",

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from backout.model.situation import Situation
 
 
-def first_to_undo(situation: Situation, target: Candidate) -> str:
+def find_first_to_undo(situation: Situation, target: Candidate) -> str:
     """Return the oldest migration that the target's code does not know, or that failed half-way; "" without one."""
     state = situation.schema.state
     failed = state.failed[:1] if state is not None else ()
     return next(iter((*target.newer, *failed)), "")
 
 
-def together(rollback: Plan, swap: Plan, migration: str) -> Plan:
+def join_plans(rollback: Plan, swap: Plan, migration: str) -> Plan:
     """Return one plan of both: the swap and the rollback.
 
     The side instance is made while the live database still serves. Traffic moves only after the database went back:
@@ -56,12 +56,12 @@ def _goes_back(line: Coverage, migration: str) -> Coverage:
     return line
 
 
-def lost_rows(written: Sequence[tuple[str, int]], most: int = 4) -> str:
+def describe_lost_rows(written: Sequence[tuple[str, int]], most: int = 4) -> str:
     """Return what was written since, by table, in words: what a swap loses and a rescue may keep.
 
-    >>> lost_rows([("orders", 1204), ("users", 3)])
+    >>> describe_lost_rows([("orders", 1204), ("users", 3)])
     '1,207 row versions in orders (1,204), users (3)'
-    >>> lost_rows([])
+    >>> describe_lost_rows([])
     'nothing'
     """
     if not written:

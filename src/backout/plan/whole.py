@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 from msgspec.structs import replace
 
-from backout.model.database.also_back import exact
+from backout.model.database.also_back import list_exact_words
 from backout.model.plan import Step
 from backout.model.steps.restore import AlsoBackRecord, AlsoBackStep, ExchangeStep, SequencesStep, StopServerStep
 from backout.model.value import Value
@@ -41,7 +41,7 @@ class Rest(Value, frozen=True):
     text: str
 
 
-def with_rest(plan: Plan, rest: Rest) -> Plan:
+def add_rest(plan: Plan, rest: Rest) -> Plan:
     """Return the plan of a swap, or of its undo, with what else goes back."""
     exchange = plan.arguments(ExchangeStep)
     words = [rest.text, "--swap"] if rest.text else ["--undo"]
@@ -66,7 +66,7 @@ def with_rest(plan: Plan, rest: Rest) -> Plan:
     return replace(plan, steps=steps, notes=(*plan.notes, *rest.lines))
 
 
-def to_agree(plan: Plan) -> tuple[AlsoBack, ...]:
+def list_to_agree(plan: Plan) -> tuple[AlsoBack, ...]:
     """Return what needs a yes; () for a plan that exchanges nothing, or that an earlier version made."""
     return tuple(each.thing for each in plan.arguments(AlsoBackStep).things) if plan.has(AlsoBackStep) else ()
 
@@ -75,5 +75,5 @@ def add_agreed(plan: Plan, words: Sequence[str]) -> Plan:
     """Return the plan with what a person agreed to; a word without a number means as much as was shown."""
     if not plan.has(AlsoBackStep):
         return plan
-    accepted = tuple(exact(to_agree(plan), words))
+    accepted = tuple(list_exact_words(list_to_agree(plan), words))
     return plan.replace_arguments(structs.replace(plan.arguments(AlsoBackStep), accepted=accepted))

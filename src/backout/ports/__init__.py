@@ -41,7 +41,7 @@ from backout.ports.journal import (
     Runs,
     StepContext,
     Unknown,
-    result_of,
+    find_result,
 )
 from backout.ports.measuring import (
     Clock,
@@ -161,5 +161,5 @@ __all__ = [
     "VendorStatus",
     "Versions",
     "WalReader",
-    "result_of",
+    "find_result",
 ]

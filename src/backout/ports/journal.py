@@ -155,7 +155,7 @@ class Runs(Protocol):
         ...
 
 
-def result_of(runs: Runs, run: str, kind: type[Arguments[R]]) -> R | None:
+def find_result(runs: Runs, run: str, kind: type[Arguments[R]]) -> R | None:
     """Return the recorded result of the run's (last) completed step of a kind.
 
     None when there is none, and when a person declared the step done.

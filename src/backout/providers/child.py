@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backout.providers.child_environment import bare_environment
+from backout.providers.child_environment import make_bare_environment
 
 if TYPE_CHECKING:
     import signal
@@ -30,7 +30,7 @@ _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _DRAWS = 100
 
 
-def dying_with_parent(argv: Sequence[str], last_signal: signal.Signals) -> tuple[str, ...]:
+def tie_to_parent(argv: Sequence[str], last_signal: signal.Signals) -> tuple[str, ...]:
     """Return argv wrapped so that the kernel sends `last_signal` when the parent dies, kill -9 included.
 
     On a system without util-linux (macOS) argv is returned as it is: there the child may outlive a killed parent.
@@ -67,7 +67,7 @@ def find_unprivileged_prefix() -> tuple[str, ...]:
     if unshare is not None:
         prefix = (unshare, "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")
         argv = (*prefix, "true")
-        done = subprocess.run(argv, check=False, capture_output=True, timeout=10, env=bare_environment())
+        done = subprocess.run(argv, check=False, capture_output=True, timeout=10, env=make_bare_environment())
         if done.returncode == 0:
             return prefix
     setpriv = shutil.which("setpriv")
@@ -81,7 +81,7 @@ def needs_chown() -> bool:
     return bool(find_unprivileged_prefix()) and Path(find_unprivileged_prefix()[0]).name == "setpriv"
 
 
-def free_ports(count: int, wanted: Iterable[int] = ()) -> tuple[int, ...]:
+def find_free_ports(count: int, wanted: Iterable[int] = ()) -> tuple[int, ...]:
     """Return `count` different free TCP ports on 127.0.0.1, the wanted ones where they are still free.
 
     They are drawn from below the range that outgoing connections use, because any connection of any program could
@@ -89,7 +89,7 @@ def free_ports(count: int, wanted: Iterable[int] = ()) -> tuple[int, ...]:
     """
     ports: list[int] = []
     with contextlib.ExitStack() as held:
-        for port in (*wanted, *_candidates()):
+        for port in (*wanted, *_list_candidates()):
             if len(ports) == count:
                 break
             if port not in ports and (taken := _bind(held, port)):
@@ -99,7 +99,7 @@ def free_ports(count: int, wanted: Iterable[int] = ()) -> tuple[int, ...]:
     return tuple(ports)
 
 
-def _candidates() -> Iterator[int]:
+def _list_candidates() -> Iterator[int]:
     lowest, highest = _QUIET_PORTS
     with contextlib.suppress(OSError, ValueError):
         highest = min(highest, int(_EPHEMERAL.read_text(encoding="ascii").split()[0]))
@@ -117,7 +117,7 @@ def _bind(held: contextlib.ExitStack, port: int) -> int:
     return int(probe.getsockname()[1])
 
 
-def process_state(pid: int) -> str | None:
+def read_process_state(pid: int) -> str | None:
     """Return the kernel's letter for a process (`Z` is a zombie), `?` where there is no /proc, None if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
@@ -134,4 +134,4 @@ def process_state(pid: int) -> str | None:
 
 def is_running(pid: int) -> bool:
     """Whether the process exists and is not a zombie that waits for its parent to look."""
-    return process_state(pid) not in {None, "Z", "X"}
+    return read_process_state(pid) not in {None, "Z", "X"}

@@ -33,7 +33,7 @@ _LET_IN: Final = (
 )
 
 
-def bare_environment(
+def make_bare_environment(
     given: Mapping[str, str] | None = None,
     *,
     passed: Iterable[str] = (),
@@ -52,7 +52,9 @@ def bare_environment(
     return ChildEnvironment({**kept, **(given or {})})
 
 
-def team_environment(variables: Mapping[str, str] | None = None, *, without: Iterable[str] = ()) -> ChildEnvironment:
+def make_team_environment(
+    variables: Mapping[str, str] | None = None, *, without: Iterable[str] = ()
+) -> ChildEnvironment:
     """Return our whole environment, for a command that the team wrote and that needs what only the team knows.
 
     Args:
@@ -69,7 +71,7 @@ def make_sealed_environment(given: Mapping[str, str]) -> ChildEnvironment:
     return ChildEnvironment(dict(given))
 
 
-def own_module(module: str, *arguments: str) -> tuple[str, ...]:
+def make_module_command(module: str, *arguments: str) -> tuple[str, ...]:
     """Return the command line that runs a module of ours, whatever lies in the folder where it starts.
 
     `-I` keeps the current folder, PYTHONPATH and the user's own packages off the module path. Where backout itself was

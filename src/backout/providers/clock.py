@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from backout.decoding import Undecodable, moment
+from backout.decoding import Undecodable, parse_moment
 from backout.model.clock import TOLERANCE_S, is_off
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ class CorrectedClock:
         self._inner.sleep(seconds)
 
 
-def unix_s(rfc3339: str) -> float:
+def parse_unix_s(rfc3339: str) -> float:
     """Return the Unix seconds of an API time; 0.0 when it cannot be read.
 
-    >>> unix_s("1970-01-01T00:01:00.5Z")
+    >>> parse_unix_s("1970-01-01T00:01:00.5Z")
     60.5
     """
     try:
-        return moment(rfc3339)
+        return parse_moment(rfc3339)
     except Undecodable:
         return 0.0

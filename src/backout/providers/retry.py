@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from backout.decoding import Undecodable, http_date
+from backout.decoding import Undecodable, parse_http_date
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Retry(Value, frozen=True):
             wait_s *= 2
 
 
-def with_retry(
+def retry_call(
     call: Callable[[], T], policy: Retry, clock: Clock, draw: Callable[[float, float], float] = random.uniform
 ) -> T:
     """Return what `call` returns, repeating it while it raises a `CallFailed` that is not permanent.
@@ -98,6 +98,6 @@ def retry_after_s(header: str | None, now: float) -> float | None:
     if header.strip().isdecimal():
         return min(float(header), LONGEST_S)
     try:
-        return min(max(0.0, http_date(header) - now), LONGEST_S)
+        return min(max(0.0, parse_http_date(header) - now), LONGEST_S)
     except Undecodable:
         return None

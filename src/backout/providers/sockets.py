@@ -14,7 +14,7 @@ import time
 from enum import StrEnum
 from typing import Final
 
-from backout.decoding import Undecodable, whole
+from backout.decoding import Undecodable, parse_whole
 from backout.providers.addresses import is_allowed
 
 HEADERS_BYTES: Final = 8 * 1024 * 1024
@@ -227,7 +227,7 @@ def read_announced_bytes(response: http.client.HTTPResponse) -> int | None:
     if len(told) > 1:
         raise MalformedHead("the answer has two lengths")
     try:
-        length = whole(told.pop(), most=2**63 - 1)
+        length = parse_whole(told.pop(), most=2**63 - 1)
     except Undecodable:
         raise MalformedHead("the answer's Content-Length is not a length") from None
     return response.length if response.length is not None else length

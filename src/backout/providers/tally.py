@@ -6,11 +6,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.model.guard.answers import class_unless_good
-from backout.model.guard.bodies import size_key
+from backout.model.guard.answers import classify_unless_good
+from backout.model.guard.bodies import make_size_key
 from backout.model.guard.route_names import RouteNames
-from backout.model.guard.routes import MOST_ROUTES, OTHER, most_used
-from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts, bucket_of
+from backout.model.guard.routes import MOST_ROUTES, OTHER, select_most_used
+from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts, find_bucket
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Sum:
     def add_size(self, length: int, content_type: str) -> None:
         """Add the length of a body in bytes, with its content type, "" where that is not known."""
         self.sizes = self.sizes or {}
-        key = size_key(length, content_type)
+        key = make_size_key(length, content_type)
         self.sizes[key] = self.sizes.get(key, 0) + 1
 
     def as_route(self) -> RouteCounts:
@@ -92,7 +92,7 @@ class RowSum(Sum):
             self.errors,
             self.canceled,
             dict(self.latency),
-            most_used({name: found.as_route() for name, found in self.routes.items()}),
+            select_most_used({name: found.as_route() for name, found in self.routes.items()}),
             dict(self.classes or {}),
             triggers={name: TriggerCounts(*found) for name, found in (self.triggers or {}).items()},
         )
@@ -138,8 +138,8 @@ class Tally:
             name = self._names.choose(answer.route, answer.status)
             has_room = name in row.routes or len(row.routes) < MOST_ROUTES
             parts.append(row.route(name if has_room else OTHER))
-        latency = {} if answer.latency_ms is None else {bucket_of(answer.latency_ms): 1}
-        found = None if answer.failed else class_unless_good(answer.status)
+        latency = {} if answer.latency_ms is None else {find_bucket(answer.latency_ms): 1}
+        found = None if answer.failed else classify_unless_good(answer.status)
         for part in parts:
             part.add(1, answer.failed, latency)
             part.add_class(found, 1)

@@ -17,7 +17,7 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
-from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
+from backout.providers.retry import CallFailed, Retry, retry_after_s, retry_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,7 +102,7 @@ class VendorApi:
             self._judge(answer, method, where, token)
             return answer
 
-        return with_retry(once, self._retry, self.clock), where
+        return retry_call(once, self._retry, self.clock), where
 
     def _exchange(self, method: str, target: str, where: str, token: str, body: bytes | None) -> Answer:
         headers = {
@@ -123,7 +123,7 @@ class VendorApi:
 
     def _judge(self, answer: Answer, method: str, where: str, token: str) -> None:
         """Raise what every answer but a success means."""
-        status, said = answer.status, _words(answer.body, token)
+        status, said = answer.status, _get_words(answer.body, token)
         if status in (_TOO_MANY, _LOCKED):
             wait_s = retry_after_s(answer.headers.get("retry-after"), self.clock.now())
             why = "too many requests" if status == _TOO_MANY else "another operation runs on this project"
@@ -158,7 +158,7 @@ def _make_unknown_error(text: str, where: str) -> Unknown:
     return Unknown(f"{text}; it is unknown whether it took effect", where=where, hint="the same command checks first")
 
 
-def _words(body: bytes, token: str) -> str:
+def _get_words(body: bytes, token: str) -> str:
     """Return the API's own words, the token blacked out should it be quoted."""
     try:
         said = decode_json(body, _Said)

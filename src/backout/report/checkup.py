@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from backout.model.checkup import CheckState, Level
-from backout.report.text import plain, wrap_text
+from backout.report.text import leave_plain, wrap_text
 
 if TYPE_CHECKING:
     from backout.model.checkup import Check, Checkup
@@ -19,7 +19,7 @@ Badge = Callable[[str, str], str]
 _ROLES: Final = {CheckState.OK: "good", CheckState.ALLOWED: "note", CheckState.NOT_SET_UP: "dim"}
 
 
-def checkup_record(found: Checkup) -> dict[str, object]:
+def make_checkup_record(found: Checkup) -> dict[str, object]:
     """Return it as JSON values."""
     return {
         "environment": found.environment,
@@ -37,8 +37,8 @@ def checkup_record(found: Checkup) -> dict[str, object]:
     }
 
 
-def checkup_text(
-    found: Checkup, width: int, *, badge: Badge, paint: Paint = plain, typed: Callable[[str], str] = str
+def format_checkup(
+    found: Checkup, width: int, *, badge: Badge, paint: Paint = leave_plain, typed: Callable[[str], str] = str
 ) -> str:
     """Return a line for each check, and below each gap the way to close it, once.
 
@@ -46,19 +46,19 @@ def checkup_text(
         typed: returns a line as it has to be typed here; lines of a file come below the first one.
     """
     column = max((len(check.name) for check in found.checks), default=0)
-    head = f"{paint('strong', found.environment)}  {_summary(found, badge)}"
+    head = f"{paint('strong', found.environment)}  {_describe_summary(found, badge)}"
     lines = wrap_text(head, width, hanging=" " * (len(found.environment) + 4))
     hanging, closes = " " * (column + 6), _closes(found)
     for check in found.checks:
         name = f"{check.name.replace('_', ' '):<{column}}"
         said = wrap_text(_explain_check(check), width, indent=hanging, hanging=hanging)
-        lines += [f"  {badge(_role(check), '')} {paint('dim', name)}  {said[0].lstrip()}", *said[1:]]
+        lines += [f"  {badge(_describe_role(check), '')} {paint('dim', name)}  {said[0].lstrip()}", *said[1:]]
         if closes.get(check.next) is check:
-            lines += _hint_lines(check.next, width, hanging, typed)
+            lines += _format_hints(check.next, width, hanging, typed)
     return "\n".join(lines)
 
 
-def _hint_lines(hint: Hint, width: int, hanging: str, typed: Callable[[str], str]) -> list[str]:
+def _format_hints(hint: Hint, width: int, hanging: str, typed: Callable[[str], str]) -> list[str]:
     """Return each thing to do on a line of its own; text to paste is not wrapped."""
     lines: list[str] = []
     for said in (hint.words, hint.setting):
@@ -85,7 +85,7 @@ def _closes(found: Checkup) -> dict[Hint, Check]:
     return owners
 
 
-def _role(check: Check) -> str:
+def _describe_role(check: Check) -> str:
     if check.state in _ROLES:
         return _ROLES[check.state]
     return "bad" if check.level is Level.MUST and check.state is CheckState.MISSING else "warn"
@@ -97,18 +97,18 @@ def _explain_check(check: Check) -> str:
     return check.why
 
 
-def _summary(found: Checkup, badge: Badge) -> str:
+def _describe_summary(found: Checkup, badge: Badge) -> str:
     missing = found.of(Level.MUST, CheckState.MISSING)
     unmeasured = found.of(Level.MUST, CheckState.UNMEASURED)
     rest = sum(check.is_gap for check in found.checks if check.level is Level.SHOULD)
     also = f"; {rest} more to look at" if rest else ""
     if missing:
-        open_ = f"; not measured: {_names(unmeasured)}" if unmeasured else ""
-        return badge("bad", f"not ready, missing: {_names(missing)}{open_}{also}")
+        open_ = f"; not measured: {_join_names(unmeasured)}" if unmeasured else ""
+        return badge("bad", f"not ready, missing: {_join_names(missing)}{open_}{also}")
     if unmeasured:
-        return badge("warn", f"not known, not measured: {_names(unmeasured)}{also}")
+        return badge("warn", f"not known, not measured: {_join_names(unmeasured)}{also}")
     return badge("good", f"ready{also}")
 
 
-def _names(checks: tuple[Check, ...]) -> str:
+def _join_names(checks: tuple[Check, ...]) -> str:
     return ", ".join(check.name.replace("_", " ") for check in checks)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.escaping import Markdown, cell, code, join_parts, md
-from backout.report.text import Paint, plain, wrap_text
-from backout.report.times import rfc3339
+from backout.report.text import Paint, leave_plain, wrap_text
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,9 @@ MOST_EXTRAS = 12
 """At most this many unknown extras in the answers are listed for one call; the rest is counted."""
 
 
-def line(number: int, total: int, seen: Observation, differences: Sequence[Difference], *, paint: Paint = plain) -> str:
+def format_line(
+    number: int, total: int, seen: Observation, differences: Sequence[Difference], *, paint: Paint = leave_plain
+) -> str:
     """Return one call's line."""
     matter = sum(difference.matters for difference in differences)
     extra = len(differences) - matter
@@ -27,7 +29,7 @@ def line(number: int, total: int, seen: Observation, differences: Sequence[Diffe
     return f"  {sign} {number:2}/{total} {seen.name}: {said}{more}"
 
 
-def differences_text(differences: Sequence[Difference], *, width: int = 80, paint: Paint = plain) -> str:
+def format_differences(differences: Sequence[Difference], *, width: int = 80, paint: Paint = leave_plain) -> str:
     """Return the differences that matter, each with both sides."""
     lines: list[str] = []
     for each in (difference for difference in differences if difference.matters):
@@ -37,7 +39,9 @@ def differences_text(differences: Sequence[Difference], *, width: int = 80, pain
     return "\n".join(lines)
 
 
-def page(observed: Sequence[Observation], differences: Sequence[Difference], *, at: float, against: str) -> Markdown:
+def format_page(
+    observed: Sequence[Observation], differences: Sequence[Difference], *, at: float, against: str
+) -> Markdown:
     """Return the dated page; text from the API is escaped in it.
 
     Args:
@@ -46,8 +50,8 @@ def page(observed: Sequence[Observation], differences: Sequence[Difference], *, 
     """
     matter = [difference for difference in differences if difference.matters]
     verdict = f"{len(matter)} answers differ in a way that matters." if matter else "Nothing differs that matters."
-    made = md("Made by `backout conformance` at {} against {}. {}", rfc3339(at), against, verdict)
-    rows = join_parts([_row(seen, differences) for seen in observed])
+    made = md("Made by `backout conformance` at {} against {}. {}", format_time(at), against, verdict)
+    rows = join_parts([_format_row(seen, differences) for seen in observed])
     parts = [
         md("# Conformance\n\n{}", made),
         md("| call | question | status | differs |\n|---|---|---|---|\n{}", rows),
@@ -59,17 +63,17 @@ def page(observed: Sequence[Observation], differences: Sequence[Difference], *, 
         parts.append(md("## What differs\n\n| call | what | expected | found |\n|---|---|---|---|\n{}", rows))
     extra = [difference for difference in differences if not difference.matters]
     if extra:
-        parts.append(md("## What is said beyond what we know\n\n{}", join_parts(_extras(extra))))
+        parts.append(md("## What is said beyond what we know\n\n{}", join_parts(_format_extras(extra))))
     return md("{}\n", join_parts(parts, "\n\n"))
 
 
-def _row(seen: Observation, differences: Sequence[Difference]) -> Markdown:
+def _format_row(seen: Observation, differences: Sequence[Difference]) -> Markdown:
     matter = sum(d.matters for d in differences if d.call == seen.name)
     status = str(seen.status) + (f" (code {seen.code})" if seen.code is not None else "")
     return md("| {} | {} | {} | {} |", cell(seen.name), cell(seen.asks), cell(status), matter or "no")
 
 
-def _extras(extra: Sequence[Difference]) -> list[Markdown]:
+def _format_extras(extra: Sequence[Difference]) -> list[Markdown]:
     lines = []
     for call in dict.fromkeys(difference.call for difference in extra):
         named = [code(difference.what) for difference in extra if difference.call == call]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.model.guard.verdict import CriterionState, Verification
-from backout.report.text import Paint, fields, plain, wrap_text
+from backout.report.text import Paint, format_fields, leave_plain, wrap_text
 
 if TYPE_CHECKING:
     from backout.model.plan import Plan
@@ -23,9 +23,11 @@ FEW = 3
 """At most this many versions that were passed over are named; the others are counted."""
 
 
-def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
+def format_plan(plan: Plan, *, width: int = 80, paint: Paint = leave_plain) -> str:
     """Return the plan: why, target, versions passed over, the steps, what a person would type, what is not covered."""
-    heading = paint("strong", f"Plan to {_verb(plan)} {plan.environment}") + paint("dim", f"  (plan {plan.hash[:8]})")
+    heading = paint("strong", f"Plan to {_choose_verb(plan)} {plan.environment}") + paint(
+        "dim", f"  (plan {plan.hash[:8]})"
+    )
     rows, passed_over = [("why", plan.why)], sum(note.startswith("not ") for note in plan.notes)
     for note in plan.notes:
         label, _, rest = note.partition(" ")
@@ -33,21 +35,23 @@ def plan_text(plan: Plan, *, width: int = 80, paint: Paint = plain) -> str:
             rows.append((label, rest) if label in ("target", "not") else ("note", note))
     if passed_over > FEW:
         rows.append(("not", f"{passed_over} versions that were live later; --json has the reason of each"))
-    lines = [heading, *fields(rows, width, paint=paint), ""]
+    lines = [heading, *format_fields(rows, width, paint=paint), ""]
     for number, step in enumerate(plan.steps, start=1):
         lines += wrap_text(step.title, width, indent=f"  {number}. ", hanging="     ")
         for line in step.equivalent.splitlines():
             lines.append(paint("dim", f"     {line}" if line.startswith("#") else f"     $ {line}"))
     if plan.coverage:
         lines.append("")
-        lines += fields([(str(line.fate), f"{line.what}: {line.why}") for line in plan.coverage], width, paint=paint)
+        lines += format_fields(
+            [(str(line.fate), f"{line.what}: {line.why}") for line in plan.coverage], width, paint=paint
+        )
     if plan.not_covered:
         lines.append("")
-        lines += fields([("not covered", text) for text in plan.not_covered], width, paint=paint)
+        lines += format_fields([("not covered", text) for text in plan.not_covered], width, paint=paint)
     return "\n".join(lines)
 
 
-def _verb(plan: Plan) -> str:
+def _choose_verb(plan: Plan) -> str:
     return _VERBS.get(plan.kind, str(plan.kind))
 
 
@@ -60,7 +64,7 @@ _VERBS = {
 }
 
 
-def verification_text(verification: Verification, *, width: int = 80, paint: Paint = plain) -> str:
+def format_verification(verification: Verification, *, width: int = 80, paint: Paint = leave_plain) -> str:
     """Return the success criteria as a checklist, and the conclusion."""
     lines = []
     for result in verification.criteria:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def envelope(name: str, payload: Mapping[str, object], *, version: int = VERSION) -> dict[str, object]:
+def make_envelope(name: str, payload: Mapping[str, object], *, version: int = VERSION) -> dict[str, object]:
     """Return the payload as JSON values (dataclasses, enums and paths resolved) with its `schema` in front.
 
-    >>> envelope("status", {"live": None})
+    >>> make_envelope("status", {"live": None})
     {'schema': 'backout.status/1', 'live': None}
     """
     values = msgspec.to_builtins(dict(payload), enc_hook=str, str_keys=True)

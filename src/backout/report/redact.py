@@ -45,7 +45,7 @@ _SECRET_SETTINGS = frozenset({"password", "sslpassword", "oauth_client_secret", 
 
 
 @cache
-def _shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
+def _compile_shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
     """Return what looks like a secret, whatever its value, with what is written in its place."""
     return (
         (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
@@ -90,13 +90,13 @@ class Redactor:
         Of a URL, its password and the path of a web address are masked on their own as well, of keywords and values
         that name a database the passwords, of a text of several lines each line.
         """
-        for part in (value, *_parts(value)):
-            self._keep(part, _needles(part))
-        from backout.report.spellings import Needle, bare
+        for part in (value, *_list_secret_parts(value)):
+            self._keep(part, _list_needles(part))
+        from backout.report.spellings import Needle, make_bare
 
         if len(lines := value.splitlines()) > 1:
             for line in lines:
-                self._keep(line, (Needle.of(bare(line)),))
+                self._keep(line, (Needle.of(make_bare(line)),))
 
     def say_openly(self, *words: str) -> None:
         """Never mask these words by themselves, not even when a secret is one of them: names of the configuration."""
@@ -118,9 +118,9 @@ class Redactor:
 
     def values(self, record: object) -> object:
         """Return JSON values with every secret in their texts and keys masked; the same object when there is none."""
-        fresh = set(_texts_of(record)) - self._clean
+        fresh = set(_list_texts(record)) - self._clean
         if fresh and self._is_suspect('"'.join(fresh)):
-            return map_strings(record, self.redact)
+            return change_strings(record, self.redact)
         self._clean |= {text for text in fresh if len(text) <= _KEPT_LENGTH}
         if len(self._clean) > _MOST_KEPT:
             self._clean = set()
@@ -132,7 +132,7 @@ class Redactor:
 
     def places(self, record: object, at: str = "") -> Iterator[str]:
         """Yield where in JSON values a known value occurs: `data.plan.steps[2].title`; shapes alone do not count."""
-        if not self._finds('"'.join(_texts_of(record))):
+        if not self._finds('"'.join(_list_texts(record))):
             return
         if isinstance(record, Mapping):
             for key, item in record.items():
@@ -150,7 +150,7 @@ class Redactor:
         if len(value) < _SHORTEST or value in self._values or value in self._open or value in OWN_WORDS:
             return
         known = {value: tuple(needle for needle in needles if len(needle.text) >= _SHORTEST)}
-        self._values = {**dict.fromkeys(_literal(value), ()), **self._values, **known}
+        self._values = {**dict.fromkeys(_list_spellings(value), ()), **self._values, **known}
         self._sort()
 
     def _sort(self) -> None:
@@ -167,29 +167,29 @@ class Redactor:
             return False
         if any(value in text for value in self._values):
             return True
-        from backout.report.spellings import bare_forms
+        from backout.report.spellings import list_bare_forms
 
         return any(
             any(edge in form for edge in self._edges) or any(edge in form.lower() for edge in self._hex)
-            for form in bare_forms(text)
+            for form in list_bare_forms(text)
         )
 
     def _mask_part(self, text: str) -> str:
         if self._values and self._finds(text):
             text = self._without_values(text)
         if _has_a_sign(text):
-            for shape, mask in _shapes():
+            for shape, mask in _compile_shapes():
                 text = shape.sub(mask, text)
         return text
 
     def _without_values(self, text: str) -> str:
         for value in sorted(self._values, key=len, reverse=True):
             text = text.replace(value, MASK)
-        from backout.report.spellings import bare_forms_with_places
+        from backout.report.spellings import locate_bare_forms
 
         needles = [needle for found in self._values.values() for needle in found]
         spans: set[tuple[int, int]] = set()
-        for plain, places in bare_forms_with_places(text):
+        for plain, places in locate_bare_forms(text):
             lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
             for needle in needles:
                 where = lower if _HEX.fullmatch(needle.text) else plain
@@ -202,28 +202,28 @@ def _has_a_sign(text: str) -> bool:
     return any(sign in lower for sign in _SIGNS)
 
 
-def _texts_of(value: object) -> Iterator[str]:
+def _list_texts(value: object) -> Iterator[str]:
     """Yield each text in JSON values, keys included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield str(key)
-            yield from _texts_of(item)
+            yield from _list_texts(item)
     elif isinstance(value, list | tuple):
         for item in value:
             if not isinstance(item, int | float):
-                yield from _texts_of(item)
+                yield from _list_texts(item)
 
 
-def map_strings(value: object, change: Callable[[str], str]) -> object:
+def change_strings(value: object, change: Callable[[str], str]) -> object:
     """Return JSON values with every string changed; keys too, apart from plain words, which are names of ours."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {_change_key(str(key), change): map_strings(item, change) for key, item in value.items()}
+        return {_change_key(str(key), change): change_strings(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [map_strings(item, change) for item in value]
+        return [change_strings(item, change) for item in value]
     return value
 
 
@@ -242,9 +242,9 @@ def _mask_spans(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def _parts(value: str) -> set[str]:
+def _list_secret_parts(value: str) -> set[str]:
     """Return the secret parts of a URL; a password that is an ordinary word of that URL cannot be masked."""
-    if (settings := _settings(value)) is not None:
+    if (settings := _parse_settings(value)) is not None:
         words = {settings[name] for name in _SECRET_SETTINGS & settings.keys()}
         return {word for word in words if list(settings.values()).count(word) == 1}
     found = _URL.match(value)
@@ -257,12 +257,12 @@ def _parts(value: str) -> set[str]:
     return parts | ({path} if len(path) >= _SHORTEST_PATH else set())
 
 
-def _settings(value: str) -> dict[str, str] | None:
+def _parse_settings(value: str) -> dict[str, str] | None:
     r"""Return the keywords and values of a connection string, None for any other text.
 
-    >>> _settings(r"host=/tmp port=5432 password='it\'s'")
+    >>> _parse_settings(r"host=/tmp port=5432 password='it\'s'")
     {'host': '/tmp', 'port': '5432', 'password': "it's"}
-    >>> _settings("a=b"), _settings("host=a, and more")
+    >>> _parse_settings("a=b"), _parse_settings("host=a, and more")
     (None, None)
     """
     found, at, end = dict[str, str](), 0, len(value.rstrip())
@@ -276,25 +276,25 @@ def _settings(value: str) -> dict[str, str] | None:
     return found if found.keys() & _PLACES else None
 
 
-def _literal(value: str) -> set[str]:
+def _list_spellings(value: str) -> set[str]:
     """Return the spellings of a value whose bare form is too short: `++++++++`."""
     from urllib.parse import quote, quote_plus
 
-    from backout.report.spellings import bare
+    from backout.report.spellings import make_bare
 
-    if len(bare(value)) >= _SHORTEST:
+    if len(make_bare(value)) >= _SHORTEST:
         return set()
     raw = value.encode("utf-8", "surrogatepass")
     return {quote(raw, safe=""), quote(raw, safe="").lower(), quote_plus(raw), json.dumps(value)[1:-1]}
 
 
-def _needles(value: str) -> list[Needle]:
+def _list_needles(value: str) -> list[Needle]:
     """Return every form in which a value may occur in a bare text: as it is, in base64 at any offset, in hex."""
-    from backout.report.spellings import Needle, bare
+    from backout.report.spellings import Needle, make_bare
 
     raw = value.encode("utf-8", "surrogatepass")
-    whole = "://" in value or _settings(value) is not None
-    found = [Needle.of(bare(value, decoded=decoded), whole=whole) for decoded in (True, False)]
+    whole = "://" in value or _parse_settings(value) is not None
+    found = [Needle.of(make_bare(value, decoded=decoded), whole=whole) for decoded in (True, False)]
     found.append(Needle.of(raw.hex()))
     for lead in range(3):
         # What stands before a value in a base64 text shifts it; only the characters that it alone decides are fixed.

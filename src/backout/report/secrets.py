@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.model.secrets import Since
-from backout.report.times import ago, rfc3339
+from backout.report.times import format_ago, format_time
 
 if TYPE_CHECKING:
     from backout.model.secrets import SecretsLook, SecretState
@@ -26,7 +26,7 @@ _SOURCE = {
 }
 
 
-def secrets_record(look: SecretsLook) -> dict[str, object]:
+def make_secrets_record(look: SecretsLook) -> dict[str, object]:
     """Return the look as JSON values."""
     return {
         "environment": look.environment,
@@ -36,13 +36,13 @@ def secrets_record(look: SecretsLook) -> dict[str, object]:
         "target_allowed": look.returns,
         "example": look.example or None,
         "source": look.source or None,
-        "secrets": [_record(state) for state in look.states],
+        "secrets": [_make_record(state) for state in look.states],
         "missing": list(look.missing),
         "missing_in_target": list(look.missing_in_target),
     }
 
 
-def _record(state: SecretState) -> dict[str, object]:
+def _make_record(state: SecretState) -> dict[str, object]:
     pushed = state.pushed
     return {
         "name": state.name,
@@ -52,7 +52,7 @@ def _record(state: SecretState) -> dict[str, object]:
         "pushed": None
         if pushed is None
         else {
-            "at": rfc3339(pushed.at),
+            "at": format_time(pushed.at),
             "version": pushed.version,
             "run_id": pushed.run,
             "by": pushed.by,
@@ -64,30 +64,30 @@ def _record(state: SecretState) -> dict[str, object]:
     }
 
 
-def headers(look: SecretsLook) -> tuple[str, ...]:
+def list_headers(look: SecretsLook) -> tuple[str, ...]:
     """Return the heads of the table's columns."""
     heads = ["NAME", "LIVE", "EXPECTED BY", "SET BY BACKOUT", "SINCE THEN"]
     heads += [f"SINCE {look.target[:SHORT]}"] if look.target else []
     return (*heads, *(["THE SOURCE"] if _has_source(look) else []))
 
 
-def row(look: SecretsLook, state: SecretState, now: float) -> tuple[str, ...]:
+def format_row(look: SecretsLook, state: SecretState, now: float) -> tuple[str, ...]:
     """Return the columns of one name; `now` in Unix seconds."""
     names = {"example": look.example or "example", "required": "backout.toml", "target": look.target[:SHORT]}
     expected = [names[who] for who in state.expected_by if who in names and not (who == "target" and state.live)]
-    pushed = ago(state.pushed.at, now) if state.pushed else "-"
-    cells = [state.name, _live(state), ", ".join(expected) or "-", pushed, _word(state.since_push)]
-    cells += [_word(state.since_target)] if look.target else []
+    pushed = format_ago(state.pushed.at, now) if state.pushed else "-"
+    cells = [state.name, _describe_live(state), ", ".join(expected) or "-", pushed, _describe_since(state.since_push)]
+    cells += [_describe_since(state.since_target)] if look.target else []
     return (*cells, *([_SOURCE[state.source] if state.source else "-"] if _has_source(look) else []))
 
 
-def _live(state: SecretState) -> str:
+def _describe_live(state: SecretState) -> str:
     if not state.live:
         return "MISSING"
     return "secret" if state.live.startswith("secret") else f"as {state.live}"
 
 
-def _word(since: Since | None) -> str:
+def _describe_since(since: Since | None) -> str:
     return _SINCE[since] if since else "-"
 
 
@@ -95,7 +95,7 @@ def _has_source(look: SecretsLook) -> bool:
     return any(state.source is not None for state in look.states)
 
 
-def heading(look: SecretsLook) -> str:
+def format_heading(look: SecretsLook) -> str:
     """Return what is compared, in one sentence."""
     why = look.target_why.removeprefix("no version may be returned to: ")
     why = why.removeprefix(f"version {look.target[:SHORT]}: ")
@@ -108,7 +108,7 @@ def heading(look: SecretsLook) -> str:
     return f"{look.environment}: version {look.live[:SHORT]} is live; {target}"
 
 
-def findings(look: SecretsLook) -> tuple[tuple[bool, str], ...]:
+def list_findings(look: SecretsLook) -> tuple[tuple[bool, str], ...]:
     """Return what a person has to know as (whether it is wrong, the sentence), problems first."""
     by_name = {state.name: state for state in look.states}
     found: list[tuple[bool, str]] = []

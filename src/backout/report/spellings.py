@@ -49,8 +49,8 @@ class Needle(Value, frozen=True):
     @classmethod
     def of(cls, text: str, *, whole: bool = False) -> Needle:
         """Return the needle of a bare text; `whole`: a part of it gives nothing away (a URL)."""
-        most = len(text) if whole else _enough(text)
-        return cls(text, text[:most], text[len(text) - (len(text) if whole else _enough(text[::-1])) :])
+        most = len(text) if whole else _measure_enough(text)
+        return cls(text, text[:most], text[len(text) - (len(text) if whole else _measure_enough(text[::-1])) :])
 
     def stands_in(self, bare: str) -> bool:
         """Whether it, or enough of its beginning or end, is in a bare text."""
@@ -58,15 +58,15 @@ class Needle(Value, frozen=True):
 
     def find_in(self, bare: str) -> Iterator[tuple[int, int]]:
         """Yield where it occurs, each time as far as it agrees."""
-        for at in _places(self.head, bare):
+        for at in _find_places(self.head, bare):
             yield at, at + _agree(self.text, bare[at : at + len(self.text)])
-        for at in _places(self.tail, bare):
+        for at in _find_places(self.tail, bare):
             end = at + len(self.tail)
             before = bare[max(0, end - len(self.text)) : end]
             yield end - _agree(self.text[::-1], before[::-1]), end
 
 
-def _places(part: str, text: str) -> Iterator[int]:
+def _find_places(part: str, text: str) -> Iterator[int]:
     at = text.find(part)
     while at >= 0:
         yield at
@@ -78,7 +78,7 @@ def _agree(one: str, other: str) -> int:
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _enough(text: str) -> int:
+def _measure_enough(text: str) -> int:
     """Return how many characters of the beginning cannot be an ordinary word: digits, or both cases, are among them."""
     if len(text) < _SHORTEST_CUT:
         return len(text)
@@ -91,23 +91,23 @@ def _is_no_word(text: str) -> bool:
     return mixed or (any(c.isdigit() for c in text) and any(c.isalpha() for c in text))
 
 
-def bare(text: str, *, decoded: bool = True) -> str:
+def make_bare(text: str, *, decoded: bool = True) -> str:
     r"""Return the bare form of a text; `decoded=False`: only without layout, for what decoding may tear apart.
 
-    >>> bare("a%2Fb \\u002f\\\n  c&#x2F;\\_d")
+    >>> make_bare("a%2Fb \\u002f\\\n  c&#x2F;\\_d")
     'a/b/c/_d'
     """
-    forms = bare_forms(text)
+    forms = list_bare_forms(text)
     return forms[-1] if decoded else forms[0]
 
 
-def bare_forms(text: str) -> list[str]:
+def list_bare_forms(text: str) -> list[str]:
     """Return the bare form of a text as it is, and after each round of decoding that changes it.
 
     Each may show what the next one hides: decoding makes another character of a value's last `%0` and what stands
     behind it.
 
-    >>> bare_forms("plain"), bare_forms("a%250 0")
+    >>> list_bare_forms("plain"), list_bare_forms("a%250 0")
     (['plain'], ['a%2500', 'a%00', 'a'])
     """
     for pattern in _LAYOUT:
@@ -121,10 +121,10 @@ def bare_forms(text: str) -> list[str]:
         if text == found[-1]:
             break
         found.append(text)
-    return [_without(form, _DROPPED) for form in found]
+    return [_drop_signs(form, _DROPPED) for form in found]
 
 
-def bare_forms_with_places(text: str) -> list[tuple[str, list[Place]]]:
+def locate_bare_forms(text: str) -> list[tuple[str, list[Place]]]:
     """Return the same, and for each character of a form where in the text it begins and ends."""
     places = [(at, at + 1) for at in range(len(text))]
     for pattern in _LAYOUT:
@@ -138,7 +138,7 @@ def bare_forms_with_places(text: str) -> list[tuple[str, list[Place]]]:
         if text == found[-1][0]:
             break
         found.append((text, places))
-    return [_keep_characters(form, where, lambda character: _without(character, _DROPPED)) for form, where in found]
+    return [_keep_characters(form, where, lambda character: _drop_signs(character, _DROPPED)) for form, where in found]
 
 
 def _keep_characters(text: str, places: list[Place], keep: Callable[[str], str]) -> tuple[str, list[Place]]:
@@ -151,10 +151,10 @@ def _keep_characters(text: str, places: list[Place], keep: Callable[[str], str])
 def _squeeze(text: str) -> str:
     """Return the text without white space and without what cannot be seen."""
     text = "".join(text.split())
-    return text if text.isascii() and text.isprintable() else _unseen().sub("", text)
+    return text if text.isascii() and text.isprintable() else _compile_unseen().sub("", text)
 
 
-def _without(text: str, signs: str) -> str:
+def _drop_signs(text: str, signs: str) -> str:
     for sign in signs:
         if sign in text:
             text = text.replace(sign, "")
@@ -162,7 +162,7 @@ def _without(text: str, signs: str) -> str:
 
 
 @cache
-def _unseen() -> re.Pattern[str]:
+def _compile_unseen() -> re.Pattern[str]:
     return re.compile(rf"[\x00-\x1f\x7f-\x9f{INVISIBLE}]")
 
 
@@ -188,17 +188,17 @@ def _replace_matches(text: str, places: list[Place], pattern: re.Pattern[str], r
 
 
 @cache
-def _colour() -> re.Pattern[str]:
+def _compile_colour() -> re.Pattern[str]:
     return re.compile(r"\x1b\[[0-9;]*m")
 
 
 @cache
-def _line_start() -> re.Pattern[str]:
+def _compile_line_start() -> re.Pattern[str]:
     return re.compile(r"\n[ \t]*(?:>[ \t]?)+")
 
 
 @cache
-def _backslashes() -> re.Pattern[str]:
+def _compile_backslashes() -> re.Pattern[str]:
     return re.compile(
         r"\\+u(?P<high>[dD][89abAB][0-9a-fA-F]{2})\\+u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})"
         r"|\\+(?:u(?P<four>[0-9a-fA-F]{4})|U(?P<eight>[0-9a-fA-F]{8})|u\{(?P<some>[0-9a-fA-F]{1,6})\})"
@@ -208,24 +208,24 @@ def _backslashes() -> re.Pattern[str]:
 
 
 @cache
-def _percent() -> re.Pattern[str]:
+def _compile_percent() -> re.Pattern[str]:
     return re.compile(r"(?:%[0-9a-fA-F]{2})+")
 
 
 @cache
-def _entity() -> re.Pattern[str]:
+def _compile_entity() -> re.Pattern[str]:
     return re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 
 @cache
-def _byte() -> re.Pattern[str]:
+def _compile_byte() -> re.Pattern[str]:
     return re.compile(r"\\+(?:x([0-9a-fA-F]{2})|([0-3][0-7]{2}))|%([0-9a-fA-F]{2})")
 
 
-def _of_backslash(found: re.Match[str]) -> list[Piece]:
+def _decode_backslash(found: re.Match[str]) -> list[Piece]:
     begin, end = found.span()
     if found["bytes"]:
-        return _of_percent(found)
+        return _decode_percent(found)
     if found["high"]:
         high, low = int(found["high"], 16) - 0xD800, int(found["low"], 16) - 0xDC00
         return [(chr(0x10000 + (high << 10) + low), begin, end)]
@@ -234,20 +234,20 @@ def _of_backslash(found: re.Match[str]) -> list[Piece]:
     return [(chr(code), begin, end)] if 0 < code <= 0x10FFFF else []
 
 
-def _of_percent(found: re.Match[str]) -> list[Piece]:
+def _decode_percent(found: re.Match[str]) -> list[Piece]:
     """Return the characters of a run of encoded bytes, each with its own place."""
-    each = list(_byte().finditer(found[0]))
+    each = list(_compile_byte().finditer(found[0]))
     raw = bytes(int(part[1] or part[3], 16) if part[1] or part[3] else int(part[2], 8) for part in each)
     pieces: list[Piece] = []
     at = 0
     while at < len(raw):
-        character, size = _character(raw, at)
+        character, size = _decode_character(raw, at)
         pieces.append((character, found.start() + each[at].start(), found.start() + each[at + size - 1].end()))
         at += size
     return pieces
 
 
-def _character(raw: bytes, at: int) -> tuple[str, int]:
+def _decode_character(raw: bytes, at: int) -> tuple[str, int]:
     """Return the UTF-8 character that begins there and its bytes, else the byte as Latin-1."""
     for size in (1, 2, 3, 4):
         try:
@@ -257,7 +257,7 @@ def _character(raw: bytes, at: int) -> tuple[str, int]:
     return chr(raw[at]), 1
 
 
-def _of_entity(found: re.Match[str]) -> list[Piece]:
+def _decode_entity(found: re.Match[str]) -> list[Piece]:
     from html import unescape
 
     meant = unescape(found[0])
@@ -266,10 +266,10 @@ def _of_entity(found: re.Match[str]) -> list[Piece]:
     return [(character, at, at + 1) for at, character in enumerate(meant, found.start())]
 
 
-_LAYOUT: tuple[Callable[[], re.Pattern[str]], ...] = (_line_start, _colour)
+_LAYOUT: tuple[Callable[[], re.Pattern[str]], ...] = (_compile_line_start, _compile_colour)
 _ENCODINGS: tuple[tuple[str, Callable[[], re.Pattern[str]], Read], ...] = (
-    ("\\", _backslashes, _of_backslash),
-    ("%", _percent, _of_percent),
-    ("&", _entity, _of_entity),
+    ("\\", _compile_backslashes, _decode_backslash),
+    ("%", _compile_percent, _decode_percent),
+    ("&", _compile_entity, _decode_entity),
 )
 """(what a text must hold for it, its pattern, what a place means)"""

@@ -9,7 +9,7 @@ Paint = Callable[[str, str], str]
 """(role, text) -> text; roles: good, bad, warn, dim, strong."""
 
 
-def plain(role: str, text: str) -> str:  # noqa: ARG001 the Paint protocol
+def leave_plain(role: str, text: str) -> str:  # noqa: ARG001 the Paint protocol
     """Return the text as it is."""
     return text
 
@@ -36,10 +36,12 @@ def reflow_markdown(markdown: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def fields(rows: Sequence[tuple[str, str]], width: int, *, indent: str = "  ", paint: Paint = plain) -> list[str]:
+def format_fields(
+    rows: Sequence[tuple[str, str]], width: int, *, indent: str = "  ", paint: Paint = leave_plain
+) -> list[str]:
     """Return `label  text` lines, the labels in one column, long texts hanging under their first word.
 
-    >>> fields([("why", "it fails"), ("target", "v41")], 80)
+    >>> format_fields([("why", "it fails"), ("target", "v41")], 80)
     ['  why     it fails', '  target  v41']
     """
     column = max((len(label) for label, _ in rows), default=0)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.history.remarks import marks_in, merge_marks, plain_history
+from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
 from backout.analysis.history.stability import get_changed_at
-from backout.analysis.recovery.fit import verdicts_on
+from backout.analysis.recovery.fit import find_verdicts
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.situation import SchemaLook, Situation
 from backout.runbook.probing.failed_proofs import list_failed_proofs
 from backout.runbook.rollback.statement_replay import find_refuting_statement
-from backout.runbook.safety.clock import clock_offset_s
+from backout.runbook.safety.clock import measure_clock_offset_s
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -36,18 +36,18 @@ def observe(tools: Toolbox) -> Situation:
     situation = Situation(
         environment=tools.environment,
         read_at=tools.clock.now(),
-        history=plain_history(history),
+        history=drop_remarks(history),
         listed=history,
         versions=versions,
         kept=kept,
-        marks=merge_marks(tools.marks.marks(tools.environment), marks_in(history, versions)),
+        marks=merge_marks(tools.marks.marks(tools.environment), list_marks(history, versions)),
         schema=look_at_schema(tools, since=min((v.created_at for v in (*versions, *kept)), default=0.0)),
-        secret_names=_secret_names(tools),
-        clock_offset_s=clock_offset_s(tools),
+        secret_names=_read_secret_names(tools),
+        clock_offset_s=measure_clock_offset_s(tools),
         minimum_version=tools.policy.guard.minimum_version,
         failed_proofs=list_failed_proofs(tools),
     )
-    return with_details(tools, situation, [share.version for share in situation.live.shares])
+    return add_details(tools, situation, [share.version for share in situation.live.shares])
 
 
 def _list_kept(tools: Toolbox, listed: Collection[str]) -> tuple[Version, ...]:
@@ -78,12 +78,12 @@ def look_at_schema(tools: Toolbox, *, since: float = 0.0) -> SchemaLook:
         files = tools.rollback.migrations.read()
     except BackoutError as error:
         return SchemaLook(set_up=True, state=state, unjudged=str(error))
-    verdicts, unjudged = verdicts_on(state, files, app_checks_head=tools.rollback.app_checks_head)
+    verdicts, unjudged = find_verdicts(state, files, app_checks_head=tools.rollback.app_checks_head)
     refuted = find_refuting_statement(tools.journal, tools.environment, state.head)
     return SchemaLook(set_up=True, state=state, verdicts=verdicts, unjudged=unjudged, refuted=refuted)
 
 
-def _secret_names(tools: Toolbox) -> tuple[str, ...] | None:
+def _read_secret_names(tools: Toolbox) -> tuple[str, ...] | None:
     if tools.secrets is None:
         return None
     try:
@@ -92,7 +92,7 @@ def _secret_names(tools: Toolbox) -> tuple[str, ...] | None:
         return None
 
 
-def with_details(tools: Toolbox, situation: Situation, versions: Iterable[str]) -> Situation:
+def add_details(tools: Toolbox, situation: Situation, versions: Iterable[str]) -> Situation:
     """Return the situation with the details (code hash, secrets, bindings) of these versions filled in.
 
     Versions that the provider no longer knows stay as they are.

@@ -19,13 +19,13 @@ def _verify(tools: Toolbox) -> AnyAction:
     return Verify(tools)
 
 
-def _report(tools: Toolbox) -> AnyAction:
+def _make_report(tools: Toolbox) -> AnyAction:
     from backout.runbook.incident.report import WriteReport
 
     return WriteReport(tools)
 
 
-def _watch(tools: Toolbox) -> AnyAction:
+def _make_watch(tools: Toolbox) -> AnyAction:
     from backout.runbook.guard.guard import Watch
 
     return Watch(tools)
@@ -37,7 +37,7 @@ def _conclude(tools: Toolbox) -> AnyAction:
     return Conclude(tools)
 
 
-def _restore_schedules(tools: Toolbox) -> AnyAction:
+def _make_restore_schedules(tools: Toolbox) -> AnyAction:
     from backout.runbook.rollback.triggers import RestoreSchedules
 
     return RestoreSchedules(tools)
@@ -49,13 +49,13 @@ def _settle(tools: Toolbox) -> AnyAction:
     return Settle(tools)
 
 
-def _ramp(tools: Toolbox) -> AnyAction:
+def _make_ramp(tools: Toolbox) -> AnyAction:
     from backout.runbook.guard.ramp import Ramp
 
     return Ramp(tools)
 
 
-def _watch_on(tools: Toolbox) -> AnyAction:
+def _make_watch_on(tools: Toolbox) -> AnyAction:
     from backout.runbook.guard.ramp import WatchOn
 
     return WatchOn(tools)
@@ -79,7 +79,7 @@ def _verify_health(tools: Toolbox) -> AnyAction:
     return VerifyHealth(tools)
 
 
-def _fall_back(tools: Toolbox) -> AnyAction:
+def _make_fall_back(tools: Toolbox) -> AnyAction:
     from backout.runbook.secrets.remediation import FallBack
 
     return FallBack(tools)
@@ -100,19 +100,19 @@ _FACTORIES: Mapping[str, Callable[[Toolbox], AnyAction]] = {
     "still_live": StillLive,
     "activate": Activate,
     "read_back": ReadBack,
-    "restore_schedules": _restore_schedules,
+    "restore_schedules": _make_restore_schedules,
     "mark": SetMark,
     "verify": _verify,
-    "report": _report,
+    "report": _make_report,
     "settle": _settle,
-    "watch": _watch,
+    "watch": _make_watch,
     "conclude": _conclude,
     "push_secrets": _push_secrets,
     "read_secrets": _read_secrets,
     "verify_health": _verify_health,
-    "fall_back": _fall_back,
-    "ramp": _ramp,
-    "watch_on": _watch_on,
+    "fall_back": _make_fall_back,
+    "ramp": _make_ramp,
+    "watch_on": _make_watch_on,
     "check_migrations": _roll_forward("CheckMigrations"),
     "deploy": _roll_forward("Deploy"),
     "read_new": _roll_forward("ReadNew"),

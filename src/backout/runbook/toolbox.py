@@ -79,7 +79,7 @@ class Late(Generic[T]):
             return self._made[0]
 
 
-def _no_catalogue() -> Catalogue:
+def _make_no_catalogue() -> Catalogue:
     from backout.model.incident.diagnosis import Catalogue
 
     return Catalogue({}, ())
@@ -163,7 +163,7 @@ class IncidentTools(Value, frozen=True):
     reports: Reports
     logs: Logs | None = None
     builds: Builds | None = None
-    catalogue: Callable[[], Catalogue] = _no_catalogue
+    catalogue: Callable[[], Catalogue] = _make_no_catalogue
     redact: Callable[[str], str] = str
     cards: Cards | None = None
     card_lines: CardLines = field(default_factory=CardLines)

@@ -30,14 +30,14 @@ def is_loopback(netloc: str) -> bool:
         return False
 
 
-def bearer(request: web.Request) -> str:
+def get_bearer(request: web.Request) -> str:
     """Return the token of a request, "" without one."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 @web.middleware
-async def loopback_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def require_loopback(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse a name that is not this machine's (DNS rebinding), and what a page of another origin sends."""
     origin = request.headers.get("Origin")
     if not is_loopback(request.host) or (origin is not None and not is_loopback(urlsplit(origin).netloc)):

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from backout.errors import Busy
 from backout.model.value import Value
-from backout.private import private_folder
+from backout.private import make_private_folder
 from backout.providers.child import is_running
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class ProcessMark(Value, frozen=True):
 
     def is_alive(self) -> bool:
         """Whether exactly this process still runs."""
-        return is_running(self.pid) and start_tick(self.pid) == self.started
+        return is_running(self.pid) and read_start_tick(self.pid) == self.started
 
 
 class Note(Value, frozen=True):
@@ -96,7 +96,7 @@ class Home:
 
     def create(self) -> None:
         """Make the folder."""
-        private_folder(self.directory)
+        make_private_folder(self.directory)
         self.directory.chmod(0o700)
 
     def identity(self) -> Identity:
@@ -185,7 +185,7 @@ class Home:
         return self.directory / "running.json"
 
 
-def start_tick(pid: int) -> int:
+def read_start_tick(pid: int) -> int:
     """Return the clock tick at which the process started, 0 when there is no such process or no /proc."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
@@ -194,9 +194,9 @@ def start_tick(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[19])
 
 
-def marks(pids: Mapping[str, int]) -> dict[str, ProcessMark]:
+def read_marks(pids: Mapping[str, int]) -> dict[str, ProcessMark]:
     """Return the processes with their start ticks."""
-    return {name: ProcessMark(pid, start_tick(pid)) for name, pid in pids.items()}
+    return {name: ProcessMark(pid, read_start_tick(pid)) for name, pid in pids.items()}
 
 
 @contextlib.contextmanager

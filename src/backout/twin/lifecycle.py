@@ -16,7 +16,7 @@ import msgspec
 from backout.errors import BackoutError, UsageError
 from backout.extras import require
 from backout.model.value import Value
-from backout.providers.child_environment import bare_environment, own_module
+from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.twin.home import Home
 from backout.twin.npm import CACHE_VARIABLE
 
@@ -75,7 +75,7 @@ class TwinStatus:
         return {"schema": SCHEMA, **values}
 
 
-def up(directory: Path, port: int | None = None, *, timeout_s: float = UP_TIMEOUT_S) -> TwinStatus:
+def start_twin(directory: Path, port: int | None = None, *, timeout_s: float = UP_TIMEOUT_S) -> TwinStatus:
     """Start the twin of this folder in the background and return when everything answers; a running one is returned.
 
     Args:
@@ -93,18 +93,18 @@ def up(directory: Path, port: int | None = None, *, timeout_s: float = UP_TIMEOU
     home = Home(directory)
     home.create()
     with home.turn(timeout_s):
-        running = status(directory)
+        running = read_status(directory)
         if running.running:
             return running
         home.sweep()
         _start(home, port, timeout_s)
-        started = status(directory)
+        started = read_status(directory)
         if not started.running:
             raise BackoutError("the twin came up but does not answer", where="backout twin up", hint=_see(home))
         return started
 
 
-def down(directory: Path) -> TwinStatus:
+def stop_twin(directory: Path) -> TwinStatus:
     """Stop the twin of this folder with every process it started; a stopped one is left as it is."""
     home = Home(directory)
     if not home.directory.is_dir():
@@ -112,14 +112,14 @@ def down(directory: Path) -> TwinStatus:
     with home.turn(UP_TIMEOUT_S):
         note = home.note()
         if note is not None and note.daemon.is_alive():
-            _end(note)
+            _end_process(note)
             with contextlib.suppress(ChildProcessError):  # started by this very process: collect it
                 os.waitpid(note.daemon.pid, os.WNOHANG)
         home.sweep()
-        return status(directory)
+        return read_status(directory)
 
 
-def status(directory: Path) -> TwinStatus:
+def read_status(directory: Path) -> TwinStatus:
     """Return the state of the twin of this folder."""
     home = Home(directory)
     note = home.note()
@@ -147,7 +147,7 @@ def _start(home: Home, port: int | None, timeout_s: float) -> None:
     if home.log_file.exists() and home.log_file.stat().st_size > _MAX_LOG_BYTES:
         home.log_file.replace(home.log_file.with_suffix(".log.1"))
     begins_at = home.log_file.stat().st_size if home.log_file.exists() else 0
-    argv = own_module("backout.twin.process", str(home.directory), *(() if port is None else (str(port),)))
+    argv = make_module_command("backout.twin.process", str(home.directory), *(() if port is None else (str(port),)))
     with home.log_file.open("ab") as log:
         process = subprocess.Popen(
             argv,
@@ -155,7 +155,7 @@ def _start(home: Home, port: int | None, timeout_s: float) -> None:
             stdout=log,
             stderr=log,
             cwd=home.directory.root,
-            env=bare_environment(passed=(CACHE_VARIABLE,)),
+            env=make_bare_environment(passed=(CACHE_VARIABLE,)),
             start_new_session=True,
         )
     deadline = time.monotonic() + timeout_s
@@ -165,7 +165,7 @@ def _start(home: Home, port: int | None, timeout_s: float) -> None:
             process.returncode = 0  # it lives on without us: no warning about a child that was not waited for
             return
         if process.poll() is not None:
-            raise BackoutError(_why(home, begins_at), where="backout twin up", hint=_see(home))
+            raise BackoutError(_read_last_words(home, begins_at), where="backout twin up", hint=_see(home))
         time.sleep(_POLL_S)
     process.kill()
     process.wait()
@@ -177,7 +177,7 @@ def _see(home: Home) -> str:
     return f"see {home.log_file}"
 
 
-def _why(home: Home, begins_at: int) -> str:
+def _read_last_words(home: Home, begins_at: int) -> str:
     """Return the last words of a daemon that ended; its log holds no secrets."""
     with home.log_file.open("rb") as log:
         log.seek(begins_at)
@@ -185,7 +185,7 @@ def _why(home: Home, begins_at: int) -> str:
     return f"the twin did not come up: {text.splitlines()[-1] if text else 'it said nothing'}"
 
 
-def _end(note: Note) -> None:
+def _end_process(note: Note) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(note.daemon.pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_TIMEOUT_S

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, UsageError
 from backout.extras import require
-from backout.private import private_folder
-from backout.providers.child_environment import bare_environment
-from backout.providers.node import own_folder
+from backout.private import make_private_folder
+from backout.providers.child_environment import make_bare_environment
+from backout.providers.node import find_own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +39,7 @@ _QUOTED_LINES: Final = 12
 _OTHERS_MAY_WRITE: Final = 0o022
 
 
-def sample_application(beside: Path) -> Path:
+def find_sample_application(beside: Path) -> Path:
     """Return the folder of the sample application: the checkout's own, else a fresh copy `beside/app` of the wheel's.
 
     wrangler writes into the folder that it deploys from, and an installed package may not be ours to write.
@@ -52,14 +52,14 @@ def sample_application(beside: Path) -> Path:
     if shipped.is_dir():
         found = beside / "app"
         shutil.rmtree(found, ignore_errors=True)
-        private_folder(beside)
+        make_private_folder(beside)
         shutil.copytree(shipped, found)
     if not (found / "wrangler.jsonc").is_file():
         raise UsageError("the sample application is missing", where=str(found), hint="reinstall this program")
     return found
 
 
-def home(variables: Mapping[str, str] | None = None) -> Path:
+def find_home(variables: Mapping[str, str] | None = None) -> Path:
     """Return the folder in which `node_modules` lies, or will: the checkout, else one of the cache for this lock file.
 
     Args:
@@ -68,10 +68,10 @@ def home(variables: Mapping[str, str] | None = None) -> Path:
     if not SHIPPED.is_dir():
         return CHECKOUT
     digest = hashlib.sha256(b"".join((SHIPPED / name).read_bytes() for name in LISTS))
-    return cache(os.environ if variables is None else variables) / f"npm-{digest.hexdigest()[:16]}"
+    return find_cache(os.environ if variables is None else variables) / f"npm-{digest.hexdigest()[:16]}"
 
 
-def cache(variables: Mapping[str, str]) -> Path:
+def find_cache(variables: Mapping[str, str]) -> Path:
     """Return backout's folder of the user's cache; a relative XDG_CACHE_HOME counts for nothing, as its rule says."""
     named = variables.get(CACHE_VARIABLE, "")
     if named.startswith("/"):
@@ -81,7 +81,7 @@ def cache(variables: Mapping[str, str]) -> Path:
 
 def is_installed() -> bool:
     """Whether the parts are there and could be used."""
-    return (home() / MODULES / "wrangler").is_dir()
+    return (find_home() / MODULES / "wrangler").is_dir()
 
 
 def ensure(say: Callable[[str], None]) -> Path:
@@ -94,7 +94,7 @@ def ensure(say: Callable[[str], None]) -> Path:
         UsageError: no Node, a checkout without its parts, or a cache that others may write.
         BackoutError: npm could not install them; the end of what it said.
     """
-    folder = home()
+    folder = find_home()
     if is_installed():
         if folder != CHECKOUT:
             must_be_ours(folder)
@@ -102,10 +102,10 @@ def ensure(say: Callable[[str], None]) -> Path:
     if folder == CHECKOUT:
         raise UsageError("wrangler and workerd are not installed", where=str(folder), hint="run `make install`")
     require("twin", "the twin")
-    node = own_folder()
+    node = find_own_folder()
     assert node is not None
     try:
-        private_folder(folder.parent)
+        make_private_folder(folder.parent)
         with _alone(folder.parent / "npm.lock", say):
             if not is_installed():
                 _install(node, folder, say)
@@ -115,7 +115,7 @@ def ensure(say: Callable[[str], None]) -> Path:
     return folder
 
 
-def link(beside: Path, folder: Path) -> None:
+def link_parts(beside: Path, folder: Path) -> None:
     """Have what lies below `beside` find the parts in a folder: a link `node_modules`, written anew."""
     if folder == CHECKOUT:
         return
@@ -130,7 +130,7 @@ def list_passed_variables() -> list[str]:
     return [name for name in os.environ if _PASSED.fullmatch(name)]
 
 
-def upwards(*starts: Path) -> Iterator[Path]:
+def walk_upwards(*starts: Path) -> Iterator[Path]:
     """Yield each folder and all above it."""
     for start in starts:
         resolved = start.resolve()
@@ -177,7 +177,7 @@ def _install(node: Path, folder: Path, say: Callable[[str], None]) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=bare_environment(passed=list_passed_variables()),
+            env=make_bare_environment(passed=list_passed_variables()),
             umask=0o077,
         )
         try:
@@ -212,12 +212,12 @@ def _wait(child: subprocess.Popen[bytes], growing: Path, say: Callable[[str], No
         try:
             child.wait(_TELL_EVERY_S)
         except subprocess.TimeoutExpired:
-            say(f"{time.monotonic() - began:.0f} s: {_size(growing) / 1e6:.0f} MB are there")
+            say(f"{time.monotonic() - began:.0f} s: {_measure_size(growing) / 1e6:.0f} MB are there")
         else:
             return
 
 
-def _size(folder: Path) -> int:
+def _measure_size(folder: Path) -> int:
     """Return the bytes of all files below a folder that is being written to."""
     found = 0
     for place, _, names in os.walk(folder):

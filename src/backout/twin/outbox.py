@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-from backout.providers.child import free_ports
-from backout.twin.doors import bearer, loopback_only
+from backout.providers.child import find_free_ports
+from backout.twin.doors import get_bearer, require_loopback
 from backout.twin.faults import FaultKind
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class Outbox:
     async def start(self, wanted_ports: Sequence[int] = ()) -> None:
         """Listen, on the wanted ports (HTTP, SMTP) where they are free."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.http_port, self.smtp_port = free_ports(2, wanted_ports)
-        app = web.Application(client_max_size=_LONGEST_BYTES, middlewares=[loopback_only])
+        self.http_port, self.smtp_port = find_free_ports(2, wanted_ports)
+        app = web.Application(client_max_size=_LONGEST_BYTES, middlewares=[require_loopback])
         app.add_routes(
             [
                 web.post("/emails", self._post),
@@ -121,36 +121,36 @@ class Outbox:
 
     async def _post(self, request: web.Request) -> web.Response:
         if self.is_down:
-            return _problem(503, "service_unavailable", "the email service is down")
-        if not bearer(request):
-            return _problem(401, "missing_api_key", "Missing API key in the authorization header")
+            return _make_problem(503, "service_unavailable", "the email service is down")
+        if not get_bearer(request):
+            return _make_problem(401, "missing_api_key", "Missing API key in the authorization header")
         try:
             body = json.loads(await request.read())
         except ValueError:
-            return _problem(400, "validation_error", "the body is not JSON")
+            return _make_problem(400, "validation_error", "the body is not JSON")
         if not isinstance(body, dict):
-            return _problem(400, "validation_error", "the body is not an object")
+            return _make_problem(400, "validation_error", "the body is not an object")
         missing = [name for name in ("from", "to", "subject") if not body.get(name)]
         if missing:
-            return _problem(422, "missing_required_field", f"Missing `{missing[0]}` field.")
+            return _make_problem(422, "missing_required_field", f"Missing `{missing[0]}` field.")
         return web.json_response({"id": self.store({"via": "http", **body})})
 
     async def _list(self, request: web.Request) -> web.Response:
-        if not self.is_right(bearer(request)):
+        if not self.is_right(get_bearer(request)):
             return _refuse_reader()
         return web.json_response({"data": self.messages()})
 
     async def _show(self, request: web.Request) -> web.Response:
-        if not self.is_right(bearer(request)):
+        if not self.is_right(get_bearer(request)):
             return _refuse_reader()
         for message in self.messages():
             if message["id"] == request.match_info["id"]:
                 return web.json_response(message)
-        return _problem(404, "not_found", "Email not found")
+        return _make_problem(404, "not_found", "Email not found")
 
     async def _health(self, _request: web.Request) -> web.Response:
         if self.is_down:
-            return _problem(503, "service_unavailable", "the email service is down")
+            return _make_problem(503, "service_unavailable", "the email service is down")
         return web.json_response({"status": "ok"})
 
     # --- SMTP --------------------------------------------------------------------------------------------------
@@ -212,15 +212,15 @@ class _Handler:
                 "from": envelope.mail_from,
                 "to": list(envelope.rcpt_tos),
                 "subject": str(parsed.get("Subject", "")),
-                "text": _body(parsed, "plain"),
-                "html": _body(parsed, "html"),
+                "text": _get_body(parsed, "plain"),
+                "html": _get_body(parsed, "html"),
                 "raw": content.decode("utf-8", "replace"),
             }
         )
         return f"250 OK {identity}"
 
 
-def _body(message: EmailMessage, kind: str) -> str | None:
+def _get_body(message: EmailMessage, kind: str) -> str | None:
     part = message.get_body(preferencelist=(kind,))
     if part is not None:
         with contextlib.suppress(LookupError, UnicodeError):
@@ -229,8 +229,8 @@ def _body(message: EmailMessage, kind: str) -> str | None:
 
 
 def _refuse_reader() -> web.Response:
-    return _problem(401, "missing_api_key", "reading the outbox needs the twin's token (api_token_file)")
+    return _make_problem(401, "missing_api_key", "reading the outbox needs the twin's token (api_token_file)")
 
 
-def _problem(status: int, name: str, message: str) -> web.Response:
+def _make_problem(status: int, name: str, message: str) -> web.Response:
     return web.json_response({"statusCode": status, "name": name, "message": message}, status=status)

@@ -1,6 +1,6 @@
 """The daemon: one event loop that serves the API, the ingress and the tails on one loopback port, over real services.
 
-Run by `lifecycle.up` as `python -m backout.twin.process DIRECTORY [PORT]`. It ends on SIGTERM, leaving nothing behind.
+Run by `lifecycle.start_twin` as `python -m backout.twin.process DIRECTORY [PORT]`. It leaves nothing behind on SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from backout.errors import BackoutError
-from backout.providers.child import free_ports
+from backout.providers.child import find_free_ports
 from backout.startup import leave_no_core
 from backout.twin.api.analytics import Analytics
 from backout.twin.api.application import TWIN, add_api, guard_request
 from backout.twin.api.context import ApiContext
-from backout.twin.api.hyperdrive import policy_of
+from backout.twin.api.hyperdrive import make_policy
 from backout.twin.api.twin import STATUS
 from backout.twin.control.control import ControlPlane
 from backout.twin.control.schedules import Scheduler
 from backout.twin.control.state import BlobStore, State
 from backout.twin.dataplane.dataplane import LocalDataPlane
 from backout.twin.faults import Faults
-from backout.twin.home import Home, Note, ProcessMark, marks, start_tick
+from backout.twin.home import Home, Note, ProcessMark, read_marks, read_start_tick
 from backout.twin.services import Services
 from backout.twin.storage.bucketlist import BucketList
 
@@ -101,7 +101,7 @@ class Daemon:
         for bucket in await self._buckets.recreate():
             _LOG.warning("the object store does not make the bucket %s", bucket)
         for config in self._state.hyperdrives():
-            self._services.set_hyperdrive_policy(config.id, policy_of(config))
+            self._services.set_hyperdrive_policy(config.id, make_policy(config))
         self._failed = await self._control.restore()
         for name in self._failed:
             _LOG.error("the live version of %s does not start", name)
@@ -162,7 +162,7 @@ class Daemon:
         return await handler(request) if host in _API_HOSTS else await self._data_plane.handle(request)
 
     def _choose_port(self, wanted: int | None) -> int:
-        port = free_ports(1, (wanted or self._identity.port,))[0]
+        port = find_free_ports(1, (wanted or self._identity.port,))[0]
         if wanted is not None and port != wanted:
             raise BackoutError(
                 f"port {wanted} is taken",
@@ -175,8 +175,8 @@ class Daemon:
         return {"twin": os.getpid(), **self._services.pids, **self._data_plane.pids}
 
     def _write_note(self, *, ready: bool) -> None:
-        children = marks({name: pid for name, pid in self._pids().items() if name != "twin"})
-        note = Note(ProcessMark(os.getpid(), start_tick(os.getpid())), self._port, ready, children)
+        children = read_marks({name: pid for name, pid in self._pids().items() if name != "twin"})
+        note = Note(ProcessMark(os.getpid(), read_start_tick(os.getpid())), self._port, ready, children)
         if note != self._written:
             self._home.write_note(note)
             self._written = note

@@ -14,8 +14,8 @@ import psycopg
 
 from backout.errors import BackoutError, UsageError
 from backout.model.value import Value
-from backout.private import private_folder
-from backout.providers.child_environment import bare_environment, own_module
+from backout.private import make_private_folder
+from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.providers.files.migrations import PrismaMigrations
 from backout.providers.postgres.schema.deploy import PrismaDeploy
 from backout.twin import lifecycle, npm, wrangler
@@ -58,7 +58,7 @@ class Stage:
     def application(self) -> Path:
         """The folder that is deployed from. Raises UsageError: the installation is not whole."""
         if self._application is None:
-            self._application = npm.sample_application(self.directory)
+            self._application = npm.find_sample_application(self.directory)
         return self._application
 
     @property
@@ -70,7 +70,7 @@ class Stage:
 
     def clear(self) -> None:
         """Stop what ran here before and forget its state; incident reports stay."""
-        lifecycle.down(self.directory / "twin")
+        lifecycle.stop_twin(self.directory / "twin")
         shutil.rmtree(self.directory / "twin", ignore_errors=True)
         for file in self.directory.glob("journal.sqlite*"):
             file.unlink()
@@ -82,10 +82,10 @@ class Stage:
         Args:
             say: hears what is installed first where npm parts are missing.
         """
-        private_folder(self.directory)
+        make_private_folder(self.directory)
         self.directory.chmod(0o700)
-        npm.link(self.directory, npm.ensure(say))
-        twin = self._twin = lifecycle.up(self.directory / "twin")
+        npm.link_parts(self.directory, npm.ensure(say))
+        twin = self._twin = lifecycle.start_twin(self.directory / "twin")
         dsn = str(twin.postgres_dsn)
         prisma = self.application / "prisma"
         PrismaDeploy(lambda: dsn).apply(PrismaMigrations(prisma / "migrations").read())
@@ -129,13 +129,13 @@ class Stage:
     @contextlib.contextmanager
     def visitors(self, rate_per_s: float, kind: str = "usual") -> Iterator[None]:
         """Have visitors of a kind (see `traffic.VISITORS`) come, in a process of their own, until the block ends."""
-        command = own_module(
+        command = make_module_command(
             *("backout.twin.traffic", "--summary", "--url", str(self.twin.ingress_url)),
             *("--host", f"{SCRIPT}.localhost", "--rate", str(rate_per_s), "--for", str(VISIT_AT_MOST_S)),
             *("--visitors", kind),
         )
         process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=bare_environment()
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=make_bare_environment()
         )
         try:
             yield
@@ -145,7 +145,7 @@ class Stage:
 
     def tear_down(self) -> None:
         """Stop the twin."""
-        lifecycle.down(self.directory / "twin")
+        lifecycle.stop_twin(self.directory / "twin")
 
     def _config(self, twin: TwinStatus) -> str:
         """Return the configuration."""

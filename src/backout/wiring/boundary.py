@@ -87,7 +87,7 @@ def add_boundaries(tools: Toolbox) -> Toolbox:
             inner = getattr(holder, field) if of == part else None
             inner = inner.raw if isinstance(inner, MarkedDeployments) else inner  # the toolbox reads the marks outside
             if inner is not None and not isinstance(inner, Boundary):
-                lost = partial(_lost, tools, told, words)
+                lost = partial(_make_lost_error, tools, told, words)
                 held[field] = Boundary(inner, lost, checks.get(name, {}), instead.get(name, {}))
         return replace(holder, **held)
 
@@ -153,9 +153,9 @@ class Boundary:
         return call
 
 
-def _lost(tools: Toolbox, told: set[str], words: str, error: Exception) -> ProviderUnavailable:
+def _make_lost_error(tools: Toolbox, told: set[str], words: str, error: Exception) -> ProviderUnavailable:
     """Say what an adapter raised, once for each kind and place, and return the error that is raised in its place."""
-    kind, place = type(error).__name__, _place(error)
+    kind, place = type(error).__name__, _find_place(error)
     what = f"{words} returned something that backout cannot handle ({kind} at {place})"
     if what not in told:
         told.add(what)
@@ -165,7 +165,7 @@ def _lost(tools: Toolbox, told: set[str], words: str, error: Exception) -> Provi
     return ProviderUnavailable(what, hint="the same command with -v shows where")
 
 
-def _place(error: Exception) -> str:
+def _find_place(error: Exception) -> str:
     """Return FILE:LINE of the innermost line of ours, or else of any code."""
     place, trace = "an unknown place", error.__traceback__
     while trace is not None:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from backout.analysis.checkup import data, here
-from backout.analysis.checkup.platform import of_marks
+from backout.analysis.checkup.platform import check_marks
 from backout.config.schema.environment import TOKEN_ENV
 from backout.errors import BackoutError
-from backout.journal.look import look as look_at_journal
+from backout.journal.look import look_at_journal
 from backout.model.checkup import ChannelLook, Checkup, Level, must, should
 from backout.model.guard.policy import Mode
-from backout.model.hint import command, sets
-from backout.model.setting import setting
+from backout.model.hint import suggest_command, suggest_setting
+from backout.model.setting import describe_setting
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.checkup import Lane, Question, examine
 from backout.runbook.incident.checkup_questions import Counted, Here, Platform, Service
-from backout.runbook.incident.no_journal import last_card
+from backout.runbook.incident.no_journal import read_last_card
 from backout.wiring.health import make_health_check
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import make_identities
@@ -43,16 +43,16 @@ _SEEN_ELSEWHERE: Final = frozenset({"health", "traffic", "database", "migrations
 """Parts of the configuration that a check of their own judges."""
 
 
-def checkup(config: Config, *, send: bool = False) -> Checkup:
+def run_checkup(config: Config, *, send: bool = False) -> Checkup:
     """Ask everything that the chosen environment rests on, side by side; it takes some seconds at most.
 
     Args:
         send: send a test notice through every channel.
     """
-    return Checkup(config.name, here.journal_first(examine(lanes(config, send=send), config.name)))
+    return Checkup(config.name, here.put_journal_first(examine(list_lanes(config, send=send), config.name)))
 
 
-def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
+def list_lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
     """Return the questions, in the order in which their checks are shown."""
     name, policy = config.name, config.policy
     required = config.environment.secrets.required
@@ -65,47 +65,47 @@ def lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
         lambda: make_identities(config, PATIENCE_S),
         name,
         policy,
-        places=_places(config),
+        places=_list_places(config),
         required=required,
         here=Here(
             SystemClock(),
             lambda: open_journal(config, hurried=True).runs(name),
-            lambda: _held(config),
+            lambda: _find_hold(config),
             config.card_path,
         ),
     )
     counted = config.environment.traffic.provider != "none"
     return (
-        (Question("config", Level.SHOULD, lambda: _config(config)),),
+        (Question("config", Level.SHOULD, lambda: _check_config(config)),),
         platform.lane(),
         Service(
             lambda: make_health_check(config, SystemClock()),
-            lambda: _live(open_toolbox()),
+            lambda: _list_live(open_toolbox()),
             name,
             policy,
             counted=counted,
         ).lane(),
         Counted(open_toolbox, name, policy).lane(is_set_up=counted),
-        *_database(config),
-        (Question("marks_key", Level.SHOULD, lambda: [_marks(config)]),),
-        (Question("journal", Level.MUST, lambda: _journal(config)),),
-        (Question("channels", Level.SHOULD, lambda: _channels(config, send=send), within_s=SEND_WITHIN_S),),
-        (Question("dead_man", Level.SHOULD, lambda: _dead_man(config)),),
-        (Question("git_ignore", Level.SHOULD, lambda: [here.of_git(_git(config))]),),
+        *_list_database_lanes(config),
+        (Question("marks_key", Level.SHOULD, lambda: [_check_marks(config)]),),
+        (Question("journal", Level.MUST, lambda: _check_journal(config)),),
+        (Question("channels", Level.SHOULD, lambda: _check_channels(config, send=send), within_s=SEND_WITHIN_S),),
+        (Question("dead_man", Level.SHOULD, lambda: _check_dead_man(config)),),
+        (Question("git_ignore", Level.SHOULD, lambda: [here.check_git(_look_at_git(config))]),),
     )
 
 
-def _journal(config: Config) -> Iterator[Check]:
+def _check_journal(config: Config) -> Iterator[Check]:
     path, card = config.settings.journal.path, config.card_path
-    carded = len(last_card(card if card.is_file() else None).marks)
-    yield from here.of_journal(look_at_journal(path), config.name, carded=carded)
+    carded = len(read_last_card(card if card.is_file() else None).marks)
+    yield from here.check_journal(look_at_journal(path), config.name, carded=carded)
 
 
 def _acts(config: Config) -> bool:
     return config.policy.guard.mode is Mode.ACT
 
 
-def _places(config: Config) -> Mapping[str, str]:
+def _list_places(config: Config) -> Mapping[str, str]:
     """Return where each token is kept, as a person would look for it."""
     platform = config.environment.platform
     acts = platform.token_env or (str(platform.token_file) if platform.token_file else TOKEN_ENV)
@@ -114,50 +114,53 @@ def _places(config: Config) -> Mapping[str, str]:
     return {"all": acts, "rollback": acts, "read": read, "secrets": secrets}
 
 
-def _held(config: Config) -> Hold | None:
+def _find_hold(config: Config) -> Hold | None:
     kept = open_holds(config).read(config.name)
     found = None if kept is None else kept.limit()
     return found if found is not None and found.is_on(SystemClock().now()) else None
 
 
-def _config(config: Config) -> Iterator[Check]:
-    from backout.config.warnings import remarks_of
+def _check_config(config: Config) -> Iterator[Check]:
+    from backout.config.warnings import list_remarks
 
-    doubts = "; ".join(text for part, text in remarks_of(config) if part not in _SEEN_ELSEWHERE)
+    doubts = "; ".join(text for part, text in list_remarks(config) if part not in _SEEN_ELSEWHERE)
     file = config.path.name
     yield (
-        should("config").missing(doubts, command("config check", config.name))
+        should("config").missing(doubts, suggest_command("config check", config.name))
         if doubts
         else must("config").ok(f"{file} is right")
     )
 
 
-def _marks(config: Config) -> Check:
+def _check_marks(config: Config) -> Check:
     keys = len(config.marks_keys()) if config.signs_marks else 0
     variable = config.settings.marks.key_env or str(config.settings.marks.key_file)
-    return of_marks(variable, keys, signs=config.signs_marks, acts=_acts(config))
+    return check_marks(variable, keys, signs=config.signs_marks, acts=_acts(config))
 
 
-def _live(tools: Toolbox) -> tuple[str, ...]:
+def _list_live(tools: Toolbox) -> tuple[str, ...]:
     newest = tools.deployments.history()[:1]
     return tuple(share.version for each in newest for share in each.shares if share.percentage > 0)
 
 
-def _database(config: Config) -> tuple[Lane, ...]:
+def _list_database_lanes(config: Config) -> tuple[Lane, ...]:
     """Return a lane for each connection: what one of them waits for, the others do not."""
     settings, name = config.environment.database, config.name
     if settings is None:
         why = "no database is set up: whether the schema allows a rollback cannot be read, and nothing is backed up"
         absent = should("database").not_set_up(
-            why, sets(setting("environments", name, "database", provider="postgres", url_env="DATABASE_URL"))
+            why,
+            suggest_setting(
+                describe_setting("environments", name, "database", provider="postgres", url_env="DATABASE_URL")
+            ),
         )
         return ((Question("database", Level.SHOULD, lambda: [absent]),),)
-    status = command("db migrations status", name)
-    found: list[Lane] = [(Question("migrations", Level.MUST, lambda: _migrations(config), status),)]
+    status = suggest_command("db migrations status", name)
+    found: list[Lane] = [(Question("migrations", Level.MUST, lambda: _check_migrations(config), status),)]
     if settings.provider != "postgres":
         return tuple(found)
     server, receives = _Server(config), settings.backup.wal != "off"
-    needed, look = Level.MUST if receives else Level.SHOULD, command("db check", name)
+    needed, look = Level.MUST if receives else Level.SHOULD, suggest_command("db check", name)
     found.insert(
         0,
         (
@@ -166,7 +169,7 @@ def _database(config: Config) -> tuple[Lane, ...]:
             Question("recovery", needed, server.recovery, look),
         ),
     )
-    found.append((Question("wal", needed, lambda: _wal(config), command("db wal status", name)),))
+    found.append((Question("wal", needed, lambda: _check_wal(config), suggest_command("db wal status", name)),))
     return tuple(found)
 
 
@@ -181,9 +184,9 @@ class _Server:
     def _around(self) -> Surroundings:
         if self._found is None:
             from backout.runbook.recovery.capability import survey
-            from backout.wiring.db.managed import looks
+            from backout.wiring.db.managed import make_looks
 
-            self._found = survey(looks(self._config))
+            self._found = survey(make_looks(self._config))
         return self._found
 
     @property
@@ -192,45 +195,45 @@ class _Server:
 
     def database(self) -> Iterator[Check]:
         """Ask whether it answers."""
-        yield data.of_database(self._around)
+        yield data.check_database(self._around)
 
     def role(self) -> Iterator[Check]:
         """Ask what the role may."""
-        yield data.of_role(self._around, receives=self._receives)
+        yield data.check_role(self._around, receives=self._receives)
 
     def recovery(self) -> Iterator[Check]:
         """Ask what it could be brought back from."""
         database = self._config.environment.database
         assert database is not None
         every_s, now = float(database.backup.full_every), SystemClock().now()
-        yield from data.of_recovery(self._around, now=now, full_every_s=every_s, receives=self._receives)
+        yield from data.check_recovery(self._around, now=now, full_every_s=every_s, receives=self._receives)
 
 
-def _migrations(config: Config) -> Iterator[Check]:
-    from backout.wiring.db.database import schema
+def _check_migrations(config: Config) -> Iterator[Check]:
+    from backout.wiring.db.database import make_schema
 
-    history = schema(config, lambda: make_reader(config, PATIENCE_S), hurried=True)
+    history = make_schema(config, lambda: make_reader(config, PATIENCE_S), hurried=True)
     if history is None:
         why = "which migrations are applied is not read: whether the schema allows a rollback is unknown"
-        prisma = sets(setting("environments", config.name, "database", migrations="prisma"))
+        prisma = suggest_setting(describe_setting("environments", config.name, "database", migrations="prisma"))
         yield should("migrations").not_set_up(why, replace(prisma, note="or alembic, django, d1"))
         return
-    yield data.of_migrations(history.read(), config.name)
+    yield data.check_migrations(history.read(), config.name)
 
 
-def _wal(config: Config) -> Iterator[Check]:
-    from backout.wiring.db.database import protection
+def _check_wal(config: Config) -> Iterator[Check]:
+    from backout.wiring.db.database import make_protection
 
-    database, asked = config.environment.database, protection(config)
+    database, asked = config.environment.database, make_protection(config)
     if asked is None and database is not None and database.managed is not None:
         return  # the vendor keeps it: `recovery` says what it offers
-    yield data.of_wal(None if asked is None else asked(), config.name)
+    yield data.check_wal(None if asked is None else asked(), config.name)
 
 
-def _channels(config: Config, *, send: bool) -> Iterator[Check]:
+def _check_channels(config: Config, *, send: bool) -> Iterator[Check]:
     now, routes = SystemClock().now(), list_routes(config)
-    newest = _newest_letters(config)
-    tried = _sent(config, now) if send and routes else {}
+    newest = _find_newest_notices(config)
+    tried = _find_sent(config, now) if send and routes else {}
     looks = [
         ChannelLook(
             route.name,
@@ -242,10 +245,10 @@ def _channels(config: Config, *, send: bool) -> Iterator[Check]:
         )
         for route in routes
     ]
-    yield from here.of_channels(looks, acts=_acts(config), now=now, environment=config.name)
+    yield from here.check_channels(looks, acts=_acts(config), now=now, environment=config.name)
 
 
-def _newest_letters(config: Config) -> dict[str, tuple[str, float, str]]:
+def _find_newest_notices(config: Config) -> dict[str, tuple[str, float, str]]:
     """Return how the newest notice through each channel ended: (state, when, why); {} where the outbox is of no use."""
     from backout.errors import OutboxUnavailable
 
@@ -258,13 +261,13 @@ def _newest_letters(config: Config) -> dict[str, tuple[str, float, str]]:
     return found
 
 
-def _sent(config: Config, now: float) -> dict[str, str]:
+def _find_sent(config: Config, now: float) -> dict[str, str]:
     from backout.wiring.telling import try_channels
 
     return {each.channel: "sent" if each.ok else each.why for each in try_channels(config, now, SEND_WITHIN_S - 1)}
 
 
-def _dead_man(config: Config) -> Iterator[Check]:
+def _check_dead_man(config: Config) -> Iterator[Check]:
     problem: str | None = None
     if config.settings.notify.dead_man is not None:
         try:
@@ -273,10 +276,10 @@ def _dead_man(config: Config) -> Iterator[Check]:
             problem = error.what
         else:
             problem = ""
-    yield here.of_dead_man(problem, acts=_acts(config))
+    yield here.check_dead_man(problem, acts=_acts(config))
 
 
-def _git(config: Config) -> GitLook:
+def _look_at_git(config: Config) -> GitLook:
     from backout.config.init.git_index import look_at
 
     journal, folder = config.settings.journal.path, config.path.parent

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backout.config import Environment
     from backout.model.conformance import Observation
 
-__all__ = ["FirstContact", "Reach", "first_contact", "load_expected_answers"]
+__all__ = ["FirstContact", "Reach", "load_expected_answers", "plan_first_contact"]
 
 
 class Reach(Value, frozen=True):
@@ -26,13 +26,13 @@ class Reach(Value, frozen=True):
     ingress_url: str | None = None
 
 
-def first_contact(environment: Environment, reach: Reach) -> FirstContact:
+def plan_first_contact(environment: Environment, reach: Reach) -> FirstContact:
     """Return the calls of `backout conformance`; it needs no configuration.
 
     Raises:
         AuthError: there is no token.
     """
-    from backout.analysis.conformance import shape_of
+    from backout.analysis.conformance import find_shape
 
     token = environment.secret(TOKEN_ENV)
     if token is None:
@@ -43,7 +43,7 @@ def first_contact(environment: Environment, reach: Reach) -> FirstContact:
         account_id=reach.account_id,
         ingress_url=reach.ingress_url,
         clock=SystemClock(),
-        shape_of=shape_of,
+        shape_of=find_shape,
     )
 
 

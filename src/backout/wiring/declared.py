@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
-from backout.model.triggers import queue_named, schedule_named
+from backout.model.triggers import name_queue, name_schedule
 
 if TYPE_CHECKING:
     from backout.config import Config
@@ -23,4 +23,4 @@ def list_declared(config: Config) -> frozenset[str] | None:
     worker = next((worker for worker in workers if worker.script == script), None)
     if worker is None:
         return None
-    return frozenset((*map(schedule_named, worker.crons), *map(queue_named, worker.queues)))
+    return frozenset((*map(name_schedule, worker.crons), *map(name_queue, worker.queues)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from backout.analysis.diagnosis.signatures import Classifier
 from backout.analysis.diagnosis.templates import Templates
 from backout.errors import BackoutError, UsageError
-from backout.providers.child_environment import team_environment
+from backout.providers.child_environment import make_team_environment
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 from backout.providers.files.signatures import read_catalogue
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _OURS: Final = resources.files("backout") / "catalogue" / "signatures"
 
 
-def catalogue(folder: Path | None = None) -> Catalogue:
+def load_catalogue(folder: Path | None = None) -> Catalogue:
     """Return our signatures, and those of a team's own folder beside them.
 
     Raises:
@@ -49,15 +49,15 @@ def _read_own_catalogue() -> Catalogue:
 
 def build_environment(variables: Mapping[str, str]) -> ChildEnvironment:
     """Return the environment of a build that a person runs here: all of this shell's variables."""
-    return team_environment(variables)
+    return make_team_environment(variables)
 
 
-def classifier(folder: Path | None = None) -> Classifier:
-    """Return the catalogue, ready to be asked; errors as `catalogue`."""
-    return Classifier(catalogue(folder))
+def make_classifier(folder: Path | None = None) -> Classifier:
+    """Return the catalogue, ready to be asked; errors as `load_catalogue`."""
+    return Classifier(load_catalogue(folder))
 
 
-def events_of(paths: Sequence[Path], stdin: Stream | None = None, *, jobs: int = 1) -> EventCounts:
+def count_events(paths: Sequence[Path], stdin: Stream | None = None, *, jobs: int = 1) -> EventCounts:
     """Return what these files, and standard input where it is given, hold, counted.
 
     Raises:
@@ -70,9 +70,9 @@ def events_of(paths: Sequence[Path], stdin: Stream | None = None, *, jobs: int =
             with path.open("rb"):
                 pass  # each is there before the first is read
         if jobs > 1 and paths:
-            from backout.providers.events.work import divide_files, in_processes
+            from backout.providers.events.work import count_in_processes, divide_files
 
-            for part in in_processes(divide_files(paths, jobs), templates, jobs):
+            for part in count_in_processes(divide_files(paths, jobs), templates, jobs):
                 tally.merge(part)
         else:
             for path in paths:

@@ -30,10 +30,10 @@ def make_health_check(config: Config, clock: Clock, *, within_s: float | None = 
         return None
     from backout.providers.health.probe import HealthProbe
 
-    return _probe(partial(HealthProbe, clock=clock), config, settings, within_s)
+    return _make_probe(partial(HealthProbe, clock=clock), config, settings, within_s)
 
 
-def answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:
+def find_answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:
     """Return those of these paths on the health endpoint's host that answer 2xx to a GET.
 
     Raises:
@@ -45,7 +45,9 @@ def answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(path for path in paths if 200 <= (asker.fetch(path).status or 0) < 300)
 
 
-def _probe(make: Callable[..., HealthCheck], config: Config, settings: Health, within_s: float | None) -> HealthCheck:
+def _make_probe(
+    make: Callable[..., HealthCheck], config: Config, settings: Health, within_s: float | None
+) -> HealthCheck:
     timeout_s = float(settings.timeout)
     return make(
         str(settings.url),

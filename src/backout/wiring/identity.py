@@ -8,8 +8,8 @@ from msgspec.structs import fields
 
 from backout.model.identity import Identity
 from backout.providers.clock import SystemClock
-from backout.wiring.db.database import database_identity
-from backout.wiring.platform import api_of
+from backout.wiring.db.database import make_database_identity
+from backout.wiring.platform import make_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,21 +50,21 @@ def make_seal(config: Config, say: Callable[[str], None]) -> Seal | None:
 def make_pinned_reader(config: Config, client: ApiClient) -> Identities | None:
     """Return the reader of the pinned parts of the identity, None where none is pinned."""
     parts = [part.name for part in fields(Identity) if getattr(get_pinned_identity(config), part.name) is not None]
-    return _identities(config, client, parts) if parts else None
+    return _make_identities(config, client, parts) if parts else None
 
 
 def make_identities(config: Config, within_s: float | None = None) -> Identities:
     """Return who the environment is, all of it, for what is to be pinned. Raises AuthError without a token."""
     until = None if within_s is None else SystemClock().now() + within_s
-    return _identities(config, api_of(config, until).reads, None)
+    return _make_identities(config, make_api(config, until).reads, None)
 
 
-def _identities(config: Config, client: ApiClient, parts: list[str] | None) -> Identities:
+def _make_identities(config: Config, client: ApiClient, parts: list[str] | None) -> Identities:
     from backout.providers.cloudflare.identity import Beside, CloudflareIdentities
 
     settings = config.environment
     beside = Beside(
-        database=database_identity(config),
+        database=make_database_identity(config),
         bucket=settings.storage.bucket if settings.storage else None,
         bucket_is_ours=settings.storage is not None and settings.storage.provider == "r2",
         health_host=config.health_host,

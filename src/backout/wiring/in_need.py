@@ -19,7 +19,7 @@ HEALTH_WITHIN_S = 3.0
 """No longer than this is waited for the health endpoint, whatever is configured: a person waits."""
 
 
-def sources(config: Config) -> Sources:
+def make_sources(config: Config) -> Sources:
     """Return what is left. Raises UsageError: no environment was chosen."""
     missing: list[str] = []
     book = open_journal(config, hurried=True)
@@ -31,7 +31,7 @@ def sources(config: Config) -> Sources:
         journal=book,
         card=config.card_path,
         kept=_open_bundle_store(config),
-        health=_health(config, missing),
+        health=_make_health(config, missing),
         health_url=str(settings.url) if settings else "",
         missing=tuple(missing),
     )
@@ -45,7 +45,7 @@ def _open_bundle_store(config: Config) -> BundleStore | None:
     return FileBundleStore(config.settings.journal.bundles, application)
 
 
-def _health(config: Config, missing: list[str]) -> HealthCheck | None:
+def _make_health(config: Config, missing: list[str]) -> HealthCheck | None:
     try:
         return make_health_check(config, SystemClock(), within_s=HEALTH_WITHIN_S)
     except BackoutError as error:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from backout.providers.cloudflare.lines import Place
 
 
-def _place(config: Config) -> Place:
+def _make_place(config: Config) -> Place:
     from backout.providers.cloudflare.lines import Place as Where
 
     platform, health = config.environment.platform, config.environment.health
@@ -31,7 +31,7 @@ def make_equivalents(config: Config) -> Equivalents:
     """Return what a person would type instead, with the environment's real names."""
     from backout.providers.cloudflare import lines
 
-    return lines.equivalents(_place(config))
+    return lines.make_equivalents(_make_place(config))
 
 
 def make_card_lines(config: Config) -> CardLines:
@@ -47,7 +47,7 @@ def make_card_lines(config: Config) -> CardLines:
         migrations=database.migrations if database else "",
     )
     return replace(
-        lines.card_lines(_place(config), sources),
+        lines.make_card_lines(_make_place(config), sources),
         application=settings.app.name,
         places=(
             ("incident reports", str(settings.incidents.directory)),
@@ -58,8 +58,8 @@ def make_card_lines(config: Config) -> CardLines:
     )
 
 
-def lines_for_npx() -> tuple[str, ...]:
+def list_npx_lines() -> tuple[str, ...]:
     """Return what a shell needs before the card's `npx` lines, see `providers.node`."""
     from backout.providers import node
 
-    return node.lines_for_card()
+    return node.list_card_lines()

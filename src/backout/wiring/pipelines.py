@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def make_pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipeline:
     """Return the page of the workflow that this process runs in. Raises UsageError, AuthError as `workflow_of`."""
-    from backout.config.init.workflow import workflow_of
+    from backout.config.init.workflow import find_workflow
     from backout.providers.github.client import GitHubClient
     from backout.providers.github.deployments import GitHubDeployment
 
-    workflow = workflow_of(variables, ci, environment)
+    workflow = find_workflow(variables, ci, environment)
     shown = GitHubDeployment(
         GitHubClient(workflow.api_base_url, workflow.token.reveal),
         workflow.repository,
@@ -35,10 +35,10 @@ def make_builds(config: Config) -> Builds | None:
     if ci is None:
         return None
     from backout.config.init.workflow import API_BASE_URL as GITHUB_URL
-    from backout.config.init.workflow import pipeline_token
+    from backout.config.init.workflow import get_pipeline_token
     from backout.providers.github.builds import GitHubBuilds
     from backout.providers.github.client import GitHubClient
 
     url = str(ci.api_base_url or config.variables.get("GITHUB_API_URL") or GITHUB_URL)
-    found = GitHubBuilds(GitHubClient(url, lambda: pipeline_token(config.variables, ci).reveal()), ci.repository)
+    found = GitHubBuilds(GitHubClient(url, lambda: get_pipeline_token(config.variables, ci).reveal()), ci.repository)
     return MaskedBuilds(found, config.variables.mask_text)

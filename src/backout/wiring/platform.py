@@ -38,7 +38,7 @@ class Api(Value, frozen=True):
         return next((offset_s for offset_s in measured if offset_s is not None), None)
 
 
-def api_of(config: Config, until: float | None) -> Api:
+def make_api(config: Config, until: float | None) -> Api:
     """Return the clients; `until` (Unix seconds): the end of all waiting. Raises AuthError without a token."""
     url = str(config.environment.platform.api_base_url)
     token, read, secrets = config.token(), config.read_token(), config.secrets_token()
@@ -51,7 +51,7 @@ def api_of(config: Config, until: float | None) -> Api:
 
 def make_reader(config: Config, within_s: float) -> ApiClient:
     """Return the client of the platform's API that only reads. Raises AuthError: there is no token."""
-    return api_of(config, SystemClock().now() + within_s).reads
+    return make_api(config, SystemClock().now() + within_s).reads
 
 
 class LateBundles:

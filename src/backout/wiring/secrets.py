@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from backout.config.init.workflow import TOKEN_ENV as WORKFLOW_TOKEN_ENV
 from backout.config.schema.environment import TOKEN_ENV
-from backout.config.secret_names import secret_variables
+from backout.config.secret_names import list_secret_variables
 from backout.config.trust import check_values
 from backout.decoding import decode_values
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.secrets import ExpectedSecrets
-from backout.providers.child_environment import team_environment
+from backout.providers.child_environment import make_team_environment
 from backout.providers.cloudflare.secrets import CloudflareSecretWriter
 from backout.providers.files.fingerprints import KeyedFingerprints
 from backout.providers.sources.parsing import MAX_BYTES, parse
@@ -34,7 +34,15 @@ if TYPE_CHECKING:
     from backout.ports import SecretSource
     from backout.providers.cloudflare.client import ApiClient
 
-__all__ = ["describe_source", "from_text", "from_values", "own_names", "push_tools", "read_expected_secrets", "source"]
+__all__ = [
+    "describe_source",
+    "from_text",
+    "from_values",
+    "list_own_names",
+    "make_source",
+    "push_tools",
+    "read_expected_secrets",
+]
 
 ACCOUNT_ENV = "CLOUDFLARE_ACCOUNT_ID"
 
@@ -46,27 +54,27 @@ def push_tools(config: Config, client: ApiClient) -> PushTools:
         writer=CloudflareSecretWriter(client, config.account_id, config.environment.platform.script),
         fingerprints=KeyedFingerprints(journal.with_suffix(".key"), config.name),
         expected=lambda: read_expected_secrets(config),
-        opened=lambda named: source(config, named),
+        opened=lambda named: make_source(config, named),
         configured=describe_source(config),
-        own=own_names(config),
+        own=list_own_names(config),
     )
 
 
-def own_names(config: Config) -> frozenset[str]:
+def list_own_names(config: Config) -> frozenset[str]:
     """Return the names that are never the application's: the tokens of deployments, and those that are ignored."""
     platform = config.environment.platform
     tokens = (platform.token_env, platform.read_token_env, platform.secrets_token_env, TOKEN_ENV, ACCOUNT_ENV)
     return frozenset({name for name in tokens if name} | set(config.environment.secrets.ignore))
 
 
-def withheld(config: Config) -> frozenset[str]:
+def list_withheld(config: Config) -> frozenset[str]:
     """Return the variables that no source of secrets needs: tokens, connection strings and keys that backout reads."""
-    return secret_variables(config.settings) | {TOKEN_ENV, WORKFLOW_TOKEN_ENV}
+    return list_secret_variables(config.settings) | {TOKEN_ENV, WORKFLOW_TOKEN_ENV}
 
 
 def read_expected_secrets(config: Config) -> ExpectedSecrets:
     """Return the names of the sample file and those that are required. Raises UsageError: the file cannot be read."""
-    settings, own = config.environment.secrets, own_names(config)
+    settings, own = config.environment.secrets, list_own_names(config)
     path = settings.example
     names: tuple[str, ...] = ()
     if path is not None:
@@ -92,7 +100,7 @@ def describe_source(config: Config) -> Mapping[str, Json] | None:
     return {"from": "command", "command": [*settings.command], "timeout": float(settings.timeout)}
 
 
-def source(config: Config, named: Mapping[str, Json]) -> SecretSource:
+def make_source(config: Config, named: Mapping[str, Json]) -> SecretSource:
     """Return the source that a plan names; nothing is read yet.
 
     Raises:
@@ -113,7 +121,7 @@ def source(config: Config, named: Mapping[str, Json]) -> SecretSource:
             raise Refused(what, where=config.name, hint="leave out --no-commands, on code that you trust")
         words = decode_values(named["command"], list[str], what="the command")
         timeout_s = decode_values(named["timeout"], float, what="the time limit")
-        folder, variables = config.path.parent, team_environment(variables, without=withheld(config))
+        folder, variables = config.path.parent, make_team_environment(variables, without=list_withheld(config))
         return CommandSource(words, heard, variables=variables, folder=folder, timeout_s=timeout_s)
     raise BackoutError(
         f"the values came from {named.get('what')}, and none was kept: type the same command again with them",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.errors import AuthError
-from backout.escaping import printable
+from backout.escaping import make_printable
 from backout.providers.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def make_notifier(config: Config) -> Notifier | None:
         open_outbox(config),
         SystemClock(),
         kinds=kinds,
-        redact=lambda text: printable(masked(text)),
+        redact=lambda text: make_printable(masked(text)),
     )
 
 
@@ -47,16 +47,16 @@ def open_outbox(config: Config) -> Outbox:
 
 def list_routes(config: Config) -> tuple[Route, ...]:
     """Return the channels that are set up; one whose secret is missing says so instead of sending."""
-    from backout.providers.notify.channel import Route, broken
+    from backout.providers.notify.channel import Route, make_broken
 
     made: list[Route] = []
-    for name, open_with in (("webhook", _webhook), ("smtp", _smtp), ("slack", _slack)):
+    for name, open_with in (("webhook", _make_webhook), ("smtp", _make_smtp), ("slack", _make_slack)):
         if getattr(config.settings.notify, name) is None:
             continue
         try:
             made.append(Route(name, open_with(config)))
         except AuthError as error:
-            made.append(broken(name, error.what))
+            made.append(make_broken(name, error.what))
     return tuple(made)
 
 
@@ -69,10 +69,10 @@ def try_channels(config: Config, now: float, within_s: float | None = None) -> t
     """
     from backout.model.incident.notice import Notice, NoticeKind
     from backout.providers.notify.trial import WITHIN_S, try_all
-    from backout.report.incident.notice import trial
+    from backout.report.incident.notice import describe_trial
     from backout.wiring.records import find_actor
 
-    words = trial(config.name, find_actor())
+    words = describe_trial(config.name, find_actor())
     key = f"{config.name}:test:{now:.3f}"
     notice = Notice(
         NoticeKind.TEST, config.name, now, words.title, words.text, key=key, next=words.next, facts=words.facts
@@ -80,7 +80,7 @@ def try_channels(config: Config, now: float, within_s: float | None = None) -> t
     return try_all(list_routes(config), notice, now, WITHIN_S if within_s is None else within_s)
 
 
-def _webhook(config: Config) -> Callable[[], Channel]:
+def _make_webhook(config: Config) -> Callable[[], Channel]:
     settings = config.settings.notify.webhook
     assert settings is not None
     url = config.notify_secret("webhook", settings.url_env, settings.url_file, "a URL").reveal()
@@ -94,7 +94,7 @@ def _webhook(config: Config) -> Callable[[], Channel]:
     return open_channel
 
 
-def _smtp(config: Config) -> Callable[[], Channel]:
+def _make_smtp(config: Config) -> Callable[[], Channel]:
     settings = config.settings.notify.smtp
     assert settings is not None
     password = ""
@@ -110,7 +110,7 @@ def _smtp(config: Config) -> Callable[[], Channel]:
     return open_channel
 
 
-def _slack(config: Config) -> Callable[[], Channel]:
+def _make_slack(config: Config) -> Callable[[], Channel]:
     settings = config.settings.notify.slack
     assert settings is not None
     url = config.notify_secret("slack", settings.url_env, settings.url_file, "a URL").reveal()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from backout.escaping import printable
+from backout.escaping import make_printable
 from backout.providers.clock import CorrectedClock, SystemClock
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets
@@ -26,19 +26,26 @@ from backout.runbook.toolbox import (
     Toolbox,
 )
 from backout.wiring.boundary import add_boundaries
-from backout.wiring.db.database import connections, migrations, proof_alarm, protection, restoring, schema
-from backout.wiring.db.points import point_marker
+from backout.wiring.db.database import (
+    find_migrations,
+    make_connections,
+    make_proof_alarm,
+    make_protection,
+    make_restoring,
+    make_schema,
+)
+from backout.wiring.db.points import make_point_marker
 from backout.wiring.declared import list_declared
 from backout.wiring.doors import MaskedDeployments
 from backout.wiring.health import make_health_check
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import get_pinned_identity, make_pinned_reader, make_seal
-from backout.wiring.lines import lines_for_npx, make_card_lines, make_equivalents
+from backout.wiring.lines import list_npx_lines, make_card_lines, make_equivalents
 from backout.wiring.pipelines import make_builds
-from backout.wiring.platform import LateBundles, api_of
+from backout.wiring.platform import LateBundles, make_api
 from backout.wiring.records import find_actor, open_holds, open_journal, open_reports
 from backout.wiring.telling import make_dead_man, make_notifier
-from backout.wiring.traffic import logs_of, traffic_of
+from backout.wiring.traffic import make_logs, make_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,10 +58,10 @@ if TYPE_CHECKING:
     from backout.wiring.platform import Api
 
 
-def _signatures(config: Config) -> Catalogue:
-    from backout.wiring.diagnosis import catalogue
+def _load_signatures(config: Config) -> Catalogue:
+    from backout.wiring.diagnosis import load_catalogue
 
-    return catalogue(config.settings.diagnose.signatures)
+    return load_catalogue(config.settings.diagnose.signatures)
 
 
 def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
@@ -66,9 +73,9 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     hooks = hooks or Hooks()
     script, account = config.environment.platform.script, config.account_id
     until = None if hooks.within_s is None else SystemClock().now() + hooks.within_s
-    api = api_of(config, until)
+    api = make_api(config, until)
     client, clock = api.acts, CorrectedClock(SystemClock(), api)
-    traffic = traffic_of(config, api.reads, clock, hooks.say)
+    traffic = make_traffic(config, api.reads, clock, hooks.say)
     deployments = CloudflareDeployments(client, account, script, reader=api.reads)
     book = open_journal(config, hooks.stop, hurried=hooks.hurried or until is not None)
     made = Toolbox(
@@ -84,16 +91,16 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         counts=book,
         checkpoints=book,
         parts=Parts(
-            incident=Late(lambda: _incident_tools(config, traffic)),
-            guard=Late(lambda: _guard_tools(config, hooks, clock)),
-            rollback=Late(lambda: _rollback_tools(config, hooks, api)),
-            recovery=Late(lambda: _recovery_tools(config, hooks)),
-            safety=Late(lambda: _safety_tools(config, api)),
+            incident=Late(lambda: _make_incident_tools(config, traffic)),
+            guard=Late(lambda: _make_guard_tools(config, hooks, clock)),
+            rollback=Late(lambda: _make_rollback_tools(config, hooks, api)),
+            recovery=Late(lambda: _make_recovery_tools(config, hooks)),
+            safety=Late(lambda: _make_safety_tools(config, api)),
         ),
         traffic=traffic,
         health=make_health_check(config, clock),
         secrets=CloudflareSecrets(api.secrets, account, script),
-        pushing=_pushing(config, client if config.secrets_token() is None else api.secrets),
+        pushing=_make_pushing(config, client if config.secrets_token() is None else api.secrets),
         provider_marks=config.settings.journal.provider_marks,
         seal=make_seal(config, hooks.say),
         notifier=make_notifier(config),
@@ -103,11 +110,11 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     return add_boundaries(made)
 
 
-def _guard_tools(config: Config, hooks: Hooks, clock: Clock) -> GuardTools:
+def _make_guard_tools(config: Config, hooks: Hooks, clock: Clock) -> GuardTools:
     return GuardTools(
         sender=make_health_check(config, clock) if config.policy.guard.asked else None,
         pairing=make_health_check(config, clock),
-        connections=connections(config),
+        connections=make_connections(config),
         watching=hooks.watching,
         consent=hooks.consent,
         dead_man=make_dead_man(config, hooks.say),
@@ -115,54 +122,56 @@ def _guard_tools(config: Config, hooks: Hooks, clock: Clock) -> GuardTools:
     )
 
 
-def _rollback_tools(config: Config, hooks: Hooks, api: Api) -> RollbackTools:
+def _make_rollback_tools(config: Config, hooks: Hooks, api: Api) -> RollbackTools:
     script, account, database = config.environment.platform.script, config.account_id, config.environment.database
     folder = config.settings.journal.bundles
     return RollbackTools(
-        schema=schema(config, lambda: api.reads, hurried=hooks.within_s is not None),
-        migrations=migrations(config),
+        schema=make_schema(config, lambda: api.reads, hurried=hooks.within_s is not None),
+        migrations=find_migrations(config),
         app_checks_head=database is not None and database.app_checks_head,
         triggers=CloudflareTriggers(api.acts, account, script),
         bundles=LateBundles(config),
         bundle_store=FileBundleStore(folder, f"{account}-{script}", masked=config.variables.mask_text),
         deploy_command=config.environment.deploy.command or "",
-        deployer=_deployer(config),
+        deployer=_make_deployer(config),
         hear=hooks.hear,
         equivalents=make_equivalents(config),
     )
 
 
-def _recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
-    return RecoveryTools(restoring(config, hooks), point_marker(config), protection(config), proof_alarm(config))
-
-
-def _incident_tools(config: Config, traffic: Traffic | None) -> IncidentTools:
-    masked = config.variables.mask_text
-    return IncidentTools(
-        reports=open_reports(config),
-        logs=logs_of(config, traffic),
-        builds=make_builds(config),
-        catalogue=partial(_signatures, config),
-        redact=masked,
-        cards=FileCard(config.card_path, masked),
-        card_lines=make_card_lines(config),
-        lines_for_npx=lines_for_npx,
+def _make_recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
+    return RecoveryTools(
+        make_restoring(config, hooks), make_point_marker(config), make_protection(config), make_proof_alarm(config)
     )
 
 
-def _safety_tools(config: Config, api: Api) -> SafetyTools:
+def _make_incident_tools(config: Config, traffic: Traffic | None) -> IncidentTools:
+    masked = config.variables.mask_text
+    return IncidentTools(
+        reports=open_reports(config),
+        logs=make_logs(config, traffic),
+        builds=make_builds(config),
+        catalogue=partial(_load_signatures, config),
+        redact=masked,
+        cards=FileCard(config.card_path, masked),
+        card_lines=make_card_lines(config),
+        lines_for_npx=list_npx_lines,
+    )
+
+
+def _make_safety_tools(config: Config, api: Api) -> SafetyTools:
     return SafetyTools(
         pinned=get_pinned_identity(config),
         identities=make_pinned_reader(config, api.reads),
         token=CloudflareTokens(api.by_role(), config.account_id),
         provider_clock=api,
         checkout=GitCheckout(config.path.parent),
-        vendors=_vendors(config),
+        vendors=_make_vendors(config),
         holds=open_holds(config),
     )
 
 
-def _vendors(config: Config) -> VendorStatus | None:
+def _make_vendors(config: Config) -> VendorStatus | None:
     settings = config.environment.vendors
     if not settings.status_pages:
         return None
@@ -172,16 +181,16 @@ def _vendors(config: Config) -> VendorStatus | None:
     return StatusPages(pages, components=settings.components, impact=settings.impact)
 
 
-def _deployer(config: Config) -> DeployCommand | None:
+def _make_deployer(config: Config) -> DeployCommand | None:
     if not config.environment.deploy.command:
         return None
     from backout.providers.command.deploy import ShellDeployCommand
 
     lock = config.settings.journal.path.with_suffix(f".deploy-{config.name}.lock")
-    return ShellDeployCommand(config.path.parent, lock, lambda text: printable(config.variables.mask_text(text)))
+    return ShellDeployCommand(config.path.parent, lock, lambda text: make_printable(config.variables.mask_text(text)))
 
 
-def _pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:
+def _make_pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:
     def open_push_tools() -> PushTools:
         from backout.wiring.secrets import push_tools
 

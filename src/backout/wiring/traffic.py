@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient
 
 
-def traffic_of(config: Config, client: ApiClient, clock: Clock, say: Callable[[str], None]) -> Traffic | None:
+def make_traffic(config: Config, client: ApiClient, clock: Clock, say: Callable[[str], None]) -> Traffic | None:
     """Return the source, None when none is set up.
 
     Missing credentials are an error when it is read, never of the toolbox: a rollback does not need request
@@ -26,20 +26,20 @@ def traffic_of(config: Config, client: ApiClient, clock: Clock, say: Callable[[s
     """
     provider = config.environment.traffic.provider
     if provider in ("tail", "telemetry", "analytics"):
-        return _platform_traffic(config, client, clock)
+        return _make_platform_traffic(config, client, clock)
     if provider == "recorder":
-        return _recorder(config, clock, say)
-    sources = {"twin": _router_traffic, "prometheus": _prometheus, "logs": _request_log}
+        return _make_recorder(config, clock, say)
+    sources = {"twin": _make_router_traffic, "prometheus": _make_prometheus, "logs": _make_request_log}
     return sources[provider](config) if provider in sources else None
 
 
-def _router_traffic(config: Config) -> Traffic:
+def _make_router_traffic(config: Config) -> Traffic:
     from backout.providers.router.traffic import RouterTraffic
 
-    return RouterTraffic(*_router(config))
+    return RouterTraffic(*_find_router(config))
 
 
-def _prometheus(config: Config) -> Traffic:
+def _make_prometheus(config: Config) -> Traffic:
     from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
 
     source = config.environment.traffic
@@ -56,10 +56,10 @@ def _prometheus(config: Config) -> Traffic:
         seconds=0.001 if names.duration_unit == "ms" else 1.0,
         scrape_interval_s=float(names.scrape_interval),
     )
-    return PrometheusTraffic(str(source.url), metrics, _token(config))
+    return PrometheusTraffic(str(source.url), metrics, _make_token_reader(config))
 
 
-def _request_log(config: Config) -> Traffic:
+def _make_request_log(config: Config) -> Traffic:
     from backout.providers.logs.request import Fields
     from backout.providers.logs.traffic import LogTraffic
 
@@ -80,7 +80,7 @@ def _request_log(config: Config) -> Traffic:
     return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
 
 
-def _platform_traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic:
+def _make_platform_traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic:
     """Return the platform's own source of counts, asked with the read token."""
     provider, script = config.environment.traffic.provider, config.environment.platform.script
     if provider == "tail":
@@ -96,21 +96,21 @@ def _platform_traffic(config: Config, client: ApiClient, clock: Clock) -> Traffi
     return AnalyticsTraffic(client, config.account_id, script, clock=clock)
 
 
-def _recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> Traffic:
-    from backout.providers.recorder.batches import keys_of
-    from backout.providers.recorder.traffic import QUICK, RecorderTraffic, Source, traits_of
+def _make_recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> Traffic:
+    from backout.providers.recorder.batches import parse_keys
+    from backout.providers.recorder.traffic import QUICK, RecorderTraffic, Source, make_traits
     from backout.providers.s3.client import S3Client
     from backout.providers.s3.sigv4 import S3Credentials
     from backout.providers.s3.transport import S3Settings
 
     settings, flush_s = config.environment.traffic.recorder, float(config.environment.traffic.recorder.flush)
     try:
-        access, keys = config.recorder_access(), keys_of(config.recorder_secret().reveal())
+        access, keys = config.recorder_access(), parse_keys(config.recorder_secret().reveal())
     except AuthError as error:
-        return _Closed(traits_of(flush_s), error)
+        return _Closed(make_traits(flush_s), error)
     except ValueError as error:
         where = f"environments.{config.name}.traffic"
-        return _Closed(traits_of(flush_s), AuthError(f"the recorder's secret: {error}", where=where))
+        return _Closed(make_traits(flush_s), AuthError(f"the recorder's secret: {error}", where=where))
     endpoint = str(settings.endpoint or access.endpoint or f"https://{config.account_id}.r2.cloudflarestorage.com")
     source = Source(config.environment.platform.script, str(settings.bucket), keys, flush_s)
     credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
@@ -134,11 +134,11 @@ _BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
 """A rollback waits for the diagnosis: it is made without logs that do not come."""
 
 
-def logs_of(config: Config, traffic: Traffic | None) -> Logs | None:
+def make_logs(config: Config, traffic: Traffic | None) -> Logs | None:
     """Return the application's own logs, None where they are not kept; a tail is shared with the counts."""
     if config.environment.traffic.provider not in ("twin", "tail", "telemetry"):
         return None
-    return _LateLogs(lambda: _logs(config, traffic))
+    return _LateLogs(lambda: _make_own_logs(config, traffic))
 
 
 class _LateLogs:
@@ -155,14 +155,14 @@ class _LateLogs:
         return self._made.read(since, until)
 
 
-def _logs(config: Config, traffic: Traffic | None) -> Logs:
+def _make_own_logs(config: Config, traffic: Traffic | None) -> Logs:
     from backout.analysis.diagnosis.templates import Templates
 
     templates = Templates(config.variables.mask_text)
     if config.environment.traffic.provider == "twin":
         from backout.providers.router.logs import RouterLogs
 
-        return RouterLogs(*_router(config), key_of=templates)
+        return RouterLogs(*_find_router(config), key_of=templates)
     from backout.providers.cloudflare.logs import TailLogs, TelemetryLogs
     from backout.providers.cloudflare.tail import TailTraffic
 
@@ -183,12 +183,12 @@ def _logs(config: Config, traffic: Traffic | None) -> Logs:
     return TelemetryLogs(client, config.account_id, config.environment.platform.script, templates)
 
 
-def _router(config: Config) -> tuple[str, str, Callable[[], str] | None]:
+def _find_router(config: Config) -> tuple[str, str, Callable[[], str] | None]:
     """Return (base URL, script, token) of the source of counts and events."""
     environment = config.environment
-    return str(environment.traffic.url), environment.platform.script, _token(config)
+    return str(environment.traffic.url), environment.platform.script, _make_token_reader(config)
 
 
-def _token(config: Config) -> Callable[[], str] | None:
+def _make_token_reader(config: Config) -> Callable[[], str] | None:
     """Return what reads the bearer token of the source, None when it asks for none."""
     return None if config.environment.traffic.token_file is None else lambda: config.traffic_token().reveal()

@@ -12,19 +12,19 @@ from cli_shell import make_shell
 from restore_killed import Dying, Fuse
 from values import replace
 
-from backout.runbook.recovery.managed_steps import actions
-from backout.wiring.db.branches import branch_tools
-from backout.wiring.db.restore import restore_tools
+from backout.runbook.recovery.managed_steps import make_actions
+from backout.wiring.db.branches import make_branch_tools
+from backout.wiring.db.restore import make_restore_tools
 
 
 def main(folder: str, run: str, at: str) -> None:
     config = make_shell(Path(folder), dict(os.environ)).config()
-    own, fuse = restore_tools(config), Fuse(int(at))
+    own, fuse = make_restore_tools(config), Fuse(int(at))
     rescuer = own.rescuer
     dying_own = replace(own, rescuer=lambda database: Dying(rescuer(database), fuse))
-    tools = branch_tools(config, dying_own)
+    tools = make_branch_tools(config, dying_own)
     dying: dict[str, Any] = {name: Dying(getattr(tools, name), fuse) for name in ("vendor", "cutover", "reader")}
-    ended = own.journal.drive(run, actions(replace(tools, **dying)), actor="test")
+    ended = own.journal.drive(run, make_actions(replace(tools, **dying)), actor="test")
     sys.stdout.write(json.dumps({"state": str(ended.state), "calls": int(at) - fuse.left}))
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from backout.providers.child import find_unprivileged_prefix, free_ports
-from backout.twin.database.pgwire import message, startup
+from backout.providers.child import find_free_ports, find_unprivileged_prefix
+from backout.twin.database.pgwire import make_message, make_startup
 
 from polling import until
 
@@ -59,7 +59,7 @@ class _Pool:
     def _open(self) -> socket.socket:
         server = socket.socket(socket.AF_UNIX)
         server.connect(self._path)
-        server.sendall(startup(self._parameters))
+        server.sendall(make_startup(self._parameters))
         self.opened.append(server)
         while _message(server)[0] != _READY:
             pass
@@ -74,8 +74,8 @@ def _serve(client: socket.socket, pool: _Pool, keeps: int) -> None:
             if code == 196608:  # a start-up; what comes before it asks for TLS
                 break
             client.sendall(b"N")
-        client.sendall(message(b"R", struct.pack("!I", 0)) + message(b"K", struct.pack("!II", 1, 1)))
-        client.sendall(message(_READY, _IDLE))
+        client.sendall(make_message(b"R", struct.pack("!I", 0)) + make_message(b"K", struct.pack("!II", 1, 1)))
+        client.sendall(make_message(_READY, _IDLE))
         server: socket.socket | None = None
         done = 0
         while True:
@@ -83,12 +83,12 @@ def _serve(client: socket.socket, pool: _Pool, keeps: int) -> None:
             if kind == b"X":
                 return
             server = server or pool.take()
-            server.sendall(message(kind, body))
+            server.sendall(make_message(kind, body))
             if kind not in {b"Q", b"S"}:
                 continue
             while True:
                 kind, body = _message(server)
-                client.sendall(message(kind, body))
+                client.sendall(make_message(kind, body))
                 if kind == _READY:
                     break
             done += body == _IDLE
@@ -136,7 +136,7 @@ def transaction_pooler(dsn: str, *, clients: int = 1 << 30, keeps: int = 1) -> I
 @contextlib.contextmanager
 def pgbouncer(port: int, password: str, folder: Path, sessions: int = 2) -> Iterator[str]:
     """Run the real one, in transaction mode with so many sessions of the server, and yield the way through it."""
-    (own,) = free_ports(1)
+    (own,) = find_free_ports(1)
     users = folder / "users.txt"
     users.write_text(f'"postgres" "{password}"\n')
     configuration = folder / "pgbouncer.ini"

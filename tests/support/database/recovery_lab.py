@@ -24,22 +24,22 @@ from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.model.database.recovery import BackupKind, BaseBackup
 from backout.model.database.wal import WalSegment, parse_lsn
-from backout.plan.whole import add_agreed, to_agree
+from backout.plan.whole import add_agreed, list_to_agree
 from backout.providers.archive.wal import measure_received
-from backout.providers.child import find_unprivileged_prefix, free_ports
+from backout.providers.child import find_free_ports, find_unprivileged_prefix
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.comparison.comparer import PostgresComparer, PostgresCopies
 from backout.providers.postgres.rescue.rescue import PostgresRescuer
 from backout.providers.postgres.restore.live import PostgresLive
-from backout.providers.postgres.restore.own_wal import reading_beside
+from backout.providers.postgres.restore.own_wal import make_reads_beside
 from backout.providers.postgres.restore.sequences import PostgresSequences
 from backout.providers.postgres.restore.side import PostgresSides
 from backout.providers.postgres.restore.wal_search import WalSearch
 from backout.providers.postgres.server.binaries import Binaries, find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
 from backout.providers.postgres.server.own_server import CommandedServer
-from backout.providers.postgres.server.template import run_tool, system_identifier, tool_environment
-from backout.runbook.recovery.restoring import actions
+from backout.providers.postgres.server.template import make_tool_environment, read_system_identifier, run_tool
+from backout.runbook.recovery.restoring import make_actions
 from backout.runbook.recovery.tools import RestoreTools
 
 from polling import PATIENCE_S, until
@@ -175,7 +175,7 @@ class Lab:
         if self.receiver is None:
             run_tool(self.binaries, "pg_receivewal", "-d", self.dsn, "--create-slot", "--slot=lab", "--if-not-exists")
         self.receiver = subprocess.Popen(
-            (*argv, "--slot=lab", "--synchronous", "--no-loop"), env=tool_environment(), stderr=subprocess.DEVNULL
+            (*argv, "--slot=lab", "--synchronous", "--no-loop"), env=make_tool_environment(), stderr=subprocess.DEVNULL
         )
 
     def base(self, name: str) -> BaseBackup:
@@ -206,7 +206,7 @@ class Lab:
             begin_lsn=parse_lsn(ranges["Start-LSN"]),
             end_lsn=parse_lsn(ranges["End-LSN"]),
             timeline=ranges["Timeline"],
-            system_identifier=str(system_identifier(folder)),
+            system_identifier=str(read_system_identifier(folder)),
             server_version=180006,
             size_bytes=40 << 20,
             stored_bytes=40 << 20,
@@ -251,7 +251,7 @@ class Lab:
                 lambda: self.dsn, self.binaries, database, self.root / "restore" / "kept"
             ),
             "carrier": PostgresSequences(self.binaries, self.root / "restore"),
-            "wal_beside": reading_beside(self.binaries, self.backups, self.data, self.root / "restore"),
+            "wal_beside": make_reads_beside(self.binaries, self.backups, self.data, self.root / "restore"),
             "kept": self.root / "restore" / "kept",
             "tools_version": 18,
             "free_bytes": lambda place: shutil.disk_usage(place or self.root).free,
@@ -268,9 +268,9 @@ class Lab:
         words: Sequence[str] | None = None,
     ) -> Run:
         """Submit and drive a plan; words: what is agreed to, None for all that it names."""
-        plan = add_agreed(plan, [thing.word for thing in to_agree(plan)] if words is None else words)
+        plan = add_agreed(plan, [thing.word for thing in list_to_agree(plan)] if words is None else words)
         run = self.journal.submit(plan, actor="test", reason="a test")
-        return self.journal.drive(run, with_actions or actions(tools), actor="test")
+        return self.journal.drive(run, with_actions or make_actions(tools), actor="test")
 
     def release(self) -> None:
         """Stop everything that this lab started."""
@@ -330,7 +330,7 @@ class Load:
 def opened(root: Path, cache: Path, *, receive: bool = True) -> Iterator[Lab]:
     """Open a lab with a base backup, an archive and a table of ticks."""
     sockets = Path(tempfile.mkdtemp(prefix="backout-lab-"))
-    lab = Lab(root, sockets, free_ports(1)[0])
+    lab = Lab(root, sockets, find_free_ports(1)[0])
     try:
         lab.create(cache)
         with lab.connect() as connection:

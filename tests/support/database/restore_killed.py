@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recovery_lab import Lab
 from values import replace
 
-from backout.runbook.recovery.restoring import actions
+from backout.runbook.recovery.restoring import make_actions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def main(root: str, sockets: str, port: str, run: str, at: str) -> None:
         name: Dying(getattr(tools, name), fuse) for name in ("sides", "beside", "live", "server", "carrier")
     }
     tools = replace(tools, **dying, rescuer=lambda database: Dying(rescuer(database), fuse))
-    ended = lab.journal.drive(run, actions(tools), actor="test")
+    ended = lab.journal.drive(run, make_actions(tools), actor="test")
     sys.stdout.write(json.dumps({"state": str(ended.state), "calls": int(at) - fuse.left}))
 
 

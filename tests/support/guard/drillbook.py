@@ -21,7 +21,7 @@ from typed import shared_typist
 
 from backout.config import Environment, load
 from backout.journal.sqlite import SqliteJournal
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 from backout.providers.clock import SystemClock
 from backout.twin import remote
 from backout.twin.stage import VISIT_AT_MOST_S, Pace, Stage
@@ -133,7 +133,9 @@ class Drillbook:
         self.make_good_live()
         traffic, since = self.trial().tools().traffic, int(time.time())
         assert traffic is not None
-        until(lambda: total(traffic.read(since, since + 60).counts)[0] >= requests, 30, "visitors come", every_s=0.2)
+        until(
+            lambda: sum_counts(traffic.read(since, since + 60).counts)[0] >= requests, 30, "visitors come", every_s=0.2
+        )
 
     def forget_remarks(self) -> None:
         """Push everything that backout wrote out of the provider's list, by deploying what is live again and again."""
@@ -153,7 +155,7 @@ class Drillbook:
 
         def clean() -> bool:
             now = int(time.time())
-            requests, errors = total(r for r in traffic.read(now - BASELINE_S, now).counts if r.version == version)
+            requests, errors = sum_counts(r for r in traffic.read(now - BASELINE_S, now).counts if r.version == version)
             return requests >= PAST and errors <= requests / 100
 
         until(clean, 3 * BASELINE_S, f"{version} is well", every_s=0.2)

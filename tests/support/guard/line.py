@@ -17,7 +17,7 @@ from backout.model.incident.events import Invocation, Origin, Said
 from backout.model.plan import Plan
 from backout.model.secrets import ExpectedSecrets
 from backout.plan.rollback import Request
-from backout.providers.memory import World, steady
+from backout.providers.memory import World, make_steady
 from backout.runbook.guard import guard
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback.rollback import prepare
@@ -112,7 +112,7 @@ def push_tools(world: World) -> PushTools:
 
 def by_version(bad: str, *, error_rate: float = 0.2, requests: int = 30) -> Callable[[int, str], Counts | None]:
     """Return the rule of traffic in which one version fails and every other is well."""
-    sick, well = steady(requests, error_rate=error_rate), steady(requests)
+    sick, well = make_steady(requests, error_rate=error_rate), make_steady(requests)
     return lambda second, version: (sick if version == bad else well)(second, version)
 
 
@@ -163,7 +163,7 @@ class Story:
     def _prove(self, world: World) -> None:
         self.world = world
         world.services = dict.fromkeys(SERVICES, ServiceState.OK)
-        world.traffic_rule = steady(30)
+        world.traffic_rule = make_steady(30)
         self.good = world.upload("good")
         world.deploy(self.good)
         ended = watch(self.tools(), for_s=25)

@@ -10,8 +10,8 @@ from values import replace
 
 from backout.model.guard.signals import ServiceState
 from backout.model.plan import Plan
-from backout.providers.memory import World, steady
-from backout.providers.memory.rules import health_of
+from backout.providers.memory import World, make_steady
+from backout.providers.memory.rules import make_health
 from backout.runbook.procedures import Actions
 from backout.runbook.secrets.secrets import PushAsk, prepare_push
 
@@ -40,7 +40,7 @@ class Missing:
 
     def __post_init__(self) -> None:
         world = self.world
-        world.traffic_rule = steady(30)
+        world.traffic_rule = make_steady(30)
         self.good = world.upload("good", secrets={"JWT_SECRET": "of then"})
         world.deploy(self.good)
         world.clock.sleep(600)
@@ -54,7 +54,7 @@ class Missing:
     def _health(self, at: float, version: str) -> Any:
         well = self.world.builds[version].secrets.get("JWT_SECRET") == CANARIES["JWT_SECRET"]
         state = ServiceState.OK if well else ServiceState.DOWN
-        return health_of(at, {**dict.fromkeys(SERVICES, ServiceState.OK), "database": state}, version=version)
+        return make_health(at, {**dict.fromkeys(SERVICES, ServiceState.OK), "database": state}, version=version)
 
     def tools(self, crash_point: Callable[[str], None] | None = None) -> Toolbox:
         """Return fresh tools."""

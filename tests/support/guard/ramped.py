@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from values import replace
 
-from backout.providers.memory import steady
+from backout.providers.memory import make_steady
 
 from line import POLICY, Story
 
@@ -34,7 +34,7 @@ class Ramped(Story):
         self.per_s = per_s
         world = self.world
         world.deploy(self.good)
-        world.traffic_rule = steady(per_s)
+        world.traffic_rule = make_steady(per_s)
         world.clock.sleep(1000)
         self.canary = world.upload("canary")
         self.bad_at = bad_at
@@ -50,7 +50,7 @@ class Ramped(Story):
         share = next((s.percentage for s in live.shares if s.version == version), 0.0) if live else 0.0
         is_bad = version == self.canary.id and share >= self.bad_at
         return (
-            steady(round(self.per_s * share / 100), error_rate=0.2 if is_bad else 0.0)(second, version)
+            make_steady(round(self.per_s * share / 100), error_rate=0.2 if is_bad else 0.0)(second, version)
             if share
             else None
         )

@@ -12,7 +12,7 @@ from backout.model.guard.policy import SyntheticCheck
 from backout.model.guard.signals import HealthReport, Reach, ServiceState
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
-from backout.providers.memory import health_of, steady
+from backout.providers.memory import make_health, make_steady
 
 from line import POLICY, Story, equip
 
@@ -42,7 +42,7 @@ class Paired(Story):
         super().__init__(path, replace(POLICY, guard=guard))
         world = self.world
         self.bad_route = bad_route
-        world.traffic_rule = steady(traffic)
+        world.traffic_rule = make_steady(traffic)
         world.route_rule = self.route
         world.health_rule = self.health
 
@@ -64,7 +64,7 @@ class Paired(Story):
         served = {share.version for share in self.world.live.shares}
         answering = version if version in served else self.world.live.main
         services = dict.fromkeys(self.policy.services, ServiceState.OK)
-        return health_of(now, services, version=answering if self.names_itself else None)
+        return make_health(now, services, version=answering if self.names_itself else None)
 
     def concluded(self) -> dict[str, object]:
         """Return what followed from the watch."""
@@ -96,7 +96,7 @@ def held(path: Path) -> Story:
     """Return a new version whose requests are all well, and whose /health is 404; it was 200 before."""
     story = Story(path)
     world, own = story.world, story.world.health_rule
-    world.traffic_rule = steady(30)
+    world.traffic_rule = make_steady(30)
 
     def rule(now: float, version: str) -> HealthReport:
         if version != story.bad.id:

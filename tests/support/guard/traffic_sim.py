@@ -11,7 +11,7 @@ from values import replace
 
 from backout.analysis.detector.decision import Detector
 from backout.model.guard.policy import Policy
-from backout.model.guard.signals import Counts, bucket_of
+from backout.model.guard.signals import Counts, find_bucket
 from backout.model.guard.verdict import Decision, Verdict
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Traffic:
         errors = sum(self._random.random() < behaviour.error_rate for _ in range(requests))
         latency: dict[int, int] = {}
         for _ in range(requests):
-            bucket = bucket_of(self._latency_ms(behaviour))
+            bucket = find_bucket(self._latency_ms(behaviour))
             latency[bucket] = latency.get(bucket, 0) + 1
         return Counts(version, DEPLOYED_AT + t, requests, errors, latency=latency)
 

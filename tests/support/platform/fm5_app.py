@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept import kept
 
-from backout.providers.child import free_ports
+from backout.providers.child import find_free_ports
 from backout.twin.dataplane.workerd import find_workerd
 from backout.twin.wrangler import find_cli, find_node
 
@@ -150,7 +150,7 @@ def start(variant: str, bindings: Bindings, directory: Path, port: int) -> subpr
 def serving(variant: str, bindings: Bindings = Bindings()) -> Iterator[App]:
     """Serve a variant until the block ends."""
     directory = Path(tempfile.mkdtemp(prefix="fm5-"))
-    app = App(free_ports(1)[0])
+    app = App(find_free_ports(1)[0])
     process = start(variant, bindings, directory, app.port)
     try:
         until(lambda: process.poll() is not None or _answers(app), 20, "workerd answers")

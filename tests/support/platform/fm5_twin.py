@@ -121,7 +121,7 @@ def fm5_twin() -> Iterator[Fm5Twin]:
     """Run a twin until the block ends."""
     directory = Path(tempfile.mkdtemp(prefix="fm5-twin-"))
     try:
-        twin = lifecycle.up(furnish(directory / "twin"))
+        twin = lifecycle.start_twin(furnish(directory / "twin"))
         assert twin.postgres_dsn is not None
         dsn = str(twin.postgres_dsn)
         PrismaDeploy(lambda: dsn).apply(PrismaMigrations(FM5 / "prisma" / "migrations").read())
@@ -131,5 +131,5 @@ def fm5_twin() -> Iterator[Fm5Twin]:
         secrets.write_text("JWT_SECRET=0123456789abcdef0123456789abcdef\nEMAIL_API_KEY=re_0123456789\n", "utf-8")
         yield Fm5Twin(twin, furnish_wrangler(directory / "scratch"), secrets)
     finally:
-        lifecycle.down(directory / "twin")
+        lifecycle.stop_twin(directory / "twin")
         shutil.rmtree(directory)

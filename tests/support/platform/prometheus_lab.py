@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.providers.child import NOBODY, dying_with_parent, find_unprivileged_prefix, free_ports, needs_chown
+from backout.providers.child import NOBODY, find_free_ports, find_unprivileged_prefix, needs_chown, tie_to_parent
 
 from polling import PATIENCE_S, until
 
@@ -58,7 +58,7 @@ def prometheus(folder: Path, *, past: str = "", scrape: str = "", interval: str 
     if needs_chown():
         for path in (folder, *folder.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
-    (port,) = free_ports(1)
+    (port,) = find_free_ports(1)
     argv = (
         "prometheus",
         f"--config.file={folder / 'prometheus.yml'}",
@@ -69,7 +69,7 @@ def prometheus(folder: Path, *, past: str = "", scrape: str = "", interval: str 
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            (*find_unprivileged_prefix(), *dying_with_parent(argv, signal.SIGTERM)), stdout=log, stderr=log
+            (*find_unprivileged_prefix(), *tie_to_parent(argv, signal.SIGTERM)), stdout=log, stderr=log
         )
     url = f"http://127.0.0.1:{port}"
     try:

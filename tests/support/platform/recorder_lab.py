@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from backout.errors import ProviderRejected
 from backout.providers.clock import SystemClock
-from backout.providers.recorder.batches import keys_of, signature
+from backout.providers.recorder.batches import compute_signature, parse_keys
 from backout.providers.recorder.traffic import RecorderTraffic, Source
 from backout.providers.s3.answers import Listed, Page
 from backout.providers.s3.client import S3Client
@@ -79,7 +79,7 @@ class MemoryBucket:
         key = f"backout/{script}/{int(at)}-{instance}-{began}-{seq}"
         stamp = int(at if signed_at is None else signed_at)
         body = json.dumps({"batches": batches}).encode()
-        signed = signature(key, stamp, body, keys_of(secret)[0])
+        signed = compute_signature(key, stamp, body, parse_keys(secret)[0])
         self.objects[key] = (f"{stamp} v1,{signed}\n".encode() + body, at)
         return key
 
@@ -137,4 +137,4 @@ def store(twin: TwinStatus) -> S3Client:
 def recorder(twin: TwinStatus, script: str, bucket: str) -> Iterator[RecorderTraffic]:
     """Open guard's reader of a recorder's bucket."""
     with store(twin) as client:
-        yield RecorderTraffic(client, Source(script, bucket, keys_of(SECRET)), SystemClock())
+        yield RecorderTraffic(client, Source(script, bucket, parse_keys(SECRET)), SystemClock())

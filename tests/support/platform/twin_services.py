@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kept import template
 
-from backout.providers.child import free_ports
+from backout.providers.child import find_free_ports
 from backout.twin.faults import Fault, FaultKind, Faults
 from backout.twin.services import Services
 
@@ -110,7 +110,7 @@ class Worker:
 @contextlib.contextmanager
 def running_worker(module: str, bindings: str, services: str) -> Iterator[Worker]:
     """Run `module` in workerd with capnp text for its bindings and the external services they name."""
-    port = free_ports(1)[0]
+    port = find_free_ports(1)[0]
     config = f"""
 using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.recovery.capability import choose
 from backout.model.checkup import must, should
-from backout.model.clock import duration
+from backout.model.clock import format_duration
 from backout.model.database.capability import RecoveryPath
-from backout.model.hint import command, hint_of, sets
-from backout.model.setting import setting
+from backout.model.hint import parse_hint, suggest_command, suggest_setting
+from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +25,9 @@ _OVERDUE: Final = 1.5
 """A copy older than this many times the interval between copies is overdue."""
 
 
-def of_database(around: Surroundings) -> Check:
+def check_database(around: Surroundings) -> Check:
     """Return whether the database answers this role."""
-    facts, look = around.facts, command("db check", around.environment)
+    facts, look = around.facts, suggest_command("db check", around.environment)
     if facts is None and around.problem_code == _REFUSED:
         return must("database").missing(around.problem, look)
     if facts is None:
@@ -37,10 +37,10 @@ def of_database(around: Surroundings) -> Check:
     return must("database").ok(f"Postgres {version} answers {facts.user} in {facts.database}{tls}")
 
 
-def of_role(around: Surroundings, *, receives: bool) -> Check:
+def check_role(around: Surroundings, *, receives: bool) -> Check:
     """Return whether the role may do what backups need. `receives`: WAL is set up to be received."""
     subject = must("database_role", when=receives)
-    facts, look = around.facts, command("db check", around.environment)
+    facts, look = around.facts, suggest_command("db check", around.environment)
     if facts is None:
         return subject.unmeasured("the database did not answer", look)
     replication = facts.replication
@@ -56,11 +56,13 @@ def of_role(around: Surroundings, *, receives: bool) -> Check:
         return subject.allowed(why)
     return subject.missing(
         why,
-        command("db roles backup", around.environment, "prints a role that may; it goes into database.admin_url_env"),
+        suggest_command(
+            "db roles backup", around.environment, "prints a role that may; it goes into database.admin_url_env"
+        ),
     )
 
 
-def of_recovery(around: Surroundings, *, now: float, full_every_s: float, receives: bool) -> Iterator[Check]:
+def check_recovery(around: Surroundings, *, now: float, full_every_s: float, receives: bool) -> Iterator[Check]:
     """Yield whether there is a way to bring the data back, and how old the newest copy is.
 
     Args:
@@ -69,10 +71,10 @@ def of_recovery(around: Surroundings, *, now: float, full_every_s: float, receiv
     environment, choice = around.environment, choose(around)
     subject = must("recovery", when=receives)
     if around.proof_alarm:
-        yield should("backup_proof").missing(around.proof_alarm, command("db backups prove", environment))
+        yield should("backup_proof").missing(around.proof_alarm, suggest_command("db backups prove", environment))
     if choice.path is None:
         lines = [lack.line for way in choice.ways for lack in way.lacks if lack.line.startswith("backout ")]
-        yield subject.missing(choice.why, hint_of(lines[0] if lines else "backout db check", environment))
+        yield subject.missing(choice.why, parse_hint(lines[0] if lines else "backout db check", environment))
         return
     yield subject.ok(choice.why)
     copies = [window.latest for window in (around.own, around.dumps, around.pgbackrest) if window and window.latest]
@@ -80,30 +82,33 @@ def of_recovery(around: Surroundings, *, now: float, full_every_s: float, receiv
         return
     age_s = max(now - max(copies), 0.0)
     if age_s > full_every_s * _OVERDUE:
-        why = f"the newest copy is {duration(age_s)} old, and one is to be made every {duration(full_every_s)}"
+        why = (
+            f"the newest copy is {format_duration(age_s)} old, and one is to be made every "
+            f"{format_duration(full_every_s)}"
+        )
         again = "backup" if around.own.copies else "dump"
-        yield should("backup_age").missing(why, command(f"db {again}", environment))
+        yield should("backup_age").missing(why, suggest_command(f"db {again}", environment))
     else:
-        yield should("backup_age").ok(f"the newest copy is {duration(age_s)} old")
+        yield should("backup_age").ok(f"the newest copy is {format_duration(age_s)} old")
 
 
-def of_wal(found: Protection | None, environment: str) -> Check:
+def check_wal(found: Protection | None, environment: str) -> Check:
     """Return whether every moment since the newest base backup can be returned to; None: no WAL is received."""
-    start, backup = command("db wal start", environment), command("db backup", environment)
+    start, backup = suggest_command("db wal start", environment), suggest_command("db backup", environment)
     if found is None:
         why = "WAL is not being received: what was written since the newest copy could not be recovered"
-        stream = setting("environments", environment, "database", "backup", wal="stream")
-        return should("wal").not_set_up(why, sets(stream, start, backup))
+        stream = describe_setting("environments", environment, "database", "backup", wal="stream")
+        return should("wal").not_set_up(why, suggest_setting(stream, start, backup))
     if found.protected and found.alarm:
-        return must("wal").missing(found.alarm, command("db backups prove", environment))
+        return must("wal").missing(found.alarm, suggest_command("db backups prove", environment))
     if found.protected:
         return must("wal").ok(found.claim)
-    return must("wal").missing(f"UNPROTECTED: {found.why}", sets("", start, backup))
+    return must("wal").missing(f"UNPROTECTED: {found.why}", suggest_setting("", start, backup))
 
 
-def of_migrations(state: SchemaState, environment: str) -> Check:
+def check_migrations(state: SchemaState, environment: str) -> Check:
     """Return whether the history of migrations is whole: over one that failed, code is not rolled back."""
     if state.failed:
         why = f"migration {state.failed[-1]} failed half-way: code is not rolled back over it"
-        return must("migrations").missing(why, command("db migrations status", environment))
+        return must("migrations").missing(why, suggest_command("db migrations status", environment))
     return must("migrations").ok(f"readable; {f'the newest is {state.head}' if state.head else 'none is applied'}")

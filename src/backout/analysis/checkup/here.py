@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from backout.model.checkup import CheckState, must, should
-from backout.model.clock import duration
-from backout.model.hint import NO_HINT, command, hint_of, line, sets, words
-from backout.model.setting import setting
+from backout.model.clock import format_duration
+from backout.model.hint import NO_HINT, parse_hint, suggest_command, suggest_line, suggest_setting, suggest_words
+from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,61 +27,63 @@ WITHOUT_JOURNAL: Final = (
 """Commands that answer whatever the journal is like."""
 _JOURNAL: Final = ("journal", "journal_schema", "journal_writable")
 _MB: Final = 1_000_000
-_EXAMPLE: Final = line("backout config example")
+_EXAMPLE: Final = suggest_line("backout config example")
 
 
-def of_journal(look: JournalLook, environment: str, *, carded: int = 0) -> Iterator[Check]:
+def check_journal(look: JournalLook, environment: str, *, carded: int = 0) -> Iterator[Check]:
     """Yield whether the journal can be read and written, its tables are known, and its disk has room.
 
     Args:
         carded: the number of marks on the last card: an empty journal has lost them.
     """
     if look.problem:
-        yield must("journal").missing(look.problem, hint_of(look.hint, environment))
+        yield must("journal").missing(look.problem, parse_hint(look.hint, environment))
     else:
         events = f"{look.path}, {look.events:,} event{'' if look.events == 1 else 's'}"
         if look.emptied or (carded and not look.events):
-            yield _lost(look, carded, environment)
+            yield _check_lost(look, carded, environment)
         else:
             yield must("journal").ok(events if look.exists else f"nothing has been written yet; it will be {look.path}")
-        yield _schema(look)
+        yield _check_schema(look)
         writable = must("journal_writable")
         if look.refused:
-            yield writable.missing(look.refused, hint_of(look.hint, environment))
+            yield writable.missing(look.refused, parse_hint(look.hint, environment))
         else:
             yield writable.ok("a run can be recorded")
-    yield _disk(look)
+    yield _check_disk(look)
 
 
-def _lost(look: JournalLook, carded: int, environment: str) -> Check:
+def _check_lost(look: JournalLook, carded: int, environment: str) -> Check:
     """Return that nothing is in the journal although something was: it was emptied, deleted, or put away."""
     known = f"the last card has {carded} mark{'' if carded == 1 else 's'} that it lacks" if carded else "it was cut off"
     what = f"{look.path} is empty" if look.emptied else f"nothing is in {look.path}"
     why = f"{what}: {known}; runs and marks of this machine are not known"
-    return should("journal").missing(why, command("guard", environment, "begins it anew; or bring the file back"))
+    return should("journal").missing(
+        why, suggest_command("guard", environment, "begins it anew; or bring the file back")
+    )
 
 
-def _schema(look: JournalLook) -> Check:
+def _check_schema(look: JournalLook) -> Check:
     subject = must("journal_schema")
     if look.version is None or look.version == look.known:
         return subject.ok(f"version {look.known}, which this backout knows")
     if look.version < look.known:
         return subject.ok(f"version {look.version}; the next command that writes makes it {look.known}")
     why = f"it was written by a newer backout (version {look.version}, this one knows {look.known})"
-    return subject.missing(why, words("upgrade backout on this machine"))
+    return subject.missing(why, suggest_words("upgrade backout on this machine"))
 
 
-def _disk(look: JournalLook) -> Check:
+def _check_disk(look: JournalLook) -> Check:
     if look.free_bytes is None:
         return should("disk").unmeasured("how much room is left is unknown")
     said = f"{look.free_bytes / _MB:,.0f} MB are free where the journal lies"
-    room = words(f"make room on the disk of {look.path}")
+    room = suggest_words(f"make room on the disk of {look.path}")
     if look.free_bytes < TOO_LITTLE:
         return must("disk").missing(f"only {said}: a run may not be recorded to its end", room)
     return should("disk").missing(f"only {said}", room) if look.free_bytes < LITTLE else must("disk").ok(said)
 
 
-def journal_first(checks: Sequence[Check]) -> tuple[Check, ...]:
+def put_journal_first(checks: Sequence[Check]) -> tuple[Check, ...]:
     """Return the checks; where the journal cannot be used, no hint is a command that needs it: its own comes first."""
     broken = any(check.name in _JOURNAL and check.state is CheckState.MISSING for check in checks)
     if not broken:
@@ -94,66 +96,73 @@ def _needs_journal(hint: Hint) -> bool:
     return any(not each.startswith(tuple(f"backout {name}" for name in WITHOUT_JOURNAL)) for each in lines)
 
 
-def of_channels(looks: Sequence[ChannelLook], *, acts: bool, now: float, environment: str) -> Iterator[Check]:
+def check_channels(looks: Sequence[ChannelLook], *, acts: bool, now: float, environment: str) -> Iterator[Check]:
     """Yield for each channel whether it can be used, and whether its newest notice arrived."""
     if not looks:
-        why, slack = "no channel is set up: nobody will be told", sets(setting("notify", "slack", url_env="SLACK_URL"))
+        why, slack = (
+            "no channel is set up: nobody will be told",
+            suggest_setting(describe_setting("notify", "slack", url_env="SLACK_URL")),
+        )
         yield (
             must("channels").missing(f"{why}, and guard acts by itself", slack)
             if acts
             else should("channels").not_set_up(why, slack)
         )
-    yield from (_channel(must(f"channel_{look.name}", when=acts), look, now, environment) for look in looks)
+    yield from (_check_channel(must(f"channel_{look.name}", when=acts), look, now, environment) for look in looks)
 
 
-def _channel(subject: Subject, look: ChannelLook, now: float, environment: str) -> Check:
-    test = command("doctor --send", environment, "a test notice")
+def _check_channel(subject: Subject, look: ChannelLook, now: float, environment: str) -> Check:
+    test = suggest_command("doctor --send", environment, "a test notice")
     if look.problem:
         return subject.missing(look.problem, test)
     if look.tried == "sent":
         return subject.ok("a test notice was sent just now")
     if look.tried:
-        return subject.missing(f"the test notice did not arrive: {look.tried}", command("notify list", environment))
-    ago = f"{duration(max(now - look.at, 0.0))} ago"
+        return subject.missing(
+            f"the test notice did not arrive: {look.tried}", suggest_command("notify list", environment)
+        )
+    ago = f"{format_duration(max(now - look.at, 0.0))} ago"
     if look.state == "delivered":
         return subject.ok(f"the newest notice arrived {ago}")
     if look.state:
         state = look.state.replace("_", " ")
         why = f"the newest notice did not arrive ({state}, {ago}): {look.why or 'not tried yet'}"
-        return subject.missing(why, command("notify test", environment))
+        return subject.missing(why, suggest_command("notify test", environment))
     return should(subject.name).unmeasured("set up, but nothing was ever sent through it", test)
 
 
-def of_dead_man(problem: str | None, *, acts: bool) -> Check:
+def check_dead_man(problem: str | None, *, acts: bool) -> Check:
     """Return whether a service outside notices when guard dies; None: not set up, "" where it is."""
     if problem is None:
         why = "nobody outside notices when guard itself dies"
-        return should("dead_man").not_set_up(why, sets(setting("notify", "dead_man", url_env="DEAD_MAN_URL")))
+        return should("dead_man").not_set_up(
+            why, suggest_setting(describe_setting("notify", "dead_man", url_env="DEAD_MAN_URL"))
+        )
     if problem:
         return must("dead_man", when=acts).missing(problem, _EXAMPLE)
     return should("dead_man").ok("set up; guard asks it every minute of a watch")
 
 
-def of_git(look: GitLook) -> Check:
+def check_git(look: GitLook) -> Check:
     """Return whether git ignores the records of this machine."""
     subject = should("git_ignore")
     if not look.repository:
         return subject.ok("the records lie in no git repository")
     if look.tracked:
         why = f"git keeps {look.tracked}, which holds records of this machine"
-        return subject.missing(why, line(f"git rm -r --cached {shlex.quote(look.folder)}"))
+        return subject.missing(why, suggest_line(f"git rm -r --cached {shlex.quote(look.folder)}"))
     if not look.ignored:
         why = f"{look.folder} is not ignored by git: the records of this machine could be committed"
-        return subject.missing(why, line(f"echo {shlex.quote(look.folder)} >> .gitignore"))
+        return subject.missing(why, suggest_line(f"echo {shlex.quote(look.folder)} >> .gitignore"))
     return subject.ok("git ignores the records of this machine")
 
 
-def of_card(path: str, written_at: float | None, live_at: float | None, *, now: float, environment: str) -> Check:
+def check_card(path: str, written_at: float | None, live_at: float | None, *, now: float, environment: str) -> Check:
     """Return whether the card is there and not older than what is live (`live_at` None: not known)."""
-    subject, write = should("card"), command("card --write", environment)
+    subject, write = should("card"), suggest_command("card --write", environment)
     if written_at is None:
         return subject.missing("the card was never written", write)
-    age = duration(max(now - written_at, 0.0))
+    age = format_duration(max(now - written_at, 0.0))
     if live_at is not None and written_at < live_at:
         return subject.missing(f"the card is {age} old, older than what is live", write)
     return subject.ok(f"{path}, {age} old")

@@ -8,9 +8,9 @@ from msgspec.structs import asdict
 
 from backout.analysis.history.remarks import is_remark
 from backout.model.checkup import must, should
-from backout.model.clock import duration, in_words, is_off, utc
-from backout.model.hint import command, line, sets, words
-from backout.model.setting import setting
+from backout.model.clock import describe_offset, format_duration, is_off, to_utc
+from backout.model.hint import suggest_command, suggest_line, suggest_setting, suggest_words
+from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ READ, WRITE = "Workers Scripts Read", "Workers Scripts Write"
 _MAY_BE_UNREADABLE: Final = frozenset({"database_system_identifier"})
 
 
-def of_tokens(
+def check_tokens(
     states: Sequence[TokenState], *, now: float, outlives_s: float, acts: bool, places: Mapping[str, str]
 ) -> Iterator[Check]:
     """Yield for each token whether it is valid for long enough, and whether it may do what it is for.
@@ -41,7 +41,7 @@ def of_tokens(
     for state in states:
         name = "token" if state.role == "all" else f"token_{state.role}"
         place = places.get(state.role, "its place")
-        yield _check_validity(name, state, now, outlives_s, words(f"put a new token into {place}"))
+        yield _check_validity(name, state, now, outlives_s, suggest_words(f"put a new token into {place}"))
         if state.valid:
             yield _check_permission(f"{name}_permissions", state, acts=acts, place=place)
 
@@ -51,12 +51,12 @@ def _check_validity(name: str, state: TokenState, now: float, outlives_s: float,
         return must(name).missing(f"it is not valid: {state.status}", renew)
     if state.expires_at is None:
         return must(name).ok(f"{state.status}; it does not expire")
-    left_s, until = state.expires_at - now, f"until {utc(state.expires_at):%Y-%m-%d %H:%M} UTC"
+    left_s, until = state.expires_at - now, f"until {to_utc(state.expires_at):%Y-%m-%d %H:%M} UTC"
     if left_s < outlives_s:
-        lacks = f"and a watch begins only when {duration(outlives_s)} are left"
-        return must(name).missing(f"it expires in {duration(max(left_s, 0.0))}, {lacks}", renew)
+        lacks = f"and a watch begins only when {format_duration(outlives_s)} are left"
+        return must(name).missing(f"it expires in {format_duration(max(left_s, 0.0))}, {lacks}", renew)
     if left_s < SOON_S:
-        return should(name).missing(f"it expires in {duration(left_s)}: it is valid {until}", renew)
+        return should(name).missing(f"it expires in {format_duration(left_s)}: it is valid {until}", renew)
     return must(name).ok(f"{state.status}, {until}")
 
 
@@ -64,65 +64,73 @@ def _check_permission(name: str, state: TokenState, *, acts: bool, place: str) -
     wanted = READ if state.role == "read" else WRITE
     if state.scopes is None:
         why = "it may not read its own permissions: they show only when it is used"
-        return should(name).unmeasured(why, words('give it "API Tokens Read" as well, or look at it in the dashboard'))
+        return should(name).unmeasured(
+            why, suggest_words('give it "API Tokens Read" as well, or look at it in the dashboard')
+        )
     if wanted in state.scopes or (wanted == READ and WRITE in state.scopes):
         return must(name).ok(", ".join(state.scopes))
     so = ": it can read, but not roll back" if wanted == WRITE else ""
     needed = must(name, when=acts or wanted == READ)
-    return needed.missing(f'it lacks "{wanted}"{so}', words(f'put a token with "{wanted}" into {place}'))
+    return needed.missing(f'it lacks "{wanted}"{so}', suggest_words(f'put a token with "{wanted}" into {place}'))
 
 
-def of_identity(pinned: Identity, found: Identity, environment: str) -> Check:
+def check_identity(pinned: Identity, found: Identity, environment: str) -> Check:
     """Return whether the environment is the one that is pinned, and all of it is pinned."""
     differs = pinned.differences(found)
     wrong = [each for each in differs if each[2] is not None or each[0] not in _MAY_BE_UNREADABLE]
     if wrong:
         said = "; ".join(f"{name}: pinned {mine}, found {other or 'none'}" for name, mine, other in wrong)
-        return must("pin").missing(said, command("init --pin --force", environment, "if it was rebuilt on purpose"))
+        return must("pin").missing(
+            said, suggest_command("init --pin --force", environment, "if it was rebuilt on purpose")
+        )
     mine, there = asdict(pinned), asdict(found)
     loose = [name for name, value in there.items() if value is not None and mine[name] is None]
     if loose:
         why = f"not pinned: {', '.join(loose)}; a change compares only what is pinned"
-        return should("pin").not_set_up(why, command("init --pin", environment))
+        return should("pin").not_set_up(why, suggest_command("init --pin", environment))
     if differs:
         why = f"{', '.join(name for name, _, _ in differs)} could not be compared just now"
-        return should("pin").unmeasured(why, command("config check --online", environment))
+        return should("pin").unmeasured(why, suggest_command("config check --online", environment))
     count = sum(value is not None for value in mine.values())
     return must("pin").ok(f"{count} parts of the identity are as they are pinned")
 
 
-def of_clock(offset_s: float | None) -> Check:
+def check_clock(offset_s: float | None) -> Check:
     """Return whether this machine's clock agrees with the provider's."""
     if offset_s is None:
         return should("clock").unmeasured("the provider's clock could not be read")
     if is_off(offset_s):
         return should("clock").missing(
-            in_words(offset_s), line("timedatectl set-ntp true", "or as this machine sets its clock")
+            describe_offset(offset_s), suggest_line("timedatectl set-ntp true", "or as this machine sets its clock")
         )
-    return should("clock").ok(in_words(offset_s))
+    return should("clock").ok(describe_offset(offset_s))
 
 
-def of_platform(history: Sequence[Deployment]) -> Check:
+def check_platform(history: Sequence[Deployment]) -> Check:
     """Return whether the application is there and something is live; remarks make nothing live."""
     live = next((each for each in history if not is_remark(each)), history[-1] if history else None)
     if live is None:
         return must("platform").missing(
-            "the application is there, and nothing was ever deployed", line("npx wrangler deploy")
+            "the application is there, and nothing was ever deployed", suggest_line("npx wrangler deploy")
         )
-    return must("platform").ok(f"version {live.main} is live since {utc(live.created_at):%Y-%m-%d %H:%M} UTC")
+    return must("platform").ok(f"version {live.main} is live since {to_utc(live.created_at):%Y-%m-%d %H:%M} UTC")
 
 
-def of_no_application(answer: str) -> Check:
+def check_no_application(answer: str) -> Check:
     """Return that the platform knows no application of that name; `answer`: what it said."""
-    return must("platform").missing(answer.rstrip("."), line("npx wrangler deploy", "or correct platform.script"))
+    return must("platform").missing(
+        answer.rstrip("."), suggest_line("npx wrangler deploy", "or correct platform.script")
+    )
 
 
-def of_marks(variable: str, keys: int, *, signs: bool, acts: bool) -> Check:
+def check_marks(variable: str, keys: int, *, signs: bool, acts: bool) -> Check:
     """Return whether marks are signed, and their key is here."""
     if not signs:
         why = "marks are not signed: whoever may deploy can stop guard" if acts else "marks are not signed"
-        return should("marks_key").not_set_up(why, sets(setting("marks", key_env="BACKOUT_MARKS_KEY")))
+        return should("marks_key").not_set_up(
+            why, suggest_setting(describe_setting("marks", key_env="BACKOUT_MARKS_KEY"))
+        )
     if not keys:
         why = "marks are signed, but their key is not here: which versions are stable is unknown"
-        return must("marks_key").missing(why, words(f"set {variable} to the key that the other machines have"))
+        return must("marks_key").missing(why, suggest_words(f"set {variable} to the key that the other machines have"))
     return must("marks_key").ok("marks are signed, and the key is here")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout.analysis.history.proof import trouble_in
-from backout.escaping import brief
+from backout.analysis.history.proof import describe_trouble
+from backout.escaping import shorten
 from backout.model.checkup import must, should
-from backout.model.clock import duration, utc
-from backout.model.hint import command, sets, words
+from backout.model.clock import format_duration, to_utc
+from backout.model.hint import suggest_command, suggest_setting, suggest_words
 from backout.model.incident.incident import RunState
 from backout.model.plan import Plan
-from backout.model.setting import setting
+from backout.model.setting import describe_setting
 from backout.model.steps.rollback import ActivateStep
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Run
     from backout.model.plan import PlanRefused
 
-NAMES_VERSION: Final = words(
+NAMES_VERSION: Final = suggest_words(
     'in wrangler.jsonc "version_metadata": {"binding": "CF_VERSION"}, '
     'in the answer of /health "version": {"id": env.CF_VERSION.id}'
 )
@@ -37,7 +37,7 @@ _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LATE_S: Final = 30
 
 
-def of_health(report: HealthReport | None, policy: Policy, environment: str, *, is_blind: bool) -> Check:
+def check_health(report: HealthReport | None, policy: Policy, environment: str, *, is_blind: bool) -> Check:
     """Return whether the health endpoint answers, and answers well.
 
     Args:
@@ -46,20 +46,24 @@ def of_health(report: HealthReport | None, policy: Policy, environment: str, *, 
     """
     if report is None:
         why = "there is no health endpoint: a rollback is verified by error rate and latency alone"
-        url = sets(setting("environments", environment, "health", url="https://app.example.com/health"))
+        url = suggest_setting(
+            describe_setting("environments", environment, "health", url="https://app.example.com/health")
+        )
         return must("health").missing(why, url) if is_blind else should("health").not_set_up(why, url)
-    trouble = trouble_in(report, policy)
+    trouble = describe_trouble(report, policy)
     if report.is_down or (report.measured and trouble):
-        return must("health").missing(trouble or f"it is down ({report.reach})", command("diagnose", environment))
+        return must("health").missing(
+            trouble or f"it is down ({report.reach})", suggest_command("diagnose", environment)
+        )
     if not report.measured:
         why = report.findings[0].rstrip(".") if report.findings else report.why_unmeasured
-        again = command("status", environment)
+        again = suggest_command("status", environment)
         return must("health").missing(why, replace(again, words="fix health.url, or what answers there"))
     took = "" if report.latency_ms is None else f" in {report.latency_ms:.0f} ms"
     return must("health").ok(f"{report.status}{took}, {report.overall}")
 
 
-def of_health_version(report: HealthReport | None, live: Collection[str] | None, *, acts: bool) -> Check:
+def check_health_version(report: HealthReport | None, live: Collection[str] | None, *, acts: bool) -> Check:
     """Return whether the health endpoint says which version answered: without it no target can be proved.
 
     Args:
@@ -83,30 +87,32 @@ def of_health_version(report: HealthReport | None, live: Collection[str] | None,
         return subject.ok(named if live is None else f"{named}, which is live")
     why = f"{named}, which is not live"
     return subject.missing(
-        why, words("look at what answers there: another Worker, a cache before it, or a deployment just now")
+        why, suggest_words("look at what answers there: another Worker, a cache before it, or a deployment just now")
     )
 
 
-def of_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) -> Check:
+def check_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) -> Check:
     """Return whether requests are counted, and whether guard may act on the counts; the source has just answered."""
     if traits is None:
         why = "requests are not counted: guard sees only the health endpoint"
-        return should("traffic").not_set_up(why, sets(setting("environments", environment, "traffic", provider="tail")))
+        return should("traffic").not_set_up(
+            why, suggest_setting(describe_setting("environments", environment, "traffic", provider="tail"))
+        )
     if traits.may_act:
-        return must("traffic").ok(f"{traits.name} answers, at most {duration(traits.lag_s)} late")
+        return must("traffic").ok(f"{traits.name} answers, at most {format_duration(traits.lag_s)} late")
     lacks = [
         *(["it samples"] if traits.sampled else []),
         *([] if traits.has_status else ["it sees no HTTP statuses"]),
         *([] if traits.has_version else ["it does not tell versions apart"]),
-        *([f"it comes {duration(traits.lag_s)} late"] if traits.lag_s >= _LATE_S else []),
+        *([f"it comes {format_duration(traits.lag_s)} late"] if traits.lag_s >= _LATE_S else []),
     ]
     why = f"{traits.name} answers, and no rollback may rest on it alone: {', '.join(lacks)}"
     if not acts:
         return should("traffic").allowed(why)
-    return should("traffic").missing(why, words("the flight recorder counts exactly: `backout init` writes it"))
+    return should("traffic").missing(why, suggest_words("the flight recorder counts exactly: `backout init` writes it"))
 
 
-def of_return(outcome: Plan | PlanRefused, *, stable: bool, acts: bool, environment: str, failed: str = "") -> Check:
+def check_return(outcome: Plan | PlanRefused, *, stable: bool, acts: bool, environment: str, failed: str = "") -> Check:
     """Return whether there is a version to go back to: from what is live now, or from what will be deployed next.
 
     Args:
@@ -118,27 +124,27 @@ def of_return(outcome: Plan | PlanRefused, *, stable: bool, acts: bool, environm
     if isinstance(outcome, Plan):
         version, why = outcome.arguments(ActivateStep).version, outcome.notes[0].partition(": ")[2]
         if failed:
-            other = command("deployments list", environment, "whether there is another one")
+            other = suggest_command("deployments list", environment, "whether there is another one")
             return subject.missing(f"a rollback would try version {version}, and {failed}", other)
         return subject.ok(f"a rollback would go to version {version}: {why}")
     if stable:
         return subject.ok("what is live is stable, so the next deployment can go back to it; there is no older one")
-    watch = command("guard", environment, "a watch that ends healthy makes what is live a version to return to")
+    watch = suggest_command("guard", environment, "a watch that ends healthy makes what is live a version to return to")
     return subject.missing(outcome.reason, watch)
 
 
-def of_kept_code(kept: Collection[str], wanted: Collection[str], environment: str) -> Check:
+def check_kept_code(kept: Collection[str], wanted: Collection[str], environment: str) -> Check:
     """Return whether the code of these versions is kept on this machine, so that it can be uploaded again."""
     lacking = ", ".join(version for version in wanted if version not in kept)
     if lacking:
         why = (
             f"the code of {lacking} is not kept on this machine: it can be brought back only while the platform has it"
         )
-        return should("kept_code").missing(why, command("guard", environment, "it keeps what it watches"))
+        return should("kept_code").missing(why, suggest_command("guard", environment, "it keeps what it watches"))
     return should("kept_code").ok(f"the code of {', '.join(wanted)} is kept here")
 
 
-def of_watch(
+def check_watch(
     newest: Run | None, watch_gap_s: float | None, *, stable: bool | None, now: float, environment: str
 ) -> Check:
     """Return whether what is live was watched.
@@ -149,38 +155,40 @@ def of_watch(
         stable: whether a watch of what is live ended healthy, None where that is not known.
         now: by this machine's clock.
     """
-    subject, guard = should("last_watch"), command("guard", environment)
+    subject, guard = should("last_watch"), suggest_command("guard", environment)
     if watch_gap_s is not None:
-        return subject.missing(f"the live deployment is {duration(watch_gap_s)} old, and no guard watches it", guard)
+        return subject.missing(
+            f"the live deployment is {format_duration(watch_gap_s)} old, and no guard watches it", guard
+        )
     if newest is None:
         if stable:
             return subject.ok("a watch on another machine found what is live healthy")
         return subject.missing("there was no watch yet, as far as this journal knows", guard)
     at = newest.ended_at or newest.alive_at or newest.started_at
-    why = f"{newest.id} {newest.state}, {duration(max(now - at, 0.0))} ago"
+    why = f"{newest.id} {newest.state}, {format_duration(max(now - at, 0.0))} ago"
     if newest.state in (RunState.INTERRUPTED, RunState.BLOCKED):
-        return subject.missing(why, command(f"runs show {newest.id}", environment))
+        return subject.missing(why, suggest_command(f"runs show {newest.id}", environment))
     return subject.ok(f"{why}; what is live is not marked stable" if stable is False else why)
 
 
-def of_hold(hold: Hold | None, environment: str) -> Check:
+def check_hold(hold: Hold | None, environment: str) -> Check:
     """Return whether automatic actions are stopped; that is allowed, and has to be known."""
     if hold is None:
         return should("hold").ok("none: what is automatic may act")
-    until = "until it is lifted" if math.isinf(hold.until) else f"until {utc(hold.until):%Y-%m-%d %H:%M} UTC"
-    why = f"nothing automatic {until}: {brief(hold.why)} (by {hold.by or 'someone'}, {hold.where or 'this host'})"
-    return should("hold").allowed(why, command("unhold", environment, "when guard may act again"))
+    until = "until it is lifted" if math.isinf(hold.until) else f"until {to_utc(hold.until):%Y-%m-%d %H:%M} UTC"
+    why = f"nothing automatic {until}: {shorten(hold.why)} (by {hold.by or 'someone'}, {hold.where or 'this host'})"
+    return should("hold").allowed(why, suggest_command("unhold", environment, "when guard may act again"))
 
 
-def of_secrets(required: Collection[str], present: Collection[str] | None, environment: str) -> Check:
+def check_secrets(required: Collection[str], present: Collection[str] | None, environment: str) -> Check:
     """Return whether the application has every secret that the configuration requires; `present` None: not readable."""
     if not required:
-        names = sets(setting("environments", environment, "secrets", required=["NAME"]))
+        names = suggest_setting(describe_setting("environments", environment, "secrets", required=["NAME"]))
         return should("secrets").not_set_up("which secrets the application needs is not declared", names)
     if present is None:
-        return must("secrets").unmeasured("their names cannot be read", command("secrets check", environment))
+        return must("secrets").unmeasured("their names cannot be read", suggest_command("secrets check", environment))
     lacking = sorted(set(required) - set(present))
     if lacking:
-        put = command(f"secrets put {lacking[0]} -m WHY", environment)
+        put = suggest_command(f"secrets put {lacking[0]} -m WHY", environment)
         return must("secrets").missing(f"the application lacks {', '.join(lacking)}", put)
     return must("secrets").ok(f"all {len(set(required))} that are required are there")

@@ -4,6 +4,6 @@ The parser is Postgres's own (pglast); the rules are those of `docs/migrations.m
 `tests/analysis/test_compatibility_postgres.py` holds them against what a server does.
 """
 
-from backout.analysis.compatibility.judging import judge, unread
+from backout.analysis.compatibility.judging import judge, list_unread
 
-__all__ = ["judge", "unread"]
+__all__ = ["judge", "list_unread"]

@@ -38,7 +38,7 @@ def read_block(node: Node) -> Block:
         return Block(unread=(" ".join(str(error).split()) or type(error).__name__,))
     statements: list[Node] = []
     unread: list[str] = []
-    for text, why in _texts(tree):
+    for text, why in _list_texts(tree):
         if why:
             unread.append(why)
             continue
@@ -50,25 +50,25 @@ def read_block(node: Node) -> Block:
     return Block(tuple(statements), tuple(unread))
 
 
-def _texts(tree: Any) -> Iterator[tuple[str, str]]:
+def _list_texts(tree: Any) -> Iterator[tuple[str, str]]:
     """Yield (SQL, "") for each statement, ("", why) for what is only known when it runs, in the order of the text."""
     if isinstance(tree, list):
         for item in tree:
-            yield from _texts(item)
+            yield from _list_texts(item)
         return
     if not isinstance(tree, dict):
         return
     for kind, inner in tree.items():
         if kind in {"PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"}:
-            yield _dynamic(inner.get("query", {}))
-            yield from _texts(inner.get("body", []))
+            yield _read_dynamic(inner.get("query", {}))
+            yield from _list_texts(inner.get("body", []))
         elif kind == "PLpgSQL_expr":
-            yield from _expression(inner)
+            yield from _rewrite_expression(inner)
         else:
-            yield from _texts(inner)
+            yield from _list_texts(inner)
 
 
-def _expression(inner: Any) -> Iterator[tuple[str, str]]:
+def _rewrite_expression(inner: Any) -> Iterator[tuple[str, str]]:
     """Yield a statement as it is, an expression or an assignment as the SELECT that computes it."""
     text, mode = str(inner.get("query", "")), int(inner.get("parseMode", 0))
     if mode == 0:
@@ -82,7 +82,7 @@ def _expression(inner: Any) -> Iterator[tuple[str, str]]:
 _ASSIGNMENT: Final = 3
 
 
-def _dynamic(query: Any) -> tuple[str, str]:
+def _read_dynamic(query: Any) -> tuple[str, str]:
     """Return the SQL of EXECUTE when it is one constant text."""
     text = str(query.get("PLpgSQL_expr", {}).get("query", ""))
     try:

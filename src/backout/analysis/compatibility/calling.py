@@ -16,7 +16,7 @@ _WIDER: Final = frozenset(
 """Types of arguments, and those to which every value is cast without being asked to."""
 
 
-def lost_calls(known: Routine, again: Iterable[Routine], shown: str) -> str | None:
+def explain_lost_calls(known: Routine, again: Iterable[Routine], shown: str) -> str | None:
     """Return why calls of a routine fail where only `again` are left of its name, None where one takes them all."""
     reasons = []
     for made in again:
@@ -47,7 +47,7 @@ def _returns_alike(known: Routine, made: Routine) -> bool:
     )
 
 
-def ambiguous(known: Routine, made: Routine) -> bool:
+def is_ambiguous(known: Routine, made: Routine) -> bool:
     """Say whether a call with the same arguments would fit both alike, which Postgres refuses."""
     least = max(len(r.arguments) - r.optional for r in (known, made))
     most = min(len(known.arguments), len(made.arguments))

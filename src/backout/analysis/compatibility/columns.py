@@ -10,11 +10,19 @@ from pglast.enums import ConstrType
 from backout.analysis.compatibility import conditions
 from backout.analysis.compatibility.constraints import add_constraint, is_required_column
 from backout.analysis.compatibility.expressions import can_fail
-from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
-from backout.analysis.compatibility.known.defining import column_of, is_null
+from backout.analysis.compatibility.finding import Finding, breaking, join_findings, safe, safe_if
+from backout.analysis.compatibility.known.defining import is_null, make_column
 from backout.analysis.compatibility.known.schema import Name, Schema, quote_identifier
-from backout.analysis.compatibility.parsing import Node, find_referenced_columns, written
-from backout.analysis.compatibility.types import Fit, SqlType, bounds, fit, holds_everything, is_serial, read_type
+from backout.analysis.compatibility.parsing import Node, find_referenced_columns, print_node
+from backout.analysis.compatibility.types import (
+    Fit,
+    SqlType,
+    compare_types,
+    get_bounds,
+    holds_everything,
+    is_serial,
+    read_type,
+)
 from backout.model.database.compatibility import Reversible
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ _CACHED_PLAN = (
 def add_column(moment: Moment, table: Name, command: Node) -> Finding:
     """Judge ADD COLUMN, with the constraints written behind it."""
     node = command.def_
-    column = column_of(node)
+    column = make_column(node)
     relation = moment.before.relations.get(table)
     if moment.is_new_table(table):
         return safe("add-column", "the table is new in this migration")
@@ -58,7 +66,7 @@ def add_column(moment: Moment, table: Name, command: Node) -> Finding:
         else ""
     )
     told = safe(kind, f"old code neither reads nor writes {column.name}{rights}; {_CACHED_PLAN}", Reversible.IF)
-    return worst([told, *found])
+    return join_findings([told, *found])
 
 
 def _constrains(node: Node) -> bool:
@@ -93,7 +101,7 @@ def drop_column(moment: Moment, table: Name, command: Node) -> Finding:
     )
 
 
-def column_default(moment: Moment, table: Name, command: Node) -> Finding:
+def judge_default(moment: Moment, table: Name, command: Node) -> Finding:
     """Judge SET DEFAULT and DROP DEFAULT."""
     name = str(command.name)
     dropped = is_null(command.def_)
@@ -109,15 +117,17 @@ def column_default(moment: Moment, table: Name, command: Node) -> Finding:
             )
         return safe(kind, f"{name} is new in this migration")
     if known is not None and not known.generated:
-        same = None if known.default is None else written(known.default)
-        if (dropped and known.default is None) or (not dropped and same is not None and same == written(command.def_)):
+        same = None if known.default is None else print_node(known.default)
+        if (dropped and known.default is None) or (
+            not dropped and same is not None and same == print_node(command.def_)
+        ):
             return safe(kind, "the default is the same as before: nothing changes")
     if dropped and known is not None and known.not_null:
         return safe_if(kind, f"an insert of old code that leaves {name} out fails: it is NOT NULL")
     return safe_if(kind, f"an insert of old code that leaves {name} out stores another value than before")
 
 
-def identity(moment: Moment, table: Name, command: Node) -> Finding:
+def judge_identity(moment: Moment, table: Name, command: Node) -> Finding:
     """Judge ADD GENERATED ... AS IDENTITY and SET GENERATED or a sequence option."""
     name, kind = str(command.name), "identity"
     if moment.is_new_column(table, name):
@@ -170,7 +180,7 @@ def set_expression(moment: Moment, table: Name, command: Node) -> Finding:
     return safe_if("set-expression", f"old code reads other values in {command.name} than before")
 
 
-def column_type(moment: Moment, table: Name, command: Node) -> Finding:
+def judge_type(moment: Moment, table: Name, command: Node) -> Finding:
     """Judge ALTER COLUMN ... TYPE."""
     name, node = str(command.name), command.def_
     new = read_type(node.typeName)
@@ -179,7 +189,7 @@ def column_type(moment: Moment, table: Name, command: Node) -> Finding:
     old = column.type if column else None
     if moment.is_new_column(table, name):
         return safe("alter-type", f"{name} is new in this migration")
-    if node.raw_default is not None and not _plain_using(node.raw_default, name, new):
+    if node.raw_default is not None and not _is_plain_using(node.raw_default, name, new):
         return breaking(
             "alter-type",
             f"the values of {name} are computed anew (USING): old code reads other ones",
@@ -189,12 +199,12 @@ def column_type(moment: Moment, table: Name, command: Node) -> Finding:
         return safe_if(
             "alter-type",
             f"{new} holds every value, but USING hints that {name} was no text: then comparisons of old code may fail",
-            conditions.no_text(moment.before.quote_name(table), name),
+            conditions.select_non_text(moment.before.quote_name(table), name),
             reversible=Reversible.IF,
         )
     found = change_of_type(moment, old, new, f"{moment.before.quote_name(table)}.{quote_identifier(name)}")
     if found.verdict.value == "breaking" and old is not None:
-        condition = _too_large(moment.before, table, name, old, new)
+        condition = _select_too_large(moment.before, table, name, old, new)
         return Finding(found.kind, found.verdict, found.reversible, found.reason, condition)
     if node.collClause is not None and found.verdict.value == "safe":
         return safe_if("alter-type", f"with another collation {name} sorts and compares differently")
@@ -205,7 +215,10 @@ def change_of_type(moment: Moment, old: SqlType | None, new: SqlType, what: str)
     """Judge that values of a type become values of another; `what` names them."""
     if old is None:
         return _judge_unknown_type(new, what)
-    labels_before, labels_after = _labels(moment.before, old), _labels(moment.after, new) or _labels(moment.before, new)
+    labels_before, labels_after = (
+        _find_labels(moment.before, old),
+        _find_labels(moment.after, new) or _find_labels(moment.before, new),
+    )
     if labels_before is not None and labels_after is not None and old.dimensions == new.dimensions:
         missing = [label for label in labels_before if label not in labels_after]
         if missing:
@@ -219,8 +232,8 @@ def change_of_type(moment: Moment, old: SqlType | None, new: SqlType, what: str)
             f"{what} is of another enum, with every old label; casts to the old type may fail",
             reversible=Reversible.IF,
         )
-    old, new = _base(moment.before, old), _base(moment.before, new, keep_checked=True)
-    verdict = fit(old, new)
+    old, new = _find_base(moment.before, old), _find_base(moment.before, new, keep_checked=True)
+    verdict = compare_types(old, new)
     if verdict is Fit.SAME:
         return safe("alter-type", f"{what} is {new} already: every value fits and reads the same")
     if verdict is Fit.WIDER:
@@ -254,18 +267,18 @@ def _judge_unknown_type(new: SqlType, what: str) -> Finding:
     )
 
 
-def _labels(schema: Schema, type_: SqlType) -> tuple[str, ...] | None:
+def _find_labels(schema: Schema, type_: SqlType) -> tuple[str, ...] | None:
     return schema.enums.get(schema.find_type(type_.name.split(".")))
 
 
-def _base(schema: Schema, type_: SqlType, *, keep_checked: bool = False) -> SqlType:
+def _find_base(schema: Schema, type_: SqlType, *, keep_checked: bool = False) -> SqlType:
     domain = schema.domains.get(schema.find_type(type_.name.split(".")))
     if domain is None or domain.type is None or (keep_checked and (domain.not_null or domain.generated)):
         return type_
     return SqlType(domain.type.name, domain.type.modifiers, type_.dimensions or domain.type.dimensions)
 
 
-def _plain_using(expression: Node, column: str, new: SqlType) -> bool:
+def _is_plain_using(expression: Node, column: str, new: SqlType) -> bool:
     """Say whether USING only casts the column itself, as ALTER TYPE would do without it; through text at most."""
     while isinstance(expression, ast.TypeCast):
         through = read_type(expression.typeName)
@@ -275,13 +288,13 @@ def _plain_using(expression: Node, column: str, new: SqlType) -> bool:
     return isinstance(expression, ast.ColumnRef) and find_referenced_columns(expression) == {column}
 
 
-def _too_large(schema: Schema, table: Name, column: str, old: SqlType, new: SqlType) -> str | None:
+def _select_too_large(schema: Schema, table: Name, column: str, old: SqlType, new: SqlType) -> str | None:
     shown, name = schema.quote_name(table), quote_identifier(column)
     if old.dimensions or new.dimensions:
         return None
     if new.name in {"varchar", "bpchar"} and new.modifiers and old.name in {"varchar", "text", "bpchar"}:
-        return conditions.rows_with(shown, f"length({name}) > {new.modifiers[0]}")
-    limits = bounds(new)
+        return conditions.select_rows(shown, f"length({name}) > {new.modifiers[0]}")
+    limits = get_bounds(new)
     if limits and old.name in {"int4", "int8", "numeric"}:
-        return conditions.rows_with(shown, f"{name} NOT BETWEEN {limits[0]} AND {limits[1]}")
+        return conditions.select_rows(shown, f"{name} NOT BETWEEN {limits[0]} AND {limits[1]}")
     return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.compatibility.known.schema import Index, Name, Schema, quote_identifier
-from backout.analysis.compatibility.parsing import Node, written
+from backout.analysis.compatibility.parsing import Node, print_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from backout.analysis.compatibility.known.schema import Constraint
 
 
-def rows_with(table: str, predicate: str | None) -> str | None:
+def select_rows(table: str, predicate: str | None) -> str | None:
     """Return rows of a table that fulfil a predicate."""
     return f"SELECT 1 FROM {table} WHERE {predicate} LIMIT 1" if predicate else None
 
 
-def any_row(table: str) -> str:
+def select_any_row(table: str) -> str:
     """Return a row when the table is not empty."""
     return f"SELECT 1 FROM {table} LIMIT 1"
 
 
-def null_in(schema: Schema, table: Name, columns: Sequence[str]) -> str:
+def select_nulls(schema: Schema, table: Name, columns: Sequence[str]) -> str:
     """Return rows with a null in one of the columns; asked afterwards for DROP NOT NULL."""
     missing = " OR ".join(f"{quote_identifier(column)} IS NULL" for column in columns)
     return f"SELECT 1 FROM {schema.quote_name(table)} WHERE {missing} LIMIT 1"
 
 
-def violating(schema: Schema, table: Name, expression: Node) -> str | None:
+def select_violating(schema: Schema, table: Name, expression: Node) -> str | None:
     """Return rows that a CHECK would refuse; asked afterwards for a CHECK that is dropped."""
-    text = written(expression)
-    return rows_with(schema.quote_name(table), f"NOT ({text})") if text else None
+    text = print_node(expression)
+    return select_rows(schema.quote_name(table), f"NOT ({text})") if text else None
 
 
-def duplicates(schema: Schema, index: Index, *, required: bool = False) -> str | None:
+def select_duplicates(schema: Schema, index: Index, *, required: bool = False) -> str | None:
     """Return groups of rows that a unique index would not hold; `required`: a primary key, nulls count as well."""
     if "?" in index.columns or index.predicate == "?":
         return None
@@ -54,14 +54,16 @@ def duplicates(schema: Schema, index: Index, *, required: bool = False) -> str |
     wheres += [f"({index.predicate})"] if index.predicate else []
     where = f" WHERE {' AND '.join(wheres)}" if wheres else ""
     twice = f"SELECT 1 FROM {table}{where} GROUP BY {', '.join(keys)} HAVING count(*) > 1 LIMIT 1"
-    return f"({twice}) UNION ALL ({null_in(schema, index.table, index.columns)})" if required else twice
+    return f"({twice}) UNION ALL ({select_nulls(schema, index.table, index.columns)})" if required else twice
 
 
 def _is_expression(text: str) -> bool:
     return "(" in text or "::" in text or " " in text.strip('"')
 
 
-def orphans(schema: Schema, table: Name, columns: Sequence[str], parent: Name, keys: Sequence[str]) -> str | None:
+def select_orphans(
+    schema: Schema, table: Name, columns: Sequence[str], parent: Name, keys: Sequence[str]
+) -> str | None:
     """Return rows whose foreign key points nowhere; None when the key of the other table is not known."""
     if len(columns) != len(keys) or not keys:
         return None
@@ -73,7 +75,7 @@ def orphans(schema: Schema, table: Name, columns: Sequence[str], parent: Name, k
     return f"SELECT 1 FROM {child} c WHERE {given} AND NOT EXISTS (SELECT 1 FROM {other} p WHERE {there}) LIMIT 1"
 
 
-def overlapping(schema: Schema, table: Name, pairs: Iterable[tuple[str, str]], predicate: str | None) -> str:
+def select_overlapping(schema: Schema, table: Name, pairs: Iterable[tuple[str, str]], predicate: str | None) -> str:
     """Return pairs of rows that an exclusion constraint would not hold; pairs are (column, operator)."""
     shown = schema.quote_name(table)
     source = f"(SELECT ctid, * FROM {shown} WHERE {predicate})" if predicate else shown
@@ -102,7 +104,7 @@ def _is_array(schema: Schema, table: Name, column: str) -> bool:
 
 def select_refused_values(schema: Schema, columns: Iterable[tuple[Name, str]], expression: Node) -> str | None:
     """Return values that a new CHECK of a domain refuses; VALUE in it stands for each column of the domain."""
-    text = written(expression)
+    text = print_node(expression)
     if text is None:
         return None
     return " UNION ALL ".join(
@@ -112,7 +114,7 @@ def select_refused_values(schema: Schema, columns: Iterable[tuple[Name, str]], e
     )
 
 
-def enforcing(shown: str, constraint: str) -> str:
+def select_enforcing(shown: str, constraint: str) -> str:
     """Return a row when a constraint of this name is one that ON CONFLICT can name, or takes its columns from."""
     table, name = shown.replace("'", "''"), constraint.replace("'", "''")
     return (
@@ -121,7 +123,7 @@ def enforcing(shown: str, constraint: str) -> str:
     )
 
 
-def no_text(shown: str, column: str) -> str:
+def select_non_text(shown: str, column: str) -> str:
     """Return a row when a column is of another type than a text."""
     table, name = shown.replace("'", "''"), column.replace("'", "''")
     return (
@@ -130,7 +132,7 @@ def no_text(shown: str, column: str) -> str:
     )
 
 
-def unique_index(shown: str) -> str:
+def select_unique_index(shown: str) -> str:
     """Return a row when an index of this name is unique."""
     name = shown.replace("'", "''")
     return f"SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('{name}') AND indisunique LIMIT 1"
@@ -155,7 +157,7 @@ def select_triggers(shown: str) -> str:
     )
 
 
-def primary_key(schema: Schema, table: Name) -> tuple[str, ...]:
+def find_primary_key(schema: Schema, table: Name) -> tuple[str, ...]:
     """Return the columns of a table's primary key, () when they are not known."""
     relation = schema.relations.get(table)
     found: list[Constraint] = [c for c in (relation.constraints if relation else {}).values() if c.kind == "primary"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.compatibility import conditions, loosening
-from backout.analysis.compatibility.expressions import Unknown, can_fail, evaluate, value_of
+from backout.analysis.compatibility.expressions import Unknown, can_fail, evaluate, find_constant
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
-from backout.analysis.compatibility.known.defining import constraint_of, index_of
+from backout.analysis.compatibility.known.defining import make_constraint, make_index
 from backout.analysis.compatibility.known.schema import Index, Name, Unique
-from backout.analysis.compatibility.parsing import Node, find_referenced_columns, words, written
+from backout.analysis.compatibility.parsing import Node, find_referenced_columns, list_name_parts, print_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,11 +50,11 @@ def set_not_null(moment: Moment, table: Name, column: str, kind: str = "set-not-
     return safe_if(
         kind,
         f"an insert or update of old code that leaves {column} null fails",
-        conditions.null_in(moment.before, table, (column,)),
+        conditions.select_nulls(moment.before, table, (column,)),
     )
 
 
-def values_of_old_rows(moment: Moment, table: Name, columns: Sequence[str]) -> dict[str, Value]:
+def find_old_values(moment: Moment, table: Name, columns: Sequence[str]) -> dict[str, Value]:
     """Return what is in the new columns of a row that old code writes; old columns are left out."""
     relation = moment.after.relations.get(table)
     found: dict[str, Value] = {}
@@ -67,14 +67,14 @@ def values_of_old_rows(moment: Moment, table: Name, columns: Sequence[str]) -> d
         elif column.generated:
             found[name] = Unknown.DIFFERENT
         else:
-            found[name] = None if column.default is None else value_of(column.default)
+            found[name] = None if column.default is None else find_constant(column.default)
     return found
 
 
 def add_constraint(moment: Moment, table: Name, node: Node, column: str = "") -> Finding:
     """Judge a Constraint node: of ALTER TABLE ... ADD, or written behind a new column."""
     relation = moment.before.relations.get(table)
-    made = constraint_of(node, table, relation.constraints if relation else (), column)
+    made = make_constraint(node, table, relation.constraints if relation else (), column)
     if made is None or moment.is_new_table(table):
         return safe("add-constraint", _NEW_TABLE)
     if made.kind == "not null":
@@ -89,7 +89,7 @@ def add_constraint(moment: Moment, table: Name, node: Node, column: str = "") ->
 
 def _check(moment: Moment, table: Name, node: Node, made: Constraint, column: str) -> Finding:
     columns = sorted(find_referenced_columns(node.raw_expr))
-    new = values_of_old_rows(moment, table, columns)
+    new = find_old_values(moment, table, columns)
     result = evaluate(node.raw_expr, new)
     if result is False:
         return breaking("add-check", "every row that old code writes violates the new CHECK")
@@ -97,25 +97,25 @@ def _check(moment: Moment, table: Name, node: Node, made: Constraint, column: st
         return safe("add-check", "a row that old code writes, without the new columns, fulfils the CHECK")
     if column and columns and len(new) == len(columns):  # existing rows got the same values, and passed
         return safe("add-check", _NEW_COLUMNS)
-    condition = None if new else conditions.violating(moment.before, table, node.raw_expr)
+    condition = None if new else conditions.select_violating(moment.before, table, node.raw_expr)
     return safe_if("add-check", f"a write of old code that violates {made.name} fails", condition)
 
 
-def _unique(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
+def _judge_unique(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
     primary = made.kind == "primary"
     kind = "add-primary-key" if primary else "add-unique"
     if node.indexname:
-        return _unique_from_index(moment, table, node, kind)
+        return _judge_unique_from_index(moment, table, node, kind)
     index = Index(table, table, unique=True, columns=made.columns, nulls_equal=bool(node.nulls_not_distinct))
-    return unique_index(moment, index, kind, required=primary)
+    return judge_unique_index(moment, index, kind, required=primary)
 
 
-def _unique_from_index(moment: Moment, table: Name, node: Node, kind: str) -> Finding:
+def _judge_unique_from_index(moment: Moment, table: Name, node: Node, kind: str) -> Finding:
     index = moment.before.indexes.get((table[0], str(node.indexname)))
     relation = moment.before.relations.get(table)
-    nullable = [c for c in index.columns if not _not_null(relation, c)] if index else ["?"]
+    nullable = [c for c in index.columns if not _is_not_null(relation, c)] if index else ["?"]
     if node.deferrable and index is not None and not moment.is_new_table(index.name):
-        return loosening.lost_uniqueness(moment, kind, table, Unique(index.columns, None, index.nulls_equal))
+        return loosening.judge_lost_uniqueness(moment, kind, table, Unique(index.columns, None, index.nulls_equal))
     if kind == "add-unique" or not nullable:
         return safe(kind, "the index is unique already: the constraint gives it a name")
     if index is None:
@@ -123,19 +123,19 @@ def _unique_from_index(moment: Moment, table: Name, node: Node, kind: str) -> Fi
     return safe_if(
         kind,
         f"a null in {', '.join(nullable)}, written by old code, fails",
-        conditions.null_in(moment.before, table, nullable),
+        conditions.select_nulls(moment.before, table, nullable),
     )
 
 
-def _not_null(relation: object, column: str) -> bool:
+def _is_not_null(relation: object, column: str) -> bool:
     found = getattr(relation, "column", lambda _name: None)(column)
     return found is not None and bool(found.not_null)
 
 
-def unique_index(moment: Moment, index: Index, kind: str, *, required: bool = False) -> Finding:
+def judge_unique_index(moment: Moment, index: Index, kind: str, *, required: bool = False) -> Finding:
     """Judge that columns become unique; `required`: and must not be null."""
     table = index.table
-    new = values_of_old_rows(moment, table, index.columns)
+    new = find_old_values(moment, table, index.columns)
     if required and None in new.values():
         return breaking(kind, "inserts of old code leave a column of the new key out, and nothing fills it: they fail")
     if None in new.values() and not index.nulls_equal:
@@ -149,32 +149,38 @@ def unique_index(moment: Moment, index: Index, kind: str, *, required: bool = Fa
     relation = moment.before.relations.get(table)
     for columns, predicate, _ in moment.before.unique_sets(table):
         narrower = columns and set(columns) <= set(index.columns) and predicate in {None, index.predicate}
-        if narrower and not index.nulls_equal and (not required or all(_not_null(relation, c) for c in index.columns)):
+        if (
+            narrower
+            and not index.nulls_equal
+            and (not required or all(_is_not_null(relation, c) for c in index.columns))
+        ):
             return safe(kind, f"{', '.join(columns)} is unique already: nothing more is refused")
-    condition = None if new else conditions.duplicates(moment.before, index, required=required)
+    condition = None if new else conditions.select_duplicates(moment.before, index, required=required)
     shown = ", ".join(index.columns)
     return safe_if(kind, f"a write of old code that repeats {shown} fails", condition)
 
 
 def _exclude(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
-    new = values_of_old_rows(moment, table, made.columns)
+    new = find_old_values(moment, table, made.columns)
     if None in new.values():
         return safe("add-exclude", "rows of old code have null in a new column of it, which excludes nothing")
-    pairs = [(str(element.name or ""), words(operator)[-1]) for element, operator in node.exclusions or ()]
-    predicate = written(node.where_clause) if node.where_clause is not None else None
+    pairs = [(str(element.name or ""), list_name_parts(operator)[-1]) for element, operator in node.exclusions or ()]
+    predicate = print_node(node.where_clause) if node.where_clause is not None else None
     plain = all(column for column, _ in pairs) and (node.where_clause is None or predicate)
-    condition = conditions.overlapping(moment.before, table, pairs, predicate) if plain and not new else None
+    condition = conditions.select_overlapping(moment.before, table, pairs, predicate) if plain and not new else None
     return safe_if("add-exclude", f"a write of old code that collides under {made.name} fails", condition)
 
 
-def _foreign(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
-    new = values_of_old_rows(moment, table, made.columns)
+def _judge_foreign(moment: Moment, table: Name, node: Node, made: Constraint) -> Finding:
+    new = find_old_values(moment, table, made.columns)
     if None in new.values():
         return safe("add-foreign-key", "rows of old code have null in the new column, which points nowhere")
     parent = moment.before.resolve(node.pktable)
-    keys = words(node.pk_attrs) or conditions.primary_key(moment.before, parent)
+    keys = list_name_parts(node.pk_attrs) or conditions.find_primary_key(moment.before, parent)
     known = not moment.is_new_table(parent)
-    condition = conditions.orphans(moment.before, table, made.columns, parent, keys) if known and not new else None
+    condition = (
+        conditions.select_orphans(moment.before, table, made.columns, parent, keys) if known and not new else None
+    )
     what = f"a write of old code whose {', '.join(made.columns)} is not in {moment.before.quote_name(parent)} fails"
     return safe_if("add-foreign-key", f"{what}, and so may a delete there", condition)
 
@@ -187,17 +193,17 @@ _KINDS: Final = {
     "foreign": "add-foreign-key",
 }
 _ADDED: Final[dict[str, Callable[[Moment, Name, Node, Constraint], Finding]]] = {
-    "unique": _unique,
-    "primary": _unique,
+    "unique": _judge_unique,
+    "primary": _judge_unique,
     "exclude": _exclude,
-    "foreign": _foreign,
+    "foreign": _judge_foreign,
 }
 
 
 def create_index(moment: Moment, node: Node) -> Finding:
     """Judge CREATE INDEX."""
     kind = "create-unique-index" if node.unique else "create-index"
-    index = index_of(node, moment.before)
+    index = make_index(node, moment.before)
     if node.if_not_exists and index.name in moment.before.indexes:
         return safe(kind, "an index of this name is there already: nothing changes")
     if moment.is_new_table(index.table):
@@ -205,16 +211,16 @@ def create_index(moment: Moment, node: Node) -> Finding:
     expressions = [part.expr for part in node.indexParams or () if part.expr is not None]
     failing = [e for e in (*expressions, node.whereClause) if e is not None and can_fail(e)]
     if node.unique:
-        inside = evaluate(node.whereClause, _new_values(moment, index.table, node)) if node.whereClause else True
+        inside = evaluate(node.whereClause, _find_new_values(moment, index.table, node)) if node.whereClause else True
         if inside is False or inside is None:
             return safe(kind, "no row of old code is in this partial index")
         if any(part.collation for part in node.indexParams or ()):
             return safe_if(kind, "what the collation takes for equal is refused, and writes of old code with it")
-        return unique_index(moment, index, kind)
+        return judge_unique_index(moment, index, kind)
     if failing:
-        return safe_if(kind, f"a write of old code for which `{written(failing[0])}` raises an error fails")
+        return safe_if(kind, f"a write of old code for which `{print_node(failing[0])}` raises an error fails")
     return safe(kind, "an index changes no answer, and takes every row")
 
 
-def _new_values(moment: Moment, table: Name, node: Node) -> dict[str, Value]:
-    return values_of_old_rows(moment, table, sorted(find_referenced_columns(node.whereClause)))
+def _find_new_values(moment: Moment, table: Name, node: Node) -> dict[str, Value]:
+    return find_old_values(moment, table, sorted(find_referenced_columns(node.whereClause)))

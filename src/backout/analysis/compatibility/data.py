@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from pglast import ast
 
 from backout.analysis.compatibility import conditions
-from backout.analysis.compatibility.finding import Finding, safe, safe_if, worst
+from backout.analysis.compatibility.finding import Finding, join_findings, safe, safe_if
 from backout.analysis.compatibility.known.schema import quote_identifier, split_name
-from backout.analysis.compatibility.parsing import Node, walk, words, written
+from backout.analysis.compatibility.parsing import Node, list_name_parts, print_node, walk
 from backout.model.database.compatibility import Reversible
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def changes_rows(node: Node) -> bool:
 
 def change(moment: Moment, node: Node) -> Finding:
     """Judge a statement with everything in it that changes rows: INSERT, UPDATE, DELETE, MERGE, and such CTEs."""
-    found = [_one(moment, inner, node) for inner in walk(node) if type(inner) in _CHANGES]
-    return worst(found or [select(moment, node)])
+    found = [_judge_one(moment, inner, node) for inner in walk(node) if type(inner) in _CHANGES]
+    return join_findings(found or [select(moment, node)])
 
 
-def _one(moment: Moment, node: Node, whole: Node) -> Finding:
+def _judge_one(moment: Moment, node: Node, whole: Node) -> Finding:
     kind, reversible, reason = _CHANGES[type(node)]
     table = moment.before.resolve(node.relation)
     shown = moment.before.quote_name(table)
@@ -80,7 +80,11 @@ def _select_touched(node: Node, shown: str) -> str | None:
         return None
     alias = getattr(node.relation.alias, "aliasname", None)
     table = f"{shown} {quote_identifier(str(alias))}" if alias else shown
-    return conditions.rows_with(table, written(node.whereClause)) if node.whereClause else conditions.any_row(table)
+    return (
+        conditions.select_rows(table, print_node(node.whereClause))
+        if node.whereClause
+        else conditions.select_any_row(table)
+    )
 
 
 def truncate(moment: Moment, node: Node) -> Finding:
@@ -88,17 +92,17 @@ def truncate(moment: Moment, node: Node) -> Finding:
     tables = [moment.before.resolve(relation) for relation in node.relations]
     if all(moment.is_new_table(table) for table in tables):
         return safe("truncate", "the table is new in this migration")
-    asked = [f"({conditions.any_row(moment.before.quote_name(table))})" for table in tables]
+    asked = [f"({conditions.select_any_row(moment.before.quote_name(table))})" for table in tables]
     shown = ", ".join(moment.before.quote_name(table) for table in tables)
     return safe_if(
         "truncate",
         f"old code finds {shown} empty, and the rows are gone",
-        " UNION ALL ".join(asked) if len(asked) > 1 else conditions.any_row(moment.before.quote_name(tables[0])),
+        " UNION ALL ".join(asked) if len(asked) > 1 else conditions.select_any_row(moment.before.quote_name(tables[0])),
         reversible=Reversible.NO,
     )
 
 
-def copy(moment: Moment, node: Node) -> Finding:
+def judge_copy(moment: Moment, node: Node) -> Finding:
     """Judge COPY."""
     if node.is_from and node.relation is not None:
         table = moment.before.resolve(node.relation)
@@ -126,8 +130,8 @@ def select(moment: Moment, node: Node) -> Finding:
     """Judge SELECT and whatever else is run for what the functions in it do."""
     if changes_rows(node):
         return change(moment, node)
-    called = [words(inner.funcname)[-1] for inner in walk(node) if isinstance(inner, ast.FuncCall)]
-    sequences = [s for s in walk(node) if isinstance(s, ast.FuncCall) and words(s.funcname)[-1] in _SEQUENCE]
+    called = [list_name_parts(inner.funcname)[-1] for inner in walk(node) if isinstance(inner, ast.FuncCall)]
+    sequences = [s for s in walk(node) if isinstance(s, ast.FuncCall) and list_name_parts(s.funcname)[-1] in _SEQUENCE]
     if sequences and all(_is_new_sequence(moment, call) for call in sequences):
         called = [name for name in called if name not in _SEQUENCE]
     if any(name in _SEQUENCE for name in called):

@@ -15,7 +15,7 @@ from pglast import ast
 from pglast.enums import A_Expr_Kind as Kind
 from pglast.enums import BoolExprType, NullTestType
 
-from backout.analysis.compatibility.parsing import Node, walk, words
+from backout.analysis.compatibility.parsing import Node, list_name_parts, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,9 +48,9 @@ Value = bool | Decimal | str | Unknown | None
 """None is NULL."""
 
 
-def value_of(expression: Node) -> Value:
+def find_constant(expression: Node) -> Value:
     """Return the constant that an expression is, `DIFFERENT` for a key generator, `ANY` for what is not known."""
-    if isinstance(expression, ast.FuncCall) and words(expression.funcname)[-1] in _ALWAYS_DIFFERENT:
+    if isinstance(expression, ast.FuncCall) and list_name_parts(expression.funcname)[-1] in _ALWAYS_DIFFERENT:
         return Unknown.DIFFERENT
     return evaluate(expression, {})
 
@@ -65,16 +65,18 @@ def can_fail(expression: Node) -> bool:
     """Say whether computing it may raise an error for some row: a cast, a division, a function that is not known."""
     for node in walk(expression):
         if isinstance(node, ast.TypeCast) and not isinstance(node.arg, ast.A_Const):
-            if words(getattr(node.typeName, "names", ()))[-1] not in _TEXTS:
+            if list_name_parts(getattr(node.typeName, "names", ()))[-1] not in _TEXTS:
                 return True
-        elif (isinstance(node, ast.A_Expr) and words(node.name)[-1:] and words(node.name)[-1] in {"/", "%"}) or (
-            isinstance(node, ast.FuncCall) and words(node.funcname)[-1] not in _CANNOT_FAIL
-        ):
+        elif (
+            isinstance(node, ast.A_Expr)
+            and list_name_parts(node.name)[-1:]
+            and list_name_parts(node.name)[-1] in {"/", "%"}
+        ) or (isinstance(node, ast.FuncCall) and list_name_parts(node.funcname)[-1] not in _CANNOT_FAIL):
             return True
     return False
 
 
-def _constant(node: Node, _columns: Mapping[str, Value]) -> Value:
+def _evaluate_constant(node: Node, _columns: Mapping[str, Value]) -> Value:
     if node.isnull:
         return None
     value = node.val
@@ -90,14 +92,14 @@ def _constant(node: Node, _columns: Mapping[str, Value]) -> Value:
     return str(value.sval) if isinstance(value, ast.String) else Unknown.ANY
 
 
-def _column(node: Node, columns: Mapping[str, Value]) -> Value:
+def _evaluate_column(node: Node, columns: Mapping[str, Value]) -> Value:
     last = node.fields[-1]
     return columns.get(str(last.sval), Unknown.ANY) if isinstance(last, ast.String) else Unknown.ANY
 
 
 def _cast(node: Node, columns: Mapping[str, Value]) -> Value:
     value = evaluate(node.arg, columns)
-    target = words(node.typeName.names)[-1]
+    target = list_name_parts(node.typeName.names)[-1]
     if value is None or (target in _TEXTS and isinstance(value, str)):
         return value
     if target == "bool" and isinstance(value, str):
@@ -105,8 +107,8 @@ def _cast(node: Node, columns: Mapping[str, Value]) -> Value:
     return value if isinstance(value, bool) and target == "bool" else Unknown.ANY
 
 
-def _boolean(node: Node, columns: Mapping[str, Value]) -> Value:
-    values = [_as_truth(evaluate(argument, columns)) for argument in node.args]
+def _evaluate_boolean(node: Node, columns: Mapping[str, Value]) -> Value:
+    values = [_to_truth(evaluate(argument, columns)) for argument in node.args]
     kind = BoolExprType(node.boolop)
     if kind is BoolExprType.NOT_EXPR:
         return (not values[0]) if isinstance(values[0], bool) else values[0]
@@ -118,18 +120,18 @@ def _boolean(node: Node, columns: Mapping[str, Value]) -> Value:
     return None if None in values else not deciding
 
 
-def _as_truth(value: Value) -> bool | Unknown | None:
+def _to_truth(value: Value) -> bool | Unknown | None:
     return value if value is None or isinstance(value, bool) else Unknown.ANY
 
 
-def _null_test(node: Node, columns: Mapping[str, Value]) -> Value:
+def _evaluate_null_test(node: Node, columns: Mapping[str, Value]) -> Value:
     value = evaluate(node.arg, columns)
     if value is Unknown.ANY:
         return value
     return (value is None) == (NullTestType(node.nulltesttype) is NullTestType.IS_NULL)
 
 
-def _operator(node: Node, columns: Mapping[str, Value]) -> Value:
+def _evaluate_operator(node: Node, columns: Mapping[str, Value]) -> Value:
     kind = Kind(node.kind)
     left = evaluate(node.lexpr, columns)
     rights = [evaluate(e, columns) for e in (node.rexpr if isinstance(node.rexpr, (tuple, list)) else (node.rexpr,))]
@@ -137,7 +139,7 @@ def _operator(node: Node, columns: Mapping[str, Value]) -> Value:
         return Unknown.ANY
     if left is None or rights == [None]:
         return None  # the operators of a comparison, of arithmetic and of patterns are strict
-    operator = words(node.name)[-1] if words(node.name) else ""
+    operator = list_name_parts(node.name)[-1] if list_name_parts(node.name) else ""
     if kind is Kind.AEXPR_IN:
         found = [_compare_values("=", left, right) for right in rights]
         found_one = True if True in found else None if None in found else Unknown.ANY if Unknown.ANY in found else False
@@ -175,7 +177,7 @@ def _compare_values(operator: str, left: Value, right: Value) -> Value:
 
 
 def _call(node: Node, columns: Mapping[str, Value]) -> Value:
-    name, values = words(node.funcname)[-1], [evaluate(argument, columns) for argument in node.args or ()]
+    name, values = list_name_parts(node.funcname)[-1], [evaluate(argument, columns) for argument in node.args or ()]
     if name in {"num_nulls", "num_nonnulls"} and Unknown.ANY not in values:
         nulls = sum(value is None for value in values)
         return Decimal(nulls if name == "num_nulls" else len(values) - nulls)
@@ -191,12 +193,12 @@ def _coalesce(node: Node, columns: Mapping[str, Value]) -> Value:
 
 
 _HANDLERS: Final[dict[type, Callable[[Node, Mapping[str, Value]], Value]]] = {
-    ast.A_Const: _constant,
-    ast.ColumnRef: _column,
+    ast.A_Const: _evaluate_constant,
+    ast.ColumnRef: _evaluate_column,
     ast.TypeCast: _cast,
-    ast.BoolExpr: _boolean,
-    ast.NullTest: _null_test,
-    ast.A_Expr: _operator,
+    ast.BoolExpr: _evaluate_boolean,
+    ast.NullTest: _evaluate_null_test,
+    ast.A_Expr: _evaluate_operator,
     ast.FuncCall: _call,
     ast.CoalesceExpr: _coalesce,
 }

@@ -43,7 +43,7 @@ def breaking(
     return Finding(kind, Compatibility.BREAKING, reversible, reason, condition)
 
 
-def worst(findings: Iterable[Finding]) -> Finding:
+def join_findings(findings: Iterable[Finding]) -> Finding:
     """Return one finding for several changes of one statement; needs one at least.
 
     The condition answers for all that depend on data, or there is none.

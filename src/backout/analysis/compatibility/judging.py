@@ -12,7 +12,7 @@ from pglast.enums import VariableSetKind
 
 from backout.analysis.compatibility import constraints, data, naming, others, publishing, tables, writing
 from backout.analysis.compatibility.blocks import read_block
-from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
+from backout.analysis.compatibility.finding import Finding, breaking, join_findings, safe, safe_if
 from backout.analysis.compatibility.known.building import apply
 from backout.analysis.compatibility.known.schema import Schema
 from backout.analysis.compatibility.moment import Moment
@@ -50,7 +50,7 @@ def judge(files: Sequence[MigrationFile], *, app_checks_head: bool = False) -> t
     verdicts = []
     for file in files:
         schema.next_migration()
-        found = _migration(file.sql, schema)
+        found = _judge_migration(file.sql, schema)
         if app_checks_head:
             refusal = breaking(
                 "unknown-head",
@@ -64,12 +64,12 @@ def judge(files: Sequence[MigrationFile], *, app_checks_head: bool = False) -> t
     return tuple(verdicts)
 
 
-def unread(verdict: MigrationVerdict) -> tuple[StatementVerdict, ...]:
+def list_unread(verdict: MigrationVerdict) -> tuple[StatementVerdict, ...]:
     """Return the statements that could not be parsed, and were judged by their words alone."""
     return tuple(s for s in verdict.statements if s.kind == UNREADABLE)
 
 
-def _migration(sql: str, schema: Schema) -> list[tuple[str, Finding]]:
+def _judge_migration(sql: str, schema: Schema) -> list[tuple[str, Finding]]:
     pieces = [(piece, _read(piece)) for piece in split(sql)]
     schema.sqlite = schema.sqlite or any(_PRAGMA.match(piece.text) for piece, _ in pieces)
     after = schema.copy()
@@ -77,7 +77,7 @@ def _migration(sql: str, schema: Schema) -> list[tuple[str, Finding]]:
         _apply(piece, read, after)
     found = []
     for piece, read in pieces:
-        finding = _by_words(piece, read) if isinstance(read, str) else _judge_all(Moment(schema, after), read)
+        finding = _judge_by_words(piece, read) if isinstance(read, str) else _judge_all(Moment(schema, after), read)
         _apply(piece, read, schema)
         found.append((piece.text, finding))
     return found
@@ -119,7 +119,7 @@ def _is_harmless(piece: Piece) -> bool:
     return name.rstrip("+") in _HARMLESS_META if piece.meta else bool(_PRAGMA.match(piece.text))
 
 
-def _by_words(piece: Piece, why: str) -> Finding:
+def _judge_by_words(piece: Piece, why: str) -> Finding:
     """Judge what no parser read: never safe, unless it is known to touch no schema."""
     if _is_harmless(piece):
         return safe("client-command", "it changes nothing in the database")
@@ -137,12 +137,12 @@ def _judge_all(moment: Moment, nodes: tuple[Node, ...]) -> Finding:
         return safe("empty", "it changes nothing")
     found, before = [], moment.before.copy()
     for node in nodes:
-        found.append(_statement(Moment(before, moment.after), node))
+        found.append(_judge_statement(Moment(before, moment.after), node))
         apply(node, before)
-    return worst(found)
+    return join_findings(found)
 
 
-def _statement(moment: Moment, node: Node) -> Finding:
+def _judge_statement(moment: Moment, node: Node) -> Finding:
     judged = _JUDGED.get(type(node))
     if judged is not None:
         return judged(moment, node)
@@ -152,17 +152,17 @@ def _statement(moment: Moment, node: Node) -> Finding:
     return safe_if(kind, reason, reversible=Reversible.IF)
 
 
-def _block(moment: Moment, node: Node) -> Finding:
+def _judge_block(moment: Moment, node: Node) -> Finding:
     block = read_block(node)
     found, before = [], moment.before.copy()
     for inner in block.statements:
-        found.append(_statement(Moment(before, moment.after), inner))
+        found.append(_judge_statement(Moment(before, moment.after), inner))
         apply(inner, before)
     found += [
         safe_if("dynamic-sql", f"part of the block cannot be read: {why}", reversible=Reversible.NO)
         for why in block.unread
     ]
-    return worst(found) if found else safe("do-block", "it changes nothing")
+    return join_findings(found) if found else safe("do-block", "it changes nothing")
 
 
 def _set(_moment: Moment, node: Node) -> Finding:
@@ -172,12 +172,12 @@ def _set(_moment: Moment, node: Node) -> Finding:
 
 def _explain(moment: Moment, node: Node) -> Finding:
     runs = any(str(option.defname) == "analyze" for option in node.options or ())
-    return _statement(moment, node.query) if runs else safe("explain", "it only reads")
+    return _judge_statement(moment, node.query) if runs else safe("explain", "it only reads")
 
 
-def _schema(moment: Moment, node: Node) -> Finding:
-    found = [_statement(moment, element) for element in node.schemaElts or ()]
-    return worst([safe("create-schema", "old code does not know it"), *found])
+def _judge_schema(moment: Moment, node: Node) -> Finding:
+    found = [_judge_statement(moment, element) for element in node.schemaElts or ()]
+    return join_findings([safe("create-schema", "old code does not know it"), *found])
 
 
 def _drop_owned(_moment: Moment, _node: Node) -> Finding:
@@ -188,7 +188,7 @@ def _judge_drop_database(_moment: Moment, _node: Node) -> Finding:
     return breaking("drop-database", "it is gone", reversible=Reversible.NO)
 
 
-def _extension(_moment: Moment, node: Node) -> Finding:
+def _judge_extension(_moment: Moment, node: Node) -> Finding:
     return safe_if(
         "alter-extension", f"the functions and types of {node.extname} may behave differently", reversible=Reversible.IF
     )
@@ -208,32 +208,38 @@ _JUDGED: Final[dict[type, Callable[[Moment, Node], Finding]]] = {
     ast.MergeStmt: data.change,
     ast.SelectStmt: data.select,
     ast.TruncateStmt: data.truncate,
-    ast.CopyStmt: data.copy,
-    ast.ViewStmt: others.view,
+    ast.CopyStmt: data.judge_copy,
+    ast.ViewStmt: others.judge_view,
     ast.RefreshMatViewStmt: others.refresh,
     ast.DeclareCursorStmt: data.change,
     ast.CreateTableAsStmt: others.create_as,
-    ast.CreateFunctionStmt: others.function,
-    ast.CreateTrigStmt: writing.trigger,
-    ast.RuleStmt: writing.rule,
-    ast.CreatePolicyStmt: others.on_table("policy", "old code may see other rows, or be refused, under row security"),
-    ast.AlterPolicyStmt: others.on_table("policy", "old code may see other rows, or be refused, under row security"),
-    ast.GrantStmt: others.grant,
-    ast.GrantRoleStmt: others.grant_role,
-    ast.AlterSeqStmt: others.sequence,
-    ast.AlterDomainStmt: others.domain,
-    ast.CreatePublicationStmt: publishing.publication,
-    ast.AlterPublicationStmt: publishing.publication,
-    ast.DropRoleStmt: others.role_dropped,
-    ast.AlterOwnerStmt: others.on_routine("change-owner", "old code loses what only the owner may do"),
-    ast.AlterFunctionStmt: others.on_routine("alter-function", "a function that old code calls may behave differently"),
-    ast.DoStmt: _block,
+    ast.CreateFunctionStmt: others.judge_function,
+    ast.CreateTrigStmt: writing.judge_trigger,
+    ast.RuleStmt: writing.judge_rule,
+    ast.CreatePolicyStmt: others.make_table_judge(
+        "policy", "old code may see other rows, or be refused, under row security"
+    ),
+    ast.AlterPolicyStmt: others.make_table_judge(
+        "policy", "old code may see other rows, or be refused, under row security"
+    ),
+    ast.GrantStmt: others.judge_grant,
+    ast.GrantRoleStmt: others.judge_grant_role,
+    ast.AlterSeqStmt: others.judge_sequence,
+    ast.AlterDomainStmt: others.judge_domain,
+    ast.CreatePublicationStmt: publishing.judge_publication,
+    ast.AlterPublicationStmt: publishing.judge_publication,
+    ast.DropRoleStmt: others.judge_drop_role,
+    ast.AlterOwnerStmt: others.make_routine_judge("change-owner", "old code loses what only the owner may do"),
+    ast.AlterFunctionStmt: others.make_routine_judge(
+        "alter-function", "a function that old code calls may behave differently"
+    ),
+    ast.DoStmt: _judge_block,
     ast.VariableSetStmt: _set,
     ast.ExplainStmt: _explain,
-    ast.CreateSchemaStmt: _schema,
+    ast.CreateSchemaStmt: _judge_schema,
     ast.DropOwnedStmt: _drop_owned,
     ast.DropdbStmt: _judge_drop_database,
-    ast.AlterExtensionStmt: _extension,
+    ast.AlterExtensionStmt: _judge_extension,
 }
 _HARMLESS: Final[dict[type, str]] = {
     getattr(ast, name): kind

@@ -33,7 +33,7 @@ def drop_index(moment: Moment, name: Name, *, missing_ok: bool) -> Finding:
         return safe_if(
             "drop-index",
             "no migration here made it; if it was unique, INSERT ... ON CONFLICT of old code fails",
-            conditions.unique_index(moment.before.quote_name(name)),
+            conditions.select_unique_index(moment.before.quote_name(name)),
             reversible=Reversible.IF,
         )
     if moment.is_new_table(name) or moment.is_new_table(index.table):
@@ -41,10 +41,10 @@ def drop_index(moment: Moment, name: Name, *, missing_ok: bool) -> Finding:
     if not index.unique:
         return safe("drop-index", "queries get slower, none fails")
     gone = Unique(index.columns, index.predicate, index.nulls_equal)
-    return lost_uniqueness(moment, "drop-unique-index", index.table, gone)
+    return judge_lost_uniqueness(moment, "drop-unique-index", index.table, gone)
 
 
-def lost_uniqueness(moment: Moment, kind: str, table: Name, gone: Unique) -> Finding:
+def judge_lost_uniqueness(moment: Moment, kind: str, table: Name, gone: Unique) -> Finding:
     """Judge that columns are no longer unique, or only at the end of a transaction: ON CONFLICT needs it at once."""
     columns, predicate, nulls_equal = gone
     kept = [
@@ -52,7 +52,7 @@ def lost_uniqueness(moment: Moment, kind: str, table: Name, gone: Unique) -> Fin
         for unique in moment.after.unique_sets(table)
         if frozenset(unique.columns) == frozenset(columns) and unique.predicate in {None, predicate}
     ]
-    unpublished = publishing.newly_refused(moment, table)
+    unpublished = publishing.explain_newly_refused(moment, table)
     if unpublished and table in moment.after.relations:
         return breaking(kind, f"updates and deletes of old code fail: {unpublished}", reversible=Reversible.IF)
     if table in moment.after.relations and kept:
@@ -84,7 +84,7 @@ def drop_constraint(moment: Moment, table: Name, node: Node) -> Finding:
     if known.kind == "not null":
         return drop_not_null(moment, table, known.columns[0])
     if known.kind == "check":
-        condition = conditions.violating(moment.before, table, known.expression)
+        condition = conditions.select_violating(moment.before, table, known.expression)
         return safe_if(
             "drop-check",
             f"old code runs; new code may write rows that {name} kept out, and that old code does not expect",
@@ -102,7 +102,7 @@ def _drop_unique(moment: Moment, table: Name, known: Constraint) -> Finding:
         if _is_named_again(moment, table, known):
             return safe_if("drop-exclude", f"{quote_identifier(name)} is made anew: it may exclude other rows")
         return breaking("drop-exclude", _ON_CONSTRAINT.format(quote_identifier(name)), reversible=Reversible.IF)
-    kept = lost_uniqueness(moment, f"drop-{known.kind}", table, Unique(known.columns, None, known.nulls_equal))
+    kept = judge_lost_uniqueness(moment, f"drop-{known.kind}", table, Unique(known.columns, None, known.nulls_equal))
     if kept.verdict.value != "breaking" and not _is_named_again(moment, table, known):
         return breaking(kept.kind, f"{kept.reason}; {_ON_CONSTRAINT.format(quote_identifier(name))}")
     return kept
@@ -144,7 +144,7 @@ def _drop_unknown(moment: Moment, table: Name, name: str, *, missing_ok: bool) -
     return safe_if(
         "drop-constraint",
         "no migration here made it; if it kept columns unique, INSERT ... ON CONFLICT of old code fails",
-        conditions.enforcing(moment.before.quote_name(table), name),
+        conditions.select_enforcing(moment.before.quote_name(table), name),
         reversible=Reversible.IF,
     )
 
@@ -160,7 +160,7 @@ def drop_not_null(moment: Moment, table: Name, column: str) -> Finding:
     return safe_if(
         "drop-not-null",
         f"old code runs until new code writes a null into {column}, which old code does not expect",
-        conditions.null_in(moment.before, table, (column,)),
+        conditions.select_nulls(moment.before, table, (column,)),
         reversible=Reversible.IF,
     )
 
@@ -171,7 +171,7 @@ def rename_constraint(moment: Moment, table: Name, name: str) -> Finding:
     known = relation.constraints.get(name) if relation else None
     if moment.is_new_table(table) or moment.before.is_novel("constraint", table, name):
         return safe("rename-constraint", "it is new in this migration")
-    if known is not None and _is_named_again(moment, table, known) and _same_columns(moment, table, known):
+    if known is not None and _is_named_again(moment, table, known) and _has_same_columns(moment, table, known):
         return safe("rename-constraint", f"another one that does the same is named {name} when the migration is done")
     if known is not None and known.deferrable:
         return breaking("rename-constraint", _SET_CONSTRAINTS.format(quote_identifier(name)))
@@ -182,11 +182,11 @@ def rename_constraint(moment: Moment, table: Name, name: str) -> Finding:
     return safe_if(
         "rename-constraint",
         _ON_CONSTRAINT.format(quote_identifier(name)),
-        conditions.enforcing(moment.before.quote_name(table), name),
+        conditions.select_enforcing(moment.before.quote_name(table), name),
     )
 
 
-def _same_columns(moment: Moment, table: Name, known: Constraint) -> bool:
+def _has_same_columns(moment: Moment, table: Name, known: Constraint) -> bool:
     again = moment.after.relations[table].constraints[known.name]
     alike = frozenset(again.columns) == frozenset(known.columns) and again.nulls_equal == known.nulls_equal
     return alike and known.kind != "exclude"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from pglast.enums import DropBehavior, ObjectType
 
 from backout.analysis.compatibility import conditions, loosening, remaking, writing
-from backout.analysis.compatibility.calling import lost_calls
-from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
-from backout.analysis.compatibility.known.kinds import RELATIONS, ROUTINES, TYPES, arguments_of
+from backout.analysis.compatibility.calling import explain_lost_calls
+from backout.analysis.compatibility.finding import Finding, breaking, join_findings, safe, safe_if
+from backout.analysis.compatibility.known.kinds import RELATIONS, ROUTINES, TYPES, find_arguments
 from backout.analysis.compatibility.known.schema import Name, Schema, get_name_parts, split_name
 from backout.model.database.compatibility import Reversible
 
@@ -48,7 +48,7 @@ _SWITCHES: Final = {
 def drop(moment: Moment, node: Node) -> Finding:
     """Judge DROP of anything that has a DROP of this form."""
     kind = ObjectType(node.removeType)
-    return worst([_drop_object(moment, node, kind, item) for item in node.objects])
+    return join_findings([_drop_object(moment, node, kind, item) for item in node.objects])
 
 
 def _drop_object(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
@@ -98,7 +98,7 @@ def _drop_relation(moment: Moment, node: Node, kind: ObjectType, item: Node) -> 
     if known is None and node.missing_ok and moment.never_there(name[0]):
         return safe(f"drop-{word}", _NOTHING)
     if again is not None and not _cascades(node):
-        older = _maybe_older(moment, node, known=known is not None)
+        older = _may_be_older(moment, node, known=known is not None)
         return remaking.judge_taken_name(moment, f"drop-{word}", known, again, reversible, older=older)
     lost = ", and its rows are gone" if kind is ObjectType.OBJECT_TABLE else ""
     return breaking(f"drop-{word}", f"statements of old code that name {shown} fail{lost}", reversible=reversible)
@@ -109,26 +109,26 @@ def _drop_type(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Find
     word = f"drop-{TYPES[kind]}"
     if moment.before.is_novel("type", name) or moment.before.is_novel("renamed", name):
         return safe(word, "it is new in this migration, or has its name since")
-    if node.missing_ok and not _type_known(moment.before, name) and moment.never_there(name[0]):
+    if node.missing_ok and not _is_type_known(moment.before, name) and moment.never_there(name[0]):
         return safe(word, _NOTHING)
-    if not _cascades(node) and _type_known(moment.after, name):
-        if _maybe_older(moment, node, known=_type_known(moment.before, name)):
+    if not _cascades(node) and _is_type_known(moment.after, name):
+        if _may_be_older(moment, node, known=_is_type_known(moment.before, name)):
             return safe_if(word, f"if there was a {moment.before.quote_name(name)}, another takes its place")
-        return _type_taken(moment, word, name)
+        return _judge_type_taken(moment, word, name)
     columns_too = Reversible.NO if _cascades(node) else Reversible.YES
     return breaking(word, f"casts of old code to {moment.before.quote_name(name)} fail", reversible=columns_too)
 
 
-def _maybe_older(moment: Moment, node: Node, *, known: bool) -> bool:
+def _may_be_older(moment: Moment, node: Node, *, known: bool) -> bool:
     """Say whether IF EXISTS asks for something from before the first migration here, as a script does to run twice."""
     return bool(node.missing_ok) and not known and not moment.before.begun
 
 
-def _type_known(schema: Schema, name: Name) -> bool:
+def _is_type_known(schema: Schema, name: Name) -> bool:
     return name in schema.enums or name in schema.domains or name in schema.others
 
 
-def _type_taken(moment: Moment, kind: str, name: Name) -> Finding:
+def _judge_type_taken(moment: Moment, kind: str, name: Name) -> Finding:
     before, after = moment.before.enums.get(name), moment.after.enums.get(name)
     if before is None or after is None or set(before) - set(after):
         return breaking(kind, f"{moment.before.quote_name(name)} is another type when the migration is done")
@@ -136,7 +136,7 @@ def _type_taken(moment: Moment, kind: str, name: Name) -> Finding:
 
 
 def _drop_routine(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
-    name, called = moment.before.find_routine(get_name_parts(item)), arguments_of(item)
+    name, called = moment.before.find_routine(get_name_parts(item)), find_arguments(item)
     word = f"drop-{ROUTINES[kind]}"
     shown = moment.before.quote_name(name)
     known = [r for r in moment.before.routines.get(name, ()) if called in {None, r.arguments}]
@@ -145,9 +145,9 @@ def _drop_routine(moment: Moment, node: Node, kind: ObjectType, item: Node) -> F
     if node.missing_ok and not moment.before.routines.get(name) and moment.never_there(name[0]):
         return safe(word, _NOTHING)
     again = moment.after.routines.get(name, ())
-    if again and _maybe_older(moment, node, known=bool(known)):
+    if again and _may_be_older(moment, node, known=bool(known)):
         return safe_if(word, f"if there was a {shown}, another takes its place")
-    lost = [lost_calls(r, again, shown) for r in known] or [f"statements of old code that call {shown} fail"]
+    lost = [explain_lost_calls(r, again, shown) for r in known] or [f"statements of old code that call {shown} fail"]
     if not any(lost):
         return safe_if(
             word, f"{shown} is made anew in this migration and takes and returns the same: it may do another thing"
@@ -198,9 +198,9 @@ def rename(moment: Moment, node: Node) -> Finding:
     if kind is ObjectType.OBJECT_TABCONSTRAINT:
         return loosening.rename_constraint(moment, moment.before.resolve(node.relation), str(node.subname))
     if kind in RELATIONS:
-        return _relation_gone(moment, node, f"rename-{RELATIONS[kind].replace(' ', '-')}", kind)
+        return _judge_relation_gone(moment, node, f"rename-{RELATIONS[kind].replace(' ', '-')}", kind)
     if kind in TYPES or kind in ROUTINES:
-        return _object_gone(moment, node, "rename", kind)
+        return _judge_object_gone(moment, node, "rename", kind)
     if kind in {ObjectType.OBJECT_TRIGGER, ObjectType.OBJECT_RULE}:
         table = moment.before.resolve(node.relation)
         return writing.rename_fired(moment, table, str(node.subname), is_rule=kind is ObjectType.OBJECT_RULE)
@@ -227,13 +227,13 @@ def set_schema(moment: Moment, node: Node) -> Finding:
     """Judge ALTER ... SET SCHEMA."""
     kind = ObjectType(node.objectType)
     if kind in RELATIONS:
-        return _relation_gone(moment, node, "set-schema", kind)
+        return _judge_relation_gone(moment, node, "set-schema", kind)
     if kind in TYPES or kind in ROUTINES:
-        return _object_gone(moment, node, "set-schema", kind)
+        return _judge_object_gone(moment, node, "set-schema", kind)
     return breaking("set-schema", "old code finds it only where its search path leads to the new schema")
 
 
-def _relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> Finding:
+def _judge_relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> Finding:
     name = moment.before.resolve(node.relation)
     shown = moment.before.quote_name(name)
     if moment.is_new_table(name):
@@ -241,7 +241,7 @@ def _relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> F
     owner = moment.before.owner_of_index(name) if kind is ObjectType.OBJECT_INDEX else None
     if owner is not None and word != "set-schema":
         return loosening.rename_constraint(moment, owner, name[1])
-    if name in moment.before.indexes or (kind is ObjectType.OBJECT_INDEX and not _behind_constraint(moment, name)):
+    if name in moment.before.indexes or (kind is ObjectType.OBJECT_INDEX and not _may_back_constraint(moment, name)):
         return safe(word, "no statement names an index")
     if kind is ObjectType.OBJECT_INDEX:
         return safe_if(word, f"ON CONFLICT ON CONSTRAINT {name[1]} of old code fails if it stands behind a constraint")
@@ -255,28 +255,28 @@ def _relation_gone(moment: Moment, node: Node, word: str, kind: ObjectType) -> F
     return breaking(word, f"statements of old code that name {shown} fail")
 
 
-def _behind_constraint(moment: Moment, name: Name) -> bool:
+def _may_back_constraint(moment: Moment, name: Name) -> bool:
     """Say whether an index may be that of a constraint, whose name changes with it."""
     owners = [r for r in moment.before.relations.values() if name[1] in r.constraints]
     return bool(owners) or not moment.after.whole(name[0])
 
 
-def _object_gone(moment: Moment, node: Node, verb: str, kind: ObjectType) -> Finding:
+def _judge_object_gone(moment: Moment, node: Node, verb: str, kind: ObjectType) -> Finding:
     word = verb if verb == "set-schema" else f"{verb}-{(TYPES | ROUTINES)[kind]}"
     parts = get_name_parts(node.object)
     if kind in TYPES:
         name = moment.before.find_type(parts)
         if moment.before.is_novel("type", name):
             return safe(word, _NEW)
-        if _type_known(moment.after, name):
-            return _type_taken(moment, word, name)
+        if _is_type_known(moment.after, name):
+            return _judge_type_taken(moment, word, name)
         return breaking(word, f"casts of old code to {moment.before.quote_name(name)} fail")
-    name, called = moment.before.find_routine(parts), arguments_of(node.object)
+    name, called = moment.before.find_routine(parts), find_arguments(node.object)
     known = [r for r in moment.before.routines.get(name, ()) if called in {None, r.arguments}]
     if known and all(moment.before.is_novel("routine", name, r.arguments) for r in known):
         return safe(word, _NEW)
     shown = moment.before.quote_name(name)
-    lost = [lost_calls(r, moment.after.routines.get(name, ()), shown) for r in known]
+    lost = [explain_lost_calls(r, moment.after.routines.get(name, ()), shown) for r in known]
     if known and not any(lost):
         return safe_if(word, f"{shown} is made anew: it takes and returns the same, and may do another thing")
     return breaking(word, next(filter(None, lost), f"statements of old code that call {shown} fail"))

@@ -8,12 +8,12 @@ from pglast import ast
 from pglast.enums import ObjectType
 
 from backout.analysis.compatibility import conditions, data, writing
-from backout.analysis.compatibility.calling import ambiguous
+from backout.analysis.compatibility.calling import is_ambiguous
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
-from backout.analysis.compatibility.known.kinds import arguments_of
-from backout.analysis.compatibility.known.objects import routine_of
+from backout.analysis.compatibility.known.kinds import find_arguments
+from backout.analysis.compatibility.known.objects import make_routine
 from backout.analysis.compatibility.known.schema import get_name_parts, quote_identifier
-from backout.analysis.compatibility.parsing import Node, find_referenced_columns, words, written
+from backout.analysis.compatibility.parsing import Node, find_referenced_columns, list_name_parts, print_node
 from backout.model.database.compatibility import Reversible
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _PLANNING: Final = frozenset({"cost", "rows", "support"})
 _NEW_TABLE: Final = "the table is new in this migration"
 
 
-def view(moment: Moment, node: Node) -> Finding:
+def judge_view(moment: Moment, node: Node) -> Finding:
     """Judge CREATE [OR REPLACE] VIEW; Postgres itself keeps the old columns in their places."""
     name = moment.before.resolve(node.view)
     known = moment.before.relations.get(name)
@@ -39,7 +39,7 @@ def view(moment: Moment, node: Node) -> Finding:
     same_sources = known.sources == moment.before.sources(node.query)
     spaces = frozenset(space for space, _ in known.sources) if same_sources else frozenset()
     if known.kind == "view":
-        lost = writing.no_longer_written(moment, known, moment.after.relations.get(name, known))
+        lost = writing.explain_unwritable(moment, known, moment.after.relations.get(name, known))
         if lost:
             return breaking("replace-view", lost)
     if node.options:
@@ -55,23 +55,23 @@ def _extends(old: Node, new: Node, spaces: frozenset[str]) -> bool:
     Args:
         spaces: schemas whose name before a relation says nothing new, since both read the same relations.
     """
-    if _same(old, new, spaces):
+    if _is_same(old, new, spaces):
         return True
     if not isinstance(old, ast.SelectStmt) or not isinstance(new, ast.SelectStmt) or not old.targetList:
         return False
-    if not _same(old.targetList, (new.targetList or ())[: len(old.targetList)], spaces):
+    if not _is_same(old.targetList, (new.targetList or ())[: len(old.targetList)], spaces):
         return False
     parts = ("distinctClause", "fromClause", "whereClause", "groupClause", "havingClause", "withClause", "limitCount")
     return all(
-        _same(getattr(old, part), getattr(new, part), spaces) for part in (*parts, "limitOffset", "sortClause", "op")
+        _is_same(getattr(old, part), getattr(new, part), spaces) for part in (*parts, "limitOffset", "sortClause", "op")
     )
 
 
-def _same(old: Node, new: Node, spaces: frozenset[str]) -> bool:
+def _is_same(old: Node, new: Node, spaces: frozenset[str]) -> bool:
     if isinstance(old, (tuple, list)) and isinstance(new, (tuple, list)):
-        return len(old) == len(new) and all(_same(a, b, spaces) for a, b in zip(old, new, strict=True))
+        return len(old) == len(new) and all(_is_same(a, b, spaces) for a, b in zip(old, new, strict=True))
     if isinstance(old, ast.Node) and isinstance(new, ast.Node):
-        texts = [written(node) for node in (old, new)]
+        texts = [print_node(node) for node in (old, new)]
         for space in spaces:
             texts = [text and text.replace(f"{quote_identifier(space)}.", "") for text in texts]
         return texts[0] is not None and texts[0] == texts[1]
@@ -95,10 +95,10 @@ def create_as(moment: Moment, node: Node) -> Finding:
     return safe(what, "old code does not know it")
 
 
-def function(moment: Moment, node: Node) -> Finding:
+def judge_function(moment: Moment, node: Node) -> Finding:
     """Judge CREATE [OR REPLACE] FUNCTION and PROCEDURE."""
     kind = "create-procedure" if node.is_procedure else "create-function"
-    name, made = moment.before.find_routine(words(node.funcname)), routine_of(node)
+    name, made = moment.before.find_routine(list_name_parts(node.funcname)), make_routine(node)
     shown = moment.before.quote_name(name)
     known = moment.before.routines.get(name, ())
     same = [r for r in known if r.arguments == made.arguments]
@@ -113,7 +113,7 @@ def function(moment: Moment, node: Node) -> Finding:
     if made not in moment.after.routines.get(name, ()):
         return safe(kind, f"{shown} is gone again, or another one, when the migration is done")
     others = [r for r in known if not moment.before.is_novel("routine", name, r.arguments)]
-    unclear = [r for r in others if ambiguous(r, made)]
+    unclear = [r for r in others if is_ambiguous(r, made)]
     if any(r in moment.after.routines.get(name, ()) for r in unclear):
         return breaking(kind, f"calls of old code to {shown} fail: they fit both, and are not unique")
     if others:
@@ -121,7 +121,7 @@ def function(moment: Moment, node: Node) -> Finding:
     return safe(kind, f"old code does not know {shown}")
 
 
-def on_table(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
+def make_table_judge(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
     """Return the judge of what hangs on one table, and is safe where the table is new: triggers, policies, rules."""
 
     def judge(moment: Moment, node: Node) -> Finding:
@@ -133,7 +133,7 @@ def on_table(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
     return judge
 
 
-def grant(moment: Moment, node: Node) -> Finding:
+def judge_grant(moment: Moment, node: Node) -> Finding:
     """Judge GRANT and REVOKE."""
     if node.is_grant:
         return safe("grant", "it takes no right away")
@@ -148,24 +148,24 @@ def grant(moment: Moment, node: Node) -> Finding:
 
 def _is_new_routine(moment: Moment, node: Node) -> bool:
     """Say whether every routine of this name is new in this migration."""
-    name, called = moment.before.find_routine(words(node.objname)), arguments_of(node)
+    name, called = moment.before.find_routine(list_name_parts(node.objname)), find_arguments(node)
     known = [r for r in moment.before.routines.get(name, ()) if called in {None, r.arguments}]
     return bool(known) and all(moment.before.is_novel("routine", name, r.arguments) for r in known)
 
 
-def grant_role(_moment: Moment, node: Node) -> Finding:
+def judge_grant_role(_moment: Moment, node: Node) -> Finding:
     """Judge GRANT and REVOKE of a role."""
     if node.is_grant:
         return safe("grant", "it takes no right away")
     return safe_if("revoke", "statements of old code fail if its role loses rights that it uses")
 
 
-def sequence(moment: Moment, node: Node) -> Finding:
+def judge_sequence(moment: Moment, node: Node) -> Finding:
     """Judge ALTER SEQUENCE."""
     if moment.is_new_table(moment.before.resolve(node.sequence)):
         return safe("alter-sequence", "the sequence is new in this migration")
     options = {str(option.defname): option.arg for option in node.options or ()}
-    widened = "as" in options and words(options["as"].names)[-1] == "int8"
+    widened = "as" in options and list_name_parts(options["as"].names)[-1] == "int8"
     if options.keys() - ({"as"} if widened else set()) <= _UNNAMED_SEQUENCE_OPTIONS:
         return safe("alter-sequence", "old code gets the same numbers")
     return safe_if(
@@ -175,9 +175,9 @@ def sequence(moment: Moment, node: Node) -> Finding:
     )
 
 
-def domain(moment: Moment, node: Node) -> Finding:
+def judge_domain(moment: Moment, node: Node) -> Finding:
     """Judge ALTER DOMAIN."""
-    name = moment.before.find_type(words(node.typeName))
+    name = moment.before.find_type(list_name_parts(node.typeName))
     shown, subtype = moment.before.quote_name(name), str(node.subtype)
     using = list(moment.before.columns_of_type(name)) if name in moment.before.domains else []
     if moment.before.is_novel("type", name):
@@ -186,10 +186,10 @@ def domain(moment: Moment, node: Node) -> Finding:
         return safe("alter-domain", "the constraint held for every write before")
     if subtype == "C":
         return safe_if(
-            "alter-domain", f"a write of old code that violates {shown} fails", _outside(moment, using, node)
+            "alter-domain", f"a write of old code that violates {shown} fails", _select_refused(moment, using, node)
         )
     if subtype == "O":
-        asked = [f"({conditions.null_in(moment.before, table, (column,))})" for table, column in using]
+        asked = [f"({conditions.select_nulls(moment.before, table, (column,))})" for table, column in using]
         condition = " UNION ALL ".join(asked) or None
         return safe_if("alter-domain", f"an insert or update of old code that leaves a {shown} null fails", condition)
     reasons = {
@@ -201,14 +201,14 @@ def domain(moment: Moment, node: Node) -> Finding:
     return safe_if("alter-domain", reason, reversible=reversible)
 
 
-def _outside(moment: Moment, using: list[tuple[Name, str]], node: Node) -> str | None:
+def _select_refused(moment: Moment, using: list[tuple[Name, str]], node: Node) -> str | None:
     """Return a query for values that a new CHECK of a domain refuses."""
     if not using or find_referenced_columns(node.def_.raw_expr) != {"value"} or not moment.after.whole(using[0][0][0]):
         return None
     return conditions.select_refused_values(moment.before, using, node.def_.raw_expr)
 
 
-def on_routine(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
+def make_routine_judge(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
     """Return the judge of what changes a routine or the owner of something, and is safe where that is new."""
 
     def judge(moment: Moment, node: Node) -> Finding:
@@ -229,7 +229,7 @@ def on_routine(kind: str, reason: str) -> Callable[[Moment, Node], Finding]:
     return judge
 
 
-def role_dropped(_moment: Moment, node: Node) -> Finding:
+def judge_drop_role(_moment: Moment, node: Node) -> Finding:
     """Judge DROP ROLE."""
     names = ", ".join(str(role.rolename) for role in node.roles or ())
     return safe_if("drop-role", f"old code that connects as {names} is refused", reversible=Reversible.IF)

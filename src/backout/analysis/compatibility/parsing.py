@@ -9,7 +9,7 @@ import pglast
 from pglast import ast
 from pglast.stream import RawStream
 
-from backout.analysis.compatibility.splitting import complexity
+from backout.analysis.compatibility.splitting import measure_complexity
 
 Node = Any
 """A node of pglast's tree; the library ships no types."""
@@ -44,7 +44,7 @@ def parse(text: str) -> tuple[Node, ...]:
 def _parse_text(text: str) -> tuple[Node, ...]:
     if "\0" in text:
         raise Unreadable("it holds a zero byte")
-    deepest, longest = complexity(text)
+    deepest, longest = measure_complexity(text)
     if len(text) > _MOST_CHARACTERS or deepest > _DEEPEST or longest > _LONGEST_CHAIN:
         raise Unreadable("it is too large or nested too deeply to be read")
     try:
@@ -53,7 +53,7 @@ def _parse_text(text: str) -> tuple[Node, ...]:
         raise Unreadable(" ".join(str(error).split()) or type(error).__name__) from None
 
 
-def written(node: Node) -> str | None:
+def print_node(node: Node) -> str | None:
     """Return the SQL of a node in a normal form, or None where the printer does not know it."""
     try:
         text: str = RawStream()(node)
@@ -75,7 +75,7 @@ def walk(node: Node) -> list[Node]:
     return found
 
 
-def words(names: Node) -> tuple[str, ...]:
+def list_name_parts(names: Node) -> tuple[str, ...]:
     """Return the parts of a qualified name."""
     return tuple(str(part.sval) for part in names or () if isinstance(part, ast.String))
 

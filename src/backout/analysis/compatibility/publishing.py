@@ -14,7 +14,7 @@ from pglast.enums import PublicationObjSpecType as Spec
 from backout.analysis.compatibility import conditions
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
 from backout.analysis.compatibility.known.schema import Publication, Published, Schema
-from backout.analysis.compatibility.parsing import Node, find_referenced_columns, words
+from backout.analysis.compatibility.parsing import Node, find_referenced_columns, list_name_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ _KEY: Final = "d"
 def create(node: Node, schema: Schema) -> None:
     """Take the change over: CREATE PUBLICATION."""
     made = Publication(everything=bool(node.for_all_tables))
-    schema.publications[str(node.pubname)] = _with_objects(_with_options(made, node), node, schema)
+    schema.publications[str(node.pubname)] = _set_objects(_set_options(made, node), node, schema)
 
 
 def alter(node: Node, schema: Schema) -> None:
@@ -39,8 +39,8 @@ def alter(node: Node, schema: Schema) -> None:
     known = schema.publications.get(name)
     if known is None:
         return
-    known, action = _with_options(known, node), Action(node.action)
-    changed = _with_objects(Publication(), node, schema)
+    known, action = _set_options(known, node), Action(node.action)
+    changed = _set_objects(Publication(), node, schema)
     if action is Action.AP_DropObjects:
         left = {table: part for table, part in known.tables.items() if table not in changed.tables}
         known = replace(known, tables=left, schemas=known.schemas - changed.schemas)
@@ -51,7 +51,7 @@ def alter(node: Node, schema: Schema) -> None:
     schema.publications[name] = known
 
 
-def _with_options(made: Publication, node: Node) -> Publication:
+def _set_options(made: Publication, node: Node) -> Publication:
     for option in node.options or ():
         if option.defname == "publish":
             told = {word.strip().lower() for word in str(option.arg.sval).split(",")}
@@ -59,11 +59,11 @@ def _with_options(made: Publication, node: Node) -> Publication:
     return made
 
 
-def _with_objects(made: Publication, node: Node, schema: Schema) -> Publication:
+def _set_objects(made: Publication, node: Node, schema: Schema) -> Publication:
     for item in node.pubobjects or ():
         if item.pubtable is not None:
             part = Published(
-                frozenset(words(item.pubtable.columns)) if item.pubtable.columns else None,
+                frozenset(list_name_parts(item.pubtable.columns)) if item.pubtable.columns else None,
                 find_referenced_columns(item.pubtable.whereClause)
                 if item.pubtable.whereClause is not None
                 else frozenset(),
@@ -76,7 +76,7 @@ def _with_objects(made: Publication, node: Node, schema: Schema) -> Publication:
     return made
 
 
-def newly_refused(moment: Moment, table: Name) -> str | None:
+def explain_newly_refused(moment: Moment, table: Name) -> str | None:
     """Return why updates and deletes of a table fail when the migration is done, None where they go on or failed."""
     if moment.is_new_table(table) or explain_refusal(moment.before, table):
         return None
@@ -88,7 +88,7 @@ def explain_refusal(schema: Schema, table: Name) -> str | None:
     relation = schema.relations.get(table)
     if relation is None or relation.kind != "table":
         return None
-    identity = _identity(schema, relation)
+    identity = _find_identity(schema, relation)
     for part in _find_published(schema, table):
         if identity is None:
             if relation.identity == _KEY and not relation.whole:
@@ -109,7 +109,7 @@ def _find_published(schema: Schema, table: Name) -> Iterator[Published]:
             yield Published()
 
 
-def _identity(schema: Schema, relation: Relation) -> frozenset[str] | None:
+def _find_identity(schema: Schema, relation: Relation) -> frozenset[str] | None:
     """Return the columns that identify changed rows, None for none."""
     if relation.identity == _FULL:
         return frozenset(relation.columns)
@@ -123,17 +123,17 @@ def _identity(schema: Schema, relation: Relation) -> frozenset[str] | None:
     return frozenset(index.columns if index else behind.columns if behind else relation.columns)
 
 
-def publication(moment: Moment, node: Node) -> Finding:
+def judge_publication(moment: Moment, node: Node) -> Finding:
     """Judge CREATE and ALTER PUBLICATION: what becomes published must have a replica identity, or its updates fail."""
     kind = "publication"
     for table in moment.before.relations:
-        reason = newly_refused(moment, table)
+        reason = explain_newly_refused(moment, table)
         if reason:
             return breaking(kind, _fails(moment, table, reason))
     made = moment.after.publications.get(str(node.pubname))
     if made is not None and not (made.updates or made.deletes):
         return safe(kind, "it publishes neither updates nor deletes")
-    asked = _with_objects(Publication(), node, moment.before).tables
+    asked = _set_objects(Publication(), node, moment.before).tables
     if getattr(node, "action", None) and Action(node.action) is Action.AP_DropObjects:
         return safe(kind, "updates and deletes of old code go on")
     known = {t: moment.before.relations.get(t) or moment.after.relations.get(t) for t in asked}
@@ -142,8 +142,8 @@ def publication(moment: Moment, node: Node) -> Finding:
     if made is not None and (made.everything or made.schemas):
         whole = moment.after.whole("public") and all(r.whole for r in moment.after.relations.values())
     else:
-        whole = all(r is not None and (r.whole or _identity(moment.after, r) is not None) for r in known.values())
-        whole = whole and (made is not None or all(_identity(moment.after, r) for r in known.values() if r))
+        whole = all(r is not None and (r.whole or _find_identity(moment.after, r) is not None) for r in known.values())
+        whole = whole and (made is not None or all(_find_identity(moment.after, r) for r in known.values() if r))
     if whole:
         return safe(kind, "each table in it has a replica identity: updates and deletes of old code go on")
     return safe_if(kind, "updates and deletes of old code fail on a published table without a primary key")
@@ -153,15 +153,15 @@ def _fails(moment: Moment, table: Name, reason: str) -> str:
     return f"updates and deletes of old code on {moment.before.quote_name(table)} fail: {reason}"
 
 
-def replica_identity(moment: Moment, table: Name, command: Node) -> Finding:
+def judge_replica_identity(moment: Moment, table: Name, command: Node) -> Finding:
     """Judge ALTER TABLE ... REPLICA IDENTITY."""
     kind = "replica-identity"
-    reason = newly_refused(moment, table)
+    reason = explain_newly_refused(moment, table)
     relation = moment.before.relations.get(table)
     if reason:
         return breaking(kind, _fails(moment, table, reason))
     told = str(command.def_.identity_type)
-    keyed = relation is not None and _identity(moment.before, replace(relation, identity=_KEY)) is not None
+    keyed = relation is not None and _find_identity(moment.before, replace(relation, identity=_KEY)) is not None
     if any(table in known.tables for known in moment.after.publications.values()):
         return safe(kind, "no publication of the table has updates or deletes that need more of an identity")
     if moment.is_new_table(table) or told in {_FULL, "i"} or (told == _KEY and keyed):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.compatibility.columns import change_of_type
 from backout.analysis.compatibility.finding import breaking, safe_if
-from backout.analysis.compatibility.parsing import written
+from backout.analysis.compatibility.parsing import print_node
 from backout.analysis.compatibility.types import holds_everything
-from backout.analysis.compatibility.writing import no_longer_written, single_source
+from backout.analysis.compatibility.writing import explain_unwritable, find_single_source
 
 if TYPE_CHECKING:
     from backout.analysis.compatibility.finding import Finding
@@ -37,8 +37,8 @@ def judge_taken_name(
         changed = describe_retyped(moment, column, now, again)
         if changed:
             return breaking(kind, f"{shown} is made anew {changed}", reversible=reversible)
-    lost = explain_moved_columns(known, again) or lost_arbiter(moment, known, again)
-    lost = lost or no_longer_written(moment, known, again)
+    lost = explain_moved_columns(known, again) or explain_lost_arbiter(moment, known, again)
+    lost = lost or explain_unwritable(moment, known, again)
     if lost:
         return breaking(kind, lost, reversible=reversible)
     needs = [c.name for c in again.columns.values() if c.not_null and not c.filled and known.column(c.name) is None]
@@ -62,7 +62,7 @@ def describe_retyped(moment: Moment, column: Column, now: Column | None, again: 
         return None
     if column.computed is None or now.computed is None:
         return None
-    if written(column.computed) is not None and written(column.computed) == written(now.computed):
+    if print_node(column.computed) is not None and print_node(column.computed) == print_node(now.computed):
         return None
     if now.type is not None and column.type is None and holds_everything(now.type):
         return f"with {column.name} as {now.type}: whether it was a text is not known"
@@ -81,13 +81,13 @@ def explain_moved_columns(known: Relation, again: Relation) -> str | None:
     return None
 
 
-def lost_arbiter(moment: Moment, known: Relation, again: Relation) -> str | None:
+def explain_lost_arbiter(moment: Moment, known: Relation, again: Relation) -> str | None:
     """Return why INSERT ... ON CONFLICT into what has the name of a table fails."""
     if known.kind != "table":
         return None
     target = again.name
     if again.kind == "view" and again.query is not None:
-        source = single_source(again.query)
+        source = find_single_source(again.query)
         if source is None:
             return None
         target = moment.after.resolve(source)

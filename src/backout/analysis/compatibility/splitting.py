@@ -50,7 +50,7 @@ def split(sql: str) -> tuple[Piece, ...]:
     return tuple(_Splitter(sql.removeprefix("\ufeff")).pieces())
 
 
-def complexity(text: str) -> tuple[int, int]:
+def measure_complexity(text: str) -> tuple[int, int]:
     """Return how deep the parentheses of a statement go, and how long its longest chain of operators is."""
     depth = deepest = chain = longest = 0
     for found in _TOKEN.finditer(text):

@@ -8,7 +8,7 @@ from pglast.enums import AlterTableType as Alter
 from pglast.enums import ObjectType
 
 from backout.analysis.compatibility import columns, constraints, loosening, publishing
-from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if, worst
+from backout.analysis.compatibility.finding import Finding, breaking, join_findings, safe, safe_if
 from backout.analysis.compatibility.known.building import apply
 from backout.analysis.compatibility.moment import Moment
 from backout.analysis.compatibility.types import read_type
@@ -25,28 +25,28 @@ def alter_table(moment: Moment, node: Node) -> Finding:
     """Judge ALTER TABLE (VIEW, INDEX, SEQUENCE, TYPE): the worst of its commands, each on what those before it did."""
     name = moment.before.resolve(node.relation)
     if ObjectType(node.objtype) is ObjectType.OBJECT_TYPE:
-        return worst([_attribute(moment, node, command) for command in node.cmds])
+        return join_findings([_judge_attribute(moment, node, command) for command in node.cmds])
     if node.missing_ok and name not in moment.before.relations and moment.never_there(name[0]):
         return safe("alter-table", "no migration made it: nothing changes")
     found = []
     before = moment.before.copy()
     for command in node.cmds or ():
-        found.append(_command(Moment(before, moment.after), name, command))
-        apply(_alone(node, command), before)
-    return worst(found) if found else safe("alter-table", "it changes nothing")
+        found.append(_judge_command(Moment(before, moment.after), name, command))
+        apply(_isolate(node, command), before)
+    return join_findings(found) if found else safe("alter-table", "it changes nothing")
 
 
-def _alone(node: Node, command: Node) -> Node:
+def _isolate(node: Node, command: Node) -> Node:
     return type(node)(relation=node.relation, cmds=(command,), objtype=node.objtype, missing_ok=node.missing_ok)
 
 
-def _command(moment: Moment, name: Name, command: Node) -> Finding:
+def _judge_command(moment: Moment, name: Name, command: Node) -> Finding:
     subtype = Alter(command.subtype)
     if subtype in _JUDGED:
         return _JUDGED[subtype](moment, name, command)
     if moment.is_new_table(name):
         return safe("alter-table", "the table is new in this migration")
-    if subtype is Alter.AT_SetRelOptions and _barrier_only(command):
+    if subtype is Alter.AT_SetRelOptions and _is_barrier_only(command):
         return safe("set-options", "the view answers as before: its own conditions are asked first")
     if subtype in _HARMLESS or (subtype in _OPTIONS and not _VIEW_OPTIONS & {str(o.defname) for o in command.def_}):
         return safe("alter-table", "it concerns how the table is stored or owned by tools, not what is in it")
@@ -54,12 +54,12 @@ def _command(moment: Moment, name: Name, command: Node) -> Finding:
     return safe_if(kind, reason)
 
 
-def _barrier_only(command: Node) -> bool:
+def _is_barrier_only(command: Node) -> bool:
     options = {str(o.defname): str(getattr(o.arg, "sval", "true")) for o in command.def_}
     return options.keys() == {"security_barrier"} and options["security_barrier"] in {"true", "on", "1"}
 
 
-def _attribute(moment: Moment, node: Node, command: Node) -> Finding:
+def _judge_attribute(moment: Moment, node: Node, command: Node) -> Finding:
     name = moment.before.find_type([p for p in (node.relation.schemaname, node.relation.relname) if p])
     if moment.before.is_novel("type", name):
         return safe("alter-type", "the type is new in this migration")
@@ -126,10 +126,10 @@ def _judge_unlogged(moment: Moment, name: Name, _command: Node) -> Finding:
 _JUDGED: Final[dict[Alter, Callable[[Moment, Name, Node], Finding]]] = {
     Alter.AT_AddColumn: columns.add_column,
     Alter.AT_DropColumn: columns.drop_column,
-    Alter.AT_AlterColumnType: columns.column_type,
-    Alter.AT_ColumnDefault: columns.column_default,
-    Alter.AT_AddIdentity: columns.identity,
-    Alter.AT_SetIdentity: columns.identity,
+    Alter.AT_AlterColumnType: columns.judge_type,
+    Alter.AT_ColumnDefault: columns.judge_default,
+    Alter.AT_AddIdentity: columns.judge_identity,
+    Alter.AT_SetIdentity: columns.judge_identity,
     Alter.AT_DropIdentity: columns.drop_identity,
     Alter.AT_DropExpression: columns.drop_expression,
     Alter.AT_SetExpression: columns.set_expression,
@@ -143,7 +143,7 @@ _JUDGED: Final[dict[Alter, Callable[[Moment, Name, Node], Finding]]] = {
     Alter.AT_SetUnLogged: _judge_unlogged,
     Alter.AT_EnableRule: _enable_rule,
     Alter.AT_EnableAlwaysRule: _enable_rule,
-    Alter.AT_ReplicaIdentity: publishing.replica_identity,
+    Alter.AT_ReplicaIdentity: publishing.judge_replica_identity,
 }
 _HARMLESS: Final = frozenset(
     {
@@ -188,10 +188,10 @@ def create_table(moment: Moment, node: Node) -> Finding:
     name = moment.before.resolve(node.relation)
     if node.if_not_exists and name in moment.before.relations:
         return safe("create-table", "a relation of this name is there already: nothing changes")
-    if node.partbound is not None and (node.constraints or any(_checks(e) for e in node.tableElts or ())):
+    if node.partbound is not None and (node.constraints or any(_checks_rows(e) for e in node.tableElts or ())):
         return safe_if("create-partition", "a write of old code to the range of the partition meets its constraints")
     return safe("create-table", "old code does not know the table")
 
 
-def _checks(element: Node) -> bool:
+def _checks_rows(element: Node) -> bool:
     return bool(getattr(element, "constraints", None)) or type(element).__name__ == "Constraint"

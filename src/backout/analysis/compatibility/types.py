@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 from pglast import ast
 
-from backout.analysis.compatibility.parsing import Node, words
+from backout.analysis.compatibility.parsing import Node, list_name_parts
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Fit(Enum):
 
 def read_type(node: Node) -> SqlType:
     """Return the type of a TypeName; a `serial` is the integer behind it."""
-    names = words(node.names)
+    names = list_name_parts(node.names)
     if names[:1] == ("pg_catalog",):
         names = names[1:]
     name = ".".join(names)
@@ -71,17 +71,17 @@ def read_type(node: Node) -> SqlType:
 
 def is_serial(node: Node) -> bool:
     """Say whether a TypeName is one of the serial types, which bring a default."""
-    return words(node.names)[-1:] != () and words(node.names)[-1] in _SERIAL
+    return list_name_parts(node.names)[-1:] != () and list_name_parts(node.names)[-1] in _SERIAL
 
 
-def fit(old: SqlType, new: SqlType) -> Fit:
+def compare_types(old: SqlType, new: SqlType) -> Fit:
     """Compare two built-in types; unknown types are compared by name alone."""
     if old == new:
         return Fit.SAME
     if old.dimensions != new.dimensions:
         return Fit.NARROWER
     old, new = old.element, new.element
-    for rule in (_integers, _strings, _numeric, _fractions, _bits):
+    for rule in (_compare_integers, _compare_strings, _compare_numeric, _compare_fractions, _compare_bits):
         found = rule(old, new)
         if found is not None:
             return found
@@ -93,25 +93,25 @@ def holds_everything(new: SqlType) -> bool:
     return new.dimensions == 0 and (new.name == "text" or (new.name == "varchar" and not new.modifiers))
 
 
-def bounds(new: SqlType) -> tuple[int, int] | None:
+def get_bounds(new: SqlType) -> tuple[int, int] | None:
     """Return the smallest and largest value of a short integer type."""
     return None if new.dimensions else _BOUNDS.get(new.name)
 
 
-def _integers(old: SqlType, new: SqlType) -> Fit | None:
+def _compare_integers(old: SqlType, new: SqlType) -> Fit | None:
     if old.name not in _INTEGERS:
         return None
     if new.name in _INTEGERS:
         return Fit.WIDER if _INTEGERS.index(new.name) > _INTEGERS.index(old.name) else Fit.NARROWER
     if new.name == "numeric":
-        precision, scale = _precision(new.modifiers or (1000, 0))
+        precision, scale = _get_precision(new.modifiers or (1000, 0))
         return Fit.NARROWER if precision - scale < _DIGITS[old.name] else Fit.MAYBE  # a division no longer cuts off
     if new.name == "float8" and old.name != "int8":
         return Fit.MAYBE  # as above
     return Fit.NARROWER
 
 
-def _strings(old: SqlType, new: SqlType) -> Fit | None:
+def _compare_strings(old: SqlType, new: SqlType) -> Fit | None:
     if old.name in _STRINGS and new.name in _STRINGS:
         if new.name == "text" or not new.modifiers:
             return Fit.WIDER
@@ -125,20 +125,20 @@ def _strings(old: SqlType, new: SqlType) -> Fit | None:
     return None
 
 
-def _numeric(old: SqlType, new: SqlType) -> Fit | None:
+def _compare_numeric(old: SqlType, new: SqlType) -> Fit | None:
     if (old.name, new.name) != ("numeric", "numeric"):
         return None
     if not new.modifiers:
         return Fit.WIDER
     if not old.modifiers:
         return Fit.NARROWER
-    (precision, scale), (new_precision, new_scale) = _precision(old.modifiers), _precision(new.modifiers)
+    (precision, scale), (new_precision, new_scale) = _get_precision(old.modifiers), _get_precision(new.modifiers)
     if new_scale < scale or new_precision - new_scale < precision - scale:
         return Fit.NARROWER
     return Fit.WIDER if scale == new_scale else Fit.MAYBE  # 1.50 reads as 1.5000
 
 
-def _fractions(old: SqlType, new: SqlType) -> Fit | None:
+def _compare_fractions(old: SqlType, new: SqlType) -> Fit | None:
     if old.name != new.name or old.name not in _WITH_FRACTION:
         return None
     if old.name == "interval":  # its modifiers say fields and digits
@@ -147,11 +147,11 @@ def _fractions(old: SqlType, new: SqlType) -> Fit | None:
     return Fit.WIDER if digits[0] <= digits[1] else Fit.NARROWER
 
 
-def _bits(old: SqlType, new: SqlType) -> Fit | None:
+def _compare_bits(old: SqlType, new: SqlType) -> Fit | None:
     if (old.name, new.name) != ("varbit", "varbit"):
         return None
     return Fit.WIDER if not new.modifiers or (old.modifiers and old.modifiers <= new.modifiers) else Fit.NARROWER
 
 
-def _precision(modifiers: Sequence[int]) -> tuple[int, int]:
+def _get_precision(modifiers: Sequence[int]) -> tuple[int, int]:
     return modifiers[0], modifiers[1] if len(modifiers) > 1 else 0

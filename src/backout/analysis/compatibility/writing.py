@@ -11,7 +11,7 @@ from pglast import ast
 from pglast.enums import CmdType, SetOperation
 
 from backout.analysis.compatibility.finding import Finding, breaking, safe, safe_if
-from backout.analysis.compatibility.parsing import Node, walk, words, written
+from backout.analysis.compatibility.parsing import Node, list_name_parts, print_node, walk
 
 if TYPE_CHECKING:
     from backout.analysis.compatibility.known.schema import Name, Relation, Schema
@@ -28,7 +28,7 @@ _AGGREGATES: Final = frozenset(
 )  # fmt: skip
 
 
-def writable(schema: Schema, relation: Relation | None) -> frozenset[str] | None:
+def list_writable(schema: Schema, relation: Relation | None) -> frozenset[str] | None:
     """Return the columns that INSERT and UPDATE may give, none where it cannot be written to, None when not known."""
     if relation is None or not relation.whole:
         return None
@@ -38,10 +38,10 @@ def writable(schema: Schema, relation: Relation | None) -> frozenset[str] | None
         return frozenset(relation.columns)
     if any(table == relation.name for table, _ in (*schema.triggers, *schema.rules)):
         return None
-    source = single_source(relation.query)
+    source = find_single_source(relation.query)
     if source is None:
         return frozenset()
-    below = writable(schema, schema.relations.get(schema.resolve(source)))
+    below = list_writable(schema, schema.relations.get(schema.resolve(source)))
     if below == frozenset():
         return below
     targets = relation.query.targetList or ()
@@ -50,11 +50,11 @@ def writable(schema: Schema, relation: Relation | None) -> frozenset[str] | None
     pairs = zip(relation.columns, targets, strict=True)
     plain = [(name, target.val) for name, target in pairs if isinstance(target.val, ast.ColumnRef)]
     return frozenset(
-        name for name, value in plain if below is None or words(value.fields)[-1:] in {(c,) for c in below}
+        name for name, value in plain if below is None or list_name_parts(value.fields)[-1:] in {(c,) for c in below}
     )
 
 
-def single_source(query: Node) -> Node | None:
+def find_single_source(query: Node) -> Node | None:
     """Return the RangeVar that a view writes to by itself, None when it writes to nothing."""
     if not isinstance(query, ast.SelectStmt) or query.op is not SetOperation.SETOP_NONE:
         return None
@@ -62,14 +62,14 @@ def single_source(query: Node) -> Node | None:
     if len(sources) != 1 or not isinstance(sources[0], ast.RangeVar) or any(getattr(query, p) for p in _SHAPING):
         return None
     calls = [node for node in walk(query.targetList) if isinstance(node, ast.FuncCall)]
-    if any(call.over or call.agg_star or words(call.funcname)[-1] in _AGGREGATES for call in calls):
+    if any(call.over or call.agg_star or list_name_parts(call.funcname)[-1] in _AGGREGATES for call in calls):
         return None
     return sources[0]
 
 
-def no_longer_written(moment: Moment, known: Relation, again: Relation) -> str | None:
+def explain_unwritable(moment: Moment, known: Relation, again: Relation) -> str | None:
     """Return why statements of old code that write to a view, or to a table that became one, fail."""
-    before, after = writable(moment.before, known), writable(moment.after, again)
+    before, after = list_writable(moment.before, known), list_writable(moment.after, again)
     helped = any(on == known.name for on, _ in (*moment.before.triggers, *moment.before.rules))
     if helped and known.kind == "view" and after == frozenset():
         return f"writes of old code to {moment.before.quote_name(known.name)} fail: what did them is not made anew"
@@ -82,7 +82,7 @@ def no_longer_written(moment: Moment, known: Relation, again: Relation) -> str |
     return f"writes of old code that give {shown}.{lost[0]} a value fail: it is computed" if lost else None
 
 
-def rule(moment: Moment, node: Node) -> Finding:
+def judge_rule(moment: Moment, node: Node) -> Finding:
     """Judge CREATE RULE: with a rule on a table Postgres refuses ON CONFLICT, MERGE, and RETURNING."""
     kind, table = "create-rule", moment.before.resolve(node.relation)
     relation = moment.before.relations.get(table)
@@ -91,12 +91,12 @@ def rule(moment: Moment, node: Node) -> Finding:
     rewritten = safe_if(kind, "statements of old code on this table are rewritten")
     key = (table, str(node.rulename))
     gone = {item[3] for item in moment.before.novel if item[:3] == ("rule gone", *key)}
-    if written(node) in gone - {None}:
+    if print_node(node) in gone - {None}:
         return safe(kind, "the rule is made anew as it was")
     replaced = (node.replace and key in moment.before.rules) or gone
     if replaced or key not in moment.after.rules or CmdType(node.event) is CmdType.CMD_SELECT:
         return rewritten
-    if relation is not None and writable(moment.before, relation) == frozenset():
+    if relation is not None and list_writable(moment.before, relation) == frozenset():
         return rewritten  # nothing could be written to the view before
     shown = moment.before.quote_name(table)
     if CmdType(node.event) is CmdType.CMD_DELETE:
@@ -106,14 +106,19 @@ def rule(moment: Moment, node: Node) -> Finding:
     return breaking(kind, f"INSERT ... ON CONFLICT and MERGE of old code into {shown} fail: it has a rule")
 
 
-def trigger(moment: Moment, node: Node) -> Finding:
+def judge_trigger(moment: Moment, node: Node) -> Finding:
     """Judge CREATE TRIGGER."""
     kind, table = "create-trigger", moment.before.resolve(node.relation)
     relation = moment.before.relations.get(table)
     if moment.is_new_table(table):
         return safe(kind, _NEW_TABLE)
     stays = (table, str(node.trigname)) in moment.after.triggers
-    if int(node.timing or 0) & _INSTEAD_OF and stays and relation is not None and writable(moment.before, relation):
+    if (
+        int(node.timing or 0) & _INSTEAD_OF
+        and stays
+        and relation is not None
+        and list_writable(moment.before, relation)
+    ):
         return breaking(kind, f"INSERT ... ON CONFLICT of old code into {moment.before.quote_name(table)} fails")
     return safe_if(kind, "the trigger may change or refuse writes of old code")
 
@@ -129,7 +134,7 @@ def drop_from_view(moment: Moment, kind: str, table: Name, name: str) -> Finding
         or table not in moment.after.relations
     ):
         return None
-    if single_source(relation.query) is None:
+    if find_single_source(relation.query) is None:
         return breaking(
             kind, f"writes of old code to {moment.before.quote_name(table)} fail: nothing does them any more"
         )

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 from msgspec.structs import replace
 
-from backout.analysis.detector.stream_set import ERROR_POINTS, usable_edges
+from backout.analysis.detector.stream_set import ERROR_POINTS, get_usable_edges
 from backout.analysis.detector.streams import AGREES
 from backout.analysis.statistics.baseline import SURE, Baseline, Law, assume_law
 from backout.analysis.statistics.beta import beta_quantile
 from backout.analysis.statistics.edetector import BLOCK_S, EDetector, EDetectorState
 from backout.analysis.statistics.quantiles import TAILS
-from backout.analysis.statistics.rates import alternatives, log_e_above, mix
-from backout.model.guard.signals import BUCKET_RATIO, bucket_floor_ms
+from backout.analysis.statistics.rates import list_alternatives, log_e_above, mix
+from backout.model.guard.signals import BUCKET_RATIO, get_bucket_floor_ms
 from backout.model.guard.verdict import Cause
 from backout.model.value import Value
 
@@ -102,7 +102,7 @@ class _Stream:
         self.calm: EDetector | None = None
 
     def _rise(self) -> EDetector:
-        return EDetector(self.law, alternatives(self.law, ERROR_POINTS, clustered=True))
+        return EDetector(self.law, list_alternatives(self.law, ERROR_POINTS, clustered=True))
 
     def _calm(self) -> EDetector:
         p0, tau = self.law.p0, self.law.tau
@@ -140,22 +140,22 @@ class ChangeDetector:
 
     Args:
         policy: the SLO, how much longer responses may take, and how many false alarms a year are accepted.
-        baseline: what is usual, see `usual_of`; without latencies in it only errors are looked at.
+        baseline: what is usual, see `find_usual`; without latencies in it only errors are looked at.
     """
 
     def __init__(self, policy: Policy, baseline: Baseline) -> None:
         slo, errors = policy.criteria.error_rate_below, baseline.errors
-        self._settings = _settings(policy)
+        self._settings = _list_settings(policy)
         self._log_alarm = max(0.0, math.log(_BLOCKS_PER_YEAR / policy.guard.false_alarms_per_year))
         self._min_bad = policy.guard.min_bad
         self._kept_before = errors is None or log_e_above(round(errors.hits), errors.total, slo) < AGREES
-        usual = assume_law(slo) if errors is None or self._kept_before else _as_counted(errors)
-        self._streams = {Cause.ERRORS: _Stream(_uneven(usual))}
-        edges = usable_edges(baseline) if _judges_times(policy) else None
+        usual = assume_law(slo) if errors is None or self._kept_before else _restore_bound(errors)
+        self._streams = {Cause.ERRORS: _Stream(_add_scatter(usual))}
+        edges = get_usable_edges(baseline) if _judges_times(policy) else None
         self._edge: int | None = None  # a latency is slow when its bucket is greater
         if edges is not None:
             self._edge = edges[_P95] + math.ceil(math.log(policy.criteria.latency_p99_at_most) / math.log(BUCKET_RATIO))
-            self._streams[Cause.LATENCY] = _Stream(_uneven(baseline.latency[_P95]))
+            self._streams[Cause.LATENCY] = _Stream(_add_scatter(baseline.latency[_P95]))
         self._trouble: Cause | None = None
 
     @property
@@ -223,7 +223,7 @@ class ChangeDetector:
             limit=self._streams[cause].law.p0,
             log_evidence=log_e,
             kept_before=self._kept_before,
-            slow_ms=bucket_floor_ms(self._edge + 1) if cause is Cause.LATENCY and self._edge is not None else None,
+            slow_ms=get_bucket_floor_ms(self._edge + 1) if cause is Cause.LATENCY and self._edge is not None else None,
         )
 
     def state(self) -> ChangesState:
@@ -249,7 +249,7 @@ class ChangeDetector:
         return self
 
 
-def usual_of(policy: Policy, before: Baseline, watched: Baseline) -> Baseline:
+def find_usual(policy: Policy, before: Baseline, watched: Baseline) -> Baseline:
     """Return the past that says what is usual of a version: that of the one before, or what its own watch counted.
 
     Where more than the SLO failed before and the watch saw clearly less, the version before was in trouble, and its
@@ -263,12 +263,12 @@ def usual_of(policy: Policy, before: Baseline, watched: Baseline) -> Baseline:
     if errors is None or own is None or log_e_above(round(errors.hits), errors.total, slo) < AGREES:
         return before
     highest = beta_quantile(_CLEARLY, own.hits + 0.5, own.total - own.hits + 0.5)
-    if highest > max(slo, _FEWER * _as_counted(errors).p0):
+    if highest > max(slo, _FEWER * _restore_bound(errors).p0):
         return before
-    return watched if usable_edges(watched) is not None else replace(before, errors=own)
+    return watched if get_usable_edges(watched) is not None else replace(before, errors=own)
 
 
-def _settings(policy: Policy) -> list[float]:
+def _list_settings(policy: Policy) -> list[float]:
     """Return what a detector was made from, its baseline apart."""
     criteria, guard = policy.criteria, policy.guard
     slower = criteria.latency_p99_at_most if _judges_times(policy) else 0.0
@@ -280,13 +280,13 @@ def _judges_times(policy: Policy) -> bool:
     return policy.guard.warm_up_s < policy.criteria.watch_s
 
 
-def _as_counted(law: Law) -> Law:
+def _restore_bound(law: Law) -> Law:
     """Return the law with the bound of the share as it was counted: a baseline weighs repeated failures less."""
     bound = beta_quantile(SURE, law.hits + 0.5, law.total - law.hits + 0.5)
     return replace(law, p0=max(law.p0, bound))
 
 
-def _uneven(law: Law) -> Law:
+def _add_scatter(law: Law) -> Law:
     """Return the law with at least the scatter between minutes that errors are always granted.
 
     It must not be narrower than the alternatives are, or these would explain an improvement better.

@@ -125,7 +125,7 @@ class Occupancy:
         return self._leak(now)
 
     def _leak(self, now: float) -> str | None:
-        line = _line(self._looks)
+        line = _fit_line(self._looks)
         if line is None or line.straight < _STRAIGHT:
             return None
         last = self._looks[-1]
@@ -134,7 +134,8 @@ class Occupancy:
         if grown < _LEAST_GROWTH * last.limit or left_s > max(LEAK_S, self._until - now):
             return None
         return (
-            f"database connections grow by {line.per_s * 60:.2g} a minute: {_in_use(last)}, at this pace all of them "
+            f"database connections grow by {line.per_s * 60:.2g} a minute: {_describe_use(last)}, at this pace "
+            "all of them "
             f"in {max(1, round(left_s / 60))} min"
         )
 
@@ -144,7 +145,7 @@ class Occupancy:
         if self._before is not None and self._before.refused:
             before = ", and it refused some before"
         refused = f'the database refuses connections ("{last.refused}")'
-        return f"{refused if last.refused else _in_use(last)}{before}"
+        return f"{refused if last.refused else _describe_use(last)}{before}"
 
     def evidence(self) -> tuple[StreamEvidence, ...]:
         """Return the line of evidence, none when the database was never asked."""
@@ -190,7 +191,7 @@ def _use_state(use: ConnectionUse) -> UseState:
     return cast("UseState", {name: getattr(use, name) for name in names})
 
 
-def _in_use(use: ConnectionUse) -> str:
+def _describe_use(use: ConnectionUse) -> str:
     return f"{use.used:,} of {use.limit:,} connections{_LIMITS.get(use.scope, '')} in use"
 
 
@@ -201,7 +202,7 @@ class _Line(Value, frozen=True):
     straight: float
 
 
-def _line(looks: Sequence[ConnectionUse]) -> _Line | None:
+def _fit_line(looks: Sequence[ConnectionUse]) -> _Line | None:
     """Return the least-squares line through the looks; None for too few, or when nothing changes."""
     if len(looks) < LEAK_LOOKS or any(look.refused for look in looks):
         return None

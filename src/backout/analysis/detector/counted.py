@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, TypedDict
 from msgspec.structs import replace
 
 from backout.analysis.detector.measures import EXTREMES, SLOWER, Against, Measure
-from backout.analysis.detector.persistence import FORGIVEN, persistence_of, stretch_of
+from backout.analysis.detector.persistence import FORGIVEN, get_stretch, make_persistence
 from backout.analysis.detector.stream_set import (
     BESIDE_PROBES,
+    add_probes,
+    get_usable_edges,
     make_labelled_latency,
-    streams_for,
-    usable_edges,
-    with_probes,
+    make_streams,
 )
 from backout.analysis.detector.streams import Stream, StreamState
 from backout.analysis.detector.synthetic import compute_granted_share
@@ -23,7 +23,7 @@ from backout.analysis.shifts import PART
 from backout.analysis.shifts.strata import fold_by_stratum
 from backout.analysis.statistics.baseline import FEW_LATENCIES
 from backout.analysis.statistics.noninferiority import NonInferiority
-from backout.analysis.statistics.quantiles import Thresholds, counts_above, thresholds
+from backout.analysis.statistics.quantiles import Thresholds, count_above, find_thresholds
 from backout.analysis.statistics.rates import mix
 from backout.analysis.statistics.retry_clustering import RetryClusters, RetryClustersState
 
@@ -82,23 +82,23 @@ class CountedTraffic:
         self._times = policy.guard.warm_up_s < watch_s
         # From the whole second of the deployment on: without a warm-up none of its requests is left out.
         self._warm_until = start + (policy.guard.warm_up_s if self._times else 0.0)
-        self._persistence = persistence_of(watch_s, policy.guard.slow_start_s)
+        self._persistence = make_persistence(watch_s, policy.guard.slow_start_s)
         # Extreme latency is judged from the end of a declared warm-up on, all other after a stretch of time at least.
-        self.slow_from = max(self._warm_until, start + stretch_of(self._persistence))
+        self.slow_from = max(self._warm_until, start + get_stretch(self._persistence))
         if not self._times:
             normal = replace(normal, edges=None, latency=())
-        self._edges: Thresholds | None = usable_edges(normal)
+        self._edges: Thresholds | None = get_usable_edges(normal)
         self._learning: dict[int, int] = {}
         self._has_baseline = normal.errors is not None
         self._repeats = RetryClusters(normal.per_cause, start)
         warming = policy.guard.warm_up_errors if self._warm_until > start else None
         slo = policy.criteria.error_rate_below
-        self.streams = streams_for(
+        self.streams = make_streams(
             normal, split, slo, self._persistence, warming, times=self._times, vital=policy.guard.vital
         )
         if probed is not None:
             usual = normal.errors.p0 if normal.errors is not None else 0.0
-            self.streams = with_probes(self.streams, compute_granted_share(probed, usual))
+            self.streams = add_probes(self.streams, compute_granted_share(probed, usual))
         self.requests = self.errors = 0
         self.beside = [0, 0]  # requests and errors
         self.first_bad_at: float | None = None
@@ -152,7 +152,9 @@ class CountedTraffic:
                     stream.add(second, row.errors, row.requests, is_new=is_new, weights=weights)
             elif stream.measure in EXTREMES:
                 if row.latency and not warming:
-                    stream.add(second, _slower(row.latency, stream.edge), sum(row.latency.values()), is_new=is_new)
+                    stream.add(
+                        second, _count_slower(row.latency, stream.edge), sum(row.latency.values()), is_new=is_new
+                    )
             elif above[0]:
                 stream.add(second, above[1 + SLOWER.index(stream.measure)], above[0], is_new=is_new)
         if row.routes and not warming:
@@ -182,7 +184,7 @@ class CountedTraffic:
                 )
                 stream.add(second, route.errors, route.requests, is_new=is_new, weights=weights)
             elif route.latency and row.second >= self.slow_from:
-                slow = _slower(route.latency, stream.edge + margin)
+                slow = _count_slower(route.latency, stream.edge + margin)
                 stream.add(second, slow, sum(route.latency.values()), is_new=is_new)
 
     def _learn(self, row: Counts) -> None:
@@ -190,10 +192,10 @@ class CountedTraffic:
         for bucket, number in row.latency.items():
             self._learning[bucket] = self._learning.get(bucket, 0) + number
         total = sum(self._learning.values())
-        edges = thresholds(self._learning)
+        edges = find_thresholds(self._learning)
         if edges is None or total < FEW_LATENCIES:
             return
-        above = counts_above(self._learning, edges)
+        above = count_above(self._learning, edges)
         self._edges = edges
         self._learning = {}
         shares = [n / total for n in above[1:]]
@@ -207,7 +209,7 @@ class CountedTraffic:
         if self._edges is None or row.second < self.slow_from or not row.latency:
             return (0, 0, 0, 0, 0)
         drifts = is_new and (self._split >= 1 or self._is_labelled())
-        return counts_above(row.latency, self._edges, DRIFT_BUCKETS if drifts else 0)
+        return count_above(row.latency, self._edges, DRIFT_BUCKETS if drifts else 0)
 
     def _is_labelled(self) -> bool:
         return self.streams[-1].expected_from is Against.BESIDE
@@ -325,6 +327,6 @@ class CountedTraffic:
         self._log_e = self._most = None
 
 
-def _slower(latency: Mapping[int, int], edge: int) -> int:
+def _count_slower(latency: Mapping[int, int], edge: int) -> int:
     """Return how many latencies are in buckets above the edge."""
     return sum(number for bucket, number in latency.items() if bucket > edge)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.detector.probes import Probes
 from backout.analysis.detector.settled import Claim, Settled
-from backout.analysis.detector.wording import count, percent
+from backout.analysis.detector.wording import count, format_percent
 from backout.model.guard.signals import Reach, ServiceState
 from backout.model.guard.verdict import CriterionResult, CriterionState, Verification
 
@@ -39,9 +39,9 @@ _SERVICE_WORDS = {
 }
 
 
-def error_rate_name(criteria: Criteria) -> str:
+def name_error_rate(criteria: Criteria) -> str:
     """Return the name of the error-rate criterion, with its limit."""
-    return f"error rate below {percent(criteria.error_rate_below)}"
+    return f"error rate below {format_percent(criteria.error_rate_below)}"
 
 
 class CriteriaEngine:
@@ -140,7 +140,7 @@ class CriteriaEngine:
         claims: list[tuple[str, Claim]] = [
             (HEALTH, self._health_claim(HEALTH, final=final)),
             (SERVICES, self._health_claim(SERVICES, final=final)),
-            (error_rate_name(self._criteria), self._errors_claim(final=final)),
+            (name_error_rate(self._criteria), self._errors_claim(final=final)),
             (LATENCY, self._traffic_claim(self._settled.latency, final=final)),
             (DATABASE, self._health_claim(DATABASE, final=final)),
             (STORAGE, self._health_claim(STORAGE, final=final)),
@@ -197,13 +197,13 @@ class CriteriaEngine:
         if CriterionState.FAILED in states.values():
             verified = False
         elif CriterionState.WAITING not in states.values():
-            proof = (states[HEALTH], states[error_rate_name(self._criteria)])
+            proof = (states[HEALTH], states[name_error_rate(self._criteria)])
             verified = True if CriterionState.PASSED in proof else None
-        summary = _summary(verified, results)
+        summary = _summarize(verified, results)
         return Verification(verified, results, self._started_at, now, summary, self._probes.list_down())
 
 
-def _summary(verified: bool | None, results: tuple[CriterionResult, ...]) -> str:
+def _summarize(verified: bool | None, results: tuple[CriterionResult, ...]) -> str:
     def name_criteria(*states: CriterionState) -> str:
         return ", ".join(result.name for result in results if result.state in states)
 

@@ -43,7 +43,7 @@ class Detector:
         probed: how backout's own probes ended before, None when none are made: then they have no weight.
         healthy_after_s: earliest moment of a verdict "healthy", in seconds after the deployment.
         watch_s: how long this watch is, None for the policy's.
-        unseen: what the source of counts does not see, said with "healthy"; see `unseen.words`.
+        unseen: what the source of counts does not see, said with "healthy"; see `unseen.describe_unseen`.
         declared: names of the schedules and queues that the team's own file declares, None where that is not known.
         can_ask: whether the caller sends both versions the same request when `wants_probe`, and calls `add_pairs`.
     """

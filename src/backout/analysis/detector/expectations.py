@@ -22,37 +22,37 @@ _ALWAYS_ALLOWED = frozenset(("GET", "HEAD", "POST"))
 """The methods that a preflight need not name (Fetch standard, "CORS-safelisted method")."""
 
 
-def unmet(check: SyntheticCheck, answer: Fetched) -> str:
+def find_unmet(check: SyntheticCheck, answer: Fetched) -> str:
     """Return the first part of an expectation that an answer does not meet, in words, or "" when it meets all.
 
     Without any, an answer below 500 is enough, as of a path that is only named; with credentials it must not be 401
     or 403.
     """
-    return next(_unmet(check, answer), "")
+    return next(_list_unmet(check, answer), "")
 
 
-def _unmet(check: SyntheticCheck, answer: Fetched) -> Iterator[str]:
+def _list_unmet(check: SyntheticCheck, answer: Fetched) -> Iterator[str]:
     if answer.status is None:
         yield "no answer in time"
         return
     if answer.loops:
         yield f"{answer.status}, a redirect that leads round and round"
-    yield from _status(check, answer.status, is_denied=answer.kind is AnswerClass.DENIED)
+    yield from _check_status(check, answer.status, is_denied=answer.kind is AnswerClass.DENIED)
     if check.word and check.word not in answer.body:
         yield f"without the word {check.word!r}"
     for name, wanted in check.headers.items():
-        yield from _header(answer, name, wanted)
+        yield from _check_header(answer, name, wanted)
     if check.json:
-        yield from _json(answer, check)
+        yield from _check_json(answer, check)
     if check.redirect and answer.location != check.redirect:
         yield f"no redirect to {check.redirect}"
     if check.origin and answer.headers.get("access-control-allow-origin") not in (check.origin, _ANY_ORIGIN):
         yield f"origin {check.origin} is not allowed (CORS)"
     if check.preflight:
-        yield from _preflight(check, answer)
+        yield from _check_preflight(check, answer)
 
 
-def _preflight(check: SyntheticCheck, answer: Fetched) -> Iterator[str]:
+def _check_preflight(check: SyntheticCheck, answer: Fetched) -> Iterator[str]:
     """Yield why a browser would not send the request that it asked for (Fetch standard, "CORS-preflight fetch")."""
     if not answer.status or not 200 <= answer.status < 300:
         yield f"{answer.status} to the preflight of {check.preflight}"
@@ -61,7 +61,7 @@ def _preflight(check: SyntheticCheck, answer: Fetched) -> Iterator[str]:
         yield f"{check.preflight} is not allowed from {check.origin} (CORS)"
 
 
-def _status(check: SyntheticCheck, status: int, *, is_denied: bool) -> Iterator[str]:
+def _check_status(check: SyntheticCheck, status: int, *, is_denied: bool) -> Iterator[str]:
     if check.statuses and status not in check.statuses:
         yield f"{status} in place of {' or '.join(map(str, check.statuses))}"
     elif not check.statuses and status >= 500:
@@ -70,7 +70,7 @@ def _status(check: SyntheticCheck, status: int, *, is_denied: bool) -> Iterator[
         yield f"{status}, although credentials were sent"
 
 
-def _header(answer: Fetched, name: str, wanted: str) -> Iterator[str]:
+def _check_header(answer: Fetched, name: str, wanted: str) -> Iterator[str]:
     found = answer.headers.get(name.lower())
     if found is None:
         yield f"without the header {name}"
@@ -78,14 +78,14 @@ def _header(answer: Fetched, name: str, wanted: str) -> Iterator[str]:
         yield f"the header {name} is not {wanted!r}"
 
 
-def _json(answer: Fetched, check: SyntheticCheck) -> Iterator[str]:
+def _check_json(answer: Fetched, check: SyntheticCheck) -> Iterator[str]:
     try:
         body = decode_json(answer.body.encode())
     except Undecodable:
         yield "no JSON"
         return
     for path, wanted in check.json.items():
-        found = _at(body, path)
+        found = _get_at(body, path)
         if found is _MISSING:
             yield f"without the JSON field {path}"
         elif found != wanted or isinstance(found, bool) is not isinstance(wanted, bool):
@@ -95,10 +95,10 @@ def _json(answer: Fetched, check: SyntheticCheck) -> Iterator[str]:
 _MISSING = object()
 
 
-def _at(body: object, path: str) -> object:
+def _get_at(body: object, path: str) -> object:
     """Return what a dotted path leads to: names of fields, and numbers of entries.
 
-    >>> _at({"items": [{"id": 7}]}, "items.0.id")
+    >>> _get_at({"items": [{"id": 7}]}, "items.0.id")
     7
     """
     for part in path.split("."):

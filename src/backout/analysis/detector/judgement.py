@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from backout.analysis.detector.confirmation import Confirmation
 from backout.analysis.detector.measures import Against
-from backout.analysis.detector.wording import count, odds, percent
+from backout.analysis.detector.wording import count, format_odds, format_percent
 from backout.analysis.shifts import PAIRS_PART
-from backout.analysis.shifts.declared import is_asked_about, judge_own_shifts, worse
+from backout.analysis.shifts.declared import find_worse, is_asked_about, judge_own_shifts
 from backout.analysis.statistics.rates import mix
 from backout.model.guard.shift import Outcome, ShiftKind
 from backout.model.guard.verdict import Cause, Verdict
@@ -60,7 +60,7 @@ class Judge:
     def shifts(self, now: float) -> tuple[Shift, ...]:
         """Return the shifts, most serious first; those that a person accepts are only reported."""
         pairs, accepted = self.answers.pairs, self.answers.accepted
-        lone = (worse(pairs, self._enough_of_pairs()), self.probes.health_lost())
+        lone = (find_worse(pairs, self._enough_of_pairs()), self.probes.health_lost())
         found = [shift for shift in lone if shift is not None]
         found += judge_own_shifts(self.synthetic.shifts(), pairs)
         found = [replace(s, outcome=Outcome.TOLD) if s.name in accepted else s for s in found]
@@ -108,7 +108,7 @@ class Judge:
         acting = [stream for stream in self.counted.streams if stream.weight and stream.agrees]
         shared = mix([(stream.weight, stream.log_e()) for stream in acting]) < threshold
         lead = self.counted.lead(acting if not shared else self.counted.weighed)
-        reason = f"{lead.sentence()}; evidence {odds(log_e)} against healthy"
+        reason = f"{lead.sentence()}; evidence {format_odds(log_e)} against healthy"
         failing = self.answers.failing(self.counted.errors) if lead.cause is Cause.ERRORS else ""
         if failing:  # what people could not do comes first
             reason = f"{failing}; {reason}"
@@ -139,7 +139,7 @@ class Judge:
         down, full = self.probes.find_regression(), self.occupancy.find_regression()
         if down or full:
             return Cause.HEALTH if down else Cause.CONNECTIONS, str(down or full)
-        declared = worse(self.answers.pairs, self._enough_of_pairs())
+        declared = find_worse(self.answers.pairs, self._enough_of_pairs())
         if declared is None or declared.name in self.answers.accepted:
             return None
         return Cause.ANSWERS, declared.sentence
@@ -151,7 +151,7 @@ class Judge:
             self.shifted_since = None
             return None
         self.shifted_since = now if self.shifted_since is None else self.shifted_since
-        reason = f"{worst.sentence}; evidence {odds(worst.log_evidence)} against healthy"
+        reason = f"{worst.sentence}; evidence {format_odds(worst.log_evidence)} against healthy"
         left_s = self.policy.guard.confirm_s - (now - self.shifted_since)
         if left_s > 0:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{reason}, to be confirmed for {left_s:.0f} s more"
@@ -175,7 +175,7 @@ class Judge:
         held = self._held(now)
         if held is not None:  # whatever else is well, and whatever the policy makes of a watch without a verdict
             not_ours = self.answers.judge(now).outside
-            why = not_ours or _unproven(held, self.answers.pairs.sentence) or seen
+            why = not_ours or _explain_unproven(held, self.answers.pairs.sentence) or seen
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if not_ours else Cause.ANSWERS, f"{held.sentence}; {why}"
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
@@ -184,7 +184,7 @@ class Judge:
         )
         if open_point is not None:
             return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
-        limit = percent(self.counted.get_noninferiority().error_rate)
+        limit = format_percent(self.counted.get_noninferiority().error_rate)
         unseen = "" if self.counted.has_times else "; response times could not be compared"
         guesses, asked = self.answers.unmatched
         if 2 * guesses > asked:
@@ -211,12 +211,13 @@ class Judge:
             return f"about {count(needed, 'more request')} would tell"
         if log_e > QUIET_LOG_E:
             return (
-                f"evidence {odds(log_e)} against healthy is too much to call it healthy and too little to call it bad"
+                f"evidence {format_odds(log_e)} against healthy is too much to call it healthy and too "
+                "little to call it bad"
             )
         return None
 
 
-def _unproven(shift: Shift, asked: str) -> str:
+def _explain_unproven(shift: Shift, asked: str) -> str:
     """Return why a shift that asking both versions could confirm does not alone justify a rollback, "" for another.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.detector.wording import percent
+from backout.analysis.detector.wording import format_percent
 from backout.model.guard.answers import AnswerClass
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _ALL, _MORE = 0.95, 0.2
 """The share that counts as everything; the increase in points that counts as different."""
 
 
-def otherwise(rows: Sequence[Counts], *, old: str | None, new: str) -> str:
+def describe_otherwise(rows: Sequence[Counts], *, old: str | None, new: str) -> str:
     """Return what all requests, or those of one route, are answered now and were not before, "" for nothing.
 
     The route on which it shows most is named, unless it is all of them; "" as well with fewer than five requests of
@@ -31,11 +31,11 @@ def otherwise(rows: Sequence[Counts], *, old: str | None, new: str) -> str:
     if whole is not None and whole[0] >= _ALL - _MORE:
         return whole[1]
     names = {name for row in after for name in row.routes}
-    found = [_compare_classes(name, _of(before, name), _of(after, name)) for name in sorted(names)]
+    found = [_compare_classes(name, _select_route(before, name), _select_route(after, name)) for name in sorted(names)]
     return max((each for each in (*found, whole) if each is not None), default=(0.0, ""))[1]
 
 
-def _of(rows: Iterable[Counts], name: str) -> list[RouteCounts]:
+def _select_route(rows: Iterable[Counts], name: str) -> list[RouteCounts]:
     return [row.routes[name] for row in rows if name in row.routes]
 
 
@@ -56,9 +56,10 @@ def _compare_classes(
         if share - then < _MORE or (best is not None and share - then <= best[0]):
             continue
         word = "with a redirect" if kind is AnswerClass.REDIRECT else str(kind)
-        much = "" if share >= _ALL else f" for {percent(share)}"
+        much = "" if share >= _ALL else f" for {format_percent(share)}"
         said = (
-            f"{where} is answered {word}{much}: {number:,} of {asked:,} requests, {percent(then)} in the version before"
+            f"{where} is answered {word}{much}: {number:,} of {asked:,} requests, {format_percent(then)} in "
+            "the version before"
         )
         best = (share - then, said)
     return best

@@ -66,15 +66,15 @@ class Persistence(Value, frozen=True):
         return max(1, self.stretch_s * 3 // 4)
 
 
-def persistence_of(watch_s: float, slow_start_s: float) -> Persistence | None:
+def make_persistence(watch_s: float, slow_start_s: float) -> Persistence | None:
     """Return how latency has to persist in a watch, None where it need not; stretches divide a minute.
 
     Args:
         watch_s: the length of the watch.
         slow_start_s: how long a start may be slow.
 
-    >>> found = [persistence_of(watch_s, 60) for watch_s in (900, 90, 60, 1)]
-    >>> [(each.stretch_s, each.unit_s) for each in found if each], persistence_of(900, 0)
+    >>> found = [make_persistence(watch_s, 60) for watch_s in (900, 90, 60, 1)]
+    >>> [(each.stretch_s, each.unit_s) for each in found if each], make_persistence(900, 0)
     ([(20, 60), (15, 15), (10, 10), (1, 1)], None)
     """
     if not slow_start_s:
@@ -84,7 +84,7 @@ def persistence_of(watch_s: float, slow_start_s: float) -> Persistence | None:
     return Persistence(stretch_s, MINUTE_S if watch_s >= _FEW_MINUTES_S else stretch_s)
 
 
-def stretch_of(persistence: Persistence | None) -> int:
+def get_stretch(persistence: Persistence | None) -> int:
     """Return the seconds of a stretch, 0 where latency need not persist."""
     return persistence.stretch_s if persistence is not None else 0
 
@@ -97,22 +97,22 @@ def _add(scores: Sequence[float], gains: Sequence[float]) -> list[float]:
     return [score + gain for score, gain in zip(scores, gains, strict=True)]
 
 
-def _least(parts: Iterable[Sequence[float]]) -> list[float]:
+def _list_least(parts: Iterable[Sequence[float]]) -> list[float]:
     return list(map(min, zip(*parts, strict=True)))
 
 
-def _with(levels: Levels, gains: Levels) -> Levels:
+def _add_gains(levels: Levels, gains: Levels) -> Levels:
     """Return the levels after what came without 0, 1, ... of its own stretches brought `gains`."""
     return [
-        _least(_add(levels[level - dropped], gains[dropped]) for dropped in range(level + 1))
+        _list_least(_add(levels[level - dropped], gains[dropped]) for dropped in range(level + 1))
         for level in range(len(levels))
     ]
 
 
-def _with_stretch(levels: Levels, gains: Sequence[float]) -> Levels:
+def _add_stretch(levels: Levels, gains: Sequence[float]) -> Levels:
     """Return the levels after one stretch of a test whose evidence is the sum of that of its stretches."""
     return [_add(levels[0], gains)] + [
-        _least((_add(levels[level], gains), levels[level - 1])) for level in range(1, len(levels))
+        _list_least((_add(levels[level], gains), levels[level - 1])) for level in range(1, len(levels))
     ]
 
 
@@ -209,8 +209,8 @@ class StretchLaw:
         gains = [self._without(())]
         for dropped in range(1, len(self._levels)):
             found = (self._without(chosen) for chosen in combinations(places, dropped))
-            gains.append(_least((gains[-1], *found)))
-        return _with(self._levels, gains)
+            gains.append(_list_least((gains[-1], *found)))
+        return _add_gains(self._levels, gains)
 
     def _without(self, dropped: Sequence[int]) -> list[float]:
         """Return per alternative the log likelihood ratio of the open minute without some of its stretches."""
@@ -266,7 +266,7 @@ class StretchLabels:
 
     def begin_stretch(self) -> None:
         """Count what follows as another stretch."""
-        self._levels = _with_stretch(self._levels, self._open.scores())
+        self._levels = _add_stretch(self._levels, self._open.scores())
         self._open = LabelTest(self._p0, self._share)
 
     def set_share(self, share: float) -> None:
@@ -276,7 +276,7 @@ class StretchLabels:
 
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far."""
-        last = _with_stretch(self._levels, self._open.scores())[-1]
+        last = _add_stretch(self._levels, self._open.scores())[-1]
         return log_sum(last) - math.log(len(last))
 
     def stretch_log_e(self) -> float:
@@ -332,7 +332,7 @@ class LimitTest:
         """Count what follows as another stretch."""
         self._begun += 1
         start = math.log(start_mass(self._begun, self._begun))
-        levels = _with_stretch(self._levels, self._gains())
+        levels = _add_stretch(self._levels, self._gains())
         self._levels = [[log_add(score, start) for score in level] for level in levels]
         self._counts = [0, 0]
         self._closed = None
@@ -348,7 +348,7 @@ class LimitTest:
 
     def log_e(self) -> float:
         """Return the natural logarithm of the evidence so far."""
-        last = _with_stretch(self._levels, self._gains())[-1]
+        last = _add_stretch(self._levels, self._gains())[-1]
         return log_sum(last) - math.log(len(last))
 
     def _gains(self) -> list[float]:

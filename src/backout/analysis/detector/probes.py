@@ -70,7 +70,7 @@ class Probes:
 
     def add_before(self, report: HealthReport) -> None:
         """Take a look made before the deployment; a later one replaces an earlier one."""
-        self._usual = _kind(report) or self._usual
+        self._usual = _classify_report(report) or self._usual
         if not report.measured and not report.is_down:
             return
         self._up_before = {s.name: up for s in report.services if (up := _is_up(s.state)) is not None}
@@ -78,7 +78,7 @@ class Probes:
 
     def add_usual(self, report: HealthReport) -> None:
         """Take how the endpoint of the version before answered, however long ago: that is a matter of its code."""
-        self._usual = self._usual or _kind(report)
+        self._usual = self._usual or _classify_report(report)
 
     def add(self, report: HealthReport) -> None:
         """Take one probe made after the deployment."""
@@ -91,18 +91,18 @@ class Probes:
             if service.name == ENDPOINT:  # a name of ours, which no application may take
                 continue
             self._count(service.name, _is_up(service.state), service.detail, report.at)
-        self._count(ENDPOINT, self._endpoint_up(report), _endpoint_words(report), report.at)
+        self._count(ENDPOINT, self._endpoint_up(report), _describe_endpoint(report), report.at)
 
     def _compare(self, report: HealthReport) -> None:
         """Take note whether the endpoint answers as it did; down is another matter, see `find_regression`."""
-        kind = _kind(report)
+        kind = _classify_report(report)
         if report.is_down:
             return
         if kind == _REPORT or not self._usual or (kind == self._usual):
             self._usual, self._lost = kind or self._usual, 0
             return
         self._lost += 1
-        self._lost_as = _answer_words(report)
+        self._lost_as = _describe_answer(report)
 
     def health_lost(self) -> Shift | None:
         """Return the shift of an endpoint that answered 200 before and does not any more, as of the newest look."""
@@ -165,13 +165,13 @@ class Probes:
 
     def _describe_down(self, name: str) -> str:
         own = f" ({self._details[name]})" if name == ENDPOINT and self._details.get(name) else ""
-        return f"{_words(name)} was down in the last {self._down[name]} probes{own}"
+        return f"{_describe_name(name)} was down in the last {self._down[name]} probes{own}"
 
     def not_the_deployment(self) -> str | None:
         """Return which critical services are down without this deployment being the cause, one sentence, or None."""
         for name in sorted(self._down):
             if self._down[name] and self._may_act(name) and self._up_before.get(name) is False:
-                return f"not the deployment: {_words(name)} was down before it already"
+                return f"not the deployment: {_describe_name(name)} was down before it already"
         return None
 
     def doubtful(self) -> str | None:
@@ -197,7 +197,8 @@ class Probes:
             expected=0.0 if self._up_before.get(name, False) else None,
             expected_from=f"the probes; {before}",
             log_evidence=_CERTAIN if acts else 0.0,
-            sentence=f"{_words(name)} was down in {bad} of {total} probes" + (f" ({detail})" if bad and detail else ""),
+            sentence=f"{_describe_name(name)} was down in {bad} of {total} probes"
+            + (f" ({detail})" if bad and detail else ""),
         )
 
     def state(self) -> ProbesState:
@@ -229,7 +230,7 @@ class Probes:
 _REPORT, _OK = "report", "200"
 
 
-def _kind(report: HealthReport) -> str:
+def _classify_report(report: HealthReport) -> str:
     """Return what kind of answer it is: a health report, 200 with something else, or "" for anything else."""
     if report.latency_ms is None:  # not asked: it was inferred from requests
         return ""
@@ -238,7 +239,7 @@ def _kind(report: HealthReport) -> str:
     return _OK if report.reach is Reach.UNREADABLE and report.status == 200 else ""
 
 
-def _answer_words(report: HealthReport) -> str:
+def _describe_answer(report: HealthReport) -> str:
     """Return what an answer is that is no health report; never the application's own text."""
     status = report.status
     if status is None:
@@ -254,7 +255,7 @@ def _is_up(state: ServiceState) -> bool | None:
     return state is not ServiceState.DOWN
 
 
-def _endpoint_words(report: HealthReport) -> str:
+def _describe_endpoint(report: HealthReport) -> str:
     if report.reach is Reach.UNREACHABLE:
         return "unreachable"
     if report.reach is Reach.TIMED_OUT:
@@ -262,5 +263,5 @@ def _endpoint_words(report: HealthReport) -> str:
     return f"status {report.status}"
 
 
-def _words(name: str) -> str:
+def _describe_name(name: str) -> str:
     return "the health endpoint" if name == ENDPOINT else f"service {name}"

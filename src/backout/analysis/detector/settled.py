@@ -10,12 +10,12 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from backout.analysis.detector.wording import count, percent
+from backout.analysis.detector.wording import count, format_percent
 from backout.analysis.statistics.baseline import FLOOR
-from backout.analysis.statistics.limits import log_e_below, requests_to_exclude
-from backout.analysis.statistics.quantiles import quantile_bucket
+from backout.analysis.statistics.limits import estimate_requests, log_e_below
+from backout.analysis.statistics.quantiles import find_quantile_bucket
 from backout.analysis.statistics.rates import log_e_above
-from backout.model.guard.signals import bucket_floor_ms, bucket_of, merge_latency, total
+from backout.model.guard.signals import find_bucket, get_bucket_floor_ms, merge_latency, sum_counts
 from backout.model.guard.verdict import CriterionState
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class Settled:
         self._since_left = 0
         rows = [row for row in baseline if row.requests]
         normal = merge_latency(rows)
-        requests, errors = total(rows)
+        requests, errors = sum_counts(rows)
         self._usual_errors = errors / requests if requests else 0.0
-        p99 = quantile_bucket(normal, 1 - _TAIL)
-        self._usual_p99_ms = None if p99 is None else bucket_floor_ms(p99 + 1)
+        p99 = find_quantile_bucket(normal, 1 - _TAIL)
+        self._usual_p99_ms = None if p99 is None else get_bucket_floor_ms(p99 + 1)
         never_ms = criteria.latency_never_above_s * 1000
         usual_ms = never_ms if self._usual_p99_ms is None else self._usual_p99_ms * criteria.latency_p99_at_most
         self._limit_ms = min(usual_ms, never_ms)  # what was as slow before is not normal for that
-        self._slow_bucket = bucket_of(self._limit_ms)
+        self._slow_bucket = find_bucket(self._limit_ms)
         self._usual_slow = self._share_slow(normal)
 
     def _share_slow(self, latency: dict[int, int]) -> float:
@@ -106,18 +106,18 @@ class Settled:
         if not self._requests:
             return (CriterionState.UNMEASURED if final else CriterionState.WAITING), NO_REQUEST
         limit = self._criteria.error_rate_below
-        requests, errors = total(self._window)
+        requests, errors = sum_counts(self._window)
         seen = f"{self._errors:,} of {count(self._requests, 'request')} failed"
         recent = f"{errors:,} of {count(requests, 'request')} failed in the last {self._criteria.error_rate_for_s:g} s"
         kept = errors < limit * requests
         usual = max(FLOOR, min(limit / 2, self._usual_errors))
         known = log_e_below(self._errors, self._requests, usual, limit)
         if known >= SURE and log_e_above(errors, requests, limit) < SURE:
-            return CriterionState.PASSED, f"{seen}; {percent(limit)} is excluded (99 % sure)"
+            return CriterionState.PASSED, f"{seen}; {format_percent(limit)} is excluded (99 % sure)"
         if kept and (final or self._watched_s >= self._criteria.error_rate_for_s):
             return CriterionState.PASSED, recent
         if not final:
-            more = requests_to_exclude(known, usual, limit, BETA)
+            more = estimate_requests(known, usual, limit, BETA)
             return CriterionState.WAITING, f"{seen}; about {count(more or 1, 'more request')} would tell"
         if errors < _FEW and log_e_above(errors, requests, limit) < SURE:
             return CriterionState.UNMEASURED, f"{recent}: too few requests to tell"
@@ -131,11 +131,14 @@ class Settled:
         if self._last_at is None or self._watched_s < FRESH_S or self._errors < min_bad:
             return None
         limit = self._criteria.error_rate_below
-        requests, errors = total(row for row in self._window if row.second > self._last_at - FRESH_S)
+        requests, errors = sum_counts(row for row in self._window if row.second > self._last_at - FRESH_S)
         sure = log_e_above(self._errors, self._requests, limit) >= -math.log(alpha)
         if not sure or log_e_above(errors, requests, limit) <= 0.0:
             return None
-        return f"{self._errors:,} of {count(self._requests, 'request')} failed; {percent(limit)} is exceeded for sure"
+        return (
+            f"{self._errors:,} of {count(self._requests, 'request')} failed; {format_percent(limit)} is "
+            "exceeded for sure"
+        )
 
     def latency(self, *, final: bool) -> Claim:
         """Return whether the p99 is at most its ratio to the baseline's; without one it can only fail."""
@@ -153,15 +156,15 @@ class Settled:
         if known >= SURE:
             return CriterionState.PASSED, f"{seen}; a p99 above that is excluded (99 % sure)"
         recent = merge_latency(self._window)
-        bucket = quantile_bucket(recent, 1 - _TAIL)
-        p99_ms = bucket_floor_ms(bucket + 1) if bucket is not None else 0.0
+        bucket = find_quantile_bucket(recent, 1 - _TAIL)
+        p99_ms = get_bucket_floor_ms(bucket + 1) if bucket is not None else 0.0
         usual_ms = self._usual_p99_ms
         against = f"{self._limit_ms:.0f} ms at most" if usual_ms is None else f"{usual_ms:.0f} ms before"
         measured = f"p99 {p99_ms:.0f} ms against {against}"
         if p99_ms <= self._limit_ms and (final or self._watched_s >= self._criteria.error_rate_for_s):
             return CriterionState.PASSED, measured
         if not final:
-            more = requests_to_exclude(known, usual, _TAIL, BETA) if usual < _TAIL else None
+            more = estimate_requests(known, usual, _TAIL, BETA) if usual < _TAIL else None
             return CriterionState.WAITING, f"{seen}" + (
                 f"; about {count(more, 'more request')} would tell" if more else ""
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.model.guard.signals import bucket_of, merge_latency, quantile_ms
+from backout.model.guard.signals import find_bucket, merge_latency, quantile_ms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ _SLOW: Final = 10
 _BY_MS: Final = 50.0
 
 
-def slower(rows: Sequence[Counts], *, old: str | None, new: str) -> str:
+def describe_slower(rows: Sequence[Counts], *, old: str | None, new: str) -> str:
     """Return a sentence when the median or the p99 at least doubled and grew by 50 ms, else "".
 
     "" as well with fewer than 100 requests of either version, or fewer than ten that took twice as long.
@@ -31,7 +31,7 @@ def slower(rows: Sequence[Counts], *, old: str | None, new: str) -> str:
         then, now = quantile_ms(before, q), quantile_ms(after, q)
         if then is None or now is None or now < _RATIO * then or now - then < _BY_MS:
             continue
-        limit = bucket_of(_RATIO * then)
+        limit = find_bucket(_RATIO * then)
         if sum(count for bucket, count in after.items() if bucket >= limit) >= _SLOW:
             return f"slower: {name} {now:,.0f} ms or more, {then:,.0f} ms in the version before"
     return ""

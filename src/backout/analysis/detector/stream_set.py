@@ -14,13 +14,13 @@ from backout.analysis.detector.persistence import (
     Persistence,
     StretchLabels,
     StretchLaw,
-    stretch_of,
+    get_stretch,
 )
 from backout.analysis.detector.streams import AGREES, Stream
 from backout.analysis.statistics.baseline import FEW_LATENCIES, FLOOR, assume_law
 from backout.analysis.statistics.quantiles import TAILS
 from backout.analysis.statistics.rates import LabelTest, MinuteLaw, log_e_above
-from backout.model.guard.signals import BUCKETS, bucket_floor_ms, bucket_of
+from backout.model.guard.signals import BUCKETS, find_bucket, get_bucket_floor_ms
 from backout.model.guard.verdict import Cause
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ VITAL = 4
 """The weight of a vital route, in other routes."""
 
 
-def streams_for(
+def make_streams(
     baseline: Baseline,
     split: float,
     slo: float,
@@ -73,51 +73,51 @@ def streams_for(
         times: whether latency will be judged at all.
         vital: routes that get more weight than the others.
     """
-    edges = usable_edges(baseline)
+    edges = get_usable_edges(baseline)
     concurrent = split < 1
     short = concurrent and baseline.span_s < SHORT_BASELINE_S
     # Beside an old version the thresholds may still come from its own traffic: their weight is kept free.
-    errors = _error_streams(baseline, split, slo, 0.5 if edges is not None or (concurrent and times) else 1.0)
+    errors = _make_error_streams(baseline, split, slo, 0.5 if edges is not None or (concurrent and times) else 1.0)
     if warm_up_errors is not None:
-        errors = _with_warm_up(errors, baseline, warm_up_errors, concurrent=concurrent)
+        errors = _add_warm_up(errors, baseline, warm_up_errors, concurrent=concurrent)
     if edges is None:
-        return _with_labels(errors, split)
+        return _add_labels(errors, split)
     if short:
         shares = [law.share for law in baseline.latency]
-        return _with_labels((*errors, *make_labelled_latency(edges, shares, split, persistence)), split)
-    whole = (*errors, *_latency(edges, baseline.latency, persistence, concurrent=concurrent))
-    routes = tuple(_route_streams(baseline.routes, persistence, vital, concurrent=concurrent))
+        return _add_labels((*errors, *make_labelled_latency(edges, shares, split, persistence)), split)
+    whole = (*errors, *_make_latency_streams(edges, baseline.latency, persistence, concurrent=concurrent))
+    routes = tuple(_make_route_streams(baseline.routes, persistence, vital, concurrent=concurrent))
     for stream in whole if routes else ():
         stream.weight *= 1 - _ROUTES_WEIGHT
-    return _with_labels((*whole, *routes), split)
+    return _add_labels((*whole, *routes), split)
 
 
-def _route_streams(
+def _make_route_streams(
     routes: Sequence[RouteBaseline], persistence: Persistence | None, vital: Collection[str], *, concurrent: bool
 ) -> Iterable[Stream]:
     """Return two streams for each route: a small one that fails or is slow is found by its own rate."""
     whole = sum(VITAL if route.name in vital else 1 for route in routes)
     for route in routes:
         weight = _ROUTES_WEIGHT * (VITAL if route.name in vital else 1) / whole
-        errors = _errors(f"errors of {route.name}", route.errors, Against.BEFORE, concurrent=concurrent)
+        errors = _make_errors_stream(f"errors of {route.name}", route.errors, Against.BEFORE, concurrent=concurrent)
         errors.route, errors.weight = route.name, weight * _ROUTE_ERRORS
         yield errors
-        test = _persisting(route.slow, persistence, concurrent=concurrent)
-        bound, share = f"its p95 of {bucket_floor_ms(route.p95 + 1):.0f} ms", weight * (1 - _ROUTE_ERRORS)
+        test = _make_persisting(route.slow, persistence, concurrent=concurrent)
+        bound, share = f"its p95 of {get_bucket_floor_ms(route.p95 + 1):.0f} ms", weight * (1 - _ROUTE_ERRORS)
         name = f"latency of {route.name} above {bound}"
         slow = Stream(name, Cause.LATENCY, share, Measure.ABOVE_P95, route.slow.share, Against.BEFORE, test)
-        slow.route, slow.edge, slow.bound, slow.stretch_s = route.name, route.p95, bound, stretch_of(persistence)
+        slow.route, slow.edge, slow.bound, slow.stretch_s = route.name, route.p95, bound, get_stretch(persistence)
         yield slow
 
 
-def _with_warm_up(
+def _add_warm_up(
     errors: tuple[Stream, ...], baseline: Baseline, granted: float, *, concurrent: bool
 ) -> tuple[Stream, ...]:
     """Return the streams of errors, and half of their weight for the time with a larger allowance."""
     acting = [stream for stream in errors if stream.weight]
     # A limit, not a law: whatever share below it the first seconds have is granted, and nothing above it.
     law = assume_law(max(granted, baseline.errors.p0 if baseline.errors else 0.0), _LITTLE_SCATTER)
-    warming = _errors("errors in the warm-up", law, Against.WARM_UP, concurrent=concurrent)
+    warming = _make_errors_stream("errors in the warm-up", law, Against.WARM_UP, concurrent=concurrent)
     warming.measure, warming.expected = Measure.WARMING, law.p0
     warming.weight = sum(stream.weight for stream in acting) / 2
     for stream in acting:
@@ -125,117 +125,117 @@ def _with_warm_up(
     return (*errors, warming)
 
 
-def with_probes(streams: tuple[Stream, ...], share: float) -> tuple[Stream, ...]:
+def add_probes(streams: tuple[Stream, ...], share: float) -> tuple[Stream, ...]:
     """Return the streams, and before them one of backout's own probes, of which that share may fail.
 
     A part of the weight is theirs, so that the weights still sum to 1.
     """
-    probes = _errors("probes", assume_law(share), Against.GRANTED, concurrent=False)
+    probes = _make_errors_stream("probes", assume_law(share), Against.GRANTED, concurrent=False)
     probes.cause, probes.measure, probes.weight = Cause.HEALTH, Measure.PROBES, _PROBES_WEIGHT
     for stream in streams:
         stream.weight *= BESIDE_PROBES
     return (probes, *streams)
 
 
-def _with_labels(streams: tuple[Stream, ...], split: float) -> tuple[Stream, ...]:
+def _add_labels(streams: tuple[Stream, ...], split: float) -> tuple[Stream, ...]:
     """Return the streams, each baseline test beside an old version joined by the label test that has to agree."""
     for stream in streams:
         if split < 1 and isinstance(stream.test, (MinuteLaw, StretchLaw, LimitTest)):
-            stream.beside = LabelTest(_nominal(stream.expected), split, late=True)
+            stream.beside = LabelTest(_clamp_share(stream.expected), split, late=True)
     return streams
 
 
-def _nominal(share: float | None) -> float:
+def _clamp_share(share: float | None) -> float:
     """Return a share that a label test can work with."""
     return min(max(share or FLOOR, FLOOR), 0.9)
 
 
-def usable_edges(baseline: Baseline) -> Thresholds | None:
+def get_usable_edges(baseline: Baseline) -> Thresholds | None:
     """Return the baseline's latency thresholds, None when too few latencies were measured."""
     return baseline.edges if baseline.latency and baseline.latency[0].total >= FEW_LATENCIES else None
 
 
-def _persisting(law: Law, persistence: Persistence | None, *, concurrent: bool) -> MinuteLaw | StretchLaw:
+def _make_persisting(law: Law, persistence: Persistence | None, *, concurrent: bool) -> MinuteLaw | StretchLaw:
     if persistence is None:
         return MinuteLaw(law, concurrent=concurrent, points=LATENCY_POINTS, clustered=False)
     return StretchLaw(law, concurrent=concurrent, points=LATENCY_POINTS, unit_s=persistence.unit_s)
 
 
-def _latency(
+def _make_latency_streams(
     edges: Thresholds, laws: Sequence[Law], persistence: Persistence | None, *, concurrent: bool
 ) -> Iterator[Stream]:
-    yield from _extremes(edges, persistence)
+    yield from _make_extreme_streams(edges, persistence)
     for position, law in enumerate(laws):
-        test = _persisting(law, persistence, concurrent=concurrent)
-        yield _slower(edges, position, law.share, test, persistence)
+        test = _make_persisting(law, persistence, concurrent=concurrent)
+        yield _make_slower_stream(edges, position, law.share, test, persistence)
 
 
 def make_labelled_latency(
     edges: Thresholds, shares: Sequence[float], split: float, persistence: Persistence | None
 ) -> Iterator[Stream]:
     """Return the streams of latency between two versions that serve side by side; `shares` above each threshold."""
-    for extreme in _extremes(edges, persistence):
-        extreme.beside = LabelTest(_nominal(extreme.expected), split, late=True)
+    for extreme in _make_extreme_streams(edges, persistence):
+        extreme.beside = LabelTest(_clamp_share(extreme.expected), split, late=True)
         yield extreme
     for position, share in enumerate(shares):
         kind = LabelTest if persistence is None else StretchLabels
-        yield _slower(edges, position, share, kind(_nominal(share), split), persistence)
+        yield _make_slower_stream(edges, position, share, kind(_clamp_share(share), split), persistence)
 
 
-def _slower(
+def _make_slower_stream(
     edges: Thresholds,
     position: int,
     share: float,
     test: MinuteLaw | LabelTest | StretchLaw | StretchLabels,
     persistence: Persistence | None,
 ) -> Stream:
-    bound = f"the {TAILS[position]} of {bucket_floor_ms(edges[position] + 1):.0f} ms"
+    bound = f"the {TAILS[position]} of {get_bucket_floor_ms(edges[position] + 1):.0f} ms"
     against = Against.BEFORE if isinstance(test, (MinuteLaw, StretchLaw)) else Against.BESIDE
     weight, name = _TAIL_WEIGHTS[position], f"latency above {bound}"
     if persistence is None:
         weight *= _WITHOUT_EXTREMES
     stream = Stream(name, Cause.LATENCY, weight, SLOWER[position], share, against, test, bound=bound)
-    stream.stretch_s = stretch_of(persistence)
+    stream.stretch_s = get_stretch(persistence)
     if persistence is not None and stream.measure in LATENCY_ODDS:
-        usual = usual_share(stream)
-        stream.below = BelowTest(usual, at_odds(usual, LATENCY_ODDS[stream.measure]))
+        usual = get_usual_share(stream)
+        stream.below = BelowTest(usual, multiply_odds(usual, LATENCY_ODDS[stream.measure]))
     return stream
 
 
-def _extremes(edges: Thresholds, persistence: Persistence | None) -> Iterator[Stream]:
+def _make_extreme_streams(edges: Thresholds, persistence: Persistence | None) -> Iterator[Stream]:
     """Return the streams of what is extreme: answers that take ten times the median, or longer than clients wait.
 
     They have no warm-up. What takes longer than clients wait need not persist: no cold start does.
     """
     if persistence is None:
         return
-    ten_times = bucket_of(EXTREME * bucket_floor_ms(edges[0] + 1))
-    time_out = max(bucket_of(TIME_OUT_MS), edges[2])
+    ten_times = find_bucket(EXTREME * get_bucket_floor_ms(edges[0] + 1))
+    time_out = max(find_bucket(TIME_OUT_MS), edges[2])
     kinds = ((ten_times, f"{EXTREME:.0f}*p50", True), (time_out, "time-out", False))
     for measure, weight, (edge, words, forgives) in zip(EXTREMES, _EXTREME_WEIGHTS, kinds, strict=True):
-        bound = f"the {words} of {bucket_floor_ms(min(edge + 1, BUCKETS - 1)):.0f} ms"
+        bound = f"the {words} of {get_bucket_floor_ms(min(edge + 1, BUCKETS - 1)):.0f} ms"
         test, name = LimitTest(MOST, forgives=forgives), f"latency above {bound}"
         stream = Stream(name, Cause.LATENCY, weight, measure, MOST, Against.EXTREME, test, bound=bound)
         stream.edge, stream.stretch_s = edge, persistence.extreme_s
         yield stream
 
 
-def usual_share(stream: Stream) -> float:
+def get_usual_share(stream: Stream) -> float:
     """Return the stream's usual share of hits, within (0, 1)."""
     return min(max(FLOOR, stream.expected or FLOOR), _MOST_USUAL)
 
 
-def at_odds(share: float, ratio: float) -> float:
+def multiply_odds(share: float, ratio: float) -> float:
     """Return the share whose odds are a multiple of those of `share`; below 1 however large both are.
 
-    >>> round(at_odds(0.001, 2.0), 6), round(at_odds(0.6, 2.0), 2)
+    >>> round(multiply_odds(0.001, 2.0), 6), round(multiply_odds(0.6, 2.0), 2)
     (0.001998, 0.75)
     """
     odds_of = share / (1 - share) * ratio
     return odds_of / (1 + odds_of)
 
 
-def _error_streams(baseline: Baseline, split: float, slo: float, weight: float) -> tuple[Stream, ...]:
+def _make_error_streams(baseline: Baseline, split: float, slo: float, weight: float) -> tuple[Stream, ...]:
     """Return the streams of errors, whose weights sum to `weight`.
 
     A baseline too thin to say that the SLO was kept is joined by the SLO itself; a good one leaves the SLO as a remark.
@@ -245,16 +245,16 @@ def _error_streams(baseline: Baseline, split: float, slo: float, weight: float) 
     kept = law is None or log_e_above(round(law.hits), law.total, slo) < AGREES
     parts: list[Stream] = []
     if law is not None:
-        parts.append(_errors("errors", law, Against.BEFORE, concurrent=concurrent))
+        parts.append(_make_errors_stream("errors", law, Against.BEFORE, concurrent=concurrent))
     if concurrent and baseline.span_s < SHORT_BASELINE_S:
         nominal = law or assume_law(slo)
         test = LabelTest(nominal.p0, split)
         name = "errors beside the old version"
         parts.append(Stream(name, Cause.ERRORS, 0, Measure.ERRORS, nominal.share, Against.BESIDE, test))
     if law is None:
-        parts.append(_errors("errors vs SLO", assume_law(slo), Against.NO_BASELINE, concurrent=concurrent))
+        parts.append(_make_errors_stream("errors vs SLO", assume_law(slo), Against.NO_BASELINE, concurrent=concurrent))
     elif law.p0 > slo and kept:
-        parts.append(_errors("errors vs SLO", assume_law(slo), Against.SLO, concurrent=concurrent))
+        parts.append(_make_errors_stream("errors vs SLO", assume_law(slo), Against.SLO, concurrent=concurrent))
     for part in parts:
         part.weight = weight / len(parts)
     if all(part.expected_from not in (Against.SLO, Against.NO_BASELINE) for part in parts):
@@ -262,6 +262,6 @@ def _error_streams(baseline: Baseline, split: float, slo: float, weight: float) 
     return tuple(parts)
 
 
-def _errors(name: str, law: Law, against: Against, *, concurrent: bool) -> Stream:
+def _make_errors_stream(name: str, law: Law, against: Against, *, concurrent: bool) -> Stream:
     test = MinuteLaw(law, concurrent=concurrent, points=ERROR_POINTS, clustered=True)
     return Stream(name, Cause.ERRORS, 0, Measure.ERRORS, law.share, against, test)

@@ -17,7 +17,7 @@ from backout.analysis.detector.persistence import (
     StretchLaw,
     StretchLawState,
 )
-from backout.analysis.detector.wording import percent
+from backout.analysis.detector.wording import format_percent
 from backout.analysis.statistics.baseline import MINUTE_S
 from backout.analysis.statistics.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState, log_e_above
 from backout.model.guard.verdict import Cause, StreamEvidence
@@ -192,7 +192,7 @@ class Stream:
 
     def sentence(self) -> str:
         """Return "61 of 5,204 requests failed against 0.2 % before"."""
-        against = "" if self.normal is None else f" against {percent(self.normal)} {self.expected_from.words}"
+        against = "" if self.normal is None else f" against {format_percent(self.normal)} {self.expected_from.words}"
         if self.measure is Measure.PROBES:
             return f"{self.bad:,} of {self.total:,} probes failed{against}"
         verb = "failed" if self.cause is Cause.ERRORS else f"took longer than {self.bound}"

@@ -13,7 +13,7 @@ from backout.analysis.statistics.baseline import SURE
 from backout.analysis.statistics.beta import beta_quantile
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.policy import WITH_CREDENTIALS
-from backout.model.guard.probes import sent_of
+from backout.model.guard.probes import split_probe_name
 from backout.model.guard.shift import Outcome, Shift, ShiftKind
 from backout.model.guard.verdict import StreamEvidence
 
@@ -86,7 +86,7 @@ class Synthetic:
 
     def evidence(self) -> tuple[StreamEvidence, ...]:
         """Return a line for each failed request, with the expectation that its answer did not meet."""
-        return tuple(_line(name, *found) for name, found in sorted(self._failed.items()) if found[0])
+        return tuple(_make_line(name, *found) for name, found in sorted(self._failed.items()) if found[0])
 
     def compare(self, answer: SyntheticAnswer) -> None:
         """Take note of the class of an answer of the new version alone."""
@@ -101,12 +101,14 @@ class Synthetic:
             self._otherwise[name] = (kind, bad + 1 if was == kind else 1, total + 1)
 
     def _is_meant(self, answer: SyntheticAnswer) -> bool:
-        method, path = sent_of(answer.path)
+        method, path = split_probe_name(answer.path)
         return any(each.covers(method, path) and answer.status in each.statuses for each in self._expect)
 
     def shifts(self) -> tuple[Shift, ...]:
         """Return the requests that are answered differently from before, by their newest answers."""
-        return tuple(_shift(name, AnswerClass(to), bad, total) for name, (to, bad, total) in self._otherwise.items())
+        return tuple(
+            _make_shift(name, AnswerClass(to), bad, total) for name, (to, bad, total) in self._otherwise.items()
+        )
 
     def state(self) -> SyntheticState:
         """Return a checkpoint, plain JSON."""
@@ -125,12 +127,12 @@ class Synthetic:
         self._otherwise = {name: (to, bad, total) for name, (to, bad, total) in state.get("otherwise", {}).items()}
 
 
-def _line(name: str, bad: int, asked: int, why: str) -> StreamEvidence:
+def _make_line(name: str, bad: int, asked: int, why: str) -> StreamEvidence:
     sentence = f"guard's own request {name} failed in {bad} of {count(asked, 'answer')} (the last one: {why})"
     return StreamEvidence(f"request {name}", bad, asked, None, "what is expected of it", 0.0, sentence)
 
 
-def _shift(name: str, to: AnswerClass, bad: int, total: int) -> Shift:
+def _make_shift(name: str, to: AnswerClass, bad: int, total: int) -> Shift:
     kind = ShiftKind.CREDENTIALS if WITH_CREDENTIALS in name else ShiftKind.ANSWERS
     stratum = f"GET {name}" if name.startswith("/") else name
     sentence = f"guard's own request {stratum} was answered well before, and {to.words} the last {count(bad, 'time')}"

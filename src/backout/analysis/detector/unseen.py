@@ -38,13 +38,13 @@ SIGHTS: Final = (
 )
 
 
-def unseen(traits: SourceTraits) -> tuple[Sight, ...]:
+def list_unseen(traits: SourceTraits) -> tuple[Sight, ...]:
     """Return what a source does not see; of what it does not see at all, no part is named besides."""
     found = (sight for sight in SIGHTS if not sight.is_seen(traits))
     return tuple(sight for sight in found if sight.name != "types" or traits.has_sizes)
 
 
-def words(traits: SourceTraits) -> str:
+def describe_unseen(traits: SourceTraits) -> str:
     """Return what a source does not see as an end of a sentence, "" where it sees all: "not seen by tail: ..."."""
-    found = ", ".join(sight.words for sight in unseen(traits))
+    found = ", ".join(sight.words for sight in list_unseen(traits))
     return f"not seen by {traits.name}: {found}" if found else ""

@@ -7,10 +7,10 @@ import math
 _MOST = 9
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Return a share in [0,1] as a percentage with two or three significant digits.
 
-    >>> percent(0.0005), percent(0.002), percent(0.0117), percent(0.5), percent(1.0)
+    >>> format_percent(0.0005), format_percent(0.002), format_percent(0.0117), format_percent(0.5), format_percent(1.0)
     ('0.05 %', '0.2 %', '1.2 %', '50 %', '100 %')
     """
     value = 100 * share
@@ -21,10 +21,10 @@ def percent(share: float) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
 
-def odds(log_evidence: float) -> str:
+def format_odds(log_evidence: float) -> str:
     """Return the evidence as odds, to two significant digits.
 
-    >>> odds(math.log(5213)), odds(0.0), odds(-2.0), odds(80.0)
+    >>> format_odds(math.log(5213)), format_odds(0.0), format_odds(-2.0), format_odds(80.0)
     ('5,200:1', '1:1', 'none', 'over 1,000,000,000:1')
     """
     if log_evidence < 0:

@@ -37,11 +37,11 @@ def diagnose_build(
         return None
     lines = () if failed is None else failed.lines
     quoted = "\n".join(line.text for line in lines)
-    found = classifier.classify(_near(log, failed), LogKind.BUILD)
+    found = classifier.classify(_cut_near(log, failed), LogKind.BUILD)
     near = classifier.classify(quoted, LogKind.BUILD) if quoted else found
     best = near if near.is_known and near.confidence >= found.confidence else found
     cause = catalogue.causes.get(best.label)
-    name = _step_words(failed, step)
+    name = _describe_step(failed, step)
     what = cause.title if cause is not None else "the step failed, and no signature knows why"
     return Diagnosis(
         scenario=best.scenario or Scenario.BUILD_FAILURE,
@@ -61,7 +61,7 @@ def diagnose_build(
     )
 
 
-def _near(log: str, failed: FailedStep | None) -> str:
+def _cut_near(log: str, failed: FailedStep | None) -> str:
     """Return the part of the log with the cause: everything before the last line that mentions it."""
     if failed is None or not failed.lines:
         return log[-_AROUND:]
@@ -70,7 +70,7 @@ def _near(log: str, failed: FailedStep | None) -> str:
     return upto[-_AROUND:]
 
 
-def _step_words(failed: FailedStep | None, step: str) -> str:
+def _describe_step(failed: FailedStep | None, step: str) -> str:
     name = step or (failed.step if failed is not None else "")
     if failed is None:
         return name

@@ -10,7 +10,7 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from backout.analysis.diagnosis.log_text import ERROR_MARK, RUNNER, plain
+from backout.analysis.diagnosis.log_text import ERROR_MARK, RUNNER, strip_colours
 from backout.model.value import Value
 
 MOST_LINES: Final = 5
@@ -103,27 +103,27 @@ class FailedStep(Value, frozen=True):
 
 def find_failed_step(log: str) -> FailedStep | None:
     """Return the step that failed first, or None when no line of the log mentions a failure."""
-    lines = _lines(log)
-    end, code = _failure(lines)
-    steps = [(at, name) for at, line in enumerate(lines[: end + 1]) if (name := _step(line.text)) is not None]
+    lines = _read_lines(log)
+    end, code = _find_failure(lines)
+    steps = [(at, name) for at, line in enumerate(lines[: end + 1]) if (name := _parse_step(line.text)) is not None]
     start, step = steps[-1] if steps else (0, "")
     inside = lines[start : end + 1]
-    chosen = _chosen(inside)
+    chosen = _choose_lines(inside)
     if not chosen and code is None:
         return None
-    return FailedStep(step, _command(inside), code, chosen)
+    return FailedStep(step, _find_command(inside), code, chosen)
 
 
-def _lines(log: str) -> list[LogLine]:
+def _read_lines(log: str) -> list[LogLine]:
     found = []
-    for number, raw in enumerate(plain(log).splitlines(), 1):
+    for number, raw in enumerate(strip_colours(log).splitlines(), 1):
         prefix = RUNNER.match(raw)
         at = _TIME.search(prefix[0]) if prefix else None
         found.append(LogLine(number, raw[prefix.end() :] if prefix else raw, at[0] if at else None))
     return found
 
 
-def _failure(lines: list[LogLine]) -> tuple[int, int | None]:
+def _find_failure(lines: list[LogLine]) -> tuple[int, int | None]:
     """Return the index of the last line of the failing step, and the exit code.
 
     A runner marks what failed, and goes on: steps that clean up, and others that always run, come behind it.
@@ -132,9 +132,9 @@ def _failure(lines: list[LogLine]) -> tuple[int, int | None]:
         marked = line.text.startswith("##[error]")
         found = _FAILED.match(ERROR_MARK.sub("", line.text))
         if marked and found:
-            return at, _code(found)
+            return at, _parse_code(found)
     marked_lines = [at for at, line in enumerate(lines) if line.text.startswith("##[error]")]
-    codes = [code for line in lines if (found := _FAILED.match(line.text)) and (code := _code(found)) is not None]
+    codes = [code for line in lines if (found := _FAILED.match(line.text)) and (code := _parse_code(found)) is not None]
     code = codes[-1] if codes else None
     if marked_lines:
         return marked_lines[0], code
@@ -142,18 +142,18 @@ def _failure(lines: list[LogLine]) -> tuple[int, int | None]:
     return (said[-1] if said else len(lines) - 1), code
 
 
-def _code(found: re.Match[str]) -> int | None:
+def _parse_code(found: re.Match[str]) -> int | None:
     return next((int(value) for value in found.groupdict().values() if value), None)
 
 
-def _step(text: str) -> str | None:
+def _parse_step(text: str) -> str | None:
     for pattern in _STEPS:
         if found := pattern.match(text):
             return found["step"].strip()[:LONGEST_LINE]
     return None
 
 
-def _command(lines: list[LogLine]) -> str | None:
+def _find_command(lines: list[LogLine]) -> str | None:
     """Return the command of the last script that a package manager announced: its name on one line, it on the next."""
     command = None
     for line, following in pairwise(lines):
@@ -163,12 +163,12 @@ def _command(lines: list[LogLine]) -> str | None:
     return command
 
 
-def _chosen(lines: list[LogLine]) -> tuple[LogLine, ...]:
+def _choose_lines(lines: list[LogLine]) -> tuple[LogLine, ...]:
     weights: list[tuple[int, int]] = []
     seen: set[str] = set()
     for at, line in enumerate(lines):
         text = ERROR_MARK.sub("", line.text)
-        weight = 0 if text.strip() in seen else _weight(text)
+        weight = 0 if text.strip() in seen else _weigh_text(text)
         if weight:
             seen.add(text.strip())
             weights.append((weight, at))
@@ -181,9 +181,9 @@ def _chosen(lines: list[LogLine]) -> tuple[LogLine, ...]:
     )
 
 
-def _weight(text: str) -> int:
+def _weigh_text(text: str) -> int:
     """Return how much a line reveals about the cause: 4 much, 0 nothing."""
-    if _step(text) is not None or _EMPTY.search(text):
+    if _parse_step(text) is not None or _EMPTY.search(text):
         return 0
     if _FAILED.match(text):
         return 1

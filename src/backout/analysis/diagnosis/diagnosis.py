@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from backout.analysis.diagnosis.missing_secrets import MENDABLE
 from backout.analysis.diagnosis.ranking import compare_occurrences, rank
-from backout.analysis.diagnosis.recent import of_versions
-from backout.analysis.statistics.novelty import ALARM, words
+from backout.analysis.diagnosis.recent import select_versions
+from backout.analysis.statistics.novelty import ALARM, describe_novelty
 from backout.model.incident.diagnosis import (
     ANSWER_FROM,
     UNKNOWN,
@@ -45,7 +45,7 @@ _FEW: Final = 30
 
 def diagnose(events: EventCounts, around: Surroundings, catalogue: Catalogue, classifier: Classifier) -> Diagnosis:
     """Return what happened, why, and the lines that prove it."""
-    around, notes = _sides(events, around)
+    around, notes = _find_sides(events, around)
     silent = _is_silent(events, around)
     events = _keep_compared(events, around)
     labelled = [Labelled(each, classifier.classify(each.sample, around.kind)) for each in events.templates]
@@ -53,7 +53,7 @@ def diagnose(events: EventCounts, around: Surroundings, catalogue: Catalogue, cl
     best = next((each for each in ranked if each.label != UNKNOWN), None)
     if silent:
         notes = (*notes, f"{_describe_silence(around)}: the logs say nothing about it")
-    notes = (*notes, *_limits(events, around))
+    notes = (*notes, *_list_limits(events, around))
     found = Diagnosis(
         scenario=None,
         cause=UNKNOWN,
@@ -62,10 +62,10 @@ def diagnose(events: EventCounts, around: Surroundings, catalogue: Catalogue, cl
         rollback=RollbackAdvice.NOT_NEEDED,
         title="",
         deployed_at=around.deployed_at,
-        alternatives=_alternatives(ranked),
+        alternatives=_list_alternatives(ranked),
         counts={name: (each.invocations, each.errors) for name, each in sorted(events.by_version.items())},
         unreadable={reason: noted.count for reason, noted in events.unreadable.items()},
-        fresh=_fresh(ranked, labelled, events, around),
+        fresh=_quote_fresh(ranked, labelled, events, around),
         clean=around.clean,
         notes=notes,
     )
@@ -92,18 +92,18 @@ def _name_cause(found: Diagnosis, best: Ranked, events: EventCounts, around: Sur
         rollback=rollback,
         title=cause.title,
         is_new=best.is_new,
-        novelty=_novelty_words(best, events, around),
+        novelty=_describe_novelty(best, events, around),
         first_seen=min(seen, default=None),
-        share=_share(templates, events, around),
-        evidence=_quotes(best, around),
+        share=_measure_share(templates, events, around),
+        evidence=_list_quotes(best, around),
         alternatives=tuple(each for each in found.alternatives if each.cause != best.label),
-        next=_steps(cause, rollback, around.environment, captures),
+        next=_list_steps(cause, rollback, around.environment, captures),
         confirm=cause.confirm.replace("{environment}", around.environment),
-        names=_names(best),
+        names=_list_names(best),
     )
 
 
-def _names(best: Ranked) -> tuple[str, ...]:
+def _list_names(best: Ranked) -> tuple[str, ...]:
     """Return the variables and bindings that clues and texts name, in their order."""
     names = [name for clue in best.clues for name in clue.names]
     for one in best.labelled:
@@ -147,10 +147,10 @@ def _answer_without_cause(
     )
 
 
-def _sides(events: EventCounts, around: Surroundings) -> tuple[Surroundings, tuple[str, ...]]:
+def _find_sides(events: EventCounts, around: Surroundings) -> tuple[Surroundings, tuple[str, ...]]:
     """Return the context with the two versions identified as far as the events allow, and what was assumed."""
     known = [name for name in events.by_version if name not in (NO_VERSION, OTHER_VERSION)]
-    old, new = (_full(name, known) for name in (around.old, around.new))
+    old, new = (_find_full(name, known) for name in (around.old, around.new))
     if new is None and old is not None and len(known) == 2:
         new = next(name for name in known if name != old)
     if old is None and new is not None and len(known) == 2:
@@ -175,7 +175,7 @@ def _keep_compared(events: EventCounts, around: Surroundings) -> EventCounts:
     sides = {name for name in (around.old, around.new) if name is not None}
     if around.new is None or not sides <= events.by_version.keys():
         return events
-    return of_versions(events, frozenset({*sides, NO_VERSION, OTHER_VERSION}))
+    return select_versions(events, frozenset({*sides, NO_VERSION, OTHER_VERSION}))
 
 
 def _is_silent(events: EventCounts, around: Surroundings) -> bool:
@@ -192,14 +192,14 @@ def _is_over(template: Template, around: Surroundings) -> bool:
     return last is not None and began is not None and last < began
 
 
-def _full(name: str | None, known: Sequence[str]) -> str | None:
+def _find_full(name: str | None, known: Sequence[str]) -> str | None:
     """Return the version that a typed id, or the beginning of one, means."""
     if name is None:
         return None
     return next((each for each in known if each == name), next((each for each in known if each.startswith(name)), name))
 
 
-def _limits(events: EventCounts, around: Surroundings) -> tuple[str, ...]:
+def _list_limits(events: EventCounts, around: Surroundings) -> tuple[str, ...]:
     """Return what makes the answer less sure."""
     notes = []
     if events.sampled:
@@ -215,21 +215,21 @@ def _limits(events: EventCounts, around: Surroundings) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _alternatives(ranked: tuple[Ranked, ...]) -> tuple[Alternative, ...]:
+def _list_alternatives(ranked: tuple[Ranked, ...]) -> tuple[Alternative, ...]:
     likely = [each for each in ranked if each.probability >= _WORTH_TELLING]
     return tuple(Alternative(each.label, round(each.probability, 4)) for each in likely[: _MOST_ALTERNATIVES + 1])
 
 
-def _novelty_words(best: Ranked, events: EventCounts, around: Surroundings) -> str:
+def _describe_novelty(best: Ranked, events: EventCounts, around: Surroundings) -> str:
     both = compare_occurrences([one.template for one in best.labelled], events, around)
     if both is None or not best.labelled:
         return ""
     if best.in_time:
         return "rose at one moment, in both versions"
-    return words(*both.old, *both.new)
+    return describe_novelty(*both.old, *both.new)
 
 
-def _share(templates: Sequence[Template], events: EventCounts, around: Surroundings) -> float | None:
+def _measure_share(templates: Sequence[Template], events: EventCounts, around: Surroundings) -> float | None:
     """Return in which share of the new version's invocations (of all, without one) these were seen."""
     of = events.by_version.get(around.new) if around.new is not None else None
     if of is not None:
@@ -238,7 +238,7 @@ def _share(templates: Sequence[Template], events: EventCounts, around: Surroundi
     return min(sum(each.invocations for each in templates) / events.invocations, 1.0) if events.invocations else None
 
 
-def _quotes(best: Ranked, around: Surroundings) -> tuple[Quote, ...]:
+def _list_quotes(best: Ranked, around: Surroundings) -> tuple[Quote, ...]:
     clues = [Quote(_cut(clue.text), clue.at, "", 1, clue.source) for clue in best.clues]
     rest = [_quote(one, around) for one in best.labelled]
     return (*clues[:2], *rest)[:MOST_QUOTES]
@@ -252,11 +252,11 @@ def _quote(one: Labelled, around: Surroundings) -> Quote:
         else max(template.by_version, key=lambda name: template.by_version[name].invocations, default="")
     )
     seen = template.by_version.get(version or "")
-    text = one.classified.line or _first_line(template.sample) or str(template.key)
+    text = one.classified.line or _get_first_line(template.sample) or str(template.key)
     return Quote(_cut(text), template.first_seen, version or "", seen.invocations if seen else template.invocations)
 
 
-def _fresh(
+def _quote_fresh(
     ranked: Sequence[Ranked], labelled: Sequence[Labelled], events: EventCounts, around: Surroundings
 ) -> tuple[Quote, ...]:
     """Return the templates that no signature knows and that came with the new version, the most frequent first.
@@ -272,7 +272,7 @@ def _fresh(
     return tuple(sorted(fresh, key=lambda quote: -quote.count))
 
 
-def _steps(cause: Cause, rollback: RollbackAdvice, environment: str, captures: dict[str, str]) -> tuple[str, ...]:
+def _list_steps(cause: Cause, rollback: RollbackAdvice, environment: str, captures: dict[str, str]) -> tuple[str, ...]:
     """Return the cause's steps, without a rollback where it is useless."""
     steps = [step for step in cause.steps if rollback is not RollbackAdvice.USELESS or not _is_rollback(step)]
     return tuple(
@@ -290,7 +290,7 @@ def _fill_names(step: str, environment: str, captures: dict[str, str], title: st
     return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], found[0]), step)
 
 
-def _first_line(text: str) -> str:
+def _get_first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 

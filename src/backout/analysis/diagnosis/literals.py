@@ -21,14 +21,14 @@ class LiteralIndex(Generic[T]):
 
     def __init__(self, literals: Iterable[tuple[str, T]]) -> None:
         listed = list(literals)
-        often = Counter(gram for literal, _ in listed for gram in _grams(literal))
+        often = Counter(gram for literal, _ in listed for gram in _list_grams(literal))
         self._by_gram: dict[str, list[tuple[str, T]]] = {}
         self._short: list[tuple[str, T]] = []
         for literal, thing in listed:
             if len(literal) < _GRAM:
                 self._short.append((literal, thing))
                 continue
-            rarest = min(_grams(literal), key=lambda gram: often[gram])
+            rarest = min(_list_grams(literal), key=lambda gram: often[gram])
             self._by_gram.setdefault(rarest, []).append((literal, thing))
 
     def find(self, text: str) -> set[T]:
@@ -40,5 +40,5 @@ class LiteralIndex(Generic[T]):
         return things
 
 
-def _grams(literal: str) -> list[str]:
+def _list_grams(literal: str) -> list[str]:
     return [literal[at : at + _GRAM] for at in range(len(literal) - _GRAM + 1)]

@@ -53,7 +53,7 @@ class LogText(Value, frozen=True):
         return f"{self.message}\n{self.stack}" if self.stack else self.message
 
 
-def plain(text: str) -> str:
+def strip_colours(text: str) -> str:
     """Return the text without the terminal's colours."""
     return _ANSI.sub("", text) if "\x1b" in text else text
 
@@ -65,7 +65,7 @@ def read_text(raw: str) -> LogText:
         text = f"{text[: LONGEST * 3 // 4]}\n{text[-LONGEST // 4 :]}"
     if "\\" in text:
         text = _ESCAPED.sub(_unescape, text)
-    text = ERROR_MARK.sub("", RUNNER.sub("", plain(text)))
+    text = ERROR_MARK.sub("", RUNNER.sub("", strip_colours(text)))
     if '""' in text and _CSV_RECORD.search(text):
         text = text.replace('""', '"')
     message: list[str] = []

@@ -69,7 +69,7 @@ def mask(message: str) -> str:
     text = _GIVEN.sub(r"\1\2<value>\2", text)
     for shape, placeholder in _SHAPES:
         text = shape.sub(placeholder, text)
-    text = _PORT.sub(_port(keep), text)
+    text = _PORT.sub(_make_port_mask(keep), text)
     text = _KEPT.sub(keep, text)
     text = _QUOTED.sub(_mask_quoted, text)
     text = _INNER_NUMBER.sub("<n>", _NUMBER.sub("<n>", text))
@@ -82,7 +82,7 @@ def _mask_quoted(found: re.Match[str]) -> str:
     return found[0] if _SLOT.match(inner) or _NAME.match(_SLOT.sub("x", inner)) else f"{quote}<value>{quote}"
 
 
-def _port(keep: Callable[[re.Match[str]], str]) -> Callable[[re.Match[str]], str]:
+def _make_port_mask(keep: Callable[[re.Match[str]], str]) -> Callable[[re.Match[str]], str]:
     """Keep a port that names a service; one of the system's own choice varies."""
 
     def mask_port(found: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout.analysis.statistics.novelty import ALARM, clumping, log_factor
+from backout.analysis.statistics.novelty import ALARM, log_factor, measure_clumping
 from backout.model.incident.diagnosis import UNKNOWN, Changed, LogKind
 from backout.model.value import Value
 
@@ -121,8 +121,8 @@ def rank(
             clues.setdefault(clue.label, []).append(clue)
     cases = {}
     for label in {**by_label, **clues}:
-        case = _case(catalogue.causes.get(label), by_label.get(label, []), events, around)
-        cases[label] = _with_context(replace(case, label=label), tuple(clues.get(label, ())), events, around)
+        case = _weigh_case(catalogue.causes.get(label), by_label.get(label, []), events, around)
+        cases[label] = _add_context(replace(case, label=label), tuple(clues.get(label, ())), events, around)
     explained = {
         label: replace(case, by=_find_explaining_label(label, cases, catalogue)) for label, case in cases.items()
     }
@@ -136,9 +136,9 @@ def rank(
     return tuple(sorted(ranked, key=lambda each: (-each.weight, each.label)))
 
 
-def _case(cause: Cause | None, labelled: list[Labelled], events: EventCounts, around: Surroundings) -> Ranked:
+def _weigh_case(cause: Cause | None, labelled: list[Labelled], events: EventCounts, around: Surroundings) -> Ranked:
     """Return what the events alone say for a label; None: for what has none."""
-    factor, is_new, in_time = _novelty([one.template for one in labelled], events, around)
+    factor, is_new, in_time = _weigh_novelty([one.template for one in labelled], events, around)
     weight = _SEVERITY[cause.severity] if cause else _UNLABELLED
     if labelled:
         surest = min(max(_LEAST_SURE, *(one.classified.confidence for one in labelled)), _MOST_SURE)
@@ -146,24 +146,24 @@ def _case(cause: Cause | None, labelled: list[Labelled], events: EventCounts, ar
         failing = sum(one.template.errors for one in labelled)
         weight += _VOLUME * math.log2(1 + failing) if failing else _HARMLESS
     if is_new is not None:
-        weight += _NOVELTY * min(factor, MOST_NOVELTY) if is_new else _not_new(labelled, events, around)
+        weight += _NOVELTY * min(factor, MOST_NOVELTY) if is_new else _weigh_not_new(labelled, events, around)
     elif cause is None:
         weight += _NOT_NEW  # without a comparison, an unknown text is noise until something is known to be wrong
-    ordered = sorted(labelled, key=lambda one: (-_rise(one.template, around), -one.template.invocations))
+    ordered = sorted(labelled, key=lambda one: (-_measure_rise(one.template, around), -one.template.invocations))
     return Ranked("", weight, 0.0, is_new, in_time, tuple(ordered), ())
 
 
-def _not_new(labelled: Sequence[Labelled], events: EventCounts, around: Surroundings) -> float:
+def _weigh_not_new(labelled: Sequence[Labelled], events: EventCounts, around: Surroundings) -> float:
     """Return what it weighs that a label is no more frequent than before, or that it is gone."""
     found = compare_occurrences([one.template for one in labelled], events, around)
     return _GONE if found is not None and found.is_gone else _NOT_NEW
 
 
-def _with_context(case: Ranked, clues: tuple[Clue, ...], events: EventCounts, around: Surroundings) -> Ranked:
+def _add_context(case: Ranked, clues: tuple[Clue, ...], events: EventCounts, around: Surroundings) -> Ranked:
     """Return a case with what other sources and the deployment's differences add to it."""
     weight = case.weight + sum(clue.weight for clue in clues)
     if clues and case.is_new is False:
-        weight -= _not_new(case.labelled, events, around)  # it is there now, whenever it began
+        weight -= _weigh_not_new(case.labelled, events, around)  # it is there now, whenever it began
     weight += _CHANGED * any(case.label in SPEAKS_FOR.get(change, ()) for change in around.changed)
     return replace(case, weight=weight, clues=clues)
 
@@ -181,7 +181,7 @@ def _find_explaining_label(label: str, cases: Mapping[str, Ranked], catalogue: C
     return ""
 
 
-def _rise(template: Template, around: Surroundings) -> int:
+def _measure_rise(template: Template, around: Surroundings) -> int:
     """Return by how much more often it was seen in the new version than in the old one."""
     if around.new is None:
         return 0
@@ -200,17 +200,17 @@ def compare_occurrences(templates: Sequence[Template], events: EventCounts, arou
         )
         return Compared((before, old.invocations), (after, new.invocations))
     if around.deployed_at is not None:
-        return _at(templates, events, int(around.deployed_at // 60))
+        return _compare_at(templates, events, int(around.deployed_at // 60))
     return None
 
 
-def _at(templates: Sequence[Template], events: EventCounts, minute: int) -> Compared | None:
+def _compare_at(templates: Sequence[Template], events: EventCounts, minute: int) -> Compared | None:
     """Return how often these were seen before a minute and from it on; None when nothing was before."""
     counts: Counter[int] = Counter()
     for each in templates:
         for (_, at), count in each.by_minute.items():
             counts[at] += count
-    invocations = minutes_of(events)
+    invocations = count_by_minute(events)
     before = sum(count for at, count in invocations.items() if at < minute)
     if not before:
         return None
@@ -218,7 +218,7 @@ def _at(templates: Sequence[Template], events: EventCounts, minute: int) -> Comp
     return Compared((old, before), (sum(counts.values()) - old, sum(invocations.values()) - before))
 
 
-def minutes_of(events: EventCounts) -> Mapping[int, float]:
+def count_by_minute(events: EventCounts) -> Mapping[int, float]:
     """Return the invocations of each minute; where the events tell none, they are spread evenly over their span."""
     if events.by_minute:
         return {at: counts.invocations for at, counts in events.by_minute.items()}
@@ -229,7 +229,9 @@ def minutes_of(events: EventCounts) -> Mapping[int, float]:
     return dict.fromkeys(range(first, first + span), events.invocations / span)
 
 
-def _novelty(templates: list[Template], events: EventCounts, around: Surroundings) -> tuple[float, bool | None, bool]:
+def _weigh_novelty(
+    templates: list[Template], events: EventCounts, around: Surroundings
+) -> tuple[float, bool | None, bool]:
     """Return (log Bayes factor, whether it rose, whether in time rather than between the versions)."""
     if not templates or around.kind is not LogKind.RUNTIME:
         return 0.0, None, False
@@ -240,8 +242,8 @@ def _novelty(templates: list[Template], events: EventCounts, around: Surrounding
     for each in templates:
         for (_, at), count in each.by_minute.items():
             counts[at] += count
-    minutes = minutes_of(events)
-    factor = found.log_factor(clumping(counts, len(minutes)) if found.old[0] else 1.0)
+    minutes = count_by_minute(events)
+    factor = found.log_factor(measure_clumping(counts, len(minutes)) if found.old[0] else 1.0)
     if len(templates) > 1:  # one template of many may be the new one
         alone = [
             single.log_factor()
@@ -253,11 +255,11 @@ def _novelty(templates: list[Template], events: EventCounts, around: Surrounding
         return factor, True, False
     if found.is_gone:
         return factor, False, False
-    rise = _in_time(counts, minutes)
+    rise = _weigh_in_time(counts, minutes)
     return (rise, True, True) if rise > IN_TIME_ALARM else (factor, False, False)
 
 
-def _in_time(counts: Mapping[int, int], minutes: Mapping[int, float]) -> float:
+def _weigh_in_time(counts: Mapping[int, int], minutes: Mapping[int, float]) -> float:
     """Return the best factor of a rise that begins at some minute."""
     best = before = old = 0.0
     total, invocations = sum(counts.values()), sum(minutes.values())

@@ -65,7 +65,7 @@ class Classifier:
             for name, value in found.captures.items():
                 best[label][1].captures.setdefault(name, value)
         ranked = sorted(scores, key=lambda label: (-scores[label], label))
-        shares = _shares([scores[label] for label in ranked])
+        shares = _compute_shares([scores[label] for label in ranked])
         label = ranked[0]
         signature, found = best[label]
         confidence = CONFIDENCE[signature.specificity] * shares[0] ** 0.5
@@ -85,7 +85,7 @@ class Classifier:
         return Classified(label, service, scenario, confidence, signature.id, found.line, found.captures, others)
 
 
-def _shares(scores: list[float]) -> list[float]:
+def _compute_shares(scores: list[float]) -> list[float]:
     """Return how probable each is against the others, in [0, 1], from their specificities."""
     weights = [math.exp(_SHARPNESS * (score - scores[0])) for score in scores]
     whole = sum(weights)
@@ -136,21 +136,21 @@ class _Matcher:
             found = pattern.search(text.message)
             if found is None:
                 return None
-            line = line or _line_of(found)
+            line = line or _find_line(found)
             _take(found, captures)
         for wanted, where in ((some, text.message), (stack, text.stack)):
             if wanted:
                 found = next((hit for pattern in wanted if (hit := pattern.search(where))), None)
                 if found is None:
                     return None
-                line = line or _line_of(found)
+                line = line or _find_line(found)
                 _take(found, captures)
         if any(pattern.search(text.message) for pattern in forbidden):
             return None
         return _Found(line, captures)
 
 
-def _line_of(found: re.Match[str]) -> str:
+def _find_line(found: re.Match[str]) -> str:
     """Return the whole line in which a match begins."""
     start = found.string.rfind("\n", 0, found.start()) + 1
     end = found.string.find("\n", found.start())

@@ -76,16 +76,16 @@ _MOST_LINES: Final = 200
 """Lines that are looked through at each end of a text."""
 
 
-def template_of(text: str) -> TemplateKey:
+def make_template(text: str) -> TemplateKey:
     r"""Return the key of a text, whatever it is; equal keys mean the same trouble.
 
-    >>> str(template_of("TypeError: x 17 is not a function\n    at save (worker-5f3a.js:1:2)"))
+    >>> str(make_template("TypeError: x 17 is not a function\n    at save (worker-5f3a.js:1:2)"))
     'TypeError: x <n> is not a function (in save)'
     """
-    text = _from_json(text) or text
-    read = read_text(_innermost(text))
-    first = _headline([line.strip() for line in read.message.splitlines() if line.strip()])
-    procedure, first = _procedure(first, text)
+    text = _read_json(text) or text
+    read = read_text(_find_innermost(text))
+    first = _find_headline([line.strip() for line in read.message.splitlines() if line.strip()])
+    procedure, first = _find_procedure(first, text)
     found = _CLASS.search(first[:_MOST_TEXT])
     name, message = "", first
     if found is not None and (not found.start() or (found["rest"] and found.start() <= _MOST_TEXT // 4)):
@@ -96,7 +96,7 @@ def template_of(text: str) -> TemplateKey:
     codes = dict.fromkeys(one["quoted"] or one[0].strip() for one in _CODE.finditer(read.message))
     masked = mask(message[:_MOST_TEXT].strip())
     masked = " ".join([masked, *(f"[{code}]" for code in list(codes)[:3] if code not in masked)]).strip()
-    return TemplateKey(name, masked, _function(read.stack), procedure)
+    return TemplateKey(name, masked, _find_function(read.stack), procedure)
 
 
 class Templates:
@@ -120,7 +120,7 @@ class Templates:
             gist = _PLAIN_NUMBER.sub("0", text)
             found = self._by_gist.get(gist)
             if found is None:
-                found = template_of(self._masked(text))
+                found = make_template(self._masked(text))
                 _remember(self._by_gist, gist, found)
             if gist == text:  # one with numbers in it hardly comes again
                 _remember(self._by_text, text, found)
@@ -133,7 +133,7 @@ def _remember(known: dict[str, TemplateKey], text: str, key: TemplateKey) -> Non
     known[text] = key
 
 
-def _from_json(text: str) -> str | None:
+def _read_json(text: str) -> str | None:
     """Return what a structured entry says went wrong: the innermost error's text, None for anything else."""
     stripped = text.strip()
     if not (stripped.startswith("{") and stripped.endswith("}")):
@@ -164,7 +164,7 @@ def _extract_message(value: object, depth: int) -> str | None:
     return next((found for key in _MESSAGE_KEYS if (found := _extract_message(value.get(key), depth - 1))), None)
 
 
-def _innermost(text: str) -> str:
+def _find_innermost(text: str) -> str:
     """Return the part of a text that is about the first cause of all."""
     if _DIRECT_CAUSE in text:
         return text.partition(_DIRECT_CAUSE)[0]
@@ -172,7 +172,7 @@ def _innermost(text: str) -> str:
     return text[begins:] if text[begins:].strip() else text
 
 
-def _headline(lines: list[str]) -> str:
+def _find_headline(lines: list[str]) -> str:
     """Return the line that says it, without what a log writes before it.
 
     It is the last one with a class at its beginning after a traceback, else the first one with a class or a level of
@@ -201,7 +201,7 @@ def _says_it(line: str) -> bool:
     return _CLASS.match(line[lead.end() :] if lead else line) is not None
 
 
-def _procedure(first: str, text: str) -> tuple[str, str]:
+def _find_procedure(first: str, text: str) -> tuple[str, str]:
     found = _TRPC.search(first) or (_TRPC.search(text) if "trpc" in text.lower() else None)
     if found is None:
         return "", first
@@ -210,7 +210,7 @@ def _procedure(first: str, text: str) -> tuple[str, str]:
     return found["failed"] or found["path"] or found["named"], first
 
 
-def _function(stack: str) -> str:
+def _find_function(stack: str) -> str:
     """Return the name of the topmost frame that is the application's own; Python writes that one last."""
     frames = stack.splitlines()
     for line in frames:

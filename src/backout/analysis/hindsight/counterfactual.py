@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.detector.wording import count, odds, percent
+from backout.analysis.detector.wording import count, format_odds, format_percent
 from backout.analysis.hindsight.retrace import find_regression
-from backout.model.guard.signals import BUCKET_RATIO, total
+from backout.model.guard.signals import BUCKET_RATIO, sum_counts
 from backout.model.guard.verdict import Cause, Verdict
 
 if TYPE_CHECKING:
@@ -32,28 +32,28 @@ _NO_ROUTE = ""
 
 def would_change(recorded: Recorded, trace: Trace, policy: Policy) -> tuple[str, ...]:
     """Return sentences without a final stop; () when no request was counted."""
-    requests, errors = total(_own(recorded))
+    requests, errors = sum_counts(_list_own(recorded))
     if not requests:
         return ()
     if trace.regressed_at is None:
-        return (_most(trace), *_from_errors(recorded, policy, requests, errors), *_more(trace))
+        return (_describe_most(trace), *_find_error_threshold(recorded, policy, requests, errors), *_list_more(trace))
     cut = replace(recorded, until=trace.regressed_at)
-    requests, errors = total(row for row in _own(cut) if row.second < trace.regressed_at)
-    return (*_fewer(cut, trace, policy, errors), _stricter(trace))
+    requests, errors = sum_counts(row for row in _list_own(cut) if row.second < trace.regressed_at)
+    return (*_list_fewer(cut, trace, policy, errors), _describe_stricter(trace))
 
 
-def _own(recorded: Recorded) -> Iterable[Counts]:
+def _list_own(recorded: Recorded) -> Iterable[Counts]:
     return (row for row in recorded.counts if row.version == recorded.version)
 
 
-def _most(trace: Trace) -> str:
-    peak, needed = odds(max(0.0, trace.peak)), odds(trace.threshold)
+def _describe_most(trace: Trace) -> str:
+    peak, needed = format_odds(max(0.0, trace.peak)), format_odds(trace.threshold)
     if trace.crossed_at is not None:
         return f"the evidence reached {peak}, more than the {needed} that a rollback needs, but was held back"
     return f"the evidence never exceeded {peak}; {needed} is needed"
 
 
-def _more(trace: Trace) -> tuple[str, ...]:
+def _list_more(trace: Trace) -> tuple[str, ...]:
     """Return what an undecided watch lacks, in the detector's own words."""
     if trace.decision is None or trace.decision.verdict is not Verdict.INCONCLUSIVE:
         return ()
@@ -63,18 +63,18 @@ def _more(trace: Trace) -> tuple[str, ...]:
     return (last,) if "would tell" in last else ()
 
 
-def _from_errors(recorded: Recorded, policy: Policy, requests: int, errors: int) -> tuple[str, ...]:
+def _find_error_threshold(recorded: Recorded, policy: Policy, requests: int, errors: int) -> tuple[str, ...]:
     """Return the share of errors from which this watch would have ended differently."""
     low, high = errors / requests, 1.0
-    if not _regresses(recorded, policy, _failing(high)):
+    if not _regresses(recorded, policy, _make_failing(high)):
         return (f"not even with all of its {count(requests, 'request')} failing would it have been called regressed",)
     for _ in range(_HALVINGS):
         middle = math.sqrt(max(low, 1e-4) * high)
-        if _regresses(recorded, policy, _failing(middle)):
+        if _regresses(recorded, policy, _make_failing(middle)):
             high = middle
         else:
             low = middle
-    return (f"from about {percent(high)} failed requests on it would have been called regressed",)
+    return (f"from about {format_percent(high)} failed requests on it would have been called regressed",)
 
 
 class Evenly:
@@ -101,7 +101,7 @@ class Evenly:
         return given
 
 
-def _with_errors(row: Counts, errors: int, evenly: Evenly, of: Callable[[Counts | RouteCounts], int]) -> Counts:
+def _set_errors(row: Counts, errors: int, evenly: Evenly, of: Callable[[Counts | RouteCounts], int]) -> Counts:
     """Return the row with a number of errors, distributed over its routes; `of` is the most for each."""
     parts = {name: of(route) for name, route in row.routes.items()}
     given = evenly.among({**parts, _NO_ROUTE: max(0, of(row) - sum(parts.values()))}, errors)
@@ -109,13 +109,13 @@ def _with_errors(row: Counts, errors: int, evenly: Evenly, of: Callable[[Counts 
     return replace(row, errors=errors, routes=routes)
 
 
-def _failing(share: float) -> Change:
+def _make_failing(share: float) -> Change:
     """Return the change after which this share of the requests fails, evenly over time and routes."""
     evenly = Evenly()
 
     def fail(row: Counts, requests: int, _errors: int) -> Counts:
         errors = math.floor((requests + row.requests) * share) - math.floor(requests * share)
-        return _with_errors(row, errors, evenly, lambda counts: counts.requests)
+        return _set_errors(row, errors, evenly, lambda counts: counts.requests)
 
     return fail
 
@@ -126,12 +126,12 @@ def _make_thinning(share: float) -> Change:
 
     def thin(row: Counts, _requests: int, errors: int) -> Counts:
         left = math.floor((errors + row.errors) * share) - math.floor(errors * share)
-        return _with_errors(row, left, evenly, lambda counts: counts.errors)
+        return _set_errors(row, left, evenly, lambda counts: counts.errors)
 
     return thin
 
 
-def _faster(buckets: int) -> Change:
+def _make_faster(buckets: int) -> Change:
     """Return the change that moves every latency down."""
 
     def shift_latency(latency: Mapping[int, int]) -> dict[int, int]:
@@ -148,12 +148,12 @@ def _faster(buckets: int) -> Change:
     return move
 
 
-def _fewer(recorded: Recorded, trace: Trace, policy: Policy, errors: int) -> tuple[str, ...]:
+def _list_fewer(recorded: Recorded, trace: Trace, policy: Policy, errors: int) -> tuple[str, ...]:
     """Return how much better it would have had to be."""
     if trace.decision is not None and trace.decision.cause is Cause.LATENCY:
         for buckets in range(1, _MOST_BUCKETS + 1):
-            if not _regresses(recorded, policy, _faster(buckets)):
-                shorter = percent(1 - BUCKET_RATIO**-buckets)
+            if not _regresses(recorded, policy, _make_faster(buckets)):
+                shorter = format_percent(1 - BUCKET_RATIO**-buckets)
                 return (f"with response times {shorter} shorter until then it would not have been called regressed",)
         return ()
     low, high = 0, errors
@@ -168,12 +168,12 @@ def _fewer(recorded: Recorded, trace: Trace, policy: Policy, errors: int) -> tup
     return (f"with {low:,} failed requests instead of {errors:,} until then it would not have been called regressed",)
 
 
-def _stricter(trace: Trace) -> str:
+def _describe_stricter(trace: Trace) -> str:
     if trace.decision is not None and trace.decision.cause is Cause.ANSWERS and trace.decision.shifts:
         shift = trace.decision.shifts[0]  # it has a part of alpha of its own
-        return f"the evidence of {shift.name} was {odds(shift.log_evidence)} (guard.alpha)"
-    met = odds(trace.points[-1].log_evidence)
-    return f"the evidence was {met} and {odds(trace.threshold)} was needed (guard.alpha)"
+        return f"the evidence of {shift.name} was {format_odds(shift.log_evidence)} (guard.alpha)"
+    met = format_odds(trace.points[-1].log_evidence)
+    return f"the evidence was {met} and {format_odds(trace.threshold)} was needed (guard.alpha)"
 
 
 def _regresses(recorded: Recorded, policy: Policy, change: Change) -> bool:

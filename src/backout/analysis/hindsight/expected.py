@@ -33,7 +33,7 @@ class Stretch:
         self._version = version
         self._rate = rate
         self._error_rate = error_rate
-        self._edges = _cumulative(_slower(latency, latency_factor))
+        self._edges = _accumulate(_slow_down(latency, latency_factor))
         self._rows = 0
         self.requests = self.errors = 0
 
@@ -62,7 +62,7 @@ class Stretch:
         return found
 
 
-def _slower(latency: Mapping[int, float], factor: float) -> dict[int, float]:
+def _slow_down(latency: Mapping[int, float], factor: float) -> dict[int, float]:
     """Return the histogram with every latency multiplied; buckets are logarithmic, so it moves as a whole."""
     if factor == 1.0:
         return dict(latency)
@@ -75,7 +75,7 @@ def _slower(latency: Mapping[int, float], factor: float) -> dict[int, float]:
     return moved
 
 
-def _cumulative(latency: Mapping[int, float]) -> list[tuple[int, float]]:
+def _accumulate(latency: Mapping[int, float]) -> list[tuple[int, float]]:
     """Return (bucket, share of latencies up to and with it), lowest first; the last share is above 1."""
     whole = sum(latency.values())
     seen, edges = 0.0, []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.analysis.detector.decision import Detector
-from backout.analysis.detector.persistence import persistence_of, stretch_of
+from backout.analysis.detector.persistence import get_stretch, make_persistence
 from backout.analysis.detector.wording import count
 from backout.analysis.hindsight.expected import Stretch
 from backout.model.guard.forecast import FIVE_PERCENT, HEALTHY, TROUBLES, Detection, Forecast, Outlook, Way
@@ -35,7 +35,7 @@ _STEPS = ((120, 1), (900, 5), (HORIZON_S, 60))
 """(until this second, a look every so many seconds): beyond two minutes a look is late by at most 4 %."""
 
 
-def ways(synthetic_per_s: float, holdback: float = 0.0) -> tuple[Way, ...]:
+def list_ways(synthetic_per_s: float, holdback: float = 0.0) -> tuple[Way, ...]:
     """Return the ways to deploy that are compared.
 
     Args:
@@ -51,16 +51,16 @@ def ways(synthetic_per_s: float, holdback: float = 0.0) -> tuple[Way, ...]:
     )
 
 
-def forecast(today: Today, policy: Policy, *, synthetic_per_s: float = 1.0) -> Forecast:
+def make_forecast(today: Today, policy: Policy, *, synthetic_per_s: float = 1.0) -> Forecast:
     """Return when today's detector would find what, for each way to deploy, with advice."""
-    outlooks = tuple(_outlook(today, way, policy) for way in ways(synthetic_per_s, policy.guard.holdback))
+    outlooks = tuple(_make_outlook(today, way, policy) for way in list_ways(synthetic_per_s, policy.guard.holdback))
     watch_s = policy.criteria.watch_s
-    advised, why = _advice(outlooks, watch_s)
-    stretch_s = stretch_of(persistence_of(watch_s, policy.guard.slow_start_s))
-    return Forecast(today, watch_s, outlooks, advised, why, _missing(outlooks[0], watch_s), stretch_s)
+    advised, why = _choose_advice(outlooks, watch_s)
+    stretch_s = get_stretch(make_persistence(watch_s, policy.guard.slow_start_s))
+    return Forecast(today, watch_s, outlooks, advised, why, _count_missing(outlooks[0], watch_s), stretch_s)
 
 
-def _missing(cut_over: Outlook, watch_s: float) -> int | None:
+def _count_missing(cut_over: Outlook, watch_s: float) -> int | None:
     """Return how many more requests than the watch brings find errors of 5 %."""
     found = cut_over.of(FIVE_PERCENT)
     if found.after_s is None:
@@ -68,14 +68,14 @@ def _missing(cut_over: Outlook, watch_s: float) -> int | None:
     return 0 if found.after_s <= watch_s else found.requests - math.floor(cut_over.new_per_s * watch_s)
 
 
-def _advice(outlooks: Sequence[Outlook], watch_s: float) -> tuple[Way | None, tuple[str, ...]]:
+def _choose_advice(outlooks: Sequence[Outlook], watch_s: float) -> tuple[Way | None, tuple[str, ...]]:
     """Return the way to deploy, and why.
 
     A split is better where it finds as much in the watch as a cut-over does: beside the old version, trouble that both
     share is told from trouble of the new one. Of two splits, the one that serves fewer bad requests until then.
     """
     cut_over, *splits, probed = outlooks
-    within = f"the watch of {_time(watch_s)}"
+    within = f"the watch of {_format_time(watch_s)}"
     five = cut_over.of(FIVE_PERCENT)
     if five.same_as_today:
         return cut_over.way, ("5 % of today's requests fail already: first find out why",)
@@ -94,15 +94,15 @@ def _advice(outlooks: Sequence[Outlook], watch_s: float) -> tuple[Way | None, tu
         )
     brought = math.floor(cut_over.new_per_s * watch_s)
     need = "more than a day brings" if five.after_s is None else f"about {count(five.requests, 'request')}"
-    more = _missing(cut_over, watch_s)
+    more = _count_missing(cut_over, watch_s)
     lacks = f"too little traffic: errors of 5 % need {need} of the new version, and {within} brings {brought:,}"
     lacks += f": {more:,} more are needed" if more else ""
-    longer = () if five.after_s is None else (f"or watch for {_time(five.after_s)}: criteria.watch",)
+    longer = () if five.after_s is None else (f"or watch for {_format_time(five.after_s)}: criteria.watch",)
     if not _is_found(probed, watch_s):
         return None, (lacks, *longer)
     per_s = probed.way.synthetic_per_s
-    sent = f"have guard send a synthetic request every {_time(1 / per_s)} (guard.synthetic): then they are found"
-    return probed.way, (lacks, f"{sent} after {_time(probed.of(FIVE_PERCENT).after_s or 0.0)}", *longer)
+    sent = f"have guard send a synthetic request every {_format_time(1 / per_s)} (guard.synthetic): then they are found"
+    return probed.way, (lacks, f"{sent} after {_format_time(probed.of(FIVE_PERCENT).after_s or 0.0)}", *longer)
 
 
 def _is_found(outlook: Outlook, watch_s: float) -> bool:
@@ -110,18 +110,18 @@ def _is_found(outlook: Outlook, watch_s: float) -> bool:
     return after_s is not None and after_s <= watch_s
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     if seconds < 2 * MINUTE_S:
         return f"{seconds:g} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * HOUR_S else f"{seconds / 3600:.1f} h"
 
 
-def _outlook(today: Today, way: Way, policy: Policy) -> Outlook:
-    found = tuple(_detection(today, way, trouble, policy) for trouble in TROUBLES)
-    return Outlook(way, today.rate * way.split, found, _healthy_after(today, way, policy))
+def _make_outlook(today: Today, way: Way, policy: Policy) -> Outlook:
+    found = tuple(_find_detection(today, way, trouble, policy) for trouble in TROUBLES)
+    return Outlook(way, today.rate * way.split, found, _find_healthy_after(today, way, policy))
 
 
-def _looks() -> Iterator[int]:
+def _list_looks() -> Iterator[int]:
     second = 0
     for until, step in _STEPS:
         while second < until:
@@ -129,7 +129,9 @@ def _looks() -> Iterator[int]:
             yield second
 
 
-def _watch(today: Today, way: Way, trouble: Trouble, policy: Policy) -> Iterator[tuple[int, Detector, Stretch]]:
+def _simulate_watch(
+    today: Today, way: Way, trouble: Trouble, policy: Policy
+) -> Iterator[tuple[int, Detector, Stretch]]:
     """Yield (seconds after the deployment, detector, the new version's counts) at each look of one watch."""
     usual = merge_latency(today.baseline)
     error_rate = today.error_rate if trouble.error_rate is None else trouble.error_rate
@@ -145,25 +147,25 @@ def _watch(today: Today, way: Way, trouble: Trouble, policy: Policy) -> Iterator
         probed=ProbesBefore({PATH: (1, 0)}) if way.synthetic_per_s else None,
     )
     sent = Stretch(NEW, way.synthetic_per_s, error_rate, {})
-    for second in _looks():
+    for second in _list_looks():
         rows = (stretch.until(second, today.until + second - 1) for stretch in (new, old))
         detector.add([row for row in rows if row is not None])
-        detector.add_synthetic(_answers(sent.until(second, today.until + second - 1)))
+        detector.add_synthetic(_list_answers(sent.until(second, today.until + second - 1)))
         yield second, detector, new
 
 
-def _answers(row: Counts | None) -> Iterator[SyntheticAnswer]:
+def _list_answers(row: Counts | None) -> Iterator[SyntheticAnswer]:
     """Yield the synthetic requests of a row, as many of them failed as the row says."""
     if row is not None:
         for number in range(row.requests):
             yield SyntheticAnswer(float(row.second), PATH, 500 if number < row.errors else 200)
 
 
-def _detection(today: Today, way: Way, trouble: Trouble, policy: Policy) -> Detection:
+def _find_detection(today: Today, way: Way, trouble: Trouble, policy: Policy) -> Detection:
     if trouble.error_rate is not None and trouble.error_rate <= today.error_rate:
         return Detection(trouble, None, 0, 0, same_as_today=True)
     requests = 0
-    for second, detector, new in _watch(today, way, trouble, policy):
+    for second, detector, new in _simulate_watch(today, way, trouble, policy):
         requests = new.requests
         if detector.judge(today.until + second)[0] is Verdict.REGRESSED:
             evidence = detector.decide(today.until + second).evidence
@@ -173,8 +175,8 @@ def _detection(today: Today, way: Way, trouble: Trouble, policy: Policy) -> Dete
     return Detection(trouble, None, requests, 0)
 
 
-def _healthy_after(today: Today, way: Way, policy: Policy) -> float | None:
-    for second, detector, _ in _watch(today, way, HEALTHY, policy):
+def _find_healthy_after(today: Today, way: Way, policy: Policy) -> float | None:
+    for second, detector, _ in _simulate_watch(today, way, HEALTHY, policy):
         if detector.judge(today.until + second)[0] is Verdict.HEALTHY:
             return float(second)
     return None

@@ -6,9 +6,9 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from backout.analysis.hindsight.track_record import WITHIN_S, first_seen, is_automatic, went_back
-from backout.analysis.history.remarks import is_made_by, same_hash, same_version
-from backout.escaping import brief
+from backout.analysis.hindsight.track_record import WITHIN_S, find_first_seen, is_automatic, went_back
+from backout.analysis.history.remarks import is_made_by, is_same_hash, is_same_version
+from backout.escaping import shorten
 from backout.model.remark import RemarkKind
 from backout.model.value import Value
 from backout.model.version import Mark
@@ -98,7 +98,7 @@ class Hindsight(Value, frozen=True):
         return sum(each.saved or 0 for each in self.rolled_back)
 
 
-def trials(past: Past, *, since: float, watch_s: float, watched: Container[str] = ()) -> Iterator[Trial]:
+def list_trials(past: Past, *, since: float, watch_s: float, watched: Container[str] = ()) -> Iterator[Trial]:
     """Yield the deployments that brought a version, oldest first; returns to an older one do not count.
 
     A version that gets more traffic later, step by step, is one trial that begins with its first share.
@@ -108,7 +108,7 @@ def trials(past: Past, *, since: float, watch_s: float, watched: Container[str] 
     """
     for number, (before, after) in enumerate(pairwise([None, *past.deployments])):
         assert after is not None
-        version = _brought(before, after, past, watched)
+        version = _find_brought(before, after, past, watched)
         if after.created_at < since or not version:
             continue
         later = past.deployments[number + 1 :]
@@ -126,14 +126,14 @@ def trials(past: Past, *, since: float, watch_s: float, watched: Container[str] 
         )
 
 
-def _brought(before: Deployment | None, after: Deployment, past: Past, watched: Container[str]) -> str:
+def _find_brought(before: Deployment | None, after: Deployment, past: Past, watched: Container[str]) -> str:
     """Return the version that had no traffic before, "" when there is none or it is a return."""
     new = [s.version for s in after.shares if s.percentage > 0 and not (before and before.serves(s.version))]
     if not new or is_made_by(after, RemarkKind.ROLLBACK):
         return ""
     if before is not None and after.id not in watched and went_back(after, before.main, past):
         return ""
-    return str(max(new, key=lambda version: first_seen(version, past)))
+    return str(max(new, key=lambda version: find_first_seen(version, past)))
 
 
 def _find_compared_version(before: Deployment | None, after: Deployment, version: str) -> str:
@@ -142,20 +142,20 @@ def _find_compared_version(before: Deployment | None, after: Deployment, version
     return str(next(beside, next(earlier, "")))
 
 
-def truth_of(trial: Trial, past: Past, code_hash: str | None = None) -> tuple[Truth, str]:
+def find_truth(trial: Trial, past: Past, code_hash: str | None = None) -> tuple[Truth, str]:
     """Return what is known of a trial's version, and from where.
 
     The newest mark of a person speaks first; else a version that a person rolled back soon was bad, and one that lived
     for a day good.
     """
     for mark in reversed(past.marks):
-        same = same_version(mark.version, trial.version) or same_hash(mark.code_hash, code_hash)
+        same = is_same_version(mark.version, trial.version) or is_same_hash(mark.code_hash, code_hash)
         if not same or mark.at < trial.at or not past.is_by_a_person(mark):
             continue
         if mark.mark is Mark.QUARANTINED:
-            return Truth.BAD, f"quarantined: {brief(mark.why)}"
+            return Truth.BAD, f"quarantined: {shorten(mark.why)}"
         if mark.mark is Mark.RELEASED:
-            return Truth.GOOD, f"its quarantine was lifted: {brief(mark.why)}"
+            return Truth.GOOD, f"its quarantine was lifted: {shorten(mark.why)}"
         if mark.mark is Mark.QUESTIONED:
             continue
         return Truth.GOOD, "marked stable"

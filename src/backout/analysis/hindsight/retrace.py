@@ -80,9 +80,9 @@ def retrace(recorded: Recorded, policy: Policy) -> Trace:
     points: list[Point] = []
     crossed_at = regressed_at = None
     threshold, decision = -math.log((1 - PART) * policy.guard.alpha), None
-    for now, detector in _looks(recorded, policy):
+    for now, detector in _replay_looks(recorded, policy):
         decision = detector.decide(now)
-        point = _point(detector, decision)
+        point = _make_point(detector, decision)
         points.append(point)
         if crossed_at is None and point.log_evidence >= threshold:
             crossed_at = now
@@ -94,14 +94,14 @@ def retrace(recorded: Recorded, policy: Policy) -> Trace:
 
 def find_regression(recorded: Recorded, policy: Policy) -> tuple[float, str] | None:
     """Return when a past watch would have been called regressed and why, or None."""
-    for now, detector in _looks(recorded, policy):
+    for now, detector in _replay_looks(recorded, policy):
         verdict, _, reason = detector.judge(now)
         if verdict is Verdict.REGRESSED:
             return now, reason
     return None
 
 
-def _looks(recorded: Recorded, policy: Policy) -> Iterator[tuple[float, Detector]]:
+def _replay_looks(recorded: Recorded, policy: Policy) -> Iterator[tuple[float, Detector]]:
     """Yield (Unix seconds, detector) at each look, fed with what had been counted by then."""
     detector = Detector(
         version=recorded.version,
@@ -128,6 +128,6 @@ def _looks(recorded: Recorded, policy: Policy) -> Iterator[tuple[float, Detector
         yield now, detector
 
 
-def _point(detector: Detector, decision: Decision) -> Point:
+def _make_point(detector: Detector, decision: Decision) -> Point:
     streams = {each.stream: each.log_evidence for each in decision.evidence if not each.stream.startswith("health")}
     return Point(decision.at, detector.log_evidence(), streams, decision.verdict)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.detector.wording import count
 from backout.analysis.history.remarks import is_made_by
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.guard.policy import Mode
 from backout.model.remark import RemarkKind
 from backout.model.value import Value
@@ -183,18 +183,18 @@ class TrackRecord(Value, frozen=True):
         return tuple(case for case in self.waited if not case.false_alarm)
 
 
-def cases(watches: Sequence[Watched], past: Past) -> tuple[Case, ...]:
+def list_cases(watches: Sequence[Watched], past: Past) -> tuple[Case, ...]:
     """Return the cases of these watches, oldest first."""
     first: dict[str, Watched] = {}
     for watch in sorted(watches, key=lambda watch: watch.decided_at):
         known = first.get(watch.deployment)
         if watch.is_alarm and watch.verdict != "void" and (known is None or (watch.switched and not known.switched)):
             first[watch.deployment] = watch
-    return tuple(_case(watch, watches, past) for watch in first.values())
+    return tuple(_make_case(watch, watches, past) for watch in first.values())
 
 
-def _case(watch: Watched, watches: Sequence[Watched], past: Past) -> Case:
-    left = _left(watch, past)
+def _make_case(watch: Watched, watches: Sequence[Watched], past: Past) -> Case:
+    left = _find_left(watch, past)
     left_at = left.created_at if left else None
     outcome = Outcome.STAYED
     if watch.switched or (left is not None and is_automatic(left)):
@@ -206,11 +206,11 @@ def _case(watch: Watched, watches: Sequence[Watched], past: Past) -> Case:
         outcome=outcome,
         left_at=left_at,
         until=min(left_at or past.now, watch.decided_at + WITHIN_S),
-        false_alarm=_false_alarm(watch, left_at, watches, past),
+        false_alarm=_explain_false_alarm(watch, left_at, watches, past),
     )
 
 
-def _left(watch: Watched, past: Past) -> Deployment | None:
+def _find_left(watch: Watched, past: Past) -> Deployment | None:
     """Return the first deployment after the verdict that does not serve the version."""
     later = (d for d in past.deployments if d.created_at > watch.since and d.id != watch.deployment)
     return next((d for d in later if d.created_at >= watch.decided_at and not d.serves(watch.version)), None)
@@ -225,20 +225,20 @@ def went_back(deployment: Deployment, left: str, past: Past) -> bool:
     """Whether a deployment returned to an older version: by its message, or by the age of what it made live."""
     if is_made_by(deployment, RemarkKind.ROLLBACK):
         return True
-    return first_seen(deployment.main, past) < first_seen(left, past)
+    return find_first_seen(deployment.main, past) < find_first_seen(left, past)
 
 
-def first_seen(version: str, past: Past) -> float:
+def find_first_seen(version: str, past: Past) -> float:
     """Return when a version was uploaded, or first seen with traffic."""
     first = next((d.created_at for d in past.deployments if d.serves(version)), past.now)
     return min(past.built.get(version, first), first)
 
 
-def _false_alarm(watch: Watched, left_at: float | None, watches: Iterable[Watched], past: Past) -> str:
+def _explain_false_alarm(watch: Watched, left_at: float | None, watches: Iterable[Watched], past: Past) -> str:
     for mark in past.marks:
         same = watch.version.startswith(mark.version) or mark.version.startswith(watch.version)
         if mark.mark is Mark.RELEASED and same and mark.at >= watch.decided_at:
-            return f"a person released it: {brief(mark.why)}" if mark.why else "a person released it"
+            return f"a person released it: {shorten(mark.why)}" if mark.why else "a person released it"
     again = (w for w in watches if w.version == watch.version and w.decided_at > watch.decided_at)
     still_live = (w for w in again if left_at is None or w.since < left_at)
     healthy = next((w for w in still_live if w.verdict == "healthy"), None)
@@ -251,7 +251,7 @@ def find_missed(watches: Sequence[Watched], past: Past) -> tuple[tuple[Missed, .
     unwatched = 0
     begun = min((watch.since for watch in watches), default=past.now)
     for before, after in zip(past.deployments, past.deployments[1:], strict=False):
-        version = before.main if before.sole else newest(before, past)
+        version = before.main if before.sole else find_newest(before, past)
         if after.created_at < begun or after.serves(version) or is_automatic(after):
             continue
         if not went_back(after, version, past):
@@ -264,21 +264,21 @@ def find_missed(watches: Sequence[Watched], past: Past) -> tuple[tuple[Missed, .
     return tuple(found), unwatched
 
 
-def newest(deployment: Deployment, past: Past) -> str:
+def find_newest(deployment: Deployment, past: Past) -> str:
     """Return the version on trial of a split."""
-    return max((s.version for s in deployment.shares if s.percentage > 0), key=lambda v: first_seen(v, past))
+    return max((s.version for s in deployment.shares if s.percentage > 0), key=lambda v: find_first_seen(v, past))
 
 
 def make_track_record(
     environment: str, mode: Mode, watches: Sequence[Watched], told: Sequence[Case], past: Past
 ) -> TrackRecord:
-    """Return the report with its advice; `watches` oldest first, `told` as `cases` returned them, with counts."""
+    """Return the report with its advice; `watches` oldest first, `told` as `list_cases` returned them, with counts."""
     by_people, unwatched = find_missed(watches, past)
-    advice, why = _advice(mode, watches, told, by_people)
+    advice, why = _choose_advice(mode, watches, told, by_people)
     return TrackRecord(environment, mode, tuple(watches), tuple(told), by_people, unwatched, advice, why)
 
 
-def _advice(
+def _choose_advice(
     mode: Mode, watches: Sequence[Watched], told: Sequence[Case], by_people: Sequence[Missed]
 ) -> tuple[Advice, tuple[str, ...]]:
     done = [watch for watch in watches if watch.verdict != "void"]
@@ -301,7 +301,7 @@ def _advice(
     return Advice.ARM, (right, *late)
 
 
-def middle(values: Iterable[float]) -> float | None:
+def compute_median(values: Iterable[float]) -> float | None:
     """Return the median, None of nothing."""
     known = list(values)
     return median(known) if known else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from backout.model.situation import FailedProof
 
 
-def still_failed(
+def find_failed_proof(
     failed: Mapping[str, FailedProof], version: str, *, stable_at: float, live_until: float = 0.0
 ) -> FailedProof | None:
     """Return the newest failed proof of a version, unless it was found stable or was live since then; else None.
@@ -26,4 +26,4 @@ def still_failed(
 
 def describe_failed_proof(proof: FailedProof) -> str:
     """Return a failed proof in words, without a final stop."""
-    return f"its last proof, at {utc(proof.at):%Y-%m-%d %H:%M:%SZ}, failed: {proof.why}"
+    return f"its last proof, at {to_utc(proof.at):%Y-%m-%d %H:%M:%SZ}, failed: {proof.why}"

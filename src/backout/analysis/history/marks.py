@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.history.remark_text import parse
-from backout.analysis.history.remarks import same_hash, same_version, serving
+from backout.analysis.history.remarks import is_same_hash, is_same_version, list_serving
 from backout.model.remark import Doubt, RemarkKind
 from backout.model.value import Value
 
@@ -94,7 +94,7 @@ _SIGNED_AWAY = (Doubt.NOT_BEFORE,)
 def _repeats(said: Remark, deployment: Deployment, before: Deployment) -> bool:
     """Whether a switch was made once more: its first answer was lost, and the list was late."""
     first = before.remark
-    if first is None or not said.kind.moves_traffic or serving(deployment) != serving(before):
+    if first is None or not said.kind.moves_traffic or list_serving(deployment) != list_serving(before):
         return False
     return (first.kind, first.run, first.code) == (said.kind, said.run, said.code)
 
@@ -109,26 +109,29 @@ def _doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], lo
     if said.kind is RemarkKind.SECRETS:
         return _doubt_secrets(deployment, before, look.detail)
     if said.kind is RemarkKind.RAMP:
-        pair = _pair(below)
-        moved = serving(deployment) != serving(before) and {version for version, _ in serving(deployment)} <= pair
+        pair = _list_pair(below)
+        moved = (
+            list_serving(deployment) != list_serving(before)
+            and {version for version, _ in list_serving(deployment)} <= pair
+        )
         return None if len(pair) == _MOST_VERSIONS and moved else Doubt.SHARES
     return _doubt_pure(said, deployment, before)
 
 
-def _pair(below: Sequence[Deployment]) -> set[str]:
+def _list_pair(below: Sequence[Deployment]) -> set[str]:
     """Return the versions that the step of a ramp may move traffic between.
 
     Those of the deployment before it; of a cut-over, which a holdback turns into a split, it and the version before.
     """
-    pair = {str(version) for version, _ in serving(below[0])}
+    pair = {str(version) for version, _ in list_serving(below[0])}
     if len(pair) == 1:
-        served = ({str(version) for version, _ in serving(deployment)} for deployment in below)
+        served = ({str(version) for version, _ in list_serving(deployment)} for deployment in below)
         pair |= next((versions for versions in served if versions != pair and len(versions) == 1), set())
     return pair
 
 
 def _doubt_pure(said: Remark, deployment: Deployment, before: Deployment) -> Doubt | None:
-    if serving(deployment) != serving(before):
+    if list_serving(deployment) != list_serving(before):
         return Doubt.SHARES
     if said.kind in (RemarkKind.PROVE, RemarkKind.PAIR):  # the target stands at 0 %, or has traffic beside another one
         return None if len(deployment.shares) == _MOST_VERSIONS else Doubt.SHARES
@@ -149,7 +152,9 @@ def _doubt_rollback(said: Remark, deployment: Deployment, below: Sequence[Deploy
     if target == bad:
         return Doubt.OTHER_CODE
     earlier = _Earlier(bad, below, look)
-    return None if earlier.has(target) or earlier.has(_original(target, said.run, look.detail)) else Doubt.NOT_BEFORE
+    return (
+        None if earlier.has(target) or earlier.has(_find_original(target, said.run, look.detail)) else Doubt.NOT_BEFORE
+    )
 
 
 class _Earlier:
@@ -168,14 +173,14 @@ class _Earlier:
         return made is not None and bad is not None and made.number < bad.number
 
 
-def _original(target: str, run: str, detail: Detail) -> str:
+def _find_original(target: str, run: str, detail: Detail) -> str:
     """Return the version whose code that run uploaded again as the target, "" when it is no such upload."""
     new = detail(target)
     found = _CARRIED.match(new.message) if new is not None else None
     if new is None or found is None or found[1] != run:
         return ""
     old = detail(found[2])
-    return found[2] if old is not None and same_hash(new.code_hash, old.code_hash) else ""
+    return found[2] if old is not None and is_same_hash(new.code_hash, old.code_hash) else ""
 
 
 def _doubt_secrets(deployment: Deployment, before: Deployment, detail: Detail) -> Doubt | None:
@@ -183,10 +188,10 @@ def _doubt_secrets(deployment: Deployment, before: Deployment, detail: Detail) -
     if new is None or old is None or new == old:
         return Doubt.SHARES
     made, left = detail(new), detail(old)
-    same = made is not None and left is not None and same_hash(made.code_hash, left.code_hash)
+    same = made is not None and left is not None and is_same_hash(made.code_hash, left.code_hash)
     return None if same else Doubt.OTHER_CODE
 
 
 def _find_served(deployment: Deployment, digits: str) -> str | None:
     """Return the version of these first digits when it has traffic."""
-    return next((s.version for s in deployment.shares if s.percentage > 0 and same_version(digits, s.version)), None)
+    return next((s.version for s in deployment.shares if s.percentage > 0 and is_same_version(digits, s.version)), None)

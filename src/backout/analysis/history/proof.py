@@ -8,9 +8,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backout.analysis.detector.expectations import unmet
+from backout.analysis.detector.expectations import find_unmet
 from backout.model.guard.answers import AnswerClass
-from backout.model.guard.signals import Reach, ServiceState, total
+from backout.model.guard.signals import Reach, ServiceState, sum_counts
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class _Trouble(Value, frozen=True):
 
 def is_total_outage(counts: Iterable[Counts]) -> bool | None:
     """Whether nearly all answers were errors; None when there were too few to say, and not a good one among them."""
-    requests, errors = total(counts)
+    requests, errors = sum_counts(counts)
     if errors < requests * NEARLY_ALL:
         return False
     return True if requests >= ENOUGH_REQUESTS else None
@@ -61,12 +61,12 @@ def is_total_outage(counts: Iterable[Counts]) -> bool | None:
 
 def is_clear(report: HealthReport, target: str, policy: Policy) -> bool:
     """Whether an answer alone is good: it came from the target, and nothing critical is down."""
-    return report.version == target and not _trouble(report, policy)
+    return report.version == target and not _find_trouble(report, policy)
 
 
-def trouble_in(report: HealthReport, policy: Policy) -> str:
+def describe_trouble(report: HealthReport, policy: Policy) -> str:
     """Return what is wrong in an answer of what is live, in words; "" when nothing critical is."""
-    trouble = _trouble(report, policy)
+    trouble = _find_trouble(report, policy)
     return _are_down(trouble.services) if trouble.services else trouble.other
 
 
@@ -82,8 +82,8 @@ def judge(
     names_versions = current is not None and current.version in serving
     if report.version not in (None, target) and (report.version in serving or names_versions):
         return Look(Said.ELSEWHERE, f"version {report.version} answered in its place")
-    trouble = _trouble(report, policy)
-    beside = _trouble(current, policy) if current is not None else _Trouble()
+    trouble = _find_trouble(report, policy)
+    beside = _find_trouble(current, policy) if current is not None else _Trouble()
     if report.version != target and not _differs(trouble, serving, current, beside):
         return Look(Said.HIDDEN, "the application does not say which version answered")
     own = trouble.services - beside.services
@@ -98,7 +98,7 @@ def judge(
     return Look(Said.GOOD, "it answers, and nothing critical is down")
 
 
-def wrong_answer(check: SyntheticCheck, answer: Fetched, current: Fetched | None, was: str | None) -> str:
+def explain_wrong_answer(check: SyntheticCheck, answer: Fetched, current: Fetched | None, was: str | None) -> str:
     """Return what is wrong with a target's answer to a request, in words, "" for nothing.
 
     It is compared by its class, by what is declared of it, and by its content type; never by bytes. What was bad of the
@@ -108,7 +108,7 @@ def wrong_answer(check: SyntheticCheck, answer: Fetched, current: Fetched | None
         current: the answer of the version being left, None where it was not asked.
         was: the content type with which the target answered well when it was live, None where that is not known.
     """
-    wrong = unmet(check, answer)
+    wrong = find_unmet(check, answer)
     if answer.kind is AnswerClass.DENIED and check.credentials and current is not None and current.kind is answer.kind:
         return ""  # no version accepts our credentials any more
     if wrong:
@@ -130,7 +130,7 @@ def _differs(trouble: _Trouble, serving: Collection[str], current: HealthReport 
     return len(serving) == 1 and (current.version in serving or (bool(trouble) and not beside))
 
 
-def _trouble(report: HealthReport, policy: Policy) -> _Trouble:
+def _find_trouble(report: HealthReport, policy: Policy) -> _Trouble:
     if report.reach is Reach.TIMED_OUT:
         return _Trouble(other="it does not answer in time")
     if report.reach is Reach.UNREACHABLE:

@@ -22,7 +22,7 @@ import re
 
 from msgspec.structs import replace
 
-from backout.decoding import Undecodable, moment
+from backout.decoding import Undecodable, parse_moment
 from backout.model.remark import CODE_DIGITS, SHA_DIGITS, VERSION_DIGITS, Code, Remark, RemarkKind
 
 _HEAD = re.compile(r"\[backout [!-Z\\^-~]+(?: [!-Z\\^-~]+)*\](?= |\Z)", re.ASCII)
@@ -55,12 +55,12 @@ def parse(message: str) -> Remark | None:
 def _read(first: str, words: list[str], text: str) -> Remark | None:
     values = dict(word.split("=", 1) for word in words if "=" in word)
     if first == "hold":
-        until, incident = _seconds(values.get("until", "")), values.get("in", "")
+        until, incident = _parse_seconds(values.get("until", "")), values.get("in", "")
         if until is None or (incident and not _RUN.fullmatch(incident)):
             return None
         return Remark(RemarkKind.HOLD, until=until, incident=incident, text=text)
     if first == "release":
-        return Remark(RemarkKind.RELEASE, code=_code(values.get("ok")), text=text)
+        return Remark(RemarkKind.RELEASE, code=_parse_code(values.get("ok")), text=text)
     if not _RUN.fullmatch(first):
         return None
     for kind in (RemarkKind.PROVE, RemarkKind.PAIR, RemarkKind.RAMP, RemarkKind.SECRETS):
@@ -68,29 +68,29 @@ def _read(first: str, words: list[str], text: str) -> Remark | None:
             return Remark(kind, first, text=text)
     for kind in (RemarkKind.STABLE, RemarkKind.QUESTIONED):
         if kind in values:
-            return Remark(kind, first, code=_code(values[kind]), text=text)
+            return Remark(kind, first, code=_parse_code(values[kind]), text=text)
     hop = values.get("hop", "1")
     return Remark(
         RemarkKind.ROLLBACK,
         first,
         auto="auto" in words,
         hop=int(hop) if _HOP.fullmatch(hop) else 1,
-        code=_code(values.get("bad")),
+        code=_parse_code(values.get("bad")),
         text=text,
     )
 
 
-def _code(text: str | None) -> Code | None:
+def _parse_code(text: str | None) -> Code | None:
     found = _CODE.fullmatch(text or "")
     return Code(found[1], found[2], found[3]) if found else None
 
 
-def _seconds(text: str) -> float | None:
+def _parse_seconds(text: str) -> float | None:
     if text == "0":
         return 0.0
     if not _UNTIL.fullmatch(text):
         return None
     try:
-        return moment(text)
+        return parse_moment(text)
     except Undecodable:
         return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backout.model.version import Version
 
 
-def text_of(deployment: Deployment) -> str:
+def get_text(deployment: Deployment) -> str:
     """Return the text that a person reads: the message without the remark in front of it, when that is one."""
     remark = deployment.remark
     if remark is None:
@@ -35,11 +35,11 @@ def is_remark(deployment: Deployment) -> bool:
 
     The oldest that the provider lists is none: it stands for the deployment that it pushed out of the list.
     """
-    said = borne_out(deployment)
+    said = find_remark(deployment)
     return said is not None and not said.kind.moves_traffic
 
 
-def borne_out(deployment: Deployment) -> Remark | None:
+def find_remark(deployment: Deployment) -> Remark | None:
     """Return what a deployment's message says and its shares bear out, whether it is signed or not."""
     return deployment.claim if deployment.doubt in (None, Doubt.UNSIGNED) else None
 
@@ -49,28 +49,28 @@ def is_made_by(deployment: Deployment, kind: RemarkKind) -> bool:
     return deployment.remark is not None and deployment.remark.kind is kind
 
 
-def serving(deployment: Deployment) -> set[tuple[str, float]]:
+def list_serving(deployment: Deployment) -> set[tuple[str, float]]:
     """Return (version, percentage) of what gets traffic in a deployment."""
     return {(share.version, share.percentage) for share in deployment.shares if share.percentage > 0}
 
 
-def underneath(history: Sequence[Deployment]) -> Deployment:
+def find_underneath(history: Sequence[Deployment]) -> Deployment:
     """Return the deployment that decides what has traffic: the newest that is more than a remark."""
-    return next(iter(plain_history(history)))
+    return next(iter(drop_remarks(history)))
 
 
-def plain_history(history: Sequence[Deployment]) -> tuple[Deployment, ...]:
+def drop_remarks(history: Sequence[Deployment]) -> tuple[Deployment, ...]:
     """Return the history without the deployments that only say something, newest first."""
     return tuple(deployment for deployment in history if not is_remark(deployment))
 
 
-def still_decides(history: Sequence[Deployment], expected: str, version: str = "") -> bool:
+def is_deciding(history: Sequence[Deployment], expected: str, version: str = "") -> bool:
     """Whether that deployment still decides what has traffic.
 
     So it does when remarks upon remarks have pushed it out of the provider's list, and nothing else is listed. They
     may be remarks on a hotfix that they pushed out as well: so `version`, which it served, must have traffic.
     """
-    live = underneath(history)
+    live = find_underneath(history)
     if live.id == expected:
         return True
     is_oldest = live is history[-1] and live.doubt is Doubt.PUSHED_OUT
@@ -80,25 +80,25 @@ def still_decides(history: Sequence[Deployment], expected: str, version: str = "
 
 def find_told_stable(history: Iterable[Deployment], version: str) -> Deployment | None:
     """Return the deployment whose remark says that a version is stable, when that is the newest word on the version."""
-    return _newest_word(history, version, RemarkKind.STABLE)
+    return _find_newest_remark(history, version, RemarkKind.STABLE)
 
 
 def find_told_questioned(history: Iterable[Deployment], version: str) -> Deployment | None:
     """Return the deployment whose remark questions that a version is stable, when that is the newest word on it."""
-    return _newest_word(history, version, RemarkKind.QUESTIONED)
+    return _find_newest_remark(history, version, RemarkKind.QUESTIONED)
 
 
-def _newest_word(history: Iterable[Deployment], version: str, kind: RemarkKind) -> Deployment | None:
+def _find_newest_remark(history: Iterable[Deployment], version: str, kind: RemarkKind) -> Deployment | None:
     for deployment in history:
         remark = deployment.remark
         if remark is None or remark.code is None or remark.kind not in _MARKS:
             continue
-        if same_version(remark.code.version, version):
+        if is_same_version(remark.code.version, version):
             return deployment if remark.kind is kind else None
     return None
 
 
-def rollbacks(history: Iterable[Deployment], *, since: float) -> tuple[tuple[Deployment, Remark], ...]:
+def list_rollbacks(history: Iterable[Deployment], *, since: float) -> tuple[tuple[Deployment, Remark], ...]:
     """Return the rollbacks that backout made on any machine since then, newest first; each as it was first made."""
     found: dict[str, tuple[Deployment, Remark]] = {}
     for deployment in history:
@@ -108,7 +108,9 @@ def rollbacks(history: Iterable[Deployment], *, since: float) -> tuple[tuple[Dep
     return tuple((deployment, remark) for deployment, remark in found.values() if deployment.created_at >= since)
 
 
-def proving(history: Sequence[Deployment], *, apart_from: str, since: float) -> tuple[Deployment, Remark] | None:
+def find_running_proof(
+    history: Sequence[Deployment], *, apart_from: str, since: float
+) -> tuple[Deployment, Remark] | None:
     """Return the proof that another run is currently making (its target stands at 0 %), or None."""
     if not history:
         return None
@@ -148,7 +150,7 @@ _MARKS = {
 }
 
 
-def marks_in(history: Sequence[Deployment], versions: Iterable[Version]) -> tuple[VersionMark, ...]:
+def list_marks(history: Sequence[Deployment], versions: Iterable[Version]) -> tuple[VersionMark, ...]:
     """Return the marks that the provider's history tells, oldest first.
 
     Version ids are completed where the provider still names them, else they have their first 8 digits.
@@ -156,7 +158,7 @@ def marks_in(history: Sequence[Deployment], versions: Iterable[Version]) -> tupl
     known = [*(v.id for v in versions), *(share.version for d in history for share in d.shares)]
     found = []
     for deployment in reversed(history):
-        remark = _judgement(deployment)
+        remark = _find_judgement(deployment)
         if remark is None or remark.code is None or remark.kind not in _MARKS:
             continue
         code = remark.code
@@ -175,9 +177,9 @@ def marks_in(history: Sequence[Deployment], versions: Iterable[Version]) -> tupl
     return tuple(found)
 
 
-def _judgement(deployment: Deployment) -> Remark | None:
+def _find_judgement(deployment: Deployment) -> Remark | None:
     """Return the remark that counts; where marks are signed, an unsigned quarantine counts, too: it only forbids."""
-    said = borne_out(deployment)
+    said = find_remark(deployment)
     return said if said is not None and said.kind is RemarkKind.ROLLBACK else deployment.remark
 
 
@@ -190,7 +192,7 @@ def merge_marks(journal: Sequence[VersionMark], provider: Sequence[VersionMark])
     rest = list(journal)
     placed: list[tuple[float, int, VersionMark]] = []
     for place, told in enumerate(provider, start=1):
-        same = next((mark for mark in rest if same_mark(told, mark)), None)
+        same = next((mark for mark in rest if is_same_mark(told, mark)), None)
         if same is not None:
             rest.remove(same)
         placed.append((told.at, place, told if same is None else replace(same, at=told.at)))
@@ -198,29 +200,29 @@ def merge_marks(journal: Sequence[VersionMark], provider: Sequence[VersionMark])
     return tuple(mark for _, _, mark in sorted(placed, key=lambda entry: entry[:2]))
 
 
-def same_mark(provider: VersionMark, journal: VersionMark) -> bool:
+def is_same_mark(provider: VersionMark, journal: VersionMark) -> bool:
     """Whether both tell the same act: a run makes each mark once; a person's release has the provider's own time."""
     return (
         provider.mark is journal.mark
         and provider.run == journal.run
         and (bool(provider.run) or provider.at == journal.at)
-        and same_version(provider.version, journal.version)
+        and is_same_version(provider.version, journal.version)
     )
 
 
-def same_version(one: str, other: str) -> bool:
+def is_same_version(one: str, other: str) -> bool:
     """Whether two ids mean the same version; one of which only the first 8 digits are known is a prefix."""
     short, long = sorted((one, other), key=len)
     return short == long or (len(short) == VERSION_DIGITS and long.startswith(short))
 
 
-def same_hash(one: str | None, other: str | None) -> bool:
+def is_same_hash(one: str | None, other: str | None) -> bool:
     """Whether two hashes mean the same code; one of which only the first 12 digits are known is a prefix."""
     short, long = sorted((one or "", other or ""), key=len)
     return bool(short) and (short == long or (len(short) == CODE_DIGITS and long.startswith(short)))
 
 
-def same_commit(one: str, other: str) -> bool:
+def is_same_commit(one: str, other: str) -> bool:
     """Whether two abbreviated commits are the same; fewer than 7 digits say nothing."""
     digits = min(len(one), len(other))
     return digits >= SHA_DIGITS and one[:digits].lower() == other[:digits].lower()

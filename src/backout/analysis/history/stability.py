@@ -9,11 +9,11 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.failed_proof import describe_failed_proof, still_failed
-from backout.analysis.history.remarks import is_made_by, same_commit, same_hash, same_version
+from backout.analysis.history.failed_proof import describe_failed_proof, find_failed_proof
+from backout.analysis.history.remarks import is_made_by, is_same_commit, is_same_hash, is_same_version
 from backout.analysis.recovery.fit import does_not_fit
-from backout.escaping import brief
-from backout.model.clock import utc
+from backout.escaping import shorten
+from backout.model.clock import to_utc
 from backout.model.remark import RemarkKind
 from backout.model.value import Value
 from backout.model.version import Mark, Version, VersionId, VersionMark
@@ -72,7 +72,7 @@ class LiveSpan(Value, frozen=True):
     last_until: float
 
 
-def live_spans(situation: Situation) -> dict[VersionId, LiveSpan]:
+def find_live_spans(situation: Situation) -> dict[VersionId, LiveSpan]:
     """Return when each version of the history had traffic. A 0 % share is not live."""
     spans: dict[VersionId, LiveSpan] = {}
     until = situation.read_at
@@ -90,7 +90,7 @@ def returns(situation: Situation, version: str, old: str) -> bool:
 
     That was a decision to leave `old`, whatever it was marked as.
     """
-    spans = live_spans(situation)
+    spans = find_live_spans(situation)
     new_span, old_span = spans.get(VersionId(version)), spans.get(VersionId(old))
     if new_span is not None and old_span is not None and new_span.first_from < old_span.first_from:
         return True
@@ -98,7 +98,7 @@ def returns(situation: Situation, version: str, old: str) -> bool:
     return new is not None and before is not None and new.number < before.number
 
 
-def newcomer(situation: Situation, *, apart_from: str | None = None) -> VersionId:
+def find_newcomer(situation: Situation, *, apart_from: str | None = None) -> VersionId:
     """Return the version with traffic that came last: in a split the one on trial, however large its share has become.
 
     A 0 % share is not live. Where several came at once, the newest build is the newcomer.
@@ -117,60 +117,60 @@ def newcomer(situation: Situation, *, apart_from: str | None = None) -> VersionI
     return min(serving, key=came_last, default=live.main)
 
 
-def quarantine(situation: Situation, version: str, code_hash: str | None) -> VersionMark | None:
+def find_quarantine(situation: Situation, version: str, code_hash: str | None) -> VersionMark | None:
     """Return the mark that quarantines this version or its code (a re-upload, a rebuild of the commit), or None.
 
     A version whose own watch ended healthy is not judged by what another build of its commit did.
     """
     known = situation.version(version)
-    git_sha = known.git_sha if known and stable_mark(situation, version) is None else ""
-    return quarantine_in(situation.marks, version, code_hash, git_sha)
+    git_sha = known.git_sha if known and find_stable_mark(situation, version) is None else ""
+    return find_quarantine_in(situation.marks, version, code_hash, git_sha)
 
 
 def find_quarantine_by_name(marks: Sequence[VersionMark], name: str) -> VersionMark | None:
     """Return the mark that quarantines the version of this id, or whatever is built from this commit, or None."""
-    return quarantine_in(marks, name, None, name)
+    return find_quarantine_in(marks, name, None, name)
 
 
-def in_force(marks: Sequence[VersionMark]) -> tuple[VersionMark, ...]:
+def list_in_force(marks: Sequence[VersionMark]) -> tuple[VersionMark, ...]:
     """Return the quarantines that were not lifted, oldest first."""
     return tuple(
         mark
         for mark in marks
         if mark.mark is Mark.QUARANTINED
-        and quarantine_in(marks, mark.version, mark.code_hash, mark.git_sha) is not None
+        and find_quarantine_in(marks, mark.version, mark.code_hash, mark.git_sha) is not None
     )
 
 
-def quarantine_in(
+def find_quarantine_in(
     marks: Sequence[VersionMark], version: str, code_hash: str | None, git_sha: str
 ) -> VersionMark | None:
     """Return the newest mark on this version or code when it is a quarantine; the provider shows first digits only."""
     for mark in reversed(marks):
-        same = same_version(mark.version, version) or same_hash(mark.code_hash, code_hash)
-        if mark.mark in (Mark.QUARANTINED, Mark.RELEASED) and (same or same_commit(mark.git_sha, git_sha)):
+        same = is_same_version(mark.version, version) or is_same_hash(mark.code_hash, code_hash)
+        if mark.mark in (Mark.QUARANTINED, Mark.RELEASED) and (same or is_same_commit(mark.git_sha, git_sha)):
             return mark if mark.mark is Mark.QUARANTINED else None
     return None
 
 
-def stable_mark(situation: Situation, version: str) -> VersionMark | None:
+def find_stable_mark(situation: Situation, version: str) -> VersionMark | None:
     """Return the latest mark saying that a watch of this version ended healthy, or None; a question cancels it."""
-    newest = _newest_proof(situation.marks, version)
+    newest = _find_newest_proof(situation.marks, version)
     return newest if newest is not None and newest.mark is Mark.STABLE else None
 
 
 def find_questioned(marks: Sequence[VersionMark], version: str) -> VersionMark | None:
     """Return the mark saying that what made a version stable was contradicted since, or None."""
-    newest = _newest_proof(marks, version)
+    newest = _find_newest_proof(marks, version)
     return newest if newest is not None and newest.mark is Mark.QUESTIONED else None
 
 
-def _newest_proof(marks: Sequence[VersionMark], version: str) -> VersionMark | None:
+def _find_newest_proof(marks: Sequence[VersionMark], version: str) -> VersionMark | None:
     said = (mark for mark in reversed(marks) if mark.mark in (Mark.STABLE, Mark.QUESTIONED))
-    return next((mark for mark in said if same_version(mark.version, version)), None)
+    return next((mark for mark in said if is_same_version(mark.version, version)), None)
 
 
-def candidates(
+def list_candidates(
     situation: Situation,
     *,
     leaving: str,
@@ -188,22 +188,22 @@ def candidates(
         schema_goes_back: the database is restored to before what the version does not know, first.
         by_robot: no person typed this. Only a person may choose a questioned version, whatever is accepted.
     """
-    spans = live_spans(situation)
+    spans = find_live_spans(situation)
     left = situation.version(leaving)
     left_hash = left.code_hash if left else None
     found = []
     for version in (*situation.versions, *situation.kept):
         if version.id == leaving:
             continue
-        stable = stable_mark(situation, version.id)
+        stable = find_stable_mark(situation, version.id)
         span = spans.get(version.id)
         last_live_at = span.last_until if span else (stable.at if stable else 0.0)
         case = _Case(version, span, stable, left_hash, force_schema, schema_goes_back)
-        rule, reason = _objection(situation, case)
+        rule, reason = _find_objection(situation, case)
         doubted = find_questioned(situation.marks, version.id)
         if not rule and doubted is not None and (by_robot or not accept_unproven):
             rule = SafetyRule.QUESTIONED
-            reason = f"it was marked stable, which has been questioned since {_clock(doubted.at)}: {doubted.why}"
+            reason = f"it was marked stable, which has been questioned since {_format_clock(doubted.at)}: {doubted.why}"
         if not rule and stable is None and not accept_unproven:
             rule, reason = SafetyRule.UNPROVEN, "no watch of it ever ended healthy"
         if not rule and span is None and stable is None:
@@ -213,11 +213,11 @@ def candidates(
                 version.id,
                 not rule,
                 rule,
-                reason or _praise(stable, span),
+                reason or _describe_stable(stable, span),
                 stable is not None,
                 last_live_at,
                 kept=version in situation.kept,
-                newer=tuple(m.name for m in _newer_migrations(situation, case)),
+                newer=tuple(m.name for m in _list_newer_migrations(situation, case)),
                 failed=describe_recent_failure(situation, version.id),
             )
         )
@@ -228,56 +228,56 @@ def describe_recent_failure(situation: Situation, version: str) -> str:
     """Return the last proof of a version in words, where that failed and nothing better is known since; else ""."""
     if version not in situation.failed_proofs:
         return ""
-    stable, span = stable_mark(situation, version), live_spans(situation).get(VersionId(version))
+    stable, span = find_stable_mark(situation, version), find_live_spans(situation).get(VersionId(version))
     stable_at, live_until = (stable.at if stable else 0.0), (span.last_until if span else 0.0)
-    proof = still_failed(situation.failed_proofs, version, stable_at=stable_at, live_until=live_until)
+    proof = find_failed_proof(situation.failed_proofs, version, stable_at=stable_at, live_until=live_until)
     return describe_failed_proof(proof) if proof is not None else ""
 
 
-def _objection(situation: Situation, case: _Case) -> tuple[str, str]:
+def _find_objection(situation: Situation, case: _Case) -> tuple[str, str]:
     """Return (rule, reason) of the first rule that forbids this version, or ("", "")."""
     code_hash = case.version.code_hash or (case.stable.code_hash if case.stable else None)
-    bad = quarantine(situation, case.version.id, code_hash)
+    bad = find_quarantine(situation, case.version.id, code_hash)
     if bad is not None:
-        return SafetyRule.QUARANTINED, f"it is quarantined since {_clock(bad.at)}: {brief(bad.why)}"
-    number = _first_number(situation, case.version, code_hash)
+        return SafetyRule.QUARANTINED, f"it is quarantined since {_format_clock(bad.at)}: {shorten(bad.why)}"
+    number = _find_first_number(situation, case.version, code_hash)
     if number < situation.minimum_version:
         least = situation.minimum_version
         return SafetyRule.MINIMUM, f"its code is that of version number {number}, and guard.minimum_version is {least}"
-    if same_hash(case.left_hash, code_hash):
+    if is_same_hash(case.left_hash, code_hash):
         return (
             SafetyRule.SAME_CODE,
             "it has the same code as the version being left; only configuration or secrets differ",
         )
-    schema = _schema_objection(situation, case)
+    schema = _find_schema_objection(situation, case)
     if schema:
         return SafetyRule.SCHEMA, schema
-    missing = _missing_secrets(situation, case.version)
+    missing = _list_missing_secrets(situation, case.version)
     if missing:
         return SafetyRule.SECRETS, f"it needs secrets that are gone: {', '.join(missing)}"
     return "", ""
 
 
-def _first_number(situation: Situation, version: Version, code_hash: str | None) -> int:
+def _find_first_number(situation: Situation, version: Version, code_hash: str | None) -> int:
     """Return the number under which a version's code was first uploaded, as far as that is known."""
-    known = (v for v in (*situation.versions, *situation.kept) if same_hash(v.code_hash, code_hash))
+    known = (v for v in (*situation.versions, *situation.kept) if is_same_hash(v.code_hash, code_hash))
     return min((v.number for v in known), default=version.number)
 
 
-def _schema_objection(situation: Situation, case: _Case) -> str:
+def _find_schema_objection(situation: Situation, case: _Case) -> str:
     look = situation.schema
     if not look.set_up or case.schema_goes_back:
         return ""
-    if case.force_schema and case.force_schema == schema_name(situation):
+    if case.force_schema and case.force_schema == name_schema(situation):
         return ""
     if look.state is None:
         return f"the migration head cannot be read ({look.problem}), so it is unknown whether the old code fits"
     if look.state.failed:
         return f"migration {look.state.failed[-1]} failed half-way; code alone must not be rolled back over it"
-    return does_not_fit(look, _newer_migrations(situation, case))
+    return does_not_fit(look, _list_newer_migrations(situation, case))
 
 
-def schema_name(situation: Situation) -> str:
+def name_schema(situation: Situation) -> str:
     """Return what a person must name to declare the schema compatible: the failed migration, else the head."""
     state = situation.schema.state
     if state is None:
@@ -285,7 +285,7 @@ def schema_name(situation: Situation) -> str:
     return state.failed[-1] if state.failed else (state.head or "none")
 
 
-def _newer_migrations(situation: Situation, case: _Case) -> tuple[AppliedMigration, ...]:
+def _list_newer_migrations(situation: Situation, case: _Case) -> tuple[AppliedMigration, ...]:
     """Return the changes of the schema that the version's code never showed it can live with, oldest first."""
     state = situation.schema.state
     return tuple(m for m in state.applied if _is_news(m, case, state.head)) if state is not None else ()
@@ -307,19 +307,19 @@ def get_changed_at(migration: AppliedMigration) -> float:
     return max(migration.finished_at or 0.0, migration.rolled_back_at or 0.0)
 
 
-def _missing_secrets(situation: Situation, version: Version) -> tuple[str, ...]:
+def _list_missing_secrets(situation: Situation, version: Version) -> tuple[str, ...]:
     if situation.secret_names is None:
         return ()
     return tuple(sorted(set(version.secret_names) - set(situation.secret_names)))
 
 
-def _praise(stable: VersionMark | None, span: LiveSpan | None) -> str:
+def _describe_stable(stable: VersionMark | None, span: LiveSpan | None) -> str:
     if stable is not None:
-        return f"proven stable at {_clock(stable.at)} ({brief(stable.why)})"
+        return f"proven stable at {_format_clock(stable.at)} ({shorten(stable.why)})"
     if span is not None:
-        return f"UNPROVEN: live until {_clock(span.last_until)}, but no watch of it ever ended healthy"
+        return f"UNPROVEN: live until {_format_clock(span.last_until)}, but no watch of it ever ended healthy"
     return "UNPROVEN: it was never live as far as the provider's history reaches"
 
 
-def _clock(at: float) -> str:
-    return utc(at).strftime("%Y-%m-%d %H:%M:%SZ")
+def _format_clock(at: float) -> str:
+    return to_utc(at).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -16,7 +16,7 @@ _TIMES: Final = 2.0
 """A pause longer than this multiple of the longest other one is attributed to a wrong clock."""
 
 
-def ages(moments: Sequence[float], now: float) -> list[float]:
+def list_ages(moments: Sequence[float], now: float) -> list[float]:
     """Return how old each thing is at least, in seconds.
 
     Args:
@@ -24,16 +24,16 @@ def ages(moments: Sequence[float], now: float) -> list[float]:
             decide).
         now: by the same clock.
 
-    >>> ages([], 0)
+    >>> list_ages([], 0)
     []
     >>> day = 86_400.0
-    >>> [age / day for age in ages([0, day, 2 * day], 3 * day)]
+    >>> [age / day for age in list_ages([0, day, 2 * day], 3 * day)]
     [3.0, 2.0, 1.0]
-    >>> [age / day for age in ages([0, day, 2 * day, 43 * day], 43 * day)]  # the clock is 40 days ahead
+    >>> [age / day for age in list_ages([0, day, 2 * day, 43 * day], 43 * day)]  # the clock is 40 days ahead
     [2.0, 1.0, 0.0, 0.0]
-    >>> [age / day for age in ages([0, day, 42 * day, 3 * day], 3 * day)]  # and was put right
+    >>> [age / day for age in list_ages([0, day, 42 * day, 3 * day], 3 * day)]  # and was put right
     [1.0, 0.0, 0.0, 0.0]
-    >>> [age / day for age in ages([0, day], 90 * day)]  # what is usual is not known yet
+    >>> [age / day for age in list_ages([0, day], 90 * day)]  # what is usual is not known yet
     [0.0, 0.0]
     """
     if not moments:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout.analysis.recovery.ages import ages
+from backout.analysis.recovery.ages import list_ages
 from backout.model.database.backups import Choice, Protection, Retention, Window
-from backout.model.database.recovery import BackupKind, in_wal_order
+from backout.model.database.recovery import BackupKind, sort_by_wal
 from backout.model.database.wal import MINIMAL, NO_END, show_lsn
 
 if TYPE_CHECKING:
@@ -40,22 +40,22 @@ def choose(
     Raises:
         ValueError: an incremental one was asked for and is not possible; the text says why.
     """
-    backups = in_wal_order(backups)
+    backups = sort_by_wal(backups)
     if wanted is BackupKind.FULL:
         return Choice(BackupKind.FULL, None, "a full backup was asked for")
-    obstacle = _obstacle(backups, cluster)
+    obstacle = _explain_obstacle(backups, cluster)
     if obstacle:
         if wanted is BackupKind.INCREMENTAL:
             raise ValueError(obstacle)
         return Choice(BackupKind.FULL, None, obstacle)
     parent = backups[-1]
-    age_s = cluster.at - _full_of(parent, backups).began_at
+    age_s = cluster.at - _find_full(parent, backups).began_at
     if wanted is None and age_s >= full_every_s:
         return Choice(BackupKind.FULL, None, "the newest full backup is older than backup.full_every")
     return Choice(BackupKind.INCREMENTAL, parent.id, f"on {parent.id}")
 
 
-def _obstacle(backups: Sequence[BaseBackup], cluster: Cluster) -> str:
+def _explain_obstacle(backups: Sequence[BaseBackup], cluster: Cluster) -> str:
     if cluster.server_version < _INCREMENTAL_SINCE:
         return "this server's version has no incremental backups"
     if not cluster.summarize_wal:
@@ -70,14 +70,14 @@ def _obstacle(backups: Sequence[BaseBackup], cluster: Cluster) -> str:
     return ""
 
 
-def _full_of(backup: BaseBackup, backups: Sequence[BaseBackup]) -> BaseBackup:
+def _find_full(backup: BaseBackup, backups: Sequence[BaseBackup]) -> BaseBackup:
     by_id = {each.id: each for each in backups}
     while backup.parent is not None and backup.parent in by_id:
         backup = by_id[backup.parent]
     return backup
 
 
-def chain_of(backup: BaseBackup, backups: Sequence[BaseBackup]) -> tuple[BaseBackup, ...]:
+def find_chain(backup: BaseBackup, backups: Sequence[BaseBackup]) -> tuple[BaseBackup, ...]:
     """Return a backup with everything that it builds on, the full one first; () when a part of it is missing."""
     by_id, chain = {each.id: each for each in backups}, [backup]
     while (parent := chain[0].parent) is not None:
@@ -101,20 +101,20 @@ def retain(
     newest one may be of a branch that was undone since: then the newest one that leads to where the cluster is now is
     needed as well. The newest verified chain stays whatever its age; without a verified backup everything stays.
 
-    What came first the WAL says, not a clock; a clock that jumped makes nothing old (`ages`); and no single reading of
+    What came first the WAL says, not a clock; a clock that jumped makes nothing old (`list_ages`); no single reading of
     it decides: what is old has to be so by this machine's time now and by the time of the last backup but one.
 
     Args:
         timeline: of the cluster now, None when it cannot be asked: then no branch is taken for an undone one.
         history: of each timeline but the first, those before it with the position at which each was left.
     """
-    backups = in_wal_order(backups)
-    age = dict(zip((each.id for each in backups), ages([each.ended_at for each in backups], now), strict=True))
-    verified = [each for each in backups if each.verified_at is not None and chain_of(each, backups)]
+    backups = sort_by_wal(backups)
+    age = dict(zip((each.id for each in backups), list_ages([each.ended_at for each in backups], now), strict=True))
+    verified = [each for each in backups if each.verified_at is not None and find_chain(each, backups)]
     if not verified:
         return Retention(tuple(each.id for each in backups), (), None)
     readings = [now, *(each.ended_at for each in backups[-2:-1] if keep_s > 0)]  # of nothing, nothing is promised
-    before = _before(verified, age, min(readings) - keep_s, keep_s)
+    before = _list_before(verified, age, min(readings) - keep_s, keep_s)
     first = before[-1] if before else verified[0]
     kept = {each.id for each in backups[backups.index(first) :]}
     branches = {each.timeline for each in before} if timeline is None else {timeline}
@@ -122,14 +122,16 @@ def retain(
         kept |= {each.id for each in [each for each in before if leads_to(each, branch, history or {})][-1:]}
     for each in backups:
         if each.id in kept:
-            kept |= {part.id for part in chain_of(each, backups)}
+            kept |= {part.id for part in find_chain(each, backups)}
     keep = tuple(each for each in backups if each.id in kept)
     newest = keep[-1].system_identifier
     begin = min(each.begin_lsn for each in keep if each.system_identifier == newest)
     return Retention(tuple(each.id for each in keep), tuple(each.id for each in backups if each.id not in kept), begin)
 
 
-def _before(verified: Sequence[BaseBackup], age: Mapping[str, float], until: float, keep_s: float) -> list[BaseBackup]:
+def _list_before(
+    verified: Sequence[BaseBackup], age: Mapping[str, float], until: float, keep_s: float
+) -> list[BaseBackup]:
     """Return the verified backups that are older than what is kept, by the pauses between all and by the clock."""
     return [each for each in verified if age[each.id] >= keep_s and each.ended_at <= until]
 
@@ -150,15 +152,15 @@ def retain_others(
     Args:
         last_commit: returns when a cluster's last commit was made that was read back, 0: not known.
     """
-    ours = in_wal_order(own)
-    age = dict(zip((each.id for each in ours), ages([each.ended_at for each in ours], now), strict=True))
-    old = _before([each for each in ours if each.verified_at is not None], age, now - keep_s, keep_s)
+    ours = sort_by_wal(own)
+    age = dict(zip((each.id for each in ours), list_ages([each.ended_at for each in ours], now), strict=True))
+    old = _list_before([each for each in ours if each.verified_at is not None], age, now - keep_s, keep_s)
     found = []
     for system in sorted({each.system_identifier for each in others}):
         theirs = [each for each in others if each.system_identifier == system]
         ended = max([last_commit(system), *(each.ended_at for each in theirs)])
         if last_commit(system) and any(each.began_at > ended for each in old):
-            found.append(Retention((), tuple(each.id for each in in_wal_order(theirs)), None))
+            found.append(Retention((), tuple(each.id for each in sort_by_wal(theirs)), None))
             continue
         alone = retain(theirs, now=now, keep_s=keep_s)
         wal = () if alone.wal_before is None else ((system, alone.wal_before),)
@@ -166,7 +168,7 @@ def retain_others(
     return tuple(found)
 
 
-def spare(
+def spare_doubtful(
     found: Retention, backups: Sequence[BaseBackup], doubtful: Sequence[BaseBackup], *, now: float, keep_s: float
 ) -> Retention:
     """Return a retention that also has the backups which may not be used: not signed, or signed with another key.
@@ -177,13 +179,13 @@ def spare(
     if found.wal_before is None:
         return found  # nothing goes
     every = sorted((*backups, *doubtful), key=lambda each: each.ended_at)
-    age = dict(zip((each.id for each in every), ages([each.ended_at for each in every], now), strict=True))
+    age = dict(zip((each.id for each in every), list_ages([each.ended_at for each in every], now), strict=True))
     kept = {each.id for each in doubtful if age[each.id] < keep_s}
     if all(age[each.id] < keep_s for each in backups if each.verified_at is not None):
         kept |= {each.id for each in [each for each in doubtful if age[each.id] >= keep_s][-1:]}
     for each in doubtful:
         if each.id in kept:
-            kept |= {part.id for part in chain_of(each, (*doubtful, *backups))}
+            kept |= {part.id for part in find_chain(each, (*doubtful, *backups))}
     ours = {each.system_identifier for each in backups}
     lsns = [each.begin_lsn for each in doubtful if each.id in kept and each.system_identifier in ours]
     stay = tuple(each.id for each in doubtful if each.id in kept)
@@ -207,12 +209,12 @@ def reach(backup: BaseBackup, wal: Iterable[WalSegment]) -> int | None:
     return at if at >= backup.end_lsn else None
 
 
-def windows(backups: Sequence[BaseBackup], wal: Sequence[WalSegment]) -> tuple[Window, ...]:
+def find_windows(backups: Sequence[BaseBackup], wal: Sequence[WalSegment]) -> tuple[Window, ...]:
     """Return what can be returned to, oldest first: a hole in the archive divides it."""
     found: list[Window] = []
     system = backups[-1].system_identifier if backups else ""
     for base in backups:
-        ours = base.system_identifier == system and base.verified_at is not None and bool(chain_of(base, backups))
+        ours = base.system_identifier == system and base.verified_at is not None and bool(find_chain(base, backups))
         end = reach(base, wal) if ours else None
         if end is None:
             continue
@@ -224,16 +226,16 @@ def windows(backups: Sequence[BaseBackup], wal: Sequence[WalSegment]) -> tuple[W
     return tuple(found)
 
 
-def base_of(cluster: Cluster, backups: Sequence[BaseBackup]) -> BaseBackup | None:
+def find_base(cluster: Cluster, backups: Sequence[BaseBackup]) -> BaseBackup | None:
     """Return the newest verified base backup from which the cluster would be restored; None: there is none."""
-    ours = [each for each in in_wal_order(backups) if each.system_identifier == cluster.system_identifier]
-    verified = [each for each in ours if each.verified_at is not None and chain_of(each, backups)]
+    ours = [each for each in sort_by_wal(backups) if each.system_identifier == cluster.system_identifier]
+    verified = [each for each in ours if each.verified_at is not None and find_chain(each, backups)]
     if not verified:
         return None
     return next((each for each in reversed(verified) if each.timeline == cluster.timeline), verified[-1])
 
 
-def protection(
+def judge_protection(
     cluster: Cluster,
     backups: Sequence[BaseBackup],
     wal: Sequence[WalSegment],
@@ -249,7 +251,7 @@ def protection(
         gaps: WAL that was lost, or cannot be replayed.
         read: what was read back of it; None where that is not asked.
     """
-    base = base_of(cluster, backups)
+    base = find_base(cluster, backups)
     if base is None:
         ours = any(each.system_identifier == cluster.system_identifier for each in backups)
         other = "the backups are of another cluster" if backups and not ours else "there is no verified base backup"
@@ -287,11 +289,11 @@ def protection(
         return Protection(protected=False, why=why, base=base.id, reaches_lsn=end)
     why = f"from base backup {base.id} on"
     at = read.commit_at if read is not None else None
-    behind = _behind(cluster, end)
+    behind = _measure_behind(cluster, end)
     return Protection(protected=True, why=why, base=base.id, reaches_lsn=end, reaches_at=at, behind_bytes=behind)
 
 
-def _behind(cluster: Cluster, end: int) -> int:
+def _measure_behind(cluster: Cluster, end: int) -> int:
     """Return how much of its WAL the server has that the archive does not.
 
     A record may end with zeros, which do not tell how far a file was received: in a page the receiver's word counts.
@@ -301,7 +303,7 @@ def _behind(cluster: Cluster, end: int) -> int:
     return 0 if behind < _PAGE_BYTES and flushed is not None and flushed >= cluster.lsn else behind
 
 
-def proof_alarm(last: LastProof, backups: Sequence[BaseBackup], now: float, within_s: float) -> str:
+def explain_proof_alarm(last: LastProof, backups: Sequence[BaseBackup], now: float, within_s: float) -> str:
     """Return why the proofs need attention, "" for nothing: an untried backup may not restore.
 
     Args:
@@ -336,7 +338,7 @@ def is_proof_due(last: LastProof, now: float, within_s: float) -> bool:
     return last.at is None or bool(last.failed) or not -_AHEAD_S <= now - last.at < within_s / 2
 
 
-def slot_alarm(cluster: Cluster) -> str:
+def explain_slot_alarm(cluster: Cluster) -> str:
     """Return what is wrong with the receiver's slot, "" when nothing is."""
     slot, limit = cluster.slot, cluster.slot_limit_bytes
     if slot is None:

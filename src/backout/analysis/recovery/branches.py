@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from backout.model.database.rescue import Written
 
 
-def of_transaction(found: Sequence[Written], xid: int) -> tuple[frozenset[int], bool]:
+def find_transaction(found: Sequence[Written], xid: int) -> tuple[frozenset[int], bool]:
     """Return the ids of a transaction, those of its savepoints included, and whether nothing else was committed.
 
     One transaction's ids are committed at the same moment, to the microsecond.
 
     >>> from backout.model.database.recovery import Written
-    >>> ids, exact = of_transaction([Written(7, 1.5), Written(8, 1.5), Written(9, 1.25)], 8)
+    >>> ids, exact = find_transaction([Written(7, 1.5), Written(8, 1.5), Written(9, 1.25)], 8)
     >>> sorted(ids), exact
     ([7, 8], False)
     """
@@ -27,7 +27,7 @@ def of_transaction(found: Sequence[Written], xid: int) -> tuple[frozenset[int], 
     return ids, len(ids) == len(found)
 
 
-def of_migration(found: Sequence[Written], ended: int | None) -> tuple[frozenset[int], bool]:
+def find_migration(found: Sequence[Written], ended: int | None) -> tuple[frozenset[int], bool]:
     """Return the ids of a migration's script, and whether nothing else was committed.
 
     They are those that changed the schema. Besides them the tool's own two entries are expected: the one that inserted
@@ -35,9 +35,9 @@ def of_migration(found: Sequence[Written], ended: int | None) -> tuple[frozenset
 
     >>> from backout.model.database.recovery import Written
     >>> started, script, done = Written(7), Written(8, changes_schema=True), Written(9)
-    >>> of_migration([started, script, done], 9)
+    >>> find_migration([started, script, done], 9)
     (frozenset({8}), True)
-    >>> of_migration([started, script, done, Written(10)], 9)
+    >>> find_migration([started, script, done, Written(10)], 9)
     (frozenset({8}), False)
 
     Args:

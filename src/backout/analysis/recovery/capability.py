@@ -28,25 +28,25 @@ _OWN, _PGBACKREST, _DUMPS = "own backups", "pgBackRest", "dumps"
 
 def choose(around: Surroundings) -> Choice:
     """Return every way, the best first, and the path of the best one that is ready."""
-    ways = [_own(around)]
-    ways += [_pgbackrest(around.pgbackrest)] if around.pgbackrest is not None else []
-    ways += [_vendors(each) for each in around.vendor.ways] if around.vendor else []
-    ways += [_dumps(around)]
+    ways = [_make_own_way(around)]
+    ways += [_make_pgbackrest_way(around.pgbackrest)] if around.pgbackrest is not None else []
+    ways += [_make_vendor_way(each) for each in around.vendor.ways] if around.vendor else []
+    ways += [_make_dumps_way(around)]
     managed_first = around.vendor is not None
     ranked = tuple(sorted(ways, key=lambda way: _rank(way, managed_first=managed_first)))
     best = ranked[0]
     if best.readiness is Readiness.READY:
         where = "overwrites the live database" if best.in_place else "makes a new database beside the live one"
-        why = f"{best.name}: ready, to {_exactness(best.granularity)}, and it {where}"
-        return Choice(ranked, best.path, why, warnings(around))
+        why = f"{best.name}: ready, to {_describe_exactness(best.granularity)}, and it {where}"
+        return Choice(ranked, best.path, why, list_warnings(around))
     nearest = next((way for way in ranked if way.readiness is Readiness.POSSIBLE and way.lacks), None)
     why = "nothing can be recovered from here yet"
     if nearest is not None:
         why += f"; nearest: {nearest.name}, which lacks: {nearest.lacks[0].what}"
-    return Choice(ranked, None, why, warnings(around))
+    return Choice(ranked, None, why, list_warnings(around))
 
 
-def window_of(backups: tuple[BaseBackup, ...]) -> Window:
+def find_window(backups: tuple[BaseBackup, ...]) -> Window:
     """Return what base backups alone can reach (their WAL reaches further)."""
     if not backups:
         return Window()
@@ -62,7 +62,7 @@ def _rank(way: RecoveryWay, *, managed_first: bool) -> tuple[int, int, bool, boo
     )
 
 
-def _exactness(granularity: Granularity) -> str:
+def _describe_exactness(granularity: Granularity) -> str:
     words = {
         Granularity.LSN: "the exact commit",
         Granularity.MICROSECOND: "the microsecond",
@@ -72,8 +72,8 @@ def _exactness(granularity: Granularity) -> str:
     return words[granularity]
 
 
-def _own(around: Surroundings) -> RecoveryWay:
-    lacks = [*_of_tools(around), *_of_server(around)]
+def _make_own_way(around: Surroundings) -> RecoveryWay:
+    lacks = [*_list_tool_lacks(around), *_list_server_lacks(around)]
     if around.own.problem:
         lacks.append(Lack(around.own.problem))
     elif not around.own.copies:
@@ -82,11 +82,11 @@ def _own(around: Surroundings) -> RecoveryWay:
             lacks.append(Lack(first, f"backout db wal start -e {around.environment}"))
         lacks.append(Lack("there is no base backup yet", f"backout db backup -e {around.environment}"))
     # What is backed up already can be restored, whatever the server says now.
-    ready = around.own.copies > 0 and not _of_tools(around) and not around.own.problem
+    ready = around.own.copies > 0 and not _list_tool_lacks(around) and not around.own.problem
     return RecoveryWay(
         _OWN,
         RecoveryPath.OWN,
-        Readiness.READY if ready else _possible(lacks),
+        Readiness.READY if ready else _judge_readiness(lacks),
         Granularity.SNAPSHOT if around.wal == "off" else Granularity.LSN,
         in_place=False,
         keeps_old=True,
@@ -101,11 +101,11 @@ def _own(around: Surroundings) -> RecoveryWay:
     )
 
 
-def _possible(lacks: list[Lack]) -> Readiness:
+def _judge_readiness(lacks: list[Lack]) -> Readiness:
     return Readiness.POSSIBLE if all(lack.line for lack in lacks) else Readiness.CLOSED
 
 
-def _of_tools(around: Surroundings) -> list[Lack]:
+def _list_tool_lacks(around: Surroundings) -> list[Lack]:
     tools, facts = around.tools, around.facts
     if not tools.version:
         return [Lack("Postgres's own programs are not here", describe_install("database"))]
@@ -118,7 +118,7 @@ def _of_tools(around: Surroundings) -> list[Lack]:
     return []
 
 
-def _of_server(around: Surroundings) -> list[Lack]:
+def _list_server_lacks(around: Surroundings) -> list[Lack]:
     facts = around.facts
     if facts is None:
         return [Lack(f"the database cannot be asked: {around.problem}", "check the connection string")]
@@ -140,7 +140,7 @@ def _of_server(around: Surroundings) -> list[Lack]:
     return lacks
 
 
-def _pgbackrest(window: Window) -> RecoveryWay:
+def _make_pgbackrest_way(window: Window) -> RecoveryWay:
     ready = window.copies > 0 and not window.problem
     lacks = () if ready else (Lack(window.problem or "its repository holds no backup", "pgbackrest info"),)
     return RecoveryWay(
@@ -157,7 +157,7 @@ def _pgbackrest(window: Window) -> RecoveryWay:
     )
 
 
-def _vendors(way: VendorWay) -> RecoveryWay:
+def _make_vendor_way(way: VendorWay) -> RecoveryWay:
     lacks = (Lack(way.missing),) if way.missing else ()
     if not way.has_client:
         lacks = (Lack("no client here: use the vendor's own tools"),)
@@ -175,7 +175,7 @@ def _vendors(way: VendorWay) -> RecoveryWay:
     )
 
 
-def _dumps(around: Surroundings) -> RecoveryWay:
+def _make_dumps_way(around: Surroundings) -> RecoveryWay:
     lacks: list[Lack] = []
     tools, facts = around.tools, around.facts
     if not tools.version:
@@ -194,7 +194,7 @@ def _dumps(around: Surroundings) -> RecoveryWay:
     return RecoveryWay(
         _DUMPS,
         RecoveryPath.OWN,
-        Readiness.READY if not lacks else _possible(lacks),
+        Readiness.READY if not lacks else _judge_readiness(lacks),
         Granularity.SNAPSHOT,
         in_place=False,
         keeps_old=True,
@@ -205,7 +205,7 @@ def _dumps(around: Surroundings) -> RecoveryWay:
     )
 
 
-def warnings(around: Surroundings) -> tuple[str, ...]:
+def list_warnings(around: Surroundings) -> tuple[str, ...]:
     """Return what endangers a recovery, or the live database because of one; whole sentences."""
     found = list(around.vendor.notes) if around.vendor else []
     facts = around.facts
@@ -220,14 +220,14 @@ def warnings(around: Surroundings) -> tuple[str, ...]:
         found.append("The server's certificate is not verified: add sslmode=verify-full to the connection string.")
     if facts.pooler.transactions:
         found.append(f"{facts.pooler.name} gives each transaction another connection: locks of a session do not hold.")
-    found += _of_wal(facts)
+    found += _warn_of_wal(facts)
     if facts.archiver is not None:
-        found += _of_archive(facts.archiver)
-    found += [text for slot in facts.slots or () for text in _of_slot(slot, facts)]
+        found += _warn_of_archive(facts.archiver)
+    found += [text for slot in facts.slots or () for text in _warn_of_slot(slot, facts)]
     return tuple(found)
 
 
-def _of_wal(facts: ServerFacts) -> list[str]:
+def _warn_of_wal(facts: ServerFacts) -> list[str]:
     found = []
     if facts.in_recovery:
         found.append("This is a standby: restore points and slots belong on the primary.")
@@ -240,13 +240,13 @@ def _of_wal(facts: ServerFacts) -> list[str]:
     return found
 
 
-def _of_archive(archiver: Archiver) -> list[str]:
+def _warn_of_archive(archiver: Archiver) -> list[str]:
     if archiver.last_failed_at is None or archiver.last_failed_at <= (archiver.last_archived_at or 0.0):
         return []
     return [f"The server's own archiving fails: {archiver.last_failed}, {archiver.failed} failures so far."]
 
 
-def _of_slot(slot: Slot, facts: ServerFacts) -> list[str]:
+def _warn_of_slot(slot: Slot, facts: ServerFacts) -> list[str]:
     found = []
     if slot.wal_status == "lost":
         found.append(f"The slot {slot.name} has lost WAL: what read from it has a hole.")

@@ -21,27 +21,33 @@ if TYPE_CHECKING:
 _GOES_WITH_ITS_TABLE: Final = frozenset(ObjectKind) - {ObjectKind.FOREIGN_KEY, ObjectKind.SEQUENCE_OWNER}
 
 
-def differences(found: Sequence[SchemaObject], wanted: Sequence[SchemaObject]) -> tuple[Difference, ...]:
+def find_differences(found: Sequence[SchemaObject], wanted: Sequence[SchemaObject]) -> tuple[Difference, ...]:
     """Return what has to be done to `found` so that it is `wanted`; empty when they are the same.
 
     Both are in the order of their creation. What a dropped table takes with it, and the columns of a new one, are not
     listed by themselves.
     """
-    here, there = {_key(o): o for o in found}, {_key(o): o for o in wanted}
-    goes = [_extra(o) for o in reversed(found) if _key(o) not in there and not _is_taken_along(o, here, there)]
+    here, there = {_make_key(o): o for o in found}, {_make_key(o): o for o in wanted}
+    goes = [
+        _drop_extra(o) for o in reversed(found) if _make_key(o) not in there and not _is_taken_along(o, here, there)
+    ]
     comes = [
         difference
         for o in wanted
-        if (difference := _missing(o, here, there) if _key(o) not in here else _make_difference(here[_key(o)], o))
+        if (
+            difference := _create_missing(o, here, there)
+            if _make_key(o) not in here
+            else _make_difference(here[_make_key(o)], o)
+        )
         is not None
     ]
     return (*goes, *comes)
 
 
-def script(found: Sequence[Difference]) -> tuple[str, ...]:
+def write_script(found: Sequence[Difference]) -> tuple[str, ...]:
     """Return all the statements, each with its semicolon; bodies of functions are not checked, they come before others.
 
-    >>> script([])
+    >>> write_script([])
     ()
     """
     if not found:
@@ -51,11 +57,11 @@ def script(found: Sequence[Difference]) -> tuple[str, ...]:
     return (*(("SET check_function_bodies = off;",) if bodies else ()), *statements)
 
 
-def _key(found: SchemaObject) -> Key:
+def _make_key(found: SchemaObject) -> Key:
     return found.kind, found.name
 
 
-def _owner_is(found: SchemaObject, objects: Mapping[Key, SchemaObject]) -> bool:
+def _has_owner(found: SchemaObject, objects: Mapping[Key, SchemaObject]) -> bool:
     """Whether what the object belongs to is there."""
     return any((kind, found.owner) in objects for kind in (ObjectKind.TABLE, ObjectKind.VIEW, ObjectKind.DOMAIN))
 
@@ -64,28 +70,28 @@ def _is_taken_along(extra: SchemaObject, here: Mapping[Key, SchemaObject], there
     """Whether dropping something else removes it: its table, its schema, the column of a default, a serial column."""
     if extra.kind is ObjectKind.DEFAULT and (ObjectKind.COLUMN, extra.name) not in there:
         return True
-    if extra.kind is not ObjectKind.SCHEMA and _schema_is_new(extra, here, there):
+    if extra.kind is not ObjectKind.SCHEMA and _is_schema_new(extra, here, there):
         return True
     owned = here.get((ObjectKind.SEQUENCE_OWNER, extra.name)) if extra.kind is ObjectKind.SEQUENCE else None
     if owned is not None and (ObjectKind.COLUMN, owned.definition) not in there:
         return True
     if extra.kind is ObjectKind.SEQUENCE_OWNER and (ObjectKind.COLUMN, extra.definition) not in there:
         return True
-    gone = bool(extra.owner) and not _owner_is(extra, there)
+    gone = bool(extra.owner) and not _has_owner(extra, there)
     return gone and extra.kind in _GOES_WITH_ITS_TABLE
 
 
-def _schema_is_new(found: SchemaObject, here: Mapping[Key, SchemaObject], there: Mapping[Key, SchemaObject]) -> bool:
+def _is_schema_new(found: SchemaObject, here: Mapping[Key, SchemaObject], there: Mapping[Key, SchemaObject]) -> bool:
     """Whether it lies in a schema that is on this side only."""
     schema = found.name.partition(".")[0]
     return (ObjectKind.SCHEMA, schema) in here and (ObjectKind.SCHEMA, schema) not in there
 
 
-def _extra(extra: SchemaObject) -> Difference:
+def _drop_extra(extra: SchemaObject) -> Difference:
     return Difference(extra.kind, extra.name, Change.EXTRA, extra.definition, "", (extra.drop,))
 
 
-def _missing(
+def _create_missing(
     missing: SchemaObject, here: Mapping[Key, SchemaObject], there: Mapping[Key, SchemaObject]
 ) -> Difference | None:
     if missing.kind is ObjectKind.COLUMN and (ObjectKind.TABLE, missing.owner) not in here:
@@ -118,7 +124,7 @@ def _replace(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     yield after.create
 
 
-def _column(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
+def _alter_column(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     old, new = dict(before.parts), dict(after.parts)
     name = after.name.removeprefix(f"{after.owner}.")
     begin = f"ALTER TABLE {after.owner} ALTER COLUMN {name}"
@@ -138,7 +144,7 @@ def _column(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
         yield f"{begin} ADD {new['identity']}"
 
 
-def _enum(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
+def _alter_enum(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     old, new = [label for label, _ in before.parts], [label for label, _ in after.parts]
     if (
         len(old) == len(new)
@@ -146,7 +152,7 @@ def _enum(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     ):
         ((was, to),) = renamed
         if was not in new and to not in old:
-            yield f"ALTER TYPE {after.name} RENAME VALUE {_literal(was)} TO {_literal(to)}"
+            yield f"ALTER TYPE {after.name} RENAME VALUE {_quote_literal(was)} TO {_quote_literal(to)}"
             return
     if [label for label in new if label in old] != old:
         yield f"-- {after.name}: no statement takes a value out of an enum, or moves one; a new type does:"
@@ -154,11 +160,17 @@ def _enum(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
         return
     for number, label in enumerate(new):
         if label not in old:
-            place = f"AFTER {_literal(new[number - 1])}" if number else f"BEFORE {_literal(old[0])}" if old else ""
-            yield f"ALTER TYPE {after.name} ADD VALUE {_literal(label)} {place}".rstrip()
+            place = (
+                f"AFTER {_quote_literal(new[number - 1])}"
+                if number
+                else f"BEFORE {_quote_literal(old[0])}"
+                if old
+                else ""
+            )
+            yield f"ALTER TYPE {after.name} ADD VALUE {_quote_literal(label)} {place}".rstrip()
 
 
-def _domain(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
+def _alter_domain(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     old, new = dict(before.parts), dict(after.parts)
     if old["type"] != new["type"]:
         yield f"-- {after.name}: no statement changes a domain's type; a new domain does:"
@@ -170,16 +182,16 @@ def _domain(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
         yield f"ALTER DOMAIN {after.name} {'SET' if new['not null'] else 'DROP'} NOT NULL"
 
 
-def _type(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
+def _alter_type(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     yield f"-- {after.name} is {before.definition}; a new type of what uses it replaces it:"
     yield f"-- {after.create};"
 
 
-def _sequence(_before: SchemaObject, after: SchemaObject) -> Iterator[str]:
+def _alter_sequence(_before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     yield f"ALTER SEQUENCE {after.name} {after.definition}"
 
 
-def _table(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
+def _alter_table(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     old, new = before.definition.startswith("UNLOGGED"), after.definition.startswith("UNLOGGED")
     if old != new:
         yield f"ALTER TABLE {after.name} SET {'UNLOGGED' if new else 'LOGGED'}"
@@ -188,13 +200,13 @@ def _table(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
         yield f"-- {after.name} is {is_now}, wanted is {wanted}"
 
 
-def _function(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
+def _alter_function(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     if before.parts != after.parts:  # what it returns, and the names of its parameters, cannot be replaced
         yield before.drop
     yield after.create
 
 
-def _view(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
+def _alter_view(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
     """Columns may be added behind the others; anything else is a new view."""
     if before.parts and before.parts == after.parts[: len(before.parts)]:
         yield after.create.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
@@ -203,18 +215,18 @@ def _view(before: SchemaObject, after: SchemaObject) -> Iterator[str]:
 
 
 _IN_PLACE: Final[Mapping[ObjectKind, Callable[[SchemaObject, SchemaObject], Iterator[str]]]] = {
-    ObjectKind.COLUMN: _column,
+    ObjectKind.COLUMN: _alter_column,
     ObjectKind.DEFAULT: lambda _before, after: iter((after.create,)),
     ObjectKind.SEQUENCE_OWNER: lambda _before, after: iter((after.create,)),
-    ObjectKind.ENUM: _enum,
-    ObjectKind.DOMAIN: _domain,
-    ObjectKind.TYPE: _type,
-    ObjectKind.SEQUENCE: _sequence,
-    ObjectKind.TABLE: _table,
-    ObjectKind.FUNCTION: _function,
-    ObjectKind.VIEW: _view,
+    ObjectKind.ENUM: _alter_enum,
+    ObjectKind.DOMAIN: _alter_domain,
+    ObjectKind.TYPE: _alter_type,
+    ObjectKind.SEQUENCE: _alter_sequence,
+    ObjectKind.TABLE: _alter_table,
+    ObjectKind.FUNCTION: _alter_function,
+    ObjectKind.VIEW: _alter_view,
 }
 
 
-def _literal(text: str) -> str:
+def _quote_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"

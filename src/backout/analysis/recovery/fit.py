@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _QUOTED_CHARACTERS = 120
 
 
-def verdicts_on(
+def find_verdicts(
     state: SchemaState, files: Sequence[MigrationFile], *, app_checks_head: bool = False
 ) -> tuple[Mapping[str, MigrationVerdict], str]:
     """Return the verdicts on the applied migrations by name, and why some have none ("" when all have one).
@@ -46,7 +46,7 @@ def does_not_fit(look: SchemaLook, newer: Sequence[AppliedMigration]) -> str:
         return f"the schema changed since it was last live ({names}), and the old code fails on it: {look.refuted}"
     worst: tuple[int, str] = (0, "")
     for migration in newer:
-        found = _objection(look, migration)
+        found = _find_objection(look, migration)
         if found[0] > worst[0]:
             worst = found
     if not worst[0]:
@@ -54,7 +54,7 @@ def does_not_fit(look: SchemaLook, newer: Sequence[AppliedMigration]) -> str:
     return f"the schema changed since it was last live ({', '.join(m.name for m in newer)}), and {worst[1]}"
 
 
-def _objection(look: SchemaLook, migration: AppliedMigration) -> tuple[int, str]:
+def _find_objection(look: SchemaLook, migration: AppliedMigration) -> tuple[int, str]:
     """Return how bad a migration is (0: safe) and the words for it."""
     verdict = look.verdicts.get(migration.name)
     if migration.rolled_back_at is not None:

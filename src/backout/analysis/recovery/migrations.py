@@ -36,9 +36,9 @@ def assess(state: SchemaState, known: Sequence[KnownMigration]) -> MigrationRepo
         known: the files, what others come after first; they decide what is pending, edited, unknown.
     """
     history = _History(state, known)
-    here = [_standing(migration, history) for migration in known]
-    strangers = [_stranger(name, rows) for name, rows in history.rows.items() if history.is_strange(name)]
-    return MigrationReport((*here, *strangers), (*_heads(state, known), *_orphans(known)))
+    here = [_judge_known(migration, history) for migration in known]
+    strangers = [_judge_unknown(name, rows) for name, rows in history.rows.items() if history.is_strange(name)]
+    return MigrationReport((*here, *strangers), (*_list_heads(state, known), *_list_orphans(known)))
 
 
 def list_applied_names(state: SchemaState, known: Sequence[KnownMigration]) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def compare(
 ) -> Comparison:
     """Return what one database has that the other never ran; names with their histories."""
     ours, theirs = list_applied_names(later[1], known), list_applied_names(earlier[1], known)
-    sums, others = _checksums(later[1]), _checksums(earlier[1])
+    sums, others = _list_checksums(later[1]), _list_checksums(earlier[1])
     return Comparison(
         later[0],
         earlier[0],
@@ -75,11 +75,11 @@ class _History:
             self.rows.setdefault(row.name, []).append(row)
         self._replaced = {name for migration in known for name in migration.replaces}
         self._applications = {migration.application for migration in known if migration.application}
-        self._followed = _ancestors(state.heads, self.known)
+        self._followed = _find_ancestors(state.heads, self.known)
         recorded = {row.name for row in state.applied if row.stands}
         squashed = {m.name for m in known if m.replaces and recorded.issuperset(m.replaces)}
         self._applied = recorded | squashed | self._followed
-        self._built_on = _ancestors(self._applied & set(self.known), self.known)
+        self._built_on = _find_ancestors(self._applied & set(self.known), self.known)
 
     def is_applied(self, migration: KnownMigration) -> bool:
         return migration.name in self._applied
@@ -99,11 +99,13 @@ class _History:
         return any(head not in self.known for head in self.state.heads)
 
 
-def _standing(migration: KnownMigration, history: _History) -> MigrationStatus:
+def _judge_known(migration: KnownMigration, history: _History) -> MigrationStatus:
     rows = history.rows.get(migration.name, [])
     status = MigrationStatus(migration.name, MigrationState.PENDING, title=migration.title)
     if failed := _find_failed(rows):
-        return replace(status, state=MigrationState.FAILED, finding=True, why=_failure(failed), logs=failed.logs)
+        return replace(
+            status, state=MigrationState.FAILED, finding=True, why=_describe_failure(failed), logs=failed.logs
+        )
     if history.is_applied(migration):
         return _mark_applied(status, migration, history)
     if history.lost:
@@ -134,10 +136,10 @@ def _mark_applied(status: MigrationStatus, migration: KnownMigration, history: _
     return status
 
 
-def _stranger(name: str, rows: Sequence[AppliedMigration]) -> MigrationStatus:
+def _judge_unknown(name: str, rows: Sequence[AppliedMigration]) -> MigrationStatus:
     """Return the state of a migration without a file here."""
     if failed := _find_failed(rows):
-        why = f"{_failure(failed)}; it has no file here"
+        why = f"{_describe_failure(failed)}; it has no file here"
         return MigrationStatus(name, MigrationState.FAILED, finding=True, why=why, logs=failed.logs)
     row = next((row for row in reversed(rows) if row.stands), None)
     if row is None:
@@ -154,7 +156,7 @@ def _find_failed(rows: Sequence[AppliedMigration]) -> AppliedMigration | None:
     return next((row for row in reversed(rows) if row.finished_at is None and row.rolled_back_at is None), None)
 
 
-def _failure(row: AppliedMigration) -> str:
+def _describe_failure(row: AppliedMigration) -> str:
     done = f"; {row.steps} of its statements are known to be applied" if row.steps else ""
     if not row.logs:
         return f"{_WITHOUT_LOG}{done}"
@@ -162,11 +164,11 @@ def _failure(row: AppliedMigration) -> str:
     return f"it failed: {said}{done}"
 
 
-def _checksums(state: SchemaState) -> dict[str, str]:
+def _list_checksums(state: SchemaState) -> dict[str, str]:
     return {row.name: row.checksum for row in state.applied if row.stands and row.checksum}
 
 
-def _ancestors(names: Collection[str], known: Mapping[str, KnownMigration]) -> set[str]:
+def _find_ancestors(names: Collection[str], known: Mapping[str, KnownMigration]) -> set[str]:
     """Return these and everything that they come after, as far as the files tell."""
     found: set[str] = set()
     waiting = list(names)
@@ -178,7 +180,7 @@ def _ancestors(names: Collection[str], known: Mapping[str, KnownMigration]) -> s
     return found
 
 
-def _heads(state: SchemaState, known: Sequence[KnownMigration]) -> list[str]:
+def _list_heads(state: SchemaState, known: Sequence[KnownMigration]) -> list[str]:
     """Return a sentence where there is more than one end: of the history, or of an application's files."""
     found = []
     if len(state.heads) > 1:
@@ -192,7 +194,7 @@ def _heads(state: SchemaState, known: Sequence[KnownMigration]) -> list[str]:
     return found
 
 
-def _orphans(known: Sequence[KnownMigration]) -> list[str]:
+def _list_orphans(known: Sequence[KnownMigration]) -> list[str]:
     names = {name for migration in known for name in (migration.name, *migration.replaces)}
     applications = {migration.application for migration in known}
     return [
@@ -203,7 +205,7 @@ def _orphans(known: Sequence[KnownMigration]) -> list[str]:
     ]
 
 
-def in_line(files: Iterable[MigrationFile]) -> tuple[KnownMigration, ...]:
+def put_in_line(files: Iterable[MigrationFile]) -> tuple[KnownMigration, ...]:
     """Return the files of a tool that applies them one after the other, by name."""
     known: list[KnownMigration] = []
     for file in files:

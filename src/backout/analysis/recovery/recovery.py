@@ -75,13 +75,13 @@ class Unreachable(Value, frozen=True):
     options: tuple[str, ...] = ()
 
 
-def newest_timeline(archive: Archive) -> int:
+def find_newest_timeline(archive: Archive) -> int:
     """Return the timeline on which the newest WAL (or base) lies."""
     of_wal = [each.timeline for each in archive.wal]
     return max((*of_wal, *(each.timeline for each in archive.backups)), default=1)
 
 
-def base_before(archive: Archive, timeline: int, lsn: int, *, is_last: bool = False) -> BaseBackup | None:
+def find_base_before(archive: Archive, timeline: int, lsn: int, *, is_last: bool = False) -> BaseBackup | None:
     """Return the newest verified base on the way to `timeline` that is consistent before `lsn`.
 
     Args:
@@ -92,12 +92,12 @@ def base_before(archive: Archive, timeline: int, lsn: int, *, is_last: bool = Fa
         for base in archive.backups
         if base.verified_at is not None
         and (base.begin_lsn if is_last else base.end_lsn) <= lsn
-        and _on_the_way(archive, timeline, base)
+        and _is_on_the_way(archive, timeline, base)
     ]
     return max(fits, key=lambda base: base.end_lsn, default=None)
 
 
-def chain(archive: Archive, base: BaseBackup, timeline: int) -> tuple[tuple[WalSpan, ...], str]:
+def find_chain(archive: Archive, base: BaseBackup, timeline: int) -> tuple[tuple[WalSpan, ...], str]:
     """Return the unbroken WAL from a base on along the timelines, and the segment that is missing after it ("": none).
 
     The last timeline ends where its WAL does, and then nothing is missing unless later segments are there. Of one that
@@ -106,7 +106,7 @@ def chain(archive: Archive, base: BaseBackup, timeline: int) -> tuple[tuple[WalS
     """
     found: list[WalSpan] = []
     position = base.begin_lsn
-    way = _way(archive, timeline)
+    way = _list_timelines(archive, timeline)
     for place, (number, until) in enumerate(way):
         if until <= position:
             continue
@@ -121,7 +121,7 @@ def chain(archive: Archive, base: BaseBackup, timeline: int) -> tuple[tuple[WalS
         later = {each for each, _ in way[place + 1 :]}
         if position < until and not _is_covered(archive, later, position):
             beyond = [each for each in archive.wal if each.begin_lsn > position and _leads_to(archive, timeline, each)]
-            missing = _name(archive.wal, number, position) if beyond or until < FOREVER or not found else ""
+            missing = _name_segment(archive.wal, number, position) if beyond or until < FOREVER or not found else ""
             return tuple(found), missing
     return tuple(found), ""
 
@@ -130,19 +130,19 @@ def _is_covered(archive: Archive, timelines: Collection[int], position: int) -> 
     return any(each.timeline in timelines and each.begin_lsn <= position < each.end_lsn for each in archive.wal)
 
 
-def stretches(archive: Archive, timeline: int, *, all_of_it: bool = False) -> tuple[tuple[WalSpan, ...], ...]:
+def find_stretches(archive: Archive, timeline: int, *, all_of_it: bool = False) -> tuple[tuple[WalSpan, ...], ...]:
     """Return all WAL from the oldest base on that leads to a timeline, in unbroken stretches, the oldest one first.
 
     A hole ends a stretch. What lies behind it can be read, and replayed from a base that was made there: a search
-    for a transaction covers all of them, and `route` says whether its place can be reached.
+    for a transaction covers all of them, and `find_route` says whether its place can be reached.
 
     Args:
         all_of_it: from before the oldest base as well; nothing can be replayed there, but read.
     """
-    begins = [base.begin_lsn for base in archive.backups if _on_the_way(archive, timeline, base)]
+    begins = [base.begin_lsn for base in archive.backups if _is_on_the_way(archive, timeline, base)]
     found: list[tuple[WalSpan, ...]] = []
     position = 0 if all_of_it else min(begins, default=FOREVER)
-    for number, until in _way(archive, timeline):
+    for number, until in _list_timelines(archive, timeline):
         segments = sorted((each for each in archive.wal if each.timeline == number), key=lambda each: each.begin_lsn)
         for each in segments:
             end = min(each.end_lsn, until)
@@ -161,17 +161,21 @@ def stretches(archive: Archive, timeline: int, *, all_of_it: bool = False) -> tu
     return tuple(found)
 
 
-def behind(archive: Archive, timeline: int, lsn: int) -> tuple[tuple[WalSpan, ...], ...]:
+def find_wal_before(archive: Archive, timeline: int, lsn: int) -> tuple[tuple[WalSpan, ...], ...]:
     """Return the unbroken WAL that ends at a position, in pieces, the nearest one first.
 
     Each piece but the last one begins where a base backup does, so that a search for the beginning of something reads
     no more than it must.
     """
     whole = next(
-        (each for each in stretches(archive, timeline, all_of_it=True) if each[0].begin_lsn < lsn <= each[-1].end_lsn),
+        (
+            each
+            for each in find_stretches(archive, timeline, all_of_it=True)
+            if each[0].begin_lsn < lsn <= each[-1].end_lsn
+        ),
         (),
     )
-    begins = {base.begin_lsn for base in archive.backups if _on_the_way(archive, timeline, base)}
+    begins = {base.begin_lsn for base in archive.backups if _is_on_the_way(archive, timeline, base)}
     pieces, end = [], lsn
     for begin in sorted((each for each in {*begins, 0} if each < lsn), reverse=True):
         piece = cut(archive, whole, begin, end)
@@ -193,7 +197,7 @@ def cut(archive: Archive, spans: Sequence[WalSpan], begin: int, end: int) -> tup
     return tuple(found)
 
 
-def of_this_cluster(archive: Archive, system_identifier: str | None) -> Archive:
+def keep_own_cluster(archive: Archive, system_identifier: str | None) -> Archive:
     """Return an archive without the bases of other clusters, unless there are no others.
 
     Positions of another cluster's WAL cannot be compared with ours. Where the live database does not say who it is, the
@@ -205,15 +209,17 @@ def of_this_cluster(archive: Archive, system_identifier: str | None) -> Archive:
     return replace(archive, backups=ours) if ours else archive
 
 
-def route(archive: Archive, lsn: int, timeline: int, machine: Machine, *, is_last: bool = False) -> Route | Unreachable:
-    """Return the way to the position `lsn` on `timeline`, or every reason why there is none; is_last: `base_before`."""
+def find_route(
+    archive: Archive, lsn: int, timeline: int, machine: Machine, *, is_last: bool = False
+) -> Route | Unreachable:
+    """Return the way to `lsn` on `timeline`, or every reason why there is none; is_last: see `find_base_before`."""
     if not archive.backups:
         return Unreachable(("there is no base backup",), ("Make one: backout db backup.",))
-    base = base_before(archive, timeline, lsn, is_last=is_last)
+    base = find_base_before(archive, timeline, lsn, is_last=is_last)
     if base is None:
-        return _no_base(archive, timeline, lsn)
-    reasons, options = _differences(base, machine), []
-    spans, missing = chain(archive, base, timeline)
+        return _explain_no_base(archive, timeline, lsn)
+    reasons, options = _list_differences(base, machine), []
+    spans, missing = find_chain(archive, base, timeline)
     end = spans[-1].end_lsn if spans else base.begin_lsn
     if end <= lsn and missing:
         hole = f"the archive has a hole: WAL segment {missing} is missing"
@@ -230,7 +236,7 @@ def route(archive: Archive, lsn: int, timeline: int, machine: Machine, *, is_las
     return Unreachable(tuple(reasons), tuple(options)) if reasons else Route(base, kept)
 
 
-def _differences(base: BaseBackup, machine: Machine) -> list[str]:
+def _list_differences(base: BaseBackup, machine: Machine) -> list[str]:
     reasons = []
     major = base.server_version // 10_000
     if machine.system_identifier is not None and machine.system_identifier != base.system_identifier:
@@ -246,8 +252,8 @@ def _differences(base: BaseBackup, machine: Machine) -> list[str]:
     return reasons
 
 
-def _no_base(archive: Archive, timeline: int, lsn: int) -> Unreachable:
-    on_the_way = [base for base in archive.backups if _on_the_way(archive, timeline, base)]
+def _explain_no_base(archive: Archive, timeline: int, lsn: int) -> Unreachable:
+    on_the_way = [base for base in archive.backups if _is_on_the_way(archive, timeline, base)]
     unverified = [base for base in on_the_way if base.verified_at is None and base.end_lsn <= lsn]
     if unverified:
         return Unreachable(
@@ -262,20 +268,22 @@ def _no_base(archive: Archive, timeline: int, lsn: int) -> Unreachable:
     )
 
 
-def _way(archive: Archive, timeline: int) -> list[tuple[int, int]]:
+def _list_timelines(archive: Archive, timeline: int) -> list[tuple[int, int]]:
     """Return the timelines that lead to this one, and where each is left."""
     return [*archive.history.get(timeline, ()), (timeline, FOREVER)]
 
 
-def _on_the_way(archive: Archive, timeline: int, base: BaseBackup) -> bool:
+def _is_on_the_way(archive: Archive, timeline: int, base: BaseBackup) -> bool:
     return leads_to(base, timeline, archive.history)
 
 
 def _leads_to(archive: Archive, timeline: int, segment: WalSegment) -> bool:
-    return any(number == segment.timeline and segment.begin_lsn < until for number, until in _way(archive, timeline))
+    return any(
+        number == segment.timeline and segment.begin_lsn < until for number, until in _list_timelines(archive, timeline)
+    )
 
 
-def _name(wal: Iterable[WalSegment], timeline: int, lsn: int) -> str:
+def _name_segment(wal: Iterable[WalSegment], timeline: int, lsn: int) -> str:
     size = max((each.end_lsn - each.begin_lsn for each in wal if not each.partial), default=16 * _MB)
     number, per_file = lsn // size, (1 << 32) // size
     return f"{timeline:08X}{number // per_file:08X}{number % per_file:08X}"
@@ -307,7 +315,7 @@ LOOK_ON = 256 * _MB
 """WAL behind a commit in which the clock is still looked for going back."""
 
 
-def first_at_or_after(commits: Iterable[Commit], at: float) -> ByTime:
+def find_first_after(commits: Iterable[Commit], at: float) -> ByTime:
     """Return the first commit in the WAL that is not older than a time, and whether the clock went back behind it.
 
     A server's clock that was ahead for a moment, or was put back, gives one time to two places.
@@ -325,6 +333,6 @@ def first_at_or_after(commits: Iterable[Commit], at: float) -> ByTime:
     return found
 
 
-def of_transaction(commits: Iterable[Commit], xid: int) -> Commit | None:
+def find_transaction(commits: Iterable[Commit], xid: int) -> Commit | None:
     """Return the commit of a transaction, whichever of its ids was named."""
     return next((commit for commit in commits if xid in commit.xids), None)

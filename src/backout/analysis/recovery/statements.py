@@ -37,7 +37,7 @@ _INVALID_TEXT: Final = "22P02"
 """A value that its type does not have: an enum's value is gone, unless the value was made up."""
 
 
-def parameter_uses(sql: str) -> tuple[ParameterUse, ...] | None:
+def find_parameter_uses(sql: str) -> tuple[ParameterUse, ...] | None:
     """Return what each parameter is used for, in their order; None for what is not tried (DDL, SET, unreadable).
 
     Unreadable is, among others, what pg_stat_statements makes of `INTERVAL '1 day'`: `INTERVAL $1`.
@@ -149,7 +149,7 @@ class _Tables(Visitor):
         self._aliases[(node.alias.aliasname if node.alias else None) or table] = name
 
 
-def worst(trials: Sequence[Trial]) -> Trial | None:
+def find_worst(trials: Sequence[Trial]) -> Trial | None:
     """Return the failing statement that is called most, or None."""
     failing = [trial for trial in trials if trial.outcome is Outcome.FAILS]
     return max(failing, key=lambda trial: trial.statement.calls, default=None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.statistics.baseline import FEW_LATENCIES
-from backout.analysis.statistics.quantiles import quantile_bucket
+from backout.analysis.statistics.quantiles import find_quantile_bucket
 from backout.model.guard.bodies import FAMILY, BodyKind
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Shrunk(NamedTuple):
     sized: int
 
 
-def smallest_of(sizes: Mapping[int, int]) -> dict[int, int]:
+def find_smallest(sizes: Mapping[int, int]) -> dict[int, int]:
     """Return {kind: bucket of the p1 of the lengths} of the kinds of which enough were measured, 0 for all together.
 
     Args:
@@ -44,7 +44,7 @@ def smallest_of(sizes: Mapping[int, int]) -> dict[int, int]:
             known[bucket] = known.get(bucket, 0) + number
     found = {}
     for kind, buckets in by_kind.items():
-        lowest = quantile_bucket(buckets, 0.01) if sum(buckets.values()) >= FEW_LATENCIES else None
+        lowest = find_quantile_bucket(buckets, 0.01) if sum(buckets.values()) >= FEW_LATENCIES else None
         if lowest is not None:
             found[kind] = lowest
     return found
@@ -54,7 +54,7 @@ class Bodies:
     """The bodies of one stratum since the deployment.
 
     Args:
-        usual: see `smallest_of`.
+        usual: see `find_smallest`.
     """
 
     def __init__(self, usual: Mapping[int, int]) -> None:

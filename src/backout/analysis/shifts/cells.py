@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.shifts.tally import Tally
 from backout.analysis.statistics.baseline import MINUTE_S
-from backout.model.guard.routes import OTHER, nameless
+from backout.model.guard.routes import OTHER, select_nameless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,12 +32,12 @@ class Cells:
         self.whole: dict[int, Tally] = {}
         """All requests, by minute."""
         self.sizes: dict[str, dict[int, int]] = {}
-        """{name: {key: bodies}}, see `model.guard.bodies.size_key`."""
+        """{name: {key: bodies}}, see `model.guard.bodies.make_size_key`."""
         first = start
         for row in rows:
             first = min(first, row.second)
             minute = (row.second - start) // MINUTE_S
-            _at(self.whole, minute).add(row)
+            _get_at(self.whole, minute).add(row)
             named = 0
             for name, route in row.routes.items():
                 named += route.requests
@@ -45,12 +45,12 @@ class Cells:
                     cells = found.get(name)
                     if cells is None:
                         cells = found[name] = {}
-                    _at(cells, minute).add(route)
+                    _get_at(cells, minute).add(route)
                     if route.sizes:
                         self._add_sizes(name, route.sizes.items())
-            other = nameless(row) if row.routes and (named < row.requests or OTHER in row.routes) else None
+            other = select_nameless(row) if row.routes and (named < row.requests or OTHER in row.routes) else None
             if other is not None and other.requests:
-                _at(found.setdefault(OTHER, {}), minute).add(other)
+                _get_at(found.setdefault(OTHER, {}), minute).add(other)
         if not _tells(found):
             found.pop(OTHER, None)
         asked = {name: sum(cell.requests for cell in cells.values()) for name, cells in found.items()}
@@ -83,7 +83,7 @@ def _tells(found: Mapping[str, Mapping[int, Tally]]) -> bool:
     return asked.get(OTHER, 0) >= _MUCH * sum(asked.values()) and good >= _WELL * asked.get(OTHER, 0)
 
 
-def _at(minutes: dict[int, Tally], minute: int) -> Tally:
+def _get_at(minutes: dict[int, Tally], minute: int) -> Tally:
     cell = minutes.get(minute)
     if cell is None:
         cell = minutes[minute] = Tally()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.detector.wording import odds
+from backout.analysis.detector.wording import format_odds
 from backout.model.guard.probes import Compared
 from backout.model.guard.shift import Outcome, Shift, ShiftKind
 
@@ -19,7 +19,7 @@ DECLARED = "declared"
 """The stratum of the requests that the team declares."""
 
 
-def worse(pairs: Pairs, enough: float) -> Shift | None:
+def find_worse(pairs: Pairs, enough: float) -> Shift | None:
     """Return the shift that pairs alone show: it needs no requests but guard's own.
 
     Args:
@@ -30,7 +30,7 @@ def worse(pairs: Pairs, enough: float) -> Shift | None:
     bad = pairs.number(Compared.NEW_WORSE)
     sentence = (
         f"{bad} of {pairs.asked} requests that both versions were asked side by side (first: {pairs.first}) are "
-        f"answered worse by this version; evidence {odds(pairs.log_e())} that it is the deployment"
+        f"answered worse by this version; evidence {format_odds(pairs.log_e())} that it is the deployment"
     )
     old = pairs.number(Compared.OLD_WORSE)
     return Shift(

@@ -86,7 +86,7 @@ class Evidence:
         nominal = min(max(law.p0 if law is not None else FLOOR, FLOOR), _MOST_NOMINAL)
         self._labels = LabelTest(nominal, share, late=True)
         if law is not None:
-            self._beside = _minutes(law, minute, nothing_since, concurrent=True)
+            self._beside = _make_minute_law(law, minute, nothing_since, concurrent=True)
 
     def begin_law(self, law: Law | None, minute: int, *, nothing_since: int) -> None:
         """Count minutes from now on against the law of a healthy one.
@@ -97,7 +97,7 @@ class Evidence:
         self._is_split = False
         if law is None or self._law is not None:
             return
-        self._law = _minutes(law, minute, nothing_since, concurrent=False)
+        self._law = _make_minute_law(law, minute, nothing_since, concurrent=False)
 
     def add(self, minute: int, hits: int, good: int, *, is_new: bool) -> None:
         """Count answers of this class and good ones, of the new version or of the old one beside it."""
@@ -164,7 +164,7 @@ class Evidence:
         return self
 
 
-def _minutes(law: Law, minute: int, nothing_since: int, *, concurrent: bool) -> MinuteLaw:
+def _make_minute_law(law: Law, minute: int, nothing_since: int, *, concurrent: bool) -> MinuteLaw:
     """Return the test of minutes against the law of a healthy one, or a burst."""
     least = min(law.p0 + POINTS, _MOST_NOMINAL)
     test = MinuteLaw(law, concurrent=concurrent, points=ERROR_POINTS, clustered=True, outages=BURSTS, least=least)

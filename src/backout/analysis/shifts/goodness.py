@@ -87,12 +87,12 @@ def weigh(strata: Iterable[Answered]) -> Goodness:
     found = [_weigh_evidence(parts, gain)]
     for each in known:
         if each.total >= ROUTE_SHARE * total and each.usual < _BAD_ANYWAY:
-            missing, fell = _on_route(each)
+            missing, fell = _judge_on_route(each)
             found.append(Goodness(missing * total // each.total, fell))
     return Goodness(max(each.missing for each in found), max(each.fell for each in found))
 
 
-def _on_route(route: Answered) -> Goodness:
+def _judge_on_route(route: Answered) -> Goodness:
     usual = max(route.usual, FLOOR)
     limit = usual + ROUTE_FALL * (1 - usual)
     parts: dict[int, float] = {}
@@ -117,13 +117,13 @@ def _weigh_evidence(parts: Mapping[int, float], gain: float) -> Goodness:
     lacking = _SURE - plain
     if fell and 2 * (length := fell[-1] + 1 - fell[0]) <= len(by_time):
         since = sum(by_time[fell[-1] + 1 :])  # what came before says nothing of whether it is over
-        lacking = _SURE - min(since, log_add(plain, _but_for_one_fall(by_time)))
+        lacking = _SURE - min(since, log_add(plain, _forgive_one_run(by_time)))
         if lacking <= 0:
             return Goodness(0, length)
     return Goodness(max(1, math.ceil(lacking / gain)) if gain > 0 else 1)
 
 
-def _but_for_one_fall(parts: Sequence[float]) -> float:
+def _forgive_one_run(parts: Sequence[float]) -> float:
     """Return the log evidence of bets that leave one run of stretches out, and are on again."""
     before, during, after = math.log(_FORGIVING), -math.inf, -math.inf
     for each in parts:

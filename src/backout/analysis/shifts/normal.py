@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, TypedDict
 
 from msgspec import field
 
-from backout.analysis.shifts.bodies import smallest_of
-from backout.analysis.shifts.strata import stratum_of
-from backout.analysis.shifts.tally import Tally, piece_of
-from backout.analysis.shifts.volume import NOTHING, Volume, volume
-from backout.analysis.statistics.baseline import CV_ERRORS, Law, Minute, law
-from backout.model.guard.answers import AnswerClass, class_of
+from backout.analysis.shifts.bodies import find_smallest
+from backout.analysis.shifts.strata import get_stratum
+from backout.analysis.shifts.tally import Tally, make_piece
+from backout.analysis.shifts.volume import NOTHING, Volume, estimate_volume
+from backout.analysis.statistics.baseline import CV_ERRORS, Law, Minute, estimate_law
+from backout.model.guard.answers import AnswerClass, classify
 from backout.model.guard.shift import SITE
 from backout.model.value import Value
 
@@ -48,7 +48,7 @@ class Normal(Value, frozen=True):
         unseen: of a class that was not.
         bad: of all that was not good, among all answers.
         asked, well: how many requests, and good answers, a minute had.
-        smallest: p1 of its bodies' lengths by kind, see `smallest_of`.
+        smallest: p1 of its bodies' lengths by kind, see `find_smallest`.
         age_h: the hours from the middle of the baseline to the deployment.
     """
 
@@ -71,9 +71,9 @@ class Normal(Value, frozen=True):
         return {
             "name": self.name,
             "tally": self.tally.state(),
-            "laws": {str(kind): _law_state(each) for kind, each in self.laws.items()},
-            "unseen": _law_state(self.unseen) if self.unseen else None,
-            "bad": _law_state(self.bad) if self.bad else None,
+            "laws": {str(kind): _store_law(each) for kind, each in self.laws.items()},
+            "unseen": _store_law(self.unseen) if self.unseen else None,
+            "bad": _store_law(self.bad) if self.bad else None,
             "asked": (self.asked.mean, self.asked.size),
             "well": (self.well.mean, self.well.size),
             "smallest": {str(kind): bucket for kind, bucket in self.smallest.items()},
@@ -91,19 +91,19 @@ class Normal(Value, frozen=True):
             Law(*state["bad"]) if state["bad"] else None,
             Volume(*state["asked"]),
             Volume(*state["well"]),
-            _smallest_in(state),
+            _read_smallest(state),
             state["age_h"],
         )
 
 
-def _smallest_in(state: NormalState) -> dict[int, int]:
+def _read_smallest(state: NormalState) -> dict[int, int]:
     known = state["smallest"]
     if isinstance(known, int):  # the version before told no kinds apart
         return {0: known} if known >= 0 else {}
     return {int(kind): bucket for kind, bucket in known.items()}
 
 
-def _law_state(known: Law) -> tuple[float, int, float, float]:
+def _store_law(known: Law) -> tuple[float, int, float, float]:
     return known.hits, known.total, known.p0, known.phi
 
 
@@ -116,11 +116,11 @@ def find_expected_classes(name: str, expectations: Iterable[Expectation]) -> fro
     >>> [sorted(find_expected_classes(name, old)) for name in names]
     [[<AnswerClass.GONE: '410'>], [], []]
     """
-    method, _, path = stratum_of(name).rpartition(" ")
+    method, _, path = get_stratum(name).rpartition(" ")
     found: set[AnswerClass] = set()
     for each in expectations:
         if each.covers(method or each.method, path):
-            found.update(kind for kind in map(class_of, each.statuses) if kind is not None)
+            found.update(kind for kind in map(classify, each.statuses) if kind is not None)
     return frozenset(found)
 
 
@@ -141,9 +141,11 @@ class Before:
             for name, minutes in cells.by_name.items()
             for minute, cell in minutes.items()
         ]
-        self.usual = _usual_redirects((stratum, piece_of(cell, expected[name])) for _, stratum, name, cell in parts)
+        self.usual = _find_usual_redirects(
+            (stratum, make_piece(cell, expected[name])) for _, stratum, name, cell in parts
+        )
         for minute, stratum, name, cell in parts:
-            piece = piece_of(cell, expected[name] | self.usual.get(stratum, frozenset()))
+            piece = make_piece(cell, expected[name] | self.usual.get(stratum, frozenset()))
             self._at(stratum, minute).add(piece)
             self._at(SITE, minute).add(piece)
         for name, sizes in cells.sizes.items():
@@ -152,7 +154,7 @@ class Before:
                 mine[bucket] = mine.get(bucket, 0) + number
         if not parts:
             for minute, cell in cells.whole.items():
-                self._at(SITE, minute).add(piece_of(cell, ()))
+                self._at(SITE, minute).add(make_piece(cell, ()))
 
     def _at(self, stratum: str, minute: int) -> Tally:
         return self._minutes.setdefault(stratum, {}).setdefault(minute, Tally())
@@ -176,23 +178,25 @@ class Before:
         every = [minutes.get(minute, Tally()) for minute in self._span if minute in seen]
         laws: dict[AnswerClass, Law] = {}
         for kind in whole.classes if by_class else ():
-            known = law(_minutes(minutes, kind), CV_ERRORS)
+            known = estimate_law(_list_minutes(minutes, kind), CV_ERRORS)
             if known is not None:
                 laws[kind] = known
         return Normal(
             stratum,
             whole,
             laws,
-            law(_minutes(minutes, None), CV_ERRORS) if by_class else None,
-            None if by_class else law((Minute(t.bad, t.requests) for _, t in sorted(minutes.items())), CV_ERRORS),
-            volume([tally.requests for tally in every], self._unseen),
-            volume([tally.good for tally in every], self._unseen),
-            smallest_of(self._sizes.get(stratum, {})),
+            estimate_law(_list_minutes(minutes, None), CV_ERRORS) if by_class else None,
+            None
+            if by_class
+            else estimate_law((Minute(t.bad, t.requests) for _, t in sorted(minutes.items())), CV_ERRORS),
+            estimate_volume([tally.requests for tally in every], self._unseen),
+            estimate_volume([tally.good for tally in every], self._unseen),
+            find_smallest(self._sizes.get(stratum, {})),
             self._age_h,
         )
 
 
-def _minutes(minutes: Mapping[int, Tally], kind: AnswerClass | None) -> Iterable[Minute]:
+def _list_minutes(minutes: Mapping[int, Tally], kind: AnswerClass | None) -> Iterable[Minute]:
     """Return answers of a class, None for one that never came, among them, the good ones and what is gone for good."""
     for _, tally in sorted(minutes.items()):
         hits = tally.classes.get(kind, 0) if kind is not None else 0
@@ -200,7 +204,7 @@ def _minutes(minutes: Mapping[int, Tally], kind: AnswerClass | None) -> Iterable
         yield Minute(hits, hits + tally.good + gone)
 
 
-def _usual_redirects(parts: Iterable[tuple[str, Tally]]) -> dict[str, frozenset[AnswerClass]]:
+def _find_usual_redirects(parts: Iterable[tuple[str, Tally]]) -> dict[str, frozenset[AnswerClass]]:
     """Return the strata that are answered with a redirect as a rule."""
     whole: dict[str, Tally] = {}
     for stratum, piece in parts:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
-from backout.analysis.shifts.strata import REST, stratum_of
+from backout.analysis.shifts.strata import REST, get_stratum
 from backout.model.guard.answers import AnswerClass
-from backout.model.guard.probes import Compared, sent_of
-from backout.model.guard.routes import template_of
+from backout.model.guard.probes import Compared, split_probe_name
+from backout.model.guard.routes import make_template
 from backout.model.guard.shift import SITE
 
 if TYPE_CHECKING:
@@ -159,5 +159,5 @@ class Pairs:
 
 def _is_of(request: str, stratum: str) -> bool:
     """Whether a request is of a stratum, whose name has the method or not."""
-    name = stratum_of(template_of(*sent_of(request)))
+    name = get_stratum(make_template(*split_probe_name(request)))
     return stratum in (name, name.partition(" ")[2])

@@ -33,15 +33,15 @@ def make_answered_shift(stratum: Stratum, kind: AnswerClass, outcome: Outcome, l
     bad, total = stratum.new.classes.get(kind, 0), stratum.new.requests
     bad_before, total_before = before.classes.get(kind, 0), before.requests
     said = (
-        f"{_where(stratum.name)}{bad:,} of {count(total, 'request')} were answered {kind.words}, "
-        f"{bad_before:,} of {total_before:,} {_when(is_split=before is stratum.old)}"
+        f"{_describe_where(stratum.name)}{bad:,} of {count(total, 'request')} were answered {kind.words}, "
+        f"{bad_before:,} of {total_before:,} {_describe_when(is_split=before is stratum.old)}"
     )
     return Shift(
         ShiftKind.ANSWERS, stratum.name, kind, outcome, bad, total, bad_before, total_before, log_evidence, said
     )
 
 
-def extinct(site: Stratum, seen: Tally, outcome: Outcome) -> Shift:
+def make_extinct(site: Stratum, seen: Tally, outcome: Outcome) -> Shift:
     """Return that next to nothing of what was seen is answered well any more."""
     before = site.normal.tally
     kind = max(seen.classes, key=lambda each: seen.classes[each])
@@ -51,7 +51,7 @@ def extinct(site: Stratum, seen: Tally, outcome: Outcome) -> Shift:
         f"{good} of {count(seen.requests, 'request')} were answered well, {usual}: "
         f"{seen.classes[kind]:,} were answered {kind.words}"
     )
-    evidence = _against_half(seen.good, seen.requests)
+    evidence = _weigh_against_half(seen.good, seen.requests)
     return Shift(
         ShiftKind.EXTINCTION, SITE, None, outcome, seen.bad, seen.requests, before.bad, before.requests, evidence, said
     )
@@ -67,8 +67,8 @@ def make_collapsed_shift(test: Collapse, outcome: Outcome, *, is_split: bool) ->
         verb, bad, bad_before = f"were answered {kind.words}", new.classes[kind], before.classes.get(kind, 0)
     lately = "the last " if new.requests < test.new.requests else ""
     said = (
-        f"{_where(test.normal.name)}{bad:,} of {lately}{count(new.requests, 'request')} {verb}, "
-        f"{bad_before:,} of {before.requests:,} {_when(is_split=before is test.old)}"
+        f"{_describe_where(test.normal.name)}{bad:,} of {lately}{count(new.requests, 'request')} {verb}, "
+        f"{bad_before:,} of {before.requests:,} {_describe_when(is_split=before is test.old)}"
     )
     return Shift(
         ShiftKind.ANSWERS,
@@ -84,7 +84,7 @@ def make_collapsed_shift(test: Collapse, outcome: Outcome, *, is_split: bool) ->
     )
 
 
-def looping(pairs: Pairs) -> Shift:
+def make_looping(pairs: Pairs) -> Shift:
     """Return that redirects lead round and round."""
     said = f"{pairs.first}: a redirect leads round and round ({pairs.loops} of {pairs.asked} times), and not before"
     return Shift(
@@ -118,17 +118,18 @@ def make_thinned_shift(site: Stratum, seen: int, minutes: float) -> Shift:
     return Shift(ShiftKind.TRAFFIC, SITE, None, Outcome.HOLD, 0, seen, 0, before.requests, _SURE, said)
 
 
-def shrunk(stratum: Stratum, found: Shrunk) -> Shift:
+def make_shrunk(stratum: Stratum, found: Shrunk) -> Shift:
     """Return that bodies are nearly empty."""
     said = (
-        f"{_where(stratum.name)}{found.tiny:,} of {found.sized:,} {found.kind.words}answers are shorter than a tenth "
+        f"{_describe_where(stratum.name)}{found.tiny:,} of {found.sized:,} {found.kind.words}answers are "
+        "shorter than a tenth "
         "of the shortest hundredth before"
     )
-    evidence = _against_half(found.sized - found.tiny, found.sized)
+    evidence = _weigh_against_half(found.sized - found.tiny, found.sized)
     return Shift(ShiftKind.SIZE, stratum.name, None, Outcome.HOLD, found.tiny, found.sized, 0, 0, evidence, said)
 
 
-def hanging(signs: Signs, number: int) -> Shift:
+def make_hanging(signs: Signs, number: int) -> Shift:
     """Return that requests begin and do not end."""
     said = f"{number:,} of {count(signs.started, 'request')} began and have not ended"
     return Shift(ShiftKind.HANGING, SITE, None, Outcome.HOLD, number, signs.started, 0, 0, _SURE, said)
@@ -143,17 +144,17 @@ def make_given_up_shift(left: Left) -> Shift:
     return Shift(ShiftKind.HANGING, SITE, None, Outcome.HOLD, left.number, left.ended, 0, 0, _SURE, said)
 
 
-def _against_half(hits: int, total: int) -> float:
+def _weigh_against_half(hits: int, total: int) -> float:
     """Return the log evidence against a share of a half or more: minus the logarithm of the chance of so few hits."""
     chance = beta_tails(0.5, total - hits, hits + 1.0)[0] if hits < total else 1.0
     return -math.log(chance) if chance > 0 else total * math.log(2)
 
 
-def _where(stratum: str) -> str:
+def _describe_where(stratum: str) -> str:
     if stratum == SITE:
         return ""
     return f"{_NOT_ROUTES.get(stratum, stratum)}: "
 
 
-def _when(*, is_split: bool) -> str:
+def _describe_when(*, is_split: bool) -> str:
     return "by the version beside it" if is_split else "before"

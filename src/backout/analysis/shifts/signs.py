@@ -49,7 +49,7 @@ class Signs:
         left, ended = sum(row.canceled for row in baseline), sum(row.requests + row.canceled for row in baseline)
         self._usually_left = (left + 1) / (ended + 1)
         self._has_past = bool(ended)
-        self.usual = _usually_open(baseline)
+        self.usual = _measure_usually_open(baseline)
         """How many are open at a time, usually; None where that was never seen."""
 
     def add(self, row: Counts) -> None:
@@ -105,7 +105,7 @@ class Signs:
         self._usually_left, self._has_past = max(0.0, usually), usually >= 0
 
 
-def _usually_open(baseline: Sequence[Counts]) -> float | None:
+def _measure_usually_open(baseline: Sequence[Counts]) -> float | None:
     """Return how many requests were open at the end of a second, on the average; None where none was seen to begin."""
     rows = sorted((row for row in baseline), key=lambda row: row.second)
     if not any(row.started for row in rows):

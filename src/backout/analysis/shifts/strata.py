@@ -25,10 +25,10 @@ _SITE_PART = 0.4
 """The site as a whole has so much of the weight of all strata."""
 
 
-def stratum_of(name: str) -> str:
+def get_stratum(name: str) -> str:
     """Return the stratum of a route's name: without its query shape.
 
-    >>> stratum_of("GET /search?page&q"), stratum_of("/app")
+    >>> get_stratum("GET /search?page&q"), get_stratum("/app")
     ('GET /search', '/app')
     """
     return name.partition("?")[0]
@@ -40,7 +40,7 @@ def fold_by_stratum(routes: Mapping[str, RouteCounts]) -> Mapping[str, RouteCoun
         return routes
     parts: dict[str, list[RouteCounts]] = {}
     for name, route in routes.items():
-        parts.setdefault(stratum_of(name), []).append(route)
+        parts.setdefault(get_stratum(name), []).append(route)
     return {name: found[0] if len(found) == 1 else add_up(found) for name, found in parts.items()}
 
 
@@ -55,13 +55,13 @@ def freeze(asked: Mapping[str, int], vital: Collection[str] = ()) -> dict[str, s
     """
     requests: dict[str, int] = {}
     for name, number in asked.items():
-        requests[stratum_of(name)] = requests.get(stratum_of(name), 0) + number
+        requests[get_stratum(name)] = requests.get(get_stratum(name), 0) + number
     busiest = sorted(requests, key=lambda name: (-requests[name], name))
     followed = {*busiest[:BUSIEST], *(name for name in busiest if name in vital)}
-    return {name: stratum_of(name) if stratum_of(name) in followed else REST for name in asked}
+    return {name: get_stratum(name) if get_stratum(name) in followed else REST for name in asked}
 
 
-def guesses_of(rows: Iterable[Counts]) -> float:
+def measure_guesses(rows: Iterable[Counts]) -> float:
     """Return the share of all requests that have no name and are not answered well."""
     bad = total = 0
     for row in rows:
@@ -71,7 +71,7 @@ def guesses_of(rows: Iterable[Counts]) -> float:
     return bad / total if total else 0.0
 
 
-def weights_of(names: Sequence[str], vital: Iterable[str], site: float = _SITE_PART) -> dict[str, float]:
+def compute_weights(names: Sequence[str], vital: Iterable[str], site: float = _SITE_PART) -> dict[str, float]:
     """Return each stratum's part, the site's included; they sum to 1."""
     if not names:
         return {SITE: 1.0}

@@ -52,7 +52,7 @@ class StratumState(TypedDict):
     parts: NotRequired[list[tuple[int, TallyState, int]]]
 
 
-def _bodies_in(state: StratumState) -> BodiesState:
+def _read_bodies(state: StratumState) -> BodiesState:
     if "bodies" in state:
         return state["bodies"]
     tiny, sized = state.get("sizes", (0, 0))  # the version before told no kinds apart
@@ -151,7 +151,7 @@ class Stratum:
         whole, more = self._before_part
         whole.add(counted)  # one more: to add all of them up each time would cost ever more in a long watch
         self._before_part = whole, more + added
-        self._fallen.append((number, *_bad_of(counted, added)))
+        self._fallen.append((number, *_count_bad(counted, added)))
 
     def _add_up(self) -> None:
         """Add up the stretches that are over, whenever other answers are good."""
@@ -160,7 +160,7 @@ class Stratum:
             whole.add(part)
             more += added
         self._before_part = whole, more
-        self._fallen = [(number, *_bad_of(*part)) for number, part in self._parts.items()]
+        self._fallen = [(number, *_count_bad(*part)) for number, part in self._parts.items()]
 
     def _open_part(self) -> tuple[Tally, int]:
         """Return what was counted, and added, since the last stretch that is over."""
@@ -247,10 +247,10 @@ class Stratum:
         if not known:
             return None
         usual = max(1 - each.good_share for each in known)
-        bad, total = _bad_of(self.new, self.added)
+        bad, total = _count_bad(self.new, self.added)
         if not by_time:
             return Answered(usual, bad, total)
-        now = (self._minute // self._stretch, *_bad_of(*self._open_part()))
+        now = (self._minute // self._stretch, *_count_bad(*self._open_part()))
         return Answered(usual, bad, total, (*self._fallen, now))
 
     def has_moved(self, kind: AnswerClass) -> bool:
@@ -308,7 +308,7 @@ class Stratum:
         self._opened = (minute, asked, new_good, old_good)
         tests = (Evidence.from_state(each, is_split=share < 1) for each in state["tests"])
         self.tests = {test.kind: test for test in tests}
-        self.bodies.restore(_bodies_in(state))
+        self.bodies.restore(_read_bodies(state))
         self.added = state["added"]
         parts = state.get("parts", [])  # the version before wrote none
         self._parts = {number: (Tally.from_state(counted), added) for number, counted, added in parts}
@@ -316,7 +316,7 @@ class Stratum:
         return self
 
 
-def _bad_of(counted: Tally, added: int) -> tuple[int, int]:
+def _count_bad(counted: Tally, added: int) -> tuple[int, int]:
     """Return how many answers were bad, of how many, but for what is gone for good and what was added."""
     bad = counted.bad - counted.classes.get(AnswerClass.GONE, 0) - added
     return max(0, bad), counted.requests - added

@@ -11,15 +11,15 @@ from backout.analysis.shifts.declared import is_asked_about
 from backout.analysis.shifts.evidence import LIKELY
 from backout.analysis.shifts.pairs import FEW
 from backout.analysis.shifts.sentences import (
-    extinct,
-    hanging,
-    looping,
     make_answered_shift,
     make_collapsed_shift,
+    make_extinct,
     make_given_up_shift,
     make_guessed_shift,
+    make_hanging,
+    make_looping,
+    make_shrunk,
     make_thinned_shift,
-    shrunk,
 )
 from backout.analysis.shifts.stratum import Flow
 from backout.analysis.statistics.beta import log_sum
@@ -110,9 +110,9 @@ class Judged(NamedTuple):
 
 def judge(case: Case) -> Judged:
     """Return the shifts of a case with their outcomes."""
-    extinction = _extinction(case)
-    moved = _without_wholes(list(_find_moved(case)))
-    found = [*([extinction] if extinction else []), *moved, *_find_collapsed(case, moved), *_other(case)]
+    extinction = _find_extinction(case)
+    moved = _drop_wholes(list(_find_moved(case)))
+    found = [*([extinction] if extinction else []), *moved, *_find_collapsed(case, moved), *_find_other(case)]
     shifts = [_apply_acceptance(shift, case.accepted) for shift in found]
     shifts.sort(key=lambda shift: (_GRAVEST.index(shift.outcome), shift.stratum != SITE, -shift.log_evidence))
     held = any(shift.outcome is Outcome.HOLD for shift in shifts)
@@ -151,13 +151,13 @@ def _find_moved(case: Case) -> Iterator[Shift]:
         is_randomised = labelled and test.weigh(test.log_labels()) >= LIKELY
         if is_split and not is_randomised:
             continue  # the labels are to decide, and more of them come
-        outcome = _by_labels(case, test) if is_randomised else _in_cut_over(case, stratum, test, proven=proven)
+        outcome = _judge_by_labels(case, test) if is_randomised else _judge_cut_over(case, stratum, test, proven=proven)
         if outcome is Outcome.ROLL_BACK and stratum.new.classes.get(test.kind, 0) < case.min_bad:
             outcome = Outcome.HOLD
         yield make_answered_shift(stratum, test.kind, outcome, test.log_e())
 
 
-def _without_wholes(shifts: list[Shift]) -> list[Shift]:
+def _drop_wholes(shifts: list[Shift]) -> list[Shift]:
     """Return the shifts without those of the whole site that one stratum alone explains."""
     return [
         shift
@@ -188,7 +188,7 @@ def _is_large(case: Case, stratum: Stratum, kind: AnswerClass) -> bool:
     )
 
 
-def _by_labels(case: Case, test: Evidence) -> Outcome:
+def _judge_by_labels(case: Case, test: Evidence) -> Outcome:
     if test.kind is AnswerClass.GONE and not _is_extinct(case):
         return Outcome.TOLD
     return Outcome.HOLD if case.is_sticky else Outcome.ROLL_BACK
@@ -200,7 +200,7 @@ def _is_extinct(case: Case) -> bool:
     return new.requests >= _EXTINCT_REQUESTS and new.good <= _EXTINCT * new.requests
 
 
-def _in_cut_over(case: Case, stratum: Stratum, test: Evidence, *, proven: bool) -> Outcome:
+def _judge_cut_over(case: Case, stratum: Stratum, test: Evidence, *, proven: bool) -> Outcome:
     if test.kind is AnswerClass.GONE and not _is_extinct(case):
         return Outcome.TOLD
     if test.kind is AnswerClass.REDIRECT and case.pairs.only_moved(stratum.name):
@@ -211,7 +211,7 @@ def _in_cut_over(case: Case, stratum: Stratum, test: Evidence, *, proven: bool) 
     return Outcome.ROLL_BACK if flow is Flow.FELL and proven else Outcome.HOLD
 
 
-def _extinction(case: Case) -> Shift | None:
+def _find_extinction(case: Case) -> Shift | None:
     """Return that next to nothing of the site is answered well any more, in a cut-over."""
     site = case.strata.get(SITE)
     if site is None or case.share < 1:
@@ -223,7 +223,9 @@ def _extinction(case: Case) -> Shift | None:
         lately = seen.requests >= _EXTINCT_REQUESTS and seen.good < WORKED * seen.requests and 2 * failed >= seen.bad
         found = seen if lately else site.new
         is_bad = found.requests >= _EXTINCT_REQUESTS and found.good < WORKED * found.requests
-        return extinct(site, found, Outcome.HOLD) if is_bad and 2 * (found.bad - found.errors) >= found.bad else None
+        return (
+            make_extinct(site, found, Outcome.HOLD) if is_bad and 2 * (found.bad - found.errors) >= found.bad else None
+        )
     few = seen.requests < _EXTINCT_REQUESTS or before.good_share < WORKED
     if few or seen.good > _EXTINCT * seen.requests or 2 * failed < seen.bad:
         return None
@@ -236,7 +238,7 @@ def _extinction(case: Case) -> Shift | None:
         outcome = Outcome.HOLD
     else:
         outcome = Outcome.HOLD if case.waits and not case.pairs.is_discordant else Outcome.ROLL_BACK
-    return extinct(site, seen, outcome)
+    return make_extinct(site, seen, outcome)
 
 
 def _find_doubted(case: Case) -> Iterator[str]:
@@ -294,12 +296,12 @@ def _is_harmless(case: Case, each: Collapse) -> bool:
     return moved and each.tail.classes.get(AnswerClass.REDIRECT, 0) > most
 
 
-def _other(case: Case) -> Iterator[Shift]:
+def _find_other(case: Case) -> Iterator[Shift]:
     """Yield what is no class of answers: triggers that fail, loops, less traffic, empty bodies, requests that hang."""
     yield from case.triggers.shifts()
     yield from _find_guessed(case)
     if case.pairs.loops >= FEW and case.pairs.is_discordant:
-        yield looping(case.pairs)
+        yield make_looping(case.pairs)
     site = case.strata.get(SITE)
     if site is None:
         return
@@ -309,9 +311,9 @@ def _other(case: Case) -> Iterator[Shift]:
     for stratum in case.strata.values():
         found = stratum.bodies.shrunk
         if found is not None:
-            yield shrunk(stratum, found)
+            yield make_shrunk(stratum, found)
     if number := case.signs.hanging(case.crowd):
-        yield hanging(case.signs, number)
+        yield make_hanging(case.signs, number)
     elif left := case.signs.left:
         yield make_given_up_shift(left)
 

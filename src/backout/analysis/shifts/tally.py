@@ -73,7 +73,7 @@ class Tally:
         return cls(requests, errors, {AnswerClass(kind): number for kind, number in classes.items()})
 
 
-def piece_of(part: Counts | RouteCounts | Tally, good: Collection[AnswerClass]) -> Tally:
+def make_piece(part: Counts | RouteCounts | Tally, good: Collection[AnswerClass]) -> Tally:
     """Return what a row, or a route of it, has, with those classes counted as good."""
     if not part.classes:
         return Tally(part.requests, part.errors)

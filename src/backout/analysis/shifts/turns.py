@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.shifts.pairs import Pairs
-from backout.analysis.shifts.strata import stratum_of
-from backout.model.guard.routes import template_of
+from backout.analysis.shifts.strata import get_stratum
+from backout.model.guard.routes import make_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -86,5 +86,5 @@ def is_about(check: SyntheticCheck, suspected: Collection[str]) -> bool:
     >>> is_about(SyntheticCheck("/users/7?tab=a"), {"GET /users/{id}"}), is_about(SyntheticCheck("/"), {"/", "/app"})
     (True, True)
     """
-    name = stratum_of(template_of(check.sent, check.path))
+    name = get_stratum(make_template(check.sent, check.path))
     return any(each in suspected for each in (name, name.partition(" ")[2], check.name, f"GET {check.name}"))

@@ -57,13 +57,14 @@ class Volume(NamedTuple):
 NOTHING = Volume(0.0, _UNKNOWN)
 
 
-def volume(minutes: Sequence[int], unseen: float = 0.0) -> Volume:
+def estimate_volume(minutes: Sequence[int], unseen: float = 0.0) -> Volume:
     """Return the law of these minutes' numbers, by moments; minutes without any are among them.
 
     Args:
         unseen: so large a part of a minute is not covered by them: a baseline of few seconds is no minute.
 
-    >>> volume([5] * 20).mean, volume([]).mean, volume([3, 9, 4]).size, volume([50], 0.5).mean, volume([9], 0.5).mean
+    >>> (estimate_volume([5] * 20).mean, estimate_volume([]).mean, estimate_volume([3, 9, 4]).size,
+    ...  estimate_volume([50], 0.5).mean, estimate_volume([9], 0.5).mean)
     (5.0, 0.0, 4.0, 100.0, 0.0)
     """
     if not minutes:

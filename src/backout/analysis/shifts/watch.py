@@ -15,14 +15,14 @@ from backout.analysis.shifts.normal import Before, Normal, find_expected_classes
 from backout.analysis.shifts.pairs import Pairs
 from backout.analysis.shifts.sentences import make_collapsed_shift
 from backout.analysis.shifts.signs import Signs
-from backout.analysis.shifts.strata import freeze, guesses_of, stratum_of, weights_of
+from backout.analysis.shifts.strata import compute_weights, freeze, get_stratum, measure_guesses
 from backout.analysis.shifts.stratum import ENOUGH_BESIDE, Stratum
 from backout.analysis.shifts.table import Case, Judged, judge
-from backout.analysis.shifts.tally import Tally, piece_of
+from backout.analysis.shifts.tally import Tally, make_piece
 from backout.analysis.shifts.triggers import TriggerRuns
 from backout.analysis.statistics.baseline import MINUTE_S
 from backout.model.guard.answers import AnswerClass
-from backout.model.guard.routes import OTHER, nameless
+from backout.model.guard.routes import OTHER, select_nameless
 from backout.model.guard.shift import SITE, Outcome
 
 if TYPE_CHECKING:
@@ -82,28 +82,28 @@ class Shifts:
         """{name: Unix seconds up to which all was counted when a person accepted it}."""
         self._extinct_since: float | None = None
         self._unmatched = Tally()
-        self._guesses = guesses_of(baseline)
+        self._guesses = measure_guesses(baseline)
         rows = [row for row in baseline if row.requests]
         cells = Cells(rows, start)
         asked, self._hours = cells.asked, cells.age_h
         strata = freeze(asked, policy.vital)
         expected = {name: find_expected_classes(name, policy.expect) for name in asked}
         followed = Before(cells, strata, expected)
-        by_name = Before(cells, {name: stratum_of(name) for name in asked}, expected)
+        by_name = Before(cells, {name: get_stratum(name) for name in asked}, expected)
         # Labels need nothing to compare with: without a baseline the site is one stratum.
         self._normals = [followed.normal(name) for name in followed.names] or [Normal(SITE, Tally())]
         small = (name for name in by_name.names if name != SITE and name not in streamed)
         self._names = [by_name.normal(name, by_class=False) for name in small]
         self._known = {
-            name: Known(stratum, stratum_of(name), expected[name] | followed.usual.get(stratum, frozenset()))
+            name: Known(stratum, get_stratum(name), expected[name] | followed.usual.get(stratum, frozenset()))
             for name, stratum in strata.items()
         }
-        weights = weights_of([normal.name for normal in self._normals if normal.name != SITE], policy.vital)
+        weights = compute_weights([normal.name for normal in self._normals if normal.name != SITE], policy.vital)
         self._strata = {
             normal.name: Stratum(normal, _CLASSES * weights[normal.name], start, split, self._stretch)
             for normal in self._normals
         }
-        own = weights_of([normal.name for normal in self._names], policy.vital, site=0.0)
+        own = compute_weights([normal.name for normal in self._names], policy.vital, site=0.0)
         self._collapses = {
             normal.name: Collapse(normal, _COLLAPSES * own[normal.name], split) for normal in self._names
         }
@@ -133,14 +133,14 @@ class Shifts:
         if is_new:
             self._signs.add(row)
         if not row.routes or not self._known:
-            site.add(minute, piece_of(row, ()), is_new=is_new)
+            site.add(minute, make_piece(row, ()), is_new=is_new)
             return
         whole = Tally()
-        for name, route in _with_nameless(row):
+        for name, route in _list_routes(row):
             known = self._known.get(name)
             if known is None:
                 if is_new:
-                    self._unmatched.add(piece_of(route, ()))
+                    self._unmatched.add(make_piece(route, ()))
                 continue
             self._add_route(minute, known, route, whole, is_new=is_new, warming=warming)
         if whole.requests:
@@ -149,7 +149,7 @@ class Shifts:
     def _add_route(
         self, minute: int, known: Known, route: RouteCounts, whole: Tally, *, is_new: bool, warming: bool
     ) -> None:
-        piece = piece_of(route, known.good)
+        piece = make_piece(route, known.good)
         whole.add(piece)
         stratum = self._strata[known.stratum]
         stratum.add(minute, piece, is_new=is_new)
@@ -384,7 +384,7 @@ class Shifts:
         return self
 
 
-def _with_nameless(row: Counts) -> Iterator[tuple[str, RouteCounts]]:
+def _list_routes(row: Counts) -> Iterator[tuple[str, RouteCounts]]:
     """Yield the routes of a row by name, and what has none as `OTHER`."""
     named = 0
     for name, route in row.routes.items():
@@ -392,6 +392,6 @@ def _with_nameless(row: Counts) -> Iterator[tuple[str, RouteCounts]]:
         if name != OTHER:
             yield name, route
     if named < row.requests or OTHER in row.routes:
-        other = nameless(row)
+        other = select_nameless(row)
         if other is not None:
             yield OTHER, other

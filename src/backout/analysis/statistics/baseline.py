@@ -114,7 +114,7 @@ class Minute(NamedTuple):
     repeats: float = 0.0
 
 
-def law(minutes: Iterable[Minute], cv: float, unknown: float | None = None) -> Law | None:
+def estimate_law(minutes: Iterable[Minute], cv: float, unknown: float | None = None) -> Law | None:
     """Return the law of one stream from its (hits, total) per minute; None when there is nothing to learn from.
 
     Minutes of an outage, when they are few, are left out: they say nothing of a healthy minute.
@@ -128,7 +128,7 @@ def law(minutes: Iterable[Minute], cv: float, unknown: float | None = None) -> L
         return None
     if unknown is not None and len(known) < TELLING_MINUTES:
         cv = unknown
-    found = _without_outages(known, cv)
+    found = _drop_outages(known, cv)
     return found if found.p0 <= 1 - FLOOR else None
 
 
@@ -140,7 +140,7 @@ def _fit_law(minutes: Sequence[Minute], cv: float) -> Law:
     """
     hits, total = sum(m.hits for m in minutes), sum(m.total for m in minutes)
     mean_n = total / len(minutes)
-    least, most = _clustering(minutes, hits / total, mean_n)
+    least, most = _estimate_clustering(minutes, hits / total, mean_n)
     share = max(FLOOR, (hits + 0.5) / (total + 1))
     phi = min(_MAX_PHI, max(least, min(most, cv * cv * share / (1 - share))))
     deff = 1 + max(0.0, mean_n - 1) * phi
@@ -149,7 +149,7 @@ def _fit_law(minutes: Sequence[Minute], cv: float) -> Law:
     return Law(seen, total, p0, min(_MAX_PHI, phi + 1 / (total / deff + 2)))
 
 
-def _clustering(minutes: Sequence[Minute], p: float, mean_n: float) -> tuple[float, float]:
+def _estimate_clustering(minutes: Sequence[Minute], p: float, mean_n: float) -> tuple[float, float]:
     """Return (estimate, upper limit) of the intra-minute correlation; (0, infinity) where the minutes cannot tell.
 
     The upper limit is the 95 % bound by the chi-square law of the minutes' scatter.
@@ -175,7 +175,7 @@ def _low_chi_square(freedom: int) -> float:
     return float(freedom * (1 - spread - 1.645 * math.sqrt(spread)) ** 3)
 
 
-def _without_outages(minutes: Sequence[Minute], cv: float) -> Law:
+def _drop_outages(minutes: Sequence[Minute], cv: float) -> Law:
     """Return the law of the minutes apart from those that an outage explains better than the law of the others does.
 
     Starts from the better half and grows to a fixed point. All count when they are too few to tell, and when there were

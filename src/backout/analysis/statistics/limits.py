@@ -14,7 +14,7 @@ def log_e_below(hits: int, total: int, p0: float, limit: float) -> float:
     return hits * math.log(p0 / limit) + (total - hits) * math.log((1 - p0) / (1 - limit))
 
 
-def requests_to_exclude(log_e: float, p0: float, limit: float, beta: float) -> int | None:
+def estimate_requests(log_e: float, p0: float, limit: float, beta: float) -> int | None:
     """Return about how many more requests exclude `limit` when the share is p0; None when they never would."""
     gain = log_e_below(1, 1, p0, limit) * p0 + log_e_below(0, 1, p0, limit) * (1 - p0)
     return max(0, math.ceil((-math.log(beta) - log_e) / gain)) if gain > 0 else None

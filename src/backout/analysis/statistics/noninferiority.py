@@ -9,9 +9,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from backout.analysis.detector.measures import Measure
-from backout.analysis.detector.stream_set import LATENCY_ODDS, at_odds, usual_share
-from backout.analysis.detector.wording import count, percent
-from backout.analysis.statistics.limits import log_e_below, requests_to_exclude
+from backout.analysis.detector.stream_set import LATENCY_ODDS, get_usual_share, multiply_odds
+from backout.analysis.detector.wording import count, format_percent
+from backout.analysis.statistics.limits import estimate_requests, log_e_below
 from backout.analysis.statistics.rates import log_e_above
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ class NonInferiority:
         for stream in streams:
             if stream.route:
                 continue
-            usual = usual_share(stream)
+            usual = get_usual_share(stream)
             if stream.measure is Measure.ERRORS and not limits:
                 # A version no worse than one that was not healthy is not healthy either: then the SLO is the limit.
                 known = usual if self._has_baseline and usual < self._slo else self._slo / 4  # a guess
-                limits.append(Limit(stream, known, max(self._slo, at_odds(known, _ERROR_ODDS))))
+                limits.append(Limit(stream, known, max(self._slo, multiply_odds(known, _ERROR_ODDS))))
             elif stream.measure in LATENCY_ODDS:
-                limits.append(Limit(stream, usual, at_odds(usual, LATENCY_ODDS[stream.measure])))
+                limits.append(Limit(stream, usual, multiply_odds(usual, LATENCY_ODDS[stream.measure])))
         return limits
 
     def find_shared_trouble(self, new: tuple[int, int], beside: tuple[int, int]) -> str | None:
@@ -82,8 +82,11 @@ class NonInferiority:
         stream = self._limits[0].stream
         if stream.bad <= self._slo * stream.total or log_e_above(stream.bad, stream.total, self._slo) < _SURE:
             return None
-        before = f" ({percent(usual_share(stream))} before)" if self._has_baseline else ""
-        return f"more than the {percent(self._slo)} that the SLO allows, but not shown to be worse than before{before}"
+        before = f" ({format_percent(get_usual_share(stream))} before)" if self._has_baseline else ""
+        return (
+            f"more than the {format_percent(self._slo)} that the SLO allows, but not shown to be worse than "
+            f"before{before}"
+        )
 
     def requests_missing(self) -> int:
         """Return about how many more requests would exclude every limit; 0 when all are excluded."""
@@ -92,5 +95,5 @@ class NonInferiority:
             below = stream.below
             known = log_e_below(stream.bad, stream.total, usual, limit) if below is None else below.log_e()
             if known < _SURE:
-                needed = max(needed, requests_to_exclude(known, usual, limit, BETA) or 1)
+                needed = max(needed, estimate_requests(known, usual, limit, BETA) or 1)
         return needed

@@ -49,7 +49,7 @@ def _mass(count: float, invocations: float) -> float:
     )
 
 
-def clumping(minutes: Mapping[int, int], span: int) -> float:
+def measure_clumping(minutes: Mapping[int, int], span: int) -> float:
     """Return how unevenly counts fall on `span` minutes: variance over mean, at least 1; a Poisson's is 1.
 
     Errors that come in bunches (one client that tries again and again) are worth fewer than they are.
@@ -63,10 +63,10 @@ def clumping(minutes: Mapping[int, int], span: int) -> float:
     return min(max(variance / mean, 1.0), _MOST_CLUMPING)
 
 
-def words(old: float, old_invocations: float, new: float, new_invocations: float) -> str:
+def describe_novelty(old: float, old_invocations: float, new: float, new_invocations: float) -> str:
     """Return how new it is, in words.
 
-    >>> words(0, 900, 12, 100), words(9, 900, 12, 100), words(9, 900, 1, 100)
+    >>> describe_novelty(0, 900, 12, 100), describe_novelty(9, 900, 12, 100), describe_novelty(9, 900, 1, 100)
     ('never before', '12.0 times the rate before', 'as often as before')
     """
     if not old:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from backout.model.guard.signals import BUCKET_RATIO, BUCKETS, bucket_floor_ms, bucket_of
+from backout.model.guard.signals import BUCKET_RATIO, BUCKETS, find_bucket, get_bucket_floor_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,25 +20,25 @@ Thresholds = tuple[int, int, int, int]
 _in_buckets = math.log(BUCKET_RATIO).__rtruediv__
 
 
-def histogram(latencies_ms: Sequence[float | None]) -> dict[int, int]:
-    """Return {bucket: how many}, as `bucket_of` says of each one, and many times faster; None was not measured.
+def make_histogram(latencies_ms: Sequence[float | None]) -> dict[int, int]:
+    """Return {bucket: how many}, as `find_bucket` says of each one, and many times faster; None was not measured.
 
-    >>> histogram([0.3, 81.0, 1e9, 81.5, None]) == {0: 1, 102: 2, 255: 1}
+    >>> make_histogram([0.3, 81.0, 1e9, 81.5, None]) == {0: 1, 102: 2, 255: 1}
     True
     """
     try:
         found = Counter(map(int, map(_in_buckets, map(math.log, latencies_ms))))  # type: ignore[arg-type]
     except (TypeError, ValueError):  # None, or no logarithm
-        return histogram([max(latency, 1.0) for latency in latencies_ms if latency is not None])
+        return make_histogram([max(latency, 1.0) for latency in latencies_ms if latency is not None])
     for bucket in [bucket for bucket in found if not 0 <= bucket < BUCKETS]:
         found[0 if bucket < 0 else BUCKETS - 1] += found.pop(bucket)
     return dict(found)
 
 
-def quantile_bucket(latency: Mapping[int, int], q: float) -> int | None:
+def find_quantile_bucket(latency: Mapping[int, int], q: float) -> int | None:
     """Return the bucket in which the quantile `q` in [0,1] lies, None when nothing was measured.
 
-    >>> quantile_bucket({10: 98, 20: 2}, 0.95), quantile_bucket({10: 98, 20: 2}, 0.99)
+    >>> find_quantile_bucket({10: 98, 20: 2}, 0.95), find_quantile_bucket({10: 98, 20: 2}, 0.99)
     (10, 20)
     """
     rank = max(1, math.ceil(q * sum(latency.values())))
@@ -50,20 +50,20 @@ def quantile_bucket(latency: Mapping[int, int], q: float) -> int | None:
     return None
 
 
-def thresholds(latency: Mapping[int, int]) -> Thresholds | None:
+def find_thresholds(latency: Mapping[int, int]) -> Thresholds | None:
     """Return the buckets of p50, p95, p99 and twice the p99, None when nothing was measured."""
-    p50, p95, p99 = (quantile_bucket(latency, q) for q in (0.5, 0.95, 0.99))
+    p50, p95, p99 = (find_quantile_bucket(latency, q) for q in (0.5, 0.95, 0.99))
     if p50 is None or p95 is None or p99 is None:
         return None
-    return p50, p95, p99, bucket_of(2 * bucket_floor_ms(p99 + 1))
+    return p50, p95, p99, find_bucket(2 * get_bucket_floor_ms(p99 + 1))
 
 
-def counts_above(latency: Mapping[int, int], edges: Thresholds, margin: int = 0) -> tuple[int, int, int, int, int]:
+def count_above(latency: Mapping[int, int], edges: Thresholds, margin: int = 0) -> tuple[int, int, int, int, int]:
     """Return (all, above p50, above p95, above p99, above 2*p99), all but the last raised by `margin` buckets.
 
     The last is so far out that a drift by a bucket hardly moves the share above it.
 
-    >>> counts_above({10: 5, 12: 3, 40: 1}, (10, 11, 12, 30))
+    >>> count_above({10: 5, 12: 3, 40: 1}, (10, 11, 12, 30))
     (9, 4, 4, 1, 1)
     """
     (first, second, third), fourth = (edge + margin for edge in edges[:3]), edges[3]

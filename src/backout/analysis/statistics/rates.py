@@ -116,7 +116,7 @@ class MinuteLaw:
         self._log_beta_null = log_beta(*self._null)
         self._log_outage = self._outage_prior()
         self._log_usual = math.log1p(-math.exp(self._log_outage))
-        others = alternatives(law, points, clustered=clustered, least=least)
+        others = list_alternatives(law, points, clustered=clustered, least=least)
         self._alternatives = [(a, b, log_beta(a, b)) for a, b in others]
         self._minute = 0
         self._open: list[float] = [0, 0, 0, 0]
@@ -260,7 +260,7 @@ class MinuteLaw:
         return self
 
 
-def alternatives(law: Law, points: int, *, clustered: bool, least: float = 0.0) -> list[tuple[float, float]]:
+def list_alternatives(law: Law, points: int, *, clustered: bool, least: float = 0.0) -> list[tuple[float, float]]:
     """Return Beta laws (a, b) that a worse version may draw its minutes from, see `MinuteLaw`; the mildest first."""
     low = max(FIRST_RATIO * _odds(law.p0), _odds(least))
     top = max(TOP_ODDS, ROOM[True] * low) if clustered else ROOM[False] * low

@@ -37,14 +37,14 @@ class Bunch(NamedTuple):
     requests: Sequence[int]
 
 
-def failures_per_cause(minutes: Iterable[Bunch]) -> float:
+def estimate_failures_per_cause(minutes: Iterable[Bunch]) -> float:
     """Return how many failures one cause brings, in [1, 4].
 
     Within a minute of Y failures, chance puts Y(Y-1) q ordered pairs into the same second, q = sum of the squares of
     each second's share of the requests. More than that comes from repetition. A source whose rows are not seconds
     (q = 1) tells nothing.
 
-    >>> failures_per_cause([]), failures_per_cause([Bunch([1] * 30, [5] * 60)]) < 1.2
+    >>> estimate_failures_per_cause([]), estimate_failures_per_cause([Bunch([1] * 30, [5] * 60)]) < 1.2
     (2.5, True)
     """
     excess = informed = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from backout.analysis.shifts.strata import stratum_of
+from backout.analysis.shifts.strata import get_stratum
 from backout.analysis.statistics.baseline import (
     CV_ERRORS,
     CV_LATENCY,
@@ -16,10 +16,10 @@ from backout.analysis.statistics.baseline import (
     Baseline,
     Minute,
     RouteBaseline,
-    law,
+    estimate_law,
 )
-from backout.analysis.statistics.quantiles import TAILS, counts_above, quantile_bucket, thresholds
-from backout.analysis.statistics.retry_clustering import Bunch, failures_per_cause, weigh_failures
+from backout.analysis.statistics.quantiles import TAILS, count_above, find_quantile_bucket, find_thresholds
+from backout.analysis.statistics.retry_clustering import Bunch, estimate_failures_per_cause, weigh_failures
 from backout.model.guard.signals import merge_counts
 
 if TYPE_CHECKING:
@@ -43,11 +43,12 @@ def summarise(
     failures = _Failures(start)
     for row in rows:
         failures.add(row.second, row)
-    histograms = _histograms(((row.second, row) for row in rows), start)
-    edges = thresholds(merge_counts(histograms.values()))
-    above = [counts_above(histograms[minute], edges) for minute in sorted(histograms)] if edges is not None else []
+    histograms = _make_histograms(((row.second, row) for row in rows), start)
+    edges = find_thresholds(merge_counts(histograms.values()))
+    above = [count_above(histograms[minute], edges) for minute in sorted(histograms)] if edges is not None else []
     laws = [
-        law((Minute(m[k], m[0]) for m in above), CV_LATENCY, unknown) for k, unknown in enumerate(CV_UNKNOWN, start=1)
+        estimate_law((Minute(m[k], m[0]) for m in above), CV_LATENCY, unknown)
+        for k, unknown in enumerate(CV_UNKNOWN, start=1)
     ]
     known = tuple(item for item in laws if item is not None)
     if len(known) < len(TAILS):
@@ -55,11 +56,11 @@ def summarise(
     per_cause = failures.per_cause()
     return Baseline(
         span_s=deployed_at - min(row.second for row in rows),
-        errors=law(failures.minutes(per_cause), CV_ERRORS),
+        errors=estimate_law(failures.minutes(per_cause), CV_ERRORS),
         edges=edges,
         latency=known,
         per_cause=per_cause,
-        routes=_routes(rows, start, per_cause, vital),
+        routes=_summarize_routes(rows, start, per_cause, vital),
     )
 
 
@@ -86,7 +87,7 @@ class _Failures:
             minute = self._minute(second)
             if minute in requests:
                 requests[minute].append(number)
-        return failures_per_cause(Bunch(failed[minute], requests[minute]) for minute in failed)
+        return estimate_failures_per_cause(Bunch(failed[minute], requests[minute]) for minute in failed)
 
     def minutes(self, per_cause: float) -> list[Minute]:
         """Return the minutes in the order of time, repetitions weighed."""
@@ -106,7 +107,9 @@ class _Failures:
         return (second - self._start) // MINUTE_S
 
 
-def _routes(rows: Sequence[Counts], start: int, per_cause: float, vital: Collection[str]) -> tuple[RouteBaseline, ...]:
+def _summarize_routes(
+    rows: Sequence[Counts], start: int, per_cause: float, vital: Collection[str]
+) -> tuple[RouteBaseline, ...]:
     """Return what was normal of the busiest routes and the vital ones, the busiest first."""
     parts: dict[str, list[tuple[int, RouteCounts]]] = {}
     named: dict[str, list[tuple[int, RouteCounts]]] = {}  # the same lists, by name with its query's shape
@@ -115,20 +118,22 @@ def _routes(rows: Sequence[Counts], start: int, per_cause: float, vital: Collect
         for name, route in row.routes.items():
             found = named.get(name)
             if found is None:
-                found = named[name] = parts.setdefault(stratum_of(name), [])
+                found = named[name] = parts.setdefault(get_stratum(name), [])
             found.append((second, route))
     requests = {name: sum(route.requests for _, route in found) for name, found in parts.items()}
     busiest = sorted((name for name in requests if requests[name] >= FEW_LATENCIES), key=lambda n: (-requests[n], n))
     if len(busiest) < 2:
         return ()
     chosen = [*busiest[:MOST_ROUTES], *(name for name in busiest[MOST_ROUTES:] if name in vital)]
-    known = (_route(name, parts[name], start, per_cause) for name in chosen)
+    known = (_summarize_route(name, parts[name], start, per_cause) for name in chosen)
     return tuple(route for route in known if route is not None)
 
 
-def _route(name: str, parts: Sequence[tuple[int, RouteCounts]], start: int, per_cause: float) -> RouteBaseline | None:
-    histograms = _histograms(parts, start)
-    p95 = quantile_bucket(merge_counts(histograms.values()), 0.95)
+def _summarize_route(
+    name: str, parts: Sequence[tuple[int, RouteCounts]], start: int, per_cause: float
+) -> RouteBaseline | None:
+    histograms = _make_histograms(parts, start)
+    p95 = find_quantile_bucket(merge_counts(histograms.values()), 0.95)
     if p95 is None:
         return None
     failures = _Failures(start)
@@ -138,12 +143,12 @@ def _route(name: str, parts: Sequence[tuple[int, RouteCounts]], start: int, per_
         Minute(sum(number for bucket, number in found.items() if bucket > p95), sum(found.values()))
         for _, found in sorted(histograms.items())
     ]
-    errors = law(failures.minutes(per_cause), CV_ERRORS)
-    slower = law(slow, CV_LATENCY, CV_UNKNOWN[1])
+    errors = estimate_law(failures.minutes(per_cause), CV_ERRORS)
+    slower = estimate_law(slow, CV_LATENCY, CV_UNKNOWN[1])
     return RouteBaseline(name, errors, p95, slower) if errors and slower else None
 
 
-def _histograms(parts: Iterable[tuple[int, Counts | RouteCounts]], start: int) -> dict[int, dict[int, int]]:
+def _make_histograms(parts: Iterable[tuple[int, Counts | RouteCounts]], start: int) -> dict[int, dict[int, int]]:
     """Return {minute: {bucket: requests}}: the seconds of an hour are read once, what follows reads sixty minutes."""
     found: dict[int, dict[int, int]] = {}
     for second, part in parts:

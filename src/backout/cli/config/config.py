@@ -49,11 +49,11 @@ def check(shell: Shell, online: bool) -> int:
     from backout import config as configuration
 
     loaded = shell.config()
-    warnings = tuple(configuration.warnings_of(loaded))
+    warnings = tuple(configuration.list_warnings(loaded))
     names = tuple(loaded.settings.environments)
     out = shell.output
     lines = [
-        out.style.badge(f"{_short(loaded.path, shell.folder)} is right", Tone.GOOD),
+        out.style.badge(f"{_shorten(loaded.path, shell.folder)} is right", Tone.GOOD),
         f"  environments: {', '.join(names)}",
     ]
     lines += [out.style.badge(warning, Tone.WARN) for warning in warnings]
@@ -64,7 +64,7 @@ def check(shell: Shell, online: bool) -> int:
 
         found = contact.make_contact(loaded)
         payload |= {"ok": not found.findings, "online": contact.record(found)}
-        lines += contact.lines(found, shell)
+        lines += contact.format_lines(found, shell)
         code = found.exit_code
     out.result("config-check", payload, "\n".join(lines))
     return code
@@ -80,5 +80,5 @@ def example(shell: Shell) -> None:
     shell.output.result("config-example", {"text": text}, text.rstrip())
 
 
-def _short(path: Path, folder: Path) -> str:
+def _shorten(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

@@ -62,10 +62,10 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, ask_routes: bool,
     source = wrangler.find(shell.folder)
     name, workers = wrangler.read(source)
     file = shell.folder / "backout.toml"
-    found = recorder.folder_of(shell.folder, source, name, workers)
-    around = project.look(shell.folder)
-    text = draft(name, workers, around, found.recorder, api_base_url=_api_of(shell))
-    mistakes = config.mistakes_in(text, file)
+    found = recorder.find_folder(shell.folder, source, name, workers)
+    around = project.read_project(shell.folder)
+    text = draft(name, workers, around, found.recorder, api_base_url=_find_api(shell))
+    mistakes = config.find_mistakes(text, file)
     if not dry_run:
         _write(file, text, force=force)
     written, kept = ([], []) if dry_run else found.write(force=force)
@@ -104,7 +104,7 @@ def _consents(shell: Shell, routes: tuple[str, ...]) -> bool:
     return shell.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def _api_of(shell: Shell) -> str:
+def _find_api(shell: Shell) -> str:
     """Return the API that the environment variables name, as wrangler reads them, "" for the usual one.
 
     Raises:

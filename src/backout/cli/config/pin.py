@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from backout import config as configuration
-from backout.config.init.pinning import table_of, with_pin
+from backout.config.init.pinning import format_table, set_pin
 from backout.errors import BackoutError, ConfigError, DecisionNeeded, Refused, Unmeasured
 from backout.model.value import Value
 from backout.rules import SafetyRule
@@ -91,14 +91,14 @@ def _ask_identities(loaded: Config, *, force: bool, within_s: float | None = Non
         )
     _refuse_change(loaded, old, new, force=force)
     with loaded.path.open(encoding="utf-8", newline="") as file:
-        text = with_pin(file.read(), loaded.name, new)
+        text = set_pin(file.read(), loaded.name, new)
     if text is None:
         raise DecisionNeeded(
             f"{loaded.path.name} is written in a way that backout does not edit; add this by hand: "
-            + ", ".join(table_of(loaded.name, new)[1:]),
+            + ", ".join(format_table(loaded.name, new)[1:]),
             where=f"environments.{loaded.name}.pin",
         )
-    mistakes = configuration.mistakes_in(text, loaded.path)
+    mistakes = configuration.find_mistakes(text, loaded.path)
     if mistakes:
         raise ConfigError(mistakes, hint="nothing was written; correct what the environments share")
     return Pinned(loaded.name, loaded.path, old, new, text)

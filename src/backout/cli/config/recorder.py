@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.cli.support.style import Tone
 from backout.config.init import wrangler
-from backout.config.init.recorder import FOLDER, recorder_of, wrangler_file
+from backout.config.init.recorder import FOLDER, format_wrangler_file, make_recorder
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -51,19 +51,19 @@ class Folder(Value, frozen=True):
         }
 
 
-def folder_of(folder: Path, source: Path, name: str, workers: tuple[Worker, ...]) -> Folder:
+def find_folder(folder: Path, source: Path, name: str, workers: tuple[Worker, ...]) -> Folder:
     """Return the folder for an application whose wrangler file is `source`."""
-    recorder, toml = recorder_of(name, workers), source.suffix == ".toml"
+    recorder, toml = make_recorder(name, workers), source.suffix == ".toml"
     catalogue = resources.files("backout") / "catalogue" / "recorder"
     code, template = ((catalogue / file).read_text(encoding="utf-8") for file in (_OURS, _THEIRS))
-    files = {_OURS: code, _THEIRS: wrangler_file(template, recorder, toml=toml)}
+    files = {_OURS: code, _THEIRS: format_wrangler_file(template, recorder, toml=toml)}
     return Folder(folder / FOLDER, recorder, files, recorder.consumers(toml=toml))
 
 
 def add_recorder(shell: Shell, *, force: bool, dry_run: bool) -> int:
     """Write only the folder, for a project that has a backout.toml."""
     source = wrangler.find(shell.folder)
-    found = folder_of(shell.folder, source, *wrangler.read(source))
+    found = find_folder(shell.folder, source, *wrangler.read(source))
     written, kept = ([], []) if dry_run else found.write(force=force)
     payload = {"written": bool(written), "recorder": found.as_json(written, kept)}
     if dry_run:

@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from backout import config as configuration
-from backout.config.init.routes import format_accepted, proposal, routes_in
-from backout.config.toml_text import key
+from backout.config.init.routes import find_routes, format_accepted, format_proposal
+from backout.config.toml_text import format_key
 from backout.errors import BackoutError, ConfigError
-from backout.wiring.health import answering
+from backout.wiring.health import find_answering
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def ask(shell: Shell) -> int:
     """Request the routes that the source names now, for an existing file: where proposed, or in one environment."""
     loaded = shell.config()
-    routes = routes_in(shell.folder)
+    routes = find_routes(shell.folder)
     found = ask_new_file(shell, (loaded.name,), loaded.path, routes) if routes else {}
     text = loaded.path.read_text(encoding="utf-8")
     answered = list(found.get(loaded.name, ()))
@@ -49,7 +49,7 @@ def ask_new_file(
     for name in names:
         try:
             loaded = configuration.load(shell.environment, start=shell.folder, path=file, environment=name)
-            found = answering(loaded, routes)
+            found = find_answering(loaded, routes)
         except BackoutError as error:
             why = "; ".join(error.mistakes) if isinstance(error, ConfigError) else error.what
             shell.output.say(f"{name}: no route was asked: {why}")
@@ -63,10 +63,12 @@ def ask_new_file(
 def _accept(file: Path, name: str, routes: tuple[str, ...], found: tuple[str, ...]) -> bool:
     """Write them in place of an environment's proposal; False if the proposal is not there (any more)."""
     text = file.read_text(encoding="utf-8")
-    head, table, rest = text.partition(f"[environments.{key(name)}.guard.synthetic]")
-    if not table or proposal(routes) not in rest.partition("\n[")[0]:
+    head, table, rest = text.partition(f"[environments.{format_key(name)}.guard.synthetic]")
+    if not table or format_proposal(routes) not in rest.partition("\n[")[0]:
         return False
     temporary = file.with_suffix(".new")
-    temporary.write_text(head + table + rest.replace(proposal(routes), format_accepted(found), 1), encoding="utf-8")
+    temporary.write_text(
+        head + table + rest.replace(format_proposal(routes), format_accepted(found), 1), encoding="utf-8"
+    )
     os.replace(temporary, file)  # noqa: PTH105 - the atomic one, named as such
     return True

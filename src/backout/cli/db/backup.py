@@ -9,7 +9,7 @@ import click
 
 from backout.cli.support.options import Command, pass_shell
 from backout.errors import PartlyDone
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.database.recovery import BackupKind
 from backout.model.incident.incident import RunState
 
@@ -59,10 +59,10 @@ def backup(shell: Shell, *, kind: BackupKind | None, dry_run: bool) -> int:
     unfinished = None if dry_run else _find_unfinished(tools)
     if unfinished is not None:
         if unfinished.state is not RunState.INTERRUPTED:
-            from backout.cli.support.session import busy
+            from backout.cli.support.session import make_busy_error
 
-            raise busy(unfinished)
-        shell.output.say(f"picking up run {unfinished.id} ({brief(unfinished.plan.why)}), which was interrupted")
+            raise make_busy_error(unfinished)
+        shell.output.say(f"picking up run {unfinished.id} ({shorten(unfinished.plan.why)}), which was interrupted")
         return finish(shell, config, tools, drive(tools, live, stop, unfinished.id))
     plan = prepare(tools, kind)
     if dry_run:
@@ -76,10 +76,10 @@ def open_backup_tools(
 ) -> tuple[BackupTools, Live]:
     """Return the ports, and what shows the steps; `accepted`: what a person accepts although it is not signed."""
     from backout.cli.guard.live import Live
-    from backout.wiring.db.backups import BackupHooks, backup_tools
+    from backout.wiring.db.backups import BackupHooks, make_backup_tools
 
     live = Live(shell.output, "db-backup")
-    return backup_tools(config, BackupHooks(stop, Meter(live).show, live.say_once), accepted), live
+    return make_backup_tools(config, BackupHooks(stop, Meter(live).show, live.say_once), accepted), live
 
 
 def drive(tools: BackupTools, live: Live, stop: StopRequest, run: str) -> Run:
@@ -100,9 +100,9 @@ def drive(tools: BackupTools, live: Live, stop: StopRequest, run: str) -> Run:
 def resume(shell: Shell, run: Run) -> int:
     """Continue an interrupted backup (`backout runs resume`)."""
     from backout.journal.stop import StopRequest as Stop
-    from backout.plan.backup import environment_of
+    from backout.plan.backup import get_environment
 
-    shell.take(environment=environment_of(run.environment))
+    shell.take(environment=get_environment(run.environment))
     config = shell.config()
     stop = Stop(lambda: shell.output.say("stopping after the current step; Ctrl-C again stops now"))
     tools, live = open_backup_tools(shell, config, stop)
@@ -111,19 +111,27 @@ def resume(shell: Shell, run: Run) -> int:
 
 def finish(shell: Shell, config: Config, tools: BackupTools, run: Run) -> int:
     """Say what was stored, as read back from the repository."""
-    from backout.cli.db.backup_record import backup_record, megabytes
+    from backout.cli.db.backup_record import format_megabytes, make_backup_record
     from backout.model.steps.backup import PruneBackupsStep, StoreBackupStep
     from backout.model.steps.base import to_json
-    from backout.ports import result_of
+    from backout.ports import find_result
 
     if run.state is not RunState.DONE:
         raise PartlyDone(f"run {run.id} is {run.state}: nothing was stored", hint=f"backout runs show {run.id}")
     name = run.plan.arguments(StoreBackupStep).backup
     found = next(each for each in tools.backups.backups() if each.id == name)
-    pruned = result_of(tools.runs, run.id, PruneBackupsStep)
-    payload = {"run_id": run.id, "environment": config.name, "backup": backup_record(found), "pruned": to_json(pruned)}
+    pruned = find_result(tools.runs, run.id, PruneBackupsStep)
+    payload = {
+        "run_id": run.id,
+        "environment": config.name,
+        "backup": make_backup_record(found),
+        "pruned": to_json(pruned),
+    }
     kind = "full" if found.parent is None else f"incremental on {found.parent}"
-    human = f"base backup {found.id} ({kind}): {megabytes(found.size_bytes)}, stored as {megabytes(found.stored_bytes)}"
+    human = (
+        f"base backup {found.id} ({kind}): {format_megabytes(found.size_bytes)}, stored as "
+        f"{format_megabytes(found.stored_bytes)}"
+    )
     if pruned is not None and (pruned.removed or pruned.wal_segments):
         human += f"\nremoved: {len(pruned.removed)} older backups, {pruned.wal_segments} segments of WAL"
     shell.output.result("db-backup", payload, human)
@@ -133,30 +141,30 @@ def finish(shell: Shell, config: Config, tools: BackupTools, run: Run) -> int:
 
 def _show(shell: Shell, tools: BackupTools, plan: object) -> int:
     from backout.cli.support.paint import paint_for
-    from backout.cli.support.records import plan_record
+    from backout.cli.support.records import make_plan_record
     from backout.model.plan import Plan
-    from backout.report.plans import plan_text
-    from backout.runbook.backup.backup import retention
+    from backout.report.plans import format_plan
+    from backout.runbook.backup.backup import find_retention
 
     assert isinstance(plan, Plan)
-    out, would = shell.output, retention(tools)
+    out, would = shell.output, find_retention(tools)
     gone = ", ".join(would.remove) or "no backup"
     payload = {
         "dry_run": True,
         "environment": tools.environment,
-        "plan": plan_record(plan),
+        "plan": make_plan_record(plan),
         "would_remove": list(would.remove),
     }
-    text = plan_text(plan, width=out.style.width, paint=paint_for(out.style))
+    text = format_plan(plan, width=out.style.width, paint=paint_for(out.style))
     out.result("db-backup", payload, f"{text}\nretention would remove: {gone}")
     out.say("\nnothing was changed (dry run)")
     return 0
 
 
 def _find_unfinished(tools: BackupTools) -> Run | None:
-    from backout.plan.backup import lane
+    from backout.plan.backup import name_lane
 
-    newest = next(iter(tools.runs.runs(lane(tools.environment))), None)
+    newest = next(iter(tools.runs.runs(name_lane(tools.environment))), None)
     return None if newest is None or newest.state.is_over else newest
 
 
@@ -175,21 +183,23 @@ class Meter:
             self._what, self._began, self._shown = progress.what, now, now
         if now - self._shown >= _SHOWN_EVERY_S:
             self._shown = now
-            self._live.progress(meter(progress, now - self._began), now)
+            self._live.progress(format_progress(progress, now - self._began), now)
 
 
-def meter(progress: BackupProgress, elapsed_s: float) -> str:
+def format_progress(progress: BackupProgress, elapsed_s: float) -> str:
     """Return the progress of a step.
 
     >>> from backout.model.database.backups import BackupProgress
-    >>> meter(BackupProgress("storing", 250_000_000, 1_000_000_000), 2.0)
+    >>> format_progress(BackupProgress("storing", 250_000_000, 1_000_000_000), 2.0)
     'storing 250 MB of 1,000 MB (25 %), 125 MB/s, 6.0 s left'
     """
-    from backout.cli.db.backup_record import megabytes
-    from backout.report.times import duration
+    from backout.cli.db.backup_record import format_megabytes
+    from backout.report.times import format_duration
 
     done, total = progress.done_bytes, max(progress.total_bytes, progress.done_bytes, 1)
     rate = done / elapsed_s if elapsed_s > 0 else 0.0
-    left = f", {duration((total - done) / rate)} left" if rate else ""
+    left = f", {format_duration((total - done) / rate)} left" if rate else ""
     share = f"{done / total:.0%}".replace("%", " %")
-    return f"{progress.what} {megabytes(done)} of {megabytes(total)} ({share}), {rate / 1e6:,.0f} MB/s{left}"
+    return (
+        f"{progress.what} {format_megabytes(done)} of {format_megabytes(total)} ({share}), {rate / 1e6:,.0f} MB/s{left}"
+    )

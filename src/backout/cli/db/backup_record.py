@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from backout.model.database.recovery import BaseBackup
 
 
-def megabytes(size_bytes: int) -> str:
+def format_megabytes(size_bytes: int) -> str:
     """Return a size for a person.
 
-    >>> megabytes(400), megabytes(1_500_000), megabytes(2_000_000_000)
+    >>> format_megabytes(400), format_megabytes(1_500_000), format_megabytes(2_000_000_000)
     ('0.4 kB', '1.5 MB', '2,000 MB')
     """
     kilo, mega = 1000, 1_000_000
@@ -22,7 +22,7 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / mega:,.1f} MB" if size_bytes < 100 * mega else f"{size_bytes / mega:,.0f} MB"
 
 
-def backup_record(found: BaseBackup) -> dict[str, object]:
+def make_backup_record(found: BaseBackup) -> dict[str, object]:
     """Return a base backup as JSON values."""
     from backout.model.database.wal import show_lsn
 
@@ -30,8 +30,8 @@ def backup_record(found: BaseBackup) -> dict[str, object]:
         "id": found.id,
         "kind": found.kind,
         "parent": found.parent,
-        "began_at": rfc3339(found.began_at),
-        "ended_at": rfc3339(found.ended_at),
+        "began_at": format_time(found.began_at),
+        "ended_at": format_time(found.ended_at),
         "begin_lsn": show_lsn(found.begin_lsn),
         "end_lsn": show_lsn(found.end_lsn),
         "timeline": found.timeline,
@@ -40,5 +40,5 @@ def backup_record(found: BaseBackup) -> dict[str, object]:
         "size_bytes": found.size_bytes,
         "stored_bytes": found.stored_bytes,
         "encrypted": found.encrypted,
-        "verified_at": None if found.verified_at is None else rfc3339(found.verified_at),
+        "verified_at": None if found.verified_at is None else format_time(found.verified_at),
     }

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.db.backup_record import backup_record, megabytes
+from backout.cli.db.backup_record import format_megabytes, make_backup_record
 from backout.cli.support.options import REASON, Group, pass_shell
 from backout.cli.support.style import Tone
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -34,34 +34,34 @@ def list_(shell: Shell) -> int:
 
     Exit codes: 0 protected, 1 UNPROTECTED (the reason is named), 4 or 7 when the live database does not answer.
     """
-    from backout.analysis.recovery.backups import windows
+    from backout.analysis.recovery.backups import find_windows
     from backout.errors import AuthError, ProviderUnavailable
-    from backout.report.database.capability import protection_record
+    from backout.report.database.capability import make_protection_record
     from backout.wiring.db import backups as wired
 
     config = shell.config()
-    kept = wired.repository(config)
+    kept = wired.make_repository(config)
     found = kept.backups()
     trouble: ProviderUnavailable | AuthError | None = None
     live: Cluster | None = None
     try:
-        live = wired.cluster(config).read()
+        live = wired.make_cluster(config).read()
     except (ProviderUnavailable, AuthError) as error:
         trouble = error
-    state = None if live is None else wired.protection(config, live)
-    spans = windows(found, kept.wal())
+    state = None if live is None else wired.judge_protection(config, live)
+    spans = find_windows(found, kept.wal())
     rows = [
         (
             each.id,
             each.kind.value + (f" on {each.parent}" if each.parent else ""),
-            megabytes(each.size_bytes),
-            megabytes(each.stored_bytes),
+            format_megabytes(each.size_bytes),
+            format_megabytes(each.stored_bytes),
             "verified" if each.verified_at is not None else "not verified",
         )
         for each in found
     ]
     others = kept.others()
-    rows += [(each.id, each.kind.value, megabytes(each.size_bytes), megabytes(each.stored_bytes),
+    rows += [(each.id, each.kind.value, format_megabytes(each.size_bytes), format_megabytes(each.stored_bytes),
               f"of another cluster, {each.system_identifier}") for each in others]  # fmt: skip
     refused = kept.list_refused()
     rows += [(name, "", "", "", f"not used: {why.what}") for name, why in refused]
@@ -70,52 +70,52 @@ def list_(shell: Shell) -> int:
     payload = {
         "environment": config.name,
         "store": kept.store.name,
-        "backups": [backup_record(each) for each in found],
+        "backups": [make_backup_record(each) for each in found],
         "refused": [{"id": name, "why": why.what, "hint": why.hint} for name, why in refused],
-        "others": [backup_record(each) for each in others],
-        "windows": [_window_record(span) for span in spans],
-        "protection": None if state is None else protection_record(state),
+        "others": [make_backup_record(each) for each in others],
+        "windows": [_make_window_record(span) for span in spans],
+        "protection": None if state is None else make_protection_record(state),
     }
-    out.result("db-backups", payload, human + "\n" + _words(shell, state, spans))
+    out.result("db-backups", payload, human + "\n" + _describe_backups(shell, state, spans))
     if found and any(each.began_at > found[0].began_at for each in others):
         out.warn("two clusters write their backups into this store: give each a prefix or directory of its own")
     if trouble is not None:
         out.warn(f"the live database does not answer: {trouble.what}")
         return trouble.exit_code
     if state is None or not state.protected:
-        out.next(*_protecting(config, live))
+        out.next(*_list_protecting_commands(config, live))
         return 1
     return 0
 
 
-def _protecting(config: Config, live: Cluster | None) -> tuple[str, ...]:
+def _list_protecting_commands(config: Config, live: Cluster | None) -> tuple[str, ...]:
     """Return the commands to type, in order: a backup from before the first received WAL reaches no later moment."""
-    from backout.wiring.db.backups import backup_settings
+    from backout.wiring.db.backups import get_backup_settings
 
     is_received = live is not None and live.slot is not None and live.slot.active
-    begin = backup_settings(config).wal != "off" and not is_received
+    begin = get_backup_settings(config).wal != "off" and not is_received
     wal = (f"backout db wal start -e {config.name}",) if begin else ()
     return (*wal, f"backout db backup -e {config.name}")
 
 
-def _window_record(span: Window) -> dict[str, object]:
+def _make_window_record(span: Window) -> dict[str, object]:
     from backout.model.database.wal import show_lsn
 
     return {
         "base": span.base,
         "timeline": span.timeline,
-        "from": rfc3339(span.from_at),
+        "from": format_time(span.from_at),
         "from_lsn": show_lsn(span.from_lsn),
         "to_lsn": show_lsn(span.to_lsn),
     }
 
 
-def _words(shell: Shell, state: Protection | None, spans: tuple[Window, ...]) -> str:
+def _describe_backups(shell: Shell, state: Protection | None, spans: tuple[Window, ...]) -> str:
     from backout.model.database.wal import show_lsn
 
     style = shell.output.style
     lines = [
-        f"restorable: timeline {span.timeline}, from {rfc3339(span.from_at)} ({show_lsn(span.from_lsn)})"
+        f"restorable: timeline {span.timeline}, from {format_time(span.from_at)} ({show_lsn(span.from_lsn)})"
         f" to {show_lsn(span.to_lsn)}"
         for span in spans
     ]
@@ -176,7 +176,7 @@ def verify(shell: Shell, *, backup: str | None, unsigned: tuple[str, ...], messa
     live.end()
     after = next(each for each in (*tools.others(), *tools.backups.backups()) if each.id == chosen)
     text = shell.output.style.badge(f"backup {chosen} was read and is whole", Tone.GOOD)
-    shell.output.result("db-backups-verify", {"environment": config.name, "backup": backup_record(after)}, text)
+    shell.output.result("db-backups-verify", {"environment": config.name, "backup": make_backup_record(after)}, text)
     return 0
 
 
@@ -204,16 +204,16 @@ def prove(shell: Shell, *, if_due: bool, dry_run: bool) -> int:
     from backout.cli.db.backup import Meter
     from backout.cli.guard.live import Live
     from backout.model.database.backups import BackupProgress
-    from backout.runbook.backup.proof import plan_proof, proof_of, record_of
+    from backout.runbook.backup.proof import make_record, plan_proof, prove_backup
     from backout.wiring.db import backups as wired
-    from backout.wiring.db.restore import restore_tools
+    from backout.wiring.db.restore import make_restore_tools
 
     config = shell.config()
-    last, within_s = wired.last_proof(config), float(wired.backup_settings(config).prove_within)
-    tools = restore_tools(config, say=shell.output.say)
+    last, within_s = wired.find_last_proof(config), float(wired.get_backup_settings(config).prove_within)
+    tools = make_restore_tools(config, say=shell.output.say)
     if if_due and last.at is not None and not is_proof_due(last, tools.clock.now(), within_s):
-        payload: dict[str, object] = {"environment": config.name, "due": False, "proved_at": rfc3339(last.at)}
-        shell.output.result("db-backups-prove", payload, f"not due: proved last at {rfc3339(last.at)}")
+        payload: dict[str, object] = {"environment": config.name, "due": False, "proved_at": format_time(last.at)}
+        shell.output.result("db-backups-prove", payload, f"not due: proved last at {format_time(last.at)}")
         return 0
     if dry_run:
         wanted = plan_proof(tools)
@@ -224,11 +224,11 @@ def prove(shell: Shell, *, if_due: bool, dry_run: bool) -> int:
     live = Live(shell.output, "db-backup")
     meter = Meter(live)
     with wired.proving(config):
-        proof = proof_of(
-            tools, lambda doing, done, of: meter.show(BackupProgress(doing, done, of)), wired.teller_of_proofs(config)
+        proof = prove_backup(
+            tools, lambda doing, done, of: meter.show(BackupProgress(doing, done, of)), wired.make_proof_teller(config)
         )
     live.end()
-    record = {**record_of(proof), "at": rfc3339(proof.at)}
+    record = {**make_record(proof), "at": format_time(proof.at)}
     text = (
         f"backup {proof.backup} was restored to the end of the WAL ({record['lsn']}) and read: {proof.rows:,} rows in "
         f"{proof.tables:,} tables of {proof.databases} databases, in {proof.took_s:,.0f} s"

@@ -11,7 +11,7 @@ import click
 
 from backout.cli.support.options import REASON, group, pass_shell
 from backout.errors import UsageError
-from backout.private import private_folder
+from backout.private import make_private_folder
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -37,11 +37,11 @@ def branch() -> None:
 def list_(shell: Shell) -> int:
     """Show the vendor's branches, newest first, the live one marked."""
     from backout.report.database import branches as words
-    from backout.wiring.db.managed import vendor
+    from backout.wiring.db.managed import make_vendor
 
     config = shell.config()
-    found = vendor(config).branches()
-    human = shell.output.table(("name", "id", "state", "shows", "made"), [words.row(each) for each in found])
+    found = make_vendor(config).branches()
+    human = shell.output.table(("name", "id", "state", "shows", "made"), [words.format_row(each) for each in found])
     payload = {"environment": config.name, "branches": [words.record(each) for each in found]}
     shell.output.result("db-branches", payload, human)
     return 0
@@ -75,11 +75,11 @@ def create(
     from backout.wiring.db.managed import open_checked_vendor
 
     config = shell.config()
-    target = _target(at)
-    name = name or f"backout-{_slug(at or 'newest')}"
+    target = _parse_target(at)
+    name = name or f"backout-{_make_slug(at or 'newest')}"
     port = open_checked_vendor(config)
     existing = next((each for each in port.branches() if each.name == name), None)
-    does = f"make the side branch {name} at {words.meant(target)}"
+    does = f"make the side branch {name} at {words.describe_target(target)}"
     if dry_run:
         said = f"would {does}" if existing is None else f"{name} is there already; nothing would be made"
         payload = {"environment": config.name, "action": "create", "dry_run": True, "branch": None, "name": name}
@@ -87,7 +87,7 @@ def create(
         return 0
     why = _confirm_action(shell, config, does, message, confirm)
     made = port.restore(target, name)
-    _note_in_journal(config, "created", made, why)
+    _record_in_journal(config, "created", made, why)
     payload = {"environment": config.name, "action": "create", "dry_run": False, "branch": words.record(made)}
     shell.output.result("db-branch", {**payload, "name": name}, f"{made.name} ({made.id}) is ready beside the live one")
     shell.output.next(
@@ -112,10 +112,10 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
     """
     from backout.report.database import branches as words
     from backout.wiring.db.branches import read_parameters
-    from backout.wiring.db.managed import vendor
+    from backout.wiring.db.managed import make_vendor
 
     config = shell.config()
-    port = vendor(config)
+    port = make_vendor(config)
     found = _find_branch(port, name)
     own = read_parameters(config.database_url().reveal())
     url = port.url(found, database or own.get("dbname", ""), role or own.get("user", ""))
@@ -146,7 +146,7 @@ def finalize(
     and nothing could be compared.
     """
     from backout.report.database import branches as words
-    from backout.report.database.comparison import comparison_code, comparison_lines
+    from backout.report.database.comparison import format_comparison, get_comparison_code
     from backout.wiring.db.branches import finalize_check
     from backout.wiring.db.managed import open_checked_vendor
 
@@ -164,7 +164,7 @@ def finalize(
     if live is not None:
         check.note(side, live, kept, keeps=all(each.name != kept for each in port.branches()))
     done = port.finalize(side, kept)
-    _note_in_journal(config, "finalized", done.live, why)
+    _record_in_journal(config, "finalized", done.live, why)
     compared = check.compare(done.live)
     database = config.environment.database
     if database and database.managed and database.managed.branch == done.kept.id:
@@ -172,9 +172,9 @@ def finalize(
     payload = {"environment": config.name, "action": "finalize", "dry_run": False, "branch": words.record(done.live)}
     payload |= {"name": name, "kept": done.kept.name, "comparison": compared.to_json()}
     human = f"{done.live.name} ({done.live.id}) is live; the old state is {done.kept.name} ({done.kept.id})"
-    shell.output.result("db-branch", payload, "\n".join((human, *comparison_lines(compared))))
+    shell.output.result("db-branch", payload, "\n".join((human, *format_comparison(compared))))
     shell.output.next(f"backout db branch finalize {done.kept.name} -e {config.name}  # takes it back")
-    return comparison_code(compared)
+    return get_comparison_code(compared)
 
 
 @branch.command("delete", short_help="Delete a side branch; never the live one.")
@@ -200,13 +200,13 @@ def delete(shell: Shell, *, name: str, dry_run: bool, message: str | None, confi
     )
     port.delete(found)
     gone = all(each.id != found.id for each in port.branches())
-    _note_in_journal(config, "deleted", found, why)
+    _record_in_journal(config, "deleted", found, why)
     said = f"{name} is deleted" if gone else f"{name} is being deleted; the vendor still lists it"
     shell.output.result("db-branch", {**payload, "dry_run": False, "gone": gone}, said)
     return 0
 
 
-def _target(text: str | None) -> BranchTarget:
+def _parse_target(text: str | None) -> BranchTarget:
     """Return what --at means. Raises UsageError: neither an LSN, nor a time, nor a snapshot."""
     from backout.model.database.branch import BranchTarget as Target
     from backout.model.database.wal import parse_lsn
@@ -227,7 +227,7 @@ def _target(text: str | None) -> BranchTarget:
     return Target(at=at)
 
 
-def _slug(text: str) -> str:
+def _make_slug(text: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower()).strip("-")[:60]
 
 
@@ -246,7 +246,7 @@ def _confirm_action(shell: Shell, config: Config, does: str, message: str | None
     return asked(shell, config, does, message=message, typed=typed)
 
 
-def _note_in_journal(config: Config, what: str, found: SideBranch, why: str) -> None:
+def _record_in_journal(config: Config, what: str, found: SideBranch, why: str) -> None:
     """Keep in the journal what was done at the vendor."""
     from backout.wiring.records import find_actor, open_journal
 
@@ -256,7 +256,7 @@ def _note_in_journal(config: Config, what: str, found: SideBranch, why: str) -> 
 
 
 def _write_service(path: Path, parameters: dict[str, str]) -> None:
-    private_folder(path.parent)
+    make_private_folder(path.parent)
     lines = ["[side]", *(f"{name}={value}" for name, value in parameters.items())]
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.fchmod(descriptor, 0o600)

@@ -34,12 +34,12 @@ def check(shell: Shell) -> int:
     from backout.cli.support.paint import paint_for
     from backout.report.database import capability as words
     from backout.runbook.recovery.capability import survey
-    from backout.wiring.db.managed import looks
+    from backout.wiring.db.managed import make_looks
 
-    around = survey(looks(shell.config()))
+    around = survey(make_looks(shell.config()))
     choice = choose(around)
     style = shell.output.style
-    human = words.text(around, choice, width=style.width, paint=paint_for(style))
+    human = words.format_text(around, choice, width=style.width, paint=paint_for(style))
     shell.output.result("db-check", words.record(around, choice), human)
     if choice.path is not None:
         if around.protection is None or around.protection.protected:

@@ -9,7 +9,7 @@ import click
 
 from backout.cli.support.options import REASON, Command, group, pass_shell
 from backout.errors import BackoutError, UsageError
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -41,13 +41,13 @@ def dump(shell: Shell, *, every: str, checksums: bool, dry_run: bool) -> int:
     database.backup.keep are removed; the newest proven one never is. Exit codes: 0 proven (or none was due); 1 it is
     kept, but could not be proven; 3 the server is newer than pg_dump; 4 and 7 as usual.
     """
-    from backout.config.scalars import seconds
+    from backout.config.scalars import parse_seconds
     from backout.runbook.backup.dump import dump as take
-    from backout.wiring.db.managed import dump_tools
+    from backout.wiring.db.managed import make_dump_tools
 
     config = shell.config()
-    every_s = float(seconds(every, "--every"))
-    tools = dump_tools(config, shell.output.say)
+    every_s = float(parse_seconds(every, "--every"))
+    tools = make_dump_tools(config, shell.output.say)
     if dry_run:
         return _would(shell, config.name, tools, every_s)
     done = take(tools, every_s=every_s, checksums=checksums)
@@ -59,17 +59,17 @@ def dump(shell: Shell, *, every: str, checksums: bool, dry_run: bool) -> int:
         "dump": _record(done.dump),
         "removed": [old.id for old in done.removed],
     }
-    shell.output.result("db-dump", payload, _sentence(done.dump, taken=done.taken))
+    shell.output.result("db-dump", payload, _describe_dump(done.dump, taken=done.taken))
     shell.output.next(f"backout db dumps list -e {config.name}")
     return 1 if done.dump.problem else 0
 
 
 def _would(shell: Shell, environment: str, tools: DumpTools, every_s: float) -> int:
-    from backout.analysis.recovery.dumps import find_expired, is_due, newest_verified
+    from backout.analysis.recovery.dumps import find_expired, find_newest_verified, is_due
 
     there, now = tools.dumps.list_dumps(), tools.clock.now()
     due = not every_s or is_due(there, now, every_s)
-    best = newest_verified(there)
+    best = find_newest_verified(there)
     gone = [old.id for old in find_expired(there, now, tools.keep_s)] if due else []
     does = "would take a dump, and prove it" if due else "no dump is due"
     newest = f"the newest proven one is {best.id}" if best else "there is no proven one yet"
@@ -96,12 +96,12 @@ def dumps() -> None:
 @pass_shell
 def list_(shell: Shell) -> int:
     """List the dumps, newest first, with what proves each."""
-    from backout.wiring.db.managed import dump_tools
+    from backout.wiring.db.managed import make_dump_tools
 
     config = shell.config()
-    tools = dump_tools(config)
+    tools = make_dump_tools(config)
     found = sorted(tools.dumps.list_dumps(), key=lambda each: each.id, reverse=True)
-    rows = [(d.id, f"{d.rows:,}", f"{d.size_bytes / 1e6:,.1f} MB", d.problem or _proof(d)) for d in found]
+    rows = [(d.id, f"{d.rows:,}", f"{d.size_bytes / 1e6:,.1f} MB", d.problem or _describe_proof(d)) for d in found]
     refused = tools.refused()
     rows += [(name, "", "", f"not used: {why.what}") for name, why in refused]
     human = shell.output.table(("dump", "rows", "size", "proof"), rows) if rows else "no dump yet: backout db dump"
@@ -125,15 +125,15 @@ def verify(shell: Shell, *, dump_id: str, unsigned: tuple[str, ...], message: st
     Exit codes: 0 it holds; 1 it does not; 3 it is not signed although there is a key.
     """
     from backout.runbook.backup.dump import verify as prove
-    from backout.wiring.db.managed import dump_tools
+    from backout.wiring.db.managed import make_dump_tools
 
     config = shell.config()
-    tools = dump_tools(config, shell.output.say, unsigned)
+    tools = make_dump_tools(config, shell.output.say, unsigned)
     found = _find_dump(tools, dump_id)
     _record_accepted(shell, config, unsigned, message or "verify (no reason given)")
     proven = prove(tools, found)
     payload = {"environment": config.name, "dump": _record(proven)}
-    shell.output.result("db-dumps-verify", payload, _sentence(proven, taken=True))
+    shell.output.result("db-dumps-verify", payload, _describe_dump(proven, taken=True))
     return 1 if proven.problem else 0
 
 
@@ -173,20 +173,20 @@ def restore(
     restored, and nothing differs; 1 something does; 3 not empty, or not confirmed; 7 it could not be compared, or the
     server does not answer; 4 as usual.
     """
-    from backout.analysis.recovery.dumps import summary
+    from backout.analysis.recovery.dumps import summarize
     from backout.cli.support.confirm import confirm as asked
-    from backout.report.database.dump_check import dump_check_code, dump_check_lines, dump_check_record
-    from backout.runbook.backup.dump import not_checked
+    from backout.report.database.dump_check import format_dump_check, get_dump_check_code, make_dump_check_record
+    from backout.runbook.backup.dump import list_unchecked
     from backout.runbook.backup.dump import restore as bring_back
     from backout.runbook.backup.dump import verify as prove
-    from backout.wiring.db.managed import dump_tools
+    from backout.wiring.db.managed import make_dump_tools
     from backout.wiring.records import find_actor, open_journal
 
     config = shell.config()
     if (target := shell.environment.secret(into)) is None:
         what = f"the variable {into} is not set: it holds the target's connection string"
         raise UsageError(what, where="--into", hint=f"export {into}=postgresql://...; never in the command line itself")
-    tools = dump_tools(config, shell.output.say, unsigned)
+    tools = make_dump_tools(config, shell.output.say, unsigned)
     found = _find_dump(tools, dump_id)
     does = f"restore {found.id} ({found.rows:,} rows) into the database that {into} names"
     payload = {"environment": config.name, "dump": _record(found), "dry_run": dry_run}
@@ -199,19 +199,19 @@ def restore(
         if (proven := prove(tools, found)).problem:
             raise BackoutError(f"it is not signed, and could not be proven: {proven.problem}", where=found.id)
     there = bring_back(tools, found, target.reveal())
-    skipped, has_figures = not_checked(found, there), found.figures is not None
-    record = dump_check_record(there.check, skipped, has_figures=has_figures)
+    skipped, has_figures = list_unchecked(found, there), found.figures is not None
+    record = make_dump_check_record(there.check, skipped, has_figures=has_figures)
     book = open_journal(config)
     key = f"{found.id}:{tools.clock.now():.6f}"
     noted: dict[str, Json] = {"dump": found.id, "why": why, "second_check": record}
     book.note(config.name, "database.dump.restored", key, noted, actor=find_actor())
     same = "" if there.check.differs else ", the same as when they were dumped"
     said = f"{found.rows:,} rows in {len(found.tables)} tables are there{same}"
-    said += f"; not restored: {summary(there.left_out)}" if there.left_out else ""
-    lines = dump_check_lines(there.check, skipped, has_figures=has_figures)
+    said += f"; not restored: {summarize(there.left_out)}" if there.left_out else ""
+    lines = format_dump_check(there.check, skipped, has_figures=has_figures)
     payload |= {"not_restored": list(there.left_out), "second_check": record}
     shell.output.result("db-dumps-restore", payload, "\n".join([said, *lines]))
-    return dump_check_code(there.check)
+    return get_dump_check_code(there.check)
 
 
 def _record_accepted(shell: Shell, config: Config, names: tuple[str, ...], why: str) -> None:
@@ -235,40 +235,40 @@ def _find_dump(tools: DumpTools, dump_id: str) -> Dump:
     raise UsageError(f"no dump {dump_id!r}", hint=f"one of: {known}")
 
 
-def _sentence(dump: Dump, *, taken: bool) -> str:
+def _describe_dump(dump: Dump, *, taken: bool) -> str:
     if dump.problem:
         return f"{dump.id} is kept, but not proven: {dump.problem}"
     head = f"{dump.id}: {dump.rows:,} rows in {len(dump.tables)} tables, {dump.size_bytes / 1e6:,.1f} MB"
     if taken and dump.not_proved:
-        from backout.analysis.recovery.dumps import summary
+        from backout.analysis.recovery.dumps import summarize
 
-        return f"{head}; {_proof(dump)}; not proved: {summary(dump.not_proved)}"
-    return f"{head}; {_proof(dump)}" if taken else f"no dump is due; the newest proven one is {head}"
+        return f"{head}; {_describe_proof(dump)}; not proved: {summarize(dump.not_proved)}"
+    return f"{head}; {_describe_proof(dump)}" if taken else f"no dump is due; the newest proven one is {head}"
 
 
-def _proof(dump: Dump) -> str:
-    return "never proven" if dump.verified_at is None else f"proven {rfc3339(dump.verified_at)}"
+def _describe_proof(dump: Dump) -> str:
+    return "never proven" if dump.verified_at is None else f"proven {format_time(dump.verified_at)}"
 
 
 def _record(dump: Dump) -> dict[str, object]:
     return {
         "id": dump.id,
-        "began_at": rfc3339(dump.began_at),
-        "ended_at": rfc3339(dump.ended_at),
+        "began_at": format_time(dump.began_at),
+        "ended_at": format_time(dump.ended_at),
         "database": dump.database,
         "server_version": dump.server_version,
         "size_bytes": dump.size_bytes,
         "sha256": dump.sha256,
         "rows": dump.rows,
         "tables": [{"name": t.name, "rows": t.rows, "checksum": t.checksum or None} for t in dump.tables],
-        "verified_at": None if dump.verified_at is None else rfc3339(dump.verified_at),
+        "verified_at": None if dump.verified_at is None else format_time(dump.verified_at),
         "problem": dump.problem or None,
         "not_proved": list(dump.not_proved),
-        "figures": None if dump.figures is None else _figures(dump.figures),
+        "figures": None if dump.figures is None else _make_figures_record(dump.figures),
     }
 
 
-def _figures(figures: Figures) -> dict[str, object]:
+def _make_figures_record(figures: Figures) -> dict[str, object]:
     return {
         "definitions": len(figures.definitions),
         "sequences": len(figures.sequences),

@@ -22,14 +22,14 @@ def refuse_meanwhile(config: Config) -> None:
     Raises:
         Busy: one does; the error has the command that continues it.
     """
-    from backout.cli.support.session import busy
+    from backout.cli.support.session import make_busy_error
     from backout.model.plan import PlanKind
     from backout.wiring.records import open_journal
 
     newest = next(iter(open_journal(config).runs(config.name)), None)
     mind_none = (PlanKind.GUARD, PlanKind.FORWARD)
     if newest is not None and not newest.state.is_over and newest.plan.kind not in mind_none:
-        raise busy(newest)
+        raise make_busy_error(newest)
 
 
 @click.command(
@@ -67,32 +67,32 @@ def apply(shell: Shell, *, message: str | None, dry_run: bool, typed: str | None
     from backout.cli.support.paint import paint_for
     from backout.report.database import migration_history as words
     from backout.runbook.rollback.migrations import apply as apply_pending
-    from backout.runbook.rollback.migrations import check_database, to_apply
+    from backout.runbook.rollback.migrations import check_database, list_unapplied
     from backout.wiring.db import history
 
     config = shell.config()
-    files = history.appliable_of(config)
-    pending = to_apply(history.side_of(config).schema, files)
+    files = history.list_appliable(config)
+    pending = list_unapplied(history.make_side(config).schema, files)
     out, settings = shell.output, config.environment.database
     judged = judge(files, app_checks_head=bool(settings and settings.app_checks_head))
     verdicts = [verdict for verdict in judged if verdict.name in pending]
     record = {"environment": config.name, "dry_run": dry_run, "applied": [], "reason": None}
-    record |= {"pending": list(pending), "verdicts": [words.verdict_record(verdict) for verdict in verdicts]}
+    record |= {"pending": list(pending), "verdicts": [words.make_verdict_record(verdict) for verdict in verdicts]}
     if dry_run or not pending:
         style = out.style
-        shown = words.pending_text(verdicts, width=style.width, paint=paint_for(style))
+        shown = words.format_pending(verdicts, width=style.width, paint=paint_for(style))
         out.result("db-migrations-apply", record, shown or "nothing to apply")
         if pending:
             out.say("\nnothing was changed (dry run)")
         return 0
-    out.say(words.pending_text(verdicts, width=out.talk.width, paint=paint_for(out.talk)))
+    out.say(words.format_pending(verdicts, width=out.talk.width, paint=paint_for(out.talk)))
     refuse_meanwhile(config)
     what = f"apply {len(pending)} migration{'s' if len(pending) > 1 else ''}"
     reason = confirm(shell, config, what, message=message, typed=typed)
-    pinned, ask = history.database_identity(config)
+    pinned, ask = history.find_database_identity(config)
     if pinned is not None:
         check_database(config.name, pinned, ask())
-    tools = history.deploying(config, files, lock_timeout, shell.output.say)
+    tools = history.make_deploying(config, files, lock_timeout, shell.output.say)
     applied = apply_pending(tools, pending, reason, lambda name: out.say(f"applied  {name}"))
     human = f"applied {', '.join(applied)}" if applied else "nothing to apply: another process applied them first"
     out.result("db-migrations-apply", record | {"applied": list(applied), "reason": reason}, human)

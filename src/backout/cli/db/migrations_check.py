@@ -38,7 +38,7 @@ def check(shell: Shell, *, path: Path, app_checks_head: bool) -> int:
     Exit codes: 0 everything was read, whatever the verdicts; 1 a part could not be read, and counts as at least
     safe-if; 2 no such path, or a file that is not UTF-8.
     """
-    from backout.analysis.compatibility import judge, unread
+    from backout.analysis.compatibility import judge, list_unread
     from backout.cli.support.paint import paint_for
     from backout.report.database import migrations as words
     from backout.wiring.db.files import SqlMigrations
@@ -46,9 +46,9 @@ def check(shell: Shell, *, path: Path, app_checks_head: bool) -> int:
     files = SqlMigrations(shell.folder / path).read()
     verdicts = judge(files, app_checks_head=app_checks_head)
     style = shell.output.style
-    human = words.text(verdicts, width=style.width, paint=paint_for(style))
+    human = words.format_text(verdicts, width=style.width, paint=paint_for(style))
     shell.output.result("migrations", words.record(verdicts), human)
-    missed = [(verdict.name, statement) for verdict in verdicts for statement in unread(verdict)]
+    missed = [(verdict.name, statement) for verdict in verdicts for statement in list_unread(verdict)]
     for name, statement in missed:
         shell.output.warn(f"{name}: {statement.reason}: {' '.join(statement.sql.split())[:80]}")
     if not files:

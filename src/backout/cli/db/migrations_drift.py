@@ -40,7 +40,7 @@ def drift(shell: Shell, *, record: bool, build: str | None, shadow_env: str | No
     """
     from backout.cli.support.paint import paint_for
     from backout.report.database import migration_history as words
-    from backout.runbook.rollback.migrations import drift as drifted
+    from backout.runbook.rollback.migrations import find_drift as drifted
     from backout.wiring.db import history
 
     config = shell.config()
@@ -48,10 +48,10 @@ def drift(shell: Shell, *, record: bool, build: str | None, shadow_env: str | No
     if shadow_env and shadow is None:
         raise AuthError("a connection string is needed", where="--shadow-env", hint=f"set {shadow_env}")
     script = _read(shell.folder / build) if build else None
-    found = drifted(*history.catalogs_of(config, build=script, shadow=shadow, ignore_schemas=ignored), record=record)
+    found = drifted(*history.make_catalogs(config, build=script, shadow=shadow, ignore_schemas=ignored), record=record)
     style = shell.output.style
-    human = words.drift_text(config.name, found, record=record, paint=paint_for(style))
-    shell.output.result("db-migrations-drift", words.drift_record(config.name, found, record=record), human)
+    human = words.format_drift(config.name, found, record=record, paint=paint_for(style))
+    shell.output.result("db-migrations-drift", words.make_drift_record(config.name, found, record=record), human)
     live, built = found.live_version // _MAJOR, found.built_version // _MAJOR
     if live != built:
         shell.output.warn(

@@ -60,7 +60,7 @@ def prove(
             hint="give --side-url-env or --side-url-file; `backout db restore TARGET --side` makes one",
         )
     config = shell.config()
-    tools = proving.tools(
+    tools = proving.make_proving_tools(
         config, side_env=side_url_env, side_file=side_url_file, before_env=before_url_env, log=statements
     )
     try:
@@ -70,18 +70,18 @@ def prove(
             tools.clock,
             head=tools.side_head(),
             before=tools.before,
-            until=_time(until, tools.clock.now()),
+            until=_parse_time(until, tools.clock.now()),
         )
     finally:
         tools.close()
     record_proof(tools.journal, config.name, proof, actor=tools.actor)
-    shell.output.result("db-migrations-prove", _record(config.name, proof), _text(proof))
+    shell.output.result("db-migrations-prove", _record(config.name, proof), _format_text(proof))
     if proof.of(Outcome.FAILS):
         return 1
     return 0 if proof.of(Outcome.WORKS) else 7
 
 
-def _time(text: str | None, now: float) -> float | None:
+def _parse_time(text: str | None, now: float) -> float | None:
     from backout.plan.target import parse_time
 
     if text is None:
@@ -107,7 +107,7 @@ def _record(environment: str, proof: StatementProof) -> dict[str, object]:
     }
 
 
-def _text(proof: StatementProof) -> str:
+def _format_text(proof: StatementProof) -> str:
     from backout.model.database.statements import Outcome
 
     failing, untried = proof.of(Outcome.FAILS), proof.of(Outcome.UNTRIED)

@@ -34,16 +34,16 @@ def status(shell: Shell, *, against: str | None) -> int:
     """
     from backout.cli.support.paint import paint_for
     from backout.report.database import migration_history as words
-    from backout.runbook.rollback.migrations import standing
+    from backout.runbook.rollback.migrations import read_standing
     from backout.wiring.db import history
 
     config = shell.config()
-    tool, known = history.tool_of(config), history.list_known_migrations(config)
-    others, left_out = history.sides_beside(config, against)
-    found = standing(history.side_of(config), others, known)
+    tool, known = history.get_tool(config), history.list_known_migrations(config)
+    others, left_out = history.make_other_sides(config, against)
+    found = read_standing(history.make_side(config), others, known)
     style = shell.output.style
-    human = words.standing_text(found, width=style.width, paint=paint_for(style))
-    shell.output.result("db-migrations-status", words.standing_record(tool, found, tuple(left_out)), human)
+    human = words.format_standing(found, width=style.width, paint=paint_for(style))
+    shell.output.result("db-migrations-status", words.make_standing_record(tool, found, tuple(left_out)), human)
     for sentence in left_out:
         shell.output.say(sentence)
     return found.exit_code

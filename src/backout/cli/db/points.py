@@ -28,11 +28,11 @@ Examples:
 def add(shell: Shell, *, name: str) -> int:
     """Write a named record into the WAL and keep its position, so that `backout db restore NAME` finds it at once."""
     from backout.runbook.recovery.restore import mark_point
-    from backout.wiring.db.restore import restore_tools
+    from backout.wiring.db.restore import make_restore_tools
 
-    tools = restore_tools(shell.config(), say=shell.output.say)
+    tools = make_restore_tools(shell.config(), say=shell.output.say)
     point = mark_point(tools, name)
-    record = point_record(point)
+    record = make_point_record(point)
     payload = {"environment": tools.environment, "points": [record]}
     shell.output.result("db-points", payload, f"restore point {name} at {record['lsn']}")
     shell.output.next(f"backout db restore {name} --side -e {tools.environment}")
@@ -43,15 +43,15 @@ def add(shell: Shell, *, name: str) -> int:
 @pass_shell
 def list_(shell: Shell) -> int:
     """List the restore points, newest first."""
-    from backout.report.times import rfc3339
-    from backout.runbook.recovery.restore import points as recorded
-    from backout.wiring.db.restore import restore_tools
+    from backout.report.times import format_time
+    from backout.runbook.recovery.restore import list_points as recorded
+    from backout.wiring.db.restore import make_restore_tools
 
-    tools = restore_tools(shell.config(), say=shell.output.say)
+    tools = make_restore_tools(shell.config(), say=shell.output.say)
     found = recorded(tools)[::-1]
-    records = [point_record(point) for point in found]
+    records = [make_point_record(point) for point in found]
     rows = [
-        (point.name, rfc3339(point.at), str(record["lsn"]), point.why, point.deployment, point.migration_head)
+        (point.name, format_time(point.at), str(record["lsn"]), point.why, point.deployment, point.migration_head)
         for point, record in zip(found, records, strict=True)
     ]
     human = shell.output.table(("NAME", "UTC", "LSN", "WHY", "DEPLOYMENT", "MIGRATION"), rows) or "no restore points"
@@ -59,17 +59,17 @@ def list_(shell: Shell) -> int:
     return 0
 
 
-def point_record(point: RestorePoint) -> dict[str, object]:
+def make_point_record(point: RestorePoint) -> dict[str, object]:
     """Return a point as JSON values."""
     from backout.model.database.wal import show_lsn
-    from backout.report.times import rfc3339
+    from backout.report.times import format_time
 
     return {
         "name": point.name,
         "lsn": show_lsn(point.lsn),
         "timeline": point.timeline,
         "xid": point.xid,
-        "at": rfc3339(point.at),
+        "at": format_time(point.at),
         "why": point.why,
         "deployment": point.deployment,
         "migration_head": point.migration_head,

@@ -8,10 +8,10 @@ import click
 
 from backout.cli.db.restore_kept import describe_kept, manage_kept
 from backout.cli.db.restore_session import RestoreRequest, RestoreSession
-from backout.cli.support.also_back import ALSO_BACK, agree, command_of, list_agreement_lines, make_agreement_record
+from backout.cli.support.also_back import ALSO_BACK, agree, format_command, list_agreement_lines, make_agreement_record
 from backout.cli.support.options import REASON, Command, pass_shell
 from backout.errors import PartlyDone, Unmeasured, UsageError
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ def restore(
     it is a branch there. Without TARGET an interrupted restore is picked up. Several transaction ids, "between TIME and
     TIME" (or --since, --until) and "during DEPLOYMENT" are taken back together, as if none of them had happened.
     """
-    target = target_of(targets, since, until)
+    target = join_target(targets, since, until)
     from backout.cli.support.confirm import confirm
     from backout.runbook.recovery.tools import Accepted
     from backout.runbook.recovery.unsigned import Acceptance, check_plan, read_names, record_accepted
-    from backout.runbook.recovery.whole_cluster import one_alone
+    from backout.runbook.recovery.whole_cluster import explain_one_alone
 
     config = shell.config()
     accepted = Accepted(read_names(unsigned), to_side=mode == "side")
@@ -111,18 +111,22 @@ def restore(
         return manage_kept(session, mode, drop_side, message, typed)
     found = None if dry_run else session.find_unfinished(target, mode)
     if found is not None:
-        shell.output.say(f"picking up run {found.id} ({brief(found.plan.why)}), which was interrupted; its plan stands")
+        shell.output.say(
+            f"picking up run {found.id} ({shorten(found.plan.why)}), which was interrupted; its plan stands"
+        )
         return _finish(session, session.drive(found.id))
     plan = _make_plan(session, target, mode, RestoreRequest(conflicts, skip, queues))
     check_plan(session.tools, plan)
     ways = [f"--{mode}"] if mode in ("swap", "undo") else []
     ways += [word for name in unsigned for word in ("--accept-unsigned", name)]
     named = ("db", "restore", *([target] if target else ()), *ways)
-    command = command_of(shell, config.name, *named, message=message, typed=typed)
+    command = format_command(shell, config.name, *named, message=message, typed=typed)
     if dry_run:
         return _show(session, plan, command, also_back)
-    shell.output.say(_text(shell, plan) + "\n")
-    plan = agree(shell, plan, also_back, command, one_alone(session.tools, target if target and mode == "swap" else ""))
+    shell.output.say(_format_text(shell, plan) + "\n")
+    plan = agree(
+        shell, plan, also_back, command, explain_one_alone(session.tools, target if target and mode == "swap" else "")
+    )
     reason = message or f"{plan.why} (no reason given)"
     if mode != "side":  # a side instance touches nothing in use
         reason = confirm(shell, config, f"restore {plan.why}", message=message, typed=typed)
@@ -142,7 +146,7 @@ def resume(shell: Shell, run: Run) -> int:
     return _finish(session, session.drive(run.id))
 
 
-def target_of(targets: tuple[str, ...], since: str | None, until: str | None) -> str | None:
+def join_target(targets: tuple[str, ...], since: str | None, until: str | None) -> str | None:
     """Return TARGET as one text. Raises UsageError: it is given twice, or an end has no beginning."""
     if since is None and until is None:
         return " ".join(targets) or None
@@ -171,15 +175,15 @@ def _make_plan(session: RestoreSession, target: str | None, mode: str | None, re
     return procedure.plan_rescue(tools, target, conflicts=request.conflicts, skip=request.skip, queues=request.queues)
 
 
-def _text(shell: Shell, plan: Plan) -> str:
+def _format_text(shell: Shell, plan: Plan) -> str:
     from backout.cli.support.paint import paint_for
-    from backout.report.plans import plan_text
+    from backout.report.plans import format_plan
 
-    return plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
+    return format_plan(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk))
 
 
 def _show(session: RestoreSession, plan: Plan, command: str, also_back: tuple[str, ...]) -> int:
-    from backout.cli.support.records import plan_record
+    from backout.cli.support.records import make_plan_record
     from backout.model.steps.base import to_json
     from backout.model.steps.branches import BranchRescueStep
     from backout.model.steps.rescue import RescueStep
@@ -187,7 +191,7 @@ def _show(session: RestoreSession, plan: Plan, command: str, also_back: tuple[st
 
     out = session.shell.output
     rescue: RescueReport | None = None
-    text = _text(session.shell, plan)
+    text = _format_text(session.shell, plan)
     if plan.has(RescueStep):
         out.say("making side instances to count the damage; the live database is only read")
         rescue = foresee(session.tools, plan)
@@ -198,7 +202,12 @@ def _show(session: RestoreSession, plan: Plan, command: str, also_back: tuple[st
         rescue = foresee_at_vendor(session.branches, plan)
     if rescue is not None:
         text += "\n\n" + rescue_text(session.shell, rescue, would=True)
-    payload = {"dry_run": True, "environment": plan.environment, "plan": plan_record(plan), "rescue": to_json(rescue)}
+    payload = {
+        "dry_run": True,
+        "environment": plan.environment,
+        "plan": make_plan_record(plan),
+        "rescue": to_json(rescue),
+    }
     payload |= make_agreement_record(plan, command, also_back)
     out.result("db-restore", payload, "\n".join([text, *list_agreement_lines(plan, command, also_back)]))
     out.say("\nnothing was changed (dry run)")
@@ -221,12 +230,12 @@ def rescue_text(shell: Shell, rescue: RescueReport, *, would: bool = False) -> s
     headers = ("TABLE", "UPDATED", "INSERTED", "DELETED", "CONFLICTS", "COLUMNS, OR WHY IT IS LEFT ALONE")
     verb = "would be made again" if would else "made again"
     made = [f"{verb}: {' '.join(text.split())}" for text in rescue.definitions]
-    left = left_out_lines(rescue)
+    left = format_left_out(rescue)
     nothing = "" if made or left else "nothing was damaged"
     return "\n".join([shell.output.table(headers, rows, whole=True) or nothing, *made, *lines, *rescue.notes, *left])
 
 
-def left_out_lines(rescue: RescueReport) -> list[str]:
+def format_left_out(rescue: RescueReport) -> list[str]:
     """Return what of the damage is left, each with the reason and the SQL; and how definitions differ from before."""
     lines = []
     for left in rescue.left_out:
@@ -262,12 +271,12 @@ def _finish(session: RestoreSession, run: Run) -> int:
     from backout.model.steps.branches import BranchLookStep, BranchRescueStep, FinalizeStep
     from backout.model.steps.rescue import RescueStep, UndoRescueStep
     from backout.model.steps.restore import SequencesStep, SideOpenStep, SwappedStep
-    from backout.ports import result_of
+    from backout.ports import find_result
 
     shell, tools = session.shell, session.tools
     if run.state is not RunState.DONE:
         raise PartlyDone(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
-    from backout.cli.support.also_back import second_check
+    from backout.cli.support.also_back import make_second_check
     from backout.runbook.recovery.restore import is_unprotected, list_kept_sizes
     from backout.runbook.recovery.unsigned import record_proved
     from backout.runbook.recovery.whole_cluster import ALSO, LOST
@@ -279,10 +288,10 @@ def _finish(session: RestoreSession, run: Run) -> int:
 
         return finish(session, run)
     rescues = (kind for kind in (RescueStep, BranchRescueStep, UndoRescueStep) if run.plan.has(kind))
-    rescue = next((result_of(runs, run.id, kind) for kind in rescues), None)
-    swapped, check = result_of(runs, run.id, SwappedStep), second_check(runs, run)
-    side = result_of(runs, run.id, SideOpenStep) if last.does(SideOpenStep) else None
-    sequences = result_of(runs, run.id, SequencesStep)
+    rescue = next((find_result(runs, run.id, kind) for kind in rescues), None)
+    swapped, check = find_result(runs, run.id, SwappedStep), make_second_check(runs, run)
+    side = find_result(runs, run.id, SideOpenStep) if last.does(SideOpenStep) else None
+    sequences = find_result(runs, run.id, SequencesStep)
     directories = list_kept_sizes(tools)
     also = [note for note in run.plan.notes if note.startswith((ALSO, LOST))]
     payload = {
@@ -312,9 +321,9 @@ def _finish(session: RestoreSession, run: Run) -> int:
     code = min(filter(None, (rescue_exit_code(rescue), *check.codes)), default=0)
     if swapped is not None:
         lines += [*_format_swapped(swapped), *describe_kept(session, directories), *also]
-        from backout.report.database.sequences import sequence_lines
+        from backout.report.database.sequences import format_sequences
 
-        lines += sequence_lines(sequences)
+        lines += format_sequences(sequences)
         lines.append("UNPROTECTED: there is no verified base backup of this database until the next one")
         follow = [
             f"backout db backup --full -e {run.environment}",

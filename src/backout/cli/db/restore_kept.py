@@ -42,7 +42,7 @@ def _list(session: RestoreSession) -> int:
         lines.append("UNPROTECTED: there is no verified base backup of this database since the swap")
     payload = {
         "environment": session.tools.environment,
-        "sides": [side_record(each) for each in found],
+        "sides": [make_side_record(each) for each in found],
         "kept": [name for name, _ in directories],
         "kept_bytes": dict(directories),
         "protected": protected,
@@ -53,18 +53,18 @@ def _list(session: RestoreSession) -> int:
 
 def describe_kept(session: RestoreSession, directories: tuple[tuple[str, int], ...]) -> list[str]:
     """Return the kept data directories, the disk space they take, and the command that removes them."""
-    from backout.cli.db.backup_record import megabytes
+    from backout.cli.db.backup_record import format_megabytes
 
     server = session.tools.server
     if not directories or server is None:
         return [f"kept: {name}" for name, _ in directories]
-    free = megabytes(session.tools.free_bytes(server.data_directory.parent))
+    free = format_megabytes(session.tools.free_bytes(server.data_directory.parent))
     command = f"backout db restore --release -e {session.tools.environment}"
-    named = [f"kept: {name}, {megabytes(size)}" for name, size in directories]
+    named = [f"kept: {name}, {format_megabytes(size)}" for name, size in directories]
     return [*named, f"{free} are free there; `{command}` removes what is kept"]
 
 
-def side_record(side: SideInstance) -> dict[str, object]:
+def make_side_record(side: SideInstance) -> dict[str, object]:
     """Return a side instance as JSON values."""
     from backout.model.database.wal import show_lsn
 

@@ -27,14 +27,14 @@ def make_plan(tools: BranchTools, target: str | None, mode: str | None, request:
 
 def finish(session: RestoreSession, run: Run) -> int:
     """Say which branch there is now, as the vendor shows it, and what to type next."""
-    from backout.cli.support.also_back import second_check
+    from backout.cli.support.also_back import make_second_check
     from backout.model.steps.base import to_json
     from backout.model.steps.branches import BranchStep, FinalizeStep
-    from backout.ports import result_of
+    from backout.ports import find_result
 
     shell, runs, environment = session.shell, session.tools.runs, run.environment
-    made, done = result_of(runs, run.id, BranchStep), result_of(runs, run.id, FinalizeStep)
-    check = second_check(runs, run)
+    made, done = find_result(runs, run.id, BranchStep), find_result(runs, run.id, FinalizeStep)
+    check = make_second_check(runs, run)
     name = made.name if made is not None else ""
     payload = {
         "run_id": run.id,

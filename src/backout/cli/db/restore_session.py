@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.value import Value
-from backout.runbook.safety.aside import gives_way, in_words, keeper_of, make_way
+from backout.runbook.safety.aside import describe_keeper, find_keeper, gives_way, make_way
 
 if TYPE_CHECKING:
     from backout.cli.guard.live import Live
@@ -48,18 +48,18 @@ class RestoreSession(Value, frozen=True):
         from backout.cli.guard.live import Live as Shown
         from backout.journal.stop import StopRequest as Stop
         from backout.runbook.recovery.tools import NONE_ACCEPTED
-        from backout.wiring.db.restore import restore_tools
+        from backout.wiring.db.restore import make_restore_tools
 
         stop = Stop(lambda: shell.output.say("stopping after the current step; Ctrl-C again stops now"))
-        tools = restore_tools(config, stop, shell.output.say, accepted or NONE_ACCEPTED)
+        tools = make_restore_tools(config, stop, shell.output.say, accepted or NONE_ACCEPTED)
         live = Shown(shell.output, "db-restore")
         database = config.environment.database
         if managed is False or database is None or database.managed is None:
             return cls(shell, tools, stop, live)
-        from backout.wiring.db.branches import branch_tools, is_managed
+        from backout.wiring.db.branches import is_managed, make_branch_tools
 
         here = is_managed(config) if managed is None else managed
-        return cls(shell, tools, stop, live, branch_tools(config, tools) if here else None)
+        return cls(shell, tools, stop, live, make_branch_tools(config, tools) if here else None)
 
     def find_unfinished(self, target: str | None, mode: str | None) -> Run | None:
         """Return the restore to pick up: without TARGET any interrupted one, with TARGET the one it began.
@@ -69,17 +69,17 @@ class RestoreSession(Value, frozen=True):
         Raises:
             Busy: another run keeps the environment, or another restore.
         """
-        from backout.cli.support.session import busy
+        from backout.cli.support.session import make_busy_error
 
-        keeper = keeper_of(self.tools.runs, self.tools.environment)
+        keeper = find_keeper(self.tools.runs, self.tools.environment)
         if keeper is None:
             return None
         if gives_way(keeper) and not (mode == "side" and keeper.state is RunState.RUNNING):
             return None
         if keeper.state is not RunState.INTERRUPTED or keeper.plan.kind is not PlanKind.RECOVER:
-            raise busy(keeper)
+            raise make_busy_error(keeper)
         if (target is not None or mode == "undo") and not self._began(keeper, target, mode):
-            raise busy(keeper)
+            raise make_busy_error(keeper)
         return keeper
 
     def take_over(self, plan: Plan, reason: str, target: str | None, mode: str | None) -> str:
@@ -88,16 +88,16 @@ class RestoreSession(Value, frozen=True):
         Raises:
             Busy: something else keeps it.
         """
-        from backout.cli.support.session import busy
+        from backout.cli.support.session import make_busy_error
 
         tools = self.tools
-        keeper = keeper_of(tools.runs, tools.environment)
+        keeper = find_keeper(tools.runs, tools.environment)
         if keeper is not None and gives_way(keeper):
             what = f"restore: {reason}"
-            self.shell.output.say(in_words(keeper, plan))
+            self.shell.output.say(describe_keeper(keeper, plan))
             left = make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to=what)
             if left is not None:
-                raise busy(left)
+                raise make_busy_error(left)
         run = tools.journal.submit(plan, actor=tools.actor, reason=reason)
         typed: dict[str, Json] = {"run": run, "target": target, "mode": mode}
         tools.journal.note(tools.environment, _TYPED, run, typed, actor=tools.actor)
@@ -111,19 +111,19 @@ class RestoreSession(Value, frozen=True):
 
     def refuse_busy(self) -> None:
         """Raise Busy while a run is unfinished: what it is about to put in place must not be removed."""
-        from backout.cli.support.session import busy
+        from backout.cli.support.session import make_busy_error
 
-        keeper = keeper_of(self.tools.runs, self.tools.environment)
+        keeper = find_keeper(self.tools.runs, self.tools.environment)
         if keeper is not None and not (gives_way(keeper) and keeper.state is RunState.INTERRUPTED):
-            raise busy(keeper)
+            raise make_busy_error(keeper)
 
     def drive(self, run: str) -> Run:
         """Drive a run with Ctrl-C as a request to stop at the next boundary."""
-        from backout.runbook.recovery.restoring import actions
+        from backout.runbook.recovery.restoring import make_actions
 
-        known = actions(self.tools)
+        known = make_actions(self.tools)
         if self.branches is not None:
-            from backout.runbook.recovery.managed_steps import actions as at_vendor
+            from backout.runbook.recovery.managed_steps import make_actions as at_vendor
 
             known |= at_vendor(self.branches)
         found = self.tools.runs.find(run)
@@ -138,25 +138,26 @@ class RestoreSession(Value, frozen=True):
 
     def _notify(self, event: Event) -> None:
         if event.kind == "step.progress":
-            self.live.say(f"  {progress_text(event.data)}")
+            self.live.say(f"  {format_progress(event.data)}")
         else:
             self.live.event(event)
 
 
-def progress_text(data: object) -> str:
+def format_progress(data: object) -> str:
     """Return the progress of a step.
 
-    >>> progress_text({"doing": "replaying", "done": 50_000_000, "of": 200_000_000, "per_s": 25_000_000, "left_s": 6.0})
+    >>> format_progress({"doing": "replaying", "done": 50_000_000, "of": 200_000_000, "per_s": 25_000_000,
+    ...     "left_s": 6.0})
     'replaying 50 MB of 200 MB, 25 MB/s, 6.0 s left'
-    >>> progress_text({"doing": "rows of public.orders", "done": 50000, "of": 75000, "per_s": 0, "left_s": None})
+    >>> format_progress({"doing": "rows of public.orders", "done": 50000, "of": 75000, "per_s": 0, "left_s": None})
     'rows of public.orders 50,000 of 75,000'
     """
-    from backout.report.times import duration
+    from backout.report.times import format_duration
 
     assert isinstance(data, dict)
     in_bytes = str(data["doing"]).startswith(("unpacking", "replaying"))
     scale, unit = (1e6, " MB") if in_bytes else (1, "")
     done, whole, rate = (float(data[name]) / scale for name in ("done", "of", "per_s"))
     speed = f", {rate:,.0f}{unit}/s" if rate else ""
-    left = "" if data["left_s"] is None else f", {duration(float(data['left_s']))} left"
+    left = "" if data["left_s"] is None else f", {format_duration(float(data['left_s']))} left"
     return f"{data['doing']} {done:,.0f}{unit} of {whole:,.0f}{unit}{speed}{left}"

@@ -41,11 +41,11 @@ def transactions(shell: Shell, *, since: str | None, until: str | None, table: s
     Nothing is changed, and the live server is asked for names only.
     """
     from backout.cli.guard.live import Live
-    from backout.report.times import rfc3339
+    from backout.report.times import format_time
     from backout.runbook.recovery.transactions import Wanted, list_transactions, read_window
-    from backout.wiring.db.restore import restore_tools
+    from backout.wiring.db.restore import make_restore_tools
 
-    tools = restore_tools(shell.config(), say=shell.output.say)
+    tools = make_restore_tools(shell.config(), say=shell.output.say)
     wanted = Wanted(*read_window(tools, since, until), table, limit)
     live, told = Live(shell.output, "db-transactions"), 0
 
@@ -57,10 +57,13 @@ def transactions(shell: Shell, *, since: str | None, until: str | None, table: s
 
     found = list_transactions(tools, wanted, progress)
     live.end()
-    rows = [(rfc3339(each.commit.at), str(each.commit.xid), each.database, _text(each)) for each in found.transactions]
+    rows = [
+        (format_time(each.commit.at), str(each.commit.xid), each.database, _format_text(each))
+        for each in found.transactions
+    ]
     human = shell.output.table(("COMMITTED (UTC)", "ID", "DATABASE", "ROWS"), rows) or "no such transaction"
-    payload = {"environment": tools.environment, **_record(found), "since": rfc3339(wanted.since)}
-    shell.output.result("db-transactions", {**payload, "until": rfc3339(wanted.until)}, human)
+    payload = {"environment": tools.environment, **_record(found), "since": format_time(wanted.since)}
+    shell.output.result("db-transactions", {**payload, "until": format_time(wanted.until)}, human)
     if found.more:
         shell.output.say(f"and {found.more:,} older ones; --limit shows more of them")
     if found.is_cut:
@@ -77,7 +80,7 @@ def transactions(shell: Shell, *, since: str | None, until: str | None, table: s
     return 0
 
 
-def _text(found: Listed) -> str:
+def _format_text(found: Listed) -> str:
     """Return what it wrote, for a person."""
     parts = []
     for each in found.wrote:
@@ -95,12 +98,12 @@ def _text(found: Listed) -> str:
 def _record(found: Listing) -> dict[str, object]:
     """Return the list as JSON values."""
     from backout.model.database.wal import show_lsn
-    from backout.report.times import rfc3339
+    from backout.report.times import format_time
 
     records = [
         {
             "xid": each.commit.xid,
-            "at": rfc3339(each.commit.at),
+            "at": format_time(each.commit.at),
             "lsn": show_lsn(each.commit.lsn),
             "timeline": each.commit.timeline,
             "database": each.database or None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backout.cli.support.options import Group, pass_shell
 from backout.cli.support.style import Tone
-from backout.report.times import duration, rfc3339
+from backout.report.times import format_duration, format_time
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -38,7 +38,9 @@ def start(shell: Shell) -> int:
     pid = wired.start(config)
     text = shell.output.style.badge(f"receiving WAL of {config.name} (process {pid})", Tone.GOOD)
     shell.output.result("db-wal", {"environment": config.name, "running": True, "pid": pid}, text)
-    shell.output.next(f"backout db backup -e {config.name}  # the WAL before it is of no use", _status(config.name))
+    shell.output.next(
+        f"backout db backup -e {config.name}  # the WAL before it is of no use", _describe_status(config.name)
+    )
     return 0
 
 
@@ -86,8 +88,8 @@ def status(shell: Shell) -> int:
     from backout.wiring.db import wal as wired
 
     config = shell.config()
-    found = wired.state(config)
-    shell.output.result("db-wal", {"environment": config.name, **_record(found)}, _text(shell, found))
+    found = wired.read_state(config)
+    shell.output.result("db-wal", {"environment": config.name, **_record(found)}, _format_text(shell, found))
     good = found.protection.protected and not found.alarm and found.pid is not None
     if not good:
         shell.output.next(f"backout db wal start -e {config.name}", f"backout db backup -e {config.name}")
@@ -107,7 +109,7 @@ def run(shell: Shell) -> int:
     """Receive in the foreground until SIGTERM or Ctrl-C; the slot stays, so nothing is missed until the next start."""
     from backout.wiring.db import wal as wired
 
-    wired.run(shell.config(), shell.output.say, _until_told())
+    wired.run(shell.config(), shell.output.say, _stop_when_told())
     return 0
 
 
@@ -127,24 +129,24 @@ def watch(shell: Shell) -> int:
     """
     from backout.wiring.db import wal as wired
 
-    wired.watch(shell.config(), _until_told())
+    wired.watch(shell.config(), _stop_when_told())
     return 0
 
 
-def _until_told() -> threading.Event:
+def _stop_when_told() -> threading.Event:
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: told.set())
     return told
 
 
-def _status(environment: str) -> str:
+def _describe_status(environment: str) -> str:
     return f"backout db wal status -e {environment}"
 
 
 def _record(found: WalState) -> dict[str, object]:
     from backout.model.database.wal import show_lsn
-    from backout.report.database.capability import protection_record
+    from backout.report.database.capability import make_protection_record
 
     slot, status = found.cluster.slot, found.status
     running = status if status is not None and status.pid == found.pid else None
@@ -165,31 +167,37 @@ def _record(found: WalState) -> dict[str, object]:
         "retained_bytes": None if slot is None else slot.retained_bytes,
         "max_slot_wal_keep_bytes": found.cluster.slot_limit_bytes,
         "alarm": found.alarm or None,
-        "at": None if running is None else rfc3339(running.at),
-        "protected_at": None if running is None or not running.protected_at else rfc3339(running.protected_at),
+        "at": None if running is None else format_time(running.at),
+        "protected_at": None if running is None or not running.protected_at else format_time(running.protected_at),
         "protected_lsn": None if running is None or not running.protected_lsn else show_lsn(running.protected_lsn),
-        "protection": protection_record(found.protection),
+        "protection": make_protection_record(found.protection),
     }
 
 
-def _text(shell: Shell, found: WalState) -> str:
-    from backout.cli.db.backup_record import megabytes
-    from backout.report.text import fields
+def _format_text(shell: Shell, found: WalState) -> str:
+    from backout.cli.db.backup_record import format_megabytes
+    from backout.report.text import format_fields
 
     record, style = _record(found), shell.output.style
     slot, status = found.cluster.slot, found.status
     rows = [("receiver", f"process {found.pid}" if found.pid else "not running")]
     if status is not None and record["running"]:
-        lag = f"{megabytes(status.lag_bytes)}, {duration(status.lag_s)} behind" if status.receiving else "not receiving"
+        lag = (
+            f"{format_megabytes(status.lag_bytes)}, {format_duration(status.lag_s)} behind"
+            if status.receiving
+            else "not receiving"
+        )
         rows += [("received", f"{record['received_lsn']} of {record['server_lsn']} ({lag})")]
         rows += [("restarts", str(status.restarts))]
         rows += [("trouble", status.trouble)] if status.trouble else []
     if slot is not None:
         limit = found.cluster.slot_limit_bytes
-        most = "no limit" if limit is None else megabytes(limit)
-        rows += [("slot", f"{slot.name}, {record['slot_status']}: keeps {megabytes(slot.retained_bytes)} of {most}")]
+        most = "no limit" if limit is None else format_megabytes(limit)
+        rows += [
+            ("slot", f"{slot.name}, {record['slot_status']}: keeps {format_megabytes(slot.retained_bytes)} of {most}")
+        ]
     rows += [("commits", "wait for the receiver" if record["waited_for"] else "do not wait")]
-    lines = fields(rows, style.width)
+    lines = format_fields(rows, style.width)
     if found.alarm:
         lines.append(style.badge(found.alarm, Tone.BAD))
     if found.protection.protected:

@@ -9,7 +9,7 @@ import click
 
 from backout.cli.support.options import Command, pass_shell
 from backout.errors import BackoutError, UsageError
-from backout.model.setting import setting
+from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -42,17 +42,17 @@ def build(shell: Shell, *, command: tuple[str, ...], log_file: str | None, commi
     """
     from backout.analysis.diagnosis.build import diagnose_build
     from backout.analysis.diagnosis.signatures import Classifier
-    from backout.wiring.diagnosis import catalogue
+    from backout.wiring.diagnosis import load_catalogue
 
     if sum((bool(command), log_file is not None, commit is not None)) > 1:
         raise UsageError("COMMAND, --log and --commit exclude each other", hint="backout diagnose build --help")
-    known = catalogue()
+    known = load_catalogue()
     classifier = Classifier(known)
     if command:
         code, log = _run(shell, command)
         if code == 0:
-            return _well(shell, "the build passed")
-        return _print_diagnosis(shell, diagnose_build(log, known, classifier, step=_words(command)))
+            return _answer_without_failure(shell, "the build passed")
+        return _print_diagnosis(shell, diagnose_build(log, known, classifier, step=_describe_command(command)))
     if log_file is not None:
         return _print_diagnosis(shell, diagnose_build(_read(shell, log_file), known, classifier))
     from backout.model.incident.builds import BuildState
@@ -61,18 +61,18 @@ def build(shell: Shell, *, command: tuple[str, ...], log_file: str | None, commi
     config = shell.config()
     builds = make_builds(config)
     if builds is None:
-        add = setting("environments", config.name, "ci", provider="github", repository="OWNER/NAME")
+        add = describe_setting("environments", config.name, "ci", provider="github", repository="OWNER/NAME")
         hint = f"{add}; or use --log FILE, or -- COMMAND"
         raise UsageError("no pipeline is set up to ask", where=config.name, hint=hint)
     run = builds.latest(commit or "")
     if run is None or run.state is BuildState.RUNNING:
         shell.output.result(
-            "diagnosis", _nothing(), "no run yet" if run is None else f"{run.name} still runs: {run.url}"
+            "diagnosis", _make_empty_record(), "no run yet" if run is None else f"{run.name} still runs: {run.url}"
         )
         return 7
     job = run.failed_job
     if run.state is BuildState.SUCCESS or job is None:
-        return _well(shell, f"{run.name} of {run.commit[:12]}: {run.state}", run)
+        return _answer_without_failure(shell, f"{run.name} of {run.commit[:12]}: {run.state}", run)
     found = diagnose_build(
         builds.log(job.id), known, classifier, step=f"{job.name}: {job.failed_step}", environment=config.name
     )
@@ -83,7 +83,7 @@ def _run(shell: Shell, command: tuple[str, ...]) -> tuple[int, str]:
     """Run a command here, show its output as it comes, and return its exit code and all of its output."""
     import subprocess
 
-    from backout.analysis.diagnosis.log_text import plain
+    from backout.analysis.diagnosis.log_text import strip_colours
     from backout.wiring.diagnosis import build_environment
 
     try:
@@ -99,13 +99,13 @@ def _run(shell: Shell, command: tuple[str, ...]) -> tuple[int, str]:
             said = bytearray()
             for line in process.stdout:
                 said += line
-                shell.output.say(plain(line.decode("utf-8", "replace").rstrip("\n")))
+                shell.output.say(strip_colours(line.decode("utf-8", "replace").rstrip("\n")))
         return process.returncode, said.decode("utf-8", "replace")
     except OSError as error:
         raise UsageError(f"cannot be run: {error.strerror}", where=command[0]) from error
 
 
-def _words(command: tuple[str, ...]) -> str:
+def _describe_command(command: tuple[str, ...]) -> str:
     """Return a command as the name of a step: leading programs and scripts without their folders."""
     return " ".join([*(word.rpartition("/")[2] or word for word in command[:2]), *command[2:]])
 
@@ -122,12 +122,12 @@ def _read(shell: Shell, name: str) -> str:
 
 def _print_diagnosis(shell: Shell, found: Diagnosis | None, run: BuildRun | None = None) -> int:
     if found is None:
-        return _well(shell, "the log speaks of no failure", run)
+        return _answer_without_failure(shell, "the log speaks of no failure", run)
     from backout.cli.support.paint import paint_for
     from backout.report.incident import diagnosis as words
 
     style = shell.output.style
-    human = words.text(found, width=style.width, paint=paint_for(style))
+    human = words.format_text(found, width=style.width, paint=paint_for(style))
     if run is not None and run.url:
         human = f"{run.name} of {run.commit[:12]}: {run.url}\n\n{human}"
     shell.output.result("diagnosis", {**words.record(found), "url": run.url if run is not None else None}, human)
@@ -135,13 +135,13 @@ def _print_diagnosis(shell: Shell, found: Diagnosis | None, run: BuildRun | None
     return 1
 
 
-def _well(shell: Shell, text: str, run: BuildRun | None = None) -> int:
+def _answer_without_failure(shell: Shell, text: str, run: BuildRun | None = None) -> int:
     url = run.url if run is not None else None
-    shell.output.result("diagnosis", {**_nothing(), "title": text, "url": url}, text)
+    shell.output.result("diagnosis", {**_make_empty_record(), "title": text, "url": url}, text)
     return 0
 
 
-def _nothing() -> dict[str, object]:
+def _make_empty_record() -> dict[str, object]:
     """Return the record of a build that did not fail."""
     from backout.model.incident.diagnosis import UNKNOWN, Diagnosis, RollbackAdvice, Scenario
     from backout.report.incident import diagnosis as words

@@ -45,15 +45,15 @@ def classify(shell: Shell, *, file: str, signatures: Path | None) -> int:
     """
     import msgspec
 
-    from backout.wiring.diagnosis import classifier
+    from backout.wiring.diagnosis import make_classifier
 
-    known = classifier(None if signatures is None else shell.folder / signatures)
-    for line in _lines(shell, file):
-        shell.output.raw(msgspec.json.encode(_answer(known, line)).decode())
+    known = make_classifier(None if signatures is None else shell.folder / signatures)
+    for line in _read_lines(shell, file):
+        shell.output.raw(msgspec.json.encode(_make_answer(known, line)).decode())
     return 0
 
 
-def _lines(shell: Shell, file: str) -> Iterator[bytes]:
+def _read_lines(shell: Shell, file: str) -> Iterator[bytes]:
     try:
         stream = sys.stdin.buffer if file == "-" else (shell.folder / file).open("rb")
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -64,7 +64,7 @@ def _lines(shell: Shell, file: str) -> Iterator[bytes]:
         yield from (line for line in stream if line.strip())
 
 
-def _answer(known: Classifier, line: bytes) -> dict[str, object]:
+def _make_answer(known: Classifier, line: bytes) -> dict[str, object]:
     """Return the answer to one line; an unreadable line gets an answer too, so that none is lost."""
     from backout.decoding import Undecodable, decode_json
     from backout.model.incident.diagnosis import UNKNOWN, LogKind

@@ -61,26 +61,28 @@ def events(
     from backout.cli.support.paint import paint_for
     from backout.model.incident.diagnosis import LogKind, Scenario, Surroundings
     from backout.report.incident import diagnosis as words
-    from backout.wiring.diagnosis import catalogue, events_of
+    from backout.wiring.diagnosis import count_events, load_catalogue
 
-    known = catalogue(None if signatures is None else shell.folder / signatures)
-    around = Surroundings(old=old, new=new, deployed_at=_moment(deployed_at), kind=LogKind(kind))
+    known = load_catalogue(None if signatures is None else shell.folder / signatures)
+    around = Surroundings(old=old, new=new, deployed_at=_parse_moment(deployed_at), kind=LogKind(kind))
     paths = [shell.folder / name for name in files if name != "-"]
     with open(0, "rb", buffering=0, closefd=False) as stdin:
-        counts = events_of(paths, stdin if "-" in files else None, jobs=jobs)
+        counts = count_events(paths, stdin if "-" in files else None, jobs=jobs)
     found = diagnose(counts, around, known, Classifier(known))
     read = bool(counts.invocations or counts.templates)
     if not read:
         found = replace(found, scenario=None, title="nothing was read", next=())
     style = shell.output.style
-    shell.output.result("diagnosis", words.record(found), words.text(found, width=style.width, paint=paint_for(style)))
+    shell.output.result(
+        "diagnosis", words.record(found), words.format_text(found, width=style.width, paint=paint_for(style))
+    )
     shell.output.next(*[step for step in found.next if step.startswith("backout ")])
     if not read:
         return UNREAD
     return 0 if found.scenario is Scenario.NO_ACTION else 1
 
 
-def _moment(text: str | None) -> float | None:
+def _parse_moment(text: str | None) -> float | None:
     """Return the Unix seconds of a time as it was typed."""
     if text is None:
         return None

@@ -39,14 +39,14 @@ def explain(shell: Shell, *, label: str | None, signatures: Path | None) -> int:
     Without LABEL: all labels. Only the catalogue is read. Exit code 0; 2 for no such label.
     """
     from backout.report.incident import labels as words
-    from backout.wiring.diagnosis import catalogue
+    from backout.wiring.diagnosis import load_catalogue
 
-    known = catalogue(None if signatures is None else shell.folder / signatures)
+    known = load_catalogue(None if signatures is None else shell.folder / signatures)
     if label is None:
         listed = {
             "labels": [{"label": c.label, "title": c.title, "scenario": c.scenario} for c in known.causes.values()]
         }
-        shell.output.result("labels", listed, words.listing(known))
+        shell.output.result("labels", listed, words.format_listing(known))
         shell.output.next("backout explain LABEL")
         return 0
     cause = known.causes.get(label)
@@ -56,6 +56,6 @@ def explain(shell: Shell, *, label: str | None, signatures: Path | None) -> int:
         raise UsageError(f"there is no label {label!r}", hint=hint)
     style = shell.output.style
     shell.output.result(
-        "explain", words.record(known, cause), words.text(known, cause, width=style.width, strong=style.strong)
+        "explain", words.record(known, cause), words.format_text(known, cause, width=style.width, strong=style.strong)
     )
     return 0

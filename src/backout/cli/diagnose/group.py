@@ -54,6 +54,6 @@ def diagnose(shell: Shell, ctx: click.Context, *, version: str | None, since: st
     """
     if ctx.invoked_subcommand is not None:
         return None
-    from backout.cli.diagnose.live import live
+    from backout.cli.diagnose.live import diagnose_live
 
-    return live(shell, version or "", since)
+    return diagnose_live(shell, version or "", since)

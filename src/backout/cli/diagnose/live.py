@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.cli.support.paint import paint_for
-from backout.config.scalars import seconds
+from backout.config.scalars import parse_seconds
 from backout.errors import UsageError
 from backout.model.incident.diagnosis import Scenario
 from backout.report.incident import diagnosis as words
@@ -22,9 +22,9 @@ LISTEN_S = 20.0
 """How long to listen to a tail before saying anything."""
 
 
-def live(shell: Shell, version: str, since: str) -> int:
+def diagnose_live(shell: Shell, version: str, since: str) -> int:
     """Diagnose the chosen environment and return the exit code."""
-    look_back_s = seconds(since, "--since")
+    look_back_s = parse_seconds(since, "--since")
     tools = shell.toolbox(shell.config())
     situation = observe(tools)
     if tools.traffic is not None and tools.traffic.traits.name == "tail":
@@ -44,12 +44,12 @@ def live(shell: Shell, version: str, since: str) -> int:
     if built is not None and found.scenario is Scenario.NO_ACTION:
         found, built = built, found
     if found.scenario is Scenario.MIGRATION:
-        from backout.runbook.rollback.remediation_options import data_lines
+        from backout.runbook.rollback.remediation_options import list_data_lines
 
-        found = replace(found, next=(*found.next, *data_lines(tools, situation)))
+        found = replace(found, next=(*found.next, *list_data_lines(tools, situation)))
     typed, style = shell.output.complete_command, shell.output.style
     found = replace(found, confirm=typed(found.confirm), next=tuple(map(typed, found.next)))
-    human = words.text(found, width=style.width, paint=paint_for(style))
+    human = words.format_text(found, width=style.width, paint=paint_for(style))
     shell.output.result("diagnosis", {**words.record(found), "environment": tools.environment}, human)
     shell.output.next(*[step for step in found.next if step.startswith("backout ")])
     if found.scenario is None and not found.counts:

@@ -43,7 +43,7 @@ def accept(shell: Shell, *, shift: str | None, message: str | None) -> int:
 
     config = shell.config()
     if shift is None:
-        watch, names = procedure.open_shifts(shell.toolbox(config))
+        watch, names = procedure.list_open_shifts(shell.toolbox(config))
         lines = (f"`backout guard accept {shlex.quote(name)} -e {config.name} -m WHY`" for name in names)
         raise UsageError(
             f"which shift? {len(names)} hold{'s' if len(names) == 1 else ''} {watch}; nothing was changed",
@@ -72,7 +72,7 @@ def accept(shell: Shell, *, shift: str | None, message: str | None) -> int:
         "action": ended.action if ended is not None else None,
         "provider_mark": to_json(ended.provider_mark) if ended is not None else None,
     }
-    shell.output.result("guard-accept", record, _words(done))
+    shell.output.result("guard-accept", record, _describe_acceptance(done))
     if done.partly and not done.watching and not done.remaining:
         shell.output.next(f"backout guard -e {tools.environment}")
         return 0
@@ -85,7 +85,7 @@ def accept(shell: Shell, *, shift: str | None, message: str | None) -> int:
     return 0 if ended is None or ended.action in (ConcludeAction.STABLE, ConcludeAction.RAMP) else 7
 
 
-def _words(done: Accepted) -> str:
+def _describe_acceptance(done: Accepted) -> str:
     from backout.model.steps.guard import ConcludeAction
 
     said = f"{done.shift} is accepted for version {done.version}"

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from backout.model.steps.guard import ConcludeResult
 
 
-def next_commands(run: Run, verdict: str, action: str) -> tuple[str, ...]:
+def list_next_commands(run: Run, verdict: str, action: str) -> tuple[str, ...]:
     """Return what to type after the verdict: a void one must not lead to a rollback of what is live now."""
     if action == "void":
         return (f"backout guard -e {run.environment}  # watch the deployment that is live now",)
     return (f"backout rollback -e {run.environment} -m WHY",) if verdict == "regressed" else ()
 
 
-def verdict_words(verdict: str, reason: str, concluded: ConcludeResult | None, shifts: list[dict[str, object]]) -> str:
+def describe_verdict(
+    verdict: str, reason: str, concluded: ConcludeResult | None, shifts: list[dict[str, object]]
+) -> str:
     """Return a verdict and what was done about it, for a person."""
     if concluded is None:
         return f"{verdict}: {reason}\nWhat was done about it is not recorded"
@@ -44,12 +46,12 @@ def verdict_words(verdict: str, reason: str, concluded: ConcludeResult | None, s
 
 def tell_rollback(session: Session, run: Run, record: dict[str, object], verdict: str) -> int:
     """Say how the rollback that followed ended, and return the exit code."""
-    from backout.cli.rollback import human_end
+    from backout.cli.rollback import format_end
 
-    did = outcome.rollback_record(session.tools, run)
-    hops = outcome.hops(session.tools, run)
-    told = [line for hop in hops if (line := outcome.hop_sentence(hop))]
-    human = "\n".join([f"{verdict}: {record['reason']}", *told, human_end(session.shell, session, run, did)])
+    did = outcome.make_rollback_record(session.tools, run)
+    hops = outcome.list_hops(session.tools, run)
+    told = [line for hop in hops if (line := outcome.describe_hop(hop))]
+    human = "\n".join([f"{verdict}: {record['reason']}", *told, format_end(session.shell, session, run, did)])
     session.shell.output.result("guard", {**record, "action": "rollback", **did, "hops": hops}, human)
     session.shell.output.next(f"backout status -e {run.environment}", *outcome.undo_commands(run))
     return 5 if run.state is not RunState.DONE else 1
@@ -57,12 +59,12 @@ def tell_rollback(session: Session, run: Run, record: dict[str, object], verdict
 
 def tell_push(session: Session, run: Run, record: dict[str, object], verdict: str) -> int:
     """Say that secrets were set in place of a rollback, and how that ended."""
-    from backout.cli.secrets.push import end_of
+    from backout.cli.secrets.push import describe_end
     from backout.model.steps.secrets import FallBackStep
-    from backout.ports import result_of
+    from backout.ports import find_result
 
-    did, text = end_of(session, run)
-    told = result_of(session.tools.runs, run.id, FallBackStep)
+    did, text = describe_end(session, run)
+    told = find_result(session.tools.runs, run.id, FallBackStep)
     why = told.why if told is not None else ""
     lines = [f"{verdict}: {record['reason']}", text, *([f"Nothing more was done: {why}"] if why else [])]
     session.shell.output.result("guard", {**record, **did, "action": "push_secret"}, "\n".join(lines))

@@ -41,7 +41,7 @@ def explain(shell: Shell, *, run: str) -> int:
         shell.take(environment=known.environment)
     found = explained(journal, journal, shell.config().policy, run)
     style = shell.output.style
-    human = words.text(found, width=style.width, paint=paint_for(style))
+    human = words.format_text(found, width=style.width, paint=paint_for(style))
     shell.output.result("guard-explain", words.record(found), human)
     shell.output.next(f"backout runs show {found.run}", f"backout guard report -e {found.environment}")
     return 0

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.analysis.history.remarks import underneath
+from backout.analysis.history.remarks import find_underneath
 from backout.cli.guard.accept import accept
-from backout.cli.guard.ended import next_commands, tell_push, tell_rollback, verdict_words
+from backout.cli.guard.ended import describe_verdict, list_next_commands, tell_push, tell_rollback
 from backout.cli.guard.explain import explain
 from backout.cli.guard.plan import plan
 from backout.cli.guard.replay import replay
@@ -143,16 +143,16 @@ def _open_session(shell: Shell, flags: Mapping[str, str | None], expect: tuple[s
 
 def _watch(session: Session, *, early: bool, next_within: str | None) -> int:
     """Watch as the configuration and the flags say; `next_within`: first wait this long for another deployment."""
-    from backout.cli.support.session import busy
-    from backout.config.scalars import seconds
+    from backout.cli.support.session import make_busy_error
+    from backout.config.scalars import parse_seconds
     from backout.runbook.guard import guard as procedure
 
     _check_channels(session.shell, session)
     unfinished = session.find_unfinished()
     if unfinished is not None and not procedure.may_go_on(unfinished):
-        raise busy(unfinished)
+        raise make_busy_error(unfinished)
     if next_within is not None:
-        return _watch_next(session, unfinished, seconds(next_within, "--next-timeout"), early=early)
+        return _watch_next(session, unfinished, parse_seconds(next_within, "--next-timeout"), early=early)
     if unfinished is not None:
         run = _pick_up(session, unfinished)
         if not _is_void(session, run):
@@ -172,21 +172,21 @@ def _watch_next(session: Session, unfinished: Run | None, within_s: float, *, ea
     The earlier watch is no longer wanted, so it is ended, and its record says so. A rollback that it led to is finished
     first: what is live is bad until then.
     """
-    from backout.cli.support.session import busy
+    from backout.cli.support.session import make_busy_error
     from backout.runbook.guard import next_deployment
-    from backout.runbook.safety.aside import end, gives_way
+    from backout.runbook.safety.aside import end_run, gives_way
 
     tools = session.tools
-    after = next_deployment.newest_known(tools, unfinished)
+    after = next_deployment.find_newest_known(tools, unfinished)
     if unfinished is not None and not gives_way(unfinished):
         finish(session, _pick_up(session, unfinished))
         session.shell.output.answered = False  # the answer is that of the watch to come
     elif unfinished is not None:
         session.live.say(f"{unfinished.id} was interrupted; the next deployment is wanted, so it is ended")
         reason = "guard --next: another deployment is to be watched"
-        left = end(tools.runs, tools.clock, unfinished, actor=tools.actor, reason=reason)
+        left = end_run(tools.runs, tools.clock, unfinished, actor=tools.actor, reason=reason)
         if left is not None:
-            raise busy(left)
+            raise make_busy_error(left)
     session.live.say(f"waiting for the next deployment of {tools.environment}")
     came_before = next_deployment.wait_for_next(tools, within_s, after=after)
     run = _watch_to_end(session, early=early)
@@ -233,9 +233,9 @@ def refuse_another_mode(unfinished: Run, mode: Mode) -> None:
 
 def _read_conclusion(session: Session, run: Run) -> ConcludeResult | None:
     from backout.model.steps.guard import ConcludeStep
-    from backout.ports import result_of
+    from backout.ports import find_result
 
-    return result_of(session.tools.runs, run.id, ConcludeStep)
+    return find_result(session.tools.runs, run.id, ConcludeStep)
 
 
 def _is_void(session: Session, run: Run) -> bool:
@@ -246,31 +246,31 @@ def _is_void(session: Session, run: Run) -> bool:
 
 def _began(session: Session, run: Run) -> Run:
     """Return the watch that a run came from, through any number of rollbacks."""
-    from backout.runbook.incident.report import watch_of
+    from backout.runbook.incident.report import find_watch
 
-    return watch_of(session.tools.runs, run.id) or run
+    return find_watch(session.tools.runs, run.id) or run
 
 
 def finish(session: Session, run: Run) -> int:
     """Say the verdict, what was done, what is live as read back, and what to type next; then renew the card."""
     try:
-        return _answer(session, run)
+        return _make_answer(session, run)
     finally:
         session.renew_card()
 
 
-def _answer(session: Session, run: Run) -> int:
+def _make_answer(session: Session, run: Run) -> int:
     import msgspec
 
     from backout.model.steps.guard import ConcludeStep, WatchStep
-    from backout.ports import result_of
+    from backout.ports import find_result
 
     began = _began(session, run).id
-    watched = result_of(session.tools.runs, began, WatchStep)
+    watched = find_result(session.tools.runs, began, WatchStep)
     decision = None if watched is None else watched.decision
     reason = "" if decision is None else decision.reason
     verdict = "unmeasured" if watched is None else str(watched.verdict)
-    shifts = [] if decision is None else [_shift_record(shift) for shift in decision.shifts]
+    shifts = [] if decision is None else [_make_shift_record(shift) for shift in decision.shifts]
     record: dict[str, object] = {
         "type": "result",
         "environment": run.environment,
@@ -287,25 +287,27 @@ def _answer(session: Session, run: Run) -> int:
         return tell_push(session, run, record, verdict)
     concluded = _read_conclusion(session, run)
     action = "none" if concluded is None else str(concluded.action)
-    live = underneath(session.tools.deployments.history())
+    live = find_underneath(session.tools.deployments.history())
     record |= {
         "action": action,
-        **_consequence_record(concluded),
+        **_make_consequence_record(concluded),
         "mode": run.plan.arguments(ConcludeStep).mode,
         "live_version": live.main,
         "deployment_id": live.id,
         "verified": None,
     }
     if run.state is RunState.ABORTED:
-        raise WorldMoved(_why_aborted(session, run), where=run.environment, hint=f"backout status -e {run.environment}")
+        raise WorldMoved(
+            _explain_abort(session, run), where=run.environment, hint=f"backout status -e {run.environment}"
+        )
     if concluded is not None:
         _refuse(session, concluded, record)
-    session.shell.output.result("guard", record, verdict_words(verdict, reason, concluded, shifts))
-    session.shell.output.next(f"backout status -e {run.environment}", *next_commands(run, verdict, action))
-    return _code(verdict, action, concluded.rule if concluded is not None else "")
+    session.shell.output.result("guard", record, describe_verdict(verdict, reason, concluded, shifts))
+    session.shell.output.next(f"backout status -e {run.environment}", *list_next_commands(run, verdict, action))
+    return _get_exit_code(verdict, action, concluded.rule if concluded is not None else "")
 
 
-def _consequence_record(concluded: ConcludeResult | None) -> dict[str, object]:
+def _make_consequence_record(concluded: ConcludeResult | None) -> dict[str, object]:
     """Return what a verdict led to, null for what it did not."""
     import msgspec
 
@@ -322,7 +324,7 @@ def _consequence_record(concluded: ConcludeResult | None) -> dict[str, object]:
     }
 
 
-def _why_aborted(session: Session, run: Run) -> str:
+def _explain_abort(session: Session, run: Run) -> str:
     """Return who ended a watch, and why: a person's rollback elsewhere does."""
     asked = list(session.tools.journal.events(run=run.id, kind="run.asked"))
     if not asked:
@@ -331,12 +333,12 @@ def _why_aborted(session: Session, run: Run) -> str:
     return f"run {run.id} was ended by {asked[-1].actor}" + (f" ({why})" if why else "")
 
 
-def _shift_record(shift: Shift) -> dict[str, object]:
+def _make_shift_record(shift: Shift) -> dict[str, object]:
     """Return what is answered otherwise than before, with the name that a person accepts it by."""
     return {"name": shift.name, "outcome": shift.outcome, "sentence": shift.sentence}
 
 
-def _code(verdict: str, action: str, rule: str) -> int:
+def _get_exit_code(verdict: str, action: str, rule: str) -> int:
     """Return the exit code: for a version left live, according to what kept guard from acting."""
     from backout.runbook.safety.permission import HELD_CODES, SOURCES_RULE
 
@@ -374,7 +376,7 @@ def report(shell: Shell, *, last: int | None) -> None:
 
     found = look_back(make_toolbox(shell.config()), last)
     style = shell.output.style
-    human = track_record.text(found, width=style.width, paint=paint_for(style))
+    human = track_record.format_text(found, width=style.width, paint=paint_for(style))
     shell.output.result("guard-report", track_record.record(found), human)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.cli.support.records import criterion_record, event_record
-from backout.cli.support.style import Tone, visible
+from backout.cli.support.records import make_criterion_record, make_event_record
+from backout.cli.support.style import Tone, measure_width
 from backout.model.guard.probes import NOT_PROVED
 from backout.model.guard.verdict import CriterionState, Verdict
-from backout.report.times import clock, duration, percent, rfc3339
+from backout.report.times import format_clock, format_duration, format_percent, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,22 +69,24 @@ class Live:
     def _tick(self, tick: Tick) -> None:
         decision = tick.decision
         if self._stream:
-            self._out.line(self._name, {"type": "tick", **_tick_record(tick)})
+            self._out.line(self._name, {"type": "tick", **_make_tick_record(tick)})
             return
         style = self._out.talk
         verdict = style.badge(decision.verdict, _TONES[decision.verdict])
-        share = f" ({percent(decision.errors / decision.requests)})" if decision.requests else ""
+        share = f" ({format_percent(decision.errors / decision.requests)})" if decision.requests else ""
         counted = (
             f"{decision.requests:,} requests, {decision.errors:,} failed{share}" if tick.source_ok else "no counts"
         )
-        head = f"{clock(tick.at)} +{duration(tick.elapsed_s)}/{duration(tick.for_s)}"
+        head = f"{format_clock(tick.at)} +{format_duration(tick.elapsed_s)}/{format_duration(tick.for_s)}"
         self._show(
-            f"{style.dim(head)}  {counted}  health {_health_word(tick.health)}  {verdict}", decision.verdict, tick.at
+            f"{style.dim(head)}  {counted}  health {_describe_health(tick.health)}  {verdict}",
+            decision.verdict,
+            tick.at,
         )
 
     def _criteria(self, results: tuple[CriterionResult, ...]) -> None:
         if self._stream:
-            self._out.line(self._name, {"type": "criteria", "criteria": [criterion_record(r) for r in results]})
+            self._out.line(self._name, {"type": "criteria", "criteria": [make_criterion_record(r) for r in results]})
             return
         states = tuple(result.state for result in results)
         waiting = [result.name for result in results if result.state is CriterionState.WAITING]
@@ -99,7 +101,7 @@ class Live:
         """Rewrite the one line on a terminal; elsewhere print when something changed, or every ten seconds."""
         if self._is_terminal:
             width, text = self._out.talk.width - 1, self._out.redactor.redact(text)
-            line = text if visible(text) <= width else self._out.talk.shorten(text, width)
+            line = text if measure_width(text) <= width else self._out.talk.shorten(text, width)
             self._out.stderr.write("\r\x1b[K" + self._out.talk.plain(line))
             self._out.stderr.flush()
             self._open_line = True
@@ -114,12 +116,12 @@ class Live:
     def event(self, event: Event) -> None:
         """Show a step's end, a resumption, a failure."""
         if self._stream:
-            self._out.line(self._name, {"type": "event", **event_record(event)})
+            self._out.line(self._name, {"type": "event", **make_event_record(event)})
         if event.kind == "run.submitted":
             self._new_run(event)
         if event.kind == "step.start" and event.step is not None:
             self._began[event.step] = event.at
-            if _int(event.data, "attempt") > 1:
+            if _get_int(event.data, "attempt") > 1:
                 self.say(self._describe_resume(event.step))
         elif event.kind == "step.ok" and event.step is not None:
             self._step_done(event, event.step)
@@ -155,8 +157,8 @@ class Live:
         if self._plan is None or step >= len(self._plan.steps):
             return
         took = event.at - self._began.get(step, event.at)
-        tone, text = _outcome(self._plan.steps[step], event)
-        self.say(f"{self._out.talk.badge(text, tone)}  {self._out.talk.dim(duration(took))}")
+        tone, text = _describe_outcome(self._plan.steps[step], event)
+        self.say(f"{self._out.talk.badge(text, tone)}  {self._out.talk.dim(format_duration(took))}")
 
     def say(self, text: str) -> None:
         """Say something on a line of its own."""
@@ -176,7 +178,7 @@ class Live:
             self._open_line = False
 
 
-def _outcome(step: Step, event: Event) -> tuple[Tone, str]:
+def _describe_outcome(step: Step, event: Event) -> tuple[Tone, str]:
     """Return how a finished step ended: for a judgement its result, for all others what was done."""
     result = event.data.get("result")
     if not isinstance(result, dict):
@@ -191,7 +193,7 @@ def _outcome(step: Step, event: Event) -> tuple[Tone, str]:
         action = str(result.get("action"))
         return _ACTIONS.get(action, (Tone.WARN, f"{action}: {result.get('why')}"))
     if step.action == "prove":
-        return _proof_words(result)
+        return _describe_proof(result)
     if step.action == "activate":  # of another version than planned when the first target was bad, or carried
         return Tone.GOOD, f"make version {str(result.get('version'))[:8]} live at 100 %"
     if step.action == "restore_schedules" and result.get("restored") is not True:
@@ -203,14 +205,14 @@ def _outcome(step: Step, event: Event) -> tuple[Tone, str]:
     return Tone.GOOD, step.title
 
 
-def _proof_words(result: Mapping[str, Json]) -> tuple[Tone, str]:
+def _describe_proof(result: Mapping[str, Json]) -> tuple[Tone, str]:
     version, why = str(result.get("version"))[:8], str(result.get("why"))
     if result.get("proved") is True:
         return Tone.GOOD, f"version {version} is proved at 0 % of the traffic: {why}"
     return Tone.WARN, f"version {version} is not proved: {why.removeprefix(NOT_PROVED)}"
 
 
-def _health_word(health: HealthReport | None) -> str:
+def _describe_health(health: HealthReport | None) -> str:
     if health is None:
         return "-"
     if health.is_down:
@@ -219,10 +221,10 @@ def _health_word(health: HealthReport | None) -> str:
     return health.overall if health.measured else f"not measured ({health.reach})"
 
 
-def _tick_record(tick: Tick) -> dict[str, object]:
+def _make_tick_record(tick: Tick) -> dict[str, object]:
     decision = tick.decision
     return {
-        "at": rfc3339(tick.at),
+        "at": format_time(tick.at),
         "elapsed_s": round(tick.elapsed_s, 3),
         "for_s": tick.for_s,
         "version": tick.version,
@@ -230,11 +232,11 @@ def _tick_record(tick: Tick) -> dict[str, object]:
         "reason": decision.reason,
         "requests": decision.requests,
         "errors": decision.errors,
-        "health": _health_word(tick.health),
+        "health": _describe_health(tick.health),
         "source_ok": tick.source_ok,
     }
 
 
-def _int(data: Mapping[str, Json], key: str) -> int:
+def _get_int(data: Mapping[str, Json], key: str) -> int:
     value = data.get(key)
     return value if isinstance(value, int) else 0

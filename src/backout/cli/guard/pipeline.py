@@ -40,8 +40,8 @@ def run_and_tell(shell: Shell, wanted: Wanted, command: Callable[[], int]) -> in
     try:
         code = command()
     except _ENDS as error:
-        failure = errors.failure(error, shell.output.complete_command)
-        teller.end(failure, errors.exit_code(error))
+        failure = errors.make_failure(error, shell.output.complete_command)
+        teller.end(failure, errors.get_exit_code(error))
         raise
     teller.end(None, code)
     return code
@@ -77,12 +77,12 @@ class _Teller:
         from backout.report.guard import summary
 
         told, failed = self._mask(self._shell.output.told), self._mask(failure)
-        ended = summary.ending(told, failed, environment=self._environment, exit_code=code)
+        ended = summary.make_ending(told, failed, environment=self._environment, exit_code=code)
         if self._wanted.outputs:
-            self._append(self._wanted.outputs, summary.outputs(ended))
+            self._append(self._wanted.outputs, summary.format_outputs(ended))
         if self._wanted.summary:
-            self._append(self._wanted.summary, summary.markdown(ended, self._report(ended.report_path)))
-        self._show(ended.state, summary.description(ended))
+            self._append(self._wanted.summary, summary.format_markdown(ended, self._report(ended.report_path)))
+        self._show(ended.state, summary.describe_ending(ended))
 
     def _mask(self, payload: Mapping[str, object] | None) -> dict[str, object] | None:
         """Return a payload masked value by value, before a page escapes it, or a status is cut."""

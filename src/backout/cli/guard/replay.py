@@ -45,7 +45,7 @@ def replay(shell: Shell, *, file: str | None, since: str | None) -> int:
         hint = "backout guard replay FILE, or: backout guard replay --since 30d -e ENV"
         raise UsageError("either a FILE or --since says what to judge", hint=hint)
     if since is not None:
-        return _past_deployments(shell, since)
+        return _replay_past_deployments(shell, since)
     assert file is not None
     from backout.runbook.hindsight.replay import replay as judge
 
@@ -60,10 +60,10 @@ def replay(shell: Shell, *, file: str | None, since: str | None) -> int:
     except OSError as error:
         raise BackoutError(f"cannot be read: {error.strerror}", where=file) from error
     with opened:
-        return judge(_blocks(opened), write, warn=shell.output.say)
+        return judge(_read_blocks(opened), write, warn=shell.output.say)
 
 
-def _blocks(stream: BufferedReader) -> Iterator[bytes]:
+def _read_blocks(stream: BufferedReader) -> Iterator[bytes]:
     """Return the input in pieces: large ones from a file, from a pipe whatever came, so that no tick waits.
 
     Stop once the verdicts are no longer read.
@@ -71,17 +71,17 @@ def _blocks(stream: BufferedReader) -> Iterator[bytes]:
     return iter(lambda: b"" if is_gone() else stream.read1(_BLOCK_BYTES), b"")
 
 
-def _past_deployments(shell: Shell, since: str) -> int:
+def _replay_past_deployments(shell: Shell, since: str) -> int:
     from backout.cli.support.paint import paint_for
-    from backout.config.scalars import seconds
+    from backout.config.scalars import parse_seconds
     from backout.report.guard import hindsight as words
     from backout.runbook.hindsight.hindsight import look_again
     from backout.wiring.toolbox import make_toolbox
 
     tools = make_toolbox(shell.config())
-    found = look_again(tools, since=tools.clock.now() - seconds(since, "--since"))
+    found = look_again(tools, since=tools.clock.now() - parse_seconds(since, "--since"))
     style = shell.output.style
-    human = words.text(found, width=style.width, paint=paint_for(style))
+    human = words.format_text(found, width=style.width, paint=paint_for(style))
     shell.output.result("guard-replay", words.record(found), human)
     shell.output.next(f"backout guard report -e {tools.environment}")
     return 0

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 ASK = "Ask the configured source, too: does it hold each value, and the one that was set last?"
 
 
-def _look(shell: Shell, target: str | None, *, ask_source: bool) -> SecretsLook:
-    from backout.runbook.secrets.secrets import look
+def _look_at_secrets(shell: Shell, target: str | None, *, ask_source: bool) -> SecretsLook:
+    from backout.runbook.secrets.secrets import look_at_secrets
     from backout.wiring.hooks import Hooks
 
     tools = shell.toolbox(shell.config(), Hooks(say=shell.output.warn))
-    return look(tools, target, ask_source=ask_source)
+    return look_at_secrets(tools, target, ask_source=ask_source)
 
 
 @command(
@@ -45,16 +45,16 @@ def list_(shell: Shell, *, target: str | None, ask_source: bool) -> int:
 
     TARGET is the version to compare with (id, number, tag, time); default: the one a rollback would return to.
     """
-    from backout.report.secrets import headers, heading, row, secrets_record
+    from backout.report.secrets import format_heading, format_row, list_headers, make_secrets_record
     from backout.wiring import clock
 
-    found = _look(shell, target, ask_source=ask_source)
+    found = _look_at_secrets(shell, target, ask_source=ask_source)
     out = shell.output
     now = clock.now()
-    rows = [row(found, state, now) for state in found.states]
-    table = out.table(headers(found), rows, flexible=2) if rows else "no secrets, and none expected"
-    out.result("secrets", secrets_record(found), f"{_head(shell, heading(found))}\n\n{table}")
-    _next(shell, found)
+    rows = [format_row(found, state, now) for state in found.states]
+    table = out.table(list_headers(found), rows, flexible=2) if rows else "no secrets, and none expected"
+    out.result("secrets", make_secrets_record(found), f"{_format_head(shell, format_heading(found))}\n\n{table}")
+    _show_next(shell, found)
     return 0
 
 
@@ -74,27 +74,27 @@ def check(shell: Shell, *, target: str | None, ask_source: bool) -> int:
 
     Expected: the names of the sample file and of `secrets.required`, and those that the version to return to has.
     """
-    from backout.report.secrets import findings, heading, secrets_record
+    from backout.report.secrets import format_heading, list_findings, make_secrets_record
 
-    found = _look(shell, target, ask_source=ask_source)
+    found = _look_at_secrets(shell, target, ask_source=ask_source)
     out = shell.output
-    lines = [_head(shell, heading(found))]
-    lines += [f"  {out.style.badge(text, Tone.BAD if wrong else Tone.WARN)}" for wrong, text in findings(found)]
+    lines = [_format_head(shell, format_heading(found))]
+    lines += [f"  {out.style.badge(text, Tone.BAD if wrong else Tone.WARN)}" for wrong, text in list_findings(found)]
     if not found.missing and not found.missing_in_target:
         there = len([state for state in found.states if state.live])
         lines.append(f"  {out.style.badge(f'nothing is missing: {there} of {there} names are there', Tone.GOOD)}")
-    out.result("secrets", secrets_record(found), "\n".join(lines))
-    _next(shell, found)
+    out.result("secrets", make_secrets_record(found), "\n".join(lines))
+    _show_next(shell, found)
     return 1 if found.missing or found.missing_in_target else 0
 
 
-def _head(shell: Shell, text: str) -> str:
+def _format_head(shell: Shell, text: str) -> str:
     from backout.report.text import wrap_text
 
     return "\n".join(wrap_text(text, shell.output.style.width))
 
 
-def _next(shell: Shell, found: SecretsLook) -> None:
+def _show_next(shell: Shell, found: SecretsLook) -> None:
     if not found.missing:
         return
     environment, names = found.environment, " ".join(found.missing)

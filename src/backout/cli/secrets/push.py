@@ -171,26 +171,26 @@ class _Answers(Value, frozen=True):
 
 
 def _run(shell: Shell, config: Config, given: _Given, ask: PushAsk, answers: _Answers) -> int:
-    from backout.cli.rollback import refusal
+    from backout.cli.rollback import make_refusal
     from backout.cli.support.confirm import confirm
-    from backout.cli.support.session import busy, open_session
+    from backout.cli.support.session import make_busy_error, open_session
     from backout.runbook.secrets.secrets import prepare_push
 
-    session = _with_source(open_session(shell, config, "secrets-push"), given)
+    session = _add_source(open_session(shell, config, "secrets-push"), given)
     unfinished = None if answers.dry_run else session.in_the_way()
     if unfinished is not None:
         if not _is_this(unfinished, ask):
-            raise busy(unfinished)
+            raise make_busy_error(unfinished)
         shell.output.say(f"picking up run {unfinished.id}, which was interrupted; its plan stands")
         return finish(session, session.drive(unfinished.id))
     plan = prepare_push(session.tools, ask)
     if not isinstance(plan, Plan):
-        raise refusal(plan, session.tools.environment)
+        raise make_refusal(plan, session.tools.environment)
     if answers.dry_run:
         return _show(shell, plan)
-    shell.output.say(_text(shell, plan, talk=True))
+    shell.output.say(_format_text(shell, plan, talk=True))
     shell.output.say("")
-    what = f"set {', '.join(_names(plan))}"
+    what = f"set {', '.join(_list_names(plan))}"
     reason = confirm(shell, config, what, message=answers.message, typed=answers.typed)
     if not answers.message and config.protected:  # elsewhere no reason is asked for: what runs is what --dry-run shows
         from backout.plan.secrets import set_reason
@@ -209,7 +209,7 @@ def _is_this(run: Run, ask: PushAsk) -> bool:
     return planned.source == dict(ask.source) and (not ask.names or sorted(ask.names) == sorted(planned.secrets))
 
 
-def _names(plan: Plan) -> list[str]:
+def _list_names(plan: Plan) -> list[str]:
     from backout.model.steps.secrets import PushSecretsStep
 
     return list(plan.arguments(PushSecretsStep).secrets)
@@ -224,14 +224,14 @@ def _choose_source(shell: Shell, config: Config, options: dict[str, str]) -> _Gi
         return _use_configured(shell, config)
     ((kind, value),) = options.items()
     if kind == "file" and value == "-":
-        return _from_stdin(shell)
+        return _take_stdin(shell)
     if kind == "file":
         return _Given({"from": "file", "path": str(shell.folder / value)}, shlex.quote(value))
     if kind == "env":
         return _Given({"from": "env", "prefix": value})
     if kind == "keyring":
         return _Given({"from": "keyring", "service": value})
-    return _Given({"from": "command", "command": [*_words(value)], "timeout": COMMAND_S})
+    return _Given({"from": "command", "command": [*_split_words(value)], "timeout": COMMAND_S})
 
 
 def _use_configured(shell: Shell, config: Config) -> _Given:
@@ -242,7 +242,7 @@ def _use_configured(shell: Shell, config: Config) -> _Given:
         return _Given(dict(spec), str(spec.get("path") or "secrets.json"))
     config.refuse_withheld("secrets.source.command")
     if not shell.stdin.isatty():
-        return _from_stdin(shell)
+        return _take_stdin(shell)
     raise UsageError(
         "from where? No secrets.source is configured",
         where=str(config.path),
@@ -250,7 +250,7 @@ def _use_configured(shell: Shell, config: Config) -> _Given:
     )
 
 
-def _words(value: str) -> list[str]:
+def _split_words(value: str) -> list[str]:
     try:
         words = shlex.split(value)
     except ValueError as error:
@@ -260,7 +260,7 @@ def _words(value: str) -> list[str]:
     return words
 
 
-def _from_stdin(shell: Shell) -> _Given:
+def _take_stdin(shell: Shell) -> _Given:
     from backout.wiring.secrets import from_text
 
     data = _read_stdin(shell)
@@ -293,7 +293,7 @@ def _read_value(shell: Shell, name: str) -> tuple[str, str]:
     return TYPED, getpass.getpass(f"Value of {name} (not shown): ", stream=sys.stderr)
 
 
-def _with_source(session: Session, given: _Given) -> Session:
+def _add_source(session: Session, given: _Given) -> Session:
     """Return the session, with tools that use the values given on stdin, if any were."""
     source, pushing = given.source, session.tools.pushing
     if source is None or pushing is None:
@@ -302,47 +302,49 @@ def _with_source(session: Session, given: _Given) -> Session:
     return replace(session, tools=tools)
 
 
-def _text(shell: Shell, plan: Plan, *, talk: bool) -> str:
+def _format_text(shell: Shell, plan: Plan, *, talk: bool) -> str:
     from backout.cli.support.paint import paint_for
-    from backout.report.plans import plan_text
+    from backout.report.plans import format_plan
 
     style = shell.output.talk if talk else shell.output.style
-    return plan_text(plan, width=style.width, paint=paint_for(style))
+    return format_plan(plan, width=style.width, paint=paint_for(style))
 
 
 def _show(shell: Shell, plan: Plan) -> int:
     from backout.cli.support import outcome
 
-    return outcome.dry_run(shell, "secrets-push", plan, {"secrets": _names(plan)}, _text(shell, plan, talk=False))
+    return outcome.show_dry_run(
+        shell, "secrets-push", plan, {"secrets": _list_names(plan)}, _format_text(shell, plan, talk=False)
+    )
 
 
 def finish(session: Session, run: Run) -> int:
     """Say which names the live version has, as read back, and how the service is."""
     from backout.cli.support import outcome
 
-    record, text = end_of(session, run)
+    record, text = describe_end(session, run)
     session.shell.output.result("secrets-push", record, text)
     session.shell.output.next(f"backout secrets check -e {run.environment}", f"backout status -e {run.environment}")
     session.renew_card()  # another version is live
-    return outcome.exit_code(session.tools, run, "verify_health")
+    return outcome.find_exit_code(session.tools, run, "verify_health")
 
 
-def end_of(session: Session, run: Run) -> tuple[dict[str, object], str]:
+def describe_end(session: Session, run: Run) -> tuple[dict[str, object], str]:
     """Return how a run that sets secrets ended, as a record and in words."""
     from backout.model.steps.rollback import ReportStep
     from backout.model.steps.secrets import PushSecretsStep, ReadSecretsStep
     from backout.model.steps.verification import VerifyHealthStep
-    from backout.ports import result_of
-    from backout.report.times import clock
+    from backout.ports import find_result
+    from backout.report.times import format_clock
 
     tools = session.tools
-    done, read = result_of(tools.runs, run.id, PushSecretsStep), result_of(tools.runs, run.id, ReadSecretsStep)
-    report, proof = result_of(tools.runs, run.id, ReportStep), result_of(tools.runs, run.id, VerifyHealthStep)
+    done, read = find_result(tools.runs, run.id, PushSecretsStep), find_result(tools.runs, run.id, ReadSecretsStep)
+    report, proof = find_result(tools.runs, run.id, ReportStep), find_result(tools.runs, run.id, VerifyHealthStep)
     record: dict[str, object] = {
         "run_id": run.id,
         "state": run.state,
         "environment": run.environment,
-        "secrets": _names(run.plan),
+        "secrets": _list_names(run.plan),
         "way": done.way if done is not None else None,
         "from_version": done.source_version if done is not None else None,
         "live_version": read.version if read is not None else None,
@@ -355,13 +357,13 @@ def end_of(session: Session, run: Run) -> tuple[dict[str, object], str]:
     if proof is not None:
         word = {True: "Verified", False: "NOT verified", None: "Not proven"}[proof.verified]
         lines.append(f"{word}: {proof.summary}")
-    names = ", ".join(_names(run.plan))
+    names = ", ".join(_list_names(run.plan))
     if done is not None and done.problem:
         lines.append(f"NOT set: {names}. Still live: version {done.version}")
     elif read is not None:
         is_apart = done is not None and done.way == "apart"
         how = "the live code, uploaded again with these values" if is_apart else "the same code"
-        lines.append(f"Set: {names}. Now live: version {read.version}, {how} (read back {clock(read.read_at)})")
+        lines.append(f"Set: {names}. Now live: version {read.version}, {how} (read back {format_clock(read.read_at)})")
     else:
         lines.append(f"run {run.id} is {run.state}; what is live was not read back")
     if record["report_path"]:

@@ -51,13 +51,13 @@ class ByHand:
             without_api: the API does not answer, so the lines say what to do until it does.
         """
         with contextlib.suppress(Exception):
-            from backout.runbook.rollback.panic import lines_in_need, lines_of_dashboard
+            from backout.runbook.rollback.panic import list_dashboard_lines, list_lines_in_need
             from backout.wiring.lines import make_equivalents
 
             found = self._look_once()
             if found is not None and self.config is not None:
                 lines = make_equivalents(self.config)
-                return (*lines_in_need(lines, found), *(lines_of_dashboard(lines, found) if without_api else ()))
+                return (*list_lines_in_need(lines, found), *(list_dashboard_lines(lines, found) if without_api else ()))
         return UNKNOWN
 
     def _look_once(self) -> InNeed | None:
@@ -85,9 +85,9 @@ class ByHand:
             return
         self.has_said, out, path = True, self.shell.output, self.card()
         if any(line.lstrip("# ").startswith("npx ") for line in lines):
-            from backout.wiring.node import lines_for_npx
+            from backout.wiring.node import list_npx_lines
 
-            lines = (*lines_for_npx(self.shell.environment.variables), *lines)
+            lines = (*list_npx_lines(self.shell.environment.variables), *lines)
         if lines:
             shown = (f"  {line}" if line.startswith("#") else f"  $ {line}" for line in lines)
             out.complain("\n".join(["by hand:", *shown]))
@@ -108,7 +108,7 @@ class ByHand:
             found = self._look_once()
             nowhere = found is not None and (bool(found.no_way) or _is_there(found))
             waits = nowhere and isinstance(error, ProviderUnavailable)
-            error.hint = (error.hint if waits else to_type(lines)) or to_type(lines)
+            error.hint = (error.hint if waits else find_typed_line(lines)) or find_typed_line(lines)
 
 
 def _is_there(found: InNeed) -> bool:
@@ -116,6 +116,6 @@ def _is_there(found: InNeed) -> bool:
     return bool(found.ways) and found.live is not None and found.ways[0].version == found.live.version
 
 
-def to_type(lines: tuple[str, ...]) -> str:
+def find_typed_line(lines: tuple[str, ...]) -> str:
     """Return the first line that is a command by itself, "" where there is none."""
     return next((line for line in lines if not line.startswith(("#", "export ", "npx()"))), "")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def show(error: BackoutError, output: Output, environment: str | None = None) -> int:
     """Write the error and return its exit code; `environment`: the one that was typed."""
-    _write(output, _lines(error, output, environment))
+    _write(output, _format_lines(error, output, environment))
     if output.json and not output.answered:
         output.result("error", record(error, output.complete_command))
     return error.exit_code
@@ -29,7 +29,9 @@ def show(error: BackoutError, output: Output, environment: str | None = None) ->
 
 def show_usage(what: str, usage: str, output: Output) -> int:
     """Write a usage error; exit code 2."""
-    _write(output, [f"{_error(output)}: {what}", *([f"  {output.talk.strong('next')}: {usage}"] if usage else [])])
+    _write(
+        output, [f"{_format_error(output)}: {what}", *([f"  {output.talk.strong('next')}: {usage}"] if usage else [])]
+    )
     if output.json and not output.answered:
         output.result(
             "error", {"error": "UsageError", "what": what, "where": None, "hint": usage or None, "exit_code": 2}
@@ -39,8 +41,8 @@ def show_usage(what: str, usage: str, output: Output) -> int:
 
 def show_unexpected(error: Exception, output: Output) -> int:
     """Write an unexpected error (a bug in backout); the traceback only with `-v`; exit code 1."""
-    payload = failure(error)
-    lines = [f"{_error(output)}: a mistake in backout itself: {payload['what']}"]
+    payload = make_failure(error)
+    lines = [f"{_format_error(output)}: a mistake in backout itself: {payload['what']}"]
     if output.verbose:
         lines += "".join(traceback.format_exception(error)).rstrip().splitlines()
     else:
@@ -63,18 +65,18 @@ def mask_strays(output: Output) -> None:
     threading.excepthook = lambda found: write(found.exc_value)
 
 
-def failure(error: BaseException, typed: Callable[[str], str] = str) -> dict[str, object]:
+def make_failure(error: BaseException, typed: Callable[[str], str] = str) -> dict[str, object]:
     """Return the payload of `backout.error/1` for whatever ended a command; `typed`: see `record`."""
     if isinstance(error, BackoutError):
         return record(error, typed)
     if isinstance(error, KeyboardInterrupt | SystemExit | click.Abort):
         return record(Interrupted("interrupted"))
     what = f"{type(error).__name__}: {error}"
-    return {"error": "Unexpected", "what": what, "where": None, "hint": None, "exit_code": exit_code(error)}
+    return {"error": "Unexpected", "what": what, "where": None, "hint": None, "exit_code": get_exit_code(error)}
 
 
-def exit_code(error: BaseException) -> int:
-    """Return the exit code that `failure` tells."""
+def get_exit_code(error: BaseException) -> int:
+    """Return the exit code that `make_failure` tells."""
     if isinstance(error, KeyboardInterrupt | SystemExit | click.Abort):
         return Interrupted.exit_code
     return error.exit_code if isinstance(error, BackoutError) else 1
@@ -100,7 +102,7 @@ def record(error: BackoutError, typed: Callable[[str], str] = str) -> dict[str, 
     return payload
 
 
-def _ways_without_journal(environment: str | None) -> tuple[str, ...]:
+def _list_ways_without_journal(environment: str | None) -> tuple[str, ...]:
     """Return what works when nothing can be recorded: an operator must not have to repair a disk first."""
     name = shlex.quote(environment or "ENV")
     return (
@@ -109,8 +111,8 @@ def _ways_without_journal(environment: str | None) -> tuple[str, ...]:
     )
 
 
-def _lines(error: BackoutError, output: Output, environment: str | None = None) -> list[str]:
-    lines = [f"{_error(output)}: {error.what}"]
+def _format_lines(error: BackoutError, output: Output, environment: str | None = None) -> list[str]:
+    lines = [f"{_format_error(output)}: {error.what}"]
     if error.where:
         lines.append(f"  at {error.where}")
     if isinstance(error, ConfigError):
@@ -121,14 +123,15 @@ def _lines(error: BackoutError, output: Output, environment: str | None = None) 
         lines += [f"  {output.talk.plain('→')} {output.complete_command(option)}" for option in error.options]
     if error.without_journal:
         lines += [
-            f"  {output.talk.plain('→')} {output.complete_command(way)}" for way in _ways_without_journal(environment)
+            f"  {output.talk.plain('→')} {output.complete_command(way)}"
+            for way in _list_ways_without_journal(environment)
         ]
     if error.hint:
         lines.append(f"  {output.talk.strong('next')}: {output.complete_command(error.hint)}")
     return lines
 
 
-def _error(output: Output) -> str:
+def _format_error(output: Output) -> str:
     return output.talk.paint(Tone.BAD, "error")
 
 

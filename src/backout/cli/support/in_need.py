@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from backout.cli.support.style import Style, Tone
 from backout.model.guard.signals import ServiceState
-from backout.report.times import ago, rfc3339
+from backout.report.times import format_ago, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,9 @@ _T = TypeVar("_T")
 def find_out(config: Config) -> InNeed:
     """Read the journal, the card, the kept code and the health endpoint; none of them raises."""
     from backout.runbook.incident.in_need import look_in_need
-    from backout.wiring.in_need import sources
+    from backout.wiring.in_need import make_sources
 
-    return look_in_need(sources(config))
+    return look_in_need(make_sources(config))
 
 
 def observe_in_need(tools: Toolbox, observe: Callable[[Toolbox], _T]) -> _T:
@@ -37,19 +37,19 @@ def observe_in_need(tools: Toolbox, observe: Callable[[Toolbox], _T]) -> _T:
     try:
         return observe(tools)
     except JournalUnavailable as error:
-        from backout.runbook.incident.no_journal import without_journal
+        from backout.runbook.incident.no_journal import replace_journal
 
         tools.say(f"without the journal ({error.what}), only what the provider tells is known")
-        return observe(without_journal(tools, error))
+        return observe(replace_journal(tools, error))
 
 
-def rows(style: Style, found: InNeed, now: float) -> list[tuple[str, str]]:
+def list_rows(style: Style, found: InNeed, now: float) -> list[tuple[str, str]]:
     """Return (what, in words) of what was found out; `now`: Unix seconds of the clock here."""
-    health = health_text(style, found.health)
+    health = format_health(style, found.health)
     return [
         ("last live", _describe_known(style, found.live, now)),
         ("last stable", _describe_known(style, found.stable, now)),
-        *(("go back to", _way_text(way)) for way in found.ways),
+        *(("go back to", _format_way(way)) for way in found.ways),
         *([("go back to", f"{found.no_way} (by the card)")] if found.no_way and not found.ways else []),
         *([("in doubt", _doubt_text(found.doubted))] if found.doubted is not None else []),
         ("health", f"{health} from {found.health_url}" if found.health_url else health),
@@ -79,15 +79,15 @@ def say(output: Output, config: Config | None, found: InNeed | None = None) -> N
     if config is None:
         return
     with contextlib.suppress(Exception):  # whatever else is wrong, the error itself is printed
-        from backout.report.text import fields
+        from backout.report.text import format_fields
         from backout.wiring import clock
 
         found = found or find_out(config)
-        told = fields(rows(output.talk, found, clock.now()), output.talk.width, indent="")
+        told = format_fields(list_rows(output.talk, found, clock.now()), output.talk.width, indent="")
         output.complain("\n".join(told))
 
 
-def _way_text(way: WayBack) -> str:
+def _format_way(way: WayBack) -> str:
     return f"{way.version}, " + (f"only if {way.only_if}; " if way.only_if else "") + way.why
 
 
@@ -98,14 +98,14 @@ def _doubt_text(way: WayBack) -> str:
 def _describe_known(style: Style, known: Known | None, now: float) -> str:
     if known is None:
         return style.dim("nothing here knows")
-    return f"{known.version}, by {known.where}" + (f", {ago(known.at, now)}" if known.at else "")
+    return f"{known.version}, by {known.where}" + (f", {format_ago(known.at, now)}" if known.at else "")
 
 
 def _make_known_record(known: Known | None) -> dict[str, object] | None:
-    return None if known is None else {"version": known.version, "at": rfc3339(known.at), "where": known.where}
+    return None if known is None else {"version": known.version, "at": format_time(known.at), "where": known.where}
 
 
-def health_text(style: Style, health: HealthReport | None) -> str:
+def format_health(style: Style, health: HealthReport | None) -> str:
     """Return what the health endpoint answers, in a badge and a few words."""
     if health is None:
         return style.dim("not set up")

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from backout.cli.support.shell import Shell
-from backout.escaping import one_line
+from backout.escaping import fold_blanks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,34 +35,34 @@ class _Reason(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's signature
         """Return it with its line breaks folded."""
-        return one_line(str(value))
+        return fold_blanks(str(value))
 
 
 REASON = _Reason()
 """The type of every `-m WHY`."""
 
 
-def _option(*names: str, help: str, **kwargs: Any) -> click.Option:
+def _make_option(*names: str, help: str, **kwargs: Any) -> click.Option:
     return click.Option(names, help=help, expose_value=False, callback=_keep, **kwargs)
 
 
-def global_options() -> list[click.Parameter]:
+def make_global_options() -> list[click.Parameter]:
     """Return fresh global options; the one typed last wins."""
     return [
-        _option("-e", "--environment", metavar="ENV", help="The environment in backout.toml."),
-        _option("--config", metavar="FILE", help="Default: backout.toml here or in a folder above."),
-        _option("--json", is_flag=True, is_eager=True, help="One JSON object (or JSON lines) on stdout."),
-        _option(
+        _make_option("-e", "--environment", metavar="ENV", help="The environment in backout.toml."),
+        _make_option("--config", metavar="FILE", help="Default: backout.toml here or in a folder above."),
+        _make_option("--json", is_flag=True, is_eager=True, help="One JSON object (or JSON lines) on stdout."),
+        _make_option(
             "--color",
             type=click.Choice(["auto", "always", "never"]),
             is_eager=True,
             help="When to use colour; default: auto.",
         ),
-        _option("--yes", is_flag=True, help="Answer yes to questions; never overrides a refusal."),
-        _option("--no-input", is_flag=True, help="Never ask; exit 3 where an answer is needed."),
-        _option("--no-commands", is_flag=True, help="Do not run programs that backout.toml names."),
-        _option("-q", "--quiet", is_flag=True, is_eager=True, help="Only data and errors."),
-        _option("-v", "--verbose", count=True, is_eager=True, help="More output; tracebacks."),
+        _make_option("--yes", is_flag=True, help="Answer yes to questions; never overrides a refusal."),
+        _make_option("--no-input", is_flag=True, help="Never ask; exit 3 where an answer is needed."),
+        _make_option("--no-commands", is_flag=True, help="Do not run programs that backout.toml names."),
+        _make_option("-q", "--quiet", is_flag=True, is_eager=True, help="Only data and errors."),
+        _make_option("-v", "--verbose", count=True, is_eager=True, help="More output; tracebacks."),
     ]
 
 
@@ -78,15 +78,15 @@ class Command(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return its own options, then the global ones."""
-        return [*super().get_params(ctx), *global_options()]
+        return [*super().get_params(ctx), *make_global_options()]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write its own options, and one sentence about the global ones."""
-        _own_options(self, ctx, formatter)
+        _write_own_options(self, ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """Write the examples as they are typed."""
-        _examples(self.epilog, formatter)
+        _write_examples(self.epilog, formatter)
 
 
 class Group(click.Group):
@@ -113,16 +113,16 @@ class Group(click.Group):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return its own options, then the global ones."""
-        return [*super().get_params(ctx), *global_options()]
+        return [*super().get_params(ctx), *make_global_options()]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, its own options, and one sentence about the global ones."""
         self.format_commands(ctx, formatter)
-        _own_options(self, ctx, formatter)
+        _write_own_options(self, ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """Write the examples as they are typed."""
-        _examples(self.epilog, formatter)
+        _write_examples(self.epilog, formatter)
 
 
 Group.group_class = Group
@@ -138,8 +138,8 @@ def group(name: str, **kwargs: Any) -> Callable[[F], Group]:
     return click.group(name, cls=Group, **kwargs)
 
 
-def _own_options(self: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    shared = {param.name for param in global_options()}
+def _write_own_options(self: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    shared = {param.name for param in make_global_options()}
     records = [param.get_help_record(ctx) for param in self.get_params(ctx) if param.name not in shared]
     own = [record for record in records if record and record[1]]  # an argument without help is in the usage line
     if own:
@@ -148,7 +148,7 @@ def _own_options(self: click.Command, ctx: click.Context, formatter: click.HelpF
     formatter.write(EVERYWHERE)
 
 
-def _examples(text: str | None, formatter: click.HelpFormatter) -> None:
+def _write_examples(text: str | None, formatter: click.HelpFormatter) -> None:
     if text:
         formatter.write_paragraph()
         formatter.write(text.strip("\n") + "\n")

@@ -76,7 +76,7 @@ class Output:
         """Write one line of a JSON stream, in both modes; commands call it only where a stream is wanted."""
         from backout.report import records
 
-        record = self.redactor.record(records.envelope(name, payload))
+        record = self.redactor.record(records.make_envelope(name, payload))
         self._write(self.stdout, records.encode(record))
 
     def text(self, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from backout.model.guard.verdict import CriterionResult
@@ -39,12 +39,13 @@ def format_times(value: object) -> object:
     """
     if isinstance(value, Mapping):
         return {
-            k: rfc3339(v) if k in _TIMES and isinstance(v, int | float) else format_times(v) for k, v in value.items()
+            k: format_time(v) if k in _TIMES and isinstance(v, int | float) else format_times(v)
+            for k, v in value.items()
         }
     return [format_times(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def plan_record(plan: Plan) -> dict[str, object]:
+def make_plan_record(plan: Plan) -> dict[str, object]:
     """Return a plan as JSON values."""
     return {
         "hash": plan.hash,
@@ -61,21 +62,21 @@ def plan_record(plan: Plan) -> dict[str, object]:
     }
 
 
-def criterion_record(result: CriterionResult) -> dict[str, object]:
+def make_criterion_record(result: CriterionResult) -> dict[str, object]:
     """Return a criterion as JSON values."""
     return {
         "name": result.name,
         "state": result.state,
         "evidence": result.evidence,
-        "passed_at": None if result.passed_at is None else rfc3339(result.passed_at),
+        "passed_at": None if result.passed_at is None else format_time(result.passed_at),
     }
 
 
-def event_record(event: Event) -> dict[str, object]:
+def make_event_record(event: Event) -> dict[str, object]:
     """Return an event as JSON values."""
     return {
         "seq": event.seq,
-        "at": rfc3339(event.at),
+        "at": format_time(event.at),
         "run_id": event.run,
         "step": event.step,
         "kind": event.kind,

@@ -10,14 +10,14 @@ from msgspec.structs import replace
 from backout.cli.guard.consent import Consent
 from backout.cli.guard.live import Live
 from backout.errors import Busy
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.journal.stop import StopRequest
 from backout.model.incident.incident import RunState
 from backout.model.value import Value
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 from backout.runbook.incident.tell import tell_failure
 from backout.runbook.procedures import Actions
-from backout.runbook.safety.aside import gives_way, in_words, keeper_of, make_way
+from backout.runbook.safety.aside import describe_keeper, find_keeper, gives_way, make_way
 from backout.runbook.safety.clock import measure_clock
 from backout.wiring.hooks import Hooks
 
@@ -56,7 +56,7 @@ class Session(Value, frozen=True):
             self.live.follow(found.plan)
             opened = self.tools.recovery.restoring
             if opened is not None and any(step.action.startswith("db_") for step in found.plan.steps):
-                from backout.runbook.recovery.restoring import actions as restoring
+                from backout.runbook.recovery.restoring import make_actions as restoring
 
                 others = restoring(opened())
         measure_clock(self.tools)
@@ -104,17 +104,17 @@ class Session(Value, frozen=True):
         watch = self.find_unfinished()
         if watch is not None and gives_way(watch):
             tools = self.tools
-            self.live.say(in_words(watch, plan))
+            self.live.say(describe_keeper(watch, plan))
             what = f"{plan.kind}: {reason}"
             left = make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to=what)
             if left is not None:
-                raise busy(left)
+                raise make_busy_error(left)
             self.live.say(f"{watch.id} is ended")
         return self.submit(plan, reason)
 
     def find_unfinished(self) -> Run | None:
         """Return the run that keeps the environment, or None when it is free."""
-        return keeper_of(self.tools.runs, self.tools.environment)
+        return find_keeper(self.tools.runs, self.tools.environment)
 
     def in_the_way(self) -> Run | None:
         """Return the unfinished run that a person's command has to pick up or respect; None: there is none.
@@ -125,18 +125,18 @@ class Session(Value, frozen=True):
         return None if keeper is None or gives_way(keeper) else keeper
 
 
-def busy(run: Run) -> Busy:
+def make_busy_error(run: Run) -> Busy:
     """Return the error that names the run which keeps the environment, who drives it, and what to type."""
     give_up = f"backout runs abort {run.id}"
     if run.state is RunState.RUNNING:
-        who, hint = f"driven by {run.holder} since {rfc3339(run.started_at)}", f"wait for it, or: {give_up}"
+        who, hint = f"driven by {run.holder} since {format_time(run.started_at)}", f"wait for it, or: {give_up}"
     elif run.state is RunState.BLOCKED:
         who, hint = "it waits for a person's decision", f"backout runs show {run.id}, or: {give_up}"
     else:
         who, hint = "it was interrupted and no process drives it", f"backout runs resume {run.id}, or: {give_up}"
     done = f"{run.steps_done} of {len(run.plan.steps)} steps done"
     return Busy(
-        f"{run.environment} is kept by run {run.id} ({brief(run.plan.why)}; {done}); {who}",
+        f"{run.environment} is kept by run {run.id} ({shorten(run.plan.why)}; {done}); {who}",
         where=run.environment,
         hint=hint,
     )
@@ -159,9 +159,9 @@ def open_session(
 
 def _confirm_plan(shell: Shell, live: Live, plan: Plan) -> bool:
     from backout.cli.support.paint import paint_for
-    from backout.report.plans import plan_text
+    from backout.report.plans import format_plan
 
     live.end()
-    shell.output.say(plan_text(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk)))
+    shell.output.say(format_plan(plan, width=shell.output.talk.width, paint=paint_for(shell.output.talk)))
     shell.output.prompt("Carry out this plan? [y/N] ")
     return shell.stdin.readline().strip().lower() in {"y", "yes"}

@@ -127,9 +127,9 @@ class Shell:
     def _learn(self, found: Config) -> None:
         """Mask all secrets of this environment before anything of it is printed, stored or sent."""
         if found.path not in self._learned:
-            from backout.config.known import open_words, read_all
+            from backout.config.known import list_open_words, read_all
 
-            self.redactor.say_openly(*open_words(found))
+            self.redactor.say_openly(*list_open_words(found))
             read_all(found)
             self._learned.add(found.path)
 
@@ -139,12 +139,12 @@ class Shell:
     def in_own_file(self, error: BackoutError) -> BackoutError:
         """Return the error with each setting that it names in the words of the file that was read, see `additions`."""
         if self._file is not None and "in backout.toml, [" in f"{error.hint}{getattr(error, 'options', '')}":
-            from backout.config.init.additions import in_file
+            from backout.config.init.additions import rewrite_for_file
 
             name, text = self._file
-            error.hint = in_file(error.hint, text, name) if error.hint else error.hint
+            error.hint = rewrite_for_file(error.hint, text, name) if error.hint else error.hint
             if isinstance(error, Refused):
-                error.options = tuple(in_file(option, text, name) for option in error.options)
+                error.options = tuple(rewrite_for_file(option, text, name) for option in error.options)
         return error
 
     def mask_reason(self, reason: str) -> str:

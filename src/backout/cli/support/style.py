@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from backout.escaping import printable
+from backout.escaping import make_printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ class Style(NamedTuple):
 
     def plain(self, text: str) -> str:
         """Return the text without terminal control sequences, in ASCII if the stream takes nothing else."""
-        shown = printable(text)
+        shown = make_printable(text)
         return shown if self.unicode else shown.translate(_ASCII)
 
     def table(
@@ -84,8 +84,8 @@ class Style(NamedTuple):
         """
         if not rows:
             return ""
-        lines = [[self.dim(header) for header in headers], *([_on_one_line(cell) for cell in row] for row in rows)]
-        widths = [max(visible(line[column]) for line in lines) for column in range(len(headers))]
+        lines = [[self.dim(header) for header in headers], *([_join_lines(cell) for cell in row] for row in rows)]
+        widths = [max(measure_width(line[column]) for line in lines) for column in range(len(headers))]
         flexible %= len(headers)
         spare = self.width - sum(widths) - 2 * (len(widths) - 1)
         if spare < 0 and not self.lines:
@@ -110,8 +110,8 @@ class Style(NamedTuple):
     def _row(self, cells: Sequence[str], widths: Sequence[int]) -> str:
         parts = []
         for cell, width in zip(cells, widths, strict=True):
-            shown = cell if visible(cell) <= width or not width else self.shorten(cell, width)
-            parts.append(shown + " " * (width - visible(shown)))
+            shown = cell if measure_width(cell) <= width or not width else self.shorten(cell, width)
+            parts.append(shown + " " * (width - measure_width(shown)))
         return "  ".join(parts).rstrip()
 
     def shorten(self, text: str, width: int) -> str:
@@ -128,11 +128,11 @@ class Style(NamedTuple):
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "•": "*", "…": "...", "→": "->", "·": "-", "×": "x", "≤": "<=", "≥": ">="})  # noqa: RUF001
 
 
-def _on_one_line(text: str) -> str:
-    return printable(" ".join(text.splitlines()))
+def _join_lines(text: str) -> str:
+    return make_printable(" ".join(text.splitlines()))
 
 
-def visible(text: str) -> int:
+def measure_width(text: str) -> int:
     """Return how many columns a text takes, colours not counted."""
     return len(_ANSI.sub("", text))
 

@@ -36,7 +36,7 @@ def add_given_options(text: str, *, config: str | None, environment: str | None)
     """
     if not (config or environment) or "backout " not in text:
         return text
-    from backout.cli.commands import entries
+    from backout.cli.commands import list_entries
 
     given = [("-e", "--environment", environment), ("--config", "--config", config)]
 
@@ -44,7 +44,7 @@ def add_given_options(text: str, *, config: str | None, environment: str | None)
         line = found["line"]
         words = line.split()
         if (
-            words[1] not in entries()
+            words[1] not in list_entries()
             or line.startswith(tuple(f"backout {name}" for name in _ANYWHERE))
             or _makes_a_file(words)
         ):

@@ -7,8 +7,8 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
-from backout.config.toml_lines import lines_of
-from backout.config.toml_text import key, literal
+from backout.config.toml_lines import find_lines
+from backout.config.toml_text import format_key, format_literal
 from backout.decoding import decode_toml
 from backout.model.setting import PATTERN
 
@@ -19,7 +19,7 @@ _HEADER = re.compile(r"^\s*\[[^\[]")
 Table = tuple[str, ...]
 
 
-def in_file(words: str, text: str, name: str) -> str:
+def rewrite_for_file(words: str, text: str, name: str) -> str:
     """Return the words of an error with each setting in them as lines for this very file.
 
     Args:
@@ -30,26 +30,28 @@ def in_file(words: str, text: str, name: str) -> str:
 
     def describe_edit(found: re.Match[str]) -> str:
         table, values = _read(found)
-        edited = with_values(text, table, values)
-        return f"in {name}, {found[0].partition(', ')[2]}" if edited is None else _difference(text, edited, name)
+        edited = set_values(text, table, values)
+        return (
+            f"in {name}, {found[0].partition(', ')[2]}" if edited is None else _describe_difference(text, edited, name)
+        )
 
     parts: list[str] = []
     at = 0
     for found in PATTERN.finditer(words):
         said = words[at : found.start()]
-        parts += [_behind_lines(parts, said), describe_edit(found)]
+        parts += [_move_behind_lines(parts, said), describe_edit(found)]
         at = found.end()
-    return "".join([*parts, _behind_lines(parts, words[at:])])
+    return "".join([*parts, _move_behind_lines(parts, words[at:])])
 
 
-def _behind_lines(parts: Sequence[str], said: str) -> str:
+def _move_behind_lines(parts: Sequence[str], said: str) -> str:
     """Return the text that follows lines of a file on a line of its own, or it would be pasted with them."""
     if not said.strip() or not parts or "\n" not in parts[-1]:
         return said
     return "\n" + said.lstrip(" ;,.")
 
 
-def settings_in(words: str) -> list[tuple[Table, dict[str, object]]]:
+def find_settings(words: str) -> list[tuple[Table, dict[str, object]]]:
     """Return the settings that an error's words name."""
     return [_read(found) for found in PATTERN.finditer(words)]
 
@@ -64,17 +66,17 @@ def _read(found: re.Match[str]) -> tuple[Table, dict[str, object]]:
     return table, values
 
 
-def with_values(text: str, table: Table, values: Mapping[str, object]) -> str | None:
+def set_values(text: str, table: Table, values: Mapping[str, object]) -> str | None:
     """Return the text with these keys of a table set; None if it cannot be edited line by line."""
     for name, value in values.items():
-        edited = _with_value(text, table, name, value)
+        edited = _set_value(text, table, name, value)
         if edited is None:
             return None
         text = edited
     return text
 
 
-def _with_value(text: str, table: Table, name: str, value: object) -> str | None:
+def _set_value(text: str, table: Table, name: str, value: object) -> str | None:
     wanted = copy.deepcopy(decode_toml(text))
     inner = wanted
     for part in table:
@@ -82,21 +84,21 @@ def _with_value(text: str, table: Table, name: str, value: object) -> str | None
         if not isinstance(inner, dict):
             return None
     inner[name] = value
-    line = f"{key(name)} = {literal(value)}"
+    line = f"{format_key(name)} = {format_literal(value)}"
     for edited in (
-        _in_place(text, table, name, line),
-        _below_header(text, table, line),
-        *_in_one_line(text, table, name, value),
-        _as_new_table(text, table, line),
+        _replace_in_place(text, table, name, line),
+        _insert_below_header(text, table, line),
+        *_rewrite_one_line(text, table, name, value),
+        _append_table(text, table, line),
     ):
         if edited is not None and _parse(edited) == wanted:
             return edited
     return None
 
 
-def _in_place(text: str, table: Table, name: str, line: str) -> str | None:
+def _replace_in_place(text: str, table: Table, name: str, line: str) -> str | None:
     """Put it in place of the key, on a line of its own; a comment after it stays."""
-    found = lines_of(text).get((*table, name))
+    found = find_lines(text).get((*table, name))
     if found is None:
         return None
     lines = text.split("\n")
@@ -105,28 +107,28 @@ def _in_place(text: str, table: Table, name: str, line: str) -> str | None:
     return "\n".join(lines)
 
 
-def _below_header(text: str, table: Table, line: str) -> str | None:
+def _insert_below_header(text: str, table: Table, line: str) -> str | None:
     """Put it below the last key of the table, which has its own header."""
-    found = lines_of(text)
+    found = find_lines(text)
     if table not in found or not _HEADER.match(text.split("\n")[found[table] - 1]):
         return None
     lines = text.split("\n")
     last = found[table]
     for path, number in found.items():
         is_inside = path[: len(table)] == table and not _HEADER.match(lines[number - 1])
-        if is_inside and _of_header(lines, number) == found[table]:
+        if is_inside and _find_header_end(lines, number) == found[table]:
             last = max(last, number)
     lines.insert(last, line)
     return "\n".join(lines)
 
 
-def _of_header(lines: Sequence[str], number: int) -> int:
+def _find_header_end(lines: Sequence[str], number: int) -> int:
     return next((above for above in range(number, 0, -1) if _HEADER.match(lines[above - 1])), 0)
 
 
-def _in_one_line(text: str, table: Table, name: str, value: object) -> Iterator[str]:
+def _rewrite_one_line(text: str, table: Table, name: str, value: object) -> Iterator[str]:
     """Rewrite a parent table that is on one line, with the setting added; the outermost one first."""
-    found, document = lines_of(text), decode_toml(text)
+    found, document = find_lines(text), decode_toml(text)
     for length in range(1, len(table) + 1):
         lines = text.split("\n")
         number = found.get(table[:length])
@@ -142,11 +144,11 @@ def _in_one_line(text: str, table: Table, name: str, value: object) -> Iterator[
             return
         deepest[name] = value
         before, _, rest = lines[number - 1].partition("{")
-        lines[number - 1] = before + literal(whole) + _behind(rest)
+        lines[number - 1] = before + format_literal(whole) + _get_text_behind(rest)
         yield "\n".join(lines)
 
 
-def _behind(rest: str) -> str:
+def _get_text_behind(rest: str) -> str:
     """Return the text after the closing brace of what was opened before `rest`."""
     depth, quote, at = 1, "", 0
     while at < len(rest) and depth:
@@ -162,8 +164,8 @@ def _behind(rest: str) -> str:
     return rest[at:]
 
 
-def _as_new_table(text: str, table: Table, line: str) -> str:
-    return "\n".join([text.rstrip("\n"), "", f"[{'.'.join(map(key, table))}]", line, ""])
+def _append_table(text: str, table: Table, line: str) -> str:
+    return "\n".join([text.rstrip("\n"), "", f"[{'.'.join(map(format_key, table))}]", line, ""])
 
 
 def _parse(text: str) -> object:
@@ -173,7 +175,7 @@ def _parse(text: str) -> object:
         return None
 
 
-def _difference(before: str, after: str, name: str) -> str:
+def _describe_difference(before: str, after: str, name: str) -> str:
     """Return the change of lines in words."""
     old, new = before.rstrip("\n").split("\n"), after.rstrip("\n").split("\n")
     parts = []

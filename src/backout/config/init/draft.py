@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from backout.config.init.recorder import FOLDER
-from backout.config.init.routes import proposal
-from backout.config.toml_text import key, literal
+from backout.config.init.routes import format_proposal
+from backout.config.toml_text import format_key, format_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,78 +38,90 @@ def draft(
         "# Every key there is, with its meaning: backout config example",
         "",
         "[app]",
-        f"name = {literal(name)}",
+        f"name = {format_literal(name)}",
     ]
     for worker in workers:
-        lines += ["", f"[environments.{key(worker.environment)}]", *_environment(worker, project, api_base_url)]
+        lines += [
+            "",
+            f"[environments.{format_key(worker.environment)}]",
+            *_draft_environment(worker, project, api_base_url),
+        ]
         lines += [f"# {recorder.traffic} # uncomment once {FOLDER}/ is deployed"]
-        lines += ["", f"[environments.{key(worker.environment)}.guard]", *_guard(worker)]
+        lines += ["", f"[environments.{format_key(worker.environment)}.guard]", *_draft_guard(worker)]
         if project.routes:
-            lines += ["", f"[environments.{key(worker.environment)}.guard.synthetic]", *_synthetic(project)]
+            lines += [
+                "",
+                f"[environments.{format_key(worker.environment)}.guard.synthetic]",
+                *_draft_synthetic(project),
+            ]
         if _has_database(worker, project):
-            lines += ["", f"[environments.{key(worker.environment)}.database]", *_database(worker, project)]
-        if deploy := tuple(_deploy(worker, project)):
-            lines += ["", f"[environments.{key(worker.environment)}.deploy]", *deploy]
+            lines += [
+                "",
+                f"[environments.{format_key(worker.environment)}.database]",
+                *_draft_database(worker, project),
+            ]
+        if deploy := tuple(_draft_deploy(worker, project)):
+            lines += ["", f"[environments.{format_key(worker.environment)}.deploy]", *deploy]
     return "\n".join([*lines, "", "[incidents]", 'directory = ".ai/incidents"', ""])
 
 
-def _environment(worker: Worker, project: Project, api_base_url: str) -> Iterator[str]:
+def _draft_environment(worker: Worker, project: Project, api_base_url: str) -> Iterator[str]:
     platform = {"provider": "cloudflare", "script": worker.script}
     if api_base_url:
         platform["api_base_url"] = api_base_url
     if worker.account_id:
-        yield f"platform = {literal({**platform, 'account_id': worker.account_id})}"
+        yield f"platform = {format_literal({**platform, 'account_id': worker.account_id})}"
     else:
-        yield f"platform = {literal(platform)} # account_id: from CLOUDFLARE_ACCOUNT_ID"
+        yield f"platform = {format_literal(platform)} # account_id: from CLOUDFLARE_ACCOUNT_ID"
     if worker.url:
         guess = " # a guess: check it" if worker.is_guess else " # the path is a guess: check it"
-        yield f"health = {literal({'url': worker.url + '/health'})}{guess}"
+        yield f"health = {format_literal({'url': worker.url + '/health'})}{guess}"
     else:
         yield f'# health = {{ url = "https://{worker.script}.SUBDOMAIN.workers.dev/health" }} # fill in and uncomment'
-    services = _services(worker, project)
+    services = _draft_services(worker, project)
     if services:
         yield "# What an outage of each service means: critical | degradable."
-        yield f"services = {literal(services)}"
+        yield f"services = {format_literal(services)}"
     if worker.buckets:
         others = f" # also bound: {', '.join(worker.buckets[1:])}" if worker.buckets[1:] else ""
-        yield f"storage = {literal({'provider': 'r2', 'bucket': worker.buckets[0]})}{others}"
+        yield f"storage = {format_literal({'provider': 'r2', 'bucket': worker.buckets[0]})}{others}"
     if project.example:
-        yield f"secrets = {literal({'example': project.example, 'required': _list_required(worker, project)})}"
+        yield f"secrets = {format_literal({'example': project.example, 'required': _list_required(worker, project)})}"
     if project.has_workflows and project.repository:
-        yield f"ci = {literal({'provider': 'github', 'repository': project.repository})}"
+        yield f"ci = {format_literal({'provider': 'github', 'repository': project.repository})}"
     elif project.has_workflows:
         yield '# ci = { provider = "github", repository = "OWNER/NAME" } # fill in and uncomment'
 
 
-def _database(worker: Worker, project: Project) -> Iterator[str]:
+def _draft_database(worker: Worker, project: Project) -> Iterator[str]:
     """Yield a separate table: backups, a vendor and a server are tables below it."""
     yield 'provider = "postgres"'
-    yield f"url_env = {literal(_database_variable(worker, project))}"
-    yield f"migrations = {literal('prisma' if project.has_prisma else 'none')}"
+    yield f"url_env = {format_literal(_choose_database_variable(worker, project))}"
+    yield f"migrations = {format_literal('prisma' if project.has_prisma else 'none')}"
 
 
-def _guard(worker: Worker) -> Iterator[str]:
-    yield f'mode = "observe" # observe: say what it would do | ask | act: roll back{_when(worker)}'
+def _draft_guard(worker: Worker) -> Iterator[str]:
+    yield f'mode = "observe" # observe: say what it would do | ask | act: roll back{_describe_when(worker)}'
     yield "# holdback = 10 # recommended with act: the old version keeps 10 % of a cut-over for its first minutes"
 
 
-def _synthetic(project: Project) -> Iterator[str]:
+def _draft_synthetic(project: Project) -> Iterator[str]:
     yield "# What guard asks itself while it watches, and of both versions where one answers otherwise than before."
-    yield proposal(project.routes)
+    yield format_proposal(project.routes)
 
 
-def _when(worker: Worker) -> str:
+def _describe_when(worker: Worker) -> str:
     return "; begin with observe" if _PRODUCTION.match(worker.environment) else ""
 
 
-def _deploy(worker: Worker, project: Project) -> Iterator[str]:
+def _draft_deploy(worker: Worker, project: Project) -> Iterator[str]:
     for script in (f"deploy:{worker.environment}", "deploy"):
         if script in project.scripts:
-            yield f"command = {literal(f'{project.runner} {script}')}"
+            yield f"command = {format_literal(f'{project.runner} {script}')}"
             break
 
 
-def _services(worker: Worker, project: Project) -> dict[str, str]:
+def _draft_services(worker: Worker, project: Project) -> dict[str, str]:
     found = {}
     if _has_database(worker, project):
         found["database"] = "critical"
@@ -124,7 +136,7 @@ def _has_database(worker: Worker, project: Project) -> bool:
     return worker.has_hyperdrive or project.has_prisma or "DATABASE_URL" in (*project.names, *project.commented)
 
 
-def _database_variable(worker: Worker, project: Project) -> str:
+def _choose_database_variable(worker: Worker, project: Project) -> str:
     own = f"{worker.environment.upper().replace('-', '_')}_DATABASE_URL"
     return own if own in (*project.names, *project.commented) else "DATABASE_URL"
 

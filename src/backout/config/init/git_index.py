@@ -32,14 +32,14 @@ def find_tracked(folder: Path, starts: Sequence[str]) -> str:
         folder: an absolute path.
         starts: absolute paths in any case, as some file systems take them; one that ends in `\0` is a whole path.
     """
-    found = _repository(folder)
+    found = _find_repository(folder)
     if found is None:
         return ""
     top, kept = found
     wanted = tuple(os.fsencode(start[len(str(top)) :].lstrip("/")).lower() for start in starts)
-    for index in _indexes(kept):
+    for index in _read_indexes(kept):
         with contextlib.suppress(IndexError, ValueError, struct.error):  # damaged: git cannot use it either
-            for name in _names(index, kept, wanted):
+            for name in _list_names(index, kept, wanted):
                 if (name.lower() + b"\0").startswith(wanted):
                     return str(top / os.fsdecode(name))
     return ""
@@ -52,7 +52,7 @@ def look_at(folder: Path, records: Path) -> GitLook:
         records: the absolute path of a folder or a file; it need not exist. A folder `.backout` that is made here
             ignores itself.
     """
-    found = _repository(folder)
+    found = _find_repository(folder)
     if found is None or not records.is_relative_to(found[0]):
         return GitLook(repository=False)
     kept = find_tracked(folder, (f"{records}/", f"{records}\0"))
@@ -69,20 +69,20 @@ def _is_ignored(top: Path, kept: Path, records: Path) -> bool:
         if b"*" in _read(each / ".gitignore").split():
             return True
         for folder in (*each.parents[: each.parents.index(top) + 1],) if top in each.parents else ():
-            if _names_it(_read(folder / ".gitignore"), each.relative_to(folder).as_posix(), each.name):
+            if _matches_name(_read(folder / ".gitignore"), each.relative_to(folder).as_posix(), each.name):
                 return True
-        if _names_it(_read(kept / "info" / "exclude"), each.relative_to(top).as_posix(), each.name):
+        if _matches_name(_read(kept / "info" / "exclude"), each.relative_to(top).as_posix(), each.name):
             return True
     return False
 
 
-def _names_it(patterns: bytes, path: str, name: str) -> bool:
+def _matches_name(patterns: bytes, path: str, name: str) -> bool:
     lines = {line.strip() for line in patterns.decode("utf-8", "replace").splitlines()}
     plain = {path, f"{path}/", f"/{path}", f"/{path}/", f"{name}/", name, f"**/{name}", f"**/{name}/"}
     return bool(lines & plain)
 
 
-def _repository(folder: Path) -> tuple[Path, Path] | None:
+def _find_repository(folder: Path) -> tuple[Path, Path] | None:
     """Return the working copy's top and where its index is, or None outside of one."""
     for top in (folder, *folder.parents):
         there = top / ".git"
@@ -93,18 +93,18 @@ def _repository(folder: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _indexes(kept: Path) -> Iterator[bytes]:
+def _read_indexes(kept: Path) -> Iterator[bytes]:
     yield _read(kept / "index")
     yield from map(_read, kept.glob("sharedindex.*"))
 
 
-def _names(index: bytes, kept: Path, wanted: Iterable[bytes]) -> Iterator[bytes]:
+def _list_names(index: bytes, kept: Path, wanted: Iterable[bytes]) -> Iterator[bytes]:
     """Yield names in the index: all of them if they are compressed, else those that may be wanted."""
     if index[:4] != b"DIRC" or len(index) < _HEADER:
         return
     version, count = unpack_from(">LL", index, 4)
     if version == _COMPRESSED:
-        yield from _read_compressed(index, count, _SHA256 if b"sha256" in _config(kept) else _SHA1)
+        yield from _read_compressed(index, count, _SHA256 if b"sha256" in _read_config(kept) else _SHA1)
         return
     lower = index.lower()
     for start in wanted:
@@ -129,14 +129,14 @@ def _read_compressed(index: bytes, count: int, hash_bytes: int) -> Iterator[byte
         at += _STAT + hash_bytes
         extended = unpack_from(">H", index, at)[0] & _EXTENDED
         at += 4 if extended else 2
-        less, at = _offset(index, at)
+        less, at = _read_offset(index, at)
         end = index.index(b"\0", at)
         name = name[: len(name) - less] + index[at:end]
         at = end + 1
         yield name
 
 
-def _offset(index: bytes, at: int) -> tuple[int, int]:
+def _read_offset(index: bytes, at: int) -> tuple[int, int]:
     """Return a number in git's varying width, and where it ends."""
     value = index[at] & 0x7F
     while index[at] & 0x80:
@@ -145,7 +145,7 @@ def _offset(index: bytes, at: int) -> tuple[int, int]:
     return value, at + 1
 
 
-def _config(kept: Path) -> bytes:
+def _read_config(kept: Path) -> bytes:
     common = os.fsdecode(_read(kept / "commondir").strip()) or "."
     return _read(kept / common / "config").lower()
 

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backout.config import jsonc
-from backout.config.init.routes import routes_in, text_of
+from backout.config.init.routes import find_routes, read_text
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class Project(Value, frozen=True):
     ignores_records: bool = True
 
 
-def look(folder: Path) -> Project:
+def read_project(folder: Path) -> Project:
     """Return the facts of a folder; unreadable files count as missing."""
-    package = _package(folder)
+    package = _read_package(folder)
     scripts = package.get("scripts")
     example = next((name for name in EXAMPLES if (folder / name).is_file()), "")
     text = _read(folder / example) if example else ""
@@ -65,10 +65,10 @@ def look(folder: Path) -> Project:
         names=tuple(dict.fromkeys(_NAME.findall(text))),
         commented=tuple(dict.fromkeys(_COMMENTED.findall(text))),
         has_prisma=(folder / "prisma" / "migrations").is_dir() or (folder / "prisma" / "schema.prisma").is_file(),
-        repository=_repository(folder, package),
+        repository=_find_repository(folder, package),
         has_workflows=any((folder / ".github" / "workflows").glob("*.y*ml")),
         scripts=tuple(scripts) if isinstance(scripts, dict) else (),
-        routes=routes_in(folder),
+        routes=find_routes(folder),
         ignores_records=_ignores_records(folder),
         runner=next((f"{tool} run" for lock, tool in _LOCKS.items() if (folder / lock).is_file()), "npm run"),
     )
@@ -84,7 +84,7 @@ def _ignores_records(folder: Path) -> bool:
     return True  # no repository
 
 
-def _package(folder: Path) -> dict[str, object]:
+def _read_package(folder: Path) -> dict[str, object]:
     try:
         package = jsonc.loads(_read(folder / "package.json") or "{}")
     except (ValueError, json.JSONDecodeError):
@@ -92,7 +92,7 @@ def _package(folder: Path) -> dict[str, object]:
     return package if isinstance(package, dict) else {}
 
 
-def _repository(folder: Path, package: dict[str, object]) -> str:
+def _find_repository(folder: Path, package: dict[str, object]) -> str:
     for above in (folder, *folder.parents):
         if (above / ".git").exists():
             if match := _REMOTE.search(_read(above / ".git" / "config")):
@@ -105,4 +105,4 @@ def _repository(folder: Path, package: dict[str, object]) -> str:
 
 
 def _read(file: Path) -> str:
-    return text_of(file, _MAX_BYTES)
+    return read_text(file, _MAX_BYTES)

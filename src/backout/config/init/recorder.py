@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from backout.config.toml_text import literal
+from backout.config.toml_text import format_literal
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ class Recorder(Value, frozen=True):
     def traffic(self) -> str:
         """The line of backout.toml that reads it."""
         table = {"bucket": self.bucket, "credentials_env": ACCESS_ENV, "secret_env": SECRET_ENV}
-        return f"traffic = {literal({'provider': 'recorder', 'recorder': table})}"
+        return f"traffic = {format_literal({'provider': 'recorder', 'recorder': table})}"
 
     def consumers(self, *, toml: bool) -> str:
         """Return the line of the application's wrangler file that names it."""
         if toml:
-            return f"tail_consumers = [{literal({'service': self.name})}]"
+            return f"tail_consumers = [{format_literal({'service': self.name})}]"
         return f'"tail_consumers": [{json.dumps({"service": self.name})}]'
 
 
-def recorder_of(name: str, workers: tuple[Worker, ...]) -> Recorder:
+def make_recorder(name: str, workers: tuple[Worker, ...]) -> Recorder:
     """Return the recorder of an application, one for all its environments."""
     accounts = {worker.account_id for worker in workers}
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST_STEM].rstrip("-") or "app"
@@ -49,7 +49,7 @@ def recorder_of(name: str, workers: tuple[Worker, ...]) -> Recorder:
     )
 
 
-def wrangler_file(template: str, recorder: Recorder, *, toml: bool) -> str:
+def format_wrangler_file(template: str, recorder: Recorder, *, toml: bool) -> str:
     """Return the recorder's own wrangler.jsonc; `toml`: the application's is TOML."""
     account = f'\n  "account_id": {json.dumps(recorder.account_id)},' if recorder.account_id else ""
     return template.format(

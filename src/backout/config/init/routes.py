@@ -26,34 +26,35 @@ _ACTS = re.compile(r"log-?out|sign-?out|sign-?off|delete|remove|unsubscribe|rese
 _HEALTH = re.compile(r"^/(?:api/)?(?:health|healthz|livez|readyz|status|ping|up)$")
 
 
-def routes_in(folder: Path) -> tuple[str, ...]:
+def find_routes(folder: Path) -> tuple[str, ...]:
     """Return the paths of GET routes without parameters, the shortest first, the health endpoint's left out."""
     found: set[str] = set()
-    for number, file in enumerate(_files(folder)):
+    for number, file in enumerate(_list_files(folder)):
         if number >= _MOST_FILES:
             break
-        found |= routes_of(text_of(file, _MOST_BYTES))
+        found |= extract_routes(read_text(file, _MOST_BYTES))
     return tuple(sorted(found, key=lambda path: (path.count("/"), len(path), path))[:MOST])
 
 
-def routes_of(text: str) -> set[str]:
+def extract_routes(text: str) -> set[str]:
     """Return the routes in a source text.
 
-    >>> sorted(routes_of('{"GET /": home, "GET /a/:id": one, "POST /b": two}; app.get("/c", c); app.get("/logout", d)'))
+    >>> code = '{"GET /": home, "GET /a/:id": one, "POST /b": two}; app.get("/c", c); app.get("/logout", d)'
+    >>> sorted(extract_routes(code))
     ['/', '/c']
     """
     paths = {str(match[1] or match[2]) for match in _ROUTE.finditer(text)}
     return {path for path in paths if not _ACTS.search(path.lower()) and not _HEALTH.match(path)}
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _list_files(folder: Path) -> Iterator[Path]:
     for name in _FOLDERS:
         for at, folders, files in os.walk(folder / name):
             folders[:] = sorted(each for each in folders if each not in _NOT_OURS)
             yield from (file for each in sorted(files) if (file := Path(at, each)).suffix in _KINDS)
 
 
-def text_of(file: Path, most_bytes: int) -> str:
+def read_text(file: Path, most_bytes: int) -> str:
     """Return the beginning of a file, "" when it cannot be read."""
     try:
         with file.open("rb") as opened:
@@ -62,7 +63,7 @@ def text_of(file: Path, most_bytes: int) -> str:
         return ""
 
 
-def proposal(routes: tuple[str, ...]) -> str:
+def format_proposal(routes: tuple[str, ...]) -> str:
     """Return the line of a first backout.toml that proposes routes which have not been requested yet."""
     listed = ", ".join(f'"{path}"' for path in routes)
     return f"# paths = [{listed}] # not asked: uncomment those that answer well, or: backout init --ask-routes"

@@ -34,7 +34,7 @@ class Workflow:
     token: Secret = field(repr=False)
 
 
-def workflow_of(variables: Environment, ci: Ci | None, environment: str) -> Workflow:
+def find_workflow(variables: Environment, ci: Ci | None, environment: str) -> Workflow:
     """Return the workflow that this process runs in; values that `ci` lacks come from the runner's variables.
 
     Raises:
@@ -49,24 +49,24 @@ def workflow_of(variables: Environment, ci: Ci | None, environment: str) -> Work
         repository=str(repository),
         commit=str(commit),
         environment=environment,
-        run_url=_run_url(variables),
+        run_url=_make_run_url(variables),
         api_base_url=str((ci and ci.api_base_url) or variables.get("GITHUB_API_URL") or API_BASE_URL),
-        token=_token(variables, ci),
+        token=_get_token(variables, ci),
     )
 
 
-def pipeline_token(variables: Environment, ci: Ci) -> Secret:
+def get_pipeline_token(variables: Environment, ci: Ci) -> Secret:
     """Return the token that reads the pipeline's runs. Raises AuthError: there is none."""
-    return _token(variables, ci)
+    return _get_token(variables, ci)
 
 
-def _run_url(variables: Environment) -> str:
+def _make_run_url(variables: Environment) -> str:
     server, repository = variables.get("GITHUB_SERVER_URL"), variables.get("GITHUB_REPOSITORY")
     run = variables.get("GITHUB_RUN_ID")
     return f"{server}/{repository}/actions/runs/{run}" if server and repository and run else ""
 
 
-def _token(variables: Environment, ci: Ci | None) -> Secret:
+def _get_token(variables: Environment, ci: Ci | None) -> Secret:
     file = ci.token_file if ci else None
     name = (ci and ci.token_env) or (None if file else TOKEN_ENV)
     if name and (found := variables.secret(name)):

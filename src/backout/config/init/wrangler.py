@@ -78,13 +78,13 @@ def read(file: Path) -> tuple[str, tuple[Worker, ...]]:
         ConfigError: the file is not what its name says, or has no name in it.
     """
     document = _parse(file)
-    name = _text(document, "name")
+    name = _get_text(document, "name")
     found = document.get("env")
     tables = found if isinstance(found, dict) else {}
     environments = {key: value for key, value in tables.items() if isinstance(value, dict)}
-    workers = [_worker(document, key, value, name) for key, value in environments.items()]
+    workers = [_make_worker(document, key, value, name) for key, value in environments.items()]
     if not any(re.match("prod", key, re.IGNORECASE) for key in environments) and name:
-        workers.insert(0, _worker(document, "production", document, name, is_top=True))
+        workers.insert(0, _make_worker(document, "production", document, name, is_top=True))
     if not all(worker.script for worker in workers) or not workers:
         raise ConfigError((f"{file.name}:1: name: required, but not there",))
     return name or workers[0].script, tuple(workers)
@@ -106,27 +106,27 @@ def _parse(file: Path) -> Table:
     return document
 
 
-def _worker(top: Table, environment: str, table: Table, name: str, *, is_top: bool = False) -> Worker:
+def _make_worker(top: Table, environment: str, table: Table, name: str, *, is_top: bool = False) -> Worker:
     variables = table.get("vars")
     variables = variables if isinstance(variables, dict) else {}
     guess = next((str(value) for key, value in variables.items() if _is_public(key, value)), "")
-    host = next(_hosts(table), "") or ("" if guess else next(_hosts(top), ""))
+    host = next(_list_hosts(table), "") or ("" if guess else next(_list_hosts(top), ""))
     composed = f"{name}-{environment}" if name and not is_top else name
     return Worker(
         environment=environment,
-        script=_text(table, "name") or composed,
-        account_id=_text(table, "account_id") or _text(top, "account_id"),
+        script=_get_text(table, "name") or composed,
+        account_id=_get_text(table, "account_id") or _get_text(top, "account_id"),
         url=f"https://{host}" if host else guess.rstrip("/"),
         is_guess=not host and bool(guess),
         buckets=tuple(_list_names(table, "r2_buckets", "bucket_name")),
         has_hyperdrive=bool(tuple(_list_names(table, "hyperdrive", "id"))),
         variables=tuple(variables),
-        crons=tuple(_crons(table if "triggers" in table else top)),
+        crons=tuple(_list_crons(table if "triggers" in table else top)),
         queues=tuple(_list_consumed(table)),
     )
 
 
-def _crons(table: Table) -> Iterator[str]:
+def _list_crons(table: Table) -> Iterator[str]:
     triggers = table.get("triggers")
     crons = triggers.get("crons") if isinstance(triggers, dict) else None
     yield from (cron for cron in (crons if isinstance(crons, list) else ()) if isinstance(cron, str))
@@ -137,7 +137,7 @@ def _list_consumed(table: Table) -> Iterator[str]:
     yield from _list_names(queues, "consumers", "queue") if isinstance(queues, dict) else ()
 
 
-def _hosts(table: Table) -> Iterator[str]:
+def _list_hosts(table: Table) -> Iterator[str]:
     """Yield the hosts of routes without a wildcard in them; custom domains are routes, too."""
     routes = table.get("routes")
     for route in (*(routes if isinstance(routes, list) else ()), table.get("route")):
@@ -159,6 +159,6 @@ def _list_names(table: Mapping[str, object], key: str, name: str) -> Iterator[st
             yield binding[name]
 
 
-def _text(table: Mapping[str, object], key: str) -> str:
+def _get_text(table: Mapping[str, object], key: str) -> str:
     value = table.get(key)
     return value if isinstance(value, str) else ""

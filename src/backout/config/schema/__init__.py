@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from backout.config.schema.environment import Ci, Database, Health, Pin, Platform, Secrets, Storage, Traffic, Vendors
-from backout.config.schema.guard import CriteriaSection, Guard, expectation
+from backout.config.schema.guard import CriteriaSection, Guard, make_expectation
 from backout.config.schema.notify import Notify
 from backout.config.schema.types import CommandLine, Section, Tag, Text
 from backout.model.guard.policy import Criteria, GuardPolicy, Policy
@@ -84,7 +84,7 @@ class EnvironmentSettings(Section, frozen=True):
                 checks=tuple(check.as_model() for check in guard.synthetic.checks),
                 ramp=guard.ramp,
                 sticky=guard.sticky,
-                expect=tuple(expectation(asked, statuses) for asked, statuses in guard.expect.items()),
+                expect=tuple(make_expectation(asked, statuses) for asked, statuses in guard.expect.items()),
                 vital=guard.vital,
                 holdback=float(guard.holdback),
                 minimum_version=guard.minimum_version,

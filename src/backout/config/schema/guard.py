@@ -131,10 +131,10 @@ class Guard(Section, frozen=True):
         return min(max(wanted, _ALPHA_RANGE[0]), _ALPHA_RANGE[1])
 
 
-def expectation(asked: str, statuses: tuple[int, ...]) -> Expectation:
+def make_expectation(asked: str, statuses: tuple[int, ...]) -> Expectation:
     """Return what a key and a value of `guard.expect` mean.
 
-    >>> expectation("GET /old/*", (410,))
+    >>> make_expectation("GET /old/*", (410,))
     Expectation(method='GET', path='/old/*', statuses=(410,))
     """
     method, _, path = asked.partition(" ")

@@ -118,7 +118,7 @@ def find_uncovered(things: Iterable[AlsoBack], words: Sequence[str]) -> tuple[Al
     return tuple(thing for thing in things if not any(each.covers(thing) for each in agreed))
 
 
-def exact(things: Iterable[AlsoBack], words: Sequence[str]) -> tuple[str, ...]:
+def list_exact_words(things: Iterable[AlsoBack], words: Sequence[str]) -> tuple[str, ...]:
     """Return words that agree to no more than was shown or typed: one without a number gets that which was shown."""
     found = [word for word in words if read_word(word).most is not None or read_word(word).kind not in _COUNTED]
     loose = [each for each in map(read_word, words) if each.most is None]
@@ -126,10 +126,10 @@ def exact(things: Iterable[AlsoBack], words: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*found, *shown)))
 
 
-def flags(things: Iterable[AlsoBack]) -> str:
+def format_flags(things: Iterable[AlsoBack]) -> str:
     """Return what is added to a command line to agree to these things.
 
-    >>> flags([AlsoBack(AlsoKind.DATABASE, "my shop", 5), AlsoBack(AlsoKind.UNLOGGED, count=2)])
+    >>> format_flags([AlsoBack(AlsoKind.DATABASE, "my shop", 5), AlsoBack(AlsoKind.UNLOGGED, count=2)])
     "--also-back 'my shop=5' --also-back unlogged=2"
     """
     return " ".join(f"--also-back {shlex.quote(thing.word)}" for thing in things)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.database.wal import show_lsn
 from backout.model.value import Value
 
@@ -143,7 +143,7 @@ class Protection(Value, frozen=True):
         if self.reaches_lsn is not None:
             text += f", up to {show_lsn(self.reaches_lsn)}"
         if self.reaches_at is not None:
-            text += f" (last commit {utc(self.reaches_at):%Y-%m-%d %H:%M:%S} UTC)"
+            text += f" (last commit {to_utc(self.reaches_at):%Y-%m-%d %H:%M:%S} UTC)"
         if self.behind_bytes:
             text += f"; {self.behind_bytes:,} bytes of WAL since are not received"
         return text

@@ -34,10 +34,10 @@ class Stay(Value, frozen=True):
     end: int
 
 
-def moments(stays: Iterable[Stay]) -> list[int]:
+def choose_moments(stays: Iterable[Stay]) -> list[int]:
     """Return the fewest COMMIT records just behind which every version can be read, in the order of the WAL.
 
-    >>> moments([Stay(1, 9), Stay(2, 4), Stay(3, 5), Stay(6, 7)])
+    >>> choose_moments([Stay(1, 9), Stay(2, 4), Stay(3, 5), Stay(6, 7)])
     [3, 6]
     """
     found: list[int] = []

@@ -50,7 +50,7 @@ class BaseBackup(Value, frozen=True):
     unsigned: bool = False
 
 
-def in_wal_order(backups: Sequence[BaseBackup]) -> tuple[BaseBackup, ...]:
+def sort_by_wal(backups: Sequence[BaseBackup]) -> tuple[BaseBackup, ...]:
     """Return backups in the order in which they were taken.
 
     Between timelines and clusters it is that of their times; on one timeline the WAL says it, whatever clocks do.

@@ -84,7 +84,7 @@ class WalRead(Value, frozen=True):
     commit_at: float | None = None
 
 
-def replayable(segments: Iterable[WalSegment], gaps: Sequence[WalGap]) -> tuple[WalSegment, ...]:
+def list_replayable(segments: Iterable[WalSegment], gaps: Sequence[WalGap]) -> tuple[WalSegment, ...]:
     """Return segments in order, without what lies in a gap: of the one in which it begins, as far as that.
 
     What follows a gap in the segment where it ends is of no use: a base backup begins with a segment of its own.

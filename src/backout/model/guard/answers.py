@@ -66,10 +66,10 @@ _BY_HUNDRED = {
 }
 
 
-def class_of(status: int | None) -> AnswerClass | None:
+def classify(status: int | None) -> AnswerClass | None:
     """Return the class of an answer with that HTTP status; None for server errors and where the status is not known.
 
-    >>> [class_of(status) for status in (204, 304, 302, 403, 418, 503, None)]
+    >>> [classify(status) for status in (204, 304, 302, 403, 418, 503, None)]
     ... # doctest: +NORMALIZE_WHITESPACE
     [<AnswerClass.GOOD: '2xx'>, <AnswerClass.GOOD: '2xx'>, <AnswerClass.REDIRECT: '3xx'>, <AnswerClass.DENIED: '401'>,
      <AnswerClass.OTHER_CLIENT_ERROR: '4xx'>, None, None]
@@ -79,11 +79,11 @@ def class_of(status: int | None) -> AnswerClass | None:
     return _BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100)
 
 
-def class_unless_good(status: int | None) -> AnswerClass | None:
+def classify_unless_good(status: int | None) -> AnswerClass | None:
     """Return the class of an answer that is neither good nor an error, else None: what `Counts.classes` counts.
 
-    >>> class_unless_good(200), class_unless_good(404), class_unless_good(500)
+    >>> classify_unless_good(200), classify_unless_good(404), classify_unless_good(500)
     (None, <AnswerClass.NOT_FOUND: '404'>, None)
     """
-    found = class_of(status)
+    found = classify(status)
     return None if found is AnswerClass.GOOD else found

@@ -32,10 +32,10 @@ class BodyKind(IntEnum):
         return "" if self is BodyKind.UNKNOWN else f"{self.name.lower() if self is not BodyKind.HTML else 'HTML'} "
 
 
-def body_kind(content_type: str) -> BodyKind:
+def classify_body(content_type: str) -> BodyKind:
     """Return the family of a content type.
 
-    >>> body_kind("text/html; charset=utf-8"), body_kind("application/problem+json"), body_kind("")
+    >>> classify_body("text/html; charset=utf-8"), classify_body("application/problem+json"), classify_body("")
     (<BodyKind.HTML: 1>, <BodyKind.JSON: 2>, <BodyKind.UNKNOWN: 0>)
     """
     kind = content_type.partition(";")[0].strip().lower()
@@ -54,19 +54,19 @@ def body_kind(content_type: str) -> BodyKind:
     return BodyKind.TEXT if kind.startswith("text/") or kind.endswith(("/xml", "+xml")) else BodyKind.OTHER
 
 
-def size_bucket(length: int) -> int:
+def find_size_bucket(length: int) -> int:
     """Return the bucket of a body's length in bytes: one per power of two.
 
-    >>> size_bucket(0), size_bucket(1), size_bucket(1500)
+    >>> find_size_bucket(0), find_size_bucket(1), find_size_bucket(1500)
     (0, 1, 11)
     """
     return min(max(0, length).bit_length(), _MOST_BUCKET)
 
 
-def size_key(length: int, content_type: str = "") -> int:
+def make_size_key(length: int, content_type: str = "") -> int:
     """Return the key of a body: its bucket, and its family where the type is known.
 
-    >>> size_key(1500), size_key(1500, "application/json")
+    >>> make_size_key(1500), make_size_key(1500, "application/json")
     (11, 211)
     """
-    return FAMILY * body_kind(content_type) + size_bucket(length)
+    return FAMILY * classify_body(content_type) + find_size_bucket(length)

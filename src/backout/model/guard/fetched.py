@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import field
 
-from backout.model.guard.answers import AnswerClass, class_of
+from backout.model.guard.answers import AnswerClass, classify
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Fetched(Value, frozen=True):
     @property
     def kind(self) -> AnswerClass | None:
         """The class of the answer; None for a server error, and where none came."""
-        return class_of(self.status)
+        return classify(self.status)
 
     @property
     def is_good(self) -> bool:
@@ -62,7 +62,7 @@ class Fetched(Value, frozen=True):
     @property
     def ends_well(self) -> bool:
         """Whether redirects lead to a page on this host that answers well."""
-        return class_of(self.ends) is AnswerClass.GOOD
+        return classify(self.ends) is AnswerClass.GOOD
 
     @property
     def moved_well(self) -> bool:

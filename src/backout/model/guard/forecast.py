@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Today(Value, frozen=True):
     @property
     def error_rate(self) -> float:
         """Share of errors in the baseline."""
-        requests, errors = total(self.baseline)
+        requests, errors = sum_counts(self.baseline)
         return errors / requests if requests else 0.0
 
 

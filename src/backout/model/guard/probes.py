@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import field
 
-from backout.model.guard.answers import AnswerClass, class_of
+from backout.model.guard.answers import AnswerClass, classify
 from backout.model.guard.policy import WITH_CREDENTIALS
 from backout.model.value import Value
 
@@ -19,10 +19,10 @@ HEALTH = "health"
 """The name under which looks at the health endpoint stand beside paths, which begin with a slash."""
 
 
-def sent_of(name: str) -> tuple[str, str]:
+def split_probe_name(name: str) -> tuple[str, str]:
     """Return the method and the path of a request of backout's own, by its name.
 
-    >>> sent_of("/app"), sent_of("HEAD /app with credentials")
+    >>> split_probe_name("/app"), split_probe_name("HEAD /app with credentials")
     (('GET', '/app'), ('HEAD', '/app'))
     """
     method, _, path = ("GET", "", name) if name.startswith("/") else name.partition(" ")
@@ -49,7 +49,7 @@ class SyntheticAnswer(Value, frozen=True):
     @property
     def kind(self) -> AnswerClass | None:
         """The class of the answer, None for a server error or no answer."""
-        return class_of(self.status)
+        return classify(self.status)
 
     @property
     def is_denied(self) -> bool:
@@ -101,7 +101,7 @@ class VersionAnswer(Value, frozen=True):
     @property
     def kind(self) -> AnswerClass | None:
         """The class of the answer, None for a server error or no answer."""
-        return class_of(self.status)
+        return classify(self.status)
 
     @property
     def is_moved(self) -> bool:

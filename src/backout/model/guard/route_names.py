@@ -61,7 +61,7 @@ class RouteNames:
         if name not in used and len(used) < MOST_NAMES:
             used[name] = 0
         if name not in used:
-            self._used = _less(used)
+            self._used = _drop_smallest(used)
         return self._count(name, number)
 
     def learn(self, names: Iterable[str]) -> None:
@@ -87,17 +87,17 @@ class RouteNames:
     def _is_used_a_lot(self, route: str, number: int) -> bool:
         rare = self._rare
         if route not in rare and len(rare) >= _MOST_RARE:
-            self._rare = _less(rare)
+            self._rare = _drop_smallest(rare)
             return False
         rare[route] = rare.get(route, 0) + number
         return rare[route] >= max(_FEWEST, self._answers / _ONE_OF)
 
     def _fold(self, route: str, *, learn: bool = False) -> str:
         """Return the route with `ID` for each word that is one of many at its place."""
-        verb, path, shape = _parts(route)
+        verb, path, shape = _split_route(route)
         if not path.startswith("/"):
             return route
-        place, words = _root(verb), []
+        place, words = _find_root(verb), []
         for written in path[1:].split("/"):
             word = written if self._is_told_apart(place, written, MOST_WORDS, learn=learn) else ID
             words.append(word)
@@ -120,25 +120,25 @@ class RouteNames:
 
     def _learn(self, route: str) -> None:
         """Tell the words of a route apart from now on: it is used a lot."""
-        verb, path, _ = _parts(route)
-        place = _root(verb)
+        verb, path, _ = _split_route(route)
+        place = _find_root(verb)
         for word in path[1:].split("/"):
             if word and not word.startswith(ID) and len(self._words.get(place, ())) < MOST_NAMES:
                 self._words.setdefault(place, set()).add(word)
             place = f"{place}/{word}"
 
 
-def _parts(route: str) -> tuple[str, str, str]:
+def _split_route(route: str) -> tuple[str, str, str]:
     """Return (method with the space after it, path, shape of the query); the first and the last may be empty."""
     written, _, shape = route.partition("?")
     verb, space, path = written.rpartition(" ")
     return verb + space, path, shape
 
 
-def _root(verb: str) -> str:
+def _find_root(verb: str) -> str:
     """Return the place above all paths, one for what is read and one for what is sent."""
     return "" if verb in _READS else "!"
 
 
-def _less(counts: dict[str, int]) -> dict[str, int]:
+def _drop_smallest(counts: dict[str, int]) -> dict[str, int]:
     return {name: number - 1 for name, number in counts.items() if number > 1}

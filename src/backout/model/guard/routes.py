@@ -70,16 +70,16 @@ _TRACKING = re.compile(
 )
 
 
-def template_of(method: str, target: str) -> str:
+def make_template(method: str, target: str) -> str:
     """Return the template of a request, `OTHER` where it has none.
 
     Args:
         method: as it was sent; "" where it is not known: the name then has none.
         target: a path, or an absolute URL.
 
-    >>> template_of("post", "/api/orders"), template_of("GET", "https://shop.example/users/4711/cart?page=2&utm_id=7")
+    >>> make_template("post", "/api/orders"), make_template("GET", "https://shop.example/users/4711/cart?page=2&utm_id=7")
     ('POST /api/orders', 'GET /users/{id}/cart?page')
-    >>> template_of("", "/assets/app.3f2a91.js"), template_of("BREW", "/pot"), template_of("GET", "pot")
+    >>> make_template("", "/assets/app.3f2a91.js"), make_template("BREW", "/pot"), make_template("GET", "pot")
     ('/assets/{id}.js', 'other', 'other')
     """
     verb = method.upper()
@@ -88,28 +88,28 @@ def template_of(method: str, target: str) -> str:
     found = _TARGET.match(target[:_LONGEST_TARGET])
     if found is None or (found["path"] is None and found["origin"] is None):
         return OTHER
-    path = _template_of_path(found["path"] or "/")
+    path = _make_path_template(found["path"] or "/")
     if path == OTHER:
         return OTHER
-    shape = _shape(found["query"]) if found["query"] else ""
-    return _fitting(f"{verb} {path}" if verb else path, shape)
+    shape = _describe_query(found["query"]) if found["query"] else ""
+    return _shorten_name(f"{verb} {path}" if verb else path, shape)
 
 
 @lru_cache(4096)
-def _template_of_path(path: str) -> str:
+def _make_path_template(path: str) -> str:
     parts = path.split("/")[1:]
     if "" in parts[:-1]:
         return OTHER
     before = ""
     folded = []
     for part in parts:
-        word = _word(part, before)
+        word = _fold_part(part, before)
         folded.append(word)
         before = part
     return "/" + "/".join(folded)
 
 
-def _word(part: str, before: str) -> str:
+def _fold_part(part: str, before: str) -> str:
     """Return a part of a path as written in a name; `before`: the part before it."""
     if not part or _ALONE.fullmatch(part) or _VERSION.fullmatch(part):
         return part
@@ -131,7 +131,7 @@ def _is_word(text: str) -> bool:
 
 
 @lru_cache(4096)
-def _shape(query: str) -> str:
+def _describe_query(query: str) -> str:
     """Return the names of a query's parameters, sorted; `MANY` for more than three, or any that is no plain name."""
     names = {pair.partition("=")[0].removesuffix("[]") for pair in query.split("&") if pair}
     plain = sorted(name for name in names if not _TRACKING.fullmatch(name))
@@ -140,7 +140,7 @@ def _shape(query: str) -> str:
     return "&".join(plain)
 
 
-def _fitting(name: str, shape: str) -> str:
+def _shorten_name(name: str, shape: str) -> str:
     """Return a name that is no longer than it may be: without its query, else with fewer words."""
     whole = f"{name}?{shape}" if shape else name
     if len(whole) <= LONGEST:
@@ -152,35 +152,35 @@ def _fitting(name: str, shape: str) -> str:
 
 
 @lru_cache(4096)
-def _plain(name: str) -> str:
+def _make_plain(name: str) -> str:
     name = re.split(r"[?#]", name, maxsplit=1)[0].translate(_PLACEHOLDER).strip()
     return name if "//" not in name and _PLAIN.fullmatch(name) else OTHER
 
 
-def route_named(name: str, method: str = "") -> str:
+def parse_route_name(name: str, method: str = "") -> str:
     """Return the route that an application's own name of it (a pattern, a handler) stands for.
 
     Args:
         method: of the request, "" where it is not known or the name has it.
 
-    >>> [route_named(name) for name in ("/users/<int:id>", "GET /app?x=1", "show", "a`b", "x" * 65)]
+    >>> [parse_route_name(name) for name in ("/users/<int:id>", "GET /app?x=1", "show", "a`b", "x" * 65)]
     ['/users/{int:id}', 'GET /app', 'show', 'other', 'other']
-    >>> route_named("/users/:id", "get"), route_named("GET /users/:id", "GET")
+    >>> parse_route_name("/users/:id", "get"), parse_route_name("GET /users/:id", "GET")
     ('GET /users/:id', 'GET /users/:id')
     """
     verb = method.upper()
     if verb in METHODS and not name.startswith(f"{verb} "):
         name = f"{verb} {name}"
-    return _plain(name) if len(name) <= LONGEST else OTHER
+    return _make_plain(name) if len(name) <= LONGEST else OTHER
 
 
-def template_named(name: str) -> str:
-    """Return the template that another process gave this name, else what `route_named` does.
+def parse_template_name(name: str) -> str:
+    """Return the template that another process gave this name, else what `parse_route_name` does.
 
-    >>> template_named("GET /search?page&q"), template_named("GET /search?q=secret")
+    >>> parse_template_name("GET /search?page&q"), parse_template_name("GET /search?q=secret")
     ('GET /search?page&q', 'GET /search')
     """
-    return name if len(name) <= LONGEST and _TEMPLATE.fullmatch(name) and "//" not in name else route_named(name)
+    return name if len(name) <= LONGEST and _TEMPLATE.fullmatch(name) and "//" not in name else parse_route_name(name)
 
 
 def has_method(name: str) -> bool:
@@ -196,12 +196,12 @@ def rename_routes(routes: Iterable[tuple[str, RouteCounts]]) -> dict[str, RouteC
     """Return the counts of what another process calls by these names under ours; equal ones are added up."""
     found: dict[str, RouteCounts] = {}
     for written, counts in routes:
-        name = template_named(written)
+        name = parse_template_name(written)
         found[name] = add_up((found[name], counts)) if name in found else counts
     return found
 
 
-def nameless(row: Counts) -> RouteCounts | None:
+def select_nameless(row: Counts) -> RouteCounts | None:
     """Return the requests of a row that have no route of their own, `OTHER` included; None where there are none.
 
     Their latency and sizes are left out, but for those of `OTHER`.
@@ -217,7 +217,7 @@ def nameless(row: Counts) -> RouteCounts | None:
     return add_up((other, rest)) if other is not None else rest
 
 
-def most_used(routes: Mapping[str, RouteCounts]) -> dict[str, RouteCounts]:
+def select_most_used(routes: Mapping[str, RouteCounts]) -> dict[str, RouteCounts]:
     """Return the 128 most used routes, and the rest as one."""
     if len(routes) <= MOST_ROUTES:
         return dict(routes)

@@ -21,10 +21,10 @@ BUCKET_RATIO = 1.044
 _LOG_RATIO = math.log(BUCKET_RATIO)
 
 
-def bucket_of(latency_ms: float) -> int:
+def find_bucket(latency_ms: float) -> int:
     """Return the histogram bucket of a latency: 0 up to 1 ms, then one bucket per 4.4 %, 255 from about 59 s on.
 
-    >>> bucket_of(0.3), bucket_of(81.0), bucket_of(1e9)
+    >>> find_bucket(0.3), find_bucket(81.0), find_bucket(1e9)
     (0, 102, 255)
     """
     if latency_ms <= 1.0:
@@ -32,7 +32,7 @@ def bucket_of(latency_ms: float) -> int:
     return min(int(math.log(latency_ms) / _LOG_RATIO), BUCKETS - 1)
 
 
-def bucket_floor_ms(bucket: int) -> float:
+def get_bucket_floor_ms(bucket: int) -> float:
     """Return the smallest latency of a bucket, in milliseconds."""
     return 0.0 if bucket == 0 else BUCKET_RATIO**bucket
 
@@ -51,7 +51,7 @@ class RouteCounts(Value, frozen=True):
     """What one row of counts has of one route, in the words of `Counts`.
 
     Args:
-        sizes: {key: count} of the bodies of its answers with status 200 to GET, see `model.guard.bodies.size_key`.
+        sizes: {key: count} of the bodies of its answers with status 200 to GET, see `model.guard.bodies.make_size_key`.
     """
 
     requests: int
@@ -71,7 +71,7 @@ class Counts(Value, frozen=True):
         requests: answers counted (canceled ones and our own probes are not).
         errors: answers with `outcome` other than ok, or status >= 500.
         canceled: the client went away.
-        latency: {bucket: count} over the same requests, see `bucket_of`.
+        latency: {bucket: count} over the same requests, see `find_bucket`.
         routes: {name: counts} of the same requests, as far as the source tells their routes; see `model.guard.routes`.
         classes: {class: count} of those that were answered neither well nor with an error, as far as the source tells.
         started: requests that began in this second, where the source shows that (`SourceTraits.has_started`).
@@ -142,10 +142,10 @@ class SourceTraits(Value, frozen=True):
         return not self.sampled and self.has_status and self.has_version and self.lag_s < 30
 
 
-def total(counts: Iterable[Counts]) -> tuple[int, int]:
+def sum_counts(counts: Iterable[Counts]) -> tuple[int, int]:
     """Return (requests, errors) summed.
 
-    >>> total([Counts("v", 1, 10, 2), Counts("v", 2, 5, 0)])
+    >>> sum_counts([Counts("v", 1, 10, 2), Counts("v", 2, 5, 0)])
     (15, 2)
     """
     requests = errors = 0
@@ -169,10 +169,10 @@ def merge_counts(tables: Iterable[Mapping[Key, int]]) -> dict[Key, int]:
     return found
 
 
-def at_most(table: Mapping[Key, int], limit: int) -> dict[Key, int]:
+def limit_counts(table: Mapping[Key, int], limit: int) -> dict[Key, int]:
     """Return counts that sum to no more than a limit, for a source whose parts do not add up; zeros are left out.
 
-    >>> at_most({"404": 3, "401": 2, "429": 0}, 4)
+    >>> limit_counts({"404": 3, "401": 2, "429": 0}, 4)
     {'404': 3, '401': 1}
     """
     found: dict[Key, int] = {}
@@ -197,7 +197,7 @@ def quantile_ms(latency: Mapping[int, int], q: float) -> float | None:
     for bucket in sorted(latency):
         seen += latency[bucket]
         if seen >= rank:
-            return bucket_floor_ms(bucket + 1)
+            return get_bucket_floor_ms(bucket + 1)
     return None  # pragma: no cover - the ranks above are at most `number`
 
 

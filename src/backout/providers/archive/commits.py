@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from backout.providers.archive.levels import LONG, PAGE, SHORT, find_first_record, is_whole, page_bytes, place
+from backout.providers.archive.levels import LONG, PAGE, SHORT, find_first_record, find_place, is_whole, join_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,19 +28,19 @@ _BEFORE: Final = {_ORIGIN: 3, _TOP: 5}
 _EPOCH_S: Final = 946_684_800
 
 
-def last_commit(segment: bytes, begin_lsn: int) -> tuple[int, float] | None:
+def find_last_commit(segment: bytes, begin_lsn: int) -> tuple[int, float] | None:
     """Return (position, Unix seconds) of the last commit that lies in a segment as a whole; None: it has none.
 
     Args:
         segment: as far as it was received; zeros behind.
         begin_lsn: where it begins.
     """
-    stream = page_bytes(segment)
+    stream = join_pages(segment)
     for page in range((len(segment) - 1) // PAGE, -1, -1):
         for at in reversed(list(_find_commits(stream, segment, page * PAGE))):
             made = _read_commit(stream, at)
             if made is not None:
-                return begin_lsn + place(at), made
+                return begin_lsn + find_place(at), made
     return None
 
 

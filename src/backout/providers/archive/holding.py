@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import Busy
 from backout.model.names import parse_id
-from backout.private import private_folder
+from backout.private import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Holding:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Do the job alone. Raises Busy when another process does it."""
-        private_folder(self._path.parent)
+        make_private_folder(self._path.parent)
         opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from backout.model.names import parse_member, parse_segment
 from backout.providers.archive.packing import Packs
 from backout.providers.archive.sealing import make_damaged_error
-from backout.providers.archive.stores import not_kept
+from backout.providers.archive.stores import make_not_kept_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ class Layout:
                 if not file.size:
                     (into / parse_member(file.path)).touch(mode=0o600)
         except OSError as error:
-            raise not_kept(error, str(into)) from error
+            raise make_not_kept_error(error, str(into)) from error
         for holder in sorted({file.backup for file in index.files}):
             if holder not in indexes:
                 raise make_damaged_error(

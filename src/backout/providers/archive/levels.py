@@ -32,15 +32,15 @@ class LevelChange(Value, frozen=True):
     minimal: bool
 
 
-def level_changes(segment: bytes, begin_lsn: int, before: bytes = b"") -> tuple[LevelChange, ...]:
+def list_level_changes(segment: bytes, begin_lsn: int, before: bytes = b"") -> tuple[LevelChange, ...]:
     """Return the changes that a segment names, in order.
 
     Args:
         segment: as far as it was received; zeros behind.
         begin_lsn: where it begins.
-        before: `end_of` the segment before it, so that a record that lies across is seen; without it that one is not.
+        before: `get_end` the segment before it, so that a record that lies across is seen; without it that one is not.
     """
-    stream = before + page_bytes(segment)
+    stream = before + join_pages(segment)
     found = []
     at = stream.find(_BEGINS)
     while at >= 0:
@@ -48,12 +48,12 @@ def level_changes(segment: bytes, begin_lsn: int, before: bytes = b"") -> tuple[
         if _is_change(record):
             (level,) = struct.unpack_from("<i", record, 26 + 5 * 4)
             inside = at - len(before)
-            found.append(LevelChange(begin_lsn + (place(inside) if inside >= 0 else inside), level == _MINIMAL))
+            found.append(LevelChange(begin_lsn + (find_place(inside) if inside >= 0 else inside), level == _MINIMAL))
         at = stream.find(_BEGINS, at + 1)
     return tuple(found)
 
 
-def end_of(segment: bytes) -> bytes:
+def get_end(segment: bytes) -> bytes:
     """Return the end of a whole segment, in which a record may begin that goes on in the next one."""
     return segment[1 - _LENGTH :]
 
@@ -67,7 +67,7 @@ def _is_change(record: bytes) -> bool:
 def is_whole(record: bytes) -> bool:
     """Whether a record's checksum is right: it lies behind the first 20 bytes, and counts the data first."""
     (stored,) = struct.unpack_from("<I", record, 20)
-    return crc32c(record[24:] + record[:20]) == int(stored)
+    return compute_crc32c(record[24:] + record[:20]) == int(stored)
 
 
 def find_first_record(segment: bytes, page: int, begin: int = 0) -> int:
@@ -82,13 +82,13 @@ def find_first_record(segment: bytes, page: int, begin: int = 0) -> int:
     return page + (SHORT if page else LONG) + (rest + -rest % 8 if flags & _GOES_ON else 0)
 
 
-def page_bytes(segment: bytes) -> bytes:
+def join_pages(segment: bytes) -> bytes:
     """Return what the pages of a segment hold, one after the other, without their headers."""
     pages = [segment[at + SHORT : at + PAGE] for at in range(PAGE, len(segment), PAGE)]
     return b"".join([segment[LONG:PAGE], *pages])
 
 
-def place(at: int) -> int:
+def find_place(at: int) -> int:
     """Return the place in the segment of a place in what its pages hold."""
     first = PAGE - LONG
     if at < first:
@@ -97,10 +97,10 @@ def place(at: int) -> int:
     return (page + 1) * PAGE + SHORT + rest
 
 
-def crc32c(data: bytes) -> int:
+def compute_crc32c(data: bytes) -> int:
     """Return the CRC-32C of some bytes.
 
-    >>> hex(crc32c(b"123456789"))
+    >>> hex(compute_crc32c(b"123456789"))
     '0xe3069283'
     """
     crc = 0xFFFFFFFF
@@ -109,10 +109,10 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def _entry(byte: int) -> int:
+def _compute_entry(byte: int) -> int:
     for _ in range(8):
         byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
     return byte
 
 
-_TABLE: Final = tuple(_entry(byte) for byte in range(256))
+_TABLE: Final = tuple(_compute_entry(byte) for byte in range(256))

@@ -24,13 +24,13 @@ from backout.providers.archive.places import pack_key
 from backout.providers.archive.sealing import (
     Damaged,
     Sealer,
-    compressor,
-    digest,
-    expander,
+    compute_digest,
+    make_compressor,
     make_damaged_error,
+    make_expander,
     open_frames,
 )
-from backout.providers.archive.stores import not_kept
+from backout.providers.archive.stores import make_not_kept_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,7 +88,7 @@ class Source:
         self.size = 0
         # Small files first: those are what a later backup refers to, so it reads few packs of this one.
         for path, size in sorted(self._walk(), key=lambda each: (each[1] > _SMALL_BYTES, each[0])):
-            mark = digest((root / parse_member(path)).read_bytes()) if 0 < size <= _COMPARED_BYTES else b""
+            mark = compute_digest((root / parse_member(path)).read_bytes()) if 0 < size <= _COMPARED_BYTES else b""
             known = before.get(path)
             if known is not None and known.size == size and known.digest == mark and (mark or not size):
                 self.files.append(known)
@@ -145,7 +145,7 @@ class Packs:
         packs: list[Pack] = []
         under_way: deque[Future[None]] = deque()
         blocks, at = source.blocks(), 0
-        with ThreadPoolExecutor(_threads()) as workers, ThreadPoolExecutor(_PUTS_AT_ONCE) as puts:
+        with ThreadPoolExecutor(_count_threads()) as workers, ThreadPoolExecutor(_PUTS_AT_ONCE) as puts:
             while group := list(itertools.islice(blocks, _BLOCKS_IN_PACK)):
                 name = pack_key(backup, len(packs))
                 sealer = Sealer(name, self._key)
@@ -177,7 +177,7 @@ class Packs:
             begin, end = bisect.bisect_right(ends, part.offset), bisect.bisect_left(begins, part.offset + part.size)
             if begin < end:
                 todo.append((pack_key(backup, number), part, wanted[begin:end]))
-        with ThreadPoolExecutor(_threads()) as pool:
+        with ThreadPoolExecutor(_count_threads()) as pool:
             try:
                 for _ in pool.map(lambda task: self._lay(task[0], task[1], task[2], into, progress), todo):
                     pass
@@ -204,12 +204,12 @@ class Packs:
         except Damaged as error:
             raise make_damaged_error(where, str(error)) from None
         except OSError as error:
-            raise not_kept(error, str(into)) from error
+            raise make_not_kept_error(error, str(into)) from error
 
     def _write(
         self, name: str, data: bytes, part: Pack, files: Sequence[File], write: Callable[[File, int, memoryview], None]
     ) -> None:
-        expand, at, which, whole = expander(), part.offset, 0, part.offset + part.size
+        expand, at, which, whole = make_expander(), part.offset, 0, part.offset + part.size
         for frame in open_frames(name, data, self._key):
             while which < len(files) and files[which].offset + files[which].size <= at:
                 which += 1
@@ -235,7 +235,7 @@ def _make_object(
     sealer: Sealer, source: Source, level: int, task: tuple[int, Sequence[tuple[str, int, int]], bool]
 ) -> bytes:
     number, block, last = task
-    return sealer.seal(number, compressor(level)(source.read(block)), last=last)
+    return sealer.seal(number, make_compressor(level)(source.read(block)), last=last)
 
 
 class _Writer:
@@ -264,5 +264,5 @@ class _Writer:
         self._file, self._handle = None, -1
 
 
-def _threads() -> int:
+def _count_threads() -> int:
     return min(8, (os.cpu_count() or 1) + 1)

@@ -10,10 +10,10 @@ BASES: Final = "base/"
 RECORD: Final = "record.json"
 
 
-def base_prefix(backup: str) -> str:
+def make_base_prefix(backup: str) -> str:
     """Return what the keys of a backup begin with. Raises Refused: it is no id.
 
-    >>> base_prefix("20261125-190203")
+    >>> make_base_prefix("20261125-190203")
     'base/20261125-190203/'
     """
     return f"{BASES}{parse_id(backup, 'the id of a backup')}/"
@@ -21,43 +21,43 @@ def base_prefix(backup: str) -> str:
 
 def record_key(backup: str) -> str:
     """Return the key of a backup's record."""
-    return base_prefix(backup) + RECORD
+    return make_base_prefix(backup) + RECORD
 
 
-def index_key(backup: str) -> str:
+def make_index_key(backup: str) -> str:
     """Return the key of the list of a backup's files."""
-    return f"{base_prefix(backup)}index"
+    return f"{make_base_prefix(backup)}index"
 
 
 def pack_key(backup: str, number: int) -> str:
     """Return the key of a pack."""
-    return f"{base_prefix(backup)}pack-{number:06d}"
+    return f"{make_base_prefix(backup)}pack-{number:06d}"
 
 
-def backup_of(key: str) -> str:
+def parse_backup(key: str) -> str:
     """Return the backup that the key of an object belongs to.
 
-    >>> backup_of("base/20261125-190203/pack-000000")
+    >>> parse_backup("base/20261125-190203/pack-000000")
     '20261125-190203'
     """
     return key.removeprefix(BASES).partition("/")[0]
 
 
-def wal_prefix(system_identifier: str) -> str:
+def make_wal_prefix(system_identifier: str) -> str:
     """Return what the keys of a cluster's WAL begin with. Raises Refused: it is no system identifier."""
     return f"wal/{parse_cluster(system_identifier)}/"
 
 
-def wal_key(system_identifier: str, name: str) -> str:
+def make_wal_key(system_identifier: str, name: str) -> str:
     """Return the key of a segment, a partial one or a history file. Raises Refused: it is the name of none."""
-    return wal_prefix(system_identifier) + parse_wal_file(name)
+    return make_wal_prefix(system_identifier) + parse_wal_file(name)
 
 
-def reading_key(system_identifier: str) -> str:
+def make_reading_key(system_identifier: str) -> str:
     """Return the key of how far a cluster's WAL was read back."""
-    return f"{wal_prefix(system_identifier)}read.json"
+    return f"{make_wal_prefix(system_identifier)}read.json"
 
 
-def layout_key(system_identifier: str) -> str:
+def make_layout_key(system_identifier: str) -> str:
     """Return the key of how a cluster's WAL is cut."""
-    return f"{wal_prefix(system_identifier)}layout.json"
+    return f"{make_wal_prefix(system_identifier)}layout.json"

@@ -32,7 +32,7 @@ def find_end(content: bytes, begin: int = 0) -> int:
     first = _find_first(content, begin)
     if first is None:
         return seen
-    stream = _data_from(content, begin, first)
+    stream = _join_pages_from(content, begin, first)
     at = 0
     while at + 4 <= len(stream):
         (length,) = struct.unpack_from("<I", stream, at)
@@ -42,7 +42,7 @@ def find_end(content: bytes, begin: int = 0) -> int:
         if following < len(stream):
             at = following
             continue
-        end = _place(first, following)
+        end = _find_place(first, following)
         page_end = begin + len(content) + -(begin + len(content)) % PAGE
         if end <= seen or end > page_end:  # nothing is hidden, or a page is missing
             break
@@ -65,14 +65,14 @@ def _find_first(content: bytes, begin: int) -> int | None:
     return None
 
 
-def _data_from(content: bytes, begin: int, first: int) -> bytes:
+def _join_pages_from(content: bytes, begin: int, first: int) -> bytes:
     """Return what the pages hold from a place on, without their headers."""
     next_page = first - first % PAGE + PAGE
     pages = range(next_page - begin, len(content), PAGE)
     return b"".join([content[first - begin : next_page - begin], *(content[at + SHORT : at + PAGE] for at in pages)])
 
 
-def _place(first: int, length: int) -> int:
+def _find_place(first: int, length: int) -> int:
     """Return where so many bytes end that begin at a place."""
     room = PAGE - first % PAGE
     if length <= room:

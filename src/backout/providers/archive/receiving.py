@@ -21,15 +21,15 @@ from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
 from backout.model.database.backups import WalStatus
 from backout.model.database.wal import WalGap, show_lsn
 from backout.model.names import is_history, is_segment
-from backout.private import private_folder
+from backout.private import make_private_folder
 from backout.providers.archive.claim import Claim, ClaimWatch
 from backout.providers.archive.gaps import add_gap
 from backout.providers.archive.readback import see
 from backout.providers.archive.receiver_status import STATUS_FILE, ReceiverStatus, carry_over_claim, read_status
-from backout.providers.archive.stores import FolderStore, not_kept
-from backout.providers.archive.wal import PARTIAL, segment_of, without_zeros
-from backout.providers.child import dying_with_parent
-from backout.providers.postgres.tls.program_environment import program_environment
+from backout.providers.archive.stores import FolderStore, make_not_kept_error
+from backout.providers.archive.wal import PARTIAL, make_segment, strip_zeros
+from backout.providers.child import tie_to_parent
+from backout.providers.postgres.tls.program_environment import make_program_environment
 
 if TYPE_CHECKING:
     from threading import Event
@@ -87,7 +87,7 @@ class WalReceiver:
         state = self._origin.cluster.read()
         self._segment_bytes = state.segment_bytes
         self._archive.set_layout(state.segment_bytes)
-        private_folder(self._archive.incoming)
+        make_private_folder(self._archive.incoming)
         self._replication.ensure_slot()
         known = carry_over_claim(read_status(self._how.directory), state.system_identifier)
         self._watched = ClaimWatch(known, self._how, self._clock)
@@ -141,7 +141,7 @@ class WalReceiver:
         try:
             self._make_whole()
             self._replication.ensure_slot()
-            environment = program_environment(self._origin.dsn(), self._how.slot)
+            environment = make_program_environment(self._origin.dsn(), self._how.slot)
         except BackoutError as error:
             self._trouble, self._restart_at = error.what, now + self._pause_s
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
@@ -157,7 +157,7 @@ class WalReceiver:
         ]
         with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                dying_with_parent(argv, signal.SIGINT),
+                tie_to_parent(argv, signal.SIGINT),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -187,7 +187,7 @@ class WalReceiver:
             except FileNotFoundError:
                 continue  # it was just stored
             except OSError as error:
-                raise not_kept(error, str(path)) from error
+                raise make_not_kept_error(error, str(path)) from error
 
     def _end(self) -> None:
         if self._process is None:
@@ -204,7 +204,7 @@ class WalReceiver:
         with contextlib.suppress(OSError):
             lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             said = " ".join(line.removeprefix("pg_receivewal: error: ") for line in lines[-3:])
-            secret = program_environment(self._origin.dsn()).get("PGPASSWORD")
+            secret = make_program_environment(self._origin.dsn()).get("PGPASSWORD")
             return (said.replace(secret, "[redacted]") if secret else said) or "it said nothing"
         return "it said nothing"
 
@@ -236,7 +236,7 @@ class WalReceiver:
                 self._archive.keep(name, content)
                 if is_segment(name):
                     self._read_back(name, content)
-                    shipped = segment_of(name, self._segment_bytes)
+                    shipped = make_segment(name, self._segment_bytes)
                     self._shipped[shipped.timeline] = shipped.end_lsn
                 path.unlink()
                 if is_segment(name) and self._how.partial_every_s is not None:
@@ -255,13 +255,13 @@ class WalReceiver:
         kept = self._archive.read_kept(name)
         if kept is None or kept.ljust(self._segment_bytes, b"\0") != content:
             raise BackoutError("the stored copy differs from what was received", where=name)
-        see(self._archive, segment_of(name, self._segment_bytes), content)
+        see(self._archive, make_segment(name, self._segment_bytes), content)
 
     def _ship_partial(self) -> None:
         """Send what was received of the newest segment, so that losing this machine loses little."""
         for path in self._archive.incoming.glob(f"*{PARTIAL}"):
             try:
-                content = without_zeros(path.read_bytes())
+                content = strip_zeros(path.read_bytes())
                 if content and (path.name, len(content)) != self._sent:
                     self._archive.keep(path.name, content)
                     self._sent = (path.name, len(content))

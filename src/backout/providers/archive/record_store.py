@@ -9,7 +9,7 @@ from backout.errors import BackoutError, Refused, UsageError
 from backout.model.names import is_id
 from backout.model.value import Value
 from backout.providers.archive import records
-from backout.providers.archive.places import BASES, RECORD, backup_of, base_prefix, record_key
+from backout.providers.archive.places import BASES, RECORD, make_base_prefix, parse_backup, record_key
 from backout.providers.archive.records import RULE
 
 if TYPE_CHECKING:
@@ -120,10 +120,10 @@ class RecordStore:
         self._known.pop(backup, None)
 
     def _all(self) -> tuple[Record | BackoutError, ...]:
-        keys = [key for key, _ in self._store.keys(BASES) if key == f"{BASES}{backup_of(key)}/{RECORD}"]
+        keys = [key for key, _ in self._store.keys(BASES) if key == f"{BASES}{parse_backup(key)}/{RECORD}"]
         with ThreadPoolExecutor(_FETCHES_AT_ONCE) as pool:
-            found = list(pool.map(self._read, [backup_of(key) for key in keys]))
-        names = [backup_of(key) for key in keys]
+            found = list(pool.map(self._read, [parse_backup(key) for key in keys]))
+        names = [parse_backup(key) for key in keys]
         pairs = sorted(zip(names, found, strict=True), key=lambda pair: pair[0])
         return tuple(each for _, each in pairs if each is not None)
 
@@ -141,7 +141,7 @@ class RecordStore:
         content = self._store.get(record_key(backup))
         if content is None:
             return None
-        where = f"{self._store.name}/{base_prefix(backup)[:-1]}"
+        where = f"{self._store.name}/{make_base_prefix(backup)[:-1]}"
         try:
             record = records.decode(content, backup, f"{self._store.name}/{record_key(backup)}")
         except BackoutError as error:

@@ -191,7 +191,7 @@ def make_unsigned_refusal(name: str, what: str, where: str) -> Refused:
     )
 
 
-def need_key(record: Record, key: Key | None, where: str) -> None:
+def require_key(record: Record, key: Key | None, where: str) -> None:
     """Raise AuthError when a backup is encrypted and there is no key."""
     if record.key and key is None:
         raise AuthError("the backup is encrypted, and there is no key", where=where, hint=KEY_HINT)

@@ -17,17 +17,17 @@ import msgspec
 from msgspec.structs import replace
 
 from backout.errors import BackoutError, Refused, UsageError
-from backout.model.database.recovery import in_wal_order
-from backout.model.database.wal import NO_END, WalSegment, replayable
+from backout.model.database.recovery import sort_by_wal
+from backout.model.database.wal import NO_END, WalSegment, list_replayable
 from backout.model.names import parse_id, parse_member, parse_segment
 from backout.providers.archive.layout import Layout
 from backout.providers.archive.packing import Index, Packs, Source
-from backout.providers.archive.places import BASES, RECORD, backup_of, base_prefix, index_key, record_key
+from backout.providers.archive.places import BASES, RECORD, make_base_prefix, make_index_key, parse_backup, record_key
 from backout.providers.archive.readback import MOST_BYTES, catch_up
 from backout.providers.archive.record_store import SIGNED, RecordStore, Terms
-from backout.providers.archive.records import FORMAT, RULE, Record, make_unsigned_refusal, need_key
+from backout.providers.archive.records import FORMAT, RULE, Record, make_unsigned_refusal, require_key
 from backout.providers.archive.sealing import make_damaged_error, pack, unpack
-from backout.providers.archive.wal import WalArchive, segment_of
+from backout.providers.archive.wal import WalArchive, make_segment
 from backout.providers.postgres.backup.base_backups import MANIFEST, combine, verify_folder
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Repository:
     def backups(self) -> tuple[BaseBackup, ...]:
         """Return the complete ones of the cluster that may be used, in the order in which they were taken."""
         found = self._own_records()
-        return in_wal_order([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in found])
+        return sort_by_wal([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in found])
 
     def cluster(self) -> str:
         """Return the cluster that is meant: the given one where it has backups here, else the newest; "": none.
@@ -124,7 +124,7 @@ class Repository:
         """Return the backups of other clusters in this store: they do not protect this one."""
         ours = self.cluster()
         found = [each for each in self.records() if each.facts.system_identifier != ours]
-        return in_wal_order([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in found])
+        return sort_by_wal([each.as_backup(unsigned=self._records.is_unsigned(each)) for each in found])
 
     def _own_records(self) -> tuple[Record, ...]:
         ours = self.cluster()
@@ -147,7 +147,7 @@ class Repository:
 
         What was written with wal_level `minimal` is left out: nothing can be replayed across it.
         """
-        return replayable(self._whole_wal(), self._useless())
+        return list_replayable(self._whole_wal(), self._useless())
 
     def useless(self, names: Sequence[str]) -> tuple[WalGap, ...]:
         """Read those of these segments that were not read back yet; return the WAL that cannot be replayed."""
@@ -184,7 +184,7 @@ class Repository:
         for record in found:
             facts = record.facts
             for name in facts.wal:
-                whole = segment_of(name, facts.segment_bytes)
+                whole = make_segment(name, facts.segment_bytes)
                 end = min(whole.end_lsn, facts.end_lsn)
                 ours = WalSegment(name, whole.timeline, whole.begin_lsn, end, partial=end < whole.end_lsn)
                 if name not in segments or segments[name].end_lsn < end:
@@ -291,7 +291,7 @@ class Repository:
         level = _SMALL_LEVEL if source.size <= _SMALL_BYTES else _LARGE_LEVEL
         packs = Packs(self.store, self._key).write(source, facts.id, level, progress)
         index = msgspec.msgpack.encode(Index(source.files, source.folders, packs))
-        kept = self._put(index_key(facts.id), index)
+        kept = self._put(make_index_key(facts.id), index)
         stored = sum(part.stored for part in packs) + len(kept)
         record = Record(
             format=FORMAT,
@@ -324,7 +324,7 @@ class Repository:
     def remove(self, backups: Sequence[str]) -> None:
         """Remove backups, the newest first, each one's record before its files: none is ever there in part."""
         for backup in sorted(backups, reverse=True):
-            keys = [key for key, _ in self.store.keys(base_prefix(backup))]
+            keys = [key for key, _ in self.store.keys(make_base_prefix(backup))]
             record = record_key(backup)
             self._records.forget(backup)
             self.store.delete([record])
@@ -333,10 +333,10 @@ class Repository:
     def sweep(self, *, apart_from: Collection[str] = ()) -> tuple[str, ...]:
         """Remove what killed attempts left: files of backups that have no record. Return the backups' ids."""
         keys = [key for key, _ in self.store.keys(BASES)]
-        complete = {backup_of(key) for key in keys if key.endswith(f"/{RECORD}")} | set(apart_from)
-        left = [key for key in keys if backup_of(key) not in complete]
+        complete = {parse_backup(key) for key in keys if key.endswith(f"/{RECORD}")} | set(apart_from)
+        left = [key for key in keys if parse_backup(key) not in complete]
         self.store.delete(left)
-        return tuple(sorted({backup_of(key) for key in left}))
+        return tuple(sorted({parse_backup(key) for key in left}))
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -371,9 +371,9 @@ class Repository:
 
     def index(self, record: Record) -> Index:
         """Return where a backup's files are. Raises AuthError for another key, BackoutError when it is damaged."""
-        name = index_key(record.facts.id)
+        name = make_index_key(record.facts.id)
         where = f"{self.store.name}/{name}"
-        need_key(record, self._key, f"{self.store.name}/base/{record.facts.id}")
+        require_key(record, self._key, f"{self.store.name}/base/{record.facts.id}")
         data = self.store.get(name)
         if data is None:
             raise make_damaged_error(where, "the index of this backup is missing")

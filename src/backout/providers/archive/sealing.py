@@ -77,7 +77,7 @@ class Sealer:
 
     def __init__(self, name: str, key: Key | None) -> None:
         salt = os.urandom(_SALT_BYTES) if key else b""
-        self._cipher = _cipher(key.of_object(name, salt)) if key else None
+        self._cipher = _make_cipher(key.of_object(name, salt)) if key else None
         self.head = MAGIC + (_SEALED if key else _PLAIN) + salt
 
     def seal(self, number: int, frame: bytes, *, last: bool) -> bytes:
@@ -100,7 +100,7 @@ def open_frames(name: str, data: bytes, key: Key | None) -> Iterator[bytes]:
     if data[len(MAGIC) : head] == _SEALED:
         if key is None:
             raise AuthError("it is encrypted, and there is no key", where=name, hint="set database.backup.key_env")
-        cipher = _cipher(key.of_object(name, data[head : head + _SALT_BYTES]))
+        cipher = _make_cipher(key.of_object(name, data[head : head + _SALT_BYTES]))
         head += _SALT_BYTES
     elif key is not None:
         raise Damaged("it is not encrypted, although there is a key")
@@ -126,7 +126,7 @@ def is_sealed(data: bytes) -> bool:
 
 def pack(name: str, content: bytes, key: Key | None, *, level: int = 3, block_bytes: int = 4 << 20) -> bytes:
     """Return a whole object of some content."""
-    sealer, compress = Sealer(name, key), compressor(level)
+    sealer, compress = Sealer(name, key), make_compressor(level)
     pieces = [content[at : at + block_bytes] for at in range(0, len(content), block_bytes)] or [b""]
     blocks = (sealer.seal(n, compress(piece), last=n == len(pieces) - 1) for n, piece in enumerate(pieces))
     return sealer.head + b"".join(blocks)
@@ -134,7 +134,7 @@ def pack(name: str, content: bytes, key: Key | None, *, level: int = 3, block_by
 
 def unpack(name: str, data: bytes, key: Key | None) -> bytes:
     """Return the content of a whole object. Raises BackoutError that names it, AuthError."""
-    expand = expander()
+    expand = make_expander()
     try:
         return b"".join(expand(frame) for frame in open_frames(name, data, key))
     except Damaged as error:
@@ -148,21 +148,21 @@ def make_damaged_error(name: str, how: str) -> BackoutError:
     )
 
 
-def digest(content: bytes) -> bytes:
+def compute_digest(content: bytes) -> bytes:
     """Return 16 bytes that tell a file's contents apart."""
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def compressor(level: int) -> Callable[[bytes], bytes]:
+def make_compressor(level: int) -> Callable[[bytes], bytes]:
     """Return a function that compresses into one frame with its checksum; one for each thread. Raises UsageError."""
-    zstandard = _zstandard()
+    zstandard = _load_zstandard()
     compress: Callable[[bytes], bytes] = zstandard.ZstdCompressor(level=level, write_checksum=True).compress
     return compress
 
 
-def expander() -> Callable[[bytes], bytes]:
-    """Return the function that undoes `compressor`; one for each thread. It raises Damaged."""
-    zstandard = _zstandard()
+def make_expander() -> Callable[[bytes], bytes]:
+    """Return the function that undoes `make_compressor`; one for each thread. It raises Damaged."""
+    zstandard = _load_zstandard()
     decompressor = zstandard.ZstdDecompressor()
 
     def expand(frame: bytes) -> bytes:
@@ -177,7 +177,7 @@ def expander() -> Callable[[bytes], bytes]:
     return expand
 
 
-def _zstandard() -> ModuleType:
+def _load_zstandard() -> ModuleType:
     try:
         import zstandard
     except ImportError:
@@ -186,7 +186,7 @@ def _zstandard() -> ModuleType:
     return found
 
 
-def _cipher(key: bytes) -> Callable[..., bytes]:
+def _make_cipher(key: bytes) -> Callable[..., bytes]:
     try:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -77,7 +77,7 @@ class FolderStore:
         except OSError as error:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
-            raise not_kept(error, str(path)) from error
+            raise make_not_kept_error(error, str(path)) from error
 
     def get(self, key: str) -> bytes | None:
         """Read a file. Raises BackoutError when it is there and cannot be read."""
@@ -137,7 +137,7 @@ def sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def not_kept(error: OSError, where: str) -> BackoutError:
+def make_not_kept_error(error: OSError, where: str) -> BackoutError:
     """Return the error of a file that could not be written."""
     if error.errno in _NO_ROOM:
         return BackoutError(

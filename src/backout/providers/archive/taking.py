@@ -17,10 +17,10 @@ from backout.decoding import decode_json
 from backout.errors import BackoutError, Refused
 from backout.model.database.recovery import BackupKind
 from backout.model.names import is_segment, parse_id
-from backout.private import private_folder
+from backout.private import make_private_folder
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.records import Facts
-from backout.providers.archive.stores import FolderStore, not_kept
+from backout.providers.archive.stores import FolderStore, make_not_kept_error
 from backout.providers.postgres.backup.base_backups import (
     MANIFEST,
     SummariesMissing,
@@ -28,7 +28,7 @@ from backout.providers.postgres.backup.base_backups import (
     take,
     verify_folder,
 )
-from backout.providers.postgres.tls.program_environment import program_environment
+from backout.providers.postgres.tls.program_environment import make_program_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -72,10 +72,10 @@ class StagedBackups:
         _check_version(binaries, cluster.server_version)
         folder = self._staging / parse_id(backup)
         try:
-            private_folder(self._staging)
+            make_private_folder(self._staging)
             free = shutil.disk_usage(self._staging).free
         except OSError as error:
-            raise not_kept(error, str(self._staging)) from error
+            raise make_not_kept_error(error, str(self._staging)) from error
         if parent is None and free < cluster.size_bytes:
             raise Refused(
                 f"no room: the cluster has {cluster.size_bytes >> 20:,} MB, and {free >> 20:,} MB are free",
@@ -88,7 +88,7 @@ class StagedBackups:
             against = self._staging / f"{parse_id(parent)}.manifest"
             against.write_bytes(self._repository.manifest(parent))
         try:
-            take(binaries, program_environment(self._origin.dsn()), folder, against=against, progress=progress)
+            take(binaries, make_program_environment(self._origin.dsn()), folder, against=against, progress=progress)
         except SummariesMissing as error:
             raise Refused(
                 error.what, where=error.where, options=("Take a full one: backout db backup --full.",)

@@ -16,12 +16,12 @@ from backout.errors import BackoutError, Refused
 from backout.model.database.wal import WalSegment
 from backout.model.names import is_history, is_segment, parse_cluster, parse_wal_file
 from backout.providers.archive.listing import Listing
-from backout.providers.archive.places import layout_key, reading_key, wal_key, wal_prefix
+from backout.providers.archive.places import make_layout_key, make_reading_key, make_wal_key, make_wal_prefix
 from backout.providers.archive.received import find_end
 from backout.providers.archive.record_store import SIGNED
 from backout.providers.archive.records import check_segment_bytes, make_unsigned_refusal
 from backout.providers.archive.sealing import is_sealed, make_damaged_error, pack, unpack
-from backout.providers.archive.stores import not_kept
+from backout.providers.archive.stores import make_not_kept_error
 from backout.providers.archive.wal_reading import Reading
 
 if TYPE_CHECKING:
@@ -44,20 +44,20 @@ class Layout(msgspec.Struct, frozen=True):
     segment_bytes: int
 
 
-def segment_name(timeline: int, lsn: int, segment_bytes: int) -> str:
+def format_segment_name(timeline: int, lsn: int, segment_bytes: int) -> str:
     """Return the name of the segment that holds a position.
 
-    >>> segment_name(1, 0x1_2A00_0000, 16 << 20)
+    >>> format_segment_name(1, 0x1_2A00_0000, 16 << 20)
     '00000001000000010000002A'
     """
     number, per_file = lsn // segment_bytes, 0x1_0000_0000 // segment_bytes
     return f"{timeline:08X}{number // per_file:08X}{number % per_file:08X}"
 
 
-def segment_of(name: str, segment_bytes: int) -> WalSegment:
+def make_segment(name: str, segment_bytes: int) -> WalSegment:
     """Return a whole segment from its name.
 
-    >>> segment_of("00000001000000010000002A", 16 << 20).begin_lsn == 0x1_2A00_0000
+    >>> make_segment("00000001000000010000002A", 16 << 20).begin_lsn == 0x1_2A00_0000
     True
     """
     per_file = 0x1_0000_0000 // segment_bytes
@@ -77,7 +77,7 @@ class WalArchive:
     def __init__(
         self, store: Store, system_identifier: str, incoming: Path, key: Key | None, terms: Terms = SIGNED
     ) -> None:
-        self.prefix = wal_prefix(system_identifier)
+        self.prefix = make_wal_prefix(system_identifier)
         self.incoming = incoming / parse_cluster(system_identifier)
         self._system = system_identifier
         self._store = store
@@ -92,11 +92,11 @@ class WalArchive:
     def set_layout(self, segment_bytes: int) -> None:
         """Record how the cluster's WAL is cut."""
         if self.layout() != segment_bytes:
-            self._store.put(layout_key(self._system), msgspec.json.encode(Layout(segment_bytes)))
+            self._store.put(make_layout_key(self._system), msgspec.json.encode(Layout(segment_bytes)))
 
     def layout(self) -> int | None:
         """Return the size of a segment in bytes, None before anything was archived."""
-        where = layout_key(self._system)
+        where = make_layout_key(self._system)
         found = self._store.get(where)
         try:
             return None if found is None else check_segment_bytes(decode_json(found, Layout, what=where).segment_bytes)
@@ -110,7 +110,7 @@ class WalArchive:
 
         With a key, only a record sealed with it counts: write access to the store must not be enough to claim it.
         """
-        key = reading_key(self._system)
+        key = make_reading_key(self._system)
         found = self._store.get(key)
         if found is None:
             return Reading()
@@ -120,7 +120,7 @@ class WalArchive:
 
     def set_reading(self, reading: Reading) -> None:
         """Record how far it was read back."""
-        key, content = reading_key(self._system), msgspec.json.encode(reading)
+        key, content = make_reading_key(self._system), msgspec.json.encode(reading)
         self._store.put(key, content if self._key is None else pack(key, content, self._key))
 
     def segments(self) -> tuple[WalSegment, ...]:
@@ -131,7 +131,7 @@ class WalArchive:
         coming, found = self.coming(size), dict[str, WalSegment]()
         for name in self._listing.names():
             if is_segment(name):
-                found[name] = segment_of(name, size)
+                found[name] = make_segment(name, size)
             elif name.endswith(PARTIAL) and is_segment(name.removesuffix(PARTIAL)):
                 found.setdefault(name.removesuffix(PARTIAL), self._measure_partial(name, size))
         for name, segment in coming.items():
@@ -147,7 +147,7 @@ class WalArchive:
         """
         found: dict[str, WalSegment] = {}
         for path in self._incoming():
-            whole = segment_of(path.name.removesuffix(PARTIAL), segment_bytes)
+            whole = make_segment(path.name.removesuffix(PARTIAL), segment_bytes)
             received = None if path.name == whole.name else measure_received(path)
             if received is not None:
                 end = whole.begin_lsn + received
@@ -166,7 +166,7 @@ class WalArchive:
     def read(self, name: str) -> bytes | None:
         """Return a segment, whole (what was not received yet is zero), or a history file; None when there is none."""
         size = self.layout() or 0
-        where = wal_key(self._system, name)
+        where = make_wal_key(self._system, name)
         names = (name, name + PARTIAL, name) if is_segment(name) else (name,)  # it may be renamed between two looks
         for path in (self.incoming / parse_wal_file(each) for each in names):
             if path.is_file():
@@ -197,19 +197,19 @@ class WalArchive:
             making.replace(into / parse_wal_file(name))
         except OSError as error:
             making.unlink(missing_ok=True)
-            raise not_kept(error, str(into)) from error
+            raise make_not_kept_error(error, str(into)) from error
         return True
 
     def keep(self, name: str, content: bytes) -> None:
         """Store a segment, a partial one (its name ends so; zeros at its end are left out), or a history file."""
         if name.endswith(PARTIAL):
-            content = without_zeros(content)
-        key = wal_key(self._system, name)
+            content = strip_zeros(content)
+        key = make_wal_key(self._system, name)
         self._store.put(key, pack(key, content, self._key))
 
     def forget_partial(self, name: str) -> None:
         """Remove what was stored of a segment that is stored whole by now."""
-        self._store.delete([wal_key(self._system, name) + PARTIAL])
+        self._store.delete([make_wal_key(self._system, name) + PARTIAL])
         self._listing.forget()
 
     def remove_before(self, lsn: int, *, dry_run: bool = False) -> tuple[tuple[str, int], ...]:
@@ -221,7 +221,7 @@ class WalArchive:
             (key, stored)
             for key, stored in self._store.keys(self.prefix)
             if is_segment(name := key.removeprefix(self.prefix).removesuffix(PARTIAL))
-            and segment_of(name, size).end_lsn <= lsn
+            and make_segment(name, size).end_lsn <= lsn
         ]
         if not dry_run:
             self._store.delete(key for key, _ in gone)
@@ -229,14 +229,14 @@ class WalArchive:
         return tuple((key.removeprefix(self.prefix), stored) for key, stored in gone)
 
     def _measure_partial(self, name: str, size: int) -> WalSegment:
-        whole = segment_of(name.removesuffix(PARTIAL), size)
+        whole = make_segment(name.removesuffix(PARTIAL), size)
         content = self.read_kept(name)
         end = whole.begin_lsn + (find_end(content) if content else 0)
         return WalSegment(whole.name, whole.timeline, whole.begin_lsn, end, partial=True)
 
     def read_kept(self, name: str) -> bytes | None:
         """Return what the store holds under exactly this name."""
-        key = wal_key(self._system, name)
+        key = make_wal_key(self._system, name)
         data = self._store.get(key)
         return None if data is None else self._open_object(key, data)
 
@@ -256,10 +256,10 @@ class WalArchive:
             yield from sorted(p for p in self.incoming.iterdir() if is_segment(p.name.removesuffix(PARTIAL)))
 
 
-def without_zeros(content: bytes) -> bytes:
+def strip_zeros(content: bytes) -> bytes:
     """Return it without the zeros at its end: of a segment that was just begun, nearly all of it.
 
-    >>> without_zeros(bytes(1) + b"ab" + bytes(200_000)) == bytes(1) + b"ab"
+    >>> strip_zeros(bytes(1) + b"ab" + bytes(200_000)) == bytes(1) + b"ab"
     True
     """
     end = len(content)
@@ -284,7 +284,7 @@ def measure_received(path: Path) -> int | None:
             while end > 0:
                 begin = (end - 1) // _PIECE * _PIECE
                 file.seek(begin)
-                piece = without_zeros(file.read(end - begin))
+                piece = strip_zeros(file.read(end - begin))
                 if piece:
                     return find_end(piece, begin)
                 end = begin

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.guard.signals import SourceTraits
-from backout.providers.clock import SystemClock, unix_s
+from backout.providers.clock import SystemClock, parse_unix_s
 from backout.providers.cloudflare.estimates import Estimates
 
 if TYPE_CHECKING:
@@ -94,17 +94,22 @@ class AnalyticsTraffic:
         while begin < end:
             groups = self._groups(begin, end)
             full = len(groups) >= _ROWS  # then the last second may lack some of its rows, and is asked for again
-            last = int(unix_s(groups[-1].dimensions.datetime)) if full else end
+            last = int(parse_unix_s(groups[-1].dimensions.datetime)) if full else end
             upto = last if last > begin else end
             for group in groups:
-                second = int(unix_s(group.dimensions.datetime))
+                second = int(parse_unix_s(group.dimensions.datetime))
                 if begin <= second < upto:
                     _add(found, second, group)
             begin = upto
         return found.page(settled)
 
     def _groups(self, begin: int, end: int) -> tuple[_Group, ...]:
-        variables = {"account": self._account_id, "script": self._script, "since": _time(begin), "until": _time(end)}
+        variables = {
+            "account": self._account_id,
+            "script": self._script,
+            "since": _format_time(begin),
+            "until": _format_time(end),
+        }
         data = self._client.graphql(_QUERY, variables, _Data, permission=PERMISSION)
         return tuple(group for account in data.viewer.accounts for group in account.workersInvocationsAdaptive)
 
@@ -114,5 +119,5 @@ def _add(found: Estimates, second: int, group: _Group) -> None:
     found.add(second, by.script_version, of.requests, errors=of.errors, canceled=by.status == _CANCELED)
 
 
-def _time(second: int) -> str:
-    return utc(second).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _format_time(second: int) -> str:
+    return to_utc(second).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -21,9 +21,9 @@ from backout.decoding import decode_json
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused
 from backout.model.bundle import Bundle, BundleModule
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, Form
-from backout.providers.cloudflare.secrets import secret_binding
+from backout.providers.cloudflare.secrets import make_secret_binding
 from backout.providers.cloudflare.versions import ApiVersion
-from backout.providers.exchange import Limits, segment
+from backout.providers.exchange import Limits, quote_segment
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ class CloudflareBundles:
         self._client = client
         self._reader = reader or client
         self._script = script
-        account = f"accounts/{segment(account_id)}/workers"
-        self._worker = f"{account}/workers/{segment(script)}/versions"
-        self._versions = f"{account}/scripts/{segment(script)}/versions"
-        self._deployments = f"{account}/scripts/{segment(script)}/deployments"
+        account = f"accounts/{quote_segment(account_id)}/workers"
+        self._worker = f"{account}/workers/{quote_segment(script)}/versions"
+        self._versions = f"{account}/scripts/{quote_segment(script)}/versions"
+        self._deployments = f"{account}/scripts/{quote_segment(script)}/deployments"
 
     def fetch(self, version: str) -> Bundle:
         """Return the code of a version.
@@ -95,7 +95,7 @@ class CloudflareBundles:
             ProviderUnavailable: the answer holds no code.
         """
         known = self._detail(version)
-        path = f"{self._worker}/{segment(version)}"
+        path = f"{self._worker}/{quote_segment(version)}"
         found = self._reader.get(path, _WithModules, permission=READ_SCRIPTS, query={"include": "modules"})
         if found.assets is not None or any(binding.get("type") == "assets" for binding in found.bindings or ()):
             raise Refused(
@@ -106,7 +106,7 @@ class CloudflareBundles:
             )
         if not found.modules or not found.main_module:
             raise ProviderUnavailable(f"the answer about version {version} holds no code", where=self._script)
-        return Bundle(known, msgspec.json.encode(_metadata(found)), tuple(_module(m) for m in found.modules))
+        return Bundle(known, msgspec.json.encode(_make_metadata(found)), tuple(_make_module(m) for m in found.modules))
 
     def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
         """Upload the code as a new version, not live; each secret is inherited from the newest version with traffic.
@@ -121,7 +121,7 @@ class CloudflareBundles:
         current = self._current()
         listed = metadata.get("bindings")
         bindings = listed if isinstance(listed, list) else []
-        given = [secret_binding(secrets, name) for name in secrets.names] if secrets else []
+        given = [make_secret_binding(secrets, name) for name in secrets.names] if secrets else []
         replaced = {binding["name"] for binding in given}
         bindings = [*(b for b in bindings if b.get("name") not in replaced), *given]
         names = {binding.get("name") for binding in bindings}
@@ -161,10 +161,12 @@ class CloudflareBundles:
         return serving[0] if len(serving) == 1 else max(serving, key=lambda version: self._detail(version).number)
 
     def _detail(self, version: str) -> Version:
-        return self._reader.get(f"{self._versions}/{segment(version)}", ApiVersion, permission=READ_SCRIPTS).as_model()
+        return self._reader.get(
+            f"{self._versions}/{quote_segment(version)}", ApiVersion, permission=READ_SCRIPTS
+        ).as_model()
 
 
-def _metadata(found: _WithModules) -> dict[str, object]:
+def _make_metadata(found: _WithModules) -> dict[str, object]:
     """Return what an upload needs beside the modules; secrets become `inherit`, never a value."""
     metadata: dict[str, object] = {"main_module": found.main_module}
     metadata |= {name: value for name in _KEPT_SETTINGS if (value := getattr(found, name)) is not None}
@@ -175,7 +177,7 @@ def _metadata(found: _WithModules) -> dict[str, object]:
     return metadata
 
 
-def _module(module: _Module) -> BundleModule:
+def _make_module(module: _Module) -> BundleModule:
     try:
         content = base64.b64decode(module.content_base64, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -196,7 +198,7 @@ def upload_form(metadata: dict[str, object], modules: tuple[BundleModule, ...]) 
         name = _quote(part.name)
         file_name = f'; filename="{name}"' if data else ""  # all but the first part are files
         data += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file_name}\r\n'.encode()
-        data += f"Content-Type: {_plain(part.content_type)}\r\n\r\n".encode() + part.content + b"\r\n"
+        data += f"Content-Type: {_strip_parameters(part.content_type)}\r\n\r\n".encode() + part.content + b"\r\n"
     data += f"--{boundary}--\r\n".encode()
     return Form(f"multipart/form-data; boundary={boundary}", bytes(data))
 
@@ -206,5 +208,5 @@ def _quote(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _plain(content_type: str) -> str:
+def _strip_parameters(content_type: str) -> str:
     return "".join(c for c in content_type if c.isprintable())

@@ -13,12 +13,12 @@ import msgspec
 from msgspec.structs import replace
 
 from backout import __version__
-from backout.decoding import Undecodable, decode_json, http_date
+from backout.decoding import Undecodable, decode_json, parse_http_date
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
-from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
+from backout.providers.retry import CallFailed, Retry, retry_after_s, retry_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -195,7 +195,7 @@ class ApiClient:
         changes = changes and method != "GET"
         target = f"{self._prefix}/{path}" + (f"?{urlencode(query)}" if query else "")
         where = f"{method} {self._connection.origin}{target}"
-        token = usable_token(self._token(), self._token_place)
+        token = clean_token(self._token(), self._token_place)
 
         def once() -> _Envelope:
             answer = self._exchange(method, target, where, token, body, changes=changes)
@@ -203,7 +203,7 @@ class ApiClient:
 
         left_s = self._left_s()
         retry = self._retry if left_s is None else replace(self._retry, total_s=min(self._retry.total_s, left_s))
-        return with_retry(once, retry, self._clock), where
+        return retry_call(once, retry, self._clock), where
 
     def _within_s(self) -> float | None:
         left_s = self._left_s()
@@ -239,19 +239,19 @@ class ApiClient:
             asked = "" if wait_s is None else f"; it asks to wait {wait_s:g} s"
             error = ProviderUnavailable(f"too many requests (429){asked}", where=where, hint="wait, then try again")
             raise CallFailed(error, retry_after_s=wait_s)
-        envelope = _envelope(answer.body)
+        envelope = _parse_envelope(answer.body)
         said = (envelope.errors or ()) if envelope else ()
         if status in (_UNAUTHORIZED, _FORBIDDEN) or any(item.code in _AUTH_CODES for item in said):
-            raise _auth_error(said, status, where, words, permission, place=self._token_place)
+            raise _make_auth_error(said, status, where, words, permission, place=self._token_place)
         if status == _NOT_FOUND and envelope is None:
             raise ProviderRejected("not found (404)", status=status, where=where, hint="check the base URL of the API")
         if status >= _SERVER_ERROR or envelope is None:
             trouble = f"the API answered {status}" + ("" if envelope else " with something that is not an API answer")
-            raise _unusable(f"{trouble}{words.of(said)}", answer, where, self._clock.now(), unknown=changes)
+            raise _make_unusable_error(f"{trouble}{words.of(said)}", answer, where, self._clock.now(), unknown=changes)
         if not (envelope.success or (bytes(envelope.data) and not said)) or status >= _BAD_REQUEST:
             if not said and status < _BAD_REQUEST:
                 trouble = f"the API answered {status} with neither a result nor an error"
-                raise _unusable(trouble, answer, where, self._clock.now(), unknown=changes)
+                raise _make_unusable_error(trouble, answer, where, self._clock.now(), unknown=changes)
             code = said[0].code if said else None
             text = f"the API refused the request ({status}){words.of(said)}"
             raise ProviderRejected(text, status=status, code=code, where=where)
@@ -261,7 +261,7 @@ class ApiClient:
         if date is None:
             return
         try:
-            theirs = http_date(date)
+            theirs = parse_http_date(date)
         except Undecodable:
             return
         offset_s = theirs + 0.5 - (before + self._clock.now()) / 2
@@ -273,7 +273,7 @@ _LATER: Final = "the same command again, once the API answers"
 _UNKNOWN: Final = "; it is unknown whether the request took effect"
 
 
-def usable_token(token: str, place: str = TOKEN_VARIABLE) -> str:
+def clean_token(token: str, place: str = TOKEN_VARIABLE) -> str:
     """Return the token, found at `place`, without surrounding white space.
 
     Raises:
@@ -292,7 +292,7 @@ def _put(what: str, place: str) -> str:
     return f"put {what} into {place}" if place.startswith("the file ") else f"set {place} to {what}"
 
 
-def _envelope(body: bytes) -> _Envelope | None:
+def _parse_envelope(body: bytes) -> _Envelope | None:
     try:
         return decode_json(body, _Envelope)
     except Undecodable:
@@ -308,13 +308,13 @@ def _decode(raw: msgspec.Raw, result: type[T], where: str) -> T:
         ) from error
 
 
-def _unusable(text: str, answer: Answer, where: str, now: float, *, unknown: bool) -> CallFailed:
+def _make_unusable_error(text: str, answer: Answer, where: str, now: float, *, unknown: bool) -> CallFailed:
     error = ProviderUnavailable(text + (_UNKNOWN if unknown else ""), where=where, hint=_LATER)
     wait_s = retry_after_s(answer.headers.get("retry-after"), now)
     return CallFailed(error, permanent=unknown, retry_after_s=wait_s)
 
 
-def _auth_error(
+def _make_auth_error(
     said: tuple[_Said, ...], status: int, where: str, words: _Words, permission: str, *, place: str
 ) -> AuthError:
     """Return the error for a refused token: 401 means the token itself, anything else most likely its permissions."""
@@ -337,9 +337,9 @@ class _Words(Value, frozen=True):
         """Return the API's own words with their codes."""
         if self.private:
             return "".join(f" [code {item.code}]" for item in said)
-        texts = [f"{_plain(item.message) or 'no reason given'} [code {item.code}]" for item in said]
+        texts = [f"{_make_plain(item.message) or 'no reason given'} [code {item.code}]" for item in said]
         return (": " + "; ".join(texts).replace(self.token, "[redacted]"))[:_MAX_TEXT] if texts else ""
 
 
-def _plain(text: str) -> str:
+def _make_plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text).strip()

@@ -18,19 +18,19 @@ from backout.errors import AuthError, ConfigError, PartlyDone, ProviderUnavailab
 from backout.model.bundle import BundleModule
 from backout.model.conformance import Observation
 from backout.providers.cloudflare.bundles import upload_form
-from backout.providers.cloudflare.client import usable_token
+from backout.providers.cloudflare.client import clean_token
 from backout.providers.cloudflare.conformance_reply import (
     Call,
     Reply,
     as_number,
     as_text,
-    first_of,
-    first_word,
-    length_of,
+    count_items,
+    get_first,
+    get_safe_id,
     look_up,
     parse_body,
 )
-from backout.providers.exchange import Connection, ExchangeError, Limits, Origin, segment
+from backout.providers.exchange import Connection, ExchangeError, Limits, Origin, quote_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,12 +83,12 @@ class FirstContact:
     ) -> None:
         self.script = script or f"{PREFIX}{secrets.token_hex(4)}"
         self._prefix = urlsplit(base_url).path.rstrip("/")
-        self._connection = Connection(_origin(base_url), Limits(total_s=60.0))
+        self._connection = Connection(_make_origin(base_url), Limits(total_s=60.0))
         if ingress_url is not None:
-            _origin(ingress_url)
+            _make_origin(ingress_url)
         self._token = token
-        self._account = f"accounts/{segment(account_id)}"
-        self._base = f"{self._account}/workers/scripts/{segment(self.script)}"
+        self._account = f"accounts/{quote_segment(account_id)}"
+        self._base = f"{self._account}/workers/scripts/{quote_segment(self.script)}"
         self._clock = clock
         self._ingress_url = ingress_url
         self._shape_of = shape_of
@@ -152,7 +152,7 @@ class FirstContact:
         return self._remove().status in (_OK, _NOT_FOUND)
 
     def _remove(self) -> Reply:
-        path = f"{self._account}/workers/services/{segment(self.script)}"
+        path = f"{self._account}/workers/services/{quote_segment(self.script)}"
         reply = self._call("DELETE", path, query="force=true")
         self._may_be_there = reply.status not in (_OK, _NOT_FOUND)
         return reply
@@ -201,7 +201,7 @@ class FirstContact:
     def _address(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("POST", f"{self._base}/subdomain", {"enabled": True, "previews_enabled": False})
         if self._ingress_url is None:
-            name = first_word(look_up(self._call("GET", f"{self._account}/workers/subdomain").result, "subdomain"))
+            name = get_safe_id(look_up(self._call("GET", f"{self._account}/workers/subdomain").result, "subdomain"))
             self._ingress_url = f"https://{self.script}.{name}.workers.dev/" if name else None
         return reply, {
             "enabled": look_up(reply.result, "enabled") is True,
@@ -210,17 +210,17 @@ class FirstContact:
 
     def _history(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("GET", f"{self._base}/deployments")
-        live = first_of(look_up(reply.result, "deployments"))
-        version = first_word(look_up(first_of(look_up(live, "versions")), "version_id"))
+        live = get_first(look_up(reply.result, "deployments"))
+        version = get_safe_id(look_up(get_first(look_up(live, "versions")), "version_id"))
         self._versions += [version] if version else []
         return reply, {
-            "one deployment": length_of(look_up(reply.result, "deployments")) == 1,
+            "one deployment": count_items(look_up(reply.result, "deployments")) == 1,
             "names its version": bool(version),
         }
 
     def _version(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._multipart("POST", f"{self._base}/versions", "two", message=LONG)
-        version = first_word(look_up(reply.result, "id"))
+        version = get_safe_id(look_up(reply.result, "id"))
         self._versions += [version] if version else []
         return reply, {"number": as_number(look_up(reply.result, "number"))}
 
@@ -236,14 +236,14 @@ class FirstContact:
     def _message(self) -> tuple[Reply, dict[str, Fact]]:
         made = self._deploy([(0, 100)], f"{REMARK} {LONG}")
         kept = look_up(
-            look_up(first_of(look_up(self._list_deployments(), "deployments")), "annotations"), "workers/message"
+            look_up(get_first(look_up(self._list_deployments(), "deployments")), "annotations"), "workers/message"
         )
         text = kept if isinstance(kept, str) else ""
         return made, {"bytes kept": len(text.encode()), "our longest remark survives": text.startswith(REMARK)}
 
     def _at_zero(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._deploy([(0, 100), (1, 0)], "at 0 %")
-        return reply, {"versions": length_of(look_up(reply.result, "versions"))}
+        return reply, {"versions": count_items(look_up(reply.result, "versions"))}
 
     def _override(self) -> tuple[Reply, dict[str, Fact]]:
         """Ask until the version at 0 % answers: the edge needs a moment."""
@@ -268,7 +268,7 @@ class FirstContact:
 
     def _switch(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._deploy([(1, 100)], "switch")
-        live = first_of(look_up(self._list_deployments(), "deployments"))
+        live = get_first(look_up(self._list_deployments(), "deployments"))
         return reply, {
             "listed first at once": look_up(live, "id") == look_up(reply.result, "id"),
             "who did it": as_text(look_up(look_up(live, "annotations"), "workers/triggered_by")),
@@ -276,13 +276,13 @@ class FirstContact:
 
     def _secret(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._put_secret()
-        live = first_of(look_up(self._list_deployments(), "deployments"))
-        version = look_up(first_of(look_up(live, "versions")), "version_id")
+        live = get_first(look_up(self._list_deployments(), "deployments"))
+        version = look_up(get_first(look_up(live, "versions")), "version_id")
         return reply, {"a new version is live": isinstance(version, str) and version not in self._versions}
 
     def _over_secret(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._deploy([(1, 100)], "back")
-        message = look_up(first_of(look_up(reply.json, "errors")), "message")
+        message = look_up(get_first(look_up(reply.json, "errors")), "message")
         return reply, {"names the secret": isinstance(message, str) and "CONFORMANCE" in message}
 
     def _force_rollback(self) -> tuple[Reply, dict[str, Fact]]:
@@ -293,12 +293,12 @@ class FirstContact:
 
     def _list(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("GET", f"{self._base}/versions", query="deployable=true")
-        return reply, {"versions": length_of(look_up(reply.result, "items"))}
+        return reply, {"versions": count_items(look_up(reply.result, "items"))}
 
     def _code(self) -> tuple[Reply, dict[str, Fact]]:
-        path = f"{self._account}/workers/workers/{segment(self.script)}/versions/{self._version_id(1)}"
+        path = f"{self._account}/workers/workers/{quote_segment(self.script)}/versions/{self._version_id(1)}"
         reply = self._call("GET", path, query="include=modules")
-        module = first_of(look_up(reply.result, "modules"))
+        module = get_first(look_up(reply.result, "modules"))
         content = as_text(look_up(module, "content_base64")) or ""
         return reply, {"byte for byte": content == base64.b64encode(_MODULE.encode()).decode()}
 
@@ -307,14 +307,14 @@ class FirstContact:
         tail = look_up(reply.result, "id")
         url = look_up(reply.result, "url")
         if isinstance(tail, str):
-            self._call("DELETE", f"{self._base}/tails/{segment(tail)}")
+            self._call("DELETE", f"{self._base}/tails/{quote_segment(tail)}")
         return reply, {"a websocket": isinstance(url, str) and url.startswith(("ws://", "wss://"))}
 
     def _schedules(self) -> tuple[Reply, dict[str, Fact]]:
         self._call("PUT", f"{self._base}/schedules", [{"cron": "0 3 * * *"}])
         reply = self._call("GET", f"{self._base}/schedules")
         self._call("PUT", f"{self._base}/schedules", [])
-        return reply, {"cron": as_text(look_up(first_of(look_up(reply.result, "schedules")), "cron"))}
+        return reply, {"cron": as_text(look_up(get_first(look_up(reply.result, "schedules")), "cron"))}
 
     def _graphql(self) -> tuple[Reply, dict[str, Fact]]:
         reply = self._call("POST", "graphql", {"query": _DIMENSIONS})
@@ -363,7 +363,7 @@ class FirstContact:
 
     def _send(self, method: str, path: str, body: bytes | None, kind: str, query: str) -> Reply:
         headers = {
-            "Authorization": f"Bearer {usable_token(self._token())}",
+            "Authorization": f"Bearer {clean_token(self._token())}",
             "User-Agent": f"backout/{__version__}",
             **({"Content-Type": kind} if body is not None else {}),
         }
@@ -391,7 +391,7 @@ class FirstContact:
         return Reply(answer.status, parse_body(answer.body))
 
 
-def _origin(url: str) -> Origin:
+def _make_origin(url: str) -> Origin:
     try:
         return Origin.of(url)
     except ValueError as error:

@@ -59,12 +59,12 @@ def look_up(value: object, key: str) -> object:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def first_of(value: object) -> object:
+def get_first(value: object) -> object:
     """Return the first of a list, None without one."""
     return value[0] if isinstance(value, list) and value else None
 
 
-def length_of(value: object) -> int | None:
+def count_items(value: object) -> int | None:
     """Return how many a list holds."""
     return len(value) if isinstance(value, list) else None
 
@@ -79,6 +79,6 @@ def as_text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def first_word(value: object) -> str | None:
+def get_safe_id(value: object) -> str | None:
     """Return an id that may be put into a header, a path or a host name; anything else is not an id of this API."""
     return value if isinstance(value, str) and _WORD.fullmatch(value) else None

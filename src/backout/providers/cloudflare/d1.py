@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.decoding import Undecodable, moment
+from backout.decoding import Undecodable, parse_moment
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.model.database.schema import AppliedMigration, SchemaState
 from backout.providers.clock import SystemClock
-from backout.providers.exchange import segment
+from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
     from backout.ports import Clock
@@ -46,7 +46,7 @@ class D1History:
 
     def __init__(self, client: ApiClient, account_id: str, database_id: str, *, clock: Clock | None = None) -> None:
         self._client = client
-        self._path = f"accounts/{segment(account_id)}/d1/database/{segment(database_id)}/query"
+        self._path = f"accounts/{quote_segment(account_id)}/d1/database/{quote_segment(database_id)}/query"
         self._clock = clock or SystemClock()
 
     def read(self) -> SchemaState:
@@ -71,7 +71,7 @@ class D1History:
 
     def _read_migration(self, row: _Row) -> AppliedMigration:
         try:
-            at = moment(row.applied_at)
+            at = parse_moment(row.applied_at)
         except Undecodable:
             raise ProviderUnavailable(f"no time: {row.applied_at[:40]!r} in {TABLE}", where=self._path) from None
         return AppliedMigration(row.name or "", at, at)

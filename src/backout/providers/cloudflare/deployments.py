@@ -10,9 +10,9 @@ import msgspec
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
 from backout.model.deployment import Deployment, DeploymentId, Share
 from backout.model.version import VersionId
-from backout.providers.clock import unix_s
+from backout.providers.clock import parse_unix_s
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
-from backout.providers.exchange import segment
+from backout.providers.exchange import quote_segment
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ApiDeployment(msgspec.Struct):
         shares = [Share(VersionId(share.version_id), share.percentage) for share in self.versions]
         return Deployment(
             id=DeploymentId(self.id),
-            created_at=unix_s(self.created_on),
+            created_at=parse_unix_s(self.created_on),
             shares=tuple(sorted(shares, key=lambda share: -share.percentage)),
             message=notes.get("workers/message") or "",
             triggered_by=notes.get("workers/triggered_by") or "",
@@ -79,7 +79,7 @@ class CloudflareDeployments:
         self._client = client
         self._reader = reader or client
         self._script = script
-        self._path = f"accounts/{segment(account_id)}/workers/scripts/{segment(script)}/deployments"
+        self._path = f"accounts/{quote_segment(account_id)}/workers/scripts/{quote_segment(script)}/deployments"
 
     def history(self) -> tuple[Deployment, ...]:
         """Return the newest ten deployments, newest first (the API lists no more)."""
@@ -103,7 +103,7 @@ class CloudflareDeployments:
         try:
             answer = self._client.post(self._path, body, ApiDeployment, permission=WRITE_SCRIPTS, query=query)
         except ProviderRejected as error:
-            raise _meant(error, " and ".join(share.version for share in shares), self._script) from error
+            raise _translate_error(error, " and ".join(share.version for share in shares), self._script) from error
         return answer.as_model()
 
 
@@ -116,12 +116,12 @@ def cut(message: str) -> str:
     return message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
 
 
-def _meant(error: ProviderRejected, version: str, script: str) -> ProviderRejected | Refused:
+def _translate_error(error: ProviderRejected, version: str, script: str) -> ProviderRejected | Refused:
     """Return what a rejected switch means for the caller."""
     if error.code == _SECRETS_CHANGED:
         return SecretsChanged(
             f"secrets changed since version {version} was live; switching to it would bring the old values back",
-            names=_secret_names(error.what),
+            names=_parse_secret_names(error.what),
             where=script,
             hint="compare them (`backout secrets check`), then decide which values are to be live, or roll forward",
         )
@@ -139,7 +139,7 @@ def _meant(error: ProviderRejected, version: str, script: str) -> ProviderReject
     return error
 
 
-def _secret_names(text: str) -> tuple[str, ...]:
+def _parse_secret_names(text: str) -> tuple[str, ...]:
     """Return the names that the API lists after the last colon of its sentence, () when it names none."""
     listed = text.split("[code", maxsplit=1)[0].rpartition(":")[2]
     names = [name.strip().strip(".'\"`") for name in listed.split(",")]

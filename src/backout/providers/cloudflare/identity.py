@@ -10,7 +10,7 @@ from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.identity import Identity
 from backout.model.value import Value
 from backout.providers.cloudflare.client import READ_SCRIPTS
-from backout.providers.exchange import segment
+from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -89,7 +89,7 @@ class CloudflareIdentities:
         return Identity(**{name: readers[name]() for name in self._parts})
 
     def _tag(self) -> str | None:
-        path = f"accounts/{segment(self._account_id)}/workers/services/{segment(self._script)}"
+        path = f"accounts/{quote_segment(self._account_id)}/workers/services/{quote_segment(self._script)}"
         try:
             service = self._client.get(path, _Service, permission=READ_SCRIPTS)
         except ProviderRejected as error:
@@ -102,7 +102,7 @@ class CloudflareIdentities:
         bucket = self._beside.bucket
         if bucket is None or not self._asks_for_bucket:
             return bucket
-        path = f"accounts/{segment(self._account_id)}/r2/buckets/{segment(bucket)}"
+        path = f"accounts/{quote_segment(self._account_id)}/r2/buckets/{quote_segment(bucket)}"
         try:
             self._client.get(path, dict[str, object], permission="Workers R2 Storage Read")
         except (ProviderRejected, AuthError, ProviderUnavailable):

@@ -81,7 +81,7 @@ class Place(Value, frozen=True):
         return f"printf {shlex.quote(shape)} {values} | {line}"
 
 
-def equivalents(place: Place) -> Equivalents:
+def make_equivalents(place: Place) -> Equivalents:
     """Return the lines of a plan's steps, as templates."""
     name, api = place.name, f"{place.api_base_url}/accounts/{place.account_id}/workers/scripts/{place.script}"
     # One version is asked for by a structured header; it needs both kinds of quotes.
@@ -105,13 +105,13 @@ def equivalents(place: Place) -> Equivalents:
     )
 
 
-def card_lines(place: Place, sources: Sources) -> CardLines:
+def make_card_lines(place: Place, sources: Sources) -> CardLines:
     """Return the platform's, the health check's and the database's lines of a card."""
     name, listed = place.name, f'{_TOKEN}\n  curl -sS -H @- "$API/{{what}}"'
     body = '{{"strategy":"percentage","versions":[\n  {shares}],\n "annotations":{{"workers/message":"{text}"}}}}'
     posted = '\\\n  "$API/deployments"'
     return CardLines(
-        setup=("\n".join(_setup(place, sources)),),
+        setup=("\n".join(_list_setup(place, sources)),),
         live=(f"npx wrangler deployments status --name {name}", listed.format(what="deployments")),
         deploy=(
             f"{_TOKEN}\n  curl -sS -H @- {_JSON} {posted} --data '\n{body}'",
@@ -127,19 +127,19 @@ def card_lines(place: Place, sources: Sources) -> CardLines:
     )
 
 
-def _setup(place: Place, sources: Sources) -> Iterator[str]:
+def _list_setup(place: Place, sources: Sources) -> Iterator[str]:
     """Yield what a shell needs before the other lines; secrets are read where they are, never shown."""
     yield f"export CLOUDFLARE_ACCOUNT_ID={shlex.quote(place.account_id)}"
     if place.api_base_url != CLOUDFLARE_API:
         yield f"export CLOUDFLARE_API_BASE_URL={shlex.quote(place.api_base_url)}"
-    yield _secret("CLOUDFLARE_API_TOKEN", sources.token_env, sources.token_file)
+    yield _format_secret("CLOUDFLARE_API_TOKEN", sources.token_env, sources.token_file)
     if sources.migrations in _HEADS:
-        yield _secret("DATABASE_URL", sources.database_env, sources.database_file)
+        yield _format_secret("DATABASE_URL", sources.database_env, sources.database_file)
     yield f"API={shlex.quote(place.api_base_url)}/accounts/{shlex.quote(place.account_id)}"
     yield f"API=$API/workers/scripts/{place.name}"
 
 
-def _secret(name: str, variable: str | None, file: str | None) -> str:
+def _format_secret(name: str, variable: str | None, file: str | None) -> str:
     if file and not variable:
         return f'export {name}="$(cat {shlex.quote(file)})"'
     if variable in (None, name):

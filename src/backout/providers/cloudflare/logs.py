@@ -12,7 +12,7 @@ from backout.model.incident.events import LogPage
 from backout.providers.cloudflare.telemetry import OUTCOME, PERMISSION
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
-from backout.providers.exchange import segment
+from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class TelemetryLogs:
 
     def __init__(self, client: ApiClient, account_id: str, script: str, key_of: KeyOf) -> None:
         self._client = client
-        self._path = f"accounts/{segment(account_id)}/workers/observability/telemetry/query"
+        self._path = f"accounts/{quote_segment(account_id)}/workers/observability/telemetry/query"
         self._script = script
         self._key_of = key_of
 
@@ -69,7 +69,7 @@ class TelemetryLogs:
             events = _list_events(answer)
             is_whole = is_whole and len(events) < MOST_EVENTS
             for event in events:
-                found.setdefault(_id(event) or f"{wanted[0]} {len(found)}", event)
+                found.setdefault(_make_id(event) or f"{wanted[0]} {len(found)}", event)
             reader.take_answer({**answer, "events": {"events": []}})  # says whether it is a sample
         reader.take_answer({"events": {"events": list(found.values())}})
         reader.finish()
@@ -102,6 +102,6 @@ def _list_events(answer: Mapping[str, object]) -> list[Mapping[str, object]]:
     return [event for event in listed if isinstance(event, dict)] if isinstance(listed, list) else []
 
 
-def _id(event: Mapping[str, object]) -> str:
+def _make_id(event: Mapping[str, object]) -> str:
     metadata = event.get("$metadata")
     return str(metadata.get("id") or "") if isinstance(metadata, dict) else ""

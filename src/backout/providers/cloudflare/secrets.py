@@ -14,7 +14,7 @@ import msgspec
 
 from backout.errors import NewestNotLive, ProviderRejected, Refused
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
-from backout.providers.exchange import segment
+from backout.providers.exchange import quote_segment
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class CloudflareSecrets:
 
     def __init__(self, client: ApiClient, account_id: str, script: str) -> None:
         self._client = client
-        self._path = f"accounts/{segment(account_id)}/workers/scripts/{segment(script)}/secrets"
+        self._path = f"accounts/{quote_segment(account_id)}/workers/scripts/{quote_segment(script)}/secrets"
 
     def names(self) -> tuple[str, ...]:
         """Return the names, sorted."""
@@ -48,11 +48,11 @@ class CloudflareSecretWriter:
     def __init__(self, client: ApiClient, account_id: str, script: str) -> None:
         self._client = client
         self._script = script
-        self._path = f"accounts/{segment(account_id)}/workers/scripts/{segment(script)}/secrets-bulk"
+        self._path = f"accounts/{quote_segment(account_id)}/workers/scripts/{quote_segment(script)}/secrets-bulk"
 
     def put(self, values: SecretValues) -> None:
         """Set all of them in one call."""
-        secrets = {name: secret_binding(values, name) for name in values.names}
+        secrets = {name: make_secret_binding(values, name) for name in values.names}
         try:
             self._client.merge(self._path, {"secrets": secrets}, permission=WRITE_SCRIPTS)
         except ProviderRejected as error:
@@ -72,6 +72,6 @@ class CloudflareSecretWriter:
         return error
 
 
-def secret_binding(values: SecretValues, name: str) -> dict[str, str]:
+def make_secret_binding(values: SecretValues, name: str) -> dict[str, str]:
     """Return a secret as an upload names it, its value included."""
     return {"name": name, "type": "secret_text", "text": values.reveal(name)}

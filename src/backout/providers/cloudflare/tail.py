@@ -13,12 +13,12 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.model.guard.answers import EVERY_CLASS
-from backout.model.guard.routes import template_of
+from backout.model.guard.routes import make_template
 from backout.model.guard.signals import CountsPage, SourceTraits
-from backout.model.triggers import queue_named, schedule_named
+from backout.model.triggers import name_queue, name_schedule
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.tailing import Tailing
-from backout.providers.exchange import segment
+from backout.providers.exchange import quote_segment
 from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class _Inner(msgspec.Struct):
     def trigger(self) -> str:
         """The name of the schedule or the queue that ran, "" where it was neither."""
         if self.cron:
-            return schedule_named(self.cron)
-        return queue_named(self.queue) if self.queue else ""
+            return name_schedule(self.cron)
+        return name_queue(self.queue) if self.queue else ""
 
 
 _FAR_S, _NO_STATUS = 86_400.0, 1000
@@ -100,8 +100,8 @@ class TailTraffic:
     def __init__(
         self, client: ApiClient, account_id: str, script: str, *, clock: Clock | None = None, most: int = 20_000
     ) -> None:
-        path = f"accounts/{segment(account_id)}/workers/scripts/{segment(script)}/tails"
-        self._tailing = Tailing(_opener(client, path), most=most)
+        path = f"accounts/{quote_segment(account_id)}/workers/scripts/{quote_segment(script)}/tails"
+        self._tailing = Tailing(_make_opener(client, path), most=most)
         self._clock = clock or SystemClock()
         self._tally = Tally()
         self._late = Lateness(SETTLE_S)
@@ -188,7 +188,7 @@ class TailTraffic:
             return True
         if inner.request is None and not inner.trigger:
             return False
-        if inner.request is not None and _header(inner.request.headers, _PROBE) is not None:
+        if inner.request is not None and _get_header(inner.request.headers, _PROBE) is not None:
             return False
         if event.script_version is None or not event.script_version.id or event.event_timestamp is None:
             self._unreadable["an event of the tail without a version or a time"] += 1
@@ -212,18 +212,18 @@ class TailTraffic:
                 canceled=event.outcome == _CANCELED or status == _CLIENT_GONE,
                 latency_ms=event.wall_time,
                 status=status,
-                route=template_of(inner.request.method, inner.request.url),
+                route=make_template(inner.request.method, inner.request.url),
             )
         )
         return False
 
 
-def _opener(client: ApiClient, path: str) -> Callable[[], str]:
+def _make_opener(client: ApiClient, path: str) -> Callable[[], str]:
     def open_tail() -> str:
         return client.post(path, {"filters": []}, _Made, permission=PERMISSION).url
 
     return open_tail
 
 
-def _header(headers: Mapping[str, str], wanted: str) -> str | None:
+def _get_header(headers: Mapping[str, str], wanted: str) -> str | None:
     return next((value for name, value in headers.items() if name.lower() == wanted), None)

@@ -25,17 +25,17 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from backout.decoding import Undecodable, number
+from backout.decoding import Undecodable, parse_number
 from backout.errors import ProviderRejected, ProviderUnavailable
-from backout.model.guard.answers import EVERY_CLASS, class_unless_good
+from backout.model.guard.answers import EVERY_CLASS, classify_unless_good
 from backout.model.guard.route_names import RouteNames
-from backout.model.guard.routes import template_of
+from backout.model.guard.routes import make_template
 from backout.model.guard.signals import SourceTraits
-from backout.model.triggers import queue_named, schedule_named
+from backout.model.triggers import name_queue, name_schedule
 from backout.model.value import Value
-from backout.providers.clock import SystemClock, unix_s
+from backout.providers.clock import SystemClock, parse_unix_s
 from backout.providers.cloudflare.estimates import Estimates
-from backout.providers.exchange import segment
+from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,7 +70,7 @@ _BAD_REQUEST, _SERVER_ERROR, _CLIENT_GONE = 400, 500, 499
 _OK, _CANCELED = "ok", "canceled"
 _REQUESTS: Final = frozenset({"fetch", "websocket", ""})
 """Kinds of events that are a visitor's request; "" where the API does not tell."""
-_NAMED: Final = {"scheduled": schedule_named, "cron": schedule_named, "queue": queue_named}
+_NAMED: Final = {"scheduled": name_schedule, "cron": name_schedule, "queue": name_queue}
 """Kinds that are runs of a schedule or a queue, and how the run is named. No other kind has a caller waiting."""
 _KEYS: Final[tuple[tuple[str, str], ...]] = (
     (VERSION, "string"),
@@ -117,7 +117,7 @@ class TelemetryTraffic:
 
     def __init__(self, client: ApiClient, account_id: str, script: str, *, clock: Clock | None = None) -> None:
         self._client = client
-        self._path = f"accounts/{segment(account_id)}/workers/observability/telemetry/query"
+        self._path = f"accounts/{quote_segment(account_id)}/workers/observability/telemetry/query"
         self._script = script
         self._clock = clock or SystemClock()
         self._names = RouteNames()
@@ -168,7 +168,7 @@ class TelemetryTraffic:
                 found.add_trigger(second, seen.version, name, seen.number, failed=seen.errors)
             elif seen.event in _REQUESTS:
                 method, _, target = trigger.partition(" ")
-                name = self._names.choose(template_of(method, target), seen.status or None, seen.number)
+                name = self._names.choose(make_template(method, target), seen.status or None, seen.number)
                 found.add_route(second, seen.version, name, seen.number, errors=seen.errors, answered=seen.answered)
 
     def _ask_groups(self, since: int, end: int, by: str = "") -> Iterator[tuple[int, _Data]]:
@@ -185,7 +185,7 @@ class TelemetryTraffic:
                     raise
                 self._known.discard(unknown)
         for bucket in (bucket for calculation in result.calculations for bucket in calculation.series):
-            second = max(since, int(unix_s(bucket.time)))
+            second = max(since, int(parse_unix_s(bucket.time)))
             if second < end:
                 yield from ((second, data) for data in bucket.data)
 
@@ -226,7 +226,7 @@ class _Invocations(Value, frozen=True):
     def of(cls, data: _Data) -> _Invocations:
         """Return what a group of the answer says. Raises ProviderUnavailable: it does not say the version."""
         named = data.read_group_values()
-        version, outcome, status = named.get(VERSION), named.get(OUTCOME) or _OK, _status(named.get(STATUS))
+        version, outcome, status = named.get(VERSION), named.get(OUTCOME) or _OK, _parse_status(named.get(STATUS))
         if not isinstance(version, str) or not version:
             raise ProviderUnavailable(f"the telemetry does not tell versions (no {VERSION})", where="telemetry")
         number = round(data.value)
@@ -238,7 +238,7 @@ class _Invocations(Value, frozen=True):
             number if failed else 0,
             status,
             canceled=outcome == _CANCELED or status == _CLIENT_GONE,
-            answered=None if failed else class_unless_good(status),
+            answered=None if failed else classify_unless_good(status),
         )
 
 
@@ -269,12 +269,12 @@ def _count(found: Estimates, runs: dict[_Run, list[int]], second: int, data: _Da
 
 
 def _is_client_error(told: tuple[int, _Data]) -> bool:
-    return _BAD_REQUEST <= _status(told[1].read_group_values().get(STATUS)) < _SERVER_ERROR
+    return _BAD_REQUEST <= _parse_status(told[1].read_group_values().get(STATUS)) < _SERVER_ERROR
 
 
-def _status(value: object) -> int:
+def _parse_status(value: object) -> int:
     try:
-        status = number(str(value))
+        status = parse_number(str(value))
     except Undecodable:
         return 0  # an exception has no response
     return int(status) if 0 <= status < _NO_STATUS else 0

@@ -14,8 +14,8 @@ import msgspec
 
 from backout.errors import AuthError, ProviderRejected
 from backout.model.token import TokenState
-from backout.providers.clock import SystemClock, unix_s
-from backout.providers.exchange import segment
+from backout.providers.clock import SystemClock, parse_unix_s
+from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ class CloudflareTokens:
 
     def __init__(self, clients: Mapping[str, ApiClient], account_id: str, *, clock: Clock | None = None) -> None:
         self._clients = clients
-        self._places = ["user/tokens", f"accounts/{segment(account_id)}/tokens"]
+        self._places = ["user/tokens", f"accounts/{quote_segment(account_id)}/tokens"]
         self._clock = clock or SystemClock()
         self._scopes: dict[str, tuple[str, ...] | None] = {}
 
@@ -79,20 +79,20 @@ class CloudflareTokens:
 
     def _describe(self, role: str, client: ApiClient, place: str, found: _Verified) -> TokenState:
         status, now = found.status, self._clock.now() + (client.clock_offset_s or 0.0)
-        if status == "active" and found.not_before is not None and unix_s(found.not_before) > now:
+        if status == "active" and found.not_before is not None and parse_unix_s(found.not_before) > now:
             status = "not valid yet"
         if role not in self._scopes:
-            self._scopes[role] = _scopes(client, f"{place}/{segment(found.id)}") if found.id else None
+            self._scopes[role] = _read_scopes(client, f"{place}/{quote_segment(found.id)}") if found.id else None
         return TokenState(
             valid=status == "active",
             status=status,
-            expires_at=None if found.expires_on is None else unix_s(found.expires_on),
+            expires_at=None if found.expires_on is None else parse_unix_s(found.expires_on),
             scopes=self._scopes[role],
             role=role,
         )
 
 
-def _scopes(client: ApiClient, path: str) -> tuple[str, ...] | None:
+def _read_scopes(client: ApiClient, path: str) -> tuple[str, ...] | None:
     """Return the names of what a token may do; None when it may not read that."""
     try:
         details = client.get(path, _Details, permission=_DETAILS)

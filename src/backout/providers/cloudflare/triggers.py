@@ -12,7 +12,7 @@ import msgspec
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.triggers import TriggerKind, Triggers
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
-from backout.providers.exchange import segment
+from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -56,8 +56,8 @@ class CloudflareTriggers:
     def __init__(self, client: ApiClient, account_id: str, script: str) -> None:
         self._client = client
         self._script = script
-        self._account = f"accounts/{segment(account_id)}"
-        self._schedules = f"{self._account}/workers/scripts/{segment(script)}/schedules"
+        self._account = f"accounts/{quote_segment(account_id)}"
+        self._schedules = f"{self._account}/workers/scripts/{quote_segment(script)}/schedules"
 
     def read(self, kinds: Collection[TriggerKind]) -> Triggers:
         """Return these kinds, one call each; one that the token may not read, or that is not there, is None."""
@@ -67,7 +67,7 @@ class CloudflareTriggers:
             TriggerKind.DOMAINS: self._domains,
             TriggerKind.QUEUES: self._queues,
         }
-        return Triggers(**{str(kind): _readable(readers[kind]) for kind in kinds})
+        return Triggers(**{str(kind): _try_to_read(readers[kind]) for kind in kinds})
 
     def set_schedules(self, schedules: Sequence[str]) -> None:
         """Replace the cron triggers by these expressions."""
@@ -78,7 +78,7 @@ class CloudflareTriggers:
         return tuple(sorted(each.cron for each in answer.schedules or ()))
 
     def _routes(self) -> tuple[str, ...]:
-        path = f"{self._account}/workers/services/{segment(self._script)}/environments/production/routes"
+        path = f"{self._account}/workers/services/{quote_segment(self._script)}/environments/production/routes"
         try:
             routes = self._client.get(path, tuple[_Route, ...], permission=_READ_ROUTES)
         except ProviderUnavailable as error:  # the shape of this list is nowhere promised
@@ -98,7 +98,7 @@ class CloudflareTriggers:
         return any(self._script in (each.script, each.script_name) for each in queue.consumers or ())
 
 
-def _readable(read: Callable[[], tuple[str, ...]]) -> tuple[str, ...] | None:
+def _try_to_read(read: Callable[[], tuple[str, ...]]) -> tuple[str, ...] | None:
     try:
         return read()
     except (AuthError, ProviderRejected):

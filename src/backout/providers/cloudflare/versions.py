@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.version import Version, VersionId
-from backout.providers.clock import unix_s
+from backout.providers.clock import parse_unix_s
 from backout.providers.cloudflare.client import READ_SCRIPTS
-from backout.providers.exchange import segment
+from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient
@@ -60,11 +60,11 @@ class ApiVersion(msgspec.Struct):
         return Version(
             id=VersionId(self.id),
             number=self.number,
-            created_at=unix_s(self.metadata.created_on),
+            created_at=parse_unix_s(self.metadata.created_on),
             code_hash=(script.etag if script else None) or None,
             message=message,
             tag=tag,
-            git_sha=git_sha(tag) or git_sha(message),
+            git_sha=find_git_sha(tag) or find_git_sha(message),
             triggered_by=notes.get("workers/triggered_by") or "",
             author=self.metadata.author_email or "",
             secret_names=tuple(sorted(b.name for b in bindings if b.type in _SECRET_TYPES)),
@@ -82,7 +82,7 @@ class CloudflareVersions:
 
     def __init__(self, client: ApiClient, account_id: str, script: str) -> None:
         self._client = client
-        self._path = f"accounts/{segment(account_id)}/workers/scripts/{segment(script)}/versions"
+        self._path = f"accounts/{quote_segment(account_id)}/workers/scripts/{quote_segment(script)}/versions"
 
     def recent(self) -> tuple[Version, ...]:
         """Return the versions that can still be deployed, newest first."""
@@ -98,16 +98,16 @@ class CloudflareVersions:
 
     def detail(self, version: str) -> Version:
         """Return one version with its code hash, secrets and bindings."""
-        path = f"{self._path}/{segment(version)}"
+        path = f"{self._path}/{quote_segment(version)}"
         return self._client.get(path, ApiVersion, permission=READ_SCRIPTS).as_model()
 
 
-def git_sha(text: str) -> str:
+def find_git_sha(text: str) -> str:
     """Return the git commit that a tag or message names, "" when nothing in it looks like one.
 
     A full hash, or 7 to 12 hexadecimal digits with at least one letter and one digit, standing alone.
 
-    >>> git_sha("deploy 3f2a9c1 of main"), git_sha("v1.2.3"), git_sha("defaced 20261125")
+    >>> find_git_sha("deploy 3f2a9c1 of main"), find_git_sha("v1.2.3"), find_git_sha("defaced 20261125")
     ('3f2a9c1', '', '')
     """
     found = _SHA.search(text)

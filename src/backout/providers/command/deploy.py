@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, Busy
 from backout.model.deployment import CommandEnd
-from backout.private import private_folder
-from backout.providers.child_environment import team_environment
+from backout.private import make_private_folder
+from backout.providers.child_environment import make_team_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class ShellDeployCommand:
         """
         heard = _Heard(self._redact, hear)
         try:
-            private_folder(self._lock.parent)
+            make_private_folder(self._lock.parent)
             with self._lock.open("a+b") as lock, tempfile.TemporaryFile() as output:
                 if not _try_lock(lock):
                     raise Busy(
@@ -66,7 +66,7 @@ class ShellDeployCommand:
                     stdin=lock,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env=team_environment(),
+                    env=make_team_environment(),
                     start_new_session=True,
                 )
                 return CommandEnd(self._await_end(child, output, heard), tuple(heard.tail))

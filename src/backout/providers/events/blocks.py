@@ -28,7 +28,7 @@ class Stream(Protocol):
         ...
 
 
-def blocks(stream: Stream, unreadable: Callable[[str], None], odd: Callable[[str], None]) -> Iterator[memoryview]:
+def read_blocks(stream: Stream, unreadable: Callable[[str], None], odd: Callable[[str], None]) -> Iterator[memoryview]:
     """Yield blocks of whole lines, the last one perhaps without an end; each is gone when the next one is asked for.
 
     Args:
@@ -76,19 +76,19 @@ class _Source:
         self._pieces = iter((first,))
         self._rest = b""
         if first.startswith(_GZIP):
-            self._pieces = _unpack(_pieces(first, stream), unreadable)
+            self._pieces = _unpack(_read_pieces(first, stream), unreadable)
             self._stream = None
             first = next(self._pieces, b"")
-            self._pieces = _again(first, self._pieces)
+            self._pieces = _read_again(first, self._pieces)
         for mark, encoding in _WIDE:
             if first.startswith(mark):
                 odd(f"text in {encoding.upper()}")
-                pieces = self._pieces if self._stream is None else _pieces(first, stream)
+                pieces = self._pieces if self._stream is None else _read_pieces(first, stream)
                 self._pieces, self._stream = _decode(pieces, encoding), None
                 return
         if first.startswith(codecs.BOM_UTF8):
             next(self._pieces)
-            self._pieces = _again(first[len(codecs.BOM_UTF8) :], self._pieces)
+            self._pieces = _read_again(first[len(codecs.BOM_UTF8) :], self._pieces)
 
     def fill(self, view: memoryview) -> int:
         """Fill the view as far as there is something, and return how many bytes that were."""
@@ -114,13 +114,13 @@ def _read(stream: Stream, size: int) -> bytes:
     return bytes(buffer[: stream.readinto(memoryview(buffer)) or 0])
 
 
-def _pieces(first: bytes, stream: Stream) -> Iterator[bytes]:
+def _read_pieces(first: bytes, stream: Stream) -> Iterator[bytes]:
     while first:
         yield first
         first = _read(stream, BLOCK)
 
 
-def _again(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _read_again(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     if first:
         yield first
     yield from rest

@@ -9,10 +9,10 @@ CUT: Final = "JSON that is cut off"
 DEEP: Final = "JSON that is nested too deeply"
 
 
-def why_unreadable(line: bytes) -> str:
+def explain_unreadable(line: bytes) -> str:
     """Return which of them it is.
 
-    >>> why_unreadable(b'{"a": }'), why_unreadable(b'{"a": 1'), why_unreadable(b"[[[[")
+    >>> explain_unreadable(b'{"a": }'), explain_unreadable(b'{"a": 1'), explain_unreadable(b"[[[[")
     ('broken JSON', 'JSON that is cut off', 'JSON that is nested too deeply')
     """
     if line.count(b"[") + line.count(b"{") > len(line) // 2:

@@ -174,13 +174,13 @@ def learn(
     tail: bytes | None = None
     for index in ordinary:
         version = events[index].version
-        head = _head(written[index], version, spelling)
+        head = _find_head(written[index], version, spelling)
         if head is None:
             return None
         heads[head] = version
         tail = written[index][-_LONGEST_TAIL:] if tail is None else tail
         if not written[index].endswith(tail):
-            tail = _common_end(tail, written[index])
+            tail = _find_common_end(tail, written[index])
     if not heads or len(heads) > _MOST_HEADS or not tail or not tail.endswith(b"}\n") or _is_ambiguous(heads):
         return None
     told = spelling.complete in tail
@@ -188,7 +188,7 @@ def learn(
     return Layout(heads, tail, spelling.end, telling)
 
 
-def _head(event: bytes, version: str, spelling: Spelling) -> bytes | None:
+def _find_head(event: bytes, version: str, spelling: Spelling) -> bytes | None:
     """Return how an event begins, up to its outcome and its version; None when these do not stand in the open in front.
 
     In front of them nothing is nested and nothing is escaped, so quotes are in pairs and the keys are the event's own.
@@ -208,7 +208,7 @@ def _head(event: bytes, version: str, spelling: Spelling) -> bytes | None:
     return event[: outcome + len(spelling.ok)]
 
 
-def _common_end(one: bytes, other: bytes) -> bytes:
+def _find_common_end(one: bytes, other: bytes) -> bytes:
     length = 0
     while length < min(len(one), len(other)) and one[-length - 1] == other[-length - 1]:
         length += 1

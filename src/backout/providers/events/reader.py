@@ -15,12 +15,12 @@ import msgspec
 from backout.decoding import UNDECODABLE
 from backout.model.incident.events import NO_VERSION
 from backout.providers.events import telemetry
-from backout.providers.events.blocks import LONGEST_LINE, blocks
-from backout.providers.events.broken import BROKEN, CUT, why_unreadable
+from backout.providers.events.blocks import LONGEST_LINE, read_blocks
+from backout.providers.events.broken import BROKEN, CUT, explain_unreadable
 from backout.providers.events.fast import COMPACT, Layout, Spelling, learn
-from backout.providers.events.structured import entry
+from backout.providers.events.structured import parse_entry
 from backout.providers.events.text import ANSI, SAMPLING, TextEntries
-from backout.providers.events.worker import TAIL, TailEvent, is_notice, lenient, sift
+from backout.providers.events.worker import TAIL, TailEvent, decode_leniently, is_notice, sift
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,7 +81,7 @@ class EventReader:
         def odd(what: str) -> None:
             self._tally.odd(what, self._name)
 
-        for block in blocks(stream, unreadable, odd):
+        for block in read_blocks(stream, unreadable, odd):
             self._block(block)
         self.finish()
 
@@ -245,7 +245,7 @@ class EventReader:
                     self._open(line)
                     continue
                 if line.startswith((b'{"', b'[{"', b'{ "')):
-                    self._tally.unreadable(why_unreadable(line), self._place())
+                    self._tally.unreadable(explain_unreadable(line), self._place())
                     continue
             self._plain(line)
 
@@ -264,7 +264,7 @@ class EventReader:
             whole = b"".join(self._object).strip().removesuffix(b",")
             self._object, self._object_size = [], 0
             if not self._json_line(whole, 0):
-                self._tally.unreadable(why_unreadable(whole), self._place())
+                self._tally.unreadable(explain_unreadable(whole), self._place())
             return True
         if line and not line.startswith((b" ", b"\t", b"}", b"]", b'"')):  # text where the value should go on
             self._object.pop()
@@ -341,7 +341,7 @@ class EventReader:
             return
         if not isinstance(value, dict):
             return
-        answered = telemetry.events_of(value)
+        answered = telemetry.list_events(value)
         if answered is not None:
             self._tally.sampled = self._tally.sampled or telemetry.is_sampled(value)
             self._join_events(answered)
@@ -349,11 +349,11 @@ class EventReader:
             self._join_events([value])
         elif is_notice(value):
             self._tally.sampled = True
-        elif (event := lenient(value)) is not None:
+        elif (event := decode_leniently(value)) is not None:
             self._saw_events = True
             self._add(event, "tail" if "outcome" in value else "logpush", ahead)
         else:
-            self._add(entry(value), "json", ahead)
+            self._add(parse_entry(value), "json", ahead)
 
     def _join_events(self, events: Iterable[Mapping[str, object]]) -> None:
         self._saw_events = True

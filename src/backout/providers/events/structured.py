@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.incident.events import OK, Invocation, Origin, Said
-from backout.providers.events.times import seconds
+from backout.providers.events.times import parse_seconds
 from backout.providers.events.worker import format_logged, format_thrown, parse_status
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ _MOST: Final = 20_000
 _STATUS_TEXT: Final = re.compile(r"[1-5][0-9]{2}")
 
 
-def entry(found: Fields) -> Invocation:
+def parse_entry(found: Fields) -> Invocation:
     """Return what one entry says; an object that is no entry of a log says nothing."""
-    origin = _origin(_first(found, _LEVEL))
-    message = format_logged(_first(found, _MESSAGE))
-    trace = _trace(found)
+    origin = _parse_origin(_get_first(found, _LEVEL))
+    message = format_logged(_get_first(found, _MESSAGE))
+    trace = _format_trace(found)
     said: tuple[Said, ...] = ()
     if trace:
         text = trace if message in trace else f"{message}\n{trace}"
@@ -50,29 +50,29 @@ def entry(found: Fields) -> Invocation:
     elif origin is not None:
         text = message or msgspec.json.encode(found).decode()
         said = (Said(origin, text[:_MOST]),)
-    status = _status(found)
-    version, outcome = _first(found, _VERSION), found.get("outcome")
+    status = _parse_status(found)
+    version, outcome = _get_first(found, _VERSION), found.get("outcome")
     identity = version.get("id") if isinstance(version, dict) else version
-    source = _first(found, _SOURCE)
+    source = _get_first(found, _SOURCE)
     return Invocation(
         version=identity if isinstance(identity, str) else "",
-        at=seconds(_first(found, _TIME)),
+        at=parse_seconds(_get_first(found, _TIME)),
         outcome=outcome if isinstance(outcome, str) and outcome else OK,
         status=status,
-        said=_as_logged(said, status),
+        said=_make_said(said, status),
         source=source if isinstance(source, str) else "",
         failed=status is None and bool(said) and said[0].origin is not Origin.WARNING,
     )
 
 
-def _as_logged(said: tuple[Said, ...], status: int | None) -> tuple[Said, ...]:
+def _make_said(said: tuple[Said, ...], status: int | None) -> tuple[Said, ...]:
     """Return what is said; an exception in an entry that tells an answer below 500 was caught, so it was logged."""
     if status is None or status >= 500:
         return said
     return tuple(Said(Origin.ERROR, one.text) if one.origin is Origin.EXCEPTION else one for one in said)
 
 
-def _origin(level: object) -> Origin | None:
+def _parse_origin(level: object) -> Origin | None:
     if isinstance(level, bool):
         return None
     if isinstance(level, int | float):
@@ -83,7 +83,7 @@ def _origin(level: object) -> Origin | None:
     return Origin.ERROR if word in _ERRORS else Origin.WARNING if word in _WARNINGS else None
 
 
-def _trace(found: Fields) -> str:
+def _format_trace(found: Fields) -> str:
     """Return the exception of an entry as its language prints it, "" without one."""
     for name in _THROWN:
         thrown = found.get(name)
@@ -105,7 +105,7 @@ def _trace(found: Fields) -> str:
     return error if isinstance(error, str) and error.strip() else ""
 
 
-def _status(found: Fields) -> int | None:
+def _parse_status(found: Fields) -> int | None:
     values = [found.get(name) for name in _STATUS]
     for name in _STATUS_IN:
         inner = found.get(name)
@@ -118,5 +118,5 @@ def _status(found: Fields) -> int | None:
     return None
 
 
-def _first(found: Fields, names: tuple[str, ...]) -> object:
+def _get_first(found: Fields, names: tuple[str, ...]) -> object:
     return next((found[name] for name in names if found.get(name) is not None), None)

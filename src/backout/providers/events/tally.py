@@ -125,7 +125,7 @@ class EventTally:
                 is_silent = False
             self._say(one, event, where, seen)
         if is_silent:
-            self._say(Said(Origin.OUTCOME, _silent(event)), event, where, seen)
+            self._say(Said(Origin.OUTCOME, _describe_silent(event)), event, where, seen)
 
     def saw(self, at: float | None) -> None:
         """Extend the time range that was read; None and impossible times change nothing."""
@@ -138,11 +138,11 @@ class EventTally:
 
     def unreadable(self, why: str, place: str, number: int = 1) -> None:
         """Note something that could not be counted."""
-        _note(self._unreadable, why, place, number)
+        _note_text(self._unreadable, why, place, number)
 
     def odd(self, what: str, place: str, number: int = 1) -> None:
         """Note something odd about what was counted."""
-        _note(self._oddities, what, place, number)
+        _note_text(self._oddities, what, place, number)
 
     # --- together ----------------------------------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class EventTally:
             if len(self._rows) >= MOST_TEMPLATES:
                 self.untracked += 1
                 return
-            sample = _sample(one.text)
+            sample = _make_sample(one.text)
             row = _Row(key, one.origin, sample, event.outcome, event.status, event.source)
             self._rows[key] = row
         elif one.origin is not row.origin:
@@ -287,7 +287,7 @@ class EventTally:
         self._previous = None
 
 
-def _silent(event: Invocation) -> str:
+def _describe_silent(event: Invocation) -> str:
     """Return words for an error that said nothing."""
     if event.outcome not in ("ok", "exception"):
         return f"The invocation ended with outcome {event.outcome} and logged no error"
@@ -296,13 +296,13 @@ def _silent(event: Invocation) -> str:
     return f"An invocation failed (outcome {event.outcome}) without a logged error"
 
 
-def _sample(text: str) -> str:
+def _make_sample(text: str) -> str:
     if len(text) <= LONGEST_SAMPLE:
         return text
     return f"{text[: LONGEST_SAMPLE * 3 // 4]}\n{text[-LONGEST_SAMPLE // 4 + 1 :]}"
 
 
-def _note(book: dict[str, Noted], what: str, place: str, number: int) -> None:
+def _note_text(book: dict[str, Noted], what: str, place: str, number: int) -> None:
     found = book.get(what)
     book[what] = Noted(number, place) if found is None else Noted(found.count + number, found.first)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from backout.model.incident.events import OK, Invocation, Origin, Said
-from backout.providers.events.times import seconds
+from backout.providers.events.times import parse_seconds
 from backout.providers.events.worker import (
     ERROR_LEVELS,
     MULTI_STATUS,
@@ -35,7 +35,7 @@ def is_telemetry(found: Event) -> bool:
     return isinstance(found.get(_WORKERS), dict) or isinstance(found.get(_METADATA), dict)
 
 
-def events_of(found: Event) -> list[Event] | None:
+def list_events(found: Event) -> list[Event] | None:
     """Return the events of a whole answer, of either view; None when the object is no answer of a query."""
     result = found.get("result", found)
     if not isinstance(result, dict):
@@ -65,7 +65,7 @@ class Requests:
 
     def take(self, event: Event) -> Iterator[Invocation]:
         """Take one event and yield what is complete with it."""
-        workers, metadata = _part(event, _WORKERS), _part(event, _METADATA)
+        workers, metadata = _make_event(event, _WORKERS), _make_event(event, _METADATA)
         request = workers.get("requestId") or metadata.get("requestId")
         if not isinstance(request, str):
             self._nameless += 1
@@ -86,20 +86,20 @@ def _join(events: list[Event]) -> Invocation:
     said: list[Said] = []
     truncated = False
     for event in events:
-        workers, metadata = _part(event, _WORKERS), _part(event, _METADATA)
-        version = _text(_part(workers, "scriptVersion").get("id")) or version
-        source = _text(workers.get("scriptName")) or _text(metadata.get("service")) or source
-        told = _text(workers.get("outcome"))
+        workers, metadata = _make_event(event, _WORKERS), _make_event(event, _METADATA)
+        version = _get_text(_make_event(workers, "scriptVersion").get("id")) or version
+        source = _get_text(workers.get("scriptName")) or _get_text(metadata.get("service")) or source
+        told = _get_text(workers.get("outcome"))
         outcome = told if told and outcome == OK else outcome
-        inner = _part(workers, "event")
-        status = parse_status(_part(inner, "response").get("status")) or status
+        inner = _make_event(workers, "event")
+        status = parse_status(_make_event(inner, "response").get("status")) or status
         truncated = truncated or workers.get("truncated") is True
-        when = seconds(event.get("timestamp"))
+        when = parse_seconds(event.get("timestamp"))
         if when is not None:
             at = when if at is None else min(at, when)
         said += _read_said(event, metadata)
         if status == MULTI_STATUS:
-            said += describe_failed_batch(_part(inner, "request").get("url"))
+            said += describe_failed_batch(_make_event(inner, "request").get("url"))
     return Invocation(version, at, outcome, status, tuple(dict.fromkeys(said)), truncated, source)
 
 
@@ -110,19 +110,19 @@ def _read_said(event: Event, metadata: Event) -> list[Said]:
     if isinstance(thrown, dict):
         text = format_thrown(thrown.get("name"), thrown.get("message"), thrown.get("stack"))
         return [Said(Origin.EXCEPTION, text)] if text else []
-    level = (_text(metadata.get("level")) or _text(fields.get("level"))).lower()
+    level = (_get_text(metadata.get("level")) or _get_text(fields.get("level"))).lower()
     origin = Origin.ERROR if level in ERROR_LEVELS else Origin.WARNING if level in WARNING_LEVELS else None
     if origin is None:
         return []
     message = source if isinstance(source, str) else fields.get("message")
-    text = format_logged(message) or _text(metadata.get("error")) or _text(metadata.get("message"))
+    text = format_logged(message) or _get_text(metadata.get("error")) or _get_text(metadata.get("message"))
     return [Said(origin, text)] if text else []
 
 
-def _part(event: Event, name: str) -> Event:
+def _make_event(event: Event, name: str) -> Event:
     found = event.get(name)
     return found if isinstance(found, dict) else {}
 
 
-def _text(value: object) -> str:
+def _get_text(value: object) -> str:
     return value if isinstance(value, str) else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from backout.model.incident.events import CANCELED, OK, Invocation, Origin, Said
-from backout.providers.events.times import written
+from backout.providers.events.times import find_time
 from backout.providers.events.worker import parse_status
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class TextEntries:
         line = ANSI.sub("", line).rstrip() if "\x1b" in line else line.rstrip()
         shape, at = "plain", None
         if found := _ACTIONS.match(line):
-            shape, line, at = "actions", found["rest"], written(found["at"])
+            shape, line, at = "actions", found["rest"], find_time(found["at"])
         entry = self._entry
         if not line:
             if entry is not None:
@@ -126,7 +126,7 @@ class TextEntries:
             return
         if " @ " in line and (event := _EVENT.match(line[:_LONGEST_EVENT])):
             yield from self.rest()
-            self._entry = _Entry(number, "tail_text", [line], at=written(event["at"] or event["before"]))
+            self._entry = _Entry(number, "tail_text", [line], at=find_time(event["at"] or event["before"]))
             self._entry.outcome = _OUTCOMES[event["outcome"] or event["after"]]
             return
         if entry is not None and self._goes_on(entry, line):
@@ -134,7 +134,7 @@ class TextEntries:
             entry.blank = False
             return
         yield from self.rest()
-        self._entry = _Entry(number, shape, at=at if at is not None else written(line[:_HEAD]))
+        self._entry = _Entry(number, shape, at=at if at is not None else find_time(line[:_HEAD]))
         self._entry.append(line)
         self._entry.in_traceback = line.startswith(_TRACEBACK)
 
@@ -142,7 +142,7 @@ class TextEntries:
         """Yield the entry that is open: nothing comes after it."""
         entry, self._entry = self._entry, None
         if entry is not None:
-            yield (_event(entry) if entry.outcome is not None else _plain(entry)), entry.shape, entry.line
+            yield (_parse_event(entry) if entry.outcome is not None else _parse_plain(entry)), entry.shape, entry.line
 
     def _goes_on(self, entry: _Entry, line: str) -> bool:
         """Whether a line belongs to the one before it."""
@@ -152,7 +152,7 @@ class TextEntries:
             return True
         last = entry.lines[-1] if entry.lines else ""
         if line.startswith(_TRACEBACK):
-            goes_on = last.startswith(_CHAINED) or (not entry.in_traceback and _level(entry) is Origin.ERROR)
+            goes_on = last.startswith(_CHAINED) or (not entry.in_traceback and _parse_level(entry) is Origin.ERROR)
             entry.in_traceback = entry.in_traceback or goes_on
             return goes_on
         if entry.blank:
@@ -164,7 +164,7 @@ class TextEntries:
         return len(entry.lines) == 1 and bool(_MARK.match(last)) and bool(_THROWN.match(line))
 
 
-def _level(entry: _Entry) -> Origin | None:
+def _parse_level(entry: _Entry) -> Origin | None:
     first = entry.lines[0] if entry.lines else ""
     head = first[:_HEAD]
     if found := _LEVEL.search(head):
@@ -174,9 +174,9 @@ def _level(entry: _Entry) -> Origin | None:
     return Origin.WARNING if _BEGINS_WARNING.match(head.lstrip()) else None
 
 
-def _plain(entry: _Entry) -> Invocation:
+def _parse_plain(entry: _Entry) -> Invocation:
     text = "\n".join(entry.lines)
-    origin = _level(entry)
+    origin = _parse_level(entry)
     if entry.in_traceback or (origin is None and _TRACEBACK in text):
         origin = Origin.EXCEPTION
     status = None
@@ -189,7 +189,7 @@ def _plain(entry: _Entry) -> Invocation:
     return Invocation(at=entry.at, status=status, said=said, failed=failed)
 
 
-def _event(entry: _Entry) -> Invocation:
+def _parse_event(entry: _Entry) -> Invocation:
     """Return the event that a tail printed in words: its logs and exceptions follow its first line."""
     said: list[tuple[Origin | None, list[str]]] = []
     for line in entry.lines[1:]:

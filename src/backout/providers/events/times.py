@@ -24,10 +24,11 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 _LONG_YEAR: Final = 4
 
 
-def seconds(value: object) -> float | None:
+def parse_seconds(value: object) -> float | None:
     """Return the time that a field of a log tells, None when it tells none; a number's unit follows from its size.
 
-    >>> seconds(1764000000123), seconds("2025-11-24T16:00:00Z"), seconds("2025-11-24 16:00:00,5"), seconds("soon")
+    >>> (parse_seconds(1764000000123), parse_seconds("2025-11-24T16:00:00Z"), parse_seconds("2025-11-24 16:00:00,5"),
+    ...  parse_seconds("soon"))
     (1764000000.123, 1764000000.0, 1764000000.5, None)
     """
     if isinstance(value, bool):
@@ -38,33 +39,33 @@ def seconds(value: object) -> float | None:
         scale = 1e9 if value > _NS else 1e6 if value > _US else 1e3 if value > _MS else 1.0
         return value / scale
     if isinstance(value, str):
-        return written(value)
+        return find_time(value)
     return None
 
 
-def written(text: str) -> float | None:
+def find_time(text: str) -> float | None:
     """Return the first time in a text; without a zone it is taken for UTC."""
     try:
         if found := _ISO.search(text):
-            return _iso(found)
+            return _parse_iso(found)
         if found := _CLF.search(text):
             month = _MONTHS.index(found["month"]) + 1
             day = datetime.strptime(f"{found['year']}-{month:02}-{found['day']} {found['time']}", "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007
-            return day.replace(tzinfo=_zone(found["zone"])).timestamp()
+            return day.replace(tzinfo=_parse_zone(found["zone"])).timestamp()
         if found := _LOCAL.search(text):
-            return _local(found)
+            return _parse_local(found)
     except (ValueError, OverflowError):
         pass
     return None
 
 
-def _iso(found: re.Match[str]) -> float:
+def _parse_iso(found: re.Match[str]) -> float:
     day = datetime.fromisoformat(f"{found['day'].replace('/', '-')}T{found['time']}")
     part = float(f"0.{found['part']}") if found["part"] else 0.0
-    return day.replace(tzinfo=_zone(found["zone"])).timestamp() + part
+    return day.replace(tzinfo=_parse_zone(found["zone"])).timestamp() + part
 
 
-def _zone(written_zone: str | None) -> timezone:
+def _parse_zone(written_zone: str | None) -> timezone:
     if not written_zone or written_zone[0] not in "+-":
         return UTC
     digits = written_zone[1:].replace(":", "")
@@ -72,7 +73,7 @@ def _zone(written_zone: str | None) -> timezone:
     return timezone(-away if written_zone[0] == "-" else away)
 
 
-def _local(found: re.Match[str]) -> float:
+def _parse_local(found: re.Match[str]) -> float:
     """Return a time as `toLocaleString` writes it: American with AM or PM, otherwise the day before the month."""
     first, second, third = int(found["a"]), int(found["b"]), int(found["c"])
     if len(found["a"]) == _LONG_YEAR:

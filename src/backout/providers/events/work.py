@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
 from backout.model.value import Value
-from backout.providers.child_environment import bare_environment, own_module
+from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 
@@ -67,10 +67,10 @@ def divide_files(paths: Sequence[Path], jobs: int) -> list[Part]:
     for path in paths:
         with path.open("rb", buffering=0) as file:
             beginning = file.read(_PEEK)
-            end_of_event = _end_of_event(beginning)
+            end_of_event = _find_separator(beginning)
             begin = 0
             while end_of_event and sizes[path] - begin > wanted * 1.25:
-                cut = _next(file, begin + wanted, end_of_event)
+                cut = _find_next(file, begin + wanted, end_of_event)
                 if cut is None:
                     break
                 parts.append(Part(path, begin, cut))
@@ -79,7 +79,7 @@ def divide_files(paths: Sequence[Path], jobs: int) -> list[Part]:
     return parts
 
 
-def in_processes(parts: Sequence[Part], key_of: KeyOf, jobs: int) -> Iterator[EventCounts]:
+def count_in_processes(parts: Sequence[Part], key_of: KeyOf, jobs: int) -> Iterator[EventCounts]:
     """Yield what each part holds, in their order; this process reads along, from the first one and from the end."""
     if len(parts) == 1:
         yield read_part(parts[0], key_of)
@@ -105,7 +105,10 @@ class _Helper:
         asked, self._ask = os.pipe()
         self._hear, answered = os.pipe()
         self._process = subprocess.Popen(
-            own_module("backout.providers.events.helper"), stdin=asked, stdout=answered, env=bare_environment()
+            make_module_command("backout.providers.events.helper"),
+            stdin=asked,
+            stdout=answered,
+            env=make_bare_environment(),
         )
         os.close(asked)
         os.close(answered)
@@ -158,7 +161,7 @@ def read_part(part: Part, key_of: KeyOf) -> EventCounts:
     return tally.result()
 
 
-def _end_of_event(beginning: bytes) -> bytes | None:
+def _find_separator(beginning: bytes) -> bytes | None:
     """Return the separator between two events of a file, None where its beginning does not show it."""
     if beginning.startswith(b'{"') and b'"outcome"' in beginning.lower():
         return b"\n"
@@ -167,7 +170,7 @@ def _end_of_event(beginning: bytes) -> bytes | None:
     return None
 
 
-def _next(file: FileIO, at: int, end_of_event: bytes) -> int | None:
+def _find_next(file: FileIO, at: int, end_of_event: bytes) -> int | None:
     """Return where the first event after a place begins."""
     file.seek(at)
     found = file.read(_SEARCHED).find(end_of_event)

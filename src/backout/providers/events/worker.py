@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.incident.events import OK, Invocation, Origin, Said
-from backout.providers.events.times import seconds
+from backout.providers.events.times import parse_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,13 +117,13 @@ class TailEvent(msgspec.Struct, rename="camel", gc=False):
         said = [Said(Origin.EXCEPTION, format_thrown(x.name, x.message, x.stack)) for x in self.exceptions or ()]
         for log in self.logs or ():
             origin = _LEVELS.get(log.level)
-            if origin is not None and (text := format_logged(_value(log.message))):
+            if origin is not None and (text := format_logged(_decode_value(log.message))):
                 said.append(Said(origin, text))
         inner, stamp, version = self.event, self.event_timestamp, self.script_version
         response = (inner.response if inner is not None else None) or self.response
         status = parse_status(response.status) if response is not None else None
         if status == MULTI_STATUS and inner is not None and inner.request is not None:
-            said += describe_failed_batch(_value(inner.request.url))
+            said += describe_failed_batch(_decode_value(inner.request.url))
         return Invocation(
             version.id if version is not None else "",
             None if stamp is None else stamp / 1000,
@@ -176,23 +176,26 @@ def sift(events: Sequence[TailEvent], quiet: dict[str, int]) -> list[int]:
     return others
 
 
-def lenient(found: Mapping[str, object]) -> Invocation | None:
+def decode_leniently(found: Mapping[str, object]) -> Invocation | None:
     """Return the invocation from an object of another spelling or with odd types; None when it is not an event.
 
     Names count without their case: Logpush writes them in capitals.
     """
     event = {name.lower(): value for name, value in found.items()}
-    version = _object(event.get("scriptversion"))
+    version = _get_object(event.get("scriptversion"))
     outcome = event.get("outcome")
     if not isinstance(outcome, str) and not version and not _is_logpush(event):
         return None
-    inner = _object(event.get("event"))
-    request, response = _object(inner.get("request")), _object(inner.get("response")) or _object(event.get("response"))
+    inner = _get_object(event.get("event"))
+    request, response = (
+        _get_object(inner.get("request")),
+        _get_object(inner.get("response")) or _get_object(event.get("response")),
+    )
     said = []
-    for thrown in _objects(event.get("exceptions")):
+    for thrown in _get_objects(event.get("exceptions")):
         text = format_thrown(thrown.get("name"), thrown.get("message"), thrown.get("stack"))
         said.append(Said(Origin.EXCEPTION, text))
-    for log in _objects(event.get("logs")):
+    for log in _get_objects(event.get("logs")):
         origin = _ANY_LEVELS.get(str(log.get("level")).lower())
         if origin is not None and (text := format_logged(log.get("message"))):
             said.append(Said(origin, text))
@@ -204,7 +207,7 @@ def lenient(found: Mapping[str, object]) -> Invocation | None:
     identity = version.get("id")
     return Invocation(
         version=identity if isinstance(identity, str) else "",
-        at=seconds(at),
+        at=parse_seconds(at),
         outcome=outcome if isinstance(outcome, str) and outcome else OK,
         status=status,
         said=tuple(said[:_MOST_SAID]),
@@ -215,7 +218,7 @@ def lenient(found: Mapping[str, object]) -> Invocation | None:
 
 def is_notice(found: Mapping[str, object]) -> bool:
     """Whether a tail speaks of itself: it left out events."""
-    return _object(found.get("event")).get("type") in _OVERLOAD
+    return _get_object(found.get("event")).get("type") in _OVERLOAD
 
 
 def _is_logpush(event: Mapping[str, object]) -> bool:
@@ -228,7 +231,7 @@ def format_thrown(name: object, message: object, stack: object) -> str:
     >>> format_thrown("TypeError", "no", "    at f (a.js:1:2)")
     'TypeError: no\n    at f (a.js:1:2)'
     """
-    said = message if isinstance(message, str) else "" if message is None else _json(message)
+    said = message if isinstance(message, str) else "" if message is None else _format_json(message)
     head = f"{name}: {said}" if isinstance(name, str) and name else said
     frames = stack if isinstance(stack, str) else ""
     if said and frames.startswith((head.partition("\n")[0], said.partition("\n")[0])):
@@ -243,7 +246,9 @@ def format_logged(message: object) -> str:
     'failed: {"code":5}'
     """
     parts = message if isinstance(message, list) else [message]
-    shown = (part if isinstance(part, str) else "" if part is None else _json(part) for part in parts[:_MOST_SAID])
+    shown = (
+        part if isinstance(part, str) else "" if part is None else _format_json(part) for part in parts[:_MOST_SAID]
+    )
     return " ".join(shown)[:_MOST_CHARACTERS].strip()
 
 
@@ -260,7 +265,7 @@ def describe_failed_batch(url: object) -> Sequence[Said]:
     return (Said(Origin.OUTCOME, f"HTTP 207: a call failed in the tRPC batch /trpc/{procedures[:200]}"),)
 
 
-def _value(raw: msgspec.Raw) -> object:
+def _decode_value(raw: msgspec.Raw) -> object:
     """Return the value; what is no text in UTF-8 is taken for Latin-1, and what is still none as it is written."""
     written = bytes(raw)
     for text in (written, written.decode("latin-1")):
@@ -271,15 +276,15 @@ def _value(raw: msgspec.Raw) -> object:
     return written.decode("latin-1")
 
 
-def _json(value: object) -> str:
+def _format_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _object(value: object) -> Mapping[str, object]:
+def _get_object(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
         return {}
     return {str(name).lower(): inner for name, inner in value.items()}
 
 
-def _objects(value: object) -> Sequence[Mapping[str, object]]:
-    return [_object(one) for one in value[:_MOST_SAID] if isinstance(one, dict)] if isinstance(value, list) else ()
+def _get_objects(value: object) -> Sequence[Mapping[str, object]]:
+    return [_get_object(one) for one in value[:_MOST_SAID] if isinstance(one, dict)] if isinstance(value, list) else ()

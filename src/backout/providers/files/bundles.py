@@ -21,7 +21,7 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.version import Version
-from backout.private import private_folder
+from backout.private import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -77,7 +77,7 @@ class FileBundleStore:
             if path.exists():
                 return
             for folder in (self._directory, self._manifests.parent, self._manifests, self._blobs):
-                private_folder(folder)
+                make_private_folder(folder)
             stored = tuple(_Stored(m.name, m.content_type, self._put(m.content)) for m in bundle.modules)
             version = bundle.version
             said = replace(version, message=self._masked(version.message), tag=self._masked(version.tag))

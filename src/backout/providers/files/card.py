@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
-from backout.private import private_folder, write_over
+from backout.private import make_private_folder, write_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ class FileCard:
     def write(self, text: str) -> Path:
         """Write the card and return its absolute path. Raises BackoutError when that cannot be done."""
         try:
-            private_folder(self._path.parent)
+            make_private_folder(self._path.parent)
             write_over(self._path, self._redact(text).encode())
         except OSError as error:
             what = f"the card cannot be written: {error.strerror or type(error).__name__}"

@@ -15,7 +15,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
-from backout.private import private_folder
+from backout.private import make_private_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ class KeyedFingerprints:
         """Make the key; of two processes that do, the second takes the first one's."""
         temporary = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
         try:
-            private_folder(self._path.parent)
+            make_private_folder(self._path.parent)
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(secrets.token_bytes(KEY_BYTES))
                 file.flush()

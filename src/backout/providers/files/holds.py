@@ -12,7 +12,7 @@ import msgspec
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.hold import Hold
-from backout.private import private_folder
+from backout.private import make_private_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ class FileHolds:
         """
         path = self.path(environment)
         try:
-            private_folder(self._directory)
+            make_private_folder(self._directory)
             temporary = self._directory / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
             try:
                 with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

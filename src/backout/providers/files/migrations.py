@@ -29,7 +29,7 @@ class PrismaMigrations:
     def read(self) -> tuple[MigrationFile, ...]:
         """Return them by name. Raises UsageError: no such folder, or a file that is no UTF-8."""
         paths = sorted(_find_files(self._folder, "*/migration.sql"), key=lambda path: path.parent.name)
-        return tuple(_file(path.parent.name, path, summed=True) for path in paths)
+        return tuple(_make_file(path.parent.name, path, summed=True) for path in paths)
 
 
 class D1Migrations:
@@ -40,14 +40,14 @@ class D1Migrations:
 
     def read(self) -> tuple[MigrationFile, ...]:
         """Return them in wrangler's order. Raises UsageError: no such folder, or a file that is no UTF-8."""
-        paths = sorted(_find_files(self._folder, "[!.]*.sql"), key=lambda path: _wranglers_order(path.name))
-        return tuple(_file(path.name, path, summed=False) for path in paths)
+        paths = sorted(_find_files(self._folder, "[!.]*.sql"), key=lambda path: _make_sort_key(path.name))
+        return tuple(_make_file(path.name, path, summed=False) for path in paths)
 
 
-def _wranglers_order(name: str) -> tuple[bool, int, str]:
+def _make_sort_key(name: str) -> tuple[bool, int, str]:
     """Return what sorts as wrangler does: numbers as numbers, names without one behind them.
 
-    >>> sorted(["10_c.sql", "9_b.sql", "a.sql", "0009_a.sql"], key=_wranglers_order)
+    >>> sorted(["10_c.sql", "9_b.sql", "a.sql", "0009_a.sql"], key=_make_sort_key)
     ['0009_a.sql', '9_b.sql', '10_c.sql', 'a.sql']
     """
     number = _NUMBER.match(name.partition("_")[0])
@@ -60,7 +60,7 @@ def _find_files(folder: Path, pattern: str) -> list[Path]:
     return [path for path in folder.glob(pattern) if path.is_file()]
 
 
-def _file(name: str, path: Path, *, summed: bool) -> MigrationFile:
+def _make_file(name: str, path: Path, *, summed: bool) -> MigrationFile:
     try:
         content = path.read_bytes()
         return MigrationFile(name, content.decode(), hashlib.sha256(content).hexdigest() if summed else "")

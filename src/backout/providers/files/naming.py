@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 MAX_STEM: Final = 100
 
 
-def file_names(name: str) -> Iterator[str]:
+def list_file_names(name: str) -> Iterator[str]:
     """Yield the file name for a report's name, then the same with -2, -3, ...
 
-    >>> names = file_names("2026-11-25 Errors on /api: 5%!.md")
+    >>> names = list_file_names("2026-11-25 Errors on /api: 5%!.md")
     >>> next(names), next(names)
     ('2026-11-25-errors-on-api-5.md', '2026-11-25-errors-on-api-5-2.md')
     """

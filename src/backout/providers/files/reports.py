@@ -10,8 +10,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
-from backout.private import private_folder, write_new
-from backout.providers.files.naming import file_names
+from backout.private import make_private_folder, write_new
+from backout.providers.files.naming import list_file_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +38,9 @@ class FileReports:
         Raises:
             BackoutError: the folder cannot be written.
         """
-        content = f"{self._redact(text).rstrip()}\n\n{_mark(run)}\n".encode()
+        content = f"{self._redact(text).rstrip()}\n\n{_make_mark(run)}\n".encode()
         try:
-            private_folder(self._directory)
+            make_private_folder(self._directory)
             temporary = self._directory / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
             try:
                 write_new(temporary, content)
@@ -77,9 +77,9 @@ class FileReports:
 
     def of_run(self, run: str) -> Path | None:
         """Return the absolute path of a run's report, or None."""
-        mark = _mark(run).encode()
+        mark = _make_mark(run).encode()
         for path in sorted(self._directory.glob("*.md")):
-            if mark in _tail(path):
+            if mark in _read_tail(path):
                 return path.absolute()
         return None
 
@@ -89,7 +89,7 @@ class FileReports:
         if own is not None:
             temporary.replace(own)
             return own
-        for file_name in file_names(name):
+        for file_name in list_file_names(name):
             path = (self._directory / file_name).absolute()
             with contextlib.suppress(FileExistsError):
                 os.link(temporary, path)  # unlike a rename, a link never replaces what is there
@@ -97,11 +97,11 @@ class FileReports:
         raise AssertionError("file_names never ends")  # pragma: no cover
 
 
-def _mark(run: str) -> str:
+def _make_mark(run: str) -> str:
     return f"<!-- backout run {run.replace('--', '- -')} -->"
 
 
-def _tail(path: Path) -> bytes:
+def _read_tail(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

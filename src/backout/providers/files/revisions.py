@@ -39,16 +39,16 @@ class AlembicRevisions:
             UsageError: no such folder, a file that is no Python, two files with one revision, or revisions in a circle.
         """
         found: dict[str, tuple[Path, KnownMigration]] = {}
-        for path in _python_files(self._folder, self._folder.rglob("*.py")):
+        for path in _list_python_files(self._folder, self._folder.rglob("*.py")):
             names = _find_assigned(_parse(path).body)
             if "revision" not in names:
                 continue  # a module beside the revisions
-            (revision,) = _texts(names["revision"], path) or ("",)
-            after = [text for key in ("down_revision", "depends_on") for text in _texts(names.get(key), path)]
+            (revision,) = _get_texts(names["revision"], path) or ("",)
+            after = [text for key in ("down_revision", "depends_on") for text in _get_texts(names.get(key), path)]
             title = path.stem.removeprefix(revision).strip("_").replace("_", " ")
             if revision in found:
                 raise UsageError(f"revision {revision} is in {found[revision][0].name} as well", where=str(path))
-            found[revision] = (path, KnownMigration(revision, tuple(after), _checksum(path), title))
+            found[revision] = (path, KnownMigration(revision, tuple(after), _compute_checksum(path), title))
         return _sort_migrations([migration for _, migration in found.values()], self._folder)
 
 
@@ -74,26 +74,26 @@ class DjangoMigrations:
         pattern = "[0-9a-zA-Z]*.py" if inside else "*/migrations/[0-9a-zA-Z]*.py"
         found: dict[str, KnownMigration] = {}
         before: list[tuple[str, str]] = []
-        for path in _python_files(self._folder, self._folder.glob(pattern)):
-            names = _migration_class(_parse(path))
+        for path in _list_python_files(self._folder, self._folder.glob(pattern)):
+            names = _find_migration_class(_parse(path))
             if names is None:
                 continue
             name = f"{path.parent.parent.name}.{path.stem}"
             found[name] = KnownMigration(
                 name,
-                tuple(_pairs(names.get("dependencies"))),
-                _checksum(path),
-                replaces=tuple(_pairs(names.get("replaces"))),
+                tuple(_list_pairs(names.get("dependencies"))),
+                _compute_checksum(path),
+                replaces=tuple(_list_pairs(names.get("replaces"))),
                 application=path.parent.parent.name,
             )
-            before += [(name, later) for later in _pairs(names.get("run_before"))]
+            before += [(name, later) for later in _list_pairs(names.get("run_before"))]
         for name, later in before:
             if later in found:
                 found[later] = replace(found[later], after=(*found[later].after, name))
-        return _sort_migrations([_with_first(migration, found) for migration in found.values()], self._folder)
+        return _sort_migrations([_resolve_first(migration, found) for migration in found.values()], self._folder)
 
 
-def _python_files(folder: Path, paths: Iterable[Path]) -> list[Path]:
+def _list_python_files(folder: Path, paths: Iterable[Path]) -> list[Path]:
     if not folder.is_dir():
         raise UsageError("no such folder of migrations", where=str(folder), hint="database.migrations_path names it")
     return sorted(path for path in paths if path.is_file() and "__pycache__" not in path.parts)
@@ -113,7 +113,7 @@ def _parse(path: Path) -> ast.Module:
         raise UsageError(f"not Python that can be parsed: {error}", where=str(path)) from None
 
 
-def _checksum(path: Path) -> str:
+def _compute_checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -128,7 +128,7 @@ def _find_assigned(body: Iterable[ast.stmt]) -> dict[str, ast.expr]:
     return found
 
 
-def _texts(value: ast.expr | None, path: Path) -> tuple[str, ...]:
+def _get_texts(value: ast.expr | None, path: Path) -> tuple[str, ...]:
     """Return the strings of a string, a tuple or list of them, or None."""
     if value is None:
         return ()
@@ -142,14 +142,14 @@ def _texts(value: ast.expr | None, path: Path) -> tuple[str, ...]:
     return tuple(many)
 
 
-def _migration_class(module: ast.Module) -> dict[str, ast.expr] | None:
+def _find_migration_class(module: ast.Module) -> dict[str, ast.expr] | None:
     for statement in module.body:
         if isinstance(statement, ast.ClassDef) and statement.name == "Migration":
             return _find_assigned(statement.body)
     return None
 
 
-def _pairs(value: ast.expr | None) -> Iterator[str]:
+def _list_pairs(value: ast.expr | None) -> Iterator[str]:
     """Yield `application.name` of each pair of texts; a setting's name stands for an application elsewhere."""
     if not isinstance(value, ast.List | ast.Tuple):
         return
@@ -161,7 +161,7 @@ def _pairs(value: ast.expr | None) -> Iterator[str]:
                 yield ".".join(texts)
 
 
-def _with_first(migration: KnownMigration, found: dict[str, KnownMigration]) -> KnownMigration:
+def _resolve_first(migration: KnownMigration, found: dict[str, KnownMigration]) -> KnownMigration:
     """Resolve `__first__` and `__latest__`, by which Django names an application's ends."""
     after: list[str] = []
     for name in migration.after:

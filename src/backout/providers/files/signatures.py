@@ -128,13 +128,13 @@ def _take_file(file: _File, causes: dict[str, Cause], signatures: dict[tuple[str
         where = f"signature {row.id!r}"
         if (file.label, row.id) in signatures:
             mistakes.append(f"{where} appears twice")
-        mistakes += (f"{where}: {mistake}" for mistake in _mistakes(row))
+        mistakes += (f"{where}: {mistake}" for mistake in _list_mistakes(row))
         fields = {name: getattr(row, name) for name in row.__struct_fields__}
         signatures[file.label, row.id] = Signature(label=file.label, **fields)
     return mistakes
 
 
-def _mistakes(row: _Row) -> list[str]:
+def _list_mistakes(row: _Row) -> list[str]:
     found = []
     if not (row.any or row.all or row.stack):
         found.append("no pattern: one of `any`, `all` and `stack` is needed")

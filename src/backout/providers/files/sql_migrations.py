@@ -48,7 +48,7 @@ class SqlMigrations:
         if not self._path.exists():
             raise UsageError("no such file or folder", where=str(self._path), hint="name a folder of migrations")
         if self._path.is_file():
-            return (_file(_name(self._path), self._path),)
+            return (_make_file(_get_name(self._path), self._path),)
         try:
             found = _find_files(self._path)
         except OSError as error:
@@ -56,8 +56,8 @@ class SqlMigrations:
         if not found:
             _say_how(self._path)
         flat = all(path.parent == self._path for path in found.values())
-        ordered = sorted(found.items(), key=lambda item: _order(item[0])) if flat else sorted(found.items())
-        return tuple(_file(name, path) for name, path in ordered)
+        ordered = sorted(found.items(), key=lambda item: _make_sort_key(item[0])) if flat else sorted(found.items())
+        return tuple(_make_file(name, path) for name, path in ordered)
 
 
 def _find_files(folder: Path) -> dict[str, Path]:
@@ -72,11 +72,11 @@ def _find_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _name(path: Path) -> str:
+def _get_name(path: Path) -> str:
     return path.resolve().parent.name if path.name in _IN_FOLDERS else path.name
 
 
-def _order(name: str) -> tuple[bool, tuple[tuple[str, int], ...], str]:
+def _make_sort_key(name: str) -> tuple[bool, tuple[tuple[str, int], ...], str]:
     """Return the key to sort by: texts and numbers in turn; of Flyway's `V1_2__name`, the version before the name."""
     flyway = _FLYWAY.match(name)
     if flyway:
@@ -95,21 +95,21 @@ def _say_how(folder: Path) -> None:
     python = [path for path in folder.rglob("*.py") if path.name != "__init__.py"]
     if not python:
         return
-    if any("class Migration" in _start_of(path) for path in python):
+    if any("class Migration" in _read_start(path) for path in python):
         hint = "write each as SQL first: python manage.py sqlmigrate APP NAME > sql/NAME.sql; then name that folder"
         raise UsageError("Django's migrations are Python, not SQL", where=str(folder), hint=hint)
     hint = "write each as SQL first: alembic upgrade PREVIOUS:REVISION --sql > sql/REVISION.sql; then name that folder"
     raise UsageError("Alembic's migrations are Python, not SQL", where=str(folder), hint=hint)
 
 
-def _start_of(path: Path) -> str:
+def _read_start(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")[:20_000]
     except OSError:
         return ""
 
 
-def _file(name: str, path: Path) -> MigrationFile:
+def _make_file(name: str, path: Path) -> MigrationFile:
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -70,7 +70,7 @@ class GitCheckout:
         """Return git's exit code (-1: none) and what it said."""
         import subprocess
 
-        from backout.providers.child_environment import bare_environment
+        from backout.providers.child_environment import make_bare_environment
 
         git = shutil.which("git")
         if git is None:
@@ -82,7 +82,7 @@ class GitCheckout:
                 capture_output=True,
                 timeout=_TIMEOUT_S,
                 check=False,
-                env=bare_environment(_VARIABLES),
+                env=make_bare_environment(_VARIABLES),
             )
         except (OSError, subprocess.TimeoutExpired):
             return -1, ""

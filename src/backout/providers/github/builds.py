@@ -15,7 +15,7 @@ import msgspec
 
 from backout.errors import AuthError, ProviderRejected
 from backout.model.incident.builds import BuildJob, BuildRun, BuildState
-from backout.providers.clock import unix_s
+from backout.providers.clock import parse_unix_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +112,7 @@ class GitHubBuilds:
         if not runs:
             return None
         same = [run for run in runs if run.head_sha == runs[0].head_sha]
-        run = next((each for each in same if _state(each.conclusion) is BuildState.FAILURE), same[0])
+        run = next((each for each in same if _parse_state(each.conclusion) is BuildState.FAILURE), same[0])
         jobs = self._client.get(
             f"{self._path}/actions/runs/{run.id}/jobs",
             _Jobs,
@@ -124,10 +124,10 @@ class GitHubBuilds:
             name=run.name or "",
             commit=run.head_sha,
             branch=run.head_branch or "",
-            state=_state(run.conclusion),
+            state=_parse_state(run.conclusion),
             url=run.html_url,
-            started_at=None if run.run_started_at is None else unix_s(run.run_started_at),
-            jobs=tuple(_job(job) for job in jobs.jobs),
+            started_at=None if run.run_started_at is None else parse_unix_s(run.run_started_at),
+            jobs=tuple(_make_job(job) for job in jobs.jobs),
             checks=tuple(self._checks(run.head_sha)),
         )
 
@@ -140,21 +140,21 @@ class GitHubBuilds:
         """Yield what other systems say of that commit; what the token may not read is left out."""
         try:
             found = self._client.get(f"{self._path}/commits/{commit}/check-runs", _Checks, {"per_page": "100"})
-            yield from ((check.name, _state(check.conclusion)) for check in found.check_runs)
+            yield from ((check.name, _parse_state(check.conclusion)) for check in found.check_runs)
         except (AuthError, ProviderRejected):
             pass
         try:
             combined = self._client.get(f"{self._path}/commits/{commit}/status", _Statuses, {"per_page": "100"})
-            yield from ((status.context, _state(status.state)) for status in combined.statuses)
+            yield from ((status.context, _parse_state(status.state)) for status in combined.statuses)
         except (AuthError, ProviderRejected):
             pass
 
 
-def _job(job: _Job) -> BuildJob:
-    failed = next((step.name for step in job.steps if _state(step.conclusion) is BuildState.FAILURE), "")
-    return BuildJob(str(job.id), job.name, _state(job.conclusion), failed, job.html_url or "")
+def _make_job(job: _Job) -> BuildJob:
+    failed = next((step.name for step in job.steps if _parse_state(step.conclusion) is BuildState.FAILURE), "")
+    return BuildJob(str(job.id), job.name, _parse_state(job.conclusion), failed, job.html_url or "")
 
 
-def _state(conclusion: str | None) -> BuildState:
+def _parse_state(conclusion: str | None) -> BuildState:
     """Return the state that a conclusion means; without one it still runs."""
     return BuildState.RUNNING if conclusion is None else _CONCLUSIONS.get(conclusion, BuildState.FAILURE)

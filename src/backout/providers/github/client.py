@@ -16,7 +16,7 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
-from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
+from backout.providers.retry import CallFailed, Retry, retry_after_s, retry_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,12 +70,12 @@ class GitHubClient:
     def get(self, path: str, result: type[T], query: Mapping[str, str], *, permission: str = PERMISSION) -> T:
         """Return the decoded answer; errors as `post`. `permission`: what a refused token lacks."""
         call = self._prepare("GET", f"{path}?{urlencode(query)}", permission=permission)
-        return with_retry(lambda: _decode(self._answer(call), result, call.where), self._retry, self._clock)
+        return retry_call(lambda: _decode(self._answer(call), result, call.where), self._retry, self._clock)
 
     def download(self, path: str, *, permission: str = PERMISSION) -> bytes:
         """Return what lies behind a redirect, on another host too, which never sees the token; errors as `post`."""
         call = self._prepare("GET", path, permission=permission)
-        return with_retry(lambda: self._download(call), self._retry, self._clock)
+        return retry_call(lambda: self._download(call), self._retry, self._clock)
 
     def post(self, path: str, body: object, result: type[T], *, repeatable: bool = False) -> T:
         """Return the decoded answer to a POST with a JSON body.
@@ -86,7 +86,7 @@ class GitHubClient:
             ProviderUnavailable: no usable answer, or a rate limit that lasts longer than we wait.
         """
         call = self._prepare("POST", path, msgspec.json.encode(body), repeatable=repeatable)
-        return with_retry(lambda: _decode(self._answer(call), result, call.where), self._retry, self._clock)
+        return retry_call(lambda: _decode(self._answer(call), result, call.where), self._retry, self._clock)
 
     def _prepare(
         self,
@@ -178,7 +178,7 @@ class GitHubClient:
             raise CallFailed(ProviderUnavailable(text, where=call.where), permanent=lasting) from error
 
     def _judge(self, answer: Answer, call: _Call) -> None:
-        status, said = answer.status, _words(answer.body, call.token)
+        status, said = answer.status, _get_words(answer.body, call.token)
         wait_s = self._find_limit_wait_s(answer, said)
         if wait_s is not None:
             text = f"the rate limit of the GitHub API is used up ({status}); it asks to wait {wait_s:.0f} s"
@@ -237,19 +237,19 @@ def _decode(answer: Answer, result: type[T], where: str) -> T:
         raise ProviderUnavailable(text, where=where) from error
 
 
-def _words(body: bytes, token: str) -> str:
+def _get_words(body: bytes, token: str) -> str:
     """Return the API's own words, those on single fields included, the token blacked out should it be quoted."""
     try:
         said = decode_json(body, _Said)
     except Undecodable:
         return ""
     errors = said.errors if isinstance(said.errors, list) else []
-    texts = [said.message, *(_field_error(error) for error in errors)]
+    texts = [said.message, *(_describe_field_error(error) for error in errors)]
     text = "; ".join("".join(c if c.isprintable() else " " for c in text) for text in texts if text)
     return f": {text}".replace(token, "[redacted]")[:_MAX_TEXT] if text else ""
 
 
-def _field_error(error: object) -> str:
+def _describe_field_error(error: object) -> str:
     if not isinstance(error, dict):
         return str(error)
     words = (error.get("field"), error.get("code"), error.get("message"))

@@ -23,7 +23,7 @@ from backout.providers.addresses import is_allowed, is_metadata_host
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.health import formats
-from backout.providers.health.words import canonical
+from backout.providers.health.words import find_canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -86,7 +86,9 @@ class HealthProbe:
         at, begun = self._clock.now(), time.monotonic()
         override = self._override(version)
         if override is None:
-            return replace(_unreadable(None, "One version cannot be asked for here: its script is not known."), at=at)
+            return replace(
+                _make_unreadable(None, "One version cannot be asked for here: its script is not known."), at=at
+            )
         headers = self._headers | override
         try:
             answer = self._ask(self._url, self._origin, headers, begun)
@@ -96,8 +98,8 @@ class HealthProbe:
             else:
                 report = followed or self._read(answer)
         except ExchangeError as error:
-            report = _not_answered(error, self._timeout_s)
-        report = _of_version(report, version)
+            report = _make_unanswered(error, self._timeout_s)
+        report = _check_version(report, version)
         return replace(report, at=at, latency_ms=(time.monotonic() - begun) * 1000)
 
     def fetch(self, path: str, version: str | None = None, *, check: SyntheticCheck | None = None) -> Fetched:
@@ -117,7 +119,7 @@ class HealthProbe:
         first, answer, seen = None, self._fetch(url, asked.sent, headers, begun), {url}
         for _ in range(MOST_HOPS):
             first = first or answer
-            following = _same_host(self._origin, url, answer)
+            following = _find_redirect(self._origin, url, answer)
             if not following:
                 break
             if following in seen:
@@ -143,7 +145,7 @@ class HealthProbe:
     def _ask_again(self, url: str, first: Answer, headers: dict[str, str], begun: float) -> HealthReport:
         answer = self._ask(url, Origin.of(url, in_the_open=True), headers, begun)
         if answer.status in _REDIRECTS:
-            return _unreadable(first.status, "The endpoint redirects more than once.")
+            return _make_unreadable(first.status, "The endpoint redirects more than once.")
         return self._read(answer)
 
     def _ask(self, url: str, origin: Origin, headers: dict[str, str], begun: float, method: str = "GET") -> Answer:
@@ -152,7 +154,7 @@ class HealthProbe:
             limits = Limits(self._timeout_s, self._timeout_s, self._timeout_s, MAX_BODY_BYTES)
             connection = self._connections[origin] = Connection(origin, limits)
         left_s = self._timeout_s - (time.monotonic() - begun)
-        return connection.exchange(method, _target(url), headers=headers, within_s=max(0.001, left_s))
+        return connection.exchange(method, _get_target(url), headers=headers, within_s=max(0.001, left_s))
 
     def _override(self, version: str | None) -> dict[str, str] | None:
         """Return the header that asks for a version; None when it cannot be asked for."""
@@ -165,14 +167,16 @@ class HealthProbe:
     def _read(self, answer: Answer) -> HealthReport:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "text/html" or answer.body.lstrip()[:1] == b"<":
-            return _unreadable(answer.status, f"The endpoint answers {answer.status} with HTML.")
+            return _make_unreadable(answer.status, f"The endpoint answers {answer.status} with HTML.")
         try:
             body = decode_json(answer.body)
         except Undecodable:
-            return _unreadable(answer.status, f"The endpoint answers {answer.status} with something that is not JSON.")
+            return _make_unreadable(
+                answer.status, f"The endpoint answers {answer.status} with something that is not JSON."
+            )
         reading = formats.read(self._mask(body), self._format)
         if reading is None:
-            return _unreadable(
+            return _make_unreadable(
                 answer.status, f"The endpoint answers {answer.status} with JSON that is not a health report."
             )
         return HealthReport(
@@ -180,8 +184,8 @@ class HealthProbe:
             reach=Reach.ANSWERED,
             status=answer.status,
             overall=reading.overall,
-            services=_under_names(reading.services, self._names),
-            findings=formats.contradictions(reading, answer.status),
+            services=_rename_services(reading.services, self._names),
+            findings=formats.list_contradictions(reading, answer.status),
             version=reading.version,
         )
 
@@ -212,7 +216,7 @@ def _make_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _target(url: str) -> str:
+def _get_target(url: str) -> str:
     parts = urlsplit(url)
     path = "".join(c if c.isascii() and c.isprintable() and c != " " else "" for c in parts.path) or "/"
     return f"{path}?{parts.query}" if parts.query and parts.query.isascii() and parts.query.isprintable() else path
@@ -227,15 +231,15 @@ def _follow_redirect(url: str, answer: Answer) -> str | HealthReport | None:
         target = urljoin(url, location)
         here, there = Origin.of(url, in_the_open=True), Origin.of(target, in_the_open=True)
     except ValueError:
-        return _unreadable(answer.status, "The endpoint redirects to something that is not an http(s) address.")
+        return _make_unreadable(answer.status, "The endpoint redirects to something that is not an http(s) address.")
     to_tls = (here.scheme, here.port, there.scheme, there.port) == ("http", 80, "https", 443)
     if here.host == there.host and (here == there or to_tls):
         return target
     name = "".join(c for c in str(there) if c.isprintable())[:100]
-    return _unreadable(answer.status, f"The endpoint redirects to another host ({name}), which is not asked.")
+    return _make_unreadable(answer.status, f"The endpoint redirects to another host ({name}), which is not asked.")
 
 
-def _same_host(origin: Origin, url: str, answer: Fetched) -> str:
+def _find_redirect(origin: Origin, url: str, answer: Fetched) -> str:
     """Return where a redirect leads on the same origin, "" where there is none, or it leads elsewhere."""
     if answer.status not in _REDIRECTS or not answer.location:
         return ""
@@ -246,7 +250,7 @@ def _same_host(origin: Origin, url: str, answer: Fetched) -> str:
         return ""
 
 
-def _of_version(report: HealthReport, wanted: str | None) -> HealthReport:
+def _check_version(report: HealthReport, wanted: str | None) -> HealthReport:
     """Add a finding when another version answered: the platform ignores an override that it cannot follow."""
     if wanted is None or report.version is None or report.version == wanted or not _UUID.match(report.version):
         return report
@@ -254,23 +258,23 @@ def _of_version(report: HealthReport, wanted: str | None) -> HealthReport:
     return replace(report, findings=(*report.findings, finding))
 
 
-def _not_answered(error: ExchangeError, timeout_s: float) -> HealthReport:
+def _make_unanswered(error: ExchangeError, timeout_s: float) -> HealthReport:
     said = f"{error}"[:200]
     if error.failure is Failure.TIMED_OUT:
         finding = f"The endpoint did not answer in full within {timeout_s:g} s."
         return HealthReport(0.0, Reach.TIMED_OUT, error.status, findings=(finding,))
     if error.failure is Failure.TOO_LARGE:
-        return _unreadable(error.status, f"The endpoint answers more than {MAX_BODY_BYTES} bytes.")
+        return _make_unreadable(error.status, f"The endpoint answers more than {MAX_BODY_BYTES} bytes.")
     if error.failure is Failure.NOT_ALLOWED or error.status is not None:
-        return _unreadable(error.status, f"The endpoint cannot be read: {said}.")
+        return _make_unreadable(error.status, f"The endpoint cannot be read: {said}.")
     return HealthReport(0.0, Reach.UNREACHABLE, findings=(f"The endpoint cannot be reached: {said}.",))
 
 
-def _unreadable(status: int | None, finding: str) -> HealthReport:
+def _make_unreadable(status: int | None, finding: str) -> HealthReport:
     return HealthReport(0.0, Reach.UNREADABLE, status, ServiceState.UNKNOWN, findings=(finding,))
 
 
-def _under_names(services: tuple[ServiceHealth, ...], names: frozenset[str]) -> tuple[ServiceHealth, ...]:
+def _rename_services(services: tuple[ServiceHealth, ...], names: frozenset[str]) -> tuple[ServiceHealth, ...]:
     """Return the services, each under its configured name where the application uses another usual one for it."""
     taken = {service.name for service in services}
     renamed: list[ServiceHealth] = []
@@ -285,7 +289,7 @@ def _under_names(services: tuple[ServiceHealth, ...], names: frozenset[str]) -> 
 
 
 def _find_configured(name: str, names: frozenset[str]) -> str | None:
-    meaning = canonical(name)
+    meaning = find_canonical(name)
     if name in names or meaning is None:
         return None
-    return next((wanted for wanted in sorted(names) if canonical(wanted) == meaning), None)
+    return next((wanted for wanted in sorted(names) if find_canonical(wanted) == meaning), None)

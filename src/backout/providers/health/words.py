@@ -28,12 +28,12 @@ _ALIASES: Final[dict[str, str]] = {
 }
 
 
-def state_of(word: object) -> ServiceState:
+def parse_state(word: object) -> ServiceState:
     """Return the state that an application's word means; UNKNOWN for a word that is not in the list.
 
     Of a sentence the first word before a colon counts ("unavailable: cannot connect").
 
-    >>> [state_of(word).value for word in ("UP", "Out of Service", True, "unavailable: no route", "fine-ish", 7)]
+    >>> [parse_state(word).value for word in ("UP", "Out of Service", True, "unavailable: no route", "fine-ish", 7)]
     ['ok', 'down', 'ok', 'down', 'unknown', 'unknown']
     """
     if isinstance(word, bool):
@@ -44,19 +44,19 @@ def state_of(word: object) -> ServiceState:
     return _STATES.get(head, ServiceState.UNKNOWN)
 
 
-def worst(states: tuple[ServiceState, ...]) -> ServiceState:
+def find_worst(states: tuple[ServiceState, ...]) -> ServiceState:
     """Return the worst state; UNKNOWN for none at all, and when there is an UNKNOWN and nothing worse than OK.
 
-    >>> worst((ServiceState.OK, ServiceState.UNKNOWN)).value, worst(()).value
+    >>> find_worst((ServiceState.OK, ServiceState.UNKNOWN)).value, find_worst(()).value
     ('unknown', 'unknown')
     """
     return max(states, key=_SEVERITY.index, default=ServiceState.UNKNOWN)
 
 
-def canonical(name: str) -> str | None:
+def find_canonical(name: str) -> str | None:
     """Return `database`, `storage` or `email` for one of their usual other names, None for any other name.
 
-    >>> canonical("Postgres"), canonical("DatabaseBackend"), canonical("redis")
+    >>> find_canonical("Postgres"), find_canonical("DatabaseBackend"), find_canonical("redis")
     ('database', 'database', None)
     """
     letters = "".join(c for c in name.lower() if c.isalnum())

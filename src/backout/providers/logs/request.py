@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from backout.decoding import UNDECODABLE, Undecodable, moment
+from backout.decoding import UNDECODABLE, Undecodable, parse_moment
 from backout.model.value import Value
 
 _MS, _US, _NS = 1e11, 1e14, 1e17
@@ -96,32 +96,32 @@ def parse_logged(line: bytes, fields: Fields) -> Logged:
         raise Unreadable("no JSON") from None
     if not isinstance(found, dict):
         raise Unreadable("no JSON object")
-    status, outcome = _field(found, fields.status), _field(found, fields.outcome)
-    at = _time(_field(found, fields.time), fields.time)
+    status, outcome = _get_field(found, fields.status), _get_field(found, fields.outcome)
+    at = _parse_time(_get_field(found, fields.time), fields.time)
     if status is None and outcome is None:
         return Logged(at)
-    version = _field(found, fields.version)
+    version = _get_field(found, fields.version)
     if not isinstance(version, str) or not version:
         raise Unreadable(f"no text in the field {fields.version!r}")
     if outcome is not None and not isinstance(outcome, str):
         raise Unreadable(f"no text in the field {fields.outcome!r}")
     named = (fields.latency, fields.route, fields.method, fields.content_type)
-    latency, route, method, kind = (_field(found, name) for name in named)
+    latency, route, method, kind = (_get_field(found, name) for name in named)
     return Logged(
         at=at,
         is_request=True,
         version=version,
-        status=None if status is None else _status(status, fields.status),
+        status=None if status is None else _parse_status(status, fields.status),
         outcome=outcome or _OK,
-        latency_ms=None if latency is None else _number(latency, fields.latency) * fields.latency_ms,
+        latency_ms=None if latency is None else _parse_number(latency, fields.latency) * fields.latency_ms,
         route=route if isinstance(route, str) else "",
         method=method if isinstance(method, str) else "",
-        size=_size(_field(found, fields.bytes)),
+        size=_parse_size(_get_field(found, fields.bytes)),
         content_type=kind if isinstance(kind, str) else "",
     )
 
 
-def _field(found: dict[str, object], name: str) -> object:
+def _get_field(found: dict[str, object], name: str) -> object:
     if name in found:
         return found[name]
     value: object = found
@@ -132,7 +132,7 @@ def _field(found: dict[str, object], name: str) -> object:
     return value
 
 
-def _size(value: object) -> int | None:
+def _parse_size(value: object) -> int | None:
     """Return the number of bytes, None where it is unknown: "-" as servers write it, or anything else."""
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         value = int(value[:_MOST_DIGITS])
@@ -141,25 +141,25 @@ def _size(value: object) -> int | None:
     return int(value)
 
 
-def _status(value: object, name: str) -> int:
+def _parse_status(value: object, name: str) -> int:
     number = int(value) if isinstance(value, str) and _STATUS.fullmatch(value) else value
     if isinstance(number, bool) or not isinstance(number, int) or number not in _STATUSES:
         raise Unreadable(f"no HTTP status in the field {name!r}")
     return number
 
 
-def _number(value: object, name: str) -> float:
+def _parse_number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST_MS:
         raise Unreadable(f"no duration in the field {name!r}")
     return float(value)
 
 
-def _time(value: object, name: str) -> float:
+def _parse_time(value: object, name: str) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST_TIME:
         scale = 1e9 if value > _NS else 1e6 if value > _US else 1e3 if value > _MS else 1.0
         if value / scale < _MS:
             return value / scale
     if isinstance(value, str):
         with contextlib.suppress(Undecodable):
-            return moment(value)
+            return parse_moment(value)
     raise Unreadable(f"no time in the field {name!r}")

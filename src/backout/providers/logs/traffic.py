@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from backout.model.guard.answers import EVERY_CLASS
-from backout.model.guard.routes import route_named, template_of
+from backout.model.guard.routes import make_template, parse_route_name
 from backout.model.guard.signals import CountsPage, SourceTraits
 from backout.providers.clock import SystemClock
 from backout.providers.logs.growing import GrowingFile
@@ -113,15 +113,15 @@ class LogTraffic:
                 canceled=line.canceled,
                 latency_ms=line.latency_ms,
                 status=line.status,
-                route=_route(line.method, line.route),
+                route=_parse_route(line.method, line.route),
                 size=line.size if line.is_page else None,
                 content_type=line.content_type,
             )
         )
 
 
-def _route(method: str, written: str) -> str | None:
+def _parse_route(method: str, written: str) -> str | None:
     """Return the route of what a log calls so: a path, or the application's own name of it."""
     if not written:
         return None
-    return template_of(method, written) if written.startswith("/") else route_named(written, method)
+    return make_template(method, written) if written.startswith("/") else parse_route_name(written, method)

@@ -16,8 +16,8 @@ True
 from __future__ import annotations
 
 from backout.providers.memory.clock import WorldClock
-from backout.providers.memory.rules import answering, health_of, quiet, steady
+from backout.providers.memory.rules import make_answering, make_health, make_steady, quiet
 from backout.providers.memory.state import START, Build
 from backout.providers.memory.world import World
 
-__all__ = ["START", "Build", "World", "WorldClock", "answering", "health_of", "quiet", "steady"]
+__all__ = ["START", "Build", "World", "WorldClock", "make_answering", "make_health", "make_steady", "quiet"]

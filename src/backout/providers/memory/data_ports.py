@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError
 from backout.model.database.schema import SchemaState
 from backout.model.incident.notice import Delivery
-from backout.providers.files.naming import file_names
+from backout.providers.files.naming import list_file_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ class WorldReports:
     def _write(self, run: str, name: str, text: str) -> Path:
         path = self._of_run(run)
         if path is None:
-            path = next(p for p in (Path("/memory") / file for file in file_names(name)) if p not in self._runs)
+            path = next(p for p in (Path("/memory") / file for file in list_file_names(name)) if p not in self._runs)
         self._runs[path] = run
         self.texts[path] = text
         return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.guard.answers import class_unless_good
+from backout.model.guard.answers import classify_unless_good
 from backout.model.guard.routes import add_up
 from backout.model.guard.signals import (
     Counts,
@@ -30,10 +30,10 @@ def quiet(second: int, version: str) -> Counts | None:  # noqa: ARG001 - a rule 
     return None
 
 
-def steady(requests: int, *, error_rate: float = 0.0, latency_bucket: int = 90) -> TrafficRule:
+def make_steady(requests: int, *, error_rate: float = 0.0, latency_bucket: int = 90) -> TrafficRule:
     """Return the rule of even traffic: `requests` per second and version; errors are spread evenly.
 
-    >>> rule = steady(10, error_rate=0.25)
+    >>> rule = make_steady(10, error_rate=0.25)
     >>> [rule(second, "v").errors for second in range(4)]
     [2, 3, 2, 3]
     """
@@ -45,13 +45,13 @@ def steady(requests: int, *, error_rate: float = 0.0, latency_bucket: int = 90) 
     return rule
 
 
-def answering(routes: Mapping[str, Mapping[int, int]], *, latency_bucket: int = 90) -> TrafficRule:
+def make_answering(routes: Mapping[str, Mapping[int, int]], *, latency_bucket: int = 90) -> TrafficRule:
     """Return the rule of even traffic by route and status.
 
     Args:
         routes: {route: {HTTP status: requests a second and version}}.
 
-    >>> rule = answering({"GET /": {200: 8, 404: 2}, "POST /api/orders": {500: 1}})
+    >>> rule = make_answering({"GET /": {200: 8, 404: 2}, "POST /api/orders": {500: 1}})
     >>> rule(0, "v").requests, rule(0, "v").errors, dict(rule(0, "v").classes)
     (11, 1, {<AnswerClass.NOT_FOUND: '404'>: 2})
     """
@@ -75,11 +75,13 @@ def answering(routes: Mapping[str, Mapping[int, int]], *, latency_bucket: int = 
 def _count_answers(statuses: Mapping[int, int], latency_bucket: int) -> RouteCounts:
     number = sum(statuses.values())
     errors = sum(count for status, count in statuses.items() if status >= _SERVER_ERROR)
-    classes = merge_counts({found: count} for status, count in statuses.items() if (found := class_unless_good(status)))
+    classes = merge_counts(
+        {found: count} for status, count in statuses.items() if (found := classify_unless_good(status))
+    )
     return RouteCounts(number, errors, {latency_bucket: number}, classes)
 
 
-def health_of(
+def make_health(
     at: float,
     services: dict[str, ServiceState],
     *,

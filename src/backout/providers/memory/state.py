@@ -19,7 +19,7 @@ from backout.model.guard.signals import HealthReport, ServiceState, SourceTraits
 from backout.model.triggers import TriggerKind, Triggers
 from backout.model.version import Version, VersionId
 from backout.providers.memory.clock import WorldClock
-from backout.providers.memory.rules import health_of, quiet
+from backout.providers.memory.rules import make_health, quiet
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class WorldState:
 
     def deploy(self, *shares: Version | str | tuple[str, float], message: str = "", by: str = "upload") -> Deployment:
         """Make versions live from outside (a push, a colleague): one version, or (id, percentage) pairs."""
-        pairs = [share if isinstance(share, tuple) else (_id(share), 100.0) for share in shares]
+        pairs = [share if isinstance(share, tuple) else (_make_id(share), 100.0) for share in shares]
         return self._record(tuple(Share(VersionId(v), p) for v, p in pairs), message, by)
 
     def put_secret(self, name: str, value: str) -> Deployment:
@@ -250,9 +250,9 @@ class WorldState:
         if changed and not force:
             raise SecretsChanged("secrets changed since that version was live", names=tuple(changed), where="memory")
         text = message.encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
-        before = _serving(self.live) if self.all_deployments else {}
+        before = _list_serving(self.live) if self.all_deployments else {}
         made = self._record(shares, text, "deployment")
-        if _serving(made) != before:
+        if _list_serving(made) != before:
             self.activations.append(made)
         return made
 
@@ -310,12 +310,12 @@ class WorldState:
         return CommandEnd(0, (f"$ {command}", "deployed"))
 
     def _tell_services(self, at: float, version: str) -> HealthReport:
-        return health_of(at, self.services, version=version)
+        return make_health(at, self.services, version=version)
 
 
-def _serving(deployment: Deployment) -> dict[str, float]:
+def _list_serving(deployment: Deployment) -> dict[str, float]:
     return {share.version: share.percentage for share in deployment.shares if share.percentage > 0}
 
 
-def _id(share: Version | str) -> str:
+def _make_id(share: Version | str) -> str:
     return share if isinstance(share, str) else share.id

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.database.branch import Finalized, SideBranch
 from backout.model.database.capability import Granularity, VendorState, VendorWay
 from backout.model.database.wal import parse_lsn, show_lsn
-from backout.providers.clock import unix_s
-from backout.providers.exchange import segment
+from backout.providers.clock import parse_unix_s
+from backout.providers.exchange import quote_segment
 from backout.providers.vendor_api import Unknown
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class NeonBranches:
 
     def __init__(self, api: VendorApi, project: str, live: str, *, patience_s: float = 300.0) -> None:
         self._api = api
-        self._project = f"projects/{segment(project)}"
+        self._project = f"projects/{quote_segment(project)}"
         self._live = live
         self._patience_s = patience_s
 
@@ -128,7 +128,7 @@ class NeonBranches:
                 "neon", answers=not isinstance(error, AuthError | ProviderUnavailable), problem=str(error)
             )
         now = self._api.clock.now()
-        earliest = max(now - project.history_retention_seconds, unix_s(project.created_at))
+        earliest = max(now - project.history_retention_seconds, parse_unix_s(project.created_at))
         window = "" if project.history_retention_seconds else "the project keeps no history"
         ways = [
             VendorWay(
@@ -182,7 +182,7 @@ class NeonBranches:
 
     def hosts(self) -> frozenset[str]:
         """Return the hosts of the live branch's computes."""
-        path = f"{self._project}/branches/{segment(self._live_one(self._all()).id)}/endpoints"
+        path = f"{self._project}/branches/{quote_segment(self._live_one(self._all()).id)}/endpoints"
         return frozenset(each.host for each in self._api.get(path, _Endpoints).endpoints if each.host)
 
     def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:
@@ -194,9 +194,9 @@ class NeonBranches:
         before = self._live_one(self._all())
         if self._find_by_name(keep_as) is None:
             if branch.from_snapshot:
-                path, body = f"branches/{segment(branch.id)}/finalize_restore", {"name": keep_as}
+                path, body = f"branches/{quote_segment(branch.id)}/finalize_restore", {"name": keep_as}
             else:
-                path = f"branches/{segment(before.id)}/restore"
+                path = f"branches/{quote_segment(before.id)}/restore"
                 body = {"source_branch_id": branch.id, "preserve_under_name": keep_as}
             self._change(path, body, keep_as)
         found = self._all()
@@ -213,7 +213,7 @@ class NeonBranches:
         """Delete a branch and its computes. Raises Refused for the live one."""
         if branch.live or branch.id == self._live_one(self._all()).id:
             raise Refused("this is the live branch: it is never deleted from here", where=branch.name)
-        self._api.delete(f"{self._project}/branches/{segment(branch.id)}")
+        self._api.delete(f"{self._project}/branches/{quote_segment(branch.id)}")
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class NeonBranches:
     def _snapshot_way(self, live: str) -> VendorWay:
         name = "snapshot (beta)"
         try:
-            times = [unix_s(each.created_at) for each in self._snapshots(live)]
+            times = [parse_unix_s(each.created_at) for each in self._snapshots(live)]
         except BackoutError as error:
             return VendorWay(name, Granularity.SNAPSHOT, in_place=False, keeps_old=True, missing=error.what)
         return VendorWay(
@@ -265,10 +265,13 @@ class NeonBranches:
         if target.at is not None:
             project = self._api.get(self._project, _ProjectAnswer).project
             now = self._api.clock.now()
-            earliest = max(now - project.history_retention_seconds, unix_s(project.created_at))
+            earliest = max(now - project.history_retention_seconds, parse_unix_s(project.created_at))
             if not earliest <= target.at <= now:
                 raise Refused(
-                    f"{_iso(target.at)} is out of the vendor's window: {_iso(earliest)} to {_iso(now)}",
+                    (
+                        f"{_format_iso(target.at)} is out of the vendor's window: {_format_iso(earliest)} to "
+                        f"{_format_iso(now)}"
+                    ),
                     where="neon",
                     hint="backout db check",
                 )
@@ -283,11 +286,11 @@ class NeonBranches:
             id=found.id,
             name=found.name,
             ready=found.current_state == "ready",
-            created_at=unix_s(found.created_at),
+            created_at=parse_unix_s(found.created_at),
             live=found.id == live,
             source=found.restored_from or found.parent_id or "",
-            at=unix_s(found.parent_timestamp) if found.parent_timestamp else None,
-            lsn=_lsn(found.parent_lsn),
+            at=parse_unix_s(found.parent_timestamp) if found.parent_timestamp else None,
+            lsn=_parse_lsn(found.parent_lsn),
             from_snapshot=found.restored_from is not None and found.restore_status != "finalized",
         )
 
@@ -296,7 +299,7 @@ class NeonBranches:
     def _make_branch(self, target: BranchTarget, name: str) -> _Branch:
         live = self._live_one(self._all()).id
         if target.snapshot is not None:
-            path = f"snapshots/{segment(target.snapshot)}/restore"
+            path = f"snapshots/{quote_segment(target.snapshot)}/restore"
             body: dict[str, object] = {"name": name, "target_branch_id": live, "finalize_restore": False}
         else:
             path = "branches"
@@ -304,7 +307,7 @@ class NeonBranches:
             if target.lsn is not None:
                 branch["parent_lsn"] = show_lsn(target.lsn)
             elif target.at is not None:
-                branch["parent_timestamp"] = _iso(target.at)
+                branch["parent_timestamp"] = _format_iso(target.at)
             body = {"branch": branch, "endpoints": [{"type": "read_write"}]}
         self._change(path, body, name)
         made = self._find_by_name(name)
@@ -328,7 +331,7 @@ class NeonBranches:
 
     def _wait(self, operation: _Operation) -> None:
         until = self._api.clock.now() + self._patience_s
-        path = f"{self._project}/operations/{segment(operation.id)}"
+        path = f"{self._project}/operations/{quote_segment(operation.id)}"
         while operation.status not in _ENDED:
             if operation.status == "cancelled" or self._api.clock.now() >= until:
                 text = (
@@ -347,7 +350,7 @@ class NeonBranches:
                 raise ProviderUnavailable(text, where=found.name, hint=_BRANCH_HINT)
             self._api.clock.sleep(_POLL_S)
             found = self._find_by_name(found.name) or found
-        path = f"{self._project}/branches/{segment(found.id)}/endpoints"
+        path = f"{self._project}/branches/{quote_segment(found.id)}/endpoints"
         if not self._api.get(path, _Endpoints).endpoints:
             body = {"endpoint": {"branch_id": found.id, "type": "read_write"}}
             try:
@@ -361,12 +364,12 @@ class NeonBranches:
         return self._describe_branch(found, self._live_one(self._all()).id)
 
 
-def _lsn(text: str | None) -> int | None:
+def _parse_lsn(text: str | None) -> int | None:
     try:
         return parse_lsn(text) if text else None
     except ValueError:
         return None
 
 
-def _iso(at: float) -> str:
-    return utc(at).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _format_iso(at: float) -> str:
+    return to_utc(at).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -50,7 +50,7 @@ class Route(Value, frozen=True):
     problem: str = ""
 
 
-def broken(name: str, why: str) -> Route:
+def make_broken(name: str, why: str) -> Route:
     """Return a channel that cannot be used in this process; its notices wait for one that can."""
 
     def fail() -> Channel:

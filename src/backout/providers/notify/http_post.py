@@ -58,7 +58,7 @@ class Post:
         status = answer.status
         if 200 <= status < 300:
             return
-        said = f"{self._origin} answered {status}{_word(answer.body)}"
+        said = f"{self._origin} answered {status}{_get_word(answer.body)}"
         if 300 <= status < 400:
             raise SendFailed(f"{said}; redirects are not followed")
         permanent = 400 <= status < 500 and status not in _AGAIN
@@ -66,7 +66,7 @@ class Post:
         raise SendFailed(said, permanent=permanent, retry_after_s=wait_s)
 
 
-def _word(body: bytes) -> str:
+def _get_word(body: bytes) -> str:
     """Return the one word that Slack answers as its reason; any other body stays unread."""
     text = body[:64].decode("ascii", "replace").strip()
     return f" ({text})" if _WORD.fullmatch(text) else ""

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from backout.decoding import Undecodable, decode_json, whole
+from backout.decoding import Undecodable, decode_json, parse_whole
 from backout.errors import OutboxUnavailable
 from backout.model.incident.notice import Notice, NoticeKind, QueuedNotice, QueueState
-from backout.private import create_database, private_folder
-from backout.sqlite_words import in_brackets
+from backout.private import create_database, make_private_folder
+from backout.sqlite_words import quote_in_brackets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,7 +101,7 @@ class Outbox:
             again = min((at for at in later if at > now), default=_NEVER)
             for environment in dict.fromkeys(row[1] for row in due):
                 of_it = [row for row in due if row[1] == environment]
-                chosen, free_at = _within_rate(of_it, _sent_at(db, channel, environment, now), now)
+                chosen, free_at = _select_within_rate(of_it, _list_sent_at(db, channel, environment, now), now)
                 if chosen:
                     return self._hold(db, channel, [row[0] for row in chosen], now), now
                 again = min(again, free_at)
@@ -154,7 +154,7 @@ class Outbox:
         if not holder or until <= now:
             return 0.0
         try:
-            pid = whole(holder.partition(":")[0], most=_MOST_PID)
+            pid = parse_whole(holder.partition(":")[0], most=_MOST_PID)
         except Undecodable:
             return 0.0
         return float(until) if pid == os.getpid() or _lives(pid) else 0.0
@@ -186,7 +186,7 @@ class Outbox:
                 yield self._memory
             return
         if create and not self.path.exists():
-            private_folder(self.path.parent)
+            make_private_folder(self.path.parent)
             create_database(self.path)
         db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
         try:
@@ -202,10 +202,10 @@ class Outbox:
             return f"the outbox is damaged; move it away: mv {self.path} {self.path}.damaged"
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"another process keeps the outbox locked: {self.path}"
-        return f"the outbox cannot be used{in_brackets(error)}: {self.path}"
+        return f"the outbox cannot be used{quote_in_brackets(error)}: {self.path}"
 
 
-def _within_rate(due: list[Row], sent_at: list[float], now: float) -> tuple[list[Row], float]:
+def _select_within_rate(due: list[Row], sent_at: list[float], now: float) -> tuple[list[Row], float]:
     """Return what to send as one message now, and when there is room again if that is nothing."""
     if len(sent_at) < PER_WINDOW - 1:
         return due[:1], now
@@ -217,7 +217,7 @@ def _within_rate(due: list[Row], sent_at: list[float], now: float) -> tuple[list
     return (due, now) if room_at <= now else ([], room_at)
 
 
-def _sent_at(db: sqlite3.Connection, channel: str, environment: str, now: float) -> list[float]:
+def _list_sent_at(db: sqlite3.Connection, channel: str, environment: str, now: float) -> list[float]:
     """Return when messages were sent in the window, oldest first; a summary is one message."""
     query = "SELECT MIN(at) FROM letter WHERE channel = ? AND environment = ? AND state = ? AND at > ? GROUP BY message"
     values = (channel, environment, QueueState.DELIVERED, now - WINDOW_S)
@@ -227,7 +227,7 @@ def _sent_at(db: sqlite3.Connection, channel: str, environment: str, now: float)
 def _read_queued_notice(row: Row) -> QueuedNotice:
     key, told_at, environment, content, channel, state, tries, at, why = row
     try:
-        notice = _notice(decode_json(content, dict[str, Any]))
+        notice = _decode_notice(decode_json(content, dict[str, Any]))
     except (Undecodable, ValueError, TypeError, KeyError):
         title, text = (
             "a notice that cannot be read here",
@@ -237,7 +237,7 @@ def _read_queued_notice(row: Row) -> QueuedNotice:
     return QueuedNotice(notice, channel, QueueState(state), tries, at, why)
 
 
-def _notice(content: dict[str, Any]) -> Notice:
+def _decode_notice(content: dict[str, Any]) -> Notice:
     return Notice(**{**content, "kind": NoticeKind(content["kind"]), "next": tuple(content["next"])})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from backout.escaping import line, slack
+from backout.escaping import escape_line, escape_slack
 from backout.providers.notify.http_post import Post
 
 if TYPE_CHECKING:
@@ -23,25 +23,25 @@ class Slack:
 
     def send(self, notice: Notice, now: float) -> None:
         """Send it once."""
-        self._post.send(json.dumps(message(notice), separators=(",", ":")).encode(), {}, now)
+        self._post.send(json.dumps(make_message(notice), separators=(",", ":")).encode(), {}, now)
 
 
-def message(notice: Notice) -> dict[str, object]:
+def make_message(notice: Notice) -> dict[str, object]:
     """Return what Slack is sent."""
     blocks: list[dict[str, object]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": _cut(line(notice.title), _HEADER)}},
-        _section(_cut(slack(notice.text), _SECTION)),
+        {"type": "header", "text": {"type": "plain_text", "text": _cut(escape_line(notice.title), _HEADER)}},
+        _make_section(_cut(escape_slack(notice.text), _SECTION)),
     ]
     if notice.next:
-        commands = _cut(slack("\n".join(notice.next)).replace("```", "'''"), _SECTION - 10)
-        blocks.append(_section(f"```{commands}```"))
-    footer = slack(" ".join(part for part in (notice.environment, notice.kind, notice.run) if part))
+        commands = _cut(escape_slack("\n".join(notice.next)).replace("```", "'''"), _SECTION - 10)
+        blocks.append(_make_section(f"```{commands}```"))
+    footer = escape_slack(" ".join(part for part in (notice.environment, notice.kind, notice.run) if part))
     blocks.append({"type": "context", "elements": [_make_text_object(_cut(footer, _SECTION))]})
-    text = _cut(slack(f"{notice.title}\n{notice.text}"), _TEXT)
+    text = _cut(escape_slack(f"{notice.title}\n{notice.text}"), _TEXT)
     return {"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False, "link_names": False}
 
 
-def _section(text: str) -> dict[str, object]:
+def _make_section(text: str) -> dict[str, object]:
     return {"type": "section", "text": _make_text_object(text)}
 
 

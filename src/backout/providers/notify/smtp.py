@@ -14,7 +14,7 @@ from email.message import EmailMessage
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
-from backout.escaping import line, printable
+from backout.escaping import escape_line, make_printable
 from backout.providers.notify.channel import SendFailed
 
 if TYPE_CHECKING:
@@ -122,34 +122,34 @@ def compose(notice: Notice, sender: str, to: tuple[str, ...], now: float) -> Ema
     """Return the mail; its Message-ID comes from the notice's key, its thread from the run."""
     domain = sender.rpartition("@")[2].strip("> ") or "localhost"
     mail = EmailMessage()
-    mail["Subject"] = _line(f"[backout] {notice.title}")
+    mail["Subject"] = _format_line(f"[backout] {notice.title}")
     mail["From"] = sender
     mail["To"] = ", ".join(to)
     mail["Date"] = formatdate(now)
-    mail["Message-ID"] = f"<{_digest(notice.key)}@{domain}>"
+    mail["Message-ID"] = f"<{_compute_digest(notice.key)}@{domain}>"
     thread = notice.facts.get("guard_run_id") or notice.run
     if thread:
-        mail["In-Reply-To"] = mail["References"] = f"<{_digest(thread)}.run@{domain}>"
+        mail["In-Reply-To"] = mail["References"] = f"<{_compute_digest(thread)}.run@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content(_body(notice))
+    mail.set_content(_format_body(notice))
     return mail
 
 
-def _body(notice: Notice) -> str:
+def _format_body(notice: Notice) -> str:
     parts = [notice.text]
     if notice.next:
         parts.append("What to type next:\n" + "\n".join(f"  {command}" for command in notice.next))
     rows = [("environment", notice.environment), ("run", notice.run), *notice.facts.items()]
     parts.append("\n".join(f"{name}: {value}" for name, value in rows if value))
-    return printable("\n\n".join(parts)) + "\n"
+    return make_printable("\n\n".join(parts)) + "\n"
 
 
-def _digest(text: str) -> str:
+def _compute_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _line(text: str) -> str:
-    return line(text)[:200]
+def _format_line(text: str) -> str:
+    return escape_line(text)[:200]
 
 
 def _clean_reply(text: object) -> str:

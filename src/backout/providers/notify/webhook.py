@@ -9,7 +9,7 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Final
 
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.providers.notify.channel import SendFailed
 from backout.providers.notify.http_post import Post
 
@@ -34,11 +34,11 @@ class Webhook:
 
     def __init__(self, url: str, secret: str) -> None:
         self._post = Post(url)
-        self._keys = tuple(_key(part) for part in secret.split())
+        self._keys = tuple(_decode_key(part) for part in secret.split())
 
     def send(self, notice: Notice, now: float) -> None:
         """Send it once."""
-        body, identity = payload(notice), message_id(notice.key)
+        body, identity = make_payload(notice), make_message_id(notice.key)
         stamp = str(int(now))
         signed = f"{identity}.{stamp}.".encode() + body
         signatures = (hmac.new(key, signed, hashlib.sha256).digest() for key in self._keys)
@@ -50,16 +50,16 @@ class Webhook:
         self._post.send(body, headers, now)
 
 
-def message_id(key: str) -> str:
+def make_message_id(key: str) -> str:
     """Return the id that receivers recognise a notice by; it is the same for every sender and every attempt."""
     return f"msg_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
-def payload(notice: Notice) -> bytes:
+def make_payload(notice: Notice) -> bytes:
     """Return the body: {type, timestamp, data}, `timestamp` being when it happened."""
     content = {
         "type": f"backout.{notice.kind}",
-        "timestamp": utc(notice.at).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": to_utc(notice.at).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "data": {
             "environment": notice.environment,
             "title": notice.title[:_LONGEST_FACT],
@@ -72,7 +72,7 @@ def payload(notice: Notice) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _key(secret: str) -> bytes:
+def _decode_key(secret: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True) if secret.startswith(PREFIX) else b""
     except binascii.Error:

@@ -19,9 +19,9 @@ from backout.errors import BackoutError, ProviderUnavailable, UsageError
 from backout.model.database.recovery import BackupKind, BaseBackup
 from backout.model.database.wal import WalSegment, parse_lsn, show_lsn
 from backout.model.names import parse_id, parse_wal_file
-from backout.private import private_folder
+from backout.private import make_private_folder
 from backout.providers.child import find_unprivileged_prefix
-from backout.providers.postgres.server.template import give_away, tool_environment
+from backout.providers.postgres.server.template import give_away, make_tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,10 +181,10 @@ class PgBackRest:
         """Read the whole repository. Raises BackoutError with what is wrong in it."""
         said = self._run("verify", "--output=text", "--verbose")
         if re.search(r"status: error|(?:missing|invalid|corrupt)[^0-9\n]*: [1-9]", said):
-            raise BackoutError(f"the repository has errors: {_plain(said)}", where=self._stanza)
+            raise BackoutError(f"the repository has errors: {_make_plain(said)}", where=self._stanza)
 
     def _restore(self, into: Path, *options: str) -> None:
-        private_folder(into)
+        make_private_folder(into)
         give_away(into)
         # Tablespaces would land where the live ones are.
         spaces = f"--tablespace-map-all={into}-tablespaces"
@@ -233,14 +233,14 @@ class PgBackRest:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                env=tool_environment(),
+                env=make_tool_environment(),
                 timeout=timeout_s,
             )
         except subprocess.TimeoutExpired:
             raise ProviderUnavailable(f"pgbackrest {command} takes too long", where=self._stanza) from None
         # archive-get says 1 for "not there", which its caller looks at.
         if done.returncode != 0 and not (command == "archive-get" and done.returncode == 1):
-            text = f"pgbackrest {command} failed: {_plain(done.stderr or done.stdout)}"
+            text = f"pgbackrest {command} failed: {_make_plain(done.stderr or done.stdout)}"
             raise BackoutError(text, where=self._stanza)
         return done.stdout
 
@@ -264,5 +264,5 @@ def _describe(backup: _Backup, database: _Database, *, encrypted: bool) -> BaseB
     )
 
 
-def _plain(text: str) -> str:
+def _make_plain(text: str) -> str:
     return " ".join(text.split())[:_MAX_TEXT]

@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from backout.decoding import Undecodable, number
+from backout.decoding import Undecodable, parse_number
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Scrapes(Value, frozen=True):
     def spacing_s(self) -> float | None:
         """How far apart the scrapes of the slowest target lie; None before there are a few."""
         known = (times for times in self.tried.values() if len(times) >= _FEWEST_SCRAPES)
-        return max((_spacing(times) for times in known), default=None)
+        return max((_measure_spacing(times) for times in known), default=None)
 
     def without(self, series: Series) -> Sequence[float]:
         """Return when the target of a series was scraped, where a scrape without the series says that it was not there.
@@ -84,11 +84,11 @@ class Scrapes(Value, frozen=True):
         return times if {at for at, _ in series.samples} <= set(times) else ()
 
 
-def _spacing(times: Sequence[float]) -> float:
+def _measure_spacing(times: Sequence[float]) -> float:
     return round(median(later - earlier for earlier, later in pairwise(times)), 1)
 
 
-def increments(series: Series, scrapes: Scrapes) -> Increments:
+def compute_increments(series: Series, scrapes: Scrapes) -> Increments:
     """Return {time of a scrape: what the counter grew by since the scrape before}; zeros are left out.
 
     A value below the one before is a restart: it grew from zero. So did a series that the scrape before did not have.
@@ -96,9 +96,9 @@ def increments(series: Series, scrapes: Scrapes) -> Increments:
 
     >>> times = {("app", "a:1"): [10.0, 20.0, 30.0, 40.0, 50.0]}
     >>> labels = {"job": "app", "instance": "a:1"}
-    >>> increments(Series(labels, [(20.0, 3.0), (30.0, 4.0), (50.0, 9.0)]), Scrapes(times, times, times))
+    >>> compute_increments(Series(labels, [(20.0, 3.0), (30.0, 4.0), (50.0, 9.0)]), Scrapes(times, times, times))
     {20.0: 3, 30.0: 1, 50.0: 9}
-    >>> increments(Series(labels, [(10.0, 3.0), (20.0, 5.0), (30.0, 2.0)]), Scrapes(times, times, times))
+    >>> compute_increments(Series(labels, [(10.0, 3.0), (20.0, 5.0), (30.0, 2.0)]), Scrapes(times, times, times))
     {20.0: 2, 30.0: 2}
     """
     found: Increments = {}
@@ -113,7 +113,7 @@ def increments(series: Series, scrapes: Scrapes) -> Increments:
     return found
 
 
-def slots(buckets: Iterable[Series], scrapes: Scrapes) -> Iterator[tuple[Mapping[str, str], float, float, int]]:
+def list_slots(buckets: Iterable[Series], scrapes: Scrapes) -> Iterator[tuple[Mapping[str, str], float, float, int]]:
     """Yield (labels, time of the scrape, upper bound of the slot, requests in it) of a classic histogram.
 
     Args:
@@ -123,7 +123,7 @@ def slots(buckets: Iterable[Series], scrapes: Scrapes) -> Iterator[tuple[Mapping
     for series in buckets:
         rest = {name: value for name, value in series.labels.items() if name != "le"}
         bounds = histograms.setdefault(frozenset(rest.items()), {})
-        bounds[_parse_bound(series.labels.get("le", ""))] = increments(series, scrapes)
+        bounds[_parse_bound(series.labels.get("le", ""))] = compute_increments(series, scrapes)
     for labels, bounds in histograms.items():
         for at in sorted({at for grown in bounds.values() for at in grown}):
             below = 0
@@ -136,6 +136,6 @@ def slots(buckets: Iterable[Series], scrapes: Scrapes) -> Iterator[tuple[Mapping
 
 def _parse_bound(text: str) -> float:
     try:
-        return number(text)
+        return parse_number(text)
     except Undecodable:  # the last one is infinite
         return math.inf

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.errors import ConfigError, ProviderUnavailable
-from backout.model.guard.answers import EVERY_CLASS, FAMILIES, AnswerClass, class_unless_good
-from backout.model.guard.routes import route_named
-from backout.model.guard.signals import BUCKETS, CountsPage, SourceTraits, bucket_of
+from backout.model.guard.answers import EVERY_CLASS, FAMILIES, AnswerClass, classify_unless_good
+from backout.model.guard.routes import parse_route_name
+from backout.model.guard.signals import BUCKETS, CountsPage, SourceTraits, find_bucket
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
-from backout.providers.prometheus.counters import Scrapes, Series, increments, slots
+from backout.providers.prometheus.counters import Scrapes, Series, compute_increments, list_slots
 from backout.providers.router.client import QUICK, RouterClient
 from backout.providers.tally import RowSum
 
@@ -168,13 +168,13 @@ class PrometheusTraffic:
             self._has_status = self._has_status and bool(status)
             self._has_method = self._has_method and bool(series.labels.get(names.method))
             self._classes = self._classes & _find_told_classes(status)
-            for at, number in increments(series, scrapes).items():
+            for at, number in compute_increments(series, scrapes).items():
                 row = found.setdefault((version, int(at)), RowSum())
                 if status == _CANCELED:
                     row.canceled += number
                     continue
                 failed = bool(self._is_error(status))
-                answers = None if failed else _class_of(status)
+                answers = None if failed else _parse_class(status)
                 for each in self._parts(row, series.labels):
                     each.add(number, number if failed else 0, {})
                     each.add_class(answers, number)
@@ -185,11 +185,11 @@ class PrometheusTraffic:
         What is beyond the last finite bound counts as just beyond it.
         """
         series = list(buckets)
-        finite = [bound for each in series if (bound := _number(each.labels.get("le", ""))) is not None]
+        finite = [bound for each in series if (bound := _parse_number(each.labels.get("le", ""))) is not None]
         last = max(finite, default=0.0)
-        for labels, at, bound, number in slots(series, scrapes):
+        for labels, at, bound, number in list_slots(series, scrapes):
             edge_ms = min(bound, last) * self._metrics.seconds * 1000
-            bucket = min(bucket_of(edge_ms) + (1 if math.isinf(bound) else 0), BUCKETS - 1)
+            bucket = min(find_bucket(edge_ms) + (1 if math.isinf(bound) else 0), BUCKETS - 1)
             row = found.get((labels.get(self._metrics.version, ""), int(at)))
             if row is not None:
                 row.add(0, 0, {bucket: number})
@@ -207,7 +207,7 @@ class PrometheusTraffic:
     def _route(self, labels: Mapping[str, str]) -> str:
         """Return the route that labels name, "" where they name none."""
         route = labels.get(self._metrics.route, "")
-        return route_named(route, labels.get(self._metrics.method, "")) if route else ""
+        return parse_route_name(route, labels.get(self._metrics.method, "")) if route else ""
 
     def _series(self, metric: str, begin: float, end: float) -> list[Series]:
         """Return the samples from `begin` to `end`, asked in pieces that no answer outgrows."""
@@ -219,7 +219,7 @@ class PrometheusTraffic:
                 labels = {name: value for name, value in result.metric.items() if name != "__name__"}
                 samples = found.setdefault(frozenset(labels.items()), [])
                 newest = samples[-1][0] if samples else -math.inf
-                values = ((at, _number(text)) for at, text in result.values if at > newest)
+                values = ((at, _parse_number(text)) for at, text in result.values if at > newest)
                 samples += [(at, value) for at, value in values if value is not None]
         return [Series(dict(labels), samples) for labels, samples in found.items() if samples]
 
@@ -235,15 +235,15 @@ def _find_told_classes(status: str) -> frozenset[AnswerClass]:
     return frozenset(FAMILIES.values()) if _FAMILY.fullmatch(status) else frozenset()
 
 
-def _class_of(status: str) -> AnswerClass | None:
+def _parse_class(status: str) -> AnswerClass | None:
     """Return the class of a label's status, None for good answers; its first digit may be all that it has ("4xx")."""
     if status.isascii() and status.isdecimal():
-        return class_unless_good(int(status[:_DIGITS]))
+        return classify_unless_good(int(status[:_DIGITS]))
     found = FAMILIES.get(status)
     return None if found is AnswerClass.GOOD else found
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError as error:

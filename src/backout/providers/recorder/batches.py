@@ -88,10 +88,10 @@ class _Body(msgspec.Struct, frozen=True):
     batches: Annotated[tuple[Batch, ...], msgspec.Meta(min_length=1)]
 
 
-def name_of(key: str, script: str) -> Name | None:
+def parse_name(key: str, script: str) -> Name | None:
     """Return the parts of an object's key, None when it is not a batch of this Worker.
 
-    >>> name_of("backout/shop/1800000000-0badcafe-1799999990000-7", "shop")
+    >>> parse_name("backout/shop/1800000000-0badcafe-1799999990000-7", "shop")
     Name(second=1800000000, group=('0badcafe', 1799999990000), seq=7)
     """
     found = _NAME.fullmatch(key.removeprefix(f"{PREFIX}/{script}/"))
@@ -100,7 +100,7 @@ def name_of(key: str, script: str) -> Name | None:
     return Name(int(found["second"]), (found["instance"], int(found["window"])), int(found["seq"]))
 
 
-def keys_of(secret: str) -> tuple[bytes, ...]:
+def parse_keys(secret: str) -> tuple[bytes, ...]:
     """Return the signing keys of a secret, `whsec_` and base64; several, parted by white space, while one is replaced.
 
     Raises:
@@ -120,7 +120,7 @@ def keys_of(secret: str) -> tuple[bytes, ...]:
     return tuple(keys)
 
 
-def signature(name: str, stamp: int, body: bytes, key: bytes) -> str:
+def compute_signature(name: str, stamp: int, body: bytes, key: bytes) -> str:
     """Return the signature of an object, base64."""
     return base64.b64encode(hmac.new(key, f"{name}.{stamp}.".encode() + body, hashlib.sha256).digest()).decode()
 
@@ -138,7 +138,7 @@ def open_batches(name: str, stored: float, content: bytes, keys: Sequence[bytes]
     if head is None:
         raise Unusable("not signed")
     stamp, body = int(head[1]), content[head.end() :]
-    if not any(hmac.compare_digest(signature(name, stamp, body, key), head[2].decode()) for key in keys):
+    if not any(hmac.compare_digest(compute_signature(name, stamp, body, key), head[2].decode()) for key in keys):
         raise Unusable("badly signed")
     if abs(stored - stamp) > REPLAY_WINDOW_S:
         raise Unusable("stored more than five minutes after it was signed")

@@ -18,12 +18,12 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import ProviderRejected, ProviderUnavailable
-from backout.model.guard.answers import EVERY_CLASS, class_unless_good
+from backout.model.guard.answers import EVERY_CLASS, classify_unless_good
 from backout.model.guard.route_names import RouteNames
-from backout.model.guard.routes import OTHER, template_named
-from backout.model.guard.signals import CountsPage, SourceTraits, at_most, merge_counts
-from backout.model.triggers import trigger_named
-from backout.providers.recorder.batches import PREFIX, UNNAMED, Unusable, name_of, open_batches
+from backout.model.guard.routes import OTHER, parse_template_name
+from backout.model.guard.signals import CountsPage, SourceTraits, limit_counts, merge_counts
+from backout.model.triggers import parse_trigger_name
+from backout.providers.recorder.batches import PREFIX, UNNAMED, Unusable, open_batches, parse_name
 from backout.providers.retry import Retry
 from backout.providers.s3.calls import Listing
 from backout.providers.tally import RowSum
@@ -65,15 +65,15 @@ def _add(whole: RowSum, row: Row, names: RouteNames | None) -> None:
     """
     whole.canceled += row.canceled
     for name, (runs, failed) in row.triggers.items():
-        whole.add_trigger(trigger_named(name), runs, min(failed, runs))
+        whole.add_trigger(parse_trigger_name(name), runs, min(failed, runs))
     if not row.requests:
         return
-    name = OTHER if row.route == UNNAMED else template_named(row.route)
+    name = OTHER if row.route == UNNAMED else parse_template_name(row.route)
     if names is not None:
         name = names.choose(name, _find_client_error_status(row), row.requests)
     errors = min(row.errors, row.requests)
-    found = ((class_unless_good(status), number) for status, number in sorted(row.statuses.items()))
-    classes = at_most(merge_counts({each: number} for each, number in found if each), row.requests - errors)
+    found = ((classify_unless_good(status), number) for status, number in sorted(row.statuses.items()))
+    classes = limit_counts(merge_counts({each: number} for each, number in found if each), row.requests - errors)
     for part in (whole, whole.route(name)):
         part.add(row.requests, errors, row.latency)
         for each, number in classes.items():
@@ -115,7 +115,7 @@ class Source:
     flush_s: float = 2.0
 
 
-def traits_of(flush_s: float, *, knows: int = _NEWEST) -> SourceTraits:
+def make_traits(flush_s: float, *, knows: int = _NEWEST) -> SourceTraits:
     """Return what a recorder that stores so often can see: each answer, some seconds later.
 
     Args:
@@ -123,7 +123,7 @@ def traits_of(flush_s: float, *, knows: int = _NEWEST) -> SourceTraits:
     """
     return SourceTraits(
         "recorder",
-        lag_s=float(_open_s(flush_s) + _CLOCK_S + 1),
+        lag_s=float(_measure_open_s(flush_s) + _CLOCK_S + 1),
         sampled=False,
         has_status=True,
         has_version=True,
@@ -133,7 +133,7 @@ def traits_of(flush_s: float, *, knows: int = _NEWEST) -> SourceTraits:
     )
 
 
-def _open_s(flush_s: float) -> int:
+def _measure_open_s(flush_s: float) -> int:
     """Return for how many seconds a second takes batches."""
     return int(flush_s) + _SLACK_S
 
@@ -153,7 +153,7 @@ class RecorderTraffic:
         self._source = source
         self._clock = clock
         self._say = say
-        self._open_s = _open_s(source.flush_s)
+        self._open_s = _measure_open_s(source.flush_s)
         self._known: dict[tuple[str, str], tuple[Batch, ...] | Unusable | None] = {}
         self._told: set[str] = set()
         self._names = RouteNames()
@@ -162,7 +162,7 @@ class RecorderTraffic:
     @property
     def traits(self) -> SourceTraits:
         """What this source can see: less while a recorder of an earlier version stores."""
-        return traits_of(self._source.flush_s, knows=self._knows)
+        return make_traits(self._source.flush_s, knows=self._knows)
 
     def learn(self, names: Iterable[str]) -> None:
         """Take the names of routes that are known from before."""
@@ -223,7 +223,7 @@ class RecorderTraffic:
         while True:
             page = self._client.list_page(self._source.bucket, listing, token=token)
             for listed in page.objects:
-                name = name_of(listed.key, self._source.script)
+                name = parse_name(listed.key, self._source.script)
                 if name is not None and name.second > until:
                     return
                 if name is not None:

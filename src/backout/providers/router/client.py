@@ -12,7 +12,7 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
-from backout.providers.retry import CallFailed, Retry, retry_after_s, with_retry
+from backout.providers.retry import CallFailed, Retry, retry_after_s, retry_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,7 +64,7 @@ class RouterClient:
         Raises:
             AuthError: the token is refused. ProviderRejected: the router says no. ProviderUnavailable: no answer.
         """
-        return with_retry(lambda: self._once(path, query, result), self._retry, self._clock)
+        return retry_call(lambda: self._once(path, query, result), self._retry, self._clock)
 
     def close(self) -> None:
         """Close the connection."""

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
-from backout.model.guard.routes import most_used, rename_routes
-from backout.model.guard.signals import BUCKETS, Counts, CountsPage, RouteCounts, SourceTraits, TriggerCounts, at_most
-from backout.model.triggers import trigger_named
+from backout.model.guard.routes import rename_routes, select_most_used
+from backout.model.guard.signals import (
+    BUCKETS,
+    Counts,
+    CountsPage,
+    RouteCounts,
+    SourceTraits,
+    TriggerCounts,
+    limit_counts,
+)
+from backout.model.triggers import parse_trigger_name
 from backout.providers.router.client import QUICK, RouterClient
 
 if TYPE_CHECKING:
@@ -48,9 +56,9 @@ class _Route(msgspec.Struct):
         return RouteCounts(
             requests,
             errors,
-            _histogram(self.latency),
-            at_most(self.classes, requests - errors),
-            at_most(dict(self.sizes), requests),
+            _make_histogram(self.latency),
+            limit_counts(self.classes, requests - errors),
+            limit_counts(dict(self.sizes), requests),
             self.started,
         )
 
@@ -78,18 +86,18 @@ class _Row(msgspec.Struct):
             requests,
             errors,
             self.canceled,
-            _histogram(self.latency),
-            most_used(rename_routes(routes.items())),
-            at_most(self.classes, requests - errors),
+            _make_histogram(self.latency),
+            select_most_used(rename_routes(routes.items())),
+            limit_counts(self.classes, requests - errors),
             self.started,
             {
-                trigger_named(name): TriggerCounts(runs, min(failed, runs))
+                parse_trigger_name(name): TriggerCounts(runs, min(failed, runs))
                 for name, (runs, failed) in self.triggers.items()
             },
         )
 
 
-def _histogram(pairs: tuple[tuple[int, int], ...]) -> dict[int, int]:
+def _make_histogram(pairs: tuple[tuple[int, int], ...]) -> dict[int, int]:
     return {min(max(bucket, 0), BUCKETS - 1): number for bucket, number in pairs}
 
 

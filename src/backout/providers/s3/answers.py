@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
-from backout.decoding import Undecodable, http_date, moment, whole
+from backout.decoding import Undecodable, parse_http_date, parse_moment, parse_whole
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -171,13 +171,13 @@ def parse_object(key: str, headers: Mapping[str, str], size_bytes: int | None = 
         Undecodable: a length is none.
     """
     total = headers.get("content-range", "").rpartition("/")[2]
-    size = whole(total, most=_MOST_SIZE) if total.isdecimal() else _size(headers.get("content-length", "0"))
+    size = parse_whole(total, most=_MOST_SIZE) if total.isdecimal() else _parse_size(headers.get("content-length", "0"))
     version = headers.get("x-amz-version-id")
     return S3Object(
         key=key,
         size_bytes=size if size_bytes is None else size_bytes,
         etag=headers.get("etag", "").strip('"'),
-        last_modified=_http_date(headers.get("last-modified")),
+        last_modified=_parse_http_date(headers.get("last-modified")),
         version_id=None if version in {None, "null"} else version,
         headers={name: headers[name] for name in STORED_HEADERS if name in headers},
         metadata={name[len(_META) :]: value for name, value in headers.items() if name.startswith(_META)},
@@ -200,15 +200,15 @@ def parse_page(body: bytes) -> Page:
     root = parse_xml(body)
     objects = tuple(
         Listed(
-            _key(entry),
-            _size(entry.value("Size", "0")),
+            _get_key(entry),
+            _parse_size(entry.value("Size", "0")),
             entry.value("ETag").strip('"'),
-            _time(entry.value("LastModified")),
+            _parse_time(entry.value("LastModified")),
         )
         for entry in root.all("Contents")
     )
     truncated = root.value("IsTruncated") == "true"
-    return Page(objects, _prefixes(root), root.value("NextContinuationToken") or None if truncated else None)
+    return Page(objects, _list_prefixes(root), root.value("NextContinuationToken") or None if truncated else None)
 
 
 def parse_version_page(body: bytes) -> VersionPage:
@@ -216,13 +216,13 @@ def parse_version_page(body: bytes) -> VersionPage:
     root = parse_xml(body)
     versions = tuple(
         ListedVersion(
-            key=_key(entry),
+            key=_get_key(entry),
             version_id=entry.value("VersionId"),
             is_latest=entry.value("IsLatest") == "true",
             is_delete_marker=entry.tag == "DeleteMarker",
-            last_modified=_time(entry.value("LastModified")),
+            last_modified=_parse_time(entry.value("LastModified")),
             etag=entry.value("ETag").strip('"'),
-            size_bytes=_size(entry.value("Size", "0")),
+            size_bytes=_parse_size(entry.value("Size", "0")),
         )
         for entry in root.children
         if entry.tag in {"Version", "DeleteMarker"}
@@ -230,13 +230,13 @@ def parse_version_page(body: bytes) -> VersionPage:
     markers = None
     if root.value("IsTruncated") == "true":
         markers = (unquote_plus(root.value("NextKeyMarker")), root.value("NextVersionIdMarker"))
-    return VersionPage(versions, _prefixes(root), markers)
+    return VersionPage(versions, _list_prefixes(root), markers)
 
 
 def parse_buckets(body: bytes) -> tuple[tuple[str, float], ...]:
     """Return (name, created at in Unix seconds) of each bucket."""
     return tuple(
-        (bucket.value("Name"), _time(bucket.value("CreationDate")))
+        (bucket.value("Name"), _parse_time(bucket.value("CreationDate")))
         for buckets in parse_xml(body).all("Buckets")
         for bucket in buckets.all("Bucket")
     )
@@ -265,33 +265,33 @@ def complete_body(parts: Sequence[tuple[int, str]]) -> bytes:
     return f"<CompleteMultipartUpload>{entries}</CompleteMultipartUpload>".encode()
 
 
-def content_md5(body: bytes) -> str:
+def compute_content_md5(body: bytes) -> str:
     """Return the Content-MD5 header of a body; S3 wants it where a damaged body would delete the wrong things."""
     return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode("ascii")
 
 
-def _key(entry: Node) -> str:
+def _get_key(entry: Node) -> str:
     # AWS writes a space as "+" in this encoding, so a literal plus always comes as %2B.
     return unquote_plus(entry.value("Key"))
 
 
-def _prefixes(root: Node) -> tuple[str, ...]:
+def _list_prefixes(root: Node) -> tuple[str, ...]:
     return tuple(unquote_plus(entry.value("Prefix")) for entry in root.all("CommonPrefixes"))
 
 
-def _size(text: str) -> int:
-    return whole(text, most=_MOST_SIZE, what="the size of an object")
+def _parse_size(text: str) -> int:
+    return parse_whole(text, most=_MOST_SIZE, what="the size of an object")
 
 
-def _time(text: str) -> float:
+def _parse_time(text: str) -> float:
     try:
-        return moment(text)
+        return parse_moment(text)
     except Undecodable:
         return 0.0
 
 
-def _http_date(text: str | None) -> float:
+def _parse_http_date(text: str | None) -> float:
     try:
-        return http_date(text) if text else 0.0
+        return parse_http_date(text) if text else 0.0
     except Undecodable:
         return 0.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import field
 
 from backout.model.value import Value
-from backout.providers.s3.answers import complete_body, content_md5, delete_body
+from backout.providers.s3.answers import complete_body, compute_content_md5, delete_body
 from backout.providers.s3.sigv4 import encode_key
 
 if TYPE_CHECKING:
@@ -83,28 +83,28 @@ def list_buckets() -> Call:
 
 def create_bucket(bucket: str) -> Call:
     """PUT Bucket."""
-    return Call("PUT", _path(bucket))
+    return Call("PUT", _make_path(bucket))
 
 
 def delete_bucket(bucket: str) -> Call:
     """DELETE Bucket."""
-    return Call("DELETE", _path(bucket))
+    return Call("DELETE", _make_path(bucket))
 
 
 def get_versioning(bucket: str) -> Call:
     """GET Bucket versioning."""
-    return Call("GET", _path(bucket), (("versioning", ""),))
+    return Call("GET", _make_path(bucket), (("versioning", ""),))
 
 
 def put_versioning(bucket: str, *, enabled: bool) -> Call:
     """PUT Bucket versioning: `Enabled` or `Suspended`."""
     body = _VERSIONING % (b"Enabled" if enabled else b"Suspended")
-    return Call("PUT", _path(bucket), (("versioning", ""),), {"Content-MD5": content_md5(body)}, body)
+    return Call("PUT", _make_path(bucket), (("versioning", ""),), {"Content-MD5": compute_content_md5(body)}, body)
 
 
 def head(bucket: str, key: str, *, version_id: str | None = None, conditions: Conditions = ALWAYS) -> Call:
     """HEAD Object."""
-    return Call("HEAD", _path(bucket, key), _version(version_id), conditions.as_headers())
+    return Call("HEAD", _make_path(bucket, key), _make_version_query(version_id), conditions.as_headers())
 
 
 def get(
@@ -120,35 +120,35 @@ def get(
     if byte_range is not None:
         first, last = byte_range
         headers["Range"] = f"bytes={first}" if first < 0 else f"bytes={first}-{'' if last is None else last}"
-    return Call("GET", _path(bucket, key), _version(version_id), headers)
+    return Call("GET", _make_path(bucket, key), _make_version_query(version_id), headers)
 
 
 def put(
     bucket: str, key: str, body: bytes | None, *, attributes: Attributes = NONE, conditions: Conditions = ALWAYS
 ) -> Call:
     """PUT Object."""
-    return Call("PUT", _path(bucket, key), (), {**attributes.as_headers(), **conditions.as_headers()}, body)
+    return Call("PUT", _make_path(bucket, key), (), {**attributes.as_headers(), **conditions.as_headers()}, body)
 
 
 def copy(source: tuple[str, str, str | None], bucket: str, key: str, *, attributes: Attributes | None = None) -> Call:
     """PUT Object - Copy of (bucket, key, version id or None); `attributes` replace the source's, None keeps them."""
     from_bucket, from_key, version_id = source
     version = "" if version_id is None else f"?versionId={encode_key(version_id)}"
-    headers = {"x-amz-copy-source": f"{_path(from_bucket, from_key)}{version}"}
+    headers = {"x-amz-copy-source": f"{_make_path(from_bucket, from_key)}{version}"}
     if attributes is not None:
         headers |= {"x-amz-metadata-directive": "REPLACE", **attributes.as_headers()}
-    return Call("PUT", _path(bucket, key), (), headers)
+    return Call("PUT", _make_path(bucket, key), (), headers)
 
 
 def delete(bucket: str, key: str, *, version_id: str | None = None) -> Call:
     """DELETE Object; without a version id a versioned bucket gets a delete marker."""
-    return Call("DELETE", _path(bucket, key), _version(version_id))
+    return Call("DELETE", _make_path(bucket, key), _make_version_query(version_id))
 
 
 def delete_many(bucket: str, targets: Sequence[tuple[str, str | None]]) -> Call:
     """POST delete: at most 1000 of (key, version id or None)."""
     body = delete_body(targets)
-    return Call("POST", _path(bucket), (("delete", ""),), {"Content-MD5": content_md5(body)}, body)
+    return Call("POST", _make_path(bucket), (("delete", ""),), {"Content-MD5": compute_content_md5(body)}, body)
 
 
 def list_page(bucket: str, listing: Listing = ALL, *, token: str | None = None) -> Call:
@@ -156,41 +156,41 @@ def list_page(bucket: str, listing: Listing = ALL, *, token: str | None = None) 
     query = [("list-type", "2"), *listing.as_query()]
     query += [("start-after", listing.start_after)] if listing.start_after else []
     query += [("continuation-token", token)] if token is not None else []
-    return Call("GET", _path(bucket), tuple(query))
+    return Call("GET", _make_path(bucket), tuple(query))
 
 
-def version_page(bucket: str, listing: Listing = ALL, *, markers: tuple[str, str] | None = None) -> Call:
+def list_version_page(bucket: str, listing: Listing = ALL, *, markers: tuple[str, str] | None = None) -> Call:
     """GET Bucket object versions, one page."""
     query = [("versions", ""), *listing.as_query()]
     if markers is not None:
         query += [("key-marker", markers[0])]
         query += [("version-id-marker", markers[1])] if markers[1] else []
-    return Call("GET", _path(bucket), tuple(query))
+    return Call("GET", _make_path(bucket), tuple(query))
 
 
 def create_upload(bucket: str, key: str, *, attributes: Attributes = NONE) -> Call:
     """Initiate Multipart Upload."""
-    return Call("POST", _path(bucket, key), (("uploads", ""),), attributes.as_headers())
+    return Call("POST", _make_path(bucket, key), (("uploads", ""),), attributes.as_headers())
 
 
 def upload_part(bucket: str, key: str, upload_id: str, number: int, body: bytes | None) -> Call:
     """Upload Part; numbers are 1 to 10000."""
-    return Call("PUT", _path(bucket, key), (("partNumber", str(number)), ("uploadId", upload_id)), {}, body)
+    return Call("PUT", _make_path(bucket, key), (("partNumber", str(number)), ("uploadId", upload_id)), {}, body)
 
 
 def complete_upload(bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> Call:
     """Complete Multipart Upload of (number, etag), numbers ascending."""
-    return Call("POST", _path(bucket, key), (("uploadId", upload_id),), {}, complete_body(parts))
+    return Call("POST", _make_path(bucket, key), (("uploadId", upload_id),), {}, complete_body(parts))
 
 
 def abort_upload(bucket: str, key: str, upload_id: str) -> Call:
     """Abort Multipart Upload."""
-    return Call("DELETE", _path(bucket, key), (("uploadId", upload_id),))
+    return Call("DELETE", _make_path(bucket, key), (("uploadId", upload_id),))
 
 
-def _path(bucket: str, key: str | None = None) -> str:
+def _make_path(bucket: str, key: str | None = None) -> str:
     return f"/{bucket}" if key is None else f"/{bucket}/{encode_key(key)}"
 
 
-def _version(version_id: str | None) -> tuple[tuple[str, str], ...]:
+def _make_version_query(version_id: str | None) -> tuple[tuple[str, str], ...]:
     return () if version_id is None else (("versionId", version_id),)

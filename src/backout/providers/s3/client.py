@@ -71,7 +71,7 @@ class S3Client:
 
     def versioning(self, bucket: str) -> bool:
         """Whether the bucket keeps versions now."""
-        return self._send_and_parse(calls.get_versioning(bucket), lambda body: _status(body) == "Enabled")
+        return self._send_and_parse(calls.get_versioning(bucket), lambda body: _find_status(body) == "Enabled")
 
     def set_versioning(self, bucket: str, *, enabled: bool) -> None:
         """Switch versions on, or suspend them (what exists stays)."""
@@ -135,7 +135,7 @@ class S3Client:
         """
         return self._transport.send(
             calls.copy(source, bucket, key, attributes=attributes),
-            lambda headers, body: _from_body(key, headers, body),
+            lambda headers, body: _make_from_body(key, headers, body),
             total_s=_SERVER_WORKS_S,
         )
 
@@ -176,7 +176,9 @@ class S3Client:
         self, bucket: str, listing: Listing = calls.ALL, *, markers: tuple[str, str] | None = None
     ) -> VersionPage:
         """Return one page of versions; it may hold delete markers alone."""
-        return self._send_and_parse(calls.version_page(bucket, listing, markers=markers), answers.parse_version_page)
+        return self._send_and_parse(
+            calls.list_version_page(bucket, listing, markers=markers), answers.parse_version_page
+        )
 
     def list_versions(self, bucket: str, prefix: str = "") -> Iterator[ListedVersion]:
         """Yield every version and delete marker in the server's order: by key, newest first."""
@@ -206,7 +208,7 @@ class S3Client:
         """Join the parts, (number, etag) in ascending order."""
         return self._transport.send(
             calls.complete_upload(bucket, key, upload_id, parts),
-            lambda headers, body: _from_body(key, headers, body),
+            lambda headers, body: _make_from_body(key, headers, body),
             total_s=_SERVER_WORKS_S,
         )
 
@@ -247,10 +249,10 @@ class S3Client:
         return self._transport.send(call, lambda headers, _: headers, source=source)
 
 
-def _from_body(key: str, headers: Mapping[str, str], body: bytes) -> S3Object:
+def _make_from_body(key: str, headers: Mapping[str, str], body: bytes) -> S3Object:
     """Return an object whose etag is in the body; its size is given nowhere, so it is 0."""
     return parse_object(key, {**headers, "etag": answers.parse_xml(body).value("ETag")}, 0)
 
 
-def _status(body: bytes) -> str:
+def _find_status(body: bytes) -> str:
     return answers.parse_xml(body).value("Status")

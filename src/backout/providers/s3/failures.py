@@ -34,7 +34,7 @@ class S3Rejected(ProviderRejected):
         self.message = message
 
 
-def failure(status: int, headers: Mapping[str, str], body: bytes, where: str, now: float) -> CallFailed:
+def make_failure(status: int, headers: Mapping[str, str], body: bytes, where: str, now: float) -> CallFailed:
     """Return what one refused attempt means; `headers` in lower case, `now` in Unix seconds for Retry-After."""
     said = parse_error(body)
     what = f"S3 answered {status} {said.code}: {said.message}".rstrip(": ") if said.code else f"S3 answered {status}"
@@ -49,13 +49,13 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, where: str, no
     return CallFailed(error, permanent=not transient, retry_after_s=retry_after_s(headers.get("retry-after"), now))
 
 
-def no_answer(reason: Exception, where: str) -> CallFailed:
+def make_no_answer(reason: Exception, where: str) -> CallFailed:
     """Return what a connection that failed or broke off means."""
-    what = f"S3 did not answer: {_words(reason)}"
+    what = f"S3 did not answer: {_describe_reason(reason)}"
     return CallFailed(ProviderUnavailable(what, where=where, hint="check the endpoint and the network"))
 
 
-def _words(reason: Exception) -> str:
+def _describe_reason(reason: Exception) -> str:
     if isinstance(reason, TimeoutError):
         return "no whole answer came in time"
     if isinstance(reason, OSError | HTTPException):

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def encode_query(query: Sequence[tuple[str, str]]) -> str:
 
 def sign(request: S3Request, credentials: S3Credentials, region: str, at: float) -> dict[str, str]:
     """Return all headers to send, signature included; `at` is Unix seconds."""
-    stamp = utc(at).strftime("%Y%m%dT%H%M%SZ")
+    stamp = to_utc(at).strftime("%Y%m%dT%H%M%SZ")
     headers = {
         **request.headers,
         "Host": request.host,
@@ -92,17 +92,19 @@ def sign(request: S3Request, credentials: S3Credentials, region: str, at: float)
     }
     if credentials.session_token is not None:
         headers["X-Amz-Security-Token"] = credentials.session_token
-    canonical, signed = canonical_request(request, headers)
+    canonical, signed = make_canonical_request(request, headers)
     scope = f"{stamp[:8]}/{region}/s3/aws4_request"
     to_sign = "\n".join((_ALGORITHM, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()))
-    signature = hmac.new(_signing_key(credentials, stamp[:8], region), to_sign.encode(), hashlib.sha256).hexdigest()
+    signature = hmac.new(
+        _derive_signing_key(credentials, stamp[:8], region), to_sign.encode(), hashlib.sha256
+    ).hexdigest()
     headers["Authorization"] = (
         f"{_ALGORITHM} Credential={credentials.access_key_id}/{scope}, SignedHeaders={signed}, Signature={signature}"
     )
     return headers
 
 
-def canonical_request(request: S3Request, headers: Mapping[str, str]) -> tuple[str, str]:
+def make_canonical_request(request: S3Request, headers: Mapping[str, str]) -> tuple[str, str]:
     """Return the canonical request and the list of signed headers, both as text."""
     lines = sorted((name.lower(), _SPACES.sub(" ", value).strip()) for name, value in headers.items())
     signed = ";".join(name for name, _ in lines)
@@ -118,7 +120,7 @@ def canonical_request(request: S3Request, headers: Mapping[str, str]) -> tuple[s
     return "\n".join(parts), signed
 
 
-def _signing_key(credentials: S3Credentials, day: str, region: str) -> bytes:
+def _derive_signing_key(credentials: S3Credentials, day: str, region: str) -> bytes:
     key = f"AWS4{credentials.secret_access_key}".encode()
     for part in (day, region, "s3", "aws4_request"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()

@@ -24,9 +24,9 @@ from backout.decoding import Undecodable
 from backout.errors import ProviderUnavailable, UsageError
 from backout.model.value import Value
 from backout.providers.exchange import is_this_machine
-from backout.providers.retry import Retry, with_retry
+from backout.providers.retry import Retry, retry_call
 from backout.providers.s3.answers import LONGEST_BODY_BYTES, MalformedAnswer, parse_object
-from backout.providers.s3.failures import failure, no_answer
+from backout.providers.s3.failures import make_failure, make_no_answer
 from backout.providers.s3.sigv4 import EMPTY_SHA256, S3Credentials, S3Request, sign
 from backout.providers.sockets import (
     HEADERS_BYTES,
@@ -139,7 +139,7 @@ class ObjectBody:
         try:
             return self._response.read() if size_bytes is None else self._response.read(size_bytes)
         except _BROKEN as error:
-            raise ProviderUnavailable(f"the object broke off: {_words(error)}", where=self.info.key) from error
+            raise ProviderUnavailable(f"the object broke off: {_describe_error(error)}", where=self.info.key) from error
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes in pieces."""
@@ -202,41 +202,41 @@ class Transport:
             total_s: in place of the settings', for a call over which the server works long.
         """
         total_s = total_s or self._settings.total_s
-        return with_retry(lambda: self._attempt(call, parse, source, total_s), self._settings.retry, self._clock)
+        return retry_call(lambda: self._attempt(call, parse, source, total_s), self._settings.retry, self._clock)
 
     def open(self, call: Call, key: str) -> ObjectBody:
         """Send a call that answers an object's bytes."""
-        return with_retry(lambda: self._open(call, key), self._settings.retry, self._clock)
+        return retry_call(lambda: self._open(call, key), self._settings.retry, self._clock)
 
     def _attempt(
         self, call: Call, parse: Callable[[Mapping[str, str], bytes], T], source: Slice | None, total_s: float
     ) -> T:
         line, response = self._exchange(call, source, None if source is not None else total_s)
         body = self._read(line, response, call)
-        headers = _lower(response)
+        headers = _lower_headers(response)
         # A copy and the end of an upload in parts may answer 200 first and an error in the body.
         failed_late = call.method in {"PUT", "POST"} and b"<Error" in body[:200]
         if response.status not in _GOOD or failed_late:
-            raise failure(response.status, headers, body, self._where(call), self._clock.now())
+            raise make_failure(response.status, headers, body, self._where(call), self._clock.now())
         try:
             return parse(headers, body)
         except (MalformedAnswer, Undecodable) as error:
-            raise no_answer(error, self._where(call)) from error
+            raise make_no_answer(error, self._where(call)) from error
 
     def _open(self, call: Call, key: str) -> ObjectBody:
         line, response = self._exchange(call, None, None)
-        headers = _lower(response)
+        headers = _lower_headers(response)
         if response.status not in _GOOD:
             line.socket.begin(time.monotonic() + self._settings.total_s, most_bytes=_MOST_READ)
             body = self._read(line, response, call)
-            raise failure(response.status, headers, body, self._where(call), self._clock.now())
+            raise make_failure(response.status, headers, body, self._where(call), self._clock.now())
         try:
             length = read_announced_bytes(response) or 0
             line.socket.expect(length + HEADERS_BYTES)
             info = parse_object(key, headers)
         except (*_BROKEN, Undecodable) as error:
             line.close()
-            raise no_answer(error, self._where(call)) from error
+            raise make_no_answer(error, self._where(call)) from error
         return ObjectBody(info, length, response, lambda read: self._give_back(line, reusable=read))
 
     def _read(self, line: _Line, response: http.client.HTTPResponse, call: Call) -> bytes:
@@ -245,11 +245,11 @@ class Transport:
             body = response.read(LONGEST_BODY_BYTES + 1)
         except _BROKEN as error:
             line.close()
-            raise no_answer(error, self._where(call)) from error
+            raise make_no_answer(error, self._where(call)) from error
         missing = response.length  # what Content-Length promised and did not come; it is None for chunks
         self._give_back(line, reusable=response.isclosed() and not missing)
         if missing and len(body) <= LONGEST_BODY_BYTES:
-            raise no_answer(http.client.IncompleteRead(body, missing), self._where(call))
+            raise make_no_answer(http.client.IncompleteRead(body, missing), self._where(call))
         return body
 
     def _exchange(
@@ -275,7 +275,7 @@ class Transport:
             return line, connection.getresponse()
         except _BROKEN as error:
             line.close()
-            raise no_answer(error, self._where(call)) from error
+            raise make_no_answer(error, self._where(call)) from error
 
     def _where(self, call: Call) -> str:
         return f"{self._settings.endpoint}{call.path}"
@@ -290,7 +290,7 @@ class Transport:
             try:
                 line = self._dial_line(deadline)
             except ExchangeError as error:
-                raise no_answer(error, self._where(call)) from error
+                raise make_no_answer(error, self._where(call)) from error
         line.socket.begin(deadline, most_bytes=_MOST_READ, progress_s=progress_s, latest=latest)
         return line
 
@@ -349,11 +349,11 @@ class _Line(Value, frozen=True):
         self.socket.inner.close()
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "nothing more came in time"
     return str(error) if isinstance(error, MalformedHead) else describe_error(error)
 
 
-def _lower(response: http.client.HTTPResponse) -> dict[str, str]:
+def _lower_headers(response: http.client.HTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.getheaders()}

@@ -41,10 +41,14 @@ def parse(data: bytes, where: str) -> dict[str, str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError("it is not UTF-8", where=f"{where}:{data[: error.start].count(10) + 1}") from None
-    return _json(text, where) if text.lstrip().startswith("{") else dict(_pairs(text.replace("\r\n", "\n"), where))
+    return (
+        _parse_json(text, where)
+        if text.lstrip().startswith("{")
+        else dict(_parse_pairs(text.replace("\r\n", "\n"), where))
+    )
 
 
-def _json(text: str, where: str) -> dict[str, str]:
+def _parse_json(text: str, where: str) -> dict[str, str]:
     try:
         found = decode_json(text, dict[str, object])
     except Undecodable:
@@ -59,7 +63,7 @@ def _json(text: str, where: str) -> dict[str, str]:
     return values
 
 
-def _pairs(text: str, where: str) -> Iterator[tuple[str, str]]:
+def _parse_pairs(text: str, where: str) -> Iterator[tuple[str, str]]:
     at = 0
     while at < len(text):
         blank = _BLANK.match(text, at)
@@ -70,11 +74,11 @@ def _pairs(text: str, where: str) -> Iterator[tuple[str, str]]:
         named = _LINE.match(text, at)
         if named is None:
             raise UsageError("a line that is neither NAME=value nor a comment", where=f"{where}:{line}")
-        value, at = _value(text, named.end(), f"{where}:{line}", named["name"])
+        value, at = _parse_value(text, named.end(), f"{where}:{line}", named["name"])
         yield named["name"], value
 
 
-def _value(text: str, at: int, where: str, name: str) -> tuple[str, int]:
+def _parse_value(text: str, at: int, where: str, name: str) -> tuple[str, int]:
     quote = text[at : at + 1]
     if quote in _QUOTED:
         found = _QUOTED[quote].match(text, at)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.errors import BackoutError, UsageError
 from backout.extras import describe_install
 from backout.model.secrets import SecretValues
-from backout.providers.child_environment import team_environment
+from backout.providers.child_environment import make_team_environment
 from backout.providers.sources.parsing import MAX_BYTES, parse
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Listed:
 
     def read(self, names: Collection[str]) -> SecretValues:
         """Return the values of these names that it holds."""
-        return _usable({n: v for n, v in self._values().items() if n in names}, self._described)
+        return _check_usable({n: v for n, v in self._values().items() if n in names}, self._described)
 
     def _values(self) -> dict[str, str]:
         if self._found is None:
@@ -108,7 +108,7 @@ class EnvironmentSource:
         found = {name: self._variables[key] for name in names if self._variables.get(key := f"{self._prefix}{name}")}
         for value in found.values():
             self._heard(value)
-        return _usable(found, self.described)
+        return _check_usable(found, self.described)
 
 
 class KeyringSource:
@@ -153,7 +153,7 @@ class KeyringSource:
             if value is not None:
                 self._heard(value)
                 found[name] = value
-        return _usable(found, self.described)
+        return _check_usable(found, self.described)
 
 
 class CommandSource:
@@ -195,15 +195,15 @@ class CommandSource:
     def read(self, names: Collection[str]) -> SecretValues:
         """Return the values of these names that it holds."""
         if not self._by_name:
-            return _usable({name: value for name, value in self._all().items() if name in names}, self.described)
+            return _check_usable({name: value for name, value in self._all().items() if name in names}, self.described)
         found = {}
         for name in sorted(names):
             if name == "" or name.startswith("-") or any(c in name for c in "/\\\0"):
                 raise UsageError(f"{name!r} is not a name that a command can be asked for", where=self.described)
             words = [word.replace(NAME_MARK, name) for word in self._words]
-            found[name] = _text(self._run(words, f" for {name}"), self.described).rstrip("\r\n")
+            found[name] = _decode_text(self._run(words, f" for {name}"), self.described).rstrip("\r\n")
             self._heard(found[name])
-        return _usable(found, self.described)
+        return _check_usable(found, self.described)
 
     @property
     def _by_name(self) -> bool:
@@ -225,7 +225,7 @@ class CommandSource:
                 capture_output=True,
                 check=False,
                 timeout=self._timeout_s,
-                env=team_environment(self._variables),
+                env=make_team_environment(self._variables),
                 cwd=self._folder,
             )
         except subprocess.TimeoutExpired:
@@ -240,7 +240,7 @@ class CommandSource:
         return done.stdout
 
 
-def _text(data: bytes, where: str) -> str:
+def _decode_text(data: bytes, where: str) -> str:
     if len(data) > MAX_BYTES:
         raise UsageError("its output is larger than 1 MiB", where=where)
     try:
@@ -249,7 +249,7 @@ def _text(data: bytes, where: str) -> str:
         raise UsageError("its output is not UTF-8", where=where) from None
 
 
-def _usable(values: dict[str, str], where: str) -> SecretValues:
+def _check_usable(values: dict[str, str], where: str) -> SecretValues:
     """Return the values. Raises UsageError for one that no provider takes: an empty one, or one with a NUL."""
     for name, value in values.items():
         if not value.strip():

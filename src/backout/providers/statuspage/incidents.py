@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from backout import __version__
-from backout.decoding import Undecodable, decode_json, moment
+from backout.decoding import Undecodable, decode_json, parse_moment
 from backout.errors import ConfigError, ProviderUnavailable
 from backout.model.incident.vendor import VendorIncident
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
@@ -79,7 +79,7 @@ class StatusPages:
     def __init__(
         self, pages: Sequence[str], *, components: Sequence[str] = (), impact: str = "major", budget_s: float = BUDGET_S
     ) -> None:
-        self._pages = tuple(_page(url) for url in pages)
+        self._pages = tuple(_split_page(url) for url in pages)
         self._components = tuple(component.casefold() for component in components)
         self._least = _IMPACTS.index(impact)
         self._budget_s = budget_s
@@ -112,7 +112,7 @@ class StatusPages:
                 vendor=answer.page.name or origin.host,
                 title=incident.name,
                 impact=incident.impact,
-                started_at=_unix_s(incident.started_at or incident.created_at, origin),
+                started_at=_parse_unix_s(incident.started_at or incident.created_at, origin),
                 components=incident.parts(),
                 url=incident.shortlink or answer.page.url or str(origin),
             )
@@ -127,7 +127,7 @@ class StatusPages:
         return any(part in self._components for part in parts)
 
 
-def _page(url: str) -> tuple[Origin, str]:
+def _split_page(url: str) -> tuple[Origin, str]:
     try:
         origin = Origin.of(url)
     except ValueError as error:
@@ -154,8 +154,8 @@ def _fetch_answer(origin: Origin, target: str, within_s: float) -> _Answer:
         raise ProviderUnavailable(f"the answer cannot be read: {error.what}", where=where) from error
 
 
-def _unix_s(text: str, origin: Origin) -> float:
+def _parse_unix_s(text: str, origin: Origin) -> float:
     try:
-        return moment(text)
+        return parse_moment(text)
     except Undecodable as error:
         raise ProviderUnavailable("the time of an incident cannot be read", where=f"GET {origin}") from error

@@ -17,8 +17,8 @@ import msgspec
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
 from backout.model.database.branch import SideBranch
 from backout.model.database.capability import Granularity, VendorState, VendorWay
-from backout.providers.clock import unix_s
-from backout.providers.exchange import segment
+from backout.providers.clock import parse_unix_s
+from backout.providers.exchange import quote_segment
 from backout.providers.vendor_api import Unknown
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class XataBranches:
         self, api: VendorApi, organization: str, project: str, live: str, *, patience_s: float = 900.0
     ) -> None:
         self._api = api
-        self._path = f"organizations/{segment(organization)}/projects/{segment(project)}"
+        self._path = f"organizations/{quote_segment(organization)}/projects/{quote_segment(project)}"
         self._live = live
         self._patience_s = patience_s
 
@@ -107,8 +107,8 @@ class XataBranches:
                 missing = missing or "the live branch has no backup yet"
             else:
                 missing = ""
-                earliest = unix_s(backup.earliest_restore) if backup.earliest_restore else None
-                latest = unix_s(backup.latest_restore) if backup.latest_restore else None
+                earliest = parse_unix_s(backup.earliest_restore) if backup.earliest_restore else None
+                latest = parse_unix_s(backup.latest_restore) if backup.latest_restore else None
         # Only the newest state can be had, whatever earliestRestore says.
         way = VendorWay(
             "branch from the backup",
@@ -144,19 +144,19 @@ class XataBranches:
 
     def url(self, branch: SideBranch, database: str, role: str) -> str:
         """Return the connection string, with the role's password from the API where it has none."""
-        parts = _parts(self._detail(branch.id))
+        parts = _split_parts(self._detail(branch.id))
         if parts is None:
             raise ProviderUnavailable("Xata gives no connection string for the branch", where=branch.name)
         if not parts.password or (role and parts.username != role):
             query = {"username": role} if role else None
-            given = self._api.get(f"{self._path}/branches/{segment(branch.id)}/credentials", _Credentials, query)
+            given = self._api.get(f"{self._path}/branches/{quote_segment(branch.id)}/credentials", _Credentials, query)
             user = f"{quote(given.username, safe='')}:{quote(given.password, safe='')}"
             parts = parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}")
         return urlunsplit(parts._replace(path=f"/{quote(database, safe='')}") if database else parts)
 
     def hosts(self) -> frozenset[str]:
         """Return the host in the live branch's connection string."""
-        parts = _parts(self._detail(self._live_one().id))
+        parts = _split_parts(self._detail(self._live_one().id))
         return frozenset({parts.hostname} if parts and parts.hostname else ())
 
     def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:  # noqa: ARG002 - the port's
@@ -167,7 +167,7 @@ class XataBranches:
         """Delete a branch. Raises Refused for the live one."""
         if branch.live or branch.id == self._live_one().id:
             raise Refused("this is the live branch: it is never deleted from here", where=branch.name)
-        self._api.delete(f"{self._path}/branches/{segment(branch.id)}")
+        self._api.delete(f"{self._path}/branches/{quote_segment(branch.id)}")
 
     def _no_call(self, branch: SideBranch) -> NoReturn:
         raise Refused(
@@ -183,7 +183,7 @@ class XataBranches:
         return self._api.get(f"{self._path}/branches", _Branches).branches
 
     def _detail(self, branch: str) -> _Branch:
-        return self._api.get(f"{self._path}/branches/{segment(branch)}", _Branch)
+        return self._api.get(f"{self._path}/branches/{quote_segment(branch)}", _Branch)
 
     def _find_by_name(self, name: str) -> _Branch | None:
         return next((each for each in self._all() if each.name == name), None)
@@ -209,7 +209,7 @@ class XataBranches:
             raise Refused("the live branch has no backup yet", where="xata", hint="backout db check")
         body = {"name": name, "description": "Restored by backout"}
         try:
-            return self._api.post(f"{self._path}/branches/{segment(live.id)}/restore", body, _Branch)
+            return self._api.post(f"{self._path}/branches/{quote_segment(live.id)}/restore", body, _Branch)
         except Unknown:
             until = self._api.clock.now() + 10 * _POLL_S
             while (there := self._find_by_name(name)) is None:
@@ -236,13 +236,13 @@ class XataBranches:
             id=found.id,
             name=found.name,
             ready=found.status is not None and found.status.kind == _HEALTHY,
-            created_at=unix_s(found.created_at),
+            created_at=parse_unix_s(found.created_at),
             live=found.id == live,
             source=found.parent or "",
         )
 
 
-def _parts(found: _Branch) -> SplitResult | None:
+def _split_parts(found: _Branch) -> SplitResult | None:
     """Return a branch's connection string in parts, None where there is no readable one."""
     try:
         return urlsplit(found.connection_string) if found.connection_string else None

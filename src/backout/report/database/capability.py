@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from backout.model.database.capability import Granularity, Readiness
 from backout.model.database.wal import show_lsn
-from backout.report.text import fields, plain, wrap_text
-from backout.report.times import rfc3339
+from backout.report.text import format_fields, leave_plain, wrap_text
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,20 +35,20 @@ def record(around: Surroundings, choice: Choice) -> dict[str, object]:
         "why": choice.why,
         "reachable": around.facts is not None,
         "problem": around.problem or None,
-        "server": _server_record(around.facts) if around.facts else None,
+        "server": _make_server_record(around.facts) if around.facts else None,
         "connections": None
         if use is None
         else {"used": use.used, "limit": use.limit, "scope": use.scope, "waiting": use.waiting},
         "tools": {"version": around.tools.version or None, "tls": around.tools.has_tls},
-        "vendor": None if vendor is None else _vendor_record(vendor),
-        "ways": [_way_record(way) for way in choice.ways],
+        "vendor": None if vendor is None else _make_vendor_record(vendor),
+        "ways": [_make_way_record(way) for way in choice.ways],
         "warnings": list(choice.warnings),
-        "protection": None if around.protection is None else protection_record(around.protection),
+        "protection": None if around.protection is None else make_protection_record(around.protection),
         "alarm": around.alarm or None,
     }
 
 
-def protection_record(found: Protection) -> dict[str, object]:
+def make_protection_record(found: Protection) -> dict[str, object]:
     """Return whether the database is protected as JSON values."""
     reaches = None if found.reaches_lsn is None else show_lsn(found.reaches_lsn)
     return {
@@ -56,14 +56,14 @@ def protection_record(found: Protection) -> dict[str, object]:
         "why": found.why,
         "base": found.base or None,
         "reaches_lsn": reaches,
-        "reaches_at": _time(found.reaches_at),
+        "reaches_at": _format_time(found.reaches_at),
         "behind_bytes": found.behind_bytes,
-        "proved_at": _time(found.proved_at),
+        "proved_at": _format_time(found.proved_at),
         "alarm": found.alarm or None,
     }
 
 
-def _server_record(facts: ServerFacts) -> dict[str, object]:
+def _make_server_record(facts: ServerFacts) -> dict[str, object]:
     archiver = facts.archiver
     return {
         "user": facts.user,
@@ -87,9 +87,9 @@ def _server_record(facts: ServerFacts) -> dict[str, object]:
             "archived": archiver.archived,
             "failed": archiver.failed,
             "last_archived": archiver.last_archived or None,
-            "last_archived_at": _time(archiver.last_archived_at),
+            "last_archived_at": _format_time(archiver.last_archived_at),
             "last_failed": archiver.last_failed or None,
-            "last_failed_at": _time(archiver.last_failed_at),
+            "last_failed_at": _format_time(archiver.last_failed_at),
         },
         "slots": None
         if facts.slots is None
@@ -107,7 +107,7 @@ def _server_record(facts: ServerFacts) -> dict[str, object]:
     }
 
 
-def _vendor_record(vendor: VendorState) -> dict[str, object]:
+def _make_vendor_record(vendor: VendorState) -> dict[str, object]:
     return {
         "name": vendor.vendor,
         "answers": vendor.answers,
@@ -116,7 +116,7 @@ def _vendor_record(vendor: VendorState) -> dict[str, object]:
     }
 
 
-def _way_record(way: RecoveryWay) -> dict[str, object]:
+def _make_way_record(way: RecoveryWay) -> dict[str, object]:
     return {
         "name": way.name,
         "path": way.path,
@@ -124,18 +124,18 @@ def _way_record(way: RecoveryWay) -> dict[str, object]:
         "granularity": way.granularity,
         "in_place": way.in_place,
         "keeps_old": way.keeps_old,
-        "earliest": _time(way.earliest),
-        "latest": _time(way.latest),
+        "earliest": _format_time(way.earliest),
+        "latest": _format_time(way.latest),
         "lacks": [{"what": lack.what, "line": lack.line or None} for lack in way.lacks],
         "note": way.note or None,
     }
 
 
-def _time(at: float | None) -> str | None:
-    return None if at is None else rfc3339(at)
+def _format_time(at: float | None) -> str | None:
+    return None if at is None else format_time(at)
 
 
-def text(around: Surroundings, choice: Choice, *, width: int = 80, paint: Paint = plain) -> str:
+def format_text(around: Surroundings, choice: Choice, *, width: int = 80, paint: Paint = leave_plain) -> str:
     """Return the matrix: what was chosen and why, the ways, what is known of the server, warnings."""
     path = f"path: {choice.path}" if choice.path else "path: none"
     lines = [
@@ -147,32 +147,36 @@ def text(around: Surroundings, choice: Choice, *, width: int = 80, paint: Paint 
         said = f"protected: {around.protection.claim}" if good else f"UNPROTECTED: {around.protection.why}"
         lines += [paint("good" if good else "bad", line) for line in wrap_text(said, width)]
         proved = around.protection.proved_at
-        last = f"restored as a proof last at {_time(proved)}" if proved else "never restored as a proof"
+        last = f"restored as a proof last at {_format_time(proved)}" if proved else "never restored as a proof"
         lines += wrap_text(last, width) if not around.alarm else []
     lines += wrap_text(f"! {around.alarm}", width) if around.alarm else []
     for way in choice.ways:
-        lines += ["", *_way(way, width, paint)]
-    lines += ["", paint("strong", "The database"), *fields(_facts(around), width, paint=paint)]
+        lines += ["", *_format_way(way, width, paint)]
+    lines += ["", paint("strong", "The database"), *format_fields(_list_facts(around), width, paint=paint)]
     if around.facts is not None and around.facts.unreadable:
         rows = [(what, f"not readable: {why}") for what, why in around.facts.unreadable]
-        lines += fields(rows, width, paint=paint)
+        lines += format_fields(rows, width, paint=paint)
     if around.vendor is not None:
         vendor = around.vendor
-        lines += fields([(vendor.vendor, "answers" if vendor.answers else vendor.problem)], width, paint=paint)
-        lines += fields([("", vendor.problem)], width) if vendor.answers and vendor.problem else []
+        lines += format_fields([(vendor.vendor, "answers" if vendor.answers else vendor.problem)], width, paint=paint)
+        lines += format_fields([("", vendor.problem)], width) if vendor.answers and vendor.problem else []
     for warning in choice.warnings:
         lines += ["", *wrap_text(f"! {warning}", width, hanging="  ")]
     return "\n".join(lines)
 
 
-def _way(way: RecoveryWay, width: int, paint: Paint) -> list[str]:
+def _format_way(way: RecoveryWay, width: int, paint: Paint) -> list[str]:
     place = "in place" if way.in_place else "a new one beside it"
     kept = "keeps the old state" if way.keeps_old else "the old state is gone"
     head = f"{way.name}: {way.readiness}"
     lines = [paint(_TONES[way.readiness], head)]
     lines += wrap_text(f"{way.path} path; {_EXACTNESS[way.granularity]}, {place}, {kept}", width, indent="  ")
     if way.latest is not None:
-        reach = f"from {_time(way.earliest)} to {_time(way.latest)}" if way.earliest else f"to {_time(way.latest)}"
+        reach = (
+            f"from {_format_time(way.earliest)} to {_format_time(way.latest)}"
+            if way.earliest
+            else f"to {_format_time(way.latest)}"
+        )
         lines += wrap_text(reach, width, indent="  ")
     if way.note:
         lines += wrap_text(way.note, width, indent="  ")
@@ -182,7 +186,7 @@ def _way(way: RecoveryWay, width: int, paint: Paint) -> list[str]:
     return lines
 
 
-def _facts(around: Surroundings) -> list[tuple[str, str]]:
+def _list_facts(around: Surroundings) -> list[tuple[str, str]]:
     facts, tools = around.facts, around.tools
     rows = [("programs", f"{tools.version}, {'with' if tools.has_tls else 'without'} TLS" if tools.version else "none")]
     if facts is None:
@@ -193,7 +197,7 @@ def _facts(around: Surroundings) -> list[tuple[str, str]]:
         ("reachable", f"as {facts.user}, database {facts.database}, version {version}"),
         ("TLS", f"{facts.tls}, {verified}" if facts.tls else "no"),
         ("pooler", f"{facts.pooler.name} ({facts.pooler.why})" if facts.pooler.name else "none noticed"),
-        ("replication", _replication(facts)),
+        ("replication", _describe_replication(facts)),
         *rows,
         ("may", ", ".join(name for name, has in facts.privileges.items() if has) or "nothing special"),
     ]
@@ -203,7 +207,7 @@ def _facts(around: Surroundings) -> list[tuple[str, str]]:
         rows.append(("size", f"{facts.size_bytes / 1024**2:,.0f} MB"))
     rows += [(name, value or "(empty)") for name, value in facts.settings.items()]
     if facts.extensions is not None:
-        rows.append(("extensions", _extensions(facts.extensions)))
+        rows.append(("extensions", _describe_extensions(facts.extensions)))
     if facts.archiver is not None:
         rows.append(("archiver", f"{facts.archiver.archived} archived, {facts.archiver.failed} failed"))
     for slot in facts.slots or ():
@@ -212,12 +216,12 @@ def _facts(around: Surroundings) -> list[tuple[str, str]]:
     return rows
 
 
-def _replication(facts: ServerFacts) -> str:
+def _describe_replication(facts: ServerFacts) -> str:
     if facts.replication.granted is None:
         return f"could not be tried: {facts.replication.why}"
     return "granted" if facts.replication.granted else f"refused: {facts.replication.why}"
 
 
-def _extensions(found: Mapping[str, str]) -> str:
+def _describe_extensions(found: Mapping[str, str]) -> str:
     parts = (f"{name} {version}" if version else f"{name} (can be installed)" for name, version in found.items())
     return ", ".join(parts) or "none of those that help"

@@ -47,7 +47,7 @@ _LEFT_BY_UNDO = "still as the rescue made them"
 _WRONG_ELSE = "not as they were, though they were not written since"
 
 
-def comparison_record(found: Comparison, told: Collection[str], *, of: str = RESCUE) -> ComparisonResult:
+def make_comparison_record(found: Comparison, told: Collection[str], *, of: str = RESCUE) -> ComparisonResult:
     """Return a comparison as the journal and `--json` show it; only `failed` if it shows nothing.
 
     Args:
@@ -61,20 +61,20 @@ def comparison_record(found: Comparison, told: Collection[str], *, of: str = RES
         return ComparisonResult(failed=why)
     return ComparisonResult(
         of=of,
-        sentence=comparison_sentence(found, of=of),
+        sentence=describe_comparison(found, of=of),
         tables=len([each for each in found.tables if not each.reason]),
         rows=sum(each.equal + each.differing for each in found.tables),
         equal=sum(each.equal for each in found.tables),
         newer=sum(each.newer for each in found.tables),
         unread=sum(each.unread for each in found.tables),
         not_compared=tuple(TableNotCompared(table=e.table, reason=e.reason) for e in found.tables if e.reason),
-        differs=tuple(map(_differing, differs)),
-        left_out=tuple(_differing(e) for e in found.tables if (e.differing or e.columns) and e not in differs),
+        differs=tuple(map(_make_differing, differs)),
+        left_out=tuple(_make_differing(e) for e in found.tables if (e.differing or e.columns) and e not in differs),
         behind=tuple(found.behind),
     )
 
 
-def comparison_sentence(found: Comparison, *, of: str = RESCUE) -> str:
+def describe_comparison(found: Comparison, *, of: str = RESCUE) -> str:
     """Return what was compared and what was not, in one sentence."""
     read = [each for each in found.tables if not each.reason]
     rows = sum(each.equal + each.differing for each in read)
@@ -97,7 +97,7 @@ def comparison_sentence(found: Comparison, *, of: str = RESCUE) -> str:
     return text
 
 
-def comparison_lines(record: ComparisonResult) -> list[str]:
+def format_comparison(record: ComparisonResult) -> list[str]:
     """Return the lines of a record for a person: the sentence, and each table that differs; none for an empty one."""
     if record.failed:
         return [f"NOT CHECKED by other means: {record.failed}"]
@@ -137,7 +137,7 @@ class SecondCheck(NamedTuple):
     @property
     def lines(self) -> list[str]:
         """The lines for a person."""
-        lines = [line for each in (self.before, self.compared) if each is not None for line in comparison_lines(each)]
+        lines = [line for each in (self.before, self.compared) if each is not None for line in format_comparison(each)]
         if self.before is not None and self.before.kept is not None:
             lines.append(f"NOT NOTED what the server held that was put away: {self.before.kept.failed}")
         return list(dict.fromkeys(lines))  # what could not be checked before cannot be checked after either
@@ -145,8 +145,8 @@ class SecondCheck(NamedTuple):
     @property
     def codes(self) -> tuple[int, ...]:
         """The exit codes that it asks for; a failed comparison before a swap by itself asks for none."""
-        before = 0 if self.before is None else comparison_code(self.before) % _NOTHING_SEEN
-        return (0 if self.compared is None else comparison_code(self.compared), before)
+        before = 0 if self.before is None else get_comparison_code(self.before) % _NOTHING_SEEN
+        return (0 if self.compared is None else get_comparison_code(self.compared), before)
 
     def record(self) -> dict[str, Json]:
         """Return it as `--json` shows it."""
@@ -157,7 +157,7 @@ class SecondCheck(NamedTuple):
 _NOTHING_SEEN = Unmeasured.exit_code
 
 
-def comparison_code(record: ComparisonResult) -> int:
+def get_comparison_code(record: ComparisonResult) -> int:
     """Return the exit code that a record asks for: 1 something differs, 7 nothing could be compared, else 0."""
     return _NOTHING_SEEN if record.failed else int(bool(record.differs or record.behind))
 
@@ -172,7 +172,7 @@ def summarize_names(tables: Sequence[str]) -> str:
     return ", ".join(tables[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _differing(each: TableComparison) -> TableDiffers:
+def _make_differing(each: TableComparison) -> TableDiffers:
     return TableDiffers(
         table=each.table,
         left=each.left,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.escaping import line
+from backout.escaping import escape_line
 
 if TYPE_CHECKING:
     from backout.model.database.dump import DumpCheck
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-def dump_check_record(check: DumpCheck, not_compared: tuple[str, ...], *, has_figures: bool) -> dict[str, Json]:
+def make_dump_check_record(check: DumpCheck, not_compared: tuple[str, ...], *, has_figures: bool) -> dict[str, Json]:
     """Return the check as the journal and `--json` show it.
 
     Args:
@@ -21,7 +21,7 @@ def dump_check_record(check: DumpCheck, not_compared: tuple[str, ...], *, has_fi
         has_figures: whether the dump has any; else only the number of rows was compared.
     """
     return {
-        "sentence": _sentence(check, not_compared, has_figures=has_figures),
+        "sentence": _describe_check(check, not_compared, has_figures=has_figures),
         "tables": check.tables,
         "rows": check.rows,
         "definitions": check.definitions,
@@ -34,9 +34,9 @@ def dump_check_record(check: DumpCheck, not_compared: tuple[str, ...], *, has_fi
     }
 
 
-def dump_check_lines(check: DumpCheck, not_compared: tuple[str, ...], *, has_figures: bool) -> list[str]:
+def format_dump_check(check: DumpCheck, not_compared: tuple[str, ...], *, has_figures: bool) -> list[str]:
     """Return the sentence, what differs, and the statements for the owners and privileges that are not as they were."""
-    said = [f"second check: {_sentence(check, not_compared, has_figures=has_figures)}"]
+    said = [f"second check: {_describe_check(check, not_compared, has_figures=has_figures)}"]
     said += [f"NOT AS DUMPED: {each}" for each in check.differs]
     if check.not_restored:
         said.append(
@@ -45,15 +45,15 @@ def dump_check_lines(check: DumpCheck, not_compared: tuple[str, ...], *, has_fig
         said += [f"  {each};" for each in check.not_restored[:_SHOWN]]
         more = len(check.not_restored) - _SHOWN
         said += [f"  and {more:,} more, which `--json` lists"] if more > 0 else []
-    return [line(each) for each in said]
+    return [escape_line(each) for each in said]
 
 
-def dump_check_code(check: DumpCheck) -> int:
+def get_dump_check_code(check: DumpCheck) -> int:
     """Return the exit code that a check asks for: 1 something differs, 7 a part could not be checked, else 0."""
     return 1 if check.differs else 7 if check.failed else 0
 
 
-def _sentence(check: DumpCheck, not_compared: tuple[str, ...], *, has_figures: bool) -> str:
+def _describe_check(check: DumpCheck, not_compared: tuple[str, ...], *, has_figures: bool) -> str:
     skipped = f"not compared: {'; '.join(not_compared)}" if not_compared else ""
     if not has_figures:
         return skipped

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.recovery.drift import script
+from backout.analysis.recovery.drift import write_script
 from backout.model.database.compatibility import Compatibility
 from backout.model.database.migrations import MigrationState
-from backout.report.text import plain, wrap_text
-from backout.report.times import rfc3339
+from backout.report.text import leave_plain, wrap_text
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,17 +24,20 @@ _SHOWN_APPLIED: Final = 5
 """At most this many applied migrations without problems are listed; the others are counted."""
 
 
-def standing_record(tool: str, found: Standing, notes: tuple[str, ...]) -> dict[str, object]:
+def make_standing_record(tool: str, found: Standing, notes: tuple[str, ...]) -> dict[str, object]:
     """Return the payload of `backout.db-migrations-status/1`."""
     report = found.report
     return {
         "environment": found.asked.environment,
         "tool": tool,
-        **_look_record(found.asked),
+        **_make_look_record(found.asked),
         "in_order": found.exit_code == 0 if found.exit_code <= 1 else None,
-        "migrations": [_status_record(m) for m in report.migrations] if report else [],
-        "findings": [*(report.findings if report else ()), *(line for c in found.comparisons for line in _wrong(c))],
-        "others": [{"environment": look.environment, **_look_record(look)} for look in found.others],
+        "migrations": [_make_status_record(m) for m in report.migrations] if report else [],
+        "findings": [
+            *(report.findings if report else ()),
+            *(line for c in found.comparisons for line in _explain_wrong(c)),
+        ],
+        "others": [{"environment": look.environment, **_make_look_record(look)} for look in found.others],
         "comparisons": [
             {
                 "later": each.later,
@@ -50,46 +53,49 @@ def standing_record(tool: str, found: Standing, notes: tuple[str, ...]) -> dict[
     }
 
 
-def _look_record(look: HistoryLook) -> dict[str, object]:
+def _make_look_record(look: HistoryLook) -> dict[str, object]:
     state = look.state
     return {
-        "read_at": rfc3339(state.read_at) if state else None,
+        "read_at": format_time(state.read_at) if state else None,
         "head": state.head if state else None,
         "problem": look.problem or None,
     }
 
 
-def _status_record(found: MigrationStatus) -> dict[str, object]:
+def _make_status_record(found: MigrationStatus) -> dict[str, object]:
     return {
         "name": found.name,
         "title": found.title or None,
         "state": found.state.value,
         "finding": found.finding,
         "why": found.why or None,
-        "applied_at": rfc3339(found.applied_at) if found.applied_at is not None else None,
+        "applied_at": format_time(found.applied_at) if found.applied_at is not None else None,
         "dated": found.dated if found.applied_at is not None else None,
         "logs": found.logs or None,
     }
 
 
-def standing_text(found: Standing, *, width: int, paint: Paint = plain) -> str:
+def format_standing(found: Standing, *, width: int, paint: Paint = leave_plain) -> str:
     """Return the text for a person: what is wrong or pending, the newest applied ones, the other environments."""
-    lines = list(_own(found, width, paint))
+    lines = list(_format_own(found, width, paint))
     compared = {name for each in found.comparisons for name in (each.later, each.earlier)}
     for look in found.others:
         if look.environment not in compared:
-            lines += ["", *wrap_text(f"{paint('strong', look.environment)}: {_alone(look)}", width, hanging="  ")]
+            lines += [
+                "",
+                *wrap_text(f"{paint('strong', look.environment)}: {_describe_alone(look)}", width, hanging="  "),
+            ]
     for each in found.comparisons:
         lines += ["", *_describe_comparison(each, width, paint)]
     return "\n".join(lines)
 
 
-def _alone(look: HistoryLook) -> str:
+def _describe_alone(look: HistoryLook) -> str:
     """Return what is known of an environment that could not be compared."""
     return look.problem or f"head {look.state.head if look.state and look.state.head else 'none'}; not compared"
 
 
-def _own(found: Standing, width: int, paint: Paint) -> Iterator[str]:
+def _format_own(found: Standing, width: int, paint: Paint) -> Iterator[str]:
     name, report = paint("strong", found.asked.environment), found.report
     if report is None:
         yield from wrap_text(f"{name}: {found.asked.problem}", width, hanging="  ")
@@ -104,16 +110,16 @@ def _own(found: Standing, width: int, paint: Paint) -> Iterator[str]:
     shown = {m.name for m in quiet[-_SHOWN_APPLIED:]}
     for migration in report.migrations:
         if migration.state is not MigrationState.APPLIED or migration.name in shown:
-            yield from _line(migration, width, paint)
+            yield from _format_lines(migration, width, paint)
     for sentence in report.findings:
         yield from wrap_text(f"  {paint('bad', sentence)}", width, hanging="  ")
 
 
-def _line(found: MigrationStatus, width: int, paint: Paint) -> Iterator[str]:
+def _format_lines(found: MigrationStatus, width: int, paint: Paint) -> Iterator[str]:
     role = "bad" if found.finding else _ROLES.get(found.state, "dim")
     title = f" ({found.title})" if found.title else ""
     until = "" if found.dated else "by "
-    at = f"  {until}{rfc3339(found.applied_at)[:19]}Z" if found.applied_at is not None else ""
+    at = f"  {until}{format_time(found.applied_at)[:19]}Z" if found.applied_at is not None else ""
     yield f"  {paint(role, f'{found.state.value:<12}')} {found.name}{title}{paint('dim', at)}"
     if found.why:
         yield from wrap_text(found.why, width, indent=" " * 15)
@@ -125,25 +131,25 @@ def _describe_comparison(found: Comparison, width: int, paint: Paint) -> Iterato
         yield f"{both}: {paint('good', 'in order')}"
     else:
         yield f"{both}:"
-        for sentence in _wrong(found):
+        for sentence in _explain_wrong(found):
             yield from wrap_text(f"  {paint('bad', sentence)}", width, hanging="    ")
     if found.not_yet:
         yield from wrap_text(f"  not yet in {found.later}: {', '.join(found.not_yet)}", width, hanging="    ")
 
 
-def _wrong(found: Comparison) -> Iterator[str]:
+def _explain_wrong(found: Comparison) -> Iterator[str]:
     for name in found.never_ran:
         yield f"{name} is applied in {found.later}, and {found.earlier} never ran it"
     for name in found.differ:
         yield f"{name} was applied in {found.later} and {found.earlier} from different files"
 
 
-def verdict_record(found: MigrationVerdict) -> dict[str, object]:
+def make_verdict_record(found: MigrationVerdict) -> dict[str, object]:
     """Return one of the `verdicts` of `backout.db-migrations-apply/1`."""
     return {"name": found.name, "verdict": found.verdict.value, "reversible": found.reversible.value}
 
 
-def pending_text(found: Sequence[MigrationVerdict], *, width: int, paint: Paint = plain) -> str:
+def format_pending(found: Sequence[MigrationVerdict], *, width: int, paint: Paint = leave_plain) -> str:
     """Return a line for each pending migration, and why it is not safe for the code that runs before it."""
     lines = []
     for each in found:
@@ -156,7 +162,7 @@ def pending_text(found: Sequence[MigrationVerdict], *, width: int, paint: Paint 
     return "\n".join(lines)
 
 
-def drift_record(environment: str, found: Drift, *, record: bool) -> dict[str, object]:
+def make_drift_record(environment: str, found: Drift, *, record: bool) -> dict[str, object]:
     """Return the payload of `backout.db-migrations-drift/1`."""
     return {
         "environment": environment,
@@ -175,11 +181,11 @@ def drift_record(environment: str, found: Drift, *, record: bool) -> dict[str, o
             }
             for each in found.differences
         ],
-        "statements": list(script(found.differences)),
+        "statements": list(write_script(found.differences)),
     }
 
 
-def drift_text(environment: str, found: Drift, *, record: bool, paint: Paint = plain) -> str:
+def format_drift(environment: str, found: Drift, *, record: bool, paint: Paint = leave_plain) -> str:
     """Return the statements, each below its difference; one sentence if nothing differs."""
     if not found.differences:
         return f"{paint('strong', environment)}: {paint('good', 'no drift')}, the schema is what the migrations build"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.model.database.compatibility import Compatibility, Reversible
-from backout.report.text import Paint, plain, wrap_text
+from backout.report.text import Paint, leave_plain, wrap_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def record(verdicts: Sequence[MigrationVerdict]) -> dict[str, object]:
     }
 
 
-def text(verdicts: Sequence[MigrationVerdict], *, width: int = 100, paint: Paint = plain) -> str:
+def format_text(verdicts: Sequence[MigrationVerdict], *, width: int = 100, paint: Paint = leave_plain) -> str:
     """Return the count, one line for each migration, then the unsafe statements, the worst migration first."""
     if not verdicts:
         return "No migrations."
@@ -65,16 +65,16 @@ def text(verdicts: Sequence[MigrationVerdict], *, width: int = 100, paint: Paint
     for migration in sorted(verdicts, key=lambda m: -_ORDER.index(m.verdict)):
         if migration.verdict is not Compatibility.SAFE:
             lines += ["", f"{paint('strong', migration.name)}: {_BACK[migration.reversible]}"]
-            lines += [line for s in _not_safe(migration) for line in _statement(s, width, paint)]
+            lines += [line for s in _select_unsafe(migration) for line in _format_statement(s, width, paint)]
     return "\n".join(lines)
 
 
-def _not_safe(migration: MigrationVerdict) -> list[StatementVerdict]:
+def _select_unsafe(migration: MigrationVerdict) -> list[StatementVerdict]:
     found = [s for s in migration.statements if s.verdict is not Compatibility.SAFE]
     return sorted(found, key=lambda s: -_ORDER.index(s.verdict))
 
 
-def _statement(statement: StatementVerdict, width: int, paint: Paint) -> list[str]:
+def _format_statement(statement: StatementVerdict, width: int, paint: Paint) -> list[str]:
     sql = " ".join(statement.sql.split())
     cut = sql if len(sql) <= _SQL_CHARACTERS else f"{sql[:_SQL_CHARACTERS]}..."
     head = f"  {statement.verdict:<8}  "

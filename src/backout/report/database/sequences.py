@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.escaping import brief
+from backout.escaping import shorten
 
 if TYPE_CHECKING:
     from backout.model.database.sequences import Carried
@@ -14,11 +14,11 @@ _MANY = 10
 """At most this many sequences are named; `--json` has them all."""
 
 
-def sequence_lines(carried: Carried | None) -> list[str]:
+def format_sequences(carried: Carried | None) -> list[str]:
     """Return the lines; none for a run that an earlier version planned.
 
     >>> from backout.model.database.sequences import Carried, SequencesLeft
-    >>> sequence_lines(Carried(3, (), (SequencesLeft("app", "public.a", "it was dropped since"),)))[1]
+    >>> format_sequences(Carried(3, (), (SequencesLeft("app", "public.a", "it was dropped since"),)))[1]
     'sequence public.a of app: it was dropped since'
     """
     if carried is None:
@@ -27,11 +27,12 @@ def sequence_lines(carried: Carried | None) -> list[str]:
     counted = f"{len(advanced)} of {carried.looked_at} advanced past what was handed out before"
     lines = [f"sequences: {counted}, read back by another session"]
     lines += [
-        f"  {brief(each.sequence)} of {brief(each.database)}: {each.before} -> {each.now}" for each in advanced[:_MANY]
+        f"  {shorten(each.sequence)} of {shorten(each.database)}: {each.before} -> {each.now}"
+        for each in advanced[:_MANY]
     ]
     if len(advanced) > _MANY:
         lines.append(f"  and {len(advanced) - _MANY} more; --json has them all")
-    lines += [f"sequence {brief(each.sequence)} of {brief(each.database)}: {each.reason}" for each in left]
+    lines += [f"sequence {shorten(each.sequence)} of {shorten(each.database)}: {each.reason}" for each in left]
     if carried.replayed:
         lines.append(
             "sequences: the server that went had crashed; it replayed its WAL on its own first, so what it had handed "

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from backout.analysis.detector.wording import odds, percent
-from backout.report.text import fields, plain, wrap_text
-from backout.report.times import clock, day, duration, rfc3339
+from backout.analysis.detector.wording import format_odds, format_percent
+from backout.report.text import format_fields, leave_plain, wrap_text
+from backout.report.times import format_clock, format_day, format_duration, format_time
 
 if TYPE_CHECKING:
     from backout.analysis.hindsight.explained import Explained
@@ -28,8 +28,8 @@ def record(found: Explained) -> dict[str, object]:
         "version": decision.version,
         "compared_with": recorded.old or None,
         "split": recorded.split,
-        "since": rfc3339(recorded.since),
-        "decided_at": rfc3339(decision.at),
+        "since": format_time(recorded.since),
+        "decided_at": format_time(decision.at),
         "watched_s": round(decision.watched_s, 3),
         "verdict": decision.verdict,
         "cause": decision.cause,
@@ -51,20 +51,20 @@ def record(found: Explained) -> dict[str, object]:
             }
             for each in decision.evidence
         ],
-        "threshold": None if trace is None else {"log_evidence": trace.threshold, "odds": odds(trace.threshold)},
-        "crossed_after_s": None if trace is None else _after(recorded.since, trace.crossed_at),
-        "regressed_after_s": None if trace is None else _after(recorded.since, trace.regressed_at),
-        "chart": None if trace is None else _chart(recorded.since, trace),
+        "threshold": None if trace is None else {"log_evidence": trace.threshold, "odds": format_odds(trace.threshold)},
+        "crossed_after_s": None if trace is None else _measure_after(recorded.since, trace.crossed_at),
+        "regressed_after_s": None if trace is None else _measure_after(recorded.since, trace.regressed_at),
+        "chart": None if trace is None else _make_chart(recorded.since, trace),
         "would_change": list(found.would_change),
         "notes": list(found.notes),
     }
 
 
-def _after(since: float, at: float | None) -> float | None:
+def _measure_after(since: float, at: float | None) -> float | None:
     return None if at is None else round(at - since, 3)
 
 
-def _chart(since: float, trace: Trace) -> dict[str, object]:
+def _make_chart(since: float, trace: Trace) -> dict[str, object]:
     names = dict.fromkeys(name for point in trace.points for name in point.streams)
     return {
         "after_s": [round(point.at - since, 3) for point in trace.points],
@@ -75,26 +75,34 @@ def _chart(since: float, trace: Trace) -> dict[str, object]:
     }
 
 
-def text(found: Explained, *, width: int = 80, paint: Paint = plain) -> str:
+def format_text(found: Explained, *, width: int = 80, paint: Paint = leave_plain) -> str:
     """Return the explanation: the verdict in a sentence, each stream, how the evidence grew, what would change it."""
     decision, recorded = found.decision, found.recorded
     word = paint(_ROLES.get(decision.verdict, "warn"), decision.verdict)
     against = f"version {recorded.old[:_ID]}" if recorded.old else "the limits of the success criteria"
     rows = [
-        ("version", f"{decision.version} at {percent(recorded.split)} of the traffic"),
+        ("version", f"{decision.version} at {format_percent(recorded.split)} of the traffic"),
         ("compared with", against),
-        ("watched", f"from {day(recorded.since)} {clock(recorded.since)} UTC, {duration(decision.watched_s)}"),
+        (
+            "watched",
+            (
+                f"from {format_day(recorded.since)} {format_clock(recorded.since)} UTC, "
+                f"{format_duration(decision.watched_s)}"
+            ),
+        ),
     ]
     if found.action:
         held = f": {found.why}" if found.why and found.why != decision.reason else ""
         rows.append(("then", f"{found.action}{held}"))
     lines = [f"{paint('strong', found.run)} on {found.environment}: {word}"]
-    lines += [*wrap_text(f"{decision.reason}.", width), "", *fields(rows, width, paint=paint), ""]
+    lines += [*wrap_text(f"{decision.reason}.", width), "", *format_fields(rows, width, paint=paint), ""]
     lines.append(paint("strong", "What each stream says"))
     for each in sorted(decision.evidence, key=lambda each: -each.log_evidence):
-        lines += wrap_text(f"- {each.sentence}: evidence {odds(each.log_evidence)}", width, indent="  ", hanging="    ")
+        lines += wrap_text(
+            f"- {each.sentence}: evidence {format_odds(each.log_evidence)}", width, indent="  ", hanging="    "
+        )
     if found.trace is not None:
-        lines += ["", paint("strong", "How the evidence grew"), *_growth(found, found.trace, width)]
+        lines += ["", paint("strong", "How the evidence grew"), *_describe_growth(found, found.trace, width)]
     if found.would_change:
         lines += ["", paint("strong", "What would have changed it")]
         for sentence in found.would_change:
@@ -104,16 +112,18 @@ def text(found: Explained, *, width: int = 80, paint: Paint = plain) -> str:
     return "\n".join(lines)
 
 
-def _growth(found: Explained, trace: Trace, width: int) -> list[str]:
+def _describe_growth(found: Explained, trace: Trace, width: int) -> list[str]:
     """Return when each power of ten was first reached."""
     since, reached, level = found.recorded.since, [], _STEP
     for point in trace.points:
         if point.log_evidence < level:
             continue
         size = math.floor(point.log_evidence / _STEP + 1e-9)
-        reached.append(f"{odds(size * _STEP)} after {duration(point.at - since)}")
+        reached.append(f"{format_odds(size * _STEP)} after {format_duration(point.at - since)}")
         level = (size + 1) * _STEP
-    needed = f"needed: {odds(trace.threshold)}"
-    crossed = "never reached" if trace.crossed_at is None else f"reached after {duration(trace.crossed_at - since)}"
+    needed = f"needed: {format_odds(trace.threshold)}"
+    crossed = (
+        "never reached" if trace.crossed_at is None else f"reached after {format_duration(trace.crossed_at - since)}"
+    )
     steps = wrap_text(", ".join(reached), width, indent="  ", hanging="  ") if reached else ["  it stayed below 10:1"]
     return [*steps, f"  {needed}, {crossed}"]

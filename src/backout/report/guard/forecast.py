@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.detector.persistence import FORGIVEN
-from backout.analysis.detector.unseen import unseen, words
-from backout.analysis.detector.wording import count, percent
-from backout.report.text import plain, wrap_text
-from backout.report.times import duration, rfc3339
+from backout.analysis.detector.unseen import describe_unseen, list_unseen
+from backout.analysis.detector.wording import count, format_percent
+from backout.report.text import leave_plain, wrap_text
+from backout.report.times import format_duration, format_time
 
 if TYPE_CHECKING:
     from backout.model.guard.forecast import Detection, Forecast, Outlook
@@ -21,15 +21,15 @@ def record(environment: str, found: Forecast) -> dict[str, object]:
     requests = sum(row.requests for row in today.baseline)
     return {
         "environment": environment,
-        "measured_until": rfc3339(today.until),
+        "measured_until": format_time(today.until),
         "requests_per_s": round(today.rate, 4),
         "error_rate": round(today.error_rate, 6) if requests else None,
         "baseline_s": round(today.span_s, 3),
         "baseline_requests": requests,
         "source_lag_s": today.lag_s,
-        "unseen": [sight.name for sight in unseen(today.traits)] if today.traits is not None else [],
+        "unseen": [sight.name for sight in list_unseen(today.traits)] if today.traits is not None else [],
         "watch_s": found.watch_s,
-        "ways": [_way_record(outlook, found.watch_s) for outlook in found.outlooks],
+        "ways": [_make_way_record(outlook, found.watch_s) for outlook in found.outlooks],
         "advice": {
             "way": found.advised.name if found.advised else None,
             "why": list(found.why),
@@ -38,7 +38,7 @@ def record(environment: str, found: Forecast) -> dict[str, object]:
     }
 
 
-def _way_record(outlook: Outlook, watch_s: float) -> dict[str, object]:
+def _make_way_record(outlook: Outlook, watch_s: float) -> dict[str, object]:
     within = outlook.list_found_within(watch_s)
     return {
         "way": outlook.way.name,
@@ -63,33 +63,33 @@ def _way_record(outlook: Outlook, watch_s: float) -> dict[str, object]:
     }
 
 
-def text(environment: str, found: Forecast, *, width: int = 80, paint: Paint = plain) -> str:
+def format_text(environment: str, found: Forecast, *, width: int = 80, paint: Paint = leave_plain) -> str:
     """Return the forecast: what it is based on, what each way finds and when, the advice."""
     today = found.today
     requests = sum(row.requests for row in today.baseline)
-    usual = f", {percent(today.error_rate)} of them fail" if requests else ""
-    rests = f"{_rate(today.rate)} requests/s{usual}; the baseline is {duration(today.span_s)} long"
+    usual = f", {format_percent(today.error_rate)} of them fail" if requests else ""
+    rests = f"{_format_rate(today.rate)} requests/s{usual}; the baseline is {format_duration(today.span_s)} long"
     lines = [paint("strong", f"What guard would find on {environment}"), *wrap_text(rests, width), ""]
-    lines += _table(found, paint)
-    lines += ["", *wrap_text(_legend(found), width)]
+    lines += _format_table(found, paint)
+    lines += ["", *wrap_text(_format_legend(found), width)]
     name = found.advised.name if found.advised else "no way of these"
     lines += ["", paint("good" if found.advised else "warn", f"Advice: {name}")]
     for sentence in found.why:
         lines += wrap_text(f"- {sentence}", width, hanging="  ")
-    blind = words(today.traits) if today.traits is not None else ""
+    blind = describe_unseen(today.traits) if today.traits is not None else ""
     if blind:
         lines += ["", *wrap_text(f"{blind[:1].upper()}{blind[1:]}; no way finds that.", width)]
     return "\n".join(lines)
 
 
-def _table(found: Forecast, paint: Paint) -> list[str]:
+def _format_table(found: Forecast, paint: Paint) -> list[str]:
     outlooks = found.outlooks
     heads = [o.way.name if not o.way.synthetic_per_s else f"+ {o.way.synthetic_per_s:g} probe/s" for o in outlooks]
     rows = [["", *heads]]
     for number, detection in enumerate(outlooks[0].detections):
-        cells = [_cell(outlook.detections[number], found.watch_s) for outlook in outlooks]
+        cells = [_format_cell(outlook.detections[number], found.watch_s) for outlook in outlooks]
         rows.append([detection.trouble.name, *cells])
-    rows.append(["healthy is said", *(_moment(o.healthy_after_s, found.watch_s) for o in outlooks)])
+    rows.append(["healthy is said", *(_format_moment(o.healthy_after_s, found.watch_s) for o in outlooks)])
     first, *widths = (max(len(row[column]) for row in rows) for column in range(len(rows[0])))
     lines = [
         "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])
@@ -98,32 +98,32 @@ def _table(found: Forecast, paint: Paint) -> list[str]:
     return [paint("dim", lines[0]), *lines[1:]]
 
 
-def _cell(found: Detection, watch_s: float) -> str:
+def _format_cell(found: Detection, watch_s: float) -> str:
     if found.same_as_today:
         return "as today"
     if found.after_s is None:
         return "over a day"
-    return f"{_moment(found.after_s, watch_s)}, {found.bad_requests:,}"
+    return f"{_format_moment(found.after_s, watch_s)}, {found.bad_requests:,}"
 
 
-def _moment(after_s: float | None, watch_s: float) -> str:
+def _format_moment(after_s: float | None, watch_s: float) -> str:
     if after_s is None:
         return "over a day"
-    return f"{duration(after_s)}{'*' if after_s > watch_s else ''}"
+    return f"{format_duration(after_s)}{'*' if after_s > watch_s else ''}"
 
 
-def _legend(found: Forecast) -> str:
+def _format_legend(found: Forecast) -> str:
     late = any(
         each.after_s is not None and each.after_s > found.watch_s
         for outlook in found.outlooks
         for each in outlook.detections
     )
-    star = f" * after the end of the watch ({duration(found.watch_s)})." if late else ""
+    star = f" * after the end of the watch ({format_duration(found.watch_s)})." if late else ""
     lag = f" The source adds up to {count(round(found.today.lag_s), 'second')}." if found.today.lag_s >= 1 else ""
     lasts = f" Slow answers must last: what {FORGIVEN} stretches of {found.stretch_s} s show is forgiven."
     lasts = lasts if found.stretch_s else ""
     return f"Time until guard is sure, bad answers until then; half of all times are shorter.{star}{lag}{lasts}"
 
 
-def _rate(per_s: float) -> str:
+def _format_rate(per_s: float) -> str:
     return f"{per_s:.0f}" if per_s >= 10 else f"{per_s:.2g}"

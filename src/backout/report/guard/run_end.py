@@ -45,15 +45,15 @@ class RunEnd(Value, frozen=True):
     settled: bool = False
 
 
-def end_of(run: Run, results: Mapping[str, Json]) -> RunEnd:
+def find_end(run: Run, results: Mapping[str, Json]) -> RunEnd:
     """Return how a run ended.
 
     Args:
         results: the results of its completed steps, by action.
     """
     if run.plan.kind is PlanKind.GUARD:
-        watched, concluded = _table(results.get("watch")), _table(results.get("conclude"))
-        decision, action = _table(watched.get("decision")), str(concluded.get("action") or "")
+        watched, concluded = _get_table(results.get("watch")), _get_table(results.get("conclude"))
+        decision, action = _get_table(watched.get("decision")), str(concluded.get("action") or "")
         is_void = bool(watched.get("moved")) or action == VOID
         return RunEnd(
             verdict=VOID if is_void else str(watched.get("verdict") or ""),
@@ -62,7 +62,7 @@ def end_of(run: Run, results: Mapping[str, Json]) -> RunEnd:
             reason=str(decision.get("reason") or ""),
             why=str(concluded.get("why") or ""),
         )
-    shown = [_table(results.get(step.action)) for step in run.plan.steps if step.action.startswith("verify")]
+    shown = [_get_table(results.get(step.action)) for step in run.plan.steps if step.action.startswith("verify")]
     last = next((each for each in reversed(shown) if each), {})
     verified = last.get("verified")
     if run.plan.kind is PlanKind.BACKUP and last:
@@ -84,7 +84,7 @@ _DID = {
 _UNDECIDED = ("inconclusive", "unmeasured")
 
 
-def in_words(run: Run, end: RunEnd) -> str:
+def describe_end(run: Run, end: RunEnd) -> str:
     """Return the end in a few words, "" when there is none: `regressed, rolled back`, `verified`."""
     if run.plan.kind is PlanKind.GUARD:
         did = "observed" if end.rule == SafetyRule.OBSERVE else _DID.get(end.action, "")
@@ -100,5 +100,5 @@ def in_words(run: Run, end: RunEnd) -> str:
     return {True: "verified", False: "not restored", None: "not proven"}[end.verified]
 
 
-def _table(value: Json) -> Mapping[str, Json]:
+def _get_table(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, dict) else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backout.escaping import Markdown, cell, join_parts, line, md, printable
+from backout.escaping import Markdown, cell, escape_line, join_parts, make_printable, md
 from backout.model.guard.pipeline import PipelineState
 from backout.model.value import Value
 
@@ -78,33 +78,33 @@ class Ending(Value, frozen=True):
         return _STATES.get(self.word, PipelineState.FAILURE)
 
 
-def ending(
+def make_ending(
     answer: Mapping[str, object] | None, error: Mapping[str, object] | None, *, environment: str, exit_code: int
 ) -> Ending:
     """Return the ending that guard's result line and the payload of `backout.error/1` tell; either may be missing."""
     told = answer or {}
     failed = error or {}
-    word = _of_answer(told) if answer else _of_error(failed)
-    sentences = [_text(failed.get("what")) or _text(told.get("reason"))]
+    word = _describe_answer(told) if answer else _describe_error(failed)
+    sentences = [_get_text(failed.get("what")) or _get_text(told.get("reason"))]
     if word is Word.ROLLED_BACK:
-        sentences.insert(0, f"version {_text(told.get('live_version'))[:8]} is live again")
+        sentences.insert(0, f"version {_get_text(told.get('live_version'))[:8]} is live again")
     elif word in (Word.HELD, Word.REGRESSED, Word.VOID) and not failed:
-        sentences.append(_text(told.get("why")))
+        sentences.append(_get_text(told.get("why")))
     return Ending(
         word=word,
         environment=environment,
         sentence=": ".join(dict.fromkeys(sentence for sentence in sentences if sentence)) or "no reason was given",
         exit_code=exit_code,
-        live_version=_text(told.get("live_version")),
-        report_path=_text(told.get("report_path")),
-        run=_text(told.get("run_id")),
-        facts=_facts(told, failed),
-        ways_on=_ways_on(failed),
+        live_version=_get_text(told.get("live_version")),
+        report_path=_get_text(told.get("report_path")),
+        run=_get_text(told.get("run_id")),
+        facts=_list_facts(told, failed),
+        ways_on=_list_ways_on(failed),
     )
 
 
-def _of_answer(told: Mapping[str, object]) -> Word:
-    action, verdict = _text(told.get("action")), _text(told.get("verdict"))
+def _describe_answer(told: Mapping[str, object]) -> Word:
+    action, verdict = _get_text(told.get("action")), _get_text(told.get("verdict"))
     if action == "rollback":
         switched = told.get("live_version") == told.get("to_version") and told.get("state") == "done"
         return Word.ROLLED_BACK if switched else Word.ERROR
@@ -118,41 +118,41 @@ def _of_answer(told: Mapping[str, object]) -> Word:
     return Word.HELD if waits else Word.INCONCLUSIVE
 
 
-def _of_error(failed: Mapping[str, object]) -> Word:
+def _describe_error(failed: Mapping[str, object]) -> Word:
     if failed.get("error") == "WorldMoved":
         return Word.VOID
-    return {_REFUSED: Word.REFUSED, _UNMEASURED: Word.INCONCLUSIVE}.get(_int(failed.get("exit_code")), Word.ERROR)
+    return {_REFUSED: Word.REFUSED, _UNMEASURED: Word.INCONCLUSIVE}.get(_get_int(failed.get("exit_code")), Word.ERROR)
 
 
-def _facts(told: Mapping[str, object], failed: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+def _list_facts(told: Mapping[str, object], failed: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
     found = told.get("decision")
     decision: Mapping[str, object] = found if isinstance(found, dict) else {}
-    requests = _int(decision.get("requests"))
+    requests = _get_int(decision.get("requests"))
     verified = {True: "yes", False: "no"}.get(told.get("verified"), "")  # type: ignore[call-overload] # None is neither
     rows = (
-        ("Verdict", _text(told.get("verdict"))),
-        ("Watched version", _text(decision.get("version"))),
-        ("Live version, as read back", _text(told.get("live_version"))),
-        ("Requests", f"{requests:,}, {_int(decision.get('errors')):,} failed" if requests else ""),
-        ("Watched for", f"{_float(decision.get('watched_s')):.0f} s" if decision else ""),
+        ("Verdict", _get_text(told.get("verdict"))),
+        ("Watched version", _get_text(decision.get("version"))),
+        ("Live version, as read back", _get_text(told.get("live_version"))),
+        ("Requests", f"{requests:,}, {_get_int(decision.get('errors')):,} failed" if requests else ""),
+        ("Watched for", f"{_get_float(decision.get('watched_s')):.0f} s" if decision else ""),
         ("Verified after the rollback", verified if told.get("action") == "rollback" else ""),
-        ("Would", _text(told.get("would"))),
-        ("Safety rule", _text(failed.get("rule")) or _text(told.get("rule"))),
-        ("Where", _text(failed.get("where"))),
-        ("Run", _text(told.get("run_id"))),
-        ("Report", _text(told.get("report_path"))),
+        ("Would", _get_text(told.get("would"))),
+        ("Safety rule", _get_text(failed.get("rule")) or _get_text(told.get("rule"))),
+        ("Where", _get_text(failed.get("where"))),
+        ("Run", _get_text(told.get("run_id"))),
+        ("Report", _get_text(told.get("report_path"))),
     )
     return tuple((name, value) for name, value in rows if value)
 
 
-def _ways_on(failed: Mapping[str, object]) -> tuple[str, ...]:
+def _list_ways_on(failed: Mapping[str, object]) -> tuple[str, ...]:
     options, mistakes = failed.get("options"), failed.get("mistakes")
     lists = [str(item) for found in (options, mistakes) if isinstance(found, list | tuple) for item in found]
-    hint = _text(failed.get("hint"))
+    hint = _get_text(failed.get("hint"))
     return (*lists, *([hint] if hint else []))
 
 
-def markdown(ended: Ending, report: str = "") -> Markdown:
+def format_markdown(ended: Ending, report: str = "") -> Markdown:
     """Return the page: what happened, the numbers, what may be done next, and the incident report, folded.
 
     The report is our own page, in which everything from outside is already escaped.
@@ -166,19 +166,19 @@ def markdown(ended: Ending, report: str = "") -> Markdown:
     if ended.ways_on:
         lines += [md("What may be done now:\n"), *(md("- {}", way) for way in ended.ways_on), md("")]
     if report:
-        folded = Markdown(_whole_lines(printable(report)))
+        folded = Markdown(_cut_to_lines(make_printable(report)))
         lines.append(md("<details><summary>The incident report</summary>\n\n{}\n\n</details>\n", folded))
     return join_parts([*lines, md("")])
 
 
-def _whole_lines(report: str) -> str:
+def _cut_to_lines(report: str) -> str:
     """Return as many whole lines of a report as fit the page: half a line could leave markup open."""
     if len(report) > MAX_REPORT_CHARACTERS:
         report = report[:MAX_REPORT_CHARACTERS].rpartition("\n")[0]
     return report.rstrip()
 
 
-def outputs(ended: Ending) -> str:
+def format_outputs(ended: Ending) -> str:
     """Return the lines that name what a pipeline can branch on."""
     values = {
         "result": str(ended.word),
@@ -186,13 +186,13 @@ def outputs(ended: Ending) -> str:
         "report-path": ended.report_path,
         "run-id": ended.run,
     }
-    return "".join(output(name, printable(value)) for name, value in values.items())
+    return "".join(format_output(name, make_printable(value)) for name, value in values.items())
 
 
-def output(name: str, value: str) -> str:
+def format_output(name: str, value: str) -> str:
     r"""Return one value as `name=value`, or, with several lines, between two delimiters that do not occur in it.
 
-    >>> output("run-id", "guard-1"), output("a", "b\nresult=healthy")
+    >>> format_output("run-id", "guard-1"), format_output("a", "b\nresult=healthy")
     ('run-id=guard-1\n', 'a<<END_0\nb\nresult=healthy\nEND_0\n')
     """
     if len(value.splitlines()) <= 1 and value == value.strip():
@@ -203,18 +203,18 @@ def output(name: str, value: str) -> str:
     return f"{name}<<END_{number}\n{value}\nEND_{number}\n"
 
 
-def description(ended: Ending) -> str:
+def describe_ending(ended: Ending) -> str:
     """Return the ending as one line for the deployment's status."""
-    return line(f"{str(ended.word).replace('_', ' ')}: {ended.sentence}")
+    return escape_line(f"{str(ended.word).replace('_', ' ')}: {ended.sentence}")
 
 
-def _text(value: object) -> str:
+def _get_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _int(value: object) -> int:
+def _get_int(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _float(value: object) -> float:
+def _get_float(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0

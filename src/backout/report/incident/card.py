@@ -6,13 +6,13 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import text_of
-from backout.escaping import Markdown, block, brief, join_parts, md, prose
+from backout.analysis.history.remarks import get_text
+from backout.escaping import Markdown, block, join_parts, md, prose, shorten
 from backout.model.deployment import Share
 from backout.model.remark import CODE_DIGITS
 from backout.model.version import VersionId
 from backout.report.text import wrap_text
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,55 +30,62 @@ SECRETS = (
 )
 
 
-def card_text(card: Card) -> Markdown:
+def format_card(card: Card) -> Markdown:
     """Return the page; what others wrote (messages, reasons, names) is escaped in it."""
     lines = card.lines
     title = [md("# Card: {}", card.environment)]
     title += [prose(f"({lines.application})")] if lines.application else []
     parts = [
         join_parts(title, " "),
-        _prose(
-            f"Every id was read from the provider at {rfc3339(card.read_at)}. No command here needs backout or Python. "
+        _format_prose(
+            f"Every id was read from the provider at {format_time(card.read_at)}. No command here needs backout "
+            "or Python. "
             "Where two commands stand under one heading, either of them does it."
         ),
-        _section("Once in a shell", lines.setup),
-        _section("What is live", lines.live, _live(card)),
-        _rollback(card),
-        _section("Read back: what is live now", lines.live),
+        _format_section("Once in a shell", lines.setup),
+        _format_section("What is live", lines.live, _format_live(card)),
+        _format_rollback(card),
+        _format_section("Read back: what is live now", lines.live),
         _list_known(card),
-        _section("Is it well", lines.health, [] if lines.health else [md("No health check is set up.")]),
-        _section("Put the traffic back as it was when this card was made", _deploy(card, card.live.shares)),
-        _section("Names of the secrets", lines.secrets),
-        _section("What was applied to the database last", lines.database),
+        _format_section("Is it well", lines.health, [] if lines.health else [md("No health check is set up.")]),
+        _format_section("Put the traffic back as it was when this card was made", _deploy(card, card.live.shares)),
+        _format_section("Names of the secrets", lines.secrets),
+        _format_section("What was applied to the database last", lines.database),
         _list("Where things are", lines.places),
         _list("People", lines.people),
     ]
     return md("{}\n", join_parts([part for part in parts if part], "\n\n"))
 
 
-def _live(card: Card) -> list[Markdown]:
+def _format_live(card: Card) -> list[Markdown]:
     text = [md("- version {} at {} %", share.version, f"{share.percentage:g}") for share in card.live.shares]
-    text.append(md("- deployment {}, since {}", card.live.id, rfc3339(card.live.created_at)))
+    text.append(md("- deployment {}, since {}", card.live.id, format_time(card.live.created_at)))
     if card.live.message:
-        text += _wrap_prose(f"message: {brief(text_of(card.live))}", indent="- ", hanging="  ")
+        text += _wrap_prose(f"message: {shorten(get_text(card.live))}", indent="- ", hanging="  ")
     text.append(md("- last stable: {}", card.stable or "none is known"))
     return text
 
 
-def _rollback(card: Card) -> Markdown:
+def _format_rollback(card: Card) -> Markdown:
     if not card.target:
-        return md("## Roll back\n\n{}", _prose(card.why))
+        return md("## Roll back\n\n{}", _format_prose(card.why))
     text = _wrap_prose(card.why)
     for note in card.notes:
         text += _wrap_prose(note, indent="- ", hanging="  ")
     text += [md(""), *_wrap_prose(SECRETS)]
-    return _section(f"Roll back to {card.target}", _deploy(card, (Share(VersionId(card.target), 100.0),)), text)
+    return _format_section(f"Roll back to {card.target}", _deploy(card, (Share(VersionId(card.target), 100.0),)), text)
 
 
 def _list_known(card: Card) -> Markdown:
     """Return what is known of versions, newest first, as `card_facts` reads it: what and when, the source, then why."""
     entries = [
-        (mark.at, mark.mark.value, str(mark.version), _source(mark.run, mark.code_hash, mark.git_sha), mark.why)
+        (
+            mark.at,
+            mark.mark.value,
+            str(mark.version),
+            _describe_source(mark.run, mark.code_hash, mark.git_sha),
+            mark.why,
+        )
         for mark in card.marks
     ]
     entries += [(proof.at, NOT_PROVED, version, "", proof.why) for version, proof in card.failed_proofs.items()]
@@ -86,13 +93,13 @@ def _list_known(card: Card) -> Markdown:
         return md("")
     lines: list[Markdown] = []
     for at, word, version, source, why in sorted(entries, key=lambda entry: -entry[0]):
-        lines.append(md("- {} {} {}", rfc3339(at), word, version))
+        lines.append(md("- {} {} {}", format_time(at), word, version))
         lines += [md("  {}", source)] if source else []
-        lines += _wrap_prose(brief(why), indent="  ", hanging="  ") if why else []
+        lines += _wrap_prose(shorten(why), indent="  ", hanging="  ") if why else []
     return md("### {}\n\n{}", KNOWN, join_parts(lines))
 
 
-def _source(run: str, code_hash: str | None, commit: str) -> str:
+def _describe_source(run: str, code_hash: str | None, commit: str) -> str:
     known = {"run": run, "code": (code_hash or "")[:CODE_DIGITS], "commit": commit[:CODE_DIGITS]}
     return ", ".join(f"{name} {value}" for name, value in known.items() if value)
 
@@ -100,18 +107,18 @@ def _source(run: str, code_hash: str | None, commit: str) -> str:
 def _deploy(card: Card, shares: Sequence[Share]) -> tuple[str, ...]:
     words = " ".join(f"{share.version}@{share.percentage:g}%" for share in shares)
     listed = [
-        json.dumps({"version_id": share.version, "percentage": _plain(share.percentage)}, separators=(",", ":"))
+        json.dumps({"version_id": share.version, "percentage": _make_plain(share.percentage)}, separators=(",", ":"))
         for share in shares
     ]
     body = {"words": words, "shares": ",\n  ".join(listed), "message": shlex.quote(MESSAGE), "text": MESSAGE}
     return tuple(line.format(**body) for line in card.lines.deploy)
 
 
-def _plain(percentage: float) -> float | int:
+def _make_plain(percentage: float) -> float | int:
     return int(percentage) if percentage == int(percentage) else percentage
 
 
-def _section(title: str, commands: Sequence[str], text: Sequence[Markdown] = ()) -> Markdown:
+def _format_section(title: str, commands: Sequence[str], text: Sequence[Markdown] = ()) -> Markdown:
     if not commands and not text:
         return md("")
     blocks = [block(command, "sh") for command in commands]
@@ -124,7 +131,7 @@ def _list(title: str, rows: Sequence[tuple[str, str]]) -> Markdown:
     return md("## {}\n\n{}", title, join_parts([md("- {}: {}", name, value) for name, value in rows]))
 
 
-def _prose(text: str) -> Markdown:
+def _format_prose(text: str) -> Markdown:
     return join_parts(_wrap_prose(text))
 
 

@@ -6,7 +6,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
-from backout.decoding import Undecodable, moment
+from backout.decoding import Undecodable, parse_moment
 from backout.model.incident.card import CardFacts
 from backout.model.situation import FailedProof
 from backout.model.version import Mark, VersionId, VersionMark
@@ -27,29 +27,29 @@ _ESCAPED: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
 _MARKS: Final = {mark.value: mark for mark in Mark}
 
 
-def facts_on(text: str) -> CardFacts:
+def read_facts(text: str) -> CardFacts:
     """Return the facts on an earlier page, as far as it can be read."""
     read_at, stable, target = _READ_AT.search(text), _STABLE.search(text), _TARGET.search(text)
     why = None if target else _WHY.search(text)
     marks: list[VersionMark] = []
     failed: dict[str, FailedProof] = {}
-    for entry in _entries(text):
+    for entry in _read_entries(text):
         if isinstance(entry, VersionMark):
             marks.append(entry)
         else:
             failed[entry[0]] = entry[1]
     return CardFacts(
-        read_at=_moment(read_at[1]) if read_at else 0.0,
+        read_at=_parse_moment(read_at[1]) if read_at else 0.0,
         live=tuple(_LIVE.findall(text)),
         stable=stable[1] if stable else "",
         target=target[1] if target else "",
-        why=_plain(why[1]) if why else "",
+        why=_read_plain(why[1]) if why else "",
         marks=tuple(sorted(marks, key=lambda mark: mark.at)),
         failed_proofs=failed,
     )
 
 
-def _entries(text: str) -> Iterator[VersionMark | tuple[str, FailedProof]]:
+def _read_entries(text: str) -> Iterator[VersionMark | tuple[str, FailedProof]]:
     section = _SECTION.search(text)
     for item in re.split(r"\n(?=- )", section[1]) if section else ():
         first, *more = item.split("\n")
@@ -57,8 +57,8 @@ def _entries(text: str) -> Iterator[VersionMark | tuple[str, FailedProof]]:
         if entry is None:
             continue
         source = dict(part.split() for part in more[0].split(", ")) if more and _SOURCE.match(more[0]) else {}
-        at, word, version = _moment(entry["at"]), entry["word"], entry["version"]
-        why = _plain("\n".join(more[1:] if source else more))
+        at, word, version = _parse_moment(entry["at"]), entry["word"], entry["version"]
+        why = _read_plain("\n".join(more[1:] if source else more))
         if word == NOT_PROVED:
             yield version, FailedProof(at, why)
         elif word in _MARKS:
@@ -66,11 +66,11 @@ def _entries(text: str) -> Iterator[VersionMark | tuple[str, FailedProof]]:
             yield VersionMark(_MARKS[word], VersionId(version), code or None, at, run, why, git_sha=commit)
 
 
-def _moment(text: str) -> float:
+def _parse_moment(text: str) -> float:
     with contextlib.suppress(Undecodable):
-        return moment(text)
+        return parse_moment(text)
     return 0.0
 
 
-def _plain(markdown: str) -> str:
+def _read_plain(markdown: str) -> str:
     return " ".join(_ESCAPED.sub(r"\1", markdown).split())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.detector.wording import percent
-from backout.report.text import fields, plain, wrap_text
-from backout.report.times import clock, duration, rfc3339
+from backout.analysis.detector.wording import format_percent
+from backout.report.text import format_fields, leave_plain, wrap_text
+from backout.report.times import format_clock, format_duration, format_time
 
 if TYPE_CHECKING:
     from backout.model.incident.diagnosis import Diagnosis, Quote
@@ -45,8 +45,8 @@ def record(found: Diagnosis) -> dict[str, object]:
         "criticality": found.criticality,
         "is_new": found.is_new,
         "novelty": found.novelty or None,
-        "first_seen": _time(found.first_seen),
-        "deployed_at": _time(found.deployed_at),
+        "first_seen": _format_time(found.first_seen),
+        "deployed_at": _format_time(found.deployed_at),
         "share": None if found.share is None else round(found.share, 6),
         "names": list(found.names),
         "evidence": [_make_quote_record(quote) for quote in found.evidence],
@@ -65,21 +65,23 @@ def record(found: Diagnosis) -> dict[str, object]:
     }
 
 
-def text(found: Diagnosis, *, width: int = 80, paint: Paint = plain) -> str:
+def format_text(found: Diagnosis, *, width: int = 80, paint: Paint = leave_plain) -> str:
     """Return the answer for a terminal: what it is, the lines that prove it, what else it may be, what limits it."""
     head = SCENARIOS[found.scenario] if found.scenario else "unknown scenario"
     role = _ROLES.get(found.scenario or "", "bad" if found.is_known else "warn")
     lines = wrap_text(f"{paint(role, head)}: {found.title}" if found.title else paint(role, head), width)
     lines.append("")
-    lines += fields(_rows(found), width, paint=paint)
+    lines += format_fields(_list_rows(found), width, paint=paint)
     if found.evidence:
         lines += ["", paint("strong", "Evidence")]
         for quote in found.evidence:
-            lines += wrap_text(_line(quote), width, indent="  ", hanging=" " * 10)
+            lines += wrap_text(_format_line(quote), width, indent="  ", hanging=" " * 10)
     fresh = [quote for quote in found.fresh if quote not in found.evidence]
     if fresh:
         lines += ["", paint("strong", "New, and known to no signature")]
-        lines += [line for quote in fresh[:5] for line in wrap_text(_line(quote), width, indent="  ", hanging=" " * 10)]
+        lines += [
+            line for quote in fresh[:5] for line in wrap_text(_format_line(quote), width, indent="  ", hanging=" " * 10)
+        ]
     todo = [step for step in found.next if not step.startswith("backout ")]  # the commands follow it
     if todo:
         lines += ["", paint("strong", "To do")]
@@ -92,32 +94,32 @@ def text(found: Diagnosis, *, width: int = 80, paint: Paint = plain) -> str:
     return "\n".join(lines)
 
 
-def sentences(found: Diagnosis) -> tuple[str, ...]:
+def list_sentences(found: Diagnosis) -> tuple[str, ...]:
     """Return the diagnosis as sentences for a report: what it is, how sure, how new, and what a rollback does."""
     if not found.is_known:
         return (f"Diagnosis: {found.title}.",) if found.title else ()
     scenario = SCENARIOS[found.scenario] if found.scenario else "unknown scenario"
-    said = [f"{found.title} (`{found.cause}`, {scenario}; {percent(found.confidence)} sure)"]
+    said = [f"{found.title} (`{found.cause}`, {scenario}; {format_percent(found.confidence)} sure)"]
     critical = f" ({found.criticality})" if found.criticality else ""
     said += [f"service: {found.service}{critical}"] if found.service else []
     said += [f"missing or wrong: {', '.join(found.names)}"] if found.names else []
-    advice = _advice(found)
+    advice = _describe_advice(found)
     said += [f"compared with the version before: {found.novelty}"] if found.novelty else []
     said += [f"a rollback {'is ' if advice == _VALUE else ''}{advice}"] if found.rollback == "useless" else []
     return (f"Diagnosis: {'; '.join(said)}.",)
 
 
-def _rows(found: Diagnosis) -> list[tuple[str, str]]:
+def _list_rows(found: Diagnosis) -> list[tuple[str, str]]:
     rows = []
     if found.is_known:
-        rows.append(("cause", f"{found.cause}, {percent(found.confidence)} sure"))
+        rows.append(("cause", f"{found.cause}, {format_percent(found.confidence)} sure"))
         critical = f", {found.criticality}" if found.criticality else ""
         rows += [("service", f"{found.service}{critical}")] if found.service else []
         rows += [("names", ", ".join(found.names))] if found.names else []
-        rows += [("new", _new(found))] if found.is_new is not None else []
-        rows += [("seen", _seen(found))] if found.share is not None or found.first_seen is not None else []
-    rows.append(("rollback", _advice(found)))
-    others = [f"{each.cause} {percent(each.probability)}" for each in found.alternatives]
+        rows += [("new", _describe_novelty(found))] if found.is_new is not None else []
+        rows += [("seen", _describe_seen(found))] if found.share is not None or found.first_seen is not None else []
+    rows.append(("rollback", _describe_advice(found)))
+    others = [f"{each.cause} {format_percent(each.probability)}" for each in found.alternatives]
     rows += [("or", ", ".join(others))] if others else []
     rows += [("confirm", found.confirm)] if found.confirm else []
     rows += [("well", "; ".join(found.clean))] if found.clean else []
@@ -126,30 +128,30 @@ def _rows(found: Diagnosis) -> list[tuple[str, str]]:
     return rows
 
 
-def _advice(found: Diagnosis) -> str:
+def _describe_advice(found: Diagnosis) -> str:
     useless = found.rollback == "useless"
     return _VALUE if useless and found.scenario == "S5_env_vars" else ADVICE[found.rollback]
 
 
-def _new(found: Diagnosis) -> str:
+def _describe_novelty(found: Diagnosis) -> str:
     if not found.is_new:
         return found.novelty or "no: as before"
     return found.novelty or "yes"
 
 
-def _seen(found: Diagnosis) -> str:
-    parts = [] if found.share is None else [f"in {percent(found.share)} of invocations"]
+def _describe_seen(found: Diagnosis) -> str:
+    parts = [] if found.share is None else [f"in {format_percent(found.share)} of invocations"]
     if found.first_seen is not None:
-        at = f"first {clock(found.first_seen)} UTC"
+        at = f"first {format_clock(found.first_seen)} UTC"
         if found.deployed_at is not None:
             gap = found.first_seen - found.deployed_at
-            at += f", {duration(abs(gap))} {'after' if gap >= 0 else 'before'} the deployment"
+            at += f", {format_duration(abs(gap))} {'after' if gap >= 0 else 'before'} the deployment"
         parts.append(at)
     return ", ".join(parts)
 
 
-def _line(quote: Quote) -> str:
-    where = [clock(quote.at)] if quote.at is not None else []
+def _format_line(quote: Quote) -> str:
+    where = [format_clock(quote.at)] if quote.at is not None else []
     where += [quote.version[:_ID]] if quote.version else []
     where += [quote.source] if quote.source != "events" else []
     return f"{quote.count:>5,} x  {quote.text}" + (f"  [{', '.join(where)}]" if where else "")
@@ -158,12 +160,12 @@ def _line(quote: Quote) -> str:
 def _make_quote_record(quote: Quote) -> dict[str, object]:
     return {
         "text": quote.text,
-        "at": _time(quote.at),
+        "at": _format_time(quote.at),
         "version": quote.version or None,
         "count": quote.count,
         "source": quote.source,
     }
 
 
-def _time(at: float | None) -> str | None:
-    return None if at is None else rfc3339(at)
+def _format_time(at: float | None) -> str | None:
+    return None if at is None else format_time(at)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from backout.escaping import Markdown, code, join_parts, md, prose
 from backout.model.guard.verdict import CriterionState
-from backout.report.guard.acceptances import entry_line, make_accepted_lines
-from backout.report.incident.diagnosis import sentences
-from backout.report.times import clock, day, duration, rfc3339
+from backout.report.guard.acceptances import format_entry, make_accepted_lines
+from backout.report.incident.diagnosis import list_sentences
+from backout.report.times import format_clock, format_day, format_duration, format_time
 
 if TYPE_CHECKING:
     from backout.model.guard.verdict import CriterionResult, StreamEvidence
@@ -26,28 +26,28 @@ _BOX = {
 }
 
 
-def file_name(incident: Incident) -> str:
+def make_file_name(incident: Incident) -> str:
     """Return `YYYY-MM-DD-slug.md`.
 
     Only letters, digits and hyphens are in the slug, so that no title can leave the folder.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", f"{incident.environment} {incident.title}".lower()).strip("-")[:60].strip("-")
-    return f"{day(incident.opened_at)}-{slug}.md"
+    return f"{format_day(incident.opened_at)}-{slug}.md"
 
 
 def render(incident: Incident) -> Markdown:
     """Return the report as Markdown; the root cause starts with the diagnosis, if there is one."""
-    timeline = [entry_line(entry) for entry in incident.timeline]
-    title = md("# Incident Report: {} {}: {}", day(incident.opened_at), incident.environment, incident.title)
+    timeline = [format_entry(entry) for entry in incident.timeline]
+    title = md("# Incident Report: {} {}: {}", format_day(incident.opened_at), incident.environment, incident.title)
     parts = [
         title,
-        md("## Summary\n\n{}", _summary(incident)),
+        md("## Summary\n\n{}", _format_summary(incident)),
         md("## Timeline\n\nTimes are UTC.\n\n{}", join_parts(timeline)),
-        md("## Root Cause\n\n{}", _root_cause(incident)),
-        md("## Resolution\n\n{}", _resolution(incident)),
+        md("## Root Cause\n\n{}", _format_root_cause(incident)),
+        md("## Resolution\n\n{}", _format_resolution(incident)),
         md("## Prevention\n\n{} what would have kept this from production, or made it shorter.", OPEN),
-        md("## Action Items\n\n{}\n", _action_items(incident)),
-        md("<!-- opened {} -->", Markdown(rfc3339(incident.opened_at))),
+        md("## Action Items\n\n{}\n", _format_action_items(incident)),
+        md("<!-- opened {} -->", Markdown(format_time(incident.opened_at))),
     ]
     return join_parts(parts, "\n\n")
 
@@ -69,54 +69,56 @@ def find_opening_time(page: str) -> float | None:
     marked = _OPENED.search(page)
     day_of, first = _DAY.match(page), _FIRST.search(page)
     text = marked[1] if marked else f"{day_of[1]}T{first[1] if first else '00:00:00'}Z" if day_of else ""
-    from backout.decoding import Undecodable, moment
+    from backout.decoding import Undecodable, parse_moment
 
     try:
-        return moment(text) if text.endswith("Z") else None
+        return parse_moment(text) if text.endswith("Z") else None
     except Undecodable:
         return None
 
 
-def _summary(incident: Incident) -> Markdown:
+def _format_summary(incident: Incident) -> Markdown:
     sentences: list[Markdown] = []
     if incident.bad_version:
-        bad, when = code(incident.bad_version), rfc3339(incident.opened_at)
+        bad, when = code(incident.bad_version), format_time(incident.opened_at)
         sentences.append(md("Version {} went live in {} at {}.", bad, incident.environment, when))
     if incident.decision is not None:
-        sentences.append(prose(_sentence(incident.decision.reason)))
+        sentences.append(prose(_make_sentence(incident.decision.reason)))
     if incident.detected_at is not None:
-        sentences.append(md("It was detected after {}.", duration(incident.detected_at - incident.opened_at)))
+        sentences.append(md("It was detected after {}.", format_duration(incident.detected_at - incident.opened_at)))
     if incident.good_version:
         how = "was deployed in its place" if incident.forward else "was made live again"
-        sentences.append(md("Version {} {}{}.", code(incident.good_version), Markdown(how), _after(incident)))
+        sentences.append(md("Version {} {}{}.", code(incident.good_version), Markdown(how), _describe_after(incident)))
     if incident.secrets:
         sentences.append(md("Secrets were set without a rollback: {}.", incident.secrets))
     if incident.bad_requests is not None:
         sentences.append(md("The bad version answered {} requests with an error.", f"{incident.bad_requests:,}"))
     if incident.verification is not None:
-        sentences.append(prose(_sentence(incident.verification.summary)))
+        sentences.append(prose(_make_sentence(incident.verification.summary)))
     held = [note for note in incident.notes if note.startswith("not acted on")]
-    sentences += [prose(_sentence(note)) for note in held]
+    sentences += [prose(_make_sentence(note)) for note in held]
     return join_parts(sentences, " ") or md("{} one paragraph.", OPEN)
 
 
-def _after(incident: Incident) -> Markdown:
+def _describe_after(incident: Incident) -> Markdown:
     if incident.acted_at is None:
         return md("")
-    return md(", {} after the deployment", duration(incident.acted_at - incident.opened_at))
+    return md(", {} after the deployment", format_duration(incident.acted_at - incident.opened_at))
 
 
-def _sentence(text: str) -> str:
+def _make_sentence(text: str) -> str:
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _root_cause(incident: Incident) -> Markdown:
+def _format_root_cause(incident: Incident) -> Markdown:
     diagnosis = incident.diagnosis
-    lines = [prose(sentence) for sentence in sentences(diagnosis)] if diagnosis is not None else []
+    lines = [prose(sentence) for sentence in list_sentences(diagnosis)] if diagnosis is not None else []
     if diagnosis is not None and diagnosis.evidence:
         lines.append(md("\nWhat the logs and the other sources say:\n"))
-        lines += [md("- {} x {}{}", f"{each.count:,}", code(each.text), _where(each)) for each in diagnosis.evidence]
+        lines += [
+            md("- {} x {}{}", f"{each.count:,}", code(each.text), _describe_where(each)) for each in diagnosis.evidence
+        ]
     if diagnosis is not None and diagnosis.clean:
         lines.append(md("\nLooked at and well: {}.", "; ".join(diagnosis.clean)))
     if lines:
@@ -132,9 +134,9 @@ def _root_cause(incident: Incident) -> Markdown:
     return Markdown(join_parts(lines).strip())
 
 
-def _where(quote: Quote) -> Markdown:
+def _describe_where(quote: Quote) -> Markdown:
     """Return when a quote was first seen, and its source if that is not the log."""
-    parts = [f"first {clock(quote.at)}"] if quote.at is not None else []
+    parts = [f"first {format_clock(quote.at)}"] if quote.at is not None else []
     parts += [quote.source] if quote.source != "events" else []
     return md(" ({})", ", ".join(parts)) if parts else md("")
 
@@ -147,7 +149,7 @@ def _list_measured(evidence: tuple[StreamEvidence, ...]) -> list[str]:
     return [*told, f"up in all probes: {', '.join(name.removeprefix('health: ') for name in well)}"] if well else told
 
 
-def _resolution(incident: Incident) -> Markdown:
+def _format_resolution(incident: Incident) -> Markdown:
     bad, good = code(incident.bad_version), code(incident.good_version)
     lines: list[Markdown] = []
     if incident.good_version and incident.forward:
@@ -161,16 +163,16 @@ def _resolution(incident: Incident) -> Markdown:
     notes = [note for note in incident.notes if not note.startswith("not acted on")]
     lines += [md(""), *(md("- {}", note) for note in notes)] if notes else []
     if incident.verification is not None:
-        lines += [md("\nSuccess criteria:\n"), *(_criterion(each) for each in incident.verification.criteria)]
+        lines += [md("\nSuccess criteria:\n"), *(_format_criterion(each) for each in incident.verification.criteria)]
     return join_parts([*lines, *make_accepted_lines(incident.accepted)])
 
 
-def _criterion(result: CriterionResult) -> Markdown:
+def _format_criterion(result: CriterionResult) -> Markdown:
     box = Markdown(_BOX[result.state])
     return md("- {} {}: {} ({})", box, result.name, result.state, result.evidence)
 
 
-def _action_items(incident: Incident) -> Markdown:
+def _format_action_items(incident: Incident) -> Markdown:
     items = ["Fix root cause", "Add monitoring/alerts", "Update documentation", "Add tests"]
     if incident.good_version and not incident.forward:
         release = f"backout deployments release {incident.bad_version} -e {incident.environment}"

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 _SEVERITY = ("none of the deployment's", "low", "middle", "high: nothing works without it")
 
 
-def text(catalogue: Catalogue, cause: Cause, *, width: int, strong: Callable[[str], str] = str) -> str:
+def format_text(catalogue: Catalogue, cause: Cause, *, width: int, strong: Callable[[str], str] = str) -> str:
     """Return the page of one label."""
-    signatures = signatures_of(catalogue, cause)
+    signatures = list_signatures(catalogue, cause)
     scenarios = [cause.scenario.value, *(f"{each} in a {kind} log" for kind, each in cause.scenario_by_kind.items())]
     service = "what the text names" if cause.service == "named" else cause.service
     rows = [
@@ -40,7 +40,7 @@ def text(catalogue: Catalogue, cause: Cause, *, width: int, strong: Callable[[st
     return "\n".join(lines)
 
 
-def listing(catalogue: Catalogue) -> str:
+def format_listing(catalogue: Catalogue) -> str:
     """Return all labels by scenario, a line each."""
     lines: list[str] = []
     for scenario in sorted({cause.scenario for cause in catalogue.causes.values()}):
@@ -65,12 +65,12 @@ def record(catalogue: Catalogue, cause: Cause) -> dict[str, object]:
         "explains": list(cause.explains),
         "signatures": [
             {"id": one.id, "specificity": one.specificity, "kinds": list(one.kinds), "examples": list(one.examples)}
-            for one in signatures_of(catalogue, cause)
+            for one in list_signatures(catalogue, cause)
         ],
     }
 
 
-def signatures_of(catalogue: Catalogue, cause: Cause) -> tuple[Signature, ...]:
+def list_signatures(catalogue: Catalogue, cause: Cause) -> tuple[Signature, ...]:
     """Return a label's signatures, the most specific first."""
     found = [one for one in catalogue.signatures if one.label == cause.label]
     return tuple(sorted(found, key=lambda one: (-one.specificity, one.id)))

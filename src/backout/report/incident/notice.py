@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import field
 
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.database.wal import show_lsn
 from backout.model.guard.verdict import CriterionState, Verdict
 from backout.model.incident.notice import NoticeKind
 from backout.model.value import Value
-from backout.report.times import clock, duration, rfc3339
+from backout.report.times import format_clock, format_duration, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,8 @@ class LiveNow(Value, frozen=True):
     def sentence(self) -> str:
         """Return it in words, with the time of the read-back."""
         return (
-            f"Live, as read back at {clock(self.read_at)} UTC: version {self.version} since {clock(self.since)} UTC "
+            f"Live, as read back at {format_clock(self.read_at)} UTC: version {self.version} since "
+            f"{format_clock(self.since)} UTC "
             f"(deployment {self.deployment})."
         )
 
@@ -55,8 +56,8 @@ class LiveNow(Value, frozen=True):
         return {
             "live_version": self.version,
             "deployment_id": self.deployment,
-            "live_since": rfc3339(self.since),
-            "read_back_at": rfc3339(self.read_at),
+            "live_since": format_time(self.since),
+            "read_back_at": format_time(self.read_at),
         }
 
 
@@ -91,16 +92,16 @@ def describe_rollback(told: Switched) -> Words:
     """Return the words of ROLLED_BACK, ROLLED_FORWARD, NOT_RESTORED: title and text say whether it is proven well."""
     incident, environment = told.incident, told.environment
     proof = incident.verification
-    outcome = "being verified" if told.pending else _outcome(proof, waited=told.waited)
+    outcome = "being verified" if told.pending else _describe_outcome(proof, waited=told.waited)
     done = "rolled forward" if incident.forward else "rolled back"
     title = f"{environment}: {done} to version {incident.good_version[:_ID]}, {outcome}"
     sentences = [
-        f"Version {incident.bad_version} was left for version {incident.good_version}{_after(incident)}.",
-        f"Guard decided it: {_sentence(told.why)}"
+        f"Version {incident.bad_version} was left for version {incident.good_version}{_describe_after(incident)}.",
+        f"Guard decided it: {_make_sentence(told.why)}"
         if told.cause
-        else f"{told.by} asked for it: {_sentence(brief(told.why))}",
-        *_numbers(incident.decision),
-        "It is being verified; how that ends is told." if told.pending else _proof_sentence(proof, waited=told.waited),
+        else f"{told.by} asked for it: {_make_sentence(shorten(told.why))}",
+        *_list_numbers(incident.decision),
+        "It is being verified; how that ends is told." if told.pending else _describe_proof(proof, waited=told.waited),
         told.live.sentence if told.live else NOT_READ,
         *([told.more] if told.more else []),
         *([f"Report: {told.report}"] if told.report else []),
@@ -118,7 +119,7 @@ def describe_rollback(told: Switched) -> Words:
         **_make_decision_facts(incident.decision),
         **(told.live.facts if told.live else {}),
     }
-    return Words(title, _text(sentences), (status,) if restored else (status, again), _drop_empty(facts))
+    return Words(title, _join_sentences(sentences), (status,) if restored else (status, again), _drop_empty(facts))
 
 
 class Concluded(Value, frozen=True):
@@ -156,12 +157,15 @@ def describe_conclusion(kind: NoticeKind, told: Concluded) -> Words:
         NoticeKind.HELD: f"version {version} is {decision.verdict}, and a person has to decide",
         NoticeKind.INCONCLUSIVE: f"version {version}: {decision.verdict}, it is not known whether it is good",
     }[kind]
-    lasted = duration(decision.watched_s)
+    lasted = format_duration(decision.watched_s)
     sentences = [
-        f"The watch of version {told.version} ended after {lasted}: {decision.verdict}, {_sentence(decision.reason)}",
-        *_numbers(decision),
+        (
+            f"The watch of version {told.version} ended after {lasted}: {decision.verdict}, "
+            f"{_make_sentence(decision.reason)}"
+        ),
+        *_list_numbers(decision),
         *told.told,
-        *([f"Nothing was changed: {_sentence(told.why)}"] if told.why != decision.reason else []),
+        *([f"Nothing was changed: {_make_sentence(told.why)}"] if told.why != decision.reason else []),
         *([f"The policy accepts that ({told.accepted_by} = 'accept')."] if told.accepted_by else []),
         *([f"Safety rule: {told.rule}."] if told.rule else []),
         *([f"It would be rolled back to version {told.target}."] if told.target else []),
@@ -182,7 +186,7 @@ def describe_conclusion(kind: NoticeKind, told: Concluded) -> Words:
     roll_back = () if decision.verdict is Verdict.HEALTHY else (f"backout rollback --dry-run -e {environment}",)
     return Words(
         f"{environment}: {head}",
-        _text(sentences),
+        _join_sentences(sentences),
         (*roll_back, f"backout status -e {environment}"),
         _drop_empty(facts),
     )
@@ -192,7 +196,7 @@ def describe_overtaken(environment: str, version: str, live: LiveNow | None) -> 
     """Return the words of UNGUARDED when another deployment took the place of the watched one."""
     return Words(
         f"{environment}: another deployment took the place of version {version[:_ID]} while it was watched",
-        _text(
+        _join_sentences(
             [
                 f"The verdict on version {version} is void, and nothing was changed.",
                 live.sentence if live else NOT_READ,
@@ -231,7 +235,7 @@ def describe_stop(kind: NoticeKind, told: Stopped) -> Words:
         NoticeKind.TOKEN_LOST: "the token is refused",
     }.get(kind, "stopped with an error")
     sentences = [
-        _sentence(told.what),
+        _make_sentence(told.what),
         *([f"Safety rule: {told.rule}."] if told.rule else []),
         told.live.sentence if told.live else NOT_READ,
         *(["What may be done:", *(f"- {option}" for option in told.options)] if told.options else []),
@@ -247,13 +251,13 @@ def describe_stop(kind: NoticeKind, told: Stopped) -> Words:
     commands = (told.hint,) if told.hint.startswith("backout ") else ()
     return Words(
         f"{told.environment}: {told.doing}: {head}",
-        _text(sentences),
+        _join_sentences(sentences),
         (*commands, f"backout status -e {told.environment}"),
         _drop_empty(facts),
     )
 
 
-def trial(environment: str, by: str) -> Words:
+def describe_trial(environment: str, by: str) -> Words:
     """Return the words of TEST."""
     return Words(
         f"{environment}: this is a test",
@@ -263,14 +267,14 @@ def trial(environment: str, by: str) -> Words:
     )
 
 
-def protection(environment: str, found: Protection, since: float, lsn: int) -> Words:
+def describe_protection(environment: str, found: Protection, since: float, lsn: int) -> Words:
     """Return the words of UNPROTECTED and PROTECTED.
 
     Args:
         since, lsn: the last moment and position at which it was protected; 0 where it never was.
     """
-    last = f"{clock(since)} UTC, {show_lsn(lsn)}" if since else ""
-    facts = {"why": found.why, "protected_at": rfc3339(since) if since else "", "protected_lsn": show_lsn(lsn)}
+    last = f"{format_clock(since)} UTC, {show_lsn(lsn)}" if since else ""
+    facts = {"why": found.why, "protected_at": format_time(since) if since else "", "protected_lsn": show_lsn(lsn)}
     looks = f"backout db wal status -e {environment}"
     if found.protected:
         text = f"It is {found.claim}."
@@ -291,13 +295,13 @@ def describe_unproved(environment: str, alarm: str) -> Words:
     return Words(f"{environment}: the backups are not proved", text, next_, {"why": alarm})
 
 
-def _outcome(proof: Verification | None, *, waited: bool) -> str:
+def _describe_outcome(proof: Verification | None, *, waited: bool) -> str:
     if proof is None:
         return "not proven" if waited else "not verified (not waited for)"
     return {True: "verified", False: "NOT restored", None: "not proven"}[proof.verified]
 
 
-def _proof_sentence(proof: Verification | None, *, waited: bool) -> str:
+def _describe_proof(proof: Verification | None, *, waited: bool) -> str:
     if proof is None:
         return (
             "Whether the system is well again was not proven." if waited else "Whether it is well was not waited for."
@@ -305,17 +309,19 @@ def _proof_sentence(proof: Verification | None, *, waited: bool) -> str:
     word = {True: "Verified", False: "NOT restored", None: "Not proven"}[proof.verified]
     open_ = [c for c in proof.criteria if c.state not in (CriterionState.PASSED, CriterionState.NOT_SET_UP)]
     listed = "".join(f" {c.name} {c.state} ({c.evidence})." for c in open_) if proof.verified is not True else ""
-    return f"{word}: {_sentence(proof.summary)}{listed}"
+    return f"{word}: {_make_sentence(proof.summary)}{listed}"
 
 
-def _numbers(decision: Decision | None) -> list[str]:
+def _list_numbers(decision: Decision | None) -> list[str]:
     if decision is None:
         return []
-    shifts = [_sentence(f"{s.sentence} ({s.outcome})") for s in decision.shifts if s.sentence not in decision.reason]
+    shifts = [
+        _make_sentence(f"{s.sentence} ({s.outcome})") for s in decision.shifts if s.sentence not in decision.reason
+    ]
     if not decision.requests:
         return shifts
     numbers = f"{decision.errors:,} of {decision.requests:,} requests failed"
-    told = [] if numbers in decision.reason else [f"In {duration(decision.watched_s)} of watching, {numbers}."]
+    told = [] if numbers in decision.reason else [f"In {format_duration(decision.watched_s)} of watching, {numbers}."]
     return [*told, *shifts]
 
 
@@ -328,22 +334,25 @@ def _make_decision_facts(decision: Decision | None) -> dict[str, str]:
         "reason": decision.reason,
         "requests": str(decision.requests),
         "errors": str(decision.errors),
-        "decided_at": rfc3339(decision.at),
+        "decided_at": format_time(decision.at),
     }
 
 
-def _after(incident: Incident) -> str:
+def _describe_after(incident: Incident) -> str:
     if incident.acted_at is None:
         return ""
-    return f" at {clock(incident.acted_at)} UTC, {duration(incident.acted_at - incident.opened_at)} after it went live"
+    return (
+        f" at {format_clock(incident.acted_at)} UTC, "
+        f"{format_duration(incident.acted_at - incident.opened_at)} after it went live"
+    )
 
 
-def _sentence(text: str) -> str:
+def _make_sentence(text: str) -> str:
     text = text.strip()
     return text + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _text(sentences: list[str]) -> str:
+def _join_sentences(sentences: list[str]) -> str:
     return "\n".join(sentence for sentence in sentences if sentence)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout.model.guard.shift import Outcome
 from backout.report.incident.notice import NOT_READ, Words
-from backout.report.times import clock, duration
+from backout.report.times import format_clock, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -46,11 +46,11 @@ def describe_shift(
     counted = ""
     if decision is not None and decision.requests:
         failed = f"{decision.errors:,} of {decision.requests:,} requests failed"
-        counted = f"In {duration(decision.watched_s)} of watching, {failed}."
+        counted = f"In {format_duration(decision.watched_s)} of watching, {failed}."
     sentences = [
         *(f"{shift.sentence[:1].upper()}{shift.sentence[1:]}." for shift in shifts),
         f"This is so since version {version} is live. {_MEANS[first.outcome]}",
-        f"The watch ends at {clock(until)} UTC at the latest.",
+        f"The watch ends at {format_clock(until)} UTC at the latest.",
         counted,
         live.sentence if live else NOT_READ,
     ]
@@ -79,7 +79,7 @@ def became(noticed: Sequence[Noticed], decision: Decision, accepted: Collection[
     now = {shift.name: shift.outcome for shift in decision.shifts}
     first = {each.name: each for each in reversed(noticed)}
     return tuple(
-        f"At {clock(each.at)} UTC was told: {each.sentence}; {_became(each, now.get(name), accepted)}."
+        f"At {format_clock(each.at)} UTC was told: {each.sentence}; {_became(each, now.get(name), accepted)}."
         for name, each in reversed(first.items())
     )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.escaping import one_line
+from backout.escaping import fold_blanks
 from backout.model.incident.incident import RunState
 from backout.model.incident.timeline import Entry, EntryKind
 from backout.model.plan import PlanKind
-from backout.report.guard.acceptances import acceptance_of
-from backout.report.guard.run_end import VOID, end_of
-from backout.report.times import duration
+from backout.report.guard.acceptances import parse_acceptance
+from backout.report.guard.run_end import VOID, find_end
+from backout.report.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -62,7 +62,10 @@ class RunTeller:
         """An automatic run begins by itself; what was typed is told when a process takes it."""
         self._submitted[run.id] = event
         if run.plan.cause and run.plan.kind is not PlanKind.GUARD:
-            return EntryKind.RUN, f"guard begins to {_doing(run)} ({run.id})"  # its reason is how its watch ended
+            return (
+                EntryKind.RUN,
+                f"guard begins to {_describe_action(run)} ({run.id})",
+            )  # its reason is how its watch ended
         return EntryKind.RUN, ""
 
     def tell_driven(self, run: Run, event: Event) -> Said:
@@ -72,15 +75,15 @@ class RunTeller:
         if submitted is None:
             return EntryKind.COMMAND, f"`{typed}` goes on with {run.id}"
         if run.plan.kind is PlanKind.GUARD:
-            return EntryKind.WATCH, f"guard begins to {_doing(run)} ({run.id}, `{typed}`)"
+            return EntryKind.WATCH, f"guard begins to {_describe_action(run)} ({run.id}, `{typed}`)"
         if run.plan.cause:
             return EntryKind.RUN, ""
-        why = one_line(str(submitted.data.get("reason") or run.plan.why))
-        return EntryKind.COMMAND, f"`{typed}`, to {_doing(run)} ({run.id}): {why}"
+        why = fold_blanks(str(submitted.data.get("reason") or run.plan.why))
+        return EntryKind.COMMAND, f"`{typed}`, to {_describe_action(run)} ({run.id}): {why}"
 
     def tell_asked(self, run: Run, event: Event) -> Said:
         """A person wants a run to end, or decides about a step of which the outcome is not known."""
-        what, why = str(event.data.get("what")), one_line(str(event.data.get("reason") or ""))
+        what, why = str(event.data.get("what")), fold_blanks(str(event.data.get("reason") or ""))
         said = {
             "abort": f"{run.id} is to end",
             "decide:done": f"the open step of {run.id} is said to have happened",
@@ -97,11 +100,11 @@ class RunTeller:
     def tell_failed(self, run: Run, event: Event) -> Said:
         """A step met an error; the run stays, to be resumed, or has ended."""
         title = run.plan.steps[event.step].title if event.step is not None else "a step"
-        return EntryKind.RUN, f"{run.id} stops ({title}): {one_line(str(event.data.get('text') or ''))}"
+        return EntryKind.RUN, f"{run.id} stops ({title}): {fold_blanks(str(event.data.get('text') or ''))}"
 
     def tell_blocked(self, run: Run, event: Event) -> Said:
         """It is not known whether a step happened."""
-        return EntryKind.RUN, f"{run.id} waits for a person to decide: {one_line(str(event.data.get('why') or ''))}"
+        return EntryKind.RUN, f"{run.id} waits for a person to decide: {fold_blanks(str(event.data.get('why') or ''))}"
 
     def tell_aborted(self, run: Run, event: Event) -> Said:  # noqa: ARG002 one signature for all
         """The run was given up."""
@@ -109,10 +112,10 @@ class RunTeller:
 
     def tell_ended(self, run: Run, event: Event) -> Said:  # noqa: ARG002 one signature for all
         """A watch ends with its verdict, any other run with its verification."""
-        end = end_of(run, self._results.get(run.id, {}))
-        why = one_line(end.why)
+        end = find_end(run, self._results.get(run.id, {}))
+        why = fold_blanks(end.why)
         if run.plan.kind is PlanKind.GUARD:
-            return EntryKind.VERDICT, _verdict(run, end)
+            return EntryKind.VERDICT, _describe_verdict(run, end)
         if not any(step.action.startswith("verify") for step in run.plan.steps):
             return EntryKind.RUN, f"{run.id} is done"
         found = {True: "and it is well", False: "and it is NOT well", None: "not proven"}[end.verified]
@@ -133,20 +136,20 @@ _TOLD: Mapping[str, Callable[[RunTeller, Run, Event], Said]] = {
 """A run that failed says so with the step that did."""
 
 
-def _doing(run: Run) -> str:
+def _describe_action(run: Run) -> str:
     """Return what a run does, after "to"."""
     if run.plan.kind is PlanKind.GUARD:
-        watch, mode = _args(run, "watch"), _args(run, "conclude").get("mode")
+        watch, mode = _get_arguments(run, "watch"), _get_arguments(run, "conclude").get("mode")
         for_s = watch.get("for_s")
-        span = f" for {duration(for_s)}" if isinstance(for_s, (int, float)) else ""
-        return f"watch version {_short(watch.get('version'))}{span}" + (f", mode {mode}" if mode else "")
+        span = f" for {format_duration(for_s)}" if isinstance(for_s, (int, float)) else ""
+        return f"watch version {_shorten(watch.get('version'))}{span}" + (f", mode {mode}" if mode else "")
     if run.plan.kind is PlanKind.ROLLBACK:
-        args = _args(run, "activate")
-        return f"go back from version {_short(args.get('leaving'))} to {_short(args.get('version'))}"
+        args = _get_arguments(run, "activate")
+        return f"go back from version {_shorten(args.get('leaving'))} to {_shorten(args.get('version'))}"
     if run.plan.kind is PlanKind.RAMP and run.plan.steps:
         return run.plan.steps[0].title
     if run.plan.kind is PlanKind.SECRETS:
-        names = _args(run, "push_secrets").get("secrets")
+        names = _get_arguments(run, "push_secrets").get("secrets")
         return f"set {', '.join(names)}" if isinstance(names, dict) else "set secrets"
     if run.plan.kind is PlanKind.FORWARD:
         return "roll forward"
@@ -154,16 +157,16 @@ def _doing(run: Run) -> str:
     return f"{words.get(run.plan.kind, run.plan.kind)} ({run.plan.why})"
 
 
-def _args(run: Run, action: str) -> Mapping[str, Json]:
+def _get_arguments(run: Run, action: str) -> Mapping[str, Json]:
     """Return the arguments of a step, nothing where a plan of another version has none."""
     return next((step.args for step in reversed(run.plan.steps) if step.action == action), {})
 
 
-def _short(version: Json) -> str:
+def _shorten(version: Json) -> str:
     return str(version or "?")[:_ID]
 
 
-def _verdict(run: Run, end: RunEnd) -> str:
+def _describe_verdict(run: Run, end: RunEnd) -> str:
     did = {
         "stable": "marked stable",
         "rollback": "it is rolled back",
@@ -174,9 +177,9 @@ def _verdict(run: Run, end: RunEnd) -> str:
         "hold": "guard only observes" if end.rule == "observe" else "guard holds",
     }.get(end.action, "")
     if end.verdict == VOID:
-        return f"{run.id} ends void: {one_line(end.why) or 'another deployment took its place'}"
+        return f"{run.id} ends void: {fold_blanks(end.why) or 'another deployment took its place'}"
     kept = f" (rule {end.rule})" if end.rule and end.rule != "observe" else ""
-    reason, why = one_line(end.reason), one_line(end.why)
+    reason, why = fold_blanks(end.reason), fold_blanks(end.why)
     if why.startswith(reason):
         reason, why = why, ""
     more = f"; {why}" if why and end.rule != "observe" else ""
@@ -188,19 +191,19 @@ def _list_noted(event: Event) -> Iterator[Entry]:
     """Yield what was recorded beside the runs."""
     data = event.data
     if event.kind in ("change.began", "change.ended"):
-        yield Entry(event.at, EntryKind.CHANGE, one_line(str(data.get("sentence"))), by=event.actor)
+        yield Entry(event.at, EntryKind.CHANGE, fold_blanks(str(data.get("sentence"))), by=event.actor)
         return
-    accepted = acceptance_of(event)
+    accepted = parse_acceptance(event)
     if accepted is not None:
         watch = f" ({accepted.run})" if accepted.run else ""
-        said = f"shift {accepted.shift} of version {_short(accepted.version)} is accepted as intended{watch}"
+        said = f"shift {accepted.shift} of version {_shorten(accepted.version)} is accepted as intended{watch}"
         yield Entry(event.at, EntryKind.COMMAND, f"{said}: {accepted.why}", accepted.run, accepted.by)
         return
     words = _NOTES.get(event.kind)
     if words is not None:
         told = {key: ", ".join(map(str, each)) if isinstance(each, list) else str(each) for key, each in data.items()}
         text = words.format_map(_Known(told))
-        yield Entry(event.at, EntryKind.NOTE, one_line(text), by=event.actor)
+        yield Entry(event.at, EntryKind.NOTE, fold_blanks(text), by=event.actor)
 
 
 class _Known(dict[str, str]):

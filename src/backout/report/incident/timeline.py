@@ -69,18 +69,18 @@ class _Teller:
             if step.action == "watch":
                 self._bad = str(step.args["version"])
                 self._tell_deployment(step, "deployed_at", self._bad)
-            elif step.action == "activate" and _number(step.args.get("hop", 1)) <= 1:
+            elif step.action == "activate" and _get_number(step.args.get("hop", 1)) <= 1:
                 self._bad = str(step.args["leaving"])
                 self._tell_deployment(step, "leaving_since", self._bad)
                 if step.args.get("detected_at") is not None:
-                    self._facts.setdefault("detected", _number(step.args["detected_at"]))
+                    self._facts.setdefault("detected", _get_number(step.args["detected_at"]))
             elif step.action == "deploy":
                 self._bad, self._forward = str(step.args["leaving"]), True
                 self._tell_deployment(step, "leaving_since", self._bad)
 
     def _tell_deployment(self, step: Step, name: str, version: str) -> None:
         if "opened" not in self._facts:
-            self._facts["opened"] = _number(step.args[name])
+            self._facts["opened"] = _get_number(step.args[name])
             self._add(self._facts["opened"], f"Deployment initiated: version {version} went live")
 
     def _add(self, at: float, text: str) -> None:
@@ -95,7 +95,7 @@ class _Teller:
         step = self._runs[event.run].plan.steps[event.step] if event.step is not None else None
         if event.kind == "run.submitted":
             self._tell_submitted(event)
-        elif event.kind == "step.start" and _number(event.data.get("attempt", 1)) > 1 and step is not None:
+        elif event.kind == "step.start" and _get_number(event.data.get("attempt", 1)) > 1 and step is not None:
             self._add(event.at, f"Resumed after an interruption: {step.title}")
         elif event.kind == "step.progress" and step is not None and step.action == "watch":
             self._verdict(event)
@@ -163,7 +163,7 @@ class _Teller:
         elif step.action in ("deploy", "read_new", "check_head"):
             self._went_forward(event, step, result)
         elif step.action in ("ramp", "read_back"):
-            self._add(event.at, _live_now(step, result, self._good))
+            self._add(event.at, _describe_live(step, result, self._good))
         elif step.action in ("push_secrets", *_SAID):
             said = self._describe_push if step.action == "push_secrets" else _SAID[step.action]
             self._add(event.at, said(result))
@@ -255,14 +255,14 @@ class _Teller:
         return f"roll{'-forward' if self._forward else 'back'} from version {self._bad[:8]}"
 
 
-def _live_now(step: Step, result: Mapping[str, Json], good: str) -> str:
+def _describe_live(step: Step, result: Mapping[str, Json], good: str) -> str:
     if step.action == "read_back":
         return f"Read back from the provider: version {good[:8]} is live at 100 %"
-    version, percentage = str(step.args["version"])[:8], _number(result["percentage"])
+    version, percentage = str(step.args["version"])[:8], _get_number(result["percentage"])
     return f"Version {version} moved up to {percentage:g} % (deployment {result['deployment']})"
 
 
-def _schedules(result: dict[str, Json]) -> str:
+def _describe_schedules(result: dict[str, Json]) -> str:
     schedules = result["schedules"]
     if not result["restored"] or not isinstance(schedules, list):
         return f"Schedules not restored: {result.get('why')}"
@@ -273,8 +273,8 @@ def _describe_mark(result: dict[str, Json]) -> str:
     return f"Version {str(result['version'])[:8]} marked {result['mark']}"
 
 
-_SAID = {"restore_schedules": _schedules, "mark": _describe_mark}
+_SAID = {"restore_schedules": _describe_schedules, "mark": _describe_mark}
 
 
-def _number(value: Json) -> float:
+def _get_number(value: Json) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0

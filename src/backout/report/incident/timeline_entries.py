@@ -6,8 +6,8 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import borne_out, is_remark, marks_in, merge_marks
-from backout.escaping import one_line
+from backout.analysis.history.remarks import find_remark, is_remark, list_marks, merge_marks
+from backout.escaping import fold_blanks
 from backout.model.deployment import Deployment, DeploymentId, Share
 from backout.model.hold import Hold
 from backout.model.incident.incident import RunState
@@ -15,7 +15,7 @@ from backout.model.incident.timeline import Entry, EntryKind, Moment, Timeline
 from backout.model.remark import Remark, RemarkKind
 from backout.model.version import VersionId
 from backout.report.incident.run_entries import RunTeller
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,14 +46,14 @@ def tell(records: Records, *, since: float, until: float, at: float | None = Non
     told = [
         *_list_deployed(deployments, {run.id for run in records.runs}),
         *_list_marked(records),
-        *_held(holds),
+        *_list_holds(holds),
         *(entry for event in records.events for entry in teller.hear(event)),
         *teller.left_alone(),
-        *_notices(records.queued),
+        *_list_notices(records.queued),
     ]
     entries = sorted((each for each in told if since <= each.at <= until), key=lambda e: (e.at, _ORDER.index(e.kind)))
     left_out = 0 if most is None else max(0, len(entries) - most)
-    moment = None if at is None else _moment(records, deployments, holds, at)
+    moment = None if at is None else _find_moment(records, deployments, holds, at)
     return Timeline(records.environment, since, until, tuple(entries[left_out:]), moment, left_out, records.notes)
 
 
@@ -76,10 +76,14 @@ def _list_watched(runs: Iterable[Run]) -> Iterator[Deployment]:
     for run in runs:
         for step in run.plan.steps:
             if step.action == "watch" and step.args.get("deployed_at") is not None:
-                new, old, share = str(step.args["version"]), str(step.args["old"]), 100 * _number(step.args["split"])
+                new, old, share = (
+                    str(step.args["version"]),
+                    str(step.args["old"]),
+                    100 * _get_number(step.args["split"]),
+                )
                 rest = [Share(VersionId(old), 100 - share)] if old and share < 100 else []
                 shares = sorted([Share(VersionId(new), share), *rest], key=lambda each: -each.percentage)
-                at = _number(step.args["deployed_at"])
+                at = _get_number(step.args["deployed_at"])
                 yield Deployment(DeploymentId(str(step.args["deployment"])), at, tuple(shares))
 
 
@@ -101,14 +105,14 @@ def _find_made(event: Event, run: Run | None) -> Deployment | None:
     at = result.get("at", result.get("since"))
     kind = _KINDS.get(step.action)
     claim = None if kind is None else Remark(kind, run.id, auto=bool(run.plan.cause), text=run.plan.why)
-    shares = _shares(step, result)
-    return Deployment(DeploymentId(str(result["deployment"])), _number(at) or event.at, shares, claim=claim)
+    shares = _list_shares(step, result)
+    return Deployment(DeploymentId(str(result["deployment"])), _get_number(at) or event.at, shares, claim=claim)
 
 
-def _shares(step: Step, result: Mapping[str, Json]) -> tuple[Share, ...]:
+def _list_shares(step: Step, result: Mapping[str, Json]) -> tuple[Share, ...]:
     if step.action != "ramp":
         return (Share(VersionId(str(result["version"])), 100.0),)
-    share = _number(result.get("percentage"))
+    share = _get_number(result.get("percentage"))
     pair = [Share(VersionId(str(step.args["version"])), share), Share(VersionId(str(step.args["old"])), 100 - share)]
     return tuple(sorted((each for each in pair if each.percentage > 0), key=lambda each: -each.percentage))
 
@@ -117,9 +121,9 @@ def _list_deployed(deployments: Sequence[Deployment], runs: set[str]) -> Iterato
     """Yield the deployments; the reason for one that one of `runs` made is told with that run."""
     for before, each in pairwise([None, *deployments]):
         assert each is not None
-        said = borne_out(each)
-        text = _live_text(each, before, said)
-        why = one_line(said.text if said is not None else each.message)
+        said = find_remark(each)
+        text = _describe_live(each, before, said)
+        why = fold_blanks(said.text if said is not None else each.message)
         if said is not None and said.run in runs:
             text, why = f"{text} ({said.run})", ""
         by = each.author or (said.run if said is not None and said.auto else "") or each.triggered_by
@@ -127,10 +131,10 @@ def _list_deployed(deployments: Sequence[Deployment], runs: set[str]) -> Iterato
         yield Entry(each.created_at, EntryKind.DEPLOYMENT, f"{text}: {why}" if why else text, run, by)
 
 
-def _live_text(each: Deployment, before: Deployment | None, said: Remark | None) -> str:
+def _describe_live(each: Deployment, before: Deployment | None, said: Remark | None) -> str:
     kind = said.kind if said is not None else None
     if each.sole is None:
-        return f"{in_words(each)}"
+        return f"{describe_traffic(each)}"
     version = f"version {each.main[:_ID]}"
     left = f", in place of {before.main[:_ID]}" if before is not None and before.main != each.main else ""
     if kind is RemarkKind.ROLLBACK:
@@ -140,7 +144,7 @@ def _live_text(each: Deployment, before: Deployment | None, said: Remark | None)
     return f"{version} went live{left}"
 
 
-def in_words(deployment: Deployment) -> str:
+def describe_traffic(deployment: Deployment) -> str:
     """Return what has the traffic: `version 1a2b3c4d`, or `1a2b3c4d 10 %, 77f0e9aa 90 %`."""
     if deployment.sole is not None:
         return f"version {deployment.sole[:_ID]}"
@@ -149,8 +153,8 @@ def in_words(deployment: Deployment) -> str:
 
 def _list_marked(records: Records) -> Iterator[Entry]:
     runs = {run.id for run in records.runs}
-    for mark in merge_marks(records.marks, marks_in(records.listed, ())):
-        why = "" if mark.run in runs else one_line(mark.why)  # told with that run
+    for mark in merge_marks(records.marks, list_marks(records.listed, ())):
+        why = "" if mark.run in runs else fold_blanks(mark.why)  # told with that run
         text = f"version {mark.version[:_ID]} {_MARK_WORDS.get(mark.mark, mark.mark)}"
         text += f" ({mark.run})" if mark.run else ""
         yield Entry(mark.at, EntryKind.MARK, f"{text}: {why}" if why else text, mark.run, mark.by)
@@ -163,7 +167,7 @@ def _holds(records: Records) -> tuple[Hold, ...]:
     """Return the holds that were set and lifted, oldest first, each once, from the provider's list and this host."""
     found: dict[str, Hold] = {}
     for each in reversed(records.listed):
-        said = borne_out(each)
+        said = find_remark(each)
         if said is not None and said.kind is RemarkKind.HOLD:
             where = f"deployment {each.id}"
             told = Hold(said.until, said.text, each.author, each.created_at, where, said.incident)
@@ -177,20 +181,22 @@ def _holds(records: Records) -> tuple[Hold, ...]:
     return tuple(sorted(found.values(), key=lambda each: each.at))
 
 
-def _held(holds: Iterable[Hold]) -> Iterator[Entry]:
+def _list_holds(holds: Iterable[Hold]) -> Iterator[Entry]:
     for hold in holds:
         text = (
-            f"every automatic action is stopped {until(hold)}" if hold.until else "automatic actions are allowed again"
+            f"every automatic action is stopped {describe_until(hold)}"
+            if hold.until
+            else "automatic actions are allowed again"
         )
-        yield Entry(hold.at, EntryKind.HOLD, f"{text}: {one_line(hold.why)}", hold.incident, hold.by)
+        yield Entry(hold.at, EntryKind.HOLD, f"{text}: {fold_blanks(hold.why)}", hold.incident, hold.by)
 
 
-def until(hold: Hold) -> str:
+def describe_until(hold: Hold) -> str:
     """Return how long a hold lasts, in words."""
-    return "until it is lifted" if math.isinf(hold.until) else f"until {rfc3339(hold.until)[:19]}Z"
+    return "until it is lifted" if math.isinf(hold.until) else f"until {format_time(hold.until)[:19]}Z"
 
 
-def _notices(queued: Iterable[QueuedNotice]) -> Iterator[Entry]:
+def _list_notices(queued: Iterable[QueuedNotice]) -> Iterator[Entry]:
     """Yield each notice once, with what became of it on each channel."""
     ways: dict[str, list[QueuedNotice]] = {}
     for item in queued:
@@ -198,10 +204,10 @@ def _notices(queued: Iterable[QueuedNotice]) -> Iterator[Entry]:
     for each in ways.values():
         notice = each[0].notice
         how = ", ".join(f"{item.channel}: {item.state.replace('_', ' ')}" for item in each)
-        yield Entry(notice.at, EntryKind.NOTICE, f"told: {one_line(notice.title)} ({how})", notice.run)
+        yield Entry(notice.at, EntryKind.NOTICE, f"told: {fold_blanks(notice.title)} ({how})", notice.run)
 
 
-def _moment(records: Records, deployments: Sequence[Deployment], holds: Sequence[Hold], at: float) -> Moment:
+def _find_moment(records: Records, deployments: Sequence[Deployment], holds: Sequence[Hold], at: float) -> Moment:
     live = next((each for each in reversed(deployments) if each.created_at <= at), None)
     heard = {event.run: event.at for event in records.events}  # the last of each run
 
@@ -215,5 +221,5 @@ def _moment(records: Records, deployments: Sequence[Deployment], holds: Sequence
     return Moment(at, live, runs, last if last is not None and last.is_on(at) else None)
 
 
-def _number(value: Json) -> float:
+def _get_number(value: Json) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from backout.analysis.recovery.backups import choose, retain, retain_others, spare
+from backout.analysis.recovery.backups import choose, retain, retain_others, spare_doubtful
 from backout.errors import AuthError, BackoutError, Refused
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.database.backups import BackupProgress, Retention
 from backout.model.steps.backup import (
     PruneBackupsResult,
@@ -21,7 +21,7 @@ from backout.model.steps.backup import (
 )
 from backout.model.value import Value
 from backout.plan.backup import plan_backup
-from backout.ports import Action, AnyAction, Done, NotDone, result_of
+from backout.ports import Action, AnyAction, Done, NotDone, find_result
 
 if TYPE_CHECKING:
     from backout.model.database.recovery import BackupKind, BaseBackup
@@ -93,17 +93,17 @@ def prepare(tools: BackupTools, wanted: BackupKind | None) -> Plan:
     # A backup that may not be used still has its place, and must not be overwritten.
     at, known = int(tools.clock.now()), {each.id for each in (*found, *tools.others())}
     known |= {name for name, _ in tools.refused()}
-    while (backup := utc(at).strftime("%Y%m%d-%H%M%S")) in known:
+    while (backup := to_utc(at).strftime("%Y%m%d-%H%M%S")) in known:
         at += 1
     return plan_backup(tools.environment, backup, choice, fallback=wanted is None, keep_s=tools.keep_s)
 
 
-def retention(tools: BackupTools) -> Retention:
+def find_retention(tools: BackupTools) -> Retention:
     """Return what may be removed now."""
-    return _retention(tools, tools.keep_s)
+    return _compute_retention(tools, tools.keep_s)
 
 
-def _retention(tools: BackupTools, keep_s: float) -> Retention:
+def _compute_retention(tools: BackupTools, keep_s: float) -> Retention:
     try:
         timeline = tools.cluster.read().timeline
     except BackoutError:
@@ -112,7 +112,7 @@ def _retention(tools: BackupTools, keep_s: float) -> Retention:
     history = tools.history() if found and timeline is not None and timeline > 1 else {}  # the first has none
     now = tools.clock.now()
     kept = retain(found, now=now, keep_s=keep_s, timeline=timeline, history=history)
-    whole = spare(kept, found, tools.doubtful(), now=now, keep_s=keep_s)
+    whole = spare_doubtful(kept, found, tools.doubtful(), now=now, keep_s=keep_s)
     if kept.wal_before is None:
         return whole
     rest = retain_others(found, tools.others(), now=now, keep_s=keep_s, last_commit=tools.last_commit)
@@ -184,7 +184,7 @@ class StoreBackup(_Step, Action[StoreBackupStep, StoreBackupResult]):
     def do(self, args: StoreBackupStep, context: StepContext) -> StoreBackupResult:
         """Return {size_bytes, stored_bytes}."""
         tools, backup = self._tools, args.backup
-        verified = result_of(tools.runs, context.run, VerifyBackupStep)
+        verified = find_result(tools.runs, context.run, VerifyBackupStep)
         if verified is None:
             raise BackoutError("the backup was not verified", where=backup)
         tools.keeper.store(backup, verified.at, self._hears("storing"))
@@ -209,7 +209,7 @@ class PruneBackups(_Step, Action[PruneBackupsStep, PruneBackupsResult]):
         """Return {removed, wal_segments, freed_bytes}."""
         tools = self._tools
         tools.taker.discard()
-        found = _retention(tools, args.keep_s)
+        found = _compute_retention(tools, args.keep_s)
         segments, freed = tools.keeper.remove(found)
         return PruneBackupsResult(removed=tuple(found.remove), wal_segments=len(segments), freed_bytes=freed)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.recovery.dumps import differences, find_expired, is_due, newest_verified, summary
+from backout.analysis.recovery.dumps import find_expired, find_newest_verified, is_due, list_differences, summarize
 from backout.errors import BackoutError
 from backout.model.value import Value
 
@@ -53,7 +53,7 @@ def dump(tools: DumpTools, *, every_s: float = 0.0, checksums: bool = False) -> 
     """
     before = tools.dumps.list_dumps()
     if every_s and not is_due(before, tools.clock.now(), every_s):
-        return DumpOutcome(newest_verified(before), taken=False)
+        return DumpOutcome(find_newest_verified(before), taken=False)
     tools.say("dumping, and hashing the same snapshot")
     taken = tools.dumps.take(checksums=checksums)
     proven = verify(tools, taken)
@@ -74,8 +74,8 @@ def verify(tools: DumpTools, found: Dump) -> Dump:
     skipped: tuple[str, ...] = ()
     try:
         there = tools.restores.try_restore(found)
-        skipped = not_checked(found, there)
-        problem, left_out = summary(differing(found, there)), there.left_out
+        skipped = list_unchecked(found, there)
+        problem, left_out = summarize(list_differing(found, there)), there.left_out
     except BackoutError as error:
         problem = str(error)
     at = None if problem else tools.clock.now()
@@ -93,18 +93,18 @@ def restore(tools: DumpTools, found: Dump, url: str) -> Restored:
     """
     tools.say(f"restoring {found.id}: {found.rows:,} rows in {len(found.tables)} tables")
     there = tools.restores.restore(found, url)
-    counted = differences(found.tables, there.tables)
+    counted = list_differences(found.tables, there.tables)
     if counted:
-        raise BackoutError(f"the restored database differs: {summary(counted)}", where=found.id)
+        raise BackoutError(f"the restored database differs: {summarize(counted)}", where=found.id)
     return there
 
 
-def differing(found: Dump, there: Restored) -> tuple[str, ...]:
+def list_differing(found: Dump, there: Restored) -> tuple[str, ...]:
     """Return in words how a restore differs from the source, by its own count and by the second check."""
-    return tuple(dict.fromkeys((*differences(found.tables, there.tables), *there.check.differs)))
+    return tuple(dict.fromkeys((*list_differences(found.tables, there.tables), *there.check.differs)))
 
 
-def not_checked(found: Dump, there: Restored) -> tuple[str, ...]:
+def list_unchecked(found: Dump, there: Restored) -> tuple[str, ...]:
     """Return in words what the second check could not compare."""
     if found.figures is None:
         why = found.no_figures or "an earlier version took the dump"

@@ -12,7 +12,7 @@ from backout.model.database.wal import show_lsn
 from backout.model.steps.restore import SideStep
 from backout.model.value import Value
 from backout.runbook.recovery.restore import plan_side
-from backout.runbook.recovery.side_steps import order_of
+from backout.runbook.recovery.side_steps import make_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class ProofPlan(Value, frozen=True):
     order: SideOrder
 
 
-def proof_of(
+def prove_backup(
     tools: RestoreTools, progress: Callable[[str, int, int], None], told: Callable[[str], None]
 ) -> BackupProof:
     """Restore the newest backup to the end of the WAL, read every row of every database, remove it, and record it.
@@ -50,13 +50,13 @@ def proof_of(
         return _prove(tools, plan_proof(tools), progress)
     except Exception as error:  # whatever the error, nothing was proved
         why = error.what if isinstance(error, BackoutError) else f"it ended with {type(error).__name__}"
-        newest = max((each.id for each in _backups(tools)), default="")
+        newest = max((each.id for each in _list_backups(tools)), default="")
         _note(tools, PROOF_FAILED, {"backup": newest, "why": why, "at": max(at, tools.clock.now())})
         told(why)
         raise
 
 
-def _backups(tools: RestoreTools) -> Sequence[BaseBackup]:
+def _list_backups(tools: RestoreTools) -> Sequence[BaseBackup]:
     try:
         return tools.backups.backups()
     except BackoutError:
@@ -68,7 +68,7 @@ def plan_proof(tools: RestoreTools) -> ProofPlan:
     place = tools.kept.with_name("proof")
     plan = plan_side(tools, "latest", place=place)
     # Unpacked again: a base already unpacked here says nothing about what is stored.
-    return ProofPlan(plan, replace(order_of(plan.arguments(SideStep)), name=_NAME, place=str(place)))
+    return ProofPlan(plan, replace(make_order(plan.arguments(SideStep)), name=_NAME, place=str(place)))
 
 
 def _prove(tools: RestoreTools, wanted: ProofPlan, progress: Callable[[str, int, int], None]) -> BackupProof:
@@ -91,11 +91,11 @@ def _prove(tools: RestoreTools, wanted: ProofPlan, progress: Callable[[str, int,
         rows=sum(each.rows for each in read),
         took_s=tools.clock.now() - began_at,
     )
-    _note(tools, PROVED, record_of(proof))
+    _note(tools, PROVED, make_record(proof))
     return proof
 
 
-def record_of(proof: BackupProof) -> dict[str, Json]:
+def make_record(proof: BackupProof) -> dict[str, Json]:
     """Return a proof as JSON values, as the journal keeps it."""
     return {
         "at": proof.at,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import still_decides
+from backout.analysis.history.remarks import is_deciding
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.guard.shift import ACCEPTED, Outcome
 from backout.model.incident.incident import RunState
@@ -17,21 +17,21 @@ from backout.model.remark import RemarkKind
 from backout.model.steps.guard import ConcludeAction, ConcludeResult, ConcludeStep, WatchStep
 from backout.model.value import Value
 from backout.model.version import Mark
-from backout.ports import result_of
-from backout.report.guard.acceptances import acceptances
+from backout.ports import find_result
+from backout.report.guard.acceptances import list_acceptances
 from backout.runbook.guard.held import (
     SHIFT_RULE,
-    as_intended,
-    decision_of,
+    accept_as_intended,
+    find_decision,
     has_ended_held,
-    holding,
-    holding_in,
     is_held,
     list_accepted,
+    list_holding,
+    list_holding_in,
 )
 from backout.runbook.guard.mark_stable import mark_stable
 from backout.runbook.incident.report import add_to_report
-from backout.runbook.safety.checks import own
+from backout.runbook.safety.checks import find_own
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Accepted(Value, frozen=True):
     interrupted: bool = False
 
 
-def options_of(tools: Toolbox, shifts: Iterable[Shift]) -> list[str]:
+def list_options(tools: Toolbox, shifts: Iterable[Shift]) -> list[str]:
     """Return the ways out of a hold, whole sentences with commands."""
     accept = [
         f"intended: `backout guard accept {shlex.quote(shift.name)} -e {tools.environment} -m WHY`"
@@ -83,9 +83,9 @@ def options_of(tools: Toolbox, shifts: Iterable[Shift]) -> list[str]:
     return [*accept, f"not intended: `backout rollback -e {tools.environment} -m WHY`"]
 
 
-def open_shifts(tools: Toolbox) -> tuple[str, tuple[str, ...]]:
+def list_open_shifts(tools: Toolbox) -> tuple[str, tuple[str, ...]]:
     """Return the newest watch, and the names of the shifts that hold it. Raises Refused as `accept`."""
-    run = _open_watch(tools)
+    run = _find_open_watch(tools)
     known = list_accepted(tools, run.plan.arguments(WatchStep).version)
     return run.id, tuple(name for name in _list_holding(tools, run) if name not in known)
 
@@ -97,7 +97,7 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
         Refused: no watch is held, or its deployment is not live any more. UsageError: no shift has that name.
     """
     check_identity(tools)
-    run = _open_watch(tools)
+    run = _find_open_watch(tools)
     named, version = _list_holding(tools, run), run.plan.arguments(WatchStep).version
     known = list_accepted(tools, version)
     if shift not in named:
@@ -111,10 +111,10 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     run = _await_end(tools, run)
     _report(tools, run, shift)
     remaining = tuple(name for name in named if name != shift and name not in known)
-    decision, partly = decision_of(tools, run), bool(run.plan.arguments(ConcludeStep).ramp)
+    decision, partly = find_decision(tools, run), bool(run.plan.arguments(ConcludeStep).ramp)
     result: ConcludeResult | None = None
     if run.state.is_over and not has_ended_held(tools, run):
-        result = result_of(tools.runs, run.id, ConcludeStep)  # the watch has taken it into account
+        result = find_result(tools.runs, run.id, ConcludeStep)  # the watch has taken it into account
     elif run.state.is_over and decision is not None and not remaining and not partly:
         result = _conclude(tools, run, decision, f"{tools.actor} accepted {shift}: {why}")
     return Accepted(
@@ -133,7 +133,7 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
 def _await_end(tools: Toolbox, run: Run) -> Run:
     """Return the state of a watch; waits for one that has just ended, which may still take the acceptance in."""
     deadline = tools.clock.now() + _ENDS_S
-    while decision_of(tools, run) is not None and run.state is RunState.RUNNING and tools.clock.now() < deadline:
+    while find_decision(tools, run) is not None and run.state is RunState.RUNNING and tools.clock.now() < deadline:
         tools.clock.sleep(_LOOK_S)
         run = tools.runs.find(run.id) or run
     return run
@@ -141,15 +141,15 @@ def _await_end(tools: Toolbox, run: Run) -> Run:
 
 def _list_holding(tools: Toolbox, run: Run) -> list[str]:
     """Return the names of the shifts that hold a watch, those that are accepted too."""
-    decision = decision_of(tools, run)
+    decision = find_decision(tools, run)
     if decision is None:
         return _read_last_told(tools, run)
-    return [each.name for each in holding_in(decision)]
+    return [each.name for each in list_holding_in(decision)]
 
 
 def _report(tools: Toolbox, run: Run, shift: str) -> None:
     """Write what was accepted into the report of its watch; a page that cannot be written does not prevent it."""
-    noted = acceptances(tools.journal.events(environment=tools.environment, kind=ACCEPTED))
+    noted = list_acceptances(tools.journal.events(environment=tools.environment, kind=ACCEPTED))
     for found in (each for each in noted if (each.run, each.shift) == (run.id, shift)):
         try:
             add_to_report(tools, found)
@@ -157,7 +157,7 @@ def _report(tools: Toolbox, run: Run, shift: str) -> None:
             tools.say(f"it is recorded, and does not stand in the incident report: {error.what} ({error.where})")
 
 
-def waiting(tools: Toolbox, run: Run | None, listed: Sequence[Deployment]) -> tuple[Shift, ...]:
+def list_waiting(tools: Toolbox, run: Run | None, listed: Sequence[Deployment]) -> tuple[Shift, ...]:
     """Return the shifts of a finished watch for which a person has yet to say whether they are intended.
 
     Args:
@@ -167,13 +167,13 @@ def waiting(tools: Toolbox, run: Run | None, listed: Sequence[Deployment]) -> tu
     if run is None or not listed or not has_ended_held(tools, run):
         return ()
     watch = run.plan.arguments(WatchStep)
-    return holding(tools, run) if still_decides(listed, watch.deployment, watch.version) else ()
+    return list_holding(tools, run) if is_deciding(listed, watch.deployment, watch.version) else ()
 
 
-def _open_watch(tools: Toolbox) -> Run:
+def _find_open_watch(tools: Toolbox) -> Run:
     """Return the newest watch if it goes on or was held for a shift, and what it watched is live."""
     run = next((r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.GUARD), None)
-    why = "no deployment was watched here" if run is None else _why_closed(tools, run)
+    why = "no deployment was watched here" if run is None else _explain_closed(tools, run)
     if run is None or why:
         raise Refused(
             f"there is no hold to end: {why}",
@@ -184,22 +184,22 @@ def _open_watch(tools: Toolbox) -> Run:
     return run
 
 
-def _why_closed(tools: Toolbox, run: Run) -> str:
+def _explain_closed(tools: Toolbox, run: Run) -> str:
     watch = run.plan.arguments(WatchStep)
     history = tools.deployments.history()
-    if not history or not still_decides(history, watch.deployment, watch.version):
+    if not history or not is_deciding(history, watch.deployment, watch.version):
         return f"another deployment took the place of the one that {run.id} watched"
     if not run.state.is_over:
-        decision = decision_of(tools, run)
+        decision = find_decision(tools, run)
         if decision is None or is_held(decision):
             return ""
         return f"watch {run.id} found the version {decision.verdict}, and what follows from that is on its way"
     if not has_ended_held(tools, run):
-        ended = result_of(tools.runs, run.id, ConcludeStep)
+        ended = find_result(tools.runs, run.id, ConcludeStep)
         action = ended.action if ended is not None else run.state
         how = "held" if action == ConcludeAction.HOLD else f"as {action}"
         return f"watch {run.id} ended {how}, and not for a shift in what is answered"
-    if holding(tools, run) or not _is_marked(tools, run, history):
+    if list_holding(tools, run) or not _is_marked(tools, run, history):
         return ""
     return f"all that held watch {run.id} is accepted already"
 
@@ -209,7 +209,7 @@ def _is_marked(tools: Toolbox, run: Run, history: Sequence[Deployment]) -> bool:
     if run.plan.arguments(ConcludeStep).ramp:
         return True  # another watch follows
     here = any(mark.mark is Mark.STABLE and mark.run == run.id for mark in tools.marks.marks(tools.environment))
-    return here and (not tools.provider_marks or own(history, run.id, RemarkKind.STABLE) is not None)
+    return here and (not tools.provider_marks or find_own(history, run.id, RemarkKind.STABLE) is not None)
 
 
 def _read_last_told(tools: Toolbox, run: Run) -> list[str]:
@@ -224,6 +224,6 @@ def _read_last_told(tools: Toolbox, run: Run) -> list[str]:
 
 def _conclude(tools: Toolbox, run: Run, decision: Decision, why: str) -> ConcludeResult:
     """Mark the version stable as a healthy watch does, by the same rules, with a person's reason."""
-    watched = result_of(tools.runs, run.id, WatchStep)
+    watched = find_result(tools.runs, run.id, WatchStep)
     assert watched is not None
-    return mark_stable(tools, run.plan.arguments(ConcludeStep), as_intended(decision, why), watched, run.id)
+    return mark_stable(tools, run.plan.arguments(ConcludeStep), accept_as_intended(decision, why), watched, run.id)

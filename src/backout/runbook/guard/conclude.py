@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.analysis.history.remarks import still_decides
+from backout.analysis.history.remarks import is_deciding
 from backout.errors import AuthError, BackoutError, DecisionNeeded, ProviderUnavailable
 from backout.model.guard.policy import Mode, OnInconclusive, OnSharedOutage, OnUnmeasured
 from backout.model.guard.shift import Outcome, ShiftKind
@@ -16,21 +16,21 @@ from backout.model.steps.guard import ConcludeAction, ConcludeResult, ConcludeSt
 from backout.model.steps.rollback import ActivateStep
 from backout.model.steps.secrets import ReadSecretsStep
 from backout.plan.rollback import Request
-from backout.ports import Action, Next, result_of
-from backout.runbook.guard.accept import options_of
-from backout.runbook.guard.held import SHIFT_RULE, is_held, with_words
-from backout.runbook.guard.mark_stable import held_as_known_bad, mark_stable
-from backout.runbook.guard.question import question, tell_questions
+from backout.ports import Action, Next, find_result
+from backout.runbook.guard.accept import list_options
+from backout.runbook.guard.held import SHIFT_RULE, add_acceptances, is_held
+from backout.runbook.guard.mark_stable import hold_known_bad, mark_stable
+from backout.runbook.guard.question import mark_questioned, tell_questions
 from backout.runbook.guard.ramp import move_up
 from backout.runbook.guard.shift_notices import tell_end
 from backout.runbook.incident.diagnose import diagnose_once
 from backout.runbook.incident.report import write_report
-from backout.runbook.rollback.remediation_options import with_ways
+from backout.runbook.rollback.remediation_options import add_ways
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.safety.checks import READ_AGAIN_S, READ_EVERY_S
-from backout.runbook.safety.permission import DATA_RULE, ONCE_RULE, SOURCES_RULE, Case, forbidden
-from backout.runbook.safety.token import nobody_acts
-from backout.runbook.secrets.remediation import mending
+from backout.runbook.safety.permission import DATA_RULE, ONCE_RULE, SOURCES_RULE, Case, find_forbidden
+from backout.runbook.safety.token import tell_nobody_acts
+from backout.runbook.secrets.remediation import plan_mending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,10 +63,10 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
 
     def do(self, args: ConcludeStep, context: StepContext) -> ConcludeResult | Next[ConcludeResult]:
         """Return {action, why, ...}, or the rollback's plan to continue with."""
-        watched = result_of(self._tools.runs, context.run, WatchStep)
+        watched = find_result(self._tools.runs, context.run, WatchStep)
         assert watched is not None
         # What was accepted since the watch ended, also while no process drove this run, counts as if before its end.
-        decision = with_words(self._tools, watched.decision, args.version)
+        decision = add_acceptances(self._tools, watched.decision, args.version)
         found = None
         if decision.verdict is not Verdict.HEALTHY and not watched.moved:
             found = diagnose_once(self._tools, context, args.version)
@@ -77,7 +77,7 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
         except AuthError as error:
             if decision.verdict is Verdict.REGRESSED:
                 write_report(self._tools, context.run, held=f"{error.what}; not rolled back")
-            raise nobody_acts(self._tools, context.run, decision, error) from error
+            raise tell_nobody_acts(self._tools, context.run, decision, error) from error
         ended = result.result if isinstance(result, Next) else result
         tell_end(self._tools, args, context.run, (decision, ended), watched.noticed)
         return result
@@ -109,10 +109,10 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
             and decision.cause is not Cause.OUTSIDE  # safety rule 12: no policy rolls back for another's failure
         ):
             return self._answer_regression(args, decision, watched, context, found)
-        known_bad = held_as_known_bad(self._tools, args, decision.reason) if args.known_bad else None
+        known_bad = hold_known_bad(self._tools, args, decision.reason) if args.known_bad else None
         if known_bad is not None:
             return known_bad
-        accepted_by = _accepting(self._tools, decision)
+        accepted_by = _find_accepting(self._tools, decision)
         if accepted_by and args.ramp:
             return move_up(self._tools, args, decision, watched, context.run)
         if accepted_by:
@@ -132,7 +132,7 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
         why = f"{decision.reason}{asked}; whether that is intended, a person has to say"
         self._question(args, decision, run)
         again = f"not the deployment, and over: a healthy watch ends it: `backout guard -e {self._tools.environment}`"
-        options = (*options_of(self._tools, decision.shifts), again, *watched.to_ask)
+        options = (*list_options(self._tools, decision.shifts), again, *watched.to_ask)
         held = ConcludeResult(action=ConcludeAction.HOLD, why=why, rule=SHIFT_RULE, options=options)
         return self._held(run, held)
 
@@ -143,7 +143,7 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
             listed = tools.deployments.history()
         except BackoutError:
             listed = ()
-        question(tools, run, args.version, decision.reason, listed)
+        mark_questioned(tools, run, args.version, decision.reason, listed)
         number = sum(shift.outcome is Outcome.HOLD for shift in decision.shifts)
         text = f"{number} shift{'' if number == 1 else 's'} in what is answered, see the journal"
         tell_questions(tools, run, args.deployment, mode=args.mode, text=text)
@@ -166,23 +166,23 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
             accept_unproven=tools.policy.guard.accept_unproven,
         )
         situation, outcome = self._prepare_plan(request, args.deployment, context)
-        if not still_decides(situation.listed, args.deployment, args.version):
+        if not is_deciding(situation.listed, args.deployment, args.version):
             why = f"deployment {situation.live.id} took its place, so this verdict is void"
             return ConcludeResult(action=ConcludeAction.VOID, why=why)
-        mended = mending(tools, found, decision, run)
+        mended = plan_mending(tools, found, decision, run)
         if mended is not None:
             result = self._try_mending(args, Case(situation, mended, decision, watched.downgraded, args.mode), run)
             if result is not None:
                 return result
         if isinstance(outcome, PlanRefused):
-            outcome = with_ways(tools, outcome, situation, measured=False)  # the notice does not wait for the archive
+            outcome = add_ways(tools, outcome, situation, measured=False)  # the notice does not wait for the archive
             refused = ConcludeResult(
                 action=ConcludeAction.REFUSED, why=outcome.reason, rule=outcome.rule, options=tuple(outcome.options)
             )
             return self._held(run, refused)
         target = outcome.arguments(ActivateStep).version
         case = Case(situation, outcome, decision, watched.downgraded, args.mode)
-        rule, forbidden_by = forbidden(tools, case)
+        rule, forbidden_by = find_forbidden(tools, case)
         if forbidden_by:
             is_data = rule == DATA_RULE
             held = ConcludeResult(
@@ -191,7 +191,7 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
                 would=f"roll back to version {target}",
                 target=target,
                 rule=rule,
-                options=_by_a_person(outcome) if is_data else (),
+                options=_list_options(outcome) if is_data else (),
             )
             return self._held(run, held)
         if args.mode is Mode.ASK and not self._confirm(outcome):
@@ -206,7 +206,7 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
         """
         names = case.plan.arguments(ReadSecretsStep).names
         words = f"set {', '.join(names)} from the configured source"
-        rule, why = forbidden(self._tools, case)
+        rule, why = find_forbidden(self._tools, case)
         if rule == ONCE_RULE:
             self._tools.say(f"secrets are not set: {why}")
             return None
@@ -253,7 +253,7 @@ def _make_declined_result(would: str, names: tuple[str, ...] = ()) -> ConcludeRe
     return ConcludeResult(action=ConcludeAction.HOLD, why="a person said no", would=would, names=names)
 
 
-def _accepting(tools: Toolbox, decision: Decision) -> str:
+def _find_accepting(tools: Toolbox, decision: Decision) -> str:
     """Return the setting that accepts a watch without a verdict, or ""."""
     policy = tools.policy.guard
     if decision.verdict is Verdict.UNMEASURED:
@@ -263,7 +263,7 @@ def _accepting(tools: Toolbox, decision: Decision) -> str:
     return "guard.on_inconclusive" if policy.on_inconclusive is OnInconclusive.ACCEPT else ""
 
 
-def _by_a_person(plan: Plan) -> tuple[str, ...]:
+def _list_options(plan: Plan) -> tuple[str, ...]:
     """Return the plan as options: the command that makes it again and asks, and what each step does."""
     lines = [f"run it yourself: `backout rollback -e {plan.environment} -m WHY`; it does:"]
     for number, step in enumerate(plan.steps, start=1):

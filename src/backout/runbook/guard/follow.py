@@ -9,7 +9,7 @@ import math
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
-from backout.analysis.detector.changes import ChangeDetector, usual_of
+from backout.analysis.detector.changes import ChangeDetector, find_usual
 from backout.analysis.history.remarks import is_made_by
 from backout.analysis.statistics.baseline import Baseline
 from backout.analysis.statistics.summary import summarise
@@ -19,8 +19,8 @@ from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 from backout.model.steps.guard import RampStep, WatchStep
-from backout.ports import result_of
-from backout.report.guard.change import title
+from backout.ports import find_result
+from backout.report.guard.change import format_title
 from backout.runbook.guard.checkpoint import gone_on
 from backout.runbook.guard.guard import may_go_on
 from backout.runbook.guard.next_deployment import lives
@@ -80,7 +80,7 @@ def _is_step(tools: Toolbox, live: Deployment, steps: Container[str]) -> bool:
     remark = live.remark
     if remark is None or remark.kind is not RemarkKind.RAMP or remark.run not in steps:
         return False
-    made = result_of(tools.runs, remark.run, RampStep)
+    made = find_result(tools.runs, remark.run, RampStep)
     return made is None or made.deployment == live.id
 
 
@@ -100,7 +100,7 @@ class ChangeWatch:
         now = int(tools.clock.now())
         found = self._resume()
         if found is None:
-            found = ChangeDetector(tools.policy, _baseline(tools, deployment)), now
+            found = ChangeDetector(tools.policy, _find_baseline(tools, deployment)), now
         self._detector, self._read_until = found
         # A source may not reach back for days, and what happened then is not news.
         self._read_until = max(self._read_until, now - int(tools.policy.guard.baseline_s))
@@ -137,7 +137,7 @@ class ChangeWatch:
         key = f"{deployment.id}:{kind}:{change.since}"
         tell_change(tools, change, deployment, estimates=estimates, key=key)
         data: dict[str, Json] = {
-            "sentence": title(tools.environment, change, deployment),
+            "sentence": format_title(tools.environment, change, deployment),
             "cause": change.cause.value,
             "version": deployment.main,
             "deployment": deployment.id,
@@ -184,7 +184,7 @@ class ChangeWatch:
         return None if detector is None else (detector, decode_values(saved["read_until"], int))
 
 
-def _baseline(tools: Toolbox, live: Deployment) -> Baseline:
+def _find_baseline(tools: Toolbox, live: Deployment) -> Baseline:
     """Return what is usual for the live version: what its newest watch kept of the version before and of itself."""
     nothing = Baseline(0.0, None, None, ())
     for run in tools.runs.runs(tools.environment):
@@ -196,5 +196,5 @@ def _baseline(tools: Toolbox, live: Deployment) -> Baseline:
             before = tools.counts.load_counts(tools.environment, int(since - tools.policy.guard.baseline_s), int(since))
             own = tools.counts.load_counts(tools.environment, math.ceil(since), int(until))
             watched = summarise(own, live.main, until)
-            return usual_of(tools.policy, summarise(before, old, since), watched)
+            return find_usual(tools.policy, summarise(before, old, since), watched)
     return nothing

@@ -9,35 +9,42 @@ from typing import TYPE_CHECKING, cast
 from msgspec.structs import replace
 
 from backout.analysis.detector.decision import Detector
-from backout.analysis.detector.unseen import words
-from backout.analysis.history.remarks import still_decides, underneath
+from backout.analysis.detector.unseen import describe_unseen
+from backout.analysis.history.remarks import find_underneath, is_deciding
 from backout.errors import AuthError, BackoutError, WorldMoved
 from backout.model.guard.verdict import Decision, Verdict
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind, PlanRefused
 from backout.model.steps.guard import ConcludeStep, WatchResult, WatchStep
 from backout.model.value import Value
-from backout.plan.by_hand import by_hand
+from backout.plan.by_hand import add_by_hand
 from backout.plan.guard import plan_guard
 from backout.ports import Action
-from backout.report.times import duration
+from backout.report.times import format_duration
 from backout.runbook.guard.baseline import read_baseline
 from backout.runbook.guard.checkpoint import gone_on
 from backout.runbook.guard.held import list_accepted
-from backout.runbook.guard.holdback import with_holdback
+from backout.runbook.guard.holdback import add_holdback
 from backout.runbook.guard.mark_stable import announce
-from backout.runbook.guard.preflight import preflight
+from backout.runbook.guard.preflight import run_preflight
 from backout.runbook.guard.supervisor import WatchSupervisor
-from backout.runbook.guard.telemetry_gate import PAGE_S, unseen
-from backout.runbook.guard.watch_gap import tell_watch_gap, watch_gap_s
+from backout.runbook.guard.telemetry_gate import PAGE_S, explain_unseen
+from backout.runbook.guard.watch_gap import measure_watch_gap_s, tell_watch_gap
 from backout.runbook.guard.watch_notes import WatchNotes
-from backout.runbook.observe import observe, with_details
-from backout.runbook.probing.looks import Looks, connections_before, health_before, last_look, probes_before, remember
-from backout.runbook.probing.obstacle import obstacle_to
+from backout.runbook.observe import add_details, observe
+from backout.runbook.probing.looks import (
+    Looks,
+    find_connections_before,
+    find_health_before,
+    find_last_look,
+    find_probes_before,
+    remember,
+)
+from backout.runbook.probing.obstacle import find_obstacle
 from backout.runbook.probing.pairs import PairedProbe
 from backout.runbook.recovery.restore_points import AFTER_DEPLOYMENT, mark_meanwhile
 from backout.runbook.rollback.reupload import keep
-from backout.runbook.rollback.triggers import look
+from backout.runbook.rollback.triggers import read_triggers
 from backout.runbook.rollback.triggers import remember as remember_triggers
 from backout.runbook.safety.checks import is_late
 from backout.runbook.safety.clock import measure_clock, say_clock
@@ -82,19 +89,19 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     """Return the plan of a watch of what is live now, see `plan_guard`; first the preflight of such a watch."""
     measure_clock(tools)
     say_clock(tools)
-    preflight(tools, for_s)
+    run_preflight(tools, for_s)
     situation = observe(tools)
-    alone_s = watch_gap_s(situation, tools.runs.runs(tools.environment), for_s)
+    alone_s = measure_watch_gap_s(situation, tools.runs.runs(tools.environment), for_s)
     if alone_s is not None:
-        tools.say(f"this deployment was not watched for its first {duration(alone_s)}")
+        tools.say(f"this deployment was not watched for its first {format_duration(alone_s)}")
         tell_watch_gap(tools, situation, alone_s)
     before = (share.version for deployment in situation.history[1:] for share in deployment.shares)
     compared = next((version for version in before if not situation.live.serves(version)), None)
-    situation = with_details(tools, situation, [compared] if compared else [])  # its code may be quarantined
+    situation = add_details(tools, situation, [compared] if compared else [])  # its code may be quarantined
     mark_meanwhile(tools, AFTER_DEPLOYMENT, situation.live.main, situation.live.id[:8])
     guard = tools.policy.guard
     made = plan_guard(situation, mode=mode, for_s=for_s, early=early, ramp=guard.ramp, expect=guard.expect)
-    return by_hand(with_holdback(tools, situation, made, mode=mode, for_s=for_s), tools.rollback.equivalents)
+    return add_by_hand(add_holdback(tools, situation, made, mode=mode, for_s=for_s), tools.rollback.equivalents)
 
 
 def may_go_on(run: Run) -> bool:
@@ -138,11 +145,11 @@ class Watch(Action[WatchStep, WatchResult]):
         counts as lost, or is ""; `not_asked` why both versions were not asked side by side although that was wanted, or
         is ""; `to_ask` what a person may do about that, sentences with commands; `noticed` the shifts that were told.
         """
-        tools = self._tools = replace(self._tools, policy=expecting(self._tools.policy, args))
+        tools = self._tools = replace(self._tools, policy=apply_expectations(self._tools.policy, args))
         since, for_s = args.since, args.for_s
         early_from = since + args.at_least_s if args.early else math.inf
         if context.last_progress() is None:  # a resumed watch may find another deployment's triggers
-            remember_triggers(tools, args.version, look(tools))
+            remember_triggers(tools, args.version, read_triggers(tools))
         announce(tools, args, context.run)
         tools.counts.prune(tools.clock.now() - KEEP_S)
         keep(tools, args.version)
@@ -157,7 +164,7 @@ class Watch(Action[WatchStep, WatchResult]):
             sampled=bool((context.last_progress() or {}).get("sampled")),
         )
         self._accept(detector, args.version)
-        pairs = PairedProbe(tools, args, context.run, _mode_of(tools, context.run))
+        pairs = PairedProbe(tools, args, context.run, _get_mode(tools, context.run))
         try:
             while True:
                 context.check()
@@ -172,7 +179,7 @@ class Watch(Action[WatchStep, WatchResult]):
                 if now >= since + for_s:  # what a person accepted in the last seconds no longer holds
                     self._accept(detector, args.version)
                 decision = self._decide(detector, now, context.run)
-                is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not unseen(tools, args)
+                is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not explain_unseen(tools, args)
                 ends = decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s
                 notes.note(decision, supervisor.source, asking=_wants_pairs(detector) and pairs.goes_on, ends=ends)
                 self._show(args, feed, decision)
@@ -182,8 +189,8 @@ class Watch(Action[WatchStep, WatchResult]):
                     self._accept(detector, args.version)
                     moved = self._find_successor(args, supervisor, pairs)
                 if ends or moved:
-                    ended = _Ended(decision, moved, unseen(tools, args), pairs.obstacle, notes.noticed)
-                    return _result(ended, supervisor)
+                    ended = _Ended(decision, moved, explain_unseen(tools, args), pairs.obstacle, notes.noticed)
+                    return _make_result(ended, supervisor)
                 tools.clock.sleep(TICK_S)
         finally:
             looks.close()
@@ -225,16 +232,16 @@ class Watch(Action[WatchStep, WatchResult]):
             baseline=baseline,
             policy=tools.policy,
             watch_s=args.for_s,
-            unseen=words(tools.traffic.traits) if tools.traffic is not None else "",
+            unseen=describe_unseen(tools.traffic.traits) if tools.traffic is not None else "",
             declared=tools.guard.declared(),
-            can_ask=first >= 1 and obstacle_to(tools, args, _mode_of(tools, run)) is None,
-            health_before=health_before(tools, old, since, baseline),
-            probed=probes_before(tools, old, since) if tools.health is not None else None,
+            can_ask=first >= 1 and find_obstacle(tools, args, _get_mode(tools, run)) is None,
+            health_before=find_health_before(tools, old, since, baseline),
+            probed=find_probes_before(tools, old, since) if tools.health is not None else None,
         )
-        usual = last_look(tools, old)
+        usual = find_last_look(tools, old)
         if usual is not None:
             detector.add_usual_health(usual)
-        use = connections_before(tools, old, since)
+        use = find_connections_before(tools, old, since)
         if use is not None:
             detector.add_connections(use)
         for at, share in later:
@@ -329,8 +336,8 @@ class Watch(Action[WatchStep, WatchResult]):
             return "none"
         if is_late(history, args.deployment, args.deployed_at):
             return ""
-        decides = still_decides(history, args.deployment, args.version)
-        return "" if decides else underneath(history).id
+        decides = is_deciding(history, args.deployment, args.version)
+        return "" if decides else find_underneath(history).id
 
     def _read_history(self, pairs: PairedProbe) -> tuple[Deployment, ...]:
         """Return the provider's history, after putting back what a deployment of this watch may have undone."""
@@ -343,7 +350,7 @@ class Watch(Action[WatchStep, WatchResult]):
         return history
 
 
-def expecting(policy: Policy, args: WatchStep) -> Policy:
+def apply_expectations(policy: Policy, args: WatchStep) -> Policy:
     """Return the policy with the changes that the watch was started with as intended; the file may not have them."""
     known = policy.guard.expect
     guard = replace(policy.guard, expect=(*known, *(each for each in args.expect if each not in known)))
@@ -355,7 +362,7 @@ def _wants_pairs(detector: Detector) -> bool:
     return detector.wants_probe or detector.asked_otherwise
 
 
-def _mode_of(tools: Toolbox, run: str) -> Mode:
+def _get_mode(tools: Toolbox, run: str) -> Mode:
     """Return the mode that a watch was started with."""
     found = tools.runs.find(run)
     assert found is not None
@@ -372,7 +379,7 @@ class _Ended(Value, frozen=True):
     noticed: tuple[Noticed, ...]
 
 
-def _result(ended: _Ended, supervisor: WatchSupervisor) -> WatchResult:
+def _make_result(ended: _Ended, supervisor: WatchSupervisor) -> WatchResult:
     obstacle = ended.obstacle
     return WatchResult(
         verdict=ended.decision.verdict,

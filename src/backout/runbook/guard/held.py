@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from backout.model.guard.shift import ACCEPTED, Outcome
 from backout.model.guard.verdict import Cause, Decision, Verdict
 from backout.model.steps.guard import ConcludeStep, WatchStep
-from backout.ports import result_of
+from backout.ports import find_result
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 SHIFT_RULE: Final = SafetyRule.SHIFT
 
 
-def decision_of(tools: Toolbox, run: Run) -> Decision | None:
+def find_decision(tools: Toolbox, run: Run) -> Decision | None:
     """Return the verdict of a watch that has ended, None while it goes on.
 
     Raises:
         Undecodable: it is not as it was written.
     """
-    watched = result_of(tools.runs, run.id, WatchStep)
+    watched = find_result(tools.runs, run.id, WatchStep)
     return watched.decision if watched is not None else None
 
 
@@ -39,26 +39,26 @@ def list_accepted(tools: Toolbox, version: str) -> tuple[str, ...]:
     return tuple(str(event.data["shift"]) for event in noted if event.data.get("version") == version)
 
 
-def open_shifts(tools: Toolbox, run: Run) -> tuple[Shift, ...]:
+def list_open_shifts(tools: Toolbox, run: Run) -> tuple[Shift, ...]:
     """Return the shifts of a watch's verdict that were more than told, and have not been accepted since.
 
-    The gravest first; () while the watch goes on. Undecodable: as `decision_of`.
+    The gravest first; () while the watch goes on. Undecodable: as `find_decision`.
     """
-    decision = decision_of(tools, run)
+    decision = find_decision(tools, run)
     if decision is None:
         return ()
     known = list_accepted(tools, run.plan.arguments(WatchStep).version)
     return tuple(each for each in decision.shifts if each.outcome is not Outcome.TOLD and each.name not in known)
 
 
-def holding_in(decision: Decision) -> tuple[Shift, ...]:
+def list_holding_in(decision: Decision) -> tuple[Shift, ...]:
     """Return the shifts of a verdict that a person has to decide about, accepted since or not."""
     return tuple(each for each in decision.shifts if each.outcome is Outcome.HOLD)
 
 
-def holding(tools: Toolbox, run: Run) -> tuple[Shift, ...]:
-    """Return those of `open_shifts` that a person has to decide about."""
-    return tuple(each for each in open_shifts(tools, run) if each.outcome is Outcome.HOLD)
+def list_holding(tools: Toolbox, run: Run) -> tuple[Shift, ...]:
+    """Return those of `list_open_shifts` that a person has to decide about."""
+    return tuple(each for each in list_open_shifts(tools, run) if each.outcome is Outcome.HOLD)
 
 
 def is_held(decision: Decision) -> bool:
@@ -66,18 +66,18 @@ def is_held(decision: Decision) -> bool:
     return decision.verdict is Verdict.INCONCLUSIVE and decision.cause is Cause.ANSWERS
 
 
-def with_words(tools: Toolbox, decision: Decision, version: str) -> Decision:
+def add_acceptances(tools: Toolbox, decision: Decision, version: str) -> Decision:
     """Return a verdict with the acceptances so far: healthy when all that held it was accepted."""
     known = set(list_accepted(tools, version))
-    named = [shift.name for shift in holding_in(decision)]
+    named = [shift.name for shift in list_holding_in(decision)]
     if not is_held(decision) or not named or not known.issuperset(named):
         return decision
     noted = tools.journal.events(environment=tools.environment, kind=ACCEPTED)
     said = [event.data for event in noted if event.data.get("version") == version and event.data["shift"] in named]
-    return as_intended(decision, f"{said[-1]['by']} accepted {said[-1]['shift']}: {said[-1]['why']}")
+    return accept_as_intended(decision, f"{said[-1]['by']} accepted {said[-1]['shift']}: {said[-1]['why']}")
 
 
-def as_intended(decision: Decision, why: str) -> Decision:
+def accept_as_intended(decision: Decision, why: str) -> Decision:
     """Return the verdict of a watch that nothing holds any more, with a person's reason."""
     told = tuple(replace(shift, outcome=Outcome.TOLD) for shift in decision.shifts)
     return replace(decision, verdict=Verdict.HEALTHY, cause=Cause.NONE, reason=why, shifts=told)
@@ -85,5 +85,5 @@ def as_intended(decision: Decision, why: str) -> Decision:
 
 def has_ended_held(tools: Toolbox, run: Run) -> bool:
     """Whether a watch is over, and ended held for a shift."""
-    ended = result_of(tools.runs, run.id, ConcludeStep) if run.state.is_over else None
+    ended = find_result(tools.runs, run.id, ConcludeStep) if run.state.is_over else None
     return ended is not None and ended.rule == SHIFT_RULE

@@ -11,7 +11,7 @@ from backout.model.guard.verdict import Cause, Decision, Verdict
 from backout.model.steps.guard import RampStep, WatchStep
 from backout.plan.holdback import FRESH_S, plan_holdback
 from backout.runbook.probing.pre_promotion import judge_again
-from backout.runbook.safety.permission import Case, forbidden_to_move_up
+from backout.runbook.safety.permission import Case, find_forbidden_up
 
 if TYPE_CHECKING:
     from backout.model.plan import Plan
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
-def with_holdback(tools: Toolbox, situation: Situation, watch: Plan, *, mode: Mode, for_s: float) -> Plan:
+def add_holdback(tools: Toolbox, situation: Situation, watch: Plan, *, mode: Mode, for_s: float) -> Plan:
     """Return the plan that holds the old version back, or the watch as it is; obstacles are reported."""
     percentage, args = tools.policy.guard.holdback, watch.arguments(WatchStep)
     if not percentage or mode is not Mode.ACT or args.split < 1 or not args.old:
@@ -27,20 +27,20 @@ def with_holdback(tools: Toolbox, situation: Situation, watch: Plan, *, mode: Mo
     if args.known_bad is not None or situation.read_at - situation.live.created_at > FRESH_S:
         return watch
     made = plan_holdback(watch, percentage, for_s)
-    why = _forbidden(tools, situation, made)
+    why = _explain_forbidden(tools, situation, made)
     if not why:
         return made
     tools.say(f"no holdback, the version before gets no traffic: {why}")
     return watch
 
 
-def _forbidden(tools: Toolbox, situation: Situation, made: Plan) -> str:
+def _explain_forbidden(tools: Toolbox, situation: Situation, made: Plan) -> str:
     """Return why the old version may not get traffic, or ""."""
     step = made.arguments(RampStep)
     version, old = step.version, step.old
     # Nothing is judged yet: the question is whether guard may move traffic at all.
     decision = Decision(Verdict.INCONCLUSIVE, Cause.NONE, situation.read_at, version, "a cut-over")
-    _, why = forbidden_to_move_up(tools, Case(situation, made, decision, "", Mode.ACT))
+    _, why = find_forbidden_up(tools, Case(situation, made, decision, "", Mode.ACT))
     if why:
         return why
     if returns(situation, version, old):

@@ -9,24 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.detector.measured import summarize_version
-from backout.analysis.history.remarks import find_told_stable, same_version, still_decides
-from backout.analysis.history.stability import in_force, quarantine
-from backout.escaping import brief
+from backout.analysis.history.remarks import find_told_stable, is_deciding, is_same_version
+from backout.analysis.history.stability import find_quarantine, list_in_force
+from backout.escaping import shorten
 from backout.model.guard.policy import Mode
 from backout.model.incident.notice import NoticeKind
 from backout.model.remark import Code, Remark, RemarkKind
 from backout.model.steps.guard import ConcludeAction, ConcludeResult, ConcludeStep, ProviderMark, WatchResult, WatchStep
 from backout.model.steps.rollback import MarkStep
 from backout.model.version import Mark
-from backout.report.times import clock, day
+from backout.report.times import format_clock, format_day
 from backout.rules import SafetyRule
 from backout.runbook.guard.telemetry_gate import PAGE_S
 from backout.runbook.incident.tell import tell
 from backout.runbook.observe import observe
 from backout.runbook.rollback.activate import set_mark
-from backout.runbook.rollback.remarks import Told, tell_provider, written
-from backout.runbook.rollback.triggers import look, remember
-from backout.runbook.safety.hold import describe_hold, holding
+from backout.runbook.rollback.remarks import Told, find_written, tell_provider
+from backout.runbook.rollback.triggers import read_triggers, remember
+from backout.runbook.safety.hold import describe_hold, find_active_hold
 
 if TYPE_CHECKING:
     from backout.model.deployment import Deployment
@@ -43,20 +43,22 @@ def mark_stable(
 ) -> ConcludeResult:
     """Mark the version of a healthy watch stable, here and at the provider, and return {action, why, ...}."""
     # "No worse than before" is a verdict on the deployment; a version to return to must itself meet the limit.
-    why = above_limit(tools, decision) or _not_shown(tools, watched)
+    why = explain_above_limit(tools, decision) or _explain_not_shown(tools, watched)
     if why:
         why = f"{why}; not marked stable"
-        return held_as_known_bad(tools, args, why) or ConcludeResult(action=ConcludeAction.HOLD, why=why)
+        return hold_known_bad(tools, args, why) or ConcludeResult(action=ConcludeAction.HOLD, why=why)
     situation = observe(tools)  # the watch may have ended without an answer from the platform
-    version, code_hash, remark = _subject(situation, args, run, decision)
-    if written(situation.listed, remark) is not None:  # before a crash: marked here, and written there
-        return _stable(tools, args, decision, tell_provider(tools, remark, args.deployment))
-    if not still_decides(situation.listed, args.deployment, version):
+    version, code_hash, remark = _find_subject(situation, args, run, decision)
+    if find_written(situation.listed, remark) is not None:  # before a crash: marked here, and written there
+        return _make_stable_result(tools, args, decision, tell_provider(tools, remark, args.deployment))
+    if not is_deciding(situation.listed, args.deployment, version):
         why = f"deployment {situation.live.id} took its place, so this verdict is void"
         return ConcludeResult(action=ConcludeAction.VOID, why=why)
     bad = _find_quarantine(situation, args)
     if bad is not None:
-        return _held(tools, args, f"healthy now, but it stays quarantined until released: {brief(bad.why)}")
+        return _make_held_result(
+            tools, args, f"healthy now, but it stays quarantined until released: {shorten(bad.why)}"
+        )
     if is_unknown(situation, args):
         return ConcludeResult(action=ConcludeAction.HOLD, why=f"{UNKNOWN}; not marked stable")
     known, state = situation.version(version), situation.schema.state
@@ -69,11 +71,11 @@ def mark_stable(
         migration_head=state.head if state else None,
     )
     set_mark(tools, run, mark)
-    remember(tools, version, look(tools))
-    return _stable(tools, args, decision, _tell_provider(tools, args, situation, remark))
+    remember(tools, version, read_triggers(tools))
+    return _make_stable_result(tools, args, decision, _tell_provider(tools, args, situation, remark))
 
 
-def above_limit(tools: Toolbox, decision: Decision) -> str:
+def explain_above_limit(tools: Toolbox, decision: Decision) -> str:
     """Return why a version no worse than before fails too often, or ""; errors granted to warm-up are left out."""
     limit = tools.policy.criteria.error_rate_below
     counted = ((each.bad, each.total) for each in decision.evidence if each.stream == "errors vs SLO" and each.total)
@@ -83,7 +85,7 @@ def above_limit(tools: Toolbox, decision: Decision) -> str:
     return f"no worse than before, but {errors:,} of {requests:,} requests failed, above the limit of {limit * 100:g} %"
 
 
-def _not_shown(tools: Toolbox, watched: WatchResult) -> str:
+def _explain_not_shown(tools: Toolbox, watched: WatchResult) -> str:
     """Return why the watch did not see enough, or ""; a source that is only advice need not show more."""
     is_exact = tools.traffic is not None and tools.traffic.traits.may_act
     why = (watched.downgraded if is_exact else "") or watched.unseen
@@ -92,15 +94,17 @@ def _not_shown(tools: Toolbox, watched: WatchResult) -> str:
 
 def is_unknown(situation: Situation, args: ConcludeStep) -> bool:
     """Whether the version's code cannot be read while something is quarantined, which it may then be."""
-    return _code_hash(situation, args) is None and bool(in_force(situation.marks))
+    return _find_code_hash(situation, args) is None and bool(list_in_force(situation.marks))
 
 
 UNKNOWN = "healthy, but its code cannot be read, so it is not known whether it is quarantined code"
 
 
-def _subject(situation: Situation, args: ConcludeStep, run: str, decision: Decision) -> tuple[str, str | None, Remark]:
+def _find_subject(
+    situation: Situation, args: ConcludeStep, run: str, decision: Decision
+) -> tuple[str, str | None, Remark]:
     """Return the watched version, its code, and the remark that says it is stable."""
-    version, code_hash = args.version, _code_hash(situation, args)
+    version, code_hash = args.version, _find_code_hash(situation, args)
     known = situation.version(version)
     code = Code(version, code_hash or "", known.git_sha if known else "")
     return version, code_hash, Remark(RemarkKind.STABLE, run, code=code, text=_describe_decision(decision))
@@ -113,7 +117,7 @@ def _describe_decision(decision: Decision) -> str:
     return f"{decision.reason}{told}"
 
 
-def _stable(tools: Toolbox, args: ConcludeStep, decision: Decision, told: Told) -> ConcludeResult:
+def _make_stable_result(tools: Toolbox, args: ConcludeStep, decision: Decision, told: Told) -> ConcludeResult:
     """Return the result, with the measurements: a later look is compared with them."""
     since = int(args.since or decision.at - decision.watched_s)
     until = int(decision.at) + 1
@@ -130,10 +134,10 @@ def _stable(tools: Toolbox, args: ConcludeStep, decision: Decision, told: Told) 
     )
 
 
-def held_as_known_bad(tools: Toolbox, args: ConcludeStep, why: str) -> ConcludeResult | None:
+def hold_known_bad(tools: Toolbox, args: ConcludeStep, why: str) -> ConcludeResult | None:
     """Return the result that holds a version which is (still) quarantined, or None when it is not."""
     bad = _find_quarantine(observe(tools), args)
-    return None if bad is None else _held(tools, args, f"{why}; and it is quarantined: {brief(bad.why)}")
+    return None if bad is None else _make_held_result(tools, args, f"{why}; and it is quarantined: {shorten(bad.why)}")
 
 
 def announce(tools: Toolbox, args: WatchStep, run: str) -> None:
@@ -141,10 +145,11 @@ def announce(tools: Toolbox, args: WatchStep, run: str) -> None:
     version, bad = args.version, args.known_bad
     if bad is not None:
         at, left = bad.at, bad.version
-        again = "" if same_version(left, version) else f", the code of version {left[:8]},"
+        again = "" if is_same_version(left, version) else f", the code of version {left[:8]},"
         told = (
-            f"quarantined code is live again: version {version}{again} was quarantined on {day(at)} at {clock(at)} UTC "
-            f"({brief(bad.why)}). It is watched, and it is not marked stable until it is released."
+            f"quarantined code is live again: version {version}{again} was quarantined on {format_day(at)} at "
+            f"{format_clock(at)} UTC "
+            f"({shorten(bad.why)}). It is watched, and it is not marked stable until it is released."
         )
         tools.say(told)
         tell(
@@ -162,16 +167,16 @@ def announce(tools: Toolbox, args: WatchStep, run: str) -> None:
 
 
 def _find_quarantine(situation: Situation, args: ConcludeStep) -> VersionMark | None:
-    return quarantine(situation, args.version, _code_hash(situation, args))
+    return find_quarantine(situation, args.version, _find_code_hash(situation, args))
 
 
-def _code_hash(situation: Situation, args: ConcludeStep) -> str | None:
+def _find_code_hash(situation: Situation, args: ConcludeStep) -> str | None:
     """Return the code of the watched version, as it was read at the start or can be read now."""
     known = situation.version(args.version)
     return args.code_hash if args.code_hash is not None else known.code_hash if known else None
 
 
-def _held(tools: Toolbox, args: ConcludeStep, why: str) -> ConcludeResult:
+def _make_held_result(tools: Toolbox, args: ConcludeStep, why: str) -> ConcludeResult:
     options = (
         f"roll back: `backout rollback -e {tools.environment} -m WHY`",
         f"if it is fixed, or was not to blame: `{_release(tools, args.version)}`, then watch it again",
@@ -189,16 +194,16 @@ def _tell_provider(tools: Toolbox, args: ConcludeStep, situation: Situation, rem
         return Told()
     if args.mode is Mode.OBSERVE:
         return Told(problem="guard only observes, so nothing is written at the provider (mode = observe)")
-    standing = _standing(situation, args.version)
+    standing = _find_standing(situation, args.version)
     if standing is not None:
         return Told(standing)
-    hold = holding(tools, situation.listed)
+    hold = find_active_hold(tools, situation.listed)
     if hold is not None:
         return Told(problem=f"a hold is on, so nothing is written at the provider ({describe_hold(hold)})")
     return tell_provider(tools, remark, args.deployment)
 
 
-def _standing(situation: Situation, version: str) -> Deployment | None:
+def _find_standing(situation: Situation, version: str) -> Deployment | None:
     """Return the existing remark that says so; one from before the newest change of the schema is renewed."""
     said_before = find_told_stable(situation.listed, version)
     state = situation.schema.state

@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import is_made_by, plain_history
+from backout.analysis.history.remarks import drop_remarks, is_made_by
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.remark import RemarkKind
 from backout.model.steps.guard import WatchStep
 from backout.model.value import Value
-from backout.report.times import duration
+from backout.report.times import format_duration
 from backout.runbook.guard.checkpoint import load_remembered
 from backout.runbook.guard.heartbeat import Heartbeat
-from backout.runbook.guard.preflight import preflight
+from backout.runbook.guard.preflight import run_preflight
 from backout.runbook.incident.diagnose import diagnose_failed_build
 from backout.runbook.probing.looks import Looks, remember
 from backout.runbook.safety.aside import gave_way
@@ -32,7 +32,7 @@ MEANWHILE_S = 3_600.0
 _WAIT = "waits for the next deployment"
 
 
-def newest_known(tools: Toolbox, unfinished: Run | None) -> str:
+def find_newest_known(tools: Toolbox, unfinished: Run | None) -> str:
     """Return the deployment that the next one has to follow.
 
     What is live now, unless an earlier wait or watch was interrupted: then what was live at that time, so that what
@@ -43,7 +43,7 @@ def newest_known(tools: Toolbox, unfinished: Run | None) -> str:
     waited = load_remembered(tools, _WAIT, _Waited)
     if waited is not None and waited.after and tools.clock.now() - waited.at <= MEANWHILE_S:
         return waited.after
-    seen = plain_history(tools.deployments.history())
+    seen = drop_remarks(tools.deployments.history())
     return seen[0].id if seen else ""
 
 
@@ -58,19 +58,19 @@ def wait_for_next(tools: Toolbox, timeout_s: float, *, after: str | None = None)
     """Wait for a deployment that follows `after`; meanwhile health is looked at, to know what was up.
 
     Args:
-        after: see `newest_known`; None: what is live now.
+        after: see `find_newest_known`; None: what is live now.
 
     Returns:
         Whether it was there already: it came after `after` and was not watched.
 
     Raises:
-        ProviderUnavailable: none came within `timeout_s`. What `preflight` raises: afterwards it is too late.
+        ProviderUnavailable: none came within `timeout_s`. What `run_preflight` raises: afterwards it is too late.
     """
-    seen = plain_history(tools.deployments.history())
-    preflight(tools, timeout_s + tools.policy.criteria.watch_s)
+    seen = drop_remarks(tools.deployments.history())
+    run_preflight(tools, timeout_s + tools.policy.criteria.watch_s)
     last = seen[0].id if seen else ""
     if after and seen and _came_meanwhile(tools, seen[0], after):
-        age = duration(tools.clock.now() - seen[0].created_at)
+        age = format_duration(tools.clock.now() - seen[0].created_at)
         tools.say(f"version {seen[0].main[:8]} went live {age} ago, and it is not watched: that is the next one")
         _remember_wait(tools, "")
         return True
@@ -114,7 +114,7 @@ def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, 
             heartbeat.beat()
             try:
                 history = tools.deployments.history()
-                live = next(iter(plain_history(history)), None)
+                live = next(iter(drop_remarks(history)), None)
                 holds.look(history)
                 yield live
                 is_refused = False

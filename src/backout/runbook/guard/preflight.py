@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
-def preflight(tools: Toolbox, for_s: float) -> None:
+def run_preflight(tools: Toolbox, for_s: float) -> None:
     """Check that a watch of that many seconds may begin. Raises Refused or AuthError."""
     check_tokens(tools, for_s)
     check_identity(tools)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import find_told_questioned, marks_in, merge_marks, same_version
+from backout.analysis.history.remarks import find_told_questioned, is_same_version, list_marks, merge_marks
 from backout.analysis.history.stability import find_questioned
 from backout.errors import BackoutError
 from backout.model.guard.policy import Mode
 from backout.model.remark import Code, Remark, RemarkKind
 from backout.model.version import Mark, VersionId, VersionMark
-from backout.runbook.rollback.remarks import tell_provider, written
-from backout.runbook.safety.hold import describe_hold, holding
+from backout.runbook.rollback.remarks import find_written, tell_provider
+from backout.runbook.safety.hold import describe_hold, find_active_hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
-def question(tools: Toolbox, run: str, version: str, why: str, listed: Sequence[Deployment] = ()) -> None:
+def mark_questioned(tools: Toolbox, run: str, version: str, why: str, listed: Sequence[Deployment] = ()) -> None:
     """Mark a version questioned in the journal, when it is stable as far as is known; once for each run.
 
     `tell_questions` then writes it at the provider.
@@ -32,8 +32,8 @@ def question(tools: Toolbox, run: str, version: str, why: str, listed: Sequence[
     Args:
         listed: the provider's history: another machine may have marked it.
     """
-    marks = merge_marks(tools.marks.marks(tools.environment), marks_in(listed, ()))
-    proof = next((m for m in reversed(marks) if m.mark is Mark.STABLE and same_version(m.version, version)), None)
+    marks = merge_marks(tools.marks.marks(tools.environment), list_marks(listed, ()))
+    proof = next((m for m in reversed(marks) if m.mark is Mark.STABLE and is_same_version(m.version, version)), None)
     if proof is None or find_questioned(marks, version) is not None:
         return
     tools.say(
@@ -69,14 +69,14 @@ def tell_questions(tools: Toolbox, run: str, expected: str, *, mode: str = "", t
         return
     for mark in mine:
         remark = Remark(RemarkKind.QUESTIONED, run, code=Code.of_mark(mark), text=text or mark.why)
-        why_not = _why_not(tools, remark, mark.version, mode)
+        why_not = _explain_unasked(tools, remark, mark.version, mode)
         if why_not is None:
             tell_provider(tools, remark, expected)
         elif why_not:
             tools.say(f"the provider was not told ({remark.kind}), so other machines do not know it: {why_not}")
 
 
-def _why_not(tools: Toolbox, remark: Remark, version: str, mode: str) -> str | None:
+def _explain_unasked(tools: Toolbox, remark: Remark, version: str, mode: str) -> str | None:
     """Return why a question is not written, "" if it is there already, None if it is to be written."""
     if mode == Mode.OBSERVE:
         return "guard only observes, so nothing is written at the provider (mode = observe)"
@@ -84,10 +84,10 @@ def _why_not(tools: Toolbox, remark: Remark, version: str, mode: str) -> str | N
         listed = tools.deployments.history()
     except BackoutError as error:
         return str(error)
-    made = written(listed, remark)
+    made = find_written(listed, remark)
     if made is not None:
         return None  # checked and read back once more: what slipped in beneath it is put back
     if find_told_questioned(listed, version) is not None:
         return ""
-    hold = holding(tools, listed)
+    hold = find_active_hold(tools, listed)
     return None if hold is None else f"a hold is on, so nothing is written at the provider ({describe_hold(hold)})"

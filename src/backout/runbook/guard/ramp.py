@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import serving, still_decides, underneath
+from backout.analysis.history.remarks import find_underneath, is_deciding, list_serving
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused, WorldMoved
 from backout.model.deployment import Share
 from backout.model.guard.verdict import Verdict
@@ -21,25 +21,25 @@ from backout.model.steps.guard import (
     WatchStep,
 )
 from backout.model.version import VersionId
-from backout.plan.by_hand import by_hand
+from backout.plan.by_hand import add_by_hand
 from backout.plan.ramp import WHOLE, plan_on, plan_ramp
-from backout.ports import Action, Done, Next, NotDone, Unknown, result_of
-from backout.report.times import duration
-from backout.runbook.guard.mark_stable import UNKNOWN, above_limit, held_as_known_bad, is_unknown
+from backout.ports import Action, Done, Next, NotDone, Unknown, find_result
+from backout.report.times import format_duration
+from backout.runbook.guard.mark_stable import UNKNOWN, explain_above_limit, hold_known_bad, is_unknown
 from backout.runbook.observe import observe
 from backout.runbook.rollback.activate import FRESH_S
-from backout.runbook.rollback.marked import message_of
+from backout.runbook.rollback.marked import make_message
 from backout.runbook.safety.checks import (
     await_listed,
     await_own_listed,
     check_not_held,
     check_undisturbed,
     check_unmoved,
+    find_own,
     look_after_trouble,
-    own,
 )
 from backout.runbook.safety.identity import check_identity
-from backout.runbook.safety.permission import SOURCES_RULE, Case, forbidden_to_move_up
+from backout.runbook.safety.permission import SOURCES_RULE, Case, find_forbidden_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,29 +61,29 @@ def move_up(
     """
     found = tools.runs.find(run)
     assert found is not None
-    too_many = above_limit(tools, decision)
+    too_many = explain_above_limit(tools, decision)
     if too_many:
-        return _held(too_many)
-    known_bad = held_as_known_bad(tools, args, decision.reason)
+        return _make_held_result(too_many)
+    known_bad = hold_known_bad(tools, args, decision.reason)
     if known_bad is not None:
         return known_bad
     # A policy may accept that what is live is not measured; more traffic needs a measurement.
     not_shown = decision.reason if decision.verdict is Verdict.UNMEASURED else watched.unseen
     if not_shown and not args.holdback:  # that had all of the traffic when it was deployed
-        return _held(f"not moved up: {not_shown}", SOURCES_RULE)
+        return _make_held_result(f"not moved up: {not_shown}", SOURCES_RULE)
     situation = observe(tools)
     if is_unknown(situation, args) and not args.holdback:
-        return _held(f"{UNKNOWN}; not moved up")
+        return _make_held_result(f"{UNKNOWN}; not moved up")
     plan = plan_ramp(tools.environment, found.plan.arguments(WatchStep), args, reason=decision.reason, cause=run)
-    plan = by_hand(plan, tools.rollback.equivalents)
+    plan = add_by_hand(plan, tools.rollback.equivalents)
     case = Case(situation, plan, decision, watched.downgraded, args.mode)
-    rule, why = forbidden_to_move_up(tools, case)
+    rule, why = find_forbidden_up(tools, case)
     if why and not (args.holdback and rule == SOURCES_RULE):
-        return _held(f"not moved up: {why}", rule, would=plan.step(RampStep.action).title)
+        return _make_held_result(f"not moved up: {why}", rule, would=plan.step(RampStep.action).title)
     return Next(ConcludeResult(action=ConcludeAction.RAMP, why=decision.reason), plan, decision.reason)
 
 
-def _held(why: str, rule: str = "", *, would: str = "") -> ConcludeResult:
+def _make_held_result(why: str, rule: str = "", *, would: str = "") -> ConcludeResult:
     return ConcludeResult(action=ConcludeAction.HOLD, why=why, rule=rule, would=would)
 
 
@@ -106,16 +106,16 @@ class Ramp(Action[RampStep, RampResult]):
         history = await_listed(tools, expected)
         check_unmoved(tools, history, expected, context.run, args.version)
         remark = Remark(RemarkKind.RAMP, context.run, text=args.message)
-        message = message_of(tools, remark, history[0])
+        message = make_message(tools, remark, history[0])
         try:
             self._check_fresh(context.run)
             check_not_held(tools, history, is_automatic=True)  # last: a hold stops it right up to the switch
-            made = tools.deployments.deploy(_shares(args), message=message)
+            made = tools.deployments.deploy(_list_shares(args), message=message)
         except (Refused, ProviderRejected) as error:
             if not args.holdback:
                 raise
             tools.say(f"no holdback, the version before gets no traffic: {error.what}")
-            return _as_deployed(history, expected)
+            return _make_unmade_result(history, expected)
         except ProviderUnavailable:
             found = look_after_trouble(tools, expected, context.run, RemarkKind.RAMP)
             if found is None:
@@ -129,7 +129,7 @@ class Ramp(Action[RampStep, RampResult]):
         age_s = abs(self._tools.clock.now() - found.started_at) if found is not None else 0.0
         if age_s >= FRESH_S:
             raise Refused(
-                f"the verdict that allows this step is {duration(age_s)} old, so nothing is moved up",
+                f"the verdict that allows this step is {format_duration(age_s)} old, so nothing is moved up",
                 where=self._tools.environment,
                 rule=SOURCES_RULE,
                 options=(f"watch it again: `backout guard -e {self._tools.environment}`",),
@@ -141,9 +141,9 @@ class Ramp(Action[RampStep, RampResult]):
         if all(deployment.id != made.id for deployment in history):
             raise ProviderUnavailable("the step was made, and is not listed yet", where=tools.environment)
         check_undisturbed(tools, history, made.id, expected=args.expected, run=run)
-        live = underneath(history)
-        wanted = {(str(share.version), share.percentage) for share in _shares(args)}
-        if serving(live) != wanted:
+        live = find_underneath(history)
+        wanted = {(str(share.version), share.percentage) for share in _list_shares(args)}
+        if list_serving(live) != wanted:
             shares = ", ".join(f"{share.version} at {share.percentage:g} %" for share in live.shares)
             raise WorldMoved(
                 f"after the step the provider says that {shares} is live",
@@ -155,23 +155,23 @@ class Ramp(Action[RampStep, RampResult]):
     def probe(self, args: RampStep, context: StepContext) -> Probe[RampResult]:
         """Look for our remark among the deployments; without it, the expected deployment listed means not done."""
         history = await_own_listed(self._tools, context.run, RemarkKind.RAMP)
-        ours = own(history, context.run, RemarkKind.RAMP)
+        ours = find_own(history, context.run, RemarkKind.RAMP)
         if ours is not None:
             return Done(self._read_back(ours, args, context.run))
         expected = args.expected
-        decides = bool(history) and still_decides(history, expected, args.version)
+        decides = bool(history) and is_deciding(history, expected, args.version)
         if decides or any(deployment.id == expected for deployment in history):
             return NotDone()
         return Unknown("another deployment is live, and none carries this run's marker")
 
 
-def _as_deployed(history: Sequence[Deployment], expected: str) -> RampResult:
+def _make_unmade_result(history: Sequence[Deployment], expected: str) -> RampResult:
     """Return the result of a step that was not made: the deployment keeps all traffic, and is watched like that."""
     at = next((deployment.created_at for deployment in history if deployment.id == expected), history[0].created_at)
     return RampResult(deployment=expected, at=at, percentage=WHOLE)
 
 
-def _shares(args: RampStep) -> tuple[Share, ...]:
+def _list_shares(args: RampStep) -> tuple[Share, ...]:
     new = Share(VersionId(args.version), args.percentage)
     return (new,) if args.percentage >= WHOLE else (new, Share(VersionId(args.old), WHOLE - args.percentage))
 
@@ -188,7 +188,7 @@ class WatchOn(Action[WatchOnStep, WatchOnResult]):
     def do(self, args: WatchOnStep, context: StepContext) -> WatchOnResult | Next[WatchOnResult]:
         """Return the plan of the watch to continue with."""
         tools = self._tools
-        made = result_of(tools.runs, context.run, RampStep)
+        made = find_result(tools.runs, context.run, RampStep)
         assert made is not None
-        plan = by_hand(plan_on(tools.environment, args, made, cause=context.run), tools.rollback.equivalents)
+        plan = add_by_hand(plan_on(tools.environment, args, made, cause=context.run), tools.rollback.equivalents)
         return Next(WatchOnResult(deployment=made.deployment), plan, plan.why)

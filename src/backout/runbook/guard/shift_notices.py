@@ -12,7 +12,7 @@ from backout.model.incident.notice import NoticeKind
 from backout.model.steps.guard import ConcludeAction, ConcludeResult, ConcludeStep, WatchStep
 from backout.report.incident.notice_shift import became, describe_settled, describe_shift
 from backout.runbook.guard.held import list_accepted
-from backout.runbook.incident.tell import live_now, tell_conclusion, tell_in_words
+from backout.runbook.incident.tell import read_live, tell_conclusion, tell_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def tell_shifts(
     version, until = args.version, args.since + args.for_s
 
     def words() -> Words:
-        return describe_shift(tools.environment, version, shifts, decision=decision, until=until, live=live_now(tools))
+        return describe_shift(tools.environment, version, shifts, decision=decision, until=until, live=read_live(tools))
 
     kind, bare = KINDS[shifts[0].outcome], f"{tools.environment}: {shifts[0].sentence}"
     tell_in_words(tools, kind, words, bare, key=shifts[0].key, run=run)
@@ -66,7 +66,7 @@ def tell_end(
         return
 
     def words() -> Words:
-        return describe_settled(tools.environment, version, told, why=decision.reason, done=done, live=live_now(tools))
+        return describe_settled(tools.environment, version, told, why=decision.reason, done=done, live=read_live(tools))
 
     bare = f"{tools.environment}: the watch ended healthy"
     tell_in_words(tools, NoticeKind.SHIFT, words, bare, key=f"{run}:end", run=run)

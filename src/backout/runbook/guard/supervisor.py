@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import marks_in, merge_marks, same_mark
+from backout.analysis.history.remarks import is_same_mark, list_marks, merge_marks
 from backout.analysis.history.stability import find_questioned
 from backout.model.version import Mark
 from backout.runbook.guard.heartbeat import Heartbeat
 from backout.runbook.guard.telemetry_gate import SourceWatch
-from backout.runbook.safety.cooldown import newest_automatic
-from backout.runbook.safety.hold import describe_hold, holding
+from backout.runbook.safety.cooldown import find_newest_automatic
+from backout.runbook.safety.hold import describe_hold, find_active_hold
 from backout.runbook.safety.hold_notices import HoldWatch
 from backout.runbook.safety.token import TokenWatch
 
@@ -28,12 +28,12 @@ def note_marks(tools: Toolbox, history: Sequence[Deployment]) -> None:
     Of the versions that they call stable only those are kept that were questioned before: that has ended then. What was
     called stable earlier stays out, else it would be the newest word here on a version that is questioned.
     """
-    known, listed = list(tools.marks.marks(tools.environment)), marks_in(history, ())
+    known, listed = list(tools.marks.marks(tools.environment)), list_marks(history, ())
     every = merge_marks(known, listed)
     for told in listed:
         ends = find_questioned(known, told.version) is not None and find_questioned(every, told.version) is None
         is_news = told.mark is not Mark.STABLE or ends
-        if is_news and not any(same_mark(told, mark) for mark in known):
+        if is_news and not any(is_same_mark(told, mark) for mark in known):
             tools.marks.mark(tools.environment, told, actor=told.by or tools.actor)
             known.append(told)
 
@@ -67,12 +67,12 @@ class WatchSupervisor:
 
     def look(self, history: Sequence[Deployment]) -> None:
         """Report when a hold was set or lifted (the decision checks again); note what other machines did and judged."""
-        newest_automatic(self._tools, history)
+        find_newest_automatic(self._tools, history)
         if history and history[0].id != self._noted:
             self._noted = history[0].id
             note_marks(self._tools, history)
         self._holds.look(history)
-        hold = holding(self._tools, history)
+        hold = find_active_hold(self._tools, history)
         if hold == self._said_hold:
             return
         self._said_hold = hold

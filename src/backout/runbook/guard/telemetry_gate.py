@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
-from backout.analysis.detector.unseen import words
+from backout.analysis.detector.unseen import describe_unseen
 from backout.errors import AuthError, BackoutError
 from backout.model.guard.routes import has_method
 from backout.model.guard.signals import merge_counts
@@ -31,7 +31,7 @@ PAGE_S = 3600
 """How many seconds of stored counts are in memory at a time."""
 
 
-def unseen(tools: Toolbox, watch: WatchStep) -> str:
+def explain_unseen(tools: Toolbox, watch: WatchStep) -> str:
     """Return why a version at the present step of its ramp was hardly seen, or "" (also for a watch without a ramp).
 
     The evidence is carried from step to step: without this, the evidence at the previous share would count for one at
@@ -94,7 +94,7 @@ def check_source(tools: Toolbox) -> None:
         raise
     except BackoutError as error:
         tools.say(f"the source of counts does not answer yet: {error}")
-    found = words(tools.traffic.traits)
+    found = describe_unseen(tools.traffic.traits)
     if found:
         tools.say(f"{found}; no verdict says anything about it")
 

@@ -11,7 +11,7 @@ from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 from backout.model.steps.guard import WatchStep
 from backout.model.version import Mark
-from backout.report.times import duration
+from backout.report.times import format_duration
 from backout.runbook.incident.tell import tell
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ GRACE_S = 120.0
 """How long a deployment may wait for its guard."""
 
 
-def watch_gap_s(situation: Situation, runs: Iterable[Run], watch_s: float) -> float | None:
+def measure_watch_gap_s(situation: Situation, runs: Iterable[Run], watch_s: float) -> float | None:
     """Return how old the live deployment is when it is fresh and is not and was not watched, else None.
 
     A guard that died does not count. Guards of other hosts are known by what they tell the provider: a version that was
@@ -37,13 +37,13 @@ def watch_gap_s(situation: Situation, runs: Iterable[Run], watch_s: float) -> fl
         return None
     if is_made_by(live, RemarkKind.ROLLBACK):
         return None  # a rollback proves its target and verifies itself
-    if any(_watches(run, live.id) for run in runs):
+    if any(_is_watching(run, live.id) for run in runs):
         return None
     marks = (mark for mark in situation.marks if mark.mark is Mark.STABLE and mark.version == live.main)
     return None if any(mark.at >= live.created_at for mark in marks) else age_s
 
 
-def _watches(run: Run, deployment: str) -> bool:
+def _is_watching(run: Run, deployment: str) -> bool:
     if run.plan.kind is not PlanKind.GUARD or run.state not in (RunState.RUNNING, RunState.DONE):
         return False
     return run.plan.has(WatchStep) and run.plan.arguments(WatchStep).deployment == deployment
@@ -56,7 +56,7 @@ def tell_watch_gap(tools: Toolbox, situation: Situation, age_s: float) -> None:
         tools,
         NoticeKind.UNGUARDED,
         f"{environment}: the new deployment is not watched",
-        f"Version {live.main} is live since {duration(age_s)}, and no guard watches it or has watched it.",
+        f"Version {live.main} is live since {format_duration(age_s)}, and no guard watches it or has watched it.",
         key=live.id,
         next=(f"backout guard -e {environment}",),
         facts={"version": live.main, "deployment": live.id},

@@ -12,7 +12,7 @@ import msgspec
 from backout.analysis.shifts.declared import is_asked_about
 from backout.model.guard.shift import Noticed, Outcome
 from backout.model.guard.verdict import Verdict
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 from backout.runbook.guard.shift_notices import KINDS, read_noticed, tell_shifts
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class WatchNotes:
             waits = asking and outcome is Outcome.HOLD and is_asked_about(shift)
             if shift.outcome is outcome and shift.name not in told and not waits:
                 found.append(shift)
-        key = f"{self._context.run}:{outcome}:{rfc3339(decision.at)}"
+        key = f"{self._context.run}:{outcome}:{format_time(decision.at)}"
         new = [Noticed(each.name, outcome, each.sentence, decision.at, key) for each in found]
         self.noticed = (*self.noticed, *new)
         return new

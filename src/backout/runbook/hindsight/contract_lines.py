@@ -74,10 +74,10 @@ class Remarks:
         return f"{what} {count(self.lines, 'line')}: {'; '.join(kinds)}"
 
 
-def batches(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, list[Line]]]:
+def read_batches(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, list[Line]]]:
     """Yield (number of the first one, lines) of consecutive readable lines; blank lines cause no remark."""
     decoder = msgspec.json.Decoder(Line)
-    for number, many, whole in _whole(blocks, unreadable):
+    for number, many, whole in _read_whole(blocks, unreadable):
         try:
             lines = decoder.decode_lines(whole)
         except _ERRORS:
@@ -86,10 +86,10 @@ def batches(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int,
         if len(lines) == many:
             yield number, lines
         else:
-            yield from _one_by_one(decoder, number, whole, unreadable)
+            yield from _decode_one_by_one(decoder, number, whole, unreadable)
 
 
-def _whole(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, int, bytes]]:
+def _read_whole(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, int, bytes]]:
     """Yield (number of the first line, how many, whole lines); at the end of input a line needs no end."""
     number, rest, skips = 1, b"", False
     for piece in blocks:
@@ -115,7 +115,7 @@ def _whole(blocks: Iterable[bytes], unreadable: Remarks) -> Iterator[tuple[int, 
         yield number, 1, rest
 
 
-def _one_by_one(
+def _decode_one_by_one(
     decoder: msgspec.json.Decoder[Line], first: int, whole: bytes, unreadable: Remarks
 ) -> Iterator[tuple[int, list[Line]]]:
     found: list[Line] = []
@@ -124,7 +124,7 @@ def _one_by_one(
             found.append(decoder.decode(text))
         except _ERRORS as error:
             if text.strip():
-                unreadable.note(_why(error), number)
+                unreadable.note(_explain_error(error), number)
             if found:
                 yield number - len(found), found
             found = []
@@ -132,7 +132,7 @@ def _one_by_one(
         yield number - len(found) + 1, found
 
 
-def _why(error: Exception) -> str:
+def _explain_error(error: Exception) -> str:
     """Return the kind of mistake, without its place in the line."""
     if isinstance(error, RecursionError):
         return "nested too deeply"

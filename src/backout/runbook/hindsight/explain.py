@@ -10,9 +10,9 @@ from backout.analysis.hindsight.retrace import Recorded, retrace
 from backout.errors import Unmeasured, UsageError
 from backout.model.guard.verdict import Decision, Verdict
 from backout.model.steps.guard import ConcludeStep, WatchResult, WatchStep
-from backout.ports import result_of
-from backout.runbook.guard.guard import expecting
-from backout.runbook.incident.report import watch_of
+from backout.ports import find_result
+from backout.runbook.guard.guard import apply_expectations
+from backout.runbook.incident.report import find_watch
 
 if TYPE_CHECKING:
     from backout.analysis.hindsight.retrace import Trace
@@ -30,17 +30,17 @@ def explain(runs: Runs, counts: CountsStore, policy: Policy, run: str) -> Explai
     found = runs.find(run)
     if found is None:
         raise UsageError(f"no run '{run}'", hint="backout runs list")
-    watch = watch_of(runs, found.id)
+    watch = find_watch(runs, found.id)
     if watch is None:
         raise UsageError(
             f"run {found.id} was typed by a person: no watch led to it, so there is no verdict to explain",
             hint=f"backout runs show {found.id}",
         )
-    watched, concluded = result_of(runs, watch.id, WatchStep), result_of(runs, watch.id, ConcludeStep)
+    watched, concluded = find_result(runs, watch.id, WatchStep), find_result(runs, watch.id, ConcludeStep)
     if watched is None:
         raise Unmeasured(f"run {watch.id} has not decided yet", where=watch.environment, hint="backout runs list")
     decision = watched.decision
-    policy = expecting(policy, watch.plan.arguments(WatchStep))
+    policy = apply_expectations(policy, watch.plan.arguments(WatchStep))
     recorded = load_recorded_watch(counts, watch, policy, decision.at)
     trace = retrace(recorded, policy) if recorded.counts else None
     return Explained(
@@ -53,7 +53,7 @@ def explain(runs: Runs, counts: CountsStore, policy: Policy, run: str) -> Explai
         recorded=recorded,
         trace=trace,
         would_change=would_change(recorded, trace, policy) if trace is not None else (),
-        notes=_notes(watched, decision, recorded, trace),
+        notes=_list_notes(watched, decision, recorded, trace),
     )
 
 
@@ -77,7 +77,7 @@ def load_recorded_watch(counts: CountsStore, watch: Run, policy: Policy, until: 
     )
 
 
-def _notes(watched: WatchResult, decision: Decision, recorded: Recorded, trace: Trace | None) -> tuple[str, ...]:
+def _list_notes(watched: WatchResult, decision: Decision, recorded: Recorded, trace: Trace | None) -> tuple[str, ...]:
     notes = []
     if trace is None:
         notes.append("its requests were not counted, or are not kept any more (35 days): the journal alone tells")

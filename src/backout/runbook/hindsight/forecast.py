@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.hindsight.forecast import forecast
-from backout.analysis.history.remarks import underneath
+from backout.analysis.hindsight.forecast import make_forecast
+from backout.analysis.history.remarks import find_underneath
 from backout.errors import BackoutError, Unmeasured
 from backout.model.guard.forecast import Today
-from backout.model.guard.signals import total
-from backout.model.setting import setting
+from backout.model.guard.signals import sum_counts
+from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,15 +29,15 @@ def foresee(tools: Toolbox, *, synthetic_per_s: float) -> Forecast:
         Unmeasured: neither the source nor a watch has counted a request.
     """
     history = tools.deployments.history()
-    rows, until = _newest(tools)
-    version = underneath(history).main if history else ""
+    rows, until = _read_newest(tools)
+    version = find_underneath(history).main if history else ""
     since = until - int(tools.policy.guard.baseline_s)
     recent = [row for row in rows if since <= row.second < until and row.requests]
     if not recent:
         raise Unmeasured(
             "no request was counted yet, so nothing can be forecast",
             where=tools.environment,
-            hint=f"{setting('environments', tools.environment, 'traffic', provider='tail')}; then: "
+            hint=f"{describe_setting('environments', tools.environment, 'traffic', provider='tail')}; then: "
             f"backout guard -e {tools.environment}",
         )
     own = tuple(row for row in recent if row.version == version)
@@ -45,11 +45,11 @@ def foresee(tools: Toolbox, *, synthetic_per_s: float) -> Forecast:
     baseline_s = float(until - own[0].second) if own else 0.0
     traits = tools.traffic.traits if tools.traffic is not None else None
     lag_s = traits.lag_s if traits is not None else 0.0
-    today = Today(until, total(recent)[0] / span_s, own, baseline_s, lag_s, traits)
-    return forecast(today, tools.policy, synthetic_per_s=synthetic_per_s)
+    today = Today(until, sum_counts(recent)[0] / span_s, own, baseline_s, lag_s, traits)
+    return make_forecast(today, tools.policy, synthetic_per_s=synthetic_per_s)
 
 
-def _newest(tools: Toolbox) -> tuple[Sequence[Counts], int]:
+def _read_newest(tools: Toolbox) -> tuple[Sequence[Counts], int]:
     """Return the newest counts by second, and the Unix second until which they are final."""
     now = int(tools.clock.now())
     since = now - int(tools.policy.guard.baseline_s)

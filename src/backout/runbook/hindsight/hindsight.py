@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.detector.wording import count
-from backout.analysis.hindsight.hindsight import Hindsight, Judged, trials, truth_of
+from backout.analysis.hindsight.hindsight import Hindsight, Judged, find_truth, list_trials
 from backout.analysis.hindsight.retrace import Recorded, find_regression
 from backout.analysis.hindsight.track_record import WITHIN_S
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 from backout.model.plan import PlanKind
 from backout.model.steps.guard import WatchStep
-from backout.runbook.hindsight.track_record import past_of, rows_of
+from backout.runbook.hindsight.track_record import read_past, read_rows
 
 if TYPE_CHECKING:
     from backout.analysis.hindsight.hindsight import Trial
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 def look_again(tools: Toolbox, *, since: float) -> Hindsight:
     """Return what today's detector would have done with each deployment since then (Unix seconds)."""
     runs = tools.runs.runs(tools.environment)
-    past, notes = past_of(tools, runs)
+    past, notes = read_past(tools, runs)
     watched = {run.plan.arguments(WatchStep).deployment for run in runs if run.plan.kind is PlanKind.GUARD}
     watch_s = tools.policy.criteria.watch_s
-    found = [_judge_trial(tools, trial, past) for trial in trials(past, since=since, watch_s=watch_s, watched=watched)]
+    found = [
+        _judge_trial(tools, trial, past) for trial in list_trials(past, since=since, watch_s=watch_s, watched=watched)
+    ]
     lost = sum(not each.counted for each in found)
     if lost:
         notes = (
@@ -38,7 +40,7 @@ def look_again(tools: Toolbox, *, since: float) -> Hindsight:
 
 
 def _judge_trial(tools: Toolbox, trial: Trial, past: Past) -> Judged:
-    truth, why = truth_of(trial, past)
+    truth, why = find_truth(trial, past)
     rows = tools.counts.load_counts(
         tools.environment, int(trial.at - tools.policy.guard.baseline_s), int(trial.until) + 1
     )
@@ -58,5 +60,5 @@ def _judge_trial(tools: Toolbox, trial: Trial, past: Past) -> Judged:
     if found is None:
         return Judged(trial, truth, why, counted=True)
     at, reason = found
-    saved = total(rows_of(tools, trial.version, at, min(trial.left_at or past.now, at + WITHIN_S)))[1]
+    saved = sum_counts(read_rows(tools, trial.version, at, min(trial.left_at or past.now, at + WITHIN_S)))[1]
     return Judged(trial, truth, why, counted=True, rolled_back_at=at, reason=reason, saved=saved)

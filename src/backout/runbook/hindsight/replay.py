@@ -11,15 +11,15 @@ import msgspec
 from msgspec.structs import replace
 
 from backout.analysis.detector.decision import Detector
-from backout.analysis.detector.unseen import words
-from backout.analysis.statistics.quantiles import histogram
-from backout.model.guard.answers import EVERY_CLASS, AnswerClass, class_of
-from backout.model.guard.bodies import size_bucket
+from backout.analysis.detector.unseen import describe_unseen
+from backout.analysis.statistics.quantiles import make_histogram
+from backout.model.guard.answers import EVERY_CLASS, AnswerClass, classify
+from backout.model.guard.bodies import find_size_bucket
 from backout.model.guard.policy import GuardPolicy, Policy
-from backout.model.guard.routes import add_up, most_used, route_named
+from backout.model.guard.routes import add_up, parse_route_name, select_most_used
 from backout.model.guard.signals import Counts, RouteCounts, SourceTraits
 from backout.model.guard.verdict import Verdict
-from backout.runbook.hindsight.contract_lines import Remarks, batches
+from backout.runbook.hindsight.contract_lines import Remarks, read_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -89,7 +89,7 @@ class Second:
         if kind.outcome != "ok" or (kind.status is not None and kind.status >= _SERVER_ERROR):
             found.errors += number
             return
-        answered = class_of(kind.status)
+        answered = classify(kind.status)
         if answered is not None and answered is not AnswerClass.GOOD:
             found.classes[answered] = found.classes.get(answered, 0) + number
 
@@ -103,7 +103,7 @@ class Second:
         self._of(route).started += number
 
     def _of(self, route: str | None) -> _Sum:
-        return self._routes.setdefault(route_named(route) if route else "", _Sum())
+        return self._routes.setdefault(parse_route_name(route) if route else "", _Sum())
 
     def as_counts(self, version: str, second: int) -> Counts:
         """Return the noun."""
@@ -111,7 +111,7 @@ class Second:
             name: RouteCounts(
                 found.requests,
                 found.errors,
-                histogram(found.latencies_ms),
+                make_histogram(found.latencies_ms),
                 found.classes,
                 found.sizes,
                 found.started,
@@ -127,7 +127,7 @@ class Second:
             whole.errors,
             self._canceled,
             whole.latency,
-            most_used(routes),
+            select_most_used(routes),
             whole.classes,
             whole.started,
         )
@@ -193,12 +193,12 @@ class Replay:
     def _add_size(self, line: Line, number: int) -> None:
         length = line.bytes
         if isinstance(length, int) and not isinstance(length, bool) and length >= 0:
-            self._sizes[line.version, line.route, size_bucket(length)] += 1
+            self._sizes[line.version, line.route, find_size_bucket(length)] += 1
         else:
             self._odd.note("its bytes are no number of bytes", number)
 
     def _begin_kind(self, line: Line, number: int) -> bool:
-        lacking = _lacking(line)
+        lacking = _describe_missing(line)
         if lacking:
             self._passed.note(lacking, number)
             return False
@@ -227,7 +227,7 @@ class Replay:
 
     def _begin_request(self, line: Line, number: int) -> None:
         """Count a request that began."""
-        lacking = _lacking(line, ends=False)
+        lacking = _describe_missing(line, ends=False)
         if lacking:
             self._passed.note(lacking, number)
             return
@@ -253,7 +253,7 @@ class Replay:
             ends: whether it ended then, and not only began.
         """
         ts, start = line.ts, self._start
-        why = _lacking(line, ends=ends)
+        why = _describe_missing(line, ends=ends)
         if start is None:
             why = _NO_START
         elif not why and not start.deploy_ts - FAR_S <= ts <= self._newest + FAR_S:
@@ -295,7 +295,7 @@ class Replay:
             return "rollback", reason
         if verdict is not Verdict.HEALTHY:
             return "continue", reason
-        blind = words(self._seen)
+        blind = describe_unseen(self._seen)
         return "healthy", f"{reason}; {blind}" if blind else reason
 
     def _deploy(self, start: Line) -> None:
@@ -373,7 +373,7 @@ def replay(
     encode = msgspec.json.Encoder().encode
     passed, odd = Remarks(), Remarks()
     run = Replay(policy or PLAIN, lambda answer: write(encode(answer).decode() + "\n"), passed, odd)
-    for first, lines in batches(blocks, passed):
+    for first, lines in read_batches(blocks, passed):
         run.take(first, lines)
     requests = run.finish()
     if warn is not None:
@@ -383,7 +383,7 @@ def replay(
     return DONE if requests else NOTHING_READ
 
 
-def _lacking(line: Line, *, ends: bool = True) -> str:
+def _describe_missing(line: Line, *, ends: bool = True) -> str:
     """Return what is missing from a request that ended, or only began, or ""."""
     if line.ts < 0:
         return "no ts"

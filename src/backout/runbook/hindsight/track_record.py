@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.hindsight.track_record import Case, Past, TrackRecord, Watched, cases, make_track_record
-from backout.analysis.history.remarks import marks_in, merge_marks, plain_history
+from backout.analysis.hindsight.track_record import Case, Past, TrackRecord, Watched, list_cases, make_track_record
+from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
 from backout.errors import BackoutError
 from backout.model.deployment import Deployment, DeploymentId, Share
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 from backout.model.plan import PlanKind
 from backout.model.remark import Remark, RemarkKind
 from backout.model.steps.guard import ConcludeAction, ConcludeStep, WatchStep
 from backout.model.steps.rollback import ActivateStep
 from backout.model.version import VersionId
-from backout.ports import result_of
+from backout.ports import find_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 def look_back(tools: Toolbox, last: int | None = None) -> TrackRecord:
     """Return the results of the last watches (None: all of them); it only reads."""
     runs = tools.runs.runs(tools.environment)
-    switched = {run.plan.cause for run in _rollbacks(runs) if tools.runs.result(run.id, "activate") is not None}
+    switched = {run.plan.cause for run in _list_rollbacks(runs) if tools.runs.result(run.id, "activate") is not None}
     found = [watch for run in runs if (watch := _find_watched(tools, run, switched)) is not None][:last]
     watches = sorted(found, key=lambda watch: watch.decided_at)
-    past, notes = past_of(tools, runs)
-    told = [_add_counts(tools, case) for case in cases(watches, past)]
+    past, notes = read_past(tools, runs)
+    told = [_add_counts(tools, case) for case in list_cases(watches, past)]
     return replace(make_track_record(tools.environment, tools.policy.guard.mode, watches, told, past), notes=notes)
 
 
-def _rollbacks(runs: Iterable[Run]) -> Iterator[Run]:
+def _list_rollbacks(runs: Iterable[Run]) -> Iterator[Run]:
     return (run for run in runs if run.plan.kind is PlanKind.ROLLBACK)
 
 
@@ -46,7 +46,7 @@ def _find_watched(tools: Toolbox, run: Run, switched: set[str]) -> Watched | Non
     """Return a finished watch; None for every other run."""
     if run.plan.kind is not PlanKind.GUARD or not run.state.is_over:
         return None
-    watched, concluded = result_of(tools.runs, run.id, WatchStep), result_of(tools.runs, run.id, ConcludeStep)
+    watched, concluded = find_result(tools.runs, run.id, WatchStep), find_result(tools.runs, run.id, ConcludeStep)
     if watched is None:
         return None
     args, decision = run.plan.arguments(WatchStep), watched.decision
@@ -67,7 +67,7 @@ def _find_watched(tools: Toolbox, run: Run, switched: set[str]) -> Watched | Non
     )
 
 
-def past_of(tools: Toolbox, runs: Sequence[Run]) -> tuple[Past, tuple[str, ...]]:
+def read_past(tools: Toolbox, runs: Sequence[Run]) -> tuple[Past, tuple[str, ...]]:
     """Return the context of the watches, and what could not be read; a provider lists only its newest deployments."""
     notes: tuple[str, ...] = ()
     listed: tuple[Deployment, ...] = ()
@@ -77,11 +77,11 @@ def past_of(tools: Toolbox, runs: Sequence[Run]) -> tuple[Past, tuple[str, ...]]
     except BackoutError as error:
         notes = (f"the provider's history could not be read, so this is told from the journal alone: {error}",)
     known = {deployment.id: deployment for deployment in _list_journalled(tools, runs)}
-    known |= {deployment.id: deployment for deployment in plain_history(listed)}
+    known |= {deployment.id: deployment for deployment in drop_remarks(listed)}
     past = Past(
         deployments=tuple(sorted(known.values(), key=lambda deployment: deployment.created_at)),
         built={version.id: version.created_at for version in versions},
-        marks=merge_marks(tools.marks.marks(tools.environment), marks_in(listed, versions)),
+        marks=merge_marks(tools.marks.marks(tools.environment), list_marks(listed, versions)),
         now=tools.clock.now(),
         typed=frozenset(_list_typed(listed, runs)),
     )
@@ -90,7 +90,7 @@ def past_of(tools: Toolbox, runs: Sequence[Run]) -> tuple[Past, tuple[str, ...]]
 
 def _list_typed(listed: Sequence[Deployment], runs: Iterable[Run]) -> Iterator[str]:
     """Yield the rollbacks that people typed, here and on other machines, as far as they are known."""
-    yield from (run.id for run in _rollbacks(runs) if not run.plan.cause)
+    yield from (run.id for run in _list_rollbacks(runs) if not run.plan.cause)
     remarks = (deployment.remark for deployment in listed)
     yield from (r.run for r in remarks if r is not None and r.kind is RemarkKind.ROLLBACK and not r.auto)
 
@@ -101,15 +101,15 @@ def _list_journalled(tools: Toolbox, runs: Iterable[Run]) -> Iterator[Deployment
         if run.plan.kind is PlanKind.GUARD:
             args = run.plan.arguments(WatchStep)
             shares = {args.version: args.split, args.old: 0.0}
-            yield _deployment(args.deployment, args.deployed_at or args.since, shares)
+            yield _make_deployment(args.deployment, args.deployed_at or args.since, shares)
         elif run.plan.kind is PlanKind.ROLLBACK:
-            made = result_of(tools.runs, run.id, ActivateStep)
+            made = find_result(tools.runs, run.id, ActivateStep)
             if made is not None:
                 remark = Remark(RemarkKind.ROLLBACK, run.id, auto=bool(run.plan.cause))
-                yield _deployment(made.deployment, made.at, {made.version: 1.0}, remark)
+                yield _make_deployment(made.deployment, made.at, {made.version: 1.0}, remark)
 
 
-def _deployment(name: str, at: float, shares: dict[str, float], remark: Remark | None = None) -> Deployment:
+def _make_deployment(name: str, at: float, shares: dict[str, float], remark: Remark | None = None) -> Deployment:
     """Return a deployment; the second of two versions has the rest of the traffic."""
     first, *rest = shares.items()
     left = 1.0 - first[1]
@@ -120,14 +120,14 @@ def _deployment(name: str, at: float, shares: dict[str, float], remark: Remark |
 
 def _add_counts(tools: Toolbox, case: Case) -> Case:
     """Return the case with the answers of its version after the verdict, as far as they were counted."""
-    own = rows_of(tools, case.watch.version, case.watch.decided_at, case.until)
+    own = read_rows(tools, case.watch.version, case.watch.decided_at, case.until)
     if not own:
         return case
-    requests, errors = total(own)
+    requests, errors = sum_counts(own)
     return replace(case, requests=requests, errors=errors)
 
 
-def rows_of(tools: Toolbox, version: str, since: float, until: float) -> list[Counts]:
+def read_rows(tools: Toolbox, version: str, since: float, until: float) -> list[Counts]:
     """Return the answers of a version between two times, as far as they were stored or the source still has them."""
     first, last = int(since), int(until) + 1
     rows = {(row.version, row.second): row for row in tools.counts.load_counts(tools.environment, first, last)}

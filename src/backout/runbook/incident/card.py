@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.history.going_back import last_stable, newest_marks
+from backout.analysis.history.going_back import find_last_stable, select_newest_marks
 from backout.analysis.history.remarks import merge_marks
 from backout.errors import BackoutError
 from backout.model.incident.card import Card
 from backout.model.plan import Plan
 from backout.model.steps.rollback import ActivateStep
 from backout.plan.rollback import Request
-from backout.report.incident.card import card_text
-from backout.runbook.incident.no_journal import last_card
+from backout.report.incident.card import format_card
+from backout.runbook.incident.no_journal import read_last_card
 from backout.runbook.rollback.rollback import prepare
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
-def card_of(tools: Toolbox) -> Card:
+def make_card(tools: Toolbox) -> Card:
     """Return the card of what is live now. Raises as `observe` does, and Refused for a wrong identity."""
     situation, outcome = prepare(tools, Request(message="", wait=False))
     if isinstance(outcome, Plan):
@@ -36,17 +36,17 @@ def card_of(tools: Toolbox) -> Card:
         environment=situation.environment,
         read_at=situation.read_at,
         live=situation.live,
-        stable=stable.version if (stable := last_stable(situation.marks, situation.failed_proofs)) else "",
+        stable=stable.version if (stable := find_last_stable(situation.marks, situation.failed_proofs)) else "",
         target=target,
         why=why[:1].upper() + why[1:],
-        lines=_with_node(tools),
-        marks=newest_marks(_with_last_card(tools, situation.marks)),
+        lines=_add_node_lines(tools),
+        marks=select_newest_marks(_add_last_card(tools, situation.marks)),
         failed_proofs=situation.failed_proofs,
         notes=notes,
     )
 
 
-def _with_node(tools: Toolbox) -> CardLines:
+def _add_node_lines(tools: Toolbox) -> CardLines:
     """Return the lines of the card, with what a shell needs first where its Node is too old for wrangler."""
     lines, node = tools.incident.card_lines, tools.incident.lines_for_npx()
     if not node:
@@ -55,9 +55,9 @@ def _with_node(tools: Toolbox) -> CardLines:
     return replace(lines, setup=("\n".join([*node, first]).rstrip(), *more))
 
 
-def _with_last_card(tools: Toolbox, marks: tuple[VersionMark, ...]) -> tuple[VersionMark, ...]:
+def _add_last_card(tools: Toolbox, marks: tuple[VersionMark, ...]) -> tuple[VersionMark, ...]:
     """Return the marks with those of the last card: a journal that was started afresh no longer knows them."""
-    kept = last_card(tools.incident.cards.path() if tools.incident.cards is not None else None).marks
+    kept = read_last_card(tools.incident.cards.path() if tools.incident.cards is not None else None).marks
     return merge_marks(kept, marks) if kept else marks
 
 
@@ -66,7 +66,7 @@ def keep_card(tools: Toolbox) -> None:
     if tools.incident.cards is None:
         return
     try:
-        tools.incident.cards.write(card_text(card_of(tools)))
+        tools.incident.cards.write(format_card(make_card(tools)))
     except BackoutError as error:
         tools.say(f"the card was not renewed: {error}")
     except Exception as error:  # noqa: BLE001 - a page for later never ends what goes on now

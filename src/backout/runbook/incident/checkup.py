@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
 from backout.model.checkup import Check, CheckState, Level
-from backout.model.hint import NO_HINT, Hint, hint_of
+from backout.model.hint import NO_HINT, Hint, parse_hint
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -82,20 +82,22 @@ def _ask_in_time(question: Question, environment: str, within_s: float) -> list[
     """Return its checks, None when it did not answer in time."""
     answered: list[list[Check]] = []
     thread = threading.Thread(
-        target=lambda: answered.append(_answer(question, environment)), name=f"backout-{question.name}", daemon=True
+        target=lambda: answered.append(_ask_question(question, environment)),
+        name=f"backout-{question.name}",
+        daemon=True,
     )
     thread.start()
     thread.join(within_s)
     return answered[0] if answered else None
 
 
-def _answer(question: Question, environment: str) -> list[Check]:
+def _ask_question(question: Question, environment: str) -> list[Check]:
     try:
         return list(question.ask())
     except BackoutError as error:
         state = CheckState.MISSING if isinstance(error, _WRONG) else CheckState.UNMEASURED
         mistakes = "; ".join(error.mistakes) if isinstance(error, ConfigError) else ""
-        hint = hint_of(error.hint, environment) if error.hint else question.next
+        hint = parse_hint(error.hint, environment) if error.hint else question.next
         return [Check(question.name, question.level, state, mistakes or str(error.what), hint)]
     except Exception as error:  # noqa: BLE001 the other questions are asked all the same
         why = f"a mistake in backout itself: {type(error).__name__}: {error}"

@@ -10,21 +10,21 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.checkup import here, platform, service
-from backout.analysis.history.stability import describe_recent_failure, quarantine, stable_mark
+from backout.analysis.history.stability import describe_recent_failure, find_quarantine, find_stable_mark
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.checkup import Level
 from backout.model.guard.policy import Mode
-from backout.model.hint import command
+from backout.model.hint import suggest_command
 from backout.model.plan import Plan, PlanKind
 from backout.model.steps.rollback import ActivateStep
 from backout.model.value import Value
 from backout.plan.rollback import Request
-from backout.runbook.guard.watch_gap import watch_gap_s
+from backout.runbook.guard.watch_gap import measure_watch_gap_s
 from backout.runbook.incident.checkup import Question
 from backout.runbook.observe import observe
 from backout.runbook.rollback.rollback import prepare
-from backout.runbook.safety.clock import clock_offset_s, correction_s
-from backout.runbook.safety.hold import holding
+from backout.runbook.safety.clock import get_correction_s, measure_clock_offset_s
+from backout.runbook.safety.hold import find_active_hold
 from backout.runbook.safety.token import MARGIN_S
 
 if TYPE_CHECKING:
@@ -125,18 +125,20 @@ class Platform(_Opened):
 
     def lane(self) -> Lane:
         """Return the questions, in an order in which each helps the next."""
-        again, acts = command("doctor", self._environment), Level.MUST if self._acts else Level.SHOULD
+        again, acts = suggest_command("doctor", self._environment), Level.MUST if self._acts else Level.SHOULD
         return (
             Question("token", Level.MUST, self._check_token, again),
             Question("platform", Level.MUST, self._check_platform, again),
             Question("clock", Level.SHOULD, self._check_clock, again),
-            Question("pin", Level.MUST, self._check_pin, command("config check --online", self._environment)),
-            Question("stable_version", acts, self._check_stable, command("rollback --dry-run", self._environment)),
+            Question("pin", Level.MUST, self._check_pin, suggest_command("config check --online", self._environment)),
+            Question(
+                "stable_version", acts, self._check_stable, suggest_command("rollback --dry-run", self._environment)
+            ),
             Question("kept_code", Level.SHOULD, self._check_kept_code, again),
-            Question("last_watch", Level.SHOULD, self._check_watch, command("runs list", self._environment)),
+            Question("last_watch", Level.SHOULD, self._check_watch, suggest_command("runs list", self._environment)),
             Question("hold", Level.SHOULD, self._check_hold, again),
-            Question("secrets", Level.SHOULD, self._check_secrets, command("secrets check", self._environment)),
-            Question("card", Level.SHOULD, self._check_card, command("card", self._environment)),
+            Question("secrets", Level.SHOULD, self._check_secrets, suggest_command("secrets check", self._environment)),
+            Question("card", Level.SHOULD, self._check_card, suggest_command("card", self._environment)),
         )
 
     @contextmanager
@@ -155,23 +157,23 @@ class Platform(_Opened):
         with self._answering() as tools:
             states = tools.safety.token.look() if tools.safety.token is not None else ()
         now = tools.clock.now()
-        yield from platform.of_tokens(states, now=now, outlives_s=outlives_s, acts=self._acts, places=self._places)
+        yield from platform.check_tokens(states, now=now, outlives_s=outlives_s, acts=self._acts, places=self._places)
 
     def _check_platform(self) -> Iterator[Check]:
         try:
             with self._answering() as tools:
-                yield platform.of_platform(tools.deployments.history())
+                yield platform.check_platform(tools.deployments.history())
         except ProviderRejected as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            yield platform.of_no_application(error.what)
+            yield platform.check_no_application(error.what)
 
     def _check_clock(self) -> Iterator[Check]:
-        yield platform.of_clock(clock_offset_s(self._tools))
+        yield platform.check_clock(measure_clock_offset_s(self._tools))
 
     def _check_pin(self) -> Iterator[Check]:
         with self._answering() as tools:
-            yield platform.of_identity(tools.safety.pinned, self._identities().read(), self._environment)
+            yield platform.check_identity(tools.safety.pinned, self._identities().read(), self._environment)
 
     def _check_stable(self) -> Iterator[Check]:
         request = Request(message="", wait=False, accept_unproven=self._policy.guard.accept_unproven)
@@ -180,7 +182,9 @@ class Platform(_Opened):
         stable = self._is_stable(self._seen)
         target = outcome.arguments(ActivateStep).version if isinstance(outcome, Plan) else ""
         failed = describe_recent_failure(self._seen, target)
-        yield service.of_return(outcome, stable=stable, acts=self._acts, environment=self._environment, failed=failed)
+        yield service.check_return(
+            outcome, stable=stable, acts=self._acts, environment=self._environment, failed=failed
+        )
 
     def _situation(self) -> Situation:
         if self._seen is None:
@@ -190,15 +194,15 @@ class Platform(_Opened):
 
     def _is_stable(self, situation: Situation) -> bool:
         live = situation.version(situation.live.main)
-        bad = quarantine(situation, situation.live.main, live.code_hash if live else None)
-        return bad is None and stable_mark(situation, situation.live.main) is not None
+        bad = find_quarantine(situation, situation.live.main, live.code_hash if live else None)
+        return bad is None and find_stable_mark(situation, situation.live.main) is not None
 
     def _check_kept_code(self) -> Iterator[Check]:
         store, live = self._tools.rollback.bundle_store, self._situation().live
         if store is not None:
             wanted = tuple(share.version for share in live.shares if share.percentage > 0)
             kept = [version for version in wanted if store.has(version)]
-            yield service.of_kept_code(kept, wanted, self._environment)
+            yield service.check_kept_code(kept, wanted, self._environment)
 
     def _check_watch(self) -> Iterator[Check]:
         """Report this journal's last watch in any case, and, if what is live is known, whether it is about that."""
@@ -207,39 +211,39 @@ class Platform(_Opened):
         alone_s, stable = None, None
         try:
             situation = self._situation()
-            alone_s = watch_gap_s(situation, runs, self._policy.criteria.watch_s)
+            alone_s = measure_watch_gap_s(situation, runs, self._policy.criteria.watch_s)
             stable = self._is_stable(situation)
         except BackoutError:
             if newest is None:
                 raise
         now = self._here.clock.now()
-        yield service.of_watch(newest, alone_s, stable=stable, now=now, environment=self._environment)
+        yield service.check_watch(newest, alone_s, stable=stable, now=now, environment=self._environment)
 
     def _check_hold(self) -> Iterator[Check]:
         """Report this host's own hold in any case: it needs neither platform nor journal."""
         try:
             with self._answering() as tools:
-                found = holding(tools, tools.deployments.history())
+                found = find_active_hold(tools, tools.deployments.history())
         except BackoutError:
             found = self._here.held()
             if found is None:
                 raise
-        yield service.of_hold(found, self._environment)
+        yield service.check_hold(found, self._environment)
 
     def _check_secrets(self) -> Iterator[Check]:
         present = None
         if self._required:
             with self._answering() as tools:
                 present = tools.secrets.names() if tools.secrets is not None else None
-        yield service.of_secrets(self._required, present, self._environment)
+        yield service.check_secrets(self._required, present, self._environment)
 
     def _check_card(self) -> Iterator[Check]:
         path, live_at = self._here.card, None
         written_at = path.stat().st_mtime if path.is_file() else None
         with suppress(BackoutError):  # the card itself is still checked
-            live_at = self._situation().live.created_at - correction_s(self._tools)
+            live_at = self._situation().live.created_at - get_correction_s(self._tools)
         now = self._here.clock.now()
-        yield here.of_card(str(path), written_at, live_at, now=now, environment=self._environment)
+        yield here.check_card(str(path), written_at, live_at, now=now, environment=self._environment)
 
 
 class Service:
@@ -270,7 +274,7 @@ class Service:
 
     def lane(self) -> Lane:
         """Return the questions; the first one asks, the second one compares with what is live."""
-        again = command("doctor", self._environment)
+        again = suggest_command("doctor", self._environment)
         return (
             Question("health", Level.MUST, self._health, again),
             Question("health_version", Level.MUST if self._acts else Level.SHOULD, self._version, again),
@@ -280,14 +284,14 @@ class Service:
         port = self._health_check()
         self._report = port.look() if port is not None else None
         blind = self._acts and not self._counted
-        yield service.of_health(self._report, self._policy, self._environment, is_blind=blind)
+        yield service.check_health(self._report, self._policy, self._environment, is_blind=blind)
 
     def _version(self) -> Iterator[Check]:
         try:
             live: Collection[str] | None = self._live()
         except BackoutError:  # the platform's own check says so
             live = None
-        yield service.of_health_version(self._report, live, acts=self._acts)
+        yield service.check_health_version(self._report, live, acts=self._acts)
 
 
 class Counted(_Opened):
@@ -295,12 +299,12 @@ class Counted(_Opened):
 
     def lane(self, *, is_set_up: bool) -> Lane:
         """Return the question."""
-        line = command("config check --online", self._environment)
+        line = suggest_command("config check --online", self._environment)
         level = Level.MUST if is_set_up else Level.SHOULD
         return (Question("traffic", level, self._traffic if is_set_up else self._without, line),)
 
     def _without(self) -> Iterator[Check]:
-        yield service.of_traffic(None, acts=self._acts, environment=self._environment)
+        yield service.check_traffic(None, acts=self._acts, environment=self._environment)
 
     def _traffic(self) -> Iterator[Check]:
         try:
@@ -311,4 +315,4 @@ class Counted(_Opened):
         assert tools.traffic is not None
         now = int(tools.clock.now())
         tools.traffic.read(now - WINDOW_S, now)
-        yield service.of_traffic(tools.traffic.traits, acts=self._acts, environment=self._environment)
+        yield service.check_traffic(tools.traffic.traits, acts=self._acts, environment=self._environment)

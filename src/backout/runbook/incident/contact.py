@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.checkup.service import of_health_version
+from backout.analysis.checkup.service import check_health_version
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
 from backout.model.checkup import CheckState
-from backout.model.clock import in_words, is_off
+from backout.model.clock import describe_offset, is_off
 from backout.model.value import Value
-from backout.runbook.safety.clock import clock_offset_s
+from backout.runbook.safety.clock import measure_clock_offset_s
 from backout.runbook.safety.identity import MAY_BE_UNREADABLE
 from backout.runbook.safety.token import check_tokens
 
@@ -55,28 +55,28 @@ class Contact(Value, frozen=True):
     def warnings(self) -> tuple[str, ...]:
         """What is worth knowing but stops nothing."""
         off = self.clock_offset_s is not None and is_off(self.clock_offset_s)
-        found = [in_words(self.clock_offset_s or 0.0)] if off else []
+        found = [describe_offset(self.clock_offset_s or 0.0)] if off else []
         if self.health_version is not None and self.health_version.state is CheckState.MISSING:
             found.append(f"{self.health_version.why}: {self.health_version.next}")
         return tuple(found)
 
 
-def contact(tools: Toolbox, identities: Identities) -> Contact:
+def check_contact(tools: Toolbox, identities: Identities) -> Contact:
     """Return what answers, who it is, and what the tokens can do."""
     findings: list[tuple[int, str]] = []
-    tokens = _tokens(tools, findings)
+    tokens = _check_tokens(tools, findings)
     found = _read_identity(identities.read, findings)
     for name, mine, other in tools.safety.pinned.differences(found) if found is not None else ():
         code = 7 if other is None and name in MAY_BE_UNREADABLE else Refused.exit_code
         findings.append((code, f"{name}: pinned {mine}, found {other or 'none'}"))
     report = tools.health.look() if tools.health is not None else None
-    reachable = {name: why for name, why in _parts(tools, report) if why is not None}
+    reachable = {name: why for name, why in _list_parts(tools, report) if why is not None}
     findings += [(7, f"{name} does not answer: {why}") for name, why in reachable.items() if why]
-    named = None if report is None else of_health_version(report, _live(tools), acts=False)
-    return Contact(tools.safety.pinned, found, tokens, clock_offset_s(tools), reachable, tuple(findings), named)
+    named = None if report is None else check_health_version(report, _list_live(tools), acts=False)
+    return Contact(tools.safety.pinned, found, tokens, measure_clock_offset_s(tools), reachable, tuple(findings), named)
 
 
-def _live(tools: Toolbox) -> list[str] | None:
+def _list_live(tools: Toolbox) -> list[str] | None:
     """Return the versions that have traffic, None when the platform does not tell them."""
     try:
         newest = tools.deployments.history()[:1]
@@ -85,7 +85,7 @@ def _live(tools: Toolbox) -> list[str] | None:
     return [share.version for each in newest for share in each.shares if share.percentage > 0]
 
 
-def _tokens(tools: Toolbox, findings: list[tuple[int, str]]) -> tuple[TokenState, ...] | None:
+def _check_tokens(tools: Toolbox, findings: list[tuple[int, str]]) -> tuple[TokenState, ...] | None:
     try:
         check_tokens(tools, tools.policy.criteria.watch_s)
     except (AuthError, Refused) as error:
@@ -105,19 +105,19 @@ def _read_identity(read: Callable[[], Identity], findings: list[tuple[int, str]]
         return None
 
 
-def _parts(tools: Toolbox, report: HealthReport | None) -> list[tuple[str, str | None]]:
+def _list_parts(tools: Toolbox, report: HealthReport | None) -> list[tuple[str, str | None]]:
     """Return (part, why it does not answer: "" when it does, None when it is not set up)."""
     now = int(tools.clock.now())
     traffic, schema = tools.traffic, tools.rollback.schema
     return [
-        ("platform", _answers(tools.deployments.history)),
+        ("platform", _try_to_ask(tools.deployments.history)),
         ("health", None if report is None else "" if report.measured else str(report.reach)),
-        ("traffic", None if traffic is None else _answers(lambda: traffic.read(now - _TRAFFIC_S, now))),
-        ("database", None if schema is None else _answers(schema.read)),
+        ("traffic", None if traffic is None else _try_to_ask(lambda: traffic.read(now - _TRAFFIC_S, now))),
+        ("database", None if schema is None else _try_to_ask(schema.read)),
     ]
 
 
-def _answers(ask: Callable[[], object]) -> str:
+def _try_to_ask(ask: Callable[[], object]) -> str:
     try:
         ask()
     except BackoutError as error:

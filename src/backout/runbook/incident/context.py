@@ -52,9 +52,9 @@ def look_around(tools: Toolbox, situation: Situation, classifier: Classifier) ->
     found = ContextEvidence()
     if tools.health is not None:
         with contextlib.suppress(BackoutError):
-            _health(tools.health.look(), classifier, tools, found)
-    _schema(situation.schema, found)
-    _names(situation, _list_required_secrets(tools), found)
+            _add_health(tools.health.look(), classifier, tools, found)
+    _add_schema(situation.schema, found)
+    _add_names(situation, _list_required_secrets(tools), found)
     return found
 
 
@@ -67,9 +67,9 @@ def find_changes(old: Version | None, new: Version | None, look: SchemaLook) -> 
         found.add(Changed.CODE)
     if set(old.secret_names) != set(new.secret_names):
         found.add(Changed.SECRETS)
-    if _of_kind(old, _VARIABLES) != _of_kind(new, _VARIABLES):
+    if _list_of_kind(old, _VARIABLES) != _list_of_kind(new, _VARIABLES):
         found.add(Changed.VARIABLES)
-    if _of_kind(old, None) != _of_kind(new, None):
+    if _list_of_kind(old, None) != _list_of_kind(new, None):
         found.add(Changed.BINDINGS)
     applied = look.state.applied if look.state is not None else ()
     if any(old.created_at < (each.finished_at or each.started_at) for each in applied):
@@ -80,7 +80,7 @@ def find_changes(old: Version | None, new: Version | None, look: SchemaLook) -> 
 _VARIABLES: Final = ("plain_text", "json")
 
 
-def _of_kind(version: Version, kinds: Collection[str] | None) -> set[str]:
+def _list_of_kind(version: Version, kinds: Collection[str] | None) -> set[str]:
     """Return the bindings of these kinds; None: of all that are neither variables nor secrets."""
     others = (*_VARIABLES, "secret_text", "secret_key")
     return {
@@ -90,19 +90,19 @@ def _of_kind(version: Version, kinds: Collection[str] | None) -> set[str]:
     }
 
 
-def _health(report: HealthReport, classifier: Classifier, tools: Toolbox, found: ContextEvidence) -> None:
+def _add_health(report: HealthReport, classifier: Classifier, tools: Toolbox, found: ContextEvidence) -> None:
     if report.reach is Reach.UNREACHABLE:
         found.add(Clue("dns_tls_failure", 0.0, "the health endpoint cannot be reached", "health", report.at))
         return
     ill = [each for each in report.services if each.state in (ServiceState.DOWN, ServiceState.DEGRADED)]
     for service in ill:
-        found.add(_of_service(service, report.at, classifier, tools))
+        found.add(_find_service_clue(service, report.at, classifier, tools))
     if report.measured and not ill and not report.is_down:
         count = len(report.services)
         found.clean.append(f"health: all {count} services ok" if count else "health: ok")
 
 
-def _of_service(service: ServiceHealth, at: float, classifier: Classifier, tools: Toolbox) -> Clue:
+def _find_service_clue(service: ServiceHealth, at: float, classifier: Classifier, tools: Toolbox) -> Clue:
     """Return the cause that an unhealthy service points to: from its own words first, else from its name."""
     said = classifier.classify(service.detail) if service.detail else None
     label = said.label if said is not None and said.is_known else _ELSEWHERE
@@ -116,7 +116,7 @@ def _of_service(service: ServiceHealth, at: float, classifier: Classifier, tools
     return Clue(label, weight, text, "health", at, service=service.name)
 
 
-def _schema(look: SchemaLook, found: ContextEvidence) -> None:
+def _add_schema(look: SchemaLook, found: ContextEvidence) -> None:
     if look.state is None:
         return
     for migration in look.state.applied:
@@ -141,7 +141,7 @@ def _list_required_secrets(tools: Toolbox) -> frozenset[str]:
         return frozenset()
 
 
-def _names(situation: Situation, required: frozenset[str], found: ContextEvidence) -> None:
+def _add_names(situation: Situation, required: frozenset[str], found: ContextEvidence) -> None:
     """Report which secrets are gone that the version before had, or that the live version's code is bound to.
 
     If the version before is the newer one (after a rollback) it may have introduced names of its own. A required one

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from backout.analysis.detector.otherwise import otherwise
-from backout.analysis.detector.slower import slower
+from backout.analysis.detector.otherwise import describe_otherwise
+from backout.analysis.detector.slower import describe_slower
 from backout.analysis.diagnosis.build import diagnose_build
 from backout.analysis.diagnosis.diagnosis import diagnose
-from backout.analysis.diagnosis.recent import with_only
+from backout.analysis.diagnosis.recent import keep_recent
 from backout.analysis.diagnosis.signatures import Classifier
-from backout.analysis.history.remarks import plain_history
+from backout.analysis.history.remarks import drop_remarks
 from backout.decoding import Undecodable, decode_own, decode_values
 from backout.errors import BackoutError
 from backout.model.incident.diagnosis import Diagnosis, RollbackAdvice, Scenario, Surroundings
 from backout.model.incident.events import EventCounts, InvocationCounts, LogPage
 from backout.model.plan import PlanKind
 from backout.model.steps.guard import WatchStep
-from backout.runbook.guard.held import open_shifts
+from backout.runbook.guard.held import list_open_shifts
 from backout.runbook.incident.context import find_changes, look_around
-from backout.runbook.observe import observe, with_details
+from backout.runbook.observe import add_details, observe
 
 if TYPE_CHECKING:
     from backout.model.deployment import Deployment
@@ -57,11 +57,11 @@ def diagnose_now(
         Unmeasured: nothing was ever deployed. AuthError, ProviderUnavailable: as the platform's ports.
     """
     situation = situation or observe(tools)
-    history = plain_history(situation.history)
+    history = drop_remarks(situation.history)
     live = next((each for each in history if not version or each.main == version), history[0])
-    before = _before(history, live)
+    before = _find_version_before(history, live)
     names = [live.main] if before is None else [live.main, before]
-    situation = with_details(tools, situation, names)
+    situation = add_details(tools, situation, names)
     catalogue = tools.incident.catalogue()
     classifier = Classifier(catalogue)
     found = look_around(tools, situation, classifier)
@@ -75,23 +75,23 @@ def diagnose_now(
         clean=tuple(found.clean),
         environment=tools.environment,
     )
-    events, rows, missing = _events(tools, live.created_at - BEFORE_S)
+    events, rows, missing = _read_events(tools, live.created_at - BEFORE_S)
     began, returned = _find_serving_since(history, live)
     since = max(since or began, began)
     # The list of deployments is short: the counts know of an earlier life that is no longer listed.
     returned = returned or not rows or any(row.version == live.main and row.second < int(began) for row in rows)
     if since > began or returned:
-        events = with_only(live.main, events, _events(tools, since)[0])
+        events = keep_recent(live.main, events, _read_events(tools, since)[0])
         rows = tuple(row for row in rows if row.version != live.main or row.second >= since)
     answer = diagnose(events, around, catalogue, classifier)
     notes = (*answer.notes, *missing, *found.notes)
-    answer = replace(answer, notes=notes, criticality=_criticality(tools, answer.service))
-    counted = (otherwise(rows, old=before, new=live.main), slower(rows, old=before, new=live.main))
-    told = tuple(each for each in (*_held_for(tools, live.main), *counted) if each)
-    return _with(tools.environment, answer, tuple(dict.fromkeys(told)))
+    answer = replace(answer, notes=notes, criticality=_find_criticality(tools, answer.service))
+    counted = (describe_otherwise(rows, old=before, new=live.main), describe_slower(rows, old=before, new=live.main))
+    told = tuple(each for each in (*_list_held_shifts(tools, live.main), *counted) if each)
+    return _add_told(tools.environment, answer, tuple(dict.fromkeys(told)))
 
 
-def _with(environment: str, answer: Diagnosis, told: tuple[str, ...]) -> Diagnosis:
+def _add_told(environment: str, answer: Diagnosis, told: tuple[str, ...]) -> Diagnosis:
     """Return the diagnosis with the findings from the counts; if no log says anything, those are the diagnosis."""
     if not told:
         return answer
@@ -109,19 +109,19 @@ def _with(environment: str, answer: Diagnosis, told: tuple[str, ...]) -> Diagnos
     )
 
 
-def _held_for(tools: Toolbox, version: str) -> tuple[str, ...]:
+def _list_held_shifts(tools: Toolbox, version: str) -> tuple[str, ...]:
     """Return the shifts because of which the newest watch of a version did not call it healthy."""
     watches = (run for run in tools.runs.runs(tools.environment) if run.plan.kind is PlanKind.GUARD)
     newest = next((run for run in watches if run.plan.arguments(WatchStep).version == version), None)
     if newest is None:
         return ()
     try:
-        return tuple(shift.sentence for shift in open_shifts(tools, newest))
+        return tuple(shift.sentence for shift in list_open_shifts(tools, newest))
     except Undecodable:
         return ()
 
 
-def _criticality(tools: Toolbox, service: str | None) -> str | None:
+def _find_criticality(tools: Toolbox, service: str | None) -> str | None:
     critical = tools.policy.services.get(service or "")
     return None if critical is None else str(critical)
 
@@ -167,7 +167,7 @@ def diagnose_once(tools: Toolbox, context: StepContext, version: str) -> Diagnos
         with contextlib.suppress(Undecodable):  # another backout wrote it: it is made anew
             return decode_values(last["diagnosis"], Diagnosis)
     try:
-        found = _within(tools, version)
+        found = _diagnose_in_time(tools, version)
         if found is None:
             tools.say(f"no diagnosis within {PATIENCE_S:g} s; the report will try again")
             return None
@@ -183,7 +183,7 @@ def diagnose_once(tools: Toolbox, context: StepContext, version: str) -> Diagnos
     return masked
 
 
-def _within(tools: Toolbox, version: str) -> Diagnosis | None:
+def _diagnose_in_time(tools: Toolbox, version: str) -> Diagnosis | None:
     """Return the diagnosis, or None when it takes too long: what waits for it is a rollback."""
     if not tools.guard.in_background:
         return diagnose_now(tools, version=version)
@@ -222,14 +222,14 @@ def _find_serving_since(history: tuple[Deployment, ...], live: Deployment) -> tu
     return began, any(each.serves(live.main) for each in earlier[len(unbroken) :])
 
 
-def _before(history: tuple[Deployment, ...], live: Deployment) -> str | None:
+def _find_version_before(history: tuple[Deployment, ...], live: Deployment) -> str | None:
     """Return the version that served before this deployment, or beside it."""
     beside = next((share.version for share in live.shares if share.version != live.main and share.percentage > 0), None)
     at = history.index(live)
     return beside or next((each.main for each in history[at + 1 :] if each.main != live.main), None)
 
 
-def _events(tools: Toolbox, since: float) -> tuple[EventCounts, tuple[Counts, ...], tuple[str, ...]]:
+def _read_events(tools: Toolbox, since: float) -> tuple[EventCounts, tuple[Counts, ...], tuple[str, ...]]:
     """Return the events counted in the logs since then, the counts of all versions, and what could not be read.
 
     If the logs keep only failures, the counts add the rest.
@@ -252,11 +252,11 @@ def _events(tools: Toolbox, since: float) -> tuple[EventCounts, tuple[Counts, ..
             rows = tools.traffic.read(int(since), int(until) + 1).counts
         except BackoutError as error:
             missing.append(f"the counts could not be read ({error.what}): how many were well is not known")
-    events = page.counts if page.complete or not rows else _with_all(page, rows, since)
+    events = page.counts if page.complete or not rows else _add_silent(page, rows, since)
     return events, rows, tuple(missing)
 
 
-def _with_all(page: LogPage, rows: tuple[Counts, ...], since: float) -> EventCounts:
+def _add_silent(page: LogPage, rows: tuple[Counts, ...], since: float) -> EventCounts:
     """Return the page with the invocations that logged nothing added from the source of counts."""
     cut = int(since if page.since is None else page.since)
     by_version: dict[str, InvocationCounts] = {}

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from backout.decoding import Undecodable, decode_values
 from backout.model.guard.shift import ACCEPTED
 from backout.model.guard.verdict import Decision
-from backout.report.guard.acceptances import acceptances
-from backout.report.guard.run_end import end_of
-from backout.runbook.guard.held import holding_in
+from backout.report.guard.acceptances import list_acceptances
+from backout.report.guard.run_end import find_end
+from backout.runbook.guard.held import list_holding_in
 
 if TYPE_CHECKING:
     from backout.model.incident.incident import Run
@@ -25,17 +25,17 @@ def read_end(journal: Journal, runs: Runs, run: Run) -> RunEnd:
     actions = [step.action for step in run.plan.steps if step.action in ("watch", "conclude")]
     actions += [step.action for step in run.plan.steps if step.action.startswith("verify")]
     results = {action: runs.result(run.id, action) for action in actions}
-    end = end_of(run, results)
-    holding = _holding(results.get("watch")) if end.action == "hold" else frozenset()
+    end = find_end(run, results)
+    holding = _list_holding(results.get("watch")) if end.action == "hold" else frozenset()
     if not holding:
         return end
     version = str(run.plan.step("watch").args.get("version") or "")
-    noted = acceptances(journal.events(environment=run.environment, kind=ACCEPTED))
+    noted = list_acceptances(journal.events(environment=run.environment, kind=ACCEPTED))
     found = tuple(each for each in noted if each.version == version and each.shift in holding)
     return replace(end, accepted=found, settled=holding <= {each.shift for each in found})
 
 
-def _holding(watched: Json) -> frozenset[str]:
+def _list_holding(watched: Json) -> frozenset[str]:
     """Return the names of the shifts that hold a watch; none where another version of backout wrote something else."""
     if not isinstance(watched, dict):
         return frozenset()
@@ -43,4 +43,4 @@ def _holding(watched: Json) -> frozenset[str]:
         decision = decode_values(watched.get("decision"), Decision)
     except Undecodable:
         return frozenset()
-    return frozenset(each.name for each in holding_in(decision))
+    return frozenset(each.name for each in list_holding_in(decision))

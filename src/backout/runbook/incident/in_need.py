@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from backout.analysis.history.going_back import Remembered, find_doubted, last_stable, ways_back
+from backout.analysis.history.going_back import Remembered, find_doubted, find_last_stable, list_ways_back
 from backout.analysis.history.remarks import merge_marks
 from backout.errors import BackoutError
 from backout.model.plan import PlanKind
 from backout.model.value import Value
-from backout.report.incident.card_facts import facts_on
+from backout.report.incident.card_facts import read_facts
 from backout.runbook.probing.failed_proofs import read_failed_proofs
 
 if TYPE_CHECKING:
@@ -88,25 +88,25 @@ class InNeed(Value, frozen=True):
 def look_in_need(sources: Sources) -> InNeed:
     """Ask all that is left, the health endpoint once."""
     unread = list(sources.missing)
-    seen, marks, failed = _of_journal(sources, unread)
-    path, card = _of_card(sources, unread)
+    seen, marks, failed = _read_journal(sources, unread)
+    path, card = _read_card(sources, unread)
     where = JOURNAL
     if card is not None:
         seen += [Known(card.live[0], card.read_at, "the card")] if card.live else []
         if marks is None:
             marks, failed, where = card.marks, card.failed_proofs, "the card"
-    health = _of_health(sources, unread)
-    told = _version_of(health)
+    health = _read_health(sources, unread)
+    told = _find_version(health)
     seen = [told] if told is not None else seen
     if not seen:
-        seen += _of_kept_code(sources, unread)
+        seen += _read_kept_code(sources, unread)
     live = max(seen, key=lambda known: known.at, default=None)
-    proven = last_stable(marks or (), failed)
+    proven = find_last_stable(marks or (), failed)
     stable = Known(proven.version, proven.at, where) if proven is not None else None
     if stable is None and card is not None and card.stable:
         stable = Known(card.stable, card.read_at, "the card")
     known = Remembered(card, marks or (), failed, live.version if live else "", is_sure=told is not None)
-    ways = ways_back(known)
+    ways = list_ways_back(known)
     return InNeed(
         sources.environment,
         live,
@@ -121,14 +121,14 @@ def look_in_need(sources: Sources) -> InNeed:
     )
 
 
-def _version_of(health: HealthReport | None) -> Known | None:
+def _find_version(health: HealthReport | None) -> Known | None:
     """Return the version that the health endpoint names as its own, None if it names none."""
     if health is None or not health.version:
         return None
     return Known(health.version, health.at, HEALTH)
 
 
-def _of_journal(
+def _read_journal(
     sources: Sources, unread: list[str]
 ) -> tuple[list[Known], tuple[VersionMark, ...] | None, Mapping[str, FailedProof]]:
     """Return what runs saw live, the marks (None: they cannot be read), and the failed proofs; each by itself."""
@@ -138,7 +138,7 @@ def _of_journal(
     if runs is not None:
         found = _read(lambda: runs.runs(sources.environment)[:_RUNS], JOURNAL, unread) or ()
         for run in found:
-            seen += _read(lambda run=run: list(_seen(runs, run)), JOURNAL, unread) or []  # type: ignore[misc]
+            seen += _read(lambda run=run: list(_list_seen(runs, run)), JOURNAL, unread) or []  # type: ignore[misc]
     kept = (
         _read(lambda: merge_marks(marks.marks(sources.environment), ()), JOURNAL, unread) if marks is not None else None
     )
@@ -147,7 +147,7 @@ def _of_journal(
     return seen, kept, failed
 
 
-def _seen(runs: Runs, run: Run) -> Iterator[Known]:
+def _list_seen(runs: Runs, run: Run) -> Iterator[Known]:
     for action in (step.action for step in run.plan.steps if step.action.startswith(READS_LIVE)):
         read = runs.result(run.id, action)
         if isinstance(read, dict) and isinstance(read.get("version"), str):
@@ -159,14 +159,14 @@ def _seen(runs: Runs, run: Run) -> Iterator[Known]:
             yield Known(watched, run.started_at, JOURNAL)
 
 
-def _of_card(sources: Sources, unread: list[str]) -> tuple[Path | None, CardFacts | None]:
+def _read_card(sources: Sources, unread: list[str]) -> tuple[Path | None, CardFacts | None]:
     if not _read(sources.card.is_file, "the card", unread):
         return None, None
     text = _read(lambda: sources.card.read_text(encoding="utf-8", errors="replace"), "the card", unread)
-    return sources.card.absolute(), facts_on(text) if text is not None else None
+    return sources.card.absolute(), read_facts(text) if text is not None else None
 
 
-def _of_kept_code(sources: Sources, unread: list[str]) -> list[Known]:
+def _read_kept_code(sources: Sources, unread: list[str]) -> list[Known]:
     store = sources.kept
     if store is None:
         return []
@@ -174,7 +174,7 @@ def _of_kept_code(sources: Sources, unread: list[str]) -> list[Known]:
     return [Known(v.id, v.created_at, "the newest code that is kept here") for v in found[:1]]
 
 
-def _of_health(sources: Sources, unread: list[str]) -> HealthReport | None:
+def _read_health(sources: Sources, unread: list[str]) -> HealthReport | None:
     return _read(sources.health.look, "the health endpoint", unread) if sources.health is not None else None
 
 

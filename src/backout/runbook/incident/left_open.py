@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.history.remarks import still_decides
+from backout.analysis.history.remarks import is_deciding
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.steps.guard import ConcludeAction, ConcludeStep, WatchStep
-from backout.ports import result_of
+from backout.ports import find_result
 from backout.runbook.guard.held import SHIFT_RULE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HELD: Final = ("hold", "refused")
 
 
-def left_open(tools: Toolbox, runs: Sequence[Run], listed: Sequence[Deployment]) -> tuple[str, ...]:
+def list_left_open(tools: Toolbox, runs: Sequence[Run], listed: Sequence[Deployment]) -> tuple[str, ...]:
     """Return what waits for a person, one sentence each.
 
     Args:
@@ -30,7 +30,7 @@ def left_open(tools: Toolbox, runs: Sequence[Run], listed: Sequence[Deployment])
     """
     newest = next(iter(runs), None)
     guard = next((run for run in runs if run.plan.kind is PlanKind.GUARD), None)
-    return (*_describe_stopped(newest), *(_held(tools, guard, listed) if guard is not None else ()))
+    return (*_describe_stopped(newest), *(_list_held(tools, guard, listed) if guard is not None else ()))
 
 
 def _describe_stopped(run: Run | None) -> Iterator[str]:
@@ -45,14 +45,14 @@ def _describe_stopped(run: Run | None) -> Iterator[str]:
         yield f"{run.id} was interrupted, and is not finished"
 
 
-def _held(tools: Toolbox, guard: Run, listed: Sequence[Deployment]) -> Iterator[str]:
+def _list_held(tools: Toolbox, guard: Run, listed: Sequence[Deployment]) -> Iterator[str]:
     """Yield a sentence if a rule held the newest watch and what it watched is live; shifts have their own words."""
-    ended = result_of(tools.runs, guard.id, ConcludeStep) if guard.state.is_over else None
+    ended = find_result(tools.runs, guard.id, ConcludeStep) if guard.state.is_over else None
     if ended is None or ended.action not in _HELD or ended.rule == SHIFT_RULE:
         return
     watch = guard.plan.arguments(WatchStep)
     if not (ended.rule or ended.options) or not listed:
         return  # it is not marked stable, and there is nothing to decide
-    if still_decides(listed, watch.deployment, watch.version):
+    if is_deciding(listed, watch.deployment, watch.version):
         did = "was held" if ended.action is ConcludeAction.HOLD else "was refused a rollback"
         yield f"{guard.id} {did}, and a person has to decide: {ended.why}"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from backout.errors import BackoutError
 from backout.model.incident.card import CardFacts
 from backout.model.incident.incident import Event
-from backout.report.incident.card_facts import facts_on
+from backout.report.incident.card_facts import read_facts
 from backout.runbook.probing.failed_proofs import KIND
 from backout.runbook.toolbox import Late
 
@@ -79,10 +79,10 @@ class NoJournal:
         return None
 
 
-def without_journal(tools: Toolbox, why: BackoutError) -> Toolbox:
+def replace_journal(tools: Toolbox, why: BackoutError) -> Toolbox:
     """Return the ports with the facts from the provider and the last card, for when the journal cannot be read."""
     cards = tools.incident.cards
-    none = NoJournal(why, last_card(cards.path() if cards is not None else None))
+    none = NoJournal(why, read_last_card(cards.path() if cards is not None else None))
     return replace(
         tools,
         journal=none,
@@ -94,21 +94,21 @@ def without_journal(tools: Toolbox, why: BackoutError) -> Toolbox:
     )
 
 
-def last_card(path: Path | None) -> CardFacts:
+def read_last_card(path: Path | None) -> CardFacts:
     """Return the facts on the card that was written last; never raises."""
     if path is None:
         return CardFacts()
     try:
-        return facts_on(path.read_text(encoding="utf-8", errors="replace"))
+        return read_facts(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return CardFacts()
 
 
-def as_far_as_read(tools: Toolbox) -> Toolbox:
+def replace_unread_journal(tools: Toolbox) -> Toolbox:
     """Return the ports as they are if the journal can be read, else with the facts from the provider and the card."""
     try:
         tools.runs.runs(tools.environment)
         tools.marks.marks(tools.environment)
     except BackoutError as error:
-        return without_journal(tools, error)
+        return replace_journal(tools, error)
     return tools

@@ -8,7 +8,7 @@ from backout.model.guard.verdict import Verdict
 from backout.model.plan import PlanKind
 from backout.model.steps.guard import ConcludeAction, ConcludeStep, WatchStep
 from backout.model.steps.verification import VerifyHealthStep, VerifyStep
-from backout.ports import result_of
+from backout.ports import find_result
 
 if TYPE_CHECKING:
     from backout.model.incident.incident import Run
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MENDING = (PlanKind.ROLLBACK, PlanKind.FORWARD, PlanKind.RECOVER, PlanKind.SECRETS)
 
 
-def open_incident(runs: Runs, environment: str) -> str:
+def find_open_incident(runs: Runs, environment: str) -> str:
     """Return the run that the open incident began with, "" when there is none. Raises BackoutError: no journal.
 
     The newest run that says something decides. Open: a repair that is under way, failed, or ended and was not found
@@ -27,11 +27,11 @@ def open_incident(runs: Runs, environment: str) -> str:
     for run in runs.runs(environment):
         is_open = _is_open(runs, run)
         if is_open is not None:
-            return _first(runs, run).id if is_open else ""
+            return _find_first(runs, run).id if is_open else ""
     return ""
 
 
-def _first(runs: Runs, run: Run) -> Run:
+def _find_first(runs: Runs, run: Run) -> Run:
     """Return the run that led to all the others."""
     seen = {run.id}
     while run.plan.cause and (before := runs.find(run.plan.cause)) is not None and before.id not in seen:
@@ -43,10 +43,10 @@ def _first(runs: Runs, run: Run) -> Run:
 def _is_open(runs: Runs, run: Run) -> bool | None:
     """Return whether an incident is open by this run; None when it says nothing."""
     if run.plan.kind is PlanKind.GUARD:
-        concluded = result_of(runs, run.id, ConcludeStep)
+        concluded = find_result(runs, run.id, ConcludeStep)
         if concluded is None or concluded.action is ConcludeAction.VOID:
             return None  # it is still watching, ended early, or its deployment was replaced
-        watched = result_of(runs, run.id, WatchStep)
+        watched = find_result(runs, run.id, WatchStep)
         return watched is not None and watched.verdict is Verdict.REGRESSED
     if run.plan.kind not in _MENDING:
         return None
@@ -55,7 +55,7 @@ def _is_open(runs: Runs, run: Run) -> bool | None:
     kind = next((kind for kind in (VerifyHealthStep, VerifyStep) if run.plan.has(kind)), None)
     if kind is None:
         return False
-    verified = result_of(runs, run.id, kind)
+    verified = find_result(runs, run.id, kind)
     return _has_changed(runs, run) if verified is None else verified.verified is not True
 
 

@@ -8,12 +8,12 @@ from msgspec.structs import replace
 
 from backout.errors import BackoutError
 from backout.model.guard.shift import ACCEPTED
-from backout.model.guard.signals import total
+from backout.model.guard.signals import sum_counts
 from backout.model.plan import PlanKind
 from backout.model.steps.rollback import ReportResult, ReportStep
 from backout.ports import Action
-from backout.report.guard.acceptances import acceptances, with_acceptance
-from backout.report.incident.incident import file_name, render
+from backout.report.guard.acceptances import add_acceptance, list_acceptances
+from backout.report.incident.incident import make_file_name, render
 from backout.report.incident.timeline import tell
 from backout.runbook.incident.diagnose import diagnose_once
 
@@ -37,7 +37,7 @@ class WriteReport(Action[ReportStep, ReportResult]):
 
     def do(self, args: ReportStep, context: StepContext) -> ReportResult:
         """Return {path}; if the cause is not known yet, it is looked for first."""
-        incident = incident_of(self._tools, context.run)
+        incident = make_incident(self._tools, context.run)
         if incident.diagnosis is None and incident.bad_version:
             diagnose_once(self._tools, context, incident.bad_version)
         return ReportResult(path=str(write_report(self._tools, context.run)))
@@ -45,10 +45,10 @@ class WriteReport(Action[ReportStep, ReportResult]):
 
 def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
     """Write the incident file of a run and of those that led to it, and return its path: one incident, one file."""
-    incident = incident_of(tools, run, held)
+    incident = make_incident(tools, run, held)
     chain = trace_causes(tools.runs, run)
     first = next((each.id for each in chain if each.plan.kind is PlanKind.ROLLBACK), run)
-    return tools.incident.reports.write(first, file_name(incident), render(incident))
+    return tools.incident.reports.write(first, make_file_name(incident), render(incident))
 
 
 def add_to_report(tools: Toolbox, found: Acceptance) -> Path | None:
@@ -56,16 +56,16 @@ def add_to_report(tools: Toolbox, found: Acceptance) -> Path | None:
 
     What people wrote into it stays as it is.
     """
-    return tools.incident.reports.amend(found.run, lambda page: with_acceptance(page, found))
+    return tools.incident.reports.amend(found.run, lambda page: add_acceptance(page, found))
 
 
-def incident_of(tools: Toolbox, run: str, held: str = "") -> Incident:
+def make_incident(tools: Toolbox, run: str, held: str = "") -> Incident:
     """Return the incident according to the journal."""
     chain = trace_causes(tools.runs, run)
     events = [event for each in chain for event in tools.journal.events(run=each.id)]
-    accepted = acceptances(tools.journal.events(environment=tools.environment, kind=ACCEPTED))
+    accepted = list_acceptances(tools.journal.events(environment=tools.environment, kind=ACCEPTED))
     incident = tell(chain, events, held=held, accepted=accepted)
-    return replace(incident, bad_requests=_bad_requests(tools, incident.bad_version, incident.opened_at))
+    return replace(incident, bad_requests=_count_bad_requests(tools, incident.bad_version, incident.opened_at))
 
 
 def trace_causes(runs: Runs, run: str) -> tuple[Run, ...]:
@@ -78,12 +78,12 @@ def trace_causes(runs: Runs, run: str) -> tuple[Run, ...]:
     return tuple(chain)
 
 
-def watch_of(runs: Runs, run: str) -> Run | None:
+def find_watch(runs: Runs, run: str) -> Run | None:
     """Return the watch that a run is or came from: the last one if a ramp had several; None for a person's run."""
     return next((each for each in reversed(trace_causes(runs, run)) if each.plan.kind is PlanKind.GUARD), None)
 
 
-def _bad_requests(tools: Toolbox, version: str, since: float) -> int | None:
+def _count_bad_requests(tools: Toolbox, version: str, since: float) -> int | None:
     """Return how many answers of the bad version were errors, as the source counts them; None when it does not say."""
     if tools.traffic is None or not version:
         return None
@@ -91,4 +91,4 @@ def _bad_requests(tools: Toolbox, version: str, since: float) -> int | None:
         page = tools.traffic.read(int(since), int(tools.clock.now()) + 1)
     except BackoutError:
         return None
-    return total(row for row in page.counts if row.version == version)[1]
+    return sum_counts(row for row in page.counts if row.version == version)[1]

@@ -6,31 +6,31 @@ from typing import TYPE_CHECKING
 
 from msgspec import field
 
-from backout.analysis.detector.unseen import unseen
+from backout.analysis.detector.unseen import list_unseen
 from backout.analysis.history.proof import ENOUGH_REQUESTS, NEARLY_ALL
-from backout.analysis.history.remarks import rollbacks
-from backout.analysis.history.stability import quarantine, stable_mark
+from backout.analysis.history.remarks import list_rollbacks
+from backout.analysis.history.stability import find_quarantine, find_stable_mark
 from backout.errors import BackoutError
 from backout.model.database.backups import Protection
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.signals import (
     Criticality,
     ServiceState,
-    bucket_of,
+    find_bucket,
     merge_counts,
     merge_latency,
     quantile_ms,
-    total,
+    sum_counts,
 )
 from backout.model.plan import PlanKind
 from backout.model.value import Value
-from backout.report.times import duration
-from backout.runbook.guard.accept import waiting
-from backout.runbook.guard.watch_gap import watch_gap_s
+from backout.report.times import format_duration
+from backout.runbook.guard.accept import list_waiting
+from backout.runbook.guard.watch_gap import measure_watch_gap_s
 from backout.runbook.incident.ends import read_end
-from backout.runbook.incident.left_open import left_open
+from backout.runbook.incident.left_open import list_left_open
 from backout.runbook.observe import observe
-from backout.runbook.safety.hold import holding
+from backout.runbook.safety.hold import find_active_hold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -185,7 +185,7 @@ class Status(Value, frozen=True):
             found.append(f"{traffic.unlike_words} in the last {traffic.window_s // 60} min")
         if traffic.is_slow:
             took = f"{(traffic.p99_ms or 0) / 1000:.0f} s"
-            last = "" if traffic.last_slow_s is None else f", the last one {duration(traffic.last_slow_s)} ago"
+            last = "" if traffic.last_slow_s is None else f", the last one {format_duration(traffic.last_slow_s)} ago"
             found.append(f"{traffic.slow:,} requests took far too long in the last minutes (p99 {took}){last}")
         return tuple(found)
 
@@ -212,7 +212,7 @@ class Status(Value, frozen=True):
         if alarm:
             found.append(f"{alarm} (backout db backups prove)")
         if self.watch_gap_s is not None:
-            found.append(f"the live deployment is {duration(self.watch_gap_s)} old, and no guard watches it")
+            found.append(f"the live deployment is {format_duration(self.watch_gap_s)} old, and no guard watches it")
         return tuple(found)
 
 
@@ -222,10 +222,10 @@ def _describe_failed(traffic: TrafficLook | None) -> str:
         return "requests failed in the last minutes"
     said = f"{traffic.errors:,} requests failed in the last {traffic.window_s // 60} min"
     since = f"; {traffic.well_since:,} answered well since" if traffic.well_since else ""
-    return f"{said}, the last one {duration(traffic.last_error_s)} ago{since}"
+    return f"{said}, the last one {format_duration(traffic.last_error_s)} ago{since}"
 
 
-def look(tools: Toolbox) -> Status:
+def read_status(tools: Toolbox) -> Status:
     """Return the status; sources that do not answer are shown as such, only the platform itself must answer."""
     situation = observe(tools)
     live = situation.live.main
@@ -235,33 +235,33 @@ def look(tools: Toolbox) -> Status:
     rollback = next((run for run in runs if run.plan.kind is PlanKind.ROLLBACK), None)
     return Status(
         situation=situation,
-        stable=stable_mark(situation, live),
-        quarantined=quarantine(situation, live, known.code_hash if known else None),
+        stable=find_stable_mark(situation, live),
+        quarantined=find_quarantine(situation, live, known.code_hash if known else None),
         health=tools.health.look() if tools.health is not None else None,
-        traffic=_traffic(tools, live),
+        traffic=_look_at_traffic(tools, live),
         guard=guard,
         rollback=rollback,
         ends={run.id: read_end(tools.journal, tools.runs, run) for run in (guard, rollback) if run is not None},
         unfinished=next((run for run in runs[:1] if not run.state.is_over), None),
         error_rate_below=tools.policy.criteria.error_rate_below,
-        hold=holding(tools, situation.listed),
+        hold=find_active_hold(tools, situation.listed),
         notices=tools.notifier.flush(0.0) if tools.notifier is not None else None,
-        watch_gap_s=watch_gap_s(situation, runs, tools.policy.criteria.watch_s),
-        backups=_backups(tools),
+        watch_gap_s=measure_watch_gap_s(situation, runs, tools.policy.criteria.watch_s),
+        backups=_judge_backups(tools),
         proof_alarm=tools.recovery.proof_alarm(),
-        elsewhere=_elsewhere(situation, {run.id for run in runs}),
+        elsewhere=_find_elsewhere(situation, {run.id for run in runs}),
         services=tools.policy.services,
-        waiting=waiting(tools, guard, situation.listed),
-        left_open=left_open(tools, runs, situation.listed),
+        waiting=list_waiting(tools, guard, situation.listed),
+        left_open=list_left_open(tools, runs, situation.listed),
     )
 
 
-def _elsewhere(situation: Situation, own: set[str]) -> tuple[Deployment, Remark] | None:
-    newest = next(iter(rollbacks(situation.listed, since=0.0)), None)
+def _find_elsewhere(situation: Situation, own: set[str]) -> tuple[Deployment, Remark] | None:
+    newest = next(iter(list_rollbacks(situation.listed, since=0.0)), None)
     return newest if newest is not None and newest[1].run not in own else None
 
 
-def _backups(tools: Toolbox) -> Protection | str | None:
+def _judge_backups(tools: Toolbox) -> Protection | str | None:
     if tools.recovery.protection is None:
         return None
     try:
@@ -270,7 +270,7 @@ def _backups(tools: Toolbox) -> Protection | str | None:
         return str(error)
 
 
-def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:
+def _look_at_traffic(tools: Toolbox, live: str) -> TrafficLook | None:
     if tools.traffic is None:
         return None
     until = int(tools.clock.now()) + 1
@@ -279,10 +279,10 @@ def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:
     except BackoutError as error:
         return TrafficLook(WINDOW_S, problem=str(error))
     rows = [row for row in page.counts if row.version == live]
-    requests, errors = total(rows)
+    requests, errors = sum_counts(rows)
     latency, traits = merge_latency(rows), tools.traffic.traits
     p99_ms = quantile_ms(latency, 0.99)
-    edge = bucket_of(tools.policy.criteria.latency_never_above_s * 1000)
+    edge = find_bucket(tools.policy.criteria.latency_never_above_s * 1000)
     slow = sum(number for bucket, number in latency.items() if bucket > edge)
     now = tools.clock.now()
     failed = max((row.second for row in rows if row.errors), default=None)
@@ -298,5 +298,5 @@ def _traffic(tools: Toolbox, live: str) -> TrafficLook | None:
         classes=merge_counts(row.classes for row in rows),
         last_slow_s=None if slowest is None else max(0.0, now - slowest),
         source=traits.name,
-        unseen=unseen(traits),
+        unseen=list_unseen(traits),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import underneath
+from backout.analysis.history.remarks import find_underneath
 from backout.errors import (
     AuthError,
     BackoutError,
@@ -27,7 +27,7 @@ from backout.model.steps.forward import ReadNewStep
 from backout.model.steps.guard import ConcludeAction, ConcludeResult, ConcludeStep
 from backout.model.steps.rollback import ReadBackResult, ReadBackStep, ReportStep
 from backout.model.steps.verification import VerifyStep
-from backout.ports import result_of
+from backout.ports import find_result
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -89,11 +89,11 @@ def tell_rollback(tools: Toolbox, kind: NoticeKind, run: str, *, more: str = "",
 
         chain = trace_causes(tools.runs, run)
         events = [event for each in chain for event in tools.journal.events(run=each.id)]
-        report = result_of(tools.runs, run, ReportStep)
+        report = find_result(tools.runs, run, ReportStep)
         told = Switched(
             environment=tools.environment,
             incident=told_by(chain, events),
-            live=_read_back(result_of(tools.runs, run, ReadNewStep if forward else ReadBackStep)),
+            live=_read_back(find_result(tools.runs, run, ReadNewStep if forward else ReadBackStep)),
             waited=found is not None and found.plan.has(VerifyStep),
             cause=found.plan.cause if found else "",
             by=(found.actor if found else "") or tools.actor,
@@ -129,7 +129,7 @@ def tell_conclusion(
     if result.action is ConcludeAction.VOID:
         _tell_overtaken(tools, args.version, run)
         return
-    kind = _kind_of(decision, result)
+    kind = _choose_kind(decision, result)
     if kind is None:
         return
 
@@ -141,7 +141,7 @@ def tell_conclusion(
             version=args.version,
             decision=decision,
             why=result.why or decision.reason,
-            live=live_now(tools),
+            live=read_live(tools),
             rule="" if kind is NoticeKind.WOULD_ROLL_BACK else result.rule,
             target=result.target,
             options=result.options,
@@ -156,7 +156,7 @@ def tell_conclusion(
 
 def _tell_overtaken(tools: Toolbox, version: str, run: str) -> None:
     """Tell that a newer deployment took the watched one's place: unless its own guard runs, it is not watched."""
-    live = live_now(tools)
+    live = read_live(tools)
 
     def words() -> Words:
         from backout.report.incident.notice import describe_overtaken
@@ -174,7 +174,7 @@ def tell_failure(tools: Toolbox, run: str, error: Exception) -> None:
     """
     if isinstance(error, UsageError | Interrupted) or (isinstance(error, Busy) and not isinstance(error, WorldMoved)):
         return
-    reason = _reason(error)
+    reason = _find_reason(error)
     kind = NoticeKind.FAILED
     if isinstance(reason, AuthError):
         kind = NoticeKind.TOKEN_LOST
@@ -195,7 +195,7 @@ def tell_failure(tools: Toolbox, run: str, error: Exception) -> None:
             doing=doing,
             error=type(reason).__name__,
             what=str(error),
-            live=None if unreachable else live_now(tools),  # a provider that does not answer is not asked again
+            live=None if unreachable else read_live(tools),  # a provider that does not answer is not asked again
             hint=hint,
             rule=(reason.rule or "") if isinstance(reason, Refused) else "",
             options=tuple(reason.options) if isinstance(reason, Refused) else (),
@@ -207,12 +207,14 @@ def tell_failure(tools: Toolbox, run: str, error: Exception) -> None:
 
 def tell_change(tools: Toolbox, change: Change, deployment: Deployment, *, estimates: bool, key: str) -> None:
     """Tell of trouble that began, or ended, long after `deployment`."""
-    from backout.report.guard.change import describe_change, title
+    from backout.report.guard.change import describe_change, format_title
 
     def words() -> Words:
-        return describe_change(tools.environment, change, deployment, live_now(tools), estimates=estimates)
+        return describe_change(tools.environment, change, deployment, read_live(tools), estimates=estimates)
 
-    tell_in_words(tools, NoticeKind.CHANGED, words, title(tools.environment, change, deployment), key=key, run="")
+    tell_in_words(
+        tools, NoticeKind.CHANGED, words, format_title(tools.environment, change, deployment), key=key, run=""
+    )
 
 
 def tell_in_words(
@@ -230,7 +232,7 @@ def tell_in_words(
     tell(tools, kind, made.title, made.text, key=key, run=run, next=made.next, facts=made.facts)
 
 
-def _kind_of(decision: Decision, result: ConcludeResult) -> NoticeKind | None:
+def _choose_kind(decision: Decision, result: ConcludeResult) -> NoticeKind | None:
     if result.action is ConcludeAction.REFUSED:
         return NoticeKind.REFUSED
     if result.action is ConcludeAction.ACCEPT:
@@ -243,13 +245,13 @@ def _kind_of(decision: Decision, result: ConcludeResult) -> NoticeKind | None:
     return NoticeKind.INCONCLUSIVE if undecided and not result.rule else NoticeKind.HELD
 
 
-def _reason(error: Exception) -> Exception:
+def _find_reason(error: Exception) -> Exception:
     """Return the error that stopped the run: the journal wraps it to say that the run can be resumed."""
     cause = error.__cause__ if isinstance(error, PartlyDone) else None
     return cause if isinstance(cause, Exception) else error
 
 
-def live_now(tools: Toolbox) -> LiveNow | None:
+def read_live(tools: Toolbox) -> LiveNow | None:
     """Return what is live, as read back for a notice; None where the provider does not say."""
     from backout.report.incident.notice import LiveNow
 
@@ -259,7 +261,7 @@ def live_now(tools: Toolbox) -> LiveNow | None:
         return None
     if not history:
         return None
-    live = underneath(history)
+    live = find_underneath(history)
     return LiveNow(live.main, live.id, live.created_at, tools.clock.now())
 
 

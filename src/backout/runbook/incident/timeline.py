@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from backout.errors import BackoutError
 from backout.model.incident.timeline import Records
-from backout.report.times import clock, day
+from backout.report.times import format_clock, format_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,8 @@ def read_records(
     oldest = provider[-1].created_at if provider else now
     if failed is None and since < oldest:
         notes.append(
-            f"the provider lists {len(provider)} deployments, the oldest of {day(oldest)} {clock(oldest)} UTC; older "
+            f"the provider lists {len(provider)} deployments, the oldest of {format_day(oldest)} "
+            f"{format_clock(oldest)} UTC; older "
             "ones are known as far as the journal watched or made them"
         )
     here, told = _read(holds, "the hold of this host", notes), _read(queued, "the notices", notes)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import field
 
-from backout.analysis.detector.expectations import unmet
+from backout.analysis.detector.expectations import find_unmet
 from backout.errors import BackoutError
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.connections import ConnectionUse
 from backout.model.guard.probes import HEALTH, ProbesBefore, SyntheticAnswer
-from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, ServiceState, total
+from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, ServiceState, sum_counts
 from backout.model.value import Value
 from backout.runbook.guard.checkpoint import load_remembered
 from backout.runbook.probing.prober import Prober
@@ -60,10 +60,10 @@ class Looks:
         self._tools = tools
         self._said = False
         guard, clock, aside = tools.policy.guard, tools.clock, tools.guard.in_background
-        look = _looking(tools, tools.health) if tools.health is not None else None
-        read = _reading(tools.guard.connections) if tools.guard.connections is not None else None
+        look = _make_health_look(tools, tools.health) if tools.health is not None else None
+        read = _make_connections_look(tools.guard.connections) if tools.guard.connections is not None else None
         sender = tools.guard.sender
-        send = _sending(tools, sender, guard.asked) if sender is not None and guard.asked else None
+        send = _make_synthetic_look(tools, sender, guard.asked) if sender is not None and guard.asked else None
         read_s, send_s = PROBES_PER_READING * guard.probe_every_s, max(guard.synthetic_every_s, at_most_every_s)
         self._health = Prober("health", look, clock, guard.probe_every_s, in_background=aside)
         self._connections = Prober("connections", read, clock, read_s, in_background=aside)
@@ -86,7 +86,7 @@ class Looks:
             prober.close()
 
 
-def _looking(tools: Toolbox, health: HealthCheck) -> Callable[[], HealthReport]:
+def _make_health_look(tools: Toolbox, health: HealthCheck) -> Callable[[], HealthReport]:
     def look() -> HealthReport:
         try:
             return health.look()
@@ -96,7 +96,7 @@ def _looking(tools: Toolbox, health: HealthCheck) -> Callable[[], HealthReport]:
     return look
 
 
-def _reading(connections: Connections) -> Callable[[], ConnectionUse | BackoutError]:
+def _make_connections_look(connections: Connections) -> Callable[[], ConnectionUse | BackoutError]:
     def read() -> ConnectionUse | BackoutError:
         try:
             return connections.read()
@@ -106,7 +106,7 @@ def _reading(connections: Connections) -> Callable[[], ConnectionUse | BackoutEr
     return read
 
 
-def _sending(
+def _make_synthetic_look(
     tools: Toolbox, sender: HealthCheck, checks: Sequence[SyntheticCheck]
 ) -> Callable[[], SyntheticAnswer | None]:
     turns: Iterator[SyntheticCheck] = cycle(checks)
@@ -121,7 +121,7 @@ def _sending(
                 said.add(check.name)
                 tools.say(f"the request {check.name} is not sent: {error.what}")
             return None
-        return SyntheticAnswer(at, check.name, answer.status, unmet(check, answer), answer.media_type)
+        return SyntheticAnswer(at, check.name, answer.status, find_unmet(check, answer), answer.media_type)
 
     return send
 
@@ -149,7 +149,7 @@ def remember(tools: Toolbox, version: str, seen: Seen) -> None:
     for use in seen.connections:
         if use is not None and (fullest is None or _is_old(tools, fullest.at, now) or use.share >= fullest.share):
             fullest = use
-    for what, failed in _probes(tools, seen):
+    for what, failed in _list_probes(tools, seen):
         made, bad = ended.get(what, (0, 0))
         made, bad = (made // 2, bad // 2) if made >= _MOST_PROBES else (made, bad)
         ended[what] = made + 1, bad + failed
@@ -170,7 +170,7 @@ def _is_old(tools: Toolbox, at: float, now: float) -> bool:
     return at < now - tools.policy.guard.baseline_s
 
 
-def _probes(tools: Toolbox, seen: Seen) -> Iterator[tuple[str, bool]]:
+def _list_probes(tools: Toolbox, seen: Seen) -> Iterator[tuple[str, bool]]:
     """Yield each probe, and whether it failed."""
     for report in seen.health:
         down = (s.name for s in report.services if s.state is ServiceState.DOWN)
@@ -180,38 +180,38 @@ def _probes(tools: Toolbox, seen: Seen) -> Iterator[tuple[str, bool]]:
         yield answer.path, answer.failed
 
 
-def connections_before(tools: Toolbox, old: str, since: float) -> ConnectionUse | None:
+def find_connections_before(tools: Toolbox, old: str, since: float) -> ConnectionUse | None:
     """Return the look, in the last hour before a deployment, at which the database was the fullest, or None."""
     use = _load_remembered(tools, old).fullest if old else None
     return use if use is not None and use.at < since and not _is_old(tools, use.at, since) else None
 
 
-def probes_before(tools: Toolbox, old: str, since: float) -> ProbesBefore:
+def find_probes_before(tools: Toolbox, old: str, since: float) -> ProbesBefore:
     """Return how probes of the old version ended, those of the last hour."""
     known = _load_remembered(tools, old) if old else _Remembered(0.0)
     good = frozenset(known.good)  # of the code, however long ago
     return ProbesBefore({} if _is_old(tools, known.at, since) else known.ended, good)
 
 
-def usual(tools: Toolbox, version: str) -> dict[str, str]:
+def find_usual(tools: Toolbox, version: str) -> dict[str, str]:
     """Return {name: content type} of the requests that a version answered well the last time, however long ago."""
     return _load_remembered(tools, version).good
 
 
-def last_look(tools: Toolbox, version: str) -> HealthReport | None:
+def find_last_look(tools: Toolbox, version: str) -> HealthReport | None:
     """Return the last look at a version's health endpoint while it was live, however old, or None."""
     return load_remembered(tools, f"health of {version}", HealthReport) if version else None
 
 
-def health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Counts, ...]) -> HealthReport | None:
+def find_health_before(tools: Toolbox, old: str, since: float, baseline: tuple[Counts, ...]) -> HealthReport | None:
     """Return what was up before the deployment: from a look of the last hour, or as the traffic before proves, or None.
 
     An application that answered nearly everything right after the last look had its critical services.
     """
-    report = last_look(tools, old)
+    report = find_last_look(tools, old)
     if report is not None and since - tools.policy.guard.baseline_s <= report.at <= since:
         return report
-    requests, errors = total(row for row in baseline if row.second >= since - RECENT_S)
+    requests, errors = sum_counts(row for row in baseline if row.second >= since - RECENT_S)
     if requests < PROOF_REQUESTS or errors > requests * PROOF_ERROR_RATE:
         return None
     proof = f"inferred: {requests - errors:,} of {requests:,} requests before the deployment were answered"

@@ -22,7 +22,7 @@ class Obstacle(Value, frozen=True):
     options: tuple[str, ...] = ()
 
 
-def obstacle_to(tools: Toolbox, args: WatchStep, mode: Mode) -> Obstacle | None:
+def find_obstacle(tools: Toolbox, args: WatchStep, mode: Mode) -> Obstacle | None:
     """Return the obstacle to asking both versions, as far as one is known when a watch begins.
 
     Args:
@@ -40,7 +40,7 @@ def obstacle_to(tools: Toolbox, args: WatchStep, mode: Mode) -> Obstacle | None:
         return Obstacle("there is no version before it to compare with")
     if args.split < 1:
         return Obstacle("the traffic is split, which tells the two apart already")
-    if not safe_checks(tools):
+    if not list_safe_checks(tools):
         option = f"{next_time}: `backout init --ask-routes -e {environment}` looks for requests that are safe to send"
         return Obstacle("no request is declared that is safe to send (guard.synthetic)", (option,))
     if tools.guard.pairing is None:
@@ -48,14 +48,14 @@ def obstacle_to(tools: Toolbox, args: WatchStep, mode: Mode) -> Obstacle | None:
     return None
 
 
-def safe_checks(tools: Toolbox) -> list[SyntheticCheck]:
+def list_safe_checks(tools: Toolbox) -> list[SyntheticCheck]:
     """Return the declared requests; never a visitor's URL, and none whose answer is intended to change."""
     meant = tools.policy.guard.expect
     asked = tools.policy.guard.asked
     return [check for check in asked if not any(each.covers(check.method, check.path) for each in meant)]
 
 
-def obstacle_of(error: BackoutError, environment: str, doing: str = "") -> Obstacle:
+def make_obstacle(error: BackoutError, environment: str, doing: str = "") -> Obstacle:
     """Return an error as an obstacle, with the way on that it names."""
     if isinstance(error, Refused):
         seen = f"see what stands in the way of going back: `backout rollback --dry-run -e {environment}`"

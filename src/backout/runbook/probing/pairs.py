@@ -11,7 +11,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from backout.analysis.detector.expectations import unmet
+from backout.analysis.detector.expectations import find_unmet
 from backout.analysis.history.proof import Said, judge
 from backout.analysis.history.stability import returns
 from backout.analysis.shifts.turns import Turns
@@ -23,20 +23,20 @@ from backout.model.remark import Remark, RemarkKind
 from backout.model.version import VersionId
 from backout.rules import SafetyRule
 from backout.runbook.observe import observe
-from backout.runbook.probing.obstacle import Obstacle, obstacle_of, obstacle_to, safe_checks
+from backout.runbook.probing.obstacle import Obstacle, find_obstacle, list_safe_checks, make_obstacle
 from backout.runbook.probing.pre_promotion import judge_again
 from backout.runbook.probing.prober import Prober
-from backout.runbook.rollback.marked import message_of
+from backout.runbook.rollback.marked import make_message
 from backout.runbook.safety.checks import (
     await_listed,
     check_not_held,
     check_undisturbed,
     check_unmoved,
+    find_own,
     look_after_trouble,
-    own,
 )
 from backout.runbook.safety.identity import check_identity
-from backout.runbook.safety.permission import older_configuration
+from backout.runbook.safety.permission import explain_older_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -101,7 +101,7 @@ class PairedProbe:
     Args:
         args: of the step `watch`.
         run: the watch.
-        mode: the mode it was started with, see `obstacle_to`.
+        mode: the mode it was started with, see `find_obstacle`.
     """
 
     def __init__(self, tools: Toolbox, args: WatchStep, run: str, mode: Mode) -> None:
@@ -170,7 +170,7 @@ class PairedProbe:
         """Return why nothing is known although both are asked."""
         environment = self._tools.environment
         if made.unsent:
-            return obstacle_of(made.unsent[-1], environment, "the requests are not sent: ")
+            return make_obstacle(made.unsent[-1], environment, "the requests are not sent: ")
         if not made.unknown:
             return Obstacle("no answer of both came in time")
         if made.is_named:
@@ -192,7 +192,7 @@ class PairedProbe:
         Raises:
             WorldMoved: another deployment came in between.
         """
-        made = own(history, self._run, RemarkKind.PAIR)
+        made = find_own(history, self._run, RemarkKind.PAIR)
         if made is not None and made.sole == self._new:  # not one with a copied message
             check_undisturbed(self._tools, history, made.id, expected=self._deployment, run=self._run)
 
@@ -207,7 +207,7 @@ class PairedProbe:
     def _begin(self, suspected: Collection[str]) -> None:
         """Put the old version beside the new one and begin to ask, unless there is an obstacle."""
         tools, asker = self._tools, self._tools.guard.pairing
-        obstacle = obstacle_to(tools, self._args, self._mode)
+        obstacle = find_obstacle(tools, self._args, self._mode)
         if obstacle is not None or asker is None:
             self._meet(obstacle or Obstacle("no health check is set up"))
             return
@@ -216,9 +216,11 @@ class PairedProbe:
         try:
             self._put()
         except BackoutError as error:
-            self._meet(obstacle_of(error, tools.environment))
+            self._meet(make_obstacle(error, tools.environment))
             return
-        made = self._round = _Round(tools.clock.now() + PATIENCE_S, Turns(safe_checks(tools), tools.guard.dice.shuffle))
+        made = self._round = _Round(
+            tools.clock.now() + PATIENCE_S, Turns(list_safe_checks(tools), tools.guard.dice.shuffle)
+        )
         made.turns.suspected = suspected
         self._obstacle = None
         self._asking = Prober(
@@ -234,7 +236,7 @@ class PairedProbe:
         tools = self._tools
         assert tools.guard.consent is not None
         with contextlib.suppress(BackoutError):
-            if own(tools.deployments.history(), self._run, RemarkKind.PAIR) is not None:
+            if find_own(tools.deployments.history(), self._run, RemarkKind.PAIR) is not None:
                 return True  # that was said, and then the process died
         old, new = self._old[:8], self._new[:8]
         said = tools.guard.consent(f"Deploy version {old} at 0 % beside version {new}, and ask both the same?", WORD)
@@ -251,7 +253,7 @@ class PairedProbe:
         tools, run = self._tools, self._run
         check_identity(tools)
         history = await_listed(tools, self._deployment)
-        made = own(history, run, RemarkKind.PAIR)
+        made = find_own(history, run, RemarkKind.PAIR)
         if made is None:
             check_unmoved(tools, history, self._deployment, run, self._new)
             self._check_old()
@@ -259,7 +261,7 @@ class PairedProbe:
             remark = Remark(RemarkKind.PAIR, run, text=f"version {self._old} is asked at 0 %, beside what is live")
             check_not_held(tools, history, is_automatic=True)  # last: until the deployment itself a hold stops it
             try:
-                made = tools.deployments.deploy(shares, message=message_of(tools, remark, history[0]))
+                made = tools.deployments.deploy(shares, message=make_message(tools, remark, history[0]))
             except ProviderUnavailable:
                 made = look_after_trouble(tools, self._deployment, run, RemarkKind.PAIR)
                 if made is None:
@@ -272,7 +274,7 @@ class PairedProbe:
     def _check_old(self) -> None:
         """Raise Refused when a rule forbids returning to the old version: its answers then decide nothing."""
         situation = observe(self._tools)
-        older = older_configuration(self._tools, situation)
+        older = explain_older_configuration(self._tools, situation)
         if older:
             raise Refused(older, where=self._tools.environment, rule=SafetyRule.IDENTITY)
         if returns(situation, self._new, self._old):  # features that an older version lacks are no reason to undo that
@@ -331,7 +333,7 @@ def _make_version_answer(check: SyntheticCheck, answer: Fetched) -> VersionAnswe
     return VersionAnswer(
         answer.status,
         answer.location,
-        has_words=False if answer.status is not None and unmet(check, answer) else None,
+        has_words=False if answer.status is not None and find_unmet(check, answer) else None,
         ends_well=ends_well if answer.hops else None,
         loops=answer.loops,
     )

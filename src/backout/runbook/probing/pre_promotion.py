@@ -13,19 +13,19 @@ from backout.model.remark import Remark, RemarkKind
 from backout.model.steps.base import to_json
 from backout.model.steps.rollback import ActivateStep, ProveResult, ProveStep, Tried
 from backout.model.version import VersionId
-from backout.ports import Action, result_of
+from backout.ports import Action, find_result
 from backout.rules import SafetyRule
-from backout.runbook.guard.question import question, tell_questions
+from backout.runbook.guard.question import mark_questioned, tell_questions
 from backout.runbook.probing.failed_proofs import record_failure
-from backout.runbook.probing.pre_promotion_probe import BUDGET_S, PROPAGATION_S, ask, total_outage
-from backout.runbook.rollback.marked import message_of
+from backout.runbook.probing.pre_promotion_probe import BUDGET_S, PROPAGATION_S, ask, describe_total_outage
+from backout.runbook.rollback.marked import make_message
 from backout.runbook.safety.checks import (
     await_listed,
     await_own_listed,
     check_not_held,
     check_undisturbed,
     check_unmoved,
-    own,
+    find_own,
 )
 from backout.runbook.safety.identity import check_identity
 
@@ -43,21 +43,21 @@ MAX_SHARES = 2
 """No provider splits the traffic between more versions."""
 
 
-def chosen(tools: Toolbox, run: str, planned: str) -> str:
+def find_chosen(tools: Toolbox, run: str, planned: str) -> str:
     """Return the version that this run's later steps are about: made live, uploaded again, proven, or as planned."""
-    switched = result_of(tools.runs, run, ActivateStep)
+    switched = find_result(tools.runs, run, ActivateStep)
     if switched is not None:
         return switched.version
     from backout.model.steps.forward import ReadNewStep
 
-    made = result_of(tools.runs, run, ReadNewStep)
+    made = find_result(tools.runs, run, ReadNewStep)
     if made is not None:
         return made.version
-    proven = result_of(tools.runs, run, ProveStep)
+    proven = find_result(tools.runs, run, ProveStep)
     return proven.version if proven is not None else planned
 
 
-def secrets_decision(tools: Toolbox, error: SecretsChanged, version: str) -> SecretsChanged:
+def ask_about_secrets(tools: Toolbox, error: SecretsChanged, version: str) -> SecretsChanged:
     """Return the question that only a person may answer: which secret values are to be live after the rollback."""
     names = f": {', '.join(error.names)}" if error.names else ""
     again = f"backout rollback {version} -e {tools.environment}"
@@ -90,11 +90,11 @@ def judge_again(
     Args:
         args: those of the step `prove`.
     """
-    from backout.analysis.history.stability import candidates
-    from backout.runbook.observe import observe, with_details
+    from backout.analysis.history.stability import list_candidates
+    from backout.runbook.observe import add_details, observe
 
-    situation = with_details(tools, observe(tools), [version])
-    ranked = candidates(
+    situation = add_details(tools, observe(tools), [version])
+    ranked = list_candidates(
         situation,
         leaving=leaving,
         accept_unproven=accept_unproven,
@@ -129,7 +129,7 @@ class Prove(Action[ProveStep, ProveResult]):
             raise
 
 
-def _attempts(tools: Toolbox, run: str) -> int:
+def _count_attempts(tools: Toolbox, run: str) -> int:
     started = tools.journal.events(run=run, kind="step.start")
     return sum(1 for event in started if event.data.get("action") == "prove")
 
@@ -176,7 +176,7 @@ class _Proof:
             if last.refusal is None:  # it was asked, and did not answer well
                 record_failure(self.tools, self.context.run, version, last.why)
             if last.contradicts:
-                question(self.tools, self.context.run, version, last.why, self.history)
+                mark_questioned(self.tools, self.context.run, version, last.why, self.history)
             self.tried.append(Tried(version=version, ok=False, why=last.why))
             self.context.progress({"tried": to_json(self.tried)})
             self.tools.say(f"version {version} is not the target any more: {last.why}")
@@ -191,7 +191,7 @@ class _Proof:
     def _look_around(self) -> None:
         check_identity(self.tools)
         run = self.context.run
-        if _attempts(self.tools, run) > 1:  # an earlier one may have deployed, and undone another's work with it
+        if _count_attempts(self.tools, run) > 1:  # an earlier one may have deployed, and undone another's work with it
             self.history = await_own_listed(self.tools, run, RemarkKind.PROVE)
             self._check_undisturbed()
         else:
@@ -204,7 +204,7 @@ class _Proof:
 
     def _check_undisturbed(self) -> None:
         """Put back what our own deployment undid, if an attempt without an answer made one."""
-        run, made = self.context.run, own(self.history, self.context.run, RemarkKind.PROVE)
+        run, made = self.context.run, find_own(self.history, self.context.run, RemarkKind.PROVE)
         if made is not None:
             check_undisturbed(self.tools, self.history, made.id, expected=self.args.expected, run=run)
 
@@ -225,7 +225,7 @@ class _Proof:
         if self.tools.health is None:
             return "no health check is set up, so it was not proved"
         since = next((d.created_at for d in self.history if d.id == self.args.expected), 0.0)
-        outage = total_outage(self.tools, self._serving(), since)
+        outage = describe_total_outage(self.tools, self._serving(), since)
         if outage:
             self.tools.say(f"the target is NOT proved before the switch: {outage}, and any version is better than that")
             return f"{NOT_PROVED}{outage}"
@@ -260,7 +260,7 @@ class _Proof:
         try:
             target = self._put(version)
         except SecretsChanged as error:
-            raise secrets_decision(self.tools, error, version) from error
+            raise ask_about_secrets(self.tools, error, version) from error
         except Refused as error:
             if error.rule != SafetyRule.TARGET:
                 raise
@@ -309,7 +309,7 @@ class _Proof:
         remark = Remark(RemarkKind.PROVE, run, text=f"version {target} is asked at 0 %")
         force = self.args.force
         try:
-            message = message_of(self.tools, remark, top)
+            message = make_message(self.tools, remark, top)
             made = self.tools.deployments.deploy(shares, message=message, force=force)
         except ProviderUnavailable:
             # It is not known whether it happened. The list says; and should it be late, a second one moves nothing
@@ -319,7 +319,7 @@ class _Proof:
             self._check_unmoved()
             if self._stands_there(target):
                 return True
-            message = message_of(self.tools, remark, self.history[0])
+            message = make_message(self.tools, remark, self.history[0])
             made = self.tools.deployments.deploy(shares, message=message, force=force)
         self.history = await_listed(self.tools, made.id)
         check_undisturbed(self.tools, self.history, made.id, expected=expected, run=run)
@@ -329,7 +329,7 @@ class _Proof:
     def _stands_there(self, target: str) -> bool:
         """Whether this run put the target beside the traffic, and there was no deployment since."""
         top = self.history[0]
-        ours = own(self.history[:1], self.context.run, RemarkKind.PROVE) is not None
+        ours = find_own(self.history[:1], self.context.run, RemarkKind.PROVE) is not None
         return ours and any(share.version == target for share in top.shares)
 
     def _upload(self, version: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.proof import Look, Said, is_clear, is_total_outage, judge, wrong_answer
+from backout.analysis.history.proof import Look, Said, explain_wrong_answer, is_clear, is_total_outage, judge
 from backout.errors import BackoutError
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.policy import SyntheticCheck
 from backout.model.value import Value
-from backout.runbook.probing.looks import usual
+from backout.runbook.probing.looks import find_usual
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -30,9 +30,9 @@ OUTAGE_S, STALE_S = 15, 30.0
 OUTAGE_LOOKS = 2
 
 
-def total_outage(tools: Toolbox, serving: Collection[str], since: float) -> str:
+def describe_total_outage(tools: Toolbox, serving: Collection[str], since: float) -> str:
     """Return the evidence that everything which has traffic since then is down now, or ""."""
-    rows = _recent_counts(tools, serving, since)
+    rows = _read_recent_counts(tools, serving, since)
     told = None if rows is None else is_total_outage(rows)
     if told is not None:
         return "nearly every answer of the last seconds was an error" if told else ""
@@ -41,7 +41,7 @@ def total_outage(tools: Toolbox, serving: Collection[str], since: float) -> str:
     return f"the health endpoint is down in {OUTAGE_LOOKS} looks, and there are no counts"
 
 
-def _recent_counts(tools: Toolbox, serving: Collection[str], since: float) -> list[Counts] | None:
+def _read_recent_counts(tools: Toolbox, serving: Collection[str], since: float) -> list[Counts] | None:
     """Return the counts of the last seconds; None when no source tells them soon enough."""
     traffic, now = tools.traffic, int(tools.clock.now())
     if traffic is None or traffic.traits.lag_s >= STALE_S:
@@ -102,7 +102,7 @@ def ask(
             deadline = clock.now() + BUDGET_S  # it has just been reached
         row = row + 1 if look.said is before.said else 1
     if look.said is Said.GOOD:
-        return asker.requests(look.why, usual(tools, known_as or target), deadline)
+        return asker.requests(look.why, find_usual(tools, known_as or target), deadline)
     return Asked(False if look.said is Said.BAD else None, look.why)
 
 
@@ -165,7 +165,7 @@ class _Asker:
         is_denied = bool(check.credentials) and answer.kind is AnswerClass.DENIED  # they may have run out
         needs_current = not answer.is_good and answer.status is not None and (check.name not in was or is_denied)
         current = self._health.fetch(check.path, self._leaving, check=check) if needs_current else None
-        return wrong_answer(check, answer, current, was.get(check.name))
+        return explain_wrong_answer(check, answer, current, was.get(check.name))
 
     def _fails_on_both(self, check: SyntheticCheck) -> bool:
         """Whether the current version now fails like the target: in the same class, and neither is good.

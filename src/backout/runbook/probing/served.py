@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.detector.criteria import CriteriaEngine, error_rate_name
+from backout.analysis.detector.criteria import CriteriaEngine, name_error_rate
 from backout.errors import BackoutError
 from backout.model.guard.verdict import CriterionResult, CriterionState
 
@@ -18,7 +18,7 @@ SERVED_S: Final = 60.0
 _EVERY_S: Final = 1.0
 
 
-def error_rate(tools: Toolbox, context: StepContext, version: str) -> CriterionResult | None:
+def measure_error_rate(tools: Toolbox, context: StepContext, version: str) -> CriterionResult | None:
     """Return the error rate criterion on what a version serves from now on; None: no source of counts.
 
     It ends as soon as it is decided. Estimates are left out: nothing automatic rests on them (safety rule 13).
@@ -47,7 +47,7 @@ def error_rate(tools: Toolbox, context: StepContext, version: str) -> CriterionR
                 engine.add(row for row in page.counts if row.second < page.complete_until)
             read_until = max(read_until, page.complete_until)
         now = tools.clock.now()
-        found = next(each for each in engine.results(now) if each.name == error_rate_name(criteria))
+        found = next(each for each in engine.results(now) if each.name == name_error_rate(criteria))
         if found.state is not CriterionState.WAITING or now >= started_at + SERVED_S:
             return found
         tools.clock.sleep(_EVERY_S)

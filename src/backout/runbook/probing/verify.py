@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.analysis.detector.criteria import CriteriaEngine
-from backout.analysis.history.remarks import underneath
+from backout.analysis.history.remarks import find_underneath
 from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.guard.verdict import CriterionResult, CriterionState, Verification
@@ -18,10 +18,10 @@ from backout.model.steps.forward import ReadNewStep
 from backout.model.steps.rollback import ActivateStep, ReadBackStep
 from backout.model.steps.verification import VerifyStep
 from backout.model.value import Value
-from backout.ports import Action, result_of
+from backout.ports import Action, find_result
 from backout.runbook.guard.heartbeat import Heartbeat
 from backout.runbook.incident.tell import tell_rollback
-from backout.runbook.probing.pre_promotion import chosen
+from backout.runbook.probing.pre_promotion import find_chosen
 from backout.runbook.probing.prober import Prober
 from backout.runbook.rollback.reupload import keep
 from backout.runbook.safety.checks import await_listed, is_late
@@ -77,18 +77,18 @@ class _Lookout:
             moved = self._describe_successor(await_listed(self.tools, self.made))
         except BackoutError as error:
             moved = f"what is live at the end could not be read ({error})" if verification.verified else ""
-        return void(verification, moved) if moved else verification
+        return make_void(verification, moved) if moved else verification
 
     def _describe_successor(self, history: Sequence[Deployment]) -> str:
         if not history:
             return "nothing is deployed any more"
         if is_late(history, self.made, self.since):
             return ""
-        live = underneath(history)
+        live = find_underneath(history)
         return "" if live.sole == self.version else f"deployment {live.id} (version {live.main}) took its place"
 
 
-def void(verification: Verification, why: str) -> Verification:
+def make_void(verification: Verification, why: str) -> Verification:
     """Return a verification that proves nothing about what is live now, and says why."""
     return replace(verification, verified=None, summary=f"{why}; until then: {verification.summary}")
 
@@ -116,19 +116,19 @@ class Verify(Action[VerifyStep, Verification]):
         left = args.left or None
         if left is not None:
             keep(self._tools, left)
-        live, baseline_until = chosen(self._tools, context.run, args.version), args.baseline_until or started_at
+        live, baseline_until = find_chosen(self._tools, context.run, args.version), args.baseline_until or started_at
         watched = Watched(live, left, started_at, baseline_until, fails_early=_is_automatic(self._tools, context.run))
-        return watch_criteria(self._tools, context, watched, self._lookout(context.run, live))
+        return verify_criteria(self._tools, context, watched, self._lookout(context.run, live))
 
     def _lookout(self, run: str, live: str) -> _Lookout:
         runs = self._tools.runs
-        made = result_of(runs, run, ReadBackStep) or result_of(runs, run, ReadNewStep)
+        made = find_result(runs, run, ReadBackStep) or find_result(runs, run, ReadNewStep)
         if made is None:
             return _Lookout(self._tools, "", 0.0, live)
         return _Lookout(self._tools, made.deployment, made.since, live)
 
 
-def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, lookout: _Lookout) -> Verification:
+def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, lookout: _Lookout) -> Verification:
     """Return the verification since `started_at`; the baseline is the live version's own traffic before."""
     engine = CriteriaEngine(
         tools.policy.criteria,
@@ -136,7 +136,7 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, looko
         started_at=watched.started_at,
         live_version=watched.live,
         left_version=watched.left,
-        baseline=_baseline(tools, watched.live, watched.baseline_until),
+        baseline=_read_baseline(tools, watched.live, watched.baseline_until),
         has_health=tools.health is not None,
         has_traffic=tools.traffic is not None,
         fails_early=watched.fails_early,
@@ -170,7 +170,7 @@ def watch_criteria(tools: Toolbox, context: StepContext, watched: Watched, looko
             news.tick(now)
             moved = lookout.find_successor(now)
             if moved:
-                return void(engine.verification(now), moved)
+                return make_void(engine.verification(now), moved)
             tools.clock.sleep(TICK_S)
     finally:
         prober.close()
@@ -231,7 +231,7 @@ def _add_counts(tools: Toolbox, engine: CriteriaEngine, feed: _Feed) -> None:
     feed.sampled = feed.sampled or page.sampled
 
 
-def _baseline(tools: Toolbox, version: str, until: float) -> tuple[Counts, ...]:
+def _read_baseline(tools: Toolbox, version: str, until: float) -> tuple[Counts, ...]:
     if tools.traffic is None:
         return ()
     since = int(until - tools.policy.guard.baseline_s)

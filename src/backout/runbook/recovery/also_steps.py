@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.errors import BackoutError, Refused, WorldMoved
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.database.also_back import AlsoBack, AlsoKind, find_uncovered
 from backout.model.database.sequences import Carried, PlacedSequence
 from backout.model.steps.restore import AlsoBackRecord, AlsoBackResult, AlsoBackStep, SequencesStep
-from backout.ports import Action, result_of
-from backout.runbook.recovery.facts import facts_of
+from backout.ports import Action, find_result
+from backout.runbook.recovery.facts import read_facts
 from backout.runbook.recovery.side_steps import make_progress_teller
 from backout.runbook.recovery.swap_steps import UP_WITHIN_S
-from backout.runbook.recovery.whole_cluster import look_at_cluster, read_comes, written_last
+from backout.runbook.recovery.whole_cluster import look_at_cluster, read_comes, read_written_last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ class CheckAlso(Action[AlsoBackStep, AlsoBackResult]):
             WorldMoved: there is more than was agreed to, or the data directory cannot be exchanged any more.
         """
         tools, incoming = self._tools, Path(args.incoming)
-        facts = facts_of(tools)
+        facts = read_facts(tools)
         also = look_at_cluster(tools, facts, read_comes(args.comes, incoming))
         left = find_uncovered(also.things, args.accepted)
         why = "; ".join(thing.text for thing in left)
@@ -100,10 +100,10 @@ class CarrySequences(Action[SequencesStep, Carried]):
         if tools.carrier is None or not incoming.is_dir() or not (data / "global" / "pg_control").exists():
             return Carried(0, (), (), stopped_cleanly=False)
         replayed = tools.carrier.settle(data)
-        seen = result_of(tools.runs, context.run, AlsoBackStep)
+        seen = find_result(tools.runs, context.run, AlsoBackStep)
         if seen is not None:
             self._refuse_more(seen, context)
-        known = _place_sequences(seen.sequences) if seen is not None else {}
+        known = _find_sequence_places(seen.sequences) if seen is not None else {}
         superuser = (seen.superuser if seen is not None else "") or args.superuser
         try:
             carried = tools.carrier.carry(data, incoming, superuser, known, make_progress_teller(context, tools))
@@ -121,7 +121,7 @@ class CarrySequences(Action[SequencesStep, Carried]):
             return
         shown = {each.name: each.thing for each in seen.things if each.kind is AlsoKind.DATABASE}
         try:
-            last: Mapping[int, int] | None = written_last(tools, since)
+            last: Mapping[int, int] | None = read_written_last(tools, since)
         except BackoutError as error:
             tools.say(f"what was written in the last moment is not counted: {error.what}")
             last = None
@@ -133,11 +133,11 @@ class CarrySequences(Action[SequencesStep, Carried]):
             if name == tools.database:
                 continue
             if last is None:
-                text = f"database {brief(name)}, with rows of the last moment that could not be counted"
+                text = f"database {shorten(name)}, with rows of the last moment that could not be counted"
                 more.append(replace(before, count=None, text=text))
             elif last.get(oid) and before.count is not None:
                 many = before.count + last[oid]
-                text = f"database {brief(name)}, with {many:,} row versions, {last[oid]:,} of them in the last moment"
+                text = f"database {shorten(name)}, with {many:,} row versions, {last[oid]:,} of them in the last moment"
                 more.append(replace(before, count=many, text=text))
         left = find_uncovered(more, run.plan.arguments(AlsoBackStep).accepted)
         if left:
@@ -164,5 +164,5 @@ class CarrySequences(Action[SequencesStep, Carried]):
         )
 
 
-def _place_sequences(known: Mapping[str, Sequence[tuple[int, str, str]]]) -> dict[str, tuple[PlacedSequence, ...]]:
+def _find_sequence_places(known: Mapping[str, Sequence[tuple[int, str, str]]]) -> dict[str, tuple[PlacedSequence, ...]]:
     return {name: tuple(PlacedSequence(*each) for each in rows) for name, rows in known.items()}

@@ -24,7 +24,7 @@ def check_identity(vendor: VendorCutover, hosts: Collection[str], branch: str) -
         Refused: none is, with both sides in the words. AuthError, ProviderUnavailable, ProviderRejected: the vendor.
     """
     theirs = vendor.hosts()
-    if not theirs or {direct(host) for host in hosts} & {direct(host) for host in theirs}:
+    if not theirs or {drop_pooler(host) for host in hosts} & {drop_pooler(host) for host in theirs}:
         return
     raise Refused(
         f"the connection string leads to {', '.join(sorted(hosts)) or 'this machine'}, but the vendor's live branch "
@@ -35,10 +35,10 @@ def check_identity(vendor: VendorCutover, hosts: Collection[str], branch: str) -
     )
 
 
-def direct(host: str) -> str:
+def drop_pooler(host: str) -> str:
     """Return a host name without the suffix of the vendor's pooler.
 
-    >>> direct("ep-cool-1234-pooler.eu.aws.neon.tech")
+    >>> drop_pooler("ep-cool-1234-pooler.eu.aws.neon.tech")
     'ep-cool-1234.eu.aws.neon.tech'
     """
     first, dot, rest = host.lower().partition(".")

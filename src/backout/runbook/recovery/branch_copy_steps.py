@@ -16,10 +16,10 @@ from backout.report.database.comparison import (
     BRANCH_SWAP,
     BRANCH_SWAP_BEFORE,
     BRANCH_SWAP_UNDONE,
-    comparison_record,
+    make_comparison_record,
 )
-from backout.runbook.recovery.comparison_steps import note_or_failed, or_failed
-from backout.runbook.recovery.managed import branch_named
+from backout.runbook.recovery.comparison_steps import try_comparison, try_note
+from backout.runbook.recovery.managed import find_branch
 from backout.runbook.recovery.side_steps import make_progress_teller
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class NoteBranchCopies(Action[BranchNoteCopiesStep, NoteCopiesResult]):
         self._tools = tools
 
     def do(self, args: BranchNoteCopiesStep, context: StepContext) -> NoteCopiesResult:
-        """Return how the live rows not written since compare with those of the branch, as `comparison_record` does.
+        """Return how live rows not written since compare with those of the branch, as `make_comparison_record` does.
 
         As with a swap of our own, neither a check that cannot be made nor one that finds a difference is a reason to
         leave the damage in place: both are reported at the end.
@@ -53,19 +53,19 @@ class NoteBranchCopies(Action[BranchNoteCopiesStep, NoteCopiesResult]):
         found = ComparisonResult()
         if args.name:
             coming = kept.with_suffix(".coming")
-            noted = note_or_failed(
+            noted = try_note(
                 lambda: copies.note(
-                    self._tools.url(branch_named(self._tools, args.name)), coming, progress, own=database
+                    self._tools.url(find_branch(self._tools, args.name)), coming, progress, own=database
                 )
             )
             found = ComparisonResult(failed=noted.failed)
             if not noted.failed:
-                found = or_failed(
-                    lambda: comparison_record(
+                found = try_comparison(
+                    lambda: make_comparison_record(
                         copies.compare(coming, goes_on=False, progress=progress), (), of=BRANCH_SWAP_BEFORE
                     )
                 )
-        leaves = note_or_failed(lambda: copies.note("", kept, progress, own=database))
+        leaves = try_note(lambda: copies.note("", kept, progress, own=database))
         return NoteCopiesResult(**msgspec.structs.asdict(found), kept=leaves if leaves.failed else None)
 
 
@@ -79,7 +79,7 @@ class CompareBranchCopy(Action[BranchCompareCopyStep, ComparisonResult]):
         self._tools = tools
 
     def do(self, args: BranchCompareCopyStep, context: StepContext) -> ComparisonResult:
-        """Return what was compared and what differs, as `comparison_record` writes it, or why nothing was.
+        """Return what was compared and what differs, as `make_comparison_record` writes it, or why nothing was.
 
         The vendor starts a new server on what came: what that one counts was written since. Nobody writes into a side
         branch after the note; into one that was live clients did until it was put away, and what the server of then
@@ -92,8 +92,8 @@ class CompareBranchCopy(Action[BranchCompareCopyStep, ComparisonResult]):
             noted = locate_branch_note(folder, args.keep_as).with_suffix(".coming")
             what, statistics = BRANCH_SWAP, Statistics.ANEW
         progress = make_progress_teller(context, own)
-        return or_failed(
-            lambda: comparison_record(
+        return try_comparison(
+            lambda: make_comparison_record(
                 self._tools.copies.compare(noted, goes_on=True, progress=progress, statistics=statistics), (), of=what
             )
         )

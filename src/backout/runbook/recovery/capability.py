@@ -62,18 +62,18 @@ def survey(looks: Looks) -> Surroundings:
         tools=tools,
         is_here=looks.is_here,
         connections=use,
-        own=_window(looks.own) or Window(),
-        dumps=_window(looks.dumps) or Window(),
-        pgbackrest=_window(looks.pgbackrest),
-        vendor=_vendor(looks.vendor),
+        own=_find_window(looks.own) or Window(),
+        dumps=_find_window(looks.dumps) or Window(),
+        pgbackrest=_find_window(looks.pgbackrest),
+        vendor=_read_vendor(looks.vendor),
         wal=looks.wal,
         slot=looks.slot,
-        protection=_protection(looks.protection) if facts is not None else None,
+        protection=_find_protection(looks.protection) if facts is not None else None,
         proof_alarm=looks.proof_alarm(),
     )
 
 
-def _window(look: Callable[[], Window] | None) -> Window | None:
+def _find_window(look: Callable[[], Window] | None) -> Window | None:
     if look is None:
         return None
     try:
@@ -82,7 +82,7 @@ def _window(look: Callable[[], Window] | None) -> Window | None:
         return Window(problem=str(error))
 
 
-def _protection(look: Callable[[], Protection] | None) -> Protection | None:
+def _find_protection(look: Callable[[], Protection] | None) -> Protection | None:
     if look is None:
         return None
     try:
@@ -91,7 +91,7 @@ def _protection(look: Callable[[], Protection] | None) -> Protection | None:
         return Protection(protected=False, why=f"the backups cannot be looked at: {error.what}")
 
 
-def _vendor(look: Callable[[], VendorState] | None) -> VendorState | None:
+def _read_vendor(look: Callable[[], VendorState] | None) -> VendorState | None:
     if look is None:
         return None
     try:

@@ -10,9 +10,9 @@ from backout.model.names import parse_id
 from backout.model.steps.branches import BranchCompareStep, BranchNoteNewerStep
 from backout.model.steps.comparison import ComparisonResult, NoteResult
 from backout.model.steps.rescue import CompareStep, NoteNewerStep, RescueStep
-from backout.ports import Action, result_of
-from backout.report.database.comparison import comparison_record
-from backout.runbook.recovery.side_steps import make_progress_teller, running
+from backout.ports import Action, find_result
+from backout.report.database.comparison import make_comparison_record
+from backout.runbook.recovery.side_steps import find_running, make_progress_teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,8 @@ class NoteNewer(Action[NoteNewerStep, NoteResult]):
 
         A check that cannot be made is no reason to leave the damage in place: it is reported at the end.
         """
-        sides = (running(self._tools, name, context).dsn for name in (args.before, args.after))
-        return note_newer(self._tools, args, context, evidence_of(args.damage.damage()), (*sides,))
+        sides = (find_running(self._tools, name, context).dsn for name in (args.before, args.after))
+        return note_newer(self._tools, args, context, make_evidence(args.damage.damage()), (*sides,))
 
 
 class CompareRows(Action[CompareStep, ComparisonResult]):
@@ -55,12 +55,12 @@ class CompareRows(Action[CompareStep, ComparisonResult]):
         self._tools = tools
 
     def do(self, args: CompareStep, context: StepContext) -> ComparisonResult:
-        """Return what was compared and what differs, as `comparison_record` writes it, or why nothing was."""
-        rescue = result_of(self._tools.runs, context.run, RescueStep)
-        noting = result_of(self._tools.runs, context.run, NoteNewerStep)
-        sides = (running(self._tools, name, context).dsn for name in (args.before, args.after))
+        """Return what was compared and what differs, as `make_comparison_record` writes it, or why nothing was."""
+        rescue = find_result(self._tools.runs, context.run, RescueStep)
+        noting = find_result(self._tools.runs, context.run, NoteNewerStep)
+        sides = (find_running(self._tools, name, context).dsn for name in (args.before, args.after))
         return compare_rows(
-            self._tools, args, context, evidence_of(args.damage.damage()), (*sides,), rescue=rescue, noting=noting
+            self._tools, args, context, make_evidence(args.damage.damage()), (*sides,), rescue=rescue, noting=noting
         )
 
 
@@ -75,7 +75,7 @@ def note_newer(
     before, after = sides
     comparer = tools.comparer(args.database)
     noted = locate_note(tools, args.mark)
-    return note_or_failed(lambda: comparer.note(evidence, before, after, noted, make_progress_teller(context, tools)))
+    return try_note(lambda: comparer.note(evidence, before, after, noted, make_progress_teller(context, tools)))
 
 
 def compare_rows(
@@ -98,9 +98,9 @@ def compare_rows(
     kept = tools.kept / parse_id(args.mark)
     comparer = tools.comparer(args.database)
     noted, progress = locate_note(tools, args.mark), make_progress_teller(context, tools)
-    record = or_failed(
-        lambda: comparison_record(
-            comparer.compare(evidence, before, after, noted=noted, kept=kept, progress=progress), left_by(rescue)
+    record = try_comparison(
+        lambda: make_comparison_record(
+            comparer.compare(evidence, before, after, noted=noted, kept=kept, progress=progress), list_left(rescue)
         )
     )
     if noting is not None and noting.failed and not (record.failed or record.differs or record.behind):
@@ -110,7 +110,7 @@ def compare_rows(
     return record
 
 
-def or_failed(part: Callable[[], ComparisonResult]) -> ComparisonResult:
+def try_comparison(part: Callable[[], ComparisonResult]) -> ComparisonResult:
     """Return the result of a second check, or why it could not be made."""
     try:
         return part()
@@ -118,7 +118,7 @@ def or_failed(part: Callable[[], ComparisonResult]) -> ComparisonResult:
         return ComparisonResult(failed=str(error))
 
 
-def note_or_failed(part: Callable[[], object]) -> NoteResult:
+def try_note(part: Callable[[], object]) -> NoteResult:
     """Record something for a second check; the result says why that failed."""
     try:
         part()
@@ -127,14 +127,14 @@ def note_or_failed(part: Callable[[], object]) -> NoteResult:
     return NoteResult()
 
 
-def evidence_of(damage: Damage) -> Evidence:
+def make_evidence(damage: Damage) -> Evidence:
     """Return what tells who changed a row that differs."""
     written = None if damage.written is None else frozenset(node for node, _ in damage.written)
     ids = frozenset(xid % (1 << 32) for xid in damage.xids)
     return Evidence(ids, written=written, overwrites=not damage.keeps_newer)
 
 
-def left_by(rescue: RescueReport | None) -> frozenset[str]:
+def list_left(rescue: RescueReport | None) -> frozenset[str]:
     """Return the tables that a rescue said it leaves alone; a conflict does not explain a row not written since.
 
     Of a table of which a column has another name or type all other rows come back, so that it is none of them.

@@ -11,9 +11,9 @@ from backout.model.names import parse_id
 from backout.model.steps.comparison import ComparisonResult
 from backout.model.steps.restore import CompareCopyStep, NoteCopiesResult, NoteCopiesStep
 from backout.ports import Action
-from backout.report.database.comparison import SWAP, SWAP_BEFORE, SWAP_UNDONE, comparison_record
-from backout.runbook.recovery.comparison_steps import note_or_failed, or_failed
-from backout.runbook.recovery.side_steps import make_progress_teller, running
+from backout.report.database.comparison import SWAP, SWAP_BEFORE, SWAP_UNDONE, make_comparison_record
+from backout.runbook.recovery.comparison_steps import try_comparison, try_note
+from backout.runbook.recovery.side_steps import find_running, make_progress_teller
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ class NoteCopies(Action[NoteCopiesStep, NoteCopiesResult]):
         self._tools = tools
 
     def do(self, args: NoteCopiesStep, context: StepContext) -> NoteCopiesResult:
-        """Return how the live rows not written since compare with those of the copy, as `comparison_record` does.
+        """Return how the live rows not written since compare with those of the copy, as `make_comparison_record` does.
 
         A check that cannot be made is no reason to leave the damage in place: it is reported at the end. Nor is one
         that finds a difference: the live server's disk may be what is broken.
@@ -46,16 +46,16 @@ class NoteCopies(Action[NoteCopiesStep, NoteCopiesResult]):
         progress = make_progress_teller(context, tools)
         found = ComparisonResult()
         if name:
-            side, coming = running(tools, name, context).dsn, kept.with_suffix(".coming")
-            noted = note_or_failed(lambda: tools.copies.note(side, coming, progress))
+            side, coming = find_running(tools, name, context).dsn, kept.with_suffix(".coming")
+            noted = try_note(lambda: tools.copies.note(side, coming, progress))
             found = ComparisonResult(failed=noted.failed)
             if not noted.failed:
-                found = or_failed(
-                    lambda: comparison_record(
+                found = try_comparison(
+                    lambda: make_comparison_record(
                         tools.copies.compare(coming, goes_on=False, progress=progress), (), of=SWAP_BEFORE
                     )
                 )
-        leaves = note_or_failed(lambda: tools.copies.note("", kept, progress))
+        leaves = try_note(lambda: tools.copies.note("", kept, progress))
         return NoteCopiesResult(**msgspec.structs.asdict(found), kept=leaves if leaves.failed else None)
 
 
@@ -69,15 +69,15 @@ class CompareCopy(Action[CompareCopyStep, ComparisonResult]):
         self._tools = tools
 
     def do(self, args: CompareCopyStep, context: StepContext) -> ComparisonResult:
-        """Return what was compared and what differs, as `comparison_record` writes it, or why nothing was."""
+        """Return what was compared and what differs, as `make_comparison_record` writes it, or why nothing was."""
         tools = self._tools
         if args.name:
             noted, what = locate_cluster_note(tools, args.kept).with_suffix(".coming"), SWAP
         else:
             noted, what = locate_cluster_note(tools, args.incoming), SWAP_UNDONE
         progress = make_progress_teller(context, tools)
-        return or_failed(
-            lambda: comparison_record(tools.copies.compare(noted, goes_on=True, progress=progress), (), of=what)
+        return try_comparison(
+            lambda: make_comparison_record(tools.copies.compare(noted, goes_on=True, progress=progress), (), of=what)
         )
 
 

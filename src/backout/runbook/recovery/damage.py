@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.recovery.recovery import behind, cut, stretches
+from backout.analysis.recovery.recovery import cut, find_stretches, find_wal_before
 from backout.errors import Refused
 from backout.model.database.wal import precedes, show_lsn
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 from backout.runbook.recovery.window import PREFLIGHT
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _RECORD: Final = 32 << 20
 """A COMMIT record is shorter, however many savepoints it names."""
 
 
-def spans_of(
+def find_spans(
     tools: RestoreTools, found: Found, commits: Sequence[Commit], *, with_last: bool = False
 ) -> tuple[WalSpan, ...]:
     """Return the WAL from the first record of these transactions to the COMMIT record of the last one.
@@ -44,18 +44,19 @@ def spans_of(
     for each in commits:
         oldest = each if precedes(each.xid, oldest.xid) else oldest
     read: tuple[WalSpan, ...] = ()
-    for piece in behind(found.archive, last.timeline, last.lsn):
+    for piece in find_wal_before(found.archive, last.timeline, last.lsn):
         read = (*piece, *read)
         begin = tools.wal.began(piece, oldest.xid)
         if begin is not None and with_last:
-            whole = stretches(found.archive, last.timeline, all_of_it=True)
+            whole = find_stretches(found.archive, last.timeline, all_of_it=True)
             held = next(each for each in whole if each[0].begin_lsn < last.lsn < each[-1].end_lsn)
             return cut(found.archive, held, begin, last.lsn + _RECORD)
         if begin is not None:
             return cut(found.archive, read, begin, last.lsn)
     since = show_lsn(read[0].begin_lsn) if read else "nowhere"
     raise Refused(
-        f"transaction {oldest.xid}, committed at {rfc3339(oldest.at)}, began before the WAL that is kept without a gap "
+        f"transaction {oldest.xid}, committed at {format_time(oldest.at)}, began before the WAL that is kept "
+        "without a gap "
         f"(from {since} on): what it wrote until then is not known, so its damage would be brought back in part",
         where=tools.environment,
         rule=PREFLIGHT,
@@ -67,7 +68,7 @@ def spans_of(
     )
 
 
-def in_database(
+def select_database(
     tools: RestoreTools, facts: DatabaseFacts, touched: Touched
 ) -> tuple[tuple[tuple[int, tuple[str, ...]], ...], tuple[str, ...]]:
     """Return what was written to the database of the configuration, by file node, and the names of other databases.

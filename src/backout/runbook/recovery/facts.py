@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.recovery.recovery import (
     Archive,
-    newest_timeline,
-    of_this_cluster,
+    find_newest_timeline,
+    keep_own_cluster,
 )
 from backout.errors import Refused, Unmeasured
 from backout.rules import SafetyRule
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from backout.runbook.recovery.tools import RestoreTools
 
 
-def archive_of(tools: RestoreTools, facts: DatabaseFacts | None) -> Archive:
+def read_archive(tools: RestoreTools, facts: DatabaseFacts | None) -> Archive:
     """Return the backups and WAL to restore this cluster from."""
     whole = Archive(tools.backups.backups(), tools.backups.wal(), tools.wal.history())
-    return of_this_cluster(whole, facts.system_identifier if facts else None)
+    return keep_own_cluster(whole, facts.system_identifier if facts else None)
 
 
-def timeline_of(archive: Archive, facts: DatabaseFacts | None) -> int:
+def find_timeline(archive: Archive, facts: DatabaseFacts | None) -> int:
     """Return the timeline that leads to now.
 
     After the undo of a swap the live database is on the older timeline again, and the newest is the undone one.
     """
     known = {each.timeline for each in archive.wal} | {each.timeline for each in archive.backups}
     here = facts is not None and facts.timeline in known
-    return facts.timeline if facts is not None and here else newest_timeline(archive)
+    return facts.timeline if facts is not None and here else find_newest_timeline(archive)
 
 
-def facts_of(tools: RestoreTools) -> DatabaseFacts | None:
+def read_facts(tools: RestoreTools) -> DatabaseFacts | None:
     """Return who the live database is, None when it is down: then only what needs its catalog is refused."""
     try:
         return tools.live.facts()

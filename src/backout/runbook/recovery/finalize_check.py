@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from backout.model.database.comparison import Statistics
 from backout.model.steps.comparison import ComparisonResult
-from backout.report.database.comparison import BRANCH_SWAP, BRANCH_SWAP_UNDONE, comparison_record
+from backout.report.database.comparison import BRANCH_SWAP, BRANCH_SWAP_UNDONE, make_comparison_record
 from backout.runbook.recovery.branch_copy_steps import locate_branch_note
-from backout.runbook.recovery.comparison_steps import note_or_failed, or_failed
+from backout.runbook.recovery.comparison_steps import try_comparison, try_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ class FinalizeCheck:
         copies, leaving = self._copies(live), locate_branch_note(self._folder, keep_as)
         coming = leaving.with_suffix(".coming")
         coming.unlink(missing_ok=True)
-        noting = note_or_failed(lambda: copies.note(self._url(side), coming, _silent, own=self._database))
+        noting = try_note(lambda: copies.note(self._url(side), coming, _silent, own=self._database))
         put_away = locate_branch_note(self._folder, side.name)
         self._noted, self._failed = coming, noting.failed
         if noting.failed and put_away.exists():
@@ -64,16 +64,16 @@ class FinalizeCheck:
             self._what, self._statistics = BRANCH_SWAP_UNDONE, Statistics.LOST
         if keeps:
             leaving.unlink(missing_ok=True)
-            note_or_failed(lambda: copies.note("", leaving, _silent, own=self._database))
+            try_note(lambda: copies.note("", leaving, _silent, own=self._database))
 
     def compare(self, live: SideBranch) -> ComparisonResult:
-        """Return what was compared and what differs, as `comparison_record` does, or why nothing was."""
+        """Return what was compared and what differs, as `make_comparison_record` does, or why nothing was."""
         noted = self._noted
         if self._failed or noted is None:
             return ComparisonResult(failed=f"what the branch holds was not noted before: {self._failed}")
         copies = self._copies(live)
-        return or_failed(
-            lambda: comparison_record(
+        return try_comparison(
+            lambda: make_comparison_record(
                 copies.compare(noted, goes_on=True, progress=_silent, statistics=self._statistics), (), of=self._what
             )
         )

@@ -17,16 +17,16 @@ from backout.plan.branches import (
     BranchMoment,
     Treatment,
     describe_moment,
+    make_side_plan,
+    make_swap_plan,
     rescue_plan,
-    side_plan,
-    swap_plan,
     undo_swap_plan,
 )
 from backout.plan.restore import Job, Look, read_target, undo_rescue_plan
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 from backout.rules import SafetyRule
-from backout.runbook.recovery.facts import check_identity, facts_of
-from backout.runbook.recovery.restore import points
+from backout.runbook.recovery.facts import check_identity, read_facts
+from backout.runbook.recovery.restore import list_points
 from backout.runbook.recovery.target import NO_TARGET
 from backout.runbook.recovery.tools import RESCUED
 
@@ -76,16 +76,16 @@ def find(tools: BranchTools, text: str) -> tuple[Look, BranchMoment]:
             done. AuthError, ProviderUnavailable: the database or the vendor does not answer.
     """
     own = tools.own
-    asked = read_target(text, points(own), own.clock.now())
+    asked = read_target(text, list_points(own), own.clock.now())
     if asked is None:
         raise UsageError(f"{text!r} is no target", hint=NO_TARGET)
     if asked.kind is TargetKind.TIME and float(asked.value) > own.clock.now():
         raise Refused(f"{text!r} lies in the future", where=own.environment, rule=_RULE)
     _check_pinned(tools)
-    way = _way(tools)
+    way = _choose_way(tools)
     look, moment = _Moments(tools, way).of(asked)
     for target in (moment.before, moment.after):
-        _within(way, target)
+        _check_within(way, target)
     return look, moment
 
 
@@ -93,7 +93,7 @@ def plan_side(tools: BranchTools, text: str) -> Plan:
     """Return the plan of a branch that stays; the same moment gives the same branch. Raises as `find` does."""
     look, moment = find(tools, text)
     mark = hashlib.sha256(describe_moment(moment.before).encode()).hexdigest()[:8]
-    return side_plan(Job(tools.own.environment, look, mark), moment, f"backout-side-{mark}")
+    return make_side_plan(Job(tools.own.environment, look, mark), moment, f"backout-side-{mark}")
 
 
 def plan_rescue(tools: BranchTools, text: str, treatment: Treatment) -> Plan:
@@ -122,7 +122,7 @@ def plan_rescue(tools: BranchTools, text: str, treatment: Treatment) -> Plan:
                 f"Replace the whole: `backout db restore {text!r} --swap`.",
             ),
         )
-    return rescue_plan(_job(tools, look, text), moment, moment.after, treatment)
+    return rescue_plan(_make_job(tools, look, text), moment, moment.after, treatment)
 
 
 def plan_swap(tools: BranchTools, text: str) -> Plan:
@@ -136,8 +136,8 @@ def plan_swap(tools: BranchTools, text: str) -> Plan:
             options=(f"Make a side branch: `backout db branch create -e {tools.own.environment}`.", _BINDING),
         )
     look, moment = find(tools, text)
-    job = _job(tools, look, text)
-    return swap_plan(job, moment, f"{_live(tools).name}-before-{job.mark}")
+    job = _make_job(tools, look, text)
+    return make_swap_plan(job, moment, f"{_find_live(tools).name}-before-{job.mark}")
 
 
 def plan_undo(tools: BranchTools) -> Plan:
@@ -157,11 +157,11 @@ def plan_undo(tools: BranchTools) -> Plan:
     data: dict[str, Json] = dict(newest.data)
     if newest.kind == RESCUED:
         return undo_rescue_plan(own.environment, str(data["mark"]), str(data["database"]))
-    job = _job(tools, Look(str(data["database"])), "undo")
-    return undo_swap_plan(job, str(data["kept"]), f"{_live(tools).name}-before-{job.mark}")
+    job = _make_job(tools, Look(str(data["database"])), "undo")
+    return undo_swap_plan(job, str(data["kept"]), f"{_find_live(tools).name}-before-{job.mark}")
 
 
-def branch_named(tools: BranchTools, name: str) -> SideBranch:
+def find_branch(tools: BranchTools, name: str) -> SideBranch:
     """Return a branch by its name. Raises BackoutError: it is gone."""
     found = next((each for each in tools.vendor.branches() if each.name == name), None)
     if found is None:
@@ -171,14 +171,14 @@ def branch_named(tools: BranchTools, name: str) -> SideBranch:
 
 def _check_pinned(tools: BranchTools) -> None:
     if tools.own.pinned is not None:
-        check_identity(tools.own, facts_of(tools.own))
+        check_identity(tools.own, read_facts(tools.own))
 
 
-def _live(tools: BranchTools) -> SideBranch:
+def _find_live(tools: BranchTools) -> SideBranch:
     return next(each for each in tools.vendor.branches() if each.live)
 
 
-def _job(tools: BranchTools, look: Look, text: str) -> Job:
+def _make_job(tools: BranchTools, look: Look, text: str) -> Job:
     mark = hashlib.sha256(f"{text} {tools.own.clock.now()}".encode()).hexdigest()[:8]
     return Job(tools.own.environment, look, mark)
 
@@ -186,7 +186,7 @@ def _job(tools: BranchTools, look: Look, text: str) -> Job:
 # --- what the vendor takes -------------------------------------------------------------------------------------------
 
 
-def _way(tools: BranchTools) -> VendorWay:
+def _choose_way(tools: BranchTools) -> VendorWay:
     """Return the vendor's most exact way that makes a branch of a moment."""
     state = tools.vendor.capabilities()
     if state.problem:
@@ -195,30 +195,30 @@ def _way(tools: BranchTools) -> VendorWay:
     fit = [way for way in ways if way.granularity is not Granularity.SNAPSHOT and not way.missing]
     if fit:
         return min(fit, key=lambda way: list(Granularity).index(way.granularity))
-    raise _no_moment(tools, state, ways)
+    raise _refuse_moment(tools, state, ways)
 
 
-def _no_moment(tools: BranchTools, state: VendorState, ways: list[VendorWay]) -> Refused:
+def _refuse_moment(tools: BranchTools, state: VendorState, ways: list[VendorWay]) -> Refused:
     why = next((way.missing for way in ways if way.missing), "") or f"{state.vendor} takes no moment"
     options = ["Restore one of your own dumps: `backout db dumps list`.", "Roll forward."]
     copies = [way for way in ways if way.granularity is Granularity.SNAPSHOT and not way.missing]
     if copies:
         latest = copies[0].latest
-        of = f", of {rfc3339(latest)}" if latest else ""
+        of = f", of {format_time(latest)}" if latest else ""
         line = f"backout db branch create -e {tools.own.environment} --name restored"
         options.insert(0, f"A new branch from the latest backup{of}, to look at and copy from: `{line}`.")
         why = f"{state.vendor} restores whole snapshots alone; a moment cannot be named"
     return Refused(why, where=tools.own.environment, rule=_RULE, options=tuple(options))
 
 
-def _within(way: VendorWay, target: BranchTarget | None) -> None:
+def _check_within(way: VendorWay, target: BranchTarget | None) -> None:
     if target is None or target.at is None:
         return  # only the vendor knows whether a position is kept
     earliest, latest = way.earliest or -math.inf, way.latest or math.inf
     if not earliest <= target.at <= latest:
-        ends = " to ".join(rfc3339(each) if math.isfinite(each) else "?" for each in (earliest, latest))
+        ends = " to ".join(format_time(each) if math.isfinite(each) else "?" for each in (earliest, latest))
         raise Refused(
-            f"{rfc3339(target.at)} is out of the vendor's window: {ends}",
+            f"{format_time(target.at)} is out of the vendor's window: {ends}",
             rule=_RULE,
             options=("Restore one of your own dumps: `backout db dumps list`.",),
         )
@@ -248,7 +248,7 @@ class _Moments:
     def _moment(self, asked: Asked) -> BranchMoment:
         if asked.kind is TargetKind.TIME:
             at = float(asked.value)
-            return BranchMoment(self._before(at), self._granularity, f"just before {rfc3339(at)}")
+            return BranchMoment(self._before(at), self._granularity, f"just before {format_time(at)}")
         if asked.kind is TargetKind.LATEST:
             raise Refused(
                 "a vendor's branch of the latest moment is the live database itself",
@@ -283,7 +283,7 @@ class _Moments:
                     "For the next time: track_commit_timestamp = on, or `backout db points add` before each change.",
                 ),
             )
-        how = f"{what} was committed at {rfc3339(at)}"
+        how = f"{what} was committed at {format_time(at)}"
         return BranchMoment(self._before(at), self._granularity, how, self._after(at), xid)
 
     def _drop(self, name: str) -> BranchMoment:
@@ -316,11 +316,11 @@ class _Moments:
             return replace(moment, migration=name)
         changes = self._live.schema_changes(clue.began_at, ended) if ended is not None else ()
         if changes:
-            how = f"migration {name} changed the schema at {rfc3339(changes[0])}"
+            how = f"migration {name} changed the schema at {format_time(changes[0])}"
             return BranchMoment(
                 self._before(changes[0]), self._granularity, how, self._after(changes[-1]), migration=name
             )
-        how = f"migration {name} began at {rfc3339(clue.began_at)}, as its own row says"
+        how = f"migration {name} began at {format_time(clue.began_at)}, as its own row says"
         last = ended if ended is not None else clue.ended_at
         if last is not None and ended is None:
             last = min(last + _SLACK_S, self._latest)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.analysis.recovery.branches import of_migration, of_transaction
+from backout.analysis.recovery.branches import find_migration, find_transaction
 from backout.decoding import decode_values
 from backout.errors import Refused
 from backout.model.database.branch import BranchTarget
@@ -34,12 +34,12 @@ from backout.model.steps.branches import (
 from backout.model.steps.comparison import ComparisonResult, NoteResult
 from backout.model.steps.rescue import LeftResult
 from backout.model.steps.restore import DropResult
-from backout.ports import Action, AnyAction, Done, NotDone, result_of
+from backout.ports import Action, AnyAction, Done, NotDone, find_result
 from backout.report.database.branches import record
 from backout.runbook.recovery.branch_copy_steps import CompareBranchCopy, NoteBranchCopies
-from backout.runbook.recovery.comparison_steps import compare_rows, evidence_of, note_newer
-from backout.runbook.recovery.managed import BRANCH_SWAPPED, branch_named
-from backout.runbook.recovery.rescue_steps import nothing_left
+from backout.runbook.recovery.comparison_steps import compare_rows, make_evidence, note_newer
+from backout.runbook.recovery.managed import BRANCH_SWAPPED, find_branch
+from backout.runbook.recovery.rescue_steps import check_nothing_left
 from backout.runbook.recovery.side_steps import make_progress_teller
 from backout.runbook.recovery.tools import RESCUED
 from backout.runbook.recovery.undo_steps import undo_actions
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from backout.runbook.recovery.managed import BranchTools
 
 
-def actions(tools: BranchTools) -> dict[str, AnyAction]:
+def make_actions(tools: BranchTools) -> dict[str, AnyAction]:
     """Return every step's action by its name in plans."""
     return {
         BranchStep.action: MakeBranch(tools),
@@ -111,7 +111,7 @@ class RescueFromBranches(Action[BranchRescueStep, RescueReport]):
     def do(self, args: BranchRescueStep, context: StepContext) -> RescueReport:
         """Return what was written, by table; done twice, it finds nothing left to do."""
         own, mark = self._tools.own, args.mark
-        damage, before, after = _of_run(self._tools, args, context.run)
+        damage, before, after = _read_run(self._tools, args, context.run)
         rescuer = own.rescuer(args.database)
         # Recorded before anything is written: a rescue that stays half-done can be undone as well.
         note: dict[str, Json] = {"mark": mark, "database": args.database}
@@ -131,9 +131,9 @@ class CheckRescue(Action[BranchRescueCheckStep, LeftResult]):
     def do(self, args: BranchRescueCheckStep, context: StepContext) -> LeftResult:
         """Return how many rows are in conflict. Raises BackoutError when damage is left untouched."""
         own = self._tools.own
-        damage, before, after = _of_run(self._tools, args, context.run)
+        damage, before, after = _read_run(self._tools, args, context.run)
         report = own.rescuer(args.database).damage(damage.checked, before, after)
-        return nothing_left(report, own.environment, result_of(own.runs, context.run, BranchRescueStep))
+        return check_nothing_left(report, own.environment, find_result(own.runs, context.run, BranchRescueStep))
 
 
 class NoteNewerThanBranches(Action[BranchNoteNewerStep, NoteResult]):
@@ -147,8 +147,8 @@ class NoteNewerThanBranches(Action[BranchNoteNewerStep, NoteResult]):
 
     def do(self, args: BranchNoteNewerStep, context: StepContext) -> NoteResult:
         """Keep them beside what the rescue will keep, or say why that failed."""
-        damage, before, after = _of_run(self._tools, args, context.run)
-        return note_newer(self._tools.own, args, context, evidence_of(damage), (before, after))
+        damage, before, after = _read_run(self._tools, args, context.run)
+        return note_newer(self._tools.own, args, context, make_evidence(damage), (before, after))
 
 
 class CompareWithBranches(Action[BranchCompareStep, ComparisonResult]):
@@ -163,10 +163,10 @@ class CompareWithBranches(Action[BranchCompareStep, ComparisonResult]):
     def do(self, args: BranchCompareStep, context: StepContext) -> ComparisonResult:
         """Return what was compared and what differs, as the second check of a rescue from side instances does."""
         own = self._tools.own
-        damage, *sides = _of_run(self._tools, args, context.run)
-        rescue = result_of(own.runs, context.run, BranchRescueStep)
-        noting = result_of(own.runs, context.run, BranchNoteNewerStep)
-        return compare_rows(own, args, context, evidence_of(damage), (*sides,), rescue=rescue, noting=noting)
+        damage, *sides = _read_run(self._tools, args, context.run)
+        rescue = find_result(own.runs, context.run, BranchRescueStep)
+        noting = find_result(own.runs, context.run, BranchNoteNewerStep)
+        return compare_rows(own, args, context, make_evidence(damage), (*sides,), rescue=rescue, noting=noting)
 
 
 class Finalize(Action[FinalizeStep, FinalizeResult]):
@@ -180,12 +180,14 @@ class Finalize(Action[FinalizeStep, FinalizeResult]):
     def do(self, args: FinalizeStep, context: StepContext) -> FinalizeResult:
         """Return which branch is live and which is kept, as the vendor shows them, and record it; then read back."""
         tools, own = self._tools, self._tools.own
-        side = branch_named(tools, args.name)
+        side = find_branch(tools, args.name)
         done = tools.cutover.finalize(side, args.keep_as)
         note: dict[str, Json] = {"kept": done.kept.name, "database": args.database, "mark": args.mark}
         own.journal.note(own.environment, BRANCH_SWAPPED, context.run, note, actor=own.actor)
         seen = tools.reader.look(tools.url(done.live), "", "")
-        return FinalizeResult(live=_record_branch(done.live), kept=done.kept.name, migration_head=seen.migration_head)
+        return FinalizeResult(
+            live=_make_branch_record(done.live), kept=done.kept.name, migration_head=seen.migration_head
+        )
 
 
 class DropBranches(Action[DropBranchesStep, DropResult]):
@@ -218,8 +220,8 @@ def foresee(tools: BranchTools, plan: Plan) -> RescueReport:
             _make_branch(tools, plan.arguments(kind)).next_xid for kind in (BranchBeforeStep, BranchAfterStep)
         )
         _look_at_branch(tools, plan.arguments(BranchLookStep))
-        before, after = _urls(tools, rescue)
-        damage = _damage(tools, rescue, (before, first), (after, end))
+        before, after = _get_urls(tools, rescue)
+        damage = _read_damage(tools, rescue, (before, first), (after, end))
         return tools.own.rescuer(rescue.database).damage(damage, before, after)
     finally:
         _drop(tools, (rescue.before, rescue.after))
@@ -228,16 +230,18 @@ def foresee(tools: BranchTools, plan: Plan) -> RescueReport:
 def _make_branch(tools: BranchTools, args: BranchStep) -> BranchResult:
     target = BranchTarget(lsn=None if args.lsn is None else parse_lsn(args.lsn), at=args.at)
     made = tools.vendor.restore(target, args.name)
-    return BranchResult(**msgspec.structs.asdict(_record_branch(made)), next_xid=tools.reader.next_xid(tools.url(made)))
+    return BranchResult(
+        **msgspec.structs.asdict(_make_branch_record(made)), next_xid=tools.reader.next_xid(tools.url(made))
+    )
 
 
-def _record_branch(branch: SideBranch) -> BranchRecord:
+def _make_branch_record(branch: SideBranch) -> BranchRecord:
     return decode_values(record(branch), BranchRecord)
 
 
 def _look_at_branch(tools: BranchTools, args: BranchLookStep) -> BranchLookResult:
     name, relation, migration = args.name, args.relation, args.no_migration
-    seen = tools.reader.look(tools.url(branch_named(tools, name)), relation, migration)
+    seen = tools.reader.look(tools.url(find_branch(tools, name)), relation, migration)
     look = f"Look at it: `backout db branch look {name}`."
     if relation and not seen.relation_there:
         raise Refused(
@@ -254,23 +258,23 @@ def _look_at_branch(tools: BranchTools, args: BranchLookStep) -> BranchLookResul
     return BranchLookResult(migration_head=seen.migration_head)
 
 
-def _of_run(tools: BranchTools, args: Rescuing, run: str) -> tuple[Damage, str, str]:
+def _read_run(tools: BranchTools, args: Rescuing, run: str) -> tuple[Damage, str, str]:
     """Return the damage and both branches' connection strings, as this run made them."""
-    first, end = (_first(tools, run, kind) for kind in (BranchBeforeStep, BranchAfterStep))
-    before, after = _urls(tools, args)
-    return _damage(tools, args, (before, first), (after, end)), before, after
+    first, end = (_find_first(tools, run, kind) for kind in (BranchBeforeStep, BranchAfterStep))
+    before, after = _get_urls(tools, args)
+    return _read_damage(tools, args, (before, first), (after, end)), before, after
 
 
-def _damage(tools: BranchTools, args: Rescuing, before: tuple[str, int], after: tuple[str, int]) -> Damage:
+def _read_damage(tools: BranchTools, args: Rescuing, before: tuple[str, int], after: tuple[str, int]) -> Damage:
     """Return the damage among all commits between the branches. Raises Refused: it is not among them."""
     told_of = args.damage
     found = tools.reader.list_committed_between(before, after)
     if told_of.xid is not None:
         what = f"transaction {told_of.xid}"
-        ids, exact = of_transaction(found, told_of.xid)
+        ids, exact = find_transaction(found, told_of.xid)
     else:
         what = f"a change of the schema by migration {told_of.migration}"
-        ids, exact = of_migration(found, told_of.ended)
+        ids, exact = find_migration(found, told_of.ended)
     if not ids:
         raise Refused(
             f"{what} is not among the {len(found)} commits between the two branches",
@@ -283,14 +287,14 @@ def _damage(tools: BranchTools, args: Rescuing, before: tuple[str, int], after: 
     return Damage(ids, None, told_of.conflicts, told_of.skip, told_of.queues, exact=exact)
 
 
-def _first(tools: BranchTools, run: str, kind: type[BranchStep]) -> int:
-    made = result_of(tools.own.runs, run, kind)
+def _find_first(tools: BranchTools, run: str, kind: type[BranchStep]) -> int:
+    made = find_result(tools.own.runs, run, kind)
     assert made is not None
     return made.next_xid
 
 
-def _urls(tools: BranchTools, args: Rescuing) -> tuple[str, str]:
-    before, after = (tools.url(branch_named(tools, name)) for name in (args.before, args.after))
+def _get_urls(tools: BranchTools, args: Rescuing) -> tuple[str, str]:
+    before, after = (tools.url(find_branch(tools, name)) for name in (args.before, args.after))
     return before, after
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.recovery.recovery import cut, stretches
+from backout.analysis.recovery.recovery import cut, find_stretches
 from backout.errors import BackoutError
 from backout.model.database.removed import Removed, Sought
 from backout.model.database.wal import parse_lsn
-from backout.runbook.recovery.facts import archive_of, facts_of, timeline_of
+from backout.runbook.recovery.facts import find_timeline, read_archive, read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -36,7 +36,7 @@ def make_removed_reader(tools: RestoreTools, args: RescueStep) -> RemovedSince:
     begin, commit, bad = parse_lsn(began), parse_lsn(first), frozenset(args.damage.xids)
 
     def read(nodes: Collection[int], ours: Collection[int], until_lsn: int) -> Removed:
-        facts = facts_of(tools)
+        facts = read_facts(tools)
         oid = facts.oid_of(database) if facts is not None else None
         if oid is None:
             return _NOTHING
@@ -55,11 +55,11 @@ def make_removed_reader(tools: RestoreTools, args: RescueStep) -> RemovedSince:
 
 def _await_wal(tools: RestoreTools, begin: int, until_lsn: int) -> tuple[WalSpan, ...]:
     """Return the WAL from one position to another, as far as it exists without a gap."""
-    facts = facts_of(tools)
+    facts = read_facts(tools)
     deadline = tools.clock.now() + _ARRIVES_S
     while True:
-        archive = archive_of(tools, facts)
-        whole = stretches(archive, timeline_of(archive, facts), all_of_it=True)
+        archive = read_archive(tools, facts)
+        whole = find_stretches(archive, find_timeline(archive, facts), all_of_it=True)
         held = next((each for each in whole if each[0].begin_lsn <= begin < each[-1].end_lsn), ())
         end = held[-1].end_lsn if held else 0
         if end >= until_lsn or tools.clock.now() > deadline:

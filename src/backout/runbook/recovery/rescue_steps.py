@@ -8,9 +8,9 @@ from backout.errors import BackoutError
 from backout.model.database.rescue import RescueReport
 from backout.model.names import parse_id
 from backout.model.steps.rescue import LeftResult, RescueCheckStep, RescueStep
-from backout.ports import Action, result_of
+from backout.ports import Action, find_result
 from backout.runbook.recovery.removed_since import make_removed_reader
-from backout.runbook.recovery.side_steps import make_progress_teller, running
+from backout.runbook.recovery.side_steps import find_running, make_progress_teller
 from backout.runbook.recovery.tools import RESCUED
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Rescue(Action[RescueStep, RescueReport]):
     def do(self, args: RescueStep, context: StepContext) -> RescueReport:
         """Return what was written, by table; done twice, it finds nothing left to do."""
         tools, mark = self._tools, args.mark
-        before, after = (running(tools, name, context).dsn for name in (args.before, args.after))
+        before, after = (find_running(tools, name, context).dsn for name in (args.before, args.after))
         rescuer = tools.rescuer(args.database)
         # Recorded before anything is written: a rescue that stays half-done can be undone as well.
         note: dict[str, Json] = {"mark": mark, "database": args.database}
@@ -56,15 +56,15 @@ class CheckRescue(Action[RescueCheckStep, LeftResult]):
     def do(self, args: RescueCheckStep, context: StepContext) -> LeftResult:
         """Return how many rows are in conflict. Raises BackoutError when damage is left untouched."""
         tools = self._tools
-        before, after = (running(tools, name, context).dsn for name in (args.before, args.after))
+        before, after = (find_running(tools, name, context).dsn for name in (args.before, args.after))
         damage = self._following.complete(
             args.damage.damage(), args.damage.several, make_progress_teller(context, tools)
         )
         report = tools.rescuer(args.database).damage(damage.checked, before, after)
-        return nothing_left(report, tools.environment, result_of(tools.runs, context.run, RescueStep))
+        return check_nothing_left(report, tools.environment, find_result(tools.runs, context.run, RescueStep))
 
 
-def nothing_left(report: RescueReport, environment: str, rescue: RescueReport | None) -> LeftResult:
+def check_nothing_left(report: RescueReport, environment: str, rescue: RescueReport | None) -> LeftResult:
     """Return how many rows are in conflict after a rescue. Raises BackoutError: damage is left untouched.
 
     Args:

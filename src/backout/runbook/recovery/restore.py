@@ -13,27 +13,27 @@ from backout.model.database.recovery import RestorePoint, TargetKind
 from backout.model.database.rescue import Damage
 from backout.plan.restore import (
     Job,
+    make_side_plan,
+    make_swap_plan,
     rescue_plan,
     rescue_together_plan,
-    side_plan,
-    swap_plan,
     undo_rescue_plan,
     undo_swap_plan,
 )
-from backout.plan.whole import Rest, with_rest
-from backout.report.times import rfc3339
-from backout.runbook.recovery.damage import in_database, spans_of
-from backout.runbook.recovery.facts import check_identity, facts_of
+from backout.plan.whole import Rest, add_rest
+from backout.report.times import format_time
+from backout.runbook.recovery.damage import find_spans, select_database
+from backout.runbook.recovery.facts import check_identity, read_facts
 from backout.runbook.recovery.restore_points import ON_DEMAND, list_recorded_points, record_point
-from backout.runbook.recovery.several import several_of
-from backout.runbook.recovery.target import Found, find, way_to
+from backout.runbook.recovery.several import make_several
+from backout.runbook.recovery.target import Found, find, find_way
 from backout.runbook.recovery.tools import (
     RELEASED,
     RESCUED,
     SWAPPED,
     RestoreTools,
 )
-from backout.runbook.recovery.whole_cluster import Comes, look_at_cluster, one_alone
+from backout.runbook.recovery.whole_cluster import Comes, explain_one_alone, look_at_cluster
 from backout.runbook.recovery.window import PREFLIGHT
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def mark_point(tools: RestoreTools, name: str) -> RestorePoint:
     return record_point(tools.journal, tools.environment, tools.live, name, why=ON_DEMAND, actor=tools.actor)
 
 
-def points(tools: RestoreTools) -> tuple[RestorePoint, ...]:
+def list_points(tools: RestoreTools) -> tuple[RestorePoint, ...]:
     """Return the recorded points, oldest first."""
     return list_recorded_points(tools.journal, tools.environment)
 
@@ -64,7 +64,7 @@ def plan_side(tools: RestoreTools, text: str, *, place: Path | None = None) -> P
     """Return the plan of a side instance that stays; `place`: as in `find`. Raises as that does."""
     found = find(tools, text, place=place)
     assert found.route is not None
-    return side_plan(_job(tools, found, text), found.target, found.route)
+    return make_side_plan(_make_job(tools, found, text), found.target, found.route)
 
 
 def plan_swap(tools: RestoreTools, text: str) -> Plan:
@@ -73,15 +73,15 @@ def plan_swap(tools: RestoreTools, text: str) -> Plan:
     Raises:
         UsageError: the configuration names no self-hosted server. As `find` does.
     """
-    server = _server(tools)
+    server = _get_server(tools)
     data = server.data_directory
     found = find(tools, text, place=data.parent)
     assert found.route is not None
     server.check(found.route.base.system_identifier)
-    plan = swap_plan(_job(tools, found, text), found.target, found.route, str(data))
+    plan = make_swap_plan(_make_job(tools, found, text), found.target, found.route, str(data))
     target, base = found.target, found.route.base
     way = (*found.archive.history.get(target.timeline, ()), (target.timeline, target.lsn))
-    return _with_rest(tools, plan, found.facts, Comes(way, base.began_at), text)
+    return _add_rest(tools, plan, found.facts, Comes(way, base.began_at), text)
 
 
 def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[str, ...], queues: bool) -> Plan:
@@ -105,55 +105,55 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
     if len(found.damage) > 1 and found.target.kind in (TargetKind.TRANSACTIONS, TargetKind.WINDOW):
         if found.facts is None:
             raise Refused("rows are copied back into the live database, and it does not answer", rule=PREFLIGHT)
-        several = several_of(tools, found, conflicts, skip, queues=queues)
-        return rescue_together_plan(_job(tools, found, text), several)
+        several = make_several(tools, found, conflicts, skip, queues=queues)
+        return rescue_together_plan(_make_job(tools, found, text), several)
     if len(found.damage) > 1:
         raise Refused(
             f"{text!r} names {len(found.damage)} transactions, some of which may be good ones of the application",
             where=tools.environment,
             rule=PREFLIGHT,
             options=tuple(
-                f"Transaction {each.xid}, committed at {rfc3339(each.at)}: `backout db restore {each.xid}`."
+                f"Transaction {each.xid}, committed at {format_time(each.at)}: `backout db restore {each.xid}`."
                 for each in found.damage
             ),
         )
     if found.facts is None:
         raise Refused("rows are copied back into the live database, and it does not answer", rule=PREFLIGHT)
     (commit,) = found.damage
-    how = f"transaction {commit.xid}, committed at {rfc3339(commit.at)}"
+    how = f"transaction {commit.xid}, committed at {format_time(commit.at)}"
     target = replace(found.target, lsn=commit.lsn, timeline=commit.timeline, xid=commit.xid, at=commit.at, how=how)
-    way, xids = way_to(tools, found, target), frozenset(commit.xids)
-    spans = spans_of(tools, found, (commit,))
-    rows, _ = in_database(tools, found.facts, tools.wal.find_written_relations(spans, xids))
+    way, xids = find_way(tools, found, target), frozenset(commit.xids)
+    spans = find_spans(tools, found, (commit,))
+    rows, _ = select_database(tools, found.facts, tools.wal.find_written_relations(spans, xids))
     damage = Damage(xids, rows, conflicts, skip, queues)
-    return rescue_plan(_job(tools, found, text), target, way, damage, spans[0].begin_lsn)
+    return rescue_plan(_make_job(tools, found, text), target, way, damage, spans[0].begin_lsn)
 
 
 def plan_undo(tools: RestoreTools) -> Plan:
     """Return the plan that takes back the latest swap or rescue. Raises UsageError when there is none."""
-    latest = _latest(tools)
+    latest = _find_latest(tools)
     if latest is None:
         raise UsageError("no restore of this database is recorded that could be undone", where=tools.environment)
     kind, data = latest
-    facts = facts_of(tools)
+    facts = read_facts(tools)
     check_identity(tools, facts)
     database = str(data["database"])
     if kind == RESCUED:
         return undo_rescue_plan(tools.environment, str(data["mark"]), database)
-    _server(tools).check(str(data["system_identifier"]), Path(str(data["kept"])))
-    plan = undo_swap_plan(tools.environment, data, _mark(tools, "undo"), database)
+    _get_server(tools).check(str(data["system_identifier"]), Path(str(data["kept"])))
+    plan = undo_swap_plan(tools.environment, data, _make_mark(tools, "undo"), database)
     incoming = Path(str(data["kept"]))
-    timeline, end, before = _server(tools).history_of(incoming)
+    timeline, end, before = _get_server(tools).history_of(incoming)
     comes = Comes((*before, (timeline, end)), incoming=incoming, is_undo=True)
-    return _with_rest(tools, plan, facts, comes, "")
+    return _add_rest(tools, plan, facts, comes, "")
 
 
-def _with_rest(tools: RestoreTools, plan: Plan, facts: DatabaseFacts | None, comes: Comes, text: str) -> Plan:
+def _add_rest(tools: RestoreTools, plan: Plan, facts: DatabaseFacts | None, comes: Comes, text: str) -> Plan:
     """Return a plan of an exchange with what else goes back; text: the target as it was typed, "" of an undo."""
     also = look_at_cluster(tools, facts, comes)
-    lines = (*also.lines, one_alone(tools, text)) if also.things else also.lines
+    lines = (*also.lines, explain_one_alone(tools, text)) if also.things else also.lines
     superuser = facts.superuser if facts is not None else tools.superuser
-    return with_rest(plan, Rest(also.things, lines, comes.record(), superuser, text))
+    return add_rest(plan, Rest(also.things, lines, comes.record(), superuser, text))
 
 
 def list_kept(tools: RestoreTools) -> tuple[str, ...]:
@@ -179,7 +179,7 @@ def is_unprotected(tools: RestoreTools) -> bool:
     return not any(base.began_at > at and base.verified_at is not None for base in tools.backups.backups())
 
 
-def _latest(tools: RestoreTools) -> tuple[str, dict[str, Json]] | None:
+def _find_latest(tools: RestoreTools) -> tuple[str, dict[str, Json]] | None:
     """Return the newest swap or rescue that was not undone; the undo of a swap is a swap, and can be undone again."""
     events = [e for kind in (SWAPPED, RESCUED) for e in tools.journal.events(environment=tools.environment, kind=kind)]
     undone = {str(event.data["mark"]) for event in events if event.data.get("undone") is True}
@@ -198,38 +198,38 @@ def release(tools: RestoreTools) -> tuple[str, ...]:
     tools.bases.release()
     found = list_kept(tools)
     for name in found:
-        _server(tools).discard(name)
+        _get_server(tools).discard(name)
         tools.journal.note(tools.environment, RELEASED, name, {"kept": name}, actor=tools.actor)
     return found
 
 
-def _server(tools: RestoreTools) -> DatabaseServer:
+def _get_server(tools: RestoreTools) -> DatabaseServer:
     if tools.has_server_withheld:
         raise Refused(
             "the whole is replaced with the commands of database.server, and with --no-commands none of them is run",
             where=tools.environment,
-            hint=f"leave out --no-commands, on code that you trust; or {_otherwise(tools)}",
+            hint=f"leave out --no-commands, on code that you trust; or {_explain_alternatives(tools)}",
         )
     if tools.server is None:
         raise UsageError(
             "the whole can be replaced only on a self-hosted server, and none is configured",
             where=tools.environment,
-            hint=f"set database.server (data_directory, start, stop), or {_otherwise(tools)}",
+            hint=f"set database.server (data_directory, start, stop), or {_explain_alternatives(tools)}",
         )
     return tools.server
 
 
-def _otherwise(tools: RestoreTools) -> str:
+def _explain_alternatives(tools: RestoreTools) -> str:
     """Return what works without a self-hosted server; the commands in full, as another command may have led here."""
     ways = (f"`backout db restore TARGET {way} -e {tools.environment}`" for way in ("--rescue", "--side"))
     return " or ".join(ways)
 
 
-def _job(tools: RestoreTools, found: Found, text: str) -> Job:
-    return Job(tools.environment, found.look, _mark(tools, text), tools.accepted.names)
+def _make_job(tools: RestoreTools, found: Found, text: str) -> Job:
+    return Job(tools.environment, found.look, _make_mark(tools, text), tools.accepted.names)
 
 
-def _mark(tools: RestoreTools, text: str) -> str:
+def _make_mark(tools: RestoreTools, text: str) -> str:
     """Return a short word that tells this restore's folders from those of others."""
     return hashlib.sha256(f"{text} {tools.clock.now()}".encode()).hexdigest()[:8]
 

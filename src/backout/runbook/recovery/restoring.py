@@ -26,7 +26,7 @@ from backout.runbook.recovery.copy_steps import CompareCopy, NoteCopies
 from backout.runbook.recovery.removed_since import make_removed_reader
 from backout.runbook.recovery.rescue_steps import CheckRescue, Rescue
 from backout.runbook.recovery.several import Following
-from backout.runbook.recovery.side_steps import CheckSide, DropSides, MakeSide, OpenSide, Promote, order_of
+from backout.runbook.recovery.side_steps import CheckSide, DropSides, MakeSide, OpenSide, Promote, make_order
 from backout.runbook.recovery.swap_steps import Exchange, ReadBack, StartServer, StopServer
 from backout.runbook.recovery.undo_steps import undo_actions
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from backout.runbook.recovery.tools import RestoreTools
 
 
-def actions(tools: RestoreTools) -> dict[str, AnyAction]:
+def make_actions(tools: RestoreTools) -> dict[str, AnyAction]:
     """Return every step's action by its name in plans."""
     following = Following(tools)
     return {
@@ -69,13 +69,13 @@ def foresee(tools: RestoreTools, plan: Plan) -> RescueReport:
     try:
         for step in plan.steps:
             if step.does(SideStep):
-                tools.sides.start(order_of(step.arguments(SideStep)), _silent)
+                tools.sides.start(make_order(step.arguments(SideStep)), _ignore_progress)
         dsns = []
         for name in names:
             tools.beside.promote(name)
             side = tools.sides.find(name)
             dsns.append(side.dsn if side is not None else "")
-        damage = Following(tools).complete(rescue.damage.damage(), rescue.damage.several, _silent)
+        damage = Following(tools).complete(rescue.damage.damage(), rescue.damage.several, _ignore_progress)
         before, after = dsns
         removed = make_removed_reader(tools, rescue)
         return tools.rescuer(rescue.database).damage(damage, before, after, removed)
@@ -84,5 +84,5 @@ def foresee(tools: RestoreTools, plan: Plan) -> RescueReport:
             tools.sides.drop(name)
 
 
-def _silent(_doing: str, _done: int, _whole: int) -> None:
+def _ignore_progress(_doing: str, _done: int, _whole: int) -> None:
     """Progress that is not shown."""

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.errors import Busy
-from backout.model.database.chains import Bad, Stay, moments
+from backout.model.database.chains import Bad, Stay, choose_moments
 from backout.model.database.rescue import Damage
 from backout.model.database.wal import parse_lsn, show_lsn
 from backout.model.steps.rescue import SeveralRecord, SideRecord
 from backout.plan.restore import Several
-from backout.report.times import rfc3339
-from backout.runbook.recovery.damage import in_database, spans_of
-from backout.runbook.recovery.target import way_to
+from backout.report.times import format_time
+from backout.runbook.recovery.damage import find_spans, select_database
+from backout.runbook.recovery.target import find_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _SHOWN = 6
 
 
-def several_of(tools: RestoreTools, found: Found, conflicts: str, skip: tuple[str, ...], *, queues: bool) -> Several:
+def make_several(tools: RestoreTools, found: Found, conflicts: str, skip: tuple[str, ...], *, queues: bool) -> Several:
     """Return what a plan needs to know about several transactions that are taken back together.
 
     Raises:
@@ -42,13 +42,13 @@ def several_of(tools: RestoreTools, found: Found, conflicts: str, skip: tuple[st
     """
     bad = found.damage
     assert found.facts is not None
-    first, last = (_target(found, each) for each in (bad[0], bad[-1]))
+    first, last = (_make_target(found, each) for each in (bad[0], bad[-1]))
     xids = frozenset(xid for commit in bad for xid in commit.xids)
-    written, others = in_database(
-        tools, found.facts, tools.wal.find_written_relations(spans_of(tools, found, bad), xids)
+    written, others = select_database(
+        tools, found.facts, tools.wal.find_written_relations(find_spans(tools, found, bad), xids)
     )
-    way = way_to(tools, found, last)
-    spans = spans_of(tools, found, found.meanwhile, with_last=True)
+    way = find_way(tools, found, last)
+    spans = find_spans(tools, found, found.meanwhile, with_last=True)
     record = SeveralRecord(
         begin=show_lsn(bad[0].lsn),
         end=show_lsn(bad[-1].lsn),
@@ -59,7 +59,7 @@ def several_of(tools: RestoreTools, found: Found, conflicts: str, skip: tuple[st
         ),
         side=SideRecord(backup=way.base.id, timeline=last.timeline, wal=tuple(way.names)),
     )
-    ids = [f"{commit.xid} ({rfc3339(commit.at)})" for commit in bad]
+    ids = [f"{commit.xid} ({format_time(commit.at)})" for commit in bad]
     shown = ", ".join(ids if len(ids) <= _SHOWN else [*ids[: _SHOWN - 1], f"... {ids[-1]}"])
     good = len(found.meanwhile) - len(bad)
     notes = (
@@ -68,11 +68,11 @@ def several_of(tools: RestoreTools, found: Found, conflicts: str, skip: tuple[st
         *(f"not looked at: what they wrote to database {name}" for name in others),
     )
     damage = Damage(xids, written, conflicts, skip, queues)
-    return Several(first, way_to(tools, found, first), last, way, damage, record, spans[0].begin_lsn, notes)
+    return Several(first, find_way(tools, found, first), last, way, damage, record, spans[0].begin_lsn, notes)
 
 
-def _target(found: Found, commit: Commit) -> RecoveryTarget:
-    how = f"transaction {commit.xid}, committed at {rfc3339(commit.at)}"
+def _make_target(found: Found, commit: Commit) -> RecoveryTarget:
+    how = f"transaction {commit.xid}, committed at {format_time(commit.at)}"
     return replace(found.target, lsn=commit.lsn, timeline=commit.timeline, xid=commit.xid, at=commit.at, how=how)
 
 
@@ -122,7 +122,7 @@ class Following:
             if chain.mixed
             for _, stay, place in chain.boundaries()
         }
-        stops = moments(stay for stay, *_ in wanted)
+        stops = choose_moments(stay for stay, *_ in wanted)
         at: defaultdict[int, list[tuple[Stay, int, str]]] = defaultdict(list)
         for each in wanted:
             at[stops[bisect_left(stops, each[0].begin)]].append(each)

@@ -60,7 +60,7 @@ class MakeSide(Action[SideStep, SideResult]):
 
     def do(self, args: SideStep, context: StepContext) -> SideResult:
         """Return {name, how, lsn, dsn} of the instance. Raises Refused: a folder that no swap makes."""
-        order, server = order_of(args), self._tools.server
+        order, server = make_order(args), self._tools.server
         if order.place and (server is None or Path(order.place).parent != server.data_directory.parent):
             raise Refused("it does not lie beside the live data directory", where=order.place)
         return describe_side(self._tools.sides.start(order, make_progress_teller(context, self._tools)))
@@ -84,7 +84,7 @@ class CheckSide(Action[SideCheckStep, SideCheckResult]):
     def do(self, args: SideCheckStep, context: StepContext) -> SideCheckResult:
         """Return what was seen. Raises Refused when it is not what was asked for."""
         tools, name = self._tools, args.name
-        side = running(tools, name, context)
+        side = find_running(tools, name, context)
         seen = tools.beside.look(name, args.database, args.relation, args.no_migration)
         if args.relation and not seen.relation_there:
             raise Refused(
@@ -115,9 +115,9 @@ class OpenSide(Action[SideOpenStep, SideResult]):
     def do(self, args: SideOpenStep, context: StepContext) -> SideResult:
         """Return where it can be reached."""
         tools, name = self._tools, args.name
-        running(tools, name, context)
+        find_running(tools, name, context)
         tools.beside.promote(name)
-        return describe_side(running(tools, name, context))
+        return describe_side(find_running(tools, name, context))
 
     def probe(self, args: SideOpenStep, context: StepContext) -> Probe[SideResult]:
         """It is done when it takes sessions of its own."""
@@ -168,7 +168,7 @@ class DropSides(Action[DropSidesStep, DropResult]):
         return DropResult(dropped=args.names)
 
 
-def order_of(args: SideStep) -> SideOrder:
+def make_order(args: SideStep) -> SideOrder:
     """Return what a step `db_side` asks for."""
     return SideOrder(
         name=args.name,
@@ -183,7 +183,7 @@ def order_of(args: SideStep) -> SideOrder:
     )
 
 
-def running(tools: RestoreTools, name: str, context: StepContext) -> SideInstance:
+def find_running(tools: RestoreTools, name: str, context: StepContext) -> SideInstance:
     """Return a running instance; one that was killed in the meantime is started again."""
     side = tools.sides.find(name)
     if side is None:

@@ -38,7 +38,7 @@ class StopServer(Action[StopServerStep, RunningResult]):
 
     def do(self, args: StopServerStep, context: StepContext) -> RunningResult:
         """Stop it; nothing happens when it is down."""
-        server = _server(self._tools, args.data_directory)
+        server = _get_server(self._tools, args.data_directory)
         server.stop()
         return RunningResult(running=server.running())
 
@@ -56,7 +56,7 @@ class Exchange(Action[ExchangeStep, ExchangeResult]):
 
     def do(self, args: ExchangeStep, context: StepContext) -> ExchangeResult:
         """Move both; what a crash left half-way is completed."""
-        server = _server(self._tools, args.data_directory)
+        server = _get_server(self._tools, args.data_directory)
         if not self._is_moved(args):
             server.exchange(Path(args.incoming), Path(args.kept))
         return self._finish(args, context)
@@ -83,7 +83,7 @@ class Exchange(Action[ExchangeStep, ExchangeResult]):
 
         Where it runs, its watchdog lets commits wait for it again as soon as it keeps up.
         """
-        tools, server = self._tools, _server(self._tools, args.data_directory)
+        tools, server = self._tools, _get_server(self._tools, args.data_directory)
         lsn = server.waits_for(tools.receiver) if tools.receiver else None
         if lsn is None:
             return
@@ -107,13 +107,15 @@ class StartServer(Action[StartServerStep, RunningResult]):
 
     def do(self, args: StartServerStep, context: StepContext) -> RunningResult:
         """Start it; nothing happens while it runs."""
-        server = _server(self._tools, args.data_directory)
+        server = _get_server(self._tools, args.data_directory)
         server.start()
         return RunningResult(running=server.running())
 
     def probe(self, args: StartServerStep, context: StepContext) -> Probe[RunningResult]:
         """It is done when it runs."""
-        return Done(RunningResult(running=True)) if _server(self._tools, args.data_directory).running() else NotDone()
+        return (
+            Done(RunningResult(running=True)) if _get_server(self._tools, args.data_directory).running() else NotDone()
+        )
 
 
 class ReadBack(Action[SwappedStep, SwappedResult]):
@@ -150,7 +152,7 @@ class ReadBack(Action[SwappedStep, SwappedResult]):
         )
 
 
-def _server(tools: RestoreTools, data_directory: str) -> DatabaseServer:
+def _get_server(tools: RestoreTools, data_directory: str) -> DatabaseServer:
     server = tools.server
     if server is None or str(server.data_directory) != data_directory:
         raise Refused(

@@ -13,28 +13,28 @@ from backout.analysis.recovery.recovery import (
     Machine,
     Route,
     Unreachable,
-    base_before,
-    chain,
-    first_at_or_after,
-    of_transaction,
-    route,
-    stretches,
+    find_base_before,
+    find_chain,
+    find_first_after,
+    find_route,
+    find_stretches,
+    find_transaction,
 )
 from backout.errors import Refused, UsageError
 from backout.model.database.recovery import RecoveryTarget, SideOrder, TargetKind
-from backout.model.database.wal import replayable, show_lsn
+from backout.model.database.wal import list_replayable, show_lsn
 from backout.model.value import Value
 from backout.plan.restore import (
     Asked,
     Look,
-    of_point,
+    make_point_target,
     read_target,
 )
-from backout.report.times import rfc3339
-from backout.runbook.recovery.facts import archive_of, check_identity, facts_of, timeline_of
+from backout.report.times import format_time
+from backout.runbook.recovery.facts import check_identity, find_timeline, read_archive, read_facts
 from backout.runbook.recovery.restore_points import list_recorded_points
-from backout.runbook.recovery.unsigned import with_refused
-from backout.runbook.recovery.window import PREFLIGHT, not_there, several_commits
+from backout.runbook.recovery.unsigned import add_refused
+from backout.runbook.recovery.window import PREFLIGHT, find_commits, make_not_there_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,16 +100,16 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
         raise UsageError(f"{text!r} is no target", hint=NO_TARGET)
     if asked.kind is TargetKind.TIME and float(asked.value) > tools.clock.now():
         raise Refused(f"{text!r} lies in the future", where=tools.environment, rule=PREFLIGHT)
-    facts = facts_of(tools)
+    facts = read_facts(tools)
     check_identity(tools, facts)
     try:
         return _search(tools, asked, facts, place)
     except (Refused, UsageError) as error:
-        raise with_refused(tools, error) from None
+        raise add_refused(tools, error) from None
 
 
 def _search(tools: RestoreTools, asked: Asked, facts: DatabaseFacts | None, place: Path | None) -> Found:
-    archive = archive_of(tools, facts)
+    archive = read_archive(tools, facts)
     machine = Machine(
         tools.tools_version,
         facts.system_identifier if facts else None,
@@ -120,18 +120,20 @@ def _search(tools: RestoreTools, asked: Asked, facts: DatabaseFacts | None, plac
     found = replace(
         _Search(tools, archive, facts, machine).find(asked), archive=archive, machine=machine, database=tools.database
     )
-    return replace(found, route=way_to(tools, found, found.target))
+    return replace(found, route=find_way(tools, found, found.target))
 
 
-def way_to(tools: RestoreTools, found: Found, target: RecoveryTarget) -> Route:
+def find_way(tools: RestoreTools, found: Found, target: RecoveryTarget) -> Route:
     """Return how the target is reached. Raises Refused: it cannot be, each reason named."""
     archive, reasons = found.archive, tuple[str, ...]()
-    way = route(archive, target.lsn, target.timeline, found.machine, is_last=target.inclusive)
+    way = find_route(archive, target.lsn, target.timeline, found.machine, is_last=target.inclusive)
     if isinstance(way, Route):  # before replay finds out half-way, when it is too late
         gaps = tools.useless(way.names)
-        cut = replayable(archive.wal, gaps)
+        cut = list_replayable(archive.wal, gaps)
         if cut != archive.wal:
-            way = route(replace(archive, wal=cut), target.lsn, target.timeline, found.machine, is_last=target.inclusive)
+            way = find_route(
+                replace(archive, wal=cut), target.lsn, target.timeline, found.machine, is_last=target.inclusive
+            )
             reasons = tuple(f"WAL from {show_lsn(each.begin_lsn)} on cannot be replayed: {each.why}" for each in gaps)
     if isinstance(way, Unreachable):
         raise Refused("; ".join((*reasons, *way.reasons)), where=tools.environment, rule=PREFLIGHT, options=way.options)
@@ -148,12 +150,12 @@ class _Search:
         self._machine = machine
         oid = facts.oid_of(tools.database) if facts is not None else None
         self._database = oid or 0
-        self._timeline = timeline_of(archive, facts)
+        self._timeline = find_timeline(archive, facts)
 
     def find(self, asked: Asked) -> Found:
         """Return the target; its route is still to be found."""
         if asked.kind in (TargetKind.POINT, TargetKind.DEPLOYMENT):
-            return self._make_found(of_point(asked))
+            return self._make_found(make_point_target(asked))
         if asked.kind is TargetKind.LSN:
             return self._make_found(
                 RecoveryTarget(asked.kind, asked.text, int(asked.value), self._timeline, how="as typed")
@@ -166,21 +168,23 @@ class _Search:
             return self._time(asked)
         if asked.kind is TargetKind.XID:
             commit = self._commit_of(int(asked.value))
-            return self._make_found(_target(asked, commit, f"the COMMIT record of transaction {commit.xid}"), commit)
+            return self._make_found(
+                _make_target(asked, commit, f"the COMMIT record of transaction {commit.xid}"), commit
+            )
         if asked.kind is TargetKind.MIGRATION:
             return self._migration(asked)
         return self._drop(asked)
 
     def _several(self, asked: Asked) -> Found:
         """Return the moment before the first of several transactions, with all of them."""
-        found, meanwhile = several_commits(self._tools, self._archive, self._stretches(), asked)
-        how = f"the first of {len(found)} transactions, {found[0].xid}, committed at {rfc3339(found[0].at)}"
-        return replace(self._make_found(_target(asked, found[0], how), *found), meanwhile=meanwhile)
+        found, meanwhile = find_commits(self._tools, self._archive, self._stretches(), asked)
+        how = f"the first of {len(found)} transactions, {found[0].xid}, committed at {format_time(found[0].at)}"
+        return replace(self._make_found(_make_target(asked, found[0], how), *found), meanwhile=meanwhile)
 
     def _latest(self, asked: Asked) -> Found:
         """Return the end of the archive: the last complete record is replayed, too."""
-        base = base_before(self._archive, self._timeline, FOREVER)
-        spans, missing = chain(self._archive, base, self._timeline) if base is not None else ((), "")
+        base = find_base_before(self._archive, self._timeline, FOREVER)
+        spans, missing = find_chain(self._archive, base, self._timeline) if base is not None else ((), "")
         if base is None or not spans:
             raise Refused("there is no verified base backup with WAL behind it", rule=PREFLIGHT)
         end = show_lsn(spans[-1].end_lsn)
@@ -209,18 +213,18 @@ class _Search:
         before = [each for each in self._archive.backups if each.ended_at <= at]
         if not before:
             first = min((each.ended_at for each in self._archive.backups), default=None)
-            since = f"the first base backup ended at {rfc3339(first)}" if first else "there is no base backup"
+            since = f"the first base backup ended at {format_time(first)}" if first else "there is no base backup"
             raise Refused(f"{asked.text!r} lies before everything that is kept: {since}", rule=PREFLIGHT)
         newest = max(before, key=lambda each: each.end_lsn)
-        base: BaseBackup | None = base_before(self._archive, self._timeline, newest.end_lsn) or newest
+        base: BaseBackup | None = find_base_before(self._archive, self._timeline, newest.end_lsn) or newest
         found, missing = ByTime(), ""
         while base is not None:
-            spans, missing = chain(self._archive, base, self._timeline)
-            found = first_at_or_after(self._tools.wal.commits(spans), at)
+            spans, missing = find_chain(self._archive, base, self._timeline)
+            found = find_first_after(self._tools.wal.commits(spans), at)
             if found.commit is None or not found.is_first:
                 break
             # Nothing here is older: if another clock dated the base too early, the time is before it.
-            base = base_before(self._archive, self._timeline, base.begin_lsn)
+            base = find_base_before(self._archive, self._timeline, base.begin_lsn)
         commit = found.commit
         if commit is None and missing:
             raise Refused(
@@ -232,29 +236,31 @@ class _Search:
             )
         if commit is None:
             raise Refused(
-                f"nothing was committed at or after {rfc3339(at)} as far as the archived WAL goes",
+                f"nothing was committed at or after {format_time(at)} as far as the archived WAL goes",
                 rule=PREFLIGHT,
                 options=("`backout db points add NAME` writes a record; then try again, or name a restore point.",),
             )
         if found.older is not None:
             self._refuse_two_places(asked, at, found, commit)
-        how = f"the first commit at or after {rfc3339(at)}: transaction {commit.xid} at {rfc3339(commit.at)}"
-        return self._make_found(_target(asked, commit, how))
+        how = f"the first commit at or after {format_time(at)}: transaction {commit.xid} at {format_time(commit.at)}"
+        return self._make_found(_make_target(asked, commit, how))
 
     def _refuse_two_places(self, asked: Asked, at: float, found: ByTime, commit: Commit) -> NoReturn:
         """Raise Refused: the server's clock went back, so the time means two places in the WAL."""
         older, later = found.older, found.after_them
         assert older is not None
         many = f"{found.count} later transactions bear" if found.count > 1 else "a later transaction bears"
-        options = [f"Before transaction {commit.xid} at {rfc3339(commit.at)}: `backout db restore {commit.xid}`."]
+        options = [f"Before transaction {commit.xid} at {format_time(commit.at)}: `backout db restore {commit.xid}`."]
         if later is not None:
-            options.append(f"Before transaction {later.xid} at {rfc3339(later.at)}: `backout db restore {later.xid}`.")
+            options.append(
+                f"Before transaction {later.xid} at {format_time(later.at)}: `backout db restore {later.xid}`."
+            )
         else:
             options.append("After all of them: `backout db restore latest`.")
         raise Refused(
             f"{asked.text!r} means two places, for the server's clock went back: transaction {commit.xid} bears "
-            f"{rfc3339(commit.at)}, and {many} a time before {rfc3339(at)} (the last is {older.xid}, "
-            f"{rfc3339(older.at)})",
+            f"{format_time(commit.at)}, and {many} a time before {format_time(at)} (the last is {older.xid}, "
+            f"{format_time(older.at)})",
             where=self._tools.environment,
             rule=PREFLIGHT,
             options=tuple(options),
@@ -280,8 +286,8 @@ class _Search:
                 f"no transaction in the archived WAL dropped a table that is gone now: {name}", rule=PREFLIGHT
             )
         commit = drops[0] if len(drops) == 1 else self._find_drop_by_name(name, drops)
-        how = f"transaction {commit.xid} dropped it at {rfc3339(commit.at)}"
-        return replace(self._make_found(_target(asked, commit, how), commit), relation=name)
+        how = f"transaction {commit.xid} dropped it at {format_time(commit.at)}"
+        return replace(self._make_found(_make_target(asked, commit, how), commit), relation=name)
 
     def _find_drop_by_name(self, name: str, drops: Sequence[Commit]) -> Commit:
         """Return the commit that dropped the table of this name; the WAL holds only its object id, not its name.
@@ -290,7 +296,7 @@ class _Search:
         """
         tools = self._tools
         for commit in drops:
-            way = route(self._archive, commit.lsn, commit.timeline, self._machine)
+            way = find_route(self._archive, commit.lsn, commit.timeline, self._machine)
             if isinstance(way, Unreachable):
                 continue
             side = SideOrder(f"find-{commit.xid}", way.base.id, commit.lsn, commit.timeline, way.names)
@@ -309,7 +315,7 @@ class _Search:
             where=tools.environment,
             rule=PREFLIGHT,
             options=tuple(
-                f"Before transaction {each.xid} at {rfc3339(each.at)}: `backout db restore {each.xid} --side`."
+                f"Before transaction {each.xid} at {format_time(each.at)}: `backout db restore {each.xid} --side`."
                 for each in drops
             ),
         )
@@ -320,9 +326,9 @@ class _Search:
             raise UsageError(f"table {table} has lost no column", where=self._tools.environment)
         commit = self._commit_of(xids[-1])
         others = f"; others were dropped by {', '.join(map(str, xids[:-1]))}" if len(xids) > 1 else ""
-        how = f"transaction {commit.xid} dropped a column of {table} at {rfc3339(commit.at)}{others}"
+        how = f"transaction {commit.xid} dropped a column of {table} at {format_time(commit.at)}{others}"
         relation = asked.text.split()[-1]
-        return replace(self._make_found(_target(asked, commit, how), commit), relation=relation)
+        return replace(self._make_found(_make_target(asked, commit, how), commit), relation=relation)
 
     def _migration(self, asked: Asked) -> Found:
         name = str(asked.value)
@@ -335,10 +341,10 @@ class _Search:
             )
         stretch, commits, last = self._where(clue.xid)
         # The tool writes its row first, then runs the script, then completes the row: three transactions, or one.
-        began = of_transaction(commits, self._find_inserter(clue, stretch, last)) or last
+        began = find_transaction(commits, self._find_inserter(clue, stretch, last)) or last
         between = [each for each in commits if began.lsn <= each.lsn <= last.lsn]
         damage = tuple(each for each in between if each.changes_schema) or tuple(between[1:-1])
-        target = _target(asked, began, f"transaction {began.xid} began the migration at {rfc3339(began.at)}")
+        target = _make_target(asked, began, f"transaction {began.xid} began the migration at {format_time(began.at)}")
         return replace(self._make_found(target), damage=damage, migration=name)
 
     def _find_inserter(self, clue: MigrationClue, stretch: Sequence[WalSpan], last: Commit) -> int:
@@ -370,20 +376,20 @@ class _Search:
         stretches = self._stretches()
         for stretch in reversed(stretches):
             commits = list(self._tools.wal.commits(stretch))
-            commit = of_transaction(commits, xid)
+            commit = find_transaction(commits, xid)
             if commit is not None:
                 return stretch, commits, commit
-        raise not_there(self._tools.environment, xid, stretches)
+        raise make_not_there_error(self._tools.environment, xid, stretches)
 
     def _stretches(self) -> tuple[tuple[WalSpan, ...], ...]:
         """Return the WAL to search. Raises Refused: there is no base backup to replay any of it from."""
         if not self._archive.backups:
             raise Refused("there is no base backup", rule=PREFLIGHT, options=("Make one: backout db backup.",))
-        return stretches(self._archive, self._timeline)
+        return find_stretches(self._archive, self._timeline)
 
     def _make_found(self, target: RecoveryTarget, *damage: Commit) -> Found:
         return Found(target, None, self._facts, damage)
 
 
-def _target(asked: Asked, commit: Commit, how: str) -> RecoveryTarget:
+def _make_target(asked: Asked, commit: Commit, how: str) -> RecoveryTarget:
     return RecoveryTarget(asked.kind, asked.text, commit.lsn, commit.timeline, commit.xid, commit.at, how)

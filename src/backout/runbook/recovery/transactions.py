@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from backout.analysis.recovery.recovery import cut, stretches
+from backout.analysis.recovery.recovery import cut, find_stretches
 from backout.errors import Refused, UsageError
 from backout.model.database.wal import precedes
 from backout.model.value import Value
 from backout.plan.target import parse_time
-from backout.runbook.recovery.facts import archive_of, check_identity, facts_of, timeline_of
+from backout.runbook.recovery.facts import check_identity, find_timeline, read_archive, read_facts
 from backout.runbook.recovery.window import PREFLIGHT
 
 if TYPE_CHECKING:
@@ -95,13 +95,13 @@ def list_transactions(tools: RestoreTools, wanted: Wanted, progress: Callable[[i
     Raises:
         Refused: there is no WAL. BackoutError: it cannot be read.
     """
-    facts = facts_of(tools)
+    facts = read_facts(tools)
     check_identity(tools, facts)
-    archive = archive_of(tools, facts)
-    timeline = timeline_of(archive, facts)
+    archive = read_archive(tools, facts)
+    timeline = find_timeline(archive, facts)
     names = tools.live.relations() if facts is not None else {}
     for begin in _begins(archive, wanted.since):
-        spans, holes = _spans(archive, timeline, begin)
+        spans, holes = _find_spans(archive, timeline, begin)
         found: deque[Listed] = deque(maxlen=wanted.limit)
         count, oldest = 0, None
         for each in tools.wal.transactions(spans, progress) if spans else ():
@@ -125,9 +125,9 @@ def _begins(archive: Archive, since: float) -> tuple[int, ...]:
     return (*sorted({base.begin_lsn for base in archive.backups if base.ended_at <= since}, reverse=True), 0)
 
 
-def _spans(archive: Archive, timeline: int, begin: int) -> tuple[tuple[WalSpan, ...], int]:
+def _find_spans(archive: Archive, timeline: int, begin: int) -> tuple[tuple[WalSpan, ...], int]:
     """Return the WAL to read, and how many holes it has."""
-    pieces = [cut(archive, each, begin, each[-1].end_lsn) for each in stretches(archive, timeline, all_of_it=True)]
+    pieces = [cut(archive, each, begin, each[-1].end_lsn) for each in find_stretches(archive, timeline, all_of_it=True)]
     pieces = [each for each in pieces if each]
     return tuple(span for piece in pieces for span in piece), max(0, len(pieces) - 1)
 

@@ -10,9 +10,9 @@ from backout.model.database.rescue import RescueReport
 from backout.model.names import parse_id
 from backout.model.steps.comparison import ComparisonResult, NoteResult
 from backout.model.steps.rescue import CompareUndoStep, NoteUndoStep, UndoRescueStep
-from backout.ports import Action, AnyAction, result_of
-from backout.report.database.comparison import RESCUE_UNDONE, comparison_record
-from backout.runbook.recovery.comparison_steps import locate_note, note_or_failed, or_failed
+from backout.ports import Action, AnyAction, find_result
+from backout.report.database.comparison import RESCUE_UNDONE, make_comparison_record
+from backout.runbook.recovery.comparison_steps import locate_note, try_comparison, try_note
 from backout.runbook.recovery.side_steps import make_progress_teller
 from backout.runbook.recovery.tools import RESCUED
 
@@ -50,7 +50,7 @@ class NoteUndo(Action[NoteUndoStep, NoteResult]):
         """Keep it beside the record from before the rescue; if that fails, it is reported at the end."""
         comparer = self._tools.comparer(args.database)
         noted = locate_note(self._tools, args.mark)
-        return note_or_failed(lambda: comparer.note_undo(noted, _before(noted, context)))
+        return try_note(lambda: comparer.note_undo(noted, _find_data_before(noted, context)))
 
 
 class UndoRescue(Action[UndoRescueStep, RescueReport]):
@@ -86,25 +86,25 @@ class CompareUndone(Action[CompareUndoStep, ComparisonResult]):
         self._tools = tools
 
     def do(self, args: CompareUndoStep, context: StepContext) -> ComparisonResult:
-        """Return what was compared and what differs, as `comparison_record` writes it, or why nothing was."""
+        """Return what was compared and what differs, as `make_comparison_record` writes it, or why nothing was."""
         tools, noted = self._tools, locate_note(self._tools, args.mark)
         kept, progress = tools.kept / parse_id(args.mark), make_progress_teller(context, tools)
         comparer = tools.comparer(args.database)
-        undone = result_of(tools.runs, context.run, UndoRescueStep)
+        undone = find_result(tools.runs, context.run, UndoRescueStep)
 
         def compare() -> ComparisonResult:
-            found = comparer.compare_undone(noted, _before(noted, context), kept, progress)
-            left = _left_by(undone)
-            return comparison_record(_without(found, left), left, of=RESCUE_UNDONE)
+            found = comparer.compare_undone(noted, _find_data_before(noted, context), kept, progress)
+            left = _list_left(undone)
+            return make_comparison_record(_drop_left(found, left), left, of=RESCUE_UNDONE)
 
-        return or_failed(compare)
+        return try_comparison(compare)
 
 
-def _before(noted: Path, context: StepContext) -> Path:
+def _find_data_before(noted: Path, context: StepContext) -> Path:
     return noted.with_suffix(f".{parse_id(context.run)}.undo")
 
 
-def _left_by(undone: RescueReport | None) -> frozenset[str]:
+def _list_left(undone: RescueReport | None) -> frozenset[str]:
     """Return the tables and definitions of which an undo reports that something stays."""
     if undone is None:
         return frozenset()
@@ -112,7 +112,7 @@ def _left_by(undone: RescueReport | None) -> frozenset[str]:
     return frozenset(tables | {each.what for each in undone.left_out})
 
 
-def _without(found: Comparison, left: frozenset[str]) -> Comparison:
+def _drop_left(found: Comparison, left: frozenset[str]) -> Comparison:
     """Return a comparison without the definitions that the undo itself names as left."""
     behind = tuple(each for each in found.behind if not any(name in each for name in left))
     return replace(found, behind=behind)

@@ -91,7 +91,7 @@ def read_accepted(plan: Plan) -> Accepted:
     return Accepted(read_names(names), to_side=to_side)
 
 
-def with_refused(tools: RestoreTools, error: Refused | UsageError) -> BackoutError:
+def add_refused(tools: RestoreTools, error: Refused | UsageError) -> BackoutError:
     """Return the error of a restore that finds no way, naming the backups that may not be used.
 
     If there is no other backup, the newest one's own reason is the answer.

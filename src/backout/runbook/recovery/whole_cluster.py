@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.recovery.recovery import FOREVER, Archive, cut, stretches
+from backout.analysis.recovery.recovery import FOREVER, Archive, cut, find_stretches
 from backout.errors import BackoutError, Unmeasured
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.database.also_back import AlsoBack, AlsoKind
 from backout.model.database.wal import parse_lsn, show_lsn
 from backout.model.steps.restore import ComesRecord
 from backout.model.value import Value
-from backout.plan.together import lost_rows
-from backout.runbook.recovery.facts import archive_of, timeline_of
+from backout.plan.together import describe_lost_rows
+from backout.runbook.recovery.facts import find_timeline, read_archive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,18 +89,18 @@ def look_at_cluster(tools: RestoreTools, facts: DatabaseFacts | None, comes: Com
     except Unmeasured as error:
         return _make_unknown(f"what else it holds could not be read ({error.what})")
     try:
-        written = _written(tools, facts, comes)
+        written = _read_written(tools, facts, comes)
     except BackoutError as error:  # the target itself does not need it, so this is no reason to refuse
         tools.say(f"rows of other databases are not counted: {error.what}")
         written = None
-    asked, lines = _databases(things, written)
-    own, own_lines = _own(tools, facts, written, comes)
-    rest, rest_lines = _rest(tools, things, comes)
+    asked, lines = _list_databases(things, written)
+    own, own_lines = _list_own(tools, facts, written, comes)
+    rest, rest_lines = _list_rest(tools, things, comes)
     counted_to = (facts.flushed_lsn or facts.lsn) if written is not None else 0
     return Also((*own, *asked, *rest), (*own_lines, *lines, *rest_lines), counted_to)
 
 
-def written_last(tools: RestoreTools, since: int) -> Mapping[int, int]:
+def read_written_last(tools: RestoreTools, since: int) -> Mapping[int, int]:
     """Return the row versions written by database between a position and the end of a server that is down by now.
 
     Raises:
@@ -112,7 +112,7 @@ def written_last(tools: RestoreTools, since: int) -> Mapping[int, int]:
     timeline, end, _ = server.history_of(server.data_directory)
     segments, wal = tools.wal_beside(server.wal_here(timeline, end), alone=True)
     archive = Archive((), segments, wal.history())
-    found = [each for each in stretches(archive, timeline, all_of_it=True) if each[-1].end_lsn > since]
+    found = [each for each in find_stretches(archive, timeline, all_of_it=True) if each[-1].end_lsn > since]
     rows: Counter[int] = Counter()
     if since < end:
         if not found or found[-1][0].begin_lsn > since or found[-1][-1].end_lsn < end:
@@ -123,7 +123,7 @@ def written_last(tools: RestoreTools, since: int) -> Mapping[int, int]:
     return rows
 
 
-def one_alone(tools: RestoreTools, text: str) -> str:
+def explain_one_alone(tools: RestoreTools, text: str) -> str:
     """Return how the content of one database alone is taken back, or kept."""
     env = tools.environment
     if not text:
@@ -155,17 +155,17 @@ def _make_unknown(why: str) -> Also:
     return Also((AlsoBack(AlsoKind.UNKNOWN, text=line),), (line,))
 
 
-def _written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> _Written | None:
+def _read_written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> _Written | None:
     """Return what was written in the live cluster that the other one lacks; None: not all of its WAL is there."""
-    archive, wal, end = archive_of(tools, facts), tools.wal, facts.flushed_lsn or facts.lsn
+    archive, wal, end = read_archive(tools, facts), tools.wal, facts.flushed_lsn or facts.lsn
     if tools.server is not None and tools.wal_beside is not None:
         segments, wal = tools.wal_beside(tools.server.wal_here(facts.timeline, end), alone=False)
         archive = replace(archive, wal=segments, history=wal.history())
-    timeline = timeline_of(archive, facts)
+    timeline = find_timeline(archive, facts)
     begin = find_parting([*archive.history.get(timeline, ()), (timeline, FOREVER)], comes.way)
     if begin >= end:
         return _Written({}, {}, frozenset())
-    found = [each for each in stretches(archive, timeline, all_of_it=True) if each[-1].end_lsn > begin]
+    found = [each for each in find_stretches(archive, timeline, all_of_it=True) if each[-1].end_lsn > begin]
     if len(found) != 1 or found[0][0].begin_lsn > begin or found[0][-1].end_lsn < end:
         return None
     spans = cut(archive, found[0], begin, found[0][-1].end_lsn)
@@ -176,7 +176,7 @@ def _written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> _Writte
     return _Written(rows, relations, wal.databases_made(spans))
 
 
-def _databases(things: ClusterThings, written: _Written | None) -> tuple[list[AlsoBack], list[str]]:
+def _list_databases(things: ClusterThings, written: _Written | None) -> tuple[list[AlsoBack], list[str]]:
     asked, lines = [], []
     for oid, name in things.databases:
         if written is None:
@@ -186,7 +186,7 @@ def _databases(things: ClusterThings, written: _Written | None) -> tuple[list[Al
         else:
             count = written.rows.get(oid, 0)
             told = f", with {count:,} row versions written since by the WAL"
-        line = f"{ALSO}database {brief(name)}{told}"
+        line = f"{ALSO}database {shorten(name)}{told}"
         lines.append(line)
         if count != 0:
             asked.append(AlsoBack(AlsoKind.DATABASE, name, count, line))
@@ -205,7 +205,7 @@ def _databases(things: ClusterThings, written: _Written | None) -> tuple[list[Al
     return asked, lines
 
 
-def _own(
+def _list_own(
     tools: RestoreTools, facts: DatabaseFacts, written: _Written | None, comes: Comes
 ) -> tuple[list[AlsoBack], list[str]]:
     """Return what the application's own database loses: with a swap that was asked for, with its undo it was not.
@@ -215,7 +215,8 @@ def _own(
     since = "the swap was taken" if comes.is_undo else "the target"
     if written is None:
         line = (
-            f"{LOST}what was written in {brief(tools.database)} since {since}; not all of its WAL is there to count it"
+            f"{LOST}what was written in {shorten(tools.database)} since {since}; not all of its WAL is there "
+            "to count it"
         )
         thing = AlsoBack(AlsoKind.DATABASE, tools.database, None, line)
         return ([thing], [line]) if comes.is_undo else ([], [line])
@@ -226,12 +227,15 @@ def _own(
             rows[names.get(key, "tables that are gone") or "its catalog"] += many
     if not rows:
         return [], []
-    line = f"{LOST}{lost_rows(list(rows.items()), most=_MANY)} of {brief(tools.database)}, written since {since}"
+    line = (
+        f"{LOST}{describe_lost_rows(list(rows.items()), most=_MANY)} of {shorten(tools.database)}, written "
+        f"since {since}"
+    )
     thing = AlsoBack(AlsoKind.DATABASE, tools.database, None, line)
     return ([thing], [line]) if comes.is_undo else ([], [line])
 
 
-def _rest(tools: RestoreTools, things: ClusterThings, comes: Comes) -> tuple[list[AlsoBack], list[str]]:
+def _list_rest(tools: RestoreTools, things: ClusterThings, comes: Comes) -> tuple[list[AlsoBack], list[str]]:
     asked, lines = [], [f"{ALSO}pg_hba.conf and the other files in the data directory"]
     if tools.server is not None:
         is_there = comes.incoming is not None and comes.incoming.is_dir()
@@ -247,23 +251,23 @@ def _rest(tools: RestoreTools, things: ClusterThings, comes: Comes) -> tuple[lis
     if things.altered is None:
         lines.append(f"{ALSO}what ALTER SYSTEM set; this role may not read which settings that are")
     elif things.altered:
-        lines.append(f"{ALSO}what ALTER SYSTEM set: {_some(things.altered)}")
+        lines.append(f"{ALSO}what ALTER SYSTEM set: {_name_some(things.altered)}")
     if things.slots:
-        lines.append(f"{LOST}replication slots: {_some(things.slots)}")
+        lines.append(f"{LOST}replication slots: {_name_some(things.slots)}")
     asked += [
-        AlsoBack(AlsoKind.SLOT, name, text=f"{LOST}replication slot {brief(name)}")
+        AlsoBack(AlsoKind.SLOT, name, text=f"{LOST}replication slot {shorten(name)}")
         for name in things.slots
         if name != tools.receiver  # which makes its own anew
     ]
     if things.unlogged or things.unread:
-        told = [_some(things.unlogged)] if things.unlogged else []
-        told += [f"those of {_some(things.unread)}, which this role may not look into"] if things.unread else []
+        told = [_name_some(things.unlogged)] if things.unlogged else []
+        told += [f"those of {_name_some(things.unread)}, which this role may not look into"] if things.unread else []
         line = f"{LOST}rows of unlogged tables: {', and '.join(told)}"
         lines.append(line)
         asked.append(AlsoBack(AlsoKind.UNLOGGED, count=None if things.unread else len(things.unlogged), text=line))
     return asked, lines
 
 
-def _some(names: tuple[str, ...]) -> str:
+def _name_some(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
-    return ", ".join(brief(name) for name in names[:_MANY]) + more
+    return ", ".join(shorten(name) for name in names[:_MANY]) + more

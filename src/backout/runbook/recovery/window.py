@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PREFLIGHT = SafetyRule.PREFLIGHT
 
 
-def several_commits(
+def find_commits(
     tools: RestoreTools, archive: Archive, stretches: Sequence[Sequence[WalSpan]], asked: Asked
 ) -> tuple[tuple[Commit, ...], tuple[Commit, ...]]:
     """Return the commits that were asked for, and all from the first of them to the last; one pass over the WAL.
@@ -43,11 +43,11 @@ def several_commits(
         _check_whole(tools, archive, stretches, asked, (stretch, commits))
         return found, tuple(each for each in commits if found[0].lsn <= each.lsn <= found[-1].lsn)
     if missing:
-        raise not_there(tools.environment, min(missing), stretches)
+        raise make_not_there_error(tools.environment, min(missing), stretches)
     raise Refused(f"nothing was committed {asked.text}, as far as WAL is archived", rule=PREFLIGHT)
 
 
-def not_there(environment: str, xid: int, stretches: Sequence[Sequence[WalSpan]]) -> Refused:
+def make_not_there_error(environment: str, xid: int, stretches: Sequence[Sequence[WalSpan]]) -> Refused:
     """Return the message for a transaction that no WAL has.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import still_decides, underneath
+from backout.analysis.history.remarks import find_underneath, is_deciding
 from backout.errors import ProviderUnavailable, Refused, SecretsChanged, WorldMoved
 from backout.model.remark import Code, Remark, RemarkKind
 from backout.model.steps.rollback import (
@@ -19,22 +19,22 @@ from backout.model.steps.rollback import (
     StillLiveStep,
 )
 from backout.model.version import Mark, VersionId, VersionMark
-from backout.ports import Action, Done, NotDone, Unknown, result_of
-from backout.report.times import duration
+from backout.ports import Action, Done, NotDone, Unknown, find_result
+from backout.report.times import format_duration
 from backout.runbook.guard.question import tell_questions
-from backout.runbook.probing.pre_promotion import chosen, judge_again, report_held, secrets_decision
+from backout.runbook.probing.pre_promotion import ask_about_secrets, find_chosen, judge_again, report_held
 from backout.runbook.recovery.restore_points import BEFORE_DEPLOYMENT, mark_meanwhile
-from backout.runbook.rollback.marked import message_of
+from backout.runbook.rollback.marked import make_message
 from backout.runbook.safety.checks import (
-    as_read,
     await_listed,
     await_own_listed,
+    await_still_listed,
     check_not_held,
     check_undisturbed,
     check_unmoved,
+    find_own,
     look_after_trouble,
-    own,
-    still_listed,
+    make_read_back,
 )
 from backout.runbook.safety.identity import check_identity
 
@@ -67,7 +67,7 @@ class Activate(Action[ActivateStep, ActivateResult]):
         self._check_still_allowed(context.run, args)
         history = await_listed(tools, args.expected)
         check_unmoved(tools, history, args.expected, context.run, args.leaving)
-        version = chosen(tools, context.run, args.version)
+        version = find_chosen(tools, context.run, args.version)
         remark = Remark(
             RemarkKind.ROLLBACK,
             context.run,
@@ -81,7 +81,7 @@ class Activate(Action[ActivateStep, ActivateResult]):
             check_not_held(
                 tools, history, is_automatic=bool(args.detected)
             )  # last: until the switch itself a hold stops it
-            made = self._switch(version, message_of(tools, remark, history[0]), args, context.run)
+            made = self._switch(version, make_message(tools, remark, history[0]), args, context.run)
         except Refused as error:
             report_held(tools, context.run, error, is_automatic=bool(args.detected))
             raise
@@ -103,8 +103,8 @@ class Activate(Action[ActivateStep, ActivateResult]):
         age_s = abs(tools.clock.now() - found.started_at) if found is not None else 0.0
         if found is None or age_s < FRESH_S:
             return
-        proof = result_of(tools.runs, run, ProveStep)
-        version = (proof.carried_from if proof is not None else None) or chosen(tools, run, args.version)
+        proof = find_result(tools.runs, run, ProveStep)
+        version = (proof.carried_from if proof is not None else None) or find_chosen(tools, run, args.version)
         wanted = found.plan.arguments(ProveStep)
         judged = judge_again(
             tools,
@@ -116,7 +116,8 @@ class Activate(Action[ActivateStep, ActivateResult]):
         )
         if judged is not None and not judged.eligible:
             error = Refused(
-                f"this was planned {duration(age_s)} ago, and by now version {version[:8]} may not be returned to: "
+                f"this was planned {format_duration(age_s)} ago, and by now version {version[:8]} may not be "
+                "returned to: "
                 f"{judged.reason}",
                 where=tools.environment,
                 rule=judged.rule,
@@ -132,14 +133,14 @@ class Activate(Action[ActivateStep, ActivateResult]):
             return tools.deployments.activate(version, message=message, force=args.force)
         except SecretsChanged as error:
             if not args.carry:
-                raise secrets_decision(tools, error, version) from error
+                raise ask_about_secrets(tools, error, version) from error
         from backout.runbook.rollback.reupload import upload_again
 
         return tools.deployments.activate(upload_again(tools, run, version).id, message=message)
 
     def _meant(self, run: str, args: ActivateStep, version: str) -> bool:
         """Whether this run made that version live, and not someone who copied its message."""
-        planned = chosen(self._tools, run, args.version)
+        planned = find_chosen(self._tools, run, args.version)
         if version == planned:
             return True
         from backout.runbook.rollback.reupload import find_reuploaded
@@ -150,10 +151,10 @@ class Activate(Action[ActivateStep, ActivateResult]):
     def probe(self, args: ActivateStep, context: StepContext) -> Probe[ActivateResult]:
         """Look for our remark among the deployments; without it, the expected deployment listed means not done."""
         history = await_own_listed(self._tools, context.run, RemarkKind.ROLLBACK)
-        ours = own(history, context.run, RemarkKind.ROLLBACK)
+        ours = find_own(history, context.run, RemarkKind.ROLLBACK)
         if ours is not None and self._meant(context.run, args, ours.main):
             return Done(_make_result(ours))
-        decides = bool(history) and still_decides(history, args.expected, args.leaving)
+        decides = bool(history) and is_deciding(history, args.expected, args.leaving)
         if decides or any(d.id == args.expected for d in history):
             return NotDone()  # the list reaches back to before this run, and has no switch by it
         return Unknown("another deployment is live, and none carries this run's marker")
@@ -195,14 +196,14 @@ class ReadBack(Action[ReadBackStep, ReadBackResult]):
     def do(self, args: ReadBackStep, context: StepContext) -> ReadBackResult:
         """Return {deployment, version, since, read_at}; raises WorldMoved when another version is live."""
         tools, run = self._tools, context.run
-        switched = result_of(tools.runs, run, ActivateStep)
+        switched = find_result(tools.runs, run, ActivateStep)
         made = switched.deployment if switched is not None else ""
-        history = still_listed(tools, made)
+        history = await_still_listed(tools, made)
         found = tools.runs.find(run)
         if made and found is not None:
             planned = found.plan.arguments(ActivateStep).expected
             check_undisturbed(tools, history, made, expected=planned, run=run)
-        live, expected = underneath(history), chosen(tools, run, args.version)
+        live, expected = find_underneath(history), find_chosen(tools, run, args.version)
         if live.sole != expected:
             shares = ", ".join(f"{share.version} at {share.percentage:g} %" for share in live.shares)
             raise WorldMoved(
@@ -210,7 +211,7 @@ class ReadBack(Action[ReadBackStep, ReadBackResult]):
                 where=tools.environment,
                 hint=f"backout status -e {tools.environment}",
             )
-        return as_read(tools, live)
+        return make_read_back(tools, live)
 
 
 class SetMark(Action[MarkStep, MarkResult]):
@@ -225,7 +226,7 @@ class SetMark(Action[MarkStep, MarkResult]):
     def do(self, args: MarkStep, context: StepContext) -> MarkResult:
         """Record the mark, once per run and version; write at the provider which targets the proof questioned."""
         set_mark(self._tools, context.run, args)
-        made = result_of(self._tools.runs, context.run, ActivateStep)
+        made = find_result(self._tools.runs, context.run, ActivateStep)
         if made is not None and made.deployment:
             tell_questions(self._tools, context.run, made.deployment)
         return MarkResult(mark=args.mark, version=args.version)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import borne_out
-from backout.analysis.history.stability import quarantine
+from backout.analysis.history.remarks import find_remark
+from backout.analysis.history.stability import find_quarantine
 from backout.model.guard.verdict import Verdict
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 from backout.model.steps.rollback import ActivateStep
 from backout.model.value import Value
-from backout.ports import result_of
-from backout.runbook.probing.pre_promotion import chosen
-from backout.runbook.safety.clock import target_version
+from backout.ports import find_result
+from backout.runbook.probing.pre_promotion import find_chosen
+from backout.runbook.safety.clock import find_target_version
 
 if TYPE_CHECKING:
     from backout.model.deployment import Deployment
@@ -44,9 +44,9 @@ class There(Value, frozen=True):
     further: str | None = None
 
 
-def already_there(tools: Toolbox, situation: Situation, target: str) -> There | None:
+def find_already_there(tools: Toolbox, situation: Situation, target: str) -> There | None:
     """Return what is live if TARGET means that, else None. Raises UsageError for TARGET."""
-    version, live = target_version(tools, target, situation), situation.live
+    version, live = find_target_version(tools, target, situation), situation.live
     run = _find_making_run(tools, live, version) if live.sole is not None else None
     if run is None and live.sole != version:
         return None
@@ -63,11 +63,11 @@ def went_back(tools: Toolbox, situation: Situation, further: str) -> There | Non
         further: see `There`.
     """
     live = situation.live
-    remark, age_s = borne_out(live), situation.read_at + (situation.clock_offset_s or 0.0) - live.created_at
+    remark, age_s = find_remark(live), situation.read_at + (situation.clock_offset_s or 0.0) - live.created_at
     if remark is None or remark.kind is not RemarkKind.ROLLBACK or live.sole is None or age_s >= AGAIN_S:
         return None
     known = situation.version(live.sole)
-    is_bad = quarantine(situation, live.sole, known.code_hash if known else None) is not None
+    is_bad = find_quarantine(situation, live.sole, known.code_hash if known else None) is not None
     if is_bad or _is_found_bad(tools, live, live.sole):
         return None
     return There(live.sole, live, _find_making_run(tools, live, live.sole), situation.read_at, further)
@@ -90,7 +90,7 @@ def _find_watch_result(tools: Toolbox, run: Run, version: str) -> WatchResult | 
         return None
     from backout.model.steps.guard import WatchStep
 
-    return result_of(tools.runs, run.id, WatchStep) if run.plan.arguments(WatchStep).version == version else None
+    return find_result(tools.runs, run.id, WatchStep) if run.plan.arguments(WatchStep).version == version else None
 
 
 def _find_making_run(tools: Toolbox, live: Deployment, version: str) -> Run | None:
@@ -100,5 +100,5 @@ def _find_making_run(tools: Toolbox, live: Deployment, version: str) -> Run | No
     if found is None or found.plan.kind is not PlanKind.ROLLBACK or found.state is not RunState.DONE:
         return None
     planned = found.plan.arguments(ActivateStep).version
-    is_it = live.sole == chosen(tools, found.id, planned) and version in (live.sole, planned)
+    is_it = live.sole == find_chosen(tools, found.id, planned) and version in (live.sole, planned)
     return found if is_it else None

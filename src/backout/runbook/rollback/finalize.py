@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from backout.model.incident.notice import NoticeKind
 from backout.model.steps.rollback import ActivateStep, ReadBackResult, ReadBackStep, SettleResult, SettleStep
 from backout.model.triggers import Triggers
-from backout.ports import Action, Next, result_of
+from backout.ports import Action, Next, find_result
 from backout.runbook.incident.tell import tell_rollback
 from backout.runbook.recovery.restore_points import AFTER_DEPLOYMENT, await_point, mark_meanwhile
 from backout.runbook.rollback.triggers import remember
@@ -35,8 +35,8 @@ class Settle(Action[SettleStep, SettleResult]):
         await_point(mark_meanwhile(self._tools, AFTER_DEPLOYMENT, args.version, context.run))
         if args.triggers is not None:
             remember(self._tools, args.leaving, Triggers(**args.triggers))
-        live = result_of(self._tools.runs, context.run, ReadBackStep)
-        if live is not None and (bad := _not_verified(self._tools, context.run)) is not None:
+        live = find_result(self._tools.runs, context.run, ReadBackStep)
+        if live is not None and (bad := _find_failed_verification(self._tools, context.run)) is not None:
             return self._not_restored(context.run, bad, live)
         tell_rollback(self._tools, NoticeKind.ROLLED_BACK, context.run)
         return SettleResult(outcome=NoticeKind.ROLLED_BACK, told=self._is_told)
@@ -50,12 +50,12 @@ class Settle(Action[SettleStep, SettleResult]):
     ) -> SettleResult | Next[SettleResult]:
         """Go one version further when an automatic rollback met a bad target, or say why not."""
         from backout.runbook.incident.report import write_report
-        from backout.runbook.rollback.next_target import Held, next_hop, quarantine_target
+        from backout.runbook.rollback.next_target import Held, plan_next_hop, quarantine_target
 
         found = self._tools.runs.find(run)
         assert found is not None
         version = live.version
-        outcome = next_hop(self._tools, found, live, verification)
+        outcome = plan_next_hop(self._tools, found, live, verification)
         if isinstance(outcome, Held):
             if outcome.is_bad:
                 quarantine_target(self._tools, run, version, verification.summary)
@@ -73,9 +73,9 @@ class Settle(Action[SettleStep, SettleResult]):
         return Next(result, outcome, outcome.why)
 
 
-def _not_verified(tools: Toolbox, run: str) -> Verification | None:
+def _find_failed_verification(tools: Toolbox, run: str) -> Verification | None:
     """Return the verification that failed, None where none did, or none was waited for."""
     from backout.model.steps.verification import VerifyStep
 
-    found = result_of(tools.runs, run, VerifyStep)
+    found = find_result(tools.runs, run, VerifyStep)
     return found if found is not None and found.verified is False else None

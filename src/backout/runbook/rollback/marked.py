@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
-def message_of(tools: Toolbox, remark: Remark, on: Deployment | None) -> str:
+def make_message(tools: Toolbox, remark: Remark, on: Deployment | None) -> str:
     """Return a remark as the message of the next deployment, signed if marks are.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.recovery.drift import differences
+from backout.analysis.recovery.drift import find_differences
 from backout.analysis.recovery.migrations import assess, compare
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
 from backout.model.database.catalog import Drift
@@ -31,9 +31,9 @@ class Side(Value, frozen=True):
     protected: bool
 
 
-def standing(asked: Side, others: Sequence[Side], known: Sequence[KnownMigration]) -> Standing:
+def read_standing(asked: Side, others: Sequence[Side], known: Sequence[KnownMigration]) -> Standing:
     """Read the histories and compare them with the files and each other; an unreachable database stops nothing."""
-    look, looks = _look(asked), tuple(_look(side) for side in others)
+    look, looks = _read_history(asked), tuple(_read_history(side) for side in others)
     report = assess(look.state, known) if look.state is not None else None
     comparisons = tuple(
         _compare_sides((asked, look.state), (side, other.state), known)
@@ -43,7 +43,7 @@ def standing(asked: Side, others: Sequence[Side], known: Sequence[KnownMigration
     return Standing(look, report, looks, comparisons)
 
 
-def _look(side: Side) -> HistoryLook:
+def _read_history(side: Side) -> HistoryLook:
     try:
         return HistoryLook(side.environment, state=side.schema.read())
     except (AuthError, ProviderRejected, ProviderUnavailable) as error:
@@ -59,7 +59,7 @@ def _compare_sides(
     return compare(theirs, ours, known) if asked_first else compare(ours, theirs, known)
 
 
-def to_apply(schema: Schema, files: Sequence[MigrationFile]) -> tuple[str, ...]:
+def list_unapplied(schema: Schema, files: Sequence[MigrationFile]) -> tuple[str, ...]:
     """Return the names of the files not applied, in order.
 
     Raises:
@@ -150,7 +150,7 @@ def check_database(environment: str, pinned: str | None, found: str | None) -> N
     )
 
 
-def drift(live: SchemaCatalog, built: SchemaCatalog, *, record: bool) -> Drift:
+def find_drift(live: SchemaCatalog, built: SchemaCatalog, *, record: bool) -> Drift:
     """Build one schema, read the other, and compare.
 
     `record`: the statements that would turn the built schema into the live one, for a migration that records it;
@@ -159,4 +159,4 @@ def drift(live: SchemaCatalog, built: SchemaCatalog, *, record: bool) -> Drift:
     found = live.read()
     wanted = built.read()
     before, after = (wanted, found) if record else (found, wanted)
-    return Drift(differences(before.objects, after.objects), found.server_version, wanted.server_version)
+    return Drift(find_differences(before.objects, after.objects), found.server_version, wanted.server_version)

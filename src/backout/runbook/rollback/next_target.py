@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.detector.criteria import LATENCY, error_rate_name
+from backout.analysis.detector.criteria import LATENCY, name_error_rate
 from backout.analysis.detector.probes import ENDPOINT
 from backout.model.guard.policy import Mode
 from backout.model.guard.signals import HealthReport, ServiceState
@@ -20,7 +20,7 @@ from backout.runbook.guard.telemetry_gate import STALE_S
 from backout.runbook.incident.report import trace_causes
 from backout.runbook.rollback.activate import set_mark
 from backout.runbook.rollback.rollback import prepare
-from backout.runbook.safety.permission import Case, forbidden
+from backout.runbook.safety.permission import Case, find_forbidden
 
 if TYPE_CHECKING:
     from backout.model.guard.verdict import Verification
@@ -38,7 +38,7 @@ class Held(Value, frozen=True):
     is_bad: bool = False
 
 
-def next_hop(tools: Toolbox, run: Run, live: ReadBackResult, verification: Verification) -> Plan | Held:
+def plan_next_hop(tools: Toolbox, run: Run, live: ReadBackResult, verification: Verification) -> Plan | Held:
     """Return the plan that goes one version further, or why there is none.
 
     A person's rollback is never followed by an automatic one. The target itself must be bad: a critical service that
@@ -71,8 +71,8 @@ def next_hop(tools: Toolbox, run: Run, live: ReadBackResult, verification: Verif
         return Held(f"deployment {situation.live.id} took its place, so what was measured is void")
     if isinstance(outcome, PlanRefused):
         return Held(outcome.reason, is_bad=True)
-    mode = _mode(tools, run)
-    _, forbidden_by = forbidden(tools, Case(situation, outcome, judged, _find_ground(verification), mode))
+    mode = _get_mode(tools, run)
+    _, forbidden_by = find_forbidden(tools, Case(situation, outcome, judged, _find_ground(verification), mode))
     if not forbidden_by and mode is Mode.ASK and not (tools.confirm is not None and tools.confirm(outcome)):
         forbidden_by = "it was not confirmed (mode = ask)"
     return Held(forbidden_by, is_bad=True) if forbidden_by else outcome
@@ -83,7 +83,7 @@ def _judge_target(tools: Toolbox, left: str, version: str, verification: Verific
     failed = {result.name: result for result in verification.criteria if result.state is CriterionState.FAILED}
     before = _list_down_before(tools, left)
     still = [name for name in verification.down if name in before and name != ENDPOINT]
-    errors, slow = failed.get(error_rate_name(tools.policy.criteria)), failed.get(LATENCY)
+    errors, slow = failed.get(name_error_rate(tools.policy.criteria)), failed.get(LATENCY)
     if not still and errors is None and slow is None and ENDPOINT in before:
         still = [name for name in verification.down if name == ENDPOINT]
     if still:
@@ -121,7 +121,7 @@ def _find_ground(verification: Verification) -> str:
     return f"the counts are older than {STALE_S:g} s; the verdict is advice" if is_old else ""
 
 
-def _mode(tools: Toolbox, run: Run) -> Mode:
+def _get_mode(tools: Toolbox, run: Run) -> Mode:
     """Return the mode of the watch that started this; without one nothing was allowed."""
     began = trace_causes(tools.runs, run.id)[0]
     return began.plan.arguments(ConcludeStep).mode if began.plan.has(ConcludeStep) else Mode.OBSERVE

@@ -5,18 +5,18 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import borne_out, still_decides
+from backout.analysis.history.remarks import find_remark, is_deciding
 from backout.model.incident.incident import RunState
 from backout.model.plan import PANIC_ONCE, Plan, PlanKind, PlanRefused
 from backout.model.remark import RemarkKind
 from backout.model.steps.rollback import ActivateStep
 from backout.plan.rollback import Request
-from backout.report.times import duration
+from backout.report.times import format_duration
 from backout.rules import SafetyRule
-from backout.runbook.incident.no_journal import as_far_as_read
+from backout.runbook.incident.no_journal import replace_unread_journal
 from backout.runbook.rollback.rollback import prepare
-from backout.runbook.safety.aside import end, gives_way, keeper_of, make_way
-from backout.runbook.safety.checks import own
+from backout.runbook.safety.aside import end_run, find_keeper, gives_way, make_way
+from backout.runbook.safety.checks import find_own
 
 if TYPE_CHECKING:
     from backout.model.incident.incident import Run
@@ -31,7 +31,7 @@ RECENT_S = 900.0
 """After a rollback younger than this, panic makes no other: that would go back twice."""
 
 
-def way_back(tools: Toolbox, message: str) -> Plan | PlanRefused:
+def plan_way_back(tools: Toolbox, message: str) -> Plan | PlanRefused:
     """Return the plan of a panic: to what the rules allow, without waiting for the criteria; or why there is none.
 
     No person's flag backs it, so nothing is forced: no schema, no old secret, nothing unproven unless the policy allows
@@ -44,7 +44,7 @@ def way_back(tools: Toolbox, message: str) -> Plan | PlanRefused:
 
 def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> PlanRefused | None:
     live = situation.live
-    remark = borne_out(live)
+    remark = find_remark(live)
     age_s = situation.read_at + (situation.clock_offset_s or 0.0) - live.created_at
     if remark is None or remark.kind is not RemarkKind.ROLLBACK or age_s >= RECENT_S:
         return None
@@ -57,14 +57,17 @@ def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> Pla
         further = f"go further, to the next one: `backout rollback {target} -e {environment} -m WHY`"
     return PlanRefused(
         PANIC_ONCE,
-        f"version {live.main} was made live {duration(age_s)} ago by run {remark.run}{left}; panic goes back once",
+        (
+            f"version {live.main} was made live {format_duration(age_s)} ago by run {remark.run}{left}; panic goes "
+            "back once"
+        ),
         (f"look first: `backout status -e {environment}`", further),
     )
 
 
-def in_the_way(tools: Toolbox) -> tuple[Run | None, bool]:
+def find_in_the_way(tools: Toolbox) -> tuple[Run | None, bool]:
     """Return the run that keeps the environment, and whether a panic would end it; see `stand_aside`."""
-    keeper = keeper_of(tools.runs, tools.environment)
+    keeper = find_keeper(tools.runs, tools.environment)
     return keeper, keeper is not None and (gives_way(keeper) or _is_left_over(tools, keeper))
 
 
@@ -75,12 +78,12 @@ def stand_aside(tools: Toolbox) -> Run | None:
     so is a rollback that was interrupted before its switch and that no person will continue: an automatic one, or one
     based on what is no longer live. Any other is left alone.
     """
-    keeper, ends = in_the_way(tools)
+    keeper, ends = find_in_the_way(tools)
     if keeper is None or not ends:
         return keeper
     if gives_way(keeper):
         return make_way(tools.runs, tools.clock, tools.environment, actor=tools.actor, to="panic")
-    return end(tools.runs, tools.clock, keeper, actor=tools.actor, reason="panic: a person goes back now")
+    return end_run(tools.runs, tools.clock, keeper, actor=tools.actor, reason="panic: a person goes back now")
 
 
 def _is_left_over(tools: Toolbox, run: Run) -> bool:
@@ -91,24 +94,24 @@ def _is_left_over(tools: Toolbox, run: Run) -> bool:
     if tools.runs.result(run.id, "activate") is not None:
         return False
     history, switch = tools.deployments.history(), run.plan.arguments(ActivateStep)
-    if own(history, run.id, RemarkKind.ROLLBACK) is not None:
+    if find_own(history, run.id, RemarkKind.ROLLBACK) is not None:
         return False
-    return bool(switch.detected) or not still_decides(history, switch.expected, switch.leaving)
+    return bool(switch.detected) or not is_deciding(history, switch.expected, switch.leaving)
 
 
-def lines_without_journal(tools: Toolbox, message: str) -> tuple[str, ...] | PlanRefused:
+def list_lines_without_journal(tools: Toolbox, message: str) -> tuple[str, ...] | PlanRefused:
     """Return what to type when the journal cannot be used: nothing is changed without one, so a person has to.
 
     The target is based on the provider, and on a journal that can be read but not written.
     """
-    plan = way_back(as_far_as_read(tools), message)
+    plan = plan_way_back(replace_unread_journal(tools), message)
     if isinstance(plan, PlanRefused):
         return plan
     steps = (plan.step(name).equivalent for name in ("activate", "read_back"))
     return tuple(line for step in steps for line in step.splitlines())
 
 
-def lines_unproven(tools: Toolbox, refused: PlanRefused) -> tuple[str, ...]:
+def list_lines_unproven(tools: Toolbox, refused: PlanRefused) -> tuple[str, ...]:
     """Return the command that looks, and in a comment the one back to the version before, not known here as proven."""
     look = tuple(tools.rollback.equivalents.live.splitlines())
     target = next((each.version for each in refused.rejections if each.rule == SafetyRule.UNPROVEN), "")
@@ -118,7 +121,7 @@ def lines_unproven(tools: Toolbox, refused: PlanRefused) -> tuple[str, ...]:
     return (*look, "# if you know that the version before was well:", f"# {line}")
 
 
-def lines_in_need(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
+def list_lines_in_need(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
     """Return what to type, from what is known without the provider: to go back, or else to look; `#` begins a comment.
 
     These are the ways that `status` and the card show; doubts are stated above a line.
@@ -142,8 +145,8 @@ def lines_in_need(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
     return (*lines, *equivalents.live.splitlines())
 
 
-def lines_of_dashboard(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
-    """Return what to do while the API does not answer: the lines of `lines_in_need` need it as well."""
+def list_dashboard_lines(equivalents: Equivalents, found: InNeed) -> tuple[str, ...]:
+    """Return what to do while the API does not answer: the lines of `list_lines_in_need` need it as well."""
     if not equivalents.dashboard:
         return ()
     version = found.ways[0].version[:8] if found.ways else "the version"

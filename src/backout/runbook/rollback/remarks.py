@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import same_version, serving, underneath
+from backout.analysis.history.remarks import find_underneath, is_same_version, list_serving
 from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable, Refused, WorldMoved
 from backout.model.remark import Doubt, RemarkKind
 from backout.model.value import Value
-from backout.runbook.rollback.marked import message_of
-from backout.runbook.safety.checks import READ_AGAIN_S, READ_EVERY_S, await_listed, check_unmoved, own
+from backout.runbook.rollback.marked import make_message
+from backout.runbook.safety.checks import READ_AGAIN_S, READ_EVERY_S, await_listed, check_unmoved, find_own
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def tell_provider(tools: Toolbox, remark: Remark, expected: str) -> Told:
     try:
         check_identity(tools)
         history = tools.deployments.history()
-        made = written(history, remark)
+        made = find_written(history, remark)
         if made is None:
             check_unmoved(tools, history, expected, remark.run)
         return Told(_put(tools, remark, history[0], made))
@@ -77,10 +77,10 @@ def _put(tools: Toolbox, remark: Remark, under: Deployment, made: Deployment | N
     """
     for _ in range(_TRIES):
         if made is None:
-            made = _deploy(tools, under, message_of(tools, remark, under))
+            made = _deploy(tools, under, make_message(tools, remark, under))
         history = await_listed(tools, made.id)
-        beneath = _beneath(history, made)
-        if beneath is not None and serving(beneath) != serving(made):
+        beneath = _find_beneath(history, made)
+        if beneath is not None and list_serving(beneath) != list_serving(made):
             under, made = _put_back(tools, beneath), None
             if remark.kind is RemarkKind.STABLE:  # a question is about a version, whatever is live
                 what = f"deployment {beneath.id} came at the same moment, and was put back"
@@ -127,16 +127,16 @@ def _put_back(tools: Toolbox, aside: Deployment) -> Deployment:
         ) from error
 
 
-def _beneath(history: Sequence[Deployment], made: Deployment) -> Deployment | None:
+def _find_beneath(history: Sequence[Deployment], made: Deployment) -> Deployment | None:
     """Return what was live before our remark; None when others decide by now, or the list does not say."""
-    live = underneath(history) if history else None
+    live = find_underneath(history) if history else None
     if live is None or live.message != made.message:
         return None
     below = history[history.index(live) + 1 :]
     return next((deployment for deployment in below if deployment.message != made.message), None)
 
 
-def written(history: Sequence[Deployment], remark: Remark) -> Deployment | None:
+def find_written(history: Sequence[Deployment], remark: Remark) -> Deployment | None:
     """Return the deployment that carries this run's remark; a person's remark (no run) is separate each time.
 
     A run may say the same about several versions: each is a separate remark.
@@ -144,13 +144,13 @@ def written(history: Sequence[Deployment], remark: Remark) -> Deployment | None:
     if not remark.run:
         return None
     of_it = [each for each in history if each.claim is not None and _speak_of_one(each.claim, remark)]
-    return own(of_it, remark.run, remark.kind)
+    return find_own(of_it, remark.run, remark.kind)
 
 
 def _speak_of_one(one: Remark, other: Remark) -> bool:
     if one.code is None or other.code is None:
         return one.code is other.code
-    return same_version(one.code.version, other.code.version)
+    return is_same_version(one.code.version, other.code.version)
 
 
 def _find_after_error(tools: Toolbox, remark: Remark, error: BackoutError) -> Deployment | None:
@@ -160,7 +160,7 @@ def _find_after_error(tools: Toolbox, remark: Remark, error: BackoutError) -> De
     deadline = tools.clock.now() + READ_AGAIN_S
     while True:
         try:
-            found = written(tools.deployments.history(), remark)
+            found = find_written(tools.deployments.history(), remark)
         except ProviderUnavailable:
             found = None
         if found is not None or tools.clock.now() >= deadline:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.history.stability import candidates, newcomer
+from backout.analysis.history.stability import find_newcomer, list_candidates
 from backout.errors import BackoutError
 from backout.model.database.wal import show_lsn
 from backout.model.value import Value
-from backout.plan.together import first_to_undo, lost_rows
+from backout.plan.together import describe_lost_rows, find_first_to_undo
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Ways(Value, frozen=True):
 
     def data(self, migration: str, *, rescue: bool) -> str:
         """Return option C, when the moment can be reached; `rescue`: what the migration took can be put back alone."""
-        side, damage = restore_lines(self.environment, migration)
+        side, damage = list_restore_lines(self.environment, migration)
         put_back = (
             f"; `{damage}` counts what it took from rows, and without `--dry-run` puts that back" if rescue else ""
         )
@@ -79,7 +79,7 @@ class Ways(Value, frozen=True):
         return f"B, code and database together, is closed: {why}; {missing}"
 
 
-def with_ways(tools: Toolbox, refused: PlanRefused, situation: Situation, *, measured: bool = True) -> PlanRefused:
+def add_ways(tools: Toolbox, refused: PlanRefused, situation: Situation, *, measured: bool = True) -> PlanRefused:
     """Return a refusal by the schema with the ways out before its other options; others as they are.
 
     Args:
@@ -90,7 +90,7 @@ def with_ways(tools: Toolbox, refused: PlanRefused, situation: Situation, *, mea
     if refused.rule != RULE or state is None:
         return refused
     ways = Ways(tools.environment, tools.rollback.deploy_command)
-    migration = _to_undo(situation)
+    migration = _find_to_undo(situation)
     if not migration:
         return refused
     others = _measure_ways(ways, tools, migration) if measured else (ways.describe_unmeasured(migration),)
@@ -99,14 +99,14 @@ def with_ways(tools: Toolbox, refused: PlanRefused, situation: Situation, *, mea
     return replace(refused, options=(*options, *kept))
 
 
-def _to_undo(situation: Situation) -> str:
+def _find_to_undo(situation: Situation) -> str:
     """Return the oldest migration that is unknown to the nearest version that was ever live."""
-    ranked = candidates(situation, leaving=newcomer(situation), accept_unproven=True, schema_goes_back=True)
+    ranked = list_candidates(situation, leaving=find_newcomer(situation), accept_unproven=True, schema_goes_back=True)
     target = next((each for each in ranked if each.eligible and each.last_live_at > 0), None)
-    return first_to_undo(situation, target) if target is not None else ""
+    return find_first_to_undo(situation, target) if target is not None else ""
 
 
-def restore_lines(environment: str, migration: str) -> tuple[str, str]:
+def list_restore_lines(environment: str, migration: str) -> tuple[str, str]:
     """Return the commands that show the data as it was before a migration, and that count what it took from rows."""
     plain = all(each.isalnum() or each in "_-." for each in migration)
     moment = f'"before migration {migration}"' if plain else shlex.quote(f"before migration {migration}")
@@ -114,9 +114,9 @@ def restore_lines(environment: str, migration: str) -> tuple[str, str]:
     return f"{base} --side", f"{base} --dry-run"
 
 
-def data_lines(tools: Toolbox, situation: Situation) -> tuple[str, ...]:
+def list_data_lines(tools: Toolbox, situation: Situation) -> tuple[str, ...]:
     """Return the commands that bring data back from before the migration in question and would work now."""
-    migration = _to_undo(situation) if situation.schema.state is not None else ""
+    migration = _find_to_undo(situation) if situation.schema.state is not None else ""
     if not migration or tools.recovery.restoring is None:
         return ()
     try:
@@ -124,7 +124,7 @@ def data_lines(tools: Toolbox, situation: Situation) -> tuple[str, ...]:
         _find_target(restoring, migration)
     except BackoutError:
         return ()
-    side, damage = restore_lines(tools.environment, migration)
+    side, damage = list_restore_lines(tools.environment, migration)
     lines = (f"{side}  # the data as it was before {migration}, beside the live one",)
     return (*lines, f"{damage}  # what it took from rows") if _can_rescue(restoring, migration) else lines
 
@@ -136,8 +136,8 @@ def _measure_ways(ways: Ways, tools: Toolbox, migration: str) -> tuple[str, ...]
     try:
         restoring = tools.recovery.restoring()
         found = _find_target(restoring, migration)
-        written = lost_rows(written_since(restoring, found))
-        if beyond_hole(found):
+        written = describe_lost_rows(list_written_since(restoring, found))
+        if is_beyond_hole(found):
             written = f"at least {written} (the archive has a hole since, and what was written in it is not counted)"
     except BackoutError as error:
         return (ways.shut(str(error.what)),)
@@ -165,14 +165,14 @@ def _can_rescue(restoring: RestoreTools, migration: str) -> bool:
     return True
 
 
-def written_since(restoring: RestoreTools, found: Found) -> list[tuple[str, int]]:
+def list_written_since(restoring: RestoreTools, found: Found) -> list[tuple[str, int]]:
     """Return (table, row versions written) since the target, the damage itself left out, as far as WAL was received."""
     target = found.target
     if found.route is None:
         return []
     spans = [
         replace(span, begin_lsn=max(span.begin_lsn, target.lsn))
-        for stretch in _since(found)
+        for stretch in _list_since(found)
         for span in stretch
         if span.end_lsn > target.lsn
     ]
@@ -185,13 +185,13 @@ def written_since(restoring: RestoreTools, found: Found) -> list[tuple[str, int]
     return sorted(counted.items(), key=lambda each: (-each[1], each[0]))
 
 
-def beyond_hole(found: Found) -> bool:
+def is_beyond_hole(found: Found) -> bool:
     """Whether WAL between the target and now is missing, so that not all that was written since can be counted."""
-    return len(_since(found)) > 1
+    return len(_list_since(found)) > 1
 
 
-def _since(found: Found) -> list[tuple[WalSpan, ...]]:
-    from backout.analysis.recovery.recovery import stretches
+def _list_since(found: Found) -> list[tuple[WalSpan, ...]]:
+    from backout.analysis.recovery.recovery import find_stretches
 
     target = found.target
-    return [each for each in stretches(found.archive, target.timeline) if each[-1].end_lsn > target.lsn]
+    return [each for each in find_stretches(found.archive, target.timeline) if each[-1].end_lsn > target.lsn]

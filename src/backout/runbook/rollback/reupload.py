@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import same_hash
+from backout.analysis.history.remarks import is_same_hash
 from backout.errors import BackoutError, Refused
 from backout.rules import SafetyRule
 
@@ -26,8 +26,8 @@ def upload_again(tools: Toolbox, run: str, version: str) -> Version:
     Raises:
         Refused: a secret that the code needs is gone, its code is not available, or it cannot be uploaded again.
     """
-    bundle = bundle_of(tools, version)
-    marker = _marker(run, version)
+    bundle = read_bundle(tools, version)
+    marker = _make_marker(run, version)
     made = find_earlier_upload(tools, marker, bundle.version.code_hash)
     if made is not None:
         return made
@@ -41,13 +41,13 @@ def upload_again(tools: Toolbox, run: str, version: str) -> Version:
     return carried
 
 
-def _marker(run: str, version: str) -> str:
+def _make_marker(run: str, version: str) -> str:
     return f"[backout {run} carry] {version}"
 
 
 def find_reuploaded(tools: Toolbox, run: str, version: str) -> Version | None:
     """Return the version that a run uploaded with that version's code, or None."""
-    return find_earlier_upload(tools, _marker(run, version), bundle_of(tools, version).version.code_hash)
+    return find_earlier_upload(tools, _make_marker(run, version), read_bundle(tools, version).version.code_hash)
 
 
 def find_earlier_upload(tools: Toolbox, marker: str, code_hash: str | None) -> Version | None:
@@ -57,7 +57,7 @@ def find_earlier_upload(tools: Toolbox, marker: str, code_hash: str | None) -> V
     """
     marked = (v for v in tools.versions.recent() if v.message == marker or v.message.startswith(f"{marker} "))
     found = (tools.versions.detail(version.id) for version in marked)
-    return next((version for version in found if same_hash(version.code_hash, code_hash)), None)
+    return next((version for version in found if is_same_hash(version.code_hash, code_hash)), None)
 
 
 def keep(tools: Toolbox, version: str) -> None:
@@ -81,10 +81,10 @@ def _keep(tools: Toolbox, version: str) -> None:
         tools.say(f"the code of version {version[:8]} is not kept here: {error}")
 
 
-def bundle_of(tools: Toolbox, version: str) -> Bundle:
+def read_bundle(tools: Toolbox, version: str) -> Bundle:
     """Return the code of a version, from the copy kept here or from the provider. Raises Refused: neither has it."""
     if tools.rollback.bundles is None:
-        raise _impossible(tools, version, "code cannot be uploaded here")
+        raise _make_impossible_error(tools, version, "code cannot be uploaded here")
     if tools.rollback.bundle_store is not None:
         try:
             kept = tools.rollback.bundle_store.find(version)
@@ -98,7 +98,7 @@ def bundle_of(tools: Toolbox, version: str) -> Bundle:
     except Refused:
         raise
     except BackoutError as error:
-        raise _impossible(tools, version, f"its code is not to be had ({error})") from error
+        raise _make_impossible_error(tools, version, f"its code is not to be had ({error})") from error
 
 
 def _check_secrets(tools: Toolbox, bundle: Bundle) -> None:
@@ -106,10 +106,10 @@ def _check_secrets(tools: Toolbox, bundle: Bundle) -> None:
         return
     gone = sorted(set(bundle.version.secret_names) - set(tools.secrets.names()))
     if gone:
-        raise _impossible(tools, bundle.version.id, f"it needs secrets that are gone: {', '.join(gone)}")
+        raise _make_impossible_error(tools, bundle.version.id, f"it needs secrets that are gone: {', '.join(gone)}")
 
 
-def _impossible(tools: Toolbox, version: str, why: str) -> Refused:
+def _make_impossible_error(tools: Toolbox, version: str, why: str) -> Refused:
     return Refused(
         f"version {version} cannot be uploaded again: {why}",
         where=tools.environment,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import still_decides, underneath
+from backout.analysis.history.remarks import find_underneath, is_deciding
 from backout.decoding import decode_values
 from backout.errors import BackoutError, Busy, CommandFailed, UsageError, WorldMoved
 from backout.model.database.compatibility import Compatibility
 from backout.model.incident.notice import NoticeKind
 from backout.model.plan import Plan
-from backout.model.setting import setting
+from backout.model.setting import describe_setting
 from backout.model.steps.forward import (
     CheckHeadResult,
     CheckHeadStep,
@@ -24,13 +24,13 @@ from backout.model.steps.forward import (
 )
 from backout.model.steps.rollback import ReadBackResult
 from backout.model.steps.verification import VerifyStep
-from backout.plan.by_hand import by_hand
+from backout.plan.by_hand import add_by_hand
 from backout.plan.forward import Mended, plan_forward
-from backout.ports import Action, Done, NotDone, Unknown, result_of
+from backout.ports import Action, Done, NotDone, Unknown, find_result
 from backout.runbook.incident.tell import tell_rollback
 from backout.runbook.observe import observe
 from backout.runbook.recovery.restore_points import AFTER_DEPLOYMENT, BEFORE_DEPLOYMENT, await_point, mark_meanwhile
-from backout.runbook.safety.checks import READ_AGAIN_S, READ_EVERY_S, as_read, await_listed, check_unmoved
+from backout.runbook.safety.checks import READ_AGAIN_S, READ_EVERY_S, await_listed, check_unmoved, make_read_back
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def prepare_forward(tools: Toolbox, message: str, *, wait: bool = True) -> Plan 
         raise UsageError(
             "no deploy command is set up, so backout cannot roll forward",
             where=tools.environment,
-            hint=setting("environments", tools.environment, "deploy", command="npm run deploy"),
+            hint=describe_setting("environments", tools.environment, "deploy", command="npm run deploy"),
         )
     check_identity(tools)
     situation = observe(tools)
@@ -62,15 +62,15 @@ def prepare_forward(tools: Toolbox, message: str, *, wait: bool = True) -> Plan 
     unjudged = ""
     if situation.schema.state is not None:
         try:
-            pending = _pending(tools, situation.schema.state)
+            pending = _judge_pending(tools, situation.schema.state)
         except BackoutError as error:  # an Alembic or Django history has no SQL to judge
             unjudged = error.what
     mended = Mended(tools.rollback.deploy_command, message, pending, unjudged, wait=wait)
     outcome = plan_forward(situation, mended, tools.rollback.equivalents)
-    return by_hand(outcome, tools.rollback.equivalents) if isinstance(outcome, Plan) else outcome
+    return add_by_hand(outcome, tools.rollback.equivalents) if isinstance(outcome, Plan) else outcome
 
 
-def _pending(tools: Toolbox, state: SchemaState) -> tuple[MigrationVerdict, ...]:
+def _judge_pending(tools: Toolbox, state: SchemaState) -> tuple[MigrationVerdict, ...]:
     """Return the verdicts on the files not applied, for the code that is live now, in order."""
     from backout.analysis.compatibility import judge
 
@@ -102,7 +102,7 @@ class CheckMigrations(Action[CheckMigrationsStep, CheckMigrationsResult]):
         check_unmoved(tools, history, args.expected, context.run, args.leaving)
         if not args.judged or tools.rollback.schema is None:
             return CheckMigrationsResult(pending={})
-        now = {verdict.name: verdict.verdict for verdict in _pending(tools, tools.rollback.schema.read())}
+        now = {verdict.name: verdict.verdict for verdict in _judge_pending(tools, tools.rollback.schema.read())}
         seen = args.pending
         order = list(Compatibility)
         for name, verdict in now.items():
@@ -139,7 +139,7 @@ class Deploy(Action[DeployStep, DeployResult]):
         ended = tools.rollback.deployer.run(args.command, tools.rollback.hear)
         result = DeployResult(code=ended.code, tail=tuple(ended.tail))
         context.progress(result.to_json())
-        live = _new_live(tools, expected, leaving, patient=ended.code == 0)
+        live = _await_new_live(tools, expected, leaving, patient=ended.code == 0)
         if ended.code == 0 and live is not None:
             return result
         how = f"ended with exit code {ended.code}" if ended.code else "ended well"
@@ -171,7 +171,7 @@ class Deploy(Action[DeployStep, DeployResult]):
                 where=tools.environment,
                 hint=f"when it has: backout runs resume {context.run}",
             )
-        live = _new_live(tools, args.expected, args.leaving, patient=True)
+        live = _await_new_live(tools, args.expected, args.leaving, patient=True)
         ended = context.last_progress()
         if live is None:
             return NotDone()
@@ -184,13 +184,13 @@ _QUOTED = 3
 """How many of the command's last lines the error has."""
 
 
-def _new_live(tools: Toolbox, expected: str, leaving: str, *, patient: bool) -> Deployment | None:
+def _await_new_live(tools: Toolbox, expected: str, leaving: str, *, patient: bool) -> Deployment | None:
     """Return what took the place of the deployment `expected`, None if nothing did; `patient`: lists may be late."""
     deadline = tools.clock.now() + (READ_AGAIN_S if patient else 0.0)
     while True:
         history = tools.deployments.history()
-        if history and not still_decides(history, expected, leaving):
-            return underneath(history)
+        if history and not is_deciding(history, expected, leaving):
+            return find_underneath(history)
         if tools.clock.now() >= deadline:
             return None
         tools.clock.sleep(READ_EVERY_S)
@@ -208,14 +208,14 @@ class ReadNew(Action[ReadNewStep, ReadBackResult]):
     def do(self, args: ReadNewStep, context: StepContext) -> ReadBackResult:
         """Return {deployment, version, since, read_at}; raises WorldMoved when the old one is live."""
         tools, leaving = self._tools, args.leaving
-        live = _new_live(tools, args.expected, leaving, patient=True)
+        live = _await_new_live(tools, args.expected, leaving, patient=True)
         if live is None:
             raise WorldMoved(
                 f"version {leaving} is live, and no new one",
                 where=tools.environment,
                 hint=f"backout status -e {tools.environment}",
             )
-        return as_read(tools, live)
+        return make_read_back(tools, live)
 
 
 class CheckHead(Action[CheckHeadStep, CheckHeadResult]):
@@ -266,7 +266,7 @@ class SettleForward(Action[SettleForwardStep, SettleForwardResult]):
     def do(self, args: SettleForwardStep, context: StepContext) -> SettleForwardResult:
         """Return {outcome, told}."""
         tools, run = self._tools, context.run
-        live, verified = result_of(tools.runs, run, ReadNewStep), result_of(tools.runs, run, VerifyStep)
+        live, verified = find_result(tools.runs, run, ReadNewStep), find_result(tools.runs, run, VerifyStep)
         version = live.version if live is not None else ""
         await_point(mark_meanwhile(tools, AFTER_DEPLOYMENT, version, run))
         restored = verified is None or verified.verified is not False

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.analysis.coverage import Way
-from backout.analysis.history.stability import live_spans
+from backout.analysis.history.stability import find_live_spans
 from backout.model.guard.policy import OnSecretChange
 from backout.model.plan import Plan
 from backout.model.steps.rollback import ActivateStep
-from backout.plan.by_hand import by_hand
+from backout.plan.by_hand import add_by_hand
 from backout.plan.rollback import plan_rollback
-from backout.runbook.observe import observe, with_details
-from backout.runbook.rollback.triggers import with_triggers
-from backout.runbook.safety.clock import target_version
-from backout.runbook.safety.hold import describe_hold, holding
+from backout.runbook.observe import add_details, observe
+from backout.runbook.rollback.triggers import add_triggers
+from backout.runbook.safety.clock import find_target_version
+from backout.runbook.safety.hold import describe_hold, find_active_hold
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
@@ -32,53 +32,53 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
     `request.target` is what the person typed (id, number, tag, git sha, time), or None for the last stable version.
     """
     check_identity(tools)
-    situation, outcome = _prepare_plan(tools, _with_policy(tools, request))
+    situation, outcome = _prepare_plan(tools, _apply_policy(tools, request))
     if not isinstance(outcome, Plan):
         return situation, outcome
-    outcome = by_hand(outcome, tools.rollback.equivalents)
-    hold = holding(tools, situation.listed)
+    outcome = add_by_hand(outcome, tools.rollback.equivalents)
+    hold = find_active_hold(tools, situation.listed)
     if hold is not None:
         note = f"a hold is on, which stops automatic actions only ({describe_hold(hold)})"
         outcome = replace(outcome, notes=(*outcome.notes, note))
     return situation, outcome
 
 
-def _with_policy(tools: Toolbox, request: Request) -> Request:
+def _apply_policy(tools: Toolbox, request: Request) -> Request:
     """Return the request with what the policy and the environment say about proof and secrets."""
     carries = tools.policy.guard.on_secret_change is OnSecretChange.CARRY and not request.force_secrets
     return replace(request, can_prove=tools.health is not None, carry_secrets=request.carry_secrets or carries)
 
 
 def _prepare_plan(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRefused]:
-    situation, request, outcome = _chosen(tools, request)
+    situation, request, outcome = _choose(tools, request)
     if tools.rollback.triggers is None or not isinstance(outcome, Plan):
         return situation, outcome
     switch = outcome.arguments(ActivateStep)
     way = Way(switch.version, switch.leaving, quick=not request.wait)
-    situation = with_triggers(tools, situation, way)
+    situation = add_triggers(tools, situation, way)
     return situation, plan_rollback(situation, request, tools.rollback.equivalents)
 
 
-def _chosen(tools: Toolbox, request: Request) -> tuple[Situation, Request, Plan | PlanRefused]:
+def _choose(tools: Toolbox, request: Request) -> tuple[Situation, Request, Plan | PlanRefused]:
     """Return what was observed, the request with its target resolved, and the plan as far as the code goes."""
     situation = observe(tools)
     if request.target is not None:
-        request = replace(request, target=target_version(tools, request.target, situation))
-        situation = with_details(tools, situation, [request.target or ""])
+        request = replace(request, target=find_target_version(tools, request.target, situation))
+        situation = add_details(tools, situation, [request.target or ""])
         return situation, request, plan_rollback(situation, request, tools.rollback.equivalents)
     # Details cost one call per version, so they are read nearest first, until the answer can no longer change.
     outcome = plan_rollback(situation, request, tools.rollback.equivalents)
-    for version in _nearest_first(situation):
+    for version in _sort_nearest_first(situation):
         if isinstance(outcome, Plan) and _is_detailed(situation, outcome.arguments(ActivateStep).version):
             break
-        situation = with_details(tools, situation, [version])
+        situation = add_details(tools, situation, [version])
         outcome = plan_rollback(situation, request, tools.rollback.equivalents)
     return situation, request, outcome
 
 
-def _nearest_first(situation: Situation) -> list[str]:
+def _sort_nearest_first(situation: Situation) -> list[str]:
     marked = [mark.version for mark in reversed(situation.marks)]
-    return list(dict.fromkeys([*live_spans(situation), *marked]))
+    return list(dict.fromkeys([*find_live_spans(situation), *marked]))
 
 
 def _is_detailed(situation: Situation, version: str) -> bool:

@@ -64,9 +64,9 @@ def find_refuting_statement(journal: Journal, environment: str, head: str) -> st
 
 
 def _try_statement(statement: Statement, side: Trials, before: Trials | None) -> Trial:
-    from backout.analysis.recovery.statements import judge_trial, make_untried, parameter_uses
+    from backout.analysis.recovery.statements import find_parameter_uses, judge_trial, make_untried
 
-    uses = parameter_uses(statement.sql)
+    uses = find_parameter_uses(statement.sql)
     if uses is None:
         return make_untried(statement)
     return judge_trial(

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.coverage import kinds_to_read
+from backout.analysis.coverage import choose_kinds
 from backout.errors import AuthError, BackoutError, ProviderRejected
 from backout.model.steps.base import to_json
 from backout.model.steps.rollback import RestoreSchedulesResult, RestoreSchedulesStep
 from backout.model.triggers import TriggerKind, Triggers
 from backout.ports import Action, Done, NotDone
-from backout.runbook.probing.pre_promotion import chosen
+from backout.runbook.probing.pre_promotion import find_chosen
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _VERSIONS = 100
 old never takes what a stable version needs."""
 
 
-def look(tools: Toolbox, kinds: Collection[TriggerKind] = tuple(TriggerKind)) -> Triggers | None:
+def read_triggers(tools: Toolbox, kinds: Collection[TriggerKind] = tuple(TriggerKind)) -> Triggers | None:
     """Return what starts the application now, None if none of it can be read; a failure here stops nothing."""
     if tools.rollback.triggers is None:
         return None
@@ -40,7 +40,7 @@ def look(tools: Toolbox, kinds: Collection[TriggerKind] = tuple(TriggerKind)) ->
         return None
 
 
-def snapshots(tools: Toolbox) -> dict[str, Triggers]:
+def read_snapshots(tools: Toolbox) -> dict[str, Triggers]:
     """Return what started the application when each version was live, by version id."""
     if tools.rollback.triggers is None:
         return {}
@@ -52,7 +52,7 @@ def remember(tools: Toolbox, version: str, triggers: Triggers | None) -> None:
     """Store what starts the application while this version is live; unknown kinds keep their earlier values."""
     if triggers is None:
         return
-    before = snapshots(tools)
+    before = read_snapshots(tools)
     newest = triggers.over(before.pop(version, Triggers()))
     kept = [*before.items(), (version, newest)][-_VERSIONS:]
     tools.checkpoints.save_checkpoint(
@@ -60,20 +60,22 @@ def remember(tools: Toolbox, version: str, triggers: Triggers | None) -> None:
     )
 
 
-def with_triggers(tools: Toolbox, situation: Situation, way: Way) -> Situation:
+def add_triggers(tools: Toolbox, situation: Situation, way: Way) -> Situation:
     """Return the situation with what starts the application now, and what did when each version was live."""
     if tools.rollback.triggers is None:
         return situation
-    return replace(situation, triggers=look(tools, kinds_to_read(situation, way)), snapshots=snapshots(tools))
+    return replace(
+        situation, triggers=read_triggers(tools, choose_kinds(situation, way)), snapshots=read_snapshots(tools)
+    )
 
 
 def parse_triggers(data: Json) -> Triggers:
     """Return the triggers that `Triggers.list_known` told."""
     known = data if isinstance(data, dict) else {}
-    return Triggers(**{str(kind): _texts(known.get(kind)) for kind in TriggerKind})
+    return Triggers(**{str(kind): _get_texts(known.get(kind)) for kind in TriggerKind})
 
 
-def _texts(value: Json) -> tuple[str, ...] | None:
+def _get_texts(value: Json) -> tuple[str, ...] | None:
     return tuple(str(each) for each in value) if isinstance(value, list) else None
 
 
@@ -111,17 +113,17 @@ class RestoreSchedules(Action[RestoreSchedulesStep, RestoreSchedulesResult]):
     def probe(self, args: RestoreSchedulesStep, context: StepContext) -> Probe[RestoreSchedulesResult]:
         """The present schedules tell whether it is done; setting them again changes nothing."""
         wanted = self._find_wanted(args, context.run)
-        now = look(self._tools, (TriggerKind.SCHEDULES,))
+        now = read_triggers(self._tools, (TriggerKind.SCHEDULES,))
         if wanted is not None and now is not None and now.schedules == wanted:
             return Done(RestoreSchedulesResult(restored=True, schedules=wanted, before=None))
         return NotDone()
 
     def _find_wanted(self, args: RestoreSchedulesStep, run: str) -> tuple[str, ...] | None:
         """Return the schedules of the version that this run made live, which may not be the planned one."""
-        version = chosen(self._tools, run, args.version)
+        version = find_chosen(self._tools, run, args.version)
         if version == args.version:
             return args.schedules
-        found = snapshots(self._tools).get(version)
+        found = read_snapshots(self._tools).get(version)
         return found.schedules if found else None
 
     def _left(self, why: str) -> RestoreSchedulesResult:

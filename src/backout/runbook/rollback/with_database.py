@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.history.stability import candidates, newcomer
+from backout.analysis.history.stability import find_newcomer, list_candidates
 from backout.errors import UsageError
 from backout.model.plan import Plan
 from backout.model.steps.rollback import ActivateStep
-from backout.plan.together import first_to_undo, together
+from backout.plan.together import find_first_to_undo, join_plans
 from backout.runbook.recovery.restore import plan_swap
 from backout.runbook.rollback.rollback import prepare
 
@@ -40,16 +40,19 @@ def prepare_together(tools: Toolbox, request: Request) -> tuple[Situation, Plan 
     situation, outcome = prepare(tools, replace(request, with_database=True))
     if not isinstance(outcome, Plan):
         return situation, outcome
-    migration = _migration(situation, outcome.arguments(ActivateStep).version, request)
+    migration = _find_migration(situation, outcome.arguments(ActivateStep).version, request)
     if not migration:
         return situation, alone
     swap = plan_swap(tools.recovery.restoring(), f"before migration {migration}")
-    return situation, together(outcome, swap, migration)
+    return situation, join_plans(outcome, swap, migration)
 
 
-def _migration(situation: Situation, version: str, request: Request) -> str:
-    ranked = candidates(
-        situation, leaving=newcomer(situation, apart_from=request.target), accept_unproven=True, schema_goes_back=True
+def _find_migration(situation: Situation, version: str, request: Request) -> str:
+    ranked = list_candidates(
+        situation,
+        leaving=find_newcomer(situation, apart_from=request.target),
+        accept_unproven=True,
+        schema_goes_back=True,
     )
     target = next((each for each in ranked if each.version == version), None)
-    return first_to_undo(situation, target) if target is not None else ""
+    return find_first_to_undo(situation, target) if target is not None else ""

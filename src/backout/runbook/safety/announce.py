@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.errors import BackoutError, WorldMoved
-from backout.escaping import brief
-from backout.model.clock import utc
-from backout.model.hold import text_of
+from backout.escaping import shorten
+from backout.model.clock import to_utc
+from backout.model.hold import format_hold
 from backout.model.incident.notice import NoticeKind
 from backout.model.remark import Remark, RemarkKind
 from backout.runbook.incident.tell import tell
 from backout.runbook.rollback.remarks import write_remark
-from backout.runbook.safety.clock import correction_s
-from backout.runbook.safety.hold import seen_at_provider
+from backout.runbook.safety.clock import get_correction_s
+from backout.runbook.safety.hold import name_seen_at_provider
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
@@ -36,26 +36,26 @@ def announce(tools: Toolbox, hold: Hold) -> Hold:
     history = tools.deployments.history()
     if not history:
         raise WorldMoved("nothing is deployed, so there is nothing to hold at the provider", where=tools.environment)
-    until = hold.until + correction_s(tools) if hold.until else 0.0
-    remark = Remark(RemarkKind.HOLD, until=until, incident=hold.incident, text=text_of(hold))
+    until = hold.until + get_correction_s(tools) if hold.until else 0.0
+    remark = Remark(RemarkKind.HOLD, until=until, incident=hold.incident, text=format_hold(hold))
     made = write_remark(tools, remark, history[0])
     told = replace(hold, until=until, at=made.created_at, where=f"deployment {made.id}")
     if tools.safety.holds is not None:
         with contextlib.suppress(BackoutError):  # the provider has it, which matters more
             tools.safety.holds.write(tools.environment, told)
-            tools.safety.holds.write(seen_at_provider(tools.environment), told)
+            tools.safety.holds.write(name_seen_at_provider(tools.environment), told)
     return told
 
 
 def tell_of(tools: Toolbox, hold: Hold) -> None:
     """Send the notice that automatic actions are stopped, or allowed again."""
     lifted = not hold.until
-    until = "" if lifted else f" until {utc(hold.until):%Y-%m-%d %H:%M:%SZ}"
+    until = "" if lifted else f" until {to_utc(hold.until):%Y-%m-%d %H:%M:%SZ}"
     tell(
         tools,
         NoticeKind.HOLD_SET,
         f"{tools.environment}: automatic actions are {'allowed again' if lifted else 'stopped'}{until}",
-        f"{hold.by} says: {brief(hold.why)}",
+        f"{hold.by} says: {shorten(hold.why)}",
         key=f"{hold.where} {hold.until:g}",
         next=() if lifted else (f"backout unhold -e {tools.environment}",),
     )

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import Refused
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 
@@ -20,7 +20,7 @@ ASIDE_S, POLL_S = 4.0, 0.1
 """How long to wait for a guard that is asked to stop: it looks for such a request every second."""
 
 
-def keeper_of(runs: Runs, environment: str) -> Run | None:
+def find_keeper(runs: Runs, environment: str) -> Run | None:
     """Return the run that keeps an environment, or None when it is free."""
     newest = next(iter(runs.runs(environment)), None)
     return None if newest is None or newest.state.is_over else newest
@@ -47,7 +47,7 @@ _FOR: Final = {
 }
 
 
-def in_words(run: Run, plan: Plan) -> str:
+def describe_keeper(run: Run, plan: Plan) -> str:
     """Return what happens to a watch that keeps the environment, in one sentence.
 
     Args:
@@ -55,8 +55,8 @@ def in_words(run: Run, plan: Plan) -> str:
     """
     then = _FOR.get(plan.kind, f"this {plan.kind}")
     if run.state is RunState.RUNNING:
-        return f"{run.id} ({brief(run.plan.why)}) is under way, driven by {run.holder}: {then} ends it"
-    return f"{run.id} ({brief(run.plan.why)}) was interrupted: {then} ends it"
+        return f"{run.id} ({shorten(run.plan.why)}) is under way, driven by {run.holder}: {then} ends it"
+    return f"{run.id} ({shorten(run.plan.why)}) was interrupted: {then} ends it"
 
 
 def make_way(runs: Runs, clock: Clock, environment: str, *, actor: str, to: str) -> Run | None:
@@ -65,17 +65,17 @@ def make_way(runs: Runs, clock: Clock, environment: str, *, actor: str, to: str)
     Args:
         to: what it gives way to, and why: "rollback: 500s on /api".
     """
-    keeper = keeper_of(runs, environment)
+    keeper = find_keeper(runs, environment)
     if keeper is None or not gives_way(keeper):
         return keeper
-    return end(runs, clock, keeper, actor=actor, reason=f"{_GAVE_WAY}{to}")
+    return end_run(runs, clock, keeper, actor=actor, reason=f"{_GAVE_WAY}{to}")
 
 
-def end(runs: Runs, clock: Clock, keeper: Run, *, actor: str, reason: str) -> Run | None:
+def end_run(runs: Runs, clock: Clock, keeper: Run, *, actor: str, reason: str) -> Run | None:
     """Have a run end at its next boundary, at once if no process drives it; return what still keeps the environment."""
     with contextlib.suppress(Refused):  # it ended by itself just now
         runs.ask(keeper.id, "abort", actor=actor, reason=reason)
     deadline = clock.now() + ASIDE_S
-    while (left := keeper_of(runs, keeper.environment)) is not None and clock.now() < deadline:
+    while (left := find_keeper(runs, keeper.environment)) is not None and clock.now() < deadline:
         clock.sleep(POLL_S)
     return left

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import proving, serving, still_decides, underneath
+from backout.analysis.history.remarks import find_running_proof, find_underneath, is_deciding, list_serving
 from backout.errors import BackoutError, Busy, Refused, WorldMoved
 from backout.model.steps.rollback import ReadBackResult
 from backout.rules import SafetyRule
-from backout.runbook.safety.hold import describe_hold, holding
+from backout.runbook.safety.hold import describe_hold, find_active_hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,14 +34,14 @@ def check_unmoved(tools: Toolbox, history: Sequence[Deployment], expected: str, 
     """
     if not history:
         raise WorldMoved("nothing is deployed any more", where=tools.environment)
-    if not still_decides(history, expected, version):
-        live = underneath(history)
+    if not is_deciding(history, expected, version):
+        live = find_underneath(history)
         raise WorldMoved(
             f"deployment {live.id} (version {live.main}) is live, not {expected} on which this plan rests",
             where=tools.environment,
             hint=f"backout status -e {tools.environment}",
         )
-    other = proving(history, apart_from=run, since=tools.clock.now() - PROVING_S)
+    other = find_running_proof(history, apart_from=run, since=tools.clock.now() - PROVING_S)
     if other is not None and not _is_over(tools, other[1].run):
         raise Busy(
             f"run {other[1].run} of another machine is rolling back just now (deployment {other[0].id})",
@@ -67,7 +67,7 @@ def await_listed(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
     return history
 
 
-def still_listed(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
+def await_still_listed(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
     """Return the history as `await_listed` ("": as it is). Raises WorldMoved: there is none any more."""
     history = await_listed(tools, made) if made else tools.deployments.history()
     if not history:
@@ -75,7 +75,7 @@ def still_listed(tools: Toolbox, made: str) -> tuple[Deployment, ...]:
     return history
 
 
-def as_read(tools: Toolbox, live: Deployment) -> ReadBackResult:
+def make_read_back(tools: Toolbox, live: Deployment) -> ReadBackResult:
     """Return what a read-back step records about what is live."""
     return ReadBackResult(deployment=live.id, version=live.main, since=live.created_at, read_at=tools.clock.now())
 
@@ -85,7 +85,7 @@ def is_late(history: Sequence[Deployment], made: str, at: float) -> bool:
     return history[0].created_at < at and all(deployment.id != made for deployment in history)
 
 
-def own(history: Sequence[Deployment], run: str, kind: RemarkKind | None = None) -> Deployment | None:
+def find_own(history: Sequence[Deployment], run: str, kind: RemarkKind | None = None) -> Deployment | None:
     """Return the newest listed deployment (of that kind) that this run made, or None.
 
     A run's id is drawn, and is known here: its own deployment is found although another one slipped in beneath it. The
@@ -102,7 +102,7 @@ def await_own_listed(tools: Toolbox, run: str, kind: RemarkKind) -> tuple[Deploy
     """
     deadline = tools.clock.now() + READ_AGAIN_S
     history = tools.deployments.history()
-    while own(history, run, kind) is None and tools.clock.now() < deadline:
+    while find_own(history, run, kind) is None and tools.clock.now() < deadline:
         tools.clock.sleep(READ_EVERY_S)
         history = tools.deployments.history()
     return history
@@ -118,7 +118,7 @@ def look_after_trouble(tools: Toolbox, expected: str, run: str, kind: RemarkKind
         history = await_own_listed(tools, run, kind)
     except BackoutError:
         return None  # the provider does not answer; the next attempt looks first
-    made = own(history, run, kind)
+    made = find_own(history, run, kind)
     if made is not None:
         check_undisturbed(tools, history, made.id, expected=expected, run=run)
     return made
@@ -136,11 +136,11 @@ def check_undisturbed(tools: Toolbox, history: Sequence[Deployment], made: str, 
     """
     place = next((number for number, deployment in enumerate(history) if deployment.id == made), None)
     planned = next((deployment for deployment in history if deployment.id == expected), None)
-    below = [] if place is None else [d for d in history[place + 1 :] if own((d,), run) is None]
+    below = [] if place is None else [d for d in history[place + 1 :] if find_own((d,), run) is None]
     if place is None or planned is None or not below:
         return
-    lost = underneath(below)
-    if lost.id == expected or serving(lost) in (serving(history[place]), serving(planned)):
+    lost = find_underneath(below)
+    if lost.id == expected or list_serving(lost) in (list_serving(history[place]), list_serving(planned)):
         return
     if place == 0:
         tools.deployments.deploy(lost.shares, message=f"put back by backout ({run}): {lost.message}", force=True)
@@ -157,7 +157,7 @@ HOLD_RULE = SafetyRule.HOLD
 
 def check_not_held(tools: Toolbox, history: Sequence[Deployment], *, is_automatic: bool) -> None:
     """Refuse an automatic action while a hold is on, set at any time before now (safety rule 10)."""
-    hold = holding(tools, history) if is_automatic else None
+    hold = find_active_hold(tools, history) if is_automatic else None
     if hold is not None:
         raise Refused(
             f"a hold is on, so nothing is done automatically ({describe_hold(hold)})",

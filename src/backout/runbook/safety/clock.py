@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError, Refused
-from backout.model.clock import in_words, is_off, utc
+from backout.model.clock import describe_offset, is_off, to_utc
 from backout.plan.target import is_time, resolve
 from backout.rules import SafetyRule
 
@@ -23,35 +23,35 @@ def measure_clock(tools: Toolbox) -> None:
             tools.deployments.history()
 
 
-def clock_offset_s(tools: Toolbox) -> float | None:
+def measure_clock_offset_s(tools: Toolbox) -> float | None:
     """Return the provider's clock minus this machine's in seconds, None when it was not measured."""
     return None if tools.safety.provider_clock is None else tools.safety.provider_clock.offset_s()
 
 
-def correction_s(tools: Toolbox) -> float:
+def get_correction_s(tools: Toolbox) -> float:
     """Return how far the provider's time is ahead of this machine's, 0 if that is negligible or not known."""
-    offset_s = clock_offset_s(tools)
+    offset_s = measure_clock_offset_s(tools)
     return offset_s if offset_s is not None and is_off(offset_s) else 0.0
 
 
 def say_clock(tools: Toolbox) -> None:
     """Report that the clocks disagree, if they do."""
-    offset_s = clock_offset_s(tools)
+    offset_s = measure_clock_offset_s(tools)
     if offset_s is not None and is_off(offset_s):
-        tools.say(f"{in_words(offset_s)}; the provider's time is used (the journal keeps this machine's)")
+        tools.say(f"{describe_offset(offset_s)}; the provider's time is used (the journal keeps this machine's)")
 
 
-def target_version(tools: Toolbox, text: str, situation: Situation) -> VersionId:
+def find_target_version(tools: Toolbox, text: str, situation: Situation) -> VersionId:
     """Return the version that a person's words mean, see `plan.target.resolve`.
 
     Raises:
         Refused: they name a time, and it is not known which clock it was read from. UsageError: as `resolve`.
     """
-    offset_s = clock_offset_s(tools)
+    offset_s = measure_clock_offset_s(tools)
     if offset_s is not None and is_off(offset_s) and is_time(text, situation):
         theirs = tools.clock.now()
         raise Refused(
-            f"'{text}' is a time, and {in_words(offset_s)}: {_format_time(theirs - offset_s)} here, "
+            f"'{text}' is a time, and {describe_offset(offset_s)}: {_format_time(theirs - offset_s)} here, "
             f"{_format_time(theirs)} there",
             where=tools.environment,
             rule=SafetyRule.CLOCK,
@@ -64,4 +64,4 @@ def target_version(tools: Toolbox, text: str, situation: Situation) -> VersionId
 
 
 def _format_time(at: float) -> str:
-    return utc(at).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return to_utc(at).strftime("%Y-%m-%d %H:%M:%S UTC")

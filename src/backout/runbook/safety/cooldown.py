@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import rollbacks
+from backout.analysis.history.remarks import list_rollbacks
 from backout.model.value import Value
 from backout.runbook.guard.checkpoint import load_remembered
 
@@ -26,12 +26,12 @@ class _Seen(Value, frozen=True):
     run: str
 
 
-def newest_automatic(tools: Toolbox, listed: Sequence[Deployment]) -> tuple[float, str] | None:
+def find_newest_automatic(tools: Toolbox, listed: Sequence[Deployment]) -> tuple[float, str] | None:
     """Return (when in Unix seconds, run) of the newest one that is listed or was seen before; None: never any."""
     saved = load_remembered(tools, _NAME, _Seen)
     seen = (saved.at, saved.run) if saved is not None else None
     after = seen[0] if seen is not None else 0.0
-    found = [(made.created_at, remark.run) for made, remark in rollbacks(listed, since=after) if remark.auto]
+    found = [(made.created_at, remark.run) for made, remark in list_rollbacks(listed, since=after) if remark.auto]
     newest = max([*found, *([seen] if seen is not None else [])], default=None)
     if newest is not None and newest != seen:
         tools.checkpoints.save_checkpoint(tools.environment, _NAME, {"at": newest[0], "run": newest[1]})

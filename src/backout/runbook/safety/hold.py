@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from backout.analysis.history.remarks import find_hold, list_unsigned_holds
 from backout.errors import BackoutError
-from backout.escaping import brief
+from backout.escaping import shorten
 from backout.model.hold import LONGEST_S, UNSIGNED_A_DAY
-from backout.runbook.incident.open_incident import open_incident
-from backout.runbook.safety.clock import correction_s
+from backout.runbook.incident.open_incident import find_open_incident
+from backout.runbook.safety.clock import get_correction_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,17 +29,19 @@ HERE = "this host"
 _DAY_S = 86_400.0
 
 
-def holding(tools: Toolbox, history: Sequence[Deployment] = ()) -> Hold | None:
+def find_active_hold(tools: Toolbox, history: Sequence[Deployment] = ()) -> Hold | None:
     """Return the hold that is on now: of this host, or of the provider's history.
 
     The provider's hold is stored beside this host's own: the provider lists only its newest deployments.
     """
     now, listed = tools.clock.now(), find_hold(history)
     there = listed.as_told() if listed is not None else None
-    seen = _seen(tools, there)
+    seen = _remember_seen(tools, there)
     here = _read_kept(tools, tools.environment)  # last: nearest to what follows
     for own in (here, seen):
-        if own is not None and own.where == HERE and _is_on(tools, own, now - correction_s(tools)):  # by our own clock
+        if (
+            own is not None and own.where == HERE and _is_on(tools, own, now - get_correction_s(tools))
+        ):  # by our own clock
             return own
     announced = [hold for hold in (there, here, seen) if hold is not None and hold.where != HERE]
     newest = max(announced, key=lambda hold: hold.at, default=None)
@@ -84,7 +86,7 @@ def _is_on(tools: Toolbox, hold: Hold, now: float) -> bool:
         return False
     try:
         if tools.runs.find(hold.incident) is not None:
-            return open_incident(tools.runs, tools.environment) == hold.incident
+            return find_open_incident(tools.runs, tools.environment) == hold.incident
     except BackoutError:
         pass
     return now < hold.at + LONGEST_S  # another machine's incident: it is not known here that it is over
@@ -96,16 +98,16 @@ def _read_kept(tools: Toolbox, name: str) -> Hold | None:
     return None if kept is None else kept.limit()
 
 
-def seen_at_provider(environment: str) -> str:
+def name_seen_at_provider(environment: str) -> str:
     """Return the name under which this host stores what the provider last told; no environment has such a name."""
     return f"{environment}@provider"
 
 
-def _seen(tools: Toolbox, there: Hold | None) -> Hold | None:
+def _remember_seen(tools: Toolbox, there: Hold | None) -> Hold | None:
     """Return what the provider told before, and store what it tells now if that is newer."""
     if tools.safety.holds is None:
         return None
-    name = seen_at_provider(tools.environment)
+    name = name_seen_at_provider(tools.environment)
     seen = _read_kept(tools, name)
     if there is not None and (seen is None or there.at > seen.at):
         with contextlib.suppress(BackoutError):  # it counts by the provider's word in any case
@@ -116,4 +118,4 @@ def _seen(tools: Toolbox, there: Hold | None) -> Hold | None:
 def describe_hold(hold: Hold) -> str:
     """Return the hold in words: why, who set it, where."""
     signed = ", not signed" if hold.unsigned else ""
-    return f"{brief(hold.why)}; set by {hold.by or 'someone'}, {hold.where}{signed}"
+    return f"{shorten(hold.why)}; set by {hold.by or 'someone'}, {hold.where}{signed}"

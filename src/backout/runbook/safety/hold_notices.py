@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from backout.model.incident.notice import NoticeKind
-from backout.report.times import duration, rfc3339
+from backout.report.times import format_duration, format_time
 from backout.runbook.incident.tell import tell
-from backout.runbook.safety.hold import describe_hold, holding
+from backout.runbook.safety.hold import describe_hold, find_active_hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,25 +39,25 @@ class HoldWatch:
 
 def tell_of_holds(tools: Toolbox, history: Sequence[Deployment]) -> None:
     """Tell of the hold that is on: that it is unsigned, that it ends soon, or goes on beyond its end; each once."""
-    hold = holding(tools, history)
+    hold = find_active_hold(tools, history)
     if hold is None or math.isinf(hold.until):
         return
     if hold.unsigned:
         what = "is held by an unsigned mark"
-        text = f"Guard does nothing until {rfc3339(hold.until)}. Anyone who may deploy can write one, twice a day."
+        text = f"Guard does nothing until {format_time(hold.until)}. Anyone who may deploy can write one, twice a day."
         _tell(tools, NoticeKind.HOLD_UNSIGNED, hold, what, text)
         return
     now = tools.clock.now()
     if now >= hold.until:
-        text = f"The hold was to end at {rfc3339(hold.until)}; incident {hold.incident} is open."
+        text = f"The hold was to end at {format_time(hold.until)}; incident {hold.incident} is open."
         _tell(tools, NoticeKind.HOLD_ENDS, hold, "is held on", text)
         return
     ahead_s = next((ahead_s for ahead_s in AHEAD_S if hold.until - now <= ahead_s), None)
     if ahead_s is None or hold.until - hold.at <= ahead_s:
         return
     then = "unless its incident is open then" if hold.incident else "and guard may act again then"
-    what = f"is held for less than {duration(ahead_s)} more"
-    _tell(tools, NoticeKind.HOLD_ENDS, hold, what, f"The hold ends at {rfc3339(hold.until)}, {then}.")
+    what = f"is held for less than {format_duration(ahead_s)} more"
+    _tell(tools, NoticeKind.HOLD_ENDS, hold, what, f"The hold ends at {format_time(hold.until)}, {then}.")
 
 
 def _tell(tools: Toolbox, kind: NoticeKind, hold: Hold, what: str, text: str) -> None:

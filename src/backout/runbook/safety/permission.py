@@ -14,9 +14,9 @@ from backout.model.steps.guard import WatchStep
 from backout.model.steps.rollback import ActivateStep
 from backout.model.value import Value
 from backout.rules import SafetyRule
-from backout.runbook.safety.cooldown import newest_automatic
-from backout.runbook.safety.hold import describe_hold, holding
-from backout.runbook.safety.vendor_incidents import vendor_incident
+from backout.runbook.safety.cooldown import find_newest_automatic
+from backout.runbook.safety.hold import describe_hold, find_active_hold
+from backout.runbook.safety.vendor_incidents import find_vendor_incident
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Case(Value, frozen=True):
     mode: Mode
 
 
-def forbidden(tools: Toolbox, case: Case) -> tuple[str, str]:
+def find_forbidden(tools: Toolbox, case: Case) -> tuple[str, str]:
     """Return (rule, reason) of the first rule that forbids acting alone, or ("", "")."""
     for rule, check in _CHECKS:
         reason = check(tools, case)
@@ -51,24 +51,28 @@ def forbidden(tools: Toolbox, case: Case) -> tuple[str, str]:
     return "", ""
 
 
-def forbidden_to_move_up(tools: Toolbox, case: Case) -> tuple[str, str]:
+def find_forbidden_up(tools: Toolbox, case: Case) -> tuple[str, str]:
     """Return the same for giving a version more traffic: a step of a ramp needs the same grounds as a rollback."""
-    for rule, check in ((SafetyRule.IDENTITY, _configuration), (SafetyRule.HOLD, _held), (SOURCES_RULE, _source)):
+    for rule, check in (
+        (SafetyRule.IDENTITY, _check_configuration),
+        (SafetyRule.HOLD, _check_hold),
+        (SOURCES_RULE, _check_source),
+    ):
         reason = check(tools, case)
         if reason:
             return rule, reason
     return "", ""
 
 
-def _only_observes(tools: Toolbox, case: Case) -> str:
+def _check_mode(tools: Toolbox, case: Case) -> str:
     return "guard only observes (mode = observe)" if case.mode is Mode.OBSERVE else ""
 
 
-def _configuration(tools: Toolbox, case: Case) -> str:
-    return older_configuration(tools, case.situation)
+def _check_configuration(tools: Toolbox, case: Case) -> str:
+    return explain_older_configuration(tools, case.situation)
 
 
-def older_configuration(tools: Toolbox, situation: Situation) -> str:
+def explain_older_configuration(tools: Toolbox, situation: Situation) -> str:
     """Return why the configuration is older than what is live, so that it allows nothing automatic, or ""."""
     live = situation.version(situation.live.main)
     if tools.safety.checkout is None or live is None or not live.git_sha:
@@ -86,12 +90,12 @@ def _touches_more(tools: Toolbox, case: Case) -> str:
     return f"this is not done unattended: {'; '.join(others)}" if others else ""
 
 
-def _held(tools: Toolbox, case: Case) -> str:
-    hold = holding(tools, case.situation.listed)
+def _check_hold(tools: Toolbox, case: Case) -> str:
+    hold = find_active_hold(tools, case.situation.listed)
     return "" if hold is None else f"a hold is on ({describe_hold(hold)})"
 
 
-def _source(tools: Toolbox, case: Case) -> str:
+def _check_source(tools: Toolbox, case: Case) -> str:
     if case.decision.cause in _LOOKED_AT or _has_asked_in_pairs(case) or tools.traffic is None:
         return ""
     if not tools.traffic.traits.may_act:
@@ -99,7 +103,7 @@ def _source(tools: Toolbox, case: Case) -> str:
     return case.downgraded
 
 
-def _once(tools: Toolbox, case: Case) -> str:
+def _check_once(tools: Toolbox, case: Case) -> str:
     """One automatic action in its period, whichever machine made it: a second hop is part of the first action."""
     if case.plan.kind is PlanKind.SECRETS:
         return _find_recent_push(tools)
@@ -108,7 +112,7 @@ def _once(tools: Toolbox, case: Case) -> str:
     since = tools.clock.now() - tools.policy.guard.at_most_every_s
     recent = [r for r in tools.runs.runs(tools.environment) if r.plan.kind is PlanKind.ROLLBACK and r.plan.cause]
     here = next((run.id for run in recent if run.started_at >= since and _may_have_switched(tools, run)), "")
-    newest = newest_automatic(tools, case.situation.listed)
+    newest = find_newest_automatic(tools, case.situation.listed)
     anywhere = here or (newest[1] if newest is not None and newest[0] >= since else "")
     within = f"{tools.policy.guard.at_most_every_s / 3600:g} h"
     return f"one automatic rollback was made already within {within} (run {anywhere})" if anywhere else ""
@@ -132,8 +136,8 @@ def _may_have_switched(tools: Toolbox, run: Run) -> bool:
     return any(event.data.get("action") == "activate" for event in begun)
 
 
-def _vendors(tools: Toolbox, case: Case) -> str:
-    return "" if _has_comparison(tools, case) else vendor_incident(tools, case.decision)
+def _check_vendors(tools: Toolbox, case: Case) -> str:
+    return "" if _has_comparison(tools, case) else find_vendor_incident(tools, case.decision)
 
 
 def _has_comparison(tools: Toolbox, case: Case) -> bool:
@@ -166,13 +170,13 @@ UNATTENDED = frozenset(
 """The actions of a plan that guard may carry out alone: they move code and secrets and say so, nothing else."""
 
 _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
-    (SafetyRule.IDENTITY, _configuration),
+    (SafetyRule.IDENTITY, _check_configuration),
     (DATA_RULE, _touches_more),
-    (SafetyRule.HOLD, _held),
-    (SOURCES_RULE, _source),
-    (ONCE_RULE, _once),
-    (SAME_CAUSE_RULE, _vendors),
-    (SafetyRule.OBSERVE, _only_observes),  # last: the report says what an armed guard would do
+    (SafetyRule.HOLD, _check_hold),
+    (SOURCES_RULE, _check_source),
+    (ONCE_RULE, _check_once),
+    (SAME_CAUSE_RULE, _check_vendors),
+    (SafetyRule.OBSERVE, _check_mode),  # last: the report says what an armed guard would do
 )
 
 OBSERVE = "observe"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.stability import find_quarantine_by_name, quarantine
+from backout.analysis.history.stability import find_quarantine, find_quarantine_by_name
 from backout.errors import UsageError
 from backout.model.remark import SHA_DIGITS, Code, Remark, RemarkKind
 from backout.model.value import Value
 from backout.model.version import Mark, VersionMark
 from backout.plan.target import is_time, match_versions
-from backout.runbook.observe import observe, with_details
+from backout.runbook.observe import add_details, observe
 from backout.runbook.rollback.remarks import Told, tell_provider
-from backout.runbook.safety.clock import target_version
+from backout.runbook.safety.clock import find_target_version
 
 if TYPE_CHECKING:
     from backout.model.situation import Situation
@@ -40,7 +40,7 @@ class Standing(Value, frozen=True):
     unread: tuple[VersionId, ...]
 
 
-def standing(tools: Toolbox, text: str) -> Standing:
+def find_standing(tools: Toolbox, text: str) -> Standing:
     """Return the standing of what a person or pipeline names: a version as everywhere, or a commit never built.
 
     Raises:
@@ -49,16 +49,16 @@ def standing(tools: Toolbox, text: str) -> Standing:
     situation = observe(tools)
     found = match_versions(text, situation)
     if not found and is_time(text, situation):
-        found = {target_version(tools, text, situation)}
+        found = {find_target_version(tools, text, situation)}
     if not found and not _COMMIT.fullmatch(text):
         raise UsageError(f"no version, deployment or commit is named '{text}'", hint="backout deployments list")
     versions = tuple(sorted(found))
-    situation = with_details(tools, situation, versions)
+    situation = add_details(tools, situation, versions)
     known = {version: situation.version(version) for version in versions}
     if len({each.git_sha if each else version for version, each in known.items()}) > 1:
         raise UsageError(f"'{text}' is ambiguous: it matches versions {', '.join(versions)}", hint="type more of it")
     hashes = {version: each.code_hash if each else None for version, each in known.items()}
-    marks = [quarantine(situation, version, code_hash) for version, code_hash in hashes.items()]
+    marks = [find_quarantine(situation, version, code_hash) for version, code_hash in hashes.items()]
     marks.append(find_quarantine_by_name(situation.marks, text))
     bad = max((mark for mark in marks if mark is not None), key=lambda mark: mark.at, default=None)
     return Standing(situation, versions, bad, tuple(v for v, code_hash in hashes.items() if code_hash is None))

@@ -54,7 +54,7 @@ def check_tokens(tools: Toolbox, for_s: float) -> None:
                     f"without a watch: `backout rollback -e {tools.environment} -m WHY`",
                 ),
             )
-        tools.say(f"{_name_token(state)} is {worth(state)}")
+        tools.say(f"{_name_token(state)} is {describe_worth(state)}")
 
 
 _RENEW: Final = "put a valid token in its place; backout config check --online shows what it is worth"
@@ -119,7 +119,7 @@ def _tell_lost(tools: Toolbox, run: str, why: str) -> None:
     )
 
 
-def nobody_acts(tools: Toolbox, run: str, decision: Decision, error: AuthError) -> AuthError:
+def tell_nobody_acts(tools: Toolbox, run: str, decision: Decision, error: AuthError) -> AuthError:
     """Send the notice that a watch ended and its verdict could not be acted on, and return the error that says so."""
     left_undone = "not marked stable" if decision.verdict is Verdict.HEALTHY else "not rolled back"
     what = f"{decision.verdict}, and the token is lost: {left_undone}"
@@ -144,7 +144,7 @@ def _name_token(state: TokenState) -> str:
     return "the token" if state.role == "all" else f"the token for {state.role}"
 
 
-def worth(state: TokenState) -> str:
+def describe_worth(state: TokenState) -> str:
     """Return a token's state, its expiry, and what it may do."""
     if not state.valid:
         return state.status
@@ -154,6 +154,6 @@ def worth(state: TokenState) -> str:
 
 
 def _format_time(at: float) -> str:
-    from backout.report.times import rfc3339
+    from backout.report.times import format_time
 
-    return rfc3339(at)
+    return format_time(at)

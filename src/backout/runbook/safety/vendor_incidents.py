@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
-from backout.report.times import rfc3339
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
     from backout.model.guard.verdict import Decision
@@ -18,7 +18,7 @@ ANNOUNCED_LATE_S = 900.0
 """Vendors date an incident to when they noticed it: this long after our first bad request it may still be the cause."""
 
 
-def vendor_incident(tools: Toolbox, decision: Decision) -> str:
+def find_vendor_incident(tools: Toolbox, decision: Decision) -> str:
     """Return which announced incident may be the cause, in one sentence with its address, or "".
 
     An incident counts that began within the last day, and not clearly after our first bad request. Whether it really is
@@ -36,12 +36,12 @@ def vendor_incident(tools: Toolbox, decision: Decision) -> str:
     began = decision.at if decision.first_bad_at is None else decision.first_bad_at
     earliest, latest = decision.at - KNOWN_FOR_S, began + ANNOUNCED_LATE_S
     found = next((incident for incident in incidents if earliest <= incident.started_at <= latest), None)
-    return "" if found is None else _words(found)
+    return "" if found is None else _describe_incident(found)
 
 
-def _words(incident: VendorIncident) -> str:
+def _describe_incident(incident: VendorIncident) -> str:
     parts = f", {', '.join(incident.components)}" if incident.components else ""
     return (
         f"not the deployment, as far as can be told: {incident.vendor} has an incident since "
-        f"{rfc3339(incident.started_at)} ({incident.title}; {incident.impact}{parts}; {incident.url})"
+        f"{format_time(incident.started_at)} ({incident.title}; {incident.impact}{parts}; {incident.url})"
     )

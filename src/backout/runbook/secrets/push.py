@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.analysis.history.proof import trouble_in
-from backout.analysis.history.remarks import still_decides, underneath
+from backout.analysis.history.proof import describe_trouble
+from backout.analysis.history.remarks import find_underneath, is_deciding
 from backout.errors import (
     BackoutError,
     Busy,
@@ -29,25 +29,25 @@ from backout.model.remark import Remark, RemarkKind
 from backout.model.steps.secrets import PushSecretsResult, PushSecretsStep, ReadSecretsResult, ReadSecretsStep
 from backout.model.steps.verification import VerifyHealthStep
 from backout.plan.secrets import RULE
-from backout.ports import Action, Done, NotDone, result_of
+from backout.ports import Action, Done, NotDone, find_result
 from backout.report.redact import Redactor
 from backout.runbook.incident.tell import tell
-from backout.runbook.probing.served import error_rate
-from backout.runbook.rollback.marked import message_of
-from backout.runbook.rollback.reupload import bundle_of, find_earlier_upload
+from backout.runbook.probing.served import measure_error_rate
+from backout.runbook.rollback.marked import make_message
+from backout.runbook.rollback.reupload import find_earlier_upload, read_bundle
 from backout.runbook.safety.checks import (
     HOLD_RULE,
     READ_AGAIN_S,
     READ_EVERY_S,
-    as_read,
     await_listed,
     await_own_listed,
+    await_still_listed,
     check_not_held,
     check_undisturbed,
     check_unmoved,
+    find_own,
     look_after_trouble,
-    own,
-    still_listed,
+    make_read_back,
 )
 from backout.runbook.safety.identity import check_identity
 from backout.runbook.secrets.secrets import lacks, push_tools
@@ -102,7 +102,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         tools = self._tools
         check_identity(tools)
         history = self._read_history(args, context)
-        live = underneath(history)
+        live = find_underneath(history)
         if live.sole is None:
             raise Refused(
                 "a gradual deployment began meanwhile, and a change of secrets would end it",
@@ -111,7 +111,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
                 options=("end it first: all of the traffic to one version, then repeat",),
             )
         pushing = push_tools(tools)
-        values = _values(tools, pushing, args)
+        values = _read_values(tools, pushing, args)
         newest = next(iter(tools.versions.recent()), None)
         way = _NEWEST if newest is None or newest.id == live.main else _APART
         context.progress({"way": way})
@@ -132,7 +132,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         progress = context.last_progress()
         if progress is None or progress.get("way") != _APART:
             return NotDone()
-        made = own(await_own_listed(self._tools, context.run, RemarkKind.SECRETS), context.run, RemarkKind.SECRETS)
+        made = find_own(await_own_listed(self._tools, context.run, RemarkKind.SECRETS), context.run, RemarkKind.SECRETS)
         if made is None or self._tools.versions.detail(made.main).code_hash != args.code_hash:
             return NotDone()
         return Done(self._make_result(args, made, _APART))
@@ -145,17 +145,17 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         """
         tools, expected = self._tools, args.expected
         history = await_listed(tools, expected)
-        if context.last_progress() is None or not history or still_decides(history, expected, args.version):
+        if context.last_progress() is None or not history or is_deciding(history, expected, args.version):
             check_unmoved(tools, history, expected, context.run, args.version)
             return history
         since = next((number for number, deployment in enumerate(history) if deployment.id == expected), len(history))
         only_secrets = all(self._sets_secrets(deployment, context.run) for deployment in history[:since])
-        if not only_secrets or tools.versions.detail(underneath(history).main).code_hash != args.code_hash:
+        if not only_secrets or tools.versions.detail(find_underneath(history).main).code_hash != args.code_hash:
             check_unmoved(tools, history, expected, context.run, args.version)
         return history
 
     def _sets_secrets(self, deployment: Deployment, run: str) -> bool:
-        return deployment.triggered_by == "secret" or own((deployment,), run) is not None
+        return deployment.triggered_by == "secret" or find_own((deployment,), run) is not None
 
     def _on_newest(self, pushing: PushTools, values: SecretValues, before: str) -> Deployment:
         pushing.writer.put(values)
@@ -164,7 +164,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         while True:
             history = tools.deployments.history()
             if history and history[0].id != before:
-                return underneath(history)
+                return find_underneath(history)
             if tools.clock.now() >= deadline:
                 raise ProviderUnavailable(
                     "the provider took the values, and does not list the version that has them yet",
@@ -182,11 +182,11 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
                 f"the newest version is not the live one, so the code of version {version[:8]} is uploaded again with "
                 "these values"
             )
-            bundle = bundle_of(tools, version)
+            bundle = read_bundle(tools, version)
             assert tools.rollback.bundles is not None
             made = tools.rollback.bundles.upload(bundle, message=f"{marker} {version}", secrets=values)
         remark = Remark(RemarkKind.SECRETS, run, text=args.message)
-        text = message_of(tools, remark, next(iter(tools.deployments.history()), None))
+        text = make_message(tools, remark, next(iter(tools.deployments.history()), None))
         try:
             deployed = tools.deployments.activate(made.id, message=text)
         except ProviderUnavailable:
@@ -211,7 +211,7 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         )
 
 
-def _values(tools: Toolbox, pushing: PushTools, args: PushSecretsStep) -> SecretValues:
+def _read_values(tools: Toolbox, pushing: PushTools, args: PushSecretsStep) -> SecretValues:
     """Return the planned values, read from their source (again)."""
     planned = args.secrets
     source = pushing.opened(args.source)
@@ -262,9 +262,9 @@ class ReadSecrets(Action[ReadSecretsStep, ReadSecretsResult]):
     def do(self, args: ReadSecretsStep, context: StepContext) -> ReadSecretsResult:
         """Return {names, deployment, version, since, read_at}. Raises WorldMoved: what is live lacks one of them."""
         tools = self._tools
-        pushed = result_of(tools.runs, context.run, PushSecretsStep)
+        pushed = find_result(tools.runs, context.run, PushSecretsStep)
         made = pushed.deployment if pushed is not None else ""
-        live = underneath(still_listed(tools, made))
+        live = find_underneath(await_still_listed(tools, made))
         names = tools.versions.detail(live.main).secret_names
         failed = pushed is not None and bool(pushed.problem)
         gone = [] if failed else sorted(set(args.names) - set(names))
@@ -274,7 +274,9 @@ class ReadSecrets(Action[ReadSecretsStep, ReadSecretsResult]):
                 where=tools.environment,
                 hint=f"backout secrets list -e {tools.environment}",
             )
-        return ReadSecretsResult(names=() if failed else args.names, **msgspec.structs.asdict(as_read(tools, live)))
+        return ReadSecretsResult(
+            names=() if failed else args.names, **msgspec.structs.asdict(make_read_back(tools, live))
+        )
 
 
 class VerifyHealth(Action[VerifyHealthStep, Verification]):
@@ -292,7 +294,7 @@ class VerifyHealth(Action[VerifyHealthStep, Verification]):
     def do(self, args: VerifyHealthStep, context: StepContext) -> Verification:
         """Return the Verification as JSON."""
         tools = self._tools
-        pushed = result_of(tools.runs, context.run, PushSecretsStep)
+        pushed = find_result(tools.runs, context.run, PushSecretsStep)
         before, problem = (pushed.source_version, pushed.problem) if pushed is not None else ("", "")
         started = tools.clock.now()
         failed = (CriterionState.FAILED, f"nothing could be set: {problem}")
@@ -302,7 +304,7 @@ class VerifyHealth(Action[VerifyHealthStep, Verification]):
         found = tools.runs.find(context.run)
         is_automatic = found is not None and bool(found.plan.arguments(PushSecretsStep).detected)
         if is_automatic and state is not CriterionState.FAILED and pushed is not None:
-            served = error_rate(tools, context, pushed.version)  # health may not show what fails
+            served = measure_error_rate(tools, context, pushed.version)  # health may not show what fails
             criteria += [served] if served is not None else []
             if served is not None and served.state is CriterionState.FAILED:
                 state, why = served.state, served.evidence
@@ -321,7 +323,7 @@ class VerifyHealth(Action[VerifyHealthStep, Verification]):
             context.check()
             report = tools.health.look()
             elsewhere = before != "" and report.version == before
-            trouble = trouble_in(report, tools.policy)
+            trouble = describe_trouble(report, tools.policy)
             good = 0 if trouble or elsewhere else good + 1
             if good >= GOOD_LOOKS:
                 return CriterionState.PASSED, "the health endpoint answers, and nothing critical is down"

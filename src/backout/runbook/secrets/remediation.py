@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.analysis.diagnosis.missing_secrets import list_wanted_names
-from backout.analysis.history.remarks import still_decides
+from backout.analysis.history.remarks import is_deciding
 from backout.errors import BackoutError
 from backout.model.plan import Plan
 from backout.model.secrets import Since
@@ -14,11 +14,11 @@ from backout.model.steps.rollback import ActivateStep
 from backout.model.steps.secrets import FallBackResult, FallBackStep, PushSecretsStep
 from backout.model.steps.verification import VerifyHealthStep
 from backout.plan.rollback import Request
-from backout.ports import Action, Next, result_of
-from backout.runbook.incident.report import watch_of
+from backout.ports import Action, Next, find_result
+from backout.runbook.incident.report import find_watch
 from backout.runbook.rollback.rollback import prepare
-from backout.runbook.safety.permission import Case, forbidden
-from backout.runbook.secrets.secrets import live_version, look, on_hand, prepare_mending
+from backout.runbook.safety.permission import Case, find_forbidden
+from backout.runbook.secrets.secrets import list_on_hand, look_at_secrets, prepare_mending, read_live_version
 
 if TYPE_CHECKING:
     from backout.model.guard.verdict import Decision
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 
-def mending(tools: Toolbox, found: Diagnosis | None, decision: Decision, run: str) -> Plan | None:
+def plan_mending(tools: Toolbox, found: Diagnosis | None, decision: Decision, run: str) -> Plan | None:
     """Return the plan that sets the secrets that a diagnosis calls missing or wrong, or None.
 
     Also None if the configured source does not hold all of them, or there is another obstacle: then a rollback is
@@ -36,14 +36,14 @@ def mending(tools: Toolbox, found: Diagnosis | None, decision: Decision, run: st
     if found is None or tools.pushing is None:
         return None
     try:
-        _, live = live_version(tools)
+        _, live = read_live_version(tools)
         pushing = tools.pushing()
         expected = pushing.expected()
         needed = {*expected.example, *expected.required} - pushing.own
         names = list_wanted_names(found, expected=needed, present=set(live.secret_names) - pushing.own)
         if not names:
             return None
-        hand = on_hand(tools, names)
+        hand = list_on_hand(tools, names)
         if hand.lacking:
             problem = f" ({hand.problem})" if hand.problem else ""
             tools.say(f"{', '.join(hand.lacking)}: the configured source of secrets does not hold it{problem}")
@@ -70,14 +70,14 @@ class FallBack(Action[FallBackStep, FallBackResult]):
 
     def do(self, args: FallBackStep, context: StepContext) -> FallBackResult | Next[FallBackResult]:
         """Return {outcome, why}, or the rollback's plan."""
-        verification = result_of(self._tools.runs, context.run, VerifyHealthStep)
+        verification = find_result(self._tools.runs, context.run, VerifyHealthStep)
         if verification is None or verification.verified is None:
             why = "nothing proved it" if verification is None else verification.summary
             return FallBackResult(outcome="not proven", why=why)
         if verification.verified:
             return FallBackResult(outcome="mended")
-        watch = watch_of(self._tools.runs, context.run)
-        watched = result_of(self._tools.runs, watch.id, WatchStep) if watch is not None else None
+        watch = find_watch(self._tools.runs, context.run)
+        watched = find_result(self._tools.runs, watch.id, WatchStep) if watch is not None else None
         if watch is None or watched is None:
             return FallBackResult(outcome=NOT_MENDED, why="what comes next is a person's decision")
         decision = watched.decision
@@ -91,16 +91,16 @@ class FallBack(Action[FallBackStep, FallBackResult]):
             force_secrets=self._set_all_that_changed(context.run),
         )
         situation, outcome = prepare(self._tools, request)
-        made = result_of(self._tools.runs, context.run, PushSecretsStep)
+        made = find_result(self._tools.runs, context.run, PushSecretsStep)
         here = (made.deployment, made.version) if made is not None else ("", "")
-        if not still_decides(situation.listed, *here):
+        if not is_deciding(situation.listed, *here):
             # A hotfix is never rolled back by an old verdict (safety rule 8).
             why = f"deployment {situation.live.id} took its place, so the verdict is void"
             return FallBackResult(outcome=NOT_MENDED, why=why)
         if not isinstance(outcome, Plan):
             return FallBackResult(outcome=NOT_MENDED, why=outcome.reason)
         mode = watch.plan.arguments(ConcludeStep).mode
-        _, why = forbidden(self._tools, Case(situation, outcome, decision, watched.downgraded, mode))
+        _, why = find_forbidden(self._tools, Case(situation, outcome, decision, watched.downgraded, mode))
         if why:
             return FallBackResult(outcome=NOT_MENDED, why=why)
         target = outcome.arguments(ActivateStep).version
@@ -108,9 +108,9 @@ class FallBack(Action[FallBackStep, FallBackResult]):
 
     def _set_all_that_changed(self, run: str) -> bool:
         """Whether this same run set what was set since the target was live: then its own values are right."""
-        done = result_of(self._tools.runs, run, PushSecretsStep)
+        done = find_result(self._tools.runs, run, PushSecretsStep)
         ours = set(done.secrets) if done is not None else set()
         return all(
             state.since_target in (None, Since.SAME) or state.name in ours or not (state.live or state.target)
-            for state in look(self._tools).states
+            for state in look_at_secrets(self._tools).states
         )

@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import underneath
-from backout.analysis.history.stability import candidates, newcomer
+from backout.analysis.history.remarks import find_underneath
+from backout.analysis.history.stability import find_newcomer, list_candidates
 from backout.analysis.secrets import find_binding, look_at
 from backout.errors import BackoutError, Refused, Unmeasured, UsageError
 from backout.model.plan import Plan
 from backout.model.secrets import ExpectedSecrets, OnHand, PushedSecret
-from backout.model.setting import setting
+from backout.model.setting import describe_setting
 from backout.model.steps.rollback import ActivateStep
 from backout.model.steps.secrets import PushSecretsStep
 from backout.model.value import Value
 from backout.plan.rollback import Request
 from backout.plan.secrets import RULE, LiveNow, PushRequest, plan_push
-from backout.ports import result_of
+from backout.ports import find_result
 from backout.runbook.rollback.rollback import prepare
-from backout.runbook.safety.clock import target_version
+from backout.runbook.safety.clock import find_target_version
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ def prepare_push(tools: Toolbox, ask: PushAsk) -> Plan | PlanRefused:
     """
     check_identity(tools)
     pushing = push_tools(tools)
-    live, version = live_version(tools)
+    live, version = read_live_version(tools)
     newest = next(iter(tools.versions.recent()), None)
     source = pushing.opened(ask.source)
-    names, passed_over = _chosen(pushing, source, ask.names, version)
+    names, passed_over = _choose_names(pushing, source, ask.names, version)
     values = source.read(names)
     lacking = sorted(set(names) - set(values.names))
     if lacking and ask.names:
@@ -103,7 +103,7 @@ def prepare_push(tools: Toolbox, ask: PushAsk) -> Plan | PlanRefused:
     return plan_push(tools.environment, request, now, tools.rollback.equivalents)
 
 
-def on_hand(tools: Toolbox, names: Collection[str]) -> OnHand:
+def list_on_hand(tools: Toolbox, names: Collection[str]) -> OnHand:
     """Return the names for which the configured source has a value; the values themselves go nowhere.
 
     For guard: the names are those that a diagnosis calls missing or invalid.
@@ -137,7 +137,7 @@ def prepare_mending(
         raise UsageError(
             "no source of secrets is configured",
             where=tools.environment,
-            hint=setting("environments", tools.environment, "secrets", source={"from": "env"}),
+            hint=describe_setting("environments", tools.environment, "secrets", source={"from": "env"}),
         )
     ask = PushAsk(
         names=tuple(sorted(set(names))),
@@ -151,14 +151,14 @@ def prepare_mending(
     return prepare_push(tools, ask)
 
 
-def look(tools: Toolbox, target: str | None = None, *, ask_source: bool = False) -> SecretsLook:
+def look_at_secrets(tools: Toolbox, target: str | None = None, *, ask_source: bool = False) -> SecretsLook:
     """Return the names expected and present, for what is live and for what a rollback would return to.
 
     Args:
         target: what a person typed (id, number, tag, time), None: the last stable version.
         ask_source: read the configured source, too, and compare fingerprints with what was set last.
     """
-    live, version = live_version(tools)
+    live, version = read_live_version(tools)
     del live
     expected, source, held = ExpectedSecrets(), "", None
     if tools.pushing is not None:
@@ -179,17 +179,17 @@ def look(tools: Toolbox, target: str | None = None, *, ask_source: bool = False)
         target_why=why,
         returns=returns,
         versions=tools.versions.recent(),
-        pushes=pushes(tools),
+        pushes=list_pushes(tools),
         source=source,
         held=held,
     )
 
 
-def pushes(tools: Toolbox) -> tuple[PushedSecret, ...]:
+def list_pushes(tools: Toolbox) -> tuple[PushedSecret, ...]:
     """Return every secret that backout set, as the journal has it: fingerprints, never values."""
     found = []
     for run in tools.runs.runs(tools.environment):
-        made = result_of(tools.runs, run.id, PushSecretsStep) if run.plan.has(PushSecretsStep) else None
+        made = find_result(tools.runs, run.id, PushSecretsStep) if run.plan.has(PushSecretsStep) else None
         if made is not None:
             found += [
                 PushedSecret(name, mark, made.version, made.made_at, run.id, run.actor)
@@ -198,12 +198,12 @@ def pushes(tools: Toolbox) -> tuple[PushedSecret, ...]:
     return tuple(found)
 
 
-def live_version(tools: Toolbox) -> tuple[Deployment, Version]:
+def read_live_version(tools: Toolbox) -> tuple[Deployment, Version]:
     """Return what decides about the traffic, and its (main) version in detail. Raises Unmeasured: nothing is live."""
     history = tools.deployments.history()
     if not history:
         raise Unmeasured("nothing was ever deployed here", where=tools.environment, hint="deploy once, then try again")
-    live = underneath(history)
+    live = find_underneath(history)
     return live, tools.versions.detail(live.main)
 
 
@@ -227,9 +227,9 @@ def _find_comparison(tools: Toolbox, target: str | None) -> tuple[Version | None
         wanted = outcome.arguments(ActivateStep).version
         why = next((note.partition(": ")[2] for note in outcome.notes if note.startswith("target ")), "")
     elif target is not None:
-        wanted, why = target_version(tools, target, situation), outcome.reason
+        wanted, why = find_target_version(tools, target, situation), outcome.reason
     else:
-        ranked = candidates(situation, leaving=newcomer(situation), accept_unproven=True)
+        ranked = list_candidates(situation, leaving=find_newcomer(situation), accept_unproven=True)
         nearest = next((c for c in ranked if (c.eligible or c.rule == RULE) and c.last_live_at > 0), None)
         if nearest is None:
             return None, outcome.reason, False
@@ -239,7 +239,7 @@ def _find_comparison(tools: Toolbox, target: str | None) -> tuple[Version | None
     return detailed, why, isinstance(outcome, Plan)
 
 
-def _chosen(
+def _choose_names(
     pushing: PushTools, source: SecretSource, typed: Collection[str], live: Version
 ) -> tuple[list[str], list[str]]:
     """Return the names to set, and a sentence for each that is passed over."""

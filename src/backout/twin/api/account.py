@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from backout.twin.api.answers import ApiError, ok, page_info
-from backout.twin.api.context import ACCOUNT_NAME, USER_EMAIL, USER_ID, context
+from backout.twin.api.answers import ApiError, make_page_info, render_result
+from backout.twin.api.context import ACCOUNT_NAME, USER_EMAIL, USER_ID, get_context
 
 TOKEN_EXPIRES = "2099-12-31T00:00:00Z"  # noqa: S105 - a time
 TOKEN_PERMISSIONS = ("Workers Scripts Write", "Workers R2 Storage Write", "Workers Tail Read", "API Tokens Read")
 
 
-def routes(base: str) -> list[web.RouteDef]:
+def make_routes(base: str) -> list[web.RouteDef]:
     """Return the routes under the API's root."""
     return [
         web.get(base + "/user", get_user),
@@ -26,12 +26,12 @@ def routes(base: str) -> list[web.RouteDef]:
 
 async def get_user(_request: web.Request) -> web.Response:
     """Show the user."""
-    return ok({"id": USER_ID, "email": USER_EMAIL, "first_name": None, "last_name": None})
+    return render_result({"id": USER_ID, "email": USER_EMAIL, "first_name": None, "last_name": None})
 
 
 async def verify_token(_request: web.Request) -> web.Response:
     """Confirm the token, which the middleware has checked."""
-    return ok({"id": USER_ID[::-1], "status": "active", "expires_on": TOKEN_EXPIRES})
+    return render_result({"id": USER_ID[::-1], "status": "active", "expires_on": TOKEN_EXPIRES})
 
 
 async def get_token(request: web.Request) -> web.Response:
@@ -40,24 +40,24 @@ async def get_token(request: web.Request) -> web.Response:
         raise ApiError(404, 1003, "Token not found")
     groups = [{"id": USER_ID, "name": name} for name in TOKEN_PERMISSIONS]
     policy = {"id": USER_ID, "effect": "allow", "permission_groups": groups, "resources": {}}
-    return ok({"id": USER_ID[::-1], "status": "active", "expires_on": TOKEN_EXPIRES, "policies": [policy]})
+    return render_result({"id": USER_ID[::-1], "status": "active", "expires_on": TOKEN_EXPIRES, "policies": [policy]})
 
 
 async def list_accounts(request: web.Request) -> web.Response:
     """List the one account."""
-    return ok([_account(request)], info=page_info(1, 1))
+    return render_result([_get_account(request)], info=make_page_info(1, 1))
 
 
 async def get_account(request: web.Request) -> web.Response:
     """Show the one account."""
-    return ok(_account(request))
+    return render_result(_get_account(request))
 
 
 async def list_memberships(request: web.Request) -> web.Response:
     """List the one membership."""
-    membership = {"id": USER_ID, "status": "accepted", "roles": ["Administrator"], "account": _account(request)}
-    return ok([membership], info=page_info(1, 1))
+    membership = {"id": USER_ID, "status": "accepted", "roles": ["Administrator"], "account": _get_account(request)}
+    return render_result([membership], info=make_page_info(1, 1))
 
 
-def _account(request: web.Request) -> dict[str, object]:
-    return {"id": context(request).account_id, "name": ACCOUNT_NAME, "type": "standard"}
+def _get_account(request: web.Request) -> dict[str, object]:
+    return {"id": get_context(request).account_id, "name": ACCOUNT_NAME, "type": "standard"}

@@ -43,12 +43,12 @@ class ApiError(Exception):
         return web.Response(status=self.status, body=msgspec.json.encode(body), content_type=JSON, headers=self.headers)
 
 
-def worker_not_found() -> ApiError:
+def make_worker_not_found() -> ApiError:
     """Return the answer for a script that was never uploaded (code 10007)."""
     return ApiError(404, 10007, "This Worker does not exist on your account.")
 
 
-def ok(result: object, *, status: int = 200, info: Mapping[str, object] | None = None) -> web.Response:
+def render_result(result: object, *, status: int = 200, info: Mapping[str, object] | None = None) -> web.Response:
     """Render a result in the envelope; `info` is the `result_info` of a list."""
     body: dict[str, object] = {"success": True, "errors": [], "messages": [], "result": result}
     if info is not None:
@@ -56,18 +56,18 @@ def ok(result: object, *, status: int = 200, info: Mapping[str, object] | None =
     return web.Response(status=status, body=msgspec.json.encode(body), content_type=JSON)
 
 
-def page_info(total: int, count: int, page: int = 1, per_page: int = 100) -> dict[str, object]:
+def make_page_info(total: int, count: int, page: int = 1, per_page: int = 100) -> dict[str, object]:
     """Return the `result_info` of a numbered page."""
     pages = max(1, -(-total // per_page))
     return {"page": page, "per_page": per_page, "count": count, "total_count": total, "total_pages": pages}
 
 
-def rfc3339(unix_s: float) -> str:
+def format_rfc3339(unix_s: float) -> str:
     """Render Unix seconds as Cloudflare does, with microseconds and Z."""
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-async def json_body(request: web.Request) -> object:
+async def read_json(request: web.Request) -> object:
     """Return the parsed JSON body, whatever its content type says (wrangler sends text/plain at times).
 
     Raises:
@@ -85,9 +85,9 @@ async def json_body(request: web.Request) -> object:
         raise ApiError(400, 10026, f"Could not parse the request body as JSON: {error}") from error
 
 
-async def json_object(request: web.Request) -> dict[str, object]:
+async def read_json_object(request: web.Request) -> dict[str, object]:
     """Return the parsed JSON body, which must be an object."""
-    body = await json_body(request)
+    body = await read_json(request)
     if not isinstance(body, dict):
         raise ApiError(400, 10026, "The request body must be a JSON object.")
     return body

@@ -26,7 +26,7 @@ from backout.twin.api import (
     versions,
 )
 from backout.twin.api.answers import ApiError
-from backout.twin.api.context import CONTEXT, ApiContext, context
+from backout.twin.api.context import CONTEXT, ApiContext, get_context
 from backout.twin.faults import Fault, FaultKind
 
 if TYPE_CHECKING:
@@ -46,19 +46,19 @@ def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDe
     scripts = account + "/workers/scripts"
     app[CONTEXT] = shared
     for group in (
-        api_account.routes(BASE),
-        versions.routes(scripts),
-        deployments.routes(scripts),
-        secrets.routes(scripts),
-        tails.routes(scripts),
-        settings.routes(account),
-        services.routes(account),
-        assets.routes(account),
-        graphql.routes(BASE),
-        hyperdrive.routes(account),
-        telemetry.routes(account),
-        r2.routes(account),
-        twin.routes(TWIN),
+        api_account.make_routes(BASE),
+        versions.make_routes(scripts),
+        deployments.make_routes(scripts),
+        secrets.make_routes(scripts),
+        tails.make_routes(scripts),
+        settings.make_routes(account),
+        services.make_routes(account),
+        assets.make_routes(account),
+        graphql.make_routes(BASE),
+        hyperdrive.make_routes(account),
+        telemetry.make_routes(account),
+        r2.make_routes(account),
+        twin.make_routes(TWIN),
         more,
     ):
         app.add_routes(group)
@@ -87,24 +87,24 @@ async def guard_request(request: web.Request, handler: Handler) -> web.StreamRes
 
 async def _suffer(request: web.Request) -> None:
     """Apply the faults that hit the API; a target is a text that the path has to contain."""
-    faults = context(request).faults
+    faults = get_context(request).faults
     for fault in faults.active(FaultKind.API_SLOW):
-        if _struck(fault, request):
+        if _is_struck(fault, request):
             await asyncio.sleep(fault.latency_ms / 1000)
     for fault in faults.active(FaultKind.API_RATE_LIMIT):
-        if _struck(fault, request):
+        if _is_struck(fault, request):
             headers = {"Retry-After": f"{fault.retry_after_s:.0f}"}
             message = "Please wait and consider throttling your request speed"
             raise ApiError(429, 971, message, headers=headers)
     for fault in faults.active(FaultKind.API_DOWN):
-        if _struck(fault, request):
+        if _is_struck(fault, request):
             raise ApiError(503, 10013, "Service unavailable (a fault of this twin is on)")
     for fault in faults.active(FaultKind.API_TOKEN_REFUSED):
-        if _struck(fault, request):
+        if _is_struck(fault, request):
             raise _make_auth_error(request)
 
 
-def _struck(fault: Fault, request: web.Request) -> bool:
+def _is_struck(fault: Fault, request: web.Request) -> bool:
     if fault.target is not None and fault.target not in request.path:
         return False
     return fault.share >= 1.0 or random.random() < fault.share  # noqa: S311 - a drill, not a secret
@@ -118,7 +118,7 @@ def _authenticate(request: web.Request) -> None:
     """
     if request.path.endswith(_OPEN_SUFFIX) or request.path.startswith(tails.SOCKET_PATH + "/"):
         return
-    shared = context(request)
+    shared = get_context(request)
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     right = hmac.compare_digest(token.strip().encode(), shared.token.encode())
     if scheme.lower() != "bearer" or not right:
@@ -136,5 +136,5 @@ def _make_auth_error(request: web.Request) -> ApiError:
 def _raise_unknown_route(request: web.Request) -> None:
     route = f"{request.method} {request.path}"
     _LOG.warning("no answer for %s (%s)", route, request.headers.get("User-Agent", "no user agent"))
-    context(request).control.state.count_unknown_route(route)
+    get_context(request).control.state.count_unknown_route(route)
     raise ApiError(501, 7003, f"This twin has no answer for {route}")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import BodyPartReader, web
 
-from backout.twin.api.answers import ApiError, json_object, ok
-from backout.twin.api.context import context, is_true, script_name
-from backout.twin.control.control import session_of
+from backout.twin.api.answers import ApiError, read_json_object, render_result
+from backout.twin.api.context import get_context, get_script_name, is_true
+from backout.twin.control.control import find_session
 from backout.twin.control.records import AssetSession
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MAX_ASSET_BYTES = 25 * 1024 * 1024
 _NO_CONTENT_TYPE = "application/null"  # what wrangler sends for a file whose type it does not know
 
 
-def routes(account: str) -> list[web.RouteDef]:
+def make_routes(account: str) -> list[web.RouteDef]:
     """Return the routes under the path of the account."""
     return [
         web.post(account + "/workers/scripts/{script}/assets-upload-session", open_session),
@@ -38,18 +38,18 @@ def routes(account: str) -> list[web.RouteDef]:
 
 async def open_session(request: web.Request) -> web.Response:
     """Take the manifest and answer which files are missing; the script need not exist yet."""
-    state = context(request).control.state
-    manifest = _manifest((await json_object(request)).get("manifest"))
-    session = AssetSession(uuid.uuid4().hex, script_name(request), time.time(), manifest)
+    state = get_context(request).control.state
+    manifest = _parse_manifest((await read_json_object(request)).get("manifest"))
+    session = AssetSession(uuid.uuid4().hex, get_script_name(request), time.time(), manifest)
     state.save_asset_session(session)
     missing = sorted({h for h, _size in manifest.values() if state.asset(h) is None})
-    return ok({"jwt": _token(session.id), "buckets": list(_chunks(missing))})
+    return render_result({"jwt": _make_token(session.id), "buckets": list(_split_chunks(missing))})
 
 
 async def upload_assets(request: web.Request) -> web.Response:
     """Take files as a form, each part named by its hash; authenticated by the session's token alone."""
-    control = context(request).control
-    session_id = session_of(request.headers.get("Authorization", "").removeprefix("Bearer "))
+    control = get_context(request).control
+    session_id = find_session(request.headers.get("Authorization", "").removeprefix("Bearer "))
     session = control.state.asset_session(session_id)
     if session is None:
         raise ApiError(401, 10000, "Authentication error")
@@ -63,10 +63,10 @@ async def upload_assets(request: web.Request) -> web.Response:
         known = content_type if content_type != _NO_CONTENT_TYPE else ""
         control.state.save_asset(part.name, control.blobs.put(data), known)
     complete = all(control.state.asset(h) is not None for h in announced)
-    return ok({"jwt": _token(session.id)}, status=201) if complete else ok({}, status=202)
+    return render_result({"jwt": _make_token(session.id)}, status=201) if complete else render_result({}, status=202)
 
 
-def _manifest(given: object) -> dict[str, tuple[str, int]]:
+def _parse_manifest(given: object) -> dict[str, tuple[str, int]]:
     if not isinstance(given, dict):
         raise ApiError(400, 10026, "The manifest must be an object of files by path.")
     manifest: dict[str, tuple[str, int]] = {}
@@ -88,11 +88,11 @@ def _decode_file(data: bytes, *, base64_text: bool) -> bytes:
     return plain
 
 
-def _chunks(hashes: list[str]) -> Iterable[list[str]]:
+def _split_chunks(hashes: list[str]) -> Iterable[list[str]]:
     return (hashes[start : start + _BUCKET_FILES] for start in range(0, len(hashes), _BUCKET_FILES))
 
 
-def _token(session_id: str) -> str:
+def _make_token(session_id: str) -> str:
     def part(value: object) -> str:
         return base64.urlsafe_b64encode(msgspec.json.encode(value)).decode().rstrip("=")
 

@@ -84,17 +84,17 @@ class ApiContext(Value, frozen=True):
 CONTEXT: web.AppKey[ApiContext] = web.AppKey("context")
 
 
-def context(request: web.Request) -> ApiContext:
+def get_context(request: web.Request) -> ApiContext:
     """Return the shared things."""
     return request.config_dict[CONTEXT]
 
 
-def source(request: web.Request) -> str:
+def get_source(request: web.Request) -> str:
     """Return `wrangler` or `api`, by the user agent, as Cloudflare names the source of a change."""
     return "wrangler" if request.headers.get("User-Agent", "").startswith("wrangler/") else "api"
 
 
-def script_name(request: web.Request) -> str:
+def get_script_name(request: web.Request) -> str:
     """Return the Worker's name in the path."""
     return request.match_info["script"]
 

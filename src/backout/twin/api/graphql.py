@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from backout.twin.api.analytics import estimate
-from backout.twin.api.answers import ApiError, json_object, rfc3339
-from backout.twin.api.context import context
+from backout.twin.api.answers import ApiError, format_rfc3339, read_json_object
+from backout.twin.api.context import get_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,26 +57,26 @@ _STATUSES = {"ok": "success", "canceled": "clientDisconnected", "exception": "sc
 _LAG_S = 120.0
 
 
-def routes(base: str) -> list[web.RouteDef]:
+def make_routes(base: str) -> list[web.RouteDef]:
     """Return the route under the API's root."""
     return [web.post(base + "/graphql", answer)]
 
 
 async def answer(request: web.Request) -> web.Response:
     """Answer an introspection of one type's field names, or the invocations of one Worker by its dimensions."""
-    body = await json_object(request)
+    body = await read_json_object(request)
     query, variables = body.get("query"), body.get("variables")
     text = query if isinstance(query, str) else ""
     if (found := _INTROSPECTION.match(text)) is not None:
         fields = _TYPES.get(found[1])
         type_ = None if fields is None else {"fields": [{"name": name} for name in fields]}
-        return _data({"__type": type_})
+        return _render_data({"__type": type_})
     if (found := _DATASET.search(text)) is not None and isinstance(variables, dict):
-        return _invocations(request, text, found, variables)
+        return _answer_invocations(request, text, found, variables)
     raise ApiError(501, 7003, "This twin answers introspections of one type, and invocations of one Worker only")
 
 
-def _invocations(
+def _answer_invocations(
     request: web.Request, text: str, found: re.Match[str], variables: Mapping[str, object]
 ) -> web.Response:
     sums, dimensions = found["sums"].split(), found["dimensions"].split()
@@ -85,15 +85,15 @@ def _invocations(
     unknown += [name for name in dimensions if name not in ("datetime", "scriptVersion", "status", "scriptName")]
     if unknown:
         return _make_error_response(f"unknown field {unknown[0]!r}")
-    if given.get("accountTag") != context(request).account_id:
+    if given.get("accountTag") != get_context(request).account_id:
         return _make_error_response("not authorized for that account")
     try:
-        since, until = (_second(given.get(name, "")) for name in ("datetime_geq", "datetime_lt"))
+        since, until = (_parse_second(given.get(name, "")) for name in ("datetime_geq", "datetime_lt"))
     except ValueError:
         return _make_error_response("cannot parse the time of a filter")
     script = given.get("scriptName", "")
     groups: dict[tuple[str, ...], dict[str, int]] = {}
-    for row in context(request).analytics.rows(script, since, until, lag_s=_LAG_S):
+    for row in get_context(request).analytics.rows(script, since, until, lag_s=_LAG_S):
         for outcome, number in row.by_outcome.items():
             named = _make_dimensions(row, script, outcome)
             total = groups.setdefault(tuple(named[name] for name in dimensions), dict.fromkeys(_SUMS, 0))
@@ -105,21 +105,21 @@ def _invocations(
         for key, total in sorted(groups.items())
     ]
     dataset = rows[: int(limit[1]) if limit else 10]
-    return _data({"viewer": {"accounts": [{"workersInvocationsAdaptive": dataset}]}})
+    return _render_data({"viewer": {"accounts": [{"workersInvocationsAdaptive": dataset}]}})
 
 
 def _make_dimensions(row: Row, script: str, outcome: str) -> dict[str, str]:
     resources = outcome in ("exceededCpu", "exceededMemory")
     status = _STATUSES.get(outcome, "exceededResources" if resources else "internalError")
-    at = rfc3339(row.second).partition(".")[0] + "Z"
+    at = format_rfc3339(row.second).partition(".")[0] + "Z"
     return {"datetime": at, "scriptVersion": row.version, "status": status, "scriptName": script}
 
 
-def _second(text: str) -> int:
+def _parse_second(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp())
 
 
-def _data(data: object) -> web.Response:
+def _render_data(data: object) -> web.Response:
     return web.json_response({"data": data, "errors": None})
 
 

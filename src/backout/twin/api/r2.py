@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from backout.twin.api.answers import ApiError, json_object, ok, rfc3339
-from backout.twin.api.context import context
+from backout.twin.api.answers import ApiError, format_rfc3339, read_json_object, render_result
+from backout.twin.api.context import get_context
 
 if TYPE_CHECKING:
     from backout.twin.control.records import ApiObject
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 
-def routes(account: str) -> list[web.RouteDef]:
+def make_routes(account: str) -> list[web.RouteDef]:
     """Return the routes under the path of the account."""
     buckets = account + "/r2/buckets"
     thing = buckets + "/{bucket}/objects/{key:.+}"
@@ -33,53 +33,53 @@ def routes(account: str) -> list[web.RouteDef]:
 
 async def list_buckets(request: web.Request) -> web.Response:
     """List the buckets."""
-    rows = await context(request).bucket_list.now()
-    return ok({"buckets": [_describe(name, created) for name, created in rows.items()]})
+    rows = await get_context(request).bucket_list.now()
+    return render_result({"buckets": [_describe(name, created) for name, created in rows.items()]})
 
 
 async def create_bucket(request: web.Request) -> web.Response:
     """Create a bucket (wrangler sends the JSON as text/plain)."""
-    ctx = context(request)
-    name = (await json_object(request)).get("name")
+    ctx = get_context(request)
+    name = (await read_json_object(request)).get("name")
     if not isinstance(name, str) or not _BUCKET_NAME.fullmatch(name):
         raise ApiError(400, 10005, "The specified bucket name is not valid.")
     if name in await ctx.bucket_list.now():
         raise ApiError(409, 10004, "The bucket you tried to create already exists, and you own it.")
     await ctx.buckets.create(name)
     ctx.control.state.add_bucket(name)
-    return ok(_describe(name, await _find_created_at(request, name)))
+    return render_result(_describe(name, await _find_created_at(request, name)))
 
 
 async def get_bucket(request: web.Request) -> web.Response:
     """Show a bucket."""
     name = request.match_info["bucket"]
-    return ok(_describe(name, await _find_created_at(request, name)))
+    return render_result(_describe(name, await _find_created_at(request, name)))
 
 
 async def delete_bucket(request: web.Request) -> web.Response:
     """Delete an empty bucket; Workers bound to it keep their binding, and versions with it can be deployed no more."""
-    ctx = context(request)
+    ctx = get_context(request)
     name = request.match_info["bucket"]
     await _find_created_at(request, name)
     await ctx.buckets.delete(name)
     ctx.control.state.delete_bucket(name)
-    return ok({})
+    return render_result({})
 
 
 async def put_object(request: web.Request) -> web.Response:
     """Store an object."""
-    bucket, key = await _place(request)
+    bucket, key = await _get_place(request)
     if request.content_length is None:
         raise ApiError(411, 10013, "You must provide the Content-Length HTTP header.")
     chunks = request.content.iter_chunked(64 * 1024)
-    etag = await context(request).buckets.put(bucket, key, chunks, request.content_length, request.content_type)
-    return ok({"key": key, "etag": etag.strip('"'), "size": str(request.content_length)})
+    etag = await get_context(request).buckets.put(bucket, key, chunks, request.content_length, request.content_type)
+    return render_result({"key": key, "etag": etag.strip('"'), "size": str(request.content_length)})
 
 
 async def get_object(request: web.Request) -> web.StreamResponse:
     """Send an object."""
-    bucket, key = await _place(request)
-    found = await context(request).buckets.get(bucket, key)
+    bucket, key = await _get_place(request)
+    found = await get_context(request).buckets.get(bucket, key)
     if found is None:
         raise ApiError(404, 10007, "The specified key does not exist.")
     headers = {"Content-Type": found.content_type, "Content-Length": str(found.size_bytes), "ETag": found.etag}
@@ -93,23 +93,23 @@ async def get_object(request: web.Request) -> web.StreamResponse:
 
 async def delete_object(request: web.Request) -> web.Response:
     """Delete an object."""
-    bucket, key = await _place(request)
-    await context(request).buckets.remove(bucket, key)
-    return ok({"key": key})
+    bucket, key = await _get_place(request)
+    await get_context(request).buckets.remove(bucket, key)
+    return render_result({"key": key})
 
 
-async def _place(request: web.Request) -> tuple[str, str]:
+async def _get_place(request: web.Request) -> tuple[str, str]:
     bucket = request.match_info["bucket"]
     await _find_created_at(request, bucket)
     return bucket, request.match_info["key"]
 
 
 async def _find_created_at(request: web.Request, name: str) -> float:
-    created = (await context(request).bucket_list.now()).get(name)
+    created = (await get_context(request).bucket_list.now()).get(name)
     if created is None:
         raise ApiError(404, 10006, "The specified bucket does not exist.")
     return created
 
 
 def _describe(name: str, created: float) -> ApiObject:
-    return {"name": name, "creation_date": rfc3339(created), "storage_class": "Standard"}
+    return {"name": name, "creation_date": format_rfc3339(created), "storage_class": "Standard"}

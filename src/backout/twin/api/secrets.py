@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from backout.twin.api.answers import ApiError, json_object, ok
-from backout.twin.api.context import context, script_name, source
+from backout.twin.api.answers import ApiError, read_json_object, render_result
+from backout.twin.api.context import get_context, get_script_name, get_source
 from backout.twin.control.records import SECRET_TYPES
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backout.twin.control.records import ApiObject
 
 
-def routes(scripts: str) -> list[web.RouteDef]:
+def make_routes(scripts: str) -> list[web.RouteDef]:
     """Return the routes under the path of all scripts."""
     return [
         web.get(scripts + "/{script}/secrets", list_secrets),
@@ -34,52 +34,54 @@ def parse_changes(given: object) -> dict[str, ApiObject | None]:
     """
     if not isinstance(given, dict):
         raise ApiError(400, 10026, "The changes must be an object of secrets by name.")
-    return {str(name): None if value is None else _binding(str(name), value) for name, value in given.items()}
+    return {str(name): None if value is None else _make_binding(str(name), value) for name, value in given.items()}
 
 
 async def list_secrets(request: web.Request) -> web.Response:
     """List the names and types of the latest version's secrets."""
-    ctx = context(request)
-    name = ctx.control.script(script_name(request)).name
+    ctx = get_context(request)
+    name = ctx.control.script(get_script_name(request)).name
     latest = ctx.control.state.latest(name)
     bindings = latest.bindings if latest else ()
-    return ok([{"name": b["name"], "type": b["type"]} for b in bindings if b.get("type") in SECRET_TYPES])
+    return render_result([{"name": b["name"], "type": b["type"]} for b in bindings if b.get("type") in SECRET_TYPES])
 
 
 async def put_secret(request: web.Request) -> web.Response:
     """Set one secret and deploy."""
-    body = await json_object(request)
+    body = await read_json_object(request)
     name = body.get("name")
     if not isinstance(name, str) or not name:
         raise ApiError(400, 10026, "A secret needs a name.")
-    binding = _binding(name, body)
+    binding = _make_binding(name, body)
     await _change(request, {name: binding})
-    return ok({"name": name, "type": binding["type"]})
+    return render_result({"name": name, "type": binding["type"]})
 
 
 async def delete_secret(request: web.Request) -> web.Response:
     """Delete one secret and deploy."""
-    control = context(request).control
+    control = get_context(request).control
     name = request.match_info["name"]
-    latest = control.state.latest(control.script(script_name(request)).name)
+    latest = control.state.latest(control.script(get_script_name(request)).name)
     if latest is None or name not in latest.secrets():
         raise ApiError(404, 10056, f"Binding {name} was not found.")
     await _change(request, {name: None})
-    return ok(None)
+    return render_result(None)
 
 
 async def change_secrets(request: web.Request) -> web.Response:
     """Set and delete several secrets in one new version, and deploy."""
-    body = await json_object(request)
+    body = await read_json_object(request)
     await _change(request, parse_changes(body.get("secrets")))
-    return ok({})
+    return render_result({})
 
 
 async def _change(request: web.Request, changes: Mapping[str, ApiObject | None]) -> None:
-    await context(request).control.change_secrets(script_name(request), changes, deploy=True, source=source(request))
+    await get_context(request).control.change_secrets(
+        get_script_name(request), changes, deploy=True, source=get_source(request)
+    )
 
 
-def _binding(name: str, value: object) -> ApiObject:
+def _make_binding(name: str, value: object) -> ApiObject:
     if not isinstance(value, dict):
         raise ApiError(400, 10026, f"Secret {name} must be an object or null.")
     kind = value.get("type", "secret_text")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from backout.twin.api.answers import ApiError, json_object, ok, rfc3339
-from backout.twin.api.context import context, script_name, source
+from backout.twin.api.answers import ApiError, format_rfc3339, read_json_object, render_result
+from backout.twin.api.context import get_context, get_script_name, get_source
 from backout.twin.api.secrets import parse_changes
 from backout.twin.api.versions import describe as describe_version
 from backout.twin.control import semantics
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backout.twin.control.state import BlobStore
 
 
-def routes(account: str) -> list[web.RouteDef]:
+def make_routes(account: str) -> list[web.RouteDef]:
     """Return the routes under the path of the account."""
     service, worker = account + "/workers/services/{script}", account + "/workers/workers/{script}"
     return [
@@ -35,67 +35,77 @@ def routes(account: str) -> list[web.RouteDef]:
 
 async def get_service(request: web.Request) -> web.Response:
     """Show the Worker as a service; wrangler asks this before anything else."""
-    script = _script(request)
-    return ok(_service(script, context(request).control.state.latest(script.name)))
+    script = _get_script(request)
+    return render_result(_render_service(script, get_context(request).control.state.latest(script.name)))
 
 
 async def delete_service(request: web.Request) -> web.Response:
     """Delete the Worker with all its versions."""
-    script = _script(request)
-    control = context(request).control
-    answer = _service(script, control.state.latest(script.name))
+    script = _get_script(request)
+    control = get_context(request).control
+    answer = _render_service(script, control.state.latest(script.name))
     await control.delete(script.name)
-    return ok(answer)
+    return render_result(answer)
 
 
 async def list_workers(request: web.Request) -> web.Response:
     """List the Workers."""
-    scripts = context(request).control.state.scripts()
-    return ok([_worker(script) for script in scripts], info={"count": len(scripts), "total_count": len(scripts)})
+    scripts = get_context(request).control.state.scripts()
+    return render_result(
+        [_render_worker(script) for script in scripts], info={"count": len(scripts), "total_count": len(scripts)}
+    )
 
 
 async def get_worker(request: web.Request) -> web.Response:
     """Show the Worker."""
-    return ok(_worker(_worker_script(request)))
+    return render_result(_render_worker(_find_worker_script(request)))
 
 
 async def list_worker_versions(request: web.Request) -> web.Response:
     """List the versions in the window."""
-    state = context(request).control.state
-    versions = state.versions(_worker_script(request).name, limit=semantics.WINDOW)
-    return ok([describe_version(v) for v in versions], info={"count": len(versions), "total_count": len(versions)})
+    state = get_context(request).control.state
+    versions = state.versions(_find_worker_script(request).name, limit=semantics.WINDOW)
+    return render_result(
+        [describe_version(v) for v in versions], info={"count": len(versions), "total_count": len(versions)}
+    )
 
 
 async def get_worker_version(request: web.Request) -> web.Response:
     """Show one version, `latest` included; with `include=modules` also its code, as it was uploaded."""
-    control = context(request).control
-    name = _worker_script(request).name
+    control = get_context(request).control
+    name = _find_worker_script(request).name
     wanted = request.match_info["version"]
     latest = control.state.latest(name) if wanted == "latest" else None
     version = latest or control.version(name, wanted)
     with_code = request.query.get("include") == "modules"
-    return ok({**describe_version(version), **_beta(version), **(_code(version, control.blobs) if with_code else {})})
+    return render_result(
+        {
+            **describe_version(version),
+            **_render_beta(version),
+            **(_render_code(version, control.blobs) if with_code else {}),
+        }
+    )
 
 
 async def patch_latest(request: web.Request) -> web.Response:
     """Make a new version from the latest with other secrets, and do not deploy it."""
-    body = await json_object(request)
-    version = await context(request).control.change_secrets(
-        _worker_script(request).name,
+    body = await read_json_object(request)
+    version = await get_context(request).control.change_secrets(
+        _find_worker_script(request).name,
         parse_changes(body.get("env", {})),
         deploy=False,
-        source=source(request),
+        source=get_source(request),
         annotations=semantics.clean_annotations(body.get("annotations")),
     )
-    return ok(describe_version(version))
+    return render_result(describe_version(version))
 
 
-def _beta(version: Version) -> ApiObject:
+def _render_beta(version: Version) -> ApiObject:
     """Return what the beta API tells at the top level: secrets by name only, static files by how they are served."""
     assets: ApiObject = {} if version.assets is None else {"assets": {"config": version.assets_config}}
     return {
-        "created_on": rfc3339(version.created_at),
-        "bindings": semantics.public_bindings(version),
+        "created_on": format_rfc3339(version.created_at),
+        "bindings": semantics.list_public_bindings(version),
         "compatibility_date": version.compatibility_date,
         "compatibility_flags": version.compatibility_flags,
         "main_module": version.main_module,
@@ -104,7 +114,7 @@ def _beta(version: Version) -> ApiObject:
     }
 
 
-def _code(version: Version, blobs: BlobStore) -> ApiObject:
+def _render_code(version: Version, blobs: BlobStore) -> ApiObject:
     modules = [
         {
             "name": module.name,
@@ -116,23 +126,26 @@ def _code(version: Version, blobs: BlobStore) -> ApiObject:
     return {"modules": modules}
 
 
-def _script(request: web.Request) -> Script:
-    script = context(request).control.state.script(script_name(request))
+def _get_script(request: web.Request) -> Script:
+    script = get_context(request).control.state.script(get_script_name(request))
     if script is None:
         raise ApiError(404, 10090, "workers.api.error.service_not_found")
     return script
 
 
-def _worker_script(request: web.Request) -> Script:
+def _find_worker_script(request: web.Request) -> Script:
     """Return the script by its name or by its tag, both of which the beta API takes."""
-    wanted = script_name(request)
-    control = context(request).control
+    wanted = get_script_name(request)
+    control = get_context(request).control
     by_tag = next((s for s in control.state.scripts() if s.tag == wanted), None)
     return by_tag or control.script(wanted)
 
 
-def _service(script: Script, latest: Version | None) -> ApiObject:
-    times: ApiObject = {"created_on": rfc3339(script.created_at), "modified_on": rfc3339(script.modified_at)}
+def _render_service(script: Script, latest: Version | None) -> ApiObject:
+    times: ApiObject = {
+        "created_on": format_rfc3339(script.created_at),
+        "modified_on": format_rfc3339(script.modified_at),
+    }
     code: ApiObject = {
         "id": script.name,
         "tag": script.tag,
@@ -151,12 +164,12 @@ def _service(script: Script, latest: Version | None) -> ApiObject:
     }
 
 
-def _worker(script: Script) -> ApiObject:
+def _render_worker(script: Script) -> ApiObject:
     return {
         "id": script.tag,
         "name": script.name,
-        "created_on": rfc3339(script.created_at),
-        "updated_on": rfc3339(script.modified_at),
+        "created_on": format_rfc3339(script.created_at),
+        "updated_on": format_rfc3339(script.modified_at),
         "tags": script.tags,
         "logpush": script.logpush,
         "tail_consumers": script.tail_consumers,

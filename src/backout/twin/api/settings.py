@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from msgspec.structs import replace
 
-from backout.twin.api.answers import ApiError, json_body, json_object, ok, rfc3339
-from backout.twin.api.context import context, script_name
+from backout.twin.api.answers import ApiError, format_rfc3339, read_json, read_json_object, render_result
+from backout.twin.api.context import get_context, get_script_name
 from backout.twin.control import semantics
 from backout.twin.control.control import SUBDOMAIN
 from backout.twin.control.cron import BadCron, parse_cron
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backout.twin.control.records import ApiObject, Script
 
 
-def routes(account: str) -> list[web.RouteDef]:
+def make_routes(account: str) -> list[web.RouteDef]:
     """Return the routes under the path of the account."""
     script = account + "/workers/scripts/{script}"
     return [
@@ -46,7 +46,7 @@ _NO_TAIL_WORKER = ApiError(
 )
 
 
-def script_settings(script: Script) -> ApiObject:
+def render_script_settings(script: Script) -> ApiObject:
     """Return the settings that are not part of a version."""
     return {
         "logpush": script.logpush,
@@ -58,30 +58,30 @@ def script_settings(script: Script) -> ApiObject:
 
 async def get_settings(request: web.Request) -> web.Response:
     """Show the settings of the script together with those of its latest version."""
-    ctx = context(request)
-    script = ctx.control.script(script_name(request))
+    ctx = get_context(request)
+    script = ctx.control.script(get_script_name(request))
     latest = ctx.control.state.latest(script.name)
     versioned: ApiObject = {}
     if latest is not None:
         versioned = {
-            "bindings": semantics.public_bindings(latest),
+            "bindings": semantics.list_public_bindings(latest),
             "compatibility_date": latest.compatibility_date,
             "compatibility_flags": latest.compatibility_flags,
             "usage_model": "standard",
         }
     migration = {"migration_tag": script.migration_tag} if script.migration_tag else {}
-    return ok({**versioned, **migration, **script_settings(script)})
+    return render_result({**versioned, **migration, **render_script_settings(script)})
 
 
 async def get_script_settings(request: web.Request) -> web.Response:
     """Show the settings that are not part of a version."""
-    return ok(script_settings(context(request).control.script(script_name(request))))
+    return render_result(render_script_settings(get_context(request).control.script(get_script_name(request))))
 
 
 async def patch_script_settings(request: web.Request) -> web.Response:
     """Change the settings that are not part of a version; no new version, no deployment."""
-    script = context(request).control.script(script_name(request))
-    body = await json_object(request)
+    script = get_context(request).control.script(get_script_name(request))
+    body = await read_json_object(request)
     if isinstance(tags := body.get("tags"), list):
         script = replace(script, tags=tuple(str(tag) for tag in tags))
     if isinstance(logpush := body.get("logpush"), bool):
@@ -90,20 +90,20 @@ async def patch_script_settings(request: web.Request) -> web.Response:
         script = replace(script, observability=observability)
     if isinstance(consumers := body.get("tail_consumers"), list):
         script = replace(script, tail_consumers=tuple(c for c in consumers if isinstance(c, dict)))
-        semantics.check_consumers(script, context(request).control.state.scripts(), _NO_TAIL_WORKER)
+        semantics.check_consumers(script, get_context(request).control.state.scripts(), _NO_TAIL_WORKER)
     _save(request, script)
-    return ok(script_settings(script))
+    return render_result(render_script_settings(script))
 
 
 async def get_schedules(request: web.Request) -> web.Response:
     """List the cron schedules."""
-    return ok(_schedules(context(request).control.script(script_name(request))))
+    return render_result(_render_schedules(get_context(request).control.script(get_script_name(request))))
 
 
 async def put_schedules(request: web.Request) -> web.Response:
     """Replace the cron schedules."""
-    script = context(request).control.script(script_name(request))
-    body = await json_body(request)
+    script = get_context(request).control.script(get_script_name(request))
+    body = await read_json(request)
     crons = [item.get("cron") for item in body if isinstance(item, dict)] if isinstance(body, list) else [None]
     if not all(isinstance(cron, str) and cron.strip() for cron in crons):
         raise ApiError(400, 10100, "Schedules are a list of objects, each with a cron expression.")
@@ -114,60 +114,62 @@ async def put_schedules(request: web.Request) -> web.Response:
             raise ApiError(400, 10100, f"invalid cron string: {error}") from error
     script = replace(script, crons=tuple(str(cron) for cron in crons))
     _save(request, script)
-    return ok(_schedules(script))
+    return render_result(_render_schedules(script))
 
 
 async def get_subdomain(request: web.Request) -> web.Response:
     """Show whether the Worker answers at its workers.dev name."""
-    return ok(_subdomain(context(request).control.script(script_name(request))))
+    return render_result(_render_subdomain(get_context(request).control.script(get_script_name(request))))
 
 
 async def post_subdomain(request: web.Request) -> web.Response:
     """Switch the workers.dev name on or off."""
-    script = context(request).control.script(script_name(request))
-    body = await json_object(request)
+    script = get_context(request).control.script(get_script_name(request))
+    body = await read_json_object(request)
     enabled = body.get("enabled", script.subdomain_enabled) is True
     previews = body.get("previews_enabled", script.previews_enabled) is True
     script = replace(script, subdomain_enabled=enabled, previews_enabled=previews)
     _save(request, script)
-    return ok(_subdomain(script))
+    return render_result(_render_subdomain(script))
 
 
 async def plan_domains(request: web.Request) -> web.Response:
     """Say what setting these custom domains would change; nothing changes yet."""
-    script = context(request).control.script(script_name(request))
-    wanted = _hostnames(await json_body(request))
+    script = get_context(request).control.script(get_script_name(request))
+    wanted = _parse_hostnames(await read_json(request))
     removed = [{"hostname": d} for d in script.domains if d not in wanted]
     added = [{"hostname": d} for d in wanted if d not in script.domains]
-    return ok({"added": added, "removed": removed, "updated": [], "conflicting": []})
+    return render_result({"added": added, "removed": removed, "updated": [], "conflicting": []})
 
 
 async def put_domains(request: web.Request) -> web.Response:
     """Set the custom domains that the ingress answers for this Worker."""
-    script = context(request).control.script(script_name(request))
-    body = await json_object(request)
-    script = replace(script, domains=_hostnames(body.get("origins")))
+    script = get_context(request).control.script(get_script_name(request))
+    body = await read_json_object(request)
+    script = replace(script, domains=_parse_hostnames(body.get("origins")))
     _save(request, script)
-    return ok([{"hostname": domain, "service": script.name} for domain in script.domains])
+    return render_result([{"hostname": domain, "service": script.name} for domain in script.domains])
 
 
 async def list_domains(request: web.Request) -> web.Response:
     """List the custom domains of all Workers, or of one."""
     wanted = request.query.get("service")
-    scripts = [s for s in context(request).control.state.scripts() if wanted in (None, s.name)]
-    return ok([{"hostname": d, "service": s.name, "environment": "production"} for s in scripts for d in s.domains])
+    scripts = [s for s in get_context(request).control.state.scripts() if wanted in (None, s.name)]
+    return render_result(
+        [{"hostname": d, "service": s.name, "environment": "production"} for s in scripts for d in s.domains]
+    )
 
 
 async def list_routes(request: web.Request) -> web.Response:
     """List the Worker's routes: none, as the ingress answers for names and has no zones."""
-    context(request).control.script(script_name(request))
-    return ok([])
+    get_context(request).control.script(get_script_name(request))
+    return render_result([])
 
 
 async def get_references(request: web.Request) -> web.Response:
     """Name the Workers that are bound to this one, and those that it is bound to."""
-    control = context(request).control
-    script = control.script(script_name(request))
+    control = get_context(request).control
+    script = control.script(get_script_name(request))
     incoming = [
         {"service": other.name, "environment": "production", "name": binding["name"]}
         for other in control.state.scripts()
@@ -175,41 +177,43 @@ async def get_references(request: web.Request) -> web.Response:
         for binding in latest.bindings
         if binding.get("type") == "service" and binding.get("service") == script.name
     ]
-    return ok({"services": {"incoming": incoming, "outgoing": []}, "durable_objects": [], "dispatch_outbounds": []})
+    return render_result(
+        {"services": {"incoming": incoming, "outgoing": []}, "durable_objects": [], "dispatch_outbounds": []}
+    )
 
 
 async def list_producers(request: web.Request) -> web.Response:
     """List the Workers whose tail goes to this one."""
     name = request.match_info["script"]
-    scripts = context(request).control.state.scripts()
+    scripts = get_context(request).control.state.scripts()
     found = [s for s in scripts if any(c.get("service") == name for c in s.tail_consumers)]
-    return ok([{"consumer": {"service": name}, "producer": {"service": s.name}} for s in found])
+    return render_result([{"consumer": {"service": name}, "producer": {"service": s.name}} for s in found])
 
 
 async def get_account_subdomain(_request: web.Request) -> web.Response:
     """Show the account's workers.dev name."""
-    return ok({"subdomain": SUBDOMAIN})
+    return render_result({"subdomain": SUBDOMAIN})
 
 
 async def list_nothing(_request: web.Request) -> web.Response:
     """List resources that a twin has none of."""
-    return ok([], info={"page": 1, "per_page": 100, "count": 0, "total_count": 0, "total_pages": 1})
+    return render_result([], info={"page": 1, "per_page": 100, "count": 0, "total_count": 0, "total_pages": 1})
 
 
-def _schedules(script: Script) -> ApiObject:
-    times = {"created_on": rfc3339(script.modified_at), "modified_on": rfc3339(script.modified_at)}
+def _render_schedules(script: Script) -> ApiObject:
+    times = {"created_on": format_rfc3339(script.modified_at), "modified_on": format_rfc3339(script.modified_at)}
     return {"schedules": [{"cron": cron, **times} for cron in script.crons]}
 
 
-def _subdomain(script: Script) -> ApiObject:
+def _render_subdomain(script: Script) -> ApiObject:
     return {"enabled": script.subdomain_enabled, "previews_enabled": script.previews_enabled}
 
 
-def _hostnames(given: object) -> tuple[str, ...]:
+def _parse_hostnames(given: object) -> tuple[str, ...]:
     if not isinstance(given, list):
         raise ApiError(400, 10026, "Custom domains are a list of objects with a hostname.")
     return tuple(str(item["hostname"]) for item in given if isinstance(item, dict) and "hostname" in item)
 
 
 def _save(request: web.Request, script: Script) -> None:
-    context(request).control.save_settings(script)
+    get_context(request).control.save_settings(script)

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from backout.model.guard.answers import AnswerClass
 from backout.twin.api.analytics import SAMPLE_ABOVE, estimate
-from backout.twin.api.answers import ApiError, json_object, ok, rfc3339
-from backout.twin.api.context import context
+from backout.twin.api.answers import ApiError, format_rfc3339, read_json_object, render_result
+from backout.twin.api.context import get_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,28 +37,31 @@ _SCRIPT = "$workers.scriptName"
 _LAG_S = 30.0
 
 
-def routes(account: str) -> list[web.RouteDef]:
+def make_routes(account: str) -> list[web.RouteDef]:
     """Return the route under an account's path."""
     return [web.post(account + "/workers/observability/telemetry/query", query)]
 
 
 async def query(request: web.Request) -> web.Response:
     """Answer a count in even buckets, grouped by what is known of invocations."""
-    body = await json_object(request)
-    parameters, timeframe = _table(body, "parameters"), _table(body, "timeframe")
-    groups = [str(_of(each, "value")) for each in _list(parameters, "groupBys")]
-    script = next((str(_of(each, "value")) for each in _list(parameters, "filters") if _of(each, "key") == _SCRIPT), "")
-    operators = [_of(each, "operator") for each in _list(parameters, "calculations")]
+    body = await read_json_object(request)
+    parameters, timeframe = _get_table(body, "parameters"), _get_table(body, "timeframe")
+    groups = [str(_get_value(each, "value")) for each in _list(parameters, "groupBys")]
+    script = next(
+        (str(_get_value(each, "value")) for each in _list(parameters, "filters") if _get_value(each, "key") == _SCRIPT),
+        "",
+    )
+    operators = [_get_value(each, "operator") for each in _list(parameters, "calculations")]
     if body.get("view") != "calculations" or operators != ["count"] or not set(groups) <= _KEYS:
         raise ApiError(501, 7003, "This twin counts invocations by version, outcome, status and trigger only")
-    begin, end = (int(_number(timeframe, key) // 1000) for key in ("from", "to"))
-    shared = context(request)
+    begin, end = (int(_get_number(timeframe, key) // 1000) for key in ("from", "to"))
+    shared = get_context(request)
     rows = shared.analytics.rows(script, begin, end, lag_s=_LAG_S)
-    step_s = max(1, math.ceil((end - begin) / max(1, int(_number(body, "granularity") or 1))))
+    step_s = max(1, math.ceil((end - begin) / max(1, int(_get_number(body, "granularity") or 1))))
     series: dict[int, dict[tuple[object, ...], int]] = {}
     for row in rows:
         bucket = series.setdefault(begin + (row.second - begin) // step_s * step_s, {})
-        known = _by_trigger(row) if _TRIGGER in groups else (*_invocations(row), *_runs(row))
+        known = _group_by_trigger(row) if _TRIGGER in groups else (*_list_invocations(row), *_list_runs(row))
         for named, number in known:
             key = tuple(named.get(name) for name in groups)
             bucket[key] = bucket.get(key, 0) + number
@@ -67,15 +70,18 @@ async def query(request: web.Request) -> web.Response:
         "calculation": "count",
         "aggregates": [],
         "series": [
-            {"time": rfc3339(at), "data": [_data(groups, key, number, step_s) for key, number in found.items()]}
+            {
+                "time": format_rfc3339(at),
+                "data": [_render_data(groups, key, number, step_s) for key, number in found.items()],
+            }
             for at, found in sorted(series.items())
         ],
     }
     statistics = {"bytes_read": 0, "elapsed": 0.0, "rows_read": len(rows), "abr_level": 10 if sampled else 1}
-    return ok({"run": {"status": "COMPLETED"}, "statistics": statistics, "calculations": [calculation]})
+    return render_result({"run": {"status": "COMPLETED"}, "statistics": statistics, "calculations": [calculation]})
 
 
-def _invocations(row: Row) -> Iterator[tuple[dict[str, object], int]]:
+def _list_invocations(row: Row) -> Iterator[tuple[dict[str, object], int]]:
     """Yield what is known of a second's invocations; one that threw has no response."""
     statuses = dict(row.statuses)
     for outcome, number in row.by_outcome.items():
@@ -95,7 +101,7 @@ def _make_fetch_fields(row: Row) -> dict[str, object]:
     return {_VERSION: row.version, _EVENT: "fetch"}
 
 
-def _runs(row: Row) -> Iterator[tuple[dict[str, object], int]]:
+def _list_runs(row: Row) -> Iterator[tuple[dict[str, object], int]]:
     """Yield the runs of schedules and queues; those have no response."""
     for name, (runs, failed) in row.triggers.items():
         kind, _, trigger = name.partition(" ")
@@ -105,9 +111,9 @@ def _runs(row: Row) -> Iterator[tuple[dict[str, object], int]]:
                 yield {**event, _OUTCOME: outcome, _STATUS: None}, number
 
 
-def _by_trigger(row: Row) -> Iterator[tuple[dict[str, object], int]]:
+def _group_by_trigger(row: Row) -> Iterator[tuple[dict[str, object], int]]:
     """Yield the invocations by what they were about: requests that the router has no route of are left out."""
-    yield from _runs(row)
+    yield from _list_runs(row)
     for name, route in row.routes.items():
         if " /" not in name:
             continue
@@ -120,25 +126,25 @@ def _by_trigger(row: Row) -> Iterator[tuple[dict[str, object], int]]:
                 yield {**event, _STATUS: status}, estimate(number, row.requests)
 
 
-def _data(groups: list[str], key: tuple[object, ...], number: int, step_s: int) -> dict[str, object]:
+def _render_data(groups: list[str], key: tuple[object, ...], number: int, step_s: int) -> dict[str, object]:
     named = [{"key": name, "value": value} for name, value in zip(groups, key, strict=True) if value is not None]
     return {"count": number, "value": number, "interval": step_s, "sampleInterval": 1, "groups": named}
 
 
-def _table(parent: object, key: str) -> dict[str, object]:
-    value = _of(parent, key)
+def _get_table(parent: object, key: str) -> dict[str, object]:
+    value = _get_value(parent, key)
     return value if isinstance(value, dict) else {}
 
 
 def _list(parent: object, key: str) -> list[object]:
-    value = _of(parent, key)
+    value = _get_value(parent, key)
     return value if isinstance(value, list) else []
 
 
-def _of(parent: object, key: str) -> object:
+def _get_value(parent: object, key: str) -> object:
     return parent.get(key) if isinstance(parent, dict) else None
 
 
-def _number(parent: object, key: str) -> float:
-    value = _of(parent, key)
+def _get_number(parent: object, key: str) -> float:
+    value = _get_value(parent, key)
     return float(value) if isinstance(value, int | float) else 0.0

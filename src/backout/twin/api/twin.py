@@ -10,8 +10,8 @@ from aiohttp import web
 
 from backout.errors import BackoutError, UsageError
 from backout.model.value import Value
-from backout.twin.api.answers import ApiError, json_object, ok, rfc3339
-from backout.twin.api.context import context, script_name
+from backout.twin.api.answers import ApiError, format_rfc3339, read_json_object, render_result
+from backout.twin.api.context import get_context, get_script_name
 from backout.twin.faults import Fault, FaultKind
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FaultOrder(Value, frozen=True):
     duration_s: float | None = None
 
 
-def routes(twin: str) -> list[web.RouteDef]:
+def make_routes(twin: str) -> list[web.RouteDef]:
     """Return the routes under the twin's own root."""
     return [
         web.get(twin + "/status", get_status),
@@ -48,17 +48,17 @@ def routes(twin: str) -> list[web.RouteDef]:
 
 async def get_status(request: web.Request) -> web.Response:
     """Show what the daemon knows about itself."""
-    return ok(request.config_dict[STATUS]())
+    return render_result(request.config_dict[STATUS]())
 
 
 async def list_faults(request: web.Request) -> web.Response:
     """List the active faults."""
-    return ok({"faults": [_describe(fault) for fault in context(request).faults.active()]})
+    return render_result({"faults": [_describe(fault) for fault in get_context(request).faults.active()]})
 
 
 async def set_fault(request: web.Request) -> web.Response:
     """Switch a fault on: the fields of `Fault` that a caller may choose, and `duration_s`; answer when it is on."""
-    body = await json_object(request)
+    body = await read_json_object(request)
     try:
         order = msgspec.convert(body, FaultOrder)
         default = Fault(order.kind)
@@ -70,11 +70,11 @@ async def set_fault(request: web.Request) -> web.Response:
             status=default.status if order.status is None else order.status,
             retry_after_s=default.retry_after_s if order.retry_after_s is None else order.retry_after_s,
         )
-        stored = context(request).faults.set(fault, duration_s=order.duration_s)
+        stored = get_context(request).faults.set(fault, duration_s=order.duration_s)
     except (msgspec.ValidationError, UsageError) as error:
         raise ApiError(400, 10026, str(error)) from error
     await _apply_faults(request)
-    return ok(_describe(stored))
+    return render_result(_describe(stored))
 
 
 async def clear_faults(request: web.Request) -> web.Response:
@@ -83,23 +83,23 @@ async def clear_faults(request: web.Request) -> web.Response:
     if kind is not None and kind not in set(FaultKind):
         raise ApiError(400, 10026, f"No kind of fault is called {kind!r}.")
     target = request.query.get("target") or None
-    cleared = context(request).faults.clear(None if kind is None else FaultKind(kind), target)
+    cleared = get_context(request).faults.clear(None if kind is None else FaultKind(kind), target)
     await _apply_faults(request)
-    return ok({"faults": [_describe(fault) for fault in cleared]})
+    return render_result({"faults": [_describe(fault) for fault in cleared]})
 
 
 async def _apply_faults(request: web.Request) -> None:
     try:
-        await context(request).apply_faults()
+        await get_context(request).apply_faults()
     except BackoutError as error:
         raise ApiError(500, 10001, str(error)) from error
 
 
 async def run_schedule(request: web.Request) -> web.Response:
     """Run a schedule of a Worker now, to its end: `{"cron": ...}`, or its only one; answer how it went."""
-    ctx = context(request)
-    script = ctx.control.script(script_name(request))
-    wanted = (await json_object(request)).get("cron")
+    ctx = get_context(request)
+    script = ctx.control.script(get_script_name(request))
+    wanted = (await read_json_object(request)).get("cron")
     if wanted is None and len(script.crons) == 1:
         wanted = script.crons[0]
     if wanted not in script.crons:
@@ -107,8 +107,13 @@ async def run_schedule(request: web.Request) -> web.Response:
     run = await ctx.schedules.run_schedule(script.name, str(wanted), time.time())
     if run is None:
         raise ApiError(400, 10026, f"Nothing of {script.name} is live.")
-    return ok(
-        {"cron": run.cron, "version": run.version, "scheduled_at": rfc3339(run.scheduled_at), "outcome": run.outcome}
+    return render_result(
+        {
+            "cron": run.cron,
+            "version": run.version,
+            "scheduled_at": format_rfc3339(run.scheduled_at),
+            "outcome": run.outcome,
+        }
     )
 
 
@@ -121,6 +126,6 @@ def _describe(fault: Fault) -> ApiObject:
         "latency_ms": fault.latency_ms,
         "status": fault.status,
         "retry_after_s": fault.retry_after_s,
-        "set_at": rfc3339(fault.set_at),
-        "expires_at": None if fault.expires_at is None else rfc3339(fault.expires_at),
+        "set_at": format_rfc3339(fault.set_at),
+        "expires_at": None if fault.expires_at is None else format_rfc3339(fault.expires_at),
     }

@@ -75,7 +75,7 @@ async def read_upload(request: web.Request, blobs: BlobStore) -> Upload:
         if total > MAX_UPLOAD_BYTES:
             raise ApiError(413, 10027, "The Worker is too large.")
         if part.name == "metadata":
-            metadata = _metadata(data)
+            metadata = _parse_metadata(data)
             continue
         name = part.filename or part.name or ""
         content_type = part.headers.get("Content-Type", "application/octet-stream").split(";")[0].strip()
@@ -86,17 +86,17 @@ async def read_upload(request: web.Request, blobs: BlobStore) -> Upload:
         raise ApiError(400, 10021, "The part named metadata is missing.")
     if metadata.main_module and metadata.main_module not in {module.name for module in modules}:
         raise ApiError(400, 10021, f'No such module "{metadata.main_module}".')
-    return Upload(metadata, tuple(modules), _handlers(main_text))
+    return Upload(metadata, tuple(modules), _find_handlers(main_text))
 
 
-def _metadata(data: bytes) -> Metadata:
+def _parse_metadata(data: bytes) -> Metadata:
     try:
         return msgspec.json.decode(data, type=Metadata)
     except msgspec.MsgspecError as error:
         raise ApiError(400, 10021, f"metadata: {error}") from error
 
 
-def _handlers(text: bytes) -> tuple[str, ...]:
+def _find_handlers(text: bytes) -> tuple[str, ...]:
     """Return the handlers that the code seems to export; a reading of the text, shown to people only."""
     found = tuple(h for h in _HANDLERS if re.search(rb"\b" + h.encode() + rb"\s*[(:]", text))
     return found or ("fetch",)

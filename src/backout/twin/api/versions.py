@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from backout.twin.api.answers import ApiError, ok, page_info, rfc3339
-from backout.twin.api.context import USER_EMAIL, USER_ID, context, is_true, script_name, source
+from backout.twin.api.answers import ApiError, format_rfc3339, make_page_info, render_result
+from backout.twin.api.context import USER_EMAIL, USER_ID, get_context, get_script_name, get_source, is_true
 from backout.twin.api.upload import read_upload
 from backout.twin.control import semantics
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MAX_PER_PAGE = 100
 
 
-def routes(scripts: str) -> list[web.RouteDef]:
+def make_routes(scripts: str) -> list[web.RouteDef]:
     """Return the routes under the path of all scripts."""
     return [
         web.get(scripts, list_scripts),
@@ -31,7 +31,7 @@ def routes(scripts: str) -> list[web.RouteDef]:
 
 def describe(version: Version) -> ApiObject:
     """Return a version as the API shows it; secrets by name only."""
-    created = rfc3339(version.created_at)
+    created = format_rfc3339(version.created_at)
     return {
         "id": version.id,
         "number": version.number,
@@ -45,7 +45,7 @@ def describe(version: Version) -> ApiObject:
         },
         "annotations": version.annotations,
         "resources": {
-            "bindings": semantics.public_bindings(version),
+            "bindings": semantics.list_public_bindings(version),
             "script": {"etag": version.etag, "handlers": version.handlers, "last_deployed_from": version.source},
             "script_runtime": {
                 "compatibility_date": version.compatibility_date,
@@ -60,7 +60,7 @@ def describe(version: Version) -> ApiObject:
 
 def describe_script(script: Script, version: Version) -> ApiObject:
     """Return the part of an upload's answer that names the script and its code."""
-    created = rfc3339(version.created_at)
+    created = format_rfc3339(version.created_at)
     return {
         "id": script.name,
         "tag": script.tag,
@@ -74,12 +74,12 @@ def describe_script(script: Script, version: Version) -> ApiObject:
 
 async def upload_script(request: web.Request) -> web.Response:
     """Upload and deploy at once, creating the script when it is new."""
-    ctx = context(request)
+    ctx = get_context(request)
     upload = await read_upload(request, ctx.control.blobs)
-    version = await ctx.control.upload(script_name(request), upload, deploy=True, source=source(request))
+    version = await ctx.control.upload(get_script_name(request), upload, deploy=True, source=get_source(request))
     script = ctx.control.script(version.script)
     deployment = uuid.UUID(version.id).hex  # wrangler turns these digits into the version id it prints
-    return ok(
+    return render_result(
         {
             **describe_script(script, version),
             "deployment_id": deployment,
@@ -92,45 +92,52 @@ async def upload_script(request: web.Request) -> web.Response:
 
 async def upload_version(request: web.Request) -> web.Response:
     """Upload without deploying."""
-    ctx = context(request)
-    ctx.control.script(script_name(request))
+    ctx = get_context(request)
+    ctx.control.script(get_script_name(request))
     upload = await read_upload(request, ctx.control.blobs)
-    return ok(describe(await ctx.control.upload(script_name(request), upload, deploy=False, source=source(request))))
+    return render_result(
+        describe(await ctx.control.upload(get_script_name(request), upload, deploy=False, source=get_source(request)))
+    )
 
 
 async def list_versions(request: web.Request) -> web.Response:
     """List versions, newest first; `deployable=true` is those in the window, otherwise pages of `per_page`."""
-    ctx = context(request)
-    name = script_name(request)
+    ctx = get_context(request)
+    name = get_script_name(request)
     script = ctx.control.script(name)
     if is_true(request, "deployable"):
         newest = ctx.control.state.versions(name, limit=semantics.WINDOW)
         inside = [v for v in newest if v.number > script.last_number - semantics.WINDOW]
-        return ok({"items": [describe(v) for v in inside]}, info=page_info(len(inside), len(inside)))
-    page, per_page = _number(request, "page", 1), min(_number(request, "per_page", 10), _MAX_PER_PAGE)
+        return render_result({"items": [describe(v) for v in inside]}, info=make_page_info(len(inside), len(inside)))
+    page, per_page = _get_number(request, "page", 1), min(_get_number(request, "per_page", 10), _MAX_PER_PAGE)
     items = ctx.control.state.versions(name, limit=per_page, offset=(page - 1) * per_page)
-    info = page_info(ctx.control.state.version_count(name), len(items), page, per_page)
-    return ok({"items": [describe(v) for v in items]}, info=info)
+    info = make_page_info(ctx.control.state.version_count(name), len(items), page, per_page)
+    return render_result({"items": [describe(v) for v in items]}, info=info)
 
 
 async def get_version(request: web.Request) -> web.Response:
     """Show one version."""
-    return ok(describe(context(request).control.version(script_name(request), request.match_info["version"])))
+    return render_result(
+        describe(get_context(request).control.version(get_script_name(request), request.match_info["version"]))
+    )
 
 
 async def list_scripts(request: web.Request) -> web.Response:
     """List the scripts with what is live of each."""
-    state = context(request).control.state
+    state = get_context(request).control.state
     result: list[ApiObject] = []
     for script in state.scripts():
         latest = state.latest(script.name)
         if latest is not None:
-            created = {"created_on": rfc3339(script.created_at), "modified_on": rfc3339(script.modified_at)}
+            created = {
+                "created_on": format_rfc3339(script.created_at),
+                "modified_on": format_rfc3339(script.modified_at),
+            }
             result.append({**describe_script(script, latest), **created, "tags": script.tags})
-    return ok(result)
+    return render_result(result)
 
 
-def _number(request: web.Request, name: str, default: int) -> int:
+def _get_number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, str(default))
     if not text.isdecimal() or int(text) < 1:
         raise ApiError(400, 10026, f"{name} must be a positive number.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from backout.twin.api.answers import ApiError, worker_not_found
+from backout.twin.api.answers import ApiError, make_worker_not_found
 from backout.twin.control import semantics
 from backout.twin.control.records import ApiObject, Deployment, Script, Share, StoredAsset, Version
 from backout.twin.control.worker import Binding, Module, StartupError, WorkerVersion
@@ -76,7 +76,7 @@ class ControlPlane:
         """
         script = self.state.script(name)
         if script is None:
-            raise worker_not_found()
+            raise make_worker_not_found()
         return script
 
     def version(self, script: str, version_id: str) -> Version:
@@ -101,19 +101,19 @@ class ControlPlane:
         async with self._lock(name):
             script = self.state.script(name)
             if script is None and not deploy:
-                raise worker_not_found()
-            script = script or _new_script(name)
-            migration_tag = _migration_tag(script, upload.metadata.migrations, deploy=deploy)
+                raise make_worker_not_found()
+            script = script or _make_script(name)
+            migration_tag = _choose_migration_tag(script, upload.metadata.migrations, deploy=deploy)
             version = self._build(script, upload, migration_tag, source, deploy=deploy)
             await self._check_buckets(version)
             version = replace(version, startup_time_ms=await self._start(version))
-            script = _after_upload(script, upload, version)
-            semantics.check_consumers(script, self.state.scripts(), worker_not_found())
+            script = _add_upload(script, upload, version)
+            semantics.check_consumers(script, self.state.scripts(), make_worker_not_found())
             if not deploy:
                 self.state.record(script, version=version)
                 return version
             await self._activate(name, ((version, 100.0),))
-            deployment = _deployment(version, {**version.annotations, "workers/triggered_by": "upload"})
+            deployment = _make_deployment(version, {**version.annotations, "workers/triggered_by": "upload"})
             self.state.record(replace(script, migration_tag=migration_tag), version=version, deployment=deployment)
             self._data_plane.feed(name, script.consumers())
             self._route_domains()
@@ -170,7 +170,7 @@ class ControlPlane:
             if deploy:
                 latest = semantics.check_latest_is_live(latest, self.state.live(name))
             if latest is None:
-                raise worker_not_found()
+                raise make_worker_not_found()
             semantics.check_names(latest, (name for name, change in changes.items() if change is not None))
             version = self._next(script, latest, changes, annotations or {}, source)
             script = replace(script, last_number=version.number, modified_at=version.created_at)
@@ -178,7 +178,7 @@ class ControlPlane:
                 self.state.record(script, version=version)
                 return version
             await self._activate(name, ((version, 100.0),))
-            self.state.record(script, version=version, deployment=_deployment(version, version.annotations))
+            self.state.record(script, version=version, deployment=_make_deployment(version, version.annotations))
             return version
 
     async def delete(self, name: str) -> None:
@@ -256,7 +256,7 @@ class ControlPlane:
             created_at=time.time(),
             modules=upload.modules,
             main_module=meta.main_module,
-            etag=semantics.etag(upload.modules, meta.main_module),
+            etag=semantics.compute_etag(upload.modules, meta.main_module),
             bindings=semantics.merge_bindings(
                 meta.bindings, meta.keep_bindings, latest, lambda wanted: self.state.version(script.name, wanted)
             ),
@@ -274,7 +274,7 @@ class ControlPlane:
         part = upload.metadata.assets
         if part is None or not part.jwt:
             return latest.assets if latest and upload.metadata.keep_assets else None
-        session = self.state.asset_session(session_of(part.jwt))
+        session = self.state.asset_session(find_session(part.jwt))
         if session is None:
             raise ApiError(400, 10021, "The token in metadata.assets is unknown.")
         files: dict[str, StoredAsset] = {}
@@ -318,7 +318,7 @@ class ControlPlane:
             main_module=version.main_module,
             compatibility_date=version.compatibility_date,
             compatibility_flags=version.compatibility_flags,
-            bindings=tuple(_runnable_binding(b) for b in version.bindings),
+            bindings=tuple(_make_runnable_binding(b) for b in version.bindings),
             created_at=version.created_at,
             tag=version.annotations.get("workers/tag", ""),
             assets={p: (self.blobs.path(a.blob), a.content_type) for p, a in (version.assets or {}).items()},
@@ -328,25 +328,25 @@ class ControlPlane:
         )
 
 
-def session_of(token: str) -> str:
+def find_session(token: str) -> str:
     """Return the id of the upload session inside an asset token ("" when it is no such token)."""
     parts = token.split(".")
     return parts[2] if len(parts) == 3 else ""
 
 
-def _runnable_binding(binding: ApiObject) -> Binding:
+def _make_runnable_binding(binding: ApiObject) -> Binding:
     kind = str(binding["type"])
     if kind == "json":
         return Binding(str(binding["name"]), kind, msgspec.json.encode(binding.get("json")).decode())
     return Binding(str(binding["name"]), kind, str(binding.get(_VALUE_KEYS.get(kind, ""), "")))
 
 
-def _new_script(name: str) -> Script:
+def _make_script(name: str) -> Script:
     now = time.time()
     return Script(name=name, tag=uuid.uuid4().hex, created_at=now, modified_at=now)
 
 
-def _after_upload(script: Script, upload: Upload, version: Version) -> Script:
+def _add_upload(script: Script, upload: Upload, version: Version) -> Script:
     meta = upload.metadata
     return replace(
         script,
@@ -360,7 +360,7 @@ def _after_upload(script: Script, upload: Upload, version: Version) -> Script:
     )
 
 
-def _migration_tag(script: Script, migrations: ApiObject | None, *, deploy: bool) -> str:
+def _choose_migration_tag(script: Script, migrations: ApiObject | None, *, deploy: bool) -> str:
     if not migrations:
         return script.migration_tag
     new_tag = str(migrations.get("new_tag", ""))
@@ -373,7 +373,7 @@ def _migration_tag(script: Script, migrations: ApiObject | None, *, deploy: bool
     return new_tag or script.migration_tag
 
 
-def _deployment(version: Version, annotations: Mapping[str, str]) -> Deployment:
+def _make_deployment(version: Version, annotations: Mapping[str, str]) -> Deployment:
     shown = {key: text for key, text in annotations.items() if key != "workers/tag"}
     return Deployment(
         id=str(uuid.uuid4()),

@@ -62,46 +62,48 @@ def parse_cron(text: str) -> Cron:
     if len(fields) != _FIELDS:
         raise BadCron(f"{text!r} has {len(fields)} fields, not {_FIELDS}")
     minute, hour, day, month, weekday = fields
-    days, weekdays = _any(day, _day_of_month), _any(weekday, _weekday)
+    days, weekdays = _parse_any(day, _parse_day_of_month), _parse_any(weekday, _parse_weekday)
     if day == "*" or weekday == "*":
         both: Day = lambda date: days(date) and weekdays(date)  # noqa: E731 - one of them takes every day
     else:
         both = lambda date: days(date) or weekdays(date)  # noqa: E731
-    return Cron(text, _numbers(minute, 0, 59), _numbers(hour, 0, 23), _numbers(month, 1, 12, _MONTHS), both)
+    return Cron(
+        text, _parse_numbers(minute, 0, 59), _parse_numbers(hour, 0, 23), _parse_numbers(month, 1, 12, _MONTHS), both
+    )
 
 
-def _any(text: str, read: Callable[[str], Day]) -> Day:
+def _parse_any(text: str, read: Callable[[str], Day]) -> Day:
     parts = tuple(read(part) for part in text.split(","))
     return lambda date: any(part(date) for part in parts)
 
 
-def _day_of_month(part: str) -> Day:
+def _parse_day_of_month(part: str) -> Day:
     if part == "LW":
-        return lambda date: date.day == _nearest_workday(date, _length(date))
+        return lambda date: date.day == _find_nearest_workday(date, _get_length(date))
     if found := _LAST_BUT.match(part):
         before = int(found[1] or 0)
-        return lambda date: date.day == _length(date) - before
+        return lambda date: date.day == _get_length(date) - before
     if found := _NEAREST.match(part):
-        wanted = _number(found[1], 1, 31, {})
-        return lambda date: date.day == _nearest_workday(date, min(wanted, _length(date)))
-    days = _numbers(part, 1, 31)
+        wanted = _parse_number(found[1], 1, 31, {})
+        return lambda date: date.day == _find_nearest_workday(date, min(wanted, _get_length(date)))
+    days = _parse_numbers(part, 1, 31)
     return lambda date: date.day in days
 
 
-def _weekday(part: str) -> Day:
+def _parse_weekday(part: str) -> Day:
     if part == "L":
         part = "7"
     if found := _NTH_WEEKDAY.match(part):
-        wanted, nth = _number(found[1], 1, _WEEK, _WEEKDAYS), int(found[2])
-        return lambda date: _weekday_of(date) == wanted and (date.day - 1) // _WEEK == nth - 1
+        wanted, nth = _parse_number(found[1], 1, _WEEK, _WEEKDAYS), int(found[2])
+        return lambda date: _get_weekday(date) == wanted and (date.day - 1) // _WEEK == nth - 1
     if found := _LAST_WEEKDAY.match(part):
-        wanted = _number(found[1], 1, _WEEK, _WEEKDAYS)
-        return lambda date: _weekday_of(date) == wanted and date.day > _length(date) - _WEEK
-    weekdays = _numbers(part, 1, _WEEK, _WEEKDAYS)
-    return lambda date: _weekday_of(date) in weekdays
+        wanted = _parse_number(found[1], 1, _WEEK, _WEEKDAYS)
+        return lambda date: _get_weekday(date) == wanted and date.day > _get_length(date) - _WEEK
+    weekdays = _parse_numbers(part, 1, _WEEK, _WEEKDAYS)
+    return lambda date: _get_weekday(date) in weekdays
 
 
-def _numbers(text: str, low: int, high: int, names: dict[str, int] | None = None) -> frozenset[int]:
+def _parse_numbers(text: str, low: int, high: int, names: dict[str, int] | None = None) -> frozenset[int]:
     found: set[int] = set()
     for part in text.split(","):
         match = _PART.match(part)
@@ -113,34 +115,34 @@ def _numbers(text: str, low: int, high: int, names: dict[str, int] | None = None
         if match[1] == "*":
             first, last = low, high
         else:
-            first = _number(match[1], low, high, names or {})
-            last = _number(match[2], low, high, names or {}) if match[2] else (high if match[3] else first)
+            first = _parse_number(match[1], low, high, names or {})
+            last = _parse_number(match[2], low, high, names or {}) if match[2] else (high if match[3] else first)
         if last < first:
             last += high - low + 1  # FRI-MON goes round
         found.update(low + (number - low) % (high - low + 1) for number in range(first, last + 1, step))
     return frozenset(found)
 
 
-def _number(text: str, low: int, high: int, names: dict[str, int]) -> int:
+def _parse_number(text: str, low: int, high: int, names: dict[str, int]) -> int:
     number = names.get(text, int(text) if text.isdecimal() else -1)
     if not low <= number <= high:
         raise BadCron(f"{text!r} is not in {low} to {high}")
     return number
 
 
-def _weekday_of(date: dt.date) -> int:
+def _get_weekday(date: dt.date) -> int:
     return date.isoweekday() % _WEEK + 1
 
 
-def _length(date: dt.date) -> int:
+def _get_length(date: dt.date) -> int:
     return calendar.monthrange(date.year, date.month)[1]
 
 
-def _nearest_workday(date: dt.date, wanted: int) -> int:
+def _find_nearest_workday(date: dt.date, wanted: int) -> int:
     """Return the day of that month, Monday to Friday, that is nearest to `wanted`; it never leaves the month."""
     weekday = date.replace(day=wanted).isoweekday()
     if weekday <= 5:
         return wanted
     if weekday == 6:
         return wanted - 1 if wanted > 1 else 3
-    return wanted + 1 if wanted < _length(date) else wanted - 2
+    return wanted + 1 if wanted < _get_length(date) else wanted - 2

@@ -23,13 +23,13 @@ _TOLERANCE = 1e-6
 SOURCE_MAP = "application/source-map"
 
 
-def etag(modules: Iterable[StoredModule], main_module: str) -> str:
+def compute_etag(modules: Iterable[StoredModule], main_module: str) -> str:
     """Return the hash of the code: module names, types and bytes, never the configuration or the source maps."""
     parts = sorted((m.name, m.content_type, m.blob) for m in modules if m.content_type != SOURCE_MAP)
     return hashlib.sha256(repr((main_module, parts)).encode()).hexdigest()
 
 
-def public_bindings(version: Version) -> list[ApiObject]:
+def list_public_bindings(version: Version) -> list[ApiObject]:
     """Return the bindings as the API answers them: secrets by name only."""
     return [
         {"name": b["name"], "type": b["type"]} if b.get("type") in SECRET_TYPES else dict(b) for b in version.bindings
@@ -59,7 +59,7 @@ def merge_bindings(
         if not isinstance(name, str) or not isinstance(kind, str):
             raise ApiError(400, 10021, "Every binding needs a name and a type.")
         merged[name] = (
-            _inherit_binding(binding, name, _source_of(binding, before, named)) if kind == "inherit" else binding
+            _inherit_binding(binding, name, _find_source(binding, before, named)) if kind == "inherit" else binding
         )
     for name, binding in before.items():
         if name not in merged and binding.get("type") in {*keep, *SECRET_TYPES}:
@@ -67,7 +67,7 @@ def merge_bindings(
     return tuple(merged.values())
 
 
-def _source_of(
+def _find_source(
     binding: ApiObject, before: Mapping[str, ApiObject], named: Callable[[str], Version | None]
 ) -> Mapping[str, ApiObject]:
     wanted = str(binding.get("version_id", "latest"))
@@ -108,13 +108,13 @@ def parse_shares(given: object) -> tuple[Share, ...]:
         if not isinstance(version_id, str) or isinstance(percentage, bool) or not isinstance(percentage, int | float):
             break
         shares.append(Share(version_id, float(percentage)))
-    problem = _shares_problem(shares, len(given) if isinstance(given, list) else 0)
+    problem = _explain_shares_problem(shares, len(given) if isinstance(given, list) else 0)
     if problem:
         raise ApiError(400, 10021, problem)
     return tuple(shares)
 
 
-def _shares_problem(shares: list[Share], given: int) -> str | None:
+def _explain_shares_problem(shares: list[Share], given: int) -> str | None:
     if given == 0 or len(shares) != given:
         return "A deployment needs versions, each with version_id and percentage."
     if len(shares) > MAX_VERSIONS:

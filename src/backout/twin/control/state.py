@@ -93,7 +93,7 @@ class State:
 
     def save_script(self, script: Script) -> None:
         """Write what belongs to the script itself."""
-        self._db.execute("INSERT OR REPLACE INTO scripts VALUES (?, ?)", (script.name, _blob(script)))
+        self._db.execute("INSERT OR REPLACE INTO scripts VALUES (?, ?)", (script.name, _decode_blob(script)))
 
     def delete_script(self, name: str) -> None:
         """Forget the script, its versions and its deployments."""
@@ -115,7 +115,7 @@ class State:
         """Write one."""
         self._db.execute(
             "INSERT INTO hyperdrives VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET spec = excluded.spec",
-            (config.id, _blob(config)),
+            (config.id, _decode_blob(config)),
         )
 
     def delete_hyperdrive(self, config_id: str) -> None:
@@ -161,17 +161,17 @@ class State:
         with self._transaction():
             self.save_script(script)
             if version is not None:
-                row = (version.id, version.script, version.number, _blob(version))
+                row = (version.id, version.script, version.number, _decode_blob(version))
                 self._db.execute("INSERT INTO versions VALUES (?, ?, ?, ?)", row)
             if deployment is not None:
-                values = (deployment.id, deployment.script, _blob(deployment))
+                values = (deployment.id, deployment.script, _decode_blob(deployment))
                 self._db.execute("INSERT INTO deployments (id, script, spec) VALUES (?, ?, ?)", values)
 
     # static files
 
     def save_asset_session(self, session: AssetSession) -> None:
         """Remember an announced manifest."""
-        self._db.execute("INSERT OR REPLACE INTO asset_sessions VALUES (?, ?)", (session.id, _blob(session)))
+        self._db.execute("INSERT OR REPLACE INTO asset_sessions VALUES (?, ?)", (session.id, _decode_blob(session)))
 
     def asset_session(self, session_id: str) -> AssetSession | None:
         """Return the announced manifest, or None."""
@@ -238,5 +238,5 @@ class _Transaction:
         self._db.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
-def _blob(value: object) -> bytes:
+def _decode_blob(value: object) -> bytes:
     return msgspec.json.encode(value)

@@ -132,7 +132,7 @@ class HyperdriveProxy:
                 await self._slots.acquire()
         except TimeoutError as error:
             text = "Hyperdrive: timed out while waiting for an open slot in the pool"
-            raise OriginError(pgwire.error("FATAL", "53300", text)) from error
+            raise OriginError(pgwire.make_error("FATAL", "53300", text)) from error
         try:
             origin = await connect(self._find_socket(), parameters)
             if self.moving_functions is None:
@@ -209,11 +209,11 @@ class HyperdriveProxy:
         right = hmac.compare_digest(given, password.encode()) and parameters.get("user") == user
         if not right or parameters.get("database", user) != database:
             text = "Hyperdrive: invalid database credentials"
-            writer.write(pgwire.error("FATAL", "28P01", text))
+            writer.write(pgwire.make_error("FATAL", "28P01", text))
             await writer.drain()
             return None
-        told = b"".join(pgwire.parameter_status(name, value) for name, value in self._parameters.items())
-        key = pgwire.message(b"K", struct.pack("!II", number, 0))
+        told = b"".join(pgwire.make_parameter_status(name, value) for name, value in self._parameters.items())
+        key = pgwire.make_message(b"K", struct.pack("!II", number, 0))
         writer.write(pgwire.AUTHENTICATION_OK + told + key + pgwire.READY)
         return parameters
 

@@ -72,7 +72,7 @@ class Origin:
 
     async def moving_functions(self) -> frozenset[str]:
         """Return the names of the functions that make a statement uncacheable."""
-        answer = await self.ask(pgwire.message(b"Q", _MOVING_FUNCTIONS + b"\0"))
+        answer = await self.ask(pgwire.make_message(b"Q", _MOVING_FUNCTIONS + b"\0"))
         return frozenset(row.payload[6:].decode() for row in answer if row.type == b"D")
 
     def close(self) -> None:
@@ -88,20 +88,20 @@ async def connect(socket: Path | None, parameters: Mapping[str, str]) -> Origin:
         OriginError: the server is down, or said no.
     """
     if socket is None:
-        raise OriginError(_unreachable("the database is down"))
+        raise OriginError(_make_unreachable("the database is down"))
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(str(socket))
             origin = Origin(reader, writer)
             try:
-                writer.write(pgwire.startup(parameters))
+                writer.write(pgwire.make_startup(parameters))
                 await _greet(origin)
             except BaseException:
                 writer.close()
                 raise
             return origin
     except (OSError, TimeoutError) as error:
-        raise OriginError(_unreachable(str(error) or "connection timed out")) from error
+        raise OriginError(_make_unreachable(str(error) or "connection timed out")) from error
 
 
 async def cancel(socket: Path, key: tuple[int, bytes]) -> None:
@@ -129,8 +129,8 @@ async def _greet(origin: Origin) -> None:
                     raise OriginError(one.raw)
                 case b"Z":
                     return
-    raise OriginError(_unreachable("the connection closed"))
+    raise OriginError(_make_unreachable("the connection closed"))
 
 
-def _unreachable(why: str) -> bytes:
-    return pgwire.error("FATAL", "58000", f"Hyperdrive: failed to connect to the provided database: {why}")
+def _make_unreachable(why: str) -> bytes:
+    return pgwire.make_error("FATAL", "58000", f"Hyperdrive: failed to connect to the provided database: {why}")

@@ -37,7 +37,7 @@ class Message(Value, frozen=True):
     @property
     def raw(self) -> bytes:
         """The message as it travels."""
-        return message(self.type, self.payload)
+        return make_message(self.type, self.payload)
 
 
 class Splitter:
@@ -134,7 +134,7 @@ def parse_parse(payload: bytes) -> Parse:
 def parse_bind(payload: bytes) -> Bind:
     """Return a Bind message."""
     portal, statement, rest = payload.split(b"\0", 2)
-    formats, at = _shorts(rest, 0)
+    formats, at = _read_shorts(rest, 0)
     (count,) = struct.unpack_from("!H", rest, at)
     at += 2
     values: list[bytes | None] = []
@@ -143,7 +143,7 @@ def parse_bind(payload: bytes) -> Bind:
         at += 4
         values.append(None if length < 0 else rest[at : at + length])
         at += max(length, 0)
-    return Bind(portal, statement, formats, tuple(values), _shorts(rest, at)[0])
+    return Bind(portal, statement, formats, tuple(values), _read_shorts(rest, at)[0])
 
 
 @_strict
@@ -153,28 +153,28 @@ def parse_execute(payload: bytes) -> tuple[bytes, int]:
     return portal, struct.unpack("!I", rest)[0]
 
 
-def _shorts(data: bytes, at: int) -> tuple[tuple[int, ...], int]:
+def _read_shorts(data: bytes, at: int) -> tuple[tuple[int, ...], int]:
     (count,) = struct.unpack_from("!H", data, at)
     return struct.unpack_from(f"!{count}H", data, at + 2), at + 2 + 2 * count
 
 
-def message(kind: bytes, payload: bytes = b"") -> bytes:
+def make_message(kind: bytes, payload: bytes = b"") -> bytes:
     """Return a message of any type."""
     return kind + struct.pack("!I", len(payload) + 4) + payload
 
 
-SYNC = message(b"S")
-TERMINATE = message(b"X")
-AUTHENTICATION_OK = message(b"R", struct.pack("!I", 0))
-ASK_PASSWORD = message(b"R", struct.pack("!I", 3))
-PARSE_COMPLETE = message(b"1")
-BIND_COMPLETE = message(b"2")
-CLOSE_COMPLETE = message(b"3")
-READY = message(b"Z", IDLE)
-NEGOTIATE_3_0 = message(b"v", struct.pack("!II", 0, 0))
+SYNC = make_message(b"S")
+TERMINATE = make_message(b"X")
+AUTHENTICATION_OK = make_message(b"R", struct.pack("!I", 0))
+ASK_PASSWORD = make_message(b"R", struct.pack("!I", 3))
+PARSE_COMPLETE = make_message(b"1")
+BIND_COMPLETE = make_message(b"2")
+CLOSE_COMPLETE = make_message(b"3")
+READY = make_message(b"Z", IDLE)
+NEGOTIATE_3_0 = make_message(b"v", struct.pack("!II", 0, 0))
 
 
-def startup(parameters: Mapping[str, str]) -> bytes:
+def make_startup(parameters: Mapping[str, str]) -> bytes:
     """Return a client's first message."""
     pairs = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters.items())
     body = struct.pack("!I", 3 << 16) + pairs + b"\0"
@@ -191,7 +191,7 @@ def parse_message(statement: Parse) -> bytes:
     """Return a Parse message."""
     count = len(statement.oids)
     oids = struct.pack(f"!H{count}I", count, *statement.oids)
-    return message(b"P", statement.name + b"\0" + statement.sql + b"\0" + oids)
+    return make_message(b"P", statement.name + b"\0" + statement.sql + b"\0" + oids)
 
 
 def bind_message(bind: Bind) -> bytes:
@@ -203,7 +203,7 @@ def bind_message(bind: Bind) -> bytes:
         bind.portal + b"\0" + bind.statement + b"\0" + _pack_shorts(bind.formats)
         + struct.pack("!H", len(bind.values)) + values + _pack_shorts(bind.result_formats)
     )  # fmt: skip
-    return message(b"B", payload)
+    return make_message(b"B", payload)
 
 
 def _pack_shorts(numbers: Sequence[int]) -> bytes:
@@ -212,25 +212,25 @@ def _pack_shorts(numbers: Sequence[int]) -> bytes:
 
 def describe_portal(portal: bytes = b"") -> bytes:
     """Return a Describe message for a portal."""
-    return message(b"D", b"P" + portal + b"\0")
+    return make_message(b"D", b"P" + portal + b"\0")
 
 
 def execute(portal: bytes = b"") -> bytes:
     """Return an Execute message for all rows."""
-    return message(b"E", portal + b"\0" + struct.pack("!I", 0))
+    return make_message(b"E", portal + b"\0" + struct.pack("!I", 0))
 
 
 def close_statement(name: bytes) -> bytes:
     """Return a Close message for a prepared statement."""
-    return message(b"C", b"S" + name + b"\0")
+    return make_message(b"C", b"S" + name + b"\0")
 
 
-def parameter_status(name: str, value: str) -> bytes:
+def make_parameter_status(name: str, value: str) -> bytes:
     """Return what a server tells about itself."""
-    return message(b"S", f"{name}\0{value}\0".encode())
+    return make_message(b"S", f"{name}\0{value}\0".encode())
 
 
-def error(severity: str, code: str, text: str) -> bytes:
+def make_error(severity: str, code: str, text: str) -> bytes:
     """Return an ErrorResponse."""
     fields = (("S", severity), ("V", severity), ("C", code), ("M", text))
-    return message(b"E", b"".join(f"{kind}{value}\0".encode() for kind, value in fields) + b"\0")
+    return make_message(b"E", b"".join(f"{kind}{value}\0".encode() for kind, value in fields) + b"\0")

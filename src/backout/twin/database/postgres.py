@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from backout.errors import BackoutError
 from backout.model.value import Value
-from backout.providers.child import free_ports
+from backout.providers.child import find_free_ports
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
 from backout.providers.postgres.server.template import SUPERUSER
@@ -84,13 +84,13 @@ class TwinPostgres:
         self._server = server
         await asyncio.to_thread(server.create, cache_directory=self._cache_directory)
         wanted = self.port or wanted_port
-        self.port = free_ports(1, () if wanted is None else (wanted,))[0]
+        self.port = find_free_ports(1, () if wanted is None else (wanted,))[0]
         try:
             self._running = server.start(port=self.port, password=self._password(), take_over=True)
         except BackoutError as error:
             if _PORT_TAKEN not in error.what:
                 raise
-            self.port = free_ports(1)[0]  # another process took it: try another port
+            self.port = find_free_ports(1)[0]  # another process took it: try another port
             self._running = server.start(port=self.port, password=self._password(), take_over=True)
 
     async def stop(self) -> None:

@@ -140,7 +140,7 @@ class Session:
         key = None
         if batch[-1].type == b"S":
             key = self._read_once(batch, statements)
-            kinds = tuple(_kind(one) for one in batch[:-1])
+            kinds = tuple(_get_kind(one) for one in batch[:-1])
             if key is not None and await self._from_cache(key, kinds):
                 return
         if key is not None and self._status != pgwire.IDLE:
@@ -180,7 +180,7 @@ class Session:
             elif one.type == b"C" and one.payload.startswith(b"S"):
                 self._statements.pop(one.payload[1:-1], None)
             elif one.type in {b"B", b"D"}:
-                name = _statement_of(one)
+                name = _get_statement(one)
                 if name is not None and name in self._statements:
                     used[name] = self._statements[name]
         return used
@@ -362,11 +362,11 @@ def _replay(entry: Entry, kinds: Sequence[bytes]) -> bytes | None:
     return b"".join(parts) if all(parts) else None
 
 
-def _kind(one: Message) -> bytes:
+def _get_kind(one: Message) -> bytes:
     return b"DS" if one.type == b"D" and one.payload.startswith(b"S") else one.type
 
 
-def _statement_of(one: Message) -> bytes | None:
+def _get_statement(one: Message) -> bytes | None:
     """Return the statement that a Bind or a Describe names, None for a portal's."""
     if one.type == b"B":
         return pgwire.parse_bind(one.payload).statement

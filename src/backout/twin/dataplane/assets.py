@@ -44,7 +44,7 @@ class Hit(Value, frozen=True):
     location: str = ""
 
 
-def config_of(version: WorkerVersion) -> AssetsConfig:
+def read_config(version: WorkerVersion) -> AssetsConfig:
     """Return the version's configuration; what cannot be read is the default."""
     try:
         return msgspec.json.decode(version.assets_config or "{}", type=AssetsConfig)
@@ -61,12 +61,12 @@ def find(version: WorkerVersion, raw_path: str, *, alone: bool = False) -> Hit |
         alone: nothing else answers a miss (there is no Worker, or it asks its ASSETS binding), so
             `not_found_handling` applies.
     """
-    config = config_of(version)
+    config = read_config(version)
     path = unquote(raw_path)
     candidates = [path]
     if config.html_handling != "none":
         trimmed = path.rstrip("/")
-        redirect = _canonical(version, path)
+        redirect = _find_canonical(version, path)
         if redirect is not None:
             return Hit(status=307, location=redirect)
         candidates += [f"{trimmed}/index.html", f"{trimmed}.html"]
@@ -74,10 +74,10 @@ def find(version: WorkerVersion, raw_path: str, *, alone: bool = False) -> Hit |
         if candidate in version.assets:
             file, content_type = version.assets[candidate]
             return Hit(file, content_type)
-    return _not_found(version, config) if alone else None
+    return _find_not_found(version, config) if alone else None
 
 
-def _canonical(version: WorkerVersion, path: str) -> str | None:
+def _find_canonical(version: WorkerVersion, path: str) -> str | None:
     """Return where `/x.html` and `/x/index.html` redirect to under auto-trailing-slash."""
     if path not in version.assets:
         return None
@@ -86,7 +86,7 @@ def _canonical(version: WorkerVersion, path: str) -> str | None:
     return path.removesuffix(".html") if path.endswith(".html") else None
 
 
-def _not_found(version: WorkerVersion, config: AssetsConfig) -> Hit | None:
+def _find_not_found(version: WorkerVersion, config: AssetsConfig) -> Hit | None:
     fallback = {"single-page-application": ("/index.html", 200), "404-page": ("/404.html", 404)}
     name, status = fallback.get(config.not_found_handling, ("", 404))
     if name not in version.assets:

@@ -119,36 +119,36 @@ def quote(text: str) -> str:
     return '"' + _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped) + '"'
 
 
-def secret_variable(index: int) -> str:
+def name_secret_variable(index: int) -> str:
     """Return the environment variable that carries the binding number `index` (its value never touches the disk)."""
     return f"BACKOUT_SECRET_{index}"
 
 
-def environment(version: WorkerVersion) -> ChildEnvironment:
+def make_environment(version: WorkerVersion) -> ChildEnvironment:
     """Return the whole environment of the version's process: its secrets, and nothing of ours."""
     return make_sealed_environment(
-        {secret_variable(i): b.value for i, b in enumerate(version.bindings) if b.type == "secret_text"}
+        {name_secret_variable(i): b.value for i, b in enumerate(version.bindings) if b.type == "secret_text"}
     )
 
 
-def module_file(index: int) -> str:
+def name_module_file(index: int) -> str:
     """Return the file name under which module number `index` lies beside the configuration."""
     return f"m{index}"
 
 
-def runnable_modules(version: WorkerVersion) -> tuple[Module, ...]:
+def list_runnable_modules(version: WorkerVersion) -> tuple[Module, ...]:
     """Return the modules that workerd loads, the main one first; source maps and the like are left out."""
-    kept = [m for m in version.modules if _bare(m.content_type) not in _IGNORED_MODULES]
+    kept = [m for m in version.modules if _strip_parameters(m.content_type) not in _IGNORED_MODULES]
     return tuple(sorted(kept, key=lambda module: module.name != version.main_module))
 
 
 def render(version: WorkerVersion, around: Surroundings) -> str:
-    """Return the text of config.capnp; modules are embedded from `module_file(i)` in the same folder.
+    """Return the text of config.capnp; modules are embedded from `name_module_file(i)` in the same folder.
 
     Source: workerd.capnp of workerd 1.20261117.1.
     """
     services = _Services(around)
-    bindings = [_binding(i, b, version, services) for i, b in enumerate(version.bindings)]
+    bindings = [_write_binding(i, b, version, services) for i, b in enumerate(version.bindings)]
     date = min(version.compatibility_date or around.newest_date, around.newest_date)
     flags = ", ".join(quote(flag) for flag in version.compatibility_flags)
     classes = tuple(b.value.partition("@")[0] for b in version.bindings if b.type == "durable_object_namespace")
@@ -156,7 +156,7 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
         f"  compatibilityDate = {quote(date)},",
         f"  compatibilityFlags = [{flags}],",
         f"  bindings = [{', '.join(bindings)}],",
-        *_durable_objects(version.script, classes),
+        *_list_durable_objects(version.script, classes),
     )
     takes_tail = version.takes_tail and bool(version.modules)
     return "\n".join(
@@ -184,7 +184,7 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             "  ])],",
             ");",
             "const mainWorker :Workerd.Worker = (",
-            f"  {_code(version)},",
+            f"  {_write_code(version)},",
             *shared,
             '  tails = ["tail"],',
             ");",
@@ -234,12 +234,12 @@ class _Services:
         return [f"(name = {quote(name)}, {body})" for name, body in self._externals.items()]
 
 
-def _binding(index: int, binding: Binding, version: WorkerVersion, services: _Services) -> str:
+def _write_binding(index: int, binding: Binding, version: WorkerVersion, services: _Services) -> str:
     render_one = _RENDERERS.get(binding.type)
     if render_one is None:
         body = _render_refused(binding, services)
     elif binding.type == "secret_text":
-        body = f"fromEnvironment = {quote(secret_variable(index))}"
+        body = f"fromEnvironment = {quote(name_secret_variable(index))}"
     else:
         body = render_one(binding, version, services)
     return f"(name = {quote(binding.name)}, {body})"
@@ -255,14 +255,14 @@ def _render_refused(binding: Binding, services: _Services) -> str:
     return f"{field_name.get(binding.type, 'service')} = {target}"
 
 
-def _r2(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
+def _write_r2(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
     address = services.around.r2.get(binding.value)
     if address is None:
         return f"r2Bucket = {quote(services.refuse(binding, f'this twin has no bucket {binding.value}'))}"
     return f"r2Bucket = {quote(services.external(f'r2-{binding.value}', address, 'http'))}"
 
 
-def _hyperdrive(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
+def _write_hyperdrive(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
     around = services.around
     target = around.hyperdrive.get(binding.value)
     if target is None:
@@ -278,20 +278,20 @@ def _hyperdrive(binding: Binding, _version: WorkerVersion, services: _Services) 
     )
 
 
-def _version_metadata(_binding: Binding, version: WorkerVersion, _services: _Services) -> str:
+def _write_version_metadata(_binding: Binding, version: WorkerVersion, _services: _Services) -> str:
     created = datetime.fromtimestamp(version.created_at, UTC).isoformat().replace("+00:00", "Z")
     return f"json = {quote(json.dumps({'id': version.id, 'tag': version.tag, 'timestamp': created}))}"
 
 
-def _assets(_binding: Binding, version: WorkerVersion, services: _Services) -> str:
+def _write_assets(_binding: Binding, version: WorkerVersion, services: _Services) -> str:
     return f"service = {quote(services.hub('assets', 'assets', version.id))}"
 
 
-def _service(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
+def _write_service(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
     return f"service = {quote(services.hub(f'worker-{binding.value}', 'worker', binding.value))}"
 
 
-def _durable_object(binding: Binding, _version: WorkerVersion, _services: _Services) -> str:
+def _write_durable_object(binding: Binding, _version: WorkerVersion, _services: _Services) -> str:
     return f"durableObjectNamespace = {quote(binding.value.partition('@')[0])}"
 
 
@@ -309,29 +309,29 @@ _RENDERERS: Mapping[str, Callable[[Binding, WorkerVersion, _Services], str]] = {
     "plain_text": lambda binding, _version, _services: f"text = {quote(binding.value)}",
     "json": lambda binding, _version, _services: f"json = {quote(binding.value)}",
     "secret_text": lambda _binding, _version, _services: "",
-    "version_metadata": _version_metadata,
-    "hyperdrive": _hyperdrive,
-    "r2_bucket": _r2,
-    "assets": _assets,
-    "service": _service,
-    "durable_object_namespace": _durable_object,
+    "version_metadata": _write_version_metadata,
+    "hyperdrive": _write_hyperdrive,
+    "r2_bucket": _write_r2,
+    "assets": _write_assets,
+    "service": _write_service,
+    "durable_object_namespace": _write_durable_object,
     "send_email": _send_email,
 }
 
 
-def _code(version: WorkerVersion) -> str:
-    modules = runnable_modules(version)
-    if modules and modules[0].name == version.main_module and _field(modules[0]) == "commonJsModule":
-        return f"serviceWorkerScript = embed {quote(module_file(0))}"
-    return f"modules = [{_modules(version)}]"
+def _write_code(version: WorkerVersion) -> str:
+    modules = list_runnable_modules(version)
+    if modules and modules[0].name == version.main_module and _choose_field(modules[0]) == "commonJsModule":
+        return f"serviceWorkerScript = embed {quote(name_module_file(0))}"
+    return f"modules = [{_write_modules(version)}]"
 
 
-def _modules(version: WorkerVersion) -> str:
-    modules = runnable_modules(version)
+def _write_modules(version: WorkerVersion) -> str:
+    modules = list_runnable_modules(version)
     if not modules:
         return f'(name = "assets-only.js", esModule = {quote(_ASSETS_ONLY)})'
     return ", ".join(
-        f"(name = {quote(module.name)}, {_field(module)} = embed {quote(module_file(i))})"
+        f"(name = {quote(module.name)}, {_choose_field(module)} = embed {quote(name_module_file(i))})"
         for i, module in enumerate(modules)
     )
 
@@ -345,21 +345,21 @@ def _take_tail_worker(version: WorkerVersion, shared: tuple[str, ...]) -> tuple[
     main = quote(_TAKE_TAIL % json.dumps(f"./{version.main_module}"))
     return (
         "const takeTailWorker :Workerd.Worker = (",
-        f'  modules = [(name = "backout-take-tail.js", esModule = {main}), {_modules(version)}],',
+        f'  modules = [(name = "backout-take-tail.js", esModule = {main}), {_write_modules(version)}],',
         *shared,
         ");",
     )
 
 
-def _field(module: Module) -> str:
-    return _MODULE_FIELDS.get(_bare(module.content_type), "data")
+def _choose_field(module: Module) -> str:
+    return _MODULE_FIELDS.get(_strip_parameters(module.content_type), "data")
 
 
-def _bare(content_type: str) -> str:
+def _strip_parameters(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _durable_objects(script: str, classes: tuple[str, ...]) -> tuple[str, ...]:
+def _list_durable_objects(script: str, classes: tuple[str, ...]) -> tuple[str, ...]:
     if not classes:
         return ()
     entries = ", ".join(

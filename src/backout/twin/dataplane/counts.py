@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.model.guard.answers import AnswerClass, class_unless_good
-from backout.model.guard.bodies import size_key
+from backout.model.guard.answers import AnswerClass, classify_unless_good
+from backout.model.guard.bodies import make_size_key
 from backout.model.guard.route_names import RouteNames
 from backout.model.guard.routes import MOST_ROUTES, OTHER
-from backout.model.guard.signals import bucket_of
+from backout.model.guard.signals import find_bucket
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class RouteRow:
 
     Args:
         classes: {class: answers} that were neither good nor errors.
-        sizes: {key: answers} of the bodies of answers with status 200 to GET, see `size_key`.
+        sizes: {key: answers} of the bodies of answers with status 200 to GET, see `make_size_key`.
         started: requests that began.
     """
 
@@ -83,7 +83,7 @@ class Row:
         probes: answers to backout's own probes.
         statuses: {status: answers}; a canceled request without a status is under 499.
         by_outcome: {outcome: answers}.
-        latency: {bucket: answers}, canceled ones left out, see `bucket_of`.
+        latency: {bucket: answers}, canceled ones left out, see `find_bucket`.
         routes: the same answers by route, see `model.guard.routes`.
         classes: {class: answers} that were neither good nor errors.
         started: requests that began in this second, probes not.
@@ -209,8 +209,8 @@ class CountBook:
             row.canceled += 1
             return second
         name = self._names_of(answer.script).choose(answer.route, answer.status)
-        failed, bucket, route = is_error(answer.status, answer.outcome), bucket_of(answer.latency_ms), row.route(name)
-        found = None if failed else class_unless_good(answer.status)
+        failed, bucket, route = is_error(answer.status, answer.outcome), find_bucket(answer.latency_ms), row.route(name)
+        found = None if failed else classify_unless_good(answer.status)
         route.requests += 1
         for part in (row, route):
             part.errors += failed
@@ -218,7 +218,7 @@ class CountBook:
             if found is not None:
                 part.classes[found] = part.classes.get(found, 0) + 1
         if answer.size is not None:
-            size = size_key(answer.size, answer.content_type)
+            size = make_size_key(answer.size, answer.content_type)
             route.sizes[size] = route.sizes.get(size, 0) + 1
         return second
 
@@ -237,7 +237,7 @@ class CountBook:
         if not is_error(answer.status, _OK):
             name = self._names_of(answer.script).find(answer.route)
             route = row.routes.get(name) or row.route(OTHER)
-            found = class_unless_good(answer.status)
+            found = classify_unless_good(answer.status)
             row.errors += 1
             route.errors = min(route.errors + 1, route.requests)
             if found is not None:

@@ -21,10 +21,10 @@ from backout.twin.dataplane.consumers import Consumers
 from backout.twin.dataplane.counts import CountBook
 from backout.twin.dataplane.fleet import Fleet, Reactions
 from backout.twin.dataplane.hub import Hub
-from backout.twin.dataplane.proxy import Proxy, answer_of
-from backout.twin.dataplane.router import choose, script_of_host
+from backout.twin.dataplane.proxy import Proxy, make_answer
+from backout.twin.dataplane.router import choose, find_script
 from backout.twin.dataplane.tail import Tail, TailSession, parse_filters
-from backout.twin.dataplane.workerd import Workerd, find_workerd, newest_compatibility_date
+from backout.twin.dataplane.workerd import Workerd, find_newest_date, find_workerd
 from backout.twin.faults import FaultKind
 from backout.twin.runtime import RuntimeFolder
 
@@ -101,7 +101,7 @@ class LocalDataPlane:
     async def start(self) -> None:
         """Open the books and the hub. Raises UsageError when there is no workerd."""
         self._binary = find_workerd(self._binary_hint, start=self._directory.resolve())
-        self._newest_date = await newest_compatibility_date(self._binary)
+        self._newest_date = await find_newest_date(self._binary)
         self._directory.mkdir(parents=True, exist_ok=True)
         self._runtime = RuntimeFolder(self._directory)
         shutil.rmtree(self._directory / "versions", ignore_errors=True)
@@ -264,7 +264,7 @@ class LocalDataPlane:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request that came in from outside, by its Host header."""
-        script = script_of_host(request.host, self.domains)
+        script = find_script(request.host, self.domains)
         if script is None:
             return web.Response(status=404, text=f"no worker is at {request.host}\n")
         return await self.to_worker(request, script)
@@ -276,8 +276,8 @@ class LocalDataPlane:
             return web.Response(status=404, text=f"no worker {script!r} is deployed here\n")
         instance = live.instances[choose(live.split, request.headers, self._random)]
         version = instance.version
-        if version.assets and not assets.config_of(version).worker_first(request.path):
-            hit = _asset(request, version, alone=not version.modules)
+        if version.assets and not assets.read_config(version).worker_first(request.path):
+            hit = _serve_asset(request, version, alone=not version.modules)
             if hit is not None:
                 return hit
         return await self._proxy.forward(
@@ -290,7 +290,7 @@ class LocalDataPlane:
     async def to_assets(self, request: web.Request, version: str) -> web.StreamResponse:
         """Answer what a Worker asks of its ASSETS binding."""
         instance = self._fleet.find(version)
-        hit = None if instance is None else _asset(request, instance.version, alone=True)
+        hit = None if instance is None else _serve_asset(request, instance.version, alone=True)
         return hit or web.Response(status=404, text="Not Found\n")
 
     def _hitting(self, kind: FaultKind, version: WorkerVersion) -> list[Fault]:
@@ -309,9 +309,9 @@ class LocalDataPlane:
         With `wait_s` the answer waits until second `since` is final, that long at most.
         """
         script = request.query.get("script", "")
-        since = _number(request, "since", 0.0)
-        until = _number(request, "until", 0.0)
-        wait_s = min(_number(request, "wait_s", 0.0), _LONGEST_WAIT_S)
+        since = _get_number(request, "since", 0.0)
+        until = _get_number(request, "until", 0.0)
+        wait_s = min(_get_number(request, "wait_s", 0.0), _LONGEST_WAIT_S)
         if wait_s > 0:
             await self._counts.wait_beyond(int(since), wait_s)
         rows = self._counts.rows(script, int(since), int(until) or None)
@@ -329,7 +329,7 @@ class LocalDataPlane:
         Each has its arrival `at`, good as the next `since`.
         """
         found = self._tail.events(
-            request.query.get("script"), _number(request, "since", 0.0), int(_number(request, "limit", 100.0))
+            request.query.get("script"), _get_number(request, "since", 0.0), int(_get_number(request, "limit", 100.0))
         )
         return web.json_response({"now": time.time(), "events": [{"at": at, **event} for at, event in found]})
 
@@ -351,7 +351,7 @@ class LocalDataPlane:
 
     def _amend(self, exchange: Exchange) -> None:
         if exchange.second is not None:
-            self._counts.amend(answer_of(exchange), exchange.second)
+            self._counts.amend(make_answer(exchange), exchange.second)
 
     def _demand(self, script: str, wanted: bool) -> None:
         for instance in self._fleet.instances(script):
@@ -365,14 +365,14 @@ class LocalDataPlane:
         task.add_done_callback(self._tasks.discard)
 
 
-def _asset(request: web.Request, version: WorkerVersion, *, alone: bool) -> web.StreamResponse | None:
+def _serve_asset(request: web.Request, version: WorkerVersion, *, alone: bool) -> web.StreamResponse | None:
     if request.method not in ("GET", "HEAD"):
         return None
     hit = assets.find(version, request.rel_url.raw_path, alone=alone)
     return None if hit is None else assets.respond(hit)
 
 
-def _number(request: web.Request, name: str, default: float) -> float:
+def _get_number(request: web.Request, name: str, default: float) -> float:
     try:
         return float(request.query.get(name, default))
     except ValueError:

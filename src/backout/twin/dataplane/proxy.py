@@ -15,7 +15,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from backout.model.guard.routes import template_of
+from backout.model.guard.routes import make_template
 from backout.twin.dataplane.counts import Answer
 from backout.twin.dataplane.exchange import Exchange
 from backout.twin.dataplane.tail import REQUEST_HEADER
@@ -77,7 +77,7 @@ class Proxy:
         self._inflight[exchange.id] = flight
         self._tail.begin(exchange)
         if not (exchange.probe or _is_websocket(request)):  # how long people stay on one is up to them
-            self._counts.began(exchange.script, exchange.version, _route(exchange))
+            self._counts.began(exchange.script, exchange.version, _get_route(exchange))
         instance.enter()
         try:
             return await self._answer(flight, delay_s, injected_status)
@@ -107,17 +107,17 @@ class Proxy:
             await asyncio.sleep(delay_s)
         if injected_status is not None:
             flight.made_here = True
-            return await _plain(request, exchange, injected_status, "injected by `backout twin fault`")
+            return await _send_plain(request, exchange, injected_status, "injected by `backout twin fault`")
         if not instance.up:
             flight.made_here = True
             exchange.outcome = instance.crash or "unknown"
-            return await _plain(request, exchange, _UNAVAILABLE, "the worker's process is down, it is restarting")
+            return await _send_plain(request, exchange, _UNAVAILABLE, "the worker's process is down, it is restarting")
         try:
             if _is_websocket(request):
                 return await self._websocket(request, flight)
             return await self._http(request, flight)
         except (aiohttp.ClientError, ConnectionError) as error:
-            return await _broken(flight, error)
+            return await _answer_broken(flight, error)
 
     def _exchange(self, request: web.Request, instance: Instance) -> Exchange:
         return Exchange(
@@ -134,11 +134,11 @@ class Proxy:
     async def _http(self, request: web.Request, flight: _InFlight) -> web.StreamResponse:
         exchange = flight.exchange
         # A body that was begun cannot be sent again, and workerd may close an idle connection just as we use it.
-        body = _body(request) if request.body_exists else None
+        body = _read_body(request) if request.body_exists else None
         upstream = await flight.instance.session.request(
             request.method,
-            URL(f"http://{request.host}{_target(request)}", encoded=True),
-            headers=_request_headers(request, exchange),
+            URL(f"http://{request.host}{_get_target(request)}", encoded=True),
+            headers=_make_request_headers(request, exchange),
             data=body,
             allow_redirects=False,
         )
@@ -162,20 +162,22 @@ class Proxy:
     async def _websocket(self, request: web.Request, flight: _InFlight) -> web.StreamResponse:
         exchange = flight.exchange
         offered = [p.strip() for p in request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",") if p.strip()]
-        headers = _request_headers(request, exchange)
+        headers = _make_request_headers(request, exchange)
         for name in [name for name in headers if name.lower().startswith("sec-websocket-")]:
             headers.popall(name)
-        url = URL(f"http://{request.host}{_target(request)}", encoded=True)
+        url = URL(f"http://{request.host}{_get_target(request)}", encoded=True)
         session = flight.instance.session
         try:
             upstream = await session.ws_connect(url, headers=headers, protocols=offered, max_msg_size=0, autoping=False)
         except aiohttp.WSServerHandshakeError as error:
-            return await _plain(request, exchange, error.status, error.message)
+            return await _send_plain(request, exchange, error.status, error.message)
         chosen = (upstream.protocol,) if upstream.protocol else ()
         downstream = web.WebSocketResponse(protocols=chosen, max_msg_size=0, compress=False, autoping=False)
         async with upstream:
             exchange.status = 101
-            exchange.latency_ms = _since_ms(flight.began)  # of the handshake: how long people stay is no latency
+            exchange.latency_ms = _measure_since_ms(
+                flight.began
+            )  # of the handshake: how long people stay is no latency
             await downstream.prepare(request)
             await _pump_both(downstream, upstream)
         return downstream
@@ -183,16 +185,16 @@ class Proxy:
     def _finish(self, flight: _InFlight) -> None:
         exchange = flight.exchange
         if exchange.latency_ms is None:
-            exchange.latency_ms = _since_ms(flight.began)
+            exchange.latency_ms = _measure_since_ms(flight.began)
         exchange.ended_at = time.time()
-        exchange.second = self._counts.count(answer_of(exchange))
+        exchange.second = self._counts.count(make_answer(exchange))
         if flight.made_here:
-            self._tail.tell(exchange, exceptions=_exceptions(exchange))
+            self._tail.tell(exchange, exceptions=_list_exceptions(exchange))
         else:
             self._tail.end(exchange)
 
 
-def answer_of(exchange: Exchange) -> Answer:
+def make_answer(exchange: Exchange) -> Answer:
     """Return an ended exchange as the counts take it; one that ended without a status gets 499 or 500."""
     missing = _CLIENT_GONE if exchange.outcome == "canceled" else 500
     status = missing if exchange.status is None else exchange.status
@@ -203,7 +205,7 @@ def answer_of(exchange: Exchange) -> Answer:
         exchange.outcome,
         exchange.latency_ms or 0.0,
         exchange.probe,
-        _route(exchange),
+        _get_route(exchange),
         exchange.size if exchange.method == hdrs.METH_GET and status == HTTPStatus.OK else None,
         exchange.content_type,
     )
@@ -213,11 +215,11 @@ def _is_websocket(request: web.Request) -> bool:
     return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
 
 
-def _route(exchange: Exchange) -> str:
-    return template_of(exchange.method, exchange.url)
+def _get_route(exchange: Exchange) -> str:
+    return make_template(exchange.method, exchange.url)
 
 
-def _exceptions(exchange: Exchange) -> tuple[dict[str, object], ...]:
+def _list_exceptions(exchange: Exchange) -> tuple[dict[str, object], ...]:
     """Return what a tail shows of a request whose isolate was over its memory limit."""
     if exchange.outcome != "exceededMemory" or exchange.ended_at is None:
         return ()
@@ -233,11 +235,11 @@ class _CutShort(Exception):
     """The worker failed after the answer had begun, so the client's connection was aborted."""
 
 
-def _since_ms(began: float) -> float:
+def _measure_since_ms(began: float) -> float:
     return (time.monotonic() - began) * 1000.0
 
 
-def _target(request: web.Request) -> str:
+def _get_target(request: web.Request) -> str:
     path = request.raw_path
     return path if path.startswith("/") else request.rel_url.raw_path_qs
 
@@ -246,7 +248,7 @@ def _has_body(request: web.Request, status: int) -> bool:
     return request.method != hdrs.METH_HEAD and status not in (204, 304)
 
 
-def _request_headers(request: web.Request, exchange: Exchange) -> CIMultiDict[str]:
+def _make_request_headers(request: web.Request, exchange: Exchange) -> CIMultiDict[str]:
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in request.headers.items():
         lowered = name.lower()
@@ -268,24 +270,24 @@ def _copy_headers(source: aiohttp.typedefs.LooseHeaders, response: web.StreamRes
     response.headers["CF-Ray"] = f"{exchange.id}-TWN"
 
 
-async def _broken(flight: _InFlight, error: Exception) -> web.StreamResponse:
+async def _answer_broken(flight: _InFlight, error: Exception) -> web.StreamResponse:
     """Answer when the connection to the worker broke: its process died, its code failed, or the client left."""
     exchange, request = flight.exchange, flight.request
     if request.transport is None or request.transport.is_closing():
         raise _ClientGone from error
-    exchange.latency_ms = _since_ms(flight.began)  # without the waiting that follows
+    exchange.latency_ms = _measure_since_ms(flight.began)  # without the waiting that follows
     crash = await flight.instance.cause_of_death()
     if crash:
         flight.made_here = True
         exchange.outcome = crash  # otherwise its code failed, and its own tail event will say how
     if exchange.status is None:
         status, why = (_UNAVAILABLE, "process died while it answered") if crash else (500, "code gave no answer")
-        return await _plain(request, exchange, status, f"the worker's {why}")
+        return await _send_plain(request, exchange, status, f"the worker's {why}")
     request.transport.abort()  # the answer had begun; cutting it short is all that can be said
     raise _CutShort from error
 
 
-async def _plain(request: web.Request, exchange: Exchange, status: int, text: str) -> web.StreamResponse:
+async def _send_plain(request: web.Request, exchange: Exchange, status: int, text: str) -> web.StreamResponse:
     """Send a short answer of our own."""
     exchange.status = status
     response = web.Response(status=status, text=text + "\n", headers={"CF-Ray": f"{exchange.id}-TWN"})
@@ -297,7 +299,7 @@ async def _plain(request: web.Request, exchange: Exchange, status: int, text: st
     return response
 
 
-async def _body(request: web.Request) -> AsyncIterator[bytes]:
+async def _read_body(request: web.Request) -> AsyncIterator[bytes]:
     async for chunk in request.content.iter_any():
         yield chunk
 

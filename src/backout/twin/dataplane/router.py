@@ -75,10 +75,10 @@ def parse_overrides(header: str) -> dict[str, str]:
     return entries
 
 
-def script_of_host(host: str, domains: Mapping[str, str]) -> str | None:
+def find_script(host: str, domains: Mapping[str, str]) -> str | None:
     """Return the script that a Host header names: `<script>.localhost[:port]` or a custom domain.
 
-    >>> script_of_host("shop.localhost:8787", {}), script_of_host("a.example.com", {"a.example.com": "shop"})
+    >>> find_script("shop.localhost:8787", {}), find_script("a.example.com", {"a.example.com": "shop"})
     ('shop', 'shop')
     """
     name = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdigit() else host

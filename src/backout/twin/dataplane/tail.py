@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import WSMsgType, web
 
-from backout.model.triggers import queue_named, schedule_named
+from backout.model.triggers import name_queue, name_schedule
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -51,15 +51,15 @@ class Filters(Value, frozen=True):
 
     def match(self, event: Event, draw: Callable[[], float]) -> bool:
         """Whether the event passes; `draw` gives a number in [0, 1) for the sampling."""
-        request = _request(event)
-        headers = {str(k).lower(): str(v) for k, v in _object(request.get("headers")).items()}
+        request = _make_request(event)
+        headers = {str(k).lower(): str(v) for k, v in _get_object(request.get("headers")).items()}
         return (
             (not self.outcomes or str(event.get("outcome")) in self.outcomes)
             and (not self.methods or str(request.get("method", "")).upper() in self.methods)
             and (not self.client_ips or headers.get("cf-connecting-ip") in self.client_ips)
-            and (not self.versions or str(_object(event.get("scriptVersion")).get("id")) in self.versions)
+            and (not self.versions or str(_get_object(event.get("scriptVersion")).get("id")) in self.versions)
             and all(key in headers and query in headers[key] for key, query in self.headers)
-            and all(query in _text(event) for query in self.queries)
+            and all(query in _format_text(event) for query in self.queries)
             and (self.sampling_rate >= 1.0 or draw() < self.sampling_rate)
         )
 
@@ -68,14 +68,14 @@ def parse_filters(raw: object) -> Filters:
     """Return the filters of a `POST /tails` body's `filters` list; parts of unknown shape are ignored."""
     parts: dict[str, list[object]] = {}
     for entry in raw if isinstance(raw, list) else []:
-        for key, value in _object(entry).items():
+        for key, value in _get_object(entry).items():
             parts.setdefault(key, []).extend(value if isinstance(value, list) else [value])
 
     def texts(key: str) -> list[str]:
         return [str(value) for value in parts.get(key, [])]
 
     rates = [value for value in parts.get("sampling_rate", []) if isinstance(value, int | float)]
-    headers = [_object(value) for value in parts.get("header", [])]
+    headers = [_get_object(value) for value in parts.get("header", [])]
     return Filters(
         sampling_rate=float(rates[0]) if rates else 1.0,
         outcomes=frozenset(texts("outcome")),
@@ -108,7 +108,7 @@ class TailSession:
         """Queue an event, or count it as dropped; the reader is notified when that begins and ends."""
         if self.overloaded and self.queue.qsize() <= self.queue.maxsize // 2:
             self.overloaded = False
-            self.queue.put_nowait(_notice("overload-stop", "This tail shows every event again"))
+            self.queue.put_nowait(_make_notice("overload-stop", "This tail shows every event again"))
         try:
             self.queue.put_nowait(line)
         except asyncio.QueueFull:
@@ -117,7 +117,7 @@ class TailSession:
                 self.overloaded = True
                 self.queue.get_nowait()
                 self.dropped += 1
-                self.queue.put_nowait(_notice("overload", "This tail leaves out events: there are too many"))
+                self.queue.put_nowait(_make_notice("overload", "This tail leaves out events: there are too many"))
 
     def close(self) -> None:
         """End the session's websocket after what is queued; a full queue loses its oldest event to make room."""
@@ -203,14 +203,14 @@ class Tail:
             "cf": {},
         }
         response = {} if exchange.status is None else {"response": {"status": exchange.status}}
-        event = _blank(exchange.script, exchange.version, exchange.outcome, self._now())
+        event = _make_blank(exchange.script, exchange.version, exchange.outcome, self._now())
         event["exceptions"] = list(exceptions)
         event["event"] = {"request": request, **response}
         self._publish(exchange.script, _enrich(event, exchange))
 
     def tell_crash(self, script: str, version: str, outcome: str, message: str) -> None:
         """Publish that the process of a version died, apart from the requests that died with it."""
-        event = _blank(script, version, outcome, self._now())
+        event = _make_blank(script, version, outcome, self._now())
         stamp = event["eventTimestamp"]
         event["exceptions"] = [{"name": "Error", "message": message, "stack": "", "timestamp": stamp}]
         self._publish(script, event)
@@ -223,12 +223,12 @@ class Tail:
                 self._receive(event)
 
     def _receive(self, event: Event) -> None:
-        headers = _object(_request(event).get("headers"))
+        headers = _get_object(_make_request(event).get("headers"))
         exchange = self._pending.get(str(headers.pop(REQUEST_HEADER, "")))
         if exchange is None:
-            script, name = str(event.get("scriptName")), _trigger(event)
+            script, name = str(event.get("scriptName")), _get_trigger(event)
             if name and self._on_trigger is not None:
-                version = str(_object(event.get("scriptVersion")).get("id", ""))
+                version = str(_get_object(event.get("scriptVersion")).get("id", ""))
                 self._on_trigger(script, version, name, event.get("outcome") != "ok")
             self._publish(script, _complete(event))
             return
@@ -318,7 +318,7 @@ async def _send(socket: web.WebSocketResponse, session: TailSession) -> None:
     await socket.close()
 
 
-def _blank(script: str, version: str, outcome: str, now: float) -> Event:
+def _make_blank(script: str, version: str, outcome: str, now: float) -> Event:
     return {
         "outcome": outcome,
         "scriptName": script,
@@ -335,16 +335,16 @@ def _blank(script: str, version: str, outcome: str, now: float) -> Event:
     }
 
 
-def _notice(kind: str, message: str) -> bytes:
+def _make_notice(kind: str, message: str) -> bytes:
     """Return a notice of the tail itself, in the shape of an event."""
-    event = _blank("", "", "ok", time.time())
+    event = _make_blank("", "", "ok", time.time())
     event["event"] = {"type": kind, "message": message}
     return msgspec.json.encode(event)
 
 
 def _complete(event: Event) -> Event:
-    """Return the event with every key of `_blank`, whatever this workerd left out."""
-    blank = _blank("", "", "unknown", 0.0)
+    """Return the event with every key of `_make_blank`, whatever this workerd left out."""
+    blank = _make_blank("", "", "unknown", 0.0)
     return {key: event.get(key, default) for key, default in blank.items()}
 
 
@@ -354,7 +354,7 @@ def _enrich(event: Event, exchange: Exchange) -> Event:
     complete["scriptVersion"] = {"id": exchange.version}
     complete["eventTimestamp"] = round(exchange.started_at * 1000)
     complete["wallTime"] = round(exchange.latency_ms or 0.0)
-    inner = _object(complete["event"])
+    inner = _get_object(complete["event"])
     if exchange.status is not None:
         inner["response"] = {"status": exchange.status}
     complete["event"] = inner
@@ -371,21 +371,21 @@ def _redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _request(event: Event) -> dict[str, object]:
-    return _object(_object(event.get("event")).get("request"))
+def _make_request(event: Event) -> dict[str, object]:
+    return _get_object(_get_object(event.get("event")).get("request"))
 
 
-def _trigger(event: Event) -> str:
+def _get_trigger(event: Event) -> str:
     """Return the name of the schedule or the queue that ran, "" where it was neither."""
-    inner = _object(event.get("event"))
+    inner = _get_object(event.get("event"))
     if isinstance(inner.get("cron"), str):
-        return schedule_named(str(inner["cron"]))
-    return queue_named(str(inner["queue"])) if isinstance(inner.get("queue"), str) else ""
+        return name_schedule(str(inner["cron"]))
+    return name_queue(str(inner["queue"])) if isinstance(inner.get("queue"), str) else ""
 
 
-def _object(value: object) -> dict[str, object]:
+def _get_object(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(event: Event) -> str:
+def _format_text(event: Event) -> str:
     return msgspec.json.encode([event.get("logs"), event.get("exceptions")]).decode()

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.errors import UsageError
-from backout.providers.child import dying_with_parent
-from backout.providers.child_environment import ChildEnvironment, bare_environment
+from backout.providers.child import tie_to_parent
+from backout.providers.child_environment import ChildEnvironment, make_bare_environment
 from backout.twin import npm
 from backout.twin.control.worker import StartupError
 from backout.twin.dataplane import capnp
@@ -52,7 +52,7 @@ def find_workerd(explicit: Path | None = None, *, start: Path | None = None) -> 
             return explicit
         raise UsageError("no workerd binary there", where=str(explicit))
     package = _PACKAGES.get(platform.machine(), "workerd-linux-64")
-    for folder in (*npm.upwards(start or Path.cwd(), Path.cwd()), npm.home()):
+    for folder in (*npm.walk_upwards(start or Path.cwd(), Path.cwd()), npm.find_home()):
         candidate = folder / npm.MODULES / "@cloudflare" / package / "bin" / "workerd"
         if candidate.is_file():
             return candidate
@@ -67,10 +67,10 @@ def ensure(start: Path, say: Callable[[str], None]) -> None:
         npm.ensure(say)
 
 
-async def newest_compatibility_date(binary: Path) -> str:
+async def find_newest_date(binary: Path) -> str:
     """Return the newest compatibility date that the binary accepts; it is the date of its release."""
     process = await asyncio.create_subprocess_exec(
-        binary, "--version", stdout=asyncio.subprocess.PIPE, env=bare_environment()
+        binary, "--version", stdout=asyncio.subprocess.PIPE, env=make_bare_environment()
     )
     output, _ = await process.communicate()
     return output.decode().split()[-1]
@@ -114,13 +114,13 @@ class Workerd:
         """
         began = time.monotonic()
         self._write()
-        environment: ChildEnvironment = capnp.environment(self.version)
+        environment: ChildEnvironment = capnp.make_environment(self.version)
         flags = ("--experimental",) if self.version.takes_schedule else ()  # see `capnp`
         output, theirs = os.openpty()  # V8 keeps lines that go to a pipe back until there are 4 kB of them
         try:
             tty.setraw(theirs)
             self._process = process = await asyncio.create_subprocess_exec(
-                *dying_with_parent((str(self._binary), "serve", *flags, "config.capnp"), signal.SIGKILL),
+                *tie_to_parent((str(self._binary), "serve", *flags, "config.capnp"), signal.SIGKILL),
                 cwd=self._directory,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -190,8 +190,8 @@ class Workerd:
     def _write(self) -> None:
         self.clean()
         self._directory.mkdir(parents=True, mode=0o700)
-        for i, module in enumerate(capnp.runnable_modules(self.version)):
-            shutil.copyfile(module.path, self._directory / capnp.module_file(i))
+        for i, module in enumerate(capnp.list_runnable_modules(self.version)):
+            shutil.copyfile(module.path, self._directory / capnp.name_module_file(i))
         for name in capnp.OWN_MODULES:
             shutil.copyfile(Path(__file__).with_name(name), self._directory / name)
         descriptor = os.open(self._directory / "config.capnp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -208,7 +208,7 @@ class Workerd:
                 return
             await asyncio.sleep(_POLL_S)
         await asyncio.gather(*self._readers)
-        raise StartupError(_startup_text(self.output) or f"workerd ended with code {process.returncode}")
+        raise StartupError(_format_startup(self.output) or f"workerd ended with code {process.returncode}")
 
     async def _read(self, stream: asyncio.StreamReader, memory: MemoryReader | None = None) -> None:
         while True:
@@ -238,7 +238,7 @@ class Workerd:
             transport.close()
 
 
-def _startup_text(output: str) -> str:
+def _format_startup(output: str) -> str:
     """Return workerd's text as the edge shows it: without our names of services and folders, without its advice."""
     lines = (line.removeprefix("service main: ") for line in output.splitlines() if not line.endswith(_ADVICE))
     return "\n".join(lines).replace("file:///bundle/", "").strip()

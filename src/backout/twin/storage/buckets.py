@@ -55,7 +55,7 @@ class StoreBuckets:
         try:
             headers, _ = await self._store.send(call, body, size_bytes)
         except BackoutError as error:
-            raise _api_error(error) from error
+            raise _make_api_error(error) from error
         return headers.get("etag", "")
 
     async def get(self, bucket: str, key: str) -> StoredObject | None:
@@ -67,9 +67,9 @@ class StoreBuckets:
         except ProviderRejected as refused:
             if refused.status == _MISSING:
                 return None
-            raise _api_error(refused) from refused
+            raise _make_api_error(refused) from refused
         except BackoutError as error:
-            raise _api_error(error) from error
+            raise _make_api_error(error) from error
 
         async def chunks() -> AsyncIterator[bytes]:
             try:
@@ -97,16 +97,16 @@ class StoreBuckets:
         except ProviderRejected as refused:
             if refused.status == fine:
                 return b""
-            raise _api_error(refused) from refused
+            raise _make_api_error(refused) from refused
         except BackoutError as error:
-            raise _api_error(error) from error
+            raise _make_api_error(error) from error
 
     def _check(self, bucket: str) -> None:
         if self._faults.active(FaultKind.STORAGE_DENIED, bucket):
             raise ApiError(403, 10002, "Access Denied")
 
 
-def _api_error(error: BackoutError) -> ApiError:
+def _make_api_error(error: BackoutError) -> ApiError:
     if isinstance(error, AuthError):
         return ApiError(403, 10002, "Access Denied")
     if isinstance(error, ProviderRejected):

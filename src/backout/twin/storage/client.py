@@ -14,7 +14,7 @@ from yarl import URL
 
 from backout.errors import ProviderUnavailable
 from backout.providers.s3.answers import LONGEST_BODY_BYTES
-from backout.providers.s3.failures import failure
+from backout.providers.s3.failures import make_failure
 from backout.providers.s3.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, S3Credentials, S3Request, sign
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class StoreClient:
         async with self.open(call, body, size_bytes) as response:
             answer = await response.content.read(LONGEST_BODY_BYTES)
             if b"<Error" in answer[:200]:
-                raise failure(response.status, {}, answer, call.path, time.time()).error
-            return _lower(response), answer
+                raise make_failure(response.status, {}, answer, call.path, time.time()).error
+            return _lower_headers(response), answer
 
     @asynccontextmanager
     async def open(
@@ -86,7 +86,7 @@ class StoreClient:
             async with self._session.request(call.method, url, headers=headers, data=data) as response:
                 if response.status not in _GOOD:
                     answer = await response.content.read(LONGEST_BODY_BYTES)
-                    raise failure(response.status, _lower(response), answer, call.path, time.time()).error
+                    raise make_failure(response.status, _lower_headers(response), answer, call.path, time.time()).error
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ProviderUnavailable(
@@ -94,5 +94,5 @@ class StoreClient:
             ) from error
 
 
-def _lower(response: aiohttp.ClientResponse) -> Mapping[str, str]:
+def _lower_headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}

@@ -42,13 +42,13 @@ def write(directory: Path) -> ssl.SSLContext:
     paths = {name: directory / f"{name}.pem" for name in ("ca", "cert", "key")}
     for name, content in (("ca", authority), ("cert", certificate), ("key", key)):
         write_over(paths[name], content)
-    write_over(directory / "security.toml", _settings(paths).encode())
+    write_over(directory / "security.toml", _format_settings(paths).encode())
     context = ssl.create_default_context(cafile=str(paths["ca"]))
     context.load_cert_chain(paths["cert"], paths["key"])
     return context
 
 
-def _settings(paths: dict[str, Path]) -> str:
+def _format_settings(paths: dict[str, Path]) -> str:
     quoted = {name: json.dumps(str(path)) for name, path in paths.items()}
     pair, trusted = f"cert = {quoted['cert']}\nkey = {quoted['key']}\n", f"ca = {quoted['ca']}\n"
     tables = [

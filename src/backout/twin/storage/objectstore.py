@@ -29,7 +29,7 @@ from msgspec.structs import astuple
 from backout.errors import BackoutError, UsageError
 from backout.extras import describe_install
 from backout.model.value import Value
-from backout.providers.child import dying_with_parent, free_ports
+from backout.providers.child import find_free_ports, tie_to_parent
 from backout.providers.child_environment import make_sealed_environment
 from backout.twin.storage import keys
 
@@ -109,7 +109,7 @@ class ObjectStore:
         if len(wanted) == len(Ports.__struct_fields__):
             _remove_sockets(Ports(*wanted))  # of a killed one
         for attempt in range(_ATTEMPTS):
-            self.ports = Ports(*free_ports(8, wanted))
+            self.ports = Ports(*find_free_ports(8, wanted))
             access = self._access()
             try:
                 await self._bring_up(program, self.ports, deadline)
@@ -135,7 +135,7 @@ class ObjectStore:
                 child.terminate()
         deadline = time.monotonic() + _GRACE_S
         for child in self._children.values():
-            await _end(child, deadline)
+            await _end_child(child, deadline)
         self._children.clear()
         if self.ports is not None:
             _remove_sockets(self.ports)
@@ -169,7 +169,7 @@ class ObjectStore:
         """Stop the S3 API alone: to a client the store is down, and `start_gateway` takes a tenth of a second."""
         gateway = self._children.pop("s3", None)
         if gateway is not None:
-            await _end(gateway, time.monotonic())
+            await _end_child(gateway, time.monotonic())
 
     async def start_gateway(self, allowed: Sequence[str] | None = None, *, timeout_s: float = 10.0) -> None:
         """Start the S3 API again; with `allowed`, the one access key may use these buckets only."""
@@ -191,7 +191,7 @@ class ObjectStore:
         with (self._directory / f"{part}.log").open("wb") as log:  # of this run alone: it talks a lot
             # SIGKILL at the parent's death: a part that lingers would hold the store's lock against the next start.
             self._children[part] = subprocess.Popen(
-                dying_with_parent(argv, signal.SIGKILL),
+                tie_to_parent(argv, signal.SIGKILL),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -267,7 +267,7 @@ def _remove_sockets(ports: Ports) -> None:
         Path(f"/tmp/seaweedfs-{part}-grpc-{number}.sock").unlink(missing_ok=True)  # noqa: S108 - its own choice
 
 
-async def _end(child: subprocess.Popen[bytes], deadline: float) -> None:
+async def _end_child(child: subprocess.Popen[bytes], deadline: float) -> None:
     while child.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - its end is no event
         await asyncio.sleep(_POLL_S)
     child.kill()  # does nothing where it has ended

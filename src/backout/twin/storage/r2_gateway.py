@@ -105,14 +105,14 @@ class R2Gateway:
                 return await self._put_request(request, bucket)
             return await self._get_request(request, bucket)
         except r2.R2Error as refused:
-            return _refusal(refused)
+            return _make_refusal(refused)
         except BackoutError as error:
-            return _refusal(_translate(error))
+            return _make_refusal(_translate(error))
 
     def _break(self, bucket: str) -> None:
         """Raise what a fault makes of any request."""
         if self._faults.active(FaultKind.SERVICE_DOWN, "storage"):
-            raise _internal()
+            raise _make_internal_error()
         if self._faults.active(FaultKind.STORAGE_DENIED, bucket):
             raise r2.R2Error(403, 10002, "Access Denied")
 
@@ -123,11 +123,11 @@ class R2Gateway:
         if wanted.method == "get":
             return await self._get(request, bucket, wanted)
         if wanted.method == "list":
-            return _answer(await self._list(bucket, wanted))
+            return _make_answer(await self._list(bucket, wanted))
         raise r2.make_invalid_error(f"no method {wanted.method!r} in a GET")
 
     async def _put_request(self, request: web.Request, bucket: str) -> web.StreamResponse:
-        size_bytes = _metadata_size(request)
+        size_bytes = _measure_metadata(request)
         wanted = r2.parse_request(await request.content.readexactly(size_bytes))
         length = max(0, (request.content_length or 0) - size_bytes)
         match wanted.method:
@@ -135,20 +135,20 @@ class R2Gateway:
                 return _answer_described(await self._put(request, bucket, wanted, length))
             case "delete":
                 await self._delete(bucket, (wanted.object,) if wanted.object is not None else wanted.objects)
-                return _answer({})
+                return _make_answer({})
             case "createMultipartUpload":
                 call = calls.create_upload(bucket, wanted.key, attributes=wanted.attributes())
                 _, body = await self._store.send(call)
-                return _answer({"uploadId": answers.parse_xml(body).value("UploadId")})
+                return _make_answer({"uploadId": answers.parse_xml(body).value("UploadId")})
             case "uploadPart":
                 call = calls.upload_part(bucket, wanted.key, wanted.upload_id, wanted.part_number, None)
                 part = await self._upload(call, request.content.iter_chunked(_CHUNK_BYTES), length)
-                return _answer({"etag": part.etag})
+                return _make_answer({"etag": part.etag})
             case "completeMultipartUpload":
                 return _answer_described(r2.Described(await self._complete(bucket, wanted)))
             case "abortMultipartUpload":
                 await self._upload(calls.abort_upload(bucket, wanted.key, wanted.upload_id))
-                return _answer({})
+                return _make_answer({})
             case _:
                 raise r2.make_invalid_error(f"no method {wanted.method!r} in a PUT")
 
@@ -179,7 +179,7 @@ class R2Gateway:
         """Open the object, or its range, in the version that the conditions were checked on."""
         if wanted.range is None and wanted.range_header is None and wanted.only_if is None:
             async with self._store.open(calls.get(bucket, wanted.key)) as response:
-                found = answers.parse_object(wanted.key, _lower(response))
+                found = answers.parse_object(wanted.key, _lower_headers(response))
                 yield response, r2.Described(found, (0, found.size_bytes))
             return
         found = await self._head(bucket, wanted.key)
@@ -268,7 +268,7 @@ class R2Gateway:
         elif keys:
             _, body = await self._store.send(calls.delete_many(bucket, [(key, None) for key in keys]))
             if body and answers.parse_delete_errors(body):
-                raise _internal()
+                raise _make_internal_error()
 
     async def _upload(
         self, call: calls.Call, body: AsyncIterator[bytes] | None = None, size_bytes: int = 0
@@ -282,7 +282,7 @@ class R2Gateway:
         return await self._head(bucket, wanted.key)
 
 
-def _metadata_size(request: web.Request) -> int:
+def _measure_metadata(request: web.Request) -> int:
     text = request.headers.get(r2.METADATA_SIZE, "")
     if not text.isdecimal() or int(text) > _LONGEST_METADATA_BYTES:
         raise r2.make_invalid_error("Metadata missing or invalid")
@@ -304,23 +304,23 @@ def _decode_cursor(cursor: str) -> str:
         raise r2.make_invalid_error("The cursor is not valid.") from error
 
 
-def _answer(content: object) -> web.Response:
+def _make_answer(content: object) -> web.Response:
     body = json.dumps(content).encode()
     return web.Response(body=body, headers={r2.METADATA_SIZE: str(len(body))}, content_type="application/json")
 
 
 def _answer_described(described: r2.Described) -> web.Response:
-    return _answer(described.as_json())
+    return _make_answer(described.as_json())
 
 
-def _refusal(refused: r2.R2Error) -> web.Response:
+def _make_refusal(refused: r2.R2Error) -> web.Response:
     headers = {r2.ERROR: refused.header()}
     if refused.described:
         headers[r2.METADATA_SIZE] = str(len(refused.described))
     return web.Response(status=refused.status, body=refused.described or None, headers=headers)
 
 
-def _internal() -> r2.R2Error:
+def _make_internal_error() -> r2.R2Error:
     return r2.R2Error(500, 10001, "We encountered an internal error. Please try again.")
 
 
@@ -350,8 +350,8 @@ def _translate(error: BackoutError) -> r2.R2Error:
         if known is not None:
             return r2.R2Error(*known, error.message or "The request was refused.")
         return r2.R2Error(error.status, 10029, error.what)
-    return _internal()
+    return _make_internal_error()
 
 
-def _lower(response: ClientResponse) -> Mapping[str, str]:
+def _lower_headers(response: ClientResponse) -> Mapping[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}

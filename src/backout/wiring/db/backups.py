@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from backout.errors import BackoutError, UsageError
-from backout.model.setting import setting
+from backout.model.setting import describe_setting
 from backout.model.value import Value
 from backout.providers.archive.origin import Origin
 from backout.providers.archive.record_store import Terms
@@ -45,33 +45,33 @@ class BackupHooks(Value, frozen=True):
     say: Callable[[str], None] = lambda _text: None
 
 
-def backup_settings(config: Config) -> Backup:
+def get_backup_settings(config: Config) -> Backup:
     """Return the section. Raises UsageError without a database, Refused when it names a file of programs."""
     database = config.environment.database
     if database is None:
         raise UsageError(
             f"environments.{config.name} has no database",
             where=str(config.path),
-            hint=setting("environments", config.name, "database", provider="postgres", url_env="DATABASE_URL"),
+            hint=describe_setting("environments", config.name, "database", provider="postgres", url_env="DATABASE_URL"),
         )
     config.refuse_withheld("database.backup.pgbackrest.config")
     return database.backup
 
 
-def binaries(config: Config) -> Binaries:
+def get_binaries(config: Config) -> Binaries:
     """Return the Postgres programs. Raises UsageError when there are none."""
     database = config.environment.database
     return find_binaries(database.binaries if database else None)
 
 
-def slot_name(config: Config) -> str:
+def get_slot_name(config: Config) -> str:
     """Return the name of the receiver's slot, which is also its application_name."""
     return "backout_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in config.name.lower())
 
 
-def store(config: Config) -> Store:
+def make_store(config: Config) -> Store:
     """Return where backups are kept. Raises AuthError: the bucket's access key is not set."""
-    settings = backup_settings(config).store
+    settings = get_backup_settings(config).store
     if settings is None:
         return FolderStore(config.backup_directory)
     from backout.providers.archive.bucket import BucketStore
@@ -90,7 +90,7 @@ def store(config: Config) -> Store:
     return BucketStore(client, settings.bucket, f"{settings.prefix.strip('/')}/{config.name}")
 
 
-def repository(
+def make_repository(
     config: Config, accepted: Collection[str] = (), *, lays_out: bool = True, whose: Callable[[], str] | None = None
 ) -> Repository:
     """Return port Backups.
@@ -106,45 +106,49 @@ def repository(
     found = config.backup_key()
     key = None if found is None else Key.parse(found.reveal())
     incoming, terms = config.backup_directory / "incoming", Terms(config.name, frozenset(accepted), lays_out)
-    asked = whose or (lambda: _whose(config))
-    return Repository(store(config), lambda: binaries(config), incoming=incoming, key=key, terms=terms, whose=asked)
+    asked = whose or (lambda: _describe_owner(config))
+    return Repository(
+        make_store(config), lambda: get_binaries(config), incoming=incoming, key=key, terms=terms, whose=asked
+    )
 
 
-def _whose(config: Config) -> str:
+def _describe_owner(config: Config) -> str:
     pinned = config.environment.pin.database_system_identifier
     if pinned:
         return pinned.partition("/")[0]
     try:
-        return cluster(config).read().system_identifier
+        return make_cluster(config).read().system_identifier
     except BackoutError:
         return ""
 
 
-def cluster(config: Config) -> PostgresCluster:
+def make_cluster(config: Config) -> PostgresCluster:
     """Return the live cluster, asked with a role that may replicate."""
     database = config.environment.database
     timeout_s = float(database.connect_timeout) if database else 5.0
-    return PostgresCluster(lambda: config.database_admin_url().reveal(), slot_name(config), connect_timeout_s=timeout_s)
+    return PostgresCluster(
+        lambda: config.database_admin_url().reveal(), get_slot_name(config), connect_timeout_s=timeout_s
+    )
 
 
-def origin(config: Config) -> Origin:
+def make_origin(config: Config) -> Origin:
     """Return the cluster as backups reach it: through the TLS proxy where the programs have no TLS."""
     from backout.providers.postgres.tls.routes import PlainAccess
 
-    reached = PlainAccess(lambda: config.database_admin_url().reveal(), lambda: binaries(config).has_tls())
-    return Origin(lambda: binaries(config), reached.dsn, cluster(config))
+    reached = PlainAccess(lambda: config.database_admin_url().reveal(), lambda: get_binaries(config).has_tls())
+    return Origin(lambda: get_binaries(config), reached.dsn, make_cluster(config))
 
 
-def backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] = ()) -> BackupTools:
+def make_backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] = ()) -> BackupTools:
     """Return the ports of the environment's backups; they need no token of the platform."""
-    settings, kept, source = backup_settings(config), repository(config, accepted), origin(config)
+    settings, kept, source = get_backup_settings(config), make_repository(config, accepted), make_origin(config)
     staged = StagedBackups(kept, config.backup_directory, source, SystemClock())
     book = open_journal(config, hooks.stop)
 
     def history() -> Mapping[int, Sequence[tuple[int, int]]]:
         from backout.providers.postgres.restore.wal_search import WalSearch
 
-        return WalSearch(binaries(config), kept, config.backup_directory / "history").history()
+        return WalSearch(get_binaries(config), kept, config.backup_directory / "history").history()
 
     return BackupTools(
         environment=config.name,
@@ -168,7 +172,7 @@ def backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] =
     )
 
 
-def protection(
+def judge_protection(
     config: Config, live: Cluster | None = None, *, most_bytes: int | None = None, known: Repository | None = None
 ) -> Protection:
     """Return whether the live cluster could be brought back now: the one answer of every command, and of the receiver.
@@ -182,42 +186,42 @@ def protection(
     Raises:
         ProviderUnavailable, AuthError: it does not answer.
     """
-    from backout.analysis.recovery.backups import base_of, proof_alarm
-    from backout.analysis.recovery.backups import protection as judged
+    from backout.analysis.recovery.backups import explain_proof_alarm, find_base
+    from backout.analysis.recovery.backups import judge_protection as judged
     from backout.providers.archive.gaps import read_gaps
     from backout.providers.archive.readback import MOST_BYTES
 
-    state = live or cluster(config).read()
-    kept = known or repository(config, whose=lambda: state.system_identifier)
+    state = live or make_cluster(config).read()
+    kept = known or make_repository(config, whose=lambda: state.system_identifier)
     live, found = state, kept.backups()
-    base, wal = base_of(live, found), kept.wal()  # what is received after this is read, and not asked for
+    base, wal = find_base(live, found), kept.wal()  # what is received after this is read, and not asked for
     read, useless = (
         (None, ()) if base is None else kept.read_back(base, MOST_BYTES if most_bytes is None else most_bytes)
     )
     judgement = judged(live, found, wal, (*read_gaps(config.backup_directory), *useless), read)
     if known is not None and not judgement.protected and base is not None:
         kept.archive(base.system_identifier).look_anew()
-    last, within_s = last_proof(config), float(backup_settings(config).prove_within)
-    return replace(judgement, proved_at=last.at, alarm=proof_alarm(last, found, SystemClock().now(), within_s))
+    last, within_s = find_last_proof(config), float(get_backup_settings(config).prove_within)
+    return replace(judgement, proved_at=last.at, alarm=explain_proof_alarm(last, found, SystemClock().now(), within_s))
 
 
-def proof_alarm(config: Config) -> str:
+def explain_proof_alarm(config: Config) -> str:
     """Return why the proofs of the backups need attention, "" for nothing, or where there are none.
 
-    For where no WAL is received: `protection` says it, too, where some is.
+    For where no WAL is received: `judge_protection` says it, too, where some is.
     """
-    from backout.analysis.recovery.backups import proof_alarm as judged
+    from backout.analysis.recovery.backups import explain_proof_alarm as judged
 
-    if backup_settings(config).store is None and not config.backup_directory.is_dir():
+    if get_backup_settings(config).store is None and not config.backup_directory.is_dir():
         return ""
     try:
-        found = repository(config).backups()
+        found = make_repository(config).backups()
     except BackoutError:  # which the commands for backups say
         return ""
-    return judged(last_proof(config), found, SystemClock().now(), float(backup_settings(config).prove_within))
+    return judged(find_last_proof(config), found, SystemClock().now(), float(get_backup_settings(config).prove_within))
 
 
-def teller_of_proofs(config: Config) -> Callable[[str], None]:
+def make_proof_teller(config: Config) -> Callable[[str], None]:
     """Return what tells through the channels why a proof failed."""
     from backout.analysis.recovery.backups import make_failed_proof_alarm
 
@@ -249,7 +253,7 @@ def proving(config: Config) -> AbstractContextManager[None]:
     return Holding(config.backup_directory, "proof").held()
 
 
-def last_proof(config: Config) -> LastProof:
+def find_last_proof(config: Config) -> LastProof:
     """Return what the journal knows of proofs; nothing where it cannot be read, which is said elsewhere."""
     from backout.decoding import decode_values
     from backout.model.database.backups import LastProof

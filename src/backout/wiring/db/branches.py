@@ -10,13 +10,13 @@ from backout.providers.postgres.comparison.comparer import PostgresCopies
 from backout.providers.postgres.restore.branches import PostgresBranches
 from backout.providers.postgres.server.template import SUPERUSER
 from backout.providers.postgres.tls.access import add_verification, parse_dsn
-from backout.runbook.recovery.branch import direct
+from backout.runbook.recovery.branch import drop_pooler
 from backout.runbook.recovery.branch_copy_steps import NOTES
 from backout.runbook.recovery.capability import survey
 from backout.runbook.recovery.finalize_check import FinalizeCheck
 from backout.runbook.recovery.managed import BranchTools
-from backout.wiring.db.managed import CLIENTS, database_of, looks, open_checked_vendor
-from backout.wiring.db.restore import restore_directory
+from backout.wiring.db.managed import CLIENTS, get_database, make_looks, open_checked_vendor
+from backout.wiring.db.restore import get_restore_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,15 +38,15 @@ def is_managed(config: Config) -> bool:
     Raises:
         UsageError: no database. AuthError: a connection string or key is not set.
     """
-    managed = database_of(config).managed
+    managed = get_database(config).managed
     if managed is None or managed.provider not in CLIENTS:
         return False
-    around = survey(looks(config))
+    around = survey(make_looks(config))
     own = around.own.copies + (around.pgbackrest.copies if around.pgbackrest else 0)
     return choose(around).path is RecoveryPath.MANAGED or not own
 
 
-def branch_tools(config: Config, own: RestoreTools) -> BranchTools:
+def make_branch_tools(config: Config, own: RestoreTools) -> BranchTools:
     """Return the ports of restores at the vendor. Raises as `managed.checked_vendor`."""
     port = open_checked_vendor(config)
     url, pooled = _locate_branches(config, port)
@@ -67,7 +67,7 @@ def finalize_check(config: Config, port: VendorBackups) -> FinalizeCheck:
         return PostgresCopies(lambda: url(live)) if pooled else PostgresCopies(config.database_admin_url().reveal)
 
     database = parse_dsn(config.database_admin_url().reveal()).get("dbname", "") or SUPERUSER
-    return FinalizeCheck(copies, url, restore_directory(config) / NOTES, database)
+    return FinalizeCheck(copies, url, get_restore_directory(config) / NOTES, database)
 
 
 def _locate_branches(config: Config, port: VendorBackups) -> tuple[Callable[[SideBranch], str], bool]:
@@ -78,4 +78,4 @@ def _locate_branches(config: Config, port: VendorBackups) -> tuple[Callable[[Sid
         return add_verification(port.url(branch, given.get("dbname", ""), given.get("user", "")))
 
     host = given.get("host", "")
-    return url, direct(host) != host.lower()
+    return url, drop_pooler(host) != host.lower()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backout.wiring.hooks import Hooks
 
 
-def database_identity(config: Config) -> Callable[[], str | None] | None:
+def make_database_identity(config: Config) -> Callable[[], str | None] | None:
     """Return the function that identifies the database, None where there is no Postgres."""
     settings = config.environment.database
     if settings is None or settings.provider != "postgres":
@@ -32,58 +32,58 @@ def database_identity(config: Config) -> Callable[[], str | None] | None:
     return DatabaseIdentity(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s).read
 
 
-def schema(config: Config, reads: Callable[[], ApiClient], *, hurried: bool) -> Schema | None:
+def make_schema(config: Config, reads: Callable[[], ApiClient], *, hurried: bool) -> Schema | None:
     """Return the migration history, None where no tool is set up; `hurried`: it is waited for briefly."""
     settings = config.environment.database
     if settings is None or settings.migrations == "none":
         return None
-    from backout.wiring.db.history import history_of
+    from backout.wiring.db.history import make_history
 
-    return history_of(config, reads, within_s=HURRIED_S if hurried else None)
+    return make_history(config, reads, within_s=HURRIED_S if hurried else None)
 
 
-def restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | None:
+def make_restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | None:
     """Return what makes the tools of a restore, None without a database."""
     if config.environment.database is None:
         return None
 
     def open_tools() -> RestoreTools:
-        from backout.wiring.db.restore import restore_tools
+        from backout.wiring.db.restore import make_restore_tools
 
-        return restore_tools(config, hooks.stop, hooks.say)
+        return make_restore_tools(config, hooks.stop, hooks.say)
 
     return open_tools
 
 
-def protection(config: Config) -> Callable[[], Protection] | None:
+def make_protection(config: Config) -> Callable[[], Protection] | None:
     """Return what says whether the database could be brought back now, None where no WAL is received."""
     settings = config.environment.database
     if settings is None or settings.provider != "postgres" or settings.backup.wal == "off":
         return None
 
     def ask_protection() -> Protection:
-        from backout.wiring.db.backups import protection
+        from backout.wiring.db.backups import judge_protection
 
-        return protection(config)
+        return judge_protection(config)
 
     return ask_protection
 
 
-def proof_alarm(config: Config) -> Callable[[], str]:
+def make_proof_alarm(config: Config) -> Callable[[], str]:
     """Return a function that says why the proofs of the backups need attention where no WAL is received."""
     settings = config.environment.database
     if settings is None or settings.provider != "postgres" or settings.backup.wal != "off":
         return str
 
     def ask_proof_alarm() -> str:
-        from backout.wiring.db.backups import proof_alarm
+        from backout.wiring.db.backups import explain_proof_alarm
 
-        return proof_alarm(config)
+        return explain_proof_alarm(config)
 
     return ask_proof_alarm
 
 
-def migrations(config: Config) -> MigrationFiles | None:
+def find_migrations(config: Config) -> MigrationFiles | None:
     """Return the migrations of the working copy, None where no tool is set up."""
     settings = config.environment.database
     if settings is None or settings.migrations == "none":
@@ -93,7 +93,7 @@ def migrations(config: Config) -> MigrationFiles | None:
     return TheFiles(config)
 
 
-def connections(config: Config) -> Connections | None:
+def make_connections(config: Config) -> Connections | None:
     """Return how many connections are in use, None where there is no Postgres."""
     settings = config.environment.database
     if settings is None or settings.provider != "postgres":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, UsageError
-from backout.model.setting import setting
+from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -29,27 +29,27 @@ FOLDERS: Final = {
 """Where each tool keeps its files, below backout.toml, unless `database.migrations_path` names another folder."""
 
 
-def history_of(config: Config, api: Callable[[], ApiClient], *, within_s: float | None = None) -> Schema:
+def make_history(config: Config, api: Callable[[], ApiClient], *, within_s: float | None = None) -> Schema:
     """Return the history that the chosen environment's tool keeps; `api` is asked where it lies at the platform.
 
     Raises:
         UsageError: no tool is set up. AuthError: the connection string is missing.
     """
-    settings, tool = config.environment.database, tool_of(config)
+    settings, tool = config.environment.database, get_tool(config)
     assert settings is not None
     if tool == "d1":
         from backout.providers.cloudflare.d1 import D1History
 
         return D1History(api(), config.account_id, settings.database_id or "")
-    return postgres_history(config, config.database_url().reveal, within_s=within_s)
+    return make_postgres_history(config, config.database_url().reveal, within_s=within_s)
 
 
-def postgres_history(config: Config, url: Callable[[], str], *, within_s: float | None = None) -> Schema:
+def make_postgres_history(config: Config, url: Callable[[], str], *, within_s: float | None = None) -> Schema:
     """Return the history that the chosen environment's tool keeps in a Postgres database, of whichever side."""
     from backout.providers.postgres.schema.history import ALEMBIC, DJANGO, PRISMA
     from backout.providers.postgres.schema.schema import PostgresHistory
 
-    settings, tool = config.environment.database, tool_of(config)
+    settings, tool = config.environment.database, get_tool(config)
     assert settings is not None
     tables = {"prisma": PRISMA, "alembic": ALEMBIC, "django": DJANGO}
     connect_timeout_s, statement_timeout_s = float(settings.connect_timeout), _STATEMENT_TIMEOUT_S
@@ -63,26 +63,26 @@ def postgres_history(config: Config, url: Callable[[], str], *, within_s: float 
     )
 
 
-def tool_of(config: Config) -> str:
+def get_tool(config: Config) -> str:
     """Return the migration tool of the chosen environment. Raises UsageError: none is set up."""
     settings = config.environment.database
     if settings is None or settings.migrations == "none":
         raise UsageError(
             "no migrations are set up",
             where=f"{config.path.name}: environments.{config.name}.database.migrations",
-            hint=setting("environments", config.name, "database", provider="postgres", migrations="prisma")
+            hint=describe_setting("environments", config.name, "database", provider="postgres", migrations="prisma")
             + " (or alembic, django, d1)",
         )
     return settings.migrations
 
 
-def folder_of(config: Config) -> Path:
+def find_folder(config: Config) -> Path:
     """Return the folder of the tool's files: `migrations_path`, or where the tool itself keeps them.
 
     Raises:
         UsageError: no tool is set up, or none of its folders is there.
     """
-    tool, settings = tool_of(config), config.environment.database
+    tool, settings = get_tool(config), config.environment.database
     if settings is not None and settings.migrations_path is not None:
         return settings.migrations_path
     folders = [config.path.parent / folder for folder in FOLDERS[tool]]
@@ -91,19 +91,19 @@ def folder_of(config: Config) -> Path:
         raise UsageError(
             f"no folder of {tool}'s migrations: {' or '.join(FOLDERS[tool])}",
             where=str(config.path.parent),
-            hint=setting("environments", config.name, "database", migrations_path="path/to/migrations"),
+            hint=describe_setting("environments", config.name, "database", migrations_path="path/to/migrations"),
         )
     return found
 
 
-def files_of(config: Config) -> MigrationFiles:
+def find_files(config: Config) -> MigrationFiles:
     """Return the migrations that are SQL. Raises UsageError: those of Alembic and Django are Python."""
     from backout.providers.files.migrations import D1Migrations, PrismaMigrations
 
-    tool = tool_of(config)
+    tool = get_tool(config)
     if tool in {"alembic", "django"}:
         raise UsageError(f"the migrations of {tool} are Python, which backout does not run", where=config.name)
-    folder = folder_of(config)
+    folder = find_folder(config)
     return D1Migrations(folder) if tool == "d1" else PrismaMigrations(folder)
 
 
@@ -115,38 +115,38 @@ class TheFiles:
 
     def read(self) -> tuple[MigrationFile, ...]:
         """Return them in their order. Raises UsageError: no such folder, or they are not SQL."""
-        return files_of(self._config).read()
+        return find_files(self._config).read()
 
 
 def list_known_migrations(config: Config) -> tuple[KnownMigration, ...]:
     """Return the migrations of the working copy, what others come after first. Raises UsageError."""
-    from backout.analysis.recovery.migrations import in_line
+    from backout.analysis.recovery.migrations import put_in_line
     from backout.providers.files.revisions import AlembicRevisions, DjangoMigrations
 
-    tool = tool_of(config)
+    tool = get_tool(config)
     if tool == "alembic":
-        return AlembicRevisions(folder_of(config)).read()
+        return AlembicRevisions(find_folder(config)).read()
     if tool == "django":
-        return DjangoMigrations(folder_of(config)).read()
-    return in_line(files_of(config).read())
+        return DjangoMigrations(find_folder(config)).read()
+    return put_in_line(find_files(config).read())
 
 
-def side_of(config: Config) -> Side:
-    """Return the chosen environment's history, to be compared. Raises UsageError, AuthError as `history_of`."""
+def make_side(config: Config) -> Side:
+    """Return the chosen environment's history, to be compared. Raises UsageError, AuthError as `make_history`."""
     from backout.providers.cloudflare.client import ApiClient
     from backout.runbook.rollback.migrations import Side as Made
 
-    token = config.read_token() or (config.token() if tool_of(config) == "d1" else None)
+    token = config.read_token() or (config.token() if get_tool(config) == "d1" else None)
     url = str(config.environment.platform.api_base_url)
 
     def client() -> ApiClient:
         return ApiClient(url, token.reveal, token_place=token.place) if token else ApiClient(url, str)
 
-    schema = history_of(config, client)
+    schema = make_history(config, client)
     return Made(config.name, schema, config.protected)
 
 
-def sides_beside(config: Config, against: str | None) -> tuple[list[Side], list[str]]:
+def make_other_sides(config: Config, against: str | None) -> tuple[list[Side], list[str]]:
     """Return the environments to compare with, and a sentence for each that is left out.
 
     Those with the same tool, or `against` alone, which must be there.
@@ -158,28 +158,28 @@ def sides_beside(config: Config, against: str | None) -> tuple[list[Side], list[
         if against not in config.settings.environments or against == config.name:
             names = ", ".join(name for name in config.settings.environments if name != config.name)
             raise UsageError(f"no other environment {against!r}", where=str(config.path), hint=f"one of: {names}")
-        return [side_of(replace(config, chosen=against))], []
-    tool = tool_of(config)
+        return [make_side(replace(config, chosen=against))], []
+    tool = get_tool(config)
     sides: list[Side] = []
     left_out: list[str] = []
     for name, environment in config.settings.environments.items():
         if name == config.name or environment.database is None or environment.database.migrations != tool:
             continue
         try:
-            sides.append(side_of(replace(config, chosen=name)))
+            sides.append(make_side(replace(config, chosen=name)))
         except AuthError as error:
             left_out.append(f"not compared with {name}: {error.what}")
     return sides, left_out
 
 
-def deploying(
+def make_deploying(
     config: Config, files: Sequence[MigrationFile], lock_timeout_s: float, say: Callable[[str], None]
 ) -> Deploying:
     """Return what applies these migrations in the chosen environment, and keeps who did it and why."""
     from backout.providers.clock import SystemClock
     from backout.providers.postgres.schema.deploy import PrismaDeploy
     from backout.runbook.rollback.migrations import Deploying as Made
-    from backout.wiring.db.points import point_marker
+    from backout.wiring.db.points import make_point_marker
     from backout.wiring.records import find_actor, open_journal
 
     settings = config.environment.database
@@ -191,14 +191,14 @@ def deploying(
         clock=SystemClock(),
         journal=open_journal(config),
         deploy=lambda applied: prisma.apply(files, applied=applied),
-        points=point_marker(config),
+        points=make_point_marker(config),
         say=say,
     )
 
 
-def appliable_of(config: Config) -> tuple[MigrationFile, ...]:
+def list_appliable(config: Config) -> tuple[MigrationFile, ...]:
     """Return the migrations that backout can apply. Raises UsageError: the tool is not Prisma, or has no files."""
-    tool = tool_of(config)
+    tool = get_tool(config)
     if tool != "prisma":
         commands = {"alembic": "alembic upgrade head", "django": "python manage.py migrate"}
         raise UsageError(
@@ -206,17 +206,17 @@ def appliable_of(config: Config) -> tuple[MigrationFile, ...]:
             where=f"environments.{config.name}",
             hint=commands.get(tool, "npx wrangler d1 migrations apply DATABASE --remote"),
         )
-    return files_of(config).read()
+    return find_files(config).read()
 
 
-def database_identity(config: Config) -> tuple[str | None, Callable[[], str | None]]:
+def find_database_identity(config: Config) -> tuple[str | None, Callable[[], str | None]]:
     """Return the pinned database of the chosen environment, and how it is asked who it is."""
     from backout.providers.postgres.server.identity import DatabaseIdentity
 
     return config.environment.pin.database_system_identifier, DatabaseIdentity(config.database_url().reveal).read
 
 
-def catalogs_of(
+def make_catalogs(
     config: Config, *, build: str | None, shadow: Secret | None, ignore_schemas: Collection[str]
 ) -> tuple[SchemaCatalog, SchemaCatalog]:
     """Return the live schema, and the one that the migrations build.
@@ -236,7 +236,7 @@ def catalogs_of(
         url, ignore_schemas=ignore_schemas, connect_timeout_s=float(settings.connect_timeout) if settings else 5.0
     )
     built = ShadowCatalog(
-        build if build is not None else _buildable(config),
+        build if build is not None else _find_buildable(config),
         url,
         server=shadow.reveal if shadow else None,
         binaries=settings.binaries if settings else None,
@@ -245,8 +245,8 @@ def catalogs_of(
     return live, built
 
 
-def _buildable(config: Config) -> MigrationFiles:
-    tool = tool_of(config)
+def _find_buildable(config: Config) -> MigrationFiles:
+    tool = get_tool(config)
     if tool in {"alembic", "django"}:
         how = {"alembic": "alembic upgrade head --sql > build.sql", "django": "python manage.py sqlmigrate APP NAME"}
         raise UsageError(
@@ -254,4 +254,4 @@ def _buildable(config: Config) -> MigrationFiles:
             where=f"environments.{config.name}",
             hint=f"give it their SQL: {how[tool]}, then `backout db migrations drift --build build.sql`",
         )
-    return files_of(config)
+    return find_files(config)

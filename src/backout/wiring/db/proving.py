@@ -11,7 +11,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.schema.statements import StatementFile, StatementStatistics
 from backout.providers.postgres.schema.trials import PostgresTrials
 from backout.providers.postgres.tls.access import parse_dsn
-from backout.wiring.db.history import postgres_history
+from backout.wiring.db.history import make_postgres_history
 from backout.wiring.records import find_actor, open_journal
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Proving(Value, frozen=True):
         return head
 
 
-def tools(
+def make_proving_tools(
     config: Config, *, side_env: str | None, side_file: Path | None, before_env: str | None, log: Path | None
 ) -> Proving:
     """Return them. Raises AuthError where a connection string is not set."""
@@ -65,7 +65,7 @@ def tools(
         else StatementStatistics(lambda: config.database_url().reveal()),
         side=PostgresTrials(side, role=role),
         before=PostgresTrials(before, role=role) if before is not None else None,
-        schema=postgres_history(config, side),
+        schema=make_postgres_history(config, side),
         clock=SystemClock(),
         journal=open_journal(config),
         actor=find_actor(),

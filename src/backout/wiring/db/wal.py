@@ -8,23 +8,23 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.recovery.backups import slot_alarm
-from backout.config.secret_names import secret_variables
+from backout.analysis.recovery.backups import explain_slot_alarm
+from backout.config.secret_names import list_secret_variables
 from backout.config.trust import TRUST_ENV
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.incident.notice import Notice, NoticeKind
-from backout.model.setting import setting
+from backout.model.setting import describe_setting
 from backout.model.value import Value
-from backout.private import private_folder
+from backout.private import make_private_folder
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.receiver_options import ReceiverOptions
 from backout.providers.archive.receiver_status import read_status
 from backout.providers.archive.receiving import WalReceiver
-from backout.providers.child_environment import bare_environment, own_module
+from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.replication import Replication, check_receivable
 from backout.providers.postgres.server.sync_watch import SyncWatch
-from backout.report.incident.notice import protection as protection_words
+from backout.report.incident.notice import describe_protection as protection_words
 from backout.runbook.recovery.tools import PROMISE_LOST
 from backout.wiring.db import backups
 from backout.wiring.records import find_actor, open_journal
@@ -59,14 +59,14 @@ class WalState(Value, frozen=True):
     alarm: str
 
 
-def mode(config: Config) -> str:
+def get_mode(config: Config) -> str:
     """Return `stream` or `sync`. Raises Refused when backup.wal is off."""
-    wanted = backups.backup_settings(config).wal
+    wanted = backups.get_backup_settings(config).wal
     if wanted == "off":
         raise Refused(
             'backup.wal is "off"',
             where=str(config.path),
-            options=(setting("environments", config.name, "database", "backup", wal="stream"),),
+            options=(describe_setting("environments", config.name, "database", "backup", wal="stream"),),
         )
     return wanted
 
@@ -77,10 +77,10 @@ def check(config: Config) -> Cluster:
     Raises:
         AuthError, ProviderUnavailable, UsageError, Refused: why not.
     """
-    sync = mode(config) == "sync"
-    backups.binaries(config).path("pg_receivewal")
-    cluster = backups.cluster(config).read()
-    check_receivable(cluster, sync=sync, slot=backups.slot_name(config))
+    sync = get_mode(config) == "sync"
+    backups.get_binaries(config).path("pg_receivewal")
+    cluster = backups.make_cluster(config).read()
+    check_receivable(cluster, sync=sync, slot=backups.get_slot_name(config))
     return cluster
 
 
@@ -91,21 +91,21 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
         Busy: another process receives already. Otherwise as `check` and `WalReceiver.run`.
     """
     cluster, directory = check(config), config.backup_directory
-    sync, url = mode(config) == "sync", config.database_admin_url().reveal
-    known = backups.repository(config, whose=lambda: cluster.system_identifier)
+    sync, url = get_mode(config) == "sync", config.database_admin_url().reveal
+    known = backups.make_repository(config, whose=lambda: cluster.system_identifier)
     with Holding(directory, "receiver").held():
         how = ReceiverOptions(
             directory,
-            backups.slot_name(config),
+            backups.get_slot_name(config),
             sync=sync,
-            partial_every_s=None if backups.backup_settings(config).store is None else _PARTIAL_EVERY_S,
+            partial_every_s=None if backups.get_backup_settings(config).store is None else _PARTIAL_EVERY_S,
             say=say,
-            judge=lambda: backups.protection(config, most_bytes=_ALL, known=known),
-            told=_teller(config, say),
+            judge=lambda: backups.judge_protection(config, most_bytes=_ALL, known=known),
+            told=_make_teller(config, say),
             alarmed=lambda alarm: backups.tell_unproved(config, alarm),
         )
-        archive = backups.repository(config).archive(cluster.system_identifier)
-        receiver = WalReceiver(archive, backups.origin(config), Replication(url, how.slot), how, SystemClock())
+        archive = backups.make_repository(config).archive(cluster.system_identifier)
+        receiver = WalReceiver(archive, backups.make_origin(config), Replication(url, how.slot), how, SystemClock())
         if sync:
             threading.Thread(target=_keep_watchdog, args=(config, stop), daemon=True).start()
         try:
@@ -115,7 +115,7 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
                 Holding(directory, "watchdog").end(_DOWN_S)
 
 
-def _teller(config: Config, say: Callable[[str], None]) -> Callable[[Protection, float, int], None]:
+def _make_teller(config: Config, say: Callable[[str], None]) -> Callable[[Protection, float, int], None]:
     """Return the function that reports a change of the protection: a note in the journal, and a notice."""
     from backout.wiring.telling import make_notifier
 
@@ -157,7 +157,7 @@ def watch(config: Config, stop: threading.Event) -> None:
         Busy: another process watches already. AuthError: the role may not change what commits wait for.
     """
     check(config)
-    book, name = open_journal(config, hurried=True), backups.slot_name(config)
+    book, name = open_journal(config, hurried=True), backups.get_slot_name(config)
 
     def tell(promise: Promise) -> None:
         kind = "wal.promise_kept" if promise.kept else PROMISE_LOST
@@ -165,7 +165,7 @@ def watch(config: Config, stop: threading.Event) -> None:
         book.note(config.name, kind, f"{kind}:{data['at']}", data, actor=find_actor())
 
     replication = Replication(config.database_admin_url().reveal, name)
-    timeout_s = float(backups.backup_settings(config).sync_timeout)
+    timeout_s = float(backups.get_backup_settings(config).sync_timeout)
     with Holding(config.backup_directory, "watchdog").held():
         SyncWatch(replication, name, timeout_s, tell).run(stop)
 
@@ -190,7 +190,7 @@ def start(config: Config) -> int:
             process.returncode = 0  # it lives on without us: no warning about a child that was not waited for
             return process.pid
         if process.poll() is not None:
-            raise BackoutError(f"the receiver did not come up: {_last_words(config)}", where=str(directory / _LOG))
+            raise BackoutError(f"the receiver did not come up: {_read_last_words(config)}", where=str(directory / _LOG))
         time.sleep(_POLL_S)
     status = read_status(directory)
     holding.end(_DOWN_S)
@@ -205,35 +205,35 @@ def stop(config: Config) -> tuple[bool, bool]:
     directory = config.backup_directory
     Holding(directory, "watchdog").end(_DOWN_S)
     running = Holding(directory, "receiver").end(_DOWN_S)
-    replication = Replication(config.database_admin_url().reveal, backups.slot_name(config))
+    replication = Replication(config.database_admin_url().reveal, backups.get_slot_name(config))
     try:
-        if replication.view().names == backups.slot_name(config):
+        if replication.view().names == backups.get_slot_name(config):
             replication.wait_for_receiver(wait=False)
         return running, replication.drop_slot()
     finally:
         replication.close()
 
 
-def state(config: Config) -> WalState:
+def read_state(config: Config) -> WalState:
     """Return how the receiver is, and whether the cluster is protected. Raises ProviderUnavailable, AuthError."""
-    directory, cluster = config.backup_directory, backups.cluster(config).read()
-    shield = backups.protection(config, cluster)
+    directory, cluster = config.backup_directory, backups.make_cluster(config).read()
+    shield = backups.judge_protection(config, cluster)
     return WalState(
         pid=Holding(directory, "receiver").holder(),
         watchdog=Holding(directory, "watchdog").holder(),
         status=read_status(directory),
         cluster=cluster,
         protection=shield,
-        alarm=slot_alarm(cluster),
+        alarm=explain_slot_alarm(cluster),
     )
 
 
 def _spawn(config: Config, command: str) -> subprocess.Popen[bytes]:
     """Start one of our own commands that outlives this process."""
     directory = config.backup_directory
-    private_folder(directory)
+    make_private_folder(directory)
     flags = ("--no-commands",) if config.no_commands else ()
-    argv = own_module("backout", "db", "wal", command, "-e", config.name, "--config", str(config.path), *flags)
+    argv = make_module_command("backout", "db", "wal", command, "-e", config.name, "--config", str(config.path), *flags)
     with contextlib.suppress(FileNotFoundError):
         if (directory / _LOG).stat().st_size > _LONGEST_LOG_BYTES:
             (directory / _LOG).replace(directory / f"{_LOG}.1")
@@ -244,7 +244,9 @@ def _spawn(config: Config, command: str) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd=config.path.parent,
-            env=bare_environment(passed=_list_needed_variables(config), variables=config.variables.variables or None),
+            env=make_bare_environment(
+                passed=_list_needed_variables(config), variables=config.variables.variables or None
+            ),
             start_new_session=True,
         )
 
@@ -253,15 +255,15 @@ def _list_needed_variables(config: Config) -> frozenset[str]:
     """Return the variables that the receiver reads: the database's and the backups', and what set its settings."""
     database = config.environment.database
     assert database is not None
-    read = {database.url_env, database.admin_url_env, *secret_variables(database.backup)}
-    read = {*read, *secret_variables(config.settings.notify)}
+    read = {database.url_env, database.admin_url_env, *list_secret_variables(database.backup)}
+    read = {*read, *list_secret_variables(config.settings.notify)}
     named = {name for name in read if name is not None}
     return frozenset(
         {*named, *(f"{name}_FILE" for name in named), *config.set_by.values(), "CREDENTIALS_DIRECTORY", TRUST_ENV}
     )
 
 
-def _last_words(config: Config) -> str:
+def _read_last_words(config: Config) -> str:
     try:
         lines = (config.backup_directory / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError as error:

@@ -10,9 +10,9 @@ from pglast.enums import AlterTableType as Alter
 from pglast.enums import ObjectType, TableLikeOption
 
 from backout.analysis.compatibility.known import objects
-from backout.analysis.compatibility.known.defining import column_of, constraint_of, index_of, is_null
+from backout.analysis.compatibility.known.defining import is_null, make_column, make_constraint, make_index
 from backout.analysis.compatibility.known.schema import Column, Constraint, Name, Relation, Schema
-from backout.analysis.compatibility.parsing import Node, words
+from backout.analysis.compatibility.parsing import Node, list_name_parts
 from backout.analysis.compatibility.types import read_type
 
 if TYPE_CHECKING:
@@ -46,24 +46,24 @@ def _create_table(node: Node, schema: Schema, *, kind: str = "table") -> None:
     whole = all(parent is not None and parent.whole for parent in known) and not node.ofTypename
     relation = Relation(name, kind, inherited, whole=whole)
     for element in (*(node.tableElts or ()), *(node.constraints or ())):
-        relation = _with_element(relation, element, schema)
+        relation = _add_element(relation, element, schema)
     schema.relations[name] = relation
     schema.novel.add(("relation", name))
     for column in relation.columns.values():
-        _own_sequence(schema, name, column)
+        _add_own_sequence(schema, name, column)
 
 
-def _own_sequence(schema: Schema, table: Name, column: Column) -> None:
+def _add_own_sequence(schema: Schema, table: Name, column: Column) -> None:
     default = column.default
-    if isinstance(default, ast.FuncCall) and words(default.funcname) == ("nextval",) and not default.args:
+    if isinstance(default, ast.FuncCall) and list_name_parts(default.funcname) == ("nextval",) and not default.args:
         sequence = (table[0], f"{table[1]}_{column.name}_seq")
         schema.relations[sequence] = Relation(sequence, "sequence")
         schema.novel.add(("relation", sequence))
 
 
-def _with_element(relation: Relation, element: Node, schema: Schema) -> Relation:
+def _add_element(relation: Relation, element: Node, schema: Schema) -> Relation:
     if isinstance(element, ast.ColumnDef):
-        relation = relation.with_column(column_of(element))
+        relation = relation.with_column(make_column(element))
         for constraint in element.constraints or ():
             relation = _apply_constraint(relation, constraint, str(element.colname))
     elif isinstance(element, ast.Constraint):
@@ -81,7 +81,7 @@ def _with_element(relation: Relation, element: Node, schema: Schema) -> Relation
 
 
 def _apply_constraint(relation: Relation, node: Node, column: str = "") -> Relation:
-    constraint = constraint_of(node, relation.name, relation.constraints, column)
+    constraint = make_constraint(node, relation.name, relation.constraints, column)
     if constraint is None:
         return relation
     if constraint.kind in {"primary", "not null"}:
@@ -95,9 +95,9 @@ def _create_foreign_table(node: Node, schema: Schema) -> None:
     _create_table(node.base, schema, kind="foreign table")
 
 
-def _index(node: Node, schema: Schema) -> None:
+def _add_index(node: Node, schema: Schema) -> None:
     note_missing(schema, schema.resolve(node.relation))
-    index = index_of(node, schema)
+    index = make_index(node, schema)
     if not (node.if_not_exists and index.name in schema.indexes):
         schema.indexes[index.name] = index
         schema.novel.add(("relation", index.name))
@@ -133,10 +133,10 @@ def _add_column(relation: Relation, command: Node, schema: Schema) -> Relation:
     if command.missing_ok and relation.column(str(command.def_.colname)):
         return relation
     schema.novel.add(("column", relation.name, str(command.def_.colname)))
-    found = _with_element(relation, command.def_, schema)
+    found = _add_element(relation, command.def_, schema)
     column = found.column(str(command.def_.colname))
     if column is not None:
-        _own_sequence(schema, relation.name, column)
+        _add_own_sequence(schema, relation.name, column)
     return found
 
 
@@ -164,11 +164,11 @@ def _drop_not_null(relation: Relation, command: Node, schema: Schema) -> Relatio
     return _make_change_handler(not_null=False)(replace(relation, constraints=kept), command, schema)
 
 
-def _default(relation: Relation, command: Node, schema: Schema) -> Relation:
+def _set_default(relation: Relation, command: Node, schema: Schema) -> Relation:
     return _make_change_handler(default=None if is_null(command.def_) else command.def_)(relation, command, schema)
 
 
-def _identity(relation: Relation, command: Node, _schema: Schema) -> Relation:
+def _set_identity(relation: Relation, command: Node, _schema: Schema) -> Relation:
     options = command.def_ if isinstance(command.def_, (tuple, list)) else ()
     when = str(getattr(command.def_, "generated_when", "") or "")
     for option in options:
@@ -181,19 +181,19 @@ def _identity(relation: Relation, command: Node, _schema: Schema) -> Relation:
     return relation.with_column(replace(column, generated=generated)) if column else relation
 
 
-def _type(relation: Relation, command: Node, _schema: Schema) -> Relation:
+def _set_type(relation: Relation, command: Node, _schema: Schema) -> Relation:
     column = relation.column(str(command.name))
     return relation.with_column(replace(column, type=read_type(command.def_.typeName))) if column else relation
 
 
 def _add_constraint(relation: Relation, command: Node, schema: Schema) -> Relation:
     node = command.def_
-    made = constraint_of(node, relation.name, relation.constraints)
+    made = make_constraint(node, relation.name, relation.constraints)
     if made is not None:
         schema.novel.add(("constraint", relation.name, str(node.conname or node.indexname or made.name)))
     if node.indexname:
         index = schema.indexes.pop((relation.name[0], str(node.indexname)), None)
-        found = constraint_of(node, relation.name, relation.constraints)
+        found = make_constraint(node, relation.name, relation.constraints)
         if found is None:
             return relation
         named = Constraint(
@@ -230,7 +230,7 @@ def _disable_rule(relation: Relation, command: Node, schema: Schema) -> Relation
     return relation
 
 
-def _replica_identity(relation: Relation, command: Node, _schema: Schema) -> Relation:
+def _set_replica_identity(relation: Relation, command: Node, _schema: Schema) -> Relation:
     identity = str(command.def_.identity_type)
     return replace(relation, identity=str(command.def_.name) if identity == "i" else identity)
 
@@ -240,16 +240,16 @@ _COMMANDS: Final[dict[Alter, Callable[[Relation, Node, Schema], Relation]]] = {
     Alter.AT_DropColumn: _drop_column,
     Alter.AT_SetNotNull: _make_change_handler(not_null=True),
     Alter.AT_DropNotNull: _drop_not_null,
-    Alter.AT_ColumnDefault: _default,
-    Alter.AT_AddIdentity: _identity,
-    Alter.AT_SetIdentity: _identity,
+    Alter.AT_ColumnDefault: _set_default,
+    Alter.AT_AddIdentity: _set_identity,
+    Alter.AT_SetIdentity: _set_identity,
     Alter.AT_DropIdentity: _make_change_handler(generated=""),
     Alter.AT_DropExpression: _make_change_handler(generated=""),
-    Alter.AT_AlterColumnType: _type,
+    Alter.AT_AlterColumnType: _set_type,
     Alter.AT_AddConstraint: _add_constraint,
     Alter.AT_DropConstraint: _drop_constraint,
     Alter.AT_AlterConstraint: _alter_constraint,
-    Alter.AT_ReplicaIdentity: _replica_identity,
+    Alter.AT_ReplicaIdentity: _set_replica_identity,
     Alter.AT_DisableRule: _disable_rule,
 }
 
@@ -266,7 +266,7 @@ def _create_schema(node: Node, schema: Schema) -> None:
     schema.search_path = path
 
 
-def _data(node: Node, schema: Schema) -> None:
+def _note_data(node: Node, schema: Schema) -> None:
     relation = getattr(node, "relation", None)
     if relation is not None:
         note_missing(schema, schema.resolve(relation))
@@ -275,8 +275,8 @@ def _data(node: Node, schema: Schema) -> None:
 _HANDLERS: Final[dict[type, Callable[[Node, Schema], None]]] = {
     ast.CreateStmt: _create_table,
     ast.CreateForeignTableStmt: _create_foreign_table,
-    ast.IndexStmt: _index,
+    ast.IndexStmt: _add_index,
     ast.AlterTableStmt: _alter_table,
     ast.CreateSchemaStmt: _create_schema,
-    **dict.fromkeys((ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.CopyStmt), _data),
+    **dict.fromkeys((ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt, ast.CopyStmt), _note_data),
 }

@@ -11,7 +11,7 @@ from pglast import ast
 from pglast.enums import ConstrType
 
 from backout.analysis.compatibility.known.schema import Column, Constraint, Index, Name, Schema
-from backout.analysis.compatibility.parsing import Node, find_referenced_columns, words, written
+from backout.analysis.compatibility.parsing import Node, find_referenced_columns, list_name_parts, print_node
 from backout.analysis.compatibility.types import is_serial, read_type
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _ENDINGS: Final = {
 _GENERATED: Final = {"s": "stored", "v": "virtual", "a": "always", "d": "by default"}
 
 
-def column_of(node: Node) -> Column:
+def make_column(node: Node) -> Column:
     """Return the column of a ColumnDef."""
     kinds = {ConstrType(c.contype): c for c in node.constraints or ()}
     default = kinds.get(ConstrType.CONSTR_DEFAULT)
@@ -67,7 +67,7 @@ def is_null(expression: Node) -> bool:
     return expression is None or (isinstance(expression, ast.A_Const) and bool(expression.isnull))
 
 
-def constraint_of(node: Node, table: Name, taken: Container[str], column: str = "") -> Constraint | None:
+def make_constraint(node: Node, table: Name, taken: Container[str], column: str = "") -> Constraint | None:
     """Return a Constraint node as a constraint, None for what is a property of the column.
 
     Args:
@@ -77,9 +77,9 @@ def constraint_of(node: Node, table: Name, taken: Container[str], column: str = 
     kind = KINDS.get(ConstrType(node.contype))
     if kind is None:
         return None
-    names = words(node.fk_attrs if kind == "foreign" else node.keys)
+    names = list_name_parts(node.fk_attrs if kind == "foreign" else node.keys)
     if kind == "exclude":
-        names = tuple(str(pair[0].name or written(pair[0].expr)) for pair in node.exclusions or ())
+        names = tuple(str(pair[0].name or print_node(pair[0].expr)) for pair in node.exclusions or ())
     if kind == "check":
         names = tuple(sorted(find_referenced_columns(node.raw_expr)))
     names = names or ((column,) if column else ())
@@ -114,18 +114,18 @@ def _cut(first: str, second: str, ending: str) -> str:
     return "_".join([*parts, ending])
 
 
-def index_of(node: Node, schema: Schema) -> Index:
+def make_index(node: Node, schema: Schema) -> Index:
     """Return the index of an IndexStmt."""
     table = schema.resolve(node.relation)
-    columns = tuple(str(p.name or written(p.expr) or "?") for p in node.indexParams or ())
-    names = tuple(str(p.name or _expression_name(p.expr)) for p in node.indexParams or ())
+    columns = tuple(str(p.name or print_node(p.expr) or "?") for p in node.indexParams or ())
+    names = tuple(str(p.name or _name_expression(p.expr)) for p in node.indexParams or ())
     taken = {name for space, name in (*schema.relations, *schema.indexes) if space == table[0]}
     name = str(node.idxname or make_default_name(table[1], "index", names, taken))
-    predicate = (written(node.whereClause) or "?") if node.whereClause is not None else None
+    predicate = (print_node(node.whereClause) or "?") if node.whereClause is not None else None
     return Index((table[0], name), table, bool(node.unique), columns, predicate, bool(node.nulls_not_distinct))
 
 
-def _expression_name(expression: Node) -> str:
+def _name_expression(expression: Node) -> str:
     if isinstance(expression, ast.FuncCall):
-        return words(expression.funcname)[-1]
+        return list_name_parts(expression.funcname)[-1]
     return "expr"

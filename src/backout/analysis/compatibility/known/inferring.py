@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pglast import ast
 from pglast.enums import A_Expr_Kind as Kind
 
-from backout.analysis.compatibility.parsing import Node, words
+from backout.analysis.compatibility.parsing import Node, list_name_parts
 from backout.analysis.compatibility.types import SqlType, read_type
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _AS_ITS_ARGUMENT: Final = frozenset({"min", "max", "abs"})
 _COMPARISONS: Final = frozenset({"=", "<>", "!=", "<", ">", "<=", ">=", "~", "!~", "~*", "~~", "!~~", "@>", "<@", "&&"})
 
 
-def type_of(value: Node, sources: Sequence[Relation | None], schema: Schema) -> SqlType | None:
+def infer_type(value: Node, sources: Sequence[Relation | None], schema: Schema) -> SqlType | None:
     """Return the type of an expression over relations, None where it cannot be inferred."""
     if isinstance(value, ast.TypeCast):
         return read_type(value.typeName)
@@ -43,21 +43,23 @@ def type_of(value: Node, sources: Sequence[Relation | None], schema: Schema) -> 
     if isinstance(value, (ast.BoolExpr, ast.NullTest, ast.BooleanTest)):
         return SqlType("bool")
     if isinstance(value, ast.CoalesceExpr):
-        return _first(value.args, sources, schema)
+        return _infer_first(value.args, sources, schema)
     if isinstance(value, ast.A_Expr):
         kind: Node = value.kind
-        compared = kind is not Kind.AEXPR_OP or words(value.name)[-1] in _COMPARISONS
+        compared = kind is not Kind.AEXPR_OP or list_name_parts(value.name)[-1] in _COMPARISONS
         return SqlType("bool") if compared and kind is not Kind.AEXPR_NULLIF else None
     return _infer_call(value, sources, schema) if isinstance(value, ast.FuncCall) else None
 
 
-def _first(values: Node, sources: Sequence[Relation | None], schema: Schema) -> SqlType | None:
-    return type_of(values[0], sources, schema) if values else None
+def _infer_first(values: Node, sources: Sequence[Relation | None], schema: Schema) -> SqlType | None:
+    return infer_type(values[0], sources, schema) if values else None
 
 
 def _infer_call(call: Node, sources: Sequence[Relation | None], schema: Schema) -> SqlType | None:
-    name = words(call.funcname)[-1]
+    name = list_name_parts(call.funcname)[-1]
     if name in _AS_ITS_ARGUMENT:
-        return _first(call.args or (), sources, schema)
+        return _infer_first(call.args or (), sources, schema)
     found = _RETURNS.get(name)
-    return SqlType(found) if found and schema.find_routine(words(call.funcname)) not in schema.routines else None
+    return (
+        SqlType(found) if found and schema.find_routine(list_name_parts(call.funcname)) not in schema.routines else None
+    )

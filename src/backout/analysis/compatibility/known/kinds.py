@@ -28,7 +28,7 @@ ROUTINES: Final = {
 TYPES: Final = {ObjectType.OBJECT_TYPE: "type", ObjectType.OBJECT_DOMAIN: "domain"}
 
 
-def arguments_of(node: Node) -> tuple[str, ...] | None:
+def find_arguments(node: Node) -> tuple[str, ...] | None:
     """Return the argument types that an object with arguments names, None when it names none."""
     if node.args_unspecified:
         return None

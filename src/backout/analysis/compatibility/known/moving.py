@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from pglast.enums import ObjectType
 
-from backout.analysis.compatibility.known.kinds import RELATIONS, ROUTINES, TYPES, arguments_of
+from backout.analysis.compatibility.known.kinds import RELATIONS, ROUTINES, TYPES, find_arguments
 from backout.analysis.compatibility.known.schema import PUBLIC, Name, Schema, get_name_parts, split_name
 from backout.analysis.compatibility.types import SqlType
 
@@ -28,7 +28,7 @@ def drop(node: Node, schema: Schema) -> None:
                 place.pop(name, None)
             schema.novel.discard(("type", name))
         elif kind in ROUTINES:
-            name, called = schema.find_routine(parts), arguments_of(item)
+            name, called = schema.find_routine(parts), find_arguments(item)
             left = tuple(r for r in schema.routines.get(name, ()) if called is not None and r.arguments != called)
             schema.routines[name] = left
         elif kind in {ObjectType.OBJECT_TRIGGER, ObjectType.OBJECT_RULE}:
@@ -91,7 +91,7 @@ def rename(node: Node, schema: Schema) -> None:
         _rename_constraint(schema, schema.resolve(node.relation), str(node.subname), str(node.newname))
     elif kind in ROUTINES:
         old = schema.find_routine(get_name_parts(node.object))
-        _move_routine(schema, old, (old[0], str(node.newname)), arguments_of(node.object))
+        _move_routine(schema, old, (old[0], str(node.newname)), find_arguments(node.object))
 
 
 def _rename_constraint(schema: Schema, table: Name, old: str, new: str) -> None:
@@ -177,4 +177,4 @@ def set_schema(node: Node, schema: Schema) -> None:
         _move_type(schema, old, (there, old[1]))
     elif kind in ROUTINES:
         old = schema.find_routine(get_name_parts(node.object))
-        _move_routine(schema, old, (there, old[1]), arguments_of(node.object))
+        _move_routine(schema, old, (there, old[1]), find_arguments(node.object))

@@ -12,7 +12,7 @@ from pglast.enums import FunctionParameterMode as Mode
 from backout.analysis.compatibility import publishing
 from backout.analysis.compatibility.known import moving
 from backout.analysis.compatibility.known.defining import is_null
-from backout.analysis.compatibility.known.inferring import type_of
+from backout.analysis.compatibility.known.inferring import infer_type
 from backout.analysis.compatibility.known.schema import (
     PUBLIC,
     Column,
@@ -21,14 +21,14 @@ from backout.analysis.compatibility.known.schema import (
     Routine,
     Schema,
 )
-from backout.analysis.compatibility.parsing import Node, words, written
+from backout.analysis.compatibility.parsing import Node, list_name_parts, print_node
 from backout.analysis.compatibility.types import read_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def view_columns(query: Node, aliases: Node, schema: Schema) -> dict[str, Column] | None:
+def find_view_columns(query: Node, aliases: Node, schema: Schema) -> dict[str, Column] | None:
     """Return the columns of a query by name, None where a `*` or an unnamed one cannot be resolved."""
     if not isinstance(query, ast.SelectStmt):
         return None
@@ -37,19 +37,19 @@ def view_columns(query: Node, aliases: Node, schema: Schema) -> dict[str, Column
         first = first.larg
     found: dict[str, Column] = {}
     for target in first.targetList or ():
-        for column in _target_columns(target, first, schema):
+        for column in _find_target_columns(target, first, schema):
             if column is None:
                 return None
             found[column.name] = column
-    renamed = words(aliases)
+    renamed = list_name_parts(aliases)
     names = [*renamed, *list(found)[len(renamed) :]]
     return dict(zip(names, (replace(c, name=n) for n, c in zip(names, found.values(), strict=False)), strict=False))
 
 
-def _target_columns(target: Node, query: Node, schema: Schema) -> list[Column | None]:
-    sources = _sources(query, schema)
+def _find_target_columns(target: Node, query: Node, schema: Schema) -> list[Column | None]:
+    sources = _find_sources(query, schema)
     value = target.val
-    type_, inner = type_of(value, sources, schema), value
+    type_, inner = infer_type(value, sources, schema), value
     while isinstance(inner, ast.TypeCast):
         inner = inner.arg
     if isinstance(inner, ast.ColumnRef):
@@ -63,11 +63,11 @@ def _target_columns(target: Node, query: Node, schema: Schema) -> list[Column | 
     if target.name:
         return [Column(str(target.name), type_, computed=value)]
     if isinstance(inner, ast.FuncCall):
-        return [Column(words(inner.funcname)[-1], type_, computed=value)]
+        return [Column(list_name_parts(inner.funcname)[-1], type_, computed=value)]
     return [None]
 
 
-def _sources(query: Node, schema: Schema) -> list[Relation | None]:
+def _find_sources(query: Node, schema: Schema) -> list[Relation | None]:
     waiting, found = list(query.fromClause or ()), list[Relation | None]()
     while waiting:
         source = waiting.pop()
@@ -79,7 +79,7 @@ def _sources(query: Node, schema: Schema) -> list[Relation | None]:
     return found
 
 
-def routine_of(node: Node) -> Routine:
+def make_routine(node: Node) -> Routine:
     """Return the routine of a CreateFunctionStmt."""
     taken = [p for p in node.parameters or () if Mode(p.mode) not in {Mode.FUNC_PARAM_OUT, Mode.FUNC_PARAM_TABLE}]
     given = [p for p in node.parameters or () if p not in taken]
@@ -92,8 +92,8 @@ def routine_of(node: Node) -> Routine:
         returns = f"{'setof ' if node.returnType is not None and node.returnType.setof else ''}{of} {through[0].name}"
     elif given:
         returns = f"{returns} {[(p.name, str(read_type(p.argType))) for p in given]}"
-    body = [written(option) for option in node.options or ()] + [written(node.sql_body) if node.sql_body else ""]
-    defaults = [written(p.defexpr) for p in taken if p.defexpr is not None]
+    body = [print_node(option) for option in node.options or ()] + [print_node(node.sql_body) if node.sql_body else ""]
+    defaults = [print_node(p.defexpr) for p in taken if p.defexpr is not None]
     text = None if None in body or None in defaults else repr((body, defaults))
     names = tuple(str(p.name or "") for p in taken)
     variadic = any(Mode(p.mode) is Mode.FUNC_PARAM_VARIADIC for p in taken)
@@ -101,11 +101,11 @@ def routine_of(node: Node) -> Routine:
 
 
 def _build_from_query(name: Name, kind: str, query: Node, aliases: Node, schema: Schema) -> Relation:
-    columns = view_columns(query, aliases, schema)
+    columns = find_view_columns(query, aliases, schema)
     return Relation(name, kind, columns or {}, query=query, sources=schema.sources(query), whole=columns is not None)
 
 
-def _view(node: Node, schema: Schema) -> None:
+def _define_view(node: Node, schema: Schema) -> None:
     _make(schema, _build_from_query(schema.resolve(node.view), "view", node.query, node.aliases, schema))
 
 
@@ -122,13 +122,13 @@ def _select(node: Node, schema: Schema) -> None:
         _make(schema, _build_from_query(schema.resolve(node.intoClause.rel), "table", node, (), schema))
     for target in node.targetList or ():
         call = target.val if isinstance(target, ast.ResTarget) else None
-        if isinstance(call, ast.FuncCall) and words(call.funcname)[-1:] == ("set_config",):
-            values = _texts(call.args)
+        if isinstance(call, ast.FuncCall) and list_name_parts(call.funcname)[-1:] == ("set_config",):
+            values = _list_texts(call.args)
             if values[:1] == ["search_path"] and len(values) > 1:
                 _set_path(schema, values[1].split(","))
 
 
-def _texts(arguments: Node) -> list[str]:
+def _list_texts(arguments: Node) -> list[str]:
     constants = [a.val for a in arguments or () if isinstance(a, ast.A_Const)]
     return [str(value.sval) for value in constants if isinstance(value, ast.String)]
 
@@ -139,26 +139,26 @@ def _make(schema: Schema, relation: Relation) -> None:
     schema.relations[relation.name] = relation
 
 
-def _sequence(node: Node, schema: Schema) -> None:
+def _define_sequence(node: Node, schema: Schema) -> None:
     _make(schema, Relation(schema.resolve(node.sequence), "sequence"))
 
 
-def _enum(node: Node, schema: Schema) -> None:
-    name = schema.find_type(words(node.typeName))
+def _define_enum(node: Node, schema: Schema) -> None:
+    name = schema.find_type(list_name_parts(node.typeName))
     schema.enums[name] = tuple(str(label.sval) for label in node.vals or ())
     schema.novel.add(("type", name))
 
 
 def _alter_enum(node: Node, schema: Schema) -> None:
-    name = schema.find_type(words(node.typeName))
+    name = schema.find_type(list_name_parts(node.typeName))
     if name not in schema.enums:
         return
     labels = [label for label in schema.enums[name] if label != node.oldVal]
     schema.enums[name] = tuple(dict.fromkeys([*labels, str(node.newVal)]))
 
 
-def _domain(node: Node, schema: Schema) -> None:
-    name = schema.find_type(words(node.domainname))
+def _define_domain(node: Node, schema: Schema) -> None:
+    name = schema.find_type(list_name_parts(node.domainname))
     kinds = {ConstrType(c.contype): c for c in node.constraints or ()}
     default = kinds.get(ConstrType.CONSTR_DEFAULT)
     filling = default.raw_expr if default is not None else None
@@ -173,7 +173,7 @@ def _domain(node: Node, schema: Schema) -> None:
 
 
 def _alter_domain(node: Node, schema: Schema) -> None:
-    name = schema.find_type(words(node.typeName))
+    name = schema.find_type(list_name_parts(node.typeName))
     known = schema.domains.get(name)
     if known is not None:
         changes: dict[str, dict[str, Any]] = {
@@ -185,48 +185,48 @@ def _alter_domain(node: Node, schema: Schema) -> None:
         schema.domains[name] = replace(known, **changes.get(str(node.subtype), {}))
 
 
-def _composite(node: Node, schema: Schema) -> None:
+def _define_composite(node: Node, schema: Schema) -> None:
     name = schema.find_type([part for part in (node.typevar.schemaname, node.typevar.relname) if part])
     schema.others[name] = {str(c.colname): read_type(c.typeName) for c in node.coldeflist or ()}
     schema.novel.add(("type", name))
 
 
-def _range(node: Node, schema: Schema) -> None:
-    name = schema.find_type(words(node.typeName))
+def _define_range(node: Node, schema: Schema) -> None:
+    name = schema.find_type(list_name_parts(node.typeName))
     schema.others[name] = None
     schema.novel.add(("type", name))
 
 
 def _define(node: Node, schema: Schema) -> None:
-    name = words(node.defnames)
+    name = list_name_parts(node.defnames)
     if ObjectType(node.kind) is ObjectType.OBJECT_TYPE:
         schema.others[schema.find_type(name)] = None
         schema.novel.add(("type", schema.find_type(name)))
 
 
-def _function(node: Node, schema: Schema) -> None:
-    name, made = schema.find_routine(words(node.funcname)), routine_of(node)
+def _define_function(node: Node, schema: Schema) -> None:
+    name, made = schema.find_routine(list_name_parts(node.funcname)), make_routine(node)
     others = tuple(r for r in schema.routines.get(name, ()) if r.arguments != made.arguments)
     if len(others) == len(schema.routines.get(name, ())):
         schema.novel.add(("routine", name, made.arguments))
     schema.routines[name] = (*others, made)
 
 
-def _trigger(node: Node, schema: Schema) -> None:
+def _define_trigger(node: Node, schema: Schema) -> None:
     table = schema.resolve(node.relation)
     schema.triggers.add((table, str(node.trigname)))
     schema.novel.add(("trigger", table, str(node.trigname)))
 
 
-def _rule(node: Node, schema: Schema) -> None:
-    schema.rules[schema.resolve(node.relation), str(node.rulename)] = written(node)
+def _define_rule(node: Node, schema: Schema) -> None:
+    schema.rules[schema.resolve(node.relation), str(node.rulename)] = print_node(node)
 
 
 def _set(node: Node, schema: Schema) -> None:
     if str(node.name) != "search_path":
         return
     if VariableSetKind(node.kind) is VariableSetKind.VAR_SET_VALUE:
-        _set_path(schema, _texts(node.args))
+        _set_path(schema, _list_texts(node.args))
     else:
         schema.search_path = (PUBLIC,)
 
@@ -237,20 +237,20 @@ def _set_path(schema: Schema, parts: list[str]) -> None:
 
 
 HANDLERS: Final[dict[type, Callable[[Node, Schema], None]]] = {
-    ast.ViewStmt: _view,
+    ast.ViewStmt: _define_view,
     ast.CreateTableAsStmt: _create_as,
     ast.SelectStmt: _select,
-    ast.CreateSeqStmt: _sequence,
-    ast.CreateEnumStmt: _enum,
+    ast.CreateSeqStmt: _define_sequence,
+    ast.CreateEnumStmt: _define_enum,
     ast.AlterEnumStmt: _alter_enum,
-    ast.CreateDomainStmt: _domain,
+    ast.CreateDomainStmt: _define_domain,
     ast.AlterDomainStmt: _alter_domain,
-    ast.CompositeTypeStmt: _composite,
-    ast.CreateRangeStmt: _range,
+    ast.CompositeTypeStmt: _define_composite,
+    ast.CreateRangeStmt: _define_range,
     ast.DefineStmt: _define,
-    ast.CreateFunctionStmt: _function,
-    ast.CreateTrigStmt: _trigger,
-    ast.RuleStmt: _rule,
+    ast.CreateFunctionStmt: _define_function,
+    ast.CreateTrigStmt: _define_trigger,
+    ast.RuleStmt: _define_rule,
     ast.CreatePublicationStmt: publishing.create,
     ast.AlterPublicationStmt: publishing.alter,
     ast.DropStmt: moving.drop,

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 from pglast import ast
 
-from backout.analysis.compatibility.parsing import Node, walk, words
+from backout.analysis.compatibility.parsing import Node, list_name_parts, walk
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -288,8 +288,8 @@ def get_name_parts(node: Node) -> tuple[str, ...]:
     """Return the parts of a name however the parser keeps it: a list, a TypeName, an object with arguments."""
     inner = getattr(node, "names", None) or getattr(node, "objname", None)
     if inner is not None:
-        return words(inner)
-    return words(node if isinstance(node, (tuple, list)) else (node,))
+        return list_name_parts(inner)
+    return list_name_parts(node if isinstance(node, (tuple, list)) else (node,))
 
 
 def quote_identifier(name: str) -> str:

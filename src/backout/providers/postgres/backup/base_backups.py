@@ -14,8 +14,8 @@ from backout.decoding import decode_json
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.database.wal import parse_lsn
 from backout.model.value import Value
-from backout.providers.child import dying_with_parent
-from backout.providers.postgres.server.template import tool_environment
+from backout.providers.child import tie_to_parent
+from backout.providers.postgres.server.template import make_tool_environment
 from backout.providers.silence import EndedWhenSilent
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def take(
     argv += [f"--incremental={against}"] if against is not None else []
     said: list[str] = []
     with subprocess.Popen(
-        dying_with_parent(argv, signal.SIGTERM),
+        tie_to_parent(argv, signal.SIGTERM),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -122,10 +122,10 @@ def take(
             process.terminate()
             raise
     if process.returncode != 0:
-        raise _meant(said, environment)
+        raise _translate_error(said, environment)
 
 
-def _meant(said: Sequence[str], environment: Mapping[str, str]) -> BackoutError:
+def _translate_error(said: Sequence[str], environment: Mapping[str, str]) -> BackoutError:
     text = "; ".join(line.removeprefix("pg_basebackup: error: ") for line in said if "detail: " not in line)[:800]
     for secret in filter(None, (environment.get("PGPASSWORD"),)):
         text = text.replace(secret, "[redacted]")
@@ -182,7 +182,9 @@ def combine(binaries: Binaries, parts: Sequence[Path], into: Path) -> None:
 def _run(binaries: Binaries, program: str, *arguments: str) -> str | None:
     """Run a program that needs no server; return None, or what it said when it failed."""
     argv = (binaries.path(program), *arguments)
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, errors="replace", env=tool_environment())
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, errors="replace", env=make_tool_environment()
+    )
     if done.returncode == 0:
         return None
     lines = [line.strip().removeprefix(f"{program}: error: ") for line in (done.stderr or done.stdout).splitlines()]

@@ -11,9 +11,9 @@ from typing import IO, TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
 from backout.model.value import Value
-from backout.providers.child import dying_with_parent
-from backout.providers.postgres.backup.dump_listing import listing_of
-from backout.providers.postgres.server.template import tool_environment
+from backout.providers.child import tie_to_parent
+from backout.providers.postgres.backup.dump_listing import parse_listing
+from backout.providers.postgres.server.template import make_tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class DumpArchive(Value, frozen=True):
 
     def listing(self) -> Listing:
         """Return its table of contents. Raises BackoutError: pg_restore's words."""
-        return listing_of(self._run_pg_restore("--list"))
+        return parse_listing(self._run_pg_restore("--list"))
 
     def extensions(self, listing: Listing) -> tuple[tuple[str, str], ...]:
         """Return (name, schema) of each extension."""
@@ -80,7 +80,7 @@ class DumpArchive(Value, frozen=True):
         return (said.strip() or f"exit code {code}") if code != 0 else ""
 
     def _run_pg_restore(self, *arguments: str) -> str:
-        answer, said, code = self._feed([self.binaries.path("pg_restore"), *arguments], tool_environment())
+        answer, said, code = self._feed([self.binaries.path("pg_restore"), *arguments], make_tool_environment())
         if code != 0:
             raise BackoutError(f"pg_restore cannot read it: {' '.join(said.split())[:500]}", where=self.name)
         return answer
@@ -89,7 +89,7 @@ class DumpArchive(Value, frozen=True):
         """Run a program with the dump as its input; return what it answered and complained, and its exit code."""
         with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as words:
             with subprocess.Popen(
-                dying_with_parent(argv, signal.SIGTERM),
+                tie_to_parent(argv, signal.SIGTERM),
                 stdin=subprocess.PIPE,
                 stdout=answer,
                 stderr=words,

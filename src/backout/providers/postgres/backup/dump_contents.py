@@ -13,7 +13,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.database.dump import TableContent
-from backout.providers.postgres.server.session import asking
+from backout.providers.postgres.server.session import open_asking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ _OUT: Final = " TO STDOUT (ENCODING 'SQL_ASCII')"
 _NOWHERE: Final = " TO '/dev/null'"
 
 
-def contents(connection: psycopg.Connection[Any], *, checksums: bool) -> tuple[TableContent, ...]:
+def read_contents(connection: psycopg.Connection[Any], *, checksums: bool) -> tuple[TableContent, ...]:
     """Return every table's rows in the connection's transaction, whatever its role."""
     connection.execute(_PLAIN)
     found = []
@@ -72,16 +72,16 @@ def contents(connection: psycopg.Connection[Any], *, checksums: bool) -> tuple[T
         elif superuser and not checksums and (rows := _count_on_server(connection, str(name))) is not None:
             found.append(TableContent(str(name), rows))
         else:
-            found.append(_copy_content(connection, str(name), checksums=checksums))
+            found.append(_read_copy_content(connection, str(name), checksums=checksums))
     return tuple(found)
 
 
-def not_compared(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
+def list_not_compared(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
     """Return in words what holds rows and is not compared: materialized views, and what extensions keep back."""
     return tuple(str(words) for (words,) in connection.execute(_SKIPPED).fetchall())
 
 
-def contents_of_copy(dsn: str, wanted: Sequence[TableContent]) -> tuple[TableContent, ...]:
+def read_copy_contents(dsn: str, wanted: Sequence[TableContent]) -> tuple[TableContent, ...]:
     """Return what a copy holds, read by its owner: all rows, where policies are forced on him as well.
 
     Args:
@@ -92,13 +92,13 @@ def contents_of_copy(dsn: str, wanted: Sequence[TableContent]) -> tuple[TableCon
 
     ways = {table.name: table.checksum for table in wanted}
     found = []
-    with asking(dsn) as copy, copy.transaction(force_rollback=True):
+    with open_asking(dsn) as copy, copy.transaction(force_rollback=True):
         copy.execute(_PLAIN)
         for (name,) in copy.execute(_FORCED).fetchall():
             copy.execute(sql.SQL("ALTER TABLE ") + sql.SQL(name) + sql.SQL(" NO FORCE ROW LEVEL SECURITY"))
         for name, *_ in copy.execute(_TABLES).fetchall():
             way = ways.get(str(name), "")
-            read = _copy_content if way.startswith(_COPIED) else _query_content
+            read = _read_copy_content if way.startswith(_COPIED) else _query_content
             found.append(read(copy, str(name), checksums=bool(way)))
     return tuple(found)
 
@@ -113,7 +113,7 @@ def _query_content(connection: psycopg.Connection[Any], name: str, *, checksums:
     return TableContent(name, int(row[0]), str(row[1]))
 
 
-def _copy_content(connection: psycopg.Connection[Any], name: str, *, checksums: bool) -> TableContent:
+def _read_copy_content(connection: psycopg.Connection[Any], name: str, *, checksums: bool) -> TableContent:
     rows = total = 0
     with connection.cursor().copy(f"COPY {name}{_OUT}".encode()) as copied:
         for row in copied:

@@ -29,17 +29,17 @@ class Listing(Value, frozen=True):
     @property
     def extensions(self) -> tuple[str, ...]:
         """The names of its extensions."""
-        return tuple(found["name"] for line in self.lines if (found := _EXTENSION.match(_what(line))))
+        return tuple(found["name"] for line in self.lines if (found := _EXTENSION.match(_describe_line(line))))
 
     @property
     def of_extensions(self) -> str:
         """The entries of the extensions themselves, for `--use-list`."""
-        return _written(line for line in self.lines if _EXTENSION.match(_what(line)))
+        return _join_lines(line for line in self.lines if _EXTENSION.match(_describe_line(line)))
 
     @property
     def powerful(self) -> tuple[str, ...]:
         """What `for_a_plain_role` leaves out, in words."""
-        named = (_NAMED.match(_what(line)) for line in self.lines)
+        named = (_NAMED.match(_describe_line(line)) for line in self.lines)
         return tuple(f"{found['kind'].lower()} {found['name']}" for found in named if found)
 
     def for_a_plain_role(self, made: Collection[str] | None = None) -> str:
@@ -50,21 +50,21 @@ class Listing(Value, frozen=True):
         """
         there = tuple(f"SCHEMA - {' '.join(name.splitlines())} " for name in made or ())
         there = there if made is None else (*there, "EXTENSION ")
-        whats = ((line, _what(line)) for line in self.lines)
-        return _written(line for line, what in whats if not _is_powerful(what) and not what.startswith(there))
+        whats = ((line, _describe_line(line)) for line in self.lines)
+        return _join_lines(line for line, what in whats if not _is_powerful(what) and not what.startswith(there))
 
 
-def listing_of(text: str) -> Listing:
+def parse_listing(text: str) -> Listing:
     r"""Return what pg_restore wrote, without its comments.
 
-    >>> found = listing_of("; no entry\n2; 3079 16 EXTENSION - hstore \n5; 3466 9 EVENT TRIGGER - watch it me\n")
+    >>> found = parse_listing("; no entry\n2; 3079 16 EXTENSION - hstore \n5; 3466 9 EVENT TRIGGER - watch it me\n")
     >>> found.extensions, found.powerful
     (('hstore',), ('event trigger watch it',))
     """
     return Listing(tuple(line for line in text.split("\n") if _ENTRY.match(line)))
 
 
-def _what(line: str) -> str:
+def _describe_line(line: str) -> str:
     found = _ENTRY.match(line)
     return found["what"] if found else ""
 
@@ -73,5 +73,5 @@ def _is_powerful(what: str) -> bool:
     return bool(_ABOUT.match(what)) or what.startswith(tuple(f"{kind} " for kind in _POWERFUL))
 
 
-def _written(lines: Iterable[str]) -> str:
+def _join_lines(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)

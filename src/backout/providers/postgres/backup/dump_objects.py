@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError
 from backout.model.names import parse_id
-from backout.private import private_folder
+from backout.private import make_private_folder
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.sealing import is_sealed, pack, unpack
 
@@ -86,7 +86,7 @@ class DumpObjects:
     def alone(self) -> Iterator[None]:
         """Make the folder and work in it alone. Raises Busy: another process does. BackoutError: it cannot be made."""
         try:
-            private_folder(self._directory)
+            make_private_folder(self._directory)
             self._directory.chmod(0o700)
         except OSError as error:
             raise BackoutError(f"the folder of dumps: {error.strerror}", where=str(self._directory)) from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
-from backout.providers.postgres.backup.plain_role import Power, power_of, quietly
-from backout.providers.postgres.server.session import asking
+from backout.providers.postgres.backup.plain_role import Power, quietly, read_power
+from backout.providers.postgres.server.session import open_asking
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,7 +41,7 @@ def check_target(dump: Dump, target: psycopg.Connection[Any]) -> None:
         )
     if target.info.server_version // 10_000 < dump.server_version // 10_000:
         raise Refused("the target's server is older than the one that was dumped", where="the target")
-    if power_of(target) is Power.FILES:
+    if read_power(target) is Power.FILES:
         what = "the target's role may use the server's files and programs, and so could anything in the dump"
         raise Refused(what, where="the target", hint=_OWNER_HINT)
 
@@ -51,7 +51,7 @@ def check_login(plain: str) -> None:
     import psycopg
 
     try:
-        asking(plain).close()
+        open_asking(plain).close()
     except psycopg.OperationalError:
         what = "the target's role is a superuser, which must not run what is in a dump, and no other role can log in"
         raise Refused(what, where="the target", hint=_OWNER_HINT) from None

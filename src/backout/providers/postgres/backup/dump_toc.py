@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
 from backout.model.value import Value
-from backout.providers.child_environment import bare_environment
+from backout.providers.child_environment import make_bare_environment
 from backout.providers.postgres.server.template import run_tool
 from backout.providers.postgres.tls.routes import open_program_environment
 
@@ -74,7 +74,7 @@ class Definition(Value, frozen=True):
         return tuple(sorted(line.strip().rstrip(",") for line in self.create.splitlines()))
 
 
-def definitions_of(
+def list_definitions(
     dsn: str, database: str, binaries: Binaries, *, without: Sequence[str] = (), lock_timeout_s: float = 10.0
 ) -> dict[Key, Definition]:
     """Return every definition of a database, in an order in which they can be made.
@@ -97,7 +97,7 @@ def definitions_of(
             f"--file={file}",
             *(f"--exclude-table={name}" for name in without),
         )
-        run_tool(binaries, "pg_dump", *options, environment=bare_environment({**reaching, "PGDATABASE": database}))
+        run_tool(binaries, "pg_dump", *options, environment=make_bare_environment({**reaching, "PGDATABASE": database}))
         return read_definitions(file.read_bytes())
 
 
@@ -123,13 +123,13 @@ def read_definitions(archive: bytes) -> dict[Key, Definition]:
         reader.text()
     found: dict[Key, Definition] = {}
     for _ in range(reader.int()):
-        made = _entry(reader, version, offset)
+        made = _read_entry(reader, version, offset)
         if made.kind not in _SETTINGS:
             found[made.key] = made
     return found
 
 
-def _entry(reader: _Reader, version: tuple[int, int], offset: int) -> Definition:
+def _read_entry(reader: _Reader, version: tuple[int, int], offset: int) -> Definition:
     reader.int(), reader.int()  # its number, and whether rows belong to it
     catalog, oid, name, kind = (reader.text() for _ in range(4))
     section = reader.int()

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from msgspec.structs import replace
 
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Refused
-from backout.model.clock import utc
+from backout.model.clock import to_utc
 from backout.model.database.dump import Dump, Restored
-from backout.providers.child import dying_with_parent
+from backout.providers.child import tie_to_parent
 from backout.providers.postgres.backup.dump_archive import DumpArchive, read_output
-from backout.providers.postgres.backup.dump_contents import contents, contents_of_copy, not_compared
+from backout.providers.postgres.backup.dump_contents import list_not_compared, read_contents, read_copy_contents
 from backout.providers.postgres.backup.dump_descriptions import DumpDescriptions
 from backout.providers.postgres.backup.dump_objects import DumpObjects
 from backout.providers.postgres.backup.dump_target import check_login, check_target
@@ -31,14 +31,14 @@ from backout.providers.postgres.backup.plain_role import (
     check_extensions,
     make_extensions,
     plain_login,
-    power_of,
+    read_power,
 )
-from backout.providers.postgres.comparison.dump_check import check_catalog, check_rows, figures_of
+from backout.providers.postgres.comparison.dump_check import check_catalog, check_rows, read_figures
 from backout.providers.postgres.server.pinned import SEARCH_PATH
 from backout.providers.postgres.server.scratch import DATABASE, RESTORER, scratch_server
-from backout.providers.postgres.server.session import asking, refuse_pooler
+from backout.providers.postgres.server.session import open_asking, refuse_pooler
 from backout.providers.postgres.tls.access import parse_dsn
-from backout.providers.postgres.tls.dsn import connection_error, without_secrets
+from backout.providers.postgres.tls.dsn import drop_secrets, make_connection_error
 from backout.providers.postgres.tls.routes import open_program_environment
 from backout.providers.silence import LONGEST_SILENCE_S, EndedWhenSilent
 
@@ -137,10 +137,10 @@ class PostgresDumps:
         archive = self._archive(dump, self._binaries())
         listing = archive.listing()
         try:
-            with asking(url) as target:
+            with open_asking(url) as target:
                 refuse_pooler(target, url, "what pg_restore sets would reach other sessions")
                 check_target(dump, target)
-                if power_of(target) is Power.NONE:
+                if read_power(target) is Power.NONE:
                     found = self._run_restore(archive, listing, url, None)
                 else:
                     check_extensions(target, listing.extensions, where=dump.id)
@@ -150,7 +150,7 @@ class PostgresDumps:
                         found = self._run_restore(archive, listing, plain, made)
             return replace(found, check=found.check.with_more(check_catalog(url, dump)))
         except (psycopg.Error, UnicodeError) as error:
-            raise connection_error(error, url, "the target") from None
+            raise make_connection_error(error, url, "the target") from None
 
     def _run_restore(
         self,
@@ -163,7 +163,7 @@ class PostgresDumps:
             said = archive.restore(environment, str(parse_dsn(url).get("dbname", "")), listing.for_a_plain_role(made))
         if said:
             raise BackoutError(f"pg_restore failed, and nothing was kept: {_clean_text(url, said)}", where=archive.name)
-        return _held(archive.dump, url, listing)
+        return _read_restored(archive.dump, url, listing)
 
     def remove(self, dump: Dump) -> None:
         """Delete a dump; its description goes first, so that half a dump is never listed."""
@@ -179,23 +179,23 @@ class PostgresDumps:
         parameters = parse_dsn(url)
         name = self._free_name(began_at)
         try:
-            with asking(url) as source:
+            with open_asking(url) as source:
                 refuse_pooler(source, url, "what pg_dump sets would reach the application's sessions")
-            with asking(url) as source, source.transaction():
+            with open_asking(url) as source, source.transaction():
                 source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 source.execute(f"SET LOCAL search_path = {SEARCH_PATH}".encode())
                 _check_version(binaries, source.info.server_version)
                 (snapshot,) = source.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
-                tables, figures, no_figures = figures_of(url, str(snapshot))
+                tables, figures, no_figures = read_figures(url, str(snapshot))
                 size_bytes, sha256 = self._dump(url, binaries, name, str(snapshot))
                 if figures is None:
-                    tables = contents(source, checksums=checksums)
-                skipped = not_compared(source)
+                    tables = read_contents(source, checksums=checksums)
+                skipped = list_not_compared(source)
                 version = source.info.server_version
                 encoding = source.info.parameter_status("server_encoding") or "UTF8"
         except (psycopg.Error, UnicodeError) as error:
             self._objects.remove(name)
-            raise connection_error(error, url, "the database") from None
+            raise make_connection_error(error, url, "the database") from None
         except BaseException:
             self._objects.remove(name)
             raise
@@ -220,7 +220,7 @@ class PostgresDumps:
     def _free_name(self, at: float) -> str:
         """Return a name by the time that is taken neither by a dump nor by files that may not be used as one."""
         there = {path.name.partition(".")[0] for path in self._directory.glob("*")}
-        while (name := utc(at).strftime("%Y%m%dT%H%M%SZ")) in there:
+        while (name := to_utc(at).strftime("%Y%m%dT%H%M%SZ")) in there:
             at += 1.0
         return name
 
@@ -240,7 +240,7 @@ class PostgresDumps:
             tempfile.TemporaryFile() as words,
         ):
             with subprocess.Popen(
-                dying_with_parent(argv, signal.SIGTERM), stdout=subprocess.PIPE, stderr=words, env=environment
+                tie_to_parent(argv, signal.SIGTERM), stdout=subprocess.PIPE, stderr=words, env=environment
             ) as process:
                 assert process.stdout is not None
                 try:
@@ -250,7 +250,7 @@ class PostgresDumps:
                     process.kill()
                     raise
             if process.returncode != 0:
-                raise _dump_failed(_clean_text(url, read_output(words)), url)
+                raise _make_dump_error(_clean_text(url, read_output(words)), url)
         return written
 
     def _archive(self, dump: Dump, binaries: Binaries) -> DumpArchive:
@@ -262,13 +262,13 @@ class PostgresDumps:
         archive = self._archive(dump, binaries)
         listing = archive.listing()
         with scratch_server(self._directory, binaries, dump.encoding) as scratch:
-            with asking(scratch.administrator) as administrator:
+            with open_asking(scratch.administrator) as administrator:
                 check_extensions(administrator, listing.extensions, where=dump.id)
                 made = make_extensions(administrator, archive.extensions(listing), RESTORER)
             # From here on the database holds code of the application: no privileged role connects to it.
-            with asking(scratch.server) as elsewhere:
+            with open_asking(scratch.server) as elsewhere:
                 self._into_scratch(archive, listing.for_a_plain_role(made), scratch.restorer, elsewhere)
-            found = _held(dump, scratch.restorer, listing)
+            found = _read_restored(dump, scratch.restorer, listing)
             catalog = replace(check_catalog(scratch.restorer, dump), not_restored=())  # there are no other roles
             return replace(found, check=found.check.with_more(catalog))
 
@@ -293,12 +293,12 @@ class PostgresDumps:
         raise BackoutError(what, where=archive.name, hint=hint)
 
 
-def _held(dump: Dump, url: str, listing: Listing) -> Restored:
+def _read_restored(dump: Dump, url: str, listing: Listing) -> Restored:
     """Return what a restored database holds, as its owner counts it, with the second check of its rows."""
     if dump.figures is None:
-        return Restored(contents_of_copy(url, dump.tables), listing.powerful)
+        return Restored(read_copy_contents(url, dump.tables), listing.powerful)
     counted = [replace(table, checksum="") for table in dump.tables]  # hashed by the second check
-    return Restored(contents_of_copy(url, counted), listing.powerful, check_rows(url, dump))
+    return Restored(read_copy_contents(url, counted), listing.powerful, check_rows(url, dump))
 
 
 def _check_version(binaries: Binaries, server_version: int) -> None:
@@ -311,7 +311,7 @@ def _check_version(binaries: Binaries, server_version: int) -> None:
         )
 
 
-def _dump_failed(said: str, url: str) -> BackoutError:
+def _make_dump_error(said: str, url: str) -> BackoutError:
     if "permission denied" in said or "row-level security" in said:
         role = parse_dsn(url).get("user", "ROLE")
         hint = f'GRANT pg_read_all_data TO "{role}";  -- or dump as the owner: database.admin_url_env'
@@ -323,4 +323,4 @@ def _dump_failed(said: str, url: str) -> BackoutError:
 
 
 def _clean_text(url: str, text: str) -> str:
-    return " ".join(without_secrets(url, text).split())[:_MAX_TEXT]
+    return " ".join(drop_secrets(url, text).split())[:_MAX_TEXT]

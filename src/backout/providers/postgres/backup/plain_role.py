@@ -167,7 +167,7 @@ def plain_login(url: str, administrator: psycopg.Connection[Any]) -> Iterator[st
             administrator.execute(sql.SQL("DROP ROLE {}").format(named))
 
 
-def power_of(connection: psycopg.Connection[Any]) -> Power:
+def read_power(connection: psycopg.Connection[Any]) -> Power:
     """Return what code running as this session's role could do to the server."""
     with quietly(connection):
         (superuser, files) = connection.execute(_POWER).fetchone() or (False, False)

@@ -46,16 +46,16 @@ def make_extensions_of(
     needed = {name: where for name, where in wanted.items() if name in find_untrusted(administrator, wanted)}
     check_extensions(administrator, needed, where="the migrations")
     made = make_extensions(administrator, tuple(needed.items()), role)
-    return tuple(_finding(script, frozenset(needed), made) for script in scripts)
+    return tuple(_find_extension(script, frozenset(needed), made) for script in scripts)
 
 
-def _finding(script: str, extensions: frozenset[str], schemas: frozenset[str]) -> str:
+def _find_extension(script: str, extensions: frozenset[str], schemas: frozenset[str]) -> str:
     for pattern, names in ((_EXTENSION, extensions), (_SCHEMA, schemas)):
-        script = pattern.sub(lambda found, names=names: _if_not_there(found, names), script)  # type: ignore[misc]
+        script = pattern.sub(lambda found, names=names: _add_if_not_exists(found, names), script)  # type: ignore[misc]
     return script
 
 
-def _if_not_there(found: re.Match[str], names: frozenset[str]) -> str:
+def _add_if_not_exists(found: re.Match[str], names: frozenset[str]) -> str:
     if found["there"] or _fold_name(found["name"]) not in names:
         return found[0]
     return f"{found['begin']}IF NOT EXISTS {found[0].removeprefix(found['begin'])}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from backout.providers.postgres.comparison.tables import whole_sum
+from backout.providers.postgres.comparison.tables import write_whole_sum
 from backout.providers.postgres.provenance.packing import unpack_numbers
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Absent:
         columns = cast("list[str]", told["columns"])
         if not set(columns) <= set(table.columns):
             return False
-        rows, added = self._before.of(table.owner).execute(whole_sum(table, columns)).fetchone()
+        rows, added = self._before.of(table.owner).execute(write_whole_sum(table, columns)).fetchone()
         return bool((rows, added) == (told["rows"], told["sum"]))
 
     def _hash_keys(self, keys: list[str]) -> list[tuple[str, int]]:

@@ -16,14 +16,14 @@ from backout.providers.postgres.comparison.copies import (
     count_added_since,
     count_removed_since,
     count_transactions,
-    databases_of,
     label_table,
+    list_databases,
+    read_standing,
     session_with,
-    standing_of,
 )
 from backout.providers.postgres.comparison.copy_judging import Counts, judge
 from backout.providers.postgres.comparison.copy_tables import NEW_ENTRY, SEQUENCES, Part
-from backout.providers.postgres.tls.dsn import connection_error
+from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,7 +63,7 @@ def note_cluster(
 
     try:
         with session_with(url) as connection:
-            standing, names = standing_of(connection), databases_of(connection)
+            standing, names = read_standing(connection), list_databases(connection)
             shut: list[Json] = [each for each in names if own not in ("", each) and not admits(connection, each)]
         names = [each for each in names if each not in shut]
         reader = ClusterReader(_parse_bound(standing), progress, limits)
@@ -73,7 +73,9 @@ def note_cluster(
             with session_with(url, name) as connection:
                 found[name], room = reader.note(connection, room, shared=number == 0)
     except psycopg.Error as error:
-        raise connection_error(error, url, "the second check") from None  # its text may quote the connection string
+        raise make_connection_error(
+            error, url, "the second check"
+        ) from None  # its text may quote the connection string
     return {**standing, "own": own, "shut": shut, "databases": found}
 
 
@@ -102,7 +104,7 @@ def compare_cluster(
     try:
         return _Clusters(noted, url, goes_on=goes_on, progress=progress, statistics=statistics).compare()
     except psycopg.Error as error:
-        raise connection_error(error, url, "the second check") from None
+        raise make_connection_error(error, url, "the second check") from None
 
 
 class _Read(Value, frozen=True):
@@ -162,7 +164,7 @@ class _Clusters:
 
     def compare(self) -> Comparison:
         with session_with(self._url) as connection:
-            standing, there = standing_of(connection), databases_of(connection)
+            standing, there = read_standing(connection), list_databases(connection)
         behind = self._other(standing)
         why = "the role may not connect to this database"
         tables = [TableComparison(f"database {name}", reason=why) for name in self._noted.get("shut", ())]
@@ -275,7 +277,7 @@ class _Clusters:
                     missing[each.shown] = left
             return missing
 
-        return _until_told(connection, look)
+        return _await_told(connection, look)
 
     def _uncounted(self, connection: psycopg.Connection[Any], reads: list[_Read]) -> dict[str, int]:
         """Return how many newer rows a server has that it did not write, by table; it was started on the copy."""
@@ -289,7 +291,7 @@ class _Clusters:
                     more[each.shown] = left
             return more
 
-        return _until_told(connection, look)
+        return _await_told(connection, look)
 
     def _is_new_entry(self, connection: psycopg.Connection[Any], part: Part) -> bool:
         """Whether the table was emptied or rewritten since, or its columns were changed."""
@@ -338,7 +340,7 @@ class _Clusters:
         return found
 
 
-def _until_told(connection: psycopg.Connection[Any], look: Callable[[], dict[str, int]]) -> dict[str, int]:
+def _await_told(connection: psycopg.Connection[Any], look: Callable[[], dict[str, int]]) -> dict[str, int]:
     """Return what is still unexplained once no session may have counts that it has not told of."""
     end = time.monotonic() + _FLUSHED_S
     while True:

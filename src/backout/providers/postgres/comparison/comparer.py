@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from backout.decoding import decode_json
 from backout.errors import BackoutError
 from backout.model.database.comparison import Comparison, Evidence, Statistics, TableComparison
-from backout.private import private_folder
-from backout.providers.child import dying_with_parent
-from backout.providers.child_environment import bare_environment, own_module
+from backout.private import make_private_folder
+from backout.providers.child import tie_to_parent
+from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.providers.postgres.comparison.reading import Place, comparing
 from backout.providers.postgres.comparison.renumbered import read_numbers
 from backout.providers.postgres.comparison.undone import hold_again
 from backout.providers.postgres.restore.side_files import write_whole
-from backout.providers.postgres.server.owner_session import inside
+from backout.providers.postgres.server.owner_session import make_inside_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,7 +61,7 @@ class PostgresComparer:
         with comparing(Place(self._url(), self._database, before, after), evidence, progress) as comparer:
             noted = comparer.note()
             held = comparer.hold(noted)
-        private_folder(into.parent)
+        make_private_folder(into.parent)
         write_whole(into.with_suffix(_HELD), json.dumps(held))
         write_whole(into, json.dumps({**dataclasses.asdict(noted), "full": sorted(noted.full)}))
 
@@ -83,13 +83,13 @@ class PostgresComparer:
         if (kept / BETWEEN).exists():
             told = decode_json((kept / BETWEEN).read_bytes(), dict[str, list[str]], what=BETWEEN)
             evidence = replace(evidence, between={int(oid): frozenset(keys) for oid, keys in told.items()})
-        evidence = replace(_with_claims(evidence, kept), renumbered=dict(read_numbers(kept)))
+        evidence = replace(_add_claims(evidence, kept), renumbered=dict(read_numbers(kept)))
         known = None
         if noted.exists():
             known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
         found = self._ask_process(evidence, (before, after), known, progress)
         write_whole(noted.with_suffix(_RESCUED), json.dumps(found["definitions"]))
-        return _comparison(found["compared"])
+        return _make_comparison(found["compared"])
 
     def note_undo(self, noted: Path, into: Path) -> None:
         """Keep in a file what is there before an undo writes, unless it is there: the undo may be under way.
@@ -98,7 +98,7 @@ class PostgresComparer:
             noted: what `note` kept before the rescue.
         """
         if not into.exists():
-            write_whole(into, json.dumps(hold_again(self._url(), self._database, _held(noted))))
+            write_whole(into, json.dumps(hold_again(self._url(), self._database, _pack_held(noted))))
 
     def compare_undone(
         self, noted: Path, before: Path, kept: Path, progress: Callable[[str, int, int], None]
@@ -119,13 +119,13 @@ class PostgresComparer:
             "kind": "undone",
             "url": self._url(),
             "database": self._database,
-            "held": _held(noted),
+            "held": _pack_held(noted),
             "before": decode_json(before.read_bytes(), dict[str, str], what="what was noted before the undo"),
             "rescued": decode_json(rescued.read_bytes(), dict[str, str]) if rescued.exists() else None,
             "ours": [int(line) for line in writers.read_text(encoding="ascii").split()] if writers.exists() else [],
-            "over": {str(oid): dict(keys) for oid, keys in _with_claims(Evidence(frozenset()), kept).over.items()},
+            "over": {str(oid): dict(keys) for oid, keys in _add_claims(Evidence(frozenset()), kept).over.items()},
         }
-        return _comparison(ask(asked, progress)["compared"])
+        return _make_comparison(ask(asked, progress)["compared"])
 
     def _ask_process(
         self,
@@ -179,9 +179,9 @@ class PostgresCopies:
             dsn: of a side instance or a branch; "" for the live server.
             own: the application's database, as of `note_cluster`.
         """
-        asked = {"kind": "note", "url": inside(dsn) if dsn else self._url(), "own": own}
+        asked = {"kind": "note", "url": make_inside_dsn(dsn) if dsn else self._url(), "own": own}
         noted = ask(asked, progress)["noted"]
-        private_folder(into.parent)
+        make_private_folder(into.parent)
         write_whole(into, json.dumps(noted))
 
     def compare(
@@ -197,7 +197,7 @@ class PostgresCopies:
             raise BackoutError("what it held was not noted before", where=noted.name)
         known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))
         asked = {"kind": "copy", "url": self._url(), "noted": known, "goes_on": goes_on, "statistics": statistics}
-        return _comparison(ask(asked, progress)["compared"])
+        return _make_comparison(ask(asked, progress)["compared"])
 
 
 def ask(asked: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> dict[str, Any]:
@@ -208,11 +208,11 @@ def ask(asked: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> 
     """
     last: dict[str, Any] = {}
     process = subprocess.Popen(
-        dying_with_parent(own_module(_MODULE), signal.SIGTERM),
+        tie_to_parent(make_module_command(_MODULE), signal.SIGTERM),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=bare_environment(),
+        env=make_bare_environment(),
     )
     with process:
         assert process.stdin is not None
@@ -243,14 +243,14 @@ def ask(asked: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> 
     return last
 
 
-def _held(noted: Path) -> dict[str, Any]:
+def _pack_held(noted: Path) -> dict[str, Any]:
     path = noted.with_suffix(_HELD)
     if not path.exists():
         raise BackoutError("what was there before the rescue was not noted", where=path.name)
     return decode_json(path.read_bytes(), dict[str, Any], what="what was noted before the rescue", where=str(path))
 
 
-def _comparison(found: Mapping[str, Any]) -> Comparison:
+def _make_comparison(found: Mapping[str, Any]) -> Comparison:
     tables = (
         TableComparison(**{**each, "examples": tuple(each["examples"]), "columns": tuple(each["columns"])})
         for each in found["tables"]
@@ -258,7 +258,7 @@ def _comparison(found: Mapping[str, Any]) -> Comparison:
     return Comparison(tuple(tables), tuple(found["behind"]))
 
 
-def _with_claims(evidence: Evidence, kept: Path) -> Evidence:
+def _add_claims(evidence: Evidence, kept: Path) -> Evidence:
     """Return the evidence with what the rescue's committed entries say of rows that others had written."""
     over: defaultdict[int, dict[str, int]] = defaultdict(dict)
     removed: defaultdict[int, set[str]] = defaultdict(set)

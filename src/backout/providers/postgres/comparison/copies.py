@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.value import Value
-from backout.providers.postgres.comparison.copy_tables import CATALOGS, SEQUENCES, TABLES, Part, row_text
-from backout.providers.postgres.server.message import message_of
-from backout.providers.postgres.server.plain import POWER, foreign_code, make_lock_statement
-from backout.providers.postgres.server.session import LETS_IN, working
+from backout.providers.postgres.comparison.copy_tables import CATALOGS, SEQUENCES, TABLES, Part, write_row_text
+from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.plain import POWER, make_lock_statement, write_foreign_code
+from backout.providers.postgres.server.session import LETS_IN, open_working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,11 +106,11 @@ def session_with(url: str, database: str = "") -> Iterator[psycopg.Connection[An
     """Yield a session that only reads. Raises psycopg.Error; its text may quote the connection string."""
     more: dict[str, Any] = {"dbname": database} if database else {}
     settings = {"default_transaction_read_only": "on"}
-    with working(url, connect_timeout_s=_CONNECT_S, lock_timeout_s=2.0, settings=settings, **more) as connection:
+    with open_working(url, connect_timeout_s=_CONNECT_S, lock_timeout_s=2.0, settings=settings, **more) as connection:
         yield connection
 
 
-def databases_of(connection: Any) -> list[str]:
+def list_databases(connection: Any) -> list[str]:
     """Return the names of the databases that sessions are let into."""
     return [str(name) for (name,) in connection.execute(LETS_IN)]
 
@@ -121,7 +121,7 @@ def admits(connection: Any, database: str) -> bool:
     return bool(may)
 
 
-def standing_of(connection: Any) -> dict[str, Json]:
+def read_standing(connection: Any) -> dict[str, Json]:
     """Return who a server is: system identifier, timeline, that timeline's history, and the bound of old rows."""
     import psycopg
 
@@ -182,7 +182,7 @@ class ClusterReader:
 
     def examples(self, connection: Any, part: Part, which: tuple[Sequence[int], Sequence[int]], most: int) -> list[str]:
         """Return keys of old rows of a table; `which`: with these hashes, or in these parts."""
-        key = row_text(part.key or part.columns[:1])
+        key = write_row_text(part.key or part.columns[:1])
         hashes, numbers = (f"ANY('{{{','.join(map(str, each))}}}'::int8[])" for each in which)
         told = f"({self._hash(part)} = {hashes} OR ({self._hash(part)} & {PARTS - 1}) = {numbers})"
         found: list[str] = []
@@ -222,7 +222,7 @@ class ClusterReader:
             damaged = (error.sqlstate or "")[:2] in _DAMAGED
             denied = error.sqlstate == _DENIED
             failed = not (part.catalog and denied)
-            return {"reason": message_of(error), "failed": failed, "damaged": damaged, "denied": denied}
+            return {"reason": get_message(error), "failed": failed, "damaged": damaged, "denied": denied}
         newer = sums.pop(-1, [0, 0])[0]
         shown: dict[str, Json] = {str(number): [rows, str(total)] for number, (rows, total) in sorted(sums.items())}
         return {"removed": int(removed or 0), "newer": newer, "sums": shown}
@@ -235,7 +235,7 @@ class ClusterReader:
         if not power:
             return ""
         connection.execute(make_lock_statement(part.sql))  # no code can be attached to it meanwhile
-        (why,) = connection.execute(foreign_code(f"{part.oid}::oid", every_type=False)).fetchone() or (None,)
+        (why,) = connection.execute(write_foreign_code(f"{part.oid}::oid", every_type=False)).fetchone() or (None,)
         return "" if why is None else f"a superuser does not run {why}, which belongs to another role"
 
     def _query(self, part: Part, where: str) -> str:
@@ -247,7 +247,7 @@ class ClusterReader:
         )
 
     def _hash(self, part: Part) -> str:
-        return f"hashtextextended({row_text(part.columns)}, 7)"
+        return f"hashtextextended({write_row_text(part.columns)}, 7)"
 
 
 def count_removed_since(connection: Any, oid: int) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from msgspec.structs import replace
 
 from backout.model.value import Value
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.schema.quoting import quote_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class Part(Value, frozen=True):
     @property
     def sql(self) -> str:
         """Its name as SQL."""
-        return f"{identifier(self.schema)}.{identifier(self.name)}"
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
 
     @property
     def shown(self) -> str:
@@ -159,6 +159,6 @@ CATALOGS: Final = (
 )
 
 
-def row_text(names: Sequence[str]) -> str:
+def write_row_text(names: Sequence[str]) -> str:
     """Return a row of `t` as Postgres itself prints it: by the types' own output functions, and never by a cast."""
-    return f"ROW({', '.join(f't.{identifier(name)}' for name in names)})::text"
+    return f"ROW({', '.join(f't.{quote_identifier(name)}' for name in names)})::text"

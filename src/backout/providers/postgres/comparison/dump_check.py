@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from backout.model.database.dump import Dump
 
 
-def figures_of(url: str, snapshot: str) -> tuple[tuple[TableContent, ...], Figures | None, str]:
+def read_figures(url: str, snapshot: str) -> tuple[tuple[TableContent, ...], Figures | None, str]:
     """Return the tables of an exported snapshot with what else it holds, or () and None with why not.
 
     A dump without them is better than none.
     """
     try:
-        noted = ask({"kind": "dumped", "url": url, "snapshot": snapshot}, _unheard)["noted"]
+        noted = ask({"kind": "dumped", "url": url, "snapshot": snapshot}, _ignore_progress)["noted"]
     except BackoutError as error:
         return (), None, error.what
     return tuple(decode_values(noted["tables"], list[TableContent])), decode_values(noted["figures"], Figures), ""
@@ -42,10 +42,10 @@ def _check_dump(url: str, dump: Dump, tables: list[dict[str, Any]] | None) -> Du
         return DumpCheck()
     asked = {"kind": "restored", "url": url, "tables": tables, "figures": msgspec.to_builtins(dump.figures)}
     try:
-        return decode_values(ask(asked, _unheard)["compared"], DumpCheck)
+        return decode_values(ask(asked, _ignore_progress)["compared"], DumpCheck)
     except BackoutError as error:
         return DumpCheck(failed=error.what)
 
 
-def _unheard(doing: str, done: int, whole: int) -> None:
+def _ignore_progress(doing: str, done: int, whole: int) -> None:
     """A dump shows no progress."""

@@ -17,7 +17,7 @@ from typing import Final
 _USER: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 
-def _no_member(catalog: str, oid: str) -> str:
+def _exclude_members(catalog: str, oid: str) -> str:
     return (
         f"NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = '{catalog}'::regclass AND e.objid = {oid} "
         "AND e.deptype = 'e')"
@@ -25,13 +25,13 @@ def _no_member(catalog: str, oid: str) -> str:
 
 
 _RELATION: Final = (
-    f"pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND {_USER} AND {_no_member('pg_class', 'c.oid')}"
+    f"pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND {_USER} AND {_exclude_members('pg_class', 'c.oid')}"
 )
 _ROUTINE: Final = (
-    f"pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {_USER} AND {_no_member('pg_proc', 'p.oid')}"
+    f"pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {_USER} AND {_exclude_members('pg_proc', 'p.oid')}"
 )
 _TYPE: Final = (
-    f"pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace AND {_USER} AND {_no_member('pg_type', 't.oid')} "
+    f"pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace AND {_USER} AND {_exclude_members('pg_type', 't.oid')} "
     "AND t.typtype IN ('d', 'e', 'r')"
 )
 _OTHERS: Final = (
@@ -44,7 +44,7 @@ _OWN: Final = 16384
 DEFINITIONS: Final = (
     (
         f"SELECT format('schema %I', n.nspname), '' FROM pg_namespace n WHERE {_USER} AND n.nspname <> 'public' "
-        f"AND {_no_member('pg_namespace', 'n.oid')}"
+        f"AND {_exclude_members('pg_namespace', 'n.oid')}"
     ),
     "SELECT format('extension %I', extname), '' FROM pg_extension WHERE extname <> 'plpgsql'",
     (
@@ -95,7 +95,7 @@ DEFINITIONS: Final = (
     (
         f"SELECT format('statistics %I.%I', n.nspname, s.stxname), pg_get_statisticsobjdef(s.oid) "
         f"FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE {_USER} "
-        f"AND {_no_member('pg_statistic_ext', 's.oid')}"
+        f"AND {_exclude_members('pg_statistic_ext', 's.oid')}"
     ),
     (
         "SELECT 'sequence ' || c.oid::regclass, ROW(s.seqtypid::regtype, s.seqstart, s.seqincrement, "
@@ -124,7 +124,7 @@ DEFINITIONS: Final = (
     ),
     *(
         f"SELECT i.type || ' ' || i.identity, '' FROM {catalog} x, LATERAL pg_identify_object('{catalog}'::regclass, "
-        f"x.oid, 0) i WHERE x.oid >= {_OWN} AND {_no_member(catalog, 'x.oid')} AND i.identity !~ '^pg_temp'"
+        f"x.oid, 0) i WHERE x.oid >= {_OWN} AND {_exclude_members(catalog, 'x.oid')} AND i.identity !~ '^pg_temp'"
         for catalog in _OTHERS
     ),
     (
@@ -175,7 +175,7 @@ OWNERS: Final = (
     f"SELECT format('ALTER TYPE %s OWNER TO %I', t.oid::regtype, pg_get_userbyid(t.typowner)) FROM {_TYPE}",
     (
         "SELECT format('ALTER SCHEMA %I OWNER TO %I', n.nspname, pg_get_userbyid(n.nspowner)) FROM pg_namespace n "
-        f"WHERE {_USER} AND {_no_member('pg_namespace', 'n.oid')}"
+        f"WHERE {_USER} AND {_exclude_members('pg_namespace', 'n.oid')}"
     ),
     (
         "SELECT format('ALTER LARGE OBJECT %s OWNER TO %I', m.oid, pg_get_userbyid(m.lomowner)) "
@@ -192,7 +192,7 @@ UNION ALL SELECT 'TABLE ' || c.oid::regclass, c.relowner, a.attacl, format(' (%I
 UNION ALL SELECT 'ROUTINE ' || p.oid::regprocedure, p.proowner, p.proacl, '', 'EXECUTE' FROM {_ROUTINE}
 UNION ALL SELECT 'TYPE ' || t.oid::regtype, t.typowner, t.typacl, '', 'USAGE' FROM {_TYPE}
 UNION ALL SELECT format('SCHEMA %I', n.nspname), n.nspowner, n.nspacl, '', CASE n.nspname WHEN 'public' THEN 'USAGE'
-  ELSE '' END FROM pg_namespace n WHERE {_USER} AND {_no_member("pg_namespace", "n.oid")}
+  ELSE '' END FROM pg_namespace n WHERE {_USER} AND {_exclude_members("pg_namespace", "n.oid")}
 UNION ALL SELECT 'LARGE OBJECT ' || m.oid, m.lomowner, m.lomacl, '', '' FROM pg_largeobject_metadata m
 """
 _TO: Final = "CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"

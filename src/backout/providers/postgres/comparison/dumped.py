@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.database.dump import DumpCheck, Figures, TableContent
-from backout.providers.postgres.backup.dump_contents import contents, contents_of_copy
+from backout.providers.postgres.backup.dump_contents import read_contents, read_copy_contents
 from backout.providers.postgres.comparison.dump_queries import (
     DEFINITIONS,
     LARGE_OBJECTS,
@@ -22,11 +22,11 @@ from backout.providers.postgres.comparison.dump_queries import (
     PRIVILEGES,
     SEQUENCES,
 )
-from backout.providers.postgres.schema.quoting import literal
-from backout.providers.postgres.server.message import message_of
-from backout.providers.postgres.server.pinned import pins
-from backout.providers.postgres.server.session import asking
-from backout.providers.postgres.tls.dsn import connection_error
+from backout.providers.postgres.schema.quoting import quote_literal
+from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.pinned import write_pins
+from backout.providers.postgres.server.session import open_asking
+from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,21 +53,21 @@ def note_dumped(
     try:
         with _looking(url, snapshot) as session:
             progress("hashing rows", 0, 1)
-            tables = contents(session, checksums=True)
-            session.execute(pins(_PATIENCE).encode())
-            lobs, not_noted = _large_objects(session)
+            tables = read_contents(session, checksums=True)
+            session.execute(write_pins(_PATIENCE).encode())
+            lobs, not_noted = _read_large_objects(session)
             figures = Figures(
                 server_version=session.info.server_version,
-                definitions=definitions_of(session),
-                sequences=_sequences(session),
+                definitions=read_definitions(session),
+                sequences=_read_sequences(session),
                 large_objects=lobs,
-                owners=_statements(session, OWNERS),
-                privileges=_statements(session, PRIVILEGES),
+                owners=_read_statements(session, OWNERS),
+                privileges=_read_statements(session, PRIVILEGES),
                 not_noted=not_noted,
             )
             return [*tables], figures
     except (psycopg.Error, UnicodeError) as error:
-        raise connection_error(error, url, "the database") from None  # its text may quote the connection string
+        raise make_connection_error(error, url, "the database") from None  # its text may quote the connection string
 
 
 def compare_rows(
@@ -78,14 +78,14 @@ def compare_rows(
 
     progress("hashing rows", 0, 1)
     try:
-        found = contents_of_copy(url, tables)
+        found = read_copy_contents(url, tables)
         with _looking(url) as session:
-            lobs, not_read = _large_objects(session)
+            lobs, not_read = _read_large_objects(session)
     except (psycopg.Error, UnicodeError) as error:
-        raise connection_error(error, url, "the restored database") from None
-    differs = _tables_apart({table.name: table for table in tables}, {table.name: table for table in found})
+        raise make_connection_error(error, url, "the restored database") from None
+    differs = _compare_tables({table.name: table for table in tables}, {table.name: table for table in found})
     if not (figures.not_noted or not_read):
-        differs += _apart("large object ", figures.large_objects, lobs)
+        differs += _compare_kind("large object ", figures.large_objects, lobs)
     return DumpCheck(
         tables=len(tables),
         rows=sum(table.rows for table in tables),
@@ -106,13 +106,13 @@ def compare_catalog(url: str, figures: Figures) -> DumpCheck:
         with _looking(url) as session:
             version = session.info.server_version
             same = version // _MAJOR == figures.server_version // _MAJOR
-            definitions = definitions_of(session) if same else {}
-            sequences = _sequences(session)
-            held = {*_statements(session, OWNERS), *_statements(session, PRIVILEGES)}
+            definitions = read_definitions(session) if same else {}
+            sequences = _read_sequences(session)
+            held = {*_read_statements(session, OWNERS), *_read_statements(session, PRIVILEGES)}
     except (psycopg.Error, UnicodeError) as error:
-        raise connection_error(error, url, "the restored database") from None
-    differs = _apart("", figures.definitions, definitions) if same else []
-    differs += _behind(figures.sequences, sequences)
+        raise make_connection_error(error, url, "the restored database") from None
+    differs = _compare_kind("", figures.definitions, definitions) if same else []
+    differs += _list_behind(figures.sequences, sequences)
     written = f"server {figures.server_version // _MAJOR} writes them differently from {version // _MAJOR}"
     return DumpCheck(
         definitions=len(figures.definitions) if same else 0,
@@ -125,34 +125,34 @@ def compare_catalog(url: str, figures: Figures) -> DumpCheck:
 
 @contextmanager
 def _looking(url: str, snapshot: str = "") -> Iterator[psycopg.Connection[Any]]:
-    with asking(url) as session, session.transaction():
+    with open_asking(url) as session, session.transaction():
         session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         if snapshot:
-            session.execute(f"SET TRANSACTION SNAPSHOT {literal(snapshot)}".encode())
-        session.execute(pins(_PATIENCE).encode())
+            session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(snapshot)}".encode())
+        session.execute(write_pins(_PATIENCE).encode())
         yield session
 
 
-def definitions_of(session: psycopg.Connection[Any]) -> dict[str, str]:
+def read_definitions(session: psycopg.Connection[Any]) -> dict[str, str]:
     """Return a digest of each definition by its name; several of one name (overloads differ by it) are one."""
     found: dict[str, list[str]] = {}
     for query in DEFINITIONS:
         for name, text in session.execute(query.encode()):
             if name is not None:
                 found.setdefault(str(name), []).append(str(text))
-    return {name: _digest("\0".join(sorted(texts))) for name, texts in sorted(found.items())}
+    return {name: _compute_digest("\0".join(sorted(texts))) for name, texts in sorted(found.items())}
 
 
-def _digest(text: str) -> str:
+def _compute_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _sequences(session: psycopg.Connection[Any]) -> dict[str, tuple[int | None, int, bool]]:
+def _read_sequences(session: psycopg.Connection[Any]) -> dict[str, tuple[int | None, int, bool]]:
     """Return (the last value that was handed out, increment, whether it cycles) of each."""
     return {str(name): (last, step, cycles) for name, last, step, cycles in session.execute(SEQUENCES.encode())}
 
 
-def _large_objects(session: psycopg.Connection[Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+def _read_large_objects(session: psycopg.Connection[Any]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return size and digest of each large object by its id, and why there are none of them."""
     import psycopg
 
@@ -166,15 +166,15 @@ def _large_objects(session: psycopg.Connection[Any]) -> tuple[dict[str, str], tu
                 (digest,) = session.execute(LO_HASH.encode(), {"oid": oid, "size": size}).fetchone() or ("",)
                 found[str(oid)] = f"{size} {digest}"
     except psycopg.Error as error:
-        return {}, (f"large objects: {message_of(error)}",)
+        return {}, (f"large objects: {get_message(error)}",)
     return found, ()
 
 
-def _statements(session: psycopg.Connection[Any], queries: Sequence[str]) -> tuple[str, ...]:
+def _read_statements(session: psycopg.Connection[Any], queries: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({str(text) for query in queries for (text,) in session.execute(query.encode())}))
 
 
-def _tables_apart(noted: dict[str, TableContent], found: dict[str, TableContent]) -> list[str]:
+def _compare_tables(noted: dict[str, TableContent], found: dict[str, TableContent]) -> list[str]:
     said = [f"table {name} is missing" for name in noted if name not in found]
     for name, here in found.items():
         then = noted.get(name)
@@ -188,14 +188,14 @@ def _tables_apart(noted: dict[str, TableContent], found: dict[str, TableContent]
     return said
 
 
-def _apart(kind: str, noted: dict[str, str], found: dict[str, str]) -> list[str]:
+def _compare_kind(kind: str, noted: dict[str, str], found: dict[str, str]) -> list[str]:
     said = [f"{kind}{name} is missing" for name in noted if name not in found]
     said += [f"{kind}{name} is another one" for name, what in noted.items() if found.get(name, what) != what]
     more = (name for name in found if name not in noted and not name.startswith(_LATE))
     return said + [f"{kind}{name} was not in it" for name in more]
 
 
-def _behind(
+def _list_behind(
     noted: dict[str, tuple[int | None, int, bool]], found: dict[str, tuple[int | None, int, bool]]
 ) -> list[str]:
     """Return the sequences that would hand out again what they had handed out when they were noted."""

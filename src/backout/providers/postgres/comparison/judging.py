@@ -188,7 +188,7 @@ def read_rows(lines: Iterable[str]) -> Rows:
     return found
 
 
-def hashes_of_columns(noted: dict[str, str], every: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, str]:
+def select_hashes(noted: dict[str, str], every: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, str]:
     """Return the hashes of these columns alone: what others wrote was noted of every column that there had been."""
     if every == wanted:
         return noted

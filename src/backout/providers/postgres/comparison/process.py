@@ -27,16 +27,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     asked = decode_json(sys.stdin.buffer.read(), dict[str, Any], what="what is to be compared")
     try:
-        _say(_answer(asked))
+        _say(_answer_asked(asked))
     except BackoutError as error:
         _say({"failed": [error.what, error.where, error.hint]})
 
 
-def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+def _answer_asked(asked: dict[str, Any]) -> dict[str, Any]:
     if asked["kind"] == "note":
-        return {"noted": note_cluster(asked["url"], _progress, own=asked["own"])}
+        return {"noted": note_cluster(asked["url"], _send_progress, own=asked["own"])}
     if asked["kind"] == "dumped":
-        tables, figures = note_dumped(asked["url"], asked["snapshot"], _progress)
+        tables, figures = note_dumped(asked["url"], asked["snapshot"], _send_progress)
         return {
             "noted": {"tables": [msgspec.to_builtins(each) for each in tables], "figures": msgspec.to_builtins(figures)}
         }
@@ -45,14 +45,14 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         if asked["tables"] is None:
             return {"compared": msgspec.to_builtins(compare_catalog(asked["url"], figures))}
         wanted = decode_values(asked["tables"], list[TableContent])
-        return {"compared": msgspec.to_builtins(compare_rows(asked["url"], wanted, figures, _progress))}
+        return {"compared": msgspec.to_builtins(compare_rows(asked["url"], wanted, figures, _send_progress))}
     if asked["kind"] == "copy":
         found = compare_cluster(
             asked["noted"],
             asked["url"],
             goes_on=asked["goes_on"] is True,
             statistics=Statistics(asked["statistics"]),
-            progress=_progress,
+            progress=_send_progress,
         )
         return {"compared": msgspec.to_builtins(found)}
     if asked["kind"] == "undone":
@@ -62,7 +62,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
             asked["before"],
             rescued=asked["rescued"],
             evidence=(frozenset(asked["ours"]), asked["over"]),
-            progress=_progress,
+            progress=_send_progress,
         )
         return {"compared": msgspec.to_builtins(found)}
     told, known = asked["evidence"], asked["noted"]
@@ -88,11 +88,11 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     )
     before = Noted(**{**known, "full": set(known["full"])}) if known is not None else None
     place = Place(asked["url"], asked["database"], asked["before"], asked["after"])
-    with comparing(place, evidence, _progress) as comparer:
+    with comparing(place, evidence, _send_progress) as comparer:
         return {"compared": msgspec.to_builtins(comparer.compare(before)), "definitions": comparer.definitions()}
 
 
-def _progress(doing: str, done: int, whole: int) -> None:
+def _send_progress(doing: str, done: int, whole: int) -> None:
     _say({"progress": [doing, done, whole]})
 
 

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from backout.model.database.comparison import Comparison, Noted, TableComparison
 from backout.providers.postgres.comparison.absent import Absent
-from backout.providers.postgres.comparison.dumped import definitions_of
-from backout.providers.postgres.comparison.judging import Verdicts, hashes_of_columns, read_rows
+from backout.providers.postgres.comparison.dumped import read_definitions
+from backout.providers.postgres.comparison.judging import Verdicts, read_rows, select_hashes
 from backout.providers.postgres.comparison.renumbered import Renumbered
 from backout.providers.postgres.comparison.tables import (
     Reading,
     Relation,
-    oldest_running,
-    relations,
-    running_then,
-    sequences_behind,
-    since,
-    written_by,
+    find_oldest_running,
+    find_running_then,
+    list_relations,
+    list_sequences_behind,
+    write_since,
+    write_written_by,
 )
 from backout.providers.postgres.comparison.undone import hold
 from backout.providers.postgres.provenance.packing import pack_numbers
-from backout.providers.postgres.server.message import message_of
-from backout.providers.postgres.server.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, inside
-from backout.providers.postgres.server.plain import foreign_code
-from backout.providers.postgres.server.session import working
-from backout.providers.postgres.tls.dsn import connection_error
+from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, make_inside_dsn
+from backout.providers.postgres.server.plain import write_foreign_code
+from backout.providers.postgres.server.session import open_working
+from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -82,13 +82,17 @@ def comparing(place: Place, evidence: Evidence, progress: Callable[[str, int, in
                 more: dict[str, Any] = {"user": user, "options": OWNER_INSIDE} if user else {}
                 settings = {"default_transaction_read_only": "on"}
                 try:
-                    made = working(
-                        inside(dsn), connect_timeout_s=_CONNECT_S, settings=settings, dbname=place.database, **more
+                    made = open_working(
+                        make_inside_dsn(dsn),
+                        connect_timeout_s=_CONNECT_S,
+                        settings=settings,
+                        dbname=place.database,
+                        **more,
                     )
                 except psycopg.Error as error:
                     if user:
                         raise
-                    raise connection_error(
+                    raise make_connection_error(
                         error, dsn, "the database beside the live one"
                     ) from None  # a branch's has a password
                 return stack.enter_context(made)
@@ -99,7 +103,7 @@ def comparing(place: Place, evidence: Evidence, progress: Callable[[str, int, in
             live = OwnerSessions(place.url, place.database, stack, lock_timeout_s=2.0)
             yield Comparer(Ends(side(place.before), side(place.after), live), evidence, progress)
         except psycopg.Error as error:
-            raise connection_error(
+            raise make_connection_error(
                 error, place.url, "the second check"
             ) from None  # its text may quote the connection string
 
@@ -115,18 +119,18 @@ class Comparer:
         self._ends = ends
         self._evidence = evidence
         self._progress = progress
-        self._before = relations(ends.before.main)
-        self._after = relations(ends.after.main)
-        self._now = relations(ends.live.administrator)
+        self._before = list_relations(ends.before.main)
+        self._after = list_relations(ends.after.main)
+        self._now = list_relations(ends.live.administrator)
         first = min(evidence.damage, default=0)
-        self._running = running_then(ends.after.main, first) if first else frozenset[int]()
+        self._running = find_running_then(ends.after.main, first) if first else frozenset[int]()
         self._absent = Absent(ends.before, evidence)
         self._renumbered = Renumbered(ends.before, evidence, self._before, self._after.keys())
         self._names = {(each.schema, each.name): each for each in self._now.values()}
 
     def note(self) -> Noted:
         """Return what others have written until now in the tables that the damage wrote to."""
-        found = Noted(xid=oldest_running(self._ends.live.administrator))
+        found = Noted(xid=find_oldest_running(self._ends.live.administrator))
         touched = [table for table in self._before.values() if self._is_touched(table)]
         for number, table in enumerate(touched):
             self._progress("noting newer rows", number, len(touched))
@@ -135,7 +139,7 @@ class Comparer:
                 continue
             key = table.key if set(table.key) <= set(now.columns) else ()
             reading = Reading(now, key, table.columns, frozenset(table.columns) & frozenset(now.columns))
-            theirs = written_by(self._evidence.damage)
+            theirs = write_written_by(self._evidence.damage)
             rows, full = self._live_rows(reading, f"{self._recent()} AND NOT ({theirs})")
             found.rows[table.shown] = {key: row.hashes for key, row in rows.items()}
             found.damaged[table.shown] = self._hash_damaged_rows(reading, theirs)
@@ -150,7 +154,7 @@ class Comparer:
 
     def definitions(self) -> dict[str, str]:
         """Return a digest of each definition as it is live."""
-        return definitions_of(self._ends.live.administrator)
+        return read_definitions(self._ends.live.administrator)
 
     def compare(self, noted: Noted | None) -> Comparison:
         """Compare each table; see `TableComparison`."""
@@ -166,8 +170,8 @@ class Comparer:
             try:
                 found.append(self._table(table, noted, reads=touched or room >= 0))
             except psycopg.Error as error:
-                found.append(TableComparison(table.shown, reason=message_of(error), failed=touched))
-        behind = sequences_behind(self._ends.before.main, self._ends.after.main, self._ends.live.administrator)
+                found.append(TableComparison(table.shown, reason=get_message(error), failed=touched))
+        behind = list_sequences_behind(self._ends.before.main, self._ends.after.main, self._ends.live.administrator)
         return Comparison(tuple(sorted(found, key=lambda each: each.table)), tuple(behind))
 
     # --- one table ----------------------------------------------------------------------------------------------
@@ -184,7 +188,7 @@ class Comparer:
             return self._gone(table)
         if why := self._strange(table, reading.table):
             return TableComparison(table.shown, reason=why)
-        seen = hashes_of_columns(noted.rows.get(table.shown, {}), table.columns, reading.columns) if noted else None
+        seen = select_hashes(noted.rows.get(table.shown, {}), table.columns, reading.columns) if noted else None
         verdicts = Verdicts(
             self._renumbered.evidence(table), seen, table.oid, begin=noted.xid if noted is not None else None
         )
@@ -231,7 +235,7 @@ class Comparer:
         if after is not None:
             ends.append((self._ends.after.of(after.table.owner), after))
         with _snapshot(at_live):
-            sums = _beside([partial(_sums, *at) for at in (ends if verdicts.has_noted else ends[:2])])
+            sums = _run_beside([partial(_read_sums, *at) for at in (ends if verdicts.has_noted else ends[:2])])
             buckets = sorted({bucket for each in sums for bucket in each})
             differ = [bucket for bucket in buckets if len({each.get(bucket) for each in sums}) > 1]
             same = sum(rows for bucket, (rows, *_) in sums[0].items() if bucket not in set(differ))
@@ -239,7 +243,7 @@ class Comparer:
             for begin in range(0, len(differ), _PART):
                 self._progress(f"comparing rows of {table.shown}", begin, len(differ))
                 where = before.in_buckets(differ[begin : begin + _PART])
-                was, now, *then = _beside([partial(_rows, *at, where) for at in ends])
+                was, now, *then = _run_beside([partial(_read_rows, *at, where) for at in ends])
                 left = then[0] if then else {}
                 for key in was.keys() | left.keys() | now.keys():
                     verdicts.judge(key, was.get(key), left.get(key), now.get(key))
@@ -255,13 +259,13 @@ class Comparer:
         evidence, mine = self._evidence, self._ends
         assert after is not None
         at_before, at_live = mine.before.of(table.owner), mine.live.of(reading.table.owner)
-        theirs, locked = written_by(evidence.damage), "t.xmax::text <> '0'"
-        ours = written_by(evidence.damage | evidence.ours)
+        theirs, locked = write_written_by(evidence.damage), "t.xmax::text <> '0'"
+        ours = write_written_by(evidence.damage | evidence.ours)
         with _snapshot(at_live):
-            was_sums, now_sums = _beside(
+            was_sums, now_sums = _run_beside(
                 [
-                    partial(_sums, at_before, before, written_by(evidence.damage, "xmax")),
-                    partial(_sums, at_live, live, ours),
+                    partial(_read_sums, at_before, before, write_written_by(evidence.damage, "xmax")),
+                    partial(_read_sums, at_live, live, ours),
                 ]
             )
             buckets = sorted({*was_sums, *now_sums})
@@ -270,11 +274,13 @@ class Comparer:
             for begin in range(0, len(differ), _PART):
                 self._progress(f"comparing rows of {table.shown}", begin, len(differ))
                 part = before.in_buckets(differ[begin : begin + _PART])
-                was, now, then = _beside(
+                was, now, then = _run_beside(
                     [
-                        partial(_rows, at_before, before, f"{locked} AND {part}"),
-                        partial(_rows, at_live, live, f"({ours} OR {self._recent()}) AND {part}"),
-                        partial(_rows, mine.after.of(after.table.owner), after, f"({theirs} OR {locked}) AND {part}"),
+                        partial(_read_rows, at_before, before, f"{locked} AND {part}"),
+                        partial(_read_rows, at_live, live, f"({ours} OR {self._recent()}) AND {part}"),
+                        partial(
+                            _read_rows, mine.after.of(after.table.owner), after, f"({theirs} OR {locked}) AND {part}"
+                        ),
                     ]
                 )
                 _judge_written(verdicts, evidence, was, then, now)
@@ -328,7 +334,7 @@ class Comparer:
         ends = ((self._ends.before, table), (self._ends.live, now))
         for end, each in ends:
             if end.runs_superusers_code(each.owner):
-                (why,) = end.of(each.owner).execute(foreign_code(f"{each.oid}::oid")).fetchone() or (None,)
+                (why,) = end.of(each.owner).execute(write_foreign_code(f"{each.oid}::oid")).fetchone() or (None,)
                 if why is not None:
                     return f"a superuser does not run {why}, which belongs to another role"
         return ""
@@ -336,7 +342,7 @@ class Comparer:
     def _recent(self) -> str:
         """Return the condition that a live row is newer than the damage."""
         damage = self._evidence.damage
-        return since(min(damage), self._running) if damage else "true"
+        return write_since(min(damage), self._running) if damage else "true"
 
     def _hash_damaged_rows(self, reading: Reading, theirs: str) -> str:
         """Return hashes of the keys of the rows still as the damage left them, up to a limit."""
@@ -348,7 +354,7 @@ class Comparer:
     def _live_rows(self, reading: Reading, where: str) -> tuple[Rows, bool]:
         session = self._ends.live.of(reading.table.owner)
         with _snapshot(session):
-            rows = _rows(session, reading, f"{where} LIMIT {_MOST + 1}")
+            rows = _read_rows(session, reading, f"{where} LIMIT {_MOST + 1}")
         return rows, len(rows) > _MOST
 
     def _count(self, session: Any, table: Relation) -> int:
@@ -376,17 +382,17 @@ def _snapshot(session: Any) -> Iterator[None]:
         yield
 
 
-def _sums(session: Any, reading: Reading, where: str = "true") -> Mapping[int, tuple[int, int, str]]:
+def _read_sums(session: Any, reading: Reading, where: str = "true") -> Mapping[int, tuple[int, int, str]]:
     return {int(bucket): (rows, mixed, added) for bucket, rows, mixed, added in session.execute(reading.sums(where))}
 
 
-def _rows(session: Any, reading: Reading, where: str) -> Rows:
+def _read_rows(session: Any, reading: Reading, where: str) -> Rows:
     with session.cursor().copy(f"COPY ({reading.rows(where)}) TO STDOUT") as copy:
         content = b"".join(bytes(chunk) for chunk in copy)
     return read_rows(content.decode("ascii").splitlines())
 
 
-def _beside(jobs: list[Callable[[], _T]]) -> list[_T]:
+def _run_beside(jobs: list[Callable[[], _T]]) -> list[_T]:
     """Do them at the same time, each on a server of its own."""
     with ThreadPoolExecutor(len(jobs)) as pool:
         return [each.result() for each in [pool.submit(job) for job in jobs]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from backout.decoding import decode_json
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.schema.quoting import quote_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -94,6 +94,9 @@ def _can_be_true(session: Any, table: Relation, numbers: Mapping[int, int]) -> b
     if len(set(numbers.values())) < len(numbers):
         return False
     news = ",".join(map(str, numbers.values()))
-    query = f"SELECT EXISTS (SELECT FROM ONLY {table.sql} AS t WHERE t.{identifier(table.key[0])} = ANY('{{{news}}}'))"
+    query = (
+        f"SELECT EXISTS (SELECT FROM ONLY {table.sql} AS t WHERE t.{quote_identifier(table.key[0])} = "
+        f"ANY('{{{news}}}'))"
+    )
     (taken,) = session.execute(query.encode()).fetchone()
     return not taken

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import field
 
 from backout.model.value import Value
-from backout.providers.postgres.schema.quoting import identifier, literal
+from backout.providers.postgres.schema.quoting import quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class Relation(Value, frozen=True):
     @property
     def sql(self) -> str:
         """Its name as SQL."""
-        return f"{identifier(self.schema)}.{identifier(self.name)}"
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
 
     @property
     def shown(self) -> str:
@@ -68,7 +68,7 @@ class Relation(Value, frozen=True):
         return f"{self.schema}.{self.name}"
 
 
-def relations(connection: Any) -> dict[int, Relation]:
+def list_relations(connection: Any) -> dict[int, Relation]:
     """Return the tables and materialized views of a database by object id."""
     found = {}
     for oid, schema, name, owner, kind, persistence, node, toast, size, columns, key in connection.execute(_TABLES):
@@ -78,7 +78,7 @@ def relations(connection: Any) -> dict[int, Relation]:
     return found
 
 
-def sequences_behind(before: Any, after: Any, now: Any) -> list[str]:
+def list_sequences_behind(before: Any, after: Any, now: Any) -> list[str]:
     """Return the sequences that the damage set back and that still are: their numbers would be handed out again."""
     stood, left = ({oid: last for oid, _, _, _, last in each.execute(_SEQUENCES)} for each in (before, after))
     found = []
@@ -149,22 +149,25 @@ class Reading(Value, frozen=True):
         return f"ROW({', '.join(map(self._value, names))})::text"
 
     def _value(self, name: str) -> str:
-        value = f"t.{identifier(name)}"
+        value = f"t.{quote_identifier(name)}"
         if name not in self.renumbered:
             return value
-        return f"coalesce({literal(self.renumbered[name])}::jsonb ->> {value}::text, {value}::text)"
+        return f"coalesce({quote_literal(self.renumbered[name])}::jsonb ->> {value}::text, {value}::text)"
 
 
-def _row(names: Sequence[str]) -> str:
-    return f"ROW({', '.join(f't.{identifier(name)}' for name in names)})::text"
+def _write_row(names: Sequence[str]) -> str:
+    return f"ROW({', '.join(f't.{quote_identifier(name)}' for name in names)})::text"
 
 
-def whole_sum(table: Relation, columns: Sequence[str]) -> str:
+def write_whole_sum(table: Relation, columns: Sequence[str]) -> str:
     """Return the query for how many rows a table has, and a sum of their hashes by these columns."""
-    return f"SELECT count(*), coalesce(sum(hashtextextended({_row(columns)}, 1)), 0)::text FROM ONLY {table.sql} AS t"
+    return (
+        f"SELECT count(*), coalesce(sum(hashtextextended({_write_row(columns)}, 1)), 0)::text FROM ONLY "
+        f"{table.sql} AS t"
+    )
 
 
-def written_by(xids: frozenset[int], which: str = "xmin") -> str:
+def write_written_by(xids: frozenset[int], which: str = "xmin") -> str:
     """Return the condition that one of these ids wrote a row of `t`, or with `xmax` replaced it."""
     return f"t.{which} = ANY('{{{','.join(map(str, sorted(xids)))}}}'::xid[])" if xids else "false"
 
@@ -179,7 +182,7 @@ _BACK: Final = 20_000
 """How many ids before the damage's are checked for transactions that were still running when it committed."""
 
 
-def running_then(after: Any, xid: int) -> frozenset[int]:
+def find_running_then(after: Any, xid: int) -> frozenset[int]:
     """Return ids below that of the damage whose transactions had not committed when it did, and may have since.
 
     In the side just after the damage, what was under way is rolled back.
@@ -187,13 +190,13 @@ def running_then(after: Any, xid: int) -> frozenset[int]:
     return frozenset(int(number) for (number,) in after.execute(_RUNNING, {"xid": xid, "back": _BACK}))
 
 
-def oldest_running(connection: Any) -> int:
+def find_oldest_running(connection: Any) -> int:
     """Return the id (32 bits) from which on a transaction may be running, or come."""
     (xid,) = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetchone()
     return int(xid) % (1 << 32)
 
 
-def since(xid: int, running: frozenset[int]) -> str:
+def write_since(xid: int, running: frozenset[int]) -> str:
     """Return the condition that a row of `t` was written under the id of the damage, a later one or a running one."""
     later = f"age(t.xmin) <= age('{xid}'::xid)"
-    return f"({later} OR {written_by(running)})" if running else later
+    return f"({later} OR {write_written_by(running)})" if running else later

@@ -13,14 +13,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.database.comparison import Comparison, TableComparison
-from backout.providers.postgres.comparison.dumped import definitions_of
-from backout.providers.postgres.comparison.tables import relations
+from backout.providers.postgres.comparison.dumped import read_definitions
+from backout.providers.postgres.comparison.tables import list_relations
 from backout.providers.postgres.provenance.packing import pack_numbers, unpack_numbers
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.server.message import get_message
 from backout.providers.postgres.server.owner_session import OwnerSessions
-from backout.providers.postgres.server.plain import foreign_code
-from backout.providers.postgres.tls.dsn import connection_error
+from backout.providers.postgres.server.plain import write_foreign_code
+from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -46,16 +46,16 @@ def hold(live: OwnerSessions, tables: Iterable[Relation], xid: int) -> dict[str,
     room, found = ALL_BYTES, {}
     for table in sorted(tables, key=lambda each: (each.size_bytes, each.shown)):
         room -= table.size_bytes
-        why = _left_alone(live, table) or ("for the time that it would take" if room < 0 else "")
+        why = _explain_left_alone(live, table) or ("for the time that it would take" if room < 0 else "")
         told = {"table": table.shown, "columns": [*table.columns], "key": [*table.key], "reason": why}
         found[str(table.oid)] = told if why else {**told, **_note_rows(live, table, told)}
-    return {"xid": xid, "tables": found, "definitions": definitions_of(live.administrator)}
+    return {"xid": xid, "tables": found, "definitions": read_definitions(live.administrator)}
 
 
 def hold_again(url: str, database: str, held: Mapping[str, Any]) -> dict[str, str]:
     """Return the rows of the tables of a note as they are before the undo, by object id. Raises as `compare_undone`."""
     with ExitStack() as stack:
-        live, there = _live(url, database, stack)
+        live, there = _open_live(url, database, stack)
         return {
             oid: _note_rows(live, there[int(oid)], told).get("rows", "")
             for oid, told in held["tables"].items()
@@ -87,7 +87,7 @@ def compare_undone(
     ours, over = evidence
     found = []
     with ExitStack() as stack:
-        live, there = _live(*place, stack)
+        live, there = _open_live(*place, stack)
         for number, (oid, told) in enumerate(held["tables"].items()):
             progress("comparing rows", number, len(held["tables"]))
             table = there.get(int(oid))
@@ -98,26 +98,28 @@ def compare_undone(
             else:
                 late = {key for key, xid in over.get(oid, {}).items() if (xid - held["xid"]) % (2 * _HALF) < _HALF}
                 found.append(_compare_table(live, table, told, before[oid], (ours, late)))
-        behind, changed = _definitions(held["definitions"], rescued, definitions_of(live.administrator))
+        behind, changed = _compare_definitions(held["definitions"], rescued, read_definitions(live.administrator))
     return Comparison(tuple(sorted([*found, *changed], key=lambda each: each.table)), tuple(behind))
 
 
-def _live(url: str, database: str, stack: ExitStack) -> tuple[OwnerSessions, dict[int, Relation]]:
+def _open_live(url: str, database: str, stack: ExitStack) -> tuple[OwnerSessions, dict[int, Relation]]:
     import psycopg
 
     try:
         live = OwnerSessions(url, database, stack, lock_timeout_s=2.0)
-        return live, relations(live.administrator)
+        return live, list_relations(live.administrator)
     except psycopg.Error as error:
-        raise connection_error(error, url, "the second check") from None  # its text may quote the connection string
+        raise make_connection_error(
+            error, url, "the second check"
+        ) from None  # its text may quote the connection string
 
 
-def _left_alone(live: OwnerSessions, table: Relation) -> str:
+def _explain_left_alone(live: OwnerSessions, table: Relation) -> str:
     """Return why a table is not noted, "" when it is."""
     if table.kind != "r" or not table.key:
         return "a rescue writes no row of it" if table.kind != "r" else "without a primary key, a rescue leaves it"
     if live.runs_superusers_code(table.owner):
-        (why,) = live.of(table.owner).execute(foreign_code(f"{table.oid}::oid")).fetchone() or (None,)
+        (why,) = live.of(table.owner).execute(write_foreign_code(f"{table.oid}::oid")).fetchone() or (None,)
         return "" if why is None else f"a superuser does not run {why}, which belongs to another role"
     return ""
 
@@ -129,11 +131,11 @@ def _note_rows(live: OwnerSessions, table: Relation, told: Mapping[str, Any]) ->
     try:
         return {"rows": pack_numbers(_read(live, table, told))}
     except psycopg.Error as error:
-        return {"reason": message_of(error)}
+        return {"reason": get_message(error)}
 
 
 def _read(live: OwnerSessions, table: Relation, told: Mapping[str, Any]) -> array[int]:
-    key, row = (_row(told[name]) for name in ("key", "columns"))
+    key, row = (_write_row(told[name]) for name in ("key", "columns"))
     query = (
         f"COPY (SELECT hashtextextended({key}, 1), t.xmin, hashtextextended({row}, 0) FROM ONLY {table.sql} AS t) "
         "TO STDOUT"
@@ -148,7 +150,7 @@ def _read(live: OwnerSessions, table: Relation, told: Mapping[str, Any]) -> arra
     return found
 
 
-def _rows(flat: array[int]) -> Rows:
+def _unpack_rows(flat: array[int]) -> Rows:
     return {key: (xmin, row) for key, xmin, row in zip(flat[::3], flat[1::3], flat[2::3], strict=True)}
 
 
@@ -165,15 +167,19 @@ def _compare_table(
     if not set(told["columns"]) <= set(table.columns):
         return TableComparison(told["table"], reason=_CHANGED)
     try:
-        now = _rows(_read(live, table, told))
+        now = _unpack_rows(_read(live, table, told))
         forgiven = _hash_keys(live.administrator, late)
         kinds = judge(
-            _rows(unpack_numbers(told["rows"])), _rows(unpack_numbers(before)), now, frozenset(ours), forgiven
+            _unpack_rows(unpack_numbers(told["rows"])),
+            _unpack_rows(unpack_numbers(before)),
+            now,
+            frozenset(ours),
+            forgiven,
         )
         bad = [key for kind in ("left", "missing", "wrong") for key in kinds.get(kind, ()) if key in now]
-        examples = _keys(live, table, told, bad)
+        examples = _read_keys(live, table, told, bad)
     except psycopg.Error as error:
-        return TableComparison(told["table"], reason=message_of(error), failed=True)
+        return TableComparison(told["table"], reason=get_message(error), failed=True)
     equal, newer, left, missing, wrong = (len(kinds.get(kind, ())) for kind in _KINDS)
     return TableComparison(
         told["table"],
@@ -197,13 +203,13 @@ def judge(noted: Rows, before: Rows, now: Rows, ours: frozenset[int], late: Coll
     """
     found: dict[str, list[int]] = {}
     for key in noted.keys() | now.keys():
-        found.setdefault(_kind(noted.get(key), before.get(key), now.get(key), ours, is_late=key in late), []).append(
-            key
-        )
+        found.setdefault(
+            _find_kind(noted.get(key), before.get(key), now.get(key), ours, is_late=key in late), []
+        ).append(key)
     return found
 
 
-def _kind(
+def _find_kind(
     noted: tuple[int, int] | None,
     before: tuple[int, int] | None,
     now: tuple[int, int] | None,
@@ -230,7 +236,7 @@ def _gone(told: Mapping[str, Any], *, was_there: bool) -> TableComparison:
     return TableComparison(told["table"], rows, missing=rows, examples=("the table is not there",))
 
 
-def _definitions(
+def _compare_definitions(
     noted: Mapping[str, str], rescued: Mapping[str, str] | None, now: Mapping[str, str]
 ) -> tuple[list[str], list[TableComparison]]:
     """Return what the undo left as the rescue had made it, and what others changed since."""
@@ -253,14 +259,14 @@ def _hash_keys(live: Any, keys: Collection[str]) -> frozenset[int]:
     return frozenset(int(number) for (number,) in live.execute(query, (sorted(keys),))) if keys else frozenset()
 
 
-def _keys(live: OwnerSessions, table: Relation, told: Mapping[str, Any], hashes: Sequence[int]) -> tuple[str, ...]:
+def _read_keys(live: OwnerSessions, table: Relation, told: Mapping[str, Any], hashes: Sequence[int]) -> tuple[str, ...]:
     if not hashes:
         return ()
-    key = _row(told["key"])
+    key = _write_row(told["key"])
     query = f"SELECT {key} FROM ONLY {table.sql} AS t WHERE hashtextextended({key}, 1) = ANY(%s::int8[]) LIMIT {_SHOWN}"
     found = live.of(table.owner).execute(query.encode(), ([*hashes],))
     return tuple(sorted(str(text)[1:-1] for (text,) in found))
 
 
-def _row(names: Sequence[str]) -> str:
-    return f"ROW({', '.join(f't.{identifier(name)}' for name in names)})::text"
+def _write_row(names: Sequence[str]) -> str:
+    return f"ROW({', '.join(f't.{quote_identifier(name)}' for name in names)})::text"

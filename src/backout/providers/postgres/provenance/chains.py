@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import join_identifiers, pipe
-from backout.providers.postgres.server.pinned import pins
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import copy_rows, join_identifiers
+from backout.providers.postgres.server.pinned import write_pins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 
 _SHOWN: Final = 5
 
 
-def chains_of(session: Session, work: Work) -> tuple[Chain, ...]:
+def read_chains(session: Session, work: Work) -> tuple[Chain, ...]:
     """Return the rows of a table that the damage wrote to."""
     nodes = {work.before.nodes[0], work.after.nodes[0]}  # places in its TOAST table are none of its own
     return tuple(each for each in session.damage.chains or () if each.node in nodes)
@@ -42,7 +42,7 @@ def load_chains(session: Session, work: Work) -> None:
     """Bring the rows into the temporary tables: as they would be without the damage, and as they were after it."""
     plain: list[Chain] = []
     woven: list[Chain] = []
-    for each in chains_of(session, work):
+    for each in read_chains(session, work):
         (woven if each.mixed else plain).append(each)
     made = [each for each in woven if each.first is None and each.steps[0].bad]
     _keep(session, work, [each.last for each in made if each.last is not None])
@@ -63,11 +63,11 @@ def load_chains(session: Session, work: Work) -> None:
     _note_mixed(session, work, [*made, *mixed])
 
 
-def images_of(sessions: SideSessions, places: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], Image]:
+def list_images(sessions: SideSessions, places: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], Image]:
     """Return versions of rows by (file node, place), of the tables that are there; `places`: by file node."""
     found: dict[tuple[int, str], Image] = {}
     for node, schema, name, owner, columns in sessions.main.execute(_TABLES, (list(places),)).fetchall():
-        table = f"{identifier(schema)}.{identifier(name)}"
+        table = f"{quote_identifier(schema)}.{quote_identifier(name)}"
         images = read_images(sessions.of(owner), table, columns, places[node])
         found |= {(node, place): image for place, image in images.items()}
     return found
@@ -75,7 +75,7 @@ def images_of(sessions: SideSessions, places: Mapping[int, Sequence[str]]) -> di
 
 def read_images(end: Any, table: str, columns: Sequence[str], places: Sequence[str]) -> dict[str, Image]:
     """Return versions of rows by their place, column by column as COPY writes them."""
-    end.execute(pins({}, local=False).encode())
+    end.execute(write_pins({}, local=False).encode())
     found: dict[str, Image] = {}
     query = (
         f"COPY (SELECT ctid::text, {join_identifiers(columns)} FROM ONLY {table} WHERE ctid = ANY(%s::tid[])) TO STDOUT"
@@ -95,7 +95,7 @@ def _fetch(session: Session, work: Work, end: tuple[str, Any, Table], places: Se
     query = f"COPY (SELECT {work.read(table)} FROM ONLY {table.sql} WHERE ctid = ANY(%s::tid[])) TO STDOUT"
     for begin in range(0, len(places), _CHUNK):
         part = list(places[begin : begin + _CHUNK])
-        pipe(source, query, session.live, f"COPY {work.name(what)} ({names}) FROM STDIN", [part])
+        copy_rows(source, query, session.live, f"COPY {work.name(what)} ({names}) FROM STDIN", [part])
         session.progress(f"reading {work.table.shown}", min(begin + _CHUNK, len(places)), len(places))
 
 
@@ -149,7 +149,7 @@ def _note_mixed(session: Session, work: Work, mixed: Sequence[Chain]) -> None:
         (session.before, work.before, [*removed, *(each.first for each in mixed if each.first is not None)]),
         (session.after, work.after, [each.last for each in mixed if each.last is not None]),
     )
-    key = ", ".join(f"t.{identifier(name)}" for name in work.key)
+    key = ", ".join(f"t.{quote_identifier(name)}" for name in work.key)
     keys: set[str] = set()
     for end, table, places in ends:
         query = (
@@ -164,7 +164,7 @@ def _keep(session: Session, work: Work, places: Sequence[str]) -> None:
     """Note rows that stay, since good transactions wrote them as well; forget them in what came after."""
     if not places:
         return
-    key = ", ".join(f"{identifier(name)}::text" for name in work.key)
+    key = ", ".join(f"{quote_identifier(name)}::text" for name in work.key)
     query = f"SELECT concat_ws(',', {key}) FROM ONLY {work.after.sql} WHERE ctid = ANY(%s::tid[]) ORDER BY 1"
     keys = [text for (text,) in session.after.execute(query, (list(places),)).fetchall()]
     work.kept_rows += len(places)

@@ -70,7 +70,7 @@ class Since(Value, frozen=True):
     elsewhere: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
-def done_since(folder: Path, damage: Damage, after: Any, live: Any) -> Since:
+def find_done_since(folder: Path, damage: Damage, after: Any, live: Any) -> Since:
     """Return what rescues wrote after the damage.
 
     Rows that were put back count whichever damage a rescue was of: they were there after this one. Rows that were

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from backout.model.database.rescue import LeftOut
 from backout.model.database.wal import parse_lsn, show_lsn
-from backout.providers.postgres.provenance.evidence import array_of
-from backout.providers.postgres.provenance.stored_keys import key_of_stored, layout_of
+from backout.providers.postgres.provenance.evidence import format_array
+from backout.providers.postgres.provenance.stored_keys import decode_key, read_layout
 from backout.providers.postgres.rescue.conflicts import SHOWN
 from backout.providers.postgres.rescue.rows_of_others import note_away
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import join_identifiers, key_literals, key_text, same
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import join_identifiers, match_keys, write_key_literals, write_key_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def leave_removed(session: Session, works: Sequence[Work]) -> None:
         here = session.of(work.table.owner)
         _load(here, work, rows)
         which = f"{_is_removed(work, 'b')} AND {work.gone}"
-        there = f"SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')}"
+        there = f"SELECT FROM ONLY {work.table.sql} l WHERE {match_keys(work.key, 'l', 'b')}"
         note_away(here, work, f"{which} AND NOT EXISTS ({there})", _WHY)
         here.live.execute(f"DELETE FROM {work.name('before')} b WHERE {which}")
 
@@ -52,9 +52,9 @@ def find_removed_since(session: Session, works: Sequence[Work]) -> Iterator[Left
     for work, rows in _read(session, [work for work in works if work.report.inserted]):
         here = session.of(work.table.owner)
         _load(here, work, rows)
-        wrote = f"l.xmin = ANY('{array_of(session.kept.writers)}'::xid[])"
+        wrote = f"l.xmin = ANY('{format_array(session.kept.writers)}'::xid[])"
         found = f"FROM ONLY {work.table.sql} l WHERE {wrote} AND {_is_removed(work, 'l')}"
-        texts = f"{key_text(work.key, 'l')}, {key_literals(work.key, 'l')}"
+        texts = f"{write_key_text(work.key, 'l')}, {write_key_literals(work.key, 'l')}"
         keys = here.live.execute(f"SELECT {texts} {found} ORDER BY 1").fetchall()
         if keys:
             shown = ", ".join(shown for shown, _ in keys[:SHOWN]) + (", ..." if len(keys) > SHOWN else "")
@@ -71,7 +71,7 @@ def find_removed_since(session: Session, works: Sequence[Work]) -> Iterator[Left
             yield LeftOut(f"{unknown:,} rows of table {work.table.shown}", reason, query, seen=False)
 
 
-def note_of_tail(session: Session, works: Sequence[Work]) -> tuple[str, ...]:
+def describe_tail(session: Session, works: Sequence[Work]) -> tuple[str, ...]:
     """Return a note that says up to where it is known which rows others removed, where that is not up to now."""
     names = [work.table.shown for work in works if work.report.inserted]
     if session.kept is None or not names or (session.removed is not None and session.known_until is None):
@@ -98,16 +98,18 @@ def _read(session: Session, works: Sequence[Work]) -> Iterator[tuple[Work, list[
         rows[node].append(row)
     for node, stored in rows.items():
         work = nodes[node]
-        layout = layout_of(session.after, work.after.oid)
+        layout = read_layout(session.after, work.after.oid)
         names = [work.called[name] for name in work.key]
-        yield work, [None if row is None else key_of_stored(row, layout, names) for row in stored]
+        yield work, [None if row is None else decode_key(row, layout, names) for row in stored]
 
 
 def _load(session: Session, work: Work, keys: Sequence[tuple[str, ...] | None]) -> None:
     """Bring keys into a temporary table."""
     temp, live = work.name("removed"), session.live
     types = {column.name: column.type for column in work.table.columns}
-    columns = ", ".join(f"k.v{number}::{types[name]} AS {identifier(name)}" for number, name in enumerate(work.key))
+    columns = ", ".join(
+        f"k.v{number}::{types[name]} AS {quote_identifier(name)}" for number, name in enumerate(work.key)
+    )
     lists = [[key[number] for key in keys if key is not None] for number in range(len(work.key))]
     arrays = ", ".join("%s::text[]" for _ in work.key)
     names = ", ".join(f"v{number}" for number in range(len(work.key)))
@@ -121,7 +123,7 @@ def _load(session: Session, work: Work, keys: Sequence[tuple[str, ...] | None]) 
 def _leave_away(session: Session, work: Work) -> None:
     """Take out what a rescue of the same damage left away: its check sees no more than it did."""
     if hashes := session.done.away.get(work.before.oid):
-        key = ", ".join(f"b.{identifier(name)}" for name in work.key)
+        key = ", ".join(f"b.{quote_identifier(name)}" for name in work.key)
         query = (
             f"DELETE FROM {work.name('before')} b WHERE {work.gone} "
             f"AND hashtextextended(ROW({key})::text, 1) = ANY(%s::bigint[])"
@@ -130,9 +132,9 @@ def _leave_away(session: Session, work: Work) -> None:
 
 
 def _is_removed(work: Work, alias: str) -> str:
-    removed = f"EXISTS (SELECT FROM {work.name('removed')} r WHERE {same(work.key, 'r', alias)})"
+    removed = f"EXISTS (SELECT FROM {work.name('removed')} r WHERE {match_keys(work.key, 'r', alias)})"
     if not work.given:
         return removed
     # What others had removed was another row than the one that has this number now.
-    key = f"{alias}.{identifier(work.key[0])}"
-    return f"{removed} AND {key} OPERATOR(pg_catalog.<>) ALL('{array_of(work.given.values())}'::int8[])"
+    key = f"{alias}.{quote_identifier(work.key[0])}"
+    return f"{removed} AND {key} OPERATOR(pg_catalog.<>) ALL('{format_array(work.given.values())}'::int8[])"

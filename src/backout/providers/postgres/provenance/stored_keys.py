@@ -38,7 +38,7 @@ class Attribute(Value, frozen=True):
     type: str
 
 
-def layout_of(end: Any, oid: int) -> tuple[Attribute, ...]:
+def read_layout(end: Any, oid: int) -> tuple[Attribute, ...]:
     """Return the columns of a table in the order in which rows hold them, dropped ones among them."""
     return tuple(
         Attribute(name, length, _ALIGNMENTS[align], kind or "")
@@ -46,25 +46,25 @@ def layout_of(end: Any, oid: int) -> tuple[Attribute, ...]:
     )
 
 
-def key_of_stored(row: StoredRow, layout: Sequence[Attribute], key: Sequence[str]) -> tuple[str, ...] | None:
+def decode_key(row: StoredRow, layout: Sequence[Attribute], key: Sequence[str]) -> tuple[str, ...] | None:
     """Return the values of a key as text, None where the bytes alone do not show them.
 
     >>> row = StoredRow(2, b"", bytes([7, 0, 0, 0, 5]) + b"a")
-    >>> key_of_stored(row, (Attribute("id", 4, 4, "int4"), Attribute("v", -1, 4, "text")), ("v", "id"))
+    >>> decode_key(row, (Attribute("id", 4, 4, "int4"), Attribute("v", -1, 4, "text")), ("v", "id"))
     ('a', '7')
     """
     try:
-        values = dict(_values(row, layout))
-        return tuple(_text(values[name], kind) for name, kind in ((n, _type_of(layout, n)) for n in key))
+        values = dict(_split_values(row, layout))
+        return tuple(_decode_text(values[name], kind) for name, kind in ((n, _find_type(layout, n)) for n in key))
     except (KeyError, IndexError, struct.error, ValueError, OverflowError):
         return None
 
 
-def _type_of(layout: Sequence[Attribute], name: str) -> str:
+def _find_type(layout: Sequence[Attribute], name: str) -> str:
     return next(each.type for each in layout if each.name == name)
 
 
-def _values(row: StoredRow, layout: Sequence[Attribute]) -> list[tuple[str, bytes]]:
+def _split_values(row: StoredRow, layout: Sequence[Attribute]) -> list[tuple[str, bytes]]:
     """Return the columns that have a value in line, each with its bytes."""
     found, at, data = [], 0, row.data
     for number, column in enumerate(layout[: row.columns]):
@@ -77,7 +77,7 @@ def _values(row: StoredRow, layout: Sequence[Attribute]) -> list[tuple[str, byte
         elif column.length == _VARIABLE:
             if data[at] == 0:  # what is not short is aligned, with zeros before it
                 at += -at % column.alignment
-            value, size = _variable(data, at)
+            value, size = _read_variable(data, at)
             if value is not None:
                 found.append((column.name, value))
             at += size
@@ -87,7 +87,7 @@ def _values(row: StoredRow, layout: Sequence[Attribute]) -> list[tuple[str, byte
     return found
 
 
-def _variable(data: bytes, at: int) -> tuple[bytes | None, int]:
+def _read_variable(data: bytes, at: int) -> tuple[bytes | None, int]:
     """Return a value of varying length, and how many bytes it takes; None where it is compressed or lies elsewhere."""
     first = data[at]
     if first == 1:
@@ -100,28 +100,28 @@ def _variable(data: bytes, at: int) -> tuple[bytes | None, int]:
     return (None if first & 2 else data[at + 4 : at + size]), size
 
 
-def _text(value: bytes, kind: str) -> str:
+def _decode_text(value: bytes, kind: str) -> str:
     return _KINDS[kind](value)
 
 
-def _integer(form: str) -> Callable[[bytes], str]:
+def _make_integer_decoder(form: str) -> Callable[[bytes], str]:
     return lambda value: str(struct.unpack(form, value)[0])
 
 
-def _moment(value: bytes) -> str:
+def _decode_moment(value: bytes) -> str:
     (micros,) = struct.unpack("<q", value)
     return (datetime.combine(_BEGIN, datetime.min.time()) + timedelta(microseconds=micros)).isoformat(" ")
 
 
 _KINDS: Final[dict[str, Callable[[bytes], str]]] = {
-    "int2": _integer("<h"),
-    "int4": _integer("<i"),
-    "int8": _integer("<q"),
-    "oid": _integer("<I"),
+    "int2": _make_integer_decoder("<h"),
+    "int4": _make_integer_decoder("<i"),
+    "int8": _make_integer_decoder("<q"),
+    "oid": _make_integer_decoder("<I"),
     "uuid": lambda value: str(uuid.UUID(bytes=value)),
     "bool": lambda value: "t" if value[0] else "f",
     "date": lambda value: (_BEGIN + timedelta(days=struct.unpack("<i", value)[0])).isoformat(),
-    "timestamp": _moment,
-    "timestamptz": lambda value: f"{_moment(value)}+00",
+    "timestamp": _decode_moment,
+    "timestamptz": lambda value: f"{_decode_moment(value)}+00",
     **dict.fromkeys(("text", "varchar", "bpchar", "citext"), lambda value: value.decode()),
 }

@@ -65,7 +65,7 @@ class Follower:
         return Followed(chains, frozenset(self._others), frozenset(self._unknown), places)
 
     def _change(self, xid: int, kind: str, rest: str) -> None:
-        node = node_of(rest, self._bad.database)
+        node = find_node(rest, self._bad.database)
         if node not in self._bad.nodes:
             return
         changes = self._under_way.setdefault(xid, [])
@@ -101,7 +101,7 @@ class Follower:
             row.steps.append(Step(commit.lsn, bad, None if row.place is None else _format_place(row.place)))
 
 
-def node_of(rest: str, database: int) -> int:
+def find_node(rest: str, database: int) -> int:
     """Return the file node that a record wrote to first, 0 where it wrote to none in this database."""
     found = _BLOCK.search(rest)
     return int(found[3]) if found is not None and found[1] == "0" and int(found[2]) == database else 0

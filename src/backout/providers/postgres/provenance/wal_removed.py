@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from backout.model.database.removed import StoredRow
 from backout.model.database.wal import parse_lsn
-from backout.providers.postgres.provenance.wal_chains import KINDS, moves_of, node_of
+from backout.providers.postgres.provenance.wal_chains import KINDS, find_node, moves_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,7 +66,7 @@ class Removals:
                 yield from self._commit(commit)
 
     def _change(self, xid: int, kind: str, rest: str) -> None:
-        node = node_of(rest, self._sought.database)
+        node = find_node(rest, self._sought.database)
         if node not in self._sought.nodes:
             return
         moves, lsn = moves_of(kind, rest), parse_lsn(rest.partition(",")[0].strip())
@@ -90,7 +90,7 @@ class Removals:
                 yield before[0], known[1]
 
 
-def reader_of(folder: Path, spans: Sequence[WalSpan]) -> tuple[Callable[[int, int], bytes], int]:
+def make_reader(folder: Path, spans: Sequence[WalSpan]) -> tuple[Callable[[int, int], bytes], int]:
     """Return what reads WAL that was laid out in a folder, and a segment's size in bytes."""
     with (folder / spans[0].names[0]).open("rb") as file:
         segment = int.from_bytes(file.read(_LONG_HEADER)[32:36], "little")
@@ -114,12 +114,12 @@ def read_stored_row(read: Callable[[int, int], bytes], segment: int, birth: Birt
     """
     lsn, number = birth
     try:
-        return _row_in(_record(read, segment, lsn), number)
+        return _find_row(_read_record(read, segment, lsn), number)
     except (struct.error, IndexError, KeyError, OSError):
         return None
 
 
-def _record(read: Callable[[int, int], bytes], segment: int, lsn: int) -> bytes:
+def _read_record(read: Callable[[int, int], bytes], segment: int, lsn: int) -> bytes:
     """Return a record without the headers of the pages that it lies on. Raises IndexError: it is not all there."""
     size = int.from_bytes(read(lsn, 4), "little")
     if not _RECORD.size <= size <= _MOST:
@@ -146,11 +146,11 @@ class _Parts(NamedTuple):
     arguments: bytes
 
 
-def _row_in(record: bytes, number: int) -> StoredRow | None:
-    info, image, data, arguments = _parts_of(record)
+def _find_row(record: bytes, number: int) -> StoredRow | None:
+    info, image, data, arguments = _split_record(record)
     many = info & 0x70 == 0x50
     if data:
-        return _of_many(data, number) if many else _of_parts(data[:5], data[5:])
+        return _decode_many(data, number) if many else _decode_single(data[:5], data[5:])
     if image is None:
         return None
     if not many:
@@ -159,10 +159,10 @@ def _row_in(record: bytes, number: int) -> StoredRow | None:
         line = number + 1
     else:
         line = int.from_bytes(arguments[4 + 2 * number : 6 + 2 * number], "little")
-    return _of_page(*image, line)
+    return _decode_page(*image, line)
 
 
-def _parts_of(record: bytes) -> _Parts:
+def _split_record(record: bytes) -> _Parts:
     """Take a record apart: headers of blocks, then of the arguments, then what belongs to each in the same order."""
     at, left = _RECORD.size, 0
     image = (0, 0, 0)
@@ -190,13 +190,13 @@ def _parts_of(record: bytes) -> _Parts:
     return _Parts(_RECORD.unpack_from(record)[3], page, record[data : data + data_size], record[len(record) - main :])
 
 
-def _of_parts(head: bytes, rest: bytes) -> StoredRow:
+def _decode_single(head: bytes, rest: bytes) -> StoredRow:
     """Return the row of an insert: a short header, and all of the row from its bits for nulls on."""
     flags, mask, begin = struct.unpack("<HHB", head)
     return _parse_stored_row(flags, mask, begin, rest)
 
 
-def _of_many(data: bytes, number: int) -> StoredRow:
+def _decode_many(data: bytes, number: int) -> StoredRow:
     at = 0
     for _ in range(number + 1):
         at += at % 2
@@ -206,7 +206,7 @@ def _of_many(data: bytes, number: int) -> StoredRow:
     return _parse_stored_row(flags, mask, begin, rest)
 
 
-def _of_page(image: bytes, hole: int, kind: int, line: int) -> StoredRow | None:
+def _decode_page(image: bytes, hole: int, kind: int, line: int) -> StoredRow | None:
     """Return a row of a page as it was behind the insert; the hole in its middle is left out of the record."""
     if kind & _COMPRESSED:
         return None

@@ -34,7 +34,7 @@ _Node = tuple[int, int]
 _Writes = dict[_Node, dict[str, int]]
 
 
-def transactions(lines: Iterable[str], commit_of: Callable[[str], Commit | None]) -> Iterator[Transaction]:
+def list_transactions(lines: Iterable[str], commit_of: Callable[[str], Commit | None]) -> Iterator[Transaction]:
     """Yield the transactions that were committed, in the order of the WAL.
 
     Args:
@@ -55,7 +55,7 @@ def transactions(lines: Iterable[str], commit_of: Callable[[str], Commit | None]
         elif kind.startswith("COMMIT"):
             commit = commit_of(line)
             if commit is not None:
-                yield Transaction(commit, _sum([under_way.pop(each, {}) for each in commit.xids]))
+                yield Transaction(commit, _sum_writes([under_way.pop(each, {}) for each in commit.xids]))
         elif (ended := _ENDED.search(rest)) is not None:
             more = _SUBXIDS.search(rest)
             for each in (int(ended["own"] or xid), *(map(int, more[1].split()) if more else ())):
@@ -71,7 +71,7 @@ def _count(writes: _Writes, kind: str, rest: str) -> None:
     counts[_KINDS[kind]] = counts.get(_KINDS[kind], 0) + (int(many[1]) if many else 1)
 
 
-def _sum(parts: list[_Writes]) -> tuple[TableWrites, ...]:
+def _sum_writes(parts: list[_Writes]) -> tuple[TableWrites, ...]:
     whole: _Writes = {}
     for part in parts:
         for node, counts in part.items():

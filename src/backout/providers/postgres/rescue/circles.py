@@ -19,12 +19,12 @@ from msgspec.structs import replace
 
 from backout.model.value import Value
 from backout.providers.postgres.provenance.claims import put_back
-from backout.providers.postgres.provenance.evidence import node_of
+from backout.providers.postgres.provenance.evidence import get_node
 from backout.providers.postgres.rescue.kept import encode_key
-from backout.providers.postgres.rescue.numbers import strangers_of
-from backout.providers.postgres.rescue.scope import triggers_of
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import join_identifiers, name_state_column, new, refers, same
+from backout.providers.postgres.rescue.numbers import find_strangers
+from backout.providers.postgres.rescue.scope import list_triggers
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import join_identifiers, match_keys, name_new, name_state_column, refers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,14 +64,14 @@ class ForeignKey(Value, frozen=True):
 
     def empty(self, child: str) -> str:
         """Return the condition that a row refers to none."""
-        return " OR ".join(f"{child}.{identifier(name)} IS NULL" for name in self.columns)
+        return " OR ".join(f"{child}.{quote_identifier(name)} IS NULL" for name in self.columns)
 
     def alter(self, how: str) -> str:
         """Return the statement that changes when it is checked."""
-        return f"ALTER TABLE {self.child_sql} ALTER CONSTRAINT {identifier(self.name)} {how}"
+        return f"ALTER TABLE {self.child_sql} ALTER CONSTRAINT {quote_identifier(self.name)} {how}"
 
 
-def foreign_keys(live: Any, oids: Sequence[int]) -> list[ForeignKey]:
+def list_foreign_keys(live: Any, oids: Sequence[int]) -> list[ForeignKey]:
     """Return the foreign keys from tables and to them."""
     return [ForeignKey(*row) for row in live.execute(_KEYS, {"oids": list(oids)}).fetchall()]
 
@@ -79,12 +79,12 @@ def foreign_keys(live: Any, oids: Sequence[int]) -> list[ForeignKey]:
 def close_circles(session: Session, works: Sequence[Work]) -> int:
     """Bring back the rows that need each other, and return how many.
 
-    What is in the way of some leaves all of their circle away, which `notes_of_circles` says.
+    What is in the way of some leaves all of their circle away, which `describe_circles` says.
     """
     import psycopg
 
     count = 0
-    for circle, keys in _circles_of(session.live, works):
+    for circle, keys in _find_circles(session.live, works):
         if any(work.refused for work in circle):
             continue
         if session.kept is None or not any(work.orphans for work in circle) or _has_owners(circle):
@@ -100,7 +100,7 @@ def close_circles(session: Session, works: Sequence[Work]) -> int:
     return count
 
 
-def notes_of_circles(live: Any, works: Sequence[Work], *, written: bool) -> tuple[str, ...]:
+def describe_circles(live: Any, works: Sequence[Work], *, written: bool) -> tuple[str, ...]:
     """Return for each circle of tables whose rows did not come back, or would not, which they are and what to type.
 
     Args:
@@ -108,7 +108,7 @@ def notes_of_circles(live: Any, works: Sequence[Work], *, written: bool) -> tupl
         written: whether rows were; else it was only counted.
     """
     notes = []
-    for circle, keys in _circles_of(live, works):
+    for circle, keys in _find_circles(live, works):
         if not written and not _has_owners(circle):
             continue
         missing = [(work, work.orphans if written else work.report.inserted) for work in circle]
@@ -118,9 +118,9 @@ def notes_of_circles(live: Any, works: Sequence[Work], *, written: bool) -> tupl
         place = {work.table.oid: number for number, work in enumerate(circle)}
         # Without those that lead forward in the circle, each table finds its parents before it.
         ours = [key for key in keys if place[key.child] < place[key.parent]]
-        drop = " ".join(f"ALTER TABLE {key.child_sql} DROP CONSTRAINT {identifier(key.name)};" for key in ours)
+        drop = " ".join(f"ALTER TABLE {key.child_sql} DROP CONSTRAINT {quote_identifier(key.name)};" for key in ours)
         back = " ".join(
-            f"ALTER TABLE {key.child_sql} ADD CONSTRAINT {identifier(key.name)} {key.definition};" for key in ours
+            f"ALTER TABLE {key.child_sql} ADD CONSTRAINT {quote_identifier(key.name)} {key.definition};" for key in ours
         )
         said = "did not come back, and nothing of them was written" if written else "do not come back"
         notes.append(
@@ -134,14 +134,16 @@ def _has_owners(circle: Sequence[Work]) -> bool:
     return len({work.table.owner for work in circle}) > 1
 
 
-def _circles_of(live: Any, works: Sequence[Work]) -> list[tuple[list[Work], list[ForeignKey]]]:
+def _find_circles(live: Any, works: Sequence[Work]) -> list[tuple[list[Work], list[ForeignKey]]]:
     """Return each circle with the keys that lead from one of its tables to another."""
     oids = {work.table.oid for work in works}
     keys = [
-        key for key in foreign_keys(live, sorted(oids)) if {key.child, key.parent} <= oids and key.child != key.parent
+        key
+        for key in list_foreign_keys(live, sorted(oids))
+        if {key.child, key.parent} <= oids and key.child != key.parent
     ]
     found = []
-    for circle in _circles(works, {(key.child, key.parent) for key in keys}):
+    for circle in _group_circles(works, {(key.child, key.parent) for key in keys}):
         members = {work.table.oid for work in circle}
         found.append((circle, [key for key in keys if {key.child, key.parent} <= members]))
     return found
@@ -152,26 +154,26 @@ def _restore(session: Session, circle: Sequence[Work], keys: Sequence[ForeignKey
     kept, live = session.kept, session.live
     assert kept is not None
     members = {work.table.oid: f"backout_circle_{work.table.oid}" for work in circle}
-    outward = [key for key in foreign_keys(live, sorted(members)) if key.child in members]
+    outward = [key for key in list_foreign_keys(live, sorted(members)) if key.child in members]
     deferred = Deferred(live, keys, {work.table.oid: work.table.sql for work in circle})
     deferred.begin()
     for work in circle:
         gone = work.gone
-        free = f"NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')})"
-        apart = "".join(f" AND NOT {each.condition}" for each in strangers_of(session, work))
-        values = ", ".join(f"b.{identifier(name)}" for name in work.columns)
+        free = f"NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {match_keys(work.key, 'l', 'b')})"
+        apart = "".join(f" AND NOT {each.condition}" for each in find_strangers(session, work))
+        values = ", ".join(f"b.{quote_identifier(name)}" for name in work.columns)
         live.execute(f"DROP TABLE IF EXISTS {members[work.table.oid]}")
         live.execute(
             f"CREATE TEMP TABLE {members[work.table.oid]} ON COMMIT DROP AS SELECT {values} "
             f"FROM {work.name('before')} b WHERE {gone} AND {free}{apart}"
         )
-    while sum(_without_parents(live, key, members) for key in outward):
+    while sum(_drop_without_parents(live, key, members) for key in outward):
         pass
     written: dict[int, int] = {}
     for work in circle:
         rows = members[work.table.oid]
         names = [name_state_column("n_", name) for name in work.columns]
-        stated_as = ", ".join(f"{identifier(name)} AS {new(name)}" for name in work.columns)
+        stated_as = ", ".join(f"{quote_identifier(name)} AS {name_new(name)}" for name in work.columns)
         columns = join_identifiers(work.columns)
         made = live.execute(
             f"INSERT INTO {work.table.sql} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {rows}"
@@ -180,7 +182,7 @@ def _restore(session: Session, circle: Sequence[Work], keys: Sequence[ForeignKey
         with live.cursor().copy(f"COPY (SELECT {stated_as} FROM {rows}) TO STDOUT") as copy:
             content = [bytes(chunk) for chunk in copy]
         entry = {"op": "I", "sql": work.table.sql, "table": work.table.shown, "oid": work.table.oid}
-        entry |= {"node": node_of(live, work.table.sql), "circle": min(members)}
+        entry |= {"node": get_node(live, work.table.sql), "circle": min(members)}
         kept.note_writer(live)
         there = put_back(live, work, kept.writers, f"{rows} t", "")
         kept.write(live, {**entry, **encode_key(work.key), "columns": names, "put_back": there}, content)
@@ -190,7 +192,7 @@ def _restore(session: Session, circle: Sequence[Work], keys: Sequence[ForeignKey
     return sum(written.values())
 
 
-def _without_parents(live: Any, key: ForeignKey, members: dict[int, str]) -> int:
+def _drop_without_parents(live: Any, key: ForeignKey, members: dict[int, str]) -> int:
     """Take rows out whose parent neither is there nor comes back; return how many."""
     found = [f"EXISTS (SELECT FROM {key.parent_sql} x WHERE {key.matches('b', 'x')})"]
     if key.parent in members:
@@ -210,7 +212,7 @@ class Deferred:
         self._live = live
         self._keys = [key for key in keys if not key.deferrable]
         self._tables = tables
-        self._triggers = {oid: triggers_of(live, oid) for oid in tables}
+        self._triggers = {oid: list_triggers(live, oid) for oid in tables}
 
     def begin(self) -> None:
         """Lock the tables, and let nothing fire or be checked."""
@@ -218,7 +220,7 @@ class Deferred:
             self._live.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
         for oid, table in self._tables.items():
             for name, _ in self._triggers[oid]:
-                self._live.execute(f"ALTER TABLE {table} DISABLE TRIGGER {identifier(name)}")
+                self._live.execute(f"ALTER TABLE {table} DISABLE TRIGGER {quote_identifier(name)}")
         for key in self._keys:
             self._live.execute(key.alter("DEFERRABLE INITIALLY DEFERRED"))
         self._live.execute("SET CONSTRAINTS ALL DEFERRED")
@@ -231,10 +233,10 @@ class Deferred:
         words = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
         for oid, table in self._tables.items():
             for name, how in self._triggers[oid]:
-                self._live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {identifier(name)}")
+                self._live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {quote_identifier(name)}")
 
 
-def _circles(works: Sequence[Work], edges: set[tuple[int, int]]) -> list[list[Work]]:
+def _group_circles(works: Sequence[Work], edges: set[tuple[int, int]]) -> list[list[Work]]:
     """Return the tables that reach each other, each circle in the order of the tables."""
     parents: dict[int, set[int]] = {}
     for child, parent in edges:

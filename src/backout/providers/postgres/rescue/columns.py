@@ -15,16 +15,24 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.model.database.rescue import LeftOut
-from backout.providers.postgres.provenance.evidence import written_since
-from backout.providers.postgres.rescue.conflicts import conflicts_of
+from backout.providers.postgres.provenance.evidence import write_written_since
+from backout.providers.postgres.rescue.conflicts import count_conflicts
 from backout.providers.postgres.rescue.references import is_within
 from backout.providers.postgres.rescue.renumbering import replace_numbers
-from backout.providers.postgres.rescue.rows import TODO, Writing, batches
-from backout.providers.postgres.rescue.scope import xids_of
+from backout.providers.postgres.rescue.rows import TODO, Writing, write_batches
+from backout.providers.postgres.rescue.scope import format_xids
 from backout.providers.postgres.schema.definitions import add_column, finish_column
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import build_key_condition, differ, join_identifiers, new, old, pipe, same
-from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import (
+    build_key_condition,
+    copy_rows,
+    differ,
+    join_identifiers,
+    match_keys,
+    name_new,
+    name_old,
+)
+from backout.providers.postgres.server.message import get_message
 
 if TYPE_CHECKING:
     from backout.providers.postgres.rescue.scope import Session, Work
@@ -64,7 +72,7 @@ def add(session: Session, table: Table, lost: tuple[Column, ...]) -> list[str]:
                 raise
             except psycopg.Error as error:
                 what = f"column {table.shown}.{column.name}"
-                session.left_out.append(LeftOut(what, message_of(error), f"{statement};"))
+                session.left_out.append(LeftOut(what, get_message(error), f"{statement};"))
                 continue
         made.append(statement)
     return made
@@ -84,11 +92,11 @@ def fill(session: Session, work: Work) -> None:
         keys = join_identifiers(work.key)
         if session.kept is None and column.name not in there:
             work.report = replace(work.report, columns=(*work.report.columns, column.name))
-            query = f"SELECT count(*) FROM ONLY {work.before.sql} WHERE {identifier(column.name)} IS NOT NULL"
+            query = f"SELECT count(*) FROM ONLY {work.before.sql} WHERE {quote_identifier(column.name)} IS NOT NULL"
             (count,) = session.before.execute(query).fetchone()
             work.report = replace(work.report, updated=max(work.report.updated, count))
-            if column.not_null and column.plain_default is None and (newer := _newer_rows(session, work)):
-                session.left_out.append(_without_value(work.table, column, newer))
+            if column.not_null and column.plain_default is None and (newer := _count_newer_rows(session, work)):
+                session.left_out.append(_describe_without_value(work.table, column, newer))
             continue
         if not _is_there(session, work.table, column):
             continue  # it could not be added, which is said
@@ -99,7 +107,7 @@ def fill(session: Session, work: Work) -> None:
         )
         live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
         query = f"COPY (SELECT {join_identifiers(names)} FROM ONLY {work.before.sql}) TO STDOUT"
-        pipe(session.before, query, live, f"COPY {temp} ({join_identifiers(names)}) FROM STDIN")
+        copy_rows(session.before, query, live, f"COPY {temp} ({join_identifiers(names)}) FROM STDIN")
         moves = {str(name): work.moves.get(work.called[name]) for name in work.key}
         replace_numbers(live, temp, {name: numbers for name, numbers in moves.items() if numbers})
         if column.name in work.moves:
@@ -107,21 +115,21 @@ def fill(session: Session, work: Work) -> None:
         live.execute(f"CREATE UNIQUE INDEX ON {temp} ({keys})")
         live.execute(f"ANALYZE {temp}")
         default = f"{column.plain_default}" if column.plain_default is not None else f"NULL::{column.type}"
-        value = identifier(column.name)
-        pair = f"FROM {temp} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')}"
+        value = quote_identifier(column.name)
+        pair = f"FROM {temp} b JOIN ONLY {work.table.sql} l ON {match_keys(work.key, 'l', 'b')}"
         untouched = f"record_image_eq(ROW(l.{value}), ROW(({default})::{column.type}))"
         if not _is_ours(session, work, column):
-            untouched = f"({untouched} AND NOT {written_since(session)})"
+            untouched = f"({untouched} AND NOT {write_written_since(session)})"
         differs = differ(column.name, "l", "b")
-        work.report = conflicts_of(session, work, f"{pair} WHERE {differs} AND NOT ({untouched})", "l")
+        work.report = count_conflicts(session, work, f"{pair} WHERE {differs} AND NOT ({untouched})", "l")
         if not session.damage.keeps_newer:
             untouched = "true"
-        held = [f"l.{identifier(name)} AS {old(name)}" for name in names]
-        values = f"b.{value} AS {new(column.name)}"
+        held = [f"l.{quote_identifier(name)} AS {name_old(name)}" for name in names]
+        values = f"b.{value} AS {name_new(column.name)}"
         select = f"SELECT {', '.join(held)}, {values} {pair} WHERE {differs} AND {untouched}"
-        given = f"SET {value} = t.{new(column.name)}"
+        given = f"SET {value} = t.{name_new(column.name)}"
         apply = f"UPDATE ONLY {work.table.sql} l {given} FROM {TODO} WHERE {build_key_condition(work.key, 'o_')}"
-        count = batches(session, work, Writing("U", "lost", "b", select, apply))
+        count = write_batches(session, work, Writing("U", "lost", "b", select, apply))
         work.report = replace(work.report, updated=max(work.report.updated, count))
 
 
@@ -152,36 +160,36 @@ def finish(session: Session, table: Table, lost: tuple[Column, ...]) -> None:
             except psycopg.OperationalError:
                 raise
             except psycopg.Error as error:
-                session.left_out.append(_left(live, table, column, statement, message_of(error)))
+                session.left_out.append(_make_left_out(live, table, column, statement, get_message(error)))
 
 
-def _left(live: object, table: Table, column: Column, statement: str, said: str) -> LeftOut:
+def _make_left_out(live: object, table: Table, column: Column, statement: str, said: str) -> LeftOut:
     """Return what could not be made again: mostly NOT NULL, for rows that are newer have no value."""
     what, sql = f"column {table.shown}.{column.name}: {statement}", f"{statement};"
     if "NOT NULL" not in statement:
         return LeftOut(what, said, sql)
-    query = f"SELECT count(*) FROM {table.sql} WHERE {identifier(column.name)} IS NULL"
+    query = f"SELECT count(*) FROM {table.sql} WHERE {quote_identifier(column.name)} IS NULL"
     (empty,) = live.execute(query).fetchone()  # type: ignore[attr-defined]
-    return _without_value(table, column, empty)
+    return _describe_without_value(table, column, empty)
 
 
-def _without_value(table: Table, column: Column, empty: int) -> LeftOut:
-    name = identifier(column.name)
+def _describe_without_value(table: Table, column: Column, empty: int) -> LeftOut:
+    name = quote_identifier(column.name)
     given = f"UPDATE {table.sql} SET {name} = DEFAULT WHERE {name} IS NULL; " if column.default else ""
     sql = f"{given}ALTER TABLE {table.sql} ALTER COLUMN {name} SET NOT NULL;"
     return LeftOut(f"NOT NULL of {table.shown}.{column.name}", f"{empty:,} newer rows have no value in it", sql)
 
 
-def _newer_rows(session: Session, work: Work) -> int:
+def _count_newer_rows(session: Session, work: Work) -> int:
     """Return how many live rows did not exist before, by their keys; the damage's own do not count."""
     live, temp, keys = session.live, work.name("keys"), join_identifiers(work.key)
     live.execute(f"DROP TABLE IF EXISTS {temp}")
     live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {keys} FROM ONLY {work.table.sql} WITH NO DATA")
     query = f"COPY (SELECT {keys} FROM ONLY {work.before.sql}) TO STDOUT"
-    pipe(session.before, query, live, f"COPY {temp} ({keys}) FROM STDIN")
+    copy_rows(session.before, query, live, f"COPY {temp} ({keys}) FROM STDIN")
     live.execute(f"ANALYZE {temp}")
-    newer = f"NOT EXISTS (SELECT FROM {temp} b WHERE {same(work.key, 'l', 'b')})"
-    others = f"l.xmin <> ALL('{xids_of(session)}'::xid[])"
+    newer = f"NOT EXISTS (SELECT FROM {temp} b WHERE {match_keys(work.key, 'l', 'b')})"
+    others = f"l.xmin <> ALL('{format_xids(session)}'::xid[])"
     return int(live.execute(f"SELECT count(*) FROM ONLY {work.table.sql} l WHERE {newer} AND {others}").fetchone()[0])
 
 

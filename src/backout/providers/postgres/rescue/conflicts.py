@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from backout.model.database.rescue import LeftOut
-from backout.providers.postgres.schema.rowsql import join_identifiers, key_literals, key_text
+from backout.providers.postgres.schema.rowsql import join_identifiers, write_key_literals, write_key_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ _MOST: Final = 100
 """The same, where each has to be checked."""
 
 
-def unclear_rows(session: Session, work: Work) -> Iterator[LeftOut]:
+def list_unclear_rows(session: Session, work: Work) -> Iterator[LeftOut]:
     """Yield how many rows written since hold the damaged value: whether set to it anew, or only carried along."""
     if not work.unclear or work.refused:
         return
@@ -31,7 +31,7 @@ def unclear_rows(session: Session, work: Work) -> Iterator[LeftOut]:
     (count,) = live.execute(f"SELECT count(*) {work.unclear}").fetchone()
     if not count:
         return
-    texts = f"{key_text(work.key, 'l')}, {key_literals(work.key, 'l')}"
+    texts = f"{write_key_text(work.key, 'l')}, {write_key_literals(work.key, 'l')}"
     keys = live.execute(f"SELECT {texts} {work.unclear} ORDER BY 1 LIMIT {_MOST}").fetchall()
     more = ", ..." if count > len(keys) else ""
     reason = (
@@ -43,11 +43,11 @@ def unclear_rows(session: Session, work: Work) -> Iterator[LeftOut]:
     yield LeftOut(f"{count:,} rows of table {work.table.shown}", reason, query, seen=False)
 
 
-def conflicts_of(session: Session, work: Work, what: str, alias: str) -> TableRescue:
+def count_conflicts(session: Session, work: Work, what: str, alias: str) -> TableRescue:
     """Return the report with the rows of `what` counted as conflicts, and some of their keys."""
     (count,) = session.live.execute(f"SELECT count(*) {what}").fetchone()
     if not count:
         return work.report
-    shown = [key for (key,) in session.live.execute(f"SELECT {key_text(work.key, alias)} {what} LIMIT {SHOWN}")]
+    shown = [key for (key,) in session.live.execute(f"SELECT {write_key_text(work.key, alias)} {what} LIMIT {SHOWN}")]
     report = work.report
     return replace(report, conflicts=report.conflicts + count, examples=(*report.examples, *shown)[:SHOWN])

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from backout.model.database.rescue import LeftOut, TableRescue
-from backout.providers.postgres.provenance.claims import rows_made
-from backout.providers.postgres.rescue.foreseen import reason_against
-from backout.providers.postgres.schema.definition_changes import RUN_NOTHING, Change, ownership, plan_of
-from backout.providers.postgres.schema.definition_columns import PARTS, columns_left_out, take_apart
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import join_identifiers, pipe
-from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.provenance.claims import count_rows_made
+from backout.providers.postgres.rescue.foreseen import explain_obstacle
+from backout.providers.postgres.schema.definition_changes import RUN_NOTHING, Change, make_plan, write_ownership
+from backout.providers.postgres.schema.definition_columns import PARTS, list_columns_left_out, take_apart
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import copy_rows, join_identifiers
+from backout.providers.postgres.server.message import get_message
 
 if TYPE_CHECKING:
     from backout.providers.postgres.rescue.scope import Session
@@ -58,11 +58,11 @@ class DefinitionRescue:
         self._before, _, self._now = catalogs
         parts = take_apart(*catalogs)
         before, after, live = ({**apart, **whole} for apart, whole in zip(parts, definitions, strict=True))
-        plan = plan_of(before, after, live)
+        plan = make_plan(before, after, live)
         self._tables_of: dict[int, int] | None = None
         self._pending = [each for each in plan.missing if not self._was_made(each)]
         self._changed = list(plan.changed)
-        left = [*plan.left_out, *columns_left_out(*catalogs)]
+        left = [*plan.left_out, *list_columns_left_out(*catalogs)]
         if not session.damage.exact:  # others wrote at that time, too: the author of a change is unknown
             reason = "it was changed when others wrote, too"
             left += [LeftOut(each.definition.shown, reason, each.statement) for each in self._changed]
@@ -84,7 +84,7 @@ class DefinitionRescue:
             for each in self._pending:
                 self._foresee(each)
             for change in self._changed:
-                if why := reason_against(self._session, change.definition, self._before, self._now):
+                if why := explain_obstacle(self._session, change.definition, self._before, self._now):
                     self._session.left_out.append(LeftOut(change.definition.shown, why, change.statement))
                 else:
                     self.statements.append(change.statement)
@@ -111,7 +111,7 @@ class DefinitionRescue:
     def _foresee(self, change: Change) -> None:
         made = change.definition
         table = self._before.tables.get(made.oid) if made.kind == "TABLE" else None
-        why = self._explain_refusal(change) or reason_against(self._session, made, self._before, self._now)
+        why = self._explain_refusal(change) or explain_obstacle(self._session, made, self._before, self._now)
         if why:
             self._session.left_out.append(LeftOut(made.shown, why, change.statement))
         elif table is not None:
@@ -146,7 +146,7 @@ class DefinitionRescue:
                 if not doing[0]:
                     raise
                 culprits.add(doing[0])
-                self._why[doing[0]] = message_of(error)
+                self._why[doing[0]] = get_message(error)
                 continue
             done |= {each.statement for each in changes if each.statement not in done and self._as_administrator(each)}
             self._pending = [each for each in self._pending if each.statement not in done]
@@ -156,8 +156,8 @@ class DefinitionRescue:
         """Make them, each with a savepoint, then the rows of tables; return the statements that were done."""
         session.live.execute("SET LOCAL check_function_bodies = off")
         done: list[Change] = []
-        for stage in range(max(map(_stage, changes), default=0) + 1):
-            for change in (each for each in changes if _stage(each) == stage and self._try(session, each)):
+        for stage in range(max(map(_get_stage, changes), default=0) + 1):
+            for change in (each for each in changes if _get_stage(each) == stage and self._try(session, each)):
                 table = self._before.tables.get(change.definition.oid)
                 if change.definition.kind == "TABLE" and table is not None:
                     doing[0] = change.statement
@@ -183,7 +183,7 @@ class DefinitionRescue:
 
     def _note_table(self, session: Session, table: Table) -> None:
         assert session.kept is not None
-        made = rows_made(session.live, table)
+        made = count_rows_made(session.live, table)
         (xid,) = session.live.execute("SELECT pg_current_xact_id()::text").fetchone()
         entry = {"op": "table", "table": table.shown, "sql": table.sql, "xid": xid, "rows": made["rows"], "made": made}
         session.kept.note_writer(session.live)
@@ -203,7 +203,7 @@ class DefinitionRescue:
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
-            self._why[change.statement] = message_of(error)
+            self._why[change.statement] = get_message(error)
             return False
         return True
 
@@ -217,11 +217,13 @@ class DefinitionRescue:
         try:
             with live.transaction():
                 if made.kind == "SCHEMA":
-                    live.execute(f"CREATE SCHEMA {identifier(made.name)} AUTHORIZATION {identifier(made.owner)}")
+                    live.execute(
+                        f"CREATE SCHEMA {quote_identifier(made.name)} AUTHORIZATION {quote_identifier(made.owner)}"
+                    )
                 else:
                     live.execute("SET LOCAL check_function_bodies = off")
                     live.execute(change.statement)
-                    if given := ownership(made):
+                    if given := write_ownership(made):
                         live.execute(given)
                 self._note(self._session, change)
         except psycopg.OperationalError:
@@ -234,7 +236,7 @@ class DefinitionRescue:
     def _complete(self, session: Session, change: Change) -> None:
         """What pg_dump writes beside the definition: how far a sequence was, what a materialized view shows."""
         made, live = change.definition, session.live
-        name = f"{identifier(made.schema)}.{identifier(made.name)}"
+        name = f"{quote_identifier(made.schema)}.{quote_identifier(made.name)}"
         if made.kind == "SEQUENCE":
             last, called = session.before.execute(f"SELECT last_value, is_called FROM {name}").fetchone()
             live.execute("SELECT setval(%s, %s, %s)", (name, last, called))
@@ -268,7 +270,7 @@ class DefinitionRescue:
         return self._session.strange(table, None, self._now.tables.get(oid)) if table is not None else ""
 
 
-def _stage(change: Change) -> int:
+def _get_stage(change: Change) -> int:
     """Return after what something is made: rows come before keys, and a partition is attached with its own.
 
     Attached without them it would be given others of its parent's.
@@ -284,7 +286,9 @@ def _stage(change: Change) -> int:
 def _describe_change(change: Change) -> str:
     made = change.definition
     return (
-        f"CREATE TABLE {identifier(made.schema)}.{identifier(made.name)}" if made.kind == "TABLE" else change.statement
+        f"CREATE TABLE {quote_identifier(made.schema)}.{quote_identifier(made.name)}"
+        if made.kind == "TABLE"
+        else change.statement
     )
 
 
@@ -293,4 +297,4 @@ def _copy_rows(session: Session, table: Table) -> None:
     columns = join_identifiers([column.name for column in table.columns if not column.generated])
     if not table.partitioned and columns:
         read, write = (f"COPY {table.sql} ({columns}) {way}" for way in ("TO STDOUT", "FROM STDIN"))
-        pipe(session.before, read, session.live, write)
+        copy_rows(session.before, read, session.live, write)

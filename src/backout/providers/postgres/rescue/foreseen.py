@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.providers.postgres.rescue.scope import xids_of
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import differ, join_identifiers, refers, same
+from backout.providers.postgres.rescue.scope import format_xids
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import differ, join_identifiers, match_keys, refers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ WHERE c.conrelid = %(oid)s AND c.contype = 'x' AND i.indpred IS NULL AND i.index
 _CHECKS: Final = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conrelid = %s AND contype = 'c'"
 
 
-def rows_in_the_way(session: Session, work: Work) -> int:
+def count_rows_in_way(session: Session, work: Work) -> int:
     """Return how many rows could not come back: a newer row has what must be once, or a constraint refuses them.
 
     Args:
@@ -67,9 +67,9 @@ def rows_in_the_way(session: Session, work: Work) -> int:
 def _count_refused(session: Session, work: Work, *, with_checks: bool) -> int:
     live, table = session.live, work.table.sql
     before, after = work.name("before"), work.name("after")
-    same_key = same(work.key, "l", "b")
+    same_key = match_keys(work.key, "l", "b")
     taken = list(_build_taken_conditions(session, work))
-    checks = list(_checks(live, work)) if with_checks else []
+    checks = list(_list_checks(live, work)) if with_checks else []
     inserted = " OR ".join([held for held, _ in taken] + [wrong.format(_build_inserted_row(work)) for wrong in checks])
     updated = " OR ".join(
         [f"{held} AND ({changed})" for held, changed in taken]
@@ -78,7 +78,7 @@ def _count_refused(session: Session, work: Work, *, with_checks: bool) -> int:
     if not inserted:
         return 0
     free = f"NOT EXISTS (SELECT FROM ONLY {table} l WHERE {same_key})"
-    pair = f"{before} b JOIN {after} d ON {same(work.key, 'b', 'd')} JOIN ONLY {table} l ON {same_key}"
+    pair = f"{before} b JOIN {after} d ON {match_keys(work.key, 'b', 'd')} JOIN ONLY {table} l ON {same_key}"
     harmed = " OR ".join(differ(name, "b", "d") for name in work.columns)
     queries = (
         f"SELECT count(*) FROM {before} b WHERE {work.gone} AND {free} AND ({inserted})",
@@ -89,18 +89,18 @@ def _count_refused(session: Session, work: Work, *, with_checks: bool) -> int:
 
 def _build_taken_conditions(session: Session, work: Work) -> Iterator[tuple[str, str]]:
     """Yield conditions that a newer row has what may be there once, each with the one that the live row lacks it."""
-    apart = f"NOT ({same(work.key, 'x', 'b')}) AND x.xmin <> ALL('{xids_of(session)}'::xid[])"
+    apart = f"NOT ({match_keys(work.key, 'x', 'b')}) AND x.xmin <> ALL('{format_xids(session)}'::xid[])"
     for names, operators in session.live.execute(_ONCE, {"oid": work.table.oid}).fetchall():
         if set(names) <= set(work.columns):
             alike = " AND ".join(
-                f"x.{identifier(name)} {operator} b.{identifier(name)}"
+                f"x.{quote_identifier(name)} {operator} b.{quote_identifier(name)}"
                 for name, operator in zip(names, operators, strict=True)
             )
             changed = " OR ".join(differ(name, "l", "b") for name in names)
             yield f"EXISTS (SELECT FROM ONLY {work.table.sql} x WHERE {alike} AND {apart})", changed
 
 
-def _checks(live: Any, work: Work) -> Iterator[str]:
+def _list_checks(live: Any, work: Work) -> Iterator[str]:
     """Yield conditions that a row is refused, each with a place for its columns."""
     for (expression,) in live.execute(_CHECKS, (work.table.oid,)).fetchall():
         text = str(expression).replace("{", "{{").replace("}", "}}")
@@ -109,27 +109,27 @@ def _checks(live: Any, work: Work) -> Iterator[str]:
 
 def _build_inserted_row(work: Work) -> str:
     values = {column.name: f"({column.plain_default or f'NULL::{column.type}'})" for column in work.table.columns}
-    values |= {name: f"b.{identifier(name)}" for name in work.columns}
-    return ", ".join(f"{value} AS {identifier(name)}" for name, value in values.items())
+    values |= {name: f"b.{quote_identifier(name)}" for name in work.columns}
+    return ", ".join(f"{value} AS {quote_identifier(name)}" for name, value in values.items())
 
 
 def _build_updated_row(work: Work) -> str:
-    values = {column.name: f"l.{identifier(column.name)}" for column in work.table.columns}
+    values = {column.name: f"l.{quote_identifier(column.name)}" for column in work.table.columns}
     for name in work.columns:
-        one, other = (f"{alias}.{identifier(name)}" for alias in "bl")
+        one, other = (f"{alias}.{quote_identifier(name)}" for alias in "bl")
         values[name] = f"CASE WHEN {differ(name, 'b', 'd')} THEN {one} ELSE {other} END"
-    return ", ".join(f"{value} AS {identifier(name)}" for name, value in values.items())
+    return ", ".join(f"{value} AS {quote_identifier(name)}" for name, value in values.items())
 
 
-def reason_against(session: Session, made: Definition, before: Catalog, live: Catalog) -> str:
+def explain_obstacle(session: Session, made: Definition, before: Catalog, live: Catalog) -> str:
     """Return why a constraint cannot come back, "" when nothing is known against it."""
     import psycopg
 
     try:
         if made.kind in ("CONSTRAINT", "FK CONSTRAINT"):
-            return _of_constraint(session, made, before, live)
+            return _explain_constraint(session, made, before, live)
         if made.kind in ("CHECK CONSTRAINT", "NOT NULL"):
-            return _of_rows(session, made, live)
+            return _explain_rows(session, made, live)
     except psycopg.OperationalError:
         raise
     except psycopg.Error:  # it needs what is missing as well: a column, a function, a type
@@ -137,13 +137,13 @@ def reason_against(session: Session, made: Definition, before: Catalog, live: Ca
     return ""
 
 
-def _of_rows(session: Session, made: Definition, live: Catalog) -> str:
+def _explain_rows(session: Session, made: Definition, live: Catalog) -> str:
     tables = [each for each in live.tables.values() if each.schema == made.schema]
     table = next((each for each in tables if made.name.startswith(f"{each.name} ")), None)
     if table is None:
         return ""
     name = made.name.removeprefix(f"{table.name} ")
-    wrong = f"{identifier(name)} IS NULL"
+    wrong = f"{quote_identifier(name)} IS NULL"
     if made.kind == "CHECK CONSTRAINT":
         text = made.create.partition(" CHECK ")[2].rstrip(";")
         wrong = f"NOT {text.removesuffix(' NOT VALID').removesuffix(' NO INHERIT')}"
@@ -151,41 +151,45 @@ def _of_rows(session: Session, made: Definition, live: Catalog) -> str:
     return f"{count:,} newer rows do not fit it" if count else ""
 
 
-def _of_constraint(session: Session, made: Definition, before: Catalog, live: Catalog) -> str:
+def _explain_constraint(session: Session, made: Definition, before: Catalog, live: Catalog) -> str:
     row = session.before.execute(_CONSTRAINT, (made.oid,)).fetchone()
     if row is None or row[1] not in live.tables:
         return ""
     kind, child, parent, columns, referred = row
     table = live.tables[child]
     if kind in ("p", "u"):
-        empty = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in columns)
+        empty = " AND ".join(f"{quote_identifier(name)} IS NOT NULL" for name in columns)
         rows = (
-            f"SELECT FROM {_only(table)} t WHERE {empty} AND {_not_ours(session)} GROUP BY {join_identifiers(columns)}"
+            f"SELECT FROM {_select_only(table)} t WHERE {empty} AND {_exclude_ours(session)} GROUP BY "
+            f"{join_identifiers(columns)}"
         )
         query = f"SELECT count(*) FROM ({rows} HAVING count(*) > 1) AS twice"
         (count,) = session.of(table.owner).live.execute(query).fetchone()
         return f"{count:,} values stand in several newer rows" if count else ""
     if kind != "f" or parent not in before.tables:
         return ""
-    return _orphans(session, table, (before.tables[parent], live.tables.get(parent)), (columns, referred))
+    return _count_orphans(session, table, (before.tables[parent], live.tables.get(parent)), (columns, referred))
 
 
-def _orphans(
+def _count_orphans(
     session: Session, table: Table, parents: tuple[Table, Table | None], names: tuple[list[str], list[str]]
 ) -> str:
     columns, referred = names
     was, now = parents
-    full = " AND ".join(f"t.{identifier(name)} IS NOT NULL" for name in columns)
+    full = " AND ".join(f"t.{quote_identifier(name)} IS NOT NULL" for name in columns)
     missing = "true"
     if now is not None:
         missing = f"NOT EXISTS (SELECT FROM {now.sql} p WHERE {refers(columns, referred, 't', 'p')})"
-    texts = ", ".join(f"t.{identifier(name)}::text" for name in columns)
-    query = f"SELECT {texts} FROM {_only(table)} t WHERE {full} AND {_not_ours(session)} AND {missing} LIMIT {_MOST}"
+    texts = ", ".join(f"t.{quote_identifier(name)}::text" for name in columns)
+    query = (
+        f"SELECT {texts} FROM {_select_only(table)} t WHERE {full} AND {_exclude_ours(session)} AND "
+        f"{missing} LIMIT {_MOST}"
+    )
     found = session.of(table.owner).live.execute(query).fetchall()
     if not found:
         return ""
     arrays = ", ".join("%s::text[]" for _ in columns)
-    pairs = " AND ".join(f"p.{identifier(name)}::text = k.c{number}" for number, name in enumerate(referred))
+    pairs = " AND ".join(f"p.{quote_identifier(name)}::text = k.c{number}" for number, name in enumerate(referred))
     listing = ", ".join(f"c{number}" for number, _ in enumerate(referred))
     missing = f"NOT EXISTS (SELECT FROM {was.sql} p WHERE {pairs})"
     there = f"SELECT count(*) FROM unnest({arrays}) AS k({listing}) WHERE {missing}"
@@ -195,14 +199,14 @@ def _orphans(
 
 
 def _count(session: Session, table: Table, wrong: str) -> int:
-    query = f"SELECT count(*) FROM {_only(table)} t WHERE ({wrong}) AND {_not_ours(session)}"
+    query = f"SELECT count(*) FROM {_select_only(table)} t WHERE ({wrong}) AND {_exclude_ours(session)}"
     (count,) = session.of(table.owner).live.execute(query).fetchone()
     return int(count)
 
 
-def _not_ours(session: Session) -> str:
-    return f"t.xmin <> ALL('{xids_of(session)}'::xid[])"
+def _exclude_ours(session: Session) -> str:
+    return f"t.xmin <> ALL('{format_xids(session)}'::xid[])"
 
 
-def _only(table: Table) -> str:
+def _select_only(table: Table) -> str:
     return table.sql if table.partitioned else f"ONLY {table.sql}"

@@ -70,7 +70,7 @@ class Past(Value, frozen=True):
         """Ask the live server; reading the history takes a superuser, or pg_read_server_files."""
         import psycopg
 
-        timeline, _ = _place(live)
+        timeline, _ = _read_place(live)
         try:
             (text,) = live.execute(_HISTORY, (f"pg_wal/{timeline:08X}.history",)).fetchone()
         except psycopg.errors.InsufficientPrivilege:
@@ -115,20 +115,20 @@ class Kept:
 
     def note_damage(self, xids: Collection[int]) -> None:
         """Keep which damage the rescue is of."""
-        durable(self.folder / DAMAGE, "".join(f"{xid}\n" for xid in sorted(xids)).encode())
+        write_durably(self.folder / DAMAGE, "".join(f"{xid}\n" for xid in sorted(xids)).encode())
 
     def note_undone(self) -> None:
         """Keep that an undo begins."""
-        durable(self.folder / UNDONE, b"")
+        write_durably(self.folder / UNDONE, b"")
 
     def write(self, live: Any, entry: dict[str, Any], content: Sequence[bytes] = ()) -> None:
         """Keep an entry of the transaction that is open, and the rows that belong to it, as COPY wrote them."""
         number, self._next = self._next, self._next + 1
         (xid,) = live.execute("SELECT pg_current_xact_id()::text").fetchone()
-        timeline, lsn = _place(live)
+        timeline, lsn = _read_place(live)
         whole = {**entry, "transaction": str(xid), "timeline": timeline, "lsn": lsn}
-        durable(self.folder / f"{number:06}.copy", b"".join(content))
-        durable(self.folder / f"{number:06}.json", json.dumps(whole).encode())
+        write_durably(self.folder / f"{number:06}.copy", b"".join(content))
+        write_durably(self.folder / f"{number:06}.json", json.dumps(whole).encode())
 
     def note_writer(self, live: Any) -> None:
         """Record the ids under which this transaction writes, to distinguish its rows from those of others.
@@ -138,7 +138,7 @@ class Kept:
         found = {int(xid) for (xid,) in live.execute(_WRITER).fetchall()} - self._writers
         if not found:
             return
-        timeline, lsn = _place(live)
+        timeline, lsn = _read_place(live)
         _append(self.folder / PLACES, (f"{xid} {timeline} {lsn}" for xid in sorted(found)))
         _append(self.folder / WRITERS, map(str, sorted(found)))
         self._writers |= found
@@ -146,12 +146,12 @@ class Kept:
     def note_between(self, oid: int, keys: Collection[str]) -> None:
         """Keep which rows of a table good transactions wrote between bad ones, by key in hexadecimal."""
         path, known = self.folder / BETWEEN, self._by_table(BETWEEN)
-        durable(path, json.dumps({**known, str(oid): sorted(keys)}).encode())
+        write_durably(path, json.dumps({**known, str(oid): sorted(keys)}).encode())
 
     def note_away(self, oid: int, hashes: str) -> None:
         """Keep which rows of a table stay away, since others removed them: hashes of their keys, packed."""
         path, known = self.folder / AWAY, self._by_table(AWAY)
-        durable(path, json.dumps({**known, str(oid): [*known.get(str(oid), ()), hashes]}).encode())
+        write_durably(path, json.dumps({**known, str(oid): [*known.get(str(oid), ()), hashes]}).encode())
 
     def away(self) -> dict[int, frozenset[int]]:
         """Return those hashes, by table's object id."""
@@ -161,7 +161,7 @@ class Kept:
     def list_keys(self, oid: int, lines: str) -> Path:
         """Keep a list of keys of a table for a person to read, and return its file."""
         path = self.folder / f"newer-{oid}.txt"
-        durable(path, lines.encode())
+        write_durably(path, lines.encode())
         return path
 
     def note_renumbered(self, live: Any, oid: int, column: str, numbers: Mapping[int, int]) -> Path:
@@ -171,11 +171,11 @@ class Kept:
             column: what it is of, such as `public.orders.id`.
             numbers: the new ones by the old ones.
         """
-        timeline, lsn = _place(live)
+        timeline, lsn = _read_place(live)
         path = self.locate_renumbered(oid)
         head = json.dumps({"column": column, "timeline": timeline, "lsn": lsn})
         lines = (f"{old}\t{new}\n" for old, new in sorted(numbers.items()))
-        durable(path, f"{head}\n{''.join(lines)}".encode())
+        write_durably(path, f"{head}\n{''.join(lines)}".encode())
         return path
 
     def locate_renumbered(self, oid: int) -> Path:
@@ -249,7 +249,7 @@ class Kept:
         return frozenset(path.read_text(encoding="ascii").split()) if path.exists() else frozenset()
 
 
-def written_by_us(folder: Path, live: Any) -> frozenset[int]:
+def read_own_ids(folder: Path, live: Any) -> frozenset[int]:
     """Return the ids under which rescues and their undos wrote rows of this cluster.
 
     After a restore of the whole to a moment before, ids come again: they then belong to other transactions.
@@ -262,7 +262,7 @@ def written_by_us(folder: Path, live: Any) -> frozenset[int]:
     for path in sorted(folder.glob(f"*/{WRITERS}")):
         past = past or Past.read(live)
         ids = {int(line) for line in path.read_text(encoding="ascii").splitlines() if line.isdecimal()}
-        found |= ids - _elsewhere(path.with_name(PLACES), past)
+        found |= ids - _read_foreign_ids(path.with_name(PLACES), past)
     return frozenset(found)
 
 
@@ -278,7 +278,7 @@ def encode_key(key: Sequence[KeyColumn]) -> dict[str, Any]:
     return {"key": list(key), "equals": [each.equals for each in key]}
 
 
-def key_kept(entry: dict[str, Any]) -> list[KeyColumn]:
+def get_kept_key(entry: dict[str, Any]) -> list[KeyColumn]:
     """Return the key of an entry; one of an earlier version compares by operators of Postgres's own."""
     key = [KeyColumn.of(str(name)) for name in entry["key"]]
     for column, operator in zip(key, entry.get("equals", ()), strict=False):
@@ -286,13 +286,13 @@ def key_kept(entry: dict[str, Any]) -> list[KeyColumn]:
     return key
 
 
-def durable(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes) -> None:
     """Write a file that is either not there or whole, also after the machine has lost its power.
 
     Only its owner may read it.
     """
     making = path.with_suffix(".making")
-    with open(making, "wb", opener=_for_its_owner) as file:
+    with open(making, "wb", opener=_open_for_owner) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -300,13 +300,13 @@ def durable(path: Path, content: bytes) -> None:
     _sync(path.parent)
 
 
-def _for_its_owner(path: str, flags: int) -> int:
+def _open_for_owner(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
 def _append(path: Path, lines: Iterator[str] | Sequence[str]) -> None:
     is_new = not path.exists()
-    with open(path, "a", encoding="ascii", opener=_for_its_owner) as file:
+    with open(path, "a", encoding="ascii", opener=_open_for_owner) as file:
         file.writelines(f"{line}\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())
@@ -323,13 +323,13 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _place(live: Any) -> tuple[int, int]:
+def _read_place(live: Any) -> tuple[int, int]:
     """Return on which timeline the server is, and how far its WAL goes."""
     timeline, lsn = live.execute(_PLACE).fetchone()
     return int(timeline), parse_lsn(str(lsn))
 
 
-def _elsewhere(path: Path, past: Past) -> set[int]:
+def _read_foreign_ids(path: Path, past: Past) -> set[int]:
     """Return the ids that are not known to have been given out in this cluster's past."""
     if not path.exists():  # an earlier version did not note it
         return set()

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.database.rescue import LeftOut
-from backout.providers.postgres.rescue.scope import xids_of
+from backout.providers.postgres.rescue.scope import format_xids
 from backout.providers.postgres.schema.history import HISTORY_TABLES
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import join_identifiers, key_text, same
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import join_identifiers, match_keys, write_key_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ _MAY_READ_OBJECTS: Final = "SELECT has_table_privilege('pg_catalog.pg_largeobjec
 AS_YOU_ASKED: Final = "as you asked"
 
 
-def tables_left_out(reports: Sequence[TableRescue], before: Catalog) -> Iterator[LeftOut]:
+def list_tables_left_out(reports: Sequence[TableRescue], before: Catalog) -> Iterator[LeftOut]:
     """Yield the tables that are left alone, and the rows that could not be written."""
     tables = {table.shown: table for table in before.tables.values()}
     for each in reports:
@@ -59,7 +59,7 @@ def tables_left_out(reports: Sequence[TableRescue], before: Catalog) -> Iterator
             yield LeftOut(f"{each.unwritten:,} rows of table {each.table}", reason, by_hand)
 
 
-def unseen(session: Session) -> Iterator[LeftOut]:
+def list_unseen(session: Session) -> Iterator[LeftOut]:
     """Yield unlogged tables that the damage dropped, emptied or rewrote; and large objects that it wrote or removed."""
     skipped = session.damage.skip
     after = {oid: node for oid, _, _, node in session.after.execute(_UNLOGGED).fetchall()}
@@ -71,10 +71,10 @@ def unseen(session: Session) -> Iterator[LeftOut]:
         yield LeftOut(
             f"table {shown}", reason, f"SELECT count(*) FROM {sql};", seen=oid not in after, asked=shown in skipped
         )
-    yield from _large_objects(session)
+    yield from _list_large_objects(session)
 
 
-def note_of_unlogged(session: Session) -> tuple[str, ...]:
+def describe_unlogged(session: Session) -> tuple[str, ...]:
     """Return a note that names the unlogged tables: whether single rows of theirs were damaged cannot be determined."""
     names = [shown for _, _, shown, _ in session.live.execute(_UNLOGGED).fetchall()]
     if not names:
@@ -82,7 +82,7 @@ def note_of_unlogged(session: Session) -> tuple[str, ...]:
     return (f"not checked, because they are unlogged and no WAL shows who wrote to them: {', '.join(names)}",)
 
 
-def copies(session: Session, works: Sequence[Work]) -> Iterator[LeftOut]:
+def list_copies(session: Session, works: Sequence[Work]) -> Iterator[LeftOut]:
     """Yield where a row may be there twice: it came back under its old key, and its new key was written to since.
 
     Such as a row that was moved to another partition: only a person can say which of the two is right.
@@ -99,14 +99,14 @@ def copies(session: Session, works: Sequence[Work]) -> Iterator[LeftOut]:
 
 def _find_under_new_keys(session: Session, work: Work) -> Iterator[LeftOut]:
     live, table, after = session.live, work.table.sql, work.name("after")
-    made = f"NOT EXISTS (SELECT FROM {work.name('before')} b WHERE {same(work.key, 'b', 'd')})"
-    rows = f"FROM {after} d JOIN ONLY {table} l ON {same(work.key, 'l', 'd')} WHERE {made}"
+    made = f"NOT EXISTS (SELECT FROM {work.name('before')} b WHERE {match_keys(work.key, 'b', 'd')})"
+    rows = f"FROM {after} d JOIN ONLY {table} l ON {match_keys(work.key, 'l', 'd')} WHERE {made}"
     if session.kept is None:
-        rows += f" AND NOT l.xmin = ANY('{xids_of(session)}'::xid[])"
+        rows += f" AND NOT l.xmin = ANY('{format_xids(session)}'::xid[])"
     (count,) = live.execute(f"SELECT count(*) {rows}").fetchone()
     if not count:
         return
-    shown = f"SELECT {key_text(work.key, 'l')} {rows} ORDER BY 1 LIMIT {_SHOWN}"
+    shown = f"SELECT {write_key_text(work.key, 'l')} {rows} ORDER BY 1 LIMIT {_SHOWN}"
     some = [str(key) for (key,) in live.execute(shown)]
     reason = (
         "the damage made them and others have written to them since, so they stay; they may be the same as rows "
@@ -120,7 +120,7 @@ def make_copy_commands(table: Table) -> str:
     """Return what to type into psql, in a side instance and then in the live database, to copy what is missing."""
     columns = join_identifiers([column.name for column in table.columns if not column.generated])
     file = f"{table.name}.before".replace("'", "").replace("/", "_")
-    temporary = identifier(f"{table.name[:40]}_before")
+    temporary = quote_identifier(f"{table.name[:40]}_before")
     return (
         f"-- psql of the side instance (backout db restore TARGET --side):\n"
         f"\\copy (SELECT {columns} FROM ONLY {table.sql}) TO '{file}'\n"
@@ -132,7 +132,7 @@ def make_copy_commands(table: Table) -> str:
     )
 
 
-def _large_objects(session: Session) -> Iterator[LeftOut]:
+def _list_large_objects(session: Session) -> Iterator[LeftOut]:
     ends = session.before, session.after
     if session.damage.written is not None:
         written = {node for node, _ in session.damage.written}
@@ -142,8 +142,8 @@ def _large_objects(session: Session) -> Iterator[LeftOut]:
         if any(end.execute("SELECT EXISTS (SELECT FROM pg_largeobject_metadata)").fetchone()[0] for end in ends):
             yield LeftOut("large objects", "they may not be read here", seen=False)
         return
-    gone = _objects(session.before, "xmax::text <> '0'")
-    made = _objects(session.after, f"xmin = ANY('{xids_of(session)}'::xid[])")
+    gone = _list_objects(session.before, "xmax::text <> '0'")
+    made = _list_objects(session.after, f"xmin = ANY('{format_xids(session)}'::xid[])")
     known = "SELECT oid::bigint FROM pg_largeobject_metadata WHERE oid = ANY(%s::oid[])"
     there = {oid for (oid,) in session.before.execute(known, (sorted(gone | made),)).fetchall()}
     for oid in sorted(there)[:_SHOWN]:
@@ -151,7 +151,7 @@ def _large_objects(session: Session) -> Iterator[LeftOut]:
             f"-- psql of the side instance (backout db restore TARGET --side):\n\\lo_export {oid} 'object.{oid}'\n"
             f"-- psql of the live database:\n\\set content `xxd -p object.{oid} | tr -d '\\n'`\n"
             f"BEGIN; SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid = {oid};\n"
-            f"SELECT lo_from_bytea({oid}, decode(:'content', 'hex')); {_belongings(session.before, oid)}COMMIT;"
+            f"SELECT lo_from_bytea({oid}, decode(:'content', 'hex')); {_write_belongings(session.before, oid)}COMMIT;"
         )
         yield LeftOut(f"large object {oid}", "the damage wrote it, and large objects are not brought back", by_hand)
     if len(there) > _SHOWN:
@@ -162,7 +162,7 @@ def _large_objects(session: Session) -> Iterator[LeftOut]:
         yield LeftOut(f"{len(extra):,} large objects", "the damage made them, and they stay", unlinked)
 
 
-def _belongings(end: Any, oid: int) -> str:
+def _write_belongings(end: Any, oid: int) -> str:
     """Return the statements that give a large object its owner and its comment back, and its privileges."""
     owner, comment, granted = end.execute(_BELONGINGS, (oid,)).fetchone()
     found = [f"ALTER LARGE OBJECT {oid} OWNER TO {owner};"]
@@ -171,6 +171,6 @@ def _belongings(end: Any, oid: int) -> str:
     return "".join(f"{each} " for each in found)
 
 
-def _objects(end: Any, condition: str) -> set[int]:
+def _list_objects(end: Any, condition: str) -> set[int]:
     rows = end.execute(f"SELECT DISTINCT loid::bigint FROM pg_largeobject WHERE {condition}").fetchall()
     return {int(oid) for (oid,) in rows}

@@ -13,17 +13,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backout.model.database.rescue import LeftOut
-from backout.providers.postgres.provenance.evidence import array_of
+from backout.providers.postgres.provenance.evidence import format_array
 from backout.providers.postgres.rescue.number_columns import trace_numbers
-from backout.providers.postgres.schema.quoting import identifier, literal
+from backout.providers.postgres.schema.quoting import quote_identifier, quote_literal
 from backout.providers.postgres.schema.rowsql import (
-    equal,
+    copy_rows,
     join_identifiers,
-    key_literals,
-    key_text,
-    pipe,
+    match_keys,
+    match_rows,
     refers,
-    same,
+    write_key_literals,
+    write_key_text,
 )
 
 if TYPE_CHECKING:
@@ -99,13 +99,13 @@ def note_given_again(session: Session, work: Work) -> None:
     if work.table.oid in work.numbered:
         again = work.name("again")
         session.live.execute(f"DROP TABLE IF EXISTS {again}")
-        session.live.execute(f"CREATE TEMP TABLE {again} AS SELECT {_keys(work)} {_build_taken_clause(work)}")
+        session.live.execute(f"CREATE TEMP TABLE {again} AS SELECT {_write_keys(work)} {_build_taken_clause(work)}")
 
 
 def read_given_again(live: Any, work: Work) -> list[str]:
     """Return those keys as text, in their order."""
-    key = ", ".join(f"a.{identifier(name)}" for name in work.key)
-    texts = key_text(work.key, "a")
+    key = ", ".join(f"a.{quote_identifier(name)}" for name in work.key)
+    texts = write_key_text(work.key, "a")
     return [str(text) for (text,) in live.execute(f"SELECT {texts} FROM {work.name('again')} a ORDER BY {key}")]
 
 
@@ -115,14 +115,14 @@ def find_sequence(live: Any, work: Work) -> str | None:
     return None if sequence is None else str(sequence)
 
 
-def strangers_of(session: Session, work: Work) -> list[Stranger]:
+def find_strangers(session: Session, work: Work) -> list[Stranger]:
     """Return where old rows would refer to another row than before.
 
     The numbers lie in the sessions of those who own the tables that are referred to, and come into this one as they are
     now: what `parents_first` put before this table is written.
     """
     found, known = [], set[tuple[str, int]]()
-    for each in _references(session.live, work.table.oid) if work.numbered else ():
+    for each in _list_references(session.live, work.table.oid) if work.numbered else ():
         parent = work.numbered.get(each.parent)
         if each.child != work.table.oid or parent is None or not _is_by_key(each, parent):
             continue
@@ -143,8 +143,10 @@ def _find_strangers_far(session: Session, work: Work, known: Collection[tuple[st
         for oid in work.holds.get(former, ()):
             parent = work.numbered[oid]
             if parent is not work and (name, oid) not in known and (given := _load_given(session, parent)):
-                key = f"p.{identifier(parent.key[0])}"
-                condition = f"EXISTS (SELECT FROM {given} p WHERE b.{identifier(name)} OPERATOR(pg_catalog.=) {key})"
+                key = f"p.{quote_identifier(parent.key[0])}"
+                condition = (
+                    f"EXISTS (SELECT FROM {given} p WHERE b.{quote_identifier(name)} OPERATOR(pg_catalog.=) {key})"
+                )
                 yield Stranger(frozenset({name}), condition)
 
 
@@ -159,7 +161,7 @@ def _load_given(session: Session, parent: Work) -> str:
     if there is live:  # it cannot copy to itself
         live.execute(f"INSERT INTO {given} {_build_given_query(parent)}")
     else:
-        pipe(there, f"COPY ({_build_given_query(parent)}) TO STDOUT", live, f"COPY {given} ({columns}) FROM STDIN")
+        copy_rows(there, f"COPY ({_build_given_query(parent)}) TO STDOUT", live, f"COPY {given} ({columns}) FROM STDIN")
     live.execute(f"ANALYZE {given}")
     return given
 
@@ -174,22 +176,22 @@ def find_taken_numbers(session: Session, works: Sequence[Work]) -> Iterator[Left
         if not _is_noted(live, work):
             continue
         given = f"FROM ({_build_given_query(work)}) AS g ORDER BY {join_identifiers(work.key)}"
-        numbers = [str(key) for (key,) in live.execute(f"SELECT {key_literals(work.key, 'g')} {given}")]
+        numbers = [str(key) for (key,) in live.execute(f"SELECT {write_key_literals(work.key, 'g')} {given}")]
         if not numbers:
             continue
-        for each in _references(live, work.table.oid) if session.kept is not None else ():
+        for each in _list_references(live, work.table.oid) if session.kept is not None else ():
             if each.parent == work.table.oid and not each.inherited and _is_by_key(each, work):
-                yield from _written(session, work, each, numbers)
+                yield from _list_written(session, work, each, numbers)
         renumbered = {f"'{number}'" for pair in work.given.items() for number in pair}
         numbers = [number for number in numbers if number not in renumbered]
         if not numbers:
             continue
         reason = "their numbers were given to newer rows, after the sequence was set back"
         reason += f"; they got no new ones: {work.not_given}" if work.not_given else ""
-        yield LeftOut(f"{len(numbers):,} rows of table {work.table.shown}", reason, _ways(live, work, numbers))
+        yield LeftOut(f"{len(numbers):,} rows of table {work.table.shown}", reason, _write_ways(live, work, numbers))
 
 
-def _written(session: Session, work: Work, each: _Reference, numbers: Sequence[str]) -> Iterator[LeftOut]:
+def _list_written(session: Session, work: Work, each: _Reference, numbers: Sequence[str]) -> Iterator[LeftOut]:
     """Yield how many rows that a rescue wrote refer to a number that was given out again."""
     assert session.kept is not None
     live = session.of(each.owner).live
@@ -197,21 +199,21 @@ def _written(session: Session, work: Work, each: _Reference, numbers: Sequence[s
     if not readable:
         return
     place = {name: number for number, name in enumerate(each.referred)}
-    columns = ", ".join(identifier(each.columns[place[str(name)]]) for name in work.key)
+    columns = ", ".join(quote_identifier(each.columns[place[str(name)]]) for name in work.key)
     which = f"({columns}) IN ({', '.join(f'({number})' for number in numbers)})"
-    ours = f"xmin = ANY('{array_of(session.ours | session.kept.writers)}'::xid[])"
+    ours = f"xmin = ANY('{format_array(session.ours | session.kept.writers)}'::xid[])"
     (count,) = live.execute(f"SELECT count(*) FROM {each.sql} WHERE {which} AND {ours}").fetchone()
     if count:
         some = f"({columns}) IN ({', '.join(f'({number})' for number in numbers[:_MOST])})"
         reason = (
             f"they came back with their whole table or column and refer to numbers of {work.table.shown} that newer "
-            f"rows have: {_what_then(session, work)}"
+            f"rows have: {_advise(session, work)}"
         )
         query = f"SELECT * FROM {each.sql} WHERE {some};"
         yield LeftOut(f"{count:,} rows of table {each.shown}", reason, query, seen=False)
 
 
-def _what_then(session: Session, work: Work) -> str:
+def _advise(session: Session, work: Work) -> str:
     """Return what a person does with rows that refer to a number which an old row and a newer one have had."""
     if not work.given:
         return "look at them first, for they go along when those get other numbers"
@@ -219,7 +221,7 @@ def _what_then(session: Session, work: Work) -> str:
     return f"give those that mean an old row its new number, which {path} holds"
 
 
-def _ways(live: Any, work: Work, numbers: Sequence[str]) -> str:
+def _write_ways(live: Any, work: Work, numbers: Sequence[str]) -> str:
     """Return the SQL that gives other numbers to the newer rows, or to the old ones; else a query for the newer."""
     key = work.key[0]
     sequence = find_sequence(live, work)
@@ -227,38 +229,39 @@ def _ways(live: Any, work: Work, numbers: Sequence[str]) -> str:
     if len(work.key) > 1 or sequence is None:
         rows = ", ".join(f"({number})" for number in numbers[:_MOST])
         return f"SELECT * FROM {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({rows});"
-    others = ", ".join(identifier(each) for each in work.columns if each != key)
+    others = ", ".join(quote_identifier(each) for each in work.columns if each != key)
     return (
         f"-- The newer rows get new numbers, and what refers to them by a foreign key goes with them; then "
-        f"the same rescue again brings the old ones back:\n{_renumbering(live, work, sequence, some)}\n"
-        f"-- Or the old ones get new numbers{_who_does(work)}.\n"
+        f"the same rescue again brings the old ones back:\n{_write_renumbering(live, work, sequence, some)}\n"
+        f"-- Or the old ones get new numbers{_explain_renumbering(work)}.\n"
         "-- In psql of a side instance (backout db restore TARGET --side):\n"
-        f"\\copy (SELECT {others} FROM ONLY {work.before.sql} WHERE {identifier(key)} IN ({some})) TO 'rows.before'\n"
+        f"\\copy (SELECT {others} FROM ONLY {work.before.sql} WHERE {quote_identifier(key)} IN ({some})) TO "
+        "'rows.before'\n"
         f"-- and in psql of the live database:\n\\copy {work.table.sql} ({others}) FROM 'rows.before'"
     )
 
 
-def _who_does(work: Work) -> str:
+def _explain_renumbering(work: Work) -> str:
     """Return that a rescue gives new numbers to old rows, "" where it does not; those by hand leave all else alone."""
     if work.not_given:
         return ""
     return ", with what refers to them: the same rescue with --conflicts new-keys. By hand, without what refers to them"
 
 
-def _renumbering(live: Any, work: Work, sequence: str, numbers: str) -> str:
+def _write_renumbering(live: Any, work: Work, sequence: str, numbers: str) -> str:
     """Return the SQL that gives rows the next numbers of their sequence, together with what refers to them.
 
     All of it is one statement, at whose end foreign keys are checked.
     """
-    table, key = work.table.sql, identifier(work.key[0])
-    moved = f"SELECT {key} AS old, nextval({literal(sequence)}) AS new FROM {table}"
+    table, key = work.table.sql, quote_identifier(work.key[0])
+    moved = f"SELECT {key} AS old, nextval({quote_literal(sequence)}) AS new FROM {table}"
     parts = [f"WITH moved AS MATERIALIZED ({moved} WHERE {key} IN ({numbers}))"]
     own = [f"{key} = coalesce(m.new, t.{key})"]
     joins, hit = [f"LEFT JOIN moved m ON m.old = x.{key}"], ["m.old IS NOT NULL"]
-    for number, each in enumerate(_references(live, work.table.oid)):
+    for number, each in enumerate(_list_references(live, work.table.oid)):
         if each.parent != work.table.oid or each.inherited or not _is_by_key(each, work):
             continue
-        name, to = identifier(each.columns[0]), f"m{number}"
+        name, to = quote_identifier(each.columns[0]), f"m{number}"
         if each.child == work.table.oid:
             own.append(f"{name} = coalesce({to}.new, t.{name})")
             joins.append(f"LEFT JOIN moved {to} ON {to}.old = x.{name}")
@@ -275,7 +278,7 @@ def _renumbering(live: Any, work: Work, sequence: str, numbers: str) -> str:
     return "\n".join(lines)
 
 
-def _references(live: Any, oid: int) -> list[_Reference]:
+def _list_references(live: Any, oid: int) -> list[_Reference]:
     """Return the foreign keys at both ends of a table."""
     return [_Reference(*row) for row in live.execute(_REFERENCES, (oid, oid)).fetchall()]
 
@@ -293,15 +296,15 @@ def _is_noted(live: Any, work: Work) -> bool:
 def _build_given_query(work: Work) -> str:
     """Return the query for the keys that newer rows have: what was so at the beginning, and what came since."""
     again = f"SELECT {join_identifiers(work.key)} FROM {work.name('again')}"
-    return f"{again} UNION SELECT {_keys(work)} {_build_taken_clause(work)}"
+    return f"{again} UNION SELECT {_write_keys(work)} {_build_taken_clause(work)}"
 
 
 def _build_taken_clause(work: Work) -> str:
     """Return, as FROM and WHERE, old rows that the damage removed and another row has replaced."""
     gone = work.gone
-    newer = f"{same(work.key, 'l', 'b')} AND NOT {equal(work.columns, 'l', 'b')}"
+    newer = f"{match_keys(work.key, 'l', 'b')} AND NOT {match_rows(work.columns, 'l', 'b')}"
     return f"FROM {work.name('before')} b JOIN ONLY {work.table.sql} l ON {newer} WHERE {gone}"
 
 
-def _keys(work: Work) -> str:
-    return ", ".join(f"b.{identifier(name)}" for name in work.key)
+def _write_keys(work: Work) -> str:
+    return ", ".join(f"b.{quote_identifier(name)}" for name in work.key)

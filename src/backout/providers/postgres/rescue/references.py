@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import refers
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ def list_unreferenced_conditions(live: Any, oid: int, which: str = "") -> list[s
         which: a condition on the referring rows `x` that count; "" for all.
     """
     found = []
-    for child, parent, ours, theirs in (*_foreign_keys(live, "confrelid", oid), *_own_foreign_keys(live, oid)):
+    for child, parent, ours, theirs in (
+        *_list_foreign_keys(live, "confrelid", oid),
+        *_list_own_foreign_keys(live, oid),
+    ):
         apart = " AND x.ctid <> l.ctid" if child == parent else ""
         found.append(f"NOT EXISTS (SELECT FROM {child} x WHERE {refers(ours, theirs, 'x', 'l')}{apart}{which})")
     return found
@@ -30,7 +33,7 @@ def list_unreferenced_conditions(live: Any, oid: int, which: str = "") -> list[s
 
 def refers_to_itself(live: Any, oid: int) -> bool:
     """Whether rows of a table refer to others of it."""
-    return bool(_own_foreign_keys(live, oid))
+    return bool(_list_own_foreign_keys(live, oid))
 
 
 def list_parent_conditions(live: Any, work: Work, apart_from: Collection[int] = ()) -> list[str]:
@@ -38,9 +41,9 @@ def list_parent_conditions(live: Any, work: Work, apart_from: Collection[int] = 
     found = []
     query = "SELECT oid::regclass::text FROM unnest(%s::oid[]) AS oid"
     skipped = {name for (name,) in live.execute(query, (sorted(apart_from),)).fetchall()}
-    for _, parent, ours, theirs in _foreign_keys(live, "conrelid", work.table.oid):
+    for _, parent, ours, theirs in _list_foreign_keys(live, "conrelid", work.table.oid):
         if parent not in skipped and set(ours) <= set(work.columns):
-            empty = " OR ".join(f"b.{identifier(name)} IS NULL" for name in ours)
+            empty = " OR ".join(f"b.{quote_identifier(name)} IS NULL" for name in ours)
             found.append(f"({empty} OR EXISTS (SELECT FROM {parent} x WHERE {refers(ours, theirs, 'b', 'x')}))")
     return found
 
@@ -54,11 +57,11 @@ def is_within(live: Any, table: str, parent: str) -> bool:
     return table == parent or bool(live.execute(query, (parent, table)).fetchone()[0])
 
 
-def _own_foreign_keys(live: Any, oid: int) -> list[tuple[str, str, list[str], list[str]]]:
-    return _foreign_keys(live, "confrelid", oid, "=")
+def _list_own_foreign_keys(live: Any, oid: int) -> list[tuple[str, str, list[str], list[str]]]:
+    return _list_foreign_keys(live, "confrelid", oid, "=")
 
 
-def _foreign_keys(live: Any, end: str, oid: int, which: str = "<>") -> list[tuple[str, str, list[str], list[str]]]:
+def _list_foreign_keys(live: Any, end: str, oid: int, which: str = "<>") -> list[tuple[str, str, list[str], list[str]]]:
     """Return (referring table, referred table, its columns, the other's) of the foreign keys at one end of a table.
 
     Args:

@@ -21,11 +21,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from backout.model.value import Value
-from backout.providers.postgres.provenance.evidence import array_of
+from backout.providers.postgres.provenance.evidence import format_array
 from backout.providers.postgres.rescue.number_columns import trace_numbers
 from backout.providers.postgres.rescue.numbers import find_sequence, note_given_again, read_given_again
 from backout.providers.postgres.rescue.rows_of_others import leave_done
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.schema.quoting import quote_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ def renumber(session: Session, works: Sequence[Work]) -> None:
         _put(session, there, columns)
     for work in numbered.values():
         if work.given and not work.refused:
-            _note(session, work)
+            _note_numbers(session, work)
 
 
 def replace_numbers(
@@ -113,7 +113,7 @@ def replace_numbers(
         with live.cursor().copy("COPY backout_numbers FROM STDIN") as copy:
             copy.write("".join(f"{was}\t{becomes}\n" for was, becomes in numbers.items()))
         live.execute("ANALYZE backout_numbers")
-        place, only = identifier(name), (which or {}).get(name, "true")
+        place, only = quote_identifier(name), (which or {}).get(name, "true")
         count += live.execute(
             f"UPDATE {rows} b SET {place} = m.new FROM backout_numbers m "
             f"WHERE b.{place} OPERATOR(pg_catalog.=) m.old AND {only}"
@@ -127,12 +127,12 @@ def count_renumbered(session: Session, work: Work) -> None:
     if not work.given:
         return
     where = work.table.sql if session.kept is not None else work.name("before")
-    key, news = f"l.{identifier(work.key[0])}", f"ANY('{array_of(work.given.values())}'::int8[])"
+    key, news = f"l.{quote_identifier(work.key[0])}", f"ANY('{format_array(work.given.values())}'::int8[])"
     count = f"SELECT count(*) FROM ONLY {where} l WHERE {key} OPERATOR(pg_catalog.=) {news}"
     work.report = replace(work.report, renumbered=int(session.live.execute(count).fetchone()[0]) or UNSET)
 
 
-def notes_of_new_numbers(
+def describe_new_numbers(
     session: Session, works: Sequence[Work], left: Collection[str], before: Catalog
 ) -> Iterator[str]:
     """Yield how many rows get new numbers, of which tables, what follows them, and what does not.
@@ -203,14 +203,14 @@ def _give(session: Session, work: Work) -> None:
     live, found = session.of(work.table.owner).live, _find(session, work)
     elsewhere = {str(number) for number in session.done.elsewhere.get(work.table.oid, ())}
     olds = [old for old in found if old not in elsewhere]
-    work.not_given = work.not_given or (_why_not(session, work, len(olds)) if olds else "")
+    work.not_given = work.not_given or (_explain_refusal(session, work, len(olds)) if olds else "")
     if work.not_given:
         return
     if len(olds) < len(found):
         work.not_given = "a rescue of another choice among these transactions gave them some"
     if not olds:
         return
-    numbers = _look_at(session, work)
+    numbers = _measure_numbers(session, work)
     if session.kept is None:
         news = [numbers.edge + numbers.step * (place + 1) for place in range(len(olds))]
     else:
@@ -224,7 +224,7 @@ def _find(session: Session, work: Work) -> list[str]:
     return [key for key in read_given_again(session.of(work.table.owner).live, work) if key not in known]
 
 
-def _why_not(session: Session, work: Work, count: int) -> str:
+def _explain_refusal(session: Session, work: Work, count: int) -> str:
     """Return why no new numbers can be given, "" when they can."""
     live = session.of(work.table.owner).live
     if len(work.key) > 1:
@@ -236,15 +236,15 @@ def _why_not(session: Session, work: Work, count: int) -> str:
     _, step, low, high, cycles = live.execute(_SEQUENCE, (sql,)).fetchone()
     if cycles:
         return "its sequence begins anew at its end (CYCLE)"
-    last = _look_at(session, work).edge + step * count
+    last = _measure_numbers(session, work).edge + step * count
     if not max(low, -largest - 1) <= last <= min(high, largest):
         return "its sequence has too few numbers left"
     return ""
 
 
-def _look_at(session: Session, work: Work) -> Numbers:
+def _measure_numbers(session: Session, work: Work) -> Numbers:
     """Return how far the numbers of a table go, live and before the damage."""
-    mine, key = session.of(work.table.owner), identifier(work.key[0])
+    mine, key = session.of(work.table.owner), quote_identifier(work.key[0])
     sql = find_sequence(mine.live, work)
     assert sql is not None
     oid, step, *_ = mine.live.execute(_SEQUENCE, (sql,)).fetchone()
@@ -269,14 +269,14 @@ def _take(live: Any, numbers: Numbers, count: int) -> list[int]:
     return [int(number) for (number,) in live.execute(query, (numbers.sql, count)).fetchall()]
 
 
-def _note(session: Session, work: Work) -> None:
+def _note_numbers(session: Session, work: Work) -> None:
     """Keep which number became which, before any such row is written; old references to them lead elsewhere."""
     live = session.of(work.table.owner).live
     if session.kept is not None:
         column = f"{work.table.shown}.{work.key[0]}"
         path = session.kept.note_renumbered(session.live, work.table.oid, column, work.given)
         work.kept_numbers = str(path)
-    again, key = work.name("again"), identifier(work.key[0])
-    olds = f"unnest('{array_of(work.given)}'::int8[]) AS k(old)"
+    again, key = work.name("again"), quote_identifier(work.key[0])
+    olds = f"unnest('{format_array(work.given)}'::int8[]) AS k(old)"
     there = f"SELECT FROM {again} a WHERE a.{key} OPERATOR(pg_catalog.=) k.old"
     live.execute(f"INSERT INTO {again} SELECT k.old FROM {olds} WHERE NOT EXISTS ({there})")

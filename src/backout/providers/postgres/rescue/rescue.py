@@ -19,38 +19,38 @@ from msgspec.structs import replace
 
 from backout.errors import BackoutError, Busy
 from backout.model.database.rescue import LeftOut, RescueReport, TableRescue
-from backout.providers.postgres.provenance.chains import images_of
-from backout.providers.postgres.provenance.earlier_rescues import done_since
-from backout.providers.postgres.provenance.removed import find_removed_since, leave_removed, note_of_tail
+from backout.providers.postgres.provenance.chains import list_images
+from backout.providers.postgres.provenance.earlier_rescues import find_done_since
+from backout.providers.postgres.provenance.removed import describe_tail, find_removed_since, leave_removed
 from backout.providers.postgres.rescue import columns as rescue_columns
-from backout.providers.postgres.rescue.circles import close_circles, notes_of_circles
-from backout.providers.postgres.rescue.conflicts import unclear_rows
+from backout.providers.postgres.rescue.circles import close_circles, describe_circles
+from backout.providers.postgres.rescue.conflicts import list_unclear_rows
 from backout.providers.postgres.rescue.definitions import DefinitionRescue
-from backout.providers.postgres.rescue.foreseen import rows_in_the_way
-from backout.providers.postgres.rescue.kept import Kept, written_by_us
-from backout.providers.postgres.rescue.left import copies, note_of_unlogged, tables_left_out, unseen
+from backout.providers.postgres.rescue.foreseen import count_rows_in_way
+from backout.providers.postgres.rescue.kept import Kept, read_own_ids
+from backout.providers.postgres.rescue.left import describe_unlogged, list_copies, list_tables_left_out, list_unseen
 from backout.providers.postgres.rescue.numbers import find_numbered, find_taken_numbers, note_columns
-from backout.providers.postgres.rescue.renumbering import count_renumbered, notes_of_new_numbers, renumber
+from backout.providers.postgres.rescue.renumbering import count_renumbered, describe_new_numbers, renumber
 from backout.providers.postgres.rescue.rows import attempt, load, repair
 from backout.providers.postgres.rescue.rows_of_others import leave_anew
 from backout.providers.postgres.rescue.scope import (
     Session,
+    explain_left,
+    explain_strange_code,
     is_left_alone,
-    parents_first,
-    strange_code,
-    why_left,
+    sort_parents_first,
     works_of,
 )
 from backout.providers.postgres.rescue.sequences import advance, note_set_back
-from backout.providers.postgres.rescue.settings import settings_differences, settings_left_out, settings_of
-from backout.providers.postgres.schema.definition_changes import differences
-from backout.providers.postgres.schema.definition_columns import orders, parts_of
-from backout.providers.postgres.schema.definition_reading import DefinitionReader, live_definitions
-from backout.providers.postgres.schema.definitions import catalog
-from backout.providers.postgres.server.message import message_of
-from backout.providers.postgres.server.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, inside
-from backout.providers.postgres.server.session import working
-from backout.providers.postgres.tls.dsn import connection_error, without_secrets
+from backout.providers.postgres.rescue.settings import compare_settings, list_settings_left_out, read_settings
+from backout.providers.postgres.schema.definition_changes import list_differences
+from backout.providers.postgres.schema.definition_columns import list_order_differences, list_parts
+from backout.providers.postgres.schema.definition_reading import DefinitionReader, read_live_definitions
+from backout.providers.postgres.schema.definitions import read_catalog
+from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, make_inside_dsn
+from backout.providers.postgres.server.session import open_working
+from backout.providers.postgres.tls.dsn import drop_secrets, make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,7 +91,7 @@ class PostgresRescuer:
 
     def damage(self, damage: Damage, before: str, after: str, removed: RemovedSince | None = None) -> RescueReport:
         """Return what would be written, by table, without writing anything."""
-        with self._session(damage, before, after, None, _silent) as session:
+        with self._session(damage, before, after, None, _ignore_progress) as session:
             session.removed = removed
             return self._all(session, before, after)
 
@@ -132,9 +132,9 @@ class PostgresRescuer:
 
             def read(side: str, places: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], Image]:
                 try:
-                    return images_of(opened(side), places)
+                    return list_images(opened(side), places)
                 except LockNotAvailable as error:
-                    raise Busy(f"the side instance holds a lock: {message_of(error)}", where="side instance") from None
+                    raise Busy(f"the side instance holds a lock: {get_message(error)}", where="side instance") from None
 
             yield read
 
@@ -149,8 +149,8 @@ class PostgresRescuer:
 
             @functools.cache
             def read_definitions() -> Definitions:
-                whole = live_definitions(self._url(), live.administrator, self._database, self._binaries)
-                return {**parts_of(catalog(live.administrator)), **whole}
+                whole = read_live_definitions(self._url(), live.administrator, self._database, self._binaries)
+                return {**list_parts(read_catalog(live.administrator)), **whole}
 
             return undo(live, folder, progress, read_definitions)
 
@@ -165,8 +165,8 @@ class PostgresRescuer:
             sides = [self._side(dsn, stack) for dsn in (before, after)]
 
             left_out: list[LeftOut] = []
-            ours = written_by_us(self._kept, live.administrator)
-            done = done_since(self._kept, damage, sides[1].main, live.administrator)
+            ours = read_own_ids(self._kept, live.administrator)
+            done = find_done_since(self._kept, damage, sides[1].main, live.administrator)
 
             def of(owner: str) -> Session:
                 ends = (sides[0].of(owner), sides[1].of(owner), live.of(owner))
@@ -176,7 +176,7 @@ class PostgresRescuer:
             def strange(table: Table, then: Table | None, now: Table | None) -> str:
                 owner = (now or table).owner
                 ends = (sides[0], table), (sides[1], then), (live, now)
-                found = (strange_code(end, each, owner, written=end is live) for end, each in ends if each)
+                found = (explain_strange_code(end, each, owner, written=end is live) for end, each in ends if each)
                 return next(filter(None, found), "")
 
             main = (sides[0].main, sides[1].main, live.administrator)
@@ -188,8 +188,8 @@ class PostgresRescuer:
         def open_session(user: str) -> Any:
             more: dict[str, Any] = {"user": user, "options": OWNER_INSIDE} if user else {}
             settings = {"default_transaction_read_only": "on"}
-            made = working(
-                inside(dsn),
+            made = open_working(
+                make_inside_dsn(dsn),
                 connect_timeout_s=_CONNECT_S,
                 lock_timeout_s=lock_timeout_s,
                 settings=settings,
@@ -201,7 +201,7 @@ class PostgresRescuer:
         try:
             return SideSessions(open_session)
         except psycopg.OperationalError as error:
-            raise connection_error(
+            raise make_connection_error(
                 error, dsn, "the side instance"
             ) from None  # its text may quote the connection string
 
@@ -214,22 +214,24 @@ class PostgresRescuer:
             with ExitStack() as stack:
                 yield OwnerSessions(url, self._database, stack, lock_timeout_s=_LOCK_S)
         except psycopg.errors.LockNotAvailable as error:
-            why = connection_error(error, url, "a table").what
+            why = make_connection_error(error, url, "a table").what
             raise BackoutError(
                 f"no lock was granted within 2 s; the rescue stopped rather than block others: {why}",
                 where="database",
                 hint="resume it when the session that holds the lock is done",
             ) from None
         except psycopg.OperationalError as error:
-            raise connection_error(error, url, "the damaged rows") from None  # its text may quote the connection string
+            raise make_connection_error(
+                error, url, "the damaged rows"
+            ) from None  # its text may quote the connection string
         except psycopg.Error as error:
-            said = without_secrets(url, message_of(error))
+            said = drop_secrets(url, get_message(error))
             raise BackoutError(f"Postgres refused a statement of the rescue: {said}", where="database") from None
 
     # --- all of it ----------------------------------------------------------------------------------------------
 
     def _all(self, session: Session, before_dsn: str, after_dsn: str) -> RescueReport:
-        before, after, live = (catalog(each) for each in (session.before, session.after, session.live))
+        before, after, live = (read_catalog(each) for each in (session.before, session.after, session.live))
         ends = session.before, session.after, session.live
         reader = DefinitionReader((before_dsn, after_dsn, self._url()), ends, self._database, self._binaries)
         reading = reader.read()
@@ -237,14 +239,16 @@ class PostgresRescuer:
         defined = DefinitionRescue(session, (reading.before, reading.after, reading.live), (before, after, live))
         defined.first()
         if defined.statements and session.kept is not None:
-            live = catalog(session.live)
+            live = read_catalog(session.live)
         reports = _list_made_before(session, before, after, live, defined.reports)
         found = works_of(session, before, after, live)
         works = [work for work in found if not is_left_alone(session, work, reports)]
-        widened = [work for work in found if work in works or (work.table.partitioned and not why_left(session, work))]
+        widened = [
+            work for work in found if work in works or (work.table.partitioned and not explain_left(session, work))
+        ]
         columns = [made for work in widened for made in rescue_columns.add(session, work.table, work.lost)]
-        ordered = parents_first(session.live, works)
-        others = _with_ancestors(session, ordered)
+        ordered = sort_parents_first(session.live, works)
+        others = _add_ancestors(session, ordered)
         note_set_back(session)
         # Before newer rows are looked at, so that no more of them get the number of an old one.
         advanced = tuple(advance(session)) if session.damage.gives_new_keys else ()
@@ -262,29 +266,29 @@ class PostgresRescuer:
         for work in ordered:
             unwritten = min(work.waiting, work.report.conflicts)
             if session.kept is None and not work.refused:
-                unwritten = work.orphans + rows_in_the_way(session.of(work.table.owner), work)
+                unwritten = work.orphans + count_rows_in_way(session.of(work.table.owner), work)
             work.report = replace(work.report, unwritten=unwritten, left=work.refused or work.report.left)
             attempt(count_renumbered, session, work)
         reports += [*defined.reports, *(work.report for work in ordered)]
-        circles = notes_of_circles(session.live, ordered, written=session.kept is not None)
-        session.left_out.extend((*find_taken_numbers(session, ordered), *copies(session, ordered)))
-        session.left_out.extend(left for work in ordered for left in unclear_rows(session, work))
+        circles = describe_circles(session.live, ordered, written=session.kept is not None)
+        session.left_out.extend((*find_taken_numbers(session, ordered), *list_copies(session, ordered)))
+        session.left_out.extend(left for work in ordered for left in list_unclear_rows(session, work))
         session.left_out.extend(find_removed_since(session, [work for work in ordered if not work.refused]))
-        session.left_out.extend((*tables_left_out(reports, before), *unseen(session)))
-        settings = settings_of(ends[0]), settings_of(ends[1]), settings_of(ends[2])
-        session.left_out.extend(settings_left_out(*settings, seen=session.damage.exact))
+        session.left_out.extend((*list_tables_left_out(reports, before), *list_unseen(session)))
+        settings = read_settings(ends[0]), read_settings(ends[1]), read_settings(ends[2])
+        session.left_out.extend(list_settings_left_out(*settings, seen=session.damage.exact))
         return RescueReport(
             (*columns, *defined.statements, *advanced),
             tuple(sorted(reports, key=lambda each: each.table)),
             (
                 *circles,
-                *notes_of_new_numbers(session, ordered, {each.table for each in reports if each.is_left_alone}, before),
+                *describe_new_numbers(session, ordered, {each.table for each in reports if each.is_left_alone}, before),
                 *(note for work in ordered for note in dict.fromkeys(work.notes)),
-                *note_of_unlogged(session),
-                *note_of_tail(session, ordered),
+                *describe_unlogged(session),
+                *describe_tail(session, ordered),
             ),
             tuple(session.left_out),
-            (*_differences(reader, reading, session, before), *_of_settings(session, settings)),
+            (*_list_differences(reader, reading, session, before), *_list_setting_differences(session, settings)),
         )
 
 
@@ -304,26 +308,26 @@ def _load_all(session: Session, works: Sequence[Work], others: frozenset[int]) -
         attempt(leave_anew, session, work)
 
 
-def _differences(
+def _list_differences(
     reader: DefinitionReader, reading: Reading, session: Session, before: Catalog
 ) -> tuple[DefinitionDifference, ...]:
     """Return how definitions differ from before when all is written; a dry run does not know it."""
     if session.kept is None:
         return ()
     try:
-        found = differences(reading.before, reader.live() if reading.damaged else reading.live)
-        return (*found, *(orders(before, catalog(session.live)) if reading.before else ()))
+        found = list_differences(reading.before, reader.live() if reading.damaged else reading.live)
+        return (*found, *(list_order_differences(before, read_catalog(session.live)) if reading.before else ()))
     except BackoutError as error:
         session.left_out.append(LeftOut("definitions", f"not compared after the rescue: {error.what}", seen=False))
         return ()
 
 
-def _of_settings(session: Session, settings: Sequence[Settings]) -> tuple[DefinitionDifference, ...]:
+def _list_setting_differences(session: Session, settings: Sequence[Settings]) -> tuple[DefinitionDifference, ...]:
     """Return how settings of roles and databases differ from before; a dry run tells what the rescue leaves alone."""
-    return tuple(settings_differences(settings[0], settings[-1])) if session.kept is not None else ()
+    return tuple(compare_settings(settings[0], settings[-1])) if session.kept is not None else ()
 
 
-def _with_ancestors(session: Session, works: Sequence[Work]) -> frozenset[int]:
+def _add_ancestors(session: Session, works: Sequence[Work]) -> frozenset[int]:
     """Return the object ids of tables, and of those that they are partitions of."""
     oids = [work.table.oid for work in works]
     query = "SELECT DISTINCT relid::oid::bigint FROM unnest(%s::oid[]) AS o, pg_partition_ancestors(o) AS a(relid)"
@@ -343,5 +347,5 @@ def _list_made_before(
     return [TableRescue(name) for name in there if kept.has(session.live, op="table", table=name)]
 
 
-def _silent(_doing: str, _done: int, _whole: int) -> None:
+def _ignore_progress(_doing: str, _done: int, _whole: int) -> None:
     """Progress that is not shown."""

@@ -10,39 +10,39 @@ from msgspec.structs import replace
 
 from backout.model.value import Value
 from backout.providers.postgres.provenance.chains import load_chains
-from backout.providers.postgres.provenance.claims import count_deleted_so_far, keys_of, put_back, somebodys
+from backout.providers.postgres.provenance.claims import count_deleted_so_far, list_claimed, list_keys, put_back
 from backout.providers.postgres.provenance.evidence import (
     BY_VALUES,
-    array_of,
     build_explained_condition,
     build_untouched_condition,
+    format_array,
+    get_node,
     is_key_made_anew,
-    node_of,
     note_gone,
     note_newer,
 )
-from backout.providers.postgres.rescue.conflicts import conflicts_of
+from backout.providers.postgres.rescue.conflicts import count_conflicts
 from backout.providers.postgres.rescue.kept import encode_key
 from backout.providers.postgres.rescue.keys import load_by_key
-from backout.providers.postgres.rescue.numbers import strangers_of
+from backout.providers.postgres.rescue.numbers import find_strangers
 from backout.providers.postgres.rescue.references import (
     list_parent_conditions,
     list_unreferenced_conditions,
     refers_to_itself,
 )
 from backout.providers.postgres.rescue.rows_of_others import build_changed_condition
-from backout.providers.postgres.rescue.scope import xids_of
-from backout.providers.postgres.rescue.writing import hold, quietly
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.rescue.scope import format_xids
+from backout.providers.postgres.rescue.writing import hold, write_quietly
+from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import (
     build_key_condition,
+    copy_rows,
     differ,
-    equal,
     join_identifiers,
-    new,
-    old,
-    pipe,
-    same,
+    match_keys,
+    match_rows,
+    name_new,
+    name_old,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def load(session: Session, work: Work) -> None:
         session.live.execute(f"DROP TABLE IF EXISTS {temp}")
         session.live.execute(f"CREATE TEMP TABLE {temp} AS SELECT {names} FROM ONLY {work.table.sql} WITH NO DATA")
         session.live.execute(f"ALTER TABLE {temp} ADD COLUMN backout_no bigserial")
-    written = {"before": "xmax::text <> '0'", "after": f"xmin = ANY('{xids_of(session)}'::xid[])"}
+    written = {"before": "xmax::text <> '0'", "after": f"xmin = ANY('{format_xids(session)}'::xid[])"}
     by_key = session.damage.written is None and not work.whole
     followed = session.damage.chains is not None and not work.whole
     for what, (source, table) in ends.items():
@@ -73,7 +73,7 @@ def load(session: Session, work: Work) -> None:
             continue
         where = "" if work.whole else f" WHERE {written[what]}"
         query = f"COPY (SELECT {work.read(table)} FROM ONLY {table.sql}{where}) TO STDOUT"
-        pipe(source, query, session.live, f"COPY {work.name(what)} ({names}) FROM STDIN")
+        copy_rows(source, query, session.live, f"COPY {work.name(what)} ({names}) FROM STDIN")
     if by_key:
         load_by_key(session, work)
     if followed:
@@ -93,7 +93,7 @@ def _forget_locked(session: Session, work: Work) -> None:
     if not work.deletes:
         live.execute(f"DELETE FROM {before} b WHERE {work.gone}")
         return
-    texts = ", ".join(f"b.{identifier(name)}::text" for name in work.key)
+    texts = ", ".join(f"b.{quote_identifier(name)}::text" for name in work.key)
     gone = live.execute(f"SELECT {texts} FROM {before} b WHERE {work.gone}").fetchall()
     types = {column.name: column.type for column in work.table.columns}
     arrays = ", ".join(f"%s::text[]::{types[name]}[]" for name in work.key)
@@ -101,13 +101,14 @@ def _forget_locked(session: Session, work: Work) -> None:
     for begin in range(0, len(gone), _CHUNK):
         lists = [list(values) for values in zip(*gone[begin : begin + _CHUNK], strict=True)]
         there = session.after.execute(
-            f"SELECT {', '.join(f't.{identifier(name)}::text' for name in work.key)} FROM ONLY {work.after.sql} t "
-            f"JOIN unnest({arrays}) AS k({keys}) ON {same(work.key, 't', 'k')}",
+            f"SELECT {', '.join(f't.{quote_identifier(name)}::text' for name in work.key)} FROM ONLY "
+            f"{work.after.sql} t "
+            f"JOIN unnest({arrays}) AS k({keys}) ON {match_keys(work.key, 't', 'k')}",
             lists,
         ).fetchall()
         if there:
             live.execute(
-                f"DELETE FROM {before} b USING unnest({arrays}) AS k({keys}) WHERE {same(work.key, 'b', 'k')}",
+                f"DELETE FROM {before} b USING unnest({arrays}) AS k({keys}) WHERE {match_keys(work.key, 'b', 'k')}",
                 [list(values) for values in zip(*there, strict=True)],
             )
 
@@ -143,21 +144,23 @@ def attempt(step: Callable[[Session, Work], None], session: Session, work: Work)
 def remove(session: Session, work: Work) -> None:
     """Remove rows that the damage made, where they were neither touched nor referred to since."""
     live, row = session.live, work.columns
-    made = f"NOT EXISTS (SELECT FROM {work.name('before')} b WHERE {same(work.key, 'b', 'd')})"
-    as_made = f"({equal(row, 'l', 'd')} AND {work.standing})" if session.damage.keeps_newer else "true"
-    ours = f" AND NOT x.xmin = ANY('{xids_of(session)}'::xid[])" if session.kept is None else ""
+    made = f"NOT EXISTS (SELECT FROM {work.name('before')} b WHERE {match_keys(work.key, 'b', 'd')})"
+    as_made = f"({match_rows(row, 'l', 'd')} AND {work.standing})" if session.damage.keeps_newer else "true"
+    ours = f" AND NOT x.xmin = ANY('{format_xids(session)}'::xid[])" if session.kept is None else ""
     free = " AND ".join(["true", *list_unreferenced_conditions(live, work.table.oid, ours)])
-    select = f"FROM {work.name('after')} d JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'd')} WHERE {made}"
-    held = ", ".join(f"l.{identifier(name)} AS {old(name)}" for name in row)
+    select = (
+        f"FROM {work.name('after')} d JOIN ONLY {work.table.sql} l ON {match_keys(work.key, 'l', 'd')} WHERE {made}"
+    )
+    held = ", ".join(f"l.{quote_identifier(name)} AS {name_old(name)}" for name in row)
     # Asked again when the rows are locked: what came to refer to one meanwhile would go along with it.
     apply = f"DELETE FROM ONLY {work.table.sql} l USING {TODO} WHERE {build_key_condition(work.key, 'o_')} AND {free}"
     writing = Writing("D", "after", "d", f"SELECT {held} {select} AND {as_made} AND {free}", apply)
-    count = found = batches(session, work, writing)
+    count = found = write_batches(session, work, writing)
     while found and session.kept is not None and refers_to_itself(live, work.table.oid):  # leaves first, then theirs
-        count += (found := batches(session, work, writing))
+        count += (found := write_batches(session, work, writing))
     work.report = replace(work.report, deleted=work.report.deleted + count)
     before = work.report.conflicts
-    work.report = conflicts_of(session, work, f"{select} AND NOT ({as_made} AND {free})", "l")
+    work.report = count_conflicts(session, work, f"{select} AND NOT ({as_made} AND {free})", "l")
     if work.report.conflicts > before:
         (held,) = live.execute(f"SELECT count(*) {select} AND {as_made} AND NOT ({free})").fetchone()
         work.waiting += held
@@ -167,26 +170,28 @@ def insert(session: Session, work: Work) -> None:
     """Insert rows that the damage deleted, where they were not made anew and their parents are there."""
     row = work.columns
     gone = work.gone
-    free = f"NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')})"
+    free = f"NOT EXISTS (SELECT FROM ONLY {work.table.sql} l WHERE {match_keys(work.key, 'l', 'b')})"
     asked = () if session.kept is not None else work.others  # a dry run does not know which rows of these come back
-    strangers = [f"NOT {each.condition}" for each in strangers_of(session, work)]
+    strangers = [f"NOT {each.condition}" for each in find_strangers(session, work)]
     parents = " AND ".join(["true", *list_parent_conditions(session.live, work, asked), *strangers])
-    other = f"FROM {work.name('before')} b JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')} WHERE {gone}"
-    work.report = conflicts_of(session, work, f"{other} AND NOT ({equal(row, 'l', 'b')})", "b")
+    other = (
+        f"FROM {work.name('before')} b JOIN ONLY {work.table.sql} l ON {match_keys(work.key, 'l', 'b')} WHERE {gone}"
+    )
+    work.report = count_conflicts(session, work, f"{other} AND NOT ({match_rows(row, 'l', 'b')})", "b")
     orphans = f"FROM {work.name('before')} b WHERE {gone} AND {free} AND NOT ({parents})"
     before = work.report.conflicts
-    work.report = conflicts_of(session, work, orphans, "b")
+    work.report = count_conflicts(session, work, orphans, "b")
     work.orphans = work.report.conflicts - before
     work.waiting += work.orphans
-    values = ", ".join(f"b.{identifier(name)} AS {new(name)}" for name in row)
+    values = ", ".join(f"b.{quote_identifier(name)} AS {name_new(name)}" for name in row)
     names = join_identifiers(row)
-    taken = ", ".join(f"t.{new(name)}" for name in row)
+    taken = ", ".join(f"t.{name_new(name)}" for name in row)
     apply = (
         f"INSERT INTO {work.table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {taken} FROM {TODO} "
         "ON CONFLICT DO NOTHING"
     )
     select = f"SELECT {values} FROM {work.name('before')} b WHERE {gone} AND {free} AND {parents}"
-    count = batches(session, work, Writing("I", "before", "b", select, apply))
+    count = write_batches(session, work, Writing("I", "before", "b", select, apply))
     work.report = replace(work.report, inserted=work.report.inserted + count)
 
 
@@ -194,8 +199,8 @@ def update(session: Session, work: Work) -> None:
     """Set columns that the damage changed back to what they were, where they were not changed since."""
     live = session.live
     pair = (
-        f"FROM {work.name('before')} b JOIN {work.name('after')} d ON {same(work.key, 'b', 'd')} "
-        f"JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')}"
+        f"FROM {work.name('before')} b JOIN {work.name('after')} d ON {match_keys(work.key, 'b', 'd')} "
+        f"JOIN ONLY {work.table.sql} l ON {match_keys(work.key, 'l', 'b')}"
     )
     others = [name for name in work.columns if name not in work.key]
     if not others:
@@ -212,7 +217,7 @@ def update(session: Session, work: Work) -> None:
     keys_made_anew = is_key_made_anew(session, work)
     fix, since = {}, build_changed_condition(session, work)
     conflicts, unclear, strange = [], [], []
-    strangers = strangers_of(session, work)
+    strangers = find_strangers(session, work)
     for name in damaged:
         harmed, ours = differ(name, "b", "d"), differ(name, "l", "b")
         newer = differ(name, "l", "d")
@@ -231,21 +236,21 @@ def update(session: Session, work: Work) -> None:
         (held,) = live.execute(f"SELECT count(*) {pair} WHERE {' OR '.join(strange)}").fetchone()
         work.waiting, work.orphans = work.waiting + held, work.orphans + held
     if conflicts := [f"({each})" for each in (*conflicts, *strange)]:
-        work.report = conflicts_of(session, work, f"{pair} WHERE {' OR '.join(conflicts)}", "l")
+        work.report = count_conflicts(session, work, f"{pair} WHERE {' OR '.join(conflicts)}", "l")
     if session.damage.keeps_newer:
         work.unclear = f"{pair} WHERE {' OR '.join(unclear)}"
-    parts = [f"l.{identifier(name)} AS {old(name)}" for name in (*work.key, *damaged)]
+    parts = [f"l.{quote_identifier(name)} AS {name_old(name)}" for name in (*work.key, *damaged)]
     parts += [
-        f"CASE WHEN {fix[name]} THEN b.{identifier(name)} ELSE l.{identifier(name)} END AS {new(name)}"
+        f"CASE WHEN {fix[name]} THEN b.{quote_identifier(name)} ELSE l.{quote_identifier(name)} END AS {name_new(name)}"
         for name in damaged
     ]
     fixed = " OR ".join(f"({each})" for each in fix.values())
     if newer_rows:
         note_newer(session, work, f"{pair} WHERE NOT {work.standing} AND ({fixed})")
     select = f"SELECT {', '.join(parts)} {pair} WHERE ({fixed})"
-    assigned = ", ".join(f"{identifier(name)} = t.{new(name)}" for name in damaged)
+    assigned = ", ".join(f"{quote_identifier(name)} = t.{name_new(name)}" for name in damaged)
     apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM {TODO} WHERE {build_key_condition(work.key, 'o_')}"
-    count = batches(session, work, Writing("U", "before", "b", select, apply))
+    count = write_batches(session, work, Writing("U", "before", "b", select, apply))
     work.report = replace(work.report, updated=work.report.updated + count)
 
 
@@ -266,7 +271,7 @@ class Writing(Value, frozen=True):
     apply: str
 
 
-def batches(session: Session, work: Work, writing: Writing) -> int:
+def write_batches(session: Session, work: Work, writing: Writing) -> int:
     """Do it in transactions of a bounded size: what is written is kept before the commit. Return how many rows.
 
     A row that cannot be written, since its unique value is taken or its parent is missing, is a conflict.
@@ -297,12 +302,12 @@ def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
     if not made.rowcount:
         return 0
     before, counted = kept.writers, count_deleted_so_far(live)
-    over = somebodys(session, work) if writing.op == "U" else {}
-    written = quietly(live, work.table.oid, work.table.sql, writing.apply, TODO, wrote=kept.note_writer)
+    over = list_claimed(session, work) if writing.op == "U" else {}
+    written = write_quietly(live, work.table.oid, work.table.sql, writing.apply, TODO, wrote=kept.note_writer)
     if written:
         if written < made.rowcount:
             _forget_unwritten(live, work, writing.op, kept.writers - before)
-        removed = keys_of(session, work) if writing.op == "D" else []
+        removed = list_keys(session, work) if writing.op == "D" else []
         there = put_back(live, work, kept.writers - before) if writing.op == "I" else ""
         deleted = {
             oid: n - counted.get(oid, 0) for oid, n in count_deleted_so_far(live).items() if n > counted.get(oid, 0)
@@ -322,7 +327,7 @@ def _forget_unwritten(live: Any, work: Work, op: str, ids: Collection[int]) -> N
     """
     here = build_key_condition(work.key, "n_" if op == "I" else "o_")
     there = f"SELECT FROM ONLY {work.table.sql} l WHERE {here}"
-    ours = f"l.xmin = ANY('{array_of(ids)}'::xid[])"
+    ours = f"l.xmin = ANY('{format_array(ids)}'::xid[])"
     unwritten = f"EXISTS ({there})" if op == "D" else f"NOT EXISTS ({there} AND {ours})"
     live.execute(f"DELETE FROM {TODO} WHERE {unwritten}")
 
@@ -340,7 +345,7 @@ def _keep(session: Session, work: Work, writing: Writing, claims: Mapping[str, o
         "sql": work.table.sql,
         "table": work.table.shown,
         "oid": work.table.oid,
-        "node": node_of(live, work.table.sql),
+        "node": get_node(live, work.table.sql),
         **encode_key(work.key),
         "columns": names,
         **{name: what for name, what in claims.items() if what},

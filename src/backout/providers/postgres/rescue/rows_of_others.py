@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backout.providers.postgres.provenance.evidence import array_of
+from backout.providers.postgres.provenance.evidence import format_array
 from backout.providers.postgres.provenance.packing import pack_numbers
-from backout.providers.postgres.rescue.conflicts import SHOWN, conflicts_of
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import equal, join_identifiers, key_text, same
+from backout.providers.postgres.rescue.conflicts import SHOWN, count_conflicts
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import join_identifiers, match_keys, match_rows, write_key_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ def leave_done(session: Session, work: Work) -> None:
     if done:
         _load_done(live, work, done)
         was_there = f"{gone} AND {_is_done(work, 'I', 'b')}"
-        there = f"SELECT FROM ONLY {work.table.sql} l WHERE {same(work.key, 'l', 'b')}"
+        there = f"SELECT FROM ONLY {work.table.sql} l WHERE {match_keys(work.key, 'l', 'b')}"
         note_away(session, work, f"{was_there} AND NOT EXISTS ({there})", "a rescue had put back")
         live.execute(f"DELETE FROM {before} b WHERE {was_there}")
 
@@ -40,8 +40,10 @@ def leave_anew(session: Session, work: Work) -> None:
     """Remove from the old rows those that others made anew: they are conflicts where they hold something else."""
     live, before = session.live, work.name("before")
     gone = work.gone
-    anew = f"JOIN ONLY {work.table.sql} l ON {same(work.key, 'l', 'b')} WHERE {gone}"
-    report = conflicts_of(session, work, f"FROM {before} b {anew} AND NOT ({equal(work.columns, 'l', 'b')})", "b")
+    anew = f"JOIN ONLY {work.table.sql} l ON {match_keys(work.key, 'l', 'b')} WHERE {gone}"
+    report = count_conflicts(
+        session, work, f"FROM {before} b {anew} AND NOT ({match_rows(work.columns, 'l', 'b')})", "b"
+    )
     work.kept_rows += report.conflicts - work.report.conflicts
     work.kept_examples = (*work.kept_examples, *report.examples)[:SHOWN]
     live.execute(f"DELETE FROM {before} WHERE ctid = ANY(ARRAY(SELECT b.ctid FROM {before} b {anew}))")
@@ -55,13 +57,13 @@ def note_away(session: Session, work: Work, which: str, why: str) -> None:
         why: what shows that they were there, such as `a rescue had put back`.
     """
     rows = f"FROM {work.name('before')} b WHERE {which}"
-    keys = ", ".join(f"b.{identifier(name)}" for name in work.key)
+    keys = ", ".join(f"b.{quote_identifier(name)}" for name in work.key)
     hashed = session.live.execute(f"SELECT hashtextextended(ROW({keys})::text, 1) {rows}").fetchall()
     if not hashed:
         return
     if session.kept is not None:
         session.kept.note_away(work.before.oid, pack_numbers(number for (number,) in hashed))
-    shown = f"SELECT {key_text(work.key, 'b')} {rows} ORDER BY 1 LIMIT {SHOWN}"
+    shown = f"SELECT {write_key_text(work.key, 'b')} {rows} ORDER BY 1 LIMIT {SHOWN}"
     some = [key for (key,) in session.live.execute(shown)]
     more = ", ..." if len(hashed) > len(some) else ""
     work.notes.append(
@@ -74,7 +76,7 @@ def build_changed_condition(session: Session, work: Work) -> str:
     if not work.done:
         return "false"
     known = session.damage.xids | session.ours | (session.kept.writers if session.kept is not None else frozenset())
-    return f"({_is_done(work, 'U', 'l')} AND NOT l.xmin = ANY('{array_of(known)}'::xid[]))"
+    return f"({_is_done(work, 'U', 'l')} AND NOT l.xmin = ANY('{format_array(known)}'::xid[]))"
 
 
 def _load_done(live: Any, work: Work, done: Sequence[Done]) -> None:
@@ -92,5 +94,5 @@ def _load_done(live: Any, work: Work, done: Sequence[Done]) -> None:
 
 
 def _is_done(work: Work, op: str, alias: str) -> str:
-    written = f"SELECT FROM {work.name('done')} x WHERE {same(work.key, 'x', alias)} AND x.backout_op = '{op}'"
+    written = f"SELECT FROM {work.name('done')} x WHERE {match_keys(work.key, 'x', alias)} AND x.backout_op = '{op}'"
     return f"EXISTS ({written})"

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 
 from backout.model.database.rescue import RENAMED, LeftOut, TableRescue
 from backout.providers.postgres.provenance.earlier_rescues import Since
-from backout.providers.postgres.schema.definitions import back_again, find_shared_columns
+from backout.providers.postgres.schema.definitions import find_back_again, find_shared_columns
 from backout.providers.postgres.schema.history import HISTORY_TABLES
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import KeyColumn, join_identifiers, same
-from backout.providers.postgres.server.message import message_of
-from backout.providers.postgres.server.plain import foreign_code
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import KeyColumn, join_identifiers, match_keys
+from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.plain import write_foreign_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,7 +100,7 @@ class Work:
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
-            self.refused = self.refused or f"Postgres refused it: {message_of(error)}"
+            self.refused = self.refused or f"Postgres refused it: {get_message(error)}"
 
     def read(self, table: Table) -> str:
         """Return the columns of a table before or after the damage, as SQL, to be read as they were before.
@@ -110,12 +110,12 @@ class Work:
         types = {column.name: column.type for column in self.before.columns}
         retyped = {column.name for column in table.columns if types.get(column.name, column.type) != column.type}
         names = self.called.values()
-        return ", ".join(f"{identifier(n)}::{types[n]}" if n in retyped else identifier(n) for n in names)
+        return ", ".join(f"{quote_identifier(n)}::{types[n]}" if n in retyped else quote_identifier(n) for n in names)
 
     @property
     def gone(self) -> str:
         """The condition that the old row `b` does not exist after the damage, as SQL."""
-        return f"NOT EXISTS (SELECT FROM {self.name('after')} d WHERE {same(self.key, 'b', 'd')})"
+        return f"NOT EXISTS (SELECT FROM {self.name('after')} d WHERE {match_keys(self.key, 'b', 'd')})"
 
     def name(self, what: str) -> str:
         """Return the name of a temporary table of this work."""
@@ -161,7 +161,7 @@ class Session:
             self.live.execute("SET SESSION ROLE NONE")
         self.live.execute(f"DROP TABLE IF EXISTS {temporary}")
         if self.owner:
-            self.live.execute(f"SET SESSION ROLE {identifier(self.owner)}")
+            self.live.execute(f"SET SESSION ROLE {quote_identifier(self.owner)}")
 
 
 def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -> list[Work]:
@@ -184,7 +184,11 @@ def works_of(session: Session, before: Catalog, after: Catalog, live: Catalog) -
             continue
         # An update that is not heap-only may have written another key, too, and any where there was no key meanwhile;
         # where tables are compared, keys tell.
-        moves = {"UPDATE"} if key_constraint(session.before, oid) == key_constraint(session.after, oid) else _UPDATES
+        moves = (
+            {"UPDATE"}
+            if find_key_constraint(session.before, oid) == find_key_constraint(session.after, oid)
+            else _UPDATES
+        )
         gone = "DELETE" in kinds or (written is not None and bool(moves & kinds))
         work = Work(now or table, table, then, whole=rewritten, deletes=gone, lost=lost)
         work.report = TableRescue(work.table.shown, left="" if now else "the table no longer exists")
@@ -197,18 +201,18 @@ def find_damage_kinds(session: Session, table: Table, then: Table, now: Table | 
     if table.shown in session.damage.skip or session.strange(table, then, now):
         return {"UPDATE"}
     session = session.of((now or table).owner)
-    key = key_of(session.live, now) if now else ()
+    key = read_key(session.live, now) if now else ()
     if not set(key) <= {each.name for each in table.columns} & {each.name for each in then.columns}:
         key = ()
-    hashed = key_hash(key) if key else "0"
-    counted = f"count(*) FILTER (WHERE xmin = ANY('{xids_of(session)}'::xid[]))"
+    hashed = write_key_hash(key) if key else "0"
+    counted = f"count(*) FILTER (WHERE xmin = ANY('{format_xids(session)}'::xid[]))"
     query = f"SELECT {{}}, count(*), sum({hashed}) FROM ONLY {{}}"
     ours, *ends = session.after.execute(query.format(counted, then.sql)).fetchone()
     _, *starts = session.before.execute(query.format("0", table.sql)).fetchone()
     return {kind for kind, there in (("UPDATE", ours), ("DELETE", starts != ends)) if there}
 
 
-def strange_code(end: Any, table: Table, owner: str, *, written: bool) -> str:
+def explain_strange_code(end: Any, table: Table, owner: str, *, written: bool) -> str:
     """Return why a table is not touched, "" when it may be: its code would be more than its owner, or not all shows.
 
     Args:
@@ -223,11 +227,11 @@ def strange_code(end: Any, table: Table, owner: str, *, written: bool) -> str:
         return (
             f"row security holds for its owner too, so that not every row would be seen: {lift}" if table.forced else ""
         )
-    (why,) = end.of(owner).execute(foreign_code(f"{table.oid}::oid", written=written)).fetchone()
+    (why,) = end.of(owner).execute(write_foreign_code(f"{table.oid}::oid", written=written)).fetchone()
     return "" if why is None else f"a superuser does not run {why}, which belongs to another role"
 
 
-def _unreadable(live: Any, table: Table) -> str:
+def _explain_unreadable(live: Any, table: Table) -> str:
     """Return why rows cannot be judged by their parents and children, "" when they can."""
     query = (
         "SELECT string_agg(other::regclass::text, ', ') FROM (SELECT conrelid AS other FROM pg_constraint "
@@ -236,15 +240,17 @@ def _unreadable(live: Any, table: Table) -> str:
         "WHERE NOT has_table_privilege(%(owner)s, other, 'SELECT')"
     )
     (names,) = live.execute(query, {"oid": table.oid, "owner": table.owner}).fetchone()
-    return f"its owner may not read {names}: GRANT SELECT ON {names} TO {identifier(table.owner)}" if names else ""
+    return (
+        f"its owner may not read {names}: GRANT SELECT ON {names} TO {quote_identifier(table.owner)}" if names else ""
+    )
 
 
-def key_hash(key: Sequence[str]) -> str:
+def write_key_hash(key: Sequence[str]) -> str:
     """Return a number for a row's key, as SQL; the same on each branch."""
     return f"hashtextextended(ROW({join_identifiers(key)})::text, 0)"
 
 
-def xids_of(session: Session) -> str:
+def format_xids(session: Session) -> str:
     """Return the damage's ids as an array that SQL reads."""
     return f"{{{','.join(map(str, sorted(session.damage.xids)))}}}"
 
@@ -254,9 +260,9 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
     table = work.table
     if not work.report.left and table.partitioned:
         return True  # its partitions hold the rows
-    left = work.report.left or why_left(session, work) or why_not_followed(session, work)
+    left = work.report.left or explain_left(session, work) or explain_not_followed(session, work)
     if not left:
-        work.key = key_of(session.live, table)
+        work.key = read_key(session.live, table)
         if not work.key:
             left = "it has no primary key"
     work.called, retyped = find_shared_columns(work.before, work.after, table)
@@ -266,14 +272,14 @@ def is_left_alone(session: Session, work: Work, reports: list[TableRescue]) -> b
     for then, now in () if left else retyped:
         reason = f"its type was changed since, from {then.type} to {now.type}: its values were not compared"
         session.left_out.append(LeftOut(f"column {table.shown}.{now.name}", reason, seen=False))
-    triggers = tuple(name for name, _ in triggers_of(session.live, table.oid))
+    triggers = tuple(name for name, _ in list_triggers(session.live, table.oid))
     work.report = replace(work.report, left=left or _explain_renamed_columns(work), triggers=triggers)
     if left:
         reports.append(work.report)
     return bool(left)
 
 
-def why_not_followed(session: Session, work: Work) -> str:
+def explain_not_followed(session: Session, work: Work) -> str:
     """Return why the rows of a table cannot be followed from write to write, "" when they can."""
     damage, nodes = session.damage, {*work.before.nodes, *work.after.nodes} - {0}
     if damage.chains is None:
@@ -288,18 +294,18 @@ def why_not_followed(session: Session, work: Work) -> str:
 def _explain_renamed_columns(work: Work) -> str:
     """Return which columns the damage gave another name or type, "" for none: values of the one may not fit it."""
     now = {column.number: (column.name, column.type) for column in work.after.columns}
-    back = back_again(work.before, work.after, work.table)
+    back = find_back_again(work.before, work.after, work.table)
     before = [column for column in work.before.columns if column.number not in back]
     found = [c.name for c in before if now.get(c.number, (c.name, c.type)) != (c.name, c.type)]
     return f"{RENAMED}: {', '.join(found)}" if found else ""
 
 
-def why_left(session: Session, work: Work) -> str:
+def explain_left(session: Session, work: Work) -> str:
     """Return why a table is left alone whatever its rows are, "" when it is not."""
     table, damage = work.table, session.damage
     if table.shown in damage.skip:
         return "as you asked"
-    if strange := session.strange(work.before, work.after, table) or _unreadable(session.live, table):
+    if strange := session.strange(work.before, work.after, table) or _explain_unreadable(session.live, table):
         return strange
     if work.whole and not damage.exact:
         return "it was rewritten, and others wrote at that time: look at the side branch"
@@ -310,7 +316,7 @@ def why_left(session: Session, work: Work) -> str:
     return ""
 
 
-def key_of(live: Any, table: Table) -> tuple[KeyColumn, ...]:
+def read_key(live: Any, table: Table) -> tuple[KeyColumn, ...]:
     """Return the columns of its primary key, () without one."""
     query = (
         "SELECT a.attname, (SELECT quote_ident(n.nspname) FROM pg_opclass o JOIN pg_amop m ON m.amopfamily = "
@@ -324,14 +330,14 @@ def key_of(live: Any, table: Table) -> tuple[KeyColumn, ...]:
     return tuple(KeyColumn.of(name, schema or "pg_catalog") for name, schema in live.execute(query, (table.oid,)))
 
 
-def key_constraint(end: Any, oid: int) -> int | None:
+def find_key_constraint(end: Any, oid: int) -> int | None:
     """Return the object id of a table's primary key, None without one; another one is another key."""
     query = "SELECT oid::bigint FROM pg_constraint WHERE conrelid = %s AND contype = 'p'"
     found = end.execute(query, (oid,)).fetchone()
     return None if found is None else int(found[0])
 
 
-def triggers_of(live: Any, oid: int) -> list[tuple[str, str]]:
+def list_triggers(live: Any, oid: int) -> list[tuple[str, str]]:
     """Return the user's triggers that fire, and how each is enabled."""
     query = (
         "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled <> 'D'"
@@ -339,7 +345,7 @@ def triggers_of(live: Any, oid: int) -> list[tuple[str, str]]:
     return [(name, how) for name, how in live.execute(query, (oid,))]
 
 
-def parents_first(live: Any, works: Sequence[Work]) -> list[Work]:
+def sort_parents_first(live: Any, works: Sequence[Work]) -> list[Work]:
     """Return them so that a row's parent comes before it; in a circle the order is as it was."""
     query = (
         "SELECT conrelid::bigint, confrelid::bigint FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid"

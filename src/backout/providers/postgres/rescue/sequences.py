@@ -29,9 +29,9 @@ def note_set_back(session: Session) -> None:
     """Note which sequences the damage set back."""
     after = {oid: name for oid, name, *_ in session.after.execute(_SEQUENCES).fetchall()}
     for oid, name, rises, _ in session.before.execute(_SEQUENCES).fetchall():
-        was = _last(session.before, name) if oid in after else None
+        was = _read_last(session.before, name) if oid in after else None
         if was is not None:
-            then = _last(session.after, after[oid])
+            then = _read_last(session.after, after[oid])
             if then is None or _is_behind(then, was, rises=rises):
                 session.set_back[oid] = was
 
@@ -47,7 +47,7 @@ def advance(session: Session) -> Iterator[str]:
         here, rises, owner = live[oid]
         mine = session.of(owner)
         try:
-            now = _last(mine.live, here)
+            now = _read_last(mine.live, here)
             if now is not None and not _is_behind(now, was, rises=rises):
                 continue
             statement = f"SELECT setval('{here.replace(chr(39), chr(39) * 2)}', {was})"
@@ -59,7 +59,7 @@ def advance(session: Session) -> Iterator[str]:
             session.left_out.append(LeftOut(f"sequence {here}", f"the damage set it back: {error}", by_hand))
 
 
-def _last(connection: Any, name: str) -> int | None:
+def _read_last(connection: Any, name: str) -> int | None:
     """Return the last number that was given out, None when none was."""
     last, called = connection.execute(f"SELECT last_value, is_called FROM {name}").fetchone()
     return int(last) if called else None

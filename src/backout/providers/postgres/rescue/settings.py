@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.database.rescue import DefinitionDifference, LeftOut
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.schema.quoting import quote_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ Settings = dict[tuple[str, str], dict[str, str]]
 """By (role, database), "" for all of them: the value of each parameter by its name."""
 
 
-def settings_of(connection: Any) -> Settings:
+def read_settings(connection: Any) -> Settings:
     """Return the initial settings of sessions with this database."""
     found: Settings = {}
     for role, database, config in connection.execute(_SETTINGS).fetchall():
@@ -50,17 +50,17 @@ def settings_of(connection: Any) -> Settings:
     return found
 
 
-def settings_differences(before: Settings, live: Settings) -> Iterator[DefinitionDifference]:
+def compare_settings(before: Settings, live: Settings) -> Iterator[DefinitionDifference]:
     """Yield how settings differ from those before the damage, whatever changed them."""
     for whose in sorted(before.keys() | live.keys()):
         was, now = before.get(whose, {}), live.get(whose, {})
         names = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
         if names:
-            ends = _lines(was, names, _NOT_SHOWN), _lines(now, names, _ANOTHER)
+            ends = _format_lines(was, names, _NOT_SHOWN), _format_lines(now, names, _ANOTHER)
             yield DefinitionDifference(f"settings of {_describe_scope(whose)}", *ends)
 
 
-def settings_left_out(before: Settings, after: Settings, live: Settings, *, seen: bool) -> Iterator[LeftOut]:
+def list_settings_left_out(before: Settings, after: Settings, live: Settings, *, seen: bool) -> Iterator[LeftOut]:
     """Yield the settings that the damage changed and that were not changed since.
 
     Args:
@@ -72,10 +72,10 @@ def settings_left_out(before: Settings, after: Settings, live: Settings, *, seen
         for name in sorted(was.keys() | then.keys()):
             if was.get(name) != then.get(name) and now.get(name) == then.get(name):
                 what = f"setting {name} of {_describe_scope(whose)}"
-                yield LeftOut(what, reason, _statement(whose, name, was.get(name)), seen=seen)
+                yield LeftOut(what, reason, _write_statement(whose, name, was.get(name)), seen=seen)
 
 
-def _lines(settings: Mapping[str, str], names: list[str], hidden: str) -> str:
+def _format_lines(settings: Mapping[str, str], names: list[str], hidden: str) -> str:
     there = (name for name in names if name in settings)
     return "\n".join(f"{name} = {hidden if '.' in name else settings[name]}" for name in there)
 
@@ -87,23 +87,23 @@ def _describe_scope(whose: tuple[str, str]) -> str:
     return f"database {database}" if database else "all roles"
 
 
-def _statement(whose: tuple[str, str], name: str, value: str | None) -> str:
+def _write_statement(whose: tuple[str, str], name: str, value: str | None) -> str:
     """Return the statement that restores a parameter's value; for a hidden one, where to find the value."""
     role, database = whose
-    place = f"ALTER ROLE {identifier(role) if role else 'ALL'}" if role or not database else ""
-    place += f" IN DATABASE {identifier(database)}" if place and database else ""
-    place = place or f"ALTER DATABASE {identifier(database)}"
-    parameter = ".".join(identifier(part) for part in name.split("."))
+    place = f"ALTER ROLE {quote_identifier(role) if role else 'ALL'}" if role or not database else ""
+    place += f" IN DATABASE {quote_identifier(database)}" if place and database else ""
+    place = place or f"ALTER DATABASE {quote_identifier(database)}"
+    parameter = ".".join(quote_identifier(part) for part in name.split("."))
     if value is None:
         return f"{place} RESET {parameter};"
     if "." in name:
         shown = "in psql of a side instance (backout db restore TARGET --side): \\drds"
         return f"-- its value is {shown}\n{place} SET {parameter} TO '...';"
     items = [each.strip('"').replace('""', '"') for each in _ITEM.findall(value)] if name in _LISTS else [value]
-    return f"{place} SET {parameter} TO {', '.join(_literal(each) for each in items) or _literal('')};"
+    return f"{place} SET {parameter} TO {', '.join(_quote_literal(each) for each in items) or _quote_literal('')};"
 
 
-def _literal(text: str) -> str:
+def _quote_literal(text: str) -> str:
     doubled = text.replace("'", "''")
     if "\\" not in doubled:
         return f"'{doubled}'"

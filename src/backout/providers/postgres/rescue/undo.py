@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backout.model.database.rescue import LeftOut, RescueReport, TableRescue
-from backout.providers.postgres.rescue.kept import written_by_us
+from backout.providers.postgres.rescue.kept import read_own_ids
 from backout.providers.postgres.rescue.references import is_within
 from backout.providers.postgres.rescue.undo_circles import undo_circle
 from backout.providers.postgres.rescue.undo_rows import (
@@ -23,11 +23,11 @@ from backout.providers.postgres.rescue.undo_rows import (
     make_parts,
     put_rows_back,
 )
-from backout.providers.postgres.rescue.undo_tables import TablesTaken, drop, stays_with, tables_that_stay
+from backout.providers.postgres.rescue.undo_tables import TablesTaken, drop, find_staying_tables, stays_with
 from backout.providers.postgres.schema.definition_columns import PARTS
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import name_state_column
-from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.server.message import get_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def undo(
     kept.note_undone()
     kept.settle(sessions.administrator)
     entries, unknown = kept.entries(sessions.administrator)
-    ours = written_by_us(kept.folder.parent, sessions.administrator)
+    ours = read_own_ids(kept.folder.parent, sessions.administrator)
     taking = _Undoing(sessions, kept, entries, ours, defined)
     for number, (entry, content) in enumerate(entries):
         progress("taking the rescue back", number, len(entries))
@@ -101,10 +101,10 @@ class _Undoing:
         defined: Callable[[], Definitions],
     ) -> None:
         self.definitions: list[str] = []
-        self._live_of = functools.partial(_of_owner, sessions)
+        self._live_of = functools.partial(_get_owner_session, sessions)
         self._kept, self._entries, self._ours = kept, entries, ours
         self._made = Made.of(entries)
-        stay = tables_that_stay(self._live_of, entries)
+        stay = find_staying_tables(self._live_of, entries)
         self._whole = TablesTaken(self._live_of, entries, stay, lambda entry: _remains(entry, defined))
         self._done: Counter[tuple[str, str]] = Counter()
         self._staying: dict[int, tuple[str, int]] = {}
@@ -126,14 +126,18 @@ class _Undoing:
         """Take one entry back; what is left of it is noted anew."""
         op, table, live = str(entry["op"]), str(entry["table"]), self._live_of(entry)
         if "circle" in entry:
-            if _circle(entry) not in self._together:
-                self._together.add(_circle(entry))
-                whole = [each for each in self._entries if "circle" in each[0] and _circle(each[0]) == _circle(entry)]
+            if _make_circle_key(entry) not in self._together:
+                self._together.add(_make_circle_key(entry))
+                whole = [
+                    each
+                    for each in self._entries
+                    if "circle" in each[0] and _make_circle_key(each[0]) == _make_circle_key(entry)
+                ]
                 gone, why = undo_circle(live, whole, self._kept.note_writer, self._ours)
                 self._done.update({(name, "I"): count for name, count in gone.items()})
                 self._note(entry, {table: why} if why else {})
         elif op in ("U", "I", "D"):
-            if why := _missing(live, entry, self._made):
+            if why := _explain_missing(live, entry, self._made):
                 self._note(entry, {table: why})
             elif column := self._made.column_of(live, entry):
                 self._made.filled[column].append((entry, content))
@@ -142,7 +146,7 @@ class _Undoing:
                 self._done[table, op] += done
                 self._note(entry, {}, stay_back)
         else:
-            self._note(entry, _definition(live, entry, self._made, self._whole, self.definitions))
+            self._note(entry, _undo_definition(live, entry, self._made, self._whole, self.definitions))
 
     def _note(self, entry: Entry, left: dict[str, str], rows: int = 0) -> None:
         """Note what is left of an entry, and how many of its rows stay, in place of what was noted of it."""
@@ -200,7 +204,7 @@ class Made:
         return None
 
 
-def _missing(live: Any, entry: Entry, made: Made) -> str:
+def _explain_missing(live: Any, entry: Entry, made: Made) -> str:
     """Return why the rows of one batch cannot be put back, "" when they can or need not be."""
     table, gone = str(entry["sql"]), find_gone_columns(live, entry)
     if not is_there(live, table):
@@ -210,15 +214,15 @@ def _missing(live: Any, entry: Entry, made: Made) -> str:
     return f"columns no longer exist: {', '.join(sorted(gone))}"
 
 
-def _circle(entry: Entry) -> tuple[int, str]:
+def _make_circle_key(entry: Entry) -> tuple[int, str]:
     """Return what rows that came back together have in common: their tables, and one transaction."""
     return int(entry["circle"]), str(entry.get("transaction", ""))
 
 
-def _definition(live: Any, entry: Entry, made: Made, whole: TablesTaken, definitions: list[str]) -> dict[str, str]:
+def _undo_definition(live: Any, entry: Entry, made: Made, whole: TablesTaken, definitions: list[str]) -> dict[str, str]:
     """Take a definition, a table or a column away again; return why it stays, by what it is."""
     if entry["op"] == "column":
-        return _column_again(live, entry, made, definitions)
+        return _undo_column(live, entry, made, definitions)
     if entry["op"] == "table":
         left, name = whole.take(entry["sql"], definitions), entry["sql"]
         return left | ({str(entry["table"]): whole.stay[name]} if name in whole.stay else {})
@@ -227,7 +231,7 @@ def _definition(live: Any, entry: Entry, made: Made, whole: TablesTaken, definit
     if with_it := stays_with(entry, whole.stay, made.tables - whole.stay.keys()):
         return {str(entry["table"]): f"stays, for table {with_it} does"}
     why = whole.remains(entry)
-    return {} if why is None else why or _other(live, entry, definitions)
+    return {} if why is None else why or _undo_other(live, entry, definitions)
 
 
 def _remains(entry: Entry, defined: Callable[[], Definitions]) -> dict[str, str] | None:
@@ -256,14 +260,14 @@ def _is_undone(entry: Entry, defined: Callable[[], Definitions]) -> bool:
     return _GIVEN.search(entry["drop"]) is None if now is None else bool(now.create == entry["drop"])
 
 
-def _other(live: Any, entry: Entry, definitions: list[str]) -> dict[str, str]:
+def _undo_other(live: Any, entry: Entry, definitions: list[str]) -> dict[str, str]:
     """Take a definition away again, or say why it stays."""
     done, why = drop(live, entry)
     definitions += [entry["drop"]] if done else []
     return {str(entry["table"]): f"stays: {why}"} if why else {}
 
 
-def _column_again(live: Any, entry: Entry, made: Made, definitions: list[str]) -> dict[str, str]:
+def _undo_column(live: Any, entry: Entry, made: Made, definitions: list[str]) -> dict[str, str]:
     """Take a column away again, or say why it stays: a view may depend on it by now.
 
     It is locked before it is looked at: anything written in between would go with it.
@@ -275,14 +279,14 @@ def _column_again(live: Any, entry: Entry, made: Made, definitions: list[str]) -
             if not is_there(live, entry["sql"]):
                 return {}
             live.execute(f"LOCK TABLE {entry['sql']} IN ACCESS EXCLUSIVE MODE")
-            return _column(live, entry, made, definitions)
+            return _drop_unwritten_column(live, entry, made, definitions)
     except OperationalError:
         raise
     except Error as error:
-        return {str(entry["table"]): f"column {entry['column']} stays: {message_of(error)}"}
+        return {str(entry["table"]): f"column {entry['column']} stays: {get_message(error)}"}
 
 
-def _of_owner(sessions: OwnerSessions, entry: Entry) -> Any:
+def _get_owner_session(sessions: OwnerSessions, entry: Entry) -> Any:
     """Return the session of whose table, or view, an entry is about."""
     query = "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = to_regclass(%s)"
     found = sessions.administrator.execute(query, (entry["sql"],)).fetchone() if "sql" in entry else None
@@ -290,12 +294,12 @@ def _of_owner(sessions: OwnerSessions, entry: Entry) -> Any:
     return sessions.of(str(owner)) if owner else sessions.administrator
 
 
-def _column(live: Any, entry: Entry, made: Made, definitions: list[str]) -> dict[str, str]:
+def _drop_unwritten_column(live: Any, entry: Entry, made: Made, definitions: list[str]) -> dict[str, str]:
     """Drop a column that was added again, unless it was written to since.
 
     Rows that hold neither the default nor what the rescue wrote count as written. A parent's column goes with its own.
     """
-    name, table = identifier(entry["column"]), entry["sql"]
+    name, table = quote_identifier(entry["column"]), entry["sql"]
     query = (
         "SELECT attinhcount > 0 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s "
         "AND NOT attisdropped"

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.providers.postgres.provenance.evidence import as_made
-from backout.providers.postgres.rescue.kept import key_kept
+from backout.providers.postgres.provenance.evidence import write_as_made
+from backout.providers.postgres.rescue.kept import get_kept_key
 from backout.providers.postgres.rescue.references import list_unreferenced_conditions, refers_to_itself
-from backout.providers.postgres.rescue.writing import hold, quietly
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.schema.rowsql import build_key_condition, name_state_column, new, old
+from backout.providers.postgres.rescue.writing import hold, write_quietly
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import build_key_condition, name_new, name_old, name_state_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,16 +34,20 @@ def put_rows_back(live: Any, entry: Entry, content: bytes, kept: Kept, ours: fro
         return 0, 0  # an undo that was killed took them away before: behind the rows that stood in them
     after, before, keys, untouched = make_parts(live, entry)
     if entry["op"] == "U":
-        assigned = ", ".join(f"{identifier(name)} = t.{old(name)}" for name in after)
+        assigned = ", ".join(f"{quote_identifier(name)} = t.{name_old(name)}" for name in after)
         apply = f"UPDATE ONLY {table} l SET {assigned} FROM {UNDO} WHERE {keys} AND {untouched}"
     elif entry["op"] == "I":
         free = " AND ".join(
-            [untouched, as_made(live, entry, ours | kept.writers), *list_unreferenced_conditions(live, entry["oid"])]
+            [
+                untouched,
+                write_as_made(live, entry, ours | kept.writers),
+                *list_unreferenced_conditions(live, entry["oid"]),
+            ]
         )
         apply = f"DELETE FROM ONLY {table} l USING {UNDO} WHERE {keys} AND {free}"
     else:
-        columns = ", ".join(identifier(name) for name in before)
-        values = ", ".join(f"t.{old(name)}" for name in before)
+        columns = ", ".join(quote_identifier(name) for name in before)
+        values = ", ".join(f"t.{name_old(name)}" for name in before)
         apply = (
             f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {UNDO} "
             "ON CONFLICT DO NOTHING"
@@ -53,9 +57,9 @@ def put_rows_back(live: Any, entry: Entry, content: bytes, kept: Kept, ours: fro
         hold(live, entry["oid"], table)
         if entry["op"] == "I":  # what comes to refer to one behind the look would go along with it
             live.execute(f"SELECT FROM ONLY {table} l, {UNDO} WHERE {keys} FOR UPDATE OF l")
-        count = found = quietly(live, entry["oid"], table, apply, UNDO, wrote=kept.note_writer)
+        count = found = write_quietly(live, entry["oid"], table, apply, UNDO, wrote=kept.note_writer)
         while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
-            count += (found := quietly(live, entry["oid"], table, apply, UNDO, wrote=kept.note_writer))
+            count += (found := write_quietly(live, entry["oid"], table, apply, UNDO, wrote=kept.note_writer))
         (stay,) = live.execute(_staying(entry, keys, before)).fetchone()
         live.execute("DROP TABLE backout_undo")  # the types of its columns may be what is taken away next
         return count, stay
@@ -65,7 +69,9 @@ def _staying(entry: Entry, keys: str, before: Sequence[str]) -> str:
     """Return the query that counts the rows of a batch which are not what they were before the rescue."""
     if entry["op"] == "I":
         return f"SELECT count(*) FROM {UNDO} JOIN ONLY {entry['sql']} l ON {keys}"
-    rows = (", ".join(each) for each in ((f"l.{identifier(n)}" for n in before), (f"t.{old(n)}" for n in before)))
+    rows = (
+        ", ".join(each) for each in ((f"l.{quote_identifier(n)}" for n in before), (f"t.{name_old(n)}" for n in before))
+    )
     alike = "record_image_eq(ROW({}), ROW({}))".format(*rows)
     if entry["op"] == "U":  # one that was deleted since has nothing to put back
         return f"SELECT count(*) FROM {UNDO} JOIN ONLY {entry['sql']} l ON {keys} WHERE NOT {alike}"
@@ -78,8 +84,11 @@ def make_parts(live: Any, entry: Entry) -> tuple[list[str], list[str], str, str]
     kept, there = set(entry["columns"]), sorted(list_columns(live, entry["sql"]))
     after = [name for name in there if name_state_column("n_", name) in kept]
     before = [name for name in there if name_state_column("o_", name) in kept]
-    keys = build_key_condition(key_kept(entry), "n_" if entry["op"] == "I" else "o_")
-    rows = ", ".join(f"l.{identifier(name)}" for name in after), ", ".join(f"t.{new(name)}" for name in after)
+    keys = build_key_condition(get_kept_key(entry), "n_" if entry["op"] == "I" else "o_")
+    rows = (
+        ", ".join(f"l.{quote_identifier(name)}" for name in after),
+        ", ".join(f"t.{name_new(name)}" for name in after),
+    )
     return after, before, keys, "record_image_eq(ROW({}), ROW({}))".format(*rows)
 
 
@@ -87,7 +96,7 @@ def load_batch(live: Any, entry: Entry, content: bytes) -> None:
     """Load one batch into the temporary table, which replaces the one of the batch before."""
     table, there = entry["sql"], list_columns(live, entry["sql"])
     meant = {name_state_column(prefix, name): name for prefix in ("o_", "n_") for name in there}
-    columns = ", ".join(f"{identifier(meant[name])} AS {identifier(name)}" for name in entry["columns"])
+    columns = ", ".join(f"{quote_identifier(meant[name])} AS {quote_identifier(name)}" for name in entry["columns"])
     live.execute("DROP TABLE IF EXISTS backout_undo")
     live.execute(f"CREATE TEMP TABLE backout_undo AS SELECT {columns} FROM {table} WITH NO DATA")
     with live.cursor().copy("COPY backout_undo FROM STDIN") as copy:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.server.message import get_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -28,7 +28,7 @@ WHERE i.inhparent = to_regclass(%s)
 """
 
 
-def tables_that_stay(live_of: Callable[[_Entry], Any], entries: Sequence[tuple[_Entry, bytes]]) -> dict[str, str]:
+def find_staying_tables(live_of: Callable[[_Entry], Any], entries: Sequence[tuple[_Entry, bytes]]) -> dict[str, str]:
     """Return why tables that were made again stay, by their names as SQL.
 
     Args:
@@ -43,7 +43,7 @@ def tables_that_stay(live_of: Callable[[_Entry], Any], entries: Sequence[tuple[_
         if not _exists(live, entry):
             continue
         below[name] = [str(child) for (child,) in live.execute(_BELOW, (name,)).fetchall()]
-        if why := written_since(live, entry):
+        if why := explain_written_since(live, entry):
             found[name] = why
         elif others := [child for child in below[name] if child not in made]:
             found[name] = f"the table stays: tables were made below it since: {', '.join(others)}"
@@ -52,7 +52,7 @@ def tables_that_stay(live_of: Callable[[_Entry], Any], entries: Sequence[tuple[_
     return found
 
 
-def written_since(live: Any, entry: _Entry) -> str:
+def explain_written_since(live: Any, entry: _Entry) -> str:
     """Return that a table was written to since it was made again, "" when it was not."""
     xid = int(entry["xid"]) % (1 << 32)
     query = f"SELECT count(*) FILTER (WHERE xmin::text = %s), count(*) FROM ONLY {entry['sql']}"
@@ -67,7 +67,7 @@ class TablesTaken:
     whole, for until then nothing of it was taken away.
 
     Args:
-        live_of, entries: as of `tables_that_stay`.
+        live_of, entries: as of `find_staying_tables`.
         stay: what that returned; what is found to stay is put into it.
         remains: returns why a definition remains whatever happens to its table; None where it is already undone.
     """
@@ -118,7 +118,7 @@ class TablesTaken:
             except Error as error:
                 if not doing[0]:
                     raise
-                self.stay[doing[0]] = f"the table stays: {message_of(error)}"
+                self.stay[doing[0]] = f"the table stays: {get_message(error)}"
                 continue
             definitions += done
             left |= more
@@ -143,7 +143,7 @@ class TablesTaken:
             doing[0] = str(each["sql"])
             live.execute(f"LOCK TABLE {each['sql']} IN ACCESS EXCLUSIVE MODE")
         doing[0] = ""
-        self.stay.update(tables_that_stay(self._live_of, [each for each in self._entries if each[0] in tables]))
+        self.stay.update(find_staying_tables(self._live_of, [each for each in self._entries if each[0] in tables]))
         going = [str(each["sql"]) for each in tables if each["sql"] not in self.stay]
         done: list[str] = []
         left: dict[str, str] = {}
@@ -178,7 +178,7 @@ def drop(live: Any, entry: _Entry) -> tuple[bool, str]:
     except OperationalError:
         raise
     except Error as error:
-        return False, message_of(error)
+        return False, get_message(error)
     return True, ""
 
 

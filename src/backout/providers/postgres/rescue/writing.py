@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.providers.postgres.rescue.scope import triggers_of
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.rescue.scope import list_triggers
+from backout.providers.postgres.schema.quoting import quote_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,16 +19,16 @@ _ROUNDS: Final = 10
 
 
 def hold(live: Any, oid: int, table: str) -> None:
-    """Take the lock that `quietly` needs, before any row is locked.
+    """Take the lock that `write_quietly` needs, before any row is locked.
 
     Turning triggers off locks the table against writers. Taken behind row locks, that waits for a writer which may wait
     for one of those rows: a deadlock.
     """
-    mode = "SHARE ROW EXCLUSIVE" if triggers_of(live, oid) else "ROW EXCLUSIVE"
+    mode = "SHARE ROW EXCLUSIVE" if list_triggers(live, oid) else "ROW EXCLUSIVE"
     live.execute(f"LOCK TABLE {table} IN {mode} MODE")
 
 
-def quietly(
+def write_quietly(
     live: Any, oid: int, table: str, statement: str, rows: str, *, wrote: Callable[[Any], None] | None = None
 ) -> int:
     """Write with the user's triggers off, within the transaction that called `hold`; foreign keys are checked as ever.
@@ -42,23 +42,23 @@ def quietly(
     """
     from psycopg.errors import IntegrityError
 
-    triggers = triggers_of(live, oid)
+    triggers = list_triggers(live, oid)
     for name, _ in triggers:
-        live.execute(f"ALTER TABLE {table} DISABLE TRIGGER {identifier(name)}")
+        live.execute(f"ALTER TABLE {table} DISABLE TRIGGER {quote_identifier(name)}")
     try:
         with live.transaction():
             written = int(live.execute(statement).rowcount)
             if wrote is not None:
                 wrote(live)
     except IntegrityError:
-        written = _each_alone(live, statement, rows, wrote)
+        written = _write_each_alone(live, statement, rows, wrote)
     words = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
     for name, how in triggers:
-        live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {identifier(name)}")
+        live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {quote_identifier(name)}")
     return written
 
 
-def _each_alone(live: Any, statement: str, rows: str, wrote: Callable[[Any], None] | None) -> int:
+def _write_each_alone(live: Any, statement: str, rows: str, wrote: Callable[[Any], None] | None) -> int:
     """Write row by row, and those that fail again after the others: one may make room for another.
 
     Each round goes the other way than the one before: where values moved by one place, one of the two makes room.

@@ -15,7 +15,7 @@ from backout.model.database.rescue import Written
 from backout.providers.postgres.restore.live import CATALOG_XIDS, COMMIT_TIME
 from backout.providers.postgres.restore.side_looking import look_at
 from backout.providers.postgres.server.session import reading
-from backout.providers.postgres.tls.dsn import connection_error
+from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,4 +80,4 @@ def _reading(url: str) -> Iterator[Any]:
         with reading(url, connect_timeout_s=CONNECT_S, statement_timeout_s=0.0, lock_timeout_s=10.0) as made:
             yield made
     except psycopg.Error as error:
-        raise connection_error(error, url, "the side branch") from None  # its text may quote the connection string
+        raise make_connection_error(error, url, "the side branch") from None  # its text may quote the connection string

@@ -12,8 +12,8 @@ from backout.errors import ProviderUnavailable
 from backout.model.database.backups import Cluster, Slot, WalStatus
 from backout.model.database.wal import parse_lsn
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.schema.quoting import literal
-from backout.providers.postgres.tls.dsn import connection_error
+from backout.providers.postgres.schema.quoting import quote_literal
+from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +73,12 @@ class PostgresCluster:
         from backout.providers.postgres.server.session import reading
 
         url = self._url()
-        query = _QUERY.format(slot=literal(self._slot))
+        query = _QUERY.format(slot=quote_literal(self._slot))
         try:
             with reading(url, connect_timeout_s=self._connect_timeout_s, statement_timeout_s=10.0) as connection:
                 row = connection.execute(query.encode()).fetchone()
         except (psycopg.Error, UnicodeError) as error:
-            raise connection_error(
+            raise make_connection_error(
                 error, url, "the state of the cluster"
             ) from None  # its text may quote the connection string
         if row is None:
@@ -101,12 +101,12 @@ class PostgresCluster:
             slot_limit_bytes=None if limit_mb < 0 else limit_mb * _MEGABYTE,
             tablespaces=tuple(filter(None, spaces.split(","))),
             sync_names=names,
-            slot=_slot(slot) if slot[0] else None,
+            slot=_make_slot(slot) if slot[0] else None,
             wal_level=level,
         )
 
 
-def _slot(row: list[str]) -> Slot:
+def _make_slot(row: list[str]) -> Slot:
     name, active, status, restart, retained, flush, lag, sync = row
     return Slot(
         name=name,

@@ -22,13 +22,13 @@ from backout.providers.postgres.schema.history import (
     HISTORIES,
     PRISMA,
     parse_applied,
-    place_of,
-    place_query,
+    parse_place,
+    write_place_query,
 )
 from backout.providers.postgres.server.pinned import parse_copied_row
-from backout.providers.postgres.server.plain import POWER, foreign_code, make_lock_statement
+from backout.providers.postgres.server.plain import POWER, make_lock_statement, write_foreign_code
 from backout.providers.postgres.server.session import LETS_IN, reading
-from backout.providers.postgres.tls.dsn import connection_error, libpq_url
+from backout.providers.postgres.tls.dsn import make_connection_error, make_libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -220,7 +220,7 @@ class PostgresLive:
             try:
                 with connection.transaction():
                     row = connection.execute(
-                        _POSITION.format(lsn="pg_create_restore_point(%s)"), (_short(name),)
+                        _POSITION.format(lsn="pg_create_restore_point(%s)"), (_shorten(name),)
                     ).fetchone()
             except psycopg.errors.InsufficientPrivilege:
                 row = connection.execute(_POSITION.format(lsn="pg_current_wal_insert_lsn()"), ()).fetchone()
@@ -265,10 +265,10 @@ class PostgresLive:
     def find_migration(self, name: str) -> MigrationClue | None:
         """Return which transaction last wrote the row of a migration, and where; None when there is none."""
         with self._asking("the migration history") as connection, connection.transaction(force_rollback=True):
-            row = connection.execute(place_query(HISTORIES, self._schema())).fetchone()
+            row = connection.execute(write_place_query(HISTORIES, self._schema())).fetchone()
             if row is None:
                 return None
-            place = place_of(HISTORIES, row)
+            place = parse_place(HISTORIES, row)
             place.check()
             _refuse_foreign_code(connection, place.table.name, place.oid)
             asked = _ROWS[place.table.name]
@@ -292,10 +292,10 @@ class PostgresLive:
             return tuple(float(at) for (at,) in connection.execute(query, (since, until)).fetchall())
 
     def _head(self, connection: Any) -> str:
-        return head_of(connection, self._schema())
+        return find_head(connection, self._schema())
 
     def _schema(self) -> str | None:
-        return libpq_url(self._url())[1]
+        return make_libpq_url(self._url())[1]
 
     @contextmanager
     def _asking(self, what: str, **more: Any) -> Iterator[Any]:
@@ -306,25 +306,25 @@ class PostgresLive:
             with reading(url, connect_timeout_s=self._connect_timeout_s, statement_timeout_s=30.0, **more) as made:
                 yield made
         except psycopg.Error as error:
-            raise connection_error(error, url, what) from None  # its text may quote the connection string
+            raise make_connection_error(error, url, what) from None  # its text may quote the connection string
         except UnicodeError:
             raise BackoutError("the database answered what is no text", where="database") from None
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     """Return the part of a name that Postgres accepts for a restore point: 63 bytes; the journal has all of it."""
     return name.encode()[:63].decode(errors="ignore")
 
 
-def head_of(connection: Any, schema: str | None = None) -> str:
+def find_head(connection: Any, schema: str | None = None) -> str:
     """Return the newest migration that was applied, "" when there is none, or no table that could be the history."""
-    done = _standing(connection, schema)
+    done = _list_applied(connection, schema)
     return done[-1] if done else ""
 
 
 def is_applied(connection: Any, name: str) -> bool:
     """Whether a migration of that name was applied."""
-    return name in _standing(connection, None)
+    return name in _list_applied(connection, None)
 
 
 def find_oid(connection: Any, relation: str) -> int | None:
@@ -333,11 +333,11 @@ def find_oid(connection: Any, relation: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _standing(connection: Any, schema: str | None) -> list[str]:
+def _list_applied(connection: Any, schema: str | None) -> list[str]:
     """Return the names of the migrations that are applied, oldest first, in a transaction of `session.reading`."""
     with connection.transaction(force_rollback=True):  # the role and the names go with it
-        row = connection.execute(place_query(HISTORIES, schema)).fetchone()
-        place = place_of(HISTORIES, row) if row is not None else None
+        row = connection.execute(write_place_query(HISTORIES, schema)).fetchone()
+        place = parse_place(HISTORIES, row) if row is not None else None
         if place is None or place.kind != "r" or not place.trusted:
             return []
         with connection.cursor().copy(place.table.copy_needed) as copy:
@@ -358,7 +358,7 @@ def _refuse_foreign_code(connection: Any, name: str, oid: int) -> None:
         return
     try:
         connection.execute(make_lock_statement(name))
-        (why,) = connection.execute(foreign_code(f"{oid}::oid")).fetchone()
+        (why,) = connection.execute(write_foreign_code(f"{oid}::oid")).fetchone()
     except (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.InsufficientPrivilege) as error:
         why = str(error).splitlines()[0]
     if why is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HERE: Final = "wal-here-"
 
 
-def reading_beside(binaries: Binaries, kept: Backups, data: Path, folder: Path) -> ReadsBeside:
+def make_reads_beside(binaries: Binaries, kept: Backups, data: Path, folder: Path) -> ReadsBeside:
     """Return what takes the WAL that lies in a data directory, and returns that with the archive's and its reader.
 
     Args:
@@ -61,7 +61,7 @@ class WithOwnWal:
     def wal(self) -> tuple[WalSegment, ...]:
         """Return the archived WAL with the data directory's own, which goes further."""
         archived = self._kept.wal() if self._kept is not None else ()
-        return with_own(archived, tuple(self._own.values()))
+        return add_own(archived, tuple(self._own.values()))
 
     def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
         """Lay out a data directory. Raises BackoutError: the archive is not asked."""
@@ -85,7 +85,7 @@ class WithOwnWal:
                 (into / path.name).write_bytes(path.read_bytes())
 
 
-def with_own(archived: Sequence[WalSegment], own: Sequence[WalSegment]) -> tuple[WalSegment, ...]:
+def add_own(archived: Sequence[WalSegment], own: Sequence[WalSegment]) -> tuple[WalSegment, ...]:
     """Return archived WAL with a data directory's own; of its timeline nothing behind the end of that."""
     ends = {each.timeline: each.end_lsn for each in own}
     names = {each.name for each in own}

@@ -23,13 +23,13 @@ from msgspec.structs import replace
 from backout.errors import BackoutError
 from backout.model.database.sequences import Advanced, Carried, SequencesLeft
 from backout.model.value import Value
-from backout.private import private_folder
-from backout.providers.postgres.restore.side_settings import settings_alone
+from backout.private import make_private_folder
+from backout.providers.postgres.restore.side_settings import make_alone_settings
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.providers.postgres.server.message import message_of
+from backout.providers.postgres.server.message import get_message
 from backout.providers.postgres.server.own_files import was_shut_down
-from backout.providers.postgres.server.owner_session import inside
-from backout.providers.postgres.server.session import LETS_IN, working
+from backout.providers.postgres.server.owner_session import make_inside_dsn
+from backout.providers.postgres.server.session import LETS_IN, open_working
 from backout.providers.postgres.server.template import give_away
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class PostgresSequences:
         """
         if was_shut_down(old) or any((old / name).exists() for name in _STANDBY):
             return False
-        private_folder(self._folder)
+        make_private_folder(self._folder)
         with tempfile.TemporaryDirectory(prefix="sequences-", dir=self._folder) as made:
             try:
                 with self._alone(Path(made), old, take_over=False):
@@ -110,7 +110,7 @@ class PostgresSequences:
             (folder / name).touch()
         give_away(folder)
         give_away(data)
-        settings = settings_alone(folder, data, self._binaries)
+        settings = make_alone_settings(folder, data, self._binaries)
         server = PostgresServer(data, self._binaries, settings=settings, log_file=folder / "log")
         try:
             yield server.start(take_over=take_over, timeout_s=_START_S)
@@ -126,7 +126,7 @@ class PostgresSequences:
         progress: Callable[[str, int, int], None],
     ) -> Carried:
         """Advance the sequences of `into` past those of `old`; doing it again changes nothing."""
-        private_folder(self._folder)
+        make_private_folder(self._folder)
         with (
             tempfile.TemporaryDirectory(prefix="sequences-", dir=self._folder) as made,
             self._alone(Path(made), into, take_over=True) as status,
@@ -160,13 +160,13 @@ class _Carrying:
             try:
                 self._database(name)
             except psycopg.Error as error:
-                reason = f"none of this database was looked at, or not all: {message_of(error)}"
+                reason = f"none of this database was looked at, or not all: {get_message(error)}"
                 self._left.append(SequencesLeft(name, "*", reason))
         clean = was_shut_down(self._old)
         return Carried(self._looked_at, tuple(self._advanced), tuple(self._left), stopped_cleanly=clean)
 
     def _session(self, database: str) -> Any:
-        return working(inside(self._dsn), dbname=database, statement_timeout_s=60.0, settings=_WRITES)
+        return open_working(make_inside_dsn(self._dsn), dbname=database, statement_timeout_s=60.0, settings=_WRITES)
 
     def _database(self, database: str) -> None:
         wanted: dict[str, tuple[_Sequence, _Place, _Place]] = {}
@@ -209,12 +209,12 @@ class _Carrying:
         if not same:
             return None, "it was dropped since; what it handed out until then is not known"
         if len(places) < len(same):
-            return _farthest(sequence, places), "it was made anew in the last moment, and its file is not there"
+            return _find_farthest(sequence, places), "it was made anew in the last moment, and its file is not there"
         is_other = any(each.path != sequence.path for each in same)
         why = (
             "it was begun again or made anew since; what it had handed out before that is not known" if is_other else ""
         )
-        return _farthest(sequence, places), why
+        return _find_farthest(sequence, places), why
 
 
 def read_place(data: Path, path: str) -> _Place | None:
@@ -236,7 +236,7 @@ def read_place(data: Path, path: str) -> _Place | None:
     return _Place(int(value), bool(is_called))
 
 
-def _farthest(sequence: _Sequence, places: Sequence[_Place]) -> _Place | None:
+def _find_farthest(sequence: _Sequence, places: Sequence[_Place]) -> _Place | None:
     called = [place for place in places if place.is_called] or list(places)
     pick = max if sequence.increment > 0 else min
     return pick(called, key=lambda place: place.value, default=None)

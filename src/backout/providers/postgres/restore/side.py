@@ -27,13 +27,13 @@ from backout.model.database.recovery import SideInstance, SideLook, SideState
 from backout.model.names import parse_id, parse_segment
 from backout.providers.postgres.backup.base_backups import verify_folder
 from backout.providers.postgres.restore.side_files import (
+    can_reflink,
     copy_folder,
     overlay_works,
-    reflinks,
+    read_boot_id,
+    read_text,
     refuse_tablespaces,
     remove,
-    text_of,
-    this_boot,
     write_whole,
 )
 from backout.providers.postgres.restore.side_looking import look_at, read_all, roll_back_prepared
@@ -41,18 +41,18 @@ from backout.providers.postgres.restore.side_replay import TIMEOUT_S, Laid, look
 from backout.providers.postgres.restore.side_settings import (
     AUTO_CONF,
     find_lacked,
+    find_larger,
     is_aside,
-    larger,
+    make_settings,
     put_back,
     set_aside,
-    settings_of,
     write_like,
 )
 from backout.providers.postgres.restore.side_wal import bring_wal
 from backout.providers.postgres.restore.side_walk import GivenWal, walk
 from backout.providers.postgres.server.launcher import Overlay, PostgresServer
-from backout.providers.postgres.server.owner_session import inside
-from backout.providers.postgres.server.session import reading, working
+from backout.providers.postgres.server.owner_session import make_inside_dsn
+from backout.providers.postgres.server.session import open_working, reading
 from backout.providers.postgres.server.template import give_away, run_tool
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class PostgresSides:
             state = SideState.STOPPED if unready else SideState.READY
             return SideInstance(name, state, laid.how, str(server.data_directory), order.lsn, order.timeline)
         try:
-            looked = look_at_replay(inside(self._dsn(status, laid)), server)
+            looked = look_at_replay(make_inside_dsn(self._dsn(status, laid)), server)
         except BackoutError:  # the command that starts it reports that; here it is listed, and can be dropped
             looked = SideState.REPLAYING, 0
         return self._running(laid, server, status, looked)
@@ -175,7 +175,7 @@ class PostgresSides:
             given = GivenWal(folder / "wal", folder / "given", order.wal)
             given.link(self._writable(laid))
             give_away(self._writable(laid) / "pg_wal")
-            walk(self._server(laid), given, lambda status: inside(self._dsn(status, laid)), stops, look)
+            walk(self._server(laid), given, lambda status: make_inside_dsn(self._dsn(status, laid)), stops, look)
         finally:
             self.drop(order.name)
 
@@ -191,10 +191,10 @@ class PostgresSides:
         found, laid = self.find(name), self._read_laid(name)
         if found is None or laid is None or not found.dsn:
             raise UsageError(f"no side instance {name!r} runs", hint="backout db restore --list")
-        with working(inside(found.dsn)) as connection:
+        with open_working(make_inside_dsn(found.dsn)) as connection:
             if found.state is not SideState.PROMOTED:
                 connection.execute("SELECT pg_promote(true, 600)")
-        roll_back_prepared(inside(found.dsn), laid.order.xid)
+        roll_back_prepared(make_inside_dsn(found.dsn), laid.order.xid)
 
     def stop(self, name: str) -> None:
         """Stop it cleanly and keep it; all of it is on the disk when this returns."""
@@ -220,7 +220,7 @@ class PostgresSides:
         import psycopg
 
         found = self.find(name)
-        dsn = inside(found.dsn) if found is not None else ""
+        dsn = make_inside_dsn(found.dsn) if found is not None else ""
         try:
             with reading(dsn, dbname=database, statement_timeout_s=_LOOK_S) as connection:
                 return look_at(connection, relation, migration)
@@ -232,7 +232,7 @@ class PostgresSides:
         found = self.find(name)
         if found is None or not found.dsn:
             raise BackoutError(f"no side instance {name!r} runs", where=name)
-        return read_all(inside(found.dsn))
+        return read_all(make_inside_dsn(found.dsn))
 
     def drop(self, name: str) -> None:
         """Stop it and remove its files; of one whose data directory was moved away, what is left of it."""
@@ -277,7 +277,7 @@ class PostgresSides:
             self._place(order, progress)
         else:
             how, lower = self._lay_over(self._base(order.backup, progress), folder)
-        laid = Laid(order, self._superuser(), how, lower, this_boot(), self._needed())
+        laid = Laid(order, self._superuser(), how, lower, read_boot_id(), self._needed())
         data = self._writable(laid)
         data.chmod(0o700)
         if not order.place:
@@ -301,7 +301,7 @@ class PostgresSides:
             for made in (folder / "upper", folder / "work", folder / "merged"):
                 made.mkdir(mode=0o700)
             return "overlay", str(base)
-        how = "reflink" if reflinks(folder) else "copy"
+        how = "reflink" if can_reflink(folder) else "copy"
         copy_folder(base, folder / "data")
         return how, ""
 
@@ -353,7 +353,7 @@ class PostgresSides:
             overlay = Overlay(Path(laid.lower), folder / "upper", folder / "work")
         written = self._writable(laid)  # of an instance that was stopped, the newer one
         seen = written if (written / "global" / "pg_control").is_file() or not laid.lower else Path(laid.lower)
-        settings = settings_of(order, folder, seen, self._binaries, laid.least)
+        settings = make_settings(order, folder, seen, self._binaries, laid.least)
         return PostgresServer(
             data, self._binaries, settings=settings, log_file=folder / "log", dies_with_parent=False, overlay=overlay
         )
@@ -362,13 +362,15 @@ class PostgresSides:
         self, laid: Laid, progress: Callable[[str, int, int], None], brought: Future[None]
     ) -> tuple[ServerStatus, tuple[SideState, int]] | None:
         """Start it and return it at its target; None when the WAL wants larger settings than it has."""
-        return replay(self._server(laid), laid, lambda status: inside(self._dsn(status, laid)), progress, brought)
+        return replay(
+            self._server(laid), laid, lambda status: make_inside_dsn(self._dsn(status, laid)), progress, brought
+        )
 
     def _enlarge(self, laid: Laid) -> Laid:
         """Stop it, and let it have from now on what its log asks for."""
         self._server(laid).stop()
-        wanted = find_lacked(text_of(self._folder(laid.order.name) / "log"))
-        grown = replace(laid, least=larger(laid.least, wanted))
+        wanted = find_lacked(read_text(self._folder(laid.order.name) / "log"))
+        grown = replace(laid, least=find_larger(laid.least, wanted))
         self._keep(grown)
         return grown
 

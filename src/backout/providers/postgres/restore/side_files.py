@@ -12,13 +12,13 @@ from typing import Final
 
 from backout.errors import Refused
 from backout.providers.child import needs_chown
-from backout.providers.child_environment import bare_environment
+from backout.providers.child_environment import make_bare_environment
 from backout.providers.postgres.server.launcher import Overlay
 
 _FICLONE: Final = 0x40049409
 
 
-def this_boot() -> str:
+def read_boot_id() -> str:
     """Return the id of this boot of the machine; "" where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -37,7 +37,7 @@ def write_whole(path: Path, text: str) -> None:
     making.rename(path)
 
 
-def text_of(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Return a file's text, "" when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
@@ -58,7 +58,7 @@ def refuse_tablespaces(data: Path) -> None:
 def copy_folder(source: Path, into: Path) -> None:
     """Copy a folder, sharing blocks where the file system can; `into` is not there yet."""
     argv = (shutil.which("cp") or "cp", "-a", "--reflink=auto", str(source), str(into))
-    subprocess.run(argv, check=True, capture_output=True, env=bare_environment())
+    subprocess.run(argv, check=True, capture_output=True, env=make_bare_environment())
 
 
 def remove(folder: Path) -> None:
@@ -80,7 +80,10 @@ def overlay_works(root: Path) -> bool:
             (trial / name).mkdir()
         prefix = Overlay(trial / "lower", trial / "upper", trial / "work").prefix(trial / "merged")
         done = subprocess.run(
-            (*prefix, "touch", str(trial / "merged" / "x")), check=False, capture_output=True, env=bare_environment()
+            (*prefix, "touch", str(trial / "merged" / "x")),
+            check=False,
+            capture_output=True,
+            env=make_bare_environment(),
         )
         return done.returncode == 0 and (trial / "upper" / "x").is_file()
     except OSError:
@@ -89,7 +92,7 @@ def overlay_works(root: Path) -> bool:
         remove(trial)
 
 
-def reflinks(folder: Path) -> bool:
+def can_reflink(folder: Path) -> bool:
     """Whether the file system shares blocks between copies."""
     with tempfile.TemporaryFile(dir=folder) as one, tempfile.TemporaryFile(dir=folder) as two:
         one.write(b"x" * 4096)

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from backout.errors import BackoutError
 from backout.model.database.recovery import DatabaseRead, SideLook
-from backout.providers.postgres.backup.dump_contents import contents
-from backout.providers.postgres.restore.live import find_oid, head_of, is_applied
-from backout.providers.postgres.server.session import LETS_IN, reading, working
+from backout.providers.postgres.backup.dump_contents import read_contents
+from backout.providers.postgres.restore.live import find_head, find_oid, is_applied
+from backout.providers.postgres.server.session import LETS_IN, open_working, reading
 
 _LOOK_S: Final = 60.0
 
@@ -19,11 +19,11 @@ def roll_back_prepared(dsn: str, xid: int | None) -> None:
 
     if xid is None:
         return
-    with working(dsn) as connection:
+    with open_working(dsn) as connection:
         query = "SELECT gid, database FROM pg_prepared_xacts WHERE transaction::text = %s"
         found = connection.execute(query, (str(xid),)).fetchall()
     for gid, database in found:
-        with working(dsn, dbname=database, settings={"default_transaction_read_only": "off"}) as connection:
+        with open_working(dsn, dbname=database, settings={"default_transaction_read_only": "off"}) as connection:
             connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
 
 
@@ -41,7 +41,7 @@ def read_all(dsn: str) -> tuple[DatabaseRead, ...]:
     for name in databases:
         try:
             with reading(dsn, dbname=name, statement_timeout_s=0.0) as connection:
-                tables = contents(connection, checksums=False)
+                tables = read_contents(connection, checksums=False)
         except psycopg.Error as error:
             raise BackoutError(f"database {name} cannot be read: {str(error).strip()}", where=name) from None
         found.append(DatabaseRead(name, len(tables), sum(table.rows for table in tables)))
@@ -51,12 +51,12 @@ def read_all(dsn: str) -> tuple[DatabaseRead, ...]:
 def look_at(connection: Any, relation: str, migration: str) -> SideLook:
     """Return what a copy of the database shows, in a transaction of `session.reading`."""
     applied = bool(migration) and is_applied(connection, migration)
-    oid = _oid(connection, relation)
+    oid = _find_oid(connection, relation)
     there = not relation or bool(oid) or _has_column(connection, relation)
-    return SideLook(there, oid, applied, head_of(connection))
+    return SideLook(there, oid, applied, find_head(connection))
 
 
-def _oid(connection: Any, relation: str) -> int:
+def _find_oid(connection: Any, relation: str) -> int:
     """Return the object id of a table, 0 when there is none of that name."""
     if not relation or relation.count(".") > 1:  # that is a column
         return 0

@@ -12,7 +12,7 @@ from backout.errors import BackoutError
 from backout.model.database.recovery import SideOrder, SideState
 from backout.model.database.wal import parse_lsn
 from backout.model.value import Value
-from backout.providers.postgres.restore.side_files import text_of, this_boot
+from backout.providers.postgres.restore.side_files import read_boot_id, read_text
 from backout.providers.postgres.restore.side_settings import find_lacked
 from backout.providers.postgres.server.session import reading
 
@@ -62,7 +62,7 @@ class Laid(Value, frozen=True):
     @property
     def is_whole(self) -> bool:
         """Whether its files are what was written: an instance syncs nothing, so a crash of the machine ends it."""
-        return self.boot in {"", this_boot()}
+        return self.boot in {"", read_boot_id()}
 
 
 def replay(
@@ -115,13 +115,13 @@ def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
     replayed = parse_lsn(row[2]) if row[2] else 0
     if not row[0]:
         return SideState.PROMOTED, replayed
-    there = row[1] == "paused" and _STOPPED in text_of(server.log_file)
+    there = row[1] == "paused" and _STOPPED in read_text(server.log_file)
     return (SideState.PAUSED if there else SideState.REPLAYING), replayed
 
 
 def _lacks(server: PostgresServer, laid: Laid) -> bool:
     """Whether its log names a setting that was raised on the origin since, and that it was not started with."""
-    wanted = find_lacked(text_of(server.log_file))
+    wanted = find_lacked(read_text(server.log_file))
     return any(value > laid.least.get(name, 0) for name, value in wanted.items())
 
 
@@ -147,7 +147,7 @@ def _await_target(
         if _lacks(server, laid):
             return None  # replay waits for ever, or has just ended
         if server.status() is None:
-            said = text_of(server.log_file)[-1500:].strip()
+            said = read_text(server.log_file)[-1500:].strip()
             raise BackoutError(f"replay ended before its target: {said}", where=str(server.data_directory))
         time.sleep(_POLL_S)
     raise BackoutError("replay did not come to its target in time", where=str(server.data_directory))

@@ -75,7 +75,7 @@ _OURS: Final = {
 """What is not Postgres' own default: the copy keeps to itself, and only reads."""
 
 
-def settings_of(
+def make_settings(
     order: SideOrder, folder: Path, data: Path, binaries: Binaries, least: Mapping[str, int]
 ) -> dict[str, str]:
     """Return the settings of an instance in `folder`.
@@ -84,23 +84,23 @@ def settings_of(
         data: its data directory, or the base that it is laid over.
         least: what replay needs besides, see `find_lacked`.
     """
-    told = _control(data, binaries)
+    told = _read_control(data, binaries)
     return {
         **_OURS,
         "config_file": str(folder / "postgresql.conf"),
         "hba_file": str(folder / "hba.conf"),
         "ident_file": str(folder / "ident.conf"),
         "recovery_target_timeline": str(order.timeline),
-        **(WALKING if order.walks else _up_to_target(order, folder)),
-        "shared_buffers": f"{_buffers_mb(len(order.wal))}MB",
-        **{name: str(value) for name, value in larger(NEEDED, as_large(told), least).items()},
+        **(WALKING if order.walks else _make_target_settings(order, folder)),
+        "shared_buffers": f"{_choose_buffers_mb(len(order.wal))}MB",
+        **{name: str(value) for name, value in find_larger(NEEDED, make_as_large(told), least).items()},
         # Without it a promotion would forget when everything was committed, and a swap would bring that home.
         "track_commit_timestamp": told.get(_COMMIT_TIMES, "off"),
-        **_of_version(binaries),
+        **_make_version_settings(binaries),
     }
 
 
-def _up_to_target(order: SideOrder, folder: Path) -> dict[str, str]:
+def _make_target_settings(order: SideOrder, folder: Path) -> dict[str, str]:
     wal, coming = (shlex.quote(str(folder / name)) for name in ("wal", "coming"))
     return {
         # What is to come is waited for. The fetched copies are this instance's own, so the same file serves; across
@@ -113,12 +113,12 @@ def _up_to_target(order: SideOrder, folder: Path) -> dict[str, str]:
     }
 
 
-def settings_alone(folder: Path, data: Path, binaries: Binaries) -> dict[str, str]:
+def make_alone_settings(folder: Path, data: Path, binaries: Binaries) -> dict[str, str]:
     """Return the settings with which a cluster that will go live is written to on its own for a moment.
 
     As in a side instance nothing of its own configuration runs; what its WAL or its slots rest on is as it was.
     """
-    told = _control(data, binaries)
+    told = _read_control(data, binaries)
     slots = sum(1 for _ in (data / "pg_replslot").glob("*"))
     as_it_was = {setting: told[name] for name, setting in _STAYS.items() if name in told}
     return {
@@ -136,12 +136,16 @@ def settings_alone(folder: Path, data: Path, binaries: Binaries) -> dict[str, st
         "recovery_target_lsn": "",
         "max_replication_slots": str(slots + 10),
         **as_it_was,
-        **{name: str(value) for name, value in larger(NEEDED, as_large(told)).items() if name not in as_it_was},
-        **_of_version(binaries),
+        **{
+            name: str(value)
+            for name, value in find_larger(NEEDED, make_as_large(told)).items()
+            if name not in as_it_was
+        },
+        **_make_version_settings(binaries),
     }
 
 
-def _of_version(binaries: Binaries) -> dict[str, str]:
+def _make_version_settings(binaries: Binaries) -> dict[str, str]:
     if int(binaries.version().partition(".")[0]) < _EVENT_TRIGGERS_SINCE:
         return {}
     # A login trigger would run the application's code as the role that logs in.
@@ -167,13 +171,13 @@ def find_lacked(log: str) -> dict[str, int]:
     {'max_connections': 300}
     """
     found = [{name: int(value)} for name, value in _LACKED.findall(log) if name in NEEDED]
-    return larger(*found)
+    return find_larger(*found)
 
 
-def larger(*parts: Mapping[str, int]) -> dict[str, int]:
+def find_larger(*parts: Mapping[str, int]) -> dict[str, int]:
     """Return each setting's largest value.
 
-    >>> larger({"a": 1, "b": 5}, {"a": 2})
+    >>> find_larger({"a": 1, "b": 5}, {"a": 2})
     {'a': 2, 'b': 5}
     """
     found: dict[str, int] = {}
@@ -183,7 +187,7 @@ def larger(*parts: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
-def _buffers_mb(segments: int) -> int:
+def _choose_buffers_mb(segments: int) -> int:
     """Return the buffers of an instance in MB, so that replay reads few pages twice: more for more WAL.
 
     At most a sixteenth of the memory; all of it has to be laid out before the server starts, which takes its time too.
@@ -192,14 +196,14 @@ def _buffers_mb(segments: int) -> int:
     return min(max(min(whole // 16, _A_SEGMENT_MB * segments), _FEWEST_MB), _MOST_MB)
 
 
-def _control(data: Path, binaries: Binaries) -> dict[str, str]:
+def _read_control(data: Path, binaries: Binaries) -> dict[str, str]:
     if not (data / "global" / "pg_control").is_file():
         return {}
     pairs = (line.partition(":") for line in run_tool(binaries, "pg_controldata", str(data)).splitlines())
     return {name: value.strip() for name, _, value in pairs}
 
 
-def as_large(control: Mapping[str, str]) -> dict[str, int]:
+def make_as_large(control: Mapping[str, str]) -> dict[str, int]:
     """Return what replay needs by a control file: what the origin had when the base was taken."""
     return {_IN_CONTROL[name]: int(value) for name, value in control.items() if name in _IN_CONTROL}
 
@@ -225,7 +229,7 @@ def is_aside(data: Path) -> bool:
     return (data / _ASIDE).exists()
 
 
-def without_standbys(settings: bytes) -> bytes:
+def drop_standbys(settings: bytes) -> bytes:
     """Return the settings of ALTER SYSTEM without the standbys that commits wait for."""
     return b"".join(line for line in settings.splitlines(keepends=True) if not _WAITS.match(line))
 
@@ -237,7 +241,7 @@ def put_back(data: Path) -> None:
     """
     if is_aside(data):
         kept = (data / _ASIDE).read_bytes()
-        left = without_standbys(kept)
+        left = drop_standbys(kept)
         if left != kept:
             making = data / f"{_ASIDE}.making"
             write_like(making, left)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.errors import BackoutError
 from backout.model.database.wal import parse_lsn, show_lsn
 from backout.model.names import parse_segment
-from backout.providers.postgres.restore.side_files import text_of
-from backout.providers.postgres.server.session import working
+from backout.providers.postgres.restore.side_files import read_text
+from backout.providers.postgres.server.session import open_working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -94,7 +94,7 @@ class GivenWal:
             if not had:
                 with writing.open("wb") as file:
                     file.truncate(self._size)
-            _copy(self._whole / name, writing, had, size)
+            _copy_range(self._whole / name, writing, had, size)
             writing.replace(place)
             self._had[name] = size
 
@@ -135,7 +135,7 @@ def walk(
                 given.give(end)
                 status = status or server.start(timeout_s=_TIMEOUT_S)
                 dsn = dsn_of(status)
-                connection = connection or working(dsn, statement_timeout_s=_LOOK_S)
+                connection = connection or open_working(dsn, statement_timeout_s=_LOOK_S)
                 _await(server, connection, end)
                 if look(stop, dsn):
                     break
@@ -159,14 +159,14 @@ def _await(server: PostgresServer, connection: Any, end: int) -> None:
             break
         if replayed is not None and parse_lsn(replayed) >= end:
             return
-        if "lower setting than on the primary" in text_of(server.log_file):
+        if "lower setting than on the primary" in read_text(server.log_file):
             break
         time.sleep(_POLL_S)
-    said = text_of(server.log_file)[-1500:].strip()
+    said = read_text(server.log_file)[-1500:].strip()
     raise BackoutError(f"replay did not come to {show_lsn(end)}: {said}", where=str(server.data_directory))
 
 
-def _copy(source: Path, target: Path, begin: int, end: int) -> None:
+def _copy_range(source: Path, target: Path, begin: int, end: int) -> None:
     with source.open("rb") as reading_from, target.open("r+b") as writing_to:
         reading_from.seek(begin)
         writing_to.seek(begin)

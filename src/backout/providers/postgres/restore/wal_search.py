@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout.decoding import moment
+from backout.decoding import parse_moment
 from backout.errors import BackoutError
 from backout.model.database.recovery import Commit
 from backout.model.database.wal import parse_lsn, precedes, show_lsn
 from backout.model.names import parse_segment, parse_wal_file
 from backout.providers.child import is_running
 from backout.providers.postgres.provenance.wal_chains import Follower
-from backout.providers.postgres.provenance.wal_removed import Removals, read_stored_row, reader_of
-from backout.providers.postgres.provenance.wal_rows import transactions
-from backout.providers.postgres.restore.side_files import text_of, this_boot, write_whole
+from backout.providers.postgres.provenance.wal_removed import Removals, make_reader, read_stored_row
+from backout.providers.postgres.provenance.wal_rows import list_transactions
+from backout.providers.postgres.restore.side_files import read_boot_id, read_text, write_whole
 from backout.providers.postgres.server import own_files
-from backout.providers.postgres.server.template import tool_environment
+from backout.providers.postgres.server.template import make_tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -94,7 +94,7 @@ class WalSearch:
         """Return of each timeline but the first the ones before it, and the position at which each was left."""
         self._make_ready()
         self._backups.fetch_wal((), self._folder)
-        return own_files.histories_in(self._folder)
+        return own_files.read_histories_in(self._folder)
 
     def commits(self, spans: Sequence[WalSpan]) -> Iterator[Commit]:
         """Yield every transaction that was committed, in the order of the WAL.
@@ -108,7 +108,7 @@ class WalSearch:
                 if "desc: COMMIT" in line:
                     found = _COMMIT.search(line)
                     if found is not None:
-                        yield _commit(found, span.timeline)
+                        yield _make_commit(found, span.timeline)
 
     def began(self, spans: Sequence[WalSpan], xid: int) -> int | None:
         """Return a position in this WAL at or before a transaction's first record; None: there is none.
@@ -148,7 +148,7 @@ class WalSearch:
                 before += span.end_lsn - span.begin_lsn
             progress(whole, whole)
 
-        return transactions(lines(), self._commit_of)
+        return list_transactions(lines(), self._commit_of)
 
     def chains(self, spans: Sequence[WalSpan], bad: Bad) -> Followed:
         """Return the rows that some transactions wrote to, from version to version, in one pass.
@@ -166,7 +166,7 @@ class WalSearch:
         """
         followed = Removals(sought)
         births = list(followed.read(self._lines_of_rows(spans), self._commit_of))
-        read, segment = reader_of(self._folder, spans)
+        read, segment = make_reader(self._folder, spans)
         found = [(node, read_stored_row(read, segment, birth)) for node, birth in births]
         return (*found, *((node, None) for node in sorted(followed.unknown)))
 
@@ -179,7 +179,7 @@ class WalSearch:
 
     def _commit_of(self, line: str) -> Commit | None:
         found = _COMMIT.search(line)
-        return None if found is None else _commit(found, self._timeline)
+        return None if found is None else _make_commit(found, self._timeline)
 
     def last(self, spans: Sequence[WalSpan]) -> int | None:
         """Return the position of the last complete record, None where there is none."""
@@ -286,8 +286,8 @@ class WalSearch:
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._of:
             self._of = next((each.system_identifier for each in self._backups.backups()), "")
-        boot, mark = self._folder / "boot", f"{this_boot()} {self._of}".rstrip()
-        if text_of(boot) != mark:
+        boot, mark = self._folder / "boot", f"{read_boot_id()} {self._of}".rstrip()
+        if read_text(boot) != mark:
             for path in self._folder.iterdir():
                 if path.is_file():
                     path.unlink()
@@ -308,7 +308,7 @@ class WalSearch:
         """
         end = -(-span.end_lsn // _PAGE) * _PAGE
         if span.end_lsn % _PAGE <= max(_PAGE_HEADERS) or not span.names:
-            return _end_of_page(span.end_lsn)
+            return _find_page_end(span.end_lsn)
         with (self._folder / parse_segment(span.names[-1])).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(span.end_lsn % size if size else 0)
@@ -331,7 +331,7 @@ class WalSearch:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env=tool_environment(),
+            env=make_tool_environment(),
         ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -350,7 +350,7 @@ class WalSearch:
             )
 
 
-def _end_of_page(lsn: int) -> int:
+def _find_page_end(lsn: int) -> int:
     """Return a position without the header of the page that begins there: pg_waldump would read on there."""
     return lsn - lsn % _PAGE if lsn % _PAGE in _PAGE_HEADERS else lsn
 
@@ -358,16 +358,16 @@ def _end_of_page(lsn: int) -> int:
 def _is_torn(said: str, span: WalSpan) -> bool:
     """Whether the unreadable record is the last one, received only in part so far."""
     if (page := _NOT_YET.search(said)) is not None:  # of a segment that is written again, its older pages
-        return _position(page[1], int(page[2])) >= span.end_lsn // _PAGE * _PAGE
+        return _make_position(page[1], int(page[2])) >= span.end_lsn // _PAGE * _PAGE
     found = _TORN.search(said)
     return found is not None and parse_lsn(found[1]) >= span.end_lsn - _LAST
 
 
-def _position(segment: str, offset: int) -> int:
+def _make_position(segment: str, offset: int) -> int:
     return (int(segment[8:16], 16) << 32) + int(segment[16:], 16) * _SEGMENT + offset
 
 
-def _commit(found: re.Match[str], timeline: int) -> Commit:
+def _make_commit(found: re.Match[str], timeline: int) -> Commit:
     rest = found["rest"]
     subxids = _SUBXIDS.search(rest)
     dropped = _DROPPED.search(rest)
@@ -377,7 +377,7 @@ def _commit(found: re.Match[str], timeline: int) -> Commit:
         xid=int(found["own"] or found["tx"]),
         lsn=parse_lsn(found["lsn"]),
         timeline=timeline,
-        at=moment(found["at"], what="the time of a commit in the WAL"),
+        at=parse_moment(found["at"], what="the time of a commit in the WAL"),
         subxids=tuple(int(word) for word in subxids[1].split()) if subxids else (),
         dropped=tuple(int(oid) for kind, _, oid in objects if kind == _RELATION),
         database=next((int(oid) for kind, oid, _ in objects if kind == _RELATION), 0),

@@ -12,7 +12,7 @@ _OURS: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 _RELATION: Final = "format('%I.%I', n.nspname, c.relname)"
 
 
-def _alone(catalog: str, oid: str) -> str:
+def _exclude_members(catalog: str, oid: str) -> str:
     """Return the condition that an object belongs to no extension."""
     return (
         f"NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = '{catalog}'::regclass AND e.objid = {oid} "
@@ -40,7 +40,7 @@ END
 QUERIES: Final = {
     "schemas": f"""
         SELECT n.nspname AS schema, quote_ident(n.nspname) AS name FROM pg_namespace n
-        WHERE {_OURS} AND {_alone("pg_namespace", "n.oid")}""",
+        WHERE {_OURS} AND {_exclude_members("pg_namespace", "n.oid")}""",
     "extensions": """
         SELECT '' AS schema, quote_ident(x.extname) AS name, quote_ident(n.nspname) AS placed
         FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace WHERE x.extname <> 'plpgsql'""",
@@ -49,7 +49,8 @@ QUERIES: Final = {
             (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid)
             AS labels
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-        WHERE t.typtype = 'e' AND {_OURS} AND {_alone("pg_type", "t.oid")}""",
+        WHERE t.typtype = 'e'
+          AND {_OURS} AND {_exclude_members("pg_type", "t.oid")}""",
     "types": f"""
         SELECT n.nspname AS schema, format('%I.%I', n.nspname, t.typname) AS name,
             CASE t.typtype WHEN 'c' THEN
@@ -59,23 +60,26 @@ QUERIES: Final = {
             ELSE format('RANGE (subtype = %s)', (SELECT format_type(r.rngsubtype, NULL) FROM pg_range r
                 WHERE r.rngtypid = t.oid)) END AS definition
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
-        WHERE (t.typtype = 'r' OR t.typtype = 'c' AND c.relkind = 'c') AND {_OURS} AND {_alone("pg_type", "t.oid")}""",
+        WHERE (t.typtype = 'r' OR t.typtype = 'c' AND c.relkind = 'c')
+          AND {_OURS} AND {_exclude_members("pg_type", "t.oid")}""",
     "domains": f"""
         SELECT n.nspname AS schema, format('%I.%I', n.nspname, t.typname) AS name, t.typdefault AS default,
             format_type(t.typbasetype, t.typtypmod) AS type, t.typnotnull AS not_null
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-        WHERE t.typtype = 'd' AND {_OURS} AND {_alone("pg_type", "t.oid")}""",
+        WHERE t.typtype = 'd'
+          AND {_OURS} AND {_exclude_members("pg_type", "t.oid")}""",
     "domain_constraints": f"""
         SELECT n.nspname AS schema, format('%I.%I', n.nspname, t.typname) AS owner, quote_ident(k.conname) AS name,
             pg_get_constraintdef(k.oid) AS definition
         FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid JOIN pg_namespace n ON n.oid = t.typnamespace
-        WHERE k.contype = 'c' AND {_OURS} AND {_alone("pg_type", "t.oid")}""",
+        WHERE k.contype = 'c'
+          AND {_OURS} AND {_exclude_members("pg_type", "t.oid")}""",
     "tables": f"""
         SELECT n.nspname AS schema, {_RELATION} AS name, c.relname AS name_alone, c.relpersistence AS persistence,
             pg_get_partkeydef(c.oid) AS partition_key, pg_get_expr(c.relpartbound, c.oid) AS bound,
             {_PARENTS} AS parents, array_to_string(c.reloptions, ', ') AS options
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p') AND {_OURS} AND {_alone("pg_class", "c.oid")}""",
+        WHERE c.relkind IN ('r', 'p') AND {_OURS} AND {_exclude_members("pg_class", "c.oid")}""",
     "inherits": f"""
         SELECT n.nspname AS schema, {_RELATION} AS name, i.inhparent::regclass::text AS parent
         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -91,12 +95,12 @@ QUERIES: Final = {
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped AND {_OURS}
-            AND {_alone("pg_class", "c.oid")}
+            AND {_exclude_members("pg_class", "c.oid")}
         ORDER BY a.attrelid, a.attnum""",
     "sequences": f"""
         SELECT n.nspname AS schema, {_RELATION} AS name, {_SEQUENCE_OPTIONS} AS options
         FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE {_OURS} AND {_alone("pg_class", "c.oid")} AND NOT EXISTS (
+        WHERE {_OURS} AND {_exclude_members("pg_class", "c.oid")} AND NOT EXISTS (
             SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i')""",
     "sequence_owners": f"""
         SELECT n.nspname AS schema, {_RELATION} AS name, t.oid::regclass::text AS owner,
@@ -111,7 +115,7 @@ QUERIES: Final = {
             AS name, pg_get_functiondef(p.oid) AS definition, p.prokind = 'p' AS procedure,
             pg_get_function_result(p.oid) AS returns, array_to_string(p.proargnames, ',') AS names
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE p.prokind <> 'a' AND {_OURS} AND {_alone("pg_proc", "p.oid")} AND NOT EXISTS (
+        WHERE p.prokind <> 'a' AND {_OURS} AND {_exclude_members("pg_proc", "p.oid")} AND NOT EXISTS (
             SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')""",
     "constraints": f"""
         SELECT n.nspname AS schema, {_RELATION} AS owner, quote_ident(k.conname) AS name, k.contype = 'f' AS foreign,
@@ -124,7 +128,7 @@ QUERIES: Final = {
             (SELECT string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), E'\\n'
                 ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) AS columns
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('v', 'm') AND {_OURS} AND {_alone("pg_class", "c.oid")}""",
+        WHERE c.relkind IN ('v', 'm') AND {_OURS} AND {_exclude_members("pg_class", "c.oid")}""",
     "view_uses": f"""
         SELECT DISTINCT n.nspname AS schema, {_RELATION} AS name, d.refobjid::regclass::text AS parent
         FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -70,9 +70,9 @@ class Plan(Value, frozen=True):
     left_out: tuple[LeftOut, ...]
 
 
-def plan_of(before: Definitions, after: Definitions, live: Definitions) -> Plan:
+def make_plan(before: Definitions, after: Definitions, live: Definitions) -> Plan:
     """Return what takes the damage to definitions back. Columns of tables that are still there are not in it."""
-    after, live, renamed = _without_renames(before, after, live)
+    after, live, renamed = _drop_renames(before, after, live)
     missing: list[Change] = []
     changed: list[Change] = []
     left = list(renamed)
@@ -84,7 +84,7 @@ def plan_of(before: Definitions, after: Definitions, live: Definitions) -> Plan:
         if then is None and now is None:
             missing.append(Change(was, was.create, undo_of(was)))
         elif then is None:
-            left.append(LeftOut(was.shown, "there is another one of that name by now", _by_hand(was)))
+            left.append(LeftOut(was.shown, "there is another one of that name by now", _write_by_hand(was)))
         elif now is not None and is_same(now, then):
             for taken in _list_changes(was, now):
                 if isinstance(taken, Change):
@@ -111,7 +111,7 @@ def is_same(one: Definition | None, other: Definition | None) -> bool:
     return one is not None and other is not None and (one.lines, one.owner) == (other.lines, other.owner)
 
 
-def differences(before: Definitions, live: Definitions) -> tuple[DefinitionDifference, ...]:
+def list_differences(before: Definitions, live: Definitions) -> tuple[DefinitionDifference, ...]:
     """Return how the live definitions differ from those before the damage, whatever changed them."""
     found = []
     for key in dict.fromkeys([*before, *live]):
@@ -120,11 +120,11 @@ def differences(before: Definitions, live: Definitions) -> tuple[DefinitionDiffe
             continue
         either = now or was
         assert either is not None
-        found.append(DefinitionDifference(either.shown, *_apart(was, now)))
+        found.append(DefinitionDifference(either.shown, *_compare_lines(was, now)))
     return tuple(found)
 
 
-def _apart(was: Definition | None, now: Definition | None) -> tuple[str, str]:
+def _compare_lines(was: Definition | None, now: Definition | None) -> tuple[str, str]:
     """Return the lines of one that the other has not, owner included."""
     ends = [
         () if each is None else (*each.lines, *([f"OWNER TO {each.owner}"] if each.owner else []))
@@ -153,7 +153,7 @@ def undo_of(made: Definition) -> str:
     return made.drop
 
 
-def ownership(made: Definition) -> str:
+def write_ownership(made: Definition) -> str:
     """Return the SQL that gives something to its owner, "" where it belongs to something else."""
     if made.kind not in _OWNED:
         return ""
@@ -183,7 +183,7 @@ def invert_grants(granted: str) -> str:
 def _list_changes(was: Definition, now: Definition) -> list[Change | LeftOut]:
     """Return what makes a definition what it was; of a table what is not its columns' or its checks'."""
     if was.owner != now.owner:
-        return [LeftOut(was.shown, f"its owner was changed from {was.owner} to {now.owner}", ownership(was))]
+        return [LeftOut(was.shown, f"its owner was changed from {was.owner} to {now.owner}", write_ownership(was))]
     if was.kind == "TABLE":
         return _list_table_changes(was, now)
     if was.kind in ("ACL", "DEFAULT ACL"):
@@ -198,12 +198,14 @@ def _list_changes(was: Definition, now: Definition) -> list[Change | LeftOut]:
         return [Change(was, was.create, now.create)]
     if was.kind in _REMADE:
         return [Change(was, f"{now.drop}\n{was.create}", f"{was.drop}\n{now.create}")]
-    return [LeftOut(was.shown, "the damage changed it, and that is not changed back automatically", _by_hand(was))]
+    return [
+        LeftOut(was.shown, "the damage changed it, and that is not changed back automatically", _write_by_hand(was))
+    ]
 
 
 def _list_table_changes(was: Definition, now: Definition) -> list[Change | LeftOut]:
     found: list[Change | LeftOut] = []
-    for line in _apart(was, now)[0].splitlines():
+    for line in _compare_lines(was, now)[0].splitlines():
         undo = re.sub(r" FORCE ROW LEVEL", " NO FORCE ROW LEVEL", re.sub(r" IDENTITY .*;", " IDENTITY DEFAULT;", line))
         if line.startswith("ALTER TABLE") and undo != line:
             found.append(Change(replace(was, kind="ROW SECURITY"), line, undo))
@@ -215,7 +217,7 @@ def _list_table_changes(was: Definition, now: Definition) -> list[Change | LeftO
     return found
 
 
-def _by_hand(was: Definition) -> str:
+def _write_by_hand(was: Definition) -> str:
     return "\n".join(filter(None, (was.drop, was.create)))
 
 
@@ -223,7 +225,7 @@ def _quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _without_renames(
+def _drop_renames(
     before: Definitions, after: Definitions, live: Definitions
 ) -> tuple[Definitions, Definitions, list[LeftOut]]:
     """Return after and live under the former names, and the objects that the damage renamed.

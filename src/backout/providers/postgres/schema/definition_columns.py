@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.database.rescue import DefinitionDifference, LeftOut
 from backout.providers.postgres.backup.dump_toc import Definition
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.schema.quoting import quote_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ PARTS: Final = frozenset(
 """The kinds of what is taken out of a table's own CREATE."""
 
 
-def parts_of(catalog: Catalog) -> dict[Key, Definition]:
+def list_parts(catalog: Catalog) -> dict[Key, Definition]:
     """Return the definitions of columns and checks of all tables."""
     return take_apart(catalog, catalog, catalog)[0]
 
@@ -41,12 +41,12 @@ def take_apart(before: Catalog, after: Catalog, live: Catalog) -> tuple[dict[Key
         tables = [each[oid] for each in ends]
         numbers = set.intersection(*({column.number for column in table.columns} for table in tables))
         for table, made in zip(tables, found, strict=True):
-            for each in _of_table(table, tables[0], numbers):
+            for each in _list_of_table(table, tables[0], numbers):
                 made[each.key] = each
     return found
 
 
-def columns_left_out(before: Catalog, after: Catalog, live: Catalog) -> Iterator[LeftOut]:
+def list_columns_left_out(before: Catalog, after: Catalog, live: Catalog) -> Iterator[LeftOut]:
     """Yield which columns the damage gave another name or type, and which it made."""
     for oid, was in before.tables.items():
         then, now = after.tables.get(oid), live.tables.get(oid)
@@ -58,7 +58,7 @@ def columns_left_out(before: Catalog, after: Catalog, live: Catalog) -> Iterator
             old, live_one = columns.get(column.number), present.get(column.number)
             if live_one is None or (live_one.name, live_one.type) != (column.name, column.type) or not column.local:
                 continue
-            begin, name = f"ALTER TABLE {now.sql}", identifier(column.name)
+            begin, name = f"ALTER TABLE {now.sql}", quote_identifier(column.name)
             if old is None:
                 drop = f"{begin} DROP COLUMN {name};"
                 yield LeftOut(f"column {now.shown}.{column.name}", "the damage made it, and it stays", drop)
@@ -67,11 +67,11 @@ def columns_left_out(before: Catalog, after: Catalog, live: Catalog) -> Iterator
                 given = f"{begin} ALTER COLUMN {name} TYPE {old.type} USING {name}::{old.type};"
                 yield LeftOut(f"column {was.shown}.{old.name}", reason, given)
             elif old.name != column.name:
-                back = f"{begin} RENAME COLUMN {name} TO {identifier(old.name)};"
+                back = f"{begin} RENAME COLUMN {name} TO {quote_identifier(old.name)};"
                 yield LeftOut(f"column {was.shown}.{old.name}", f"the damage gave it the name {column.name}", back)
 
 
-def orders(before: Catalog, live: Catalog) -> Iterator[DefinitionDifference]:
+def list_order_differences(before: Catalog, live: Catalog) -> Iterator[DefinitionDifference]:
     """Yield the tables whose columns stand in another order: an INSERT without names writes into other ones."""
     places = {table.shown: table for table in live.tables.values()}
     for was in before.tables.values():
@@ -84,20 +84,20 @@ def orders(before: Catalog, live: Catalog) -> Iterator[DefinitionDifference]:
             yield DefinitionDifference(f"order of columns of table {was.shown}", *(", ".join(each) for each in ends))
 
 
-def _of_table(table: Table, named: Table, numbers: set[int]) -> Iterator[Definition]:
+def _list_of_table(table: Table, named: Table, numbers: set[int]) -> Iterator[Definition]:
     for name, text in table.checks:
         begin = f"ALTER TABLE {named.sql}"
-        create = f"{begin} ADD CONSTRAINT {identifier(name)} {text};"
-        drop = f"{begin} DROP CONSTRAINT {identifier(name)};"
-        yield _definition(table, named, ("CHECK CONSTRAINT", name), create, drop)
+        create = f"{begin} ADD CONSTRAINT {quote_identifier(name)} {text};"
+        drop = f"{begin} DROP CONSTRAINT {quote_identifier(name)};"
+        yield _make_definition(table, named, ("CHECK CONSTRAINT", name), create, drop)
     for column in table.columns:
         if column.number in numbers and column.local:
-            begin = f"ALTER TABLE {named.sql} ALTER COLUMN {identifier(column.name)}"
-            for kind, create, drop in _of_column(column):
-                yield _definition(table, named, (kind, column.name), f"{begin} {create};", f"{begin} {drop};")
+            begin = f"ALTER TABLE {named.sql} ALTER COLUMN {quote_identifier(column.name)}"
+            for kind, create, drop in _list_of_column(column):
+                yield _make_definition(table, named, (kind, column.name), f"{begin} {create};", f"{begin} {drop};")
 
 
-def _of_column(column: Column) -> Iterator[tuple[str, str, str]]:
+def _list_of_column(column: Column) -> Iterator[tuple[str, str, str]]:
     if column.not_null:
         yield "NOT NULL", "SET NOT NULL", "DROP NOT NULL"
     if column.default is not None and not column.generated:
@@ -113,7 +113,7 @@ def _of_column(column: Column) -> Iterator[tuple[str, str, str]]:
         yield "COLUMN OPTIONS", f"SET ({column.options})", f"RESET ({names})"
 
 
-def _definition(table: Table, named: Table, what: tuple[str, str], create: str, drop: str) -> Definition:
+def _make_definition(table: Table, named: Table, what: tuple[str, str], create: str, drop: str) -> Definition:
     """Return one that belongs to a table, known by what the table was called before; `what` is its kind and name."""
     kind, name = what
     late = kind != "DEFAULT"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.errors import BackoutError
 from backout.model.database.rescue import LeftOut
 from backout.model.value import Value
-from backout.providers.postgres.backup.dump_toc import definitions_of
+from backout.providers.postgres.backup.dump_toc import list_definitions
 
 if TYPE_CHECKING:
     from backout.providers.postgres.schema.definition_changes import Definitions
@@ -96,30 +96,30 @@ class DefinitionReader(Value, frozen=True):
     def read(self) -> Reading:
         """Return them."""
         with ThreadPoolExecutor(len(self.connections)) as beside:
-            before, after, live = beside.map(fingerprint, self.connections)
+            before, after, live = beside.map(compute_fingerprint, self.connections)
         if before == after == live:
             return Reading({}, {}, {}, damaged=False)
         damaged = before != after
         dsns = self.dsns if damaged else (self.dsns[0], self.dsns[2])
-        names, patterns = _unreadable(self.connections[2])
+        names, patterns = _list_unreadable(self.connections[2])
         try:
             with ThreadPoolExecutor(2) as beside:
                 found = list(beside.map(lambda dsn: self._of(dsn, patterns), dsns))
         except BackoutError as error:
             return Reading({}, {}, {}, damaged, (LeftOut("definitions", error.what, seen=damaged),))
-        apart = [_without(each, names) for each in found]
+        apart = [_drop_tables(each, names) for each in found]
         left_out = tuple(
             LeftOut(f"table {schema}.{name}", "its definition may not be read", seen=False) for schema, name in names
         )
         return Reading(apart[0], apart[1] if damaged else apart[0], apart[-1], damaged, left_out if damaged else ())
 
     def live(self) -> Definitions:
-        """Return what is live now. Raises BackoutError as `definitions_of`."""
-        return live_definitions(self.dsns[2], self.connections[2], self.database, self.binaries)
+        """Return what is live now. Raises BackoutError as `list_definitions`."""
+        return read_live_definitions(self.dsns[2], self.connections[2], self.database, self.binaries)
 
     def _of(self, dsn: str, without: list[str]) -> Definitions:
         is_live = dsn == self.dsns[2]
-        return definitions_of(
+        return list_definitions(
             dsn,
             self.database,
             self.binaries,
@@ -128,19 +128,19 @@ class DefinitionReader(Value, frozen=True):
         )
 
 
-def live_definitions(dsn: str, connection: Any, database: str, binaries: Binaries) -> Definitions:
-    """Return what the role may read of the live definitions. Raises BackoutError as `definitions_of`."""
-    names, patterns = _unreadable(connection)
-    return _without(definitions_of(dsn, database, binaries, without=patterns, lock_timeout_s=2.0), names)
+def read_live_definitions(dsn: str, connection: Any, database: str, binaries: Binaries) -> Definitions:
+    """Return what the role may read of the live definitions. Raises BackoutError as `list_definitions`."""
+    names, patterns = _list_unreadable(connection)
+    return _drop_tables(list_definitions(dsn, database, binaries, without=patterns, lock_timeout_s=2.0), names)
 
 
-def _unreadable(connection: Any) -> tuple[list[tuple[str, str]], list[str]]:
+def _list_unreadable(connection: Any) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the tables that may not be read, by schema and name, and as pg_dump is told to leave them out."""
     found = connection.execute(_UNREADABLE).fetchall()
     return [(schema, name) for schema, name, _ in found], [pattern for *_, pattern in found]
 
 
-def fingerprint(connection: Any) -> str:
+def compute_fingerprint(connection: Any) -> str:
     """Return what is the same in two copies of a cluster exactly when no definition differs."""
     there = {name for (name,) in connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 11")}
     parts = " UNION ALL ".join(part for part in _PARTS if part.split("'")[1] in there)
@@ -148,7 +148,7 @@ def fingerprint(connection: Any) -> str:
     return str(found)
 
 
-def _without(definitions: Definitions, names: list[tuple[str, str]]) -> Definitions:
+def _drop_tables(definitions: Definitions, names: list[tuple[str, str]]) -> Definitions:
     """Return what does not belong to these tables."""
     if not names:
         return definitions

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from backout.model.value import Value
-from backout.providers.postgres.schema.quoting import identifier
+from backout.providers.postgres.schema.quoting import quote_identifier
 
 _USER: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 _CONSTANT: Final = r"""
@@ -105,7 +105,7 @@ class Table(Value, frozen=True):
     @property
     def sql(self) -> str:
         """Its name as SQL."""
-        return f"{identifier(self.schema)}.{identifier(self.name)}"
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
 
     @property
     def shown(self) -> str:
@@ -119,7 +119,7 @@ class Catalog(Value, frozen=True):
     tables: dict[int, Table]
 
 
-def catalog(connection: Any) -> Catalog:
+def read_catalog(connection: Any) -> Catalog:
     """Read it."""
     columns: dict[int, list[Column]] = {}
     for oid, *row in connection.execute(_COLUMNS):
@@ -146,7 +146,7 @@ def catalog(connection: Any) -> Catalog:
 
 def add_column(table: Table, column: Column) -> str:
     """Return the statement that adds a column again, without NOT NULL: rows that are newer have no value for it."""
-    words = [f"ALTER TABLE {table.sql} ADD COLUMN {identifier(column.name)} {column.type}"]
+    words = [f"ALTER TABLE {table.sql} ADD COLUMN {quote_identifier(column.name)} {column.type}"]
     words += [f"COLLATE {column.collation}"] if column.collation else []
     if column.generated and column.default is not None:
         words.append(f"GENERATED ALWAYS AS ({column.default}) {'STORED' if column.generated == 's' else 'VIRTUAL'}")
@@ -168,19 +168,19 @@ def finish_column(table: Table, column: Column) -> list[str]:
     words += [f"SET COMPRESSION {column.compression}"] if column.compression else []
     words += [f"SET STATISTICS {column.statistics}"] if column.statistics is not None else []
     words += [f"SET ({column.options})"] if column.options else []
-    return [f"ALTER TABLE {table.sql} ALTER COLUMN {identifier(column.name)} {each}" for each in words]
+    return [f"ALTER TABLE {table.sql} ALTER COLUMN {quote_identifier(column.name)} {each}" for each in words]
 
 
 def find_shared_columns(before: Table, after: Table, live: Table) -> tuple[dict[str, str], list[tuple[Column, Column]]]:
     """Return the columns whose values can be compared, by what they are called live, and what they were called before.
 
-    The damage left their name and type, or their old type has been restored since (see `back_again`); a column that was
-    renamed since is the same one, by its number.
+    The damage left their name and type, or their old type has been restored since (see `find_back_again`); a column
+    that was renamed since is the same one, by its number.
     And (then, now) of those whose type was changed since: values of the one may not fit the other.
     """
     was, then = ({column.number: column for column in table.columns} for table in (before, after))
-    same = {number for number in was.keys() & then.keys() if _alike(was[number], then[number])}
-    same |= back_again(before, after, live)
+    same = {number for number in was.keys() & then.keys() if _is_alike(was[number], then[number])}
+    same |= find_back_again(before, after, live)
     present = {column.number for column in live.columns}
     by_name = {was[number].name: was[number] for number in same if number not in present}  # it was made again since
     shared: dict[str, str] = {}
@@ -198,17 +198,17 @@ def find_shared_columns(before: Table, after: Table, live: Table) -> tuple[dict[
     return shared, retyped
 
 
-def back_again(before: Table, after: Table, live: Table) -> frozenset[int]:
+def find_back_again(before: Table, after: Table, live: Table) -> frozenset[int]:
     """Return the numbers of columns whose type the damage changed and that have had their old type restored since."""
     was, then, now = ({column.number: column for column in table.columns} for table in (before, after, live))
     return frozenset(
         number
         for number in was.keys() & then.keys() & now.keys()
         if was[number].type != then[number].type
-        and _alike(was[number], now[number])
+        and _is_alike(was[number], now[number])
         and was[number].name == then[number].name
     )
 
 
-def _alike(one: Column, other: Column) -> bool:
+def _is_alike(one: Column, other: Column) -> bool:
     return (one.name, one.type) == (other.name, other.type)

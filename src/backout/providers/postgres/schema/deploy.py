@@ -24,8 +24,8 @@ from backout.errors import BackoutError, Busy, ProviderUnavailable, Refused
 from backout.providers.postgres.schema.history import PRISMA
 from backout.providers.postgres.server.migrating_role import refuse_code_of_others
 from backout.providers.postgres.server.pinned import parse_copied_row
-from backout.providers.postgres.server.session import application, refuse_pooler
-from backout.providers.postgres.tls.dsn import connection_error, libpq_url, without_secrets
+from backout.providers.postgres.server.session import open_application, refuse_pooler
+from backout.providers.postgres.tls.dsn import drop_secrets, make_connection_error, make_libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +105,9 @@ class PrismaDeploy:
                     session.apply(file)
                     applied(file.name)
         except psycopg.Error as error:
-            raise connection_error(error, url, "the database") from None  # its text may quote the connection string
+            raise make_connection_error(
+                error, url, "the database"
+            ) from None  # its text may quote the connection string
         return tuple(file.name for file in pending)
 
 
@@ -114,7 +116,7 @@ class _Session:
 
     def __init__(self, url: str, connect_timeout_s: float) -> None:
         self._url = url
-        _, self._schema = libpq_url(url)
+        _, self._schema = make_libpq_url(url)
         self._timeout_s = max(2, round(connect_timeout_s))
         self._connection = self._connect()
         self._table = sql.Identifier(PRISMA.name)
@@ -127,7 +129,7 @@ class _Session:
             self._connection.close()
 
     def _connect(self) -> psycopg.Connection:
-        return application(self._url, connect_timeout_s=self._timeout_s)
+        return open_application(self._url, connect_timeout_s=self._timeout_s)
 
     def lock(self, timeout_s: float) -> None:
         """Take Prisma's lock for as long as the connection lives."""
@@ -215,7 +217,7 @@ class _Session:
         self._connection.execute(done, (row,))
 
     def _failure(self, file: MigrationFile, row: str, error: psycopg.Error) -> BackoutError:
-        said = without_secrets(self._url, str(error))
+        said = drop_secrets(self._url, str(error))
         first = next(iter(said.splitlines()), type(error).__name__)
         if self._connection.broken:
             return ProviderUnavailable(

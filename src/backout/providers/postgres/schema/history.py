@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.decoding import moment
+from backout.decoding import parse_moment
 from backout.errors import ProviderUnavailable
 from backout.model.database.schema import AppliedMigration
 from backout.model.value import Value
-from backout.providers.postgres.schema.quoting import literal
+from backout.providers.postgres.schema.quoting import quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +85,7 @@ class HistoryTable(Value, frozen=True):
 
     @property
     def copy(self) -> str:
-        """The statement that reads it, once `place_query` was asked."""
+        """The statement that reads it, once `write_place_query` was asked."""
         return f"COPY {self.name} ({', '.join(self.columns)}) TO STDOUT"
 
     @property
@@ -124,19 +124,19 @@ class Place(Value, frozen=True):
             )
 
 
-def place_query(tables: Sequence[HistoryTable], schema: str | None) -> str:
+def write_place_query(tables: Sequence[HistoryTable], schema: str | None) -> str:
     """Return the question where the first of these histories lies.
 
     Asked in a transaction of ours that knows SESSION_SCHEMAS, it also lets the rest of the transaction find the table,
     and be its owner where that is more than nothing: so it comes right before the table's `copy`.
     """
-    names = ", ".join(f"({literal(table.name)}, {number})" for number, table in enumerate(tables))
-    schemas = _SCHEMAS if schema is None else f"ARRAY[{literal(schema)}]"
+    names = ", ".join(f"({quote_literal(table.name)}, {number})" for number, table in enumerate(tables))
+    schemas = _SCHEMAS if schema is None else f"ARRAY[{quote_literal(schema)}]"
     return _PLACE.format(schemas=schemas, tables=names)
 
 
-def place_of(tables: Sequence[HistoryTable], row: Sequence[object]) -> Place:
-    """Return what `place_query` found."""
+def parse_place(tables: Sequence[HistoryTable], row: Sequence[object]) -> Place:
+    """Return what `write_place_query` found."""
     number, schema, kind, owner, trusted, oid = (str(value) for value in row[:6])
     return Place(tables[int(number)], schema, kind, owner, trusted == "true", int(oid))
 
@@ -150,45 +150,45 @@ def parse_applied(table: HistoryTable, rows: Sequence[Row]) -> tuple[AppliedMigr
         raise ProviderUnavailable(said[:300], where="database", hint="look at its rows") from None
 
 
-def _seconds(text: str | None) -> float | None:
+def _parse_seconds(text: str | None) -> float | None:
     """Return a timestamp as Postgres writes it in ISO, in seconds; one without a zone is UTC."""
-    return None if text is None else moment(text, what="a time in the history of migrations", where="database")
+    return None if text is None else parse_moment(text, what="a time in the history of migrations", where="database")
 
 
-def _prisma(row: Row) -> AppliedMigration:
+def _parse_prisma(row: Row) -> AppliedMigration:
     name, started, finished, rolled_back, *more = row
     checksum, logs, steps = more or (None, None, None)
     return AppliedMigration(
         name or "",
-        _seconds(started) or 0.0,
-        _seconds(finished),
-        _seconds(rolled_back),
+        _parse_seconds(started) or 0.0,
+        _parse_seconds(finished),
+        _parse_seconds(rolled_back),
         checksum or "",
         (logs or "")[:_MOST_LOGS],
         None if steps is None else int(steps),
     )
 
 
-def _django(row: Row) -> AppliedMigration:
+def _parse_django(row: Row) -> AppliedMigration:
     _, app, name, applied = row
-    at = _seconds(applied)
+    at = _parse_seconds(applied)
     return AppliedMigration(f"{app}.{name}", at or 0.0, at)
 
 
-def _alembic(row: Row) -> AppliedMigration:
+def _parse_alembic(row: Row) -> AppliedMigration:
     return AppliedMigration(row[0] or "", 0.0, 0.0, dated=False)
 
 
 PRISMA: Final = HistoryTable(
     "_prisma_migrations",
     ("migration_name", "started_at", "finished_at", "rolled_back_at", "checksum", "logs", "applied_steps_count"),
-    _prisma,
-    lambda row: (_seconds(row[1]) or 0.0, row[0] or ""),
+    _parse_prisma,
+    lambda row: (_parse_seconds(row[1]) or 0.0, row[0] or ""),
     needed=4,
 )
-ALEMBIC: Final = HistoryTable("alembic_version", ("version_num",), _alembic, lambda row: (row[0] or "",), True)
+ALEMBIC: Final = HistoryTable("alembic_version", ("version_num",), _parse_alembic, lambda row: (row[0] or "",), True)
 DJANGO: Final = HistoryTable(
-    "django_migrations", ("id", "app", "name", "applied"), _django, lambda row: (float(row[0] or 0),)
+    "django_migrations", ("id", "app", "name", "applied"), _parse_django, lambda row: (float(row[0] or 0),)
 )
 HISTORIES: Final = (PRISMA, DJANGO, ALEMBIC)
 HISTORY_TABLES: Final = frozenset(table.name for table in HISTORIES)

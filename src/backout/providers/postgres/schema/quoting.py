@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 
-def identifier(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """Return a name as SQL.
 
-    >>> identifier('no"such')
+    >>> quote_identifier('no"such')
     '"no""such"'
     """
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
+def quote_literal(text: str) -> str:
     r"""Return a text as SQL, which means the same whatever standard_conforming_strings is: a database may set it.
 
-    >>> literal("it's")
+    >>> quote_literal("it's")
     "'it''s'"
-    >>> literal("a\\b")
+    >>> quote_literal("a\\b")
     " E'a\\\\b'"
     """
     quoted = "'" + text.replace("'", "''") + "'"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.server.pinned import PATH, SEARCH_PATH, pins
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.server.pinned import PATH, SEARCH_PATH, write_pins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,14 +16,14 @@ _LONGEST: Final = 63
 _AT_ONCE: Final = 1 << 16
 
 
-def pipe(source: Any, read: str, target: Any, write: str, values: Sequence[Any] | None = None) -> None:
+def copy_rows(source: Any, read: str, target: Any, write: str, values: Sequence[Any] | None = None) -> None:
     """Copy rows from one connection to another, as text, without holding them; `values` belong to `read`.
 
     Both ends write and read values alike: what a script or the application's code has set in a session meanwhile is set
     again.
     """
     for end in (source, target):
-        end.execute(pins({"search_path": getattr(end, PATH, SEARCH_PATH)}, local=False).encode())
+        end.execute(write_pins({"search_path": getattr(end, PATH, SEARCH_PATH)}, local=False).encode())
     with source.cursor().copy(read, values) as reading, target.cursor().copy(write) as writing:
         rows = bytearray()
         for chunk in reading:  # a row each: written one by one, they would take as long again
@@ -40,7 +40,7 @@ def join_identifiers(names: Sequence[str]) -> str:
     >>> join_identifiers(["id", "order"])
     '"id", "order"'
     """
-    return ", ".join(identifier(name) for name in names)
+    return ", ".join(quote_identifier(name) for name in names)
 
 
 class KeyColumn(str):
@@ -62,9 +62,11 @@ def equals(name: str) -> str:
     return name.equals if isinstance(name, KeyColumn) else "OPERATOR(pg_catalog.=)"
 
 
-def same(key: Sequence[str], one: str, other: str) -> str:
+def match_keys(key: Sequence[str], one: str, other: str) -> str:
     """Return the condition that two rows have the same key."""
-    return " AND ".join(f"{one}.{identifier(name)} {equals(name)} {other}.{identifier(name)}" for name in key)
+    return " AND ".join(
+        f"{one}.{quote_identifier(name)} {equals(name)} {other}.{quote_identifier(name)}" for name in key
+    )
 
 
 def name_state_column(prefix: str, column: str) -> str:
@@ -80,47 +82,49 @@ def name_state_column(prefix: str, column: str) -> str:
     return prefix + hashlib.sha256(column.encode()).hexdigest()[:32]
 
 
-def old(column: str) -> str:
+def name_old(column: str) -> str:
     """Return the name, as SQL, of what a column held."""
-    return identifier(name_state_column("o_", column))
+    return quote_identifier(name_state_column("o_", column))
 
 
-def new(column: str) -> str:
+def name_new(column: str) -> str:
     """Return the name, as SQL, of what a column is to hold."""
-    return identifier(name_state_column("n_", column))
+    return quote_identifier(name_state_column("n_", column))
 
 
 def refers(columns: Sequence[str], referred: Sequence[str], child: str, parent: str) -> str:
     """Return the condition that one row refers to another, by their aliases and the columns of a foreign key."""
     pairs = zip(columns, referred, strict=True)
     return " AND ".join(
-        f"{child}.{identifier(one)} OPERATOR(pg_catalog.=) {parent}.{identifier(other)}" for one, other in pairs
+        f"{child}.{quote_identifier(one)} OPERATOR(pg_catalog.=) {parent}.{quote_identifier(other)}"
+        for one, other in pairs
     )
 
 
-def key_text(key: Sequence[str], alias: str) -> str:
+def write_key_text(key: Sequence[str], alias: str) -> str:
     """Return a row's key as SQL for a text that a person reads."""
-    return " || ',' || ".join(f"{alias}.{identifier(name)}::text" for name in key)
+    return " || ',' || ".join(f"{alias}.{quote_identifier(name)}::text" for name in key)
 
 
-def key_literals(key: Sequence[str], alias: str) -> str:
+def write_key_literals(key: Sequence[str], alias: str) -> str:
     """Return a row's key as SQL for the literals of a statement that a person types."""
-    return " || ', ' || ".join(f"quote_literal({alias}.{identifier(name)}::text)" for name in key)
+    return " || ', ' || ".join(f"quote_literal({alias}.{quote_identifier(name)}::text)" for name in key)
 
 
 def build_key_condition(key: Sequence[str], prefix: str) -> str:
     """Return the condition that the live row is the one whose key `t` holds under this prefix."""
     return " AND ".join(
-        f"l.{identifier(name)} {equals(name)} t.{identifier(name_state_column(prefix, name))}" for name in key
+        f"l.{quote_identifier(name)} {equals(name)} t.{quote_identifier(name_state_column(prefix, name))}"
+        for name in key
     )
 
 
-def equal(columns: Sequence[str], one: str, other: str) -> str:
+def match_rows(columns: Sequence[str], one: str, other: str) -> str:
     """Return the condition that two rows are the same, byte for byte: not every type has an operator `=`."""
-    rows = (", ".join(f"{alias}.{identifier(name)}" for name in columns) for alias in (one, other))
+    rows = (", ".join(f"{alias}.{quote_identifier(name)}" for name in columns) for alias in (one, other))
     return "record_image_eq(ROW({}), ROW({}))".format(*rows)
 
 
 def differ(column: str, one: str, other: str) -> str:
     """Return the condition that a column differs, NULL being a value like any other."""
-    return f"record_image_ne(ROW({one}.{identifier(column)}), ROW({other}.{identifier(column)}))"
+    return f"record_image_ne(ROW({one}.{quote_identifier(column)}), ROW({other}.{quote_identifier(column)}))"

@@ -13,11 +13,11 @@ from backout.providers.postgres.schema.history import (
     SESSION_SCHEMAS,
     HistoryTable,
     parse_applied,
-    place_of,
-    place_query,
+    parse_place,
+    write_place_query,
 )
 from backout.providers.postgres.server.plain import make_lock_statement, refuse_foreign_code
-from backout.providers.postgres.tls.dsn import connection_error, libpq_url
+from backout.providers.postgres.tls.dsn import make_connection_error, make_libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,14 +67,14 @@ class PostgresHistory:
         from backout.providers.postgres.server import libpq
 
         url = self._url()
-        dsn, schema = libpq_url(url)
+        dsn, schema = make_libpq_url(url)
         try:
             with libpq.open_connection(
                 dsn, connect_timeout_s=self._connect_timeout_s, statement_timeout_s=self._statement_timeout_s
             ) as asking:
                 applied = self._read(asking, schema)
         except (libpq.LibpqError, UnicodeError) as error:
-            raise connection_error(
+            raise make_connection_error(
                 error, url, "the migration history"
             ) from None  # its text may quote the connection string
         heads = tuple(m.name for m in applied) if self._table.heads_only else ()
@@ -83,16 +83,16 @@ class PostgresHistory:
     def _read(self, asking: libpq.Asking, schema: str | None) -> tuple[AppliedMigration, ...]:
         from backout.providers.postgres.server import libpq
 
-        table, found = self._table, place_query((self._table,), schema)
+        table, found = self._table, write_place_query((self._table,), schema)
         try:
             places, *rows = asking.read(found, table.copy, before=SESSION_SCHEMAS)
         except libpq.LibpqError as error:
             if error.sqlstate != libpq.UNDEFINED_TABLE or not error.answers:
                 raise
             if error.answers[0]:  # something of that name is there, and none that may be read
-                place_of((table,), error.answers[0][0]).check()
+                parse_place((table,), error.answers[0][0]).check()
             return ()
-        place_of((table,), places[0]).check()
+        parse_place((table,), places[0]).check()
         applied = parse_applied(table, rows[0])
         return self._date_heads(asking, found, applied) if table.heads_only and applied else applied
 

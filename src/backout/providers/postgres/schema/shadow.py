@@ -19,16 +19,16 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from backout.errors import BackoutError, Refused
-from backout.providers.postgres.backup.plain_role import Power, plain_login, power_of
+from backout.providers.postgres.backup.plain_role import Power, plain_login, read_power
 from backout.providers.postgres.backup.script_extensions import make_extensions_of
 from backout.providers.postgres.schema.catalog import PostgresCatalog
 from backout.providers.postgres.schema.deploy import PrismaDeploy
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.scratch import RESTORER, scratch_server
-from backout.providers.postgres.server.session import application, asking, reading, working
+from backout.providers.postgres.server.session import open_application, open_asking, open_working, reading
 from backout.providers.postgres.server.template import give_away
 from backout.providers.postgres.tls.access import add_verification, parse_dsn
-from backout.providers.postgres.tls.dsn import connection_error, libpq_url
+from backout.providers.postgres.tls.dsn import make_connection_error, make_libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -79,15 +79,15 @@ class ShadowCatalog:
 
     def _apply(self, url: str, scripts: Sequence[str]) -> None:
         if not isinstance(self._build, str):
-            within = _with_schema(url, self._schema())
+            within = _add_schema(url, self._schema())
             files = [replace(file, sql=text) for file, text in zip(self._build.read(), scripts, strict=True)]
             PrismaDeploy(lambda: within).apply(files)
             return
         try:
-            with application(url) as connection:
+            with open_application(url) as connection:
                 connection.execute("".join(scripts).encode())
         except psycopg.OperationalError as error:
-            raise connection_error(error, url, "the shadow database") from None
+            raise make_connection_error(error, url, "the shadow database") from None
         except psycopg.Error as error:
             raise BackoutError(f"the script cannot be applied to an empty database: {error}", where="--build") from None
 
@@ -95,7 +95,7 @@ class ShadowCatalog:
         return (self._build,) if isinstance(self._build, str) else tuple(file.sql for file in self._build.read())
 
     def _schema(self) -> str | None:
-        return libpq_url(self._live())[1]
+        return make_libpq_url(self._live())[1]
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[tuple[str, Sequence[str]]]:
@@ -109,21 +109,21 @@ class ShadowCatalog:
 
     @contextlib.contextmanager
     def _fresh_server(self) -> Iterator[tuple[str, Sequence[str]]]:
-        roles, binaries = _roles_of(self._live()), find_binaries(self._binaries)
+        roles, binaries = _list_roles(self._live()), find_binaries(self._binaries)
         with tempfile.TemporaryDirectory(prefix="backout-shadow-") as directory:
             give_away(Path(directory))
             with scratch_server(Path(directory), binaries, "UTF8") as scratch:
                 _make_roles(scratch.server, roles)
-                with working(scratch.administrator) as administrator:
+                with open_working(scratch.administrator) as administrator:
                     administrator.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")  # who is given a table needs it
                     scripts = self._find_extensions(administrator, RESTORER)
-                yield _as_url(scratch.restorer), scripts
+                yield _format_url(scratch.restorer), scripts
 
     @contextlib.contextmanager
     def _without_power(self, url: str) -> Iterator[tuple[str, Sequence[str]]]:
         """Yield for a role made for it where the connection string is a superuser's."""
-        with asking(url) as connection:
-            power = power_of(connection)
+        with open_asking(url) as connection:
+            power = read_power(connection)
             if power is Power.FILES:
                 what = "the role may use the server's files and programs, and so could a migration"
                 raise Refused(what, where="the shadow database", hint="a role that may only create databases is enough")
@@ -131,17 +131,17 @@ class ShadowCatalog:
                 yield url, self._scripts()
                 return
             with plain_login(url, connection) as plain:
-                yield _as_url(plain), self._find_extensions(connection, parse_dsn(plain)["user"])
+                yield _format_url(plain), self._find_extensions(connection, parse_dsn(plain)["user"])
 
     def _find_extensions(self, administrator: psycopg.Connection[Any], role: str) -> Sequence[str]:
         return make_extensions_of(self._scripts(), administrator, role, schema=self._schema() or "public")
 
 
-def _with_schema(url: str, schema: str | None) -> str:
+def _add_schema(url: str, schema: str | None) -> str:
     return f"{url}{'&' if '?' in url else '?'}schema={quote(schema, safe='')}" if schema and "://" in url else url
 
 
-def _as_url(dsn: str) -> str:
+def _format_url(dsn: str) -> str:
     """Return a connection string as a URL, to which Prisma's schema can be added."""
     given = parse_dsn(dsn)
     named = {name: quote(given.pop(name, ""), safe="") for name in ("user", "password", "host", "port", "dbname")}
@@ -150,12 +150,12 @@ def _as_url(dsn: str) -> str:
     return f"postgresql://{who}@{where}/{named['dbname']}?{urlencode(given, quote_via=quote)}"
 
 
-def _roles_of(url: str) -> tuple[str, ...]:
+def _list_roles(url: str) -> tuple[str, ...]:
     try:
         with reading(url, statement_timeout_s=10.0) as connection:
             return tuple(str(name) for (name,) in connection.execute(_ROLES))
     except psycopg.Error as error:
-        raise connection_error(error, url, "the schema") from None
+        raise make_connection_error(error, url, "the schema") from None
 
 
 def _make_roles(url: str, names: tuple[str, ...]) -> None:
@@ -164,7 +164,7 @@ def _make_roles(url: str, names: tuple[str, ...]) -> None:
     Who builds may be each of them, and may make more where that gives him nothing (from Postgres 16 on).
     """
     builder = sql.Identifier(RESTORER)
-    with working(url) as connection:
+    with open_working(url) as connection:
         more = "INHERIT CREATEROLE" if connection.info.server_version >= _ROLES_ARE_BOUNDED else "INHERIT"
         connection.execute(sql.SQL("ALTER ROLE {} " + more).format(builder))
         for name in names:
@@ -176,13 +176,13 @@ def _make_roles(url: str, names: tuple[str, ...]) -> None:
 
 @contextlib.contextmanager
 def _database_on(server: str) -> Iterator[str]:
-    dsn, name = libpq_url(add_verification(server))[0], f"backout_shadow_{secrets.token_hex(6)}"
+    dsn, name = make_libpq_url(add_verification(server))[0], f"backout_shadow_{secrets.token_hex(6)}"
     try:
-        with working(server) as connection:
+        with open_working(server) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
             try:
                 yield make_conninfo(dsn, dbname=name)
             finally:
                 connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
     except psycopg.Error as error:
-        raise connection_error(error, server, "the shadow database") from None
+        raise make_connection_error(error, server, "the shadow database") from None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from backout.decoding import Undecodable, decode_json
 from backout.errors import UsageError
 from backout.model.database.statements import Statement
-from backout.providers.postgres.schema.quoting import identifier
-from backout.providers.postgres.tls.dsn import connection_error
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,9 +63,9 @@ class StatementStatistics:
             except psycopg.errors.UndefinedColumn:  # before Postgres 17 nothing tells since when
                 rows = self._ask(url, "NULL::float8")
         except psycopg.errors.ObjectNotInPrerequisiteState:
-            raise _missing("pg_stat_statements is not in shared_preload_libraries") from None
+            raise _make_missing_error("pg_stat_statements is not in shared_preload_libraries") from None
         except (psycopg.Error, UnicodeError) as error:
-            raise connection_error(error, url, "the statements that were sent") from None
+            raise make_connection_error(error, url, "the statements that were sent") from None
         return tuple(Statement(sql, None, calls, since) for sql, calls, since in rows)
 
     def _ask(self, url: str, since: str) -> list[tuple[str, int, float | None]]:
@@ -75,12 +75,12 @@ class StatementStatistics:
         with reading(url, statement_timeout_s=self._timeout_s) as connection:
             found = connection.execute(_SCHEMA).fetchone()
             if found is None:
-                raise _missing("the extension pg_stat_statements is not in this database")
-            query = _QUERY.format(since=since, schema=identifier(found[0]), limit=self._most)
+                raise _make_missing_error("the extension pg_stat_statements is not in this database")
+            query = _QUERY.format(since=since, schema=quote_identifier(found[0]), limit=self._most)
             return connection.execute(query.encode()).fetchall()
 
 
-def _missing(what: str) -> UsageError:
+def _make_missing_error(what: str) -> UsageError:
     hint = "add it, or name a log of what the old code sent: `backout db migrations prove --statements FILE`"
     return UsageError(what, where="database", hint=hint)
 
@@ -105,7 +105,7 @@ class StatementFile:
         except OSError as error:
             raise UsageError(f"cannot be read: {error.strerror}", where=str(self._path)) from None
         found: dict[str, Statement] = {}
-        for sql, values in _statements(text):
+        for sql, values in _parse_statements(text):
             known = found.get(sql)
             found[sql] = Statement(sql, values if values is not None else None, (known.calls if known else 0) + 1)
         if not found:
@@ -114,11 +114,11 @@ class StatementFile:
         return tuple(sorted(found.values(), key=lambda statement: -statement.calls))
 
 
-def _statements(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]]:
+def _parse_statements(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]]:
     if text.lstrip().startswith("{"):
-        yield from _json_lines(text)
+        yield from _parse_json_lines(text)
     elif _SEVERITY.search(text):
-        yield from _log(text)
+        yield from _parse_log(text)
     else:
         import pglast
 
@@ -126,7 +126,7 @@ def _statements(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]
             yield piece, None
 
 
-def _json_lines(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]]:
+def _parse_json_lines(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]]:
     for line in text.splitlines():
         try:
             row = decode_json(line)
@@ -138,12 +138,12 @@ def _json_lines(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]
             yield row["sql"], known
 
 
-def _log(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]]:
+def _parse_log(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]]:
     waiting: str | None = None
-    for entry in _entries(text):
+    for entry in _list_entries(text):
         message, detail = _MESSAGE.search(entry), _DETAIL.search(entry)
         if detail and waiting is not None:
-            values = {int(number): _value(value) for number, value in _PARAMETER.findall(detail[1])}
+            values = {int(number): _find_value(value) for number, value in _PARAMETER.findall(detail[1])}
             yield waiting, tuple(values.get(k) for k in range(1, max(values, default=0) + 1))
             waiting = None
         elif message:
@@ -154,7 +154,7 @@ def _log(text: str) -> Iterator[tuple[str, tuple[str | None, ...] | None]]:
         yield waiting, None
 
 
-def _entries(text: str) -> Iterator[str]:
+def _list_entries(text: str) -> Iterator[str]:
     """Yield the entries of a log: a line, and the lines after it that only go on."""
     entry: list[str] = []
     for line in text.splitlines():
@@ -166,5 +166,5 @@ def _entries(text: str) -> Iterator[str]:
         yield "\n".join(entry)
 
 
-def _value(text: str) -> str | None:
+def _find_value(text: str) -> str | None:
     return None if text == "NULL" else text[1:-1].replace("''", "'")

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from backout.model.database.statements import Answer
-from backout.providers.postgres.server.session import application
+from backout.providers.postgres.server.session import open_application
 from backout.providers.postgres.server.stand_in import sender
-from backout.providers.postgres.tls.dsn import connection_error, libpq_url
+from backout.providers.postgres.tls.dsn import make_connection_error, make_libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,7 +87,7 @@ class PostgresTrials:
         except psycopg.errors.Error as error:
             if connection.broken:
                 self._connection = None
-                raise connection_error(error, self._url(), "the side database") from None
+                raise make_connection_error(error, self._url(), "the side database") from None
             said = " ".join(str(error).split("\n")[0].split())
             return Answer(error.sqlstate or "", said, invented, stood_in=not self._complete)
         finally:
@@ -105,17 +105,17 @@ class PostgresTrials:
 
         if self._connection is None:
             url = self._url()
-            _, schema = libpq_url(url)
+            _, schema = make_libpq_url(url)
             try:
                 self._open.close()
                 who = self._open.enter_context(sender(url, self._role()))
-                self._connection = self._open.enter_context(application(who.url))
+                self._connection = self._open.enter_context(open_application(who.url))
                 self._complete = who.complete
                 for name, value in (("role", who.role), ("search_path", schema or who.search_path)):
                     if value:
                         self._connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
             except (psycopg.Error, UnicodeError) as error:
-                raise connection_error(error, url, "the side database") from None
+                raise make_connection_error(error, url, "the side database") from None
         return self._connection
 
     def _values(
@@ -131,7 +131,9 @@ class PostgresTrials:
                 continue
             use = uses[index] if index < len(uses) else None
             value = (
-                _sample_value(connection, use, is_array=bool(element) and category == "A") if use is not None else None
+                _find_sample_value(connection, use, is_array=bool(element) and category == "A")
+                if use is not None
+                else None
             )
             if value is None:
                 invented = True
@@ -140,7 +142,7 @@ class PostgresTrials:
         return values, invented
 
 
-def _sample_value(
+def _find_sample_value(
     connection: psycopg.Connection[tuple[object, ...]], use: ParameterUse, *, is_array: bool
 ) -> str | None:
     """Return a value that a row has in that column, as text, or None."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from backout.errors import UsageError
 from backout.extras import describe_install
 from backout.model.value import Value
-from backout.providers.child_environment import bare_environment
+from backout.providers.child_environment import make_bare_environment
 
 _HINT = f"{describe_install('database')}, or set database.binaries to the folder of the programs that are here"
 
@@ -33,7 +33,7 @@ class Binaries(Value, frozen=True):
 
     def version(self) -> str:
         """Return the server's version as it prints it, such as `18.6`, without the name of a distribution."""
-        return _version(self.path("postgres"))
+        return _read_version(self.path("postgres"))
 
     def has_tls(self) -> bool:
         """Return whether the programs speak TLS themselves."""
@@ -58,9 +58,9 @@ def find_binaries(directory: Path | None = None) -> Binaries:
 
 
 @functools.cache
-def _version(postgres: str) -> str:
+def _read_version(postgres: str) -> str:
     answer = subprocess.run(
-        (postgres, "--version"), check=True, capture_output=True, text=True, timeout=30, env=bare_environment()
+        (postgres, "--version"), check=True, capture_output=True, text=True, timeout=30, env=make_bare_environment()
     )
     return answer.stdout.removeprefix("postgres (PostgreSQL) ").split()[0]
 
@@ -68,7 +68,7 @@ def _version(postgres: str) -> str:
 @functools.cache
 def _has_tls(pg_dump: str) -> bool:
     # Without TLS the very word is refused, before anything is connected to.
-    asked = bare_environment({"PGSSLMODE": "require", "PGHOST": "/nowhere", "LC_ALL": "C"})
+    asked = make_bare_environment({"PGSSLMODE": "require", "PGHOST": "/nowhere", "LC_ALL": "C"})
     argv = (pg_dump, "--no-password", "--username=nobody", "nothing")
     answer = subprocess.run(argv, check=False, capture_output=True, env=asked, timeout=30)
     return b"not compiled in" not in answer.stderr

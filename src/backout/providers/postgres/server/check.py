@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.database.capability import Archiver, Pooler, Replication, ServerFacts, Slot
 from backout.providers.postgres.server.pinned import begin_reading
-from backout.providers.postgres.server.session import asking
+from backout.providers.postgres.server.session import open_asking
 from backout.providers.postgres.tls.access import needs_proof, parse_dsn
-from backout.providers.postgres.tls.dsn import connection_error, without_secrets
+from backout.providers.postgres.tls.dsn import drop_secrets, make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,9 +74,9 @@ class PostgresCheck:
         url = self._url()
         parameters = parse_dsn(url)
         try:
-            connection = asking(url, connect_timeout_s=self._connect_timeout_s, application_name="backout")
+            connection = open_asking(url, connect_timeout_s=self._connect_timeout_s, application_name="backout")
         except (psycopg.Error, UnicodeError) as error:
-            raise connection_error(error, url, "the server") from None  # its text may quote the connection string
+            raise make_connection_error(error, url, "the server") from None  # its text may quote the connection string
         with connection:
             return _Reading(connection, url, parameters, self._statement_timeout_ms).facts(self._replication)
 
@@ -85,13 +85,13 @@ class PostgresCheck:
         import psycopg
 
         try:
-            with asking(url, connect_timeout_s=self._connect_timeout_s, replication="true") as connection:
+            with open_asking(url, connect_timeout_s=self._connect_timeout_s, replication="true") as connection:
                 result = connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
                 if result.status == psycopg.pq.ExecStatus.TUPLES_OK:
                     return Replication(granted=True)
-                return Replication(granted=False, why=_words(url, result.get_error_message()))
+                return Replication(granted=False, why=_hide_url(url, result.get_error_message()))
         except (psycopg.Error, UnicodeError) as error:
-            text = _words(url, str(error))
+            text = _hide_url(url, str(error))
             _, refused, said = text.partition("FATAL: ")
             return Replication(granted=False if refused else None, why=said.strip() or text)
 
@@ -146,7 +146,7 @@ class _Reading:
         except psycopg.Error as error:
             with contextlib.suppress(psycopg.Error):
                 self._connection.execute(b"ROLLBACK")
-            self._unreadable.append((what, _words(self._url, str(error))))
+            self._unreadable.append((what, _hide_url(self._url, str(error))))
             return None
         return rows
 
@@ -207,7 +207,7 @@ class _Reading:
         return None if rows is None else tuple(Slot(*row) for row in rows)
 
 
-def _words(url: str, text: str) -> str:
+def _hide_url(url: str, text: str) -> str:
     with contextlib.suppress(ValueError):
-        text = without_secrets(url, text)
+        text = drop_secrets(url, text)
     return " ".join(text.split())[:300]

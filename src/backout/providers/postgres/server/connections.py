@@ -15,8 +15,8 @@ from backout.errors import ProviderUnavailable
 from backout.model.guard.connections import ConnectionUse
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.schema.quoting import literal
-from backout.providers.postgres.tls.dsn import connection_error, libpq_url, without_secrets
+from backout.providers.postgres.schema.quoting import quote_literal
+from backout.providers.postgres.tls.dsn import drop_secrets, make_connection_error, make_libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,15 +85,15 @@ class PostgresConnections:
         from backout.providers.postgres.server import libpq
 
         url = self._url()
-        dsn, _ = libpq_url(url)
-        query = _QUERY.format(pool=literal(self._pool.application_name if self._pool else ""))
+        dsn, _ = make_libpq_url(url)
+        query = _QUERY.format(pool=quote_literal(self._pool.application_name if self._pool else ""))
         try:
             rows = libpq.read(dsn, query, connect_timeout_s=self._connect_timeout_s, statement_timeout_s=3.0)
         except (libpq.LibpqError, UnicodeError) as error:
             if any(words in str(error) for words in _FULL):
-                said = without_secrets(url, " ".join(str(error).split()))[:200]
+                said = drop_secrets(url, " ".join(str(error).split()))[:200]
                 return ConnectionUse(self._clock.now(), self._limit, self._limit, refused=said)
-            raise connection_error(
+            raise make_connection_error(
                 error, url, "the use of connections"
             ) from None  # its text may quote the connection string
         if not rows:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError
 from backout.providers.clock import SystemClock
-from backout.providers.postgres.tls.dsn import libpq_url
+from backout.providers.postgres.tls.dsn import make_libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class DatabaseIdentity:
         from backout.providers.postgres.server import libpq
 
         try:
-            dsn, _ = libpq_url(self._url())
+            dsn, _ = make_libpq_url(self._url())
             rows = libpq.read(
                 dsn,
                 _QUERY,

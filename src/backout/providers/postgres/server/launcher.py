@@ -21,13 +21,13 @@ from backout.errors import BackoutError, Busy, UsageError
 from backout.model.value import Value
 from backout.providers.child import (
     NOBODY,
-    dying_with_parent,
+    find_free_ports,
     find_unprivileged_prefix,
-    free_ports,
     is_running,
     needs_chown,
+    tie_to_parent,
 )
-from backout.providers.postgres.server.template import SUPERUSER, create_data_directory, tool_environment
+from backout.providers.postgres.server.template import SUPERUSER, create_data_directory, make_tool_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,7 +144,7 @@ class PostgresServer:
             raise UsageError("not a Postgres data directory", where=str(self.data_directory))
         deadline = time.monotonic() + timeout_s
         self._make_room(take_over=take_over, deadline=deadline)
-        port = port or free_ports(1)[0]
+        port = port or find_free_ports(1)[0]
         while (status := self._attempt(port, deadline)) is None:
             time.sleep(_POLL_S * 10)
         if password is not None:
@@ -241,7 +241,7 @@ class PostgresServer:
                 break
             time.sleep(_POLL_S)
         exited = process.poll() is not None
-        _end(process)
+        _end_process(process)
         _remove_socket_directory(sockets)
         said = self._log_since(begin)
         if exited and _ORPHANS in said and time.monotonic() < deadline:
@@ -261,7 +261,7 @@ class PostgresServer:
         argv = [self._binaries.path("postgres"), "-D", str(self.data_directory)]
         for name, value in settings.items():
             argv += ["-c", f"{name}={value}"]
-        inner = dying_with_parent(argv, signal.SIGINT) if self._dies_with_parent else tuple(argv)
+        inner = tie_to_parent(argv, signal.SIGINT) if self._dies_with_parent else tuple(argv)
         prefix = find_unprivileged_prefix() if self._overlay is None else self._overlay.prefix(self.data_directory)
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
@@ -270,7 +270,7 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C at the terminal is for the parent alone
-                env=tool_environment(),
+                env=make_tool_environment(),
             )
 
     def _socket_prefix(self) -> str:
@@ -297,15 +297,15 @@ class PostgresServer:
 def _set_password(status: ServerStatus, password: str) -> None:
     from psycopg import sql
 
-    from backout.providers.postgres.server.session import working
+    from backout.providers.postgres.server.session import open_working
 
-    with working(status.socket_dsn) as connection:
+    with open_working(status.socket_dsn) as connection:
         # The client hashes, so that the password itself is in no log of the server.
         hashed = connection.pgconn.encrypt_password(password.encode(), SUPERUSER.encode(), b"scram-sha-256").decode()
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(SUPERUSER), sql.Literal(hashed)))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end_process(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGQUIT)
         try:

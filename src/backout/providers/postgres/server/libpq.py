@@ -79,7 +79,7 @@ class Asking:
         self._failed = True
         hidden = 1 if before else 0
         try:
-            answered = _answer(self._library, self._connection, time.monotonic() + self._timeout_s + _GRACE_S)
+            answered = _await_answer(self._library, self._connection, time.monotonic() + self._timeout_s + _GRACE_S)
         except LibpqError as error:
             error.answers = error.answers[hidden:]
             raise
@@ -107,7 +107,7 @@ def _connect(library: ctypes.CDLL, dsn: str, seconds: int) -> int:
     return int(connection)
 
 
-def _answer(library: ctypes.CDLL, connection: int, deadline: float) -> list[list[Row]]:
+def _await_answer(library: ctypes.CDLL, connection: int, deadline: float) -> list[list[Row]]:
     """Return the rows of each statement in the batch that answers with rows, when all of them were answered."""
     answers: list[list[Row]] = []
     failed: LibpqError | None = None
@@ -125,7 +125,7 @@ def _answer(library: ctypes.CDLL, connection: int, deadline: float) -> list[list
                 state = to_text(library.PQresultErrorField(result, _SQLSTATE))
                 failed = failed or LibpqError(to_text(library.PQresultErrorMessage(result)), state, answers)
             if status == _TUPLES_OK:
-                answers.append(_rows(library, result))
+                answers.append(_read_rows(library, result))
         finally:
             library.PQclear(result)
         if status == _COPY_OUT:
@@ -157,7 +157,7 @@ def _read_copied_rows(library: ctypes.CDLL, connection: int, deadline: float) ->
     return rows
 
 
-def _rows(library: ctypes.CDLL, result: int) -> list[Row]:
+def _read_rows(library: ctypes.CDLL, result: int) -> list[Row]:
     columns = range(library.PQnfields(result))
     return [
         tuple(

@@ -67,7 +67,7 @@ class LibpqError(Exception):
         self.answers = answers
 
 
-def parameters(dsn: str) -> dict[str, str]:
+def parse_parameters(dsn: str) -> dict[str, str]:
     """Return what a connection string, URL or key=value, says.
 
     Raises:
@@ -104,7 +104,7 @@ def to_text(text: bytes | None) -> str:
 def load_library() -> ctypes.CDLL:
     """Return libpq with the types of the functions that are called. Raises LibpqError: there is none."""
     try:
-        library = ctypes.CDLL(_path())
+        library = ctypes.CDLL(_find_library())
         for name, result, arguments in _FUNCTIONS:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
@@ -113,7 +113,7 @@ def load_library() -> ctypes.CDLL:
     return library
 
 
-def _path() -> str:
+def _find_library() -> str:
     """Return the libpq of psycopg's wheel (Linux, then macOS), or else the machine's own."""
     spec = importlib.util.find_spec("psycopg_binary")
     for place in (spec.submodule_search_locations or []) if spec else []:

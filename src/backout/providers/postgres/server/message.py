@@ -8,6 +8,6 @@ if TYPE_CHECKING:
     import psycopg
 
 
-def message_of(error: psycopg.Error) -> str:
+def get_message(error: psycopg.Error) -> str:
     """Return the server's message without its details, which quote values of rows; else the kind of error."""
     return " ".join((error.diag.message_primary or type(error).__name__).split())

@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
-from backout.providers.postgres.backup.plain_role import Power, power_of, quietly
+from backout.providers.postgres.backup.plain_role import Power, quietly, read_power
 
 if TYPE_CHECKING:
     import psycopg
@@ -47,7 +47,7 @@ def refuse_code_of_others(connection: psycopg.Connection[Any], schema: str, hist
     Raises:
         Refused: the login is a superuser, or reaches the server's files, and something there belongs to another role.
     """
-    power = power_of(connection)
+    power = read_power(connection)
     if power is Power.NONE:
         return
     with quietly(connection):

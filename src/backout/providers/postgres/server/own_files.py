@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from backout.errors import BackoutError
 from backout.model.database.wal import WalSegment, parse_lsn
 from backout.model.names import is_history, is_segment
-from backout.providers.postgres.restore.side_settings import AUTO_CONF, without_standbys
+from backout.providers.postgres.restore.side_settings import AUTO_CONF, drop_standbys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ _SHUT_DOWN: Final = 1
 _SETTINGS: Final = (".conf", ".crt", ".key", ".pem", ".crl")
 
 
-def settings_files(data: Path) -> dict[str, Path]:
+def list_settings_files(data: Path) -> dict[str, Path]:
     """Return the files of settings in a data directory by name, those in `conf.d` too."""
     found = (*data.glob("*"), *data.glob("conf.d/*"))
     return {str(path.relative_to(data)): path for path in sorted(found) if path.suffix in _SETTINGS and path.is_file()}
@@ -34,27 +34,27 @@ def settings_files(data: Path) -> dict[str, Path]:
 
 def find_changed_since(data: Path, since: float) -> tuple[str, ...]:
     """Return the files of settings whose content or place changed since (Unix seconds)."""
-    times = {name: path.stat() for name, path in settings_files(data).items()}
+    times = {name: path.stat() for name, path in list_settings_files(data).items()}
     return tuple(name for name, each in times.items() if max(each.st_mtime, each.st_ctime) > since)
 
 
-def differing(data: Path, incoming: Path) -> tuple[str, ...]:
+def list_differing(data: Path, incoming: Path) -> tuple[str, ...]:
     """Return the files of settings that are others in another data directory, or not there."""
-    there = settings_files(incoming)
+    there = list_settings_files(incoming)
     return tuple(
         name
-        for name, path in settings_files(data).items()
-        if name not in there or _content(name, path) != _content(name, there[name])
+        for name, path in list_settings_files(data).items()
+        if name not in there or _read_content(name, path) != _read_content(name, there[name])
     )
 
 
-def _content(name: str, path: Path) -> bytes:
+def _read_content(name: str, path: Path) -> bytes:
     content = path.read_bytes()
     # The standby that commits waited for is removed from the new directory on purpose; it is not lost.
-    return without_standbys(content) if name == AUTO_CONF else content
+    return drop_standbys(content) if name == AUTO_CONF else content
 
 
-def size_of(folder: Path) -> int:
+def measure_size(folder: Path) -> int:
     """Return how many bytes the files of a folder take on the disk; what is removed meanwhile counts for nothing."""
     found = 0
     for parent, _, names in os.walk(folder):
@@ -66,23 +66,23 @@ def size_of(folder: Path) -> int:
 
 def was_shut_down(data: Path) -> bool:
     """Whether the server of a data directory was stopped cleanly, so that its files hold everything."""
-    return int(struct.unpack_from("=I", _control(data), _STATE_AT)[0]) == _SHUT_DOWN
+    return int(struct.unpack_from("=I", _read_control(data), _STATE_AT)[0]) == _SHUT_DOWN
 
 
-def history_of(data: Path) -> tuple[int, int, tuple[tuple[int, int], ...]]:
+def read_history(data: Path) -> tuple[int, int, tuple[tuple[int, int], ...]]:
     """Return of a data directory that is down its timeline, where its WAL ends, and the timelines before it."""
-    content = _control(data)
+    content = _read_control(data)
     timeline = int(struct.unpack_from("=I", content, _TIMELINE_AT)[0])
     end = int(struct.unpack_from("=Q", content, _CHECKPOINT_AT)[0])
-    return timeline, end, histories(data).get(timeline, ())
+    return timeline, end, read_histories(data).get(timeline, ())
 
 
-def histories(data: Path) -> dict[int, tuple[tuple[int, int], ...]]:
+def read_histories(data: Path) -> dict[int, tuple[tuple[int, int], ...]]:
     """Return of each timeline but the first the ones before it, and where each was left, by the files in `pg_wal`."""
-    return histories_in(data / "pg_wal")
+    return read_histories_in(data / "pg_wal")
 
 
-def histories_in(folder: Path) -> dict[int, tuple[tuple[int, int], ...]]:
+def read_histories_in(folder: Path) -> dict[int, tuple[tuple[int, int], ...]]:
     """Return the same by the history files of a folder."""
     found = {}
     for path in folder.glob("*.history"):
@@ -93,7 +93,7 @@ def histories_in(folder: Path) -> dict[int, tuple[tuple[int, int], ...]]:
     return found
 
 
-def wal_of(data: Path, timeline: int, lsn: int) -> tuple[WalSegment, ...]:
+def list_wal(data: Path, timeline: int, lsn: int) -> tuple[WalSegment, ...]:
     """Return the WAL of a timeline that lies in a data directory, up to a position; what is prepared behind it is not.
 
     A segment that is renamed meanwhile, to be written again, is left out.
@@ -113,7 +113,7 @@ def wal_of(data: Path, timeline: int, lsn: int) -> tuple[WalSegment, ...]:
     return tuple(found)
 
 
-def _control(data: Path) -> bytes:
+def _read_control(data: Path) -> bytes:
     try:
         return (data / "global" / "pg_control").read_bytes()
     except OSError as error:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.providers.child import is_running
-from backout.providers.child_environment import bare_environment
+from backout.providers.child_environment import make_bare_environment
 from backout.providers.postgres.server import own_files
-from backout.providers.postgres.server.template import checkpoint_lsn
-from backout.providers.postgres.server.template import system_identifier as read_identifier
+from backout.providers.postgres.server.template import read_checkpoint_lsn
+from backout.providers.postgres.server.template import read_system_identifier as read_identifier
 
 if TYPE_CHECKING:
     from backout.model.database.wal import WalSegment
@@ -58,7 +58,7 @@ class CommandedServer:
             found = str(read_identifier(data)) if (data / "global" / "pg_control").exists() else system_identifier
         except OSError as error:
             found, wrong = "", f"it cannot be read: {error.strerror}"
-        links = [*_links(data), *(_links(incoming) if incoming is not None else ())]
+        links = [*_list_links(data), *(_list_links(incoming) if incoming is not None else ())]
         if not data.is_dir():
             wrong, option = "it is not there", "If the disk was lost: create it, empty, owned by the server's user."
         elif os.path.ismount(data):
@@ -139,7 +139,7 @@ class CommandedServer:
         """Return the last checkpoint's position where ALTER SYSTEM lets commits wait for that standby, else None."""
         try:
             names = _WAITS.findall(self._settings.read_text(encoding="utf-8"))
-            return checkpoint_lsn(self._data_directory) if names[-1:] == [standby] else None
+            return read_checkpoint_lsn(self._data_directory) if names[-1:] == [standby] else None
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -165,19 +165,19 @@ class CommandedServer:
 
     def settings_differ(self, incoming: Path) -> tuple[str, ...]:
         """Return the files of settings that are others in the data directory that would come, or not there."""
-        return own_files.differing(self._data_directory, incoming)
+        return own_files.list_differing(self._data_directory, incoming)
 
     def wal_here(self, timeline: int, lsn: int) -> tuple[WalSegment, ...]:
         """Return the WAL of a timeline that lies in the data directory, up to a position."""
-        return own_files.wal_of(self._data_directory, timeline, lsn)
+        return own_files.list_wal(self._data_directory, timeline, lsn)
 
     def history_of(self, directory: Path) -> tuple[int, int, tuple[tuple[int, int], ...]]:
         """Return of a data directory that is down its timeline, where its WAL ends, and the timelines before it."""
-        return own_files.history_of(directory)
+        return own_files.read_history(directory)
 
     def size_of(self, directory: str) -> int:
         """Return how many bytes a data directory takes on the disk; of one that is gone 0."""
-        return own_files.size_of(Path(directory))
+        return own_files.measure_size(Path(directory))
 
     def discard(self, kept: str) -> None:
         """Remove a data directory that `exchange` kept beside the live one."""
@@ -201,7 +201,7 @@ class CommandedServer:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 timeout=self._timeout_s,
-                env=bare_environment(passed=_SERVICE_MANAGERS),
+                env=make_bare_environment(passed=_SERVICE_MANAGERS),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise BackoutError(f"`{shown}` cannot be run: {error}", where="database.server") from error
@@ -211,7 +211,7 @@ class CommandedServer:
             )
 
 
-def _links(data: Path) -> list[str]:
+def _list_links(data: Path) -> list[str]:
     """Return the tablespaces of a data directory that lie outside of it."""
     return sorted(str(path.resolve()) for path in (data / "pg_tblspc").glob("*") if path.is_symlink())
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
 from backout.providers.postgres.server.pinned import PATH
-from backout.providers.postgres.server.session import working
+from backout.providers.postgres.server.session import open_working
 from backout.providers.postgres.server.temporary_role import make_role
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ SELECT EXISTS (SELECT 1 FROM pg_db_role_setting s, unnest(s.setconfig) AS settin
 """
 """Whether sessions of a role begin with what only a superuser may set, so that no other role can override it."""
 OWNER_INSIDE: Final = "-c local_preload_libraries="
-"""The options of an owner's session with a side instance, see `inside`."""
+"""The options of an owner's session with a side instance, see `make_inside_dsn`."""
 _WORD: Final = re.compile(r'"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*')
 _STRANGE_TRIGGERS: Final = """
 SELECT e.evtname FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_roles r ON r.oid = p.proowner
@@ -135,7 +135,7 @@ class OwnerSessions:
         import psycopg
 
         try:
-            made = working(url, dbname=self._database, lock_timeout_s=self._lock_timeout_s)
+            made = open_working(url, dbname=self._database, lock_timeout_s=self._lock_timeout_s)
         except psycopg.OperationalError:
             if not owner:
                 raise
@@ -193,7 +193,7 @@ def _set_role(owner: str) -> Any:
     return sql.SQL("SET SESSION ROLE {}").format(sql.Identifier(owner))
 
 
-def inside(dsn: str) -> str:
+def make_inside_dsn(dsn: str) -> str:
     """Return the superuser's connection string of a side instance for our sessions, which preload no library.
 
     ALTER DATABASE and ALTER ROLE outdo the command line of the server: what they name would run in the copy, or keep it

@@ -44,7 +44,7 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED: Final[Mapping[str, str]] = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
-def pins(more: Mapping[str, str], *, local: bool = True) -> str:
+def write_pins(more: Mapping[str, str], *, local: bool = True) -> str:
     """Return the statements that set what a session may have been given otherwise.
 
     Args:
@@ -66,7 +66,7 @@ def begin_reading(
     """
     begin = f"BEGIN ISOLATION LEVEL {isolation} READ ONLY NOT DEFERRABLE"
     limits = {"statement_timeout": str(statement_timeout_ms), "lock_timeout": str(lock_timeout_ms)}
-    return "; ".join(filter(None, (begin, before, pins(limits))))
+    return "; ".join(filter(None, (begin, before, write_pins(limits))))
 
 
 def parse_copied_row(line: bytes) -> Row:

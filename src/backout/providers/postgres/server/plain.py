@@ -50,7 +50,7 @@ POWER: Final = (
 """Whether the session may do more than another role's code should."""
 
 
-def foreign_code(table: str, *, written: bool = False, every_type: bool = True) -> str:
+def write_foreign_code(table: str, *, written: bool = False, every_type: bool = True) -> str:
     """Return the query for the application's code that a statement on a table may run, NULL for none.
 
     Args:
@@ -82,5 +82,5 @@ def refuse_foreign_code(relation: str, *, only_weak: bool = False) -> str:
     owner = f"(SELECT r.rolsuper FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = {table})"
     return (
         f"SELECT CASE WHEN {owner} OR why IS NULL THEN 0 ELSE ('it runs ' || why)::int END "
-        f"FROM ({foreign_code(table)}) AS found(why)"
+        f"FROM ({write_foreign_code(table)}) AS found(why)"
     )

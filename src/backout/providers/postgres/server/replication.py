@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from backout.errors import AuthError, Refused
 from backout.model.database.wal import parse_lsn
 from backout.model.value import Value
-from backout.providers.postgres.server.session import working
-from backout.providers.postgres.tls.dsn import connection_error
+from backout.providers.postgres.server.session import open_working
+from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,7 +99,7 @@ class Replication:
         url = self._url()
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = working(
+                self._connection = open_working(
                     url,
                     statement_timeout_s=_TIMEOUT_S,
                     settings={"synchronous_commit": "local"},
@@ -119,7 +119,7 @@ class Replication:
             ) from None
         except psycopg.Error as error:
             self.close()
-            raise connection_error(error, url, "the state of replication") from None
+            raise make_connection_error(error, url, "the state of replication") from None
 
 
 def check_receivable(cluster: Cluster, *, sync: bool, slot: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from backout.model.value import Value
 from backout.providers.postgres.backup.plain_role import PLAIN
 from backout.providers.postgres.server.launcher import PostgresServer
-from backout.providers.postgres.server.session import working
+from backout.providers.postgres.server.session import open_working
 from backout.providers.postgres.server.template import SUPERUSER, give_away
 
 if TYPE_CHECKING:
@@ -63,15 +63,15 @@ def scratch_server(parent: Path, binaries: Binaries, encoding: str) -> Iterator[
         server.create()
         try:
             first = server.start().socket_dsn
-            with working(first) as superuser:
+            with open_working(first) as superuser:
                 superuser.execute(f"CREATE ROLE {ADMINISTRATOR} LOGIN SUPERUSER".encode())
             dsn = first.replace(f"user={SUPERUSER}", f"user={ADMINISTRATOR}")
             inside = dsn.replace("dbname=postgres", f"dbname={DATABASE}")
-            with working(dsn) as superuser:
+            with open_working(dsn) as superuser:
                 superuser.execute(f"ALTER ROLE {SUPERUSER} RENAME TO backout_first".encode())
                 superuser.execute(f"CREATE ROLE {RESTORER} {PLAIN}".encode())
-                superuser.execute(_database(encoding))
-            with working(inside) as superuser:
+                superuser.execute(_write_create_database(encoding))
+            with open_working(inside) as superuser:
                 superuser.execute(f"ALTER SCHEMA public OWNER TO {RESTORER}".encode())
             yield Scratch(dsn, inside, inside.replace(f"user={ADMINISTRATOR}", f"user={RESTORER}"))
         finally:
@@ -80,7 +80,7 @@ def scratch_server(parent: Path, binaries: Binaries, encoding: str) -> Iterator[
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _database(encoding: str) -> sql.Composed:
+def _write_create_database(encoding: str) -> sql.Composed:
     """Return the statement that makes the empty database; the locale C goes with every encoding."""
     from psycopg import sql
 

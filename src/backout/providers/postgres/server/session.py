@@ -3,9 +3,9 @@
 Four kinds, by the origin of their statements:
 
 - `reading`: ours, in one read-only transaction that knows pg_catalog alone; a pooler may stand between.
-- `working`: ours, several transactions, with what a session holds (temporary tables, roles): poolers are refused.
-- `asking`: ours, each question in a transaction of its own, begun by the caller (`pinned`).
-- `application`: the application's own statements, in the names and with the role that it has itself.
+- `open_working`: ours, several transactions, with what a session holds (temporary tables, roles): poolers are refused.
+- `open_asking`: ours, each question in a transaction of its own, begun by the caller (`pinned`).
+- `open_application`: the application's own statements, in the names and with the role that it has itself.
 
 None prepares statements by itself: code of the application that ran in a session could have left one of that name.
 The server's certificate is verified as `access.verified` says.
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
 from backout.providers.postgres.schema.history import SESSION_SCHEMAS
-from backout.providers.postgres.server.pinned import begin_reading, pins
+from backout.providers.postgres.server.pinned import begin_reading, write_pins
 from backout.providers.postgres.tls.access import add_verification
-from backout.providers.postgres.tls.dsn import libpq_url
+from backout.providers.postgres.tls.dsn import make_libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,7 +62,7 @@ def reading(
         connection.execute(b"COMMIT")
 
 
-def working(
+def open_working(
     url: str,
     *,
     connect_timeout_s: float = CONNECT_S,
@@ -88,19 +88,19 @@ def working(
             "statement_timeout": f"{round(statement_timeout_s * 1000)}",
             "lock_timeout": f"{round(lock_timeout_s * 1000)}",
         }
-        connection.execute(pins({**limits, **(settings or {})}, local=False).encode())
+        connection.execute(write_pins({**limits, **(settings or {})}, local=False).encode())
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def asking(url: str, *, connect_timeout_s: float = CONNECT_S, **more: Any) -> psycopg.Connection[Any]:
+def open_asking(url: str, *, connect_timeout_s: float = CONNECT_S, **more: Any) -> psycopg.Connection[Any]:
     """Return a connection whose user begins every transaction with what `pinned` returns. Raises as `reading`."""
     return _open_connection(url, connect_timeout_s, **more)
 
 
-def application(url: str, *, connect_timeout_s: float = CONNECT_S, **more: Any) -> psycopg.Connection[Any]:
+def open_application(url: str, *, connect_timeout_s: float = CONNECT_S, **more: Any) -> psycopg.Connection[Any]:
     """Return a connection for the application's own statements, in the names that its sessions have.
 
     Nothing of ours goes through it that the application could not do itself. Raises as `reading`.
@@ -120,12 +120,12 @@ def refuse_pooler(connection: psycopg.Connection[Any], url: str, why: str) -> No
     """
     import psycopg
 
-    first = process_of(connection)
+    first = get_process(connection)
     if first == connection.info.backend_pid:
         return
     try:
         with _open_connection(url, CONNECT_S) as other:
-            if not _share(connection, other, first):
+            if not _is_shared(connection, other, first):
                 return
         what = "a transaction pooler stands"
     except psycopg.OperationalError:
@@ -137,17 +137,17 @@ def refuse_pooler(connection: psycopg.Connection[Any], url: str, why: str) -> No
     )
 
 
-def _share(connection: psycopg.Connection[Any], other: psycopg.Connection[Any], first: int) -> bool:
+def _is_shared(connection: psycopg.Connection[Any], other: psycopg.Connection[Any], first: int) -> bool:
     """Whether two sessions share server processes, of which the first one was in `first`."""
     for _ in range(_TRIES):
         with other.transaction():
             # In this order: where both are in the only process there is, the next question would wait for it.
-            if process_of(other) == first or process_of(connection) != first:
+            if get_process(other) == first or get_process(connection) != first:
                 return True
     return False
 
 
-def process_of(connection: psycopg.Connection[Any]) -> int:
+def get_process(connection: psycopg.Connection[Any]) -> int:
     """Return the server process that a statement runs in."""
     (pid,) = connection.execute(b"SELECT pg_catalog.pg_backend_pid()").fetchone() or (0,)
     return int(pid)
@@ -164,4 +164,4 @@ def _open_connection(url: str, connect_timeout_s: float, **more: Any) -> psycopg
         "fallback_application_name": "backout",
         **more,
     }
-    return psycopg.connect(libpq_url(add_verification(url))[0], **settings)
+    return psycopg.connect(make_libpq_url(add_verification(url))[0], **settings)

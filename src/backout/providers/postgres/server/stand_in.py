@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import Refused
 from backout.model.value import Value
-from backout.providers.postgres.backup.plain_role import PLAIN, Power, power_of, quietly
-from backout.providers.postgres.server.session import asking
+from backout.providers.postgres.backup.plain_role import PLAIN, Power, quietly, read_power
+from backout.providers.postgres.server.session import open_asking
 from backout.providers.postgres.server.temporary_role import make_role
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def sender(url: str, application: str) -> Iterator[Sender]:
     Raises:
         Refused: the role may use the server's files or programs. psycopg.Error: the database cannot be reached.
     """
-    with asking(url) as administrator:
-        power = power_of(administrator)
+    with open_asking(url) as administrator:
+        power = read_power(administrator)
         if power is Power.SUPERUSER:
             with _make_sender(url, administrator, application) as found:
                 yield found

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
 from backout.providers.child import NOBODY, find_unprivileged_prefix, needs_chown
-from backout.providers.child_environment import ChildEnvironment, bare_environment
+from backout.providers.child_environment import ChildEnvironment, make_bare_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,15 +73,15 @@ def create_data_directory(
         BackoutError: initdb failed; the message is its own.
     """
     wanted = {**RECOVERY_SETTINGS, **(settings or {})}
-    if _major(binaries) < _SUMMARIES_SINCE:
+    if _read_major(binaries) < _SUMMARIES_SINCE:
         wanted.pop("summarize_wal", None)
     target.parent.mkdir(parents=True, exist_ok=True)
-    building = _workspace(target.parent)
+    building = _make_workspace(target.parent)
     try:
         made = building / "data"
         if cache_directory is None or not _copy_template(made, binaries, cache_directory, wanted):
             shutil.rmtree(made, ignore_errors=True)
-            _initdb(made, binaries, wanted)
+            _run_initdb(made, binaries, wanted)
         give_away(made)
         made.rename(target)
     finally:
@@ -115,7 +115,7 @@ def run_tool(
     """
     prefix = find_unprivileged_prefix() if environment is None else ()
     argv = (*prefix, binaries.path(program), *arguments)
-    given: ChildEnvironment = tool_environment() if environment is None else environment
+    given: ChildEnvironment = make_tool_environment() if environment is None else environment
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=timeout_s, env=given)
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip()
@@ -124,29 +124,29 @@ def run_tool(
     return done.stdout
 
 
-def tool_environment() -> ChildEnvironment:
+def make_tool_environment() -> ChildEnvironment:
     """Return the environment of Postgres programs: no token, and no PG* variable of ours, which would redirect them."""
-    return bare_environment({"LC_ALL": "C", "TZ": "UTC"})
+    return make_bare_environment({"LC_ALL": "C", "TZ": "UTC"})
 
 
-def _workspace(parent: Path) -> Path:
+def _make_workspace(parent: Path) -> Path:
     """Make a directory to build in, on the same file system as the target and out of sight."""
     directory = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
     give_away(directory)
     return directory
 
 
-def _initdb(target: Path, binaries: Binaries, settings: Mapping[str, str]) -> None:
+def _run_initdb(target: Path, binaries: Binaries, settings: Mapping[str, str]) -> None:
     target.mkdir(mode=0o700)
     give_away(target)
-    has_set = _major(binaries) >= _SET_SINCE
+    has_set = _read_major(binaries) >= _SET_SINCE
     run_tool(
         binaries,
         "initdb",
         f"--pgdata={target}",
         f"--username={SUPERUSER}",
         "--encoding=UTF8",
-        *_locale(binaries),
+        *_choose_locale(binaries),
         "--auth=trust",
         "--no-instructions",
         # The caller's data is empty yet, and every later start syncs what it writes.
@@ -159,20 +159,20 @@ def _initdb(target: Path, binaries: Binaries, settings: Mapping[str, str]) -> No
     (target / "pg_hba.conf").write_text(_HBA, encoding="ascii")
 
 
-def _locale(binaries: Binaries) -> tuple[str, ...]:
+def _choose_locale(binaries: Binaries) -> tuple[str, ...]:
     """Return options of initdb for one order of texts everywhere; the system's own locales differ."""
-    if _major(binaries) >= _BUILTIN_SINCE:
+    if _read_major(binaries) >= _BUILTIN_SINCE:
         return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
     return ("--locale=C",)
 
 
-def _major(binaries: Binaries) -> int:
+def _read_major(binaries: Binaries) -> int:
     return int(binaries.version().partition(".")[0])
 
 
 def _copy_template(target: Path, binaries: Binaries, cache_directory: Path, settings: Mapping[str, str]) -> bool:
     """Copy the cached template, making it first; False where its control file is not understood."""
-    template = cache_directory / f"postgres-{binaries.version()}-{_key(binaries, settings)}"
+    template = cache_directory / f"postgres-{binaries.version()}-{_make_key(binaries, settings)}"
     if not template.is_dir():
         _make_template(template, binaries, settings)
     shutil.copytree(template, target, copy_function=shutil.copyfile)
@@ -186,10 +186,10 @@ def _copy_template(target: Path, binaries: Binaries, cache_directory: Path, sett
 
 def _make_template(template: Path, binaries: Binaries, settings: Mapping[str, str]) -> None:
     template.parent.mkdir(parents=True, exist_ok=True)
-    building = _workspace(template.parent)
+    building = _make_workspace(template.parent)
     try:
         made = building / "data"
-        _initdb(made, binaries, settings)
+        _run_initdb(made, binaries, settings)
         for segment in (made / "pg_wal").iterdir():
             if segment.is_file():
                 segment.unlink()  # pg_resetwal writes each copy's own
@@ -201,7 +201,7 @@ def _make_template(template: Path, binaries: Binaries, settings: Mapping[str, st
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _key(binaries: Binaries, settings: Mapping[str, str]) -> str:
+def _make_key(binaries: Binaries, settings: Mapping[str, str]) -> str:
     parts = (str(binaries.directory), _HBA, *(f"{name}={settings[name]}" for name in sorted(settings)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
@@ -221,31 +221,31 @@ def renew_identity(data_directory: Path) -> bool:
     """
     path = data_directory / _CONTROL_FILE
     content = bytearray(path.read_bytes())
-    at = _checksum_offset(content)
+    at = _find_checksum_offset(content)
     if at is None:
         return False
     now = time.time_ns() // 1000
     # initdb's own recipe is seconds, microseconds and the process id; random bits in place of the latter.
     identifier = (now // 1_000_000) << 32 | (now % 1_000_000) << 12 | int.from_bytes(os.urandom(2)) & 0xFFF
     struct.pack_into("=Q", content, 0, identifier)
-    struct.pack_into("=I", content, at, _crc32c(content[:at]))
+    struct.pack_into("=I", content, at, _compute_crc32c(content[:at]))
     path.write_bytes(content)
     return True
 
 
-def system_identifier(data_directory: Path) -> int:
+def read_system_identifier(data_directory: Path) -> int:
     """Return the database system identifier of a data directory, running or not."""
     content = (data_directory / _CONTROL_FILE).read_bytes()
     return int(struct.unpack_from("=Q", content, 0)[0])
 
 
-def checkpoint_lsn(data_directory: Path) -> int:
+def read_checkpoint_lsn(data_directory: Path) -> int:
     """Return the position of the last checkpoint of a data directory; of one that was stopped, its end."""
     content = (data_directory / _CONTROL_FILE).read_bytes()
     return int(struct.unpack_from("=Q", content, _CHECKPOINT_AT)[0])
 
 
-def _checksum_offset(content: bytearray) -> int | None:
+def _find_checksum_offset(content: bytearray) -> int | None:
     crc = 0xFFFFFFFF
     for at in range(0, 512, 4):
         if at and struct.unpack_from("=I", content, at)[0] == crc ^ 0xFFFFFFFF:
@@ -255,14 +255,14 @@ def _checksum_offset(content: bytearray) -> int | None:
     return None
 
 
-def _crc32c(data: bytes | bytearray) -> int:
+def _compute_crc32c(data: bytes | bytearray) -> int:
     crc = 0xFFFFFFFF
     for byte in data:
         crc = _CRC_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
     return crc ^ 0xFFFFFFFF
 
 
-def _crc_table() -> tuple[int, ...]:
+def _make_crc_table() -> tuple[int, ...]:
     table = []
     for index in range(256):
         value = index
@@ -272,4 +272,4 @@ def _crc_table() -> tuple[int, ...]:
     return tuple(table)
 
 
-_CRC_TABLE = _crc_table()
+_CRC_TABLE = _make_crc_table()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from backout.providers.postgres.tls.access import add_verification
-from backout.providers.postgres.tls.dsn import libpq_url
+from backout.providers.postgres.tls.dsn import make_libpq_url
 
 if TYPE_CHECKING:
     import psycopg
@@ -25,7 +25,9 @@ class TemporaryRole(NamedTuple):
         """Return a connection string with this role in place of its user."""
         from psycopg import conninfo
 
-        return str(conninfo.make_conninfo(libpq_url(add_verification(url))[0], user=self.name, password=self.password))
+        return str(
+            conninfo.make_conninfo(make_libpq_url(add_verification(url))[0], user=self.name, password=self.password)
+        )
 
 
 def make_role(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError
-from backout.providers.postgres.tls.dsn import libpq_url
+from backout.providers.postgres.tls.dsn import make_libpq_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,16 +25,16 @@ _PROVEN: Final = ("verify-ca", "verify-full")
 
 def parse_dsn(url: str) -> dict[str, str]:
     """Return a connection string's parameters. Raises AuthError: it is not valid; the text does not quote it."""
-    from backout.providers.postgres.server.libpq_library import LibpqError, parameters
+    from backout.providers.postgres.server.libpq_library import LibpqError, parse_parameters
 
     try:
-        return parameters(libpq_url(url)[0])
+        return parse_parameters(make_libpq_url(url)[0])
     except (LibpqError, UnicodeError):
         what = "the connection string cannot be read"
         raise AuthError(what, where="database", hint="postgresql://USER:PASSWORD@HOST/NAME") from None
 
 
-def written(parameters: Mapping[str, str]) -> str:
+def format_parameters(parameters: Mapping[str, str]) -> str:
     """Return parameters as a connection string."""
     quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
     return " ".join(f"{name}='{value}'" for name, value in quoted.items())
@@ -72,12 +72,12 @@ def add_verification(url: str) -> str:
         return url
     if not needs_proof(given) or given.get("sslmode") in _PROVEN:
         return url
-    root = given.get("sslrootcert") or _authorities()
+    root = given.get("sslrootcert") or _find_authorities()
     # Encryption by Kerberos would come first, and without any certificate.
-    return written({**given, "sslmode": "verify-full", "sslrootcert": root, "gssencmode": "disable"})
+    return format_parameters({**given, "sslmode": "verify-full", "sslrootcert": root, "gssencmode": "disable"})
 
 
-def _authorities() -> str:
+def _find_authorities() -> str:
     """Return the file of the authorities that this user trusts, else those that the system does."""
     own = Path("~/.postgresql/root.crt").expanduser()
     if own.is_file():

@@ -21,10 +21,10 @@ _REFUSED: Final = ("authentication failed", "permission denied", "no pg_hba.conf
 _PASSWORD: Final = re.compile(r"\bpassword\s*=\s*'?([^'\s]+)")
 
 
-def libpq_url(url: str) -> tuple[str, str | None]:
+def make_libpq_url(url: str) -> tuple[str, str | None]:
     """Return a connection string that libpq takes, and Prisma's schema when one is named.
 
-    >>> libpq_url("postgresql://u@db/app?schema=shop&connection_limit=1&sslmode=require")
+    >>> make_libpq_url("postgresql://u@db/app?schema=shop&connection_limit=1&sslmode=require")
     ('postgresql://u@db/app?sslmode=require', 'shop')
     """
     if "://" not in url:
@@ -39,20 +39,20 @@ def libpq_url(url: str) -> tuple[str, str | None]:
     return urlunsplit(parts._replace(query=urlencode(kept, quote_via=quote))), schema
 
 
-def connection_error(error: Exception, url: str, what: str) -> AuthError | ProviderUnavailable:
+def make_connection_error(error: Exception, url: str, what: str) -> AuthError | ProviderUnavailable:
     """Return the error of what could not be read; neither the connection string nor its password is in it.
 
     Args:
         what: was to be read, such as `the server`.
     """
-    text = without_secrets(url, " ".join(str(error).split()))[:300] or type(error).__name__
+    text = drop_secrets(url, " ".join(str(error).split()))[:300] or type(error).__name__
     hint = "check the database's connection string and that it can be reached from here"
     if any(words in text for words in _REFUSED):
         return AuthError(f"the database refuses the connection: {text}", where="database", hint=hint)
     return ProviderUnavailable(f"{what} cannot be read: {text}", where="database", hint=hint)
 
 
-def without_secrets(url: str, text: str) -> str:
+def drop_secrets(url: str, text: str) -> str:
     """Return the text without the connection string and its password.
 
     For a password that makes the string unreadable, libpq quotes parts of it: then the error is in our own words.

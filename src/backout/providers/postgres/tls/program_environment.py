@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.providers.child_environment import bare_environment
+from backout.providers.child_environment import make_bare_environment
 from backout.providers.postgres.tls.access import parse_dsn
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _OPTIONS: Final[Mapping[str, str]] = {
 """libpq's environment variables: values passed there do not appear in a list of processes."""
 
 
-def program_environment(dsn: str, application_name: str = "backout") -> ChildEnvironment:
+def make_program_environment(dsn: str, application_name: str = "backout") -> ChildEnvironment:
     """Return the environment in which a Postgres program reaches the database that a connection string names.
 
     Raises:
@@ -31,4 +31,4 @@ def program_environment(dsn: str, application_name: str = "backout") -> ChildEnv
     """
     given = {_OPTIONS[name]: value for name, value in parse_dsn(dsn).items() if name in _OPTIONS}
     own = {"LC_ALL": "C", "TZ": "UTC", "PGCONNECT_TIMEOUT": "10", **given, "PGAPPNAME": application_name}
-    return bare_environment(own)
+    return make_bare_environment(own)

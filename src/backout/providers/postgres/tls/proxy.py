@@ -23,8 +23,8 @@ from backout.model.value import Value
 from backout.providers.postgres.tls.wire import (
     CANCEL_REQUEST,
     SSL_REQUEST,
-    answer_to_startup,
-    error_response,
+    make_error_response,
+    pass_startup_answer,
     read_startup,
     relay,
 )
@@ -121,7 +121,7 @@ class TlsProxy:
             try:
                 server = self._connect()
             except ProviderUnavailable as error:
-                client.sendall(error_response(error.what))
+                client.sendall(make_error_response(error.what))
                 return
             with contextlib.closing(server), self._keep_open(server):
                 server.sendall(startup)
@@ -129,7 +129,7 @@ class TlsProxy:
                     server.recv(1)
                     return
                 server.settimeout(60.0)  # a server that starts, or a slow login
-                answer_to_startup(server, client)
+                pass_startup_answer(server, client)
                 relay(client, server)
 
     @contextlib.contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import UsageError
-from backout.providers.postgres.tls.access import add_verification, is_here, needs_proof, parse_dsn, written
-from backout.providers.postgres.tls.program_environment import program_environment
+from backout.providers.postgres.tls.access import add_verification, format_parameters, is_here, needs_proof, parse_dsn
+from backout.providers.postgres.tls.program_environment import make_program_environment
 from backout.providers.postgres.tls.proxy import PORT, TlsProxy, TlsServer
 
 if TYPE_CHECKING:
@@ -38,21 +38,21 @@ def without_tls(url: str, *, has_tls: bool = False) -> Iterator[str]:
         file. ProviderUnavailable: the certificate does not hold, or the server has no TLS: before any program runs.
     """
     parameters = parse_dsn(url)
-    server = None if has_tls else _server(parameters)
+    server = None if has_tls else _find_server(parameters)
     if server is None:
-        yield add_verification(written(parameters)) if has_tls else written(parameters)
+        yield add_verification(format_parameters(parameters)) if has_tls else format_parameters(parameters)
         return
     with TlsProxy(server) as proxy:
         proxy.try_it()
         kept = {name: value for name, value in parameters.items() if name not in _TLS_ONLY}
-        yield written({**kept, "host": str(proxy.directory), "port": str(PORT)})
+        yield format_parameters({**kept, "host": str(proxy.directory), "port": str(PORT)})
 
 
 @contextlib.contextmanager
 def open_program_environment(url: str, *, has_tls: bool) -> Iterator[ChildEnvironment]:
     """Yield the environment in which a Postgres program reaches a database, through `without_tls` where it must."""
     with without_tls(url, has_tls=has_tls) as plain:
-        yield program_environment(plain)
+        yield make_program_environment(plain)
 
 
 class PlainAccess:
@@ -81,7 +81,7 @@ class PlainAccess:
         self._open.close()
 
 
-def _server(parameters: Mapping[str, str]) -> TlsServer | None:
+def _find_server(parameters: Mapping[str, str]) -> TlsServer | None:
     """Return the server to be reached with TLS, or None where the connection goes without."""
     host, mode = parameters.get("host", ""), parameters.get("sslmode", "")
     if not needs_proof(parameters):

@@ -38,7 +38,7 @@ _LENGTH_BYTES: Final = 4
 _MOST_MESSAGE: Final = 1024 * 1024
 
 
-def _exactly(sock: socket.socket, count: int) -> bytes:
+def _read_exactly(sock: socket.socket, count: int) -> bytes:
     data = bytearray()
     while len(data) < count:
         chunk = sock.recv(count - len(data))
@@ -51,43 +51,43 @@ def _exactly(sock: socket.socket, count: int) -> bytes:
 def read_startup(client: socket.socket) -> bytes:
     """Return the client's startup message (or cancel request); offers of encryption are declined: it is on us."""
     while True:
-        head = _exactly(client, 4)
+        head = _read_exactly(client, 4)
         length = struct.unpack("!i", head)[0]
         if not _LEAST_STARTUP <= length <= _MOST_STARTUP:
             raise ConnectionResetError("not a startup message")
-        message = head + _exactly(client, length - 4)
+        message = head + _read_exactly(client, length - 4)
         if struct.unpack_from("!i", message, 4)[0] not in (SSL_REQUEST, _GSS_REQUEST):
             return message
         client.sendall(b"N")
 
 
-def answer_to_startup(server: ssl.SSLSocket, client: socket.socket) -> None:
+def pass_startup_answer(server: ssl.SSLSocket, client: socket.socket) -> None:
     """Pass the server's first answer on, the offer of channel binding taken out of it."""
     kind = b"v"
     while kind == b"v":  # NegotiateProtocolVersion comes before
-        head = _exactly(server, 5)
+        head = _read_exactly(server, 5)
         kind, length = head[:1], struct.unpack("!i", head[1:])[0]
         if not _LENGTH_BYTES <= length <= _MOST_MESSAGE:
             raise ConnectionResetError("not a message of Postgres")
-        client.sendall(_without_binding(head + _exactly(server, length - 4)))
+        client.sendall(_drop_binding(head + _read_exactly(server, length - 4)))
 
 
-def _without_binding(message: bytes) -> bytes:
+def _drop_binding(message: bytes) -> bytes:
     r"""Return a message; of an offer of login methods, only those without channel binding.
 
-    >>> _without_binding(b"R" + struct.pack("!ii", 42, 10) + b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0")[9:]
+    >>> _drop_binding(b"R" + struct.pack("!ii", 42, 10) + b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0")[9:]
     b'SCRAM-SHA-256\x00\x00'
     """
     if message[:1] != b"R" or struct.unpack_from("!i", message, 5)[0] != _SASL:
         return message
     kept = [name for name in message[9:].split(b"\0") if name and name != _PLUS]
     if not kept:
-        return error_response("the server insists on channel binding, which needs programs with TLS of their own")
+        return make_error_response("the server insists on channel binding, which needs programs with TLS of their own")
     body = b"".join(name + b"\0" for name in kept) + b"\0"
     return b"R" + struct.pack("!ii", 8 + len(body), _SASL) + body
 
 
-def error_response(text: str) -> bytes:
+def make_error_response(text: str) -> bytes:
     """Return an ErrorResponse, so that the program shows the text."""
     fields = b"SFATAL\0VFATAL\0C08006\0M" + text.encode() + b"\0\0"
     return b"E" + struct.pack("!i", 4 + len(fields)) + fields
