@@ -10,7 +10,7 @@ from backout.analysis.statistics import baseline
 from backout.analysis.statistics.baseline import FLOOR, SURE, Law, Minute
 from backout.analysis.statistics.beta import beta_quantile
 from backout.analysis.statistics.quantiles import count_above, find_quantile_bucket, find_thresholds
-from backout.analysis.statistics.summary import summarise
+from backout.analysis.statistics.summary import summarize
 from backout.model.guard.signals import Counts, find_bucket, get_bucket_floor_ms
 
 AT = 1_760_000_000
@@ -119,12 +119,12 @@ def test_any_counts_give_a_law_of_shares_or_none(minutes: list[tuple[int, int]],
 def test_only_the_old_version_before_the_deployment_is_the_baseline() -> None:
     """Rows of other versions and of later seconds do not count; the span begins with the first row."""
     rows = [*steady(120), *steady(60, version="other", errors_every=1), Counts("v1", AT, 5, 5)]
-    found = summarise(rows, "v1", float(AT))
+    found = summarize(rows, "v1", float(AT))
     assert found.requests == 1200
     assert found.errors is not None
     assert found.errors.hits == 0
     assert found.span_s == 120
-    assert summarise([], "v1", float(AT)).errors is None
+    assert summarize([], "v1", float(AT)).errors is None
 
 
 def test_thresholds_lie_on_bucket_edges_and_counts_above_them_add_up() -> None:

@@ -22,7 +22,7 @@ from backout.model.database.capability import (
 )
 from backout.model.database.recovery import BackupKind, BaseBackup
 from backout.model.guard.connections import ConnectionUse
-from backout.report.database.capability import format_text, record
+from backout.report.database.capability import format_text, make_record
 
 SETTINGS = {"wal_level": "replica", "max_wal_senders": "10", "max_slot_wal_keep_size": "1GB", "summarize_wal": "on"}
 FACTS = ServerFacts(
@@ -168,9 +168,9 @@ def test_the_matrix_as_text_and_as_values() -> None:
     assert "not readable: permission denied" in shown
     assert "from 1970-01-01T00:16:40.000Z to 1970-01-01T00:33:20.000Z" in shown
     assert max(map(len, shown.splitlines())) <= 80
-    values = record(around, choice)
+    values = make_record(around, choice)
     assert values["path"] == "own"
     assert values["vendor"] == {"name": "neon", "answers": False, "problem": "401", "notes": []}
     unreachable = replace(around, facts=None, problem="no answer")
-    assert record(unreachable, choose(unreachable))["reachable"] is False
+    assert make_record(unreachable, choose(unreachable))["reachable"] is False
     assert "no: no answer" in format_text(unreachable, choose(unreachable))

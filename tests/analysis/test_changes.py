@@ -17,7 +17,7 @@ from backout.analysis.detector.changes import Change, ChangeDetector, find_usual
 from backout.analysis.statistics.baseline import Baseline, assume_law
 from backout.analysis.statistics.edetector import BLOCK_S, EDetector
 from backout.analysis.statistics.rates import list_alternatives
-from backout.analysis.statistics.summary import summarise
+from backout.analysis.statistics.summary import summarize
 from backout.model.guard.policy import Criteria, GuardPolicy, Policy
 from backout.model.guard.signals import Counts
 from backout.model.guard.verdict import Cause
@@ -222,7 +222,7 @@ def measured(errors: int = 0) -> Baseline:
     rows = [
         row(START - 3600 + t, 100, errors if t % 60 == 0 else 0, {90: 60, 100: 36, 110: 4}) for t in range(0, 3600, 10)
     ]
-    return summarise(rows, "v", START)
+    return summarize(rows, "v", START)
 
 
 def slower(share: float, bucket: int) -> Iterable[Counts]:
@@ -275,12 +275,12 @@ def test_what_failed_before_already_is_usual() -> None:
 )
 def test_whose_past_is_usual(before: float, own: float, requests: int, *, mended: bool) -> None:
     """A version that failed is no measure of the one after it, once that one is seen to be clearly better."""
-    old = summarise(
+    old = summarize(
         [row(START - 600 + t, 10, round(10 * before * (t + 1)) - round(10 * before * t)) for t in range(600)],
         "v",
         START,
     )
-    watched = summarise([row(START + t, requests // 6, round(requests // 6 * own)) for t in range(6)], "v", START + 60)
+    watched = summarize([row(START + t, requests // 6, round(requests // 6 * own)) for t in range(6)], "v", START + 60)
     found = find_usual(Policy(), old, watched)
     assert found.errors is (watched.errors if mended else old.errors)
 
@@ -288,7 +288,7 @@ def test_whose_past_is_usual(before: float, own: float, requests: int, *, mended
 def test_a_past_without_times_leaves_those_of_the_version_before() -> None:
     """A watch of few answers says too little of their times."""
     old = measured(errors=300)
-    watched = summarise([row(START, 60)], "v", START + 60)
+    watched = summarize([row(START, 60)], "v", START + 60)
     assert find_usual(Policy(), old, watched) == replace(old, errors=watched.errors)
 
 

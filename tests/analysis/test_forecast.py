@@ -16,7 +16,7 @@ from backout.analysis.hindsight.forecast import make_forecast
 from backout.model.guard.forecast import FIVE_PERCENT, TROUBLES, Today
 from backout.model.guard.policy import Criteria, GuardPolicy, Policy
 from backout.model.guard.signals import Counts, quantile_ms, sum_counts
-from backout.report.guard.forecast import format_text, record
+from backout.report.guard.forecast import format_text, make_record
 
 from extent import long
 from traffic_sim import DEPLOYED_AT, Scenario, Traffic, always, watch
@@ -181,7 +181,7 @@ def test_what_is_bad_today_is_no_trouble_of_a_version() -> None:
     found = make_forecast(Today(DEPLOYED_AT, 100.0, rows, 600.0), Policy())
     assert found.outlooks[0].of(FIVE_PERCENT).same_as_today
     assert "first find out why" in found.why[0]
-    assert record("production", found)["ways"][0]["detections"][1]["same_as_today"]  # type: ignore[index]
+    assert make_record("production", found)["ways"][0]["detections"][1]["same_as_today"]  # type: ignore[index]
 
 
 @pytest.mark.long
@@ -190,7 +190,7 @@ def test_without_a_baseline_the_slo_is_tested() -> None:
     found = make_forecast(Today(DEPLOYED_AT, 5.0, (), 0.0), Policy())
     assert after_s(found, "cut-over", ALL) is not None
     assert after_s(found, "cut-over", SLOW) is None
-    assert record("production", found)["error_rate"] is None
+    assert make_record("production", found)["error_rate"] is None
 
 
 @pytest.mark.parametrize("rate", [50, long(0.002), long(0.1), long(5), long(700)])

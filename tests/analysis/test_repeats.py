@@ -17,7 +17,7 @@ from backout.analysis.statistics.retry_clustering import (
     estimate_failures_per_cause,
     weigh_failures,
 )
-from backout.analysis.statistics.summary import summarise
+from backout.analysis.statistics.summary import summarize
 from backout.model.guard.signals import Counts
 
 AT = 1_760_000_000
@@ -38,7 +38,7 @@ def past(causes_per_minute: float, per_s: int, *, repeated: bool, minutes: int =
 @pytest.mark.parametrize(("causes", "repeated", "low", "high"), [(6, True, 2.0, 3.2), (6, False, 1.0, 1.1)])
 def test_repetition_is_learnt_from_the_seconds(causes: float, repeated: bool, low: float, high: float) -> None:
     """2.8 on average by the size of the bunches; a past of single failures says 1."""
-    assert low <= summarise(past(causes, 10, repeated=repeated), "v1", AT).per_cause <= high
+    assert low <= summarize(past(causes, 10, repeated=repeated), "v1", AT).per_cause <= high
 
 
 def test_little_that_was_seen_leaves_what_is_granted() -> None:
@@ -61,7 +61,7 @@ def test_a_second_whose_requests_all_fail_is_worth_what_is_believed_at_most() ->
 def test_the_law_of_a_past_with_repetition_is_that_of_its_causes() -> None:
     """The share that is shown stays the share that failed; the bound is lower and the scatter is not inflated."""
     rows = past(6, 10, repeated=True)
-    law = summarise(rows, "v1", AT).errors
+    law = summarize(rows, "v1", AT).errors
     assert law is not None
     failed, requests = sum(row.errors for row in rows), sum(row.requests for row in rows)
     assert law.share == pytest.approx(failed / requests)

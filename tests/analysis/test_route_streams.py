@@ -11,7 +11,7 @@ from values import replace
 
 from backout.analysis.detector.decision import Detector
 from backout.analysis.statistics.baseline import MOST_ROUTES
-from backout.analysis.statistics.summary import summarise
+from backout.analysis.statistics.summary import summarize
 from backout.model.guard.policy import Policy
 from backout.model.guard.signals import Counts, RouteCounts
 from backout.model.guard.verdict import Cause, Verdict
@@ -114,11 +114,11 @@ def test_the_busiest_are_followed_with_the_vital_ones_and_one_alone_is_not() -> 
     parts = {f"/{n:02d}" + ("?q" if n == 12 else ""): RouteCounts(n, 0, {100: n}) for n in range(1, 31)}
     row = Counts("v1", AT - 30, 465, 0, latency={100: 465}, routes=parts)
     rows = [replace(row, second=AT - t) for t in range(1, 121)]
-    found = summarise(rows, "v1", AT).routes
+    found = summarize(rows, "v1", AT).routes
     assert [route.name for route in found] == [f"/{n:02d}" for n in range(30, 30 - MOST_ROUTES, -1)]
-    assert [route.name for route in summarise(rows, "v1", AT, ["/02"]).routes] == [*(r.name for r in found), "/02"]
+    assert [route.name for route in summarize(rows, "v1", AT, ["/02"]).routes] == [*(r.name for r in found), "/02"]
     rare = [replace(row, second=AT - t, routes={"/a": parts["/13"], "/b": parts["/01"]}) for t in range(1, 61)]
-    assert summarise(rare, "v1", AT).routes == ()
+    assert summarize(rare, "v1", AT).routes == ()
 
 
 def test_a_restored_detector_goes_on_with_its_routes() -> None:

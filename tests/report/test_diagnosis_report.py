@@ -9,7 +9,7 @@ from msgspec.structs import fields
 from values import replace
 
 from backout.model.incident.diagnosis import UNKNOWN, Alternative, Diagnosis, Quote, RollbackAdvice, Scenario
-from backout.report.incident.diagnosis import format_text, list_sentences, record
+from backout.report.incident.diagnosis import format_text, list_sentences, make_record
 
 AT = datetime(2026, 3, 1, 10, 0, 12, tzinfo=UTC).timestamp()
 NEW, OLD = "a91d77c2-1111-4111-8111-111111111111", "8f2c0b1e-2222-4222-8222-222222222222"
@@ -127,7 +127,7 @@ def test_the_sentences_of_a_report() -> None:
 
 def test_the_record_has_every_field() -> None:
     """Times in RFC 3339; None where something is not known; whatever a diagnosis holds is in it."""
-    told = record(FOUND)
+    told = make_record(FOUND)
     assert told["first_seen"] == "2026-03-01T10:00:12.000Z"
     assert told["share"] == 0.18107
     assert told["evidence"] == [
@@ -140,5 +140,5 @@ def test_the_record_has_every_field() -> None:
     }
     renamed = {"fresh": "new_templates"}
     assert set(told) == {renamed.get(each.name, each.name) for each in fields(Diagnosis)}
-    nothing = record(NOBODY_KNOWS)
+    nothing = make_record(NOBODY_KNOWS)
     assert (nothing["service"], nothing["first_seen"], nothing["novelty"], nothing["confirm"]) == (None,) * 4

@@ -11,7 +11,7 @@ from backout.errors import Unmeasured, UsageError
 from backout.model.guard.policy import Mode
 from backout.model.guard.signals import RouteCounts
 from backout.providers.memory import make_steady
-from backout.report.guard.explain import format_text, record
+from backout.report.guard.explain import format_text, make_record
 from backout.runbook.guard import guard
 from backout.runbook.hindsight.explain import explain
 
@@ -99,7 +99,7 @@ def test_counts_that_are_gone(story: Story) -> None:
     found = explained(story, rolled.id)
     assert found.trace is None
     assert "not kept any more" in found.notes[0]
-    told = record(found)
+    told = make_record(found)
     assert (told["chart"], told["threshold"]) == (None, None)
     assert told["streams"]
 
@@ -107,7 +107,7 @@ def test_counts_that_are_gone(story: Story) -> None:
 def test_the_chart_has_a_value_for_each_look(story: Story) -> None:
     """One number a look for each stream and for all together; streams that came later have none before."""
     rolled = watch(story.tools())
-    told = record(explained(story, rolled.id))
+    told = make_record(explained(story, rolled.id))
     chart = told["chart"]
     assert isinstance(chart, dict)
     number = len(chart["after_s"])

@@ -14,7 +14,7 @@ from backout.model.guard.policy import GuardPolicy, Mode
 from backout.model.version import Mark, VersionMark
 from backout.plan.rollback import Request
 from backout.providers.memory import make_steady
-from backout.report.guard.track_record import format_text, record
+from backout.report.guard.track_record import format_text, make_record
 from backout.runbook.hindsight.track_record import look_back
 
 from line import POLICY, Story, by_version, roll_back, watch
@@ -56,7 +56,7 @@ def test_before_the_first_watch_there_is_nothing_to_tell(tmp_path: Path) -> None
     found = observed(story)
     assert (found.watches, found.cases, found.advice) == ((), (), Advice.TOO_FEW)
     assert format_text(found) == "Guard has finished no watch of production yet."
-    assert record(found)["since"] is None
+    assert make_record(found)["since"] is None
 
 
 def test_rolled_back_by_hand_after_the_verdict(story: Story) -> None:
@@ -73,7 +73,7 @@ def test_rolled_back_by_hand_after_the_verdict(story: Story) -> None:
     assert case.errors == pytest.approx(BAD_PER_S * case.live_after_verdict_s, rel=0.05)
     assert found.held_by == {"observe": 1}
     assert (found.missed, found.unwatched, found.false_alarms) == ((), 0, ())
-    told = record(found)
+    told = make_record(found)
     assert (told["would_have_rolled_back"], told["rolled_back_by_hand"], told["rolled_back"]) == (1, 1, 0)
     assert told["bad_requests_after_verdict"] == case.errors
     assert told["verdicts"] == {"healthy": 1, "regressed": 1, "inconclusive": 0, "unmeasured": 0, "void": 0}
@@ -121,7 +121,7 @@ def test_a_false_alarm_stayed_live_and_was_healthy_later(story: Story) -> None:
     assert case.outcome is Outcome.STAYED
     assert case.false_alarm == f"it stayed live, and run {later.id} found it healthy"
     assert found.cost == ()
-    assert record(found)["bad_requests_after_verdict"] is None
+    assert make_record(found)["bad_requests_after_verdict"] is None
 
 
 def test_a_false_alarm_was_released_by_a_person(story: Story) -> None:
@@ -169,7 +169,7 @@ def test_the_whole_history_in_one_report(story: Story) -> None:
     assert [case.outcome for case in found.cases] == [Outcome.BY_HAND, Outcome.ROLLED_BACK, Outcome.STAYED]
     assert [case.watch.run for case in found.cases][1:] == [armed.plan.cause, held.id]
     assert found.held_by == {"observe": 1, "9 once": 1}
-    assert record(found)["rolled_back"] == 1
+    assert make_record(found)["rolled_back"] == 1
     assert found.verdicts["regressed"] == 4
     assert len(found.watches) == 6
     assert (found.missed, found.unwatched, found.false_alarms) == ((), 0, ())

@@ -11,7 +11,7 @@ from backout.analysis.hindsight.hindsight import Truth
 from backout.model.guard.policy import Mode
 from backout.plan.rollback import Request
 from backout.providers.memory import make_steady
-from backout.report.guard.hindsight import describe_hindsight, format_text, record
+from backout.report.guard.hindsight import describe_hindsight, format_text, make_record
 from backout.runbook.hindsight.hindsight import look_again
 from backout.runbook.safety.release import find_standing, release
 
@@ -47,7 +47,7 @@ def test_what_guard_rolled_back_itself_proves_nothing(tmp_path: Path) -> None:
     assert (bad.truth, good.truth, good.rolled_back_at) == (Truth.UNKNOWN, Truth.UNKNOWN, None)
     assert bad.why == "guard rolled it back itself, and whether that was right was never recorded"
     assert describe_hindsight(found).startswith("would have rolled back 1 of 2, not known; bad requests saved: ")
-    told = record(found)
+    told = make_record(found)
     assert (told["real"], told["false"], told["unknown"]) == (0, 0, 1)
     assert found.missed == ()
 
@@ -83,7 +83,7 @@ def test_what_a_person_rolled_back_later_counts_what_it_would_have_saved(tmp_pat
     case = of(seen(story), story.bad.id)
     assert case.truth is Truth.BAD
     assert case.saved == pytest.approx(6 * 610, rel=0.05)
-    told = record(seen(story))
+    told = make_record(seen(story))
     assert (told["real"], told["false"], told["bad_requests_saved"]) == (1, 0, case.saved)
 
 

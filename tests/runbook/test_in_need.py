@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backout.analysis.history.going_back import WayBack
-from backout.cli.support.in_need import record
+from backout.cli.support.in_need import make_record
 from backout.journal.sqlite import SqliteJournal
 from backout.model.plan import Plan, PlanKind, Step
 from backout.ports import Action
@@ -50,11 +50,11 @@ def test_whatever_read_it_back_says_what_is_live_last(tmp_path: Path, kind: Plan
 def test_a_machine_reads_what_is_in_doubt_too() -> None:
     """The record has what a person is shown: that nothing is left, why, and what was stable and is in doubt since."""
     doubt = WayBack("v1", "it was marked stable", "that has been questioned since then")
-    told = record(InNeed("production", no_way="no proven version", doubted=doubt))
+    told = make_record(InNeed("production", no_way="no proven version", doubted=doubt))
     assert told["no_way_back"] == "no proven version"
     assert told["in_doubt"] == {
         "version": "v1",
         "why": "it was marked stable",
         "against": "that has been questioned since then",
     }
-    assert record(InNeed("production"))["in_doubt"] is None
+    assert make_record(InNeed("production"))["in_doubt"] is None

@@ -20,7 +20,7 @@ from backout.plan.backup import plan_backup
 from backout.plan.rollback import Request
 from backout.report.guard.run_end import find_end
 from backout.report.incident.timeline_entries import tell
-from backout.report.incident.timeline_text import format_text, record
+from backout.report.incident.timeline_text import format_text, make_record
 from backout.runbook.incident.timeline import read_records
 from backout.runbook.safety.release import find_standing, release
 
@@ -203,7 +203,7 @@ def test_the_text_fits_every_width_and_loses_nothing(story: Story) -> None:
         assert max(map(len, page.splitlines())) <= width
         for entry in found.entries:
             assert " ".join(entry.text.split())[:40] in " ".join(page.split())
-    payload = record(found)
+    payload = make_record(found)
     assert payload["events"][0].keys() == {"at", "kind", "text", "run", "by"}  # type: ignore[index]
     assert payload["then"]["live"]["versions"] == [{"version": story.good.id, "percentage": 100.0}]  # type: ignore[index]
 

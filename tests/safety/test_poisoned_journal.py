@@ -17,7 +17,7 @@ from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.version import Mark
 from backout.report.incident.timeline_entries import tell
-from backout.report.incident.timeline_text import format_text, record
+from backout.report.incident.timeline_text import format_text, make_record
 from backout.runbook.incident.ends import read_end
 from backout.runbook.incident.timeline import read_records
 from backout.runbook.probing.looks import find_connections_before, find_health_before, find_probes_before
@@ -89,7 +89,7 @@ def timeline(book: SqliteJournal) -> str:
         "production", since=0.0, now=4e9, book=book, listed=down, queued=nothing, holds=nothing
     )  # fmt: skip
     found = tell(records, since=0.0, until=4e9, at=1.8e9)
-    return f"{format_text(found)}{record(found)}"
+    return f"{format_text(found)}{make_record(found)}"
 
 
 def use_all_of_it(story: Story, path: Path) -> list[str]:

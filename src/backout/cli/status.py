@@ -116,9 +116,9 @@ def _show_without_provider(shell: Shell, config: Config, error: BackoutError) ->
         "environment": config.name,
         "read_at": format_time(now),
         "live_version": None,
-        **errors.record(error, shell.output.complete_command),
+        **errors.make_record(error, shell.output.complete_command),
         "health": make_health_record(found.health),
-        **in_need.record(found),
+        **in_need.make_record(found),
     }
     head = f"{style.strong(config.name)}  {style.badge('what is live is not known', Tone.BAD)}"
     text = "\n".join([head, *format_fields(in_need.list_rows(style, found, now), style.width, paint=paint_for(style))])

@@ -76,7 +76,7 @@ def timeline(shell: Shell, *, at: str | None, since: str | None, limit: int) -> 
     found = tell(records, since=begin, until=until, at=moment, most=limit)
     style = shell.output.style
     shell.output.result(
-        "timeline", words.record(found), words.format_text(found, width=style.width, paint=paint_for(style))
+        "timeline", words.make_record(found), words.format_text(found, width=style.width, paint=paint_for(style))
     )
     run = next((entry.run for entry in reversed(found.entries) if entry.run), "")
     if run:

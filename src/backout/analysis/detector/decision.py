@@ -16,7 +16,7 @@ from backout.analysis.detector.judgement import Judge
 from backout.analysis.detector.probes import Probes
 from backout.analysis.detector.synthetic import Synthetic
 from backout.analysis.shifts import Shifts
-from backout.analysis.statistics.summary import summarise
+from backout.analysis.statistics.summary import summarize
 from backout.model.guard.probes import ProbesBefore
 from backout.model.guard.verdict import Cause, Decision, Verdict
 
@@ -76,7 +76,7 @@ class Detector:
         self._healthy_after_s = healthy_after_s
         self._watch_s = policy.criteria.watch_s if watch_s is None else watch_s
         self._counted = CountedTraffic(
-            summarise(baseline, old, deployed_at, policy.guard.vital),
+            summarize(baseline, old, deployed_at, policy.guard.vital),
             split=split,
             start=self._start,
             watch_s=self._watch_s,

@@ -79,7 +79,7 @@ def _read(deployment: Deployment, below: Sequence[Deployment], look: _Look) -> D
         return replace(deployment, claim=said, doubt=None)
     seal = look.seal
     signed = seal is not None and bool(below) and seal.is_good(said, below[0].id)
-    doubt = _doubt(said, deployment, below, look)
+    doubt = _find_doubt(said, deployment, below, look)
     if signed and doubt in _SIGNED_AWAY:
         doubt = None
     elif doubt is None and seal is not None and not signed:
@@ -99,15 +99,15 @@ def _repeats(said: Remark, deployment: Deployment, before: Deployment) -> bool:
     return (first.kind, first.run, first.code) == (said.kind, said.run, said.code)
 
 
-def _doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], look: _Look) -> Doubt | None:
+def _find_doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], look: _Look) -> Doubt | None:
     """Return what speaks against a remark, or None."""
     if not below:
         return Doubt.SHARES if said.kind.moves_traffic else Doubt.PUSHED_OUT
     before = below[0]
     if said.kind is RemarkKind.ROLLBACK:
-        return _doubt_rollback(said, deployment, below, look)
+        return _find_doubt_of_rollback(said, deployment, below, look)
     if said.kind is RemarkKind.SECRETS:
-        return _doubt_secrets(deployment, before, look.detail)
+        return _find_doubt_of_secrets(deployment, before, look.detail)
     if said.kind is RemarkKind.RAMP:
         pair = _list_pair(below)
         moved = (
@@ -115,7 +115,7 @@ def _doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], lo
             and {version for version, _ in list_serving(deployment)} <= pair
         )
         return None if len(pair) == _MOST_VERSIONS and moved else Doubt.SHARES
-    return _doubt_pure(said, deployment, before)
+    return _find_doubt_pure(said, deployment, before)
 
 
 def _list_pair(below: Sequence[Deployment]) -> set[str]:
@@ -130,7 +130,7 @@ def _list_pair(below: Sequence[Deployment]) -> set[str]:
     return pair
 
 
-def _doubt_pure(said: Remark, deployment: Deployment, before: Deployment) -> Doubt | None:
+def _find_doubt_pure(said: Remark, deployment: Deployment, before: Deployment) -> Doubt | None:
     if list_serving(deployment) != list_serving(before):
         return Doubt.SHARES
     if said.kind in (RemarkKind.PROVE, RemarkKind.PAIR):  # the target stands at 0 %, or has traffic beside another one
@@ -144,7 +144,9 @@ def _doubt_pure(said: Remark, deployment: Deployment, before: Deployment) -> Dou
     return None
 
 
-def _doubt_rollback(said: Remark, deployment: Deployment, below: Sequence[Deployment], look: _Look) -> Doubt | None:
+def _find_doubt_of_rollback(
+    said: Remark, deployment: Deployment, below: Sequence[Deployment], look: _Look
+) -> Doubt | None:
     target, code = deployment.sole, said.code
     bad = _find_served(below[0], code.version) if code is not None else None
     if target is None or bad is None:
@@ -183,7 +185,7 @@ def _find_original(target: str, run: str, detail: Detail) -> str:
     return found[2] if old is not None and is_same_hash(new.code_hash, old.code_hash) else ""
 
 
-def _doubt_secrets(deployment: Deployment, before: Deployment, detail: Detail) -> Doubt | None:
+def _find_doubt_of_secrets(deployment: Deployment, before: Deployment, detail: Detail) -> Doubt | None:
     new, old = deployment.sole, before.sole
     if new is None or old is None or new == old:
         return Doubt.SHARES

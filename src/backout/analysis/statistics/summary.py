@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from backout.model.guard.signals import Counts, RouteCounts
 
 
-def summarise(
+def summarize(
     counts: Iterable[Counts], version: str | None, deployed_at: float, vital: Collection[str] = ()
 ) -> Baseline:
     """Return what was normal of `version` (None: of all) in the seconds before `deployed_at`.

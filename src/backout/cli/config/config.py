@@ -63,7 +63,7 @@ def check(shell: Shell, online: bool) -> int:
         from backout.cli.config import online as contact
 
         found = contact.make_contact(loaded)
-        payload |= {"ok": not found.findings, "online": contact.record(found)}
+        payload |= {"ok": not found.findings, "online": contact.make_record(found)}
         lines += contact.format_lines(found, shell)
         code = found.exit_code
     out.result("config-check", payload, "\n".join(lines))

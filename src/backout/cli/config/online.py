@@ -26,7 +26,7 @@ def make_contact(config: Config) -> Contact:
     return check_contact(make_toolbox(config), make_identities(config))
 
 
-def record(found: Contact) -> dict[str, object]:
+def make_record(found: Contact) -> dict[str, object]:
     """Return it as JSON values."""
     there = {} if found.found is None else asdict(found.found)
     return {

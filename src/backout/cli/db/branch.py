@@ -42,7 +42,7 @@ def list_(shell: Shell) -> int:
     config = shell.config()
     found = make_vendor(config).branches()
     human = shell.output.table(("name", "id", "state", "shows", "made"), [words.format_row(each) for each in found])
-    payload = {"environment": config.name, "branches": [words.record(each) for each in found]}
+    payload = {"environment": config.name, "branches": [words.make_record(each) for each in found]}
     shell.output.result("db-branches", payload, human)
     return 0
 
@@ -88,7 +88,7 @@ def create(
     why = _confirm_action(shell, config, does, message, confirm)
     made = port.restore(target, name)
     _record_in_journal(config, "created", made, why)
-    payload = {"environment": config.name, "action": "create", "dry_run": False, "branch": words.record(made)}
+    payload = {"environment": config.name, "action": "create", "dry_run": False, "branch": words.make_record(made)}
     shell.output.result("db-branch", {**payload, "name": name}, f"{made.name} ({made.id}) is ready beside the live one")
     shell.output.next(
         f"backout db branch look {name} -e {config.name}",
@@ -122,7 +122,7 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
     file = re.sub(r"[^0-9A-Za-z_-]", "_", found.name)  # a vendor lets a branch be called dev/../x
     path = shell.folder / (to or Path(".backout") / f"{file}.pg_service.conf")
     _write_service(path, read_parameters(url))
-    payload = {"environment": config.name, "action": "look", "branch": words.record(found), "service_file": path}
+    payload = {"environment": config.name, "action": "look", "branch": words.make_record(found), "service_file": path}
     line = f"PGSERVICEFILE={path} psql service=side"
     shell.output.result("db-branch", {**payload, "name": name}, line)
     return 0
@@ -156,7 +156,7 @@ def finalize(
     kept = keep_as or f"{live.name if live else 'live'}-before-{name}"
     does = f"put {name} ({words.shows(side)}) in the place of the live branch, which stays as {kept}"
     if dry_run:
-        payload = {"environment": config.name, "action": "finalize", "dry_run": True, "branch": words.record(side)}
+        payload = {"environment": config.name, "action": "finalize", "dry_run": True, "branch": words.make_record(side)}
         shell.output.result("db-branch", {**payload, "name": name, "kept": kept}, f"would {does}")
         return 0
     why = _confirm_action(shell, config, does, message, confirm)
@@ -169,7 +169,12 @@ def finalize(
     database = config.environment.database
     if database and database.managed and database.managed.branch == done.kept.id:
         shell.output.warn(f'the live branch has another id now: database.managed.branch = "{done.live.id}"')
-    payload = {"environment": config.name, "action": "finalize", "dry_run": False, "branch": words.record(done.live)}
+    payload = {
+        "environment": config.name,
+        "action": "finalize",
+        "dry_run": False,
+        "branch": words.make_record(done.live),
+    }
     payload |= {"name": name, "kept": done.kept.name, "comparison": compared.to_json()}
     human = f"{done.live.name} ({done.live.id}) is live; the old state is {done.kept.name} ({done.kept.id})"
     shell.output.result("db-branch", payload, "\n".join((human, *format_comparison(compared))))
@@ -191,7 +196,7 @@ def delete(shell: Shell, *, name: str, dry_run: bool, message: str | None, confi
     config = shell.config()
     port = open_checked_vendor(config)
     found = _find_branch(port, name)
-    payload = {"environment": config.name, "action": "delete", "branch": words.record(found), "name": name}
+    payload = {"environment": config.name, "action": "delete", "branch": words.make_record(found), "name": name}
     if dry_run:
         shell.output.result("db-branch", {**payload, "dry_run": True}, f"would delete {name} ({found.id})")
         return 0

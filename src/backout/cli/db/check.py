@@ -40,7 +40,7 @@ def check(shell: Shell) -> int:
     choice = choose(around)
     style = shell.output.style
     human = words.format_text(around, choice, width=style.width, paint=paint_for(style))
-    shell.output.result("db-check", words.record(around, choice), human)
+    shell.output.result("db-check", words.make_record(around, choice), human)
     if choice.path is not None:
         if around.protection is None or around.protection.protected:
             if not around.alarm:

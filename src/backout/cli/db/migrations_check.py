@@ -47,7 +47,7 @@ def check(shell: Shell, *, path: Path, app_checks_head: bool) -> int:
     verdicts = judge(files, app_checks_head=app_checks_head)
     style = shell.output.style
     human = words.format_text(verdicts, width=style.width, paint=paint_for(style))
-    shell.output.result("migrations", words.record(verdicts), human)
+    shell.output.result("migrations", words.make_record(verdicts), human)
     missed = [(verdict.name, statement) for verdict in verdicts for statement in list_unread(verdict)]
     for name, statement in missed:
         shell.output.warn(f"{name}: {statement.reason}: {' '.join(statement.sql.split())[:80]}")

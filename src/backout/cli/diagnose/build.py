@@ -130,7 +130,7 @@ def _print_diagnosis(shell: Shell, found: Diagnosis | None, run: BuildRun | None
     human = words.format_text(found, width=style.width, paint=paint_for(style))
     if run is not None and run.url:
         human = f"{run.name} of {run.commit[:12]}: {run.url}\n\n{human}"
-    shell.output.result("diagnosis", {**words.record(found), "url": run.url if run is not None else None}, human)
+    shell.output.result("diagnosis", {**words.make_record(found), "url": run.url if run is not None else None}, human)
     shell.output.next(*[step for step in found.next if step.startswith("backout ")])
     return 1
 
@@ -146,4 +146,4 @@ def _make_empty_record() -> dict[str, object]:
     from backout.model.incident.diagnosis import UNKNOWN, Diagnosis, RollbackAdvice, Scenario
     from backout.report.incident import diagnosis as words
 
-    return words.record(Diagnosis(Scenario.NO_ACTION, UNKNOWN, 0.0, None, RollbackAdvice.NOT_NEEDED, ""))
+    return words.make_record(Diagnosis(Scenario.NO_ACTION, UNKNOWN, 0.0, None, RollbackAdvice.NOT_NEEDED, ""))

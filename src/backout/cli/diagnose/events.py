@@ -74,7 +74,7 @@ def events(
         found = replace(found, scenario=None, title="nothing was read", next=())
     style = shell.output.style
     shell.output.result(
-        "diagnosis", words.record(found), words.format_text(found, width=style.width, paint=paint_for(style))
+        "diagnosis", words.make_record(found), words.format_text(found, width=style.width, paint=paint_for(style))
     )
     shell.output.next(*[step for step in found.next if step.startswith("backout ")])
     if not read:

@@ -56,6 +56,8 @@ def explain(shell: Shell, *, label: str | None, signatures: Path | None) -> int:
         raise UsageError(f"there is no label {label!r}", hint=hint)
     style = shell.output.style
     shell.output.result(
-        "explain", words.record(known, cause), words.format_text(known, cause, width=style.width, strong=style.strong)
+        "explain",
+        words.make_record(known, cause),
+        words.format_text(known, cause, width=style.width, strong=style.strong),
     )
     return 0

@@ -50,7 +50,7 @@ def diagnose_live(shell: Shell, version: str, since: str) -> int:
     typed, style = shell.output.complete_command, shell.output.style
     found = replace(found, confirm=typed(found.confirm), next=tuple(map(typed, found.next)))
     human = words.format_text(found, width=style.width, paint=paint_for(style))
-    shell.output.result("diagnosis", {**words.record(found), "environment": tools.environment}, human)
+    shell.output.result("diagnosis", {**words.make_record(found), "environment": tools.environment}, human)
     shell.output.next(*[step for step in found.next if step.startswith("backout ")])
     if found.scenario is None and not found.counts:
         return _INCONCLUSIVE

@@ -42,6 +42,6 @@ def explain(shell: Shell, *, run: str) -> int:
     found = explained(journal, journal, shell.config().policy, run)
     style = shell.output.style
     human = words.format_text(found, width=style.width, paint=paint_for(style))
-    shell.output.result("guard-explain", words.record(found), human)
+    shell.output.result("guard-explain", words.make_record(found), human)
     shell.output.next(f"backout runs show {found.run}", f"backout guard report -e {found.environment}")
     return 0

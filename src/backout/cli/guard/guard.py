@@ -377,7 +377,7 @@ def report(shell: Shell, *, last: int | None) -> None:
     found = look_back(make_toolbox(shell.config()), last)
     style = shell.output.style
     human = track_record.format_text(found, width=style.width, paint=paint_for(style))
-    shell.output.result("guard-report", track_record.record(found), human)
+    shell.output.result("guard-report", track_record.make_record(found), human)
 
 
 guard.add_command(accept)

@@ -50,6 +50,6 @@ def plan(shell: Shell, *, probes: float) -> int:
     found = foresee(tools, synthetic_per_s=probes)
     style = shell.output.style
     human = words.format_text(tools.environment, found, width=style.width, paint=paint_for(style))
-    shell.output.result("guard-plan", words.record(tools.environment, found), human)
+    shell.output.result("guard-plan", words.make_record(tools.environment, found), human)
     shell.output.next(f"backout guard -e {tools.environment} --next  # then deploy")
     return 0

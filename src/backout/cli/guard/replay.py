@@ -82,6 +82,6 @@ def _replay_past_deployments(shell: Shell, since: str) -> int:
     found = look_again(tools, since=tools.clock.now() - parse_seconds(since, "--since"))
     style = shell.output.style
     human = words.format_text(found, width=style.width, paint=paint_for(style))
-    shell.output.result("guard-replay", words.record(found), human)
+    shell.output.result("guard-replay", words.make_record(found), human)
     shell.output.next(f"backout guard report -e {tools.environment}")
     return 0

@@ -23,7 +23,7 @@ def show(error: BackoutError, output: Output, environment: str | None = None) ->
     """Write the error and return its exit code; `environment`: the one that was typed."""
     _write(output, _format_lines(error, output, environment))
     if output.json and not output.answered:
-        output.result("error", record(error, output.complete_command))
+        output.result("error", make_record(error, output.complete_command))
     return error.exit_code
 
 
@@ -66,11 +66,11 @@ def mask_strays(output: Output) -> None:
 
 
 def make_failure(error: BaseException, typed: Callable[[str], str] = str) -> dict[str, object]:
-    """Return the payload of `backout.error/1` for whatever ended a command; `typed`: see `record`."""
+    """Return the payload of `backout.error/1` for whatever ended a command; `typed`: see `make_record`."""
     if isinstance(error, BackoutError):
-        return record(error, typed)
+        return make_record(error, typed)
     if isinstance(error, KeyboardInterrupt | SystemExit | click.Abort):
-        return record(Interrupted("interrupted"))
+        return make_record(Interrupted("interrupted"))
     what = f"{type(error).__name__}: {error}"
     return {"error": "Unexpected", "what": what, "where": None, "hint": None, "exit_code": get_exit_code(error)}
 
@@ -82,7 +82,7 @@ def get_exit_code(error: BaseException) -> int:
     return error.exit_code if isinstance(error, BackoutError) else 1
 
 
-def record(error: BackoutError, typed: Callable[[str], str] = str) -> dict[str, object]:
+def make_record(error: BackoutError, typed: Callable[[str], str] = str) -> dict[str, object]:
     """Return the payload of `backout.error/1`.
 
     Args:

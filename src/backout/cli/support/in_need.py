@@ -51,14 +51,14 @@ def list_rows(style: Style, found: InNeed, now: float) -> list[tuple[str, str]]:
         ("last stable", _describe_known(style, found.stable, now)),
         *(("go back to", _format_way(way)) for way in found.ways),
         *([("go back to", f"{found.no_way} (by the card)")] if found.no_way and not found.ways else []),
-        *([("in doubt", _doubt_text(found.doubted))] if found.doubted is not None else []),
+        *([("in doubt", _describe_doubt(found.doubted))] if found.doubted is not None else []),
         ("health", f"{health} from {found.health_url}" if found.health_url else health),
         ("card", str(found.card) if found.card else style.dim("none was written")),
         *(("not read", style.badge(sentence, Tone.WARN)) for sentence in found.unread),
     ]
 
 
-def record(found: InNeed) -> dict[str, object]:
+def make_record(found: InNeed) -> dict[str, object]:
     """Return it as JSON values; `health` as `backout.status/1` has it is added there."""
     return {
         "last_live": _make_known_record(found.live),
@@ -91,7 +91,7 @@ def _format_way(way: WayBack) -> str:
     return f"{way.version}, " + (f"only if {way.only_if}; " if way.only_if else "") + way.why
 
 
-def _doubt_text(way: WayBack) -> str:
+def _describe_doubt(way: WayBack) -> str:
     return f"{way.version}: {way.why}, but {way.only_if}"
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from backout.model.database.branch import BranchTarget, SideBranch
 
 
-def record(branch: SideBranch) -> dict[str, object]:
+def make_record(branch: SideBranch) -> dict[str, object]:
     """Return a branch as JSON values."""
     return {
         "id": branch.id,

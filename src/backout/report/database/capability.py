@@ -26,7 +26,7 @@ _EXACTNESS = {
 }
 
 
-def record(around: Surroundings, choice: Choice) -> dict[str, object]:
+def make_record(around: Surroundings, choice: Choice) -> dict[str, object]:
     """Return the payload of `backout.db-check/1`."""
     use, vendor = around.connections, around.vendor
     return {

@@ -22,7 +22,7 @@ _SQL_CHARACTERS = 160
 _ORDER = list(Compatibility)
 
 
-def record(verdicts: Sequence[MigrationVerdict]) -> dict[str, object]:
+def make_record(verdicts: Sequence[MigrationVerdict]) -> dict[str, object]:
     """Return the keys of `backout.migrations/1`."""
     return {
         "migrations": [

@@ -19,7 +19,7 @@ _STEP = math.log(10)
 _ROLES = {"healthy": "good", "regressed": "bad"}
 
 
-def record(found: Explained) -> dict[str, object]:
+def make_record(found: Explained) -> dict[str, object]:
     """Return the payload of `backout.guard-explain/1`."""
     decision, recorded, trace = found.decision, found.recorded, found.trace
     return {

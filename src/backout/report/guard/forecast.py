@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backout.report.text import Paint
 
 
-def record(environment: str, found: Forecast) -> dict[str, object]:
+def make_record(environment: str, found: Forecast) -> dict[str, object]:
     """Return the payload of `backout.guard-plan/1`."""
     today = found.today
     requests = sum(row.requests for row in today.baseline)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ID = 8
 
 
-def record(found: Hindsight) -> dict[str, object]:
+def make_record(found: Hindsight) -> dict[str, object]:
     """Return the payload of `backout.guard-replay/1`."""
     rolled = found.rolled_back
     return {

@@ -24,7 +24,7 @@ _OUTCOMES = {
 }
 
 
-def record(found: TrackRecord) -> dict[str, object]:
+def make_record(found: TrackRecord) -> dict[str, object]:
     """Return the payload of `backout.guard-report/1`."""
     cost = found.cost
     counted = [case.errors for case in cost if case.errors is not None]

@@ -34,7 +34,7 @@ _ROLES = {"S0_no_action": "good"}
 _ID = 8
 
 
-def record(found: Diagnosis) -> dict[str, object]:
+def make_record(found: Diagnosis) -> dict[str, object]:
     """Return the payload of `backout.diagnosis/1`."""
     return {
         "scenario": found.scenario,

@@ -49,7 +49,7 @@ def format_listing(catalogue: Catalogue) -> str:
     return "\n".join(lines)
 
 
-def record(catalogue: Catalogue, cause: Cause) -> dict[str, object]:
+def make_record(catalogue: Catalogue, cause: Cause) -> dict[str, object]:
     """Return the payload of `backout.explain/1`."""
     return {
         "label": cause.label,

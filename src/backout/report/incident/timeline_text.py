@@ -23,7 +23,7 @@ _KIND = 10
 """Columns of the longest kind."""
 
 
-def record(found: Timeline) -> dict[str, object]:
+def make_record(found: Timeline) -> dict[str, object]:
     """Return the payload of `backout.timeline/1`."""
     moment = found.moment
     return {

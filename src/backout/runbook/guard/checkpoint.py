@@ -26,7 +26,7 @@ def load_remembered(tools: Toolbox, name: str, type: type[T]) -> T | None:
         return None
 
 
-def gone_on(saved: Json, restore: Callable[[Json], T]) -> T | None:
+def take_up(saved: Json, restore: Callable[[Json], T]) -> T | None:
     """Return the value of a saved state, None when the state is not as it was saved."""
     try:
         return restore(saved)

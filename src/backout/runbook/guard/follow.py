@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from backout.analysis.detector.changes import ChangeDetector, find_usual
 from backout.analysis.history.remarks import is_made_by
 from backout.analysis.statistics.baseline import Baseline
-from backout.analysis.statistics.summary import summarise
+from backout.analysis.statistics.summary import summarize
 from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.incident.incident import RunState
@@ -21,7 +21,7 @@ from backout.model.remark import RemarkKind
 from backout.model.steps.guard import RampStep, WatchStep
 from backout.ports import find_result
 from backout.report.guard.change import format_title
-from backout.runbook.guard.checkpoint import gone_on
+from backout.runbook.guard.checkpoint import take_up
 from backout.runbook.guard.guard import may_go_on
 from backout.runbook.guard.next_deployment import lives
 from backout.runbook.incident.tell import tell_change
@@ -176,7 +176,7 @@ class ChangeWatch:
         saved = self._tools.checkpoints.load_checkpoint(self._tools.environment, _CHECKPOINT)
         if not isinstance(saved, dict) or saved.get("deployment") != self.deployment.id:
             return None
-        return gone_on(saved, self._restore_detector)
+        return take_up(saved, self._restore_detector)
 
     def _restore_detector(self, saved: Json) -> tuple[ChangeDetector, int] | None:
         assert isinstance(saved, dict)
@@ -195,6 +195,6 @@ def _find_baseline(tools: Toolbox, live: Deployment) -> Baseline:
                 return nothing
             before = tools.counts.load_counts(tools.environment, int(since - tools.policy.guard.baseline_s), int(since))
             own = tools.counts.load_counts(tools.environment, math.ceil(since), int(until))
-            watched = summarise(own, live.main, until)
-            return find_usual(tools.policy, summarise(before, old, since), watched)
+            watched = summarize(own, live.main, until)
+            return find_usual(tools.policy, summarize(before, old, since), watched)
     return nothing

@@ -22,7 +22,7 @@ from backout.plan.guard import plan_guard
 from backout.ports import Action
 from backout.report.times import format_duration
 from backout.runbook.guard.baseline import read_baseline
-from backout.runbook.guard.checkpoint import gone_on
+from backout.runbook.guard.checkpoint import take_up
 from backout.runbook.guard.held import list_accepted
 from backout.runbook.guard.holdback import add_holdback
 from backout.runbook.guard.mark_stable import announce
@@ -202,10 +202,10 @@ class Watch(Action[WatchStep, WatchResult]):
         saved = self._tools.checkpoints.load_checkpoint(self._tools.environment, _LOOKS)
         seen = saved.get("looks") if isinstance(saved, dict) and saved.get("run") == run else None
         if seen is not None:
-            gone_on(seen, lambda looks: detector.accept_again(cast("LooksState", looks)))
+            take_up(seen, lambda looks: detector.accept_again(cast("LooksState", looks)))
         self._feed_again(detector, feed)
         if seen is not None:
-            gone_on(seen, lambda looks: detector.restore_looks(cast("LooksState", looks)))
+            take_up(seen, lambda looks: detector.restore_looks(cast("LooksState", looks)))
         return detector
 
     def _feed_again(self, detector: Detector, feed: _Feed) -> None:

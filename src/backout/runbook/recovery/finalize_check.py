@@ -56,7 +56,7 @@ class FinalizeCheck:
         copies, leaving = self._copies(live), locate_branch_note(self._folder, keep_as)
         coming = leaving.with_suffix(".coming")
         coming.unlink(missing_ok=True)
-        noting = try_note(lambda: copies.note(self._url(side), coming, _silent, own=self._database))
+        noting = try_note(lambda: copies.note(self._url(side), coming, _ignore_progress, own=self._database))
         put_away = locate_branch_note(self._folder, side.name)
         self._noted, self._failed = coming, noting.failed
         if noting.failed and put_away.exists():
@@ -64,7 +64,7 @@ class FinalizeCheck:
             self._what, self._statistics = BRANCH_SWAP_UNDONE, Statistics.LOST
         if keeps:
             leaving.unlink(missing_ok=True)
-            try_note(lambda: copies.note("", leaving, _silent, own=self._database))
+            try_note(lambda: copies.note("", leaving, _ignore_progress, own=self._database))
 
     def compare(self, live: SideBranch) -> ComparisonResult:
         """Return what was compared and what differs, as `make_comparison_record` does, or why nothing was."""
@@ -74,10 +74,12 @@ class FinalizeCheck:
         copies = self._copies(live)
         return try_comparison(
             lambda: make_comparison_record(
-                copies.compare(noted, goes_on=True, progress=_silent, statistics=self._statistics), (), of=self._what
+                copies.compare(noted, goes_on=True, progress=_ignore_progress, statistics=self._statistics),
+                (),
+                of=self._what,
             )
         )
 
 
-def _silent(_doing: str, _done: int, _whole: int) -> None:
+def _ignore_progress(_doing: str, _done: int, _whole: int) -> None:
     """Progress that is not shown."""

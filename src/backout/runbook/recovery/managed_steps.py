@@ -35,7 +35,7 @@ from backout.model.steps.comparison import ComparisonResult, NoteResult
 from backout.model.steps.rescue import LeftResult
 from backout.model.steps.restore import DropResult
 from backout.ports import Action, AnyAction, Done, NotDone, find_result
-from backout.report.database.branches import record
+from backout.report.database.branches import make_record
 from backout.runbook.recovery.branch_copy_steps import CompareBranchCopy, NoteBranchCopies
 from backout.runbook.recovery.comparison_steps import compare_rows, make_evidence, note_newer
 from backout.runbook.recovery.managed import BRANCH_SWAPPED, find_branch
@@ -236,7 +236,7 @@ def _make_branch(tools: BranchTools, args: BranchStep) -> BranchResult:
 
 
 def _make_branch_record(branch: SideBranch) -> BranchRecord:
-    return decode_values(record(branch), BranchRecord)
+    return decode_values(make_record(branch), BranchRecord)
 
 
 def _look_at_branch(tools: BranchTools, args: BranchLookStep) -> BranchLookResult:

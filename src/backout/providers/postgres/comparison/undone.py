@@ -94,7 +94,7 @@ def compare_undone(
             if told["reason"]:
                 found.append(TableComparison(told["table"], reason=told["reason"]))
             elif table is None or oid not in before:
-                found.append(_gone(told, was_there=oid in before))
+                found.append(_compare_gone(told, was_there=oid in before))
             else:
                 late = {key for key, xid in over.get(oid, {}).items() if (xid - held["xid"]) % (2 * _HALF) < _HALF}
                 found.append(_compare_table(live, table, told, before[oid], (ours, late)))
@@ -229,7 +229,7 @@ def _find_kind(
     return "newer" if before is not None and before[0] not in ours else "wrong"
 
 
-def _gone(told: Mapping[str, Any], *, was_there: bool) -> TableComparison:
+def _compare_gone(told: Mapping[str, Any], *, was_there: bool) -> TableComparison:
     if not was_there:
         return TableComparison(told["table"], reason="dropped since by others")
     rows = len(unpack_numbers(told["rows"])) // 3

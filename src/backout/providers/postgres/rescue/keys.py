@@ -35,7 +35,7 @@ def load_by_key(session: Session, work: Work) -> None:
         changed: list[_Key] = cursor.fetchall()
     _fetch(session, work, changed)
     gone = 0
-    for keys in _gone(session, work) if work.deletes else ():
+    for keys in _list_gone(session, work) if work.deletes else ():
         gone += len(keys)
         if session.damage.exact:
             _fetch(session, work, keys)
@@ -59,7 +59,7 @@ def _fetch(session: Session, work: Work, wanted: Sequence[_Key]) -> None:
         session.progress(f"reading {work.table.shown}", min(begin + _CHUNK, len(wanted)), len(wanted))
 
 
-def _gone(session: Session, work: Work) -> Iterator[list[_Key]]:
+def _list_gone(session: Session, work: Work) -> Iterator[list[_Key]]:
     """Yield the keys that before has and after has not: only parts of the table that differ are read, one by one."""
     bucket = f"({write_key_hash(work.key)} & {_BUCKETS - 1})"
     counted = f"SELECT {bucket}, count(*), sum({write_key_hash(work.key)}) FROM ONLY {{}} GROUP BY 1"

@@ -287,12 +287,12 @@ def write_batches(session: Session, work: Work, writing: Writing) -> int:
             (wanted,) = live.execute(f"SELECT EXISTS ({select}{bounds})").fetchone()
             if wanted:  # a table in which nothing is to be written is not locked
                 hold(live, work.table.oid, work.table.sql)
-                count += _batch(session, work, writing, bounds)
+                count += _write_batch(session, work, writing, bounds)
         session.progress(f"rows of {work.table.shown}", min(begin + _BATCH, last), last)
     return count
 
 
-def _batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
+def _write_batch(session: Session, work: Work, writing: Writing, bounds: str) -> int:
     """Write and keep the rows of one batch; return how many were written."""
     live, kept = session.live, session.kept
     assert kept is not None

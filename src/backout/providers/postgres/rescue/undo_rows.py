@@ -60,12 +60,12 @@ def put_rows_back(live: Any, entry: Entry, content: bytes, kept: Kept, ours: fro
         count = found = write_quietly(live, entry["oid"], table, apply, UNDO, wrote=kept.note_writer)
         while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
             count += (found := write_quietly(live, entry["oid"], table, apply, UNDO, wrote=kept.note_writer))
-        (stay,) = live.execute(_staying(entry, keys, before)).fetchone()
+        (stay,) = live.execute(_select_staying(entry, keys, before)).fetchone()
         live.execute("DROP TABLE backout_undo")  # the types of its columns may be what is taken away next
         return count, stay
 
 
-def _staying(entry: Entry, keys: str, before: Sequence[str]) -> str:
+def _select_staying(entry: Entry, keys: str, before: Sequence[str]) -> str:
     """Return the query that counts the rows of a batch which are not what they were before the rescue."""
     if entry["op"] == "I":
         return f"SELECT count(*) FROM {UNDO} JOIN ONLY {entry['sql']} l ON {keys}"
