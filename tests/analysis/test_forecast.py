@@ -144,6 +144,7 @@ def test_much_traffic_advises_a_split() -> None:
     assert "as much as a cut-over" in found.why[0]
 
 
+@pytest.mark.long
 def test_some_traffic_advises_a_cut_over() -> None:
     """Where only a cut-over finds errors of 5 % in time, it is the way, with what it cannot tell."""
     needed_s = after_s(usual(1), "cut-over", FIVE)

@@ -239,6 +239,7 @@ def test_with_a_key_a_dump_is_sealed(tmp_path: Path, address: str) -> None:
             wrong.try_restore(taken)
 
 
+@pytest.mark.long
 def test_content_that_differs_is_not_proven(tmp_path: Path, address: str) -> None:
     """The dump is kept with its problem, and no older one goes for it."""
     made = tools(tmp_path, url(address))

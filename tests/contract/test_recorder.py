@@ -182,6 +182,7 @@ def test_what_comes_late_is_counted_in_the_first_second_still_open() -> None:
     assert [(c.second, c.requests) for c in page.counts] == [(NOW - 14, 2), (NOW - 11, 5), (NOW - 10, 3)]
 
 
+@pytest.mark.long
 @examples(60)
 @given(st.integers(min_value=0, max_value=2**32), st.sampled_from([0.4, 2.0, 10.0]))
 def test_a_final_second_never_changes(seed: int, flush_s: float) -> None:

@@ -149,6 +149,7 @@ def test_a_variant(drillbook: Drillbook, two: Two, variant: str) -> None:
         assert found["title"].startswith("unknown: ")
 
 
+@pytest.mark.long
 def test_a_good_version(drillbook: Drillbook, two: Two) -> None:
     """Nothing is wrong: scenario 0, exit 0, and what was looked at is told."""
     trial = drillbook.trial()

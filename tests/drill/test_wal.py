@@ -487,6 +487,7 @@ def test_a_receiver_that_dies_is_started_again_and_misses_nothing(quick_path: Pa
         assert recovered(lab, quick_path / "out") == {-1, *range(1, 40001)}
 
 
+@pytest.mark.long
 def test_stop_drops_the_slot_and_run_is_busy_when_it_runs(quick_path: Path, cache: Path) -> None:
     """A second receiver is refused; after stop the server keeps nothing, and status says UNPROTECTED."""
     with receiving(quick_path, cache) as lab:

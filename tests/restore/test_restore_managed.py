@@ -269,6 +269,7 @@ def test_without_commit_timestamps_a_migration_is_rescued_by_its_own_row(dateles
     assert lab.rows(STATE) == harmed
 
 
+@pytest.mark.long
 def test_with_commit_timestamps_a_migration_is_cut_out_exactly(shop: Typing, xid: str) -> None:
     """The branches lie around the script itself, so that rows which are gone are its own, whoever wrote right after."""
     lab = shop.lab

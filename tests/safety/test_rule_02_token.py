@@ -216,6 +216,7 @@ def test_rule_02_a_check_that_cannot_be_made_is_said_and_made_again(scene: Scene
     assert scene.said == ["the token could not be checked (no answer); the watch checks it again"]
 
 
+@pytest.mark.long
 def test_rule_02_it_is_looked_at_every_five_minutes(scene: Scene) -> None:
     """A healthy watch of twenty minutes looks at its start and three times more; nothing is told."""
     scene.story.world.traffic_rule = make_steady(30)

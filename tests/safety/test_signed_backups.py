@@ -18,6 +18,8 @@ from backout.providers.archive.stores import FolderStore
 from backout.providers.archive.wal import WalArchive
 from backout.providers.postgres.server.binaries import find_binaries
 
+from extent import long
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -186,7 +188,7 @@ def test_a_record_that_is_not_as_it_was_signed_is_refused_by_name(kept: Kept, ho
         assert kept.verify(incremental)[0] == Refused.exit_code, "what builds on it is refused, too"
 
 
-@pytest.mark.parametrize("how", ["flip", "swap", "older", "plain", "index"])
+@pytest.mark.parametrize("how", ["flip", "swap", long("older"), long("plain"), long("index")])
 def test_an_object_that_is_not_the_one_that_was_stored_is_named(kept: Kept, how: str) -> None:
     """A pack or index changed, exchanged with another backup's, or replaced by a readable one is damage, by name."""
     full, incremental = kept.signed

@@ -194,6 +194,7 @@ def test_missing_variable_throws_where_it_is_used_and_nowhere_else() -> None:
         assert app.ask("POST", "/api/orders", order).headers["x-fm5-payments"] == "test"
 
 
+@pytest.mark.long
 def test_leak_is_healthy_first_and_fails_more_and_more() -> None:
     """With a limit of 1 s: no failure before it, some after it, nothing but failures after twice as long."""
     with serving("leak", Bindings({"LEAK_FAILS_AFTER_S": "1"})) as app:

@@ -85,7 +85,7 @@ def test_good_serves_every_route_with_every_service(fm5: Fm5Twin) -> None:
     ("kind", "target", "expected"),
     [
         long("service-down", "database", (503, "error", {**WELL, "database": "error"})),
-        ("service-down", "storage", (503, "error", {**WELL, "storage": "error"})),
+        long("service-down", "storage", (503, "error", {**WELL, "storage": "error"})),
         long("storage-denied", None, (503, "error", {**WELL, "storage": "error"})),
         ("service-down", "email", (200, "degraded", {**WELL, "email": "degraded"})),
     ],
