@@ -32,7 +32,6 @@ def _own_journal(lab: Lab, tmp_path: Path) -> None:
     lab.journal = SqliteJournal(tmp_path / "journal.sqlite", SystemClock(), stop=StopRequest())
 
 
-@pytest.mark.long
 def test_what_referred_to_a_number_that_was_given_out_again_stays_away(lab: Lab) -> None:
     """And is left out by name."""
     made = (
