@@ -10,4 +10,4 @@ from extent import by_extent
 @pytest.fixture
 def proof_runs() -> int:
     """Return the number of seeded runs."""
-    return by_extent(30, 60, proof=2000)
+    return by_extent(30, 40, proof=2000)

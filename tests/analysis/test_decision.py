@@ -63,7 +63,7 @@ def test_a_bad_version_is_found_in_time(scenario: Scenario, within_s: float) -> 
 
     Latency is found a minute later than by a detector that forgives no cold start.
     """
-    assert delay_s(runs(scenario, by_extent(3, 9))) <= within_s
+    assert delay_s(runs(scenario, by_extent(3, 5, proof=9))) <= within_s
 
 
 HEALTHY = {
@@ -86,7 +86,7 @@ def test_a_healthy_version_is_left_alone(
     split: float, name: str, baseline_s: int, proof_runs: int, proof: Record
 ) -> None:
     """No more false rollbacks than alpha allows, looking once a second for 15 minutes."""
-    number = max(by_extent(1, 3), proof_runs // 20)
+    number = max(by_extent(1, 1, proof=3), proof_runs // 20)
     outcomes = runs(altered(HEALTHY_BESIDE[name], split=split, baseline_s=baseline_s), number)
     fired = sum(outcome.regressed_s is not None for outcome in outcomes)
     proof(
@@ -221,7 +221,7 @@ def test_a_limit_is_held_against_failures_as_they_are_counted(share: float, with
 def test_a_split_that_comes_into_force_late_is_no_evidence(baseline_s: int) -> None:
     """The new version gets nothing for two seconds: both fail with 1 %, and none of them is rolled back."""
     scenario = Scenario(rate=100, split=0.5, usual=Behaviour(error_rate=0.01), baseline_s=baseline_s, watch_s=60)
-    for seed in range(by_extent(5, 20)):
+    for seed in range(by_extent(5, 8, proof=20)):
         traffic = Traffic(scenario, seed)
         judge = detector(scenario, traffic)
         for t in range(60):
@@ -275,7 +275,7 @@ def test_a_warm_up_grants_some_errors_and_no_more(split: float) -> None:
     policy = Policy(guard=GuardPolicy(warm_up_s=60))
     cold = Scenario(rate=50, split=split, bad=lambda t, b: altered(b, error_rate=0.05 if t < 20 else b.error_rate))
     assert watch(cold, 2).regressed_s is not None
-    for seed in range(by_extent(1, 5)):
+    for seed in range(by_extent(1, 2, proof=5)):
         assert watch(altered(cold, watch_s=200), seed, policy).regressed_s is None
     sick = watch(altered(cold, bad=always(error_rate=0.3)), 2, policy)
     assert sick.regressed_s is not None

@@ -80,7 +80,7 @@ def without_routes(counts: list[Counts]) -> list[Counts]:
 @pytest.mark.parametrize("split", [1.0, 0.5])
 def test_a_small_route_that_fails_is_found_sooner_than_by_the_whole(split: float) -> None:
     """One request in twenty always fails, after half an hour with 0.5 % errors: never later, and mostly sooner."""
-    sooner, seeds = 0, by_extent(5, 10)
+    sooner, seeds = 0, by_extent(5, 6, proof=10)
     for seed in range(seeds):
         before, after = rows(seed, lambda route: (1.0 if route == "/pay" else USUAL, 0), split)
         by_route = found_s(before, after, split)
@@ -105,7 +105,7 @@ def test_a_small_route_that_is_slow_is_named() -> None:
 
 def test_routes_leave_a_healthy_version_alone() -> None:
     """Seeds of five minutes with no difference."""
-    for seed in range(by_extent(6, 20)):
+    for seed in range(by_extent(6, 10, proof=20)):
         assert found_s(*rows(seed, lambda _: (USUAL, 0))) == float("inf")
 
 

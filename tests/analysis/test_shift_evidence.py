@@ -195,7 +195,7 @@ def test_one_fall_that_is_over_is_forgiven(bad: tuple[int, ...], fell: int | Non
 def test_false_alarms_of_the_good_share() -> None:
     """At the limit itself, looked at every hundred answers: at most one in a hundred is called no fall."""
     rng = random.Random(3)  # noqa: S311 a simulation
-    number, wrong = by_extent(60, 600), 0
+    number, wrong = by_extent(60, 300, proof=600), 0
     for _ in range(number):
         counts: dict[float, dict[int, list[int]]] = {0.0: {}, 0.2: {}}
         for step in range(2000):

@@ -148,7 +148,7 @@ def test_a_cut_over_that_is_older_is_left_alone(story: HeldBack) -> None:
 @pytest.mark.proof
 def test_crash_while_the_old_version_is_held_back(quick_path: Path) -> None:
     """Whatever the moment: each step once, in its order."""
-    for moment in sampled(1200, 300, 30):
+    for moment in sampled(1200, 300, 80):
         story = HeldBack(quick_path / f"{moment}.sqlite", per_s=100_000)
         if not dies_at(story, moment + 1, watch):
             break

@@ -318,7 +318,7 @@ def test_an_answer_that_was_lost_makes_no_second_deployment(tmp_path: Path) -> N
 @pytest.mark.proof
 def test_crash_while_both_are_asked(quick_path: Path) -> None:
     """Whatever the moment: one deployment that asks, one switch back, one report."""
-    for moment in sampled(400, 80, 6):
+    for moment in sampled(400, 80, 20):
         story = Paired(quick_path / f"{moment}.sqlite", gone)
         if not dies_at(story, moment + 1, watch):
             break

@@ -46,7 +46,7 @@ def test_a_shift_that_holds_is_told_at_once_and_once(tmp_path: Path) -> None:
 @pytest.mark.proof
 def test_a_watch_that_is_taken_up_again_tells_it_no_second_time(quick_path: Path) -> None:
     """Whatever the moment of the crash: told when it is established, and at the end; the journal knows it."""
-    for moment in sampled(900, 150, 15):
+    for moment in sampled(900, 150, 40):
         story = held(quick_path / f"{moment}.sqlite")
         if not dies_at(story, moment + 1, watch):
             break

@@ -342,7 +342,7 @@ def questioned_once(story: Story, version: Version) -> bool:
 @pytest.mark.proof
 def test_crash_while_a_version_is_questioned(quick_path: Path) -> None:
     """Whatever the moment, in a rollback's proof: the same command typed again writes it, once."""
-    for moment in sampled(300, 60, 8):
+    for moment in sampled(300, 60, 20):
         story = Answering(quick_path / str(moment) / "journal.sqlite")
         story.answers[story.newer.id] = Fetched(404)
         if not dies_at(story, moment + 1, lambda tools: roll_back(tools, ROLL_BACK)):
