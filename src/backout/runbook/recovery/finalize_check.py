@@ -9,6 +9,7 @@ from backout.model.steps.comparison import ComparisonResult
 from backout.report.database.comparison import BRANCH_SWAP, BRANCH_SWAP_UNDONE, make_comparison_record
 from backout.runbook.recovery.branch_copy_steps import locate_branch_note
 from backout.runbook.recovery.comparison_steps import try_comparison, try_note
+from backout.runbook.recovery.side_steps import ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ class FinalizeCheck:
         copies, leaving = self._copies(live), locate_branch_note(self._folder, keep_as)
         coming = leaving.with_suffix(".coming")
         coming.unlink(missing_ok=True)
-        noting = try_note(lambda: copies.note(self._url(side), coming, _ignore_progress, own=self._database))
+        noting = try_note(lambda: copies.note(self._url(side), coming, ignore_progress, own=self._database))
         put_away = locate_branch_note(self._folder, side.name)
         self._noted, self._failed = coming, noting.failed
         if noting.failed and put_away.exists():
@@ -64,7 +65,7 @@ class FinalizeCheck:
             self._what, self._statistics = BRANCH_SWAP_UNDONE, Statistics.LOST
         if keeps:
             leaving.unlink(missing_ok=True)
-            try_note(lambda: copies.note("", leaving, _ignore_progress, own=self._database))
+            try_note(lambda: copies.note("", leaving, ignore_progress, own=self._database))
 
     def compare(self, live: SideBranch) -> ComparisonResult:
         """Return what was compared and what differs, as `make_comparison_record` does, or why nothing was."""
@@ -74,12 +75,8 @@ class FinalizeCheck:
         copies = self._copies(live)
         return try_comparison(
             lambda: make_comparison_record(
-                copies.compare(noted, goes_on=True, progress=_ignore_progress, statistics=self._statistics),
+                copies.compare(noted, goes_on=True, progress=ignore_progress, statistics=self._statistics),
                 (),
                 of=self._what,
             )
         )
-
-
-def _ignore_progress(_doing: str, _done: int, _whole: int) -> None:
-    """Progress that is not shown."""

@@ -26,7 +26,15 @@ from backout.runbook.recovery.copy_steps import CompareCopy, NoteCopies
 from backout.runbook.recovery.removed_since import make_removed_reader
 from backout.runbook.recovery.rescue_steps import CheckRescue, Rescue
 from backout.runbook.recovery.several import Following
-from backout.runbook.recovery.side_steps import CheckSide, DropSides, MakeSide, OpenSide, Promote, make_order
+from backout.runbook.recovery.side_steps import (
+    CheckSide,
+    DropSides,
+    MakeSide,
+    OpenSide,
+    Promote,
+    ignore_progress,
+    make_order,
+)
 from backout.runbook.recovery.swap_steps import Exchange, ReadBack, StartServer, StopServer
 from backout.runbook.recovery.undo_steps import undo_actions
 
@@ -69,20 +77,16 @@ def foresee(tools: RestoreTools, plan: Plan) -> RescueReport:
     try:
         for step in plan.steps:
             if step.does(SideStep):
-                tools.sides.start(make_order(step.arguments(SideStep)), _ignore_progress)
+                tools.sides.start(make_order(step.arguments(SideStep)), ignore_progress)
         dsns = []
         for name in names:
             tools.beside.promote(name)
             side = tools.sides.find(name)
             dsns.append(side.dsn if side is not None else "")
-        damage = Following(tools).complete(rescue.damage.damage(), rescue.damage.several, _ignore_progress)
+        damage = Following(tools).complete(rescue.damage.damage(), rescue.damage.several, ignore_progress)
         before, after = dsns
         removed = make_removed_reader(tools, rescue)
         return tools.rescuer(rescue.database).damage(damage, before, after, removed)
     finally:
         for name in names:
             tools.sides.drop(name)
-
-
-def _ignore_progress(_doing: str, _done: int, _whole: int) -> None:
-    """Progress that is not shown."""

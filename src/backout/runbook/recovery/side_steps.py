@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _EVERY_S = 1.0
 
 
+def ignore_progress(_doing: str, _done: int, _whole: int) -> None:
+    """Progress that is not shown."""
+
+
 def make_progress_teller(context: StepContext, tools: RestoreTools) -> Callable[[str, int, int], None]:
     """Return a recorder of progress, once a second: how far, how fast, how long still."""
     begin: dict[str, tuple[float, int]] = {}

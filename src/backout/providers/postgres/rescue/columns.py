@@ -19,7 +19,7 @@ from backout.providers.postgres.provenance.evidence import write_written_since
 from backout.providers.postgres.rescue.conflicts import count_conflicts
 from backout.providers.postgres.rescue.references import is_within
 from backout.providers.postgres.rescue.renumbering import replace_numbers
-from backout.providers.postgres.rescue.rows import TODO, Writing, write_batches
+from backout.providers.postgres.rescue.rows import PENDING, Writing, write_batches
 from backout.providers.postgres.rescue.scope import format_xids
 from backout.providers.postgres.schema.definitions import add_column, finish_column
 from backout.providers.postgres.schema.quoting import quote_identifier
@@ -128,7 +128,7 @@ def fill(session: Session, work: Work) -> None:
         values = f"b.{value} AS {name_new(column.name)}"
         select = f"SELECT {', '.join(held)}, {values} {pair} WHERE {differs} AND {untouched}"
         given = f"SET {value} = t.{name_new(column.name)}"
-        apply = f"UPDATE ONLY {work.table.sql} l {given} FROM {TODO} WHERE {build_key_condition(work.key, 'o_')}"
+        apply = f"UPDATE ONLY {work.table.sql} l {given} FROM {PENDING} WHERE {build_key_condition(work.key, 'o_')}"
         count = write_batches(session, work, Writing("U", "lost", "b", select, apply))
         work.report = replace(work.report, updated=max(work.report.updated, count))
 

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 50_000
 _CHUNK: Final = 10_000
-TODO: Final = "backout_todo t"
+PENDING: Final = "backout_todo t"
+"""The temporary table of the rows that are to be written next, with its alias."""
 _PASSES: Final = 3
 
 
@@ -153,7 +154,9 @@ def remove(session: Session, work: Work) -> None:
     )
     held = ", ".join(f"l.{quote_identifier(name)} AS {name_old(name)}" for name in row)
     # Asked again when the rows are locked: what came to refer to one meanwhile would go along with it.
-    apply = f"DELETE FROM ONLY {work.table.sql} l USING {TODO} WHERE {build_key_condition(work.key, 'o_')} AND {free}"
+    apply = (
+        f"DELETE FROM ONLY {work.table.sql} l USING {PENDING} WHERE {build_key_condition(work.key, 'o_')} AND {free}"
+    )
     writing = Writing("D", "after", "d", f"SELECT {held} {select} AND {as_made} AND {free}", apply)
     count = found = write_batches(session, work, writing)
     while found and session.kept is not None and refers_to_itself(live, work.table.oid):  # leaves first, then theirs
@@ -187,7 +190,7 @@ def insert(session: Session, work: Work) -> None:
     names = join_identifiers(row)
     taken = ", ".join(f"t.{name_new(name)}" for name in row)
     apply = (
-        f"INSERT INTO {work.table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {taken} FROM {TODO} "
+        f"INSERT INTO {work.table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {taken} FROM {PENDING} "
         "ON CONFLICT DO NOTHING"
     )
     select = f"SELECT {values} FROM {work.name('before')} b WHERE {gone} AND {free} AND {parents}"
@@ -249,7 +252,7 @@ def update(session: Session, work: Work) -> None:
         note_newer(session, work, f"{pair} WHERE NOT {work.standing} AND ({fixed})")
     select = f"SELECT {', '.join(parts)} {pair} WHERE ({fixed})"
     assigned = ", ".join(f"{quote_identifier(name)} = t.{name_new(name)}" for name in damaged)
-    apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM {TODO} WHERE {build_key_condition(work.key, 'o_')}"
+    apply = f"UPDATE ONLY {work.table.sql} l SET {assigned} FROM {PENDING} WHERE {build_key_condition(work.key, 'o_')}"
     count = write_batches(session, work, Writing("U", "before", "b", select, apply))
     work.report = replace(work.report, updated=work.report.updated + count)
 
@@ -303,7 +306,7 @@ def _write_batch(session: Session, work: Work, writing: Writing, bounds: str) ->
         return 0
     before, counted = kept.writers, count_deleted_so_far(live)
     over = list_claimed(session, work) if writing.op == "U" else {}
-    written = write_quietly(live, work.table.oid, work.table.sql, writing.apply, TODO, wrote=kept.note_writer)
+    written = write_quietly(live, work.table.oid, work.table.sql, writing.apply, PENDING, wrote=kept.note_writer)
     if written:
         if written < made.rowcount:
             _forget_unwritten(live, work, writing.op, kept.writers - before)
@@ -329,7 +332,7 @@ def _forget_unwritten(live: Any, work: Work, op: str, ids: Collection[int]) -> N
     there = f"SELECT FROM ONLY {work.table.sql} l WHERE {here}"
     ours = f"l.xmin = ANY('{format_array(ids)}'::xid[])"
     unwritten = f"EXISTS ({there})" if op == "D" else f"NOT EXISTS ({there} AND {ours})"
-    live.execute(f"DELETE FROM {TODO} WHERE {unwritten}")
+    live.execute(f"DELETE FROM {PENDING} WHERE {unwritten}")
 
 
 def _keep(session: Session, work: Work, writing: Writing, claims: Mapping[str, object]) -> None:

@@ -13,13 +13,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from backout.providers.postgres.rescue.undo_rows import Entry, is_there
 from backout.providers.postgres.server.message import get_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-_Entry = dict[str, Any]
-_THERE: Final = "SELECT to_regclass(%s) IS NOT NULL"
 _NAME: Final = re.compile(r'"((?:[^"]|"")*)"\."((?:[^"]|"")*)"')
 _BELOW: Final = """
 SELECT format('"%%s"."%%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
@@ -28,7 +27,7 @@ WHERE i.inhparent = to_regclass(%s)
 """
 
 
-def find_staying_tables(live_of: Callable[[_Entry], Any], entries: Sequence[tuple[_Entry, bytes]]) -> dict[str, str]:
+def find_staying_tables(live_of: Callable[[Entry], Any], entries: Sequence[tuple[Entry, bytes]]) -> dict[str, str]:
     """Return why tables that were made again stay, by their names as SQL.
 
     Args:
@@ -40,7 +39,7 @@ def find_staying_tables(live_of: Callable[[_Entry], Any], entries: Sequence[tupl
     below: dict[str, list[str]] = {}
     for name, entry in made.items():
         live = live_of(entry)
-        if not _exists(live, entry):
+        if not is_there(live, entry["sql"]):
             continue
         below[name] = [str(child) for (child,) in live.execute(_BELOW, (name,)).fetchall()]
         if why := explain_written_since(live, entry):
@@ -52,7 +51,7 @@ def find_staying_tables(live_of: Callable[[_Entry], Any], entries: Sequence[tupl
     return found
 
 
-def explain_written_since(live: Any, entry: _Entry) -> str:
+def explain_written_since(live: Any, entry: Entry) -> str:
     """Return that a table was written to since it was made again, "" when it was not."""
     xid = int(entry["xid"]) % (1 << 32)
     query = f"SELECT count(*) FILTER (WHERE xmin::text = %s), count(*) FROM ONLY {entry['sql']}"
@@ -74,20 +73,21 @@ class TablesTaken:
 
     def __init__(
         self,
-        live_of: Callable[[_Entry], Any],
-        entries: Sequence[tuple[_Entry, bytes]],
+        live_of: Callable[[Entry], Any],
+        entries: Sequence[tuple[Entry, bytes]],
         stay: dict[str, str],
-        remains: Callable[[_Entry], dict[str, str] | None],
+        remains: Callable[[Entry], dict[str, str] | None],
     ) -> None:
         self._live_of = live_of
         self._entries = entries
         self.stay = stay
         self.remains = remains
         self._tables = [entry for entry, _ in entries if entry["op"] == "table" and entry["sql"] not in stay]
-        self._sessions = {str(each["sql"]): live_of(each) for each in self._tables if _exists(live_of(each), each)}
+        there = [each for each in self._tables if is_there(live_of(each), each["sql"])]
+        self._sessions = {str(each["sql"]): live_of(each) for each in there}
         self._hanging = [entry for entry, _ in entries if entry["op"] == "other" and self._hangs(entry)]
 
-    def holds(self, entry: _Entry) -> bool:
+    def holds(self, entry: Entry) -> bool:
         """Whether a definition is taken away by `take`, or stays with its table."""
         return any(each is entry for each in self._hanging)
 
@@ -128,15 +128,15 @@ class TablesTaken:
         self._sessions = {name: each for name, each in self._sessions.items() if each is not live}
         return left
 
-    def _hangs(self, entry: _Entry) -> bool:
+    def _hangs(self, entry: Entry) -> bool:
         live = self._live_of(entry)
         return any(session is live and _is_about(entry, name) for name, session in self._sessions.items())
 
-    def _goes(self, table: _Entry, live: Any) -> bool:
+    def _goes(self, table: Entry, live: Any) -> bool:
         return self._sessions.get(str(table["sql"])) is live and table["sql"] not in self.stay
 
     def _take_all(
-        self, live: Any, tables: list[_Entry], others: list[_Entry], doing: list[str]
+        self, live: Any, tables: list[Entry], others: list[Entry], doing: list[str]
     ) -> tuple[list[str], dict[str, str]]:
         """Take them away, within a transaction; `doing` names the table that could not be dropped."""
         for each in tables:
@@ -154,18 +154,14 @@ class TablesTaken:
             is_done, why = drop(live, entry)
             done += [entry["drop"]] if is_done else []
             left |= {str(entry["table"]): f"stays: {why}"} if why else {}
-        for doing[0] in (each for each in going if live.execute(_THERE, (each,)).fetchone()[0]):
+        for doing[0] in (each for each in going if is_there(live, each)):
             live.execute(f"DROP TABLE {doing[0]}")
             done.append(f"DROP TABLE {doing[0]}")
         doing[0] = ""
         return done, left
 
 
-def _exists(live: Any, entry: _Entry) -> bool:
-    return bool(live.execute(_THERE, (entry["sql"],)).fetchone()[0])
-
-
-def drop(live: Any, entry: _Entry) -> tuple[bool, str]:
+def drop(live: Any, entry: Entry) -> tuple[bool, str]:
     """Take a definition away: whether that was done, and why it could not be; that it is gone is what is wanted."""
     from psycopg import Error, OperationalError, errors
 
@@ -182,7 +178,7 @@ def drop(live: Any, entry: _Entry) -> tuple[bool, str]:
     return True, ""
 
 
-def stays_with(entry: _Entry, staying: Collection[str], going: Collection[str]) -> str:
+def stays_with(entry: Entry, staying: Collection[str], going: Collection[str]) -> str:
     """Return the table, as SQL, with which a definition stays, "" where it goes: what it is about is in its text.
 
     Args:
@@ -193,11 +189,11 @@ def stays_with(entry: _Entry, staying: Collection[str], going: Collection[str]) 
     return next((name for name in staying if _is_about(entry, name)), "")
 
 
-def _strip_detach(entry: _Entry) -> str:
+def _strip_detach(entry: Entry) -> str:
     return str(entry["drop"]).rpartition(" DETACH PARTITION ")[2]
 
 
-def _is_about(entry: _Entry, table: str) -> bool:
+def _is_about(entry: Entry, table: str) -> bool:
     """Whether a definition is one of a table's, or names it."""
     lines = () if " DETACH PARTITION " in str(entry["drop"]) else entry.get("lines", ())
     return any(_mentions(text, table) for text in (_strip_detach(entry), *map(str, lines)))
