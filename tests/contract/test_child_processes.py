@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from backout.providers.child import find_free_ports, find_unprivileged_prefix, is_running, read_process_state
+from backout.providers.child_environment import make_bare_environment
+from backout.providers.process_group import ProcessGroup, run_group
 
 from polling import until
 from streamed import await_line
@@ -70,3 +75,66 @@ def test_a_zombie_is_not_running() -> None:
         until(lambda: read_process_state(process.pid) == "Z", what="it is a zombie")
         assert not is_running(process.pid)
     assert read_process_state(process.pid) is None
+
+
+_FAMILY = "sleep 98.25 & echo $$ $!; wait"
+"""A program that starts another one, as pg_basebackup does; it says both pids."""
+_KILLED = f"""
+import os, signal, subprocess
+from backout.providers.child_environment import make_bare_environment
+from backout.providers.process_group import ProcessGroup
+process = ProcessGroup(("sh", "-c", {_FAMILY!r}), env=make_bare_environment(), stdout=subprocess.PIPE)
+print(process.stdout.readline(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def await_end(pids: list[int]) -> None:
+    until(lambda: not any(map(is_running, pids)), what=f"the end of {pids}")
+
+
+def open_family() -> tuple[ProcessGroup, list[int]]:
+    process = ProcessGroup(("sh", "-c", _FAMILY), env=make_bare_environment(), stdout=subprocess.PIPE)
+    pids = [int(word) for word in await_line(process, "").split()]
+    assert len(pids) == 2
+    assert all(map(is_running, pids))
+    return process, pids
+
+
+def test_what_a_program_started_ends_with_our_kill_9() -> None:
+    """The kernel tells the child alone; its own child is the group's leader's to end."""
+    done = subprocess.run((sys.executable, "-c", _KILLED), stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    await_end([int(word) for word in done.stdout.split()])
+
+
+def test_what_a_program_started_ends_when_we_end_it() -> None:
+    """Terminated or killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process, pids = open_family()
+        with process:
+            process.send_signal(number)
+        assert process.returncode < 0
+        process.send_signal(number)  # says nothing of one that has ended
+        await_end(pids)
+
+
+def test_what_a_program_started_ends_when_that_is_killed() -> None:
+    """By the kernel, for want of memory, or by somebody who looks for what is slow."""
+    process, pids = open_family()
+    with process:
+        os.kill(pids[0], signal.SIGKILL)
+    await_end(pids)
+
+
+def test_a_program_of_a_group_answers_and_has_its_own_exit_code() -> None:
+    done = run_group(("sh", "-c", "echo out; echo err >&2; exit 7"), env=make_bare_environment())
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+
+
+def test_a_program_that_takes_too_long_ends_with_what_it_started() -> None:
+    """What it started holds the pipe open: without its end this would wait for that."""
+    with pytest.raises(subprocess.TimeoutExpired) as raised:
+        run_group(("sh", "-c", _FAMILY), env=make_bare_environment(), timeout_s=1.0)
+    assert raised.value.stdout
+    await_end([int(word) for word in raised.value.stdout.split()])

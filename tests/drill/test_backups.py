@@ -17,9 +17,10 @@ from kept import template
 
 from backout.config import load
 from backout.config.environment import Environment
-from backout.errors import AuthError, BackoutError, Refused
+from backout.errors import AuthError, BackoutError, Busy, Refused
 from backout.model.database.recovery import BackupKind
 from backout.model.incident.incident import RunState
+from backout.providers.archive.holding import Holding
 from backout.providers.archive.repository import Repository
 from backout.providers.archive.sealing import Key
 from backout.providers.archive.stores import FolderStore
@@ -31,6 +32,7 @@ from backout.wiring.db import backups as wired
 from backout.wiring.records import open_journal
 
 from extent import by_extent, long
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 KEY = "0f" * 32
 CUTS = by_extent(2, 3, proof=16)
+SENDERS = "SELECT count(*) FROM pg_stat_replication"
+SLOTS = "SELECT count(*) FROM pg_replication_slots"
 
 
 @pytest.fixture(scope="module")
@@ -352,6 +356,7 @@ def test_kill_9_at_any_time_then_the_same_command_again(lab: Lab, quick_path: Pa
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
+        until(lambda: not lab.value(SENDERS), what="nothing receives any more")
         backup = taken(lab)
         found = lab.backout("db", "backups", "list", "--json").json["backups"]
         assert isinstance(found, list)
@@ -361,6 +366,44 @@ def test_kill_9_at_any_time_then_the_same_command_again(lab: Lab, quick_path: Pa
         assert list((lab.archive / "staging").iterdir()) == []
         assert lab.backout("db", "backups", "verify", backup).code == 0, trial
     proof("a backup killed by kill -9 at any time is finished by the next command", trials=CUTS, failures=0)
+
+
+def test_a_backup_that_ends_at_once_leaves_nobody_who_receives_wal(lab: Lab) -> None:
+    """By kill -9 or Ctrl-C. pg_basebackup's second process would hold WAL on the server, by a slot, for good."""
+    lab.execute("CREATE TABLE t AS SELECT generate_series(1, 1000000) AS n")
+    for number in (signal.SIGKILL, signal.SIGINT):
+        caught = False
+        while not caught:
+            argv = (sys.executable, "-m", "backout", "db", "backup", "--full")
+            environment = {"PATH": os.environ["PATH"], **lab.variables}
+            with subprocess.Popen(argv, cwd=lab.folder, env=environment, stderr=subprocess.DEVNULL) as process:
+                until(lambda: lab.value(SLOTS) or process.poll() is not None, what="WAL is received")
+                process.send_signal(number)
+            caught = process.returncode != 0
+        until(lambda: not lab.value(SENDERS), what="nothing receives any more")
+        assert lab.value(SLOTS) == 0
+        taken(lab)
+
+
+def test_what_an_interrupted_backup_left_running_is_waited_for_and_named(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock is held by each of its processes: here by one that outlives it, as where the kernel cannot end it."""
+    monkeypatch.setattr("backout.providers.archive.taking._ENDS_WITHIN_S", 0.2)
+    (lab.archive / "staging" / "20260101-000000").mkdir(parents=True)
+    with Holding(lab.archive, "taking").held() as held:
+        left = subprocess.Popen(("/bin/sleep", "97.5"), pass_fds=(held,))
+    try:
+        tools = tools_of(lab, FolderStore(lab.archive))
+        with pytest.raises(Busy, match="pg_basebackup of another backup") as raised:
+            tools.taker.take("20260101-000001", None, lambda *_: None)
+        assert "pgrep" in str(raised.value.hint)
+        assert [path.name for path in (lab.archive / "staging").iterdir()] == ["20260101-000000"]
+    finally:
+        left.kill()
+        left.wait()
+    tools.taker.take("20260101-000001", None, lambda *_: None)
+    assert (lab.archive / "staging" / "20260101-000001.json").is_file()
 
 
 def test_a_backup_that_was_taken_and_is_gone_is_an_error(lab: Lab) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from backout.errors import Busy
 from backout.model.names import parse_id
 from backout.private import make_private_folder
+from backout.providers.archive.stores import make_not_kept_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,19 +29,26 @@ class Holding:
         self._job = job
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Do the job alone. Raises Busy when another process does it."""
-        make_private_folder(self._path.parent)
-        opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def held(self, patience_s: float = 0.0) -> Iterator[int]:
+        """Do the job alone, with the lock's descriptor: a child that gets it holds the lock until it ends.
+
+        Args:
+            patience_s: how long another process's end is waited for.
+
+        Raises:
+            Busy: another process does it. BackoutError: the lock's file cannot be written.
+        """
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(opened)
-            raise Busy(f"process {self.holder()} is already doing it", where=str(self._path)) from None
+            make_private_folder(self._path.parent)
+            opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise make_not_kept_error(error, str(self._path)) from error
         try:
+            if not _await_lock(opened, patience_s):
+                raise Busy(f"process {self.holder()} is already doing it", where=str(self._path))
             os.ftruncate(opened, 0)
             os.pwrite(opened, str(os.getpid()).encode(), 0)
-            yield
+            yield opened
             os.ftruncate(opened, 0)
         finally:
             os.close(opened)
@@ -77,3 +85,16 @@ class Holding:
                     return True
                 time.sleep(_POLL_S)
         return True
+
+
+def _await_lock(opened: int, patience_s: float) -> bool:
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_POLL_S)
+        else:
+            return True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.decoding import decode_json
-from backout.errors import BackoutError, Refused
+from backout.errors import BackoutError, Busy, Refused
 from backout.model.database.recovery import BackupKind
 from backout.model.names import is_segment, parse_id
 from backout.private import make_private_folder
@@ -31,7 +31,7 @@ from backout.providers.postgres.backup.base_backups import (
 from backout.providers.postgres.tls.program_environment import make_program_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from backout.model.database.backups import Cluster, Retention
     from backout.ports import Clock
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from backout.providers.postgres.server.binaries import Binaries
 
 _ALL: Final = 1 << 64
+_ENDS_WITHIN_S: Final = 10.0
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -64,8 +65,14 @@ class StagedBackups:
 
         Raises:
             Refused: the server cannot take it against that parent, its version is another one, or there is no room.
-            AuthError, ProviderUnavailable, BackoutError: as `backup_tools.take`.
+            Busy: what an interrupted one had started is still there.
+            AuthError, ProviderUnavailable, BackoutError: as `base_backups.take`.
         """
+        # What a killed one had started is over when the lock is free: its last process writes into the folder no more.
+        with _translate_busy(), Holding(self._staging.parent, "taking").held(_ENDS_WITHIN_S) as held:
+            self._take(backup, parent, held, progress)
+
+    def _take(self, backup: str, parent: str | None, held: int, progress: Callable[[int, int], None]) -> None:
         self.discard()
         cluster = self._origin.cluster.read()
         binaries = self._origin.binaries()
@@ -88,7 +95,8 @@ class StagedBackups:
             against = self._staging / f"{parse_id(parent)}.manifest"
             against.write_bytes(self._repository.manifest(parent))
         try:
-            take(binaries, make_program_environment(self._origin.dsn()), folder, against=against, progress=progress)
+            environment = make_program_environment(self._origin.dsn())
+            take(binaries, environment, folder, against=against, held=held, progress=progress)
         except SummariesMissing as error:
             raise Refused(
                 error.what, where=error.where, options=("Take a full one: backout db backup --full.",)
@@ -199,6 +207,15 @@ class StagedBackups:
             wal=tuple(wal),
             boot=_boot(),
         )
+
+
+@contextlib.contextmanager
+def _translate_busy() -> Iterator[None]:
+    try:
+        yield
+    except Busy as error:
+        what = "the pg_basebackup of another backup, which may have been interrupted, still runs"
+        raise Busy(what, where=error.where, hint="pgrep -a pg_basebackup, and end it") from error
 
 
 def _check_version(binaries: Binaries, server_version: int) -> None:

@@ -22,6 +22,7 @@ from backout.model.names import parse_id, parse_wal_file
 from backout.private import make_private_folder
 from backout.providers.child import find_unprivileged_prefix
 from backout.providers.postgres.server.template import give_away, make_tool_environment
+from backout.providers.process_group import run_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -227,15 +228,7 @@ class PgBackRest:
         argv += [f"--stanza={self._stanza}"] if on_stanza else []
         argv += [f"--config={self._config}"] if self._config else []
         try:
-            done = subprocess.run(
-                argv,
-                check=False,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                env=make_tool_environment(),
-                timeout=timeout_s,
-            )
+            done = run_group(argv, env=make_tool_environment(), timeout_s=timeout_s)
         except subprocess.TimeoutExpired:
             raise ProviderUnavailable(f"pgbackrest {command} takes too long", where=self._stanza) from None
         # archive-get says 1 for "not there", which its caller looks at.

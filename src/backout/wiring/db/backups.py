@@ -246,7 +246,7 @@ def tell_unproved(config: Config, alarm: str) -> None:
     )
 
 
-def proving(config: Config) -> AbstractContextManager[None]:
+def proving(config: Config) -> AbstractContextManager[int]:
     """Return a lock against simultaneous proofs. Raises Busy: another process is proving."""
     from backout.providers.archive.holding import Holding
 

@@ -6,7 +6,6 @@ Source: PostgreSQL 18 documentation, pg_basebackup, pg_combinebackup, pg_verifyb
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +13,8 @@ from backout.decoding import decode_json
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.database.wal import parse_lsn
 from backout.model.value import Value
-from backout.providers.child import tie_to_parent
 from backout.providers.postgres.server.template import make_tool_environment
+from backout.providers.process_group import ProcessGroup, run_group
 from backout.providers.silence import EndedWhenSilent
 
 if TYPE_CHECKING:
@@ -74,12 +73,18 @@ def take(
     into: Path,
     *,
     against: Path | None,
+    held: int,
     progress: Callable[[int, int], None],
 ) -> None:
     """Take a base backup into a folder that does not exist, an incremental one `against` a manifest's backup.
 
-    It brings the WAL along that it needs to become consistent. Its files are not synced. `progress` hears (bytes so
-    far, the server's estimate of all bytes).
+    It brings the WAL along that it needs to become consistent. Its files are not synced. Its second process, which
+    receives that WAL, holds a slot of the server: none of the two outlives us.
+
+    Args:
+        against: the manifest of its parent.
+        held: the descriptor of a lock, which each process keeps until it has ended.
+        progress: hears (bytes so far, the server's estimate of all bytes).
 
     Raises:
         AuthError: the role may not replicate. SummariesMissing: only a full backup is possible.
@@ -99,15 +104,8 @@ def take(
     ]
     argv += [f"--incremental={against}"] if against is not None else []
     said: list[str] = []
-    with subprocess.Popen(
-        tie_to_parent(argv, signal.SIGTERM),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=environment,
-        start_new_session=True,
+    with ProcessGroup(
+        argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(held,)
     ) as process:
         assert process.stderr is not None
         try:
@@ -119,10 +117,10 @@ def take(
                     elif line.strip():
                         said = [*said[-20:], line.strip()]
         except BaseException:
-            process.terminate()
+            process.kill()
             raise
     if process.returncode != 0:
-        raise _translate_error(said, environment)
+        raise _translate_error(said or [f"it ended with {process.returncode}"], environment)
 
 
 def _translate_error(said: Sequence[str], environment: Mapping[str, str]) -> BackoutError:
@@ -181,10 +179,7 @@ def combine(binaries: Binaries, parts: Sequence[Path], into: Path) -> None:
 
 def _run(binaries: Binaries, program: str, *arguments: str) -> str | None:
     """Run a program that needs no server; return None, or what it said when it failed."""
-    argv = (binaries.path(program), *arguments)
-    done = subprocess.run(
-        argv, check=False, capture_output=True, text=True, errors="replace", env=make_tool_environment()
-    )
+    done = run_group((binaries.path(program), *arguments), env=make_tool_environment())
     if done.returncode == 0:
         return None
     lines = [line.strip().removeprefix(f"{program}: error: ") for line in (done.stderr or done.stdout).splitlines()]

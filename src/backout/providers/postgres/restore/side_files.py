@@ -10,10 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from backout.errors import Refused
+from backout.errors import BackoutError, Refused
 from backout.providers.child import needs_chown
 from backout.providers.child_environment import make_bare_environment
 from backout.providers.postgres.server.launcher import Overlay
+from backout.providers.process_group import run_group
 
 _FICLONE: Final = 0x40049409
 
@@ -56,9 +57,15 @@ def refuse_tablespaces(data: Path) -> None:
 
 
 def copy_folder(source: Path, into: Path) -> None:
-    """Copy a folder, sharing blocks where the file system can; `into` is not there yet."""
+    """Copy a folder, sharing blocks where the file system can; `into` is not there yet.
+
+    Raises:
+        BackoutError: in the words of cp.
+    """
     argv = (shutil.which("cp") or "cp", "-a", "--reflink=auto", str(source), str(into))
-    subprocess.run(argv, check=True, capture_output=True, env=make_bare_environment())
+    done = run_group(argv, env=make_bare_environment())
+    if done.returncode != 0:
+        raise BackoutError(f"the folder cannot be copied: {' '.join(done.stderr.split())[:300]}", where=str(source))
 
 
 def remove(folder: Path) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import struct
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError
 from backout.providers.child import NOBODY, find_unprivileged_prefix, needs_chown
 from backout.providers.child_environment import ChildEnvironment, make_bare_environment
+from backout.providers.process_group import run_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +116,7 @@ def run_tool(
     prefix = find_unprivileged_prefix() if environment is None else ()
     argv = (*prefix, binaries.path(program), *arguments)
     given: ChildEnvironment = make_tool_environment() if environment is None else environment
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=timeout_s, env=given)
+    done = run_group(argv, env=given, timeout_s=timeout_s)
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip()
         denied = needs_chown() and "Permission denied" in said
