@@ -16,10 +16,12 @@ from values import replace
 
 from backout.providers.memory import WorldClock
 from backout.providers.postgres.backup.dumps import PostgresDumps
-from backout.providers.postgres.comparison.dump_check import check_catalog
+from backout.providers.postgres.comparison.dump_check import check_catalog, reading_figures
 from backout.providers.postgres.server.binaries import Binaries, find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
 from backout.runbook.backup.dump import DumpTools, dump, restore, verify
+
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,3 +228,23 @@ def test_the_command_says_what_was_compared_and_exits_by_it(kept: Path, address:
         assert ("ALTER TABLE shop.orders OWNER TO app" in answer.out) == (name != "old")
         journal = b"".join(path.read_bytes() for path in (folder / ".backout").glob("journal*"))
         assert b"second_check" in journal
+
+
+def test_what_reads_along_with_a_dump_ends_with_it(address: str) -> None:
+    """A dump that fails leaves no session behind: here one that waits for a table."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop' AND wait_event_type = 'Lock'"
+    with psycopg.connect(url(address)) as owner, psycopg.connect(url(address, "postgres"), autocommit=True) as other:
+
+        def waits() -> bool:
+            return other.execute(waiting).fetchone() != (0,)
+
+        def read_along(snapshot: str) -> None:
+            with reading_figures(url(address), snapshot):
+                until(waits, what="the check waits for the table")
+                raise KeyboardInterrupt
+
+        snapshot = owner.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
+        owner.execute("LOCK TABLE shop.orders")
+        with pytest.raises(KeyboardInterrupt):
+            read_along(str(snapshot[0]))
+        until(lambda: not waits(), what="its session is gone")

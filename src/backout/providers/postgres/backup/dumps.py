@@ -33,7 +33,7 @@ from backout.providers.postgres.backup.plain_role import (
     plain_login,
     read_power,
 )
-from backout.providers.postgres.comparison.dump_check import check_catalog, check_rows, read_figures
+from backout.providers.postgres.comparison.dump_check import check_catalog, check_rows, reading_figures
 from backout.providers.postgres.server.pinned import SEARCH_PATH
 from backout.providers.postgres.server.scratch import DATABASE, RESTORER, scratch_server
 from backout.providers.postgres.server.session import open_asking, refuse_pooler
@@ -186,8 +186,9 @@ class PostgresDumps:
                 source.execute(f"SET LOCAL search_path = {SEARCH_PATH}".encode())
                 _check_version(binaries, source.info.server_version)
                 (snapshot,) = source.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
-                tables, figures, no_figures = read_figures(url, str(snapshot))
-                size_bytes, sha256 = self._dump(url, binaries, name, str(snapshot))
+                with reading_figures(url, str(snapshot)) as await_figures:
+                    size_bytes, sha256 = self._dump(url, binaries, name, str(snapshot))
+                    tables, figures, no_figures = await_figures()
                 if figures is None:
                     tables = read_contents(source, checksums=checksums)
                 skipped = list_not_compared(source)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections import Counter, defaultdict
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -25,8 +26,10 @@ from backout.providers.postgres.restore.side_files import write_whole
 from backout.providers.postgres.server.owner_session import make_inside_dsn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    Progress = Callable[[str, int, int], None]
 
 WRITERS: Final = "writers"
 """The file in which a rescue keeps the ids under which it wrote, one a line."""
@@ -200,39 +203,51 @@ class PostgresCopies:
         return _make_comparison(ask(asked, progress)["compared"])
 
 
-def ask(asked: Mapping[str, Any], progress: Callable[[str, int, int], None]) -> dict[str, Any]:
+def ask(asked: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Let the process of the second check answer, and return the last line that it wrote.
 
     Raises:
         BackoutError: it could not compare, or ended without a word.
     """
-    last: dict[str, Any] = {}
-    process = subprocess.Popen(
+    with asking(asked) as await_answer:
+        return await_answer(progress)
+
+
+@contextmanager
+def asking(asked: Mapping[str, Any]) -> Iterator[Callable[[Progress], dict[str, Any]]]:
+    """Start the process of the second check, and give what waits for its answer; the end of the block is its end.
+
+    The answer raises as that of `ask`.
+    """
+    with subprocess.Popen(
         tie_to_parent(make_module_command(_MODULE), signal.SIGTERM),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=make_bare_environment(),
-    )
-    with process:
+    ) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        said: list[bytes] = []
-        hearing = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)  # type: ignore[union-attr]
-        hearing.start()
         try:
-            process.stdin.write(json.dumps(asked).encode())
-            process.stdin.close()
-            for line in process.stdout:
-                last = decode_json(line, dict[str, Any], what="the second check's answer")
-                if "progress" in last:
-                    progress(*last["progress"])
-        except BrokenPipeError:
-            pass
+            with suppress(BrokenPipeError):  # it has ended: its answer says why
+                process.stdin.write(json.dumps(asked).encode())
+                process.stdin.close()
+            yield lambda progress: _await_answer(process, progress)
         finally:
-            if process.poll() is None and "progress" in last:
-                process.kill()
+            process.kill()
+
+
+def _await_answer(process: subprocess.Popen[bytes], progress: Progress) -> dict[str, Any]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    last: dict[str, Any] = {}
+    said: list[bytes] = []
+    stderr = process.stderr
+    hearing = threading.Thread(target=lambda: said.append(stderr.read()), daemon=True)
+    hearing.start()
+    for line in process.stdout:
+        last = decode_json(line, dict[str, Any], what="the second check's answer")
+        if "progress" in last:
+            progress(*last["progress"])
     if "failed" in last:
         what, where, hint = last["failed"]
         raise BackoutError(f"the second check could not be made: {what}", where=where, hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,19 +10,31 @@ import msgspec
 from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.database.dump import DumpCheck, Figures, TableContent
-from backout.providers.postgres.comparison.comparer import ask
+from backout.providers.postgres.comparison.comparer import ask, asking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from backout.model.database.dump import Dump
 
 
-def read_figures(url: str, snapshot: str) -> tuple[tuple[TableContent, ...], Figures | None, str]:
-    """Return the tables of an exported snapshot with what else it holds, or () and None with why not.
+Noted = tuple[tuple[TableContent, ...], Figures | None, str]
+"""The tables of a snapshot with what else it holds, or () and None with why not."""
+
+
+@contextmanager
+def reading_figures(url: str, snapshot: str) -> Iterator[Callable[[], Noted]]:
+    """Read the figures of an exported snapshot while the block runs, and give what waits for them.
 
     A dump without them is better than none.
     """
+    with asking({"kind": "dumped", "url": url, "snapshot": snapshot}) as await_answer:
+        yield lambda: _read_noted(await_answer)
+
+
+def _read_noted(await_answer: Callable[[Callable[[str, int, int], None]], dict[str, Any]]) -> Noted:
     try:
-        noted = ask({"kind": "dumped", "url": url, "snapshot": snapshot}, _ignore_progress)["noted"]
+        noted = await_answer(_ignore_progress)["noted"]
     except BackoutError as error:
         return (), None, error.what
     return tuple(decode_values(noted["tables"], list[TableContent])), decode_values(noted["figures"], Figures), ""
