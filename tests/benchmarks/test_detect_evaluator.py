@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shared.detect_evaluator import DEPLOYED_AT, NEW, OLD, backout, live, log_evidence, route_name
+from shared.detect_counts import DEPLOYED_AT, NEW, OLD, route_name
+from shared.detect_evaluator import backout, live, log_evidence
 from shared.detect_oracle import first
 from shared.detect_scenarios import BADS, RATES, SPANS_S, SPLITS, Noise, Scenario
 from shared.detect_traffic import Batch, as_in_production, simulate
