@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RUNS = {"quick": 2, "standard": 10, "full": 60}
 _DRAWS = 2000
-_EVALUATOR = tuple(f"benchmarks/shared/{name}.py" for name in ("detect_evaluator", "detect_arrays", "detect_counts"))
+_EVALUATOR = tuple(f"benchmarks/shared/{name}.py" for name in ("detect_evaluator", "detect_arrays"))
 
 
 def chosen(size: str) -> list[tuple[scenarios.Scenario, int]]:
