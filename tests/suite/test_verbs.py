@@ -16,7 +16,7 @@ diagnose dial differ disable divide do draft drain drop dump enable encode end e
 evaluate examine exchange exclude execute exist explain extend extract fail fence fetch fill finalize find finish
 fit fold follow foresee forget forgive format freeze get give go greet group guard hash hide hold ignore include
 infer inherit inline insert install invert isolate join judge keep label lack lead learn leave lie limit link list
-listen live load locate log look lower main make mark mask match measure mend mention merge mix move multiply name
+listen live load locate lock log look lower main make mark mask match measure mend mention merge mix move multiply name
 need note observe open overlay pack parse pass patch plan post precede prepare print prove prune pump push put
 quarantine query quote raise rank reach read receive recognise record redact refer reflow refresh refuse regress
 relay release remain remember remove rename render renew renumber repair repeat replace replay report require rescue

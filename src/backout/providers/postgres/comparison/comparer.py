@@ -21,7 +21,7 @@ from backout.providers.child import tie_to_parent
 from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.providers.postgres.comparison.reading import Place, comparing
 from backout.providers.postgres.comparison.renumbered import read_numbers
-from backout.providers.postgres.comparison.undone import hold_again
+from backout.providers.postgres.comparison.undone import note_tables_again
 from backout.providers.postgres.restore.side_files import write_whole
 from backout.providers.postgres.server.owner_session import make_inside_dsn
 
@@ -63,7 +63,7 @@ class PostgresComparer:
             return
         with comparing(Place(self._url(), self._database, before, after), evidence, progress) as comparer:
             noted = comparer.note()
-            held = comparer.hold(noted)
+            held = comparer.note_tables(noted)
         make_private_folder(into.parent)
         write_whole(into.with_suffix(_HELD), json.dumps(held))
         write_whole(into, json.dumps({**dataclasses.asdict(noted), "full": sorted(noted.full)}))
@@ -101,7 +101,7 @@ class PostgresComparer:
             noted: what `note` kept before the rescue.
         """
         if not into.exists():
-            write_whole(into, json.dumps(hold_again(self._url(), self._database, _pack_held(noted))))
+            write_whole(into, json.dumps(note_tables_again(self._url(), self._database, _pack_held(noted))))
 
     def compare_undone(
         self, noted: Path, before: Path, kept: Path, progress: Callable[[str, int, int], None]

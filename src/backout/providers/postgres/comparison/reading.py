@@ -24,7 +24,7 @@ from backout.providers.postgres.comparison.tables import (
     write_since,
     write_written_by,
 )
-from backout.providers.postgres.comparison.undone import hold
+from backout.providers.postgres.comparison.undone import note_tables
 from backout.providers.postgres.provenance.packing import pack_numbers
 from backout.providers.postgres.server.message import get_message
 from backout.providers.postgres.server.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, make_inside_dsn
@@ -147,10 +147,10 @@ class Comparer:
                 found.full.add(table.shown)
         return found
 
-    def hold(self, noted: Noted) -> dict[str, Any]:
+    def note_tables(self, noted: Noted) -> dict[str, Any]:
         """Return what the tables hold now that a rescue may write to, for the check of its undo."""
         touched = (self._live_of(table) for table in self._before.values() if self._is_touched(table))
-        return hold(self._ends.live, [each for each in touched if each is not None], noted.xid)
+        return note_tables(self._ends.live, [each for each in touched if each is not None], noted.xid)
 
     def definitions(self) -> dict[str, str]:
         """Return a digest of each definition as it is live."""

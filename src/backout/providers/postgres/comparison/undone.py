@@ -37,7 +37,7 @@ Rows = dict[int, tuple[int, int]]
 """(the id under which it was written, the hash of what it holds) by the hash of a row's key."""
 
 
-def hold(live: OwnerSessions, tables: Iterable[Relation], xid: int) -> dict[str, Any]:
+def note_tables(live: OwnerSessions, tables: Iterable[Relation], xid: int) -> dict[str, Any]:
     """Return what the tables that a rescue may write to hold, and every definition, as a note.
 
     Args:
@@ -52,7 +52,7 @@ def hold(live: OwnerSessions, tables: Iterable[Relation], xid: int) -> dict[str,
     return {"xid": xid, "tables": found, "definitions": read_definitions(live.administrator)}
 
 
-def hold_again(url: str, database: str, held: Mapping[str, Any]) -> dict[str, str]:
+def note_tables_again(url: str, database: str, held: Mapping[str, Any]) -> dict[str, str]:
     """Return the rows of the tables of a note as they are before the undo, by object id. Raises as `compare_undone`."""
     with ExitStack() as stack:
         live, there = _open_live(url, database, stack)

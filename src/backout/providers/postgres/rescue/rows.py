@@ -32,7 +32,7 @@ from backout.providers.postgres.rescue.references import (
 )
 from backout.providers.postgres.rescue.rows_of_others import build_changed_condition
 from backout.providers.postgres.rescue.scope import format_xids
-from backout.providers.postgres.rescue.writing import hold, write_quietly
+from backout.providers.postgres.rescue.writing import lock_table, write_quietly
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import (
     build_key_condition,
@@ -289,7 +289,7 @@ def write_batches(session: Session, work: Work, writing: Writing) -> int:
         with live.transaction():
             (wanted,) = live.execute(f"SELECT EXISTS ({select}{bounds})").fetchone()
             if wanted:  # a table in which nothing is to be written is not locked
-                hold(live, work.table.oid, work.table.sql)
+                lock_table(live, work.table.oid, work.table.sql)
                 count += _write_batch(session, work, writing, bounds)
         session.progress(f"rows of {work.table.shown}", min(begin + _BATCH, last), last)
     return count

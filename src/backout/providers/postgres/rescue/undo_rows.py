@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.providers.postgres.provenance.evidence import write_as_made
 from backout.providers.postgres.rescue.kept import get_kept_key
 from backout.providers.postgres.rescue.references import list_unreferenced_conditions, refers_to_itself
-from backout.providers.postgres.rescue.writing import hold, write_quietly
+from backout.providers.postgres.rescue.writing import lock_table, write_quietly
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import build_key_condition, name_new, name_old, name_state_column
 
@@ -54,7 +54,7 @@ def put_rows_back(live: Any, entry: Entry, content: bytes, kept: Kept, ours: fro
         )
     with live.transaction():
         load_batch(live, entry, content)
-        hold(live, entry["oid"], table)
+        lock_table(live, entry["oid"], table)
         if entry["op"] == "I":  # what comes to refer to one behind the look would go along with it
             live.execute(f"SELECT FROM ONLY {table} l, {UNDO} WHERE {keys} FOR UPDATE OF l")
         count = found = write_quietly(live, entry["oid"], table, apply, UNDO, wrote=kept.note_writer)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 10
 
 
-def hold(live: Any, oid: int, table: str) -> None:
+def lock_table(live: Any, oid: int, table: str) -> None:
     """Take the lock that `write_quietly` needs, before any row is locked.
 
     Turning triggers off locks the table against writers. Taken behind row locks, that waits for a writer which may wait
@@ -31,7 +31,7 @@ def hold(live: Any, oid: int, table: str) -> None:
 def write_quietly(
     live: Any, oid: int, table: str, statement: str, rows: str, *, wrote: Callable[[Any], None] | None = None
 ) -> int:
-    """Write with the user's triggers off, within the transaction that called `hold`; foreign keys are checked as ever.
+    """Write with the user's triggers off, in a transaction that called `lock_table`; foreign keys are checked as ever.
 
     Args:
         rows: the temporary table that the statement writes from, with its alias, as it stands in there.
