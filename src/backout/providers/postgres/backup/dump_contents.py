@@ -10,14 +10,14 @@ Source: PostgreSQL 18, COPY ("COPY count" is its command tag; one CopyData messa
 from __future__ import annotations
 
 import hashlib
-import select
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.database.dump import TableContent
+from backout.providers.postgres.server.copy_out import read_copy
 from backout.providers.postgres.server.session import open_asking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import psycopg
 
@@ -117,32 +117,11 @@ def _query_content(connection: psycopg.Connection[Any], name: str, *, checksums:
 def _read_copy_content(connection: psycopg.Connection[Any], name: str, *, checksums: bool) -> TableContent:
     rows = total = 0
     digest, to_int = hashlib.blake2b, int.from_bytes
-    for row in _copy_rows(connection, name):
+    for row in read_copy(connection, f"COPY {name}{_OUT}"):
         rows += 1
         if checksums:
             total += to_int(digest(row, digest_size=8).digest())
     return TableContent(name, rows, f"{_COPIED}{total % (1 << 64):016x}" if checksums else "")
-
-
-def _copy_rows(connection: psycopg.Connection[Any], name: str) -> Iterator[memoryview]:
-    """Read each row as libpq has it: psycopg's own reading takes twice as long, and a table has millions of them."""
-    import psycopg
-
-    pgconn = connection.pgconn
-    begun = pgconn.exec_(f"COPY {name}{_OUT}".encode())
-    if begun.status != psycopg.pq.ExecStatus.COPY_OUT:
-        raise psycopg.errors.error_from_result(begun)
-    more = select.poll()
-    more.register(pgconn.socket, select.POLLIN)
-    while (found := pgconn.get_copy_data(1))[0] >= 0:
-        if found[0]:
-            yield found[1]
-        else:
-            more.poll()
-            pgconn.consume_input()
-    while (ended := pgconn.get_result()) is not None:
-        if ended.status != psycopg.pq.ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(ended)
 
 
 def _count_on_server(connection: psycopg.Connection[Any], name: str) -> int | None:

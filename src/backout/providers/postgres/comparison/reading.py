@@ -26,6 +26,7 @@ from backout.providers.postgres.comparison.tables import (
 )
 from backout.providers.postgres.comparison.undone import note_tables
 from backout.providers.postgres.provenance.packing import pack_numbers
+from backout.providers.postgres.server.copy_out import read_copy
 from backout.providers.postgres.server.message import get_message
 from backout.providers.postgres.server.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, make_inside_dsn
 from backout.providers.postgres.server.plain import write_foreign_code
@@ -347,9 +348,7 @@ class Comparer:
     def _hash_damaged_rows(self, reading: Reading, theirs: str) -> str:
         """Return hashes of the keys of the rows still as the damage left them, up to a limit."""
         query = f"COPY ({reading.keys(theirs)} LIMIT {_MOST}) TO STDOUT"
-        with self._ends.live.of(reading.table.owner).cursor().copy(query) as copy:
-            numbers = b"".join(bytes(chunk) for chunk in copy).split()
-        return pack_numbers(map(int, numbers))
+        return pack_numbers(map(int, read_copy(self._ends.live.of(reading.table.owner), query)))
 
     def _live_rows(self, reading: Reading, where: str) -> tuple[Rows, bool]:
         session = self._ends.live.of(reading.table.owner)
@@ -387,8 +386,7 @@ def _read_sums(session: Any, reading: Reading, where: str = "true") -> Mapping[i
 
 
 def _read_rows(session: Any, reading: Reading, where: str) -> Rows:
-    with session.cursor().copy(f"COPY ({reading.rows(where)}) TO STDOUT") as copy:
-        content = b"".join(bytes(chunk) for chunk in copy)
+    content = b"".join(read_copy(session, f"COPY ({reading.rows(where)}) TO STDOUT"))
     return read_rows(content.decode("ascii").splitlines())
 
 

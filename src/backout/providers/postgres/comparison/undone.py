@@ -17,6 +17,7 @@ from backout.providers.postgres.comparison.dumped import read_definitions
 from backout.providers.postgres.comparison.tables import list_relations
 from backout.providers.postgres.provenance.packing import pack_numbers, unpack_numbers
 from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.server.copy_out import read_copy
 from backout.providers.postgres.server.message import get_message
 from backout.providers.postgres.server.owner_session import OwnerSessions
 from backout.providers.postgres.server.plain import write_foreign_code
@@ -141,12 +142,8 @@ def _read(live: OwnerSessions, table: Relation, told: Mapping[str, Any]) -> arra
         "TO STDOUT"
     )
     found = array("q")
-    with live.of(table.owner).cursor().copy(query.encode()) as copy:
-        rest = b""
-        for chunk in copy:
-            *lines, rest = (rest + bytes(chunk)).split(b"\n")
-            for line in lines:
-                found.extend(map(int, line.split(b"\t")))
+    for line in read_copy(live.of(table.owner), query):
+        found.extend(map(int, line.split(b"\t")))
     return found
 
 

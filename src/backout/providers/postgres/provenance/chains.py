@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import copy_rows, join_identifiers
+from backout.providers.postgres.server.copy_out import read_copy
 from backout.providers.postgres.server.pinned import write_pins
 
 if TYPE_CHECKING:
@@ -81,10 +82,8 @@ def read_images(end: Any, table: str, columns: Sequence[str], places: Sequence[s
         f"COPY (SELECT ctid::text, {join_identifiers(columns)} FROM ONLY {table} WHERE ctid = ANY(%s::tid[])) TO STDOUT"
     )
     for begin in range(0, len(places), _CHUNK):
-        with end.cursor().copy(query, (list(places[begin : begin + _CHUNK]),)) as copy:
-            content = b"".join(copy)
-        for line in content.split(b"\n")[:-1]:
-            place, *values = line.split(b"\t")
+        for line in read_copy(end, query, (list(places[begin : begin + _CHUNK]),)):
+            place, *values = line.removesuffix(b"\n").split(b"\t")
             found[place.decode()] = dict(zip(columns, values, strict=True))
     return found
 

@@ -25,6 +25,7 @@ from backout.providers.postgres.rescue.numbers import find_strangers
 from backout.providers.postgres.rescue.scope import list_triggers
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import join_identifiers, match_keys, name_new, name_state_column, refers
+from backout.providers.postgres.server.copy_out import read_copy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,8 +180,7 @@ def _restore(session: Session, circle: Sequence[Work], keys: Sequence[ForeignKey
             f"INSERT INTO {work.table.sql} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {rows}"
         )
         written[work.table.oid] = int(made.rowcount)
-        with live.cursor().copy(f"COPY (SELECT {stated_as} FROM {rows}) TO STDOUT") as copy:
-            content = [bytes(chunk) for chunk in copy]
+        content = [*read_copy(live, f"COPY (SELECT {stated_as} FROM {rows}) TO STDOUT")]
         entry = {"op": "I", "sql": work.table.sql, "table": work.table.shown, "oid": work.table.oid}
         entry |= {"node": get_node(live, work.table.sql), "circle": min(members)}
         kept.note_writer(live)

@@ -44,6 +44,7 @@ from backout.providers.postgres.schema.rowsql import (
     name_new,
     name_old,
 )
+from backout.providers.postgres.server.copy_out import read_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -339,8 +340,7 @@ def _keep(session: Session, work: Work, writing: Writing, claims: Mapping[str, o
     """Keep the written rows, before the commit, and the notes for the second check."""
     live, kept = session.live, session.kept
     assert kept is not None
-    with live.cursor().copy("COPY backout_todo TO STDOUT") as copy:
-        content = [bytes(chunk) for chunk in copy]
+    content = [*read_copy(live, "COPY backout_todo TO STDOUT")]
     names = [d.name for d in live.execute("SELECT * FROM backout_todo LIMIT 0").description]
     entry = {
         "op": writing.op,

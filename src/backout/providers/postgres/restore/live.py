@@ -25,6 +25,7 @@ from backout.providers.postgres.schema.history import (
     parse_place,
     write_place_query,
 )
+from backout.providers.postgres.server.copy_out import read_copy
 from backout.providers.postgres.server.pinned import parse_copied_row
 from backout.providers.postgres.server.plain import POWER, make_lock_statement, write_foreign_code
 from backout.providers.postgres.server.session import LETS_IN, reading
@@ -340,8 +341,7 @@ def _list_applied(connection: Any, schema: str | None) -> list[str]:
         place = parse_place(HISTORIES, row) if row is not None else None
         if place is None or place.kind != "r" or not place.trusted:
             return []
-        with connection.cursor().copy(place.table.copy_needed) as copy:
-            lines = b"".join(copy).splitlines()
+        lines = b"".join(read_copy(connection, place.table.copy_needed)).splitlines()
     return [each.name for each in parse_applied(place.table, [parse_copied_row(line) for line in lines]) if each.stands]
 
 

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.server.copy_out import read_copy
 from backout.providers.postgres.server.pinned import PATH, SEARCH_PATH, write_pins
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ def copy_rows(source: Any, read: str, target: Any, write: str, values: Sequence[
     """
     for end in (source, target):
         end.execute(write_pins({"search_path": getattr(end, PATH, SEARCH_PATH)}, local=False).encode())
-    with source.cursor().copy(read, values) as reading, target.cursor().copy(write) as writing:
+    with target.cursor().copy(write) as writing:
         rows = bytearray()
-        for chunk in reading:  # a row each: written one by one, they would take as long again
+        for chunk in read_copy(source, read, values):  # a row each: written one by one, they would take as long again
             rows += chunk
             if len(rows) >= _AT_ONCE:
                 writing.write(bytes(rows))
