@@ -41,7 +41,7 @@ GUARD = f'warm_up = "1h"\nat_most = "1 per 1s"\nbaseline = "{BASELINE_S}s"\n'
 in the twin's list of deployments and in its counts."""
 PAST = 240
 """Requests that a baseline needs before one error in it is a small share."""
-VISITORS_PER_S = 40.0
+VISITORS_PER_S = 25.0
 LISTED = 10
 """The provider lists so many deployments."""
 PROGRAM = Path(sys.executable).with_name("backout")
