@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
-from drillbook import ENV
-from polling import PATIENCE_S
 from private import write_private
 from receivers import mailbox
 from scripted_server import answer, refused_url, scripted_server
@@ -69,17 +66,10 @@ class Planted:
 
     def run(self, *args: str, variables: dict[str, str] | None = None) -> int:
         """Run the program, and keep what it wrote."""
-        known = {**ENV, "HEALTH_CANARY": PLANTED["health header"], "GITHUB_TOKEN": PLANTED["pipeline token"]}
-        ended = subprocess.run(
-            self.trial.book.argv(*args, config=self.trial.config),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-            env={**known, **(variables or {})},
-        )
-        self.left[" ".join(args)[:60] + f" #{len(self.left)}"] = ended.stdout + ended.stderr
-        return ended.returncode
+        known = {"HEALTH_CANARY": PLANTED["health header"], "GITHUB_TOKEN": PLANTED["pipeline token"]}
+        ended = self.trial.run(*args, variables={**known, **(variables or {})})
+        self.left[" ".join(args)[:60] + f" #{len(self.left)}"] = ended.out + ended.err
+        return ended.code
 
     def everywhere(self) -> Iterator[tuple[str, str]]:
         """Yield (where, text) of all that was written, kept or sent, the files that hold the secrets left out."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import subprocess
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,8 +13,6 @@ from urllib.parse import quote
 
 import pytest
 from spelled import shown_of
-
-from drillbook import ENV
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,16 +93,9 @@ class Told:
 
     def run(self, *args: str, width: int = 80) -> int:
         """Run the program in a terminal of that width."""
-        ended = subprocess.run(
-            self.trial.book.argv(*args, config=self.trial.config),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env={**ENV, "COLUMNS": str(width), "HEALTH_CANARY": HEADER},
-        )
-        self.printed[f"{' '.join(args)} ({width})"] = ended.stdout + ended.stderr
-        return ended.returncode
+        ended = self.trial.run(*args, variables={"COLUMNS": str(width), "HEALTH_CANARY": HEADER})
+        self.printed[f"{' '.join(args)} ({width})"] = ended.out + ended.err
+        return ended.code
 
     def kept(self) -> Iterator[tuple[str, str]]:
         """Yield (where, text) of all that was printed, written into files, or said to the provider."""

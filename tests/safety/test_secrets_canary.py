@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from backout.twin.stage import SCRIPT
 from arranged import api, upload
 from drillbook import ENV, Result
 from extent import ALL, long
-from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,15 +47,7 @@ class Lacking:
 
     def run(self, *args: str, typed: str = "", variables: dict[str, str] | None = None) -> Result:
         """Run the program with something in its stdin."""
-        done = subprocess.run(
-            self.trial.book.argv(*args, config=self.trial.config),
-            input=typed.encode(),
-            capture_output=True,
-            timeout=PATIENCE_S,
-            check=False,
-            env={**ENV, **(variables or {})},
-        )
-        ended = Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+        ended = self.trial.run(*args, stdin=typed, variables=variables)
         self.told.append(ended.out + ended.err)
         return ended
 

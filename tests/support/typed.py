@@ -67,6 +67,7 @@ class Typist:
         folder: Path,
         *arguments: str,
         variables: Mapping[str, str] | None = None,
+        stdin: str | None = None,
         stdout: str = "",
         stderr: str = "",
         within: Mapping[str, Any] | None = None,
@@ -75,12 +76,13 @@ class Typist:
 
         Args:
             variables: the whole environment.
+            stdin: what is piped into it, at most as much as a pipe holds; None: /dev/null.
             stdout, stderr: a file to write to, "-" for a closed descriptor, "" for what is returned.
             within: how the process is hindered, see `hinder`.
         """
         order = {
-            "folder": str(folder), "arguments": arguments, "variables": dict(variables or {}), "stdout": stdout,
-            "stderr": stderr, "within": dict(within or {}),
+            "folder": str(folder), "arguments": arguments, "variables": dict(variables or {}), "stdin": stdin,
+            "stdout": stdout, "stderr": stderr, "within": dict(within or {}),
         }  # fmt: skip
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(self._address)
@@ -216,12 +218,21 @@ def _drained(readers: list[int]) -> list[bytes]:
     return list(texts.values())
 
 
+def _open_input(text: str | None) -> int:
+    if text is None:
+        return os.open(os.devnull, os.O_RDONLY)
+    reader, writer = os.pipe()
+    os.write(writer, text.encode())
+    os.close(writer)
+    return reader
+
+
 def _become(order: dict[str, Any], pipes: list[tuple[int, int]]) -> None:
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["variables"])
     hinder(order["within"])
-    leads = {0: os.open(os.devnull, os.O_RDONLY)}
+    leads = {0: _open_input(order["stdin"])}
     for number, (_, writer) in enumerate(pipes, start=1):
         name = order[("stdout", "stderr")[number - 1]]
         leads[number] = writer if not name else -1 if name == "-" else os.open(name, os.O_WRONLY)

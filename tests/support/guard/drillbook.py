@@ -30,7 +30,7 @@ from backout.wiring.toolbox import make_toolbox
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from backout.model.deployment import Deployment
     from backout.runbook.toolbox import Toolbox
@@ -177,14 +177,26 @@ class Drillbook:
         (folder / "backout.toml").write_text(text, encoding="utf-8")
         return Trial(self, folder)
 
-    def run(self, *args: str, config: Path | None = None, timeout_s: float = 2 * PATIENCE_S) -> Result:
+    def run(
+        self,
+        *args: str,
+        config: Path | None = None,
+        timeout_s: float = 2 * PATIENCE_S,
+        stdin: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Result:
         """Run the program to its end, in a process forked off one that has loaded it (`start` loads it each time).
 
         A diagnosis has as long as the machine needs for it: what is tested is what follows from it.
+
+        Args:
+            stdin: what is piped into it; None: nothing.
+            variables: beside the usual ones.
         """
         words = self.argv(*args, config=config)[1:]
         within = {"seconds": math.ceil(timeout_s), "patient": timeout_s}
-        done = shared_typist().type(Path.cwd(), *words, variables=ENV, within=within)
+        told = {**ENV, **(variables or {})}
+        done = shared_typist().type(Path.cwd(), *words, variables=told, stdin=stdin, within=within)
         assert done.code != -signal.SIGALRM, f"no end {within}: {words}\n{done.text}"
         return Result(done.code, done.out.decode(), done.err.decode())
 
@@ -229,9 +241,9 @@ class Trial:
         """Make a version live from outside, as a colleague's push would."""
         return self.tools().deployments.activate(version, message="pushed")
 
-    def run(self, *args: str, timeout_s: float = 2 * PATIENCE_S) -> Result:
-        """Run the program to its end."""
-        return self.book.run(*args, config=self.config, timeout_s=timeout_s)
+    def run(self, *args: str, timeout_s: float = 2 * PATIENCE_S, **how: Any) -> Result:
+        """Run the program to its end, as `Drillbook.run`."""
+        return self.book.run(*args, config=self.config, timeout_s=timeout_s, **how)
 
     def start(self, *args: str, **variables: str) -> subprocess.Popen[str]:
         """Start the program."""
