@@ -38,7 +38,7 @@ KEPT = Path(name) if (name := os.environ.get("BACKOUT_VARIANTS")) else None
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drillbook]:
     """Return a stage of this module's own, whose guard judges latency too and asks some paths itself."""
-    book = Drillbook(tmp_path_factory.mktemp("variants"))
+    book = Drillbook(tmp_path_factory.mktemp("variants"), visitors_per_s=40.0)  # as variants.toml was tried with
     try:
         prepare(book)
         yield book

@@ -71,6 +71,7 @@ class Drillbook:
     good: str = ""
     bad: str = ""
     trials: int = 0
+    visitors_per_s: float = VISITORS_PER_S
     _coming: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     """What ends the visits."""
     _visited_since: float | None = None
@@ -108,7 +109,7 @@ class Drillbook:
         if self._visited_since is not None and time.monotonic() - self._visited_since > VISIT_AT_MOST_S / 2:
             self.dismiss()
         if self._visited_since is None:
-            self._coming.enter_context(self.stage.visitors(VISITORS_PER_S))
+            self._coming.enter_context(self.stage.visitors(self.visitors_per_s))
             self._visited_since = time.monotonic()
 
     def dismiss(self) -> None:
