@@ -290,18 +290,18 @@ def test_what_clients_made_anew_and_removed_while_a_rescue_ran_is_named(
     """It was put back, for the first look at the WAL was before that; with the SQL that removes it again."""
     name, xid = damages["meanwhile"]
 
-    def hold(live: Any, oid: int, table: str) -> None:
+    def lock_table(live: Any, oid: int, table: str) -> None:
         with lab.connect() as client:
             there = client.execute(f"SELECT count(*) FROM {name} WHERE id = 25".encode()).fetchone()
             if there == (0,) and not told:
                 told.append(table)
                 client.execute(f"INSERT INTO {name} VALUES (25, 'x', 'x'), (26, 'x', 'x')".encode())
                 client.execute(f"DELETE FROM {name} WHERE id IN (25, 26)".encode())
-        holds(live, oid, table)
+        locks(live, oid, table)
 
     told: list[str] = []
-    holds = writing.hold
-    monkeypatch.setattr(rows, "hold", hold)
+    locks = writing.lock_table
+    monkeypatch.setattr(rows, "lock_table", lock_table)
     left = rescued(lab, xid)["db_rescue"]["left_out"]
     assert told
     (named,) = [each for each in left if "while the rescue ran" in each["reason"]]
