@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from drillbook import Drillbook
     from scripted_server import ScriptedServer
 
+pytestmark = pytest.mark.calm
+
 CONFIG = """[app]
 name = "a"
 [environments.production]

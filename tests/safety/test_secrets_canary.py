@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
+pytestmark = pytest.mark.calm
+
 SURE = ("-m", "the deployment lost them", "--confirm", "production")
 SECRETS = """
 [environments.production.secrets]

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook
 
+pytestmark = pytest.mark.calm
+
 HOUR, DAY = 3600.0, 86_400.0
 KEY, OTHER = b"0123456789abcdef-one", b"0123456789abcdef-two"
 PLACE = "account/worker"
