@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from api_gate import Answer, api_gate, said
 
-from polling import PATIENCE_S
+from polling import until
 from private import write_private
 from scripted_server import answer, drip, hang, raw_answer, refused_url, scripted_server
-from streamed import await_line
 
 if TYPE_CHECKING:
     from drillbook import Drillbook
@@ -195,13 +195,16 @@ def test_api_down_when_guard_wants_to_act(drillbook: Drillbook) -> None:
     trial = drillbook.trial()
     trial.make_live(drillbook.good)
     trial.make_live(drillbook.bad)
-    process = trial.start("guard", "--json")
-    await_line(process, '"tick"')
-    with drillbook.fault("api-down"):
-        out, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 5, err
-    assert "backout runs resume guard-" in err
-    assert '"backout.error/1"' in out.splitlines()[-1]
+    shown = trial.folder / "guard.jsonl"
+    shown.touch()
+    with ThreadPoolExecutor(1) as pool:
+        guarding = pool.submit(trial.run, "guard", "--json", stdout=str(shown), asks_for_s=10.0)
+        until(lambda: '"tick"' in shown.read_text(encoding="utf-8"), what="guard looks")
+        with drillbook.fault("api-down"):
+            ended = guarding.result()
+    assert ended.code == 5, ended.err
+    assert "backout runs resume guard-" in ended.err
+    assert '"backout.error/1"' in shown.read_text(encoding="utf-8").splitlines()[-1]
     assert trial.live() == drillbook.bad
     resumed = trial.run("runs", "resume", trial.newest()["run_id"], "--json")
     assert resumed.code == 1, resumed.err

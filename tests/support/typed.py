@@ -132,6 +132,7 @@ def hinder(within: Mapping[str, Any]) -> None:
     `obeys`: root passes over no permission. `longest`: no file grows beyond so many bytes. `read_only`: a folder as on
     a file system that is mounted read-only. `full`: [a folder, bytes]: on a file system of this size, with its files.
     `seconds`: it is ended by SIGALRM when it takes longer. `patient`: seconds for which it waits for a diagnosis.
+    `asks_for_s`: seconds for which guard asks an API that is down.
 
     Raises:
         OSError: the system allows nobody to mount.
@@ -155,6 +156,10 @@ def hinder(within: Mapping[str, Any]) -> None:
         from backout.runbook.incident import diagnose  # noqa: PLC0415 - loaded before
 
         diagnose.PATIENCE_S = within["patient"]  # type: ignore[misc]
+    if "asks_for_s" in within:
+        from backout.runbook.guard import conclude  # noqa: PLC0415 - loaded before
+
+        conclude.PATIENCE_S = within["asks_for_s"]  # type: ignore[misc]
     if "longest" in within:
         resource.setrlimit(resource.RLIMIT_FSIZE, (within["longest"], within["longest"]))
 

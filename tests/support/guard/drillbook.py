@@ -185,6 +185,8 @@ class Drillbook:
         timeout_s: float = 2 * PATIENCE_S,
         stdin: str | None = None,
         variables: Mapping[str, str] | None = None,
+        stdout: str = "",
+        **hindrances: float,
     ) -> Result:
         """Run the program to its end, in a process forked off one that has loaded it (`start` loads it each time).
 
@@ -193,11 +195,13 @@ class Drillbook:
         Args:
             stdin: what is piped into it; None: nothing.
             variables: beside the usual ones.
+            stdout: a file to write to, "" for what is returned.
+            hindrances: as of `hinder`.
         """
         words = self.argv(*args, config=config)[1:]
-        within = {"seconds": math.ceil(timeout_s), "patient": timeout_s}
+        within = {"seconds": math.ceil(timeout_s), "patient": timeout_s, **hindrances}
         told = {**ENV, **(variables or {})}
-        done = shared_typist().type(Path.cwd(), *words, variables=told, stdin=stdin, within=within)
+        done = shared_typist().type(Path.cwd(), *words, variables=told, stdin=stdin, stdout=stdout, within=within)
         assert done.code != -signal.SIGALRM, f"no end {within}: {words}\n{done.text}"
         return Result(done.code, done.out.decode(), done.err.decode())
 
