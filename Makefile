@@ -33,12 +33,16 @@ demo: install
 	@$(BIN)/backout demo
 
 # Byte code is kept even where the shell says otherwise: the rewritten tests and the program's starts are a minute of it.
-SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/python tools/leave_nothing.py $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/python tools/leave_nothing.py $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-# Of the four workers each would rewrite all the asserts of all files at once, a minute of its processor: two do it before.
+# Of the workers each would rewrite all the asserts of all files at once, a minute of its processor: two do it before.
 .venv/.rewritten: .venv/.installed $(wildcard tests/*/test_*.py)
 	@printf '%s\n' $(filter %.py,$?) | PYTHONDONTWRITEBYTECODE= xargs -r -P 2 -n 200 $(BIN)/python -m pytest --collect-only -q >/dev/null 2>&1 || true
 	@touch $@
+
+# A drill waits more than it works, and test-all has more of them.
+test: WORKERS = 4
+test-all: WORKERS = 5
 
 test: install .venv/.rewritten
 	$(SUITE) -m "not long" $(PYTEST)

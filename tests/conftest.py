@@ -76,7 +76,7 @@ class Proof:
 
 MEMORY = Path("/dev/shm")
 ROOMY_BYTES = 10 << 30
-"""As much as all files of four workers take at once, and as much again."""
+"""As much as all files of the workers take at once, and as much again."""
 RECORDED = pytest.StashKey[list[Proof]]()
 STAGES = pytest.StashKey[list["Drillbook"]]()
 """The stages of drills that stand."""

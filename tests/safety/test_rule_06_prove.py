@@ -554,6 +554,7 @@ def proof_of(trial: Trial) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.calm
 @pytest.mark.long
 def test_rule_06_prove_on_the_twin(drillbook: Drillbook, record_property: Callable[[str, object], None]) -> None:
     """The real application names its version through the real override, at 0 %; then it gets the traffic."""

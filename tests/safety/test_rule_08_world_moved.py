@@ -60,6 +60,7 @@ def test_rule_08_world_moved(drillbook: Drillbook, hotfix: str) -> None:
     assert trial.newest()["kind"] == "guard"
 
 
+@pytest.mark.calm
 @pytest.mark.long
 def test_rule_08_hotfix_between_decision_and_switch(drillbook: Drillbook, hotfix: str) -> None:
     """It is live before the first deployment of the rollback is made: nothing is deployed, exit 6."""
@@ -81,6 +82,7 @@ def test_rule_08_hotfix_between_decision_and_switch(drillbook: Drillbook, hotfix
     assert trial.newest()["state"] == "failed"
 
 
+@pytest.mark.calm
 @pytest.mark.long
 @pytest.mark.parametrize("post", [1, 2], ids=["before the proof", "before the switch"])
 def test_rule_08_hotfix_in_the_last_moment(drillbook: Drillbook, hotfix: str, post: int) -> None:

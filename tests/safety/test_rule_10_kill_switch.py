@@ -507,6 +507,7 @@ def test_rule_10_kill_switch_wants_a_reason_and_no_confirmation(drillbook: Drill
     assert trial.run("hold", "--for", "soon", "-m", "WHY", "--local").code == 2
 
 
+@pytest.mark.calm
 @pytest.mark.long
 def test_rule_10_kill_switch_is_refused_beyond_a_week(drillbook: Drillbook) -> None:
     """The command says the limit, and sets nothing; a week itself is allowed."""

@@ -101,6 +101,7 @@ def test_rule_14_the_version_left_still_answers(drillbook: Drillbook) -> None:
     assert states["health check returns 200"] == "passed"
 
 
+@pytest.mark.calm
 @pytest.mark.long
 def test_rule_14_a_colleagues_split_is_not_verified(drillbook: Drillbook) -> None:
     """On the twin: after the switch somebody gives the bad version a share again: exit 7, and it is said."""

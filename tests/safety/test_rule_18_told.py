@@ -526,6 +526,7 @@ def test_rule_18_each_end_of_a_watch_is_told(drillbook: Drillbook, told: Told) -
     assert len(told.mail.mails) == len(expected)
 
 
+@pytest.mark.calm
 def test_rule_18_a_test_notice_through_every_channel(told: Told) -> None:
     """`backout notify test`: each channel with its result; exit 1 when one fails, 0 when all took it."""
     trial = bad_deployment(told).trial
