@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from backout.cli.support.options import Command, pass_shell
+from backout.cli.support.piped import open_piped
 from backout.errors import BackoutError, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def classify(shell: Shell, *, file: str, signatures: Path | None) -> int:
 
 def _read_lines(shell: Shell, file: str) -> Iterator[bytes]:
     try:
-        stream = sys.stdin.buffer if file == "-" else (shell.folder / file).open("rb")
+        stream = open_piped() if file == "-" else (shell.folder / file).open("rb")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UsageError("no such file", where=file) from error
     except OSError as error:

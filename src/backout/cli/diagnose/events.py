@@ -9,6 +9,7 @@ import click
 from msgspec.structs import replace
 
 from backout.cli.support.options import Command, pass_shell
+from backout.cli.support.piped import Piped
 from backout.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def events(
     known = load_catalogue(None if signatures is None else shell.folder / signatures)
     around = Surroundings(old=old, new=new, deployed_at=_parse_moment(deployed_at), kind=LogKind(kind))
     paths = [shell.folder / name for name in files if name != "-"]
-    with open(0, "rb", buffering=0, closefd=False) as stdin:
+    with Piped() as stdin:
         counts = count_events(paths, stdin if "-" in files else None, jobs=jobs)
     found = diagnose(counts, around, known, Classifier(known))
     read = bool(counts.invocations or counts.templates)

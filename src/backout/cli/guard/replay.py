@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.support.options import Command, pass_shell
+from backout.cli.support.piped import open_piped
 from backout.errors import BackoutError, UsageError
 from backout.streams import is_gone
 
@@ -54,7 +55,7 @@ def replay(shell: Shell, *, file: str | None, since: str | None) -> int:
         sys.stdout.flush()
 
     try:
-        opened = open(0, "rb", closefd=False) if file == "-" else (shell.folder / file).open("rb")  # noqa: SIM115
+        opened = open_piped() if file == "-" else (shell.folder / file).open("rb")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UsageError("no such file", where=file) from error
     except OSError as error:
