@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from backout.cli.support.options import Command, pass_shell
+from backout.cli.support.piped import open_piped
 from backout.errors import BackoutError, UsageError
 from backout.model.setting import describe_setting
 
@@ -112,7 +112,7 @@ def _describe_command(command: tuple[str, ...]) -> str:
 
 def _read(shell: Shell, name: str) -> str:
     try:
-        data = sys.stdin.buffer.read() if name == "-" else (shell.folder / name).read_bytes()
+        data = open_piped().read() if name == "-" else (shell.folder / name).read_bytes()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UsageError("no such file", where=name) from error
     except OSError as error:
