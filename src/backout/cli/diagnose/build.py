@@ -112,7 +112,8 @@ def _describe_command(command: tuple[str, ...]) -> str:
 
 def _read(shell: Shell, name: str) -> str:
     try:
-        data = open_piped().read() if name == "-" else (shell.folder / name).read_bytes()
+        with open_piped() if name == "-" else (shell.folder / name).open("rb") as stream:
+            data = stream.read()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UsageError("no such file", where=name) from error
     except OSError as error:

@@ -22,6 +22,7 @@ from psycopg import sql
 
 from backout.errors import BackoutError, Busy, ProviderUnavailable, Refused
 from backout.providers.postgres.schema.history import PRISMA
+from backout.providers.postgres.server.copy_out import read_copy
 from backout.providers.postgres.server.migrating_role import refuse_code_of_others
 from backout.providers.postgres.server.pinned import parse_copied_row
 from backout.providers.postgres.server.session import open_application, refuse_pooler
@@ -185,8 +186,9 @@ class _Session:
     def read_finished(self) -> frozenset[str]:
         """Return what is applied; Refused when something failed."""
         query = sql.SQL("COPY {} (migration_name, finished_at, rolled_back_at) TO STDOUT").format(self._table)
-        with self._connection.cursor().copy(query) as copy:  # of a view, which may show anything, there is none
-            every = [parse_copied_row(line) for line in b"".join(copy).splitlines()]
+        # Not by a query: COPY refuses a view, which may show anything.
+        copied = read_copy(self._connection, query.as_string(self._connection))
+        every = [parse_copied_row(line) for line in b"".join(copied).splitlines()]
         rows = [(name or "", finished) for name, finished, rolled_back in every if rolled_back is None]
         failed = sorted(name for name, finished in rows if finished is None)
         if failed:

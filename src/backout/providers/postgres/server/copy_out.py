@@ -40,7 +40,7 @@ def read_copy(connection: Any, query: str | bytes, values: Sequence[Any] | None 
         ended = True
     finally:
         if not ended:  # its reader has stopped, or was stopped: the session is to be of use again
-            connection.cancel()
+            connection.cancel_safe()  # encrypted as the connection is
             for _ in _read_rows(pgconn):
                 pass
         results = [*iter(pgconn.get_result, None)]
