@@ -173,10 +173,15 @@ class Lab:
             str(self.backups.received),
         )
         if self.receiver is None:
-            run_tool(self.binaries, "pg_receivewal", "-d", self.dsn, "--create-slot", "--slot=lab", "--if-not-exists")
-        self.receiver = subprocess.Popen(
-            (*argv, "--slot=lab", "--synchronous", "--no-loop"), env=make_tool_environment(), stderr=subprocess.DEVNULL
-        )
+            # One made by pg_receivewal holds no WAL until a receiver comes, which a checkpoint may be quicker than.
+            self.rows(
+                "SELECT pg_create_physical_replication_slot('lab', true)"
+                " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = 'lab')"
+            )
+        with (self.root / "receiver.log").open("w", encoding="utf-8") as log:
+            self.receiver = subprocess.Popen(
+                (*argv, "--slot=lab", "--synchronous", "--no-loop"), env=make_tool_environment(), stderr=log
+            )
 
     def base(self, name: str) -> BaseBackup:
         """Take a base backup."""
@@ -222,7 +227,14 @@ class Lab:
             connection.execute("SELECT pg_logical_emit_message(true, 'lab', 'y')")
             assert row is not None
             lsn = parse_lsn(row[0])
-            until(lambda: self.backups.wal()[-1].end_lsn >= lsn, what="the WAL is received", timeout_s=30)
+            until(lambda: self._has_received(lsn), what="the WAL is received", timeout_s=30)
+
+    def _has_received(self, lsn: int) -> bool:
+        ended = self.receiver is None or self.receiver.poll() is not None  # looked at first: it may have ended just now
+        is_there = self.backups.wal()[-1].end_lsn >= lsn
+        said = [(self.root / name).read_text(encoding="utf-8")[-4000:] for name in ("receiver.log", "log")]
+        assert is_there or not ended, "\n".join(said)
+        return is_there
 
     def reached(self) -> str:
         """Return the position of now, once it can be gone back to."""
