@@ -37,7 +37,7 @@ from backout.providers.postgres.restore.side_files import (
     write_whole,
 )
 from backout.providers.postgres.restore.side_looking import look_at, read_all, roll_back_prepared
-from backout.providers.postgres.restore.side_replay import TIMEOUT_S, Laid, look_at_replay, replay
+from backout.providers.postgres.restore.side_replay import TIMEOUT_S, Laid, end_recovery, look_at_replay, replay
 from backout.providers.postgres.restore.side_settings import (
     AUTO_CONF,
     find_lacked,
@@ -52,7 +52,7 @@ from backout.providers.postgres.restore.side_wal import bring_wal
 from backout.providers.postgres.restore.side_walk import GivenWal, walk
 from backout.providers.postgres.server.launcher import Overlay, PostgresServer
 from backout.providers.postgres.server.owner_session import make_inside_dsn
-from backout.providers.postgres.server.session import open_working, reading
+from backout.providers.postgres.server.session import reading
 from backout.providers.postgres.server.template import give_away, run_tool
 
 if TYPE_CHECKING:
@@ -191,9 +191,7 @@ class PostgresSides:
         found, laid = self.find(name), self._read_laid(name)
         if found is None or laid is None or not found.dsn:
             raise UsageError(f"no side instance {name!r} runs", hint="backout db restore --list")
-        with open_working(make_inside_dsn(found.dsn)) as connection:
-            if found.state is not SideState.PROMOTED:
-                connection.execute("SELECT pg_promote(true, 600)")
+        end_recovery(make_inside_dsn(found.dsn), found.state)
         roll_back_prepared(make_inside_dsn(found.dsn), laid.order.xid)
 
     def stop(self, name: str) -> None:

@@ -14,7 +14,7 @@ from backout.model.database.wal import parse_lsn
 from backout.model.value import Value
 from backout.providers.postgres.restore.side_files import read_boot_id, read_text
 from backout.providers.postgres.restore.side_settings import find_lacked
-from backout.providers.postgres.server.session import reading
+from backout.providers.postgres.server.session import open_working, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 3600.0
 _POLL_S: Final = 0.05
 _LOOK_S: Final = 60.0
+_PROMOTED_S: Final = 600.0
+_PROMOTION_POLL_S: Final = 0.01
 _STOPPED: Final = "recovery stopping"
 """In the log when replay has come to its target; a standby may pause for other reasons."""
 
@@ -117,6 +119,30 @@ def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
         return SideState.PROMOTED, replayed
     there = row[1] == "paused" and _STOPPED in read_text(server.log_file)
     return (SideState.PAUSED if there else SideState.REPLAYING), replayed
+
+
+def end_recovery(dsn: str, state: SideState) -> None:
+    """Have a server take writes, which is over when this returns.
+
+    One that waits at its target ends its recovery as soon as it is resumed (PostgreSQL, `recovery_target_action`); it
+    would notice a promotion only when its sleep of a second is over.
+
+    Args:
+        state: what it is in now.
+
+    Raises:
+        BackoutError: it is still in recovery after ten minutes.
+    """
+    with open_working(dsn) as connection:
+        if state is SideState.REPLAYING:
+            connection.execute("SELECT pg_promote(true, %s)", (int(_PROMOTED_S),))
+        elif state is SideState.PAUSED:
+            connection.execute("SELECT pg_wal_replay_resume()")
+        deadline = time.monotonic() + _PROMOTED_S
+        while connection.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
+            if time.monotonic() > deadline:
+                raise BackoutError("it is still in recovery", where="side instance")
+            time.sleep(_PROMOTION_POLL_S)
 
 
 def _lacks(server: PostgresServer, laid: Laid) -> bool:
