@@ -19,7 +19,7 @@ import pytest
 from canaries import leaks_below, leaks_in
 from cpu_by_file import CpuByFile
 from kept import FOLDER
-from typed import end_shared_typist
+from typed import end_shared_typist, share_second_checks, shared_typist
 from values import replace
 
 from backout.analysis.statistics.beta import upper_bound
@@ -126,6 +126,12 @@ def _keep_files_in_memory() -> None:
     if found.f_bavail * found.f_frsize >= ROOMY_BYTES and not found.f_flag & os.ST_NOEXEC:
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None  # asked again
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _share_second_checks() -> None:
+    """Have second checks forked off the typist, as it has those of the commands that are typed."""
+    share_second_checks(lambda: shared_typist().address)
 
 
 @pytest.fixture

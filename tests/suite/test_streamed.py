@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parents[1]
 ALLOWED = {
     "support/streamed.py": "the function itself",
-    "support/typed.py": "a server's request, not a child",
     "twin/test_workerd_services.py": "a socket's line, not a child",
     "twin/test_wrangler.py": "a thread that reads to the end, polled with a deadline",
 }

@@ -22,14 +22,15 @@ import socketserver
 import subprocess
 import sys
 import tempfile
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class Typist:
     """Types commands, several at once when it is asked from several threads; `close` ends its process."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._address = folder, str(folder / "typist.socket")
-        self._process = subprocess.Popen([sys.executable, str(Path(__file__)), self._address])
-        until(lambda: Path(self._address).exists(), PATIENCE_S, "the typist has read the program", every_s=0.01)
+        self.folder, self.address = folder, str(folder / "typist.socket")
+        self._process = subprocess.Popen([sys.executable, str(Path(__file__)), self.address])
+        until(lambda: Path(self.address).exists(), PATIENCE_S, "the typist has read the program", every_s=0.01)
 
     def type(
         self,
@@ -85,7 +86,7 @@ class Typist:
             "stdout": stdout, "stderr": stderr, "within": dict(within or {}),
         }  # fmt: skip
         with socket.socket(socket.AF_UNIX) as line:
-            line.connect(self._address)
+            line.connect(self.address)
             line.sendall(json.dumps(order).encode() + b"\n")
             with line.makefile("rb") as answer:
                 found = json.loads(answer.read())
@@ -95,6 +96,55 @@ class Typist:
         """End it."""
         self._process.terminate()
         self._process.wait(PATIENCE_S)
+
+
+class StartedModule:
+    """What a `subprocess.Popen` with three pipes offers to those who read its answer.
+
+    Args:
+        line: over which its pid was told; it is closed when the process has ended.
+        pipes: our ends of its stdin, stdout and stderr.
+    """
+
+    def __init__(self, line: socket.socket, pipes: tuple[int, int, int]) -> None:
+        self._line, self._pid = line, os.pidfd_open(int(line.recv(32)))
+        self.stdin = os.fdopen(pipes[0], "wb")
+        self.stdout, self.stderr = (os.fdopen(pipe, "rb") for pipe in pipes[1:])
+
+    def kill(self) -> None:
+        """Kill it, if it has not ended."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pid, signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Return when it has ended."""
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        self._line.recv(1)
+        self._line.close()
+        os.close(self._pid)
+
+
+def start_module(address: str, module: str, variables: Mapping[str, str]) -> StartedModule:
+    """Have the typist at this address run `main()` of a module of ours in a process of its own.
+
+    Args:
+        variables: its whole environment.
+    """
+    given, taken, told = os.pipe(), os.pipe(), os.pipe()
+    theirs = (given[0], taken[1], told[1])
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(address)
+    order = {"module": module, "folder": str(Path.cwd()), "variables": dict(variables)}
+    socket.send_fds(line, [json.dumps(order).encode() + b"\n"], theirs)
+    for pipe in theirs:
+        os.close(pipe)
+    return StartedModule(line, (given[1], taken[0], told[0]))
 
 
 @functools.cache
@@ -109,6 +159,17 @@ def end_shared_typist() -> None:
         shared_typist().close()
         shutil.rmtree(shared_typist().folder)
         shared_typist.cache_clear()
+
+
+def share_second_checks(find_address: Callable[[], str]) -> None:
+    """Have the processes of second checks forked off a typist: to load what they need is most of what they cost."""
+    from backout.providers.child_environment import make_bare_environment  # noqa: PLC0415 - loaded before
+    from backout.providers.postgres.comparison import comparer  # noqa: PLC0415 - same
+
+    def start_process() -> StartedModule:
+        return start_module(find_address(), comparer.PROCESS, make_bare_environment())
+
+    comparer.start_process = start_process  # type: ignore[assignment]
 
 
 # --- in the process that is forked ------------------------------------------------------------------------------------
@@ -260,10 +321,38 @@ def _become(order: dict[str, Any], pipes: list[tuple[int, int]]) -> None:
     main()
 
 
-class _Turn(socketserver.StreamRequestHandler):
+def _become_module(order: dict[str, Any], line: socket.socket, pipes: list[int]) -> NoReturn:
+    """Run a module in this process, which was forked for it; the line stays open until it ends."""
+    os.chdir(order["folder"])
+    os.environ.clear()
+    os.environ.update(order["variables"])
+    for number, pipe in enumerate(pipes):
+        os.dup2(pipe, number)
+        os.close(pipe)
+    sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115
+    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
+    line.sendall(str(os.getpid()).encode())
+    code = 0
+    try:
+        sys.modules[order["module"]].main()
+    except BaseException:  # noqa: BLE001 - as the interpreter does
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+class _Turn(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         """Answer one order, in a process of its own."""
-        self.wfile.write(json.dumps(_answer(json.loads(self.rfile.readline()))).encode())
+        text, pipes, _, _ = socket.recv_fds(self.request, 1 << 16, 3)
+        while not text.endswith(b"\n"):
+            text += self.request.recv(1 << 16)
+        order = json.loads(text)
+        if "module" in order:
+            _become_module(order, self.request, pipes)
+        self.request.sendall(json.dumps(_answer(order)).encode())
 
 
 class _Office(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
@@ -281,6 +370,7 @@ def _serve(address: str) -> None:
     for module in pkgutil.walk_packages(backout.__path__, "backout."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    share_second_checks(lambda: address)
     gc.freeze()  # its children look through none of it
     with _Office(f"{address}.new", _Turn) as office:
         Path(f"{address}.new").rename(address)  # a socket has its name before anybody listens at it

@@ -41,7 +41,7 @@ COMMITTED: Final = "committed"
 """The file that holds the numbers of its entries whose transactions were committed."""
 _HELD, _RESCUED = ".held", ".rescued"
 """What is noted beside the note of a rescue, for the check of its undo."""
-_MODULE: Final = "backout.providers.postgres.comparison.process"
+PROCESS: Final = "backout.providers.postgres.comparison.process"
 
 
 class PostgresComparer:
@@ -219,13 +219,7 @@ def asking(asked: Mapping[str, Any]) -> Iterator[Callable[[Progress], dict[str, 
 
     The answer raises as that of `ask`.
     """
-    with subprocess.Popen(
-        tie_to_parent(make_module_command(_MODULE), signal.SIGTERM),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=make_bare_environment(),
-    ) as process:
+    with start_process() as process:
         assert process.stdin is not None
         try:
             with suppress(BrokenPipeError):  # it has ended: its answer says why
@@ -234,6 +228,17 @@ def asking(asked: Mapping[str, Any]) -> Iterator[Callable[[Progress], dict[str, 
             yield lambda progress: _await_answer(process, progress)
         finally:
             process.kill()
+
+
+def start_process() -> subprocess.Popen[bytes]:
+    """Start the process of the second check, which shares nothing with this one, and ends with it."""
+    return subprocess.Popen(
+        tie_to_parent(make_module_command(PROCESS), signal.SIGTERM),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=make_bare_environment(),
+    )
 
 
 def _await_answer(process: subprocess.Popen[bytes], progress: Progress) -> dict[str, Any]:
