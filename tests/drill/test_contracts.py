@@ -126,23 +126,3 @@ def test_guard_replay_ends(tmp_path: Path) -> None:
     assert (code, lines) == (7, [])
     code, lines, _ = backout(tmp_path, "guard", "replay", "-")
     assert (code, lines) == (7, [])
-
-
-@pytest.mark.long
-def test_demo(tmp_path: Path) -> None:
-    """The whole demo once: the keys of the contract, exit 0, the twin stopped, the report kept."""
-    checkout = Path(__file__).resolve().parents[2]
-    args = ("demo", "--json", "--dir", str(tmp_path / "demo"))
-    code, (line,), err = backout(checkout, *args)
-    assert code == 0, err
-    answer = json.loads(line)
-    assert answer["schema"] == "backout.demo/1"
-    assert answer["live_version"] == answer["deployed_good_version"] != answer["deployed_bad_version"]
-    assert 0 < answer["detected_after_s"] <= answer["rolled_back_after_s"]
-    assert 0 < answer["bad_requests_served"] <= answer["requests_seen_by_bad_version"]
-    assert answer["verified"] is True
-    assert answer["criteria"]
-    assert answer["run_id"]
-    assert Path(answer["report_path"]).is_absolute()
-    assert Path(answer["report_path"]).is_file()
-    assert not twin_status(tmp_path / "demo" / "twin").running

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.cli.demo import DIRECTORY
 from backout.twin import npm
+from backout.twin.lifecycle import read_status
 
 from polling import PATIENCE_S
 
@@ -163,7 +165,10 @@ def test_the_classifiers_name_versions_that_are_tried() -> None:
 @pytest.mark.long
 @pytest.mark.proof
 def test_the_demo_runs_from_the_wheel(dist: Path, open_folder: Path) -> None:
-    """In an empty folder: npm parts into a cache, with progress, once; for an ordinary user where root runs this."""
+    """In an empty folder: npm parts into a cache, with progress, once; for an ordinary user where root runs this.
+
+    The record is the one that `backout.demo/1` promises, the twin has stopped, and the report is there.
+    """
     backout = install(dist, open_folder, "/usr/bin/python3", "*.whl")
     place = open_folder / "somebody's home"
     place.mkdir()
@@ -178,9 +183,16 @@ def test_the_demo_runs_from_the_wheel(dist: Path, open_folder: Path) -> None:
     )  # fmt: skip
     record = json.loads(done.stdout)  # what a busy machine comes to in 30 s is no question here
     assert done.returncode == (0 if record["verified"] else 1), done.stderr
-    assert record["deployed_good_version"] != record["deployed_bad_version"]
-    assert record["live_version"] in {record["deployed_good_version"], record["deployed_bad_version"]}
-    assert record["requests_seen_by_bad_version"] > 0
+    assert record["schema"] == "backout.demo/1"
+    assert record["live_version"] == record["deployed_good_version"] != record["deployed_bad_version"]
+    assert 0 < record["detected_after_s"] <= record["rolled_back_after_s"]
+    assert 0 < record["bad_requests_served"] <= record["requests_seen_by_bad_version"]
+    assert record["criteria"]
+    assert record["run_id"]
+    report = Path(record["report_path"])
+    assert report.is_absolute()
+    assert report.is_file()
+    assert not read_status(place / DIRECTORY / "twin").running
     assert re.search(r"installing wrangler and workerd, once, .* into .*/\.cache/backout/npm-", done.stderr)
     assert re.search(r"installed after \d+ s", done.stderr)
     again = run([*prefix, backout, "twin", "up", "--json"], place, variables)
