@@ -52,7 +52,7 @@ def test_a_version_that_uses_up_the_connections_is_rolled_back(drillbook: Drillb
     """No request fails and health is well; three looks at pg_stat_activity in a row are the reason."""
     good = drillbook.good
     try:
-        drillbook.stage.deploy("good-2")
+        drillbook.deploy("good-2")
         # Long enough beside other programs; it ends with the reason.
         trial = drillbook.trial().replace((r'watch = "\d+s"', 'watch = "90s"'))
         hog = trial.live()

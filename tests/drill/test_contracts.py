@@ -103,6 +103,25 @@ def test_whole_line_keeps_secrets(drillbook: Drillbook) -> None:
 
 @pytest.mark.long
 @pytest.mark.calm
+def test_what_drills_deploy_by_the_api_is_what_wrangler_deploys(drillbook: Drillbook) -> None:
+    """The same code, bindings and settings, live with the same message."""
+    again = drillbook.deploy("throws-on-one-route")
+    tools = drillbook.trial().tools()
+    bundles, history = tools.rollback.bundles, tools.deployments.history()
+    assert bundles is not None
+    ours, theirs = bundles.fetch(again), bundles.fetch(drillbook.bad)
+    assert ours.metadata == theirs.metadata
+    assert [each.name for each in ours.modules] == [each.name for each in theirs.modules]
+    assert ours.modules[0] == theirs.modules[0]
+    maps = [json.loads(each.modules[1].content) for each in (ours, theirs)]  # their paths are those of the builds
+    assert maps[0]["mappings"] == maps[1]["mappings"]
+    assert ours.version.code_hash == theirs.version.code_hash
+    assert (history[0].sole, history[0].message) == (again, "throws-on-one-route")
+    drillbook.make_good_live()
+
+
+@pytest.mark.long
+@pytest.mark.calm
 def test_twin_status(drillbook: Drillbook, tmp_path: Path) -> None:
     """Up: the keys of the contract. Down: running false, exit 1."""
     code, (line,), _ = backout(tmp_path, "twin", "status", "--json", "--dir", str(drillbook.stage.directory / "twin"))

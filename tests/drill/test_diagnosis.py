@@ -62,7 +62,7 @@ class Two:
 
 @pytest.fixture(scope="module")
 def two(drillbook: Drillbook) -> Two:
-    return Two(drillbook.stage.deploy("good-2"), drillbook.stage.deploy("good"))
+    return Two(drillbook.deploy("good-2"), drillbook.deploy("good"))
 
 
 def seen(trial: Trial, version: str, requests: int = ENOUGH) -> None:

@@ -167,7 +167,7 @@ def test_secret_only_change(drillbook: Drillbook) -> None:
     """The previous version is the same code, so it is passed over; an older secret is a person's decision."""
     trial = drillbook.trial()
     trial.make_live(drillbook.bad)
-    drillbook.stage.deploy("good")  # a secret can only be changed on the version that was uploaded last
+    drillbook.deploy("good")  # a secret can only be changed on the version that was uploaded last
     rotate(trial.book, "EMAIL_API_KEY", "canary-rotated")
     changed = trial.live()
     try:

@@ -156,7 +156,7 @@ def test_a_health_endpoint_that_is_gone_is_held_and_a_person_ends_that(drillbook
 @pytest.mark.long
 def test_an_old_version_keeps_a_part_of_a_cut_over_for_its_first_minutes(drillbook: Drillbook) -> None:
     """90 and 10 % at the provider, visitors on both, then everything for the new one, which is marked stable."""
-    new = drillbook.stage.deploy("good-2")
+    new = drillbook.deploy("good-2")
     drillbook.await_a_clean_past()
     trial = drillbook.trial().replace((r"\[journal\]", "[environments.production.guard.synthetic]\n\n[journal]"))
     trial.replace(('probe_every = "1s"', 'probe_every = "1s"\nholdback = 10'))

@@ -29,6 +29,7 @@ TIMES = by_extent(1, 1, proof=5)
 REDEPLOYS = by_extent(1, 1, proof=40)
 LOAD = by_extent(1, 1, proof=8)
 """Busy processes. In the suite the other workers are a load as well; eight more would keep all of them waiting."""
+WATCH_S = by_extent(45, 45, proof=90)
 KEPT = Path(name) if (name := os.environ.get("BACKOUT_VARIANTS")) else None
 """A file that keeps what was seen, one line a trial: a proof that was interrupted goes on behind it."""
 
@@ -128,7 +129,9 @@ def test_healthy_versions_beside_a_load(book: Drillbook, proof: Record) -> None:
     A trial takes about a minute.
     """
     rows = [
-        Variant(f"redeploy-{entry}", bad=False, what="healthy", outcome="healthy", entry=entry, watch_s=90, early=True)
+        Variant(
+            f"redeploy-{entry}", bad=False, what="healthy", outcome="healthy", entry=entry, watch_s=WATCH_S, early=True
+        )
         for entry in rotated(("good-2", "good"), 1)
     ]
     with load(LOAD):

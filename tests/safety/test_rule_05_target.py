@@ -134,12 +134,12 @@ def secret(trial: Trial, method: str, path: str) -> None:
 @contextlib.contextmanager
 def without_a_secret(trial: Trial) -> Iterator[None]:
     """Have the newest version live, then one that lost a secret; in the end all secrets are back."""
-    trial.book.stage.deploy("good")
+    trial.book.deploy("good")
     secret(trial, "DELETE", "secrets/EMAIL_API_KEY")
     try:
         yield
     finally:
-        trial.book.stage.deploy("good")
+        trial.book.deploy("good")
         trial.tools().deployments.activate(trial.book.good, message="back", force=True)
 
 
@@ -161,7 +161,7 @@ def test_rule_05_target(drillbook: Drillbook) -> None:
     assert (back.code, back.json["rule"]) == (3, "5 quarantined")
     assert any("deployments release" in option for option in back.json["options"])
 
-    drillbook.stage.deploy("good")
+    drillbook.deploy("good")
     same = trial.run("rollback", drillbook.good, "--no-wait", "--accept-unproven", *WHY)
     assert (same.code, same.json["rule"]) == (3, "5 same code")
     assert any("a secret or a setting" in option for option in same.json["options"])

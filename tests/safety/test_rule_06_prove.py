@@ -612,7 +612,7 @@ def test_rule_06_a_target_broken_now_on_the_twin(drillbook: Drillbook) -> None:
 def test_rule_06_a_total_outage_on_the_twin(drillbook: Drillbook) -> None:
     """Every answer of the live version is an error: no proof, said loudly, and the good version is back."""
     trial = drillbook.trial()
-    down = drillbook.stage.deploy("errors-all")
+    down = drillbook.deploy("errors-all")
     traffic, since = trial.tools().traffic, int(time.time())
     assert traffic is not None
 

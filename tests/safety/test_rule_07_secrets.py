@@ -332,7 +332,7 @@ def accepts(trial: Trial, token: str) -> bool:
 def rotated(drillbook: Drillbook) -> Iterator[tuple[Trial, str]]:
     """A trial in which the secret was rotated and then a bad version deployed, and the token of a session of now."""
     trial = drillbook.trial()
-    drillbook.stage.deploy("good-2")  # a secret is changed only where the newest version is live
+    drillbook.deploy("good-2")  # a secret is changed only where the newest version is live
     rotate(drillbook, "JWT_SECRET", "canary-of-the-rotation")
     tools = trial.tools()
     assert tools.rollback.bundles is not None

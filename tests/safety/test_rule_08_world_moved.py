@@ -37,7 +37,7 @@ NOTHING_YET = b'{"complete_until": 0, "counts": []}'
 @pytest.fixture(scope="module")
 def hotfix(drillbook: Drillbook) -> str:
     """Return a third version: what a colleague has ready."""
-    return drillbook.stage.deploy("good")
+    return drillbook.deploy("good")
 
 
 @pytest.mark.long

@@ -115,7 +115,7 @@ def test_rule_09_once(drillbook: Drillbook) -> None:
 def test_rule_09_second_hop_on_the_twin(drillbook: Drillbook) -> None:
     """The target answers well at 0 %, and fails under traffic: the next stable version is live within seconds."""
     trial = drillbook.trial()
-    sick = drillbook.stage.deploy("good-2")
+    sick = drillbook.deploy("good-2")
     mark_stable(trial, drillbook.good)
     mark_stable(trial, sick)
     drillbook.await_a_clean_past(sick)

@@ -424,7 +424,7 @@ def test_rule_15_one_truth(drillbook: Drillbook) -> None:
     assert (elsewhere["run_id"], elsewhere["automatic"]) == (left.json["run_id"], False)
     assert "on another machine" in first.run("status").out
 
-    drillbook.stage.deploy("throws-on-one-route")  # the same code under a new id, as CI does when it runs again
+    drillbook.deploy("throws-on-one-route")  # the same code under a new id, as CI does when it runs again
     reuploaded = first.live()
     third = drillbook.trial().forget_marks().replace((r'watch = "\d+s"', 'watch = "6s"'))
     for machine_ in (first, third):

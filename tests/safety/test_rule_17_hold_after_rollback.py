@@ -180,7 +180,7 @@ def test_rule_17_hold_after_rollback(drillbook: Drillbook) -> None:
     trial.make_live(book.bad)
     reason = ("-m", "it fails", "--confirm", "production", "--json")
     assert trial.run("rollback", "--no-wait", *reason).code == 0
-    book.stage.deploy("throws-on-one-route")
+    book.deploy("throws-on-one-route")
     again = trial.live()
     assert again not in (book.good, book.bad)
     other = quick(book.trial()).forget_marks()

@@ -101,7 +101,7 @@ def ended(result: Result, code: int) -> dict[str, Any]:
 def test_hotfix_during_a_watch(night: Night) -> None:
     """A colleague mends it while guard still gathers evidence: the hotfix stays, exit 6, and guard says it is void."""
     book, trial = night.book, night.trial
-    hotfix = book.stage.deploy("good-2")
+    hotfix = book.deploy("good-2")
     trial.make_live(book.bad)
     trial.replace((r"(\[environments\.production\.guard\])", '\\1\nconfirm = "20s"'))
     process = trial.start(*GUARD)
@@ -150,7 +150,7 @@ def test_two_machines_with_empty_journals(night: Night) -> None:
 def test_a_rotated_secret_then_a_bad_deployment(night: Night, policy: str) -> None:
     """Hold: exit 3 with the name, traffic stays. Carry: the old code comes back with the new secret."""
     book, trial = night.book, night.trial
-    book.stage.deploy("good-2")  # a secret is changed only where the newest version is live
+    book.deploy("good-2")  # a secret is changed only where the newest version is live
     rotate(book, "JWT_SECRET", "canary-of-the-night")
     rotated = trial.live()
     bad = upload(trial, book.bad)
@@ -297,7 +297,7 @@ def test_a_total_outage_with_a_broken_target(night: Night) -> None:
     book, trial = night.book, night.trial
     sick = book.stage.deploy("wrong-table")
     mark_stable(trial, sick)
-    down, since = book.stage.deploy("errors-all"), int(time.time())
+    down, since = book.deploy("errors-all"), int(time.time())
     traffic = trial.tools().traffic
     assert traffic is not None
 

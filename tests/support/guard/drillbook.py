@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploying import deploy
 from kept import furnish, furnish_wrangler
 from typed import shared_typist
 
@@ -93,7 +94,13 @@ class Drillbook:
         text = text.replace("p99_at_most = 4.0", "p99_at_most = 50.0")
         self.stage.config_file.write_text(text, encoding="utf-8")
         self.bad = self.stage.deploy("throws-on-one-route")
-        self.good = self.stage.deploy("good")
+        self.good = self.deploy("good")
+
+    def deploy(self, variant: str) -> str:
+        """Deploy a variant, and return the version; by the API, where wrangler itself is not what a drill is about."""
+        bundles = make_tools(self.stage.config_file).rollback.bundles
+        assert bundles is not None
+        return deploy(self.stage, variant, bundles.fetch(self.bad))
 
     @contextlib.contextmanager
     def fault(self, kind: str, target: str | None = None, **figures: float) -> Iterator[None]:
@@ -226,6 +233,11 @@ class Drillbook:
 ENV = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "COLUMNS": "100"}
 
 
+def make_tools(config: Path) -> Toolbox:
+    """Return the tools of a configuration, in this process."""
+    return make_toolbox(load(Environment({}), start=config.parent, path=config, environment="production"))
+
+
 @dataclass
 class Trial:
     """One trial: its own journal and reports on the common stage."""
@@ -240,7 +252,7 @@ class Trial:
 
     def tools(self) -> Toolbox:
         """Return the tools of this trial, in this process."""
-        return make_toolbox(load(Environment({}), start=self.folder, path=self.config, environment="production"))
+        return make_tools(self.config)
 
     def make_live(self, version: str) -> Deployment:
         """Make a version live from outside, as a colleague's push would."""

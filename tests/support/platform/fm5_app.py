@@ -43,6 +43,23 @@ def bundle(entry: str) -> str:
 
     A run of wrangler takes two seconds of a processor, and their own code is a few lines each.
     """
+    return bundle_files(entry)[0]
+
+
+@functools.cache
+def bundle_files(entry: str) -> tuple[str, str]:
+    """Return the module and its source map; made by whichever worker needs them first."""
+    made = kept("bundles") / entry.replace("/", " ")
+    if not made.exists():
+        new = made.with_name(f"{made.name} {os.getpid()}")
+        _build(entry, new)
+        with contextlib.suppress(OSError):  # another worker has made the same meanwhile
+            new.rename(made)
+    (code,), (mapped,) = made.glob("*.js"), made.glob("*.js.map")
+    return code.read_text(encoding="utf-8"), mapped.read_text(encoding="utf-8")
+
+
+def _build(entry: str, into: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source = FM5 / "src" / "variants" / f"{entry}.js"
         if entry == ALL:
@@ -59,12 +76,11 @@ def bundle(entry: str) -> str:
             "NODE_COMPILE_CACHE": str(kept("node")),
         }
         arguments = ("deploy", source, "--config", FM5 / "wrangler.jsonc", "--env", "production", "--dry-run")
-        command = (find_node(), "--no-warnings", find_cli(FM5), *arguments, "--outdir", f"{scratch}/out")
+        command = (find_node(), "--no-warnings", find_cli(FM5), *arguments, "--outdir", into)
         done = subprocess.run(
             command, cwd=FM5, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return (Path(scratch) / "out" / source.name).read_text(encoding="utf-8")
 
 
 def _dispatching() -> str:
