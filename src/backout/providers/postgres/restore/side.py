@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +38,7 @@ from backout.providers.postgres.restore.side_files import (
     write_whole,
 )
 from backout.providers.postgres.restore.side_looking import look_at, read_all, roll_back_prepared
-from backout.providers.postgres.restore.side_replay import TIMEOUT_S, Laid, end_recovery, look_at_replay, replay
+from backout.providers.postgres.restore.side_replay import TIMEOUT_S, Laid, Looks, end_recovery, replay
 from backout.providers.postgres.restore.side_settings import (
     AUTO_CONF,
     find_lacked,
@@ -94,6 +95,7 @@ class PostgresSides:
         self._superuser = superuser
         self._wants_overlay = overlay
         self._needed = needed
+        self._looks = Looks()
 
     @property
     def copies(self) -> bool:
@@ -118,10 +120,7 @@ class PostgresSides:
             unready = (data / "recovery.signal").exists() or is_aside(data) or not laid.is_whole
             state = SideState.STOPPED if unready else SideState.READY
             return SideInstance(name, state, laid.how, str(server.data_directory), order.lsn, order.timeline)
-        try:
-            looked = look_at_replay(make_inside_dsn(self._dsn(status, laid)), server)
-        except BackoutError:  # the command that starts it reports that; here it is listed, and can be dropped
-            looked = SideState.REPLAYING, 0
+        looked = self._looks.look(name, make_inside_dsn(self._dsn(status, laid)), server, status)
         return self._running(laid, server, status, looked)
 
     def start(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> SideInstance:
@@ -188,10 +187,12 @@ class PostgresSides:
 
     def promote(self, name: str) -> None:
         """Let it go on as a database of its own: what the unfinished transactions had locked can be read then."""
+        self._looks.forget(name)
         found, laid = self.find(name), self._read_laid(name)
         if found is None or laid is None or not found.dsn:
             raise UsageError(f"no side instance {name!r} runs", hint="backout db restore --list")
         end_recovery(make_inside_dsn(found.dsn), found.state)
+        self._looks.forget(name)
         roll_back_prepared(make_inside_dsn(found.dsn), laid.order.xid)
 
     def stop(self, name: str) -> None:
@@ -351,7 +352,7 @@ class PostgresSides:
             overlay = Overlay(Path(laid.lower), folder / "upper", folder / "work")
         written = self._writable(laid)  # of an instance that was stopped, the newer one
         seen = written if (written / "global" / "pg_control").is_file() or not laid.lower else Path(laid.lower)
-        settings = make_settings(order, folder, seen, self._binaries, laid.least)
+        settings = partial(make_settings, order, folder, seen, self._binaries, laid.least)
         return PostgresServer(
             data, self._binaries, settings=settings, log_file=folder / "log", dies_with_parent=False, overlay=overlay
         )

@@ -121,6 +121,35 @@ def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
     return (SideState.PAUSED if there else SideState.REPLAYING), replayed
 
 
+class Looks:
+    """What was seen last of each instance, so that a command connects to it once.
+
+    One that waits at its target stays so while its server runs, unless it is promoted; one that was promoted, too.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, tuple[SideState, int]]] = {}
+
+    def look(self, name: str, dsn: str, server: PostgresServer, status: ServerStatus) -> tuple[SideState, int]:
+        """Return its state and how far it has replayed.
+
+        What cannot be asked counts as replaying: the command that starts it reports that; here it can be dropped.
+        """
+        pid, looked = self._known.get(name, (0, (SideState.REPLAYING, 0)))
+        if pid == status.pid and looked[0] is not SideState.REPLAYING:
+            return looked
+        try:
+            looked = look_at_replay(dsn, server)
+        except BackoutError:
+            looked = SideState.REPLAYING, 0
+        self._known[name] = status.pid, looked
+        return looked
+
+    def forget(self, name: str) -> None:
+        """Have it asked the next time."""
+        self._known.pop(name, None)
+
+
 def end_recovery(dsn: str, state: SideState) -> None:
     """Have a server take writes, which is over when this returns.
 

@@ -30,7 +30,7 @@ from backout.providers.child import (
 from backout.providers.postgres.server.template import SUPERUSER, create_data_directory, make_tool_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from backout.providers.postgres.server.binaries import Binaries
 
@@ -91,7 +91,8 @@ class PostgresServer:
     Args:
         data_directory: made by `create`, or a restored one.
         binaries: the installation to run.
-        settings: given on the server's command line, so they win over postgresql.conf (`fsync=off` for a drill).
+        settings: given on the server's command line, so they win over postgresql.conf (`fsync=off` for a drill); or
+            what returns them when it is started.
         log_file: the server's log; default is beside the data directory.
         dies_with_parent: the kernel stops the server when the thread that started it ends.
         overlay: the layers of the data directory, when it is only mounted for the server.
@@ -102,7 +103,7 @@ class PostgresServer:
         data_directory: Path,
         binaries: Binaries,
         *,
-        settings: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         log_file: Path | None = None,
         dies_with_parent: bool = True,
         overlay: Overlay | None = None,
@@ -112,7 +113,7 @@ class PostgresServer:
         self._visible = self.data_directory if overlay is None else overlay.upper
         self.log_file = log_file or self.data_directory.with_name(f"{self.data_directory.name}.log")
         self._binaries = binaries
-        self._settings = dict(settings or {})
+        self._make_settings = settings if callable(settings) else lambda: settings or {}
         self._dies_with_parent = dies_with_parent
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -256,7 +257,7 @@ class PostgresServer:
             "unix_socket_directories": str(sockets),
             "unix_socket_permissions": "0700",
             "logging_collector": "off",
-            **self._settings,
+            **self._make_settings(),
         }
         argv = [self._binaries.path("postgres"), "-D", str(self.data_directory)]
         for name, value in settings.items():
