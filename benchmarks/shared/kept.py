@@ -1,16 +1,18 @@
-"""Earlier measurements, line by line in a file, from which interrupted work is resumed."""
+"""Earlier measurements, line by line in a file, from which interrupted work is resumed; see `measured_code`."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
+from shared.measured_code import compute_digest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class Kept:
-    """Values by key, of one seed.
+    """Values by key, of one seed and of the code as it is.
 
     Args:
         path: the file, None for none.
@@ -18,14 +20,14 @@ class Kept:
 
     def __init__(self, path: Path | None, seed: int) -> None:
         self._path = path
-        self._seed = seed
+        self._of = [seed, compute_digest()] if path is not None else []
         self._known: dict[str, Any] = {}
         for text in path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else ():
             try:
                 of, key, value = json.loads(text)
             except ValueError:
                 continue  # the last line, cut off
-            if of == seed:
+            if of == self._of:
                 self._known[key] = value
 
     def get(self, key: str) -> Any | None:
@@ -37,4 +39,4 @@ class Kept:
         self._known[key] = value
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps([self._seed, key, value]) + "\n")
+                file.write(json.dumps([self._of, key, value]) + "\n")
