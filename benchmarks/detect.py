@@ -22,12 +22,21 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared import answers_report, answers_runs, detect_against, versions
 from shared import detect_report as report
 from shared import measure as shared
 from shared.detect_chart import chart
 from shared.detect_runs import measure, plan, plan_alone
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.answers_report import Results
+    from shared.answers_scenarios import Scenario
+
+    Plan = Sequence[tuple[Scenario, int]]
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -45,6 +54,7 @@ def main() -> None:
     )
     parser.add_argument("--answers", action="store_true", help="measure shifts in what is answered")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="go on from what was measured before")
+    parser.add_argument("--for-minutes", type=float, default=float("inf"), help="of --answers: stop then, with --keep")
     parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
     options = parser.parse_args()
     size = options.size or "standard"
@@ -77,19 +87,27 @@ def _against(options: argparse.Namespace, size: str) -> None:
 
 
 def _answers(options: argparse.Namespace, size: str) -> None:
-    found = answers_runs.measure(answers_runs.plan(size), options.seed, jobs=options.jobs, keep=options.keep)
+    chosen = answers_runs.plan(size)
+    found = answers_runs.measure(
+        chosen, options.seed, jobs=options.jobs, keep=options.keep, within_s=60 * options.for_minutes
+    )
     if options.write_docs:
         report.write_into(
             DOCS / "research" / "detection.md",
             answers_report.text(found),
             "answers",
-            f"{size} counts, seed {options.seed}",
+            f"{_describe_counts(size, chosen, found)}, seed {options.seed}",
         )
     if options.json:
         print(shared.as_json(report.answers_record(answers_report.samples(found))))
         return
     print(answers_report.text(found))
     print(f"{sum(os.times()[:4]):.0f} s of CPU")
+
+
+def _describe_counts(size: str, chosen: Plan, found: Results) -> str:
+    measured, whole = sum(len(each.ends) for each in found.values()), sum(n for _, n in chosen)
+    return f"{size} counts" + ("" if measured == whole else f", {measured:,} of {whole:,} watches so far")
 
 
 if __name__ == "__main__":

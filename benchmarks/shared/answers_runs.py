@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -61,15 +62,22 @@ def plan(size: str) -> list[tuple[Scenario, int]]:
 
 
 def measure(
-    chosen: Sequence[tuple[Scenario, int]], seed: int, *, jobs: int = 1, keep: Path | None = None
+    chosen: Sequence[tuple[Scenario, int]],
+    seed: int,
+    *,
+    jobs: int = 1,
+    keep: Path | None = None,
+    within_s: float = math.inf,
 ) -> dict[Scenario, Found]:
     """Return what was found; the same for any number of `jobs` (processes).
 
     Args:
         keep: a file of what was measured, line by line: work that was stopped goes on from it.
+        within_s: after so long no further watches are begun: of all scenarios about as many were measured by then.
     """
-    known = Kept(keep, seed)
+    known, until = Kept(keep, seed), time.monotonic() + within_s
     chunks = [(s, first, min(first + _CHUNK, n)) for s, n in chosen for first in range(0, n, _CHUNK)]
+    chunks.sort(key=lambda chunk: chunk[1])
     found: dict[Scenario, Found] = {}
     left = [chunk for chunk in chunks if known.get(_key(chunk)) is None]
     with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
@@ -79,9 +87,15 @@ def measure(
             known.put(_key(chunk), lines)
             if sys.stderr.isatty():
                 print(f"\r{number + 1:,} of {len(left):,} parts", end="", file=sys.stderr)
+            if time.monotonic() > until:
+                if pool:
+                    pool.shutdown(cancel_futures=True)
+                break
     for chunk in chunks:
+        if (lines := known.get(_key(chunk))) is None:
+            continue
         mine = found.setdefault(chunk[0], Found())
-        for delay, best, end, asked in known.get(_key(chunk)) or ():
+        for delay, best, end, asked in lines:
             mine.asked.append(asked)
             mine.delays.append(math.inf if delay is None else delay)
             mine.best.append(math.inf if best is None else best)

@@ -64,6 +64,20 @@ def test_work_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     assert measure(chosen, 2, keep=keep) != again
 
 
+def test_what_was_measured_within_a_time_is_of_all_scenarios(tmp_path: Path) -> None:
+    """It ends after the part that is under way, and goes on from there the next time."""
+    chosen = [(replace(scenario, watch_s=30), 21) for scenario in of_kind(Kind.SITE)[:2]]
+    first = measure(chosen, 1, keep=tmp_path / "kept", within_s=0.0)
+    assert [len(runs.ends) for runs in first.values()] == [20]
+    whole = measure(chosen, 1, keep=tmp_path / "kept")
+    assert [len(runs.ends) for runs in whole.values()] == [21, 21]
+    lines = (tmp_path / "kept").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)[1].rpartition(", ")[2] for line in lines] == [
+        *["watches 0 to 20"] * 2,
+        *["watches 20 to 21"] * 2,
+    ]
+
+
 def test_the_oracle_is_faster_than_any_test_and_needs_what_it_is_granted() -> None:
     """In a cut-over one request tells it; for an extinction it waits for twenty; without a difference it never ends."""
     scenario = of_kind(Kind.EXTINCTION, 5.0)[0]
