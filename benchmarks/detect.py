@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--for-minutes", type=float, default=float("inf"), help="of --answers: stop then, with --keep")
     parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
     options = parser.parse_args()
+    if options.for_minutes < float("inf") and not (options.answers and options.keep):
+        parser.error("--for-minutes goes with --answers and --keep FILE")
     size = options.size or "standard"
     if options.against:
         _against(options, size)

@@ -16,11 +16,12 @@ class Kept:
 
     Args:
         path: the file, None for none.
+        code: what tells the measured code, None for that of this tree.
     """
 
-    def __init__(self, path: Path | None, seed: int) -> None:
+    def __init__(self, path: Path | None, seed: int, code: str | None = None) -> None:
         self._path = path
-        self._of = [seed, compute_digest()] if path is not None else []
+        self._of = [seed, code or compute_digest()] if path is not None else []
         self._known: dict[str, Any] = {}
         for text in path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else ():
             try:

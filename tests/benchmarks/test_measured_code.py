@@ -24,11 +24,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_words_and_layout_do_not_count(root: Path) -> None:
-    """Nor do the tables and pictures that show what was measured."""
+    """Nor do other benchmarks, and the tables and pictures that show what was measured."""
     before, module = compute_digest(root), root / MEASURED[0] / "streams.py"
     module.write_text(CODE.replace("Return more", "Say more").replace("  # one", "\n"), encoding="utf-8")
     (root / MEASURED[-1]).mkdir(parents=True)
-    (root / MEASURED[-1] / "answers_report.py").write_text("x = 1", encoding="utf-8")
+    for name in ("answers_report.py", "database_bench.py"):
+        (root / MEASURED[-1] / name).write_text("x = 1", encoding="utf-8")
     assert compute_digest(root) == before
 
 
@@ -39,18 +40,22 @@ def test_other_code_counts(root: Path) -> None:
         module.write_text(other, encoding="utf-8")
         assert compute_digest(root) != before
     module.write_text(CODE, encoding="utf-8")
+    simulation = root / MEASURED[-1] / "answers_runs.py"
+    simulation.parent.mkdir(parents=True)
+    simulation.write_text("x = 1", encoding="utf-8")
+    assert compute_digest(root) != before
+    simulation.unlink()
+    assert compute_digest(root) == before
     module.rename(module.with_name("other.py"))
     assert compute_digest(root) != before
 
 
-def test_what_other_code_measured_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_other_code_measured_is_measured_again(tmp_path: Path) -> None:
     """Its lines stay in the file."""
     Kept(tmp_path / "kept", 1).put("watch 1", 5.0)
     assert Kept(tmp_path / "kept", 1).get("watch 1") == 5.0
     assert Kept(tmp_path / "kept", 2).get("watch 1") is None
-    monkeypatch.setattr("shared.kept.compute_digest", lambda: "another")
-    other = Kept(tmp_path / "kept", 1)
+    other = Kept(tmp_path / "kept", 1, code="another")
     assert other.get("watch 1") is None
     other.put("watch 1", 6.0)
-    monkeypatch.undo()
     assert Kept(tmp_path / "kept", 1).get("watch 1") == 5.0
