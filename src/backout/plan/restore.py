@@ -330,7 +330,7 @@ def _check(name: str, look: Look) -> Step:
 
 
 def _open(name: str) -> Step:
-    return Step.of(f"open side instance {name} for reading", SideOpenStep(name=name), "# pg_promote()")
+    return Step.of(f"open side instance {name} for reading", SideOpenStep(name=name), "# pg_wal_replay_resume()")
 
 
 def _make_copies_step(name: str, kept: str) -> Step:

@@ -153,14 +153,14 @@ class Looks:
 def end_recovery(dsn: str, state: SideState) -> None:
     """Have a server take writes, which is over when this returns.
 
-    One that waits at its target ends its recovery as soon as it is resumed (PostgreSQL, `recovery_target_action`); it
-    would notice a promotion only when its sleep of a second is over.
+    One that waits at its target ends its recovery as soon as it is resumed (PostgreSQL, `recovery_target_action`), with
+    a checkpoint, which syncs nothing here; it would notice a promotion only when its sleep of a second is over.
 
     Args:
         state: what it is in now.
 
     Raises:
-        BackoutError: it is still in recovery after ten minutes.
+        BackoutError: it is still in recovery ten minutes later.
     """
     with open_working(dsn) as connection:
         if state is SideState.REPLAYING:
