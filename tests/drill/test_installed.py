@@ -181,7 +181,7 @@ def test_the_demo_runs_from_the_wheel(dist: Path, open_folder: Path) -> None:
         [*prefix, backout, "demo", "--json"],
         cwd=place, env=variables, capture_output=True, text=True, check=False, timeout=5 * PATIENCE_S,
     )  # fmt: skip
-    record = json.loads(done.stdout)  # what a busy machine comes to in 30 s is no question here
+    record = json.loads(done.stdout)  # whether a busy machine has verified it within 30 s is no question here
     assert done.returncode == (0 if record["verified"] else 1), done.stderr
     assert record["schema"] == "backout.demo/1"
     assert record["live_version"] == record["deployed_good_version"] != record["deployed_bad_version"]

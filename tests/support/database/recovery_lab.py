@@ -232,8 +232,9 @@ class Lab:
     def _has_received(self, lsn: int) -> bool:
         ended = self.receiver is None or self.receiver.poll() is not None  # looked at first: it may have ended just now
         is_there = self.backups.wal()[-1].end_lsn >= lsn
-        said = [(self.root / name).read_text(encoding="utf-8")[-4000:] for name in ("receiver.log", "log")]
-        assert is_there or not ended, "\n".join(said)
+        assert is_there or not ended, "\n".join(
+            (self.root / name).read_text(encoding="utf-8")[-4000:] for name in ("receiver.log", "log")
+        )
         return is_there
 
     def reached(self) -> str:

@@ -25,8 +25,8 @@ def deploy(stage: Stage, variant: str, like: Bundle) -> str:
     Args:
         like: one that wrangler has deployed there, for its settings.
     """
-    secrets = (line.split("=", 1) for line in (stage.directory / "secrets.env").read_text(encoding="utf-8").split())
-    known = dict(secrets)
+    lines = (stage.directory / "secrets.env").read_text(encoding="utf-8").split()
+    known = dict(line.split("=", 1) for line in lines)
     metadata: dict[str, Any] = json.loads(like.metadata)
     metadata["main_module"] = f"{variant}.js"
     metadata["bindings"] = [
