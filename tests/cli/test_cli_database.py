@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -148,6 +149,44 @@ def test_a_branch_from_dry_run_to_deletion(tmp_path: Path, neon: Neon) -> None:
     assert "what the branch holds was not noted before" in str(compared["failed"])
     again = typed(tmp_path, "branch", "delete", "side", "--json", *sure)
     assert (again.code, again.json["gone"]) == (0, True)
+
+
+def test_a_branch_that_has_the_name_is_not_taken_for_the_one_that_was_asked_for(tmp_path: Path, neon: Neon) -> None:
+    """Of another moment, the live one, or one of the team's: exit 2, on a dry run too, and nothing is changed."""
+    sure = ("-m", "bad migration", "--confirm", "production")
+    at = ("create", "--at", "0/C3A5C918", "--name", "side")
+    assert typed(tmp_path, "branch", *at, *sure).code == 0
+    again = typed(tmp_path, "branch", *at, "--json", *sure)
+    assert (again.code, again.json["made"]) == (0, False)
+    neon.grow("dev", LIVE)
+    before = neon.changes()
+    for arguments, said in (
+        (("create", "--at", "0/C3A5C919", "--name", "side"), "side is there already and shows 0/C3A5C918"),
+        (("create", "--at", "10 minutes ago", "--name", "main"), "main is the live branch"),
+        (("finalize", "side", "--keep-as", "dev"), "a branch named dev is there already"),
+        (("finalize", "side", "--keep-as", "side"), "a branch named side is there already"),
+        (("finalize", "main"), "main is the live branch already"),
+    ):
+        for way in (("--dry-run",), sure):
+            answer = typed(tmp_path, "branch", *arguments, *way)
+            assert (answer.code, said in answer.err, neon.changes()) == (2, True, before), answer.err
+
+
+def test_a_finalize_that_was_cut_off_goes_on(tmp_path: Path, neon: Neon) -> None:
+    """The name to keep is taken by what the first attempt kept; nothing is asked of the vendor twice."""
+    sure = ("-m", "bad migration", "--confirm", "production")
+    assert typed(tmp_path, "branch", "create", "--at", "0/C3A5C918", "--name", "side", *sure).code == 0
+    first = typed(tmp_path, "branch", "finalize", "side", "--keep-as", "before", "--json", *sure)
+    before = neon.changes()
+    again = typed(tmp_path, "branch", "finalize", "side", "--keep-as", "before", "--json", *sure)
+    assert (again.code, again.json["kept"], again.json["branch"]) == (first.code, "before", first.json["branch"])
+    assert neon.changes() == before
+
+
+def test_the_default_name_of_a_branch_names_its_moment(tmp_path: Path, neon: Neon) -> None:
+    """Ten minutes ago is another moment each time."""
+    said = typed(tmp_path, "branch", "create", "--at", "10 minutes ago", "--dry-run").out
+    assert re.search(r"would make the side branch backout-20\d\d-\d\d-\d\dt\d\d-\d\d-\d\d-\d{3}z at 20", said), said
 
 
 def test_a_branch_of_another_database_is_refused(tmp_path: Path, neon: Neon) -> None:

@@ -170,12 +170,11 @@ def test_a_default_that_somebody_changed_since_stays(lab: Lab) -> None:
     told = undone(lab)
     assert lab.rows(presets) == [("'new'::text,'bad'::text",)]
     assert set(told) == {"default public.preset a", "default public.preset b"}
-    undone(lab)  # nothing more can be taken back: it is over
 
 
 @pytest.mark.long
 def test_an_undo_that_left_something_can_be_done_again(lab: Lab) -> None:
-    """When what was in its way is gone; where nothing more can be taken back, the next one is of what was before."""
+    """When what was in its way is gone."""
     xid = damaged(
         lab,
         "again",
@@ -196,8 +195,31 @@ def test_an_undo_that_left_something_can_be_done_again(lab: Lab) -> None:
         connection.execute("DELETE FROM again_dropped WHERE id = 2")
     assert undone(lab) == {}
     assert lab.rows("SELECT to_regclass('again_dropped')") == [(None,)]
+    with lab.connect() as connection:
+        connection.execute("UPDATE again SET v = 'a' WHERE id = 2")  # as the rescue left it
+    undone(lab)
+    assert lab.rows("SELECT id, v FROM again ORDER BY 1") == [(1, "bad"), (2, "bad")]
     with pytest.raises(UsageError, match="no restore of this database is recorded"):
         plan_undo(tools)
+
+
+@pytest.mark.long
+def test_an_undo_that_took_nothing_back_is_not_followed_by_that_of_another_rescue(lab: Lab) -> None:
+    """Everything that the second rescue wrote was written to since; the first one is undone by its run."""
+    runs = []
+    for name in ("before", "blocked"):
+        made = f"CREATE TABLE {name} (id int PRIMARY KEY, v text); INSERT INTO {name} VALUES (1, 'a')"
+        xid = damaged(lab, name, made, f"UPDATE {name} SET v = 'bad'")
+        tools = lab.tools()
+        runs.append(lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools).id)
+    with lab.connect() as connection:
+        connection.execute("UPDATE blocked SET v = 'new'")
+    for _ in range(2):
+        undone(lab)
+    assert lab.rows("SELECT b.v, c.v FROM before b, blocked c") == [("a", "new")]
+    tools = lab.tools()
+    lab.run(plan_undo(tools, runs[0]), tools)
+    assert lab.rows("SELECT b.v, c.v FROM before b, blocked c") == [("bad", "new")]
 
 
 @pytest.mark.long

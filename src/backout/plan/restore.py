@@ -280,15 +280,19 @@ def _rescue_plan(
     return Plan(PlanKind.RECOVER, job.environment, why, _add_acceptances(job, steps), _list_notes(target, route))
 
 
-def undo_rescue_plan(environment: str, mark: str, database: str) -> Plan:
-    """Return the plan that takes a rescue back, where nothing has been written since."""
+def undo_rescue_plan(environment: str, mark: str, database: str, which: str) -> Plan:
+    """Return the plan that takes a rescue back, where nothing has been written since.
+
+    Args:
+        which: "by run 0d2f51: the rows that ...".
+    """
     check = "the second check, in a process of its own: what was before the rescue and now"
     steps = (
         Step.of("note what is there, for the second check", NoteUndoStep(mark=mark, database=database)),
         Step.of("put back what the rescue replaced", UndoRescueStep(mark=mark, database=database)),
         Step.of(check, CompareUndoStep(mark=mark, database=database)),
     )
-    return Plan(PlanKind.RECOVER, environment, "undo of a rescue", steps)
+    return Plan(PlanKind.RECOVER, environment, f"undo of the rescue {which}", steps)
 
 
 def _make_side_step(

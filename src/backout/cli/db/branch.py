@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from backout.model.database.branch import BranchTarget, SideBranch
     from backout.ports import VendorBackups
 
+_FINALIZING = "database.branch.finalizing"
+"""What the journal keeps before a branch is put in place: a name that is taken is then known to be of this attempt."""
+
 _message = click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; kept in the journal.")
 _confirm = click.option("--confirm", metavar="ENV", help="The environment's name, instead of typing it.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is changed.")
@@ -68,20 +71,23 @@ def create(
 ) -> int:
     """Make a branch of the live one as it was at TARGET, and read it back; the live one is not touched.
 
-    Run again, it finds the branch by its name and makes no other. Exit codes: 0 it exists; 3 TARGET is outside the
-    vendor's window, or of a kind that the vendor does not accept; 4 and 7 as usual.
+    Run again, it finds the branch by its name and makes no other. Exit codes: 0 it exists; 1 the vendor made it as of
+    another moment; 2 a branch of that name shows another moment; 3 TARGET is outside the vendor's window, or of a kind
+    that the vendor does not accept; 4 and 7 as usual.
     """
     from backout.report.database import branches as words
     from backout.wiring.db.managed import open_checked_vendor
 
     config = shell.config()
     target = _parse_target(at)
-    name = name or f"backout-{_make_slug(at or 'newest')}"
+    name = name or f"backout-{_make_slug(at or 'newest' if target.at is None else words.describe_target(target))}"
     port = open_checked_vendor(config)
     existing = next((each for each in port.branches() if each.name == name), None)
+    if existing is not None:
+        _check_existing(config, existing, target)
     does = f"make the side branch {name} at {words.describe_target(target)}"
     if dry_run:
-        said = f"would {does}" if existing is None else f"{name} is there already; nothing would be made"
+        said = f"would {does}" if existing is None else f"{_describe_existing(existing)}; nothing would be made"
         payload = {"environment": config.name, "action": "create", "dry_run": True, "branch": None, "name": name}
         shell.output.result("db-branch", payload, said)
         return 0
@@ -89,12 +95,18 @@ def create(
     made = port.restore(target, name)
     _record_in_journal(config, "created", made, why)
     payload = {"environment": config.name, "action": "create", "dry_run": False, "branch": words.make_record(made)}
-    shell.output.result("db-branch", {**payload, "name": name}, f"{made.name} ({made.id}) is ready beside the live one")
+    said = f"{made.name} ({made.id}) is ready beside the live one"
+    if existing is not None:
+        said = f"{_describe_existing(made)}; nothing was made"
+    other = made.shows_other_than(target)
+    if other:
+        said += f", but shows {words.shows(made)}, where {words.describe_target(target)} was asked for"
+    shell.output.result("db-branch", {**payload, "name": name, "made": existing is None}, said)
     shell.output.next(
         f"backout db branch look {name} -e {config.name}",
         f"backout db branch delete {name} -e {config.name}  # when it is not needed any more",
     )
-    return 0
+    return 1 if other else 0
 
 
 @branch.command("look", short_help="Write a file to connect with.")
@@ -142,8 +154,8 @@ def finalize(
 
     Everything written to the live branch since the side branch's moment is in the kept branch only. Connections are cut
     once. Another process notes before what the branch holds, and compares what is live with that. Exit codes: 0 done,
-    and nothing differs; 1 something does; 3 the vendor has no such call (Xata), or it was not confirmed; 7 it was done,
-    and nothing could be compared.
+    and nothing differs; 1 something does; 2 it is the live branch, or the name to keep is taken; 3 the vendor has no
+    such call (Xata), or it was not confirmed; 7 it was done, and nothing could be compared.
     """
     from backout.report.database import branches as words
     from backout.report.database.comparison import format_comparison, get_comparison_code
@@ -154,6 +166,7 @@ def finalize(
     port = open_checked_vendor(config)
     side, live = _find_branch(port, name), next((each for each in port.branches() if each.live), None)
     kept = keep_as or f"{live.name if live else 'live'}-before-{name}"
+    keeps = _check_keeps(config, port, side, kept)
     does = f"put {name} ({words.shows(side)}) in the place of the live branch, which stays as {kept}"
     if dry_run:
         payload = {"environment": config.name, "action": "finalize", "dry_run": True, "branch": words.make_record(side)}
@@ -162,7 +175,9 @@ def finalize(
     why = _confirm_action(shell, config, does, message, confirm)
     check = finalize_check(config, port)
     if live is not None:
-        check.note(side, live, kept, keeps=all(each.name != kept for each in port.branches()))
+        check.note(side, live, kept, keeps=keeps)
+    if keeps:
+        _record_attempt(config, side, kept, why)
     done = port.finalize(side, kept)
     _record_in_journal(config, "finalized", done.live, why)
     compared = check.compare(done.live)
@@ -243,6 +258,54 @@ def _find_branch(port: VendorBackups, name: str) -> SideBranch:
             return each
     names = ", ".join(each.name for each in branches[:8])
     raise UsageError(f"the vendor has no branch {name!r}", hint=f"one of: {names}")
+
+
+def _check_existing(config: Config, existing: SideBranch, target: BranchTarget) -> None:
+    """Raise UsageError: the branch of that name is the live one, or shows another moment than was asked for."""
+    from backout.report.database import branches as words
+
+    if existing.live or existing.shows_other_than(target):
+        what = "is the live branch" if existing.live else f"is there already and shows {words.shows(existing)}"
+        asked = words.describe_target(target)
+        hint = f"another name: --name NAME; or first: backout db branch delete {existing.name} -e {config.name}"
+        raise UsageError(
+            f"{existing.name} {what}, where {asked} was asked for",
+            hint="another name: --name NAME" if existing.live else hint,
+        )
+
+
+def _describe_existing(existing: SideBranch) -> str:
+    from backout.report.database import branches as words
+    from backout.report.times import format_time
+
+    moment = f", and shows {words.shows(existing)}" if existing.lsn is not None or existing.at is not None else ""
+    return f"{existing.name} ({existing.id}) is there already: made at {format_time(existing.created_at)}{moment}"
+
+
+def _check_keeps(config: Config, port: VendorBackups, side: SideBranch, kept: str) -> bool:
+    """Return whether the live branch is still to be kept under a name; not if an attempt that was cut off did that.
+
+    Raises:
+        UsageError: the branch is the live one, or the name to keep belongs to a branch that no such attempt left.
+    """
+    from backout.wiring.records import open_journal
+
+    taken = any(each.name == kept for each in port.branches())
+    tried = open_journal(config).events(environment=config.name, kind=_FINALIZING)
+    if taken and not any(each.data.get("key") == f"{side.id}:{kept}" for each in tried):
+        text = f"a branch named {kept} is there already, so what is live now cannot be kept under that name"
+        raise UsageError(text, hint="another name: --keep-as NAME")
+    if side.live and not taken:
+        raise UsageError(f"{side.name} is the live branch already", hint=f"backout db branch list -e {config.name}")
+    return not taken
+
+
+def _record_attempt(config: Config, side: SideBranch, kept: str, why: str) -> None:
+    """Record that a branch is about to be put in place, so that the same command can find what it did."""
+    from backout.wiring.records import find_actor, open_journal
+
+    data = {"name": side.name, "id": side.id, "kept": kept, "why": why}
+    open_journal(config).note(config.name, _FINALIZING, f"{side.id}:{kept}", data, actor=find_actor())
 
 
 def _confirm_action(shell: Shell, config: Config, does: str, message: str | None, typed: str | None) -> str:

@@ -35,6 +35,7 @@ Examples:
   backout db restore --since 14:03 --until 14:11 -e production --dry-run
   backout db restore "2026-11-25 14:03:00" -e production --swap
   backout db restore -e production --undo
+  backout db restore 0d2f51 -e production --undo
 """,
 )
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
@@ -43,7 +44,7 @@ Examples:
 @click.option("--side", "mode", flag_value="side", help="A side instance to look at; the live database is not touched.")
 @click.option("--rescue", "mode", flag_value="rescue", help="Only the damaged rows and columns (the default).")
 @click.option("--swap", "mode", flag_value="swap", help="The whole; the old data directory is kept.")
-@click.option("--undo", "mode", flag_value="undo", help="Undo the latest swap or rescue.")
+@click.option("--undo", "mode", flag_value="undo", help="Undo the latest swap or rescue, or that of run TARGET.")
 @click.option("--list", "mode", flag_value="list", help="List side instances, and kept data directories.")
 @click.option("--drop-side", metavar="NAME", help="Stop a side instance and remove it.")
 @click.option("--release", "mode", flag_value="release", help="Remove kept data directories and unpacked bases.")
@@ -166,8 +167,8 @@ def _make_plan(session: RestoreSession, target: str | None, mode: str | None, re
         from backout.cli.db.restore_managed import make_plan
 
         return make_plan(session.branches, target, mode, request)
-    if target is None:
-        return procedure.plan_undo(tools)
+    if mode == "undo" or target is None:
+        return procedure.plan_undo(tools, target)
     if mode == "side":
         return procedure.plan_side(tools, target)
     if mode == "swap":
@@ -254,6 +255,25 @@ def rescue_exit_code(rescue: RescueReport | None) -> int:
     return 1 if any(each.seen for each in left) else Unmeasured.exit_code if left else 0
 
 
+def _list_undos(session: RestoreSession, run: Run, rescue: RescueReport) -> list[str]:
+    """Return what to type after a rescue to undo it; after an undo, to make it again, or to undo what was before."""
+    from backout.model.steps.rescue import UndoRescueStep
+    from backout.runbook.recovery.managed import BRANCH_SWAPPED
+    from backout.runbook.recovery.tools import SWAPPED
+    from backout.runbook.recovery.undoable import find_earlier
+
+    again = f"backout db restore --undo -e {run.environment}"
+    if not run.plan.has(UndoRescueStep):
+        return [again]
+    left = rescue.left_out or any(each.left or each.conflicts for each in rescue.tables)
+    lines = [f"{again}  # once nothing is in its way"] if left else []
+    swapped = SWAPPED if session.branches is None else BRANCH_SWAPPED
+    earlier = find_earlier(session.tools, swapped, run.plan.arguments(UndoRescueStep).mark)
+    if earlier is not None:
+        lines.append(f"backout db restore {earlier} --undo -e {run.environment}  # the restore before it")
+    return lines or [f"backout runs show {run.id}"]
+
+
 def _format_swapped(swapped: SwappedResult) -> list[str]:
     head = swapped.migration_head or "none"
     return [
@@ -315,7 +335,7 @@ def _finish(session: RestoreSession, run: Run) -> int:
         follow = [f"backout db restore --drop-side {side.name} -e {run.environment}"]
     if rescue is not None:
         lines.append(rescue_text(shell, rescue))
-        follow = [f"backout db restore --undo -e {run.environment}"]
+        follow = _list_undos(session, run, rescue)
     lines += check.lines
     # Remaining damage matters more than that it could not be checked.
     code = min(filter(None, (rescue_exit_code(rescue), *check.codes)), default=0)

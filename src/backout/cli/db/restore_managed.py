@@ -16,8 +16,8 @@ def make_plan(tools: BranchTools, target: str | None, mode: str | None, request:
     from backout.plan.branches import Treatment
     from backout.runbook.recovery import managed as procedure
 
-    if target is None or mode == "undo":
-        return procedure.plan_undo(tools)
+    if mode == "undo" or target is None:
+        return procedure.plan_undo(tools, target)
     if mode == "side":
         return procedure.plan_side(tools, target)
     if mode == "swap":

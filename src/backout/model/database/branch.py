@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from backout.model.value import Value
+
+_ROUNDING_S: Final = 1.0
+"""Vendors keep a branch's moment to the second."""
 
 
 class BranchTarget(Value, frozen=True):
@@ -39,6 +44,21 @@ class SideBranch(Value, frozen=True):
     at: float | None = None
     lsn: int | None = None
     from_snapshot: bool = False
+
+    def shows_other_than(self, target: BranchTarget) -> bool:
+        """Whether the vendor reports another moment than a target's; False where it reports none, or for the newest.
+
+        >>> side = SideBranch(id="br-1", name="side", ready=True, created_at=0.0, lsn=255)
+        >>> side.shows_other_than(BranchTarget(lsn=255)), side.shows_other_than(BranchTarget(lsn=254))
+        (False, True)
+        """
+        if target.snapshot is not None:
+            return not self.from_snapshot or self.source != target.snapshot
+        if target.lsn is not None:
+            return self.from_snapshot or (self.lsn is not None and self.lsn != target.lsn)
+        if target.at is not None:
+            return self.from_snapshot or (self.at is not None and abs(self.at - target.at) >= _ROUNDING_S)
+        return False
 
 
 class Finalized(Value, frozen=True):

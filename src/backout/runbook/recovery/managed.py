@@ -28,14 +28,14 @@ from backout.rules import SafetyRule
 from backout.runbook.recovery.facts import check_identity, read_facts
 from backout.runbook.recovery.restore import list_points
 from backout.runbook.recovery.target import NO_TARGET
-from backout.runbook.recovery.tools import RESCUED
+from backout.runbook.recovery.undoable import choose_undoable, describe_rescue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.model.database.branch import SideBranch
     from backout.model.database.capability import VendorState, VendorWay
-    from backout.model.plan import Json, Plan
+    from backout.model.plan import Plan
     from backout.plan.restore import Asked
     from backout.ports import BranchReader, CopyComparer, VendorBackups, VendorCutover
     from backout.runbook.recovery.tools import RestoreTools
@@ -140,25 +140,16 @@ def plan_swap(tools: BranchTools, text: str) -> Plan:
     return make_swap_plan(job, moment, f"{_find_live(tools).name}-before-{job.mark}")
 
 
-def plan_undo(tools: BranchTools) -> Plan:
-    """Return the plan that takes back the latest swap or rescue. Raises UsageError when there is none."""
+def plan_undo(tools: BranchTools, run: str | None = None) -> Plan:
+    """Return the plan that takes back the latest swap or rescue, or that of a run. Raises as `choose_undoable`."""
     own = tools.own
-    events = [
-        event
-        for kind in (BRANCH_SWAPPED, RESCUED)
-        for event in own.journal.events(environment=own.environment, kind=kind)
-    ]
-    undone = {str(event.data["mark"]) for event in events if event.data.get("undone") is True}
-    left = [each for each in events if each.kind == BRANCH_SWAPPED or str(each.data["mark"]) not in undone]
-    newest = max(left, key=lambda event: event.seq, default=None)
-    if newest is None:
-        raise UsageError("no restore of this database is recorded that could be undone", where=own.environment)
+    chosen = choose_undoable(own, BRANCH_SWAPPED, run)
     _check_pinned(tools)
-    data: dict[str, Json] = dict(newest.data)
-    if newest.kind == RESCUED:
-        return undo_rescue_plan(own.environment, str(data["mark"]), str(data["database"]))
-    job = _make_job(tools, Look(str(data["database"])), "undo")
-    return undo_swap_plan(job, str(data["kept"]), f"{_find_live(tools).name}-before-{job.mark}")
+    mark, database = str(chosen.data["mark"]), str(chosen.data["database"])
+    if chosen.is_rescue:
+        return undo_rescue_plan(own.environment, mark, database, describe_rescue(own, chosen))
+    job = _make_job(tools, Look(database), "undo")
+    return undo_swap_plan(job, str(chosen.data["kept"]), f"{_find_live(tools).name}-before-{job.mark}")
 
 
 def find_branch(tools: BranchTools, name: str) -> SideBranch:

@@ -27,18 +27,14 @@ from backout.runbook.recovery.facts import check_identity, read_facts
 from backout.runbook.recovery.restore_points import ON_DEMAND, list_recorded_points, record_point
 from backout.runbook.recovery.several import make_several
 from backout.runbook.recovery.target import Found, find, find_way
-from backout.runbook.recovery.tools import (
-    RELEASED,
-    RESCUED,
-    SWAPPED,
-    RestoreTools,
-)
+from backout.runbook.recovery.tools import RELEASED, SWAPPED, RestoreTools
+from backout.runbook.recovery.undoable import choose_undoable, describe_rescue
 from backout.runbook.recovery.whole_cluster import Comes, explain_one_alone, look_at_cluster
 from backout.runbook.recovery.window import PREFLIGHT
 
 if TYPE_CHECKING:
     from backout.model.database.recovery import DatabaseFacts
-    from backout.model.plan import Json, Plan
+    from backout.model.plan import Plan
     from backout.ports import (
         DatabaseServer,
     )
@@ -129,17 +125,18 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
     return rescue_plan(_make_job(tools, found, text), target, way, damage, spans[0].begin_lsn)
 
 
-def plan_undo(tools: RestoreTools) -> Plan:
-    """Return the plan that takes back the latest swap or rescue. Raises UsageError when there is none."""
-    latest = _find_latest(tools)
-    if latest is None:
-        raise UsageError("no restore of this database is recorded that could be undone", where=tools.environment)
-    kind, data = latest
+def plan_undo(tools: RestoreTools, run: str | None = None) -> Plan:
+    """Return the plan that takes back the latest swap or rescue, or that of a run. Raises as `choose_undoable`."""
+    chosen = choose_undoable(tools, SWAPPED, run)
+    data = chosen.data
+    if not chosen.is_rescue and str(data["kept"]) not in list_kept(tools):
+        what = f"the data directory that run {chosen.run} kept is not there any more, so its swap cannot be undone"
+        raise UsageError(what, where=tools.environment)
     facts = read_facts(tools)
     check_identity(tools, facts)
     database = str(data["database"])
-    if kind == RESCUED:
-        return undo_rescue_plan(tools.environment, str(data["mark"]), database)
+    if chosen.is_rescue:
+        return undo_rescue_plan(tools.environment, str(data["mark"]), database, describe_rescue(tools, chosen))
     _get_server(tools).check(str(data["system_identifier"]), Path(str(data["kept"])))
     plan = undo_swap_plan(tools.environment, data, _make_mark(tools, "undo"), database)
     incoming = Path(str(data["kept"]))
@@ -177,17 +174,6 @@ def is_unprotected(tools: RestoreTools) -> bool:
     if at is None:
         return False
     return not any(base.began_at > at and base.verified_at is not None for base in tools.backups.backups())
-
-
-def _find_latest(tools: RestoreTools) -> tuple[str, dict[str, Json]] | None:
-    """Return the newest swap or rescue that was not undone; the undo of a swap is a swap, and can be undone again."""
-    events = [e for kind in (SWAPPED, RESCUED) for e in tools.journal.events(environment=tools.environment, kind=kind)]
-    undone = {str(event.data["mark"]) for event in events if event.data.get("undone") is True}
-    left = [event for event in events if event.kind == SWAPPED or str(event.data["mark"]) not in undone]
-    newest = max(left, key=lambda event: event.seq, default=None)
-    if newest is None or (newest.kind == SWAPPED and str(newest.data["kept"]) not in list_kept(tools)):
-        return None
-    return newest.kind, dict(newest.data)
 
 
 def release(tools: RestoreTools) -> tuple[str, ...]:

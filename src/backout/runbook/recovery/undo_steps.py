@@ -62,15 +62,11 @@ class UndoRescue(Action[UndoRescueStep, RescueReport]):
         self._tools = tools
 
     def do(self, args: UndoRescueStep, context: StepContext) -> RescueReport:
-        """Return what was written, by table.
-
-        An undo that leaves something can be done again once the obstacle is gone; one that finds nothing left to take
-        back is the last one, so that what was restored before can be undone after it.
-        """
+        """Return what was written, by table; an undo that leaves something can be made again."""
         tools, mark = self._tools, args.mark
         report = tools.rescuer(args.database).undo(tools.kept / parse_id(mark), make_progress_teller(context, tools))
-        written = report.definitions or any(each.updated or each.inserted or each.deleted for each in report.tables)
-        undone: Json = PARTLY if report.left_out and written else True
+        left = report.left_out or any(each.left or each.conflicts for each in report.tables)
+        undone: Json = PARTLY if left else True
         note: dict[str, Json] = {"mark": mark, "database": args.database, "undone": undone}
         tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
         return report
