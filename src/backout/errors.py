@@ -33,7 +33,7 @@ EXIT_CODES: dict[int, str] = {
     3: "refused by a safety rule, or a decision is needed and none was given",
     4: "authentication: token missing, refused, or without a permission",
     5: "partly done, resumable",
-    6: "busy, or the world moved",
+    6: "busy, or something else was deployed meanwhile",
     7: "inconclusive or unmeasured",
     78: "configuration: backout.toml is wrong",
     130: "interrupted",
@@ -161,13 +161,13 @@ class CommandFailed(ProviderRejected):
 
 
 class ConfigError(BackoutError):
-    """backout.toml is wrong; `mistakes` holds every mistake as `file:line: path: what`."""
+    """backout.toml is wrong or not complete; `mistakes` holds every mistake as `file:line: path: what`."""
 
     exit_code = 78
 
-    def __init__(self, mistakes: tuple[str, ...], *, hint: str | None = None) -> None:
+    def __init__(self, mistakes: tuple[str, ...], *, hint: str | None = None, what: str | None = None) -> None:
         count = len(mistakes)
-        super().__init__(f"{count} mistake{'s' if count != 1 else ''} in the configuration", hint=hint)
+        super().__init__(what or f"{count} mistake{'s' if count != 1 else ''} in the configuration", hint=hint)
         self.mistakes = mistakes
 
 

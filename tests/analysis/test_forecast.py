@@ -74,7 +74,7 @@ def test_the_forecast_is_within_its_factor_of_the_median(rate: float, way: str, 
     """What guard plan says is what happens: the median of simulated watches, each with a baseline of its own."""
     changes = CHANGES[trouble]  # type: ignore[index]
     scenario = Scenario(rate=rate, split=split, watch_s=3600, bad=always(**changes))
-    happened = median(watch(scenario, seed).regressed_s or 99_999 for seed in range(by_extent(3, 5, proof=7)))
+    happened = median(watch(scenario, seed).regressed_s or 99_999 for seed in range(by_extent(5, 5, proof=7)))
     said = after_s(usual(rate), way, trouble) or 99_999
     assert happened / FACTOR <= said <= happened * FACTOR, (said, happened)
 

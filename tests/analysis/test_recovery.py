@@ -78,7 +78,7 @@ def test_what_begins_before_it_is_consistent_is_too_new() -> None:
 
 @pytest.mark.parametrize(
     ("position", "says"),
-    [(1.5, "before the first base backup"), (9.5, "beyond the archived WAL"), (900, "beyond the archived WAL")],
+    [(1.5, "before the first base backup"), (9.5, "after the end of"), (900, "after the end of")],
 )
 def test_a_target_outside_the_window_is_refused(position: float, says: str) -> None:
     """Each end is named."""

@@ -57,7 +57,7 @@ def test_the_journal_alone_tells(project: Path, token: dict[str, str]) -> None:
     assert events[-1]["text"].endswith(" is given up")
     assert {each["run"] for each in events} == {events[0]["run"]}
     assert str(notes[0]).startswith("the provider could not be asked (")
-    assert "told from the journal alone" in str(notes[0])
+    assert "based on the journal alone" in str(notes[0])
     shown = backout(project, "timeline", variables={"COLUMNS": "60"})
     assert max(map(len, shown.out.splitlines())) <= 60
     assert f"next: backout runs show {events[0]['run']}" in shown.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,6 +129,66 @@ def test_every_command_that_the_program_names_exists() -> None:
     """Nobody is told to type what there is not."""
     wrong = [f"{file}:{number}: {line}: {why}" for file, number, line in lines() if (why := wrong_with(line))]
     assert not wrong, "\n".join(wrong)
+
+
+def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield (words, command) of a command and of all below it."""
+    yield words, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            found = command.get_command(click.Context(command), name)
+            assert found is not None
+            yield from commands(found, (*words, name))
+
+
+def pasted(line: str) -> list[str]:
+    """Return what a shell would give to backout for a line of the help, comments left out; [] for another program's."""
+    words = shlex.split(line, comments=True)
+    place = next((place for place, word in enumerate(words) if word == "backout"), len(words))
+    mine = words[place + 1 :]
+    ends = (place for place, word in enumerate(mine) if word in ("|", "<", ">", ">>", ";"))
+    return mine[: next(ends, len(mine))]
+
+
+def pasting_fails(words: list[str]) -> str:
+    """Return why these words are no command with its arguments; "" when they are."""
+    command: click.Command = root
+    while isinstance(command, click.Group) and words:
+        found = command.get_command(click.Context(command), words[0])
+        if found is None:
+            break
+        command, words = found, words[1:]
+    context = click.Context(command)
+    try:
+        _, left, _ = command.make_parser(context).parse_args(list(words))
+    except click.ClickException as error:
+        return error.format_message()
+    return "" if not left else f"{command.name} takes no {' '.join(map(str, left))}"
+
+
+def test_examples_can_be_pasted() -> None:
+    """Each line below "Examples:" in the help is a command as a shell reads it: what explains it is a comment."""
+    seen, wrong = 0, []
+    for words, command in commands(root):
+        for line in (command.epilog or "").partition("Examples:")[2].splitlines():
+            typed = pasted(line)
+            seen += bool(typed)
+            why = pasting_fails(typed) if typed else ""
+            if "  " in line.partition("#")[0].strip() or why:
+                wrong.append(f"{' '.join(words)}: {line}: {why or 'words behind it that are no comment'}")
+    assert seen > 60
+    assert wrong == []
+
+
+def test_an_example_that_cannot_be_pasted_is_found() -> None:
+    """Words behind it, an option that does not exist, a comment that the shell does not take for one."""
+    for line in (
+        "backout guard -e production watch the newest",
+        "backout guard --nonsense",
+        "backout rollback 3f2a91 --dry-run the plan, nothing else",
+    ):
+        assert pasting_fails(pasted(line)), line
+    assert not pasting_fails(pasted("openssl rand 4 | backout secrets put A -e staging  # from a pipe"))
 
 
 ROOT = SOURCE.parents[1]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_what_is_not_set_up_is_named_and_not_counted(tmp_path: Path) -> None:
-    """Two of the four are not there: "2 of 2 criteria met", and which are not set up."""
+    """Two of the four are not there: "2 of 2 criteria passed", and which are not set up."""
     shell = make_shell(tmp_path)
     met, absent = CriterionState.PASSED, CriterionState.NOT_SET_UP
     states = {"health": met, "errors": met, "storage accessible": absent, "email operational": absent}
@@ -22,4 +22,4 @@ def test_what_is_not_set_up_is_named_and_not_counted(tmp_path: Path) -> None:
     Live(shell.output, "rollback", stream=False).watching(news)
     said = shell.output.stderr
     assert isinstance(said, Stream)
-    assert said.getvalue() == "2 of 2 criteria met; not set up: storage accessible, email operational\n"
+    assert said.getvalue() == "2 of 2 criteria passed; not set up: storage accessible, email operational\n"

@@ -163,8 +163,9 @@ def test_the_account_falls_back_to_wranglers_variable(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         _ = load(tmp_path, {}, "production").account_id
     assert caught.value.mistakes == (
-        "backout.toml: environments.production.platform.account_id: required, but not there",
+        "backout.toml: environments.production.platform.account_id: not set, and CLOUDFLARE_ACCOUNT_ID neither",
     )
+    assert caught.value.what == "the configuration is not complete: CLOUDFLARE_ACCOUNT_ID is not set"
 
 
 def test_secrets_are_told_to_the_mask_and_shown_by_nothing(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_report_has_the_runbooks_sections_in_order_with_the_facts() -> None:
         "- 1 x `email is degraded (may degrade)` (health)",
         "Diagnosis: The code throws (`worker_script_error`, S3, runtime errors; 97 % sure); service: worker; ",
         "compared with the version before: never before.",
-        "Looked at and well: migrations: none failed.",
+        "Checked, no problem found: migrations: none failed.",
         "[x] health check returns 200",
         "[ ] email operational or degraded: not set up",
     ):

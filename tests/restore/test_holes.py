@@ -1,4 +1,4 @@
-"""An archive with a hole: what lies behind it and a newer base backup is found and restored; what lies in it is not."""
+"""An archive with a hole: what is after it and a newer base backup is found and restored; what lies in it is not."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_a_night_is_told_in_order_and_once(story: Story) -> None:
     assert f"to go back from version {bad} to {good} (rollback-" in typed
     assert typed.endswith(": it fails")
     (ended,) = of(found, EntryKind.RUN)
-    assert "is done, and it is well: " in ended
+    assert "is done, verified: " in ended
     assert of(found, EntryKind.HOLD) == [
         "every automatic action is stopped until 2099-01-01T00:00:00Z: migrating by hand"
     ]
@@ -146,7 +146,7 @@ def test_the_journal_alone_is_enough_and_says_so(story: Story) -> None:
     assert of(alone, EntryKind.DEPLOYMENT) == of(found, EntryKind.DEPLOYMENT)
     assert len(of(alone, EntryKind.MARK)) == 3
     assert alone.notes[0].startswith("the provider could not be asked (no usable answer from the API (refused))")
-    assert "told from the journal alone" in alone.notes[0]
+    assert "based on the journal alone" in alone.notes[0]
 
 
 def test_the_provider_alone_is_enough(story: Story, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_rule_18_told_when_it_is_not_restored(story: Story) -> None:
     roll_back(story.tools())
     notice = story.world.notices[-1]
     assert notice.kind is NoticeKind.NOT_RESTORED
-    assert notice.title.endswith("NOT restored")
+    assert notice.title.endswith("verification failed")
     assert "error rate" in notice.text.lower()
     assert "failed" in notice.text
     assert notice.next == ("backout status -e production", "backout rollback --dry-run -e production")
@@ -140,7 +140,7 @@ def test_rule_18_told_when_nothing_can_be_proven(story: Story) -> None:
     roll_back(tools)
     notice = only(story)
     assert notice.kind is NoticeKind.ROLLED_BACK
-    assert "not proven" in notice.title
+    assert "verification inconclusive" in notice.title
 
 
 def test_rule_18_told_what_guard_would_do(story: Story) -> None:

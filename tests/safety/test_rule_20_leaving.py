@@ -118,7 +118,7 @@ def test_rule_20_leaving_with_the_card_alone(drillbook: Drillbook, tmp_path: Pat
         assert trial.live() == drillbook.good
     for command in blocks("Read back"):
         assert drillbook.good in desk.type(command)
-    for command in blocks("Is it well"):
+    for command in blocks("Health check"):
         assert '"database"' in desk.type(command)
     for command in blocks("Put the traffic back"):
         trial.make_live(drillbook.good)

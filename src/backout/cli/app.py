@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 Examples:
-  backout demo                                  the whole line on a local twin
-  backout guard -e production                   watch the newest deployment
+  backout demo                                  # all of it on a local twin
+  backout guard -e production                   # watch the newest deployment
   backout rollback -e production -m "5xx on /api"
-  backout rollback --dry-run -e production      the plan, and why this target
+  backout rollback --dry-run -e production      # the plan, and why this target
 """
 
 

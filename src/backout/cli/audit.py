@@ -50,7 +50,7 @@ def verify(shell: Shell) -> int:
 
 
 @audit.command("scrub", short_help="List the events that hold a secret known now.")
-@click.option("--dry-run", is_flag=True, help="Only look: it can do nothing else.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only look: it can do nothing else.")
 @click.option("--ask-source", is_flag=True, help="Also ask the configured source of secrets when that is a program.")
 @pass_shell
 def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:

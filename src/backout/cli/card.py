@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     short_help="One page of commands for when backout itself is gone.",
     epilog="""
 Examples:
-  backout card -e production            read it
-  backout card -e production --write    to [incidents] card of backout.toml
+  backout card -e production            # read it
+  backout card -e production --write    # to [incidents] card of backout.toml
 """,
 )
 @click.option("--write", is_flag=True, help="Also write it to its file; guard and rollback do that by themselves.")

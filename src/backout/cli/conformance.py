@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     short_help="Compare the twin with a real account, and show what differs.",
     epilog="""
 Examples:
-  backout conformance --dry-run                 the calls, nothing else
-  backout conformance                           asks, then makes and deletes one Worker of its own
+  backout conformance --dry-run                 # the calls, nothing else
+  backout conformance                           # asks, then makes and deletes one Worker of its own
   backout conformance --yes --write conformance.md
 """,
 )

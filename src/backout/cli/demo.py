@@ -35,9 +35,9 @@ _DEPLOY_AT_MOST_S = 60.0
     short_help="See it all happen on a local twin.",
     epilog="""
 Examples:
-  backout demo                                    deploy good, deploy bad, detect, roll back, verify, report
-  backout demo --bad errors-5-percent             another way to be bad, see examples/fm5/README.md
-  backout demo --keep                             leave the twin running for your own tests
+  backout demo                                    # deploy good, deploy bad, detect, roll back, verify, report
+  backout demo --bad errors-5-percent             # another way to be bad, see examples/fm5/README.md
+  backout demo --keep                             # leave the twin running for your own tests
 """,
 )
 @click.option("--bad", default=BAD, show_default=True, help="The bad variant of examples/fm5.")

@@ -21,7 +21,7 @@ MOST_LINES = 4
     epilog="""
 Examples:
   backout doctor -e production
-  backout doctor -e production --send      a test notice through every channel as well
+  backout doctor -e production --send      # a test notice through every channel as well
 """,
 )
 @click.option("--send", is_flag=True, help="Send a test notice through every channel of [notify].")

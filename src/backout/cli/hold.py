@@ -31,14 +31,14 @@ USUAL = "2h"
     epilog="""
 Examples:
   backout hold -e production -m "migrating by hand"
-  backout hold -e production --for 30m -m WHY --local   this host only
+  backout hold -e production --for 30m -m WHY --local   # this host only
 """,
 )
-@click.option("--for", "for_", metavar="TIME", default=USUAL, show_default=True, help="How long (30m, 2h).")
+@click.option("--for", "for_", metavar="DURATION", default=USUAL, show_default=True, help="How long (30m, 2h).")
 @click.option(
     "-m", "--message", type=REASON, metavar="WHY", help="The reason, shown to everyone who is stopped. Required."
 )
-@click.option("--local", is_flag=True, help="This host only; the provider is not asked.")
+@click.option("--local", is_flag=True, help="This host only; the provider is not contacted.")
 @pass_shell
 def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
     """Stop every automatic action, on this host at once and on every machine through the provider.
@@ -60,7 +60,7 @@ def hold(shell: Shell, *, for_: str, message: str | None, local: bool) -> int:
 
 @command("unhold", short_help="Allow automatic actions again.")
 @click.option("-m", "--message", type=REASON, metavar="WHY", default="lifted", help="The reason.")
-@click.option("--local", is_flag=True, help="This host only; the provider is not asked.")
+@click.option("--local", is_flag=True, help="This host only; the provider is not contacted.")
 @pass_shell
 def unhold(shell: Shell, *, message: str, local: bool) -> int:
     """Lift a hold, on this host and at the provider: on every machine."""

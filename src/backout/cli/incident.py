@@ -80,7 +80,7 @@ def list_(shell: Shell) -> None:
         for each in found
     ]
     rows = [(f"{format_day(r.opened_at)} {format_clock(r.opened_at)[:5]}", r.what, r.path.stem) for r in found]
-    human = shell.output.table(("OPENED (UTC)", "TITLE", "NAME"), rows, whole=True) or "none yet"
+    human = shell.output.table(("OPENED (UTC)", "TITLE", "NAME"), rows, whole=True) or "no incident reports yet"
     shell.output.result("incidents", {"incidents": records}, human)
     if found:
         shell.output.next(f"backout incident show {found[0].path.stem}")

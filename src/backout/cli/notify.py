@@ -111,4 +111,4 @@ def _format_table(shell: Shell, queued: tuple[QueuedNotice, ...], now: float) ->
         )
         for item in queued
     ]
-    return shell.output.table(("TOLD", "CHANNEL", "STATE", "TRIES", "WHAT"), rows, whole=True) or "nothing was told yet"
+    return shell.output.table(("TOLD", "CHANNEL", "STATE", "TRIES", "WHAT"), rows, whole=True) or "no notices sent yet"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Examples:
   backout panic -e production
   backout panic -e production -m "checkout is down"
-  backout panic -e production --dry-run   what it would do; nothing is touched
+  backout panic -e production --dry-run   # what it would do; nothing is touched
 """,
 )
 @click.option(

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     short_help="Deploy a fix, and prove it.",
     epilog="""
 Examples:
-  backout roll-forward -e staging --dry-run                the plan, nothing else
+  backout roll-forward -e staging --dry-run                # the plan, nothing else
   backout roll-forward -e production -m "total is back" --confirm production
-  backout roll-forward -e staging --no-wait                end after the read-back
+  backout roll-forward -e staging --no-wait                # end after the read-back
 """,
 )
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the report.")

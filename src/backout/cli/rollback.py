@@ -43,10 +43,10 @@ FEW = 3
     short_help="Go back to the last stable version, or to TARGET.",
     epilog="""
 Examples:
-  backout rollback -e staging                         to the last stable version
+  backout rollback -e staging                         # to the last stable version
   backout rollback -e production -m "500s on /api" --confirm production
-  backout rollback "2 hours ago" -e staging --dry-run the plan, nothing else
-  backout rollback 3f2a91 -e staging --no-wait        end after the read-back
+  backout rollback "2 hours ago" -e staging --dry-run  # the plan, nothing else
+  backout rollback 3f2a91 -e staging --no-wait        # end after the read-back
 """,
 )
 @click.argument("target", required=False)

@@ -254,7 +254,7 @@ def _format_guard(found: Status, now: float, lost: str) -> str:
     run = found.guard
     if run is None:
         return lost or "no watch yet"
-    word = "watches:" if run.state is RunState.RUNNING else "watches nothing now; last:"
+    word = "watches:" if run.state is RunState.RUNNING else "idle; last:"
     return f"{word} {_format_run(run, found.ends, now, '')}"
 
 

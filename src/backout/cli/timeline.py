@@ -27,8 +27,8 @@ WITHIN_S = 10.0
     short_help="What happened, who did it, and what was live at 03:00.",
     epilog="""
 Examples:
-  backout timeline -e production                the last 24 hours
-  backout timeline -e production --at 03:00     what was live then, and an hour before and after
+  backout timeline -e production                # the last 24 hours
+  backout timeline -e production --at 03:00     # what was live then, and an hour before and after
   backout timeline -e production --since 7d --limit 500
 """,
 )

@@ -60,7 +60,7 @@ def _find_running(shell: Shell, directory: Path) -> TwinStatus:
     short_help="Print the lines that point a shell's wrangler at the twin.",
     epilog="""
 Examples:
-  eval "$(backout twin env)"        then: npx wrangler deploy
+  eval "$(backout twin env)"        # then: npx wrangler deploy
 """,
 )
 @directory_option
@@ -103,7 +103,7 @@ def env(shell: Shell, directory: Path) -> int:
     short_help="Print the backout.toml section for a Worker on the twin.",
     epilog="""
 Examples:
-  backout twin config shop >> backout.toml      then: backout doctor -e twin
+  backout twin config shop >> backout.toml      # then: backout doctor -e twin
 """,
 )
 @click.argument("worker")

@@ -98,17 +98,30 @@ class Config:
         return self.environment.policy()
 
     @property
+    def has_account(self) -> bool:
+        """Whether the file or CLOUDFLARE_ACCOUNT_ID names the platform's account."""
+        return bool(self._find_account())
+
+    def _find_account(self) -> str | None:
+        return self.environment.platform.account_id or self.variables.get("CLOUDFLARE_ACCOUNT_ID")
+
+    @property
     def account_id(self) -> str:
         """The platform's account.
 
         Raises:
             ConfigError: neither the file nor CLOUDFLARE_ACCOUNT_ID names it.
         """
-        found = self.environment.platform.account_id or self.variables.get("CLOUDFLARE_ACCOUNT_ID")
+        found = self._find_account()
         if not found:
             where = f"{self.path.name}: environments.{self.name}.platform.account_id"
             add = describe_setting("environments", self.name, "platform", account_id="ACCOUNT_ID")
-            raise ConfigError((f"{where}: required, but not there",), hint=f"{add}; or set CLOUDFLARE_ACCOUNT_ID")
+            what = "the configuration is not complete: CLOUDFLARE_ACCOUNT_ID is not set"
+            raise ConfigError(
+                (f"{where}: not set, and CLOUDFLARE_ACCOUNT_ID neither",),
+                hint=f"{add}; or set CLOUDFLARE_ACCOUNT_ID",
+                what=what,
+            )
         return found
 
     def token(self) -> Secret:

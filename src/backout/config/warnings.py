@@ -59,8 +59,8 @@ def _list_of_environment(config: Config, environment: EnvironmentSettings) -> It
         text = "database.migrations is not set up: whether the schema allows a rollback cannot be read"
         yield Remark("migrations", text)
     if missing := tuple(_list_unpinned(environment)):
-        text = f"not pinned: {', '.join(missing)}; `backout init --pin` reads who it is, and each change compares it"
-        yield Remark("pin", text)
+        read = "`backout init --pin` reads the environment's identity, and each change compares it"
+        yield Remark("pin", f"not pinned: {', '.join(missing)}; {read}")
     if environment.guard.mode is Mode.ACT and environment.health is None and environment.traffic.provider == "none":
         yield Remark("guard", "guard.mode is 'act', but there is nothing to decide on")
     if environment.health and not is_private(environment.health.url):

@@ -156,7 +156,7 @@ class Rejection(Value, frozen=True):
 
 
 PANIC_ONCE = SafetyRule.PANIC_ONCE
-"""The rule that a panic does not go back twice."""
+"""The rule that panic does not roll back twice in a row."""
 
 
 class PlanRefused(Value, frozen=True):

@@ -101,7 +101,7 @@ def _describe_summary(found: Checkup, badge: Badge) -> str:
     missing = found.of(Level.MUST, CheckState.MISSING)
     unmeasured = found.of(Level.MUST, CheckState.UNMEASURED)
     rest = sum(check.is_gap for check in found.checks if check.level is Level.SHOULD)
-    also = f"; {rest} more to look at" if rest else ""
+    also = f"; {rest} warning{'s' if rest != 1 else ''}" if rest else ""
     if missing:
         open_ = f"; not measured: {_join_names(unmeasured)}" if unmeasured else ""
         return badge("bad", f"not ready, missing: {_join_names(missing)}{open_}{also}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.model.guard.verdict import CriterionState, Verification
 from backout.report.text import Paint, format_fields, leave_plain, wrap_text
+from backout.report.verified import describe_verified
 
 if TYPE_CHECKING:
     from backout.model.plan import Plan
@@ -72,6 +73,7 @@ def format_verification(verification: Verification, *, width: int = 80, paint: P
         text = wrap_text(f"{result.name}: {result.evidence}", width - 4, hanging="  ")
         lines.append(f"  {paint(role, sign)} {text[0]}")
         lines += [f"    {line}" for line in text[1:]]
-    word = {True: paint("good", "Verified"), False: paint("bad", "NOT verified"), None: paint("warn", "Not proven")}
-    lines += wrap_text(f"{word[verification.verified]}: {verification.summary}", width)
+    role = {True: "good", False: "bad", None: "warn"}[verification.verified]
+    word = paint(role, describe_verified(verification.verified))
+    lines += wrap_text(f"{word}: {verification.summary}", width)
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from backout.analysis.checkup import data, here
 from backout.analysis.checkup.platform import check_marks
 from backout.config.schema.environment import TOKEN_ENV
-from backout.errors import BackoutError
+from backout.errors import BackoutError, Unmeasured
 from backout.journal.look import look_at_journal
 from backout.model.checkup import ChannelLook, Checkup, Level, must, should
 from backout.model.guard.policy import Mode
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 12.0
 """How long the platform is asked in all; a check ends before it."""
 SEND_WITHIN_S: Final = 12.0
-_SEEN_ELSEWHERE: Final = frozenset({"health", "traffic", "database", "migrations", "pin", "notify", "marks"})
+_SEEN_ELSEWHERE: Final = frozenset(
+    {"platform", "health", "traffic", "database", "migrations", "pin", "notify", "marks"}
+)
 """Parts of the configuration that a check of their own judges."""
 
 
@@ -58,6 +60,9 @@ def list_lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
     required = config.environment.secrets.required
 
     def open_toolbox() -> Toolbox:
+        config.token()  # what is missing is said once: without an account, that is not the token's fault
+        if not config.has_account:
+            raise Unmeasured("not asked: the account is not set")
         return make_toolbox(config, Hooks(within_s=PATIENCE_S))
 
     platform = Platform(
@@ -77,6 +82,7 @@ def list_lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
     counted = config.environment.traffic.provider != "none"
     return (
         (Question("config", Level.SHOULD, lambda: _check_config(config)),),
+        (Question("account", Level.MUST, lambda: [must("account").ok(config.account_id)]),),
         platform.lane(),
         Service(
             lambda: make_health_check(config, SystemClock()),
@@ -128,7 +134,7 @@ def _check_config(config: Config) -> Iterator[Check]:
     yield (
         should("config").missing(doubts, suggest_command("config check", config.name))
         if doubts
-        else must("config").ok(f"{file} is right")
+        else must("config").ok(f"{file} is valid")
     )
 
 

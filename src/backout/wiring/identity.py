@@ -54,7 +54,7 @@ def make_pinned_reader(config: Config, client: ApiClient) -> Identities | None:
 
 
 def make_identities(config: Config, within_s: float | None = None) -> Identities:
-    """Return who the environment is, all of it, for what is to be pinned. Raises AuthError without a token."""
+    """Return the whole identity of the environment, for pinning it. Raises AuthError without a token."""
     until = None if within_s is None else SystemClock().now() + within_s
     return _make_identities(config, make_api(config, until).reads, None)
 

@@ -100,7 +100,7 @@ def check_channels(looks: Sequence[ChannelLook], *, acts: bool, now: float, envi
     """Yield for each channel whether it can be used, and whether its newest notice arrived."""
     if not looks:
         why, slack = (
-            "no channel is set up: nobody will be told",
+            "no channel is set up: nobody is notified",
             suggest_setting(describe_setting("notify", "slack", url_env="SLACK_URL")),
         )
         yield (
@@ -134,7 +134,7 @@ def _check_channel(subject: Subject, look: ChannelLook, now: float, environment:
 def check_dead_man(problem: str | None, *, acts: bool) -> Check:
     """Return whether a service outside notices when guard dies; None: not set up, "" where it is."""
     if problem is None:
-        why = "nobody outside notices when guard itself dies"
+        why = "no external monitor notices when guard itself dies"
         return should("dead_man").not_set_up(
             why, suggest_setting(describe_setting("notify", "dead_man", url_env="DEAD_MAN_URL"))
         )

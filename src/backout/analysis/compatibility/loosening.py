@@ -100,7 +100,7 @@ def _drop_unique(moment: Moment, table: Name, known: Constraint) -> Finding:
         return safe_if(f"drop-{known.kind}", f"new code may write what {name} kept out", reversible=Reversible.IF)
     if known.kind == "exclude":
         if _is_named_again(moment, table, known):
-            return safe_if("drop-exclude", f"{quote_identifier(name)} is made anew: it may exclude other rows")
+            return safe_if("drop-exclude", f"{quote_identifier(name)} is recreated: it may exclude other rows")
         return breaking("drop-exclude", _ON_CONSTRAINT.format(quote_identifier(name)), reversible=Reversible.IF)
     kept = judge_lost_uniqueness(moment, f"drop-{known.kind}", table, Unique(known.columns, None, known.nulls_equal))
     if kept.verdict.value != "breaking" and not _is_named_again(moment, table, known):

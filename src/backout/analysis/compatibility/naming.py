@@ -132,7 +132,7 @@ def _judge_type_taken(moment: Moment, kind: str, name: Name) -> Finding:
     before, after = moment.before.enums.get(name), moment.after.enums.get(name)
     if before is None or after is None or set(before) - set(after):
         return breaking(kind, f"{moment.before.quote_name(name)} is another type when the migration is done")
-    return safe_if(kind, f"{moment.before.quote_name(name)} is made anew with every old label")
+    return safe_if(kind, f"{moment.before.quote_name(name)} is recreated with every old label")
 
 
 def _drop_routine(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Finding:
@@ -150,7 +150,7 @@ def _drop_routine(moment: Moment, node: Node, kind: ObjectType, item: Node) -> F
     lost = [explain_lost_calls(r, again, shown) for r in known] or [f"statements of old code that call {shown} fail"]
     if not any(lost):
         return safe_if(
-            word, f"{shown} is made anew in this migration and takes and returns the same: it may do another thing"
+            word, f"{shown} is recreated in this migration and takes and returns the same: it may do another thing"
         )
     return breaking(word, next(filter(None, lost)))
 
@@ -180,7 +180,7 @@ def _drop_switch(moment: Moment, node: Node, kind: ObjectType, item: Node) -> Fi
             return found
         again = moment.after.rules.get((table, parts[-1])) if kind is ObjectType.OBJECT_RULE else None
         if again is not None and again == moment.before.rules.get((table, parts[-1])):
-            return safe(word, "the rule is made anew as it was")
+            return safe(word, "the rule is recreated as it was")
         absent = kind is ObjectType.OBJECT_TRIGGER and (table, parts[-1]) not in moment.before.triggers
         known = moment.before.relations.get(table)
         if node.missing_ok and absent and moment.never_there(table[0]) and (known is None or known.whole):
@@ -278,7 +278,7 @@ def _judge_object_gone(moment: Moment, node: Node, verb: str, kind: ObjectType) 
     shown = moment.before.quote_name(name)
     lost = [explain_lost_calls(r, moment.after.routines.get(name, ()), shown) for r in known]
     if known and not any(lost):
-        return safe_if(word, f"{shown} is made anew: it takes and returns the same, and may do another thing")
+        return safe_if(word, f"{shown} is recreated: it takes and returns the same, and may do another thing")
     return breaking(word, next(filter(None, lost), f"statements of old code that call {shown} fail"))
 
 

@@ -29,14 +29,14 @@ def judge_taken_name(
             kind, f"if there was a {shown}, another takes its place, without its rows", condition, reversible=reversible
         )
     if known is None or not known.whole or (not again.whole and again.kind != "view"):
-        return breaking(kind, f"{shown} is made anew: whether old code fits it is not known", reversible=reversible)
+        return breaking(kind, f"{shown} is recreated: whether old code fits it is not known", reversible=reversible)
     for column in known.columns.values():
         now = again.column(column.name)
         if now is None and again.whole:
-            return breaking(kind, f"{shown} is made anew without {column.name}", reversible=reversible)
+            return breaking(kind, f"{shown} is recreated without {column.name}", reversible=reversible)
         changed = describe_retyped(moment, column, now, again)
         if changed:
-            return breaking(kind, f"{shown} is made anew {changed}", reversible=reversible)
+            return breaking(kind, f"{shown} is recreated {changed}", reversible=reversible)
     lost = explain_moved_columns(known, again) or explain_lost_arbiter(moment, known, again)
     lost = lost or explain_unwritable(moment, known, again)
     if lost:
@@ -46,7 +46,7 @@ def judge_taken_name(
         return breaking(kind, f"inserts of old code leave {needs[0]} of the new {shown} out", reversible=reversible)
     return safe_if(
         kind,
-        f"{shown} is made anew in this migration with every old column; rows, rights and constraints may differ",
+        f"{shown} is recreated in this migration with every old column; rows, rights and constraints may differ",
         reversible=reversible,
     )
 

@@ -92,7 +92,7 @@ def judge_rule(moment: Moment, node: Node) -> Finding:
     key = (table, str(node.rulename))
     gone = {item[3] for item in moment.before.novel if item[:3] == ("rule gone", *key)}
     if print_node(node) in gone - {None}:
-        return safe(kind, "the rule is made anew as it was")
+        return safe(kind, "the rule is recreated as it was")
     replaced = (node.replace and key in moment.before.rules) or gone
     if replaced or key not in moment.after.rules or CmdType(node.event) is CmdType.CMD_SELECT:
         return rewritten

@@ -133,7 +133,7 @@ def _is_covered(archive: Archive, timelines: Collection[int], position: int) -> 
 def find_stretches(archive: Archive, timeline: int, *, all_of_it: bool = False) -> tuple[tuple[WalSpan, ...], ...]:
     """Return all WAL from the oldest base on that leads to a timeline, in unbroken stretches, the oldest one first.
 
-    A hole ends a stretch. What lies behind it can be read, and replayed from a base that was made there: a search
+    A hole ends a stretch. What is after it can be read, and replayed from a base that was made there: a search
     for a transaction covers all of them, and `find_route` says whether its place can be reached.
 
     Args:
@@ -223,10 +223,10 @@ def find_route(
     end = spans[-1].end_lsn if spans else base.begin_lsn
     if end <= lsn and missing:
         hole = f"the archive has a hole: WAL segment {missing} is missing"
-        reasons.append(f"{hole}, and the target {show_lsn(lsn)} lies behind it")
+        reasons.append(f"{hole}, and the target {show_lsn(lsn)} is after it")
         options.append(f"A target before {show_lsn(end)} can be reached.")
     elif end <= lsn:
-        reasons.append(f"the target {show_lsn(lsn)} lies beyond the archived WAL, which ends at {show_lsn(end)}")
+        reasons.append(f"the target {show_lsn(lsn)} is after the end of the archived WAL, {show_lsn(end)}")
         options.append("If the server runs: `backout db points add NAME` writes a record behind it; then try again.")
     kept = tuple(replace(span, names=span.names) for span in spans if span.begin_lsn <= lsn)
     size = sum(each.end_lsn - each.begin_lsn for each in archive.wal if any(each.name in s.names for s in kept))
@@ -264,7 +264,7 @@ def _explain_no_base(archive: Archive, timeline: int, lsn: int) -> Unreachable:
     if first is None:
         return Unreachable((f"no verified base backup leads to timeline {timeline}",), ("backout db backups",))
     return Unreachable(
-        (f"the target {show_lsn(lsn)} lies before the first base backup, consistent from {show_lsn(first)} on",)
+        (f"the target {show_lsn(lsn)} is before the first base backup, consistent from {show_lsn(first)} on",)
     )
 
 

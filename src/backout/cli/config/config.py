@@ -39,10 +39,10 @@ def show(shell: Shell, origin: bool) -> None:
 
 
 @config.command("check", epilog="Examples:\n  backout config check\n  backout config check --online -e production\n")
-@click.option("--online", is_flag=True, help="Also check who the environment is, the tokens, and the clock.")
+@click.option("--online", is_flag=True, help="Also check the identity of the environment, the tokens and the clock.")
 @pass_shell
 def check(shell: Shell, online: bool) -> int:
-    """List every mistake of backout.toml (exit 78), or say ok and what is not set up.
+    """List every mistake of backout.toml (exit 78), or say that it is valid, and what is not set up.
 
     With --online: exit 3 when another identity is pinned or a token expires too soon, 4 when a token is refused.
     """
@@ -52,8 +52,10 @@ def check(shell: Shell, online: bool) -> int:
     warnings = tuple(configuration.list_warnings(loaded))
     names = tuple(loaded.settings.environments)
     out = shell.output
+    file = _shorten(loaded.path, shell.folder)
+    counted = f", with {len(warnings)} warning{'s' if len(warnings) != 1 else ''}" if warnings else ""
     lines = [
-        out.style.badge(f"{_shorten(loaded.path, shell.folder)} is right", Tone.GOOD),
+        out.style.badge(f"{file} is valid{counted}", Tone.WARN if warnings else Tone.GOOD),
         f"  environments: {', '.join(names)}",
     ]
     lines += [out.style.badge(warning, Tone.WARN) for warning in warnings]

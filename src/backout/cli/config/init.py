@@ -23,7 +23,7 @@ _API = "CLOUDFLARE_API_BASE_URL"
     "init",
     epilog="Examples:\n  backout init --dry-run\n  backout init\n  backout init --pin -e production --dry-run\n",
 )
-@click.option("--pin", "only_pin", is_flag=True, help="Read who the environment is, and pin that in the existing file.")
+@click.option("--pin", "only_pin", is_flag=True, help="Read the environment's identity, and pin it in the file.")
 @click.option("--recorder", "only_recorder", is_flag=True, help="Only write the flight recorder's folder.")
 @click.option(
     "--ask-routes", is_flag=True, help="GET the routes found in the source, and have guard request those that answer."
@@ -92,7 +92,7 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, ask_routes: bool,
         shell.output.say("the journal is in .backout/, which must not be committed: echo .backout/ >> .gitignore")
     if mistakes:
         raise ConfigError(mistakes, hint="edit backout.toml, then: backout config check")
-    shell.output.next("backout config check  # what is not set up yet", f"backout status -e {names[0]}")
+    shell.output.next(f"backout doctor -e {names[0]}  # what is missing, with the command for each gap")
     return 0
 
 

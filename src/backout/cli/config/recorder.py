@@ -83,6 +83,6 @@ def describe_written(written: list[str], kept: list[str]) -> str:
 
 def say_lines(shell: Shell, found: Folder, source: Path) -> None:
     """Say which lines a person adds; nothing of the application's own files is edited."""
-    shell.output.say(f"exact counts: the steps stand in {FOLDER}/{_THEIRS}; the lines to add:")
+    shell.output.say(f"for exact counts, follow {FOLDER}/{_THEIRS}; the lines to add:")
     shell.output.say(f"  {source.name}, at the top and in each env:  {found.consumers}")
     shell.output.say(f"  backout.toml, in each environment:  {found.recorder.traffic}")

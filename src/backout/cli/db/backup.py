@@ -33,9 +33,9 @@ _SHOWN_EVERY_S = 0.5
     short_help="Take a base backup, verify and store it.",
     epilog="""
 Examples:
-  backout db backup -e production            full or incremental, as is due
+  backout db backup -e production            # full or incremental, as is due
   backout db backup -e production --full
-  backout db backup -e production --dry-run  the plan, and what would go
+  backout db backup -e production --dry-run  # the plan, and what would go
 """,
 )
 @click.option("--full", "kind", flag_value=BackupKind.FULL, type=BackupKind, help="Take a full one.")

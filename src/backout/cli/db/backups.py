@@ -135,7 +135,7 @@ def _describe_backups(shell: Shell, state: Protection | None, spans: tuple[Windo
     short_help="Read every byte of a backup again.",
     epilog="""
 Examples:
-  backout db backups verify -e production                 the newest one, with what it builds on
+  backout db backups verify -e production                 # the newest one, with what it builds on
   backout db backups verify 20261125-190203 -e production
 """,
 )
@@ -147,7 +147,7 @@ Examples:
     metavar="ID",
     help="Take this backup although it is not signed; repeatable, recorded.",
 )
-@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
 @pass_shell
 def verify(shell: Shell, *, backup: str | None, unsigned: tuple[str, ...], message: str | None) -> int:
     """Read a backup with everything it builds on, unpack it, and run pg_verifybackup on it.
@@ -186,7 +186,7 @@ def verify(shell: Shell, *, backup: str | None, unsigned: tuple[str, ...], messa
     epilog="""
 Examples:
   backout db backups prove -e production
-  backout db backups prove -e production --if-due         from cron: only when half of backup.prove_within has passed
+  backout db backups prove -e production --if-due         # from cron: only when half of backup.prove_within has passed
   backout db backups prove -e production --dry-run
 """,
 )

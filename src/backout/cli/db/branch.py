@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _FINALIZING = "database.branch.finalizing"
 """What the journal keeps before a branch is put in place: a name that is taken is then known to be of this attempt."""
 
-_message = click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; kept in the journal.")
-_confirm = click.option("--confirm", metavar="ENV", help="The environment's name, instead of typing it.")
-_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is changed.")
+_message = click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
+_confirm = click.option("--confirm", metavar="ENV", help="Confirm a protected environment by its name.")
+_dry_run = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; nothing is changed.")
 
 
 @group("branch", short_help="Side branches at the vendor: create, inspect, finalize.")

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     epilog="""
 Examples:
   backout db dump -e production
-  backout db dump -e production --every 1d    for a timer: does nothing before
+  backout db dump -e production --every 1d    # for a timer: does nothing before
   backout db dump -e production --dry-run
 """,
 )
-@click.option("--every", metavar="TIME", default="0s", help="Only if the newest proven one is older (1d, 6h).")
+@click.option("--every", metavar="DURATION", default="0s", help="Only if the newest proven one is older (1d, 6h).")
 @click.option("--checksums", is_flag=True, help="Also hash the rows where the figures of the check are not available.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is written.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; nothing is written.")
 @pass_shell
 def dump(shell: Shell, *, every: str, checksums: bool, dry_run: bool) -> int:
     """Dump the database with pg_dump, restore it into a scratch server, and compare every table with the source.
@@ -117,7 +117,7 @@ def list_(shell: Shell) -> int:
 @dumps.command("verify", short_help="Prove a dump again by a restore.")
 @click.argument("dump_id", metavar="ID")
 @_unsigned
-@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; kept in the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
 @pass_shell
 def verify(shell: Shell, *, dump_id: str, unsigned: tuple[str, ...], message: str | None) -> int:
     """Restore a dump into a scratch server and compare every table.
@@ -150,9 +150,9 @@ Examples:
     "--into", required=True, metavar="VARIABLE", help="The variable that holds the target's connection string."
 )
 @_unsigned
-@click.option("--dry-run", is_flag=True, help="Say what would be done; nothing is written.")
-@click.option("-m", "--message", type=REASON, metavar="WHY", help="Why; kept in the journal.")
-@click.option("--confirm", metavar="ENV", help="The environment's name, instead of typing it.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; nothing is written.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
+@click.option("--confirm", metavar="ENV", help="Confirm a protected environment by its name.")
 @pass_shell
 def restore(
     shell: Shell,

@@ -38,7 +38,7 @@ def refuse_meanwhile(config: Config) -> None:
     short_help="Apply pending migrations, as Prisma does.",
     epilog="""
 Examples:
-  backout db migrations apply -e staging --dry-run       what would be applied
+  backout db migrations apply -e staging --dry-run       # what would be applied
   backout db migrations apply -e staging --yes
   backout db migrations apply -e production -m "order notes" --confirm production
 """,

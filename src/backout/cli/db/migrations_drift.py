@@ -23,8 +23,8 @@ _MAJOR = 10_000
     short_help="Compare the live schema with the one that the migrations build.",
     epilog="""
 Examples:
-  backout db migrations drift -e production             how to bring it back
-  backout db migrations drift -e production --record    as a migration would say it
+  backout db migrations drift -e production             # how to bring it back
+  backout db migrations drift -e production --record    # as a migration would say it
   backout db migrations drift -e production --build build.sql
 """,
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     short_help="Show what is applied, pending, failed or edited.",
     epilog="""
 Examples:
-  backout db migrations status -e production                    beside all others
+  backout db migrations status -e production                    # beside all others
   backout db migrations status -e production --against staging
   backout db migrations status -e staging --json
 """,

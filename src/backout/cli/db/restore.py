@@ -68,7 +68,7 @@ Examples:
     help="Accept this backup although it is not signed: to a side instance first; repeatable, recorded.",
 )
 @ALSO_BACK
-@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the journal.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
 @click.option(
     "-n", "--dry-run", is_flag=True, help="Print the plan (for a rescue, with rows by table) and change nothing."
 )

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     context_settings={"ignore_unknown_options": True},
     epilog="""
 Examples:
-  backout diagnose build -e production         the newest run of the pipeline
+  backout diagnose build -e production         # the newest run of the pipeline
   backout diagnose build -e production --commit 9d3ac17
   backout diagnose build --log build.log
-  backout diagnose build -- npm run build      run it here, and say what failed
+  backout diagnose build -- npm run build      # run it here, and say what failed
 """,
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     short_help="What a diagnosis label means, and what to do.",
     epilog="""
 Examples:
-  backout explain                              all labels, by scenario
+  backout explain                              # all labels, by scenario
   backout explain db_schema_mismatch
   backout explain missing_env_var --json
 """,

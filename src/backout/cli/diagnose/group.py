@@ -33,17 +33,17 @@ class _Diagnose(TableGroup):
     invoke_without_command=True,
     epilog="""
 Examples:
-  backout diagnose -e production               logs, health, migrations, secrets, pipeline
+  backout diagnose -e production               # logs, health, migrations, secrets, pipeline
   backout diagnose -e production --version 8f2c
-  backout diagnose build -e production         why did the pipeline fail?
-  backout diagnose events tail.json            events from files
-  backout explain db_schema_mismatch           what a label means
+  backout diagnose build -e production         # why did the pipeline fail?
+  backout diagnose events tail.json            # events from files
+  backout explain db_schema_mismatch           # what a label means
 """,
 )
 @click.option(
     "--version", "version", metavar="VERSION", help="A version other than the live one: its id, or the beginning of it."
 )
-@click.option("--since", metavar="TIME", default="15m", show_default=True, help="How far back to look for trouble.")
+@click.option("--since", metavar="DURATION", default="15m", show_default=True, help="How far back to look for trouble.")
 @click.pass_context
 @pass_shell
 def diagnose(shell: Shell, ctx: click.Context, *, version: str | None, since: str) -> int | None:

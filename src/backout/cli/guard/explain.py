@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     short_help="Explain why a watch ended as it did.",
     epilog="""
 Examples:
-  backout guard explain guard-18ace2c0         the run of a watch
-  backout guard explain rollback-d8d0156a      or of the rollback it led to
-  backout guard explain guard-18ace2c0 --json  with the data of charts
+  backout guard explain guard-18ace2c0         # the run of a watch
+  backout guard explain rollback-d8d0156a      # or of the rollback it led to
+  backout guard explain guard-18ace2c0 --json  # with the data of charts
 """,
 )
 @click.argument("run")

@@ -37,22 +37,22 @@ _CODES = {"stable": 0, "accept": 0, "hold": 7, "refused": 3, "void": 6}
     invoke_without_command=True,
     epilog="""
 Examples:
-  backout guard -e production                  as the policy's mode says (default: observe)
-  backout guard -e production --mode act --next -- start it, then deploy
+  backout guard -e production                  # as the policy's mode says (default: observe)
+  backout guard -e production --mode act --next  # start it, then deploy
   backout guard -e production --observe --for 5m
-  backout guard -e production --follow         one deployment after the other
-  backout guard plan -e production             what would it find, how fast?
-  backout guard explain guard-18ace2c0         why did that watch end so?
-  backout guard report -e production           may it act alone?
+  backout guard -e production --follow         # one deployment after the other
+  backout guard plan -e production             # what would it find, how fast?
+  backout guard explain guard-18ace2c0         # why did that watch end so?
+  backout guard report -e production           # may it act alone?
   backout guard -e production --expect 'GET /old/*=410'
-  backout guard accept SHIFT -e production -m WHY -- it is intended
-  backout guard replay requests.jsonl          judge recorded traffic
+  backout guard accept SHIFT -e production -m WHY  # it is intended
+  backout guard replay requests.jsonl          # judge recorded traffic
   backout guard replay --since 30d -e production
 """,
 )
 @click.option("--mode", type=click.Choice([str(mode) for mode in Mode]), help="Overrides guard.mode of backout.toml.")
 @click.option("--observe", is_flag=True, help="Only say what it would do (same as --mode observe).")
-@click.option("--for", "for_", metavar="TIME", help="Watch for this long (15m, 90s) instead of criteria.watch.")
+@click.option("--for", "for_", metavar="DURATION", help="Watch for this long (15m, 90s) instead of criteria.watch.")
 @click.option("--early", is_flag=True, help="End as soon as the evidence says healthy; misses leaks.")
 @click.option(
     "--next",
@@ -61,7 +61,7 @@ Examples:
     help="First wait for the next deployment (or one since a watch that was stopped).",
 )
 @click.option("--follow", is_flag=True, help="Watch each new deployment, and what is live in between.")
-@click.option("--next-timeout", metavar="TIME", default="30m", show_default=True, help="How long --next waits.")
+@click.option("--next-timeout", metavar="DURATION", default="30m", show_default=True, help="How long --next waits.")
 @click.option("--expect", multiple=True, metavar="'METHOD /path=STATUS'", help="An intended change of an answer.")
 @click.option("--summary", metavar="FILE", help="Append the result as Markdown, however it ends.")
 @click.option("--outputs", metavar="FILE", help="Append the result as name=value lines, however it ends.")

@@ -92,7 +92,7 @@ class Live:
         waiting = [result.name for result in results if result.state is CriterionState.WAITING]
         absent = [result.name for result in results if result.state is CriterionState.NOT_SET_UP]
         passed = sum(state is CriterionState.PASSED for state in states)
-        text = f"{passed} of {len(states) - len(absent)} criteria met"
+        text = f"{passed} of {len(states) - len(absent)} criteria passed"
         left = f", waiting for: {', '.join(waiting)}" if 0 < len(waiting) <= FEW else ""
         left += f"; not set up: {', '.join(absent)}" if absent else ""
         self._show(text + left, states, None)

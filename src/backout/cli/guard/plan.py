@@ -20,8 +20,8 @@ _MOST_PER_S = 5.0
     short_help="Forecast how fast guard would find a regression.",
     epilog="""
 Examples:
-  backout guard plan -e production             before the next deployment
-  backout guard plan -e production --probes 5  with 5 synthetic requests/s
+  backout guard plan -e production             # before the next deployment
+  backout guard plan -e production --probes 5  # with 5 synthetic requests/s
   backout guard plan -e production --json
 """,
 )

@@ -27,13 +27,13 @@ _BLOCK_BYTES = 256 * 1024
     short_help="Judge recorded traffic, or past deployments again.",
     epilog="""
 Examples:
-  backout guard replay requests.jsonl          JSON lines in, one verdict a tick out
-  backout guard replay -                       the same, from a pipe
+  backout guard replay requests.jsonl          # JSON lines in, one verdict a tick out
+  backout guard replay -                       # the same, from a pipe
   backout guard replay --since 30d -e production
 """,
 )
 @click.argument("file", required=False)
-@click.option("--since", metavar="TIME", help="Instead of FILE: past deployments, from stored counts (30d, 12h).")
+@click.option("--since", metavar="DURATION", help="Instead of FILE: past deployments, from stored counts (30d, 12h).")
 @pass_shell
 def replay(shell: Shell, *, file: str | None, since: str | None) -> int:
     """Read a start line, requests and ticks (JSON lines) from FILE or `-`, and answer each tick with one verdict line.

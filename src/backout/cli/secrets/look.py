@@ -34,7 +34,7 @@ def _look_at_secrets(shell: Shell, target: str | None, *, ask_source: bool) -> S
     epilog="""
 Examples:
   backout secrets list -e production
-  backout secrets list -e production --ask-source     is the vault's value the one that was set?
+  backout secrets list -e production --ask-source     # is the vault's value the one that was set?
 """,
 )
 @argument("target", required=False)
@@ -63,7 +63,7 @@ def list_(shell: Shell, *, target: str | None, ask_source: bool) -> int:
     short_help="Show what is missing, now and after a rollback.",
     epilog="""
 Examples:
-  backout secrets check -e production                 exit 1 when something is missing
+  backout secrets check -e production                 # exit 1 when something is missing
 """,
 )
 @argument("target", required=False)

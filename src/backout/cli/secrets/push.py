@@ -68,7 +68,7 @@ def _changing(wrapped: Callable[..., int]) -> Callable[..., int]:
     short_help="Set values from a file, variables, a keyring or a command.",
     epilog="""
 Examples:
-  backout secrets push -e staging                              from secrets.source of backout.toml
+  backout secrets push -e staging                              # from secrets.source of backout.toml
   backout secrets push JWT_SECRET -e production -m "rotated" --from-file .env.production
   sops -d secrets.enc.json | backout secrets push -e staging --from-file - --yes
   backout secrets push -e staging --from-command "op read op://staging/fm5/{name}"
@@ -126,7 +126,7 @@ def push(
     short_help="Set one secret, typed or from stdin.",
     epilog="""
 Examples:
-  backout secrets put JWT_SECRET -e staging                    asks for the value; what is typed is not shown
+  backout secrets put JWT_SECRET -e staging                    # asks for the value; what is typed is not shown
   openssl rand -base64 48 | backout secrets put JWT_SECRET -e staging --yes
 """,
 )
@@ -336,6 +336,7 @@ def describe_end(session: Session, run: Run) -> tuple[dict[str, object], str]:
     from backout.model.steps.verification import VerifyHealthStep
     from backout.ports import find_result
     from backout.report.times import format_clock
+    from backout.report.verified import describe_verified
 
     tools = session.tools
     done, read = find_result(tools.runs, run.id, PushSecretsStep), find_result(tools.runs, run.id, ReadSecretsStep)
@@ -355,8 +356,7 @@ def describe_end(session: Session, run: Run) -> tuple[dict[str, object], str]:
     }
     lines = []
     if proof is not None:
-        word = {True: "Verified", False: "NOT verified", None: "Not proven"}[proof.verified]
-        lines.append(f"{word}: {proof.summary}")
+        lines.append(f"{describe_verified(proof.verified)}: {proof.summary}")
     names = ", ".join(_list_names(run.plan))
     if done is not None and done.problem:
         lines.append(f"NOT set: {names}. Still live: version {done.version}")

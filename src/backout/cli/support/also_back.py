@@ -24,7 +24,7 @@ ALSO_BACK = click.option(
     "also_back",
     multiple=True,
     metavar="NAME",
-    help="With the whole: this also goes back, or is not kept (a database, roles, slot:NAME, unlogged, file:NAME; "
+    help="With --swap: accept that this is rolled back or lost too (a database, roles, slot:NAME, unlogged, file:NAME; "
     "`=ROWS`: so many at most); repeatable. --dry-run prints the words.",
 )
 

@@ -97,7 +97,7 @@ def _describe_doubt(way: WayBack) -> str:
 
 def _describe_known(style: Style, known: Known | None, now: float) -> str:
     if known is None:
-        return style.dim("nothing here knows")
+        return style.dim("unknown")
     return f"{known.version}, by {known.where}" + (f", {format_ago(known.at, now)}" if known.at else "")
 
 

@@ -188,4 +188,4 @@ def _describe_difference(before: str, after: str, name: str) -> str:
         else:
             place = f"below line {first}" if first < len(old) else "at the end"
         parts.append(f"{place} of {name}:{lines}")
-    return "; ".join(parts) or f"it stands in {name} already"
+    return "; ".join(parts) or f"it is in {name} already"

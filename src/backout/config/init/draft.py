@@ -34,7 +34,7 @@ def draft(
         api_base_url: of the platform's API, "" for the usual one.
     """
     lines = [
-        "# What backout needs to know. No secret stands here: those come from the environment or from files.",
+        "# backout's configuration. No secrets belong here: they come from environment variables or files.",
         "# Every key there is, with its meaning: backout config example",
         "",
         "[app]",

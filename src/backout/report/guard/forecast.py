@@ -72,13 +72,13 @@ def format_text(environment: str, found: Forecast, *, width: int = 80, paint: Pa
     lines = [paint("strong", f"What guard would find on {environment}"), *wrap_text(rests, width), ""]
     lines += _format_table(found, paint)
     lines += ["", *wrap_text(_format_legend(found), width)]
-    name = found.advised.name if found.advised else "no way of these"
+    name = found.advised.name if found.advised else "none of these"
     lines += ["", paint("good" if found.advised else "warn", f"Advice: {name}")]
     for sentence in found.why:
         lines += wrap_text(f"- {sentence}", width, hanging="  ")
     blind = describe_unseen(today.traits) if today.traits is not None else ""
     if blind:
-        lines += ["", *wrap_text(f"{blind[:1].upper()}{blind[1:]}; no way finds that.", width)]
+        lines += ["", *wrap_text(f"{blind[:1].upper()}{blind[1:]}; none of these finds that.", width)]
     return "\n".join(lines)
 
 
@@ -89,7 +89,7 @@ def _format_table(found: Forecast, paint: Paint) -> list[str]:
     for number, detection in enumerate(outlooks[0].detections):
         cells = [_format_cell(outlook.detections[number], found.watch_s) for outlook in outlooks]
         rows.append([detection.trouble.name, *cells])
-    rows.append(["healthy is said", *(_format_moment(o.healthy_after_s, found.watch_s) for o in outlooks)])
+    rows.append(["time to healthy", *(_format_moment(o.healthy_after_s, found.watch_s) for o in outlooks)])
     first, *widths = (max(len(row[column]) for row in rows) for column in range(len(rows[0])))
     lines = [
         "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths, strict=True))])

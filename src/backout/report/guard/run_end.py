@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.value import Value
+from backout.report.verified import VERIFIED
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def describe_end(run: Run, end: RunEnd) -> str:
     waits = any(step.action.startswith("verify") for step in run.plan.steps)
     if run.state is not RunState.DONE or not waits:
         return ""
-    return {True: "verified", False: "not restored", None: "not proven"}[end.verified]
+    return VERIFIED[end.verified]
 
 
 def _get_table(value: Json) -> Mapping[str, Json]:

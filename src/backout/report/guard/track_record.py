@@ -121,7 +121,7 @@ def format_text(found: TrackRecord, *, width: int = 80, paint: Paint = leave_pla
     )
     lines += ["", *format_fields(_list_numbers(found), width, paint=paint)]
     if found.cases:
-        lines += ["", paint("strong", "What it wanted gone")]
+        lines += ["", paint("strong", "Versions that guard rejected")]
         for case in found.cases:
             lines += _format_case(case, width, paint)
     for each in found.missed:

@@ -47,7 +47,7 @@ def format_card(card: Card) -> Markdown:
         _format_rollback(card),
         _format_section("Read back: what is live now", lines.live),
         _list_known(card),
-        _format_section("Is it well", lines.health, [] if lines.health else [md("No health check is set up.")]),
+        _format_section("Health check", lines.health, [] if lines.health else [md("No health check is set up.")]),
         _format_section("Put the traffic back as it was when this card was made", _deploy(card, card.live.shares)),
         _format_section("Names of the secrets", lines.secrets),
         _format_section("What was applied to the database last", lines.database),

@@ -120,7 +120,7 @@ def _format_root_cause(incident: Incident) -> Markdown:
             md("- {} x {}{}", f"{each.count:,}", code(each.text), _describe_where(each)) for each in diagnosis.evidence
         ]
     if diagnosis is not None and diagnosis.clean:
-        lines.append(md("\nLooked at and well: {}.", "; ".join(diagnosis.clean)))
+        lines.append(md("\nChecked, no problem found: {}.", "; ".join(diagnosis.clean)))
     if lines:
         lines.append(md(""))
     if incident.decision is not None and incident.decision.shifts:

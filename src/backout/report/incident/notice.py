@@ -12,6 +12,7 @@ from backout.model.guard.verdict import CriterionState, Verdict
 from backout.model.incident.notice import NoticeKind
 from backout.model.value import Value
 from backout.report.times import format_clock, format_duration, format_time
+from backout.report.verified import VERIFIED, describe_verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -297,16 +298,16 @@ def describe_unproved(environment: str, alarm: str) -> Words:
 
 def _describe_outcome(proof: Verification | None, *, waited: bool) -> str:
     if proof is None:
-        return "not proven" if waited else "not verified (not waited for)"
-    return {True: "verified", False: "NOT restored", None: "not proven"}[proof.verified]
+        return VERIFIED[None] if waited else "not verified (not waited for)"
+    return VERIFIED[proof.verified]
 
 
 def _describe_proof(proof: Verification | None, *, waited: bool) -> str:
     if proof is None:
         return (
-            "Whether the system is well again was not proven." if waited else "Whether it is well was not waited for."
+            "Whether the service is healthy again could not be verified." if waited else "Not verified: not waited for."
         )
-    word = {True: "Verified", False: "NOT restored", None: "Not proven"}[proof.verified]
+    word = describe_verified(proof.verified)
     open_ = [c for c in proof.criteria if c.state not in (CriterionState.PASSED, CriterionState.NOT_SET_UP)]
     listed = "".join(f" {c.name} {c.state} ({c.evidence})." for c in open_) if proof.verified is not True else ""
     return f"{word}: {_make_sentence(proof.summary)}{listed}"

@@ -11,6 +11,7 @@ from backout.model.plan import PlanKind
 from backout.report.guard.acceptances import parse_acceptance
 from backout.report.guard.run_end import VOID, find_end
 from backout.report.times import format_duration
+from backout.report.verified import VERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -118,8 +119,7 @@ class RunTeller:
             return EntryKind.VERDICT, _describe_verdict(run, end)
         if not any(step.action.startswith("verify") for step in run.plan.steps):
             return EntryKind.RUN, f"{run.id} is done"
-        found = {True: "and it is well", False: "and it is NOT well", None: "not proven"}[end.verified]
-        return EntryKind.RUN, f"{run.id} is done, {found}" + (f": {why}" if why else "")
+        return EntryKind.RUN, f"{run.id} is done, {VERIFIED[end.verified]}" + (f": {why}" if why else "")
 
 
 _TOLD: Mapping[str, Callable[[RunTeller, Run, Event], Said]] = {
@@ -169,7 +169,7 @@ def _shorten(version: Json) -> str:
 def _describe_verdict(run: Run, end: RunEnd) -> str:
     did = {
         "stable": "marked stable",
-        "rollback": "it is rolled back",
+        "rollback": "rolled back",
         "push_secret": "secrets are set",
         "ramp": "it gets more traffic",
         "accept": "accepted by policy",
@@ -220,6 +220,7 @@ _NOTES = {
     "database.released": "{kept} was removed for good",
     "database.dump.restored": "dump {dump} was restored: {why}",
     "database.branch.created": "branch {name} was created: {why}",
+    "database.branch.finalizing": "branch {name} is to be put in the live one's place, which stays as {kept}: {why}",
     "database.branch.finalized": "branch {name} was finalized: {why}",
     "database.branch.deleted": "branch {name} was deleted: {why}",
     "database.branch.swapped": "the database was replaced by a restored branch",

@@ -11,6 +11,7 @@ from backout.model.incident.diagnosis import Diagnosis
 from backout.model.incident.incident import Incident, TimelineEntry
 from backout.model.plan import PlanKind
 from backout.report.guard.acceptances import make_accepted_entry
+from backout.report.verified import describe_verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -169,7 +170,8 @@ class _Teller:
             self._add(event.at, said(result))
         elif step.action in ("verify", "verify_health"):
             self._verification = decode_values(result, Verification)
-            outcome = {True: "Service restored", False: "NOT restored", None: "Not proven"}[self._verification.verified]
+            done = self._verification.verified
+            outcome = "Service restored" if done else describe_verified(done)
             self._add(event.at, f"{outcome}: {self._verification.summary}")
         elif step.action == "settle" and result.get("why"):
             self._add(event.at, str(result["why"]))

@@ -176,7 +176,7 @@ def _find_open_watch(tools: Toolbox) -> Run:
     why = "no deployment was watched here" if run is None else _explain_closed(tools, run)
     if run is None or why:
         raise Refused(
-            f"there is no hold to end: {why}",
+            f"there is nothing to accept: {why}",
             where=tools.environment,
             rule=SHIFT_RULE,
             options=(f"see what is live: `backout status -e {tools.environment}`",),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MEANS = {
     Outcome.ROLL_BACK: "this is a regression",
     Outcome.HOLD: "not called healthy before a person accepts it",
-    Outcome.TOLD: "told only",
+    Outcome.TOLD: "reported only",
 }
 
 

@@ -75,7 +75,7 @@ def read_past(tools: Toolbox, runs: Sequence[Run]) -> tuple[Past, tuple[str, ...
     try:
         listed, versions = tools.deployments.history(), tools.versions.recent()
     except BackoutError as error:
-        notes = (f"the provider's history could not be read, so this is told from the journal alone: {error}",)
+        notes = (f"the provider's history could not be read, so this is based on the journal alone: {error}",)
     known = {deployment.id: deployment for deployment in _list_journalled(tools, runs)}
     known |= {deployment.id: deployment for deployment in drop_remarks(listed)}
     past = Past(

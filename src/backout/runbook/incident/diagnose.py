@@ -164,7 +164,7 @@ def diagnose_once(tools: Toolbox, context: StepContext, version: str) -> Diagnos
     """
     last = context.last_progress() or {}
     if last.get("diagnosis") is not None:
-        with contextlib.suppress(Undecodable):  # another backout wrote it: it is made anew
+        with contextlib.suppress(Undecodable):  # another backout wrote it: it is recreated
             return decode_values(last["diagnosis"], Diagnosis)
     try:
         found = _diagnose_in_time(tools, version)

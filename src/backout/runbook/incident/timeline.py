@@ -61,7 +61,7 @@ def read_records(
     except BackoutError as error:
         failed = error
         notes.append(
-            f"the provider could not be asked ({error.what}): this is told from the journal alone, which knows the "
+            f"the provider could not be asked ({error.what}): this is based on the journal alone, which knows the "
             "deployments that it watched or made"
         )
     runs: tuple[Run, ...] = ()

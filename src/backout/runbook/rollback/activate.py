@@ -121,7 +121,7 @@ class Activate(Action[ActivateStep, ActivateResult]):
                 f"{judged.reason}",
                 where=tools.environment,
                 rule=judged.rule,
-                options=(f"plan anew: `backout rollback -e {tools.environment} -m WHY`",),
+                options=(f"plan again: `backout rollback -e {tools.environment} -m WHY`",),
             )
             report_held(tools, run, error, is_automatic=bool(args.detected))
             raise error

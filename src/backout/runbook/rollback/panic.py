@@ -58,8 +58,8 @@ def _went_back_already(situation: Situation, outcome: Plan | PlanRefused) -> Pla
     return PlanRefused(
         PANIC_ONCE,
         (
-            f"version {live.main} was made live {format_duration(age_s)} ago by run {remark.run}{left}; panic goes "
-            "back once"
+            f"version {live.main} was made live {format_duration(age_s)} ago by run {remark.run}{left}; panic does "
+            "not roll back twice in a row"
         ),
         (f"look first: `backout status -e {environment}`", further),
     )

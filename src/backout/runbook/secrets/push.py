@@ -226,7 +226,7 @@ def _read_values(tools: Toolbox, pushing: PushTools, args: PushSecretsStep) -> S
             f"{source.described} holds another value of {', '.join(sorted(other))} than when this was planned",
             where=tools.environment,
             rule=RULE,
-            options=(f"plan anew: `backout secrets push -e {tools.environment}`",),
+            options=(f"plan again: `backout secrets push -e {tools.environment}`",),
         )
     return values
 
@@ -345,7 +345,7 @@ class VerifyHealth(Action[VerifyHealthStep, Verification]):
             return
         names = ", ".join(found.plan.arguments(PushSecretsStep).secrets)
         did = "set from the configured source, without a rollback" if is_set else "were to be set"
-        word = {True: "the service is well", False: "the service is NOT well", None: "not verified"}
+        word = {True: "the service is healthy", False: "the service is NOT healthy", None: "not verified"}
         tell(
             tools,
             NoticeKind.SECRETS_PUSHED,

@@ -1,7 +1,7 @@
 """The twin's object store: SeaweedFS with its S3 gateway, on loopback, without telemetry.
 
 Only the S3 API is open, and asks for a signature. Everything else (HTTP and gRPC of master, volume server and filer,
-gRPC of the gateway) accepts only the certificate that the parts share, which is made anew at each start.
+gRPC of the gateway) accepts only the certificate that the parts share, which is recreated at each start.
 
 Its parts run as separate processes, each started once the one it needs answers: in one process they wait fixed
 seconds for each other, and writes fail until a heartbeat five seconds later.

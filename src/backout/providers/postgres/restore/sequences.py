@@ -211,9 +211,7 @@ class _Carrying:
         if len(places) < len(same):
             return _find_farthest(sequence, places), "it was made anew in the last moment, and its file is not there"
         is_other = any(each.path != sequence.path for each in same)
-        why = (
-            "it was begun again or made anew since; what it had handed out before that is not known" if is_other else ""
-        )
+        why = "it was restarted or recreated since; what it had handed out before that is not known" if is_other else ""
         return _find_farthest(sequence, places), why
 
 
