@@ -182,7 +182,7 @@ def test_what_is_bad_today_is_no_trouble_of_a_version() -> None:
     found = make_forecast(Today(DEPLOYED_AT, 100.0, rows, 600.0), Policy())
     assert found.outlooks[0].of(FIVE_PERCENT).same_as_today
     assert "first find out why" in found.why[0]
-    assert make_record("production", found)["ways"][0]["detections"][1]["same_as_today"]  # type: ignore[index]
+    assert make_record("production", found, GuardPolicy())["ways"][0]["detections"][1]["same_as_today"]  # type: ignore[index]
 
 
 @pytest.mark.long
@@ -191,14 +191,14 @@ def test_without_a_baseline_the_slo_is_tested() -> None:
     found = make_forecast(Today(DEPLOYED_AT, 5.0, (), 0.0), Policy())
     assert after_s(found, "cut-over", ALL) is not None
     assert after_s(found, "cut-over", SLOW) is None
-    assert make_record("production", found)["error_rate"] is None
+    assert make_record("production", found, GuardPolicy())["error_rate"] is None
 
 
 @pytest.mark.parametrize("rate", [50, long(0.1), long(700)])
 def test_the_page_fits_80_columns(rate: float) -> None:
     """Whatever the numbers."""
     found = make_forecast(replace(today(5), rate=rate), Policy()) if rate > 50 else usual(rate)
-    lines = format_text("production", found, width=80).splitlines()
+    lines = format_text("production", found, GuardPolicy(), width=80).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0] == "What guard would find on production"
     assert any(line.startswith("Advice: ") for line in lines)

@@ -10,7 +10,7 @@ from values import replace
 from backout.analysis.detector.decision import Detector
 from backout.analysis.hindsight.forecast import make_forecast
 from backout.model.guard.forecast import Today
-from backout.model.guard.policy import Criteria, Policy
+from backout.model.guard.policy import Criteria, GuardPolicy, Policy
 from backout.model.guard.verdict import Cause, Verdict
 from backout.report.guard.forecast import format_text
 
@@ -150,7 +150,9 @@ def test_a_forecast_says_that_slow_answers_must_last() -> None:
     for watch_s, length in ((900.0, 20), (60.0, 10)):
         policy = Policy(criteria=Criteria(watch_s=watch_s))
         found = make_forecast(Today(DEPLOYED_AT, 5.0, rows, 600.0), policy)
-        assert f"what 2 stretches of {length} s show is forgiven" in format_text("production", found, width=1000)
+        assert f"what 2 stretches of {length} s show is forgiven" in format_text(
+            "production", found, GuardPolicy(), width=1000
+        )
         slow = found.outlooks[0].detections[-1]
         assert slow.after_s is not None
         assert slow.after_s > 3 * length

@@ -9,6 +9,7 @@ from values import replace
 
 from backout.errors import ProviderUnavailable, Unmeasured
 from backout.model.guard.forecast import FIVE_PERCENT
+from backout.model.guard.policy import GuardPolicy
 from backout.report.guard.forecast import make_record
 from backout.runbook.hindsight.forecast import foresee
 
@@ -35,7 +36,7 @@ def test_it_rests_on_what_the_source_counted(story: Story) -> None:
     assert found.today.error_rate == pytest.approx(0.2, abs=0.01)
     assert found.outlooks[0].of(FIVE_PERCENT).same_as_today
     assert not story.world.activations
-    assert make_record("production", found)["source_lag_s"] == 1.0
+    assert make_record("production", found, GuardPolicy())["source_lag_s"] == 1.0
 
 
 def test_without_an_answer_it_rests_on_what_watches_kept(story: Story) -> None:

@@ -49,7 +49,7 @@ def plan(shell: Shell, *, probes: float) -> int:
     tools = make_toolbox(shell.config(), Hooks(say=shell.output.say))
     found = foresee(tools, synthetic_per_s=probes)
     style = shell.output.style
-    human = words.format_text(tools.environment, found, width=style.width, paint=paint_for(style))
-    shell.output.result("guard-plan", words.make_record(tools.environment, found), human)
+    human = words.format_text(tools.environment, found, tools.policy.guard, width=style.width, paint=paint_for(style))
+    shell.output.result("guard-plan", words.make_record(tools.environment, found, tools.policy.guard), human)
     shell.output.next(f"backout guard -e {tools.environment} --next  # then deploy")
     return 0

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.blind_spots import CONTENTS, NEVER, describe_blind_spots, list_blind_spots
 from backout.analysis.detector.persistence import FORGIVEN
-from backout.analysis.detector.unseen import describe_unseen, list_unseen
 from backout.analysis.detector.wording import count, format_percent
 from backout.report.text import leave_plain, wrap_text
 from backout.report.times import format_duration, format_time
 
 if TYPE_CHECKING:
     from backout.model.guard.forecast import Detection, Forecast, Outlook
+    from backout.model.guard.policy import GuardPolicy
     from backout.report.text import Paint
 
 
-def make_record(environment: str, found: Forecast) -> dict[str, object]:
+def make_record(environment: str, found: Forecast, guard: GuardPolicy) -> dict[str, object]:
     """Return the payload of `backout.guard-plan/1`."""
     today = found.today
     requests = sum(row.requests for row in today.baseline)
@@ -27,7 +28,7 @@ def make_record(environment: str, found: Forecast) -> dict[str, object]:
         "baseline_s": round(today.span_s, 3),
         "baseline_requests": requests,
         "source_lag_s": today.lag_s,
-        "unseen": [sight.name for sight in list_unseen(today.traits)] if today.traits is not None else [],
+        "unseen": [sight.name for sight in list_blind_spots(today.traits, guard)] if today.traits is not None else [],
         "watch_s": found.watch_s,
         "ways": [_make_way_record(outlook, found.watch_s) for outlook in found.outlooks],
         "advice": {
@@ -63,7 +64,9 @@ def _make_way_record(outlook: Outlook, watch_s: float) -> dict[str, object]:
     }
 
 
-def format_text(environment: str, found: Forecast, *, width: int = 80, paint: Paint = leave_plain) -> str:
+def format_text(
+    environment: str, found: Forecast, guard: GuardPolicy, *, width: int = 80, paint: Paint = leave_plain
+) -> str:
     """Return the forecast: what it is based on, what each way finds and when, the advice."""
     today = found.today
     requests = sum(row.requests for row in today.baseline)
@@ -76,9 +79,12 @@ def format_text(environment: str, found: Forecast, *, width: int = 80, paint: Pa
     lines += ["", paint("good" if found.advised else "warn", f"Advice: {name}")]
     for sentence in found.why:
         lines += wrap_text(f"- {sentence}", width, hanging="  ")
-    blind = describe_unseen(today.traits) if today.traits is not None else ""
+    blind = describe_blind_spots(today.traits, guard) if today.traits is not None else ""
     if blind:
         lines += ["", *wrap_text(f"{blind[:1].upper()}{blind[1:]}; none of these finds that.", width)]
+    if CONTENTS.words in blind:
+        lines += wrap_text("`guard.synthetic.checks` says what an answer must contain.", width)
+    lines += ["", *wrap_text(NEVER, width)]
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
-from backout.analysis.detector.unseen import describe_unseen
+from backout.analysis.blind_spots import describe_blind_spots
 from backout.errors import AuthError, BackoutError
 from backout.model.guard.routes import has_method
 from backout.model.guard.signals import merge_counts
@@ -94,7 +94,7 @@ def check_source(tools: Toolbox) -> None:
         raise
     except BackoutError as error:
         tools.say(f"the source of counts does not answer yet: {error}")
-    found = describe_unseen(tools.traffic.traits)
+    found = describe_blind_spots(tools.traffic.traits, tools.policy.guard)
     if found:
         tools.say(f"{found}; no verdict says anything about it")
 

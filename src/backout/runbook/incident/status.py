@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import field
 
-from backout.analysis.detector.unseen import list_unseen
+from backout.analysis.blind_spots import list_blind_spots
 from backout.analysis.history.proof import ENOUGH_REQUESTS, NEARLY_ALL
 from backout.analysis.history.remarks import list_rollbacks
 from backout.analysis.history.stability import find_quarantine, find_stable_mark
@@ -298,5 +298,5 @@ def _look_at_traffic(tools: Toolbox, live: str) -> TrafficLook | None:
         classes=merge_counts(row.classes for row in rows),
         last_slow_s=None if slowest is None else max(0.0, now - slowest),
         source=traits.name,
-        unseen=list_unseen(traits),
+        unseen=list_blind_spots(traits, tools.policy.guard),
     )
