@@ -17,7 +17,9 @@ def test_healthy_is_not_said_without_a_word_about_what_answers_contain(tmp_path:
     """Guard sends no request that says what an answer must have."""
     world = World()
     world.services = dict.fromkeys(SERVICES, ServiceState.OK)
-    world.traffic_rule = make_answering({"GET /": {200: 20}})
+    world.traffic_rule = make_answering(
+        {"GET /": {200: 20, 304: 4}, "POST /api/orders": {201: 1}, "GET /old": {404: 2}}
+    )
     world.deploy(world.upload("good"))
     tools = toolbox(world, tmp_path / "journal.sqlite")
     run = watch(tools, for_s=30)
