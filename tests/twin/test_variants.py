@@ -40,6 +40,7 @@ ANSWERS: dict[str, list[tuple[str, str, int]]] = {
     "bad/slow-after-a-while": [("GET", "/", 200)],
     "bad/health-down": [("GET", "/health", 503), ("GET", "/", 200)],
     "bad/health-404": [("GET", "/health", 404), ("GET", "/", 200)],
+    "missing-variable": [("GET", "/api/models/1", 500), ("POST", "/api/orders", 500), ("GET", "/", 200)],
     "bad/orders-fail": [("POST", "/api/orders", 500), ("GET", "/", 200), ("POST", "/api/session", 201)],
     "odd/page-moved": [("GET", "/about", 301), ("GET", "/company", 200)],
     "odd/login-wall": [("GET", "/api/models/1", 401), ("GET", "/", 200)],
@@ -78,8 +79,9 @@ def test_the_table_names_every_variant_and_the_readme_says_the_same() -> None:
     rows = read_variants()
     folder = FM5 / "src" / "variants"
     files = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.js")}
-    assert {row.entry for row in rows} == files | {"good-2"}
-    assert {*ANSWERS} - {"good"} == files
+    of_drills = {"missing-variable"}
+    assert {row.entry for row in rows} == files | {"good-2"} | of_drills
+    assert {*ANSWERS} - {"good"} == files | of_drills
     assert {row.outcome for row in rows} <= {*OUTCOMES}
     assert all(row.outcome in {"roll back", "hold"} for row in rows if row.bad), "nobody calls a bad one healthy"
     assert all(row.outcome != "roll back" for row in rows if not row.bad), "nobody rolls a healthy one back"
