@@ -228,7 +228,7 @@ def test_rule_04_an_application_that_checks_the_head_goes_back_over_nothing(quic
 
 
 def test_rule_04_a_statement_that_failed_overrules_the_verdict(quick_path: Path) -> None:
-    """The second proof is about real statements on real data: one that fails is quoted, on this head alone."""
+    """The statement replay is about real statements on real data: one that fails is quoted, on this head alone."""
     story = Story(quick_path / "journal.sqlite")
     story.world.migrate("0002_note", SAFE)
     tools = story.tools()

@@ -8,6 +8,7 @@ import re
 import pytest
 from source_trees import SOURCE, nodes_of
 
+ROOT = SOURCE.parents[1]
 RETIRED = {
     "pulse": "heartbeat",
     "vigil": "watch supervisor",
@@ -24,6 +25,20 @@ RETIRED = {
     "second_proof": "statement replay",
 }
 """The word of before, and the field's word that stands for it now (docs/concepts.md)."""
+
+
+PHRASES = {
+    "second proof": "statement replay",
+    "looked at and well": "checked, no problem found",
+    "wanted gone": "rejected",
+    "nobody will be told": "nobody is notified",
+    "goes back once": "does not roll back twice in a row",
+    "watches nothing": "idle",
+    "computes for longer": "exceeded the CPU limit",
+    "steps stand in": "follow",
+    "plan anew": "plan again",
+}
+"""What a reader stumbled over, in what people read; and what is written in its place."""
 
 
 def words_of(name: str) -> str:
@@ -44,3 +59,12 @@ def test_a_word_that_was_given_up_names_nothing(word: str) -> None:
             if f" {word.replace('_', ' ')} " in f" {words_of(name)} "
         ]
     assert found == [], f"say {RETIRED[word]}"
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_a_phrase_that_was_given_up_is_in_no_text(phrase: str) -> None:
+    """Neither in the source, its docstrings and comments included, nor on a page; what was recorded before stays."""
+    pages = [path for path in (ROOT / "docs").glob("*.md") if path.name != "runbook.md"]  # that page quotes a user
+    texts = (*SOURCE.rglob("*.py"), *SOURCE.rglob("*.toml"), *pages, ROOT / "README.md")
+    found = [str(path.relative_to(ROOT)) for path in texts if phrase in path.read_text(encoding="utf-8").lower()]
+    assert sorted(found) == [], f"say {PHRASES[phrase]}"

@@ -27,7 +27,7 @@ class SchemaLook(Value, frozen=True):
     Args:
         verdicts: of the migrations whose files are those that were applied, by name.
         unjudged: why there are no (or not all) verdicts, "" when nothing is missing.
-        refuted: the statement of the old code that failed on this head in the second proof, and why; "" without one.
+        refuted: the statement of the old code that failed on this head when it was replayed, and why; "" without one.
     """
 
     set_up: bool

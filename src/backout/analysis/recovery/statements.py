@@ -1,4 +1,4 @@
-"""The second proof: which of the old code's statements to try, and what the database's answers mean; pure.
+"""Statement replay: which of the old code's statements to try, and what the database's answers mean; pure.
 
 A trial runs a statement on real data under the new schema, in a transaction that is rolled back. What counts is whether
 the statement can still run, not what its data does: a row that is there already is no failure of the schema.

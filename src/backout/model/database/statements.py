@@ -64,7 +64,7 @@ class Trial(Value, frozen=True):
 
 
 class StatementProof(Value, frozen=True):
-    """The second proof: the old code's statements, tried on the schema as it is after the migration `head`."""
+    """Statement replay: the old code's statements, tried on the schema as it is after the migration `head`."""
 
     head: str
     at: float

@@ -1,4 +1,4 @@
-"""The second proof (Scenario 4): the old code's own statements, tried on real data under the new schema."""
+"""Statement replay (Scenario 4): the old code's own statements, tried on real data under the new schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ports of the second proof: the old code's statements, and the databases to try them on."""
+"""The ports of the statement replay: the old code's statements, and the databases to try them on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second proof on a real Postgres: what the old code sends, by log or statistics, tried after a migration."""
+"""The statement replay on a real Postgres: what the old code sends, by log or statistics, tried after a migration."""
 
 from __future__ import annotations
 
