@@ -395,8 +395,8 @@ def test_the_commands_from_the_dry_run_to_the_restore(tmp_path: Path, address: s
     assert (answer.code, made["rows"], made["problem"]) == (0, 1051, None)
     assert "no dump is due" in typed("dump", "--every", "1d")[1]
     assert str(made["id"]) in typed("dumps", "list")[1]
-    assert typed("dumps", "verify", str(made["id"]))[0] == 0
-    assert typed("dumps", "verify", "nothing")[0] == 2
+    assert typed("dumps", "prove", str(made["id"]))[0] == 0
+    assert typed("dumps", "prove", "nothing")[0] == 2
     assert typed("dumps", "restore", str(made["id"]), "--into", "NOT_SET")[0] == 2
     assert typed("dumps", "restore", str(made["id"]), "--into", "TARGET_URL")[0] == 3  # nobody confirmed
     code, _, err = typed("dumps", "restore", str(made["id"]), "--into", "FULL_URL", "--yes")

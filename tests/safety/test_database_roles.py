@@ -375,7 +375,7 @@ def test_a_dump_of_forced_row_security_has_every_row_or_is_refused(lab: Lab) -> 
         assert made.code == 0, made.err
         dump = made.json["dump"]
         assert isinstance(dump, dict)
-        assert lab.backout("backout_prove", "db", "dumps", "verify", str(dump["id"])).code == 0
+        assert lab.backout("backout_prove", "db", "dumps", "prove", str(dump["id"])).code == 0
         tables, proven = dump["tables"], dump["verified_at"]
         assert ({each["name"]: each["rows"] for each in tables}["public.secluded"], proven is not None) == (7, True)
     finally:

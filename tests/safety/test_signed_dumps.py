@@ -62,8 +62,8 @@ def test_a_description_that_is_not_signed_is_refused_and_may_be_taken_by_its_nam
     listed = lab.backout("db", "dumps", "list", "--json").json
     assert listed["dumps"] == []
     assert dump in str(listed["refused"])
-    assert lab.backout("db", "dumps", "verify", dump, "--accept-unsigned", dump).code == 0
-    assert lab.backout("db", "dumps", "verify", dump).code == Refused.exit_code, "it was accepted once, not for ever"
+    assert lab.backout("db", "dumps", "prove", dump, "--accept-unsigned", dump).code == 0
+    assert lab.backout("db", "dumps", "prove", dump).code == Refused.exit_code, "it was accepted once, not for ever"
 
 
 def test_an_id_that_is_a_path_leads_nowhere(kept: tuple[Lab, str]) -> None:
@@ -71,17 +71,17 @@ def test_an_id_that_is_a_path_leads_nowhere(kept: tuple[Lab, str]) -> None:
     lab, dump = kept
     lab.configure()
     change(lab, dump, id="../../outside")
-    answer = lab.backout("db", "dumps", "verify", dump)
+    answer = lab.backout("db", "dumps", "prove", dump)
     assert answer.code == Refused.exit_code, answer.err
     assert "../../outside" in answer.err
     change(lab, dump, id="20000101T000000Z")
-    assert "is stored as" in lab.backout("db", "dumps", "verify", dump).err
+    assert "is stored as" in lab.backout("db", "dumps", "prove", dump).err
 
 
 def test_a_dump_of_another_key_is_told_by_its_fingerprint(kept: tuple[Lab, str]) -> None:
     """Exit 4, and nothing of either key is shown."""
     lab, dump = kept
     lab.configure(SEALED, {"BACKUP_KEY": "11" * 32})
-    answer = lab.backout("db", "dumps", "verify", dump)
+    answer = lab.backout("db", "dumps", "prove", dump)
     assert answer.code == AuthError.exit_code, answer.err
     assert "11" * 32 not in answer.err

@@ -1,4 +1,4 @@
--- For: db dump, db dumps verify, and the statements that db migrations prove reads from pg_stat_statements.
+-- For: db dump, db dumps prove, and the statements that db migrations prove reads from pg_stat_statements.
 -- It reads every table, and writes none.
 CREATE ROLE :"role" LOGIN;
 GRANT CONNECT ON DATABASE :"database" TO :"role";
