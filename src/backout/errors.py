@@ -172,11 +172,15 @@ class ConfigError(BackoutError):
 
 
 class Untrusted(ConfigError):
-    """Others could have written a file that decides what is done; `mistakes` names it, and who could."""
+    """Others could have written a file that decides what is done; `mistakes` names it, and who could.
 
-    def __init__(self, what: str, why: str, *, hint: str) -> None:
-        super().__init__((why,), hint=hint)
-        self.what = what
+    Args:
+        without: what a command that must go on does without.
+    """
+
+    def __init__(self, what: str, why: str, *, hint: str, without: str = "the programs that the file names") -> None:
+        super().__init__((why,), hint=hint, what=what)
+        self.without = without
 
 
 class Interrupted(BackoutError):

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
+from backout.errors import UsageError
+
 from private import write_private
 from receivers import mailbox
 from scripted_server import answer, refused_url, scripted_server
@@ -31,12 +33,13 @@ PLANTED = {
     "mail password": "pass-canary-word",
     "health header": "canary-health+head/er==",
     "pipeline token": "ghs_canary0Pipeline1Token2",
+    "secret of the application": "canary0Of1The2Application3Q",
 }
 EVERYTHING = (
     ("config", "show", "-v"),
     ("config", "check", "--online"),
     ("init", "--pin"),
-    ("status", "--health"),
+    ("status",),
     ("card", "--write"),
     ("notify", "test"),
     ("guard",),
@@ -115,6 +118,7 @@ def planted(drillbook: Drillbook) -> Iterator[Planted]:
             "slack-url": f"{slack.url}/services/{PLANTED['slack path']}",
             "dead-man": f"{dead_man.url}/{PLANTED['dead man path']}",
             "mail-password": PLANTED["mail password"],
+            "app.env": f"STRIPE={PLANTED['secret of the application']}",
         }.items():
             write_private(folder / name, text)
         trial.replace((r'(health = \{ url = "[^"]*)"', r'\1", headers_env = { "X-Canary" = "HEALTH_CANARY" }'))
@@ -131,6 +135,9 @@ def planted(drillbook: Drillbook) -> Iterator[Planted]:
 def channels(mail_port: int) -> str:
     """Return the tables of all channels."""
     return f"""
+[environments.production.secrets.source]
+from = "file"
+path = "planted/app.env"
 [notify.webhook]
 url_file = "planted/webhook-url"
 secret_file = "planted/webhook-secret"
@@ -152,7 +159,8 @@ def reason(planted: Planted) -> str:
     token, database = planted.secrets["api token"], planted.secrets["database"]
     password = planted.secrets["database password"]
     encoded = base64.b64encode(f"x:{token}".encode()).decode()
-    return f"pasted {token} {quote(database, safe='')} Basic {encoded} the password is {password}"
+    theirs = planted.secrets["secret of the application"]
+    return f"pasted {token} {quote(database, safe='')} Basic {encoded} {theirs} the password is {password}"
 
 
 @pytest.mark.long
@@ -168,7 +176,8 @@ def test_no_canary_is_left_anywhere(drillbook: Drillbook, planted: Planted) -> N
         for command in EVERYTHING:
             words = {"REASON": reason(planted), "BAD": drillbook.bad}
             args = [words.get(word, word) for word in command]
-            planted.run(*args, *(told if command == ("guard",) else ()), *more)
+            code = planted.run(*args, *(told if command == ("guard",) else ()), *more)
+            assert code != UsageError.exit_code, f"{command} did nothing: {[*planted.left.values()][-1]}"
     planted.run("conformance", "--dry-run", "--account-id", "a", variables={"CLOUDFLARE_API_TOKEN": "canary-api-tok"})
     assert planted.servers["webhook"].asked
     assert planted.mail.mails

@@ -181,16 +181,48 @@ def test_an_ordinary_user_trusts_himself_and_root_alone(listener: ScriptedServer
                 assert "uid 1234" in json.loads(done.stdout)["mistakes"][0]
 
 
-@pytest.mark.parametrize("command", [("panic",), ("card",)])
-def test_panic_and_card_say_so_and_go_on(tmp_path: Path, listener: ScriptedServer, command: tuple[str, ...]) -> None:
-    """What must answer in the worst minute warns, and does what it is for."""
-    file = write_config(tmp_path, listener.url)
+@pytest.mark.parametrize("command", [("panic",), ("panic", "--dry-run"), ("card",), ("card", "--write")], ids=" ".join)
+def test_panic_and_card_say_so_and_go_on_without_its_addresses(
+    tmp_path: Path, listener: ScriptedServer, command: tuple[str, ...]
+) -> None:
+    """What must answer in the worst minute warns, and does what it is for; no secret goes where the file says."""
+    places = (
+        f'health = {{ url = "{listener.url}/health", headers_env = {{ "X-Key" = "VAULT_WORD" }} }}\n'
+        f'traffic = {{ provider = "twin", url = "{listener.url}" }}\n'
+        f'storage = {{ provider = "s3", bucket = "b", endpoint = "{listener.url}" }}\n'
+        f'ci = {{ provider = "github", repository = "a/b", api_base_url = "{listener.url}" }}\n'
+        '[notify.webhook]\nurl_env = "HOOK"\nsecret_env = "HOOK_SECRET"\n'
+    )
+    file = write_config(tmp_path, listener.url, places)
     file.chmod(0o666)
-    found = backout(tmp_path, *command, "-e", "production", variables=GIVEN)
+    given = {
+        **GIVEN,
+        "VAULT_WORD": "canary-of-a-vault",
+        "HOOK": f"{listener.url}/hook",
+        "HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    }
+    found = backout(tmp_path, *command, "-e", "production", variables=given)
     assert found.code != 78, found.err
-    assert heard(listener)
+    assert not heard(listener), listener.asked
     assert "warning: backout.toml is not trusted" in found.err
     assert "everyone on this machine may write it" in found.err
+    assert "the token goes to api.cloudflare.com alone" in found.err
+    assert "npx wrangler" in found.out + found.err
+
+
+def test_doctor_refuses_it_as_other_commands_do(tmp_path: Path, listener: ScriptedServer) -> None:
+    """It sends tokens to ask whether they are valid."""
+    write_config(tmp_path, listener.url).chmod(0o666)
+    assert backout(tmp_path, "doctor", "-e", "production", variables=GIVEN).code == 78
+    assert not heard(listener), listener.asked
+
+
+def test_an_address_that_we_chose_is_used_beside_such_a_file(tmp_path: Path, listener: ScriptedServer) -> None:
+    """It is not from the file, but from a variable."""
+    write_config(tmp_path, "http://127.0.0.1:9").chmod(0o666)
+    given = {**GIVEN, "BACKOUT_PLATFORM_API_BASE_URL": f"{listener.url}/client/v4"}
+    assert backout(tmp_path, "card", "-e", "production", variables=given).code != 78
+    assert heard(listener)
 
 
 # --- what lies beside it ---------------------------------------------------------------------------------------------
@@ -243,10 +275,63 @@ def kept_in_a_compressed_index(folder: Path) -> str:
     return "the git repository holds it"
 
 
+def a_submodule(folder: Path) -> str:
+    """A repository of somebody's, which the project's names, as a recursive clone brings it."""
+    theirs = folder.parent / "theirs"
+    theirs.mkdir()
+    (theirs / "journal.sqlite").touch(mode=0o600)
+    committed(theirs)
+    committed(folder)
+    git = [
+        "git",
+        "-C",
+        str(folder),
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "add",
+        "-q",
+        "../theirs",
+        ".backout",
+    ]
+    subprocess.run(git, check=True, capture_output=True)
+    (folder / ".backout").chmod(0o700)
+    return "it is a git repository of its own"
+
+
+def a_submodule_whose_repository_is_not_seen(folder: Path) -> str:
+    """Its entry in the index is left."""
+    a_submodule(folder)
+    (folder / ".backout" / ".git").unlink()
+    return "the git repository holds it"
+
+
+def kept_beside_the_folder(folder: Path) -> str:
+    _keep_elsewhere(folder)
+    (folder.parent / "state" / "journal.sqlite").touch(mode=0o600)
+    committed(folder.parent)
+    return "the git repository holds it"
+
+
+def a_link_beside_the_folder(folder: Path) -> str:
+    _keep_elsewhere(folder)
+    committed(folder.parent)
+    (folder.parent / "state").rename(folder.parent / "other")
+    (folder.parent / "state").symlink_to("other")
+    return "it is a symbolic link (to other)"
+
+
+def _keep_elsewhere(folder: Path) -> None:
+    file = folder / "backout.toml"
+    file.write_text(f'{file.read_text()}[journal]\npath = "../state/journal.sqlite"\n')
+    (folder.parent / "state").mkdir(mode=0o700)
+
+
 @pytest.mark.parametrize(
     "make",
     [
-        a_link, a_linked_journal, everybodys, pytest.param(somebodys, marks=needs_root), kept_in_git,
+        a_link, a_linked_journal, a_submodule, a_submodule_whose_repository_is_not_seen, kept_beside_the_folder,
+        a_link_beside_the_folder, everybodys, pytest.param(somebodys, marks=needs_root), kept_in_git,
         kept_in_a_compressed_index,
     ],
 )  # fmt: skip

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from backout.journal.sqlite import SqliteJournal
 
 UNMEASURED = 7
-_WITHOUT_PROGRAMS = ("file", "env")
-"""Sources of secrets that are read without running anything."""
 
 
 @group("audit", short_help="Check that the journal is intact and holds no secret.")
@@ -83,10 +81,10 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
 
 def _learn_the_applications(shell: Shell, config: Config, *, ask_source: bool) -> None:
     """Read the values of the application's own secrets, if that runs no program or was asked for."""
-    from backout.wiring.secrets import describe_source, make_source, read_expected_secrets
+    from backout.wiring.secrets import SAFE_SOURCES, describe_source, make_source, read_expected_secrets
 
     named = describe_source(config)
-    if named is None or not (ask_source or named["from"] in _WITHOUT_PROGRAMS):
+    if named is None or not (ask_source or named["from"] in SAFE_SOURCES):
         return
     try:
         kept = make_source(config, named)

@@ -41,7 +41,7 @@ def doctor(shell: Shell, send: bool) -> int:
     from backout.report.checkup import format_checkup, make_checkup_record
     from backout.wiring.checkup import run_checkup
 
-    config = shell.config(in_need=True)
+    config = shell.config()
     found = run_checkup(config, send=send)
     style = shell.output.style
     text = format_checkup(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backout.config.effective import Config
 
 _ALWAYS = (TOKEN_ENV, "GITHUB_TOKEN", "NEON_API_KEY", "XATA_API_KEY", "PGPASSWORD")
-_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|SIGNING_KEY|DATABASE_URL)$")
+SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|SIGNING_KEY|DATABASE_URL)$")
 """Variables that no setting names, and that are secret all the same."""
 
 
@@ -31,7 +31,7 @@ def read_all(config: Config) -> None:
     `on_secret` of its variables is given each of them.
     """
     variables = config.variables
-    for name in {*_ALWAYS, *filter(_SECRET_NAME.search, variables.variables)}:
+    for name in {*_ALWAYS, *filter(SECRET_NAME.search, variables.variables)}:
         with contextlib.suppress(BackoutError):
             variables.secret(name)
     for setting, where in _list_named_places(config):

@@ -67,7 +67,7 @@ def load(
 
     Args:
         on_doubt: is told of a file, and of records beside it, that others could have written; if it returns, no program
-            that the file names is run.
+            that the file names is run, and where it is the file, no address in it is used either.
         no_commands: no program is run in any case.
 
     Raises:
@@ -86,6 +86,10 @@ def load(
     chosen = _choose(document, environment or variables.get("BACKOUT_ENVIRONMENT"), file)
     merged, set_by = overlay(document, chosen, variables, flags or {})
     settings = _convert(merged, text, file, set_by)
+    if doubts:
+        from backout.config.addresses import withhold_addresses
+
+        settings = withhold_addresses(settings, set_by)
     kept = settings.journal
     trust.check_state(file.parent, (kept.path, kept.holds, kept.bundles), tell)
     if not (no_commands or doubts):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from backout.errors import AuthError, Untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 TRUST_ENV = "BACKOUT_TRUST_CONFIG"
 _MOST_LINKS = 40
@@ -37,7 +37,7 @@ class Flaw(NamedTuple):
 
 
 def refuse(doubt: Untrusted) -> None:
-    """Raise the doubt, as every command does but `panic` and `card`."""
+    """Raise the doubt, as every command does but `panic` and `card`; these do without what the file could misuse."""
     raise doubt
 
 
@@ -65,6 +65,7 @@ def check_config(file: Path, vouched: str | None, on_doubt: Callable[[Untrusted]
             hint=f"{flaw.mend}  # or, if you trust it as it is: {allow}"
             if flaw.mend
             else f"{allow}  # if you trust it",
+            without="the programs and addresses that it names; the token goes to api.cloudflare.com alone",
         )
     )
 
@@ -81,10 +82,10 @@ def find_flaw(path: Path) -> Flaw | None:
 
 
 def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrusted], None] = refuse) -> None:
-    """Report records below a project's folder that others could have written, or that its repository contains.
+    """Report records of a project that others could have written, or that a repository contains.
 
-    Inside the folder no symbolic link is followed: a repository can hold one. What does not exist yet will be made by
-    us.
+    Inside the folder, and inside the repository around it, no symbolic link is followed: a repository can hold one.
+    What does not exist yet will be made by us.
 
     Args:
         paths: files and folders; beside a file, all that begin with its name up to the dot are meant.
@@ -93,8 +94,8 @@ def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrust
         Untrusted: by default.
     """
     root, wanted = os.path.normpath(folder), tuple(os.path.normpath(path) for path in paths)
-    seen: set[str] = set()
-    flaw = next((flaw for path in wanted if (flaw := _find_state_flaw(root, path, seen))), None)
+    roots, seen = (root, *_find_tops(Path(root))), set[str]()
+    flaw = next((flaw for path in wanted if (flaw := _find_state_flaw(roots, path, seen))), None)
     if flaw is None and seen:
         flaw = _find_kept_by_git(root, wanted)
     if flaw is not None:
@@ -102,19 +103,40 @@ def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrust
         on_doubt(Untrusted(what, f"{flaw.path}: {flaw.why}", hint=flaw.mend or _put_aside(flaw.path)))
 
 
+def _find_tops(path: Path) -> Iterator[str]:
+    """Yield the top of each git repository that a path lies in, the inner ones first."""
+    for each in (path, *path.parents):
+        if (each / ".git").exists():
+            yield str(each)
+
+
 def _find_kept_by_git(folder: str, paths: tuple[str, ...]) -> Flaw | None:
-    """Return the first of the records that git keeps: anyone who can write to the repository can write these, too."""
+    """Return the first of the records that git keeps: anyone who can write to the repository can write these, too.
+
+    A repository of its own below the folder (a submodule, or a clone) is somebody's as a whole.
+    """
     from backout.config.init.git_index import find_tracked
 
-    inside = [Path(path) for path in paths if path.startswith(f"{folder}/")]
-    starts = [f"{path}/" for path in inside] + [f"{path}\0" for path in inside]
-    starts += [f"{path.with_suffix('')}." for path in inside if path.suffix]
-    found = find_tracked(Path(folder), starts)
-    if not found:
-        return None
-    quoted = shlex.quote(found)
-    mend = f"git rm --cached {quoted} && {_put_aside(found)}"
-    return Flaw(found, "the git repository holds it, so anyone who can write to the repository can write it", mend)
+    around: dict[str, list[Path]] = {}
+    for path in map(Path, paths):
+        for top in _find_tops(path.parent):
+            around.setdefault(top, []).append(path)
+    for top, records in around.items():
+        if top.startswith(f"{folder}/"):
+            why = "it is a git repository of its own, so anyone who can write to that can write the records"
+            return Flaw(top, why, _put_aside(top))
+        starts = [f"{path}/" for path in records] + [f"{path}\0" for path in records]
+        starts += [f"{path.with_suffix('')}." for path in records if path.suffix]
+        between = (each for path in records for each in path.parents if str(each).startswith(f"{top.rstrip('/')}/"))
+        starts += [f"{each}\0" for each in dict.fromkeys(between)]  # a submodule, or a link in the index
+        found = find_tracked(Path(top), starts)
+        if found:
+            quoted = shlex.quote(found)
+            mend = f"git rm --cached {quoted} && {_put_aside(found)}"
+            return Flaw(
+                found, "the git repository holds it, so anyone who can write to the repository can write it", mend
+            )
+    return None
 
 
 def _put_aside(path: str) -> str:
@@ -179,14 +201,20 @@ def _check_links(path: Path) -> Iterator[Flaw | None]:
         return  # it was opened: what cannot be followed by name (a pipe in /dev/fd) has no links of others in it
 
 
-def _find_state_flaw(folder: str, path: str, seen: set[str]) -> Flaw | None:
-    inside = path.startswith(f"{folder}/")
+def _find_state_flaw(roots: Sequence[str], path: str, seen: set[str]) -> Flaw | None:
+    """Return what is wrong with a record.
+
+    Args:
+        roots: the project's folder, then the repositories around it: the first that holds the record is where its way
+            begins.
+    """
+    root = next((root for root in roots if path.startswith(f"{root}/")), None)
     try:
-        for here, found in _walk_below(folder, path) if inside else _walk_path(path):
+        for here, found in _walk_path(path) if root is None else _walk_below(root, path):
             if here in seen:
                 continue
             seen.add(here)
-            if inside and stat.S_ISLNK(found.st_mode):
+            if root is not None and stat.S_ISLNK(found.st_mode):
                 return Flaw(here, f"it is a symbolic link (to {Path(here).readlink()}); a repository can bring one", "")
             if flaw := _judge_path(here, found):
                 return flaw

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.config.init.workflow import TOKEN_ENV as WORKFLOW_TOKEN_ENV
+from backout.config.known import SECRET_NAME
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.secret_names import list_secret_variables
 from backout.config.trust import check_values
@@ -38,6 +40,7 @@ __all__ = [
     "describe_source",
     "from_text",
     "from_values",
+    "learn_source",
     "list_own_names",
     "make_source",
     "push_tools",
@@ -84,6 +87,33 @@ def read_expected_secrets(config: Config) -> ExpectedSecrets:
         except OSError as error:
             raise UsageError(f"cannot read it: {error.strerror}", where=str(path), hint="secrets.example") from error
     return ExpectedSecrets(names, settings.required, path.name if path else "")
+
+
+SAFE_SOURCES: Final = ("file", "env")
+"""Sources that are read without running anything or asking anyone."""
+
+
+def learn_source(config: Config) -> None:
+    """Read the application's secrets from their source if that runs nothing, so that they are masked from then on.
+
+    Of a file those that are required or are named as secrets are, and all of them where none is required: it may hold
+    settings as well. What cannot be read is skipped; `backout secrets` says why.
+    """
+    named, required = describe_source(config), config.environment.secrets.required
+    if named is None or named["from"] not in SAFE_SOURCES:
+        return
+    with contextlib.suppress(BackoutError):
+        if named["from"] == "env":
+            kept = make_source(config, named)
+            expected = read_expected_secrets(config)
+            kept.read(kept.names() or {*expected.example, *expected.required})
+            return
+        found = from_file(Path(str(named["path"])), lambda _value: None, check_values)
+        names = found.names() or ()
+        for name in names:
+            if not required or name in required or SECRET_NAME.search(name):
+                with contextlib.suppress(BackoutError):  # one that is not usable
+                    config.variables.on_secret(found.read([name]).reveal(name))
 
 
 def describe_source(config: Config) -> Mapping[str, Json] | None:

@@ -131,10 +131,15 @@ class Shell:
 
             self.redactor.say_openly(*list_open_words(found))
             read_all(found)
+            if found.chosen is not None and found.environment.secrets.source is not None:
+                from backout.wiring.secrets import learn_source
+
+                learn_source(found)
             self._learned.add(found.path)
 
     def _doubt(self, doubt: Untrusted) -> None:
-        self.output.warn(f"{doubt.what} ({'; '.join(doubt.mistakes)}); going on all the same. Look at it: {doubt.hint}")
+        why = "; ".join(doubt.mistakes)
+        self.output.warn(f"{doubt.what} ({why}); going on without {doubt.without}. Look at it: {doubt.hint}")
 
     def in_own_file(self, error: BackoutError) -> BackoutError:
         """Return the error with each setting that it names in the words of the file that was read, see `additions`."""
