@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from database_lab.covering import Combination, chosen, combinations, faulty_combinations, judged, known
+from cli_shell import Answer
+from database_lab.claims import find_claim
+from database_lab.covering import (
+    UNCLAIMED,
+    WENT_ON,
+    Combination,
+    chosen,
+    combinations,
+    faulty_combinations,
+    judged,
+    known,
+)
 from database_lab.damages import DAMAGES, PATHS, Damage
 from database_lab.faults import FAULTS
+from database_lab.going_on import find_way_on
 from database_lab.ledger import Ledger, differences
 from database_lab.load import initial, unique_names
 from database_lab.naming import is_named
@@ -91,6 +104,67 @@ def test_a_loss_is_named_by_its_table_and_its_number_or_rows(said: str, names: b
     """A table's name alone names no loss; nor does the number of rows that came back."""
     wrong = ["('20',) status: 'lost', not 'new'", "('20',) price: '0', not '1'", "('3',) is not there"]
     assert is_named("shop.orders", wrong, said) is names
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(0, "✓ protected: restorable to any moment", ""), "✓ protected: restorable to any moment"),
+        (Answer(1, "it was well\nlab is protected again", ""), "lab is protected again"),
+        (Answer(0, "  receiver  process 7", ""), "exit code 0"),
+        (Answer(1, "✗ UNPROTECTED: WAL was lost from 0/450A840 to 0/8000000", "next: backout db backup"), ""),
+        (Answer(7, "whether it is protected is not known: the live database does not answer", ""), ""),
+    ],
+)
+def test_a_claim_is_seen_in_a_line_or_in_the_exit_code(answer: Answer, said: str) -> None:
+    """Whatever else the answer says."""
+    assert find_claim(answer) == said
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failed"),
+    [
+        (Outcome(0, {}, ""), {}),
+        (Outcome(3, {}, "", claims=()), {UNCLAIMED: 0}),
+        (Outcome(3, {}, "", claims=("backout db check: exit code 0",)), {UNCLAIMED: 1}),
+        (Outcome(5, {}, "stopped", went_on=""), {WENT_ON: 1}),
+        (Outcome(5, {}, "stopped", went_on="backout runs resume r-1"), {WENT_ON: 1}),
+        (Outcome(0, {}, "done", went_on="backout runs resume r-1"), {WENT_ON: 0}),
+        (Outcome(0, {"shop.dates": ["('1',) is not there"]}, "done", went_on="backout runs resume r-1"), {WENT_ON: 1}),
+        (
+            Outcome(1, {"shop.dates": ["('1',) is not there"]}, "shop.dates: 1 rows not there", went_on="x"),
+            {WENT_ON: 0},
+        ),
+        (
+            Outcome(3, {"shop.dates": ["('1',) is not there"]}, "shop.dates: 1 rows not there", went_on="x"),
+            {WENT_ON: 0},
+        ),
+        (Outcome(3, {"shop.dates": ["('1',) is not there"]}, "refused", went_on="x"), {WENT_ON: 1}),
+    ],
+)
+def test_a_claim_across_a_gap_and_a_way_on_that_leads_nowhere_fail(outcome: Outcome, failed: dict[str, int]) -> None:
+    """Each counted in a line of its own, and only where it could fail."""
+    counted: dict[str, int] = {}
+
+    def record(claim: str, *, trials: int, failures: int, note: str = "") -> None:
+        assert trials == 1
+        counted[claim] = failures
+
+    case = Combination(FAULTS[0], "rescue", busy=False, seed=1)
+    with pytest.raises(AssertionError) if any(failed.values()) else contextlib.nullcontext():
+        judged(case, outcome, record, KNOWN_BAD)
+    assert {claim: failures for claim, failures in counted.items() if claim in (UNCLAIMED, WENT_ON)} == failed
+
+
+def test_what_goes_on_is_found_where_it_is_told() -> None:
+    """As a person reads it, and in JSON; what only shows a run goes nowhere."""
+    assert find_way_on("error: stopped in step 7\n  next: backout runs resume recover-b08a9e3c\n") == (
+        "runs resume recover-b08a9e3c"
+    )
+    assert (
+        find_way_on('{"hint":"backout runs resume recover-b08a9e3c","exit_code":5}') == "runs resume recover-b08a9e3c"
+    )
+    assert find_way_on("  next: backout runs show recover-b08a9e3c\n") == ""
 
 
 @pytest.mark.proof

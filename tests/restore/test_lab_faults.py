@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from database_lab.covering import Combination, chosen, faulty_combinations, judged, known
 from database_lab.faults import FAULTS, Fault
-from database_lab.outcomes import faulty
+from database_lab.outcomes import UNSEEN, faulty
 from database_lab.world import World, opened_world
 from kept import template
 
@@ -36,3 +36,4 @@ def test_a_fault_is_named_or_does_no_harm(world: World, case: Combination, proof
     fault = case.what
     outcome = known(case, lambda: faulty(world, fault, case.path, case.seed, busy=case.busy))
     judged(case, outcome, proof, KNOWN_BAD)
+    assert not fault.heals or outcome.code in (0, UNSEEN), outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 RESUME = "BACKOUT_LAB_RESUME"
 """Names a file, one line of JSON for each combination that ended; a proof that was stopped goes on behind them."""
+
+UNCLAIMED = "nothing says that it is protected across a gap in the WAL (the lab)"
+WENT_ON = "a restore that ends with 5 names a command, and that leads to a right end (the lab)"
 
 
 @dataclass(frozen=True)
@@ -75,25 +78,32 @@ def known(case: Combination, run: Callable[[], Outcome]) -> Outcome:
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         told = json.loads(line)
         if told["case"] == str(case) and told["seed"] == case.seed:
-            return Outcome(told["code"], told["wrong"], told["said"])
+            return Outcome(**{name: value for name, value in told.items() if name not in ("case", "seed")})
     found = run()
     with path.open("a", encoding="utf-8") as file:
-        told = {"case": str(case), "seed": case.seed, "code": found.code, "wrong": found.wrong, "said": found.said}
-        file.write(json.dumps(told) + "\n")
+        file.write(json.dumps({"case": str(case), "seed": case.seed, **asdict(found)}) + "\n")
     return found
 
 
 def judged(case: Combination, outcome: Outcome, proof: Callable[..., None], bad: dict[tuple[str, str], str]) -> None:
     """Record a combination and judge it: everything is right, or what is not is named and the exit code is not 0.
 
+    Nothing calls the database protected across a gap, and where a command ended with 5, what it named went on.
+
     Args:
         bad: what is known to go wrong, by (damage or fault, path), each with its reason.
     """
     why = bad.get((case.what.name, case.path))
     silent = bool(outcome.silent)
-    done = outcome.code == 0 and bool(outcome.wrong)
+    done, stuck = outcome.code == 0 and bool(outcome.wrong), outcome.stuck
     proof("a restore loses or spoils no row without a word (the lab)", trials=1, failures=int(silent), note=why or "")
     proof("a restore that ends with 0 left nothing of the damage (the lab)", trials=1, failures=int(done))
+    if outcome.claims is not None:
+        proof(UNCLAIMED, trials=1, failures=int(bool(outcome.claims)))
+    if stuck is not None:
+        proof(WENT_ON, trials=1, failures=int(bool(stuck)))
+    assert not outcome.claims, f"{case}: said across a gap: {outcome.claims}"
+    assert not stuck, f"{case}: {stuck}\n{outcome.said[:3000]}"
     if silent and why is not None:
         pytest.xfail(why)
     assert not silent, f"{case}: exit code {outcome.code}; {outcome.silent}\n{outcome.said[:3000]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +16,11 @@ from database_lab.damages import Damage
 from database_lab.ledger import read
 from database_lab.load import write_some
 
+from polling import until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from database_lab.ledger import Ledger
     from database_lab.world import World
@@ -38,7 +42,7 @@ class Fault:
 
     Args:
         heals: whether the same command is right once it is over.
-        reaches: whether the target can be restored at all.
+        reaches: whether the target can be restored at all; where not, there is a gap in the WAL.
         crashes: whether unlogged rows go with it, as Postgres says.
     """
 
@@ -75,6 +79,7 @@ FAULTS: Final = (
     Fault("a lock", heals=True),
     Fault("missing rights", heals=True),
     Fault("the disk is full", heals=True),
+    Fault("the connection is cut", heals=True),
 )
 
 
@@ -168,18 +173,18 @@ def _slot_lost(world: World, name: str, ledger: Ledger) -> str:
 def _hole(world: World, name: str, ledger: Ledger) -> str:
     with world.lab.connect() as connection:
         row = connection.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn())").fetchone()
+    assert row is not None
+    segment, backups = str(row[0]), world.folder / ".backout" / "backups" / "lab"
     xid = world.damage(name, FAULTY)
     world.archived()
-    assert row is not None
-    gone = [
-        path for path in (world.folder / ".backout").rglob(f"{row[0]}*") if path.is_file() and "receiv" not in str(path)
-    ]
-    assert gone, "the segment is in the archive"
-    for path in gone:
-        path.unlink(missing_ok=True)  # it was just stored
-    for path in (world.folder / ".backout").rglob(f"{row[0]}*"):
-        if path.is_file() and "receiv" not in str(path):
-            path.unlink(missing_ok=True)
+
+    def list_copies(folder: str) -> list[Path]:
+        return list((backups / folder).rglob(f"{segment}*"))
+
+    # Of what is just received the receiver writes the stored copy once more.
+    until(lambda: list_copies("wal") and not list_copies("incoming"), what="the segment is stored")
+    for path in list_copies("wal"):
+        path.unlink()
     return xid
 
 
@@ -269,6 +274,31 @@ def _full(world: World, name: str) -> Iterator[dict[str, Any]]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+_WRITERS: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE usename = 'lab_rescue' AND datname = %s AND backend_xid IS NOT NULL
+"""
+
+
+@contextlib.contextmanager
+def _cut(world: World, name: str) -> Iterator[dict[str, Any]]:
+    """End the session that writes, once, as soon as it writes."""
+    is_over = threading.Event()
+
+    def cut() -> None:
+        with world.lab.connect() as connection:
+            while not is_over.wait(0.01) and not connection.execute(_WRITERS, (name,)).fetchall():
+                pass
+
+    thread = threading.Thread(target=cut, daemon=True)
+    thread.start()
+    try:
+        yield {}
+    finally:
+        is_over.set()
+        thread.join()
+
+
 _HARM: Final = {
     "open across the backup": _across,
     "prepared across the backup": _prepared,
@@ -288,4 +318,5 @@ _DURING: Final = {
     "a lock": _locked,
     "missing rights": _without_rights,
     "the disk is full": _full,
+    "the connection is cut": _cut,
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from database_lab.claims import ASKED, list_claims
+from database_lab.going_on import PARTLY, go_on
 from database_lab.ledger import Found, Ledger, differences, read
 from database_lab.load import Load, write_some
 from database_lab.naming import is_named
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from database_lab.faults import Fault
     from database_lab.world import World
 
-_UNSEEN = 7
+UNSEEN = 7
 """Nothing is known to be left, and of the unlogged table nobody can tell."""
 _REFUSALS = (2, 3, 4, 6, 78)
 UNLOGGED = frozenset({"shop.cache"})
@@ -36,18 +38,36 @@ class Outcome:
         wrong: what is not as it has to be, by table: as if the damage had never been, and where the command was
             refused, as it was.
         said: its output.
+        claims: what said "protected" across a gap in the WAL; None where there was no gap.
+        went_on: what exit code 5 named and was typed then, "" where it named nothing; None where none ended with 5.
     """
 
     code: int
     wrong: dict[str, list[str]]
     said: str
+    claims: tuple[str, ...] | None = None
+    went_on: str | None = None
 
     @property
     def silent(self) -> dict[str, list[str]]:
         """What is wrong without a word: everything where it said "done" or refused, else what it does not name."""
-        if self.code in (0, *_REFUSALS):
+        if self.code == 0 or (self.code in _REFUSALS and self.went_on is None):
             return self.wrong
         return {table: wrong for table, wrong in self.wrong.items() if not is_named(table, wrong, self.said)}
+
+    @property
+    def stuck(self) -> str | None:
+        """Why exit code 5 led no further, "" where what it named led to a right end; None where none ended so.
+
+        A right end is "done" with everything right, or another code and words that name what is not.
+        """
+        if self.went_on is None:
+            return None
+        if not self.went_on:
+            return "exit code 5 names nothing that goes on"
+        if self.code == PARTLY:
+            return f"`{self.went_on}` ended with exit code 5 as well"
+        return f"`{self.went_on}` ended with exit code {self.code}: {self.silent}" if self.silent else ""
 
 
 def combination(world: World, damage: Damage, path: str, seed: int, *, busy: bool) -> Outcome:
@@ -80,24 +100,35 @@ def combination(world: World, damage: Damage, path: str, seed: int, *, busy: boo
 def _rescue(world: World, name: str, ledger: Ledger, xid: str, load: Load | None) -> Outcome:
     ledger.touched.clear()  # before it is read: what is written meanwhile may be in it, or not
     was = read(world.dsn(name))
-    done = world.backout("db", "restore", xid, "--yes", role="rescue", database=name)
+    done, went_on = _restored(world, name, xid, "--yes", role="rescue", load=load)
     if load is not None:
         load.end()
     found = read(world.dsn(name))
-    if done.code in _REFUSALS:
+    if done.code in _REFUSALS and went_on is None:
         return Outcome(done.code, _changed(was, found, ledger), _said(done))
-    return Outcome(done.code, differences(ledger, found), _said(done))
+    return Outcome(done.code, differences(ledger, found), _said(done), went_on=went_on)
+
+
+def _restored(world: World, name: str, *words: str, role: str, load: Load | None = None) -> tuple[Answer, str | None]:
+    """Type a restore, and what its exit code 5 names, once nobody else writes: see `go_on`."""
+    done = world.backout("db", "restore", *words, role=role, database=name)
+    if done.code == PARTLY and load is not None:
+        load.end()
+    return go_on(world, done, *({"--json"} & set(words)), role=role, database=name)
 
 
 def _undo(world: World, name: str, ledger: Ledger, xid: str, load: Load | None) -> Outcome:
     """Rescue and take it back: as it was before, but for what others have written since."""
     ledger.touched.clear()  # before it is read: what is written meanwhile may be in it, or not
     was = read(world.dsn(name))
-    done = world.backout("db", "restore", xid, "--yes", role="rescue", database=name)
-    taken = world.backout("db", "restore", "--undo", "--yes", role="rescue", database=name)
+    done, went_on = _restored(world, name, xid, "--yes", role="rescue", load=load)
+    said = _said(done)
+    if done.code != PARTLY:
+        done, second = _restored(world, name, "--undo", "--yes", role="rescue", load=load)
+        went_on, said = went_on if second is None else second, said + _said(done)
     if load is not None:
         load.end()
-    return Outcome(taken.code, _changed(was, read(world.dsn(name)), ledger), _said(done) + _said(taken))
+    return Outcome(done.code, _changed(was, read(world.dsn(name)), ledger), said, went_on=went_on)
 
 
 def _changed(was: Found, found: Found, ledger: Ledger) -> dict[str, list[str]]:
@@ -110,13 +141,13 @@ def _changed(was: Found, found: Found, ledger: Ledger) -> dict[str, list[str]]:
 
 
 def _side(world: World, name: str, before: Ledger, xid: str) -> Outcome:
-    made = world.backout("db", "restore", xid, "--side", "--json", role="swap", database=name)
+    made, went_on = _restored(world, name, xid, "--side", "--json", role="swap")
     if made.code:
-        return Outcome(made.code, {}, _said(made))
+        return Outcome(made.code, {}, _said(made), went_on=went_on)
     side = json.loads(made.out)["side"]
     try:
         dsn = side["dsn"].replace("dbname=postgres", f"dbname={name}")
-        return Outcome(0, differences(before, read(dsn), but=UNLOGGED), _said(made))
+        return Outcome(0, differences(before, read(dsn), but=UNLOGGED), _said(made), went_on=went_on)
     finally:
         world.drop_sides(name)
 
@@ -125,16 +156,19 @@ def _swap(world: World, name: str, states: tuple[Ledger, Ledger], xid: str, *, b
     """Swap, and perhaps back; states: just before the damage, and now."""
     was = read(world.dsn(name))
     words = world.agreeing(xid, "--swap", database=name)
-    done = world.backout("db", "restore", xid, "--swap", "--yes", *words, role="swap", database=name)
-    if done.code == 0 and back:
+    done, went_on = _restored(world, name, xid, "--swap", "--yes", *words, role="swap")
+    said, swapped = _said(done), done.code == 0
+    if swapped and back:
         words = world.agreeing("--undo", database=name)
-        taken = world.backout("db", "restore", "--undo", "--yes", *words, role="swap", database=name)
-        outcome = Outcome(taken.code, differences(was, read(world.dsn(name))), _said(done) + _said(taken))
+        done, second = _restored(world, name, "--undo", "--yes", *words, role="swap")
+        went_on, said = went_on if second is None else second, said + _said(done)
+        wrong = differences(was, read(world.dsn(name)))
     elif done.code in _REFUSALS:
-        outcome = Outcome(done.code, differences(was, read(world.dsn(name))), _said(done))
+        wrong = differences(was, read(world.dsn(name)))
     else:
-        outcome = Outcome(done.code, differences(states[0], read(world.dsn(name)), but=UNLOGGED), _said(done))
-    if done.code == 0:
+        wrong = differences(states[0], read(world.dsn(name)), but=UNLOGGED)
+    outcome = Outcome(done.code, wrong, said, went_on=went_on)
+    if swapped:
         world.lose_unlogged()
     world.backout("db", "restore", "--release", "--yes", role="swap", database=name)
     world.base()
@@ -147,37 +181,56 @@ def faulty(world: World, fault: Fault, path: str, seed: int, *, busy: bool) -> O
         app = world.dsn(name, "lab_app")
         write_some(app, ledger, seed, 30)
         before = ledger.copied()
+        if not fault.reaches:
+            until(lambda: len(list_claims(world)) == len(ASKED), what="it is protected until then")
         xid = fault.harm(world, name, ledger)
+        claims = None if fault.reaches else list_claims(world)
         load = Load(app, ledger, seed + 2) if busy else None
         with load or contextlib.nullcontext():
             write_some(app, ledger, seed + 1, 20) if load is None else None
             with contextlib.suppress(AssertionError):
                 world.archived(PATIENCE_S if fault.reaches else 5.0)
-            words = ("--side", "--json") if path == "side" else ("--yes",)
-            role = "swap" if path == "side" else "rescue"
-            with fault.during(world, name) as more:
-                done = world.backout("db", "restore", xid, *words, **{"role": role, "database": name, **more})
-            if fault.heals and done.code:
-                done = world.backout("db", "restore", xid, *words, role=role, database=name)
-                wrong = differences(ledger, read(world.dsn(name))) if path == "rescue" and done.code else {}
-                assert done.code in (0, _UNSEEN), (wrong, done.err + done.out)
+            if claims is not None:
+                claims += list_claims(world)
+            ended = _once_more(world, fault, name, path, xid)
         try:
-            if path == "rescue" and done.code in _REFUSALS:
-                return Outcome(done.code, {}, _said(done))
-            if path == "rescue":
-                but = UNLOGGED if fault.crashes else frozenset[str]()
-                wrong = {**differences(ledger, read(world.dsn(name)), but=but), **world.beside_wrong()}
-                return Outcome(done.code, wrong, _said(done))
-            if done.code:
-                return Outcome(done.code, {}, _said(done))
-            dsn = json.loads(done.out)["side"]["dsn"].replace("dbname=postgres", f"dbname={name}")
-            wanted = before if fault.name not in _WRITES_BEFORE else ledger
-            return Outcome(0, differences(wanted, read(dsn), but=UNLOGGED), _said(done))
+            outcome = _compared(world, fault, path, ended, world.dsn(name), (before, ledger))
+            return replace(outcome, claims=claims)
         finally:
             world.drop_sides(name)
             world.beside_wrong()
             if not fault.reaches:
                 world.heal()
+
+
+def _once_more(world: World, fault: Fault, name: str, path: str, xid: str) -> tuple[Answer, str | None]:
+    """Take the path beside a fault; when it is over, type what exit code 5 names, or else the same once more."""
+    words = ("--side", "--json") if path == "side" else ("--yes",)
+    role = "swap" if path == "side" else "rescue"
+    with fault.during(world, name) as more:
+        done = world.backout("db", "restore", xid, *words, **{"role": role, "database": name, **more})
+    if done.code == PARTLY and not fault.reaches:
+        world.heal()
+    done, went_on = go_on(world, done, *({"--json"} & set(words)), role=role, database=name)
+    if fault.heals and done.code and went_on is None:
+        done = world.backout("db", "restore", xid, *words, role=role, database=name)
+    return done, went_on
+
+
+def _compared(
+    world: World, fault: Fault, path: str, ended: tuple[Answer, str | None], dsn: str, ledgers: tuple[Ledger, Ledger]
+) -> Outcome:
+    """Return how it ended, with every row compared; ledgers: just before the damage, and now."""
+    (done, went_on), (before, ledger) = ended, ledgers
+    wrong: dict[str, list[str]] = {}
+    if path == "rescue" and (done.code not in _REFUSALS or went_on is not None):
+        but = UNLOGGED if fault.crashes else frozenset[str]()
+        wrong = {**differences(ledger, read(dsn), but=but), **world.beside_wrong()}
+    elif path == "side" and not done.code:
+        side = json.loads(done.out)["side"]["dsn"].replace("dbname=postgres", dsn.rpartition(" ")[2])
+        wanted = before if fault.name not in _WRITES_BEFORE else ledger
+        wrong = differences(wanted, read(side), but=UNLOGGED)
+    return Outcome(done.code, wrong, _said(done), went_on=went_on)
 
 
 _WRITES_BEFORE = frozenset({"wal_level was minimal"})
