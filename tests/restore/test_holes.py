@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -133,6 +134,14 @@ def test_a_time_within_the_hole_is_refused_as_such(holed: Holed) -> None:
     assert answer.code == 3, answer.out
     assert "lies in a hole of the archive" in answer.err
     assert "backout db backups list -e lab" in answer.err
+
+
+def test_a_transaction_in_the_hole_is_refused_with_the_hole(holed: Holed) -> None:
+    """To type the same again would not help: where WAL is missing is said."""
+    xid = str(holed.lab.value("SELECT xmin::text FROM orders WHERE id = 901"))
+    answer = holed.restore(xid, "--side", "--dry-run")
+    assert answer.code == 3, answer.out
+    assert re.search(r"WAL is missing from 0/[0-9A-F]+ to 0/[0-9A-F]+\)", answer.err), answer.err
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from backout.errors import Refused
@@ -53,7 +54,7 @@ def make_not_there_error(environment: str, xid: int, stretches: Sequence[Sequenc
     Args:
         stretches: the WAL that was searched, in its order.
     """
-    ends = f" (it ends at {show_lsn(stretches[-1][-1].end_lsn)})" if stretches else ""
+    ends = f" (it ends at {show_lsn(stretches[-1][-1].end_lsn)}{_describe_holes(stretches)})" if stretches else ""
     return Refused(
         f"the archived WAL has no commit of transaction {xid}: it was rolled back, or it lies outside{ends}",
         where=environment,
@@ -63,6 +64,15 @@ def make_not_there_error(environment: str, xid: int, stretches: Sequence[Sequenc
             f"What is received: `backout db wal status -e {environment}`.",
         ),
     )
+
+
+def _describe_holes(stretches: Sequence[Sequence[WalSpan]]) -> str:
+    """Return what lies between stretches of WAL, as the rest of a sentence: of several holes the last one."""
+    holes = [(one[-1].end_lsn, other[0].begin_lsn) for one, other in pairwise(stretches)]
+    if not holes:
+        return ""
+    more = f", and in {len(holes) - 1} more places" if len(holes) > 1 else ""
+    return f"; WAL is missing from {show_lsn(holes[-1][0])} to {show_lsn(holes[-1][1])}{more}"
 
 
 def _check_whole(
