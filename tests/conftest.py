@@ -19,6 +19,7 @@ import pytest
 from canaries import leaks_below, leaks_in
 from cpu_by_file import CpuByFile
 from kept import FOLDER
+from proofs_page import MinutesByFile, write_page
 from typed import end_shared_typist, share_second_checks, shared_typist
 from values import replace
 
@@ -78,6 +79,7 @@ MEMORY = Path("/dev/shm")
 ROOMY_BYTES = 10 << 30
 """As much as all files of the workers take at once, and as much again."""
 RECORDED = pytest.StashKey[list[Proof]]()
+TOOK = pytest.StashKey[MinutesByFile]()
 STAGES = pytest.StashKey[list["Drillbook"]]()
 """The stages of drills that stand."""
 LEAKED = pytest.StashKey[list[str]]()
@@ -99,6 +101,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--cpu"):
         config.pluginmanager.register(CpuByFile())
+    config.stash[TOOK] = MinutesByFile()
+    config.pluginmanager.register(config.stash[TOOK])
     config.stash[RECORDED] = []
     config.stash[LEAKED] = []
     config.stash[STAGES] = []
@@ -340,18 +344,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for each in recorded:
         terminalreporter.write_line(f"{each.claim}: {each.failures} of {each.trials} failed")
     if PROOF:
-        page = ROOT / "docs" / "research" / "proofs.md"
-        rows = {each.claim: each.row() for each in recorded}
-        if config.args != config.getini("testpaths"):  # a part of the proofs: the others stand as they are
-            rows = {**_rows(page), **rows}
-        page.write_text(HEAD + "\n".join(rows[claim] for claim in sorted(rows)) + "\n", encoding="utf-8")
-
-
-def _rows(page: Path) -> dict[str, str]:
-    """Return the rows of the page by claim."""
-    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
-    table = [line for line in lines if line.startswith("| ") and not line.startswith("| claim ")]
-    return {line.split(" | ")[0].removeprefix("| "): line for line in table}
+        write_page(
+            ROOT / "docs" / "research" / "proofs.md",
+            {each.claim: each.row() for each in recorded},
+            config.stash[TOOK].make_rows(),
+            whole=config.args == config.getini("testpaths"),
+        )
 
 
 def _summed(recorded: list[Proof]) -> list[Proof]:
@@ -363,19 +361,3 @@ def _summed(recorded: list[Proof]) -> list[Proof]:
             each = replace(each, trials=each.trials + known.trials, failures=each.failures + known.failures)  # noqa: PLW2901
         found[each.claim] = each
     return [found[claim] for claim in sorted(found)]
-
-
-HEAD = """\
-# Proofs
-
-For readers who want the evidence behind a claim: how often it was tried, and how often it failed.
-Made by `make proof`; do not edit. Each line is a long
-test with its full counts on the day given (`make test` runs the same
-tests with small seeded counts; `make proof PYTEST=tests/journal` renews only the lines of those tests). *Upper bound*
-is the one-sided 95 % Clopper-Pearson bound of the share of failures. If it is above what is allowed, the trials neither
-refute the claim nor show it; the number of trials that would is given beside it.
-[rules.md](rules.md) shows that the test of each safety rule fails if the rule is taken out.
-
-| claim | trials | failures | upper bound (95 %) | allowed | how | day |
-|---|---|---|---|---|---|---|
-"""

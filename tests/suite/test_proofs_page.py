@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from proofs_page import MINUTES, TITLE, MinutesByFile, write_page
 
 from backout.analysis.statistics.beta import upper_bound
 
@@ -13,7 +14,7 @@ from conftest import TOO_FEW, Proof, enough
 (PAGE,) = (Path(__file__).parents[2] / "docs").rglob("proofs.md")
 ROWS = [
     line.strip("| ").split(" | ")
-    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    for line in PAGE.read_text(encoding="utf-8").partition(TITLE)[0].splitlines()
     if line.startswith("| ") and not line.startswith("| claim ")
 ]
 BOUNDED = [row for row in ROWS if row[4].startswith("at most")]
@@ -35,3 +36,23 @@ def test_how_many_trials_would_show_it() -> None:
     assert TOO_FEW in Proof("x", 900, 0, 0.001, "").row()
     assert TOO_FEW not in Proof("x", 3000, 0, 0.001, "").row()
     assert TOO_FEW not in Proof("x", 3, 0, None, "").row()
+
+
+def test_minutes_stand_below_and_what_did_not_run_again_stays(tmp_path: Path) -> None:
+    """A part of the proofs renews its own lines of both tables; all of them leave no other line."""
+    page, took = tmp_path / "proofs.md", MinutesByFile()
+    for phase, seconds in (("setup", 30.0), ("call", 69.0)):
+        report = pytest.TestReport("tests/a/test_b.py::test_c[d::e]", ("", 0, ""), {}, "passed", None, phase)  # type: ignore[arg-type]
+        report.duration = seconds
+        took.pytest_runtest_logreport(report)
+    (row,) = took.make_rows().values()
+    assert row.startswith("| tests/a/test_b.py | 1.6 |")
+    write_page(
+        page, {"old": Proof("old", 1, 0, None, "").row()}, {"tests/x.py": "| tests/x.py | 3.0 | then |"}, whole=True
+    )
+    write_page(page, {"new": Proof("new", 1, 0, None, "").row()}, took.make_rows(), whole=False)
+    claims, _, minutes = page.read_text(encoding="utf-8").partition(MINUTES)
+    assert claims.splitlines()[-2:] == [Proof(claim, 1, 0, None, "").row() for claim in ("new", "old")]
+    assert minutes.splitlines() == [row, "| tests/x.py | 3.0 | then |"]
+    write_page(page, {"new": Proof("new", 1, 0, None, "").row()}, took.make_rows(), whole=True)
+    assert page.read_text(encoding="utf-8").partition(MINUTES)[2] == row + "\n"
