@@ -139,6 +139,46 @@ def test_columns_come_back_as_they_were_and_go_again(lab: Lab) -> None:
     assert [each["left"] for each in undone["tables"] if each["left"]] == []
 
 
+HEIRS: Final = (
+    "CREATE TABLE above (id int PRIMARY KEY, v text); CREATE TABLE beside (id int PRIMARY KEY, v text);"
+    "CREATE TABLE pure (PRIMARY KEY (id)) INHERITS (above); CREATE TABLE owning (PRIMARY KEY (id), v text) "
+    "INHERITS (above); CREATE TABLE below (PRIMARY KEY (id)) INHERITS (owning);"
+    "CREATE TABLE mixed (PRIMARY KEY (id)) INHERITS (above, beside);"
+    "CREATE TABLE twice (PRIMARY KEY (id)) INHERITS (above, pure);"
+    "INSERT INTO above SELECT g, 'above' FROM generate_series(1, 5) g;"
+    "INSERT INTO pure SELECT g, 'pure' FROM generate_series(11, 15) g;"
+    "INSERT INTO owning SELECT g, 'owning' FROM generate_series(21, 25) g;"
+    "INSERT INTO below SELECT g, 'below' FROM generate_series(31, 35) g;"
+    "INSERT INTO mixed SELECT g, 'mixed' FROM generate_series(41, 45) g;"
+    "INSERT INTO twice SELECT g, 'twice' FROM generate_series(51, 55) g;"
+    "CREATE FUNCTION said() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+)
+
+
+NO_HEIRS: Final = "UPDATE ONLY owning SET v = 'bad'; ALTER TABLE above DROP v; DROP FUNCTION said()"
+
+
+def test_an_undo_counts_no_values_of_heirs_that_keep_a_column_of_their_own(lab: Lab) -> None:
+    """A parent's column goes from heirs that have it from there alone; what others hold in theirs is put back."""
+    case = Damaged(lab, "heirs", HEIRS, NO_HEIRS)
+    assert case.rescue()["left_out"] == []
+    assert case.differs(case.before) == []
+    with lab.connect() as connection:
+        connection.execute("UPDATE ONLY heirs.above SET v = 'newer' WHERE id = 1")
+        connection.execute("UPDATE heirs.twice SET v = 'newer' WHERE id > 53")
+        connection.execute("CREATE OR REPLACE FUNCTION heirs.said() RETURNS int LANGUAGE sql AS 'SELECT 2'")
+    left = [(each["what"], each["reason"]) for each in case.undo()["left_out"]]
+    changed = ("function heirs.said()", "stays: it was changed since")
+    assert left == [("heirs.above", "column v stays with its values: 3 of them were written since"), changed]
+    with lab.connect() as connection:
+        connection.execute("UPDATE ONLY heirs.above SET v = 'above'; UPDATE heirs.twice SET v = 'twice'")
+    for _ in range(2):  # what an earlier undo took back is not missed
+        assert [(each["what"], each["reason"]) for each in case.undo()["left_out"]] == [changed]
+    with lab.connect() as connection:
+        connection.execute("DROP FUNCTION heirs.said()")
+    assert case.differs(case.damaged) == []
+
+
 THINGS: Final = (
     "CREATE ROLE bob_of_things; CREATE ROLE owner_of_things; GRANT CREATE ON SCHEMA things TO owner_of_things;"
     "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE DOMAIN word AS text CHECK (VALUE <> '');"

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import refers
@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from backout.providers.postgres.rescue.scope import Work
+
+_LOSING: Final = """
+WITH RECURSIVE below AS (
+  SELECT to_regclass(%(table)s)::oid AS oid UNION SELECT inhrelid FROM pg_inherits JOIN below ON inhparent = below.oid
+), own AS (
+  SELECT attrelid AS oid FROM pg_attribute JOIN below ON attrelid = below.oid
+  WHERE attname = %(column)s AND NOT attisdropped AND attrelid <> to_regclass(%(table)s) AND (attislocal OR
+    attinhcount > (SELECT count(*) FROM pg_inherits WHERE inhrelid = attrelid AND inhparent IN (TABLE below)))
+  UNION SELECT inhrelid FROM pg_inherits JOIN own ON inhparent = own.oid
+)
+SELECT attrelid::bigint FROM pg_attribute JOIN below ON attrelid = below.oid
+WHERE attname = %(column)s AND NOT attisdropped AND attrelid NOT IN (TABLE own)
+"""
 
 
 def list_unreferenced_conditions(live: Any, oid: int, which: str = "") -> list[str]:
@@ -55,6 +68,14 @@ def is_within(live: Any, table: str, parent: str) -> bool:
         "ON inhparent = below.oid) SELECT to_regclass(%s)::oid IN (SELECT oid FROM below)"
     )
     return table == parent or bool(live.execute(query, (parent, table)).fetchone()[0])
+
+
+def list_tables_losing(live: Any, table: str, column: str) -> list[int]:
+    """Return the object ids of the tables from which a column goes when it is dropped from a table, given as SQL.
+
+    An heir keeps one that is its own as well, or that it has from another parent, too; and so do those below that heir.
+    """
+    return [oid for (oid,) in live.execute(_LOSING, {"table": table, "column": column}).fetchall()]
 
 
 def _list_own_foreign_keys(live: Any, oid: int) -> list[tuple[str, str, list[str], list[str]]]:

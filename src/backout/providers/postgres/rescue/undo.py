@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from backout.model.database.rescue import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres.rescue.kept import read_own_ids
-from backout.providers.postgres.rescue.references import is_within
+from backout.providers.postgres.rescue.references import is_within, list_tables_losing
 from backout.providers.postgres.rescue.undo_circles import undo_circle
 from backout.providers.postgres.rescue.undo_rows import (
     UNDO,
@@ -198,9 +198,12 @@ class Made:
         values = [name for name in entry["columns"] if name.startswith("n_")]
         if entry["op"] != "U" or len(values) != 1:
             return None
+        query = "SELECT to_regclass(%s)::oid = ANY(%s::oid[])"
         for table, column in self.columns:
-            if values == [name_state_column("n_", column)] and is_within(live, str(entry["sql"]), table):
-                return table, column
+            if values == [name_state_column("n_", column)]:
+                losing = list_tables_losing(live, table, column)
+                if live.execute(query, (entry["sql"], losing)).fetchone()[0]:
+                    return table, column
         return None
 
 
@@ -209,7 +212,7 @@ def _explain_missing(live: Any, entry: Entry, made: Made) -> str:
     table, gone = str(entry["sql"]), find_gone_columns(live, entry)
     if not is_there(live, table):
         return "" if table in made.tables else "the table no longer exists"
-    if not gone or any((table, name) in made.columns for name in gone):
+    if not gone or any(name in gone and is_within(live, table, parent) for parent, name in made.columns):
         return ""  # what an undo that was killed took away before
     return f"columns no longer exist: {', '.join(sorted(gone))}"
 
@@ -297,7 +300,8 @@ def _get_owner_session(sessions: OwnerSessions, entry: Entry) -> Any:
 def _drop_unwritten_column(live: Any, entry: Entry, made: Made, definitions: list[str]) -> dict[str, str]:
     """Drop a column that was added again, unless it was written to since.
 
-    Rows that hold neither the default nor what the rescue wrote count as written. A parent's column goes with its own.
+    Rows that hold neither the default nor what the rescue wrote count as written. A parent's column goes with its own,
+    and stays in the heirs that have one of their own.
     """
     name, table = quote_identifier(entry["column"]), entry["sql"]
     query = (
@@ -312,7 +316,8 @@ def _drop_unwritten_column(live: Any, entry: Entry, made: Made, definitions: lis
     def make_condition(value: str) -> str:
         return f"{value} IS NOT NULL" if default is None else f"{value}::text IS DISTINCT FROM ({default})::text"
 
-    (count,) = live.execute(f"SELECT count(*) FROM {table} WHERE {make_condition(name)}").fetchone()
+    query = f"SELECT count(*) FROM {table} WHERE tableoid = ANY(%s::oid[]) AND {make_condition(name)}"
+    (count,) = live.execute(query, (list_tables_losing(live, table, entry["column"]),)).fetchone()
     for batch, content in made.filled[table, str(entry["column"])]:
         if is_there(live, batch["sql"]):
             load_batch(live, batch, content)
