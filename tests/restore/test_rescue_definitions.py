@@ -179,6 +179,61 @@ def test_an_undo_counts_no_values_of_heirs_that_keep_a_column_of_their_own(lab: 
     assert case.differs(case.damaged) == []
 
 
+DETACHED: Final = (
+    "CREATE TABLE days (id int NOT NULL, n int NOT NULL DEFAULT 1, v text, CHECK (n > 0), PRIMARY KEY (id)) "
+    "PARTITION BY RANGE (id);"
+    "CREATE TABLE days_low PARTITION OF days FOR VALUES FROM (0) TO (50);"
+    "CREATE TABLE days_high (id int NOT NULL, n int NOT NULL DEFAULT 2, v text, CONSTRAINT days_n_check CHECK (n > 0), "
+    "PRIMARY KEY (id)); ALTER TABLE days ATTACH PARTITION days_high FOR VALUES FROM (50) TO (500);"
+    "ALTER TABLE days_high ALTER v SET STORAGE EXTERNAL, ALTER v SET STATISTICS 77, ALTER v SET (n_distinct = 9);"
+    "INSERT INTO days SELECT g, g, 'v' || g FROM generate_series(1, 90) g;"
+)
+
+
+@pytest.mark.parametrize("more", ["", "; ALTER TABLE days_high ALTER n DROP NOT NULL, ALTER n SET DEFAULT 3"])
+def test_a_partition_that_was_detached_is_attached_again_and_nothing_of_it_is_called_new(lab: Lab, more: str) -> None:
+    """What it had from its parent becomes its own, which is no change; what was changed of it beside that goes back."""
+    name = "detached_more" if more else "detached"
+    case = Damaged(lab, name, DETACHED, f"ALTER TABLE days DETACH PARTITION days_high{more}")
+    foreseen = case.foresee()
+    assert foreseen.left_out == ()
+    told = case.rescue()
+    assert told["left_out"] == []
+    assert told["differences"] == []
+    assert case.differs(case.before) == []
+    assert case.undo()["left_out"] == []
+    assert case.differs(case.damaged) == []
+
+
+def test_a_partition_that_cannot_be_attached_again_stops_nothing_else(lab: Lab) -> None:
+    """What was written since does not belong in it: that is said, with the statements, and the rest comes back."""
+    damage = "ALTER TABLE days DETACH PARTITION days_high; DELETE FROM days WHERE id < 10"
+    case = Damaged(lab, "refused", DETACHED, damage, "INSERT INTO days_high (id) VALUES (7)")
+    assert [each["what"] for each in case.rescue()["left_out"]] == [
+        "table attach refused.days_high",
+        "index attach refused.days_high_pkey",
+    ]
+    assert lab.rows("SELECT count(*) FROM refused.days") == [(49,)]
+
+
+def test_a_partition_that_was_attached_is_named_with_statements_that_work(lab: Lab) -> None:
+    """Its own columns and checks have become its parent's, which is no change of them."""
+    made = (
+        DETACHED + "ALTER TABLE days DETACH PARTITION days_high; ALTER TABLE days_high DROP CONSTRAINT days_high_pkey"
+    )
+    case = Damaged(lab, "attached", made, "ALTER TABLE days ATTACH PARTITION days_high FOR VALUES FROM (50) TO (500)")
+    left = {each["what"]: each["sql"] for each in case.rescue()["left_out"]}
+    with lab.connect() as connection:
+        for sql in left.values():
+            connection.execute(sql.encode())
+    assert case.differs(case.before) == []
+    assert list(left) == [
+        "table attach attached.days_high",
+        "constraint attached.days_high days_high_pkey",
+        "index attach attached.days_high_pkey",
+    ]
+
+
 THINGS: Final = (
     "CREATE ROLE bob_of_things; CREATE ROLE owner_of_things; GRANT CREATE ON SCHEMA things TO owner_of_things;"
     "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE DOMAIN word AS text CHECK (VALUE <> '');"

@@ -85,5 +85,6 @@ DAMAGES: Final = (
         ),
     ),
     Damage("prepared", ("UPDATE shop.parent SET v = 'x'", "DELETE FROM shop.versioned WHERE id < 9"), prepared=True),
+    Damage("detach a partition", ("ALTER TABLE shop.days DETACH PARTITION shop.days_high",)),
 )
 PATHS: Final = ("side", "rescue", "undo", "swap", "unswap", "dump")

@@ -200,8 +200,11 @@ class DefinitionRescue:
             with session.live.transaction():
                 session.live.execute(change.statement)
                 self._complete(session, change)
-        except psycopg.OperationalError:
-            raise
+        except psycopg.OperationalError as error:
+            if not isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState):
+                raise
+            self._why[change.statement] = get_message(error)  # such as an index of a partition that is not one yet
+            return False
         except psycopg.Error as error:
             self._why[change.statement] = get_message(error)
             return False

@@ -8,6 +8,7 @@ Source: PostgreSQL 18, ALTER TABLE.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 from backout.model.database.rescue import DefinitionDifference, LeftOut
@@ -15,7 +16,7 @@ from backout.providers.postgres.backup.dump_toc import Definition
 from backout.providers.postgres.schema.quoting import quote_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from backout.providers.postgres.backup.dump_toc import Key
     from backout.providers.postgres.schema.definitions import Catalog, Column, Table
@@ -28,20 +29,30 @@ PARTS: Final = frozenset(
 
 
 def list_parts(catalog: Catalog) -> dict[Key, Definition]:
-    """Return the definitions of columns and checks of all tables."""
-    return take_apart(catalog, catalog, catalog)[0]
+    """Return the definitions of columns and checks of all tables, those from a parent as well."""
+    return {
+        each.key: each
+        for table in catalog.tables.values()
+        for each in _list_of_table(table, table, lambda _column, _kind: True, {name for name, *_ in table.checks})
+    }
 
 
 def take_apart(before: Catalog, after: Catalog, live: Catalog) -> tuple[dict[Key, Definition], ...]:
-    """Return the definitions of columns and checks in each, of tables and columns that are in all three."""
+    """Return the definitions of columns and checks in each, of tables and columns that are in all three.
+
+    What comes from a parent in all three is the parent's. A partition that is detached keeps what it had, as its own,
+    and one that is attached gives it up: so what is a table's own in one of the three is compared in all.
+    """
     ends = before.tables, after.tables, live.tables
     oids = [oid for oid in before.tables if all(oid in each for each in ends)]
     found: tuple[dict[Key, Definition], ...] = ({}, {}, {})
     for oid in oids:
         tables = [each[oid] for each in ends]
-        numbers = set.intersection(*({column.number for column in table.columns} for table in tables))
+        numbered = [{column.number: column for column in table.columns} for table in tables]
+        columns = {number: [each[number] for each in numbered] for number in set.intersection(*map(set, numbered))}
+        checks = {name for table in tables for name, _, local in table.checks if local}
         for table, made in zip(tables, found, strict=True):
-            for each in _list_of_table(table, tables[0], numbers):
+            for each in _list_of_table(table, tables[0], functools.partial(_is_own, columns), checks):
                 made[each.key] = each
     return found
 
@@ -84,16 +95,43 @@ def list_order_differences(before: Catalog, live: Catalog) -> Iterator[Definitio
             yield DefinitionDifference(f"order of columns of table {was.shown}", *(", ".join(each) for each in ends))
 
 
-def _list_of_table(table: Table, named: Table, numbers: set[int]) -> Iterator[Definition]:
-    for name, text in table.checks:
+def _is_own(columns: Mapping[int, Sequence[Column]], column: Column, kind: str) -> bool:
+    """Whether a column's definition of a kind is its table's own matter.
+
+    Args:
+        columns: the same column before, after and live, by its number, of those that are compared.
+    """
+    ends = columns.get(column.number, ())
+    if (
+        kind == "NOT NULL"
+        and len({each.inherited for each in ends}) == 1
+        and all(each.bound for each in ends if each.not_null)
+    ):
+        return False  # it comes and goes with the parent's
+    return any(each.local for each in ends)
+
+
+def _list_of_table(
+    table: Table, named: Table, is_own: Callable[[Column, str], bool], checks: Collection[str]
+) -> Iterator[Definition]:
+    """Yield the definitions of a table's checks and columns.
+
+    Args:
+        named: the same table by the name it had before.
+        is_own: tells of a column and a kind whether it is to be listed.
+        checks: the names of those to be listed.
+    """
+    for name, text, _ in table.checks:
+        if name not in checks:
+            continue
         begin = f"ALTER TABLE {named.sql}"
         create = f"{begin} ADD CONSTRAINT {quote_identifier(name)} {text};"
         drop = f"{begin} DROP CONSTRAINT {quote_identifier(name)};"
         yield _make_definition(table, named, ("CHECK CONSTRAINT", name), create, drop)
     for column in table.columns:
-        if column.number in numbers and column.local:
-            begin = f"ALTER TABLE {named.sql} ALTER COLUMN {quote_identifier(column.name)}"
-            for kind, create, drop in _list_of_column(column):
+        begin = f"ALTER TABLE {named.sql} ALTER COLUMN {quote_identifier(column.name)}"
+        for kind, create, drop in _list_of_column(column):
+            if is_own(column, kind):
                 yield _make_definition(table, named, (kind, column.name), f"{begin} {create};", f"{begin} {drop};")
 
 

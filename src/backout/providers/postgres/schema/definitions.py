@@ -39,15 +39,19 @@ SELECT a.attrelid::bigint, a.attnum, a.attname, format_type(a.atttypid, a.atttyp
   CASE WHEN a.attstorage <> t.typstorage THEN CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL'
     WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
   CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END, nullif(a.attstattarget, -1),
-  array_to_string(a.attoptions, ', ')
+  array_to_string(a.attoptions, ', '), a.attinhcount > 0, a.attnotnull AND (
+    EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey[1] = a.attnum
+      AND k.coninhcount > 0 AND NOT k.conislocal)
+    OR c.relispartition AND EXISTS (SELECT FROM pg_inherits i JOIN pg_attribute p ON p.attrelid = i.inhparent
+      WHERE i.inhrelid = c.oid AND p.attname = a.attname AND p.attnotnull))
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
 WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped AND {_USER} ORDER BY 1, 2
 """
 _CHECKS: Final = f"""
-SELECT x.conrelid::bigint, x.conname, pg_get_constraintdef(x.oid)
+SELECT x.conrelid::bigint, x.conname, pg_get_constraintdef(x.oid), x.conislocal
 FROM pg_constraint x JOIN pg_class c ON c.oid = x.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE x.contype = 'c' AND x.conislocal AND {_USER} ORDER BY 1, 2
+WHERE x.contype = 'c' AND {_USER} ORDER BY 1, 2
 """
 
 
@@ -60,6 +64,8 @@ class Column(Value, frozen=True):
         default: an expression or None; `constant` when every row has the same.
         local: it does not come from a parent.
         collation, storage, compression, statistics, options: None or "" where they are the type's own, or the server's.
+        inherited: a parent has it, too.
+        bound: it is NOT NULL because a parent's is, and cannot be otherwise. Before Postgres 18 an heir's can.
     """
 
     number: int
@@ -76,6 +82,8 @@ class Column(Value, frozen=True):
     compression: str | None = None
     statistics: int | None = None
     options: str | None = None
+    inherited: bool = False
+    bound: bool = False
 
     @property
     def plain_default(self) -> str | None:
@@ -89,7 +97,7 @@ class Table(Value, frozen=True):
     Args:
         nodes: its own file and its TOAST table's.
         forced: whether row security holds for its owner, too.
-        checks: the name and text of each check that does not come from a parent.
+        checks: the name and text of each check, and whether it does not come from a parent.
     """
 
     oid: int
@@ -100,7 +108,7 @@ class Table(Value, frozen=True):
     columns: tuple[Column, ...]
     owner: str
     forced: bool
-    checks: tuple[tuple[str, str], ...] = ()
+    checks: tuple[tuple[str, str, bool], ...] = ()
 
     @property
     def sql(self) -> str:
@@ -124,9 +132,9 @@ def read_catalog(connection: Any) -> Catalog:
     columns: dict[int, list[Column]] = {}
     for oid, *row in connection.execute(_COLUMNS):
         columns.setdefault(oid, []).append(Column(*row))
-    checks: dict[int, list[tuple[str, str]]] = {}
-    for oid, name, text in connection.execute(_CHECKS):
-        checks.setdefault(oid, []).append((name, text))
+    checks: dict[int, list[tuple[str, str, bool]]] = {}
+    for oid, *check in connection.execute(_CHECKS):
+        checks.setdefault(oid, []).append((check[0], check[1], check[2]))
     tables = {
         oid: Table(
             oid,
