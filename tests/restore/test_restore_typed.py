@@ -91,6 +91,7 @@ def test_a_whole_recovery_as_it_is_typed(  # noqa: PLR0915 one story
     assert "no run '999999' is recorded" in typing("db", "restore", "999999", "--undo", "--yes", code=2).err
     undo = typing("db", "restore", str(done["run_id"]), "--undo", "--yes")
     assert f"done: undo of the rescue by run {done['run_id']} at " in undo.out
+    assert 'removed again: ALTER TABLE "public"."orders" DROP COLUMN "note"' in undo.out
     assert lab.rows("SELECT count(*) FROM orders WHERE status = 'bad'") == [(300,)]
 
     with monkeypatch.context() as patched:  # a rescue that gets a column wrong, and whose own check cannot know

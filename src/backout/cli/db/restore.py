@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Run
     from backout.model.plan import Plan
     from backout.model.steps.restore import SwappedResult
+
+_REMOVES: Final = re.compile(r"\b(DETACH|DISABLE|DROP|REVOKE)\b|\bIS NULL;|\bOWNED BY NONE\b")
+_GIVES: Final = re.compile(r"\b(ADD|CREATE|ENABLE|GRANT|SET)\b")
 
 
 @click.command(
@@ -215,25 +219,41 @@ def _show(session: RestoreSession, plan: Plan, command: str, also_back: tuple[st
     return 0
 
 
-def rescue_text(shell: Shell, rescue: RescueReport, *, would: bool = False) -> str:
-    """Return what a rescue did, or would do, by table."""
+def rescue_text(shell: Shell, rescue: RescueReport, *, would: bool = False, undone: bool = False) -> str:
+    """Return what a rescue did, or would do, by table; or what the undo of one did."""
     rows, lines = [], []
     for each in rescue.tables:
         counts = [f"{number:,}" for number in (each.updated, each.inserted, each.deleted, each.conflicts)]
         rows.append((each.table, *counts, ", ".join(each.columns) or each.left))
-        if each.conflicts:
+        if each.conflicts and undone:
+            lines.append(f"{each.table}: {each.conflicts:,} rows stay: changed again since, or others refer to them")
+        elif each.conflicts:
             why = "changed again since, or what they refer to is not there"
             lines.append(f"{each.table}: left as they are ({why}): {', '.join(each.examples)}")
         if each.triggers:
             lines.append(f"{each.table}: triggers that do not fire: {', '.join(each.triggers)}")
         if each.left and each.columns:
             lines.append(f"{each.table}: {each.left}")
-    headers = ("TABLE", "UPDATED", "INSERTED", "DELETED", "CONFLICTS", "COLUMNS, OR WHY IT IS LEFT ALONE")
-    verb = "would be made again" if would else "made again"
-    made = [f"{verb}: {' '.join(text.split())}" for text in rescue.definitions]
+    last = "WHY IT STAYS" if undone else "COLUMNS, OR WHY IT IS LEFT ALONE"
+    table = shell.output.table(("TABLE", "UPDATED", "INSERTED", "DELETED", "CONFLICTS", last), rows, whole=True)
+    made = [
+        f"{_choose_verb(text, would=would, undone=undone)}: {' '.join(text.split())}" for text in rescue.definitions
+    ]
     left = format_left_out(rescue)
-    nothing = "" if made or left else "nothing was damaged"
-    return "\n".join([shell.output.table(headers, rows, whole=True) or nothing, *made, *lines, *rescue.notes, *left])
+    nothing = []
+    if undone and not made and not any(each.updated or each.inserted or each.deleted for each in rescue.tables):
+        nothing = ["nothing was taken back"]
+    elif not undone and not table and not made and not left:
+        nothing = ["nothing was damaged"]
+    return "\n".join([*([table] if table else []), *nothing, *made, *lines, *rescue.notes, *left])
+
+
+def _choose_verb(statement: str, *, would: bool, undone: bool) -> str:
+    """Return what a rescue does by a statement, or would do; an undo mostly removes what a rescue made."""
+    if not undone:
+        return "would be made again" if would else "made again"
+    is_removed = _REMOVES.search(statement) and not _GIVES.search(statement)
+    return "removed again" if is_removed else "changed again"
 
 
 def format_left_out(rescue: RescueReport) -> list[str]:
@@ -334,7 +354,7 @@ def _finish(session: RestoreSession, run: Run) -> int:
         lines += [f"side instance {side.name} ({side.how}): psql {side.dsn!r}"]
         follow = [f"backout db restore --drop-side {side.name} -e {run.environment}"]
     if rescue is not None:
-        lines.append(rescue_text(shell, rescue))
+        lines.append(rescue_text(shell, rescue, undone=run.plan.has(UndoRescueStep)))
         follow = _list_undos(session, run, rescue)
     lines += check.lines
     # Remaining damage matters more than that it could not be checked.
