@@ -60,14 +60,14 @@ def find_removed_since(session: Session, works: Sequence[Work]) -> Iterator[Left
             shown = ", ".join(shown for shown, _ in keys[:SHOWN]) + (", ..." if len(keys) > SHOWN else "")
             reason = f"others made them anew and removed them while the rescue ran, and it put them back: {shown}"
             values = ", ".join(f"({literal})" for _, literal in keys)
-            sql = f"DELETE FROM {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({values});"
+            sql = f"DELETE FROM ONLY {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({values});"
             yield LeftOut(f"{len(keys):,} rows of table {work.table.shown}", reason, sql)
         if unknown := sum(row is None for row in rows):
             reason = (
                 f"others made {unknown:,} rows anew and removed them again since the damage, whose keys the WAL does "
                 "not tell: they may be among those that came back"
             )
-            query = f"SELECT * FROM {work.table.sql} ORDER BY {join_identifiers(work.key)};"
+            query = f"SELECT * FROM ONLY {work.table.sql} ORDER BY {join_identifiers(work.key)};"
             yield LeftOut(f"{unknown:,} rows of table {work.table.shown}", reason, query, seen=False)
 
 

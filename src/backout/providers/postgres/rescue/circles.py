@@ -22,6 +22,7 @@ from backout.providers.postgres.provenance.claims import put_back
 from backout.providers.postgres.provenance.evidence import get_node
 from backout.providers.postgres.rescue.kept import encode_key
 from backout.providers.postgres.rescue.numbers import find_strangers
+from backout.providers.postgres.rescue.references import write_rows_of
 from backout.providers.postgres.rescue.scope import list_triggers
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import join_identifiers, match_keys, name_new, name_state_column, refers
@@ -37,7 +38,8 @@ _NAMES: Final = (
     "ON attrelid = {} AND attnum = number ORDER BY place)"
 )
 _KEYS: Final = f"""
-SELECT conrelid::bigint, confrelid::bigint, conrelid::regclass::text, confrelid::regclass::text, conname::text,
+SELECT conrelid::bigint, confrelid::bigint, conrelid::regclass::text, {write_rows_of("conrelid")},
+  {write_rows_of("confrelid")}, conname::text,
   pg_get_constraintdef(oid), condeferrable, condeferred, {_NAMES.format("conkey", "conrelid")},
   {_NAMES.format("confkey", "confrelid")}
 FROM pg_constraint WHERE contype = 'f' AND (conrelid = ANY(%(oids)s::oid[]) OR confrelid = ANY(%(oids)s::oid[]))
@@ -46,12 +48,13 @@ ORDER BY conname
 
 
 class ForeignKey(Value, frozen=True):
-    """A foreign key: from which table to which, as object ids and as SQL, and its columns."""
+    """A foreign key: from which table to which, as object ids, the rows by which it goes as SQL, and its columns."""
 
     child: int
     parent: int
     child_sql: str
-    parent_sql: str
+    child_rows: str
+    parent_rows: str
     name: str
     definition: str
     deferrable: bool
@@ -194,7 +197,7 @@ def _restore(session: Session, circle: Sequence[Work], keys: Sequence[ForeignKey
 
 def _drop_without_parents(live: Any, key: ForeignKey, members: dict[int, str]) -> int:
     """Take rows out whose parent neither is there nor comes back; return how many."""
-    found = [f"EXISTS (SELECT FROM {key.parent_sql} x WHERE {key.matches('b', 'x')})"]
+    found = [f"EXISTS (SELECT FROM {key.parent_rows} x WHERE {key.matches('b', 'x')})"]
     if key.parent in members:
         found.append(f"EXISTS (SELECT FROM {members[key.parent]} x WHERE {key.matches('b', 'x')})")
     condition = " OR ".join([key.empty("b"), *found])

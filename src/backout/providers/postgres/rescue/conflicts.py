@@ -39,7 +39,7 @@ def list_unclear_rows(session: Session, work: Work) -> Iterator[LeftOut]:
         f"cannot be determined: {', '.join(shown for shown, _ in keys)}{more}"
     )
     values = ", ".join(f"({literal})" for _, literal in keys)
-    query = f"SELECT * FROM {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({values});"
+    query = f"SELECT * FROM ONLY {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({values});"
     yield LeftOut(f"{count:,} rows of table {work.table.shown}", reason, query, seen=False)
 
 

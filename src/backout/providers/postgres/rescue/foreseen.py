@@ -143,11 +143,14 @@ def _explain_rows(session: Session, made: Definition, live: Catalog) -> str:
     if table is None:
         return ""
     name = made.name.removeprefix(f"{table.name} ")
-    wrong = f"{quote_identifier(name)} IS NULL"
+    wrong, rows = f"{quote_identifier(name)} IS NULL", table.sql  # heirs get both, too
     if made.kind == "CHECK CONSTRAINT":
         text = made.create.partition(" CHECK ")[2].rstrip(";")
-        wrong = f"NOT {text.removesuffix(' NOT VALID').removesuffix(' NO INHERIT')}"
-    count = _count(session, table, wrong)
+        whole = text.removesuffix(" NOT VALID")
+        wrong = f"NOT {whole.removesuffix(' NO INHERIT')}"
+        rows = _select_only(table) if whole.endswith(" NO INHERIT") else rows
+    query = f"SELECT count(*) FROM {rows} t WHERE ({wrong}) AND {_exclude_ours(session)}"
+    (count,) = session.of(table.owner).live.execute(query).fetchone()
     return f"{count:,} newer rows do not fit it" if count else ""
 
 
@@ -179,7 +182,7 @@ def _count_orphans(
     full = " AND ".join(f"t.{quote_identifier(name)} IS NOT NULL" for name in columns)
     missing = "true"
     if now is not None:
-        missing = f"NOT EXISTS (SELECT FROM {now.sql} p WHERE {refers(columns, referred, 't', 'p')})"
+        missing = f"NOT EXISTS (SELECT FROM {_select_only(now)} p WHERE {refers(columns, referred, 't', 'p')})"
     texts = ", ".join(f"t.{quote_identifier(name)}::text" for name in columns)
     query = (
         f"SELECT {texts} FROM {_select_only(table)} t WHERE {full} AND {_exclude_ours(session)} AND "
@@ -191,17 +194,11 @@ def _count_orphans(
     arrays = ", ".join("%s::text[]" for _ in columns)
     pairs = " AND ".join(f"p.{quote_identifier(name)}::text = k.c{number}" for number, name in enumerate(referred))
     listing = ", ".join(f"c{number}" for number, _ in enumerate(referred))
-    missing = f"NOT EXISTS (SELECT FROM {was.sql} p WHERE {pairs})"
+    missing = f"NOT EXISTS (SELECT FROM {_select_only(was)} p WHERE {pairs})"
     there = f"SELECT count(*) FROM unnest({arrays}) AS k({listing}) WHERE {missing}"
     values: list[Any] = [list(each) for each in zip(*found, strict=True)]
     (count,) = session.of(was.owner).before.execute(there, values).fetchone()
     return f"{count:,} newer rows refer to rows of {was.shown} that are not there" if count else ""
-
-
-def _count(session: Session, table: Table, wrong: str) -> int:
-    query = f"SELECT count(*) FROM {_select_only(table)} t WHERE ({wrong}) AND {_exclude_ours(session)}"
-    (count,) = session.of(table.owner).live.execute(query).fetchone()
-    return int(count)
 
 
 def _exclude_ours(session: Session) -> str:

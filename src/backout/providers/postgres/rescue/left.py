@@ -69,7 +69,7 @@ def list_unseen(session: Session) -> Iterator[LeftOut]:
         did = "emptied or rewrote" if oid in after else "dropped"
         reason = f"the damage {did} it; it is unlogged: no WAL and no backup shows what was in it, so check it yourself"
         yield LeftOut(
-            f"table {shown}", reason, f"SELECT count(*) FROM {sql};", seen=oid not in after, asked=shown in skipped
+            f"table {shown}", reason, f"SELECT count(*) FROM ONLY {sql};", seen=oid not in after, asked=shown in skipped
         )
     yield from _list_large_objects(session)
 
@@ -112,7 +112,7 @@ def _find_under_new_keys(session: Session, work: Work) -> Iterator[LeftOut]:
         "the damage made them and others have written to them since, so they stay; they may be the same as rows "
         f"that came back under their old keys: {', '.join(some)}"
     )
-    query = f"SELECT * FROM {table} ORDER BY {join_identifiers(work.key)};"
+    query = f"SELECT * FROM ONLY {table} ORDER BY {join_identifiers(work.key)};"
     yield LeftOut(f"{count:,} rows of table {work.table.shown}", reason, query)
 
 
@@ -128,7 +128,7 @@ def make_copy_commands(table: Table) -> str:
         f"CREATE TEMP TABLE {temporary} AS SELECT {columns} FROM {table.sql} WITH NO DATA;\n"
         f"\\copy {temporary} FROM '{file}'\n"
         f"INSERT INTO {table.sql} ({columns}) OVERRIDING SYSTEM VALUE SELECT * FROM {temporary} "
-        f"EXCEPT ALL SELECT {columns} FROM {table.sql};"
+        f"EXCEPT ALL SELECT {columns} FROM ONLY {table.sql};"
     )
 
 

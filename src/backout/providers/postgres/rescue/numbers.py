@@ -42,7 +42,8 @@ _NAMES: Final = (
     "ON attrelid = {} AND attnum = number ORDER BY place)"
 )
 _REFERENCES: Final = f"""
-SELECT c.conrelid::bigint, c.confrelid::bigint, format('%%I.%%I', n.nspname, r.relname),
+SELECT c.conrelid::bigint, c.confrelid::bigint,
+  CASE r.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || format('%%I.%%I', n.nspname, r.relname),
   format('%%s.%%s', n.nspname, r.relname), pg_get_userbyid(r.relowner)::text, c.conparentid <> 0,
   {_NAMES.format("c.conkey", "c.conrelid")}, {_NAMES.format("c.confkey", "c.confrelid")}
 FROM pg_constraint c JOIN pg_class r ON r.oid = c.conrelid JOIN pg_namespace n ON n.oid = r.relnamespace
@@ -56,11 +57,11 @@ _MOST: Final = 100
 
 
 class _Reference(NamedTuple):
-    """A foreign key: from which table to which, by object id; the first also as SQL, for a person, and its owner."""
+    """A foreign key: from which table to which, by object id; of the first its rows as SQL, its name and its owner."""
 
     child: int
     parent: int
-    sql: str
+    rows: str
     shown: str
     owner: str
     inherited: bool
@@ -202,14 +203,14 @@ def _list_written(session: Session, work: Work, each: _Reference, numbers: Seque
     columns = ", ".join(quote_identifier(each.columns[place[str(name)]]) for name in work.key)
     which = f"({columns}) IN ({', '.join(f'({number})' for number in numbers)})"
     ours = f"xmin = ANY('{format_array(session.ours | session.kept.writers)}'::xid[])"
-    (count,) = live.execute(f"SELECT count(*) FROM {each.sql} WHERE {which} AND {ours}").fetchone()
+    (count,) = live.execute(f"SELECT count(*) FROM {each.rows} WHERE {which} AND {ours}").fetchone()
     if count:
         some = f"({columns}) IN ({', '.join(f'({number})' for number in numbers[:_MOST])})"
         reason = (
             f"they came back with their whole table or column and refer to numbers of {work.table.shown} that newer "
             f"rows have: {_advise(session, work)}"
         )
-        query = f"SELECT * FROM {each.sql} WHERE {some};"
+        query = f"SELECT * FROM {each.rows} WHERE {some};"
         yield LeftOut(f"{count:,} rows of table {each.shown}", reason, query, seen=False)
 
 
@@ -228,7 +229,7 @@ def _write_ways(live: Any, work: Work, numbers: Sequence[str]) -> str:
     some = ", ".join(numbers)
     if len(work.key) > 1 or sequence is None:
         rows = ", ".join(f"({number})" for number in numbers[:_MOST])
-        return f"SELECT * FROM {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({rows});"
+        return f"SELECT * FROM ONLY {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({rows});"
     others = ", ".join(quote_identifier(each) for each in work.columns if each != key)
     return (
         f"-- The newer rows get new numbers, and what refers to them by a foreign key goes with them; then "
@@ -254,7 +255,7 @@ def _write_renumbering(live: Any, work: Work, sequence: str, numbers: str) -> st
     All of it is one statement, at whose end foreign keys are checked.
     """
     table, key = work.table.sql, quote_identifier(work.key[0])
-    moved = f"SELECT {key} AS old, nextval({quote_literal(sequence)}) AS new FROM {table}"
+    moved = f"SELECT {key} AS old, nextval({quote_literal(sequence)}) AS new FROM ONLY {table}"
     parts = [f"WITH moved AS MATERIALIZED ({moved} WHERE {key} IN ({numbers}))"]
     own = [f"{key} = coalesce(m.new, t.{key})"]
     joins, hit = [f"LEFT JOIN moved m ON m.old = x.{key}"], ["m.old IS NOT NULL"]
@@ -267,9 +268,9 @@ def _write_renumbering(live: Any, work: Work, sequence: str, numbers: str) -> st
             joins.append(f"LEFT JOIN moved {to} ON {to}.old = x.{name}")
             hit.append(f"{to}.old IS NOT NULL")
         else:
-            change = f"UPDATE {each.sql} c SET {name} = m.new FROM moved m WHERE c.{name} = m.old"
+            change = f"UPDATE {each.rows} c SET {name} = m.new FROM moved m WHERE c.{name} = m.old"
             parts.append(f", r{number} AS ({change})")
-    parts.append(f"UPDATE {table} t SET {', '.join(own)} FROM {table} x {' '.join(joins)}")
+    parts.append(f"UPDATE ONLY {table} t SET {', '.join(own)} FROM ONLY {table} x {' '.join(joins)}")
     parts.append(f"WHERE x.ctid = t.ctid AND ({' OR '.join(hit)});")
     lines = [" ".join(parts)]
     if any(column.name == work.key[0] and column.identity == "a" for column in work.table.columns):

@@ -28,6 +28,15 @@ WHERE attname = %(column)s AND NOT attisdropped AND attrelid NOT IN (TABLE own)
 """
 
 
+def write_rows_of(oid: str) -> str:
+    """Return an expression, as SQL, for the rows by which a foreign key of a table goes: those of heirs do not count.
+
+    Args:
+        oid: an expression for its object id.
+    """
+    return f"(SELECT CASE relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || oid::regclass FROM pg_class WHERE oid = {oid})"
+
+
 def list_unreferenced_conditions(live: Any, oid: int, which: str = "") -> list[str]:
     """Return conditions that no row refers to `l`: deleting it might take newer good rows along.
 
@@ -52,7 +61,7 @@ def refers_to_itself(live: Any, oid: int) -> bool:
 def list_parent_conditions(live: Any, work: Work, apart_from: Collection[int] = ()) -> list[str]:
     """Return conditions that the parents of `b` are there; `apart_from`: object ids of tables that are not asked."""
     found = []
-    query = "SELECT oid::regclass::text FROM unnest(%s::oid[]) AS oid"
+    query = f"SELECT {write_rows_of('skipped')} FROM unnest(%s::oid[]) AS skipped"
     skipped = {name for (name,) in live.execute(query, (sorted(apart_from),)).fetchall()}
     for _, parent, ours, theirs in _list_foreign_keys(live, "conrelid", work.table.oid):
         if parent not in skipped and set(ours) <= set(work.columns):
@@ -83,7 +92,7 @@ def _list_own_foreign_keys(live: Any, oid: int) -> list[tuple[str, str, list[str
 
 
 def _list_foreign_keys(live: Any, end: str, oid: int, which: str = "<>") -> list[tuple[str, str, list[str], list[str]]]:
-    """Return (referring table, referred table, its columns, the other's) of the foreign keys at one end of a table.
+    """Return (referring rows, referred rows, its columns, the other's) of the foreign keys at one end of a table.
 
     Args:
         which: `<>` those to other tables, `=` those to itself.
@@ -96,7 +105,7 @@ def _list_foreign_keys(live: Any, end: str, oid: int, which: str = "<>") -> list
         "ON attrelid = {} AND attnum = number ORDER BY place)"
     )
     query = (
-        f"SELECT conrelid::regclass::text, confrelid::regclass::text, {columns.format('conkey', 'conrelid')}, "
+        f"SELECT {write_rows_of('conrelid')}, {write_rows_of('confrelid')}, {columns.format('conkey', 'conrelid')}, "
         f"{columns.format('confkey', 'confrelid')} FROM pg_constraint c "
         f"WHERE contype = 'f' AND {end} = %s AND conrelid {which} confrelid {once if end == 'conrelid' else ''}"
     )

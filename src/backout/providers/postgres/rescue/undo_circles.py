@@ -101,7 +101,7 @@ def _refuse_newer(live: Any, key: ForeignKey, members: dict[int, _Entry]) -> Non
         )
         others = f"NOT EXISTS (SELECT FROM {_get_rows(child)} m WHERE {pairs})"
     (held,) = live.execute(
-        f"SELECT count(*) FROM {key.child_sql} x JOIN {key.parent_sql} l ON {key.matches('x', 'l')} "
+        f"SELECT count(*) FROM {key.child_rows} x JOIN {key.parent_rows} l ON {key.matches('x', 'l')} "
         f"JOIN {_get_rows(parent)} t ON {build_key_condition(parent['key'], 'n_')} WHERE {others}"
     ).fetchone()
     if held:
