@@ -172,6 +172,19 @@ def test_a_default_that_somebody_changed_since_stays(lab: Lab) -> None:
     assert set(told) == {"default public.preset a", "default public.preset b"}
 
 
+def test_a_generated_column_goes_again(lab: Lab) -> None:
+    """Nobody can write it, so that its values are none that were written since."""
+    made = (
+        "CREATE TABLE worked (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) STORED);"
+        "INSERT INTO worked VALUES (1, 4)"
+    )
+    rescue(lab, damaged(lab, "worked", made, "ALTER TABLE worked DROP twice"))
+    with lab.connect() as connection:
+        connection.execute("UPDATE worked SET n = 5")
+    assert undone(lab) == {}
+    assert lab.rows("SELECT to_jsonb(worked)::text FROM worked") == [('{"n": 5, "id": 1}',)]
+
+
 @pytest.mark.long
 def test_an_undo_that_left_something_can_be_done_again(lab: Lab) -> None:
     """When what was in its way is gone."""

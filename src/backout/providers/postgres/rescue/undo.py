@@ -305,8 +305,8 @@ def _drop_unwritten_column(live: Any, entry: Entry, made: Made, definitions: lis
     """
     name, table = quote_identifier(entry["column"]), entry["sql"]
     query = (
-        "SELECT attinhcount > 0 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s "
-        "AND NOT attisdropped"
+        "SELECT attinhcount > 0, attgenerated <> '' FROM pg_attribute WHERE attrelid = to_regclass(%s) "
+        "AND attname = %s AND NOT attisdropped"
     )
     there = live.execute(query, (table, entry["column"])).fetchone()
     if there is None or there[0]:
@@ -317,7 +317,8 @@ def _drop_unwritten_column(live: Any, entry: Entry, made: Made, definitions: lis
         return f"{value} IS NOT NULL" if default is None else f"{value}::text IS DISTINCT FROM ({default})::text"
 
     query = f"SELECT count(*) FROM {table} WHERE tableoid = ANY(%s::oid[]) AND {make_condition(name)}"
-    (count,) = live.execute(query, (list_tables_losing(live, table, entry["column"]),)).fetchone()
+    losing = [] if there[1] else list_tables_losing(live, table, entry["column"])  # nobody writes a generated one
+    (count,) = live.execute(query, (losing,)).fetchone()
     for batch, content in made.filled[table, str(entry["column"])]:
         if is_there(live, batch["sql"]):
             load_batch(live, batch, content)
