@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kept import template
 from recovery_lab import Lab, opened
-from rescue_lab import damaged, rescue
+from rescue_lab import damaged, rescue, undone
 
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
@@ -88,3 +88,25 @@ def test_the_statement_that_gives_newer_rows_other_numbers_touches_no_heir(lab: 
     new = lab.rows("SELECT id FROM ONLY ticket WHERE v = 'new 1'")
     assert new != [(1,)]
     assert lab.rows("SELECT ticket FROM ONLY note WHERE id = 7") == new
+
+
+def test_a_column_that_was_dropped_from_parent_and_heir_is_the_heirs_own_again(lab: Lab) -> None:
+    """It is added to the heir first: one that came from the parent already could not be added any more."""
+    made = (
+        "CREATE TABLE plant (id int PRIMARY KEY, v text NOT NULL); INSERT INTO plant VALUES (1, 'plant');"
+        "CREATE TABLE tree (PRIMARY KEY (id), v text) INHERITS (plant); INSERT INTO tree VALUES (2, 'tree')"
+    )
+    own = (
+        "SELECT attislocal, attinhcount::int, attnotnull, (SELECT count(*) FROM pg_constraint WHERE contype = 'n' "
+        "AND conislocal AND conrelid = attrelid AND conkey[1] = attnum) FROM pg_attribute "
+        "WHERE attrelid = 'tree'::regclass AND attname = 'v'"
+    )
+    xid = damaged(lab, "plant", made, "ALTER TABLE plant DROP v; ALTER TABLE tree DROP v")
+    tools = lab.tools()
+    run = lab.run(plan_rescue(tools, xid, conflicts="live", skip=(), queues=False), tools)
+    told: Any = lab.journal.result(run.id, "db_rescue")
+    assert told["left_out"] == []
+    assert lab.rows("SELECT id, v FROM plant ORDER BY id") == [(1, "plant"), (2, "tree")]
+    assert lab.rows(own) == [(True, 1, True, 0)]
+    assert undone(lab) == {}
+    assert lab.rows(own) == []

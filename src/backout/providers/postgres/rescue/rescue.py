@@ -38,6 +38,7 @@ from backout.providers.postgres.rescue.scope import (
     explain_left,
     explain_strange_code,
     is_left_alone,
+    sort_heirs_first,
     sort_parents_first,
     works_of,
 )
@@ -246,7 +247,8 @@ class PostgresRescuer:
         widened = [
             work for work in found if work in works or (work.table.partitioned and not explain_left(session, work))
         ]
-        columns = [made for work in widened for made in rescue_columns.add(session, work.table, work.lost)]
+        in_order = sort_heirs_first(session.live, widened)
+        columns = [made for work in in_order for made in rescue_columns.add(session, work.table, work.lost)]
         ordered = sort_parents_first(session.live, works)
         others = _add_ancestors(session, ordered)
         note_set_back(session)

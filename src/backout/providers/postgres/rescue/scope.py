@@ -21,7 +21,7 @@ from backout.providers.postgres.server.message import get_message
 from backout.providers.postgres.server.plain import write_foreign_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from backout.model.database.removed import RemovedSince
     from backout.model.database.rescue import Damage
@@ -350,13 +350,26 @@ def sort_parents_first(live: Any, works: Sequence[Work]) -> list[Work]:
     query = (
         "SELECT conrelid::bigint, confrelid::bigint FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid"
     )
-    parents: dict[int, set[int]] = {}
-    for child, parent in live.execute(query):
-        parents.setdefault(child, set()).add(parent)
+    return _sort_behind(works, live.execute(query).fetchall())
+
+
+def sort_heirs_first(live: Any, works: Sequence[Work]) -> list[Work]:
+    """Return them so that a table comes after those that inherit from it.
+
+    A column that is an heir's own as well is added to the heir before it comes there from its parent.
+    """
+    return _sort_behind(works, live.execute("SELECT inhparent::bigint, inhrelid::bigint FROM pg_inherits").fetchall())
+
+
+def _sort_behind(works: Sequence[Work], pairs: Iterable[tuple[int, int]]) -> list[Work]:
+    """Return them so that of each pair of object ids the first comes after the second."""
+    firsts: dict[int, set[int]] = {}
+    for one, first in pairs:
+        firsts.setdefault(one, set()).add(first)
     left, ordered = list(works), []
     while left:
         oids = {work.table.oid for work in left}
-        free = [work for work in left if not parents.get(work.table.oid, set()) & oids] or left
+        free = [work for work in left if not firsts.get(work.table.oid, set()) & oids] or left
         ordered += free
         left = [work for work in left if work not in free]
     return ordered

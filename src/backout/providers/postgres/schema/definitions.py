@@ -171,7 +171,7 @@ def finish_column(table: Table, column: Column) -> list[str]:
     words = []
     if column.default is not None and column.plain_default is None and not column.generated:
         words.append(f"SET DEFAULT {column.default}")
-    words += ["SET NOT NULL"] if column.not_null else []
+    words += ["SET NOT NULL"] if column.not_null and not column.bound else []
     words += [f"SET STORAGE {column.storage}"] if column.storage else []
     words += [f"SET COMPRESSION {column.compression}"] if column.compression else []
     words += [f"SET STATISTICS {column.statistics}"] if column.statistics is not None else []
