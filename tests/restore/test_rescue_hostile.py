@@ -159,6 +159,34 @@ def test_a_superusers_table_runs_nobody_elses_code(attacked: Attacked) -> None:
     assert "guarded(anyelement)" in left
 
 
+@pytest.mark.long
+def test_the_second_check_notes_nothing_of_a_superusers_table_that_runs_anothers_code(attacked: Attacked) -> None:
+    """Planning a query evaluates what stands in an index, as the role that asks: such a table is not read."""
+    lab = attacked.lab
+    function = "CREATE OR REPLACE FUNCTION public.turns(v text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS"
+    with attacked.as_app() as connection:
+        connection.execute(f"{function} $$ BEGIN RETURN v; END $$".encode())
+    with lab.connect() as connection:
+        connection.execute("CREATE TABLE public.planned (id int PRIMARY KEY, note text)")
+        connection.execute("CREATE INDEX ON public.planned ((public.turns('x')))")
+        connection.execute("INSERT INTO public.planned VALUES (1, 'good')")
+    lab.base("planned")
+    with lab.connect() as connection, connection.transaction():
+        row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+        connection.execute("UPDATE public.planned SET note = 'bad'")
+    with attacked.as_app() as connection:  # behind the damage, so that the app is a superuser in no copy
+        connection.execute(f"{function} $$ BEGIN PERFORM public.trap(); RETURN v; END $$".encode())
+    lab.archived()
+    attacked.forget()
+    assert row is not None
+    tools = lab.tools()
+    run = lab.run(plan_rescue(tools, str(row[0]), conflicts="live", skip=(), queues=False), tools)
+    assert attacked.owned() == []
+    told: Any = lab.journal.result(run.id, "db_compare")
+    (reason,) = (each["reason"] for each in told["not_compared"] if each["table"] == "public.planned")
+    assert "turns" in reason
+
+
 def test_where_no_other_role_is_let_in_nothing_is_written(attacked: Attacked) -> None:
     """A superuser's session is no substitute."""
     lab = attacked.lab

@@ -112,11 +112,13 @@ class Noted:
     Args:
         rows: those that others had written, {table: {key: hashes by column}}.
         full: tables with more rows than were noted.
+        skipped: tables that could not be read, each with the reason: what others wrote there is not known.
         damaged: hashes of the keys of rows that stood as the damage left them, by table, packed.
         xid: the oldest id under which a transaction was running then, or the next one.
     """
 
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     full: set[str] = field(default_factory=set)
+    skipped: dict[str, str] = field(default_factory=dict)
     xid: int = 0
     damaged: dict[str, str] = field(default_factory=dict)

@@ -47,6 +47,7 @@ class ComparisonResult(Result, frozen=True, kw_only=True):
     """What was compared, and the differences; `failed` alone where the check was impossible; nothing of an empty one.
 
     Args:
+        failed: why nothing was compared, or which tables were not that had to be.
         of: the subject of the check.
         sentence: the result in words, "" where nothing was compared.
         tables, rows, equal: compared.
@@ -73,7 +74,8 @@ class ComparisonResult(Result, frozen=True, kw_only=True):
     def to_json(self) -> dict[str, Json]:
         """Return it as JSON values."""
         found = super().to_json()
-        failed = found.pop("failed")
-        if failed:
-            return {"failed": failed}
+        if not self.failed:
+            del found["failed"]
+        elif not self.sentence:
+            return {"failed": self.failed}
         return found if self.sentence else {}

@@ -48,7 +48,7 @@ _WRONG_ELSE = "not as they were, though they were not written since"
 
 
 def make_comparison_record(found: Comparison, told: Collection[str], *, of: str = RESCUE) -> ComparisonResult:
-    """Return a comparison as the journal and `--json` show it; only `failed` if it shows nothing.
+    """Return a comparison as the journal and `--json` show it; with `failed` where a table was not that had to be.
 
     Args:
         told: the tables that the rescue itself reported as left alone.
@@ -56,10 +56,11 @@ def make_comparison_record(found: Comparison, told: Collection[str], *, of: str 
     """
     differs = found.apart_from(told)
     unknown = [each for each in found.tables if each.failed and each.table not in told]
-    if unknown and not (differs or found.behind):
-        why = "; ".join(f"table {each.table} could not be compared: {each.reason}" for each in unknown)
-        return ComparisonResult(failed=why)
+    failed = "; ".join(f"table {each.table} could not be compared: {each.reason}" for each in unknown)
+    if unknown and not found.behind and all(each.reason for each in found.tables):
+        return ComparisonResult(failed=failed)
     return ComparisonResult(
+        failed=failed,
         of=of,
         sentence=describe_comparison(found, of=of),
         tables=len([each for each in found.tables if not each.reason]),
@@ -99,10 +100,9 @@ def describe_comparison(found: Comparison, *, of: str = RESCUE) -> str:
 
 def format_comparison(record: ComparisonResult) -> list[str]:
     """Return the lines of a record for a person: the sentence, and each table that differs; none for an empty one."""
-    if record.failed:
-        return [f"NOT CHECKED by other means: {record.failed}"]
+    unchecked = [f"NOT CHECKED by other means: {record.failed}"] if record.failed else []
     if not record.sentence:
-        return []
+        return unchecked
     lines, of = [f"second check: {record.sentence}"], record.of or RESCUE
     kinds = _KINDS if of == RESCUE else {**_KINDS, "wrong": _WRONG_ELSE}
     kinds = {**kinds, "left": _LEFT_BY_UNDO} if of == RESCUE_UNDONE else kinds
@@ -115,7 +115,7 @@ def format_comparison(record: ComparisonResult) -> list[str]:
     lines += [f"NOT AS BEFORE: {each}" for each in record.behind]
     if not record.differs and not record.behind:
         lines[0] += "; nothing differs" + (" but what is named above" if record.left_out else "")
-    return lines
+    return lines + unchecked
 
 
 SECOND_CHECKS: tuple[type[Arguments[ComparisonResult]], ...] = (
@@ -158,8 +158,8 @@ _NOTHING_SEEN = Unmeasured.exit_code
 
 
 def get_comparison_code(record: ComparisonResult) -> int:
-    """Return the exit code that a record asks for: 1 something differs, 7 nothing could be compared, else 0."""
-    return _NOTHING_SEEN if record.failed else int(bool(record.differs or record.behind))
+    """Return the exit code that a record asks for: 1 something differs, 7 something could not be compared, else 0."""
+    return 1 if record.differs or record.behind else _NOTHING_SEEN if record.failed else 0
 
 
 def summarize_names(tables: Sequence[str]) -> str:

@@ -127,6 +127,7 @@ class PostgresComparer:
             "rescued": decode_json(rescued.read_bytes(), dict[str, str]) if rescued.exists() else None,
             "ours": [int(line) for line in writers.read_text(encoding="ascii").split()] if writers.exists() else [],
             "over": {str(oid): dict(keys) for oid, keys in _add_claims(Evidence(frozenset()), kept).over.items()},
+            "wrote": sorted({str(told["table"]) for told in _read_committed(kept)}),
         }
         return _make_comparison(ask(asked, progress)["compared"])
 
@@ -288,9 +289,7 @@ def _add_claims(evidence: Evidence, kept: Path) -> Evidence:
     if (kept / AWAY).exists():
         for oid, parts in decode_json((kept / AWAY).read_bytes(), dict[str, list[str]], what=AWAY).items():
             put_back[int(oid)] += tuple(parts)
-    path = kept / COMMITTED
-    for name in dict.fromkeys(path.read_text(encoding="ascii").split()) if path.exists() else ():
-        told = decode_json((kept / f"{name}.json").read_bytes(), dict[str, Any], what="what a rescue kept")
+    for told in _read_committed(kept):
         if "over" in told:
             over[int(told["oid"])].update(told["over"])
         if "removed" in told:
@@ -302,3 +301,10 @@ def _add_claims(evidence: Evidence, kept: Path) -> Evidence:
         deleted.update({int(oid): int(count) for oid, count in told.get("deleted", {}).items()})
     gone = {oid: frozenset(keys) for oid, keys in removed.items()}
     return replace(evidence, over=dict(over), removed=gone, deleted=dict(deleted), put_back=dict(put_back), made=made)
+
+
+def _read_committed(kept: Path) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a rescue whose transactions were committed."""
+    path = kept / COMMITTED
+    for name in dict.fromkeys(path.read_text(encoding="ascii").split()) if path.exists() else ():
+        yield decode_json((kept / f"{name}.json").read_bytes(), dict[str, Any], what="what a rescue kept")

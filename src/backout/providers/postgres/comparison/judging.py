@@ -169,6 +169,18 @@ class Verdicts:
         return found
 
 
+def judge_written(verdicts: Verdicts, evidence: Evidence, was: Rows, then: Rows, now: Rows) -> None:
+    """Judge rows where only the written ones were read; one whose xmax is set may only have been locked."""
+    for key in was.keys() | then.keys():
+        if key not in was or key not in then or was[key].hashes != then[key].hashes:
+            verdicts.judge(key, was.get(key), then.get(key), now.get(key))
+        elif key in now:
+            verdicts.judge(key, was[key], then[key], now[key])
+    for key in now.keys() - was.keys() - then.keys():
+        if now[key].xmin in evidence.ours:  # nothing of the damage, and written all the same
+            verdicts.judge(key, None, None, now[key])
+
+
 def format_key(key: str) -> str:
     """Return a key as a person reads it: `7`, or `7,a` of two columns; the hash of a row that has none."""
     text = bytes.fromhex(key).decode(errors="replace")

@@ -61,7 +61,7 @@ def _answer_asked(asked: dict[str, Any]) -> dict[str, Any]:
             asked["held"],
             asked["before"],
             rescued=asked["rescued"],
-            evidence=(frozenset(asked["ours"]), asked["over"]),
+            evidence=(frozenset(asked["ours"]), asked["over"], frozenset(asked["wrote"])),
             progress=_send_progress,
         )
         return {"compared": msgspec.to_builtins(found)}

@@ -9,10 +9,11 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from backout.errors import Refused
 from backout.model.database.comparison import Comparison, Noted, TableComparison
 from backout.providers.postgres.comparison.absent import Absent
 from backout.providers.postgres.comparison.dumped import read_definitions
-from backout.providers.postgres.comparison.judging import Verdicts, read_rows, select_hashes
+from backout.providers.postgres.comparison.judging import Verdicts, judge_written, read_rows, select_hashes
 from backout.providers.postgres.comparison.renumbered import Renumbered
 from backout.providers.postgres.comparison.tables import (
     Reading,
@@ -24,10 +25,9 @@ from backout.providers.postgres.comparison.tables import (
     write_since,
     write_written_by,
 )
-from backout.providers.postgres.comparison.undone import note_tables
+from backout.providers.postgres.comparison.undone import explain_unread, note_tables
 from backout.providers.postgres.provenance.packing import pack_numbers
 from backout.providers.postgres.server.copy_out import read_copy
-from backout.providers.postgres.server.message import get_message
 from backout.providers.postgres.server.owner_session import OWNER_INSIDE, OwnerSessions, SideSessions, make_inside_dsn
 from backout.providers.postgres.server.plain import write_foreign_code
 from backout.providers.postgres.server.session import open_working
@@ -130,7 +130,9 @@ class Comparer:
         self._names = {(each.schema, each.name): each for each in self._now.values()}
 
     def note(self) -> Noted:
-        """Return what others have written until now in the tables that the damage wrote to."""
+        """Return what others have written until now where the damage wrote to, and which tables cannot be read."""
+        import psycopg
+
         found = Noted(xid=find_oldest_running(self._ends.live.administrator))
         touched = [table for table in self._before.values() if self._is_touched(table)]
         for number, table in enumerate(touched):
@@ -138,15 +140,25 @@ class Comparer:
             now = self._live_of(table)
             if now is None or now.kind != "r" or table.kind != "r":
                 continue
-            key = table.key if set(table.key) <= set(now.columns) else ()
-            reading = Reading(now, key, table.columns, frozenset(table.columns) & frozenset(now.columns))
-            theirs = write_written_by(self._evidence.damage)
-            rows, full = self._live_rows(reading, f"{self._recent()} AND NOT ({theirs})")
-            found.rows[table.shown] = {key: row.hashes for key, row in rows.items()}
-            found.damaged[table.shown] = self._hash_damaged_rows(reading, theirs)
-            if full:
-                found.full.add(table.shown)
+            try:
+                why = self._strange(table, now) or self._note_rows(table, now, found)
+            except (psycopg.Error, Refused) as error:
+                why = explain_unread(error)
+            if why:
+                found.skipped[table.shown] = why
         return found
+
+    def _note_rows(self, table: Relation, now: Relation, found: Noted) -> str:
+        """Note the rows of one table; return "", for it was read."""
+        key = table.key if set(table.key) <= set(now.columns) else ()
+        reading = Reading(now, key, table.columns, frozenset(table.columns) & frozenset(now.columns))
+        theirs = write_written_by(self._evidence.damage)
+        rows, full = self._live_rows(reading, f"{self._recent()} AND NOT ({theirs})")
+        found.rows[table.shown] = {key: row.hashes for key, row in rows.items()}
+        found.damaged[table.shown] = self._hash_damaged_rows(reading, theirs)
+        if full:
+            found.full.add(table.shown)
+        return ""
 
     def note_tables(self, noted: Noted) -> dict[str, Any]:
         """Return what the tables hold now that a rescue may write to, for the check of its undo."""
@@ -170,8 +182,8 @@ class Comparer:
                 room -= table.size_bytes
             try:
                 found.append(self._table(table, noted, reads=touched or room >= 0))
-            except psycopg.Error as error:
-                found.append(TableComparison(table.shown, reason=get_message(error), failed=touched))
+            except (psycopg.Error, Refused) as error:
+                found.append(TableComparison(table.shown, reason=explain_unread(error), failed=touched))
         behind = list_sequences_behind(self._ends.before.main, self._ends.after.main, self._ends.live.administrator)
         return Comparison(tuple(sorted(found, key=lambda each: each.table)), tuple(behind))
 
@@ -189,6 +201,8 @@ class Comparer:
             return self._gone(table)
         if why := self._strange(table, reading.table):
             return TableComparison(table.shown, reason=why)
+        if noted is not None and (why := noted.skipped.get(table.shown, "")):
+            return TableComparison(table.shown, reason=why, failed=True)
         seen = select_hashes(noted.rows.get(table.shown, {}), table.columns, reading.columns) if noted else None
         verdicts = Verdicts(
             self._renumbered.evidence(table), seen, table.oid, begin=noted.xid if noted is not None else None
@@ -284,7 +298,7 @@ class Comparer:
                         ),
                     ]
                 )
-                _judge_written(verdicts, evidence, was, then, now)
+                judge_written(verdicts, evidence, was, then, now)
             return self._count(at_before, table), same
 
     # --- pieces -------------------------------------------------------------------------------------------------
@@ -359,18 +373,6 @@ class Comparer:
     def _count(self, session: Any, table: Relation) -> int:
         (rows,) = session.execute(f"SELECT count(*) FROM ONLY {table.sql}").fetchone()
         return int(rows)
-
-
-def _judge_written(verdicts: Verdicts, evidence: Evidence, was: Rows, then: Rows, now: Rows) -> None:
-    """Judge rows where only the written ones were read; one whose xmax is set may only have been locked."""
-    for key in was.keys() | then.keys():
-        if key not in was or key not in then or was[key].hashes != then[key].hashes:
-            verdicts.judge(key, was.get(key), then.get(key), now.get(key))
-        elif key in now:
-            verdicts.judge(key, was[key], then[key], now[key])
-    for key in now.keys() - was.keys() - then.keys():
-        if now[key].xmin in evidence.ours:  # nothing of the damage, and written all the same
-            verdicts.judge(key, None, None, now[key])
 
 
 @contextmanager

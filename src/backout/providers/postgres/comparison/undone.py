@@ -12,6 +12,7 @@ from array import array
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
+from backout.errors import Refused
 from backout.model.database.comparison import Comparison, TableComparison
 from backout.providers.postgres.comparison.dumped import read_definitions
 from backout.providers.postgres.comparison.tables import list_relations
@@ -26,6 +27,8 @@ from backout.providers.postgres.tls.dsn import make_connection_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    import psycopg
+
     from backout.providers.postgres.comparison.tables import Relation
 
 ALL_BYTES: Final = 64 << 20
@@ -34,6 +37,7 @@ _SHOWN: Final = 5
 _KINDS: Final = ("equal", "newer", "left", "missing", "wrong")
 _HALF: Final = 1 << 31
 _CHANGED: Final = "changed since by others"
+_UNREAD: Final = "it could not be read before the undo"
 Rows = dict[int, tuple[int, int]]
 """(the id under which it was written, the hash of what it holds) by the hash of a row's key."""
 
@@ -47,21 +51,21 @@ def note_tables(live: OwnerSessions, tables: Iterable[Relation], xid: int) -> di
     room, found = ALL_BYTES, {}
     for table in sorted(tables, key=lambda each: (each.size_bytes, each.shown)):
         room -= table.size_bytes
-        why = _explain_left_alone(live, table) or ("for the time that it would take" if room < 0 else "")
-        told = {"table": table.shown, "columns": [*table.columns], "key": [*table.key], "reason": why}
-        found[str(table.oid)] = told if why else {**told, **_note_rows(live, table, told)}
+        told = {"table": table.shown, "columns": [*table.columns], "key": [*table.key], "reason": ""}
+        found[str(table.oid)] = {**told, **_note_table(live, table, told, reads=room >= 0)}
     return {"xid": xid, "tables": found, "definitions": read_definitions(live.administrator)}
 
 
 def note_tables_again(url: str, database: str, held: Mapping[str, Any]) -> dict[str, str]:
-    """Return the rows of the tables of a note as they are before the undo, by object id. Raises as `compare_undone`."""
+    """Return the rows of the tables of a note as they are before the undo, by object id. Raises as `compare_undone`.
+
+    A table that cannot be read is missing there.
+    """
     with ExitStack() as stack:
         live, there = _open_live(url, database, stack)
-        return {
-            oid: _note_rows(live, there[int(oid)], told).get("rows", "")
-            for oid, told in held["tables"].items()
-            if not told["reason"] and int(oid) in there
-        }
+        wanted = {oid: told for oid, told in held["tables"].items() if not told["reason"] and int(oid) in there}
+        noted = {oid: _note_rows(live, there[int(oid)], told) for oid, told in wanted.items()}
+        return {oid: str(told["rows"]) for oid, told in noted.items() if "rows" in told}
 
 
 def compare_undone(
@@ -70,7 +74,7 @@ def compare_undone(
     before: Mapping[str, str],
     *,
     rescued: Mapping[str, str] | None,
-    evidence: tuple[Collection[int], Mapping[str, Mapping[str, int]]],
+    evidence: tuple[Collection[int], Mapping[str, Mapping[str, int]], Collection[str]],
     progress: Callable[[str, int, int], None],
 ) -> Comparison:
     """Compare a database after an undo with its state before the rescue.
@@ -79,23 +83,27 @@ def compare_undone(
         place: connection string and database.
         before: the rows just before the undo.
         rescued: the definitions just after the rescue, None where they were not noted.
-        evidence: the ids under which the rescue and its undo wrote; and by object id rows of which the rescue replaced
-            a newer version, each with the id of that.
+        evidence: the ids under which the rescue and its undo wrote; by object id rows of which the rescue replaced
+            a newer version, each with the id of that; and the tables to which the rescue wrote.
 
     Raises:
         ProviderUnavailable, AuthError: it does not answer, or refuses the login.
     """
-    ours, over = evidence
+    ours, over, wrote = evidence
     found = []
     with ExitStack() as stack:
         live, there = _open_live(*place, stack)
         for number, (oid, told) in enumerate(held["tables"].items()):
             progress("comparing rows", number, len(held["tables"]))
             table = there.get(int(oid))
+            has_to_be = told["table"] in wrote
             if told["reason"]:
-                found.append(TableComparison(told["table"], reason=told["reason"]))
-            elif table is None or oid not in before:
+                failed = has_to_be and told.get("failed") is True
+                found.append(TableComparison(told["table"], reason=told["reason"], failed=failed))
+            elif table is None:
                 found.append(_compare_gone(told, was_there=oid in before))
+            elif oid not in before:
+                found.append(TableComparison(told["table"], reason=_UNREAD, failed=has_to_be))
             else:
                 late = {key for key, xid in over.get(oid, {}).items() if (xid - held["xid"]) % (2 * _HALF) < _HALF}
                 found.append(_compare_table(live, table, told, before[oid], (ours, late)))
@@ -125,14 +133,30 @@ def _explain_left_alone(live: OwnerSessions, table: Relation) -> str:
     return ""
 
 
-def _note_rows(live: OwnerSessions, table: Relation, told: Mapping[str, Any]) -> dict[str, str]:
-    """Return {rows}, packed, or {reason}."""
+def _note_table(live: OwnerSessions, table: Relation, told: Mapping[str, Any], *, reads: bool) -> dict[str, Any]:
+    """Return {rows}, packed, or {reason}; with {failed} where an error came in between."""
+    import psycopg
+
+    try:
+        why = _explain_left_alone(live, table) or ("" if reads else "for the time that it would take")
+    except (psycopg.Error, Refused) as error:
+        return {"reason": explain_unread(error), "failed": True}
+    return {"reason": why} if why else _note_rows(live, table, told)
+
+
+def _note_rows(live: OwnerSessions, table: Relation, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {rows}, packed, or {reason, failed}."""
     import psycopg
 
     try:
         return {"rows": pack_numbers(_read(live, table, told))}
-    except psycopg.Error as error:
-        return {"reason": get_message(error)}
+    except (psycopg.Error, Refused) as error:
+        return {"reason": explain_unread(error), "failed": True}
+
+
+def explain_unread(error: psycopg.Error | Refused) -> str:
+    """Return why a table could not be read."""
+    return error.what if isinstance(error, Refused) else get_message(error)
 
 
 def _read(live: OwnerSessions, table: Relation, told: Mapping[str, Any]) -> array[int]:
@@ -175,8 +199,8 @@ def _compare_table(
         )
         bad = [key for kind in ("left", "missing", "wrong") for key in kinds.get(kind, ()) if key in now]
         examples = _read_keys(live, table, told, bad)
-    except psycopg.Error as error:
-        return TableComparison(told["table"], reason=get_message(error), failed=True)
+    except (psycopg.Error, Refused) as error:
+        return TableComparison(told["table"], reason=explain_unread(error), failed=True)
     equal, newer, left, missing, wrong = (len(kinds.get(kind, ())) for kind in _KINDS)
     return TableComparison(
         told["table"],
