@@ -116,7 +116,7 @@ def test_a_swap_and_its_undo_hand_out_nothing_twice(lab: Lab) -> None:
         assert (name, "public.quiet") not in advanced
         left = {each["sequence"]: each["reason"] for each in told["left"] if each["database"] == name}
         assert "dropped since" in left["public.dropped"]
-        assert "begun again or made anew" in left["public.again"]
+        assert "restarted or recreated" in left["public.again"]
         assert set(left) == {"public.dropped", "public.again", "public.remade"}
         assert drawn(lab, name, "orders_id_seq") == last[name]["orders"] + 1 == 81
         assert drawn(lab, name, "items_id_seq") == 81
