@@ -5,19 +5,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from kept import template
 from recovery_lab import Lab, opened
+from rescue_lab import type_told
 
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.server.template import run_tool
-from backout.runbook.recovery.restore import plan_rescue, plan_side, plan_undo
+from backout.runbook.recovery.restore import plan_rescue, plan_undo
 from backout.runbook.recovery.restoring import foresee
 
 if TYPE_CHECKING:
@@ -392,7 +392,8 @@ def test_what_postgres_refuses_of_one_table_stops_no_other_and_is_named(lab: Lab
     left = {each["what"]: each for each in told["left_out"]}
     assert set(left) == {"table strange.refused", "table strange.forced", "column strange.since.b"}
     assert "is_known" in left["table strange.refused"]["reason"]
-    assert "NO FORCE ROW LEVEL SECURITY" in left["table strange.forced"]["reason"]
+    assert "row security holds for its owner too" in left["table strange.forced"]["reason"]
+    assert "NO FORCE ROW LEVEL SECURITY" in left["table strange.forced"]["sql"]
     assert not left["column strange.since.b"]["seen"]
     assert lab.rows("SELECT w FROM strange.checked") == [("good",)]
     assert lab.rows("SELECT v FROM strange.folded") == [("good",)]
@@ -434,16 +435,7 @@ def test_what_is_told_to_be_done_by_hand_is_typed_and_does_it(lab: Lab, tmp_path
     case = Damaged(lab, "byhand", BY_HAND, damage, "INSERT INTO bare VALUES ('new', 9)")
     left = {each["what"]: str(each["sql"]) for each in case.rescue()["left_out"]}
     assert set(left) == {"table byhand.bare", "large object 4801", "large object 4802"}
-    tools = lab.tools()
-    run = lab.run(plan_side(tools, case.xid), tools)
-    made: Any = lab.journal.result(run.id, "db_side_open")
-    for text in left.values():
-        at_side, _, live = text.partition("-- psql of the live database:")
-        for dsn, typed in ((str(made["dsn"]), at_side), (lab.dsn, live)):
-            argv = (lab.binaries.path("psql"), "-X", "-v", "ON_ERROR_STOP=1", "-d", dsn)
-            done = subprocess.run(argv, input=typed, cwd=tmp_path, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-    tools.sides.drop(str(made["name"]))
+    type_told(lab, case.xid, [*left.values()], tmp_path)
     rows = [("a", 1), ("a", 1), ("new", 9), ("tab\tb", 3), (None, 2)]
     assert lab.rows("SELECT * FROM byhand.bare ORDER BY 1") == rows
     objects = (

@@ -1,7 +1,7 @@
 r"""Damage that is not repaired, with the reason and how to repair it by hand; and what cannot be determined.
 
 Source: PostgreSQL 18, CREATE TABLE (UNLOGGED: "not written to the write-ahead log"), "pg_largeobject",
-"Large Objects, Server-Side Functions" (lo_from_bytea), psql (\\copy).
+"Large Objects, Server-Side Functions" (lo_from_bytea), psql (\\lo_export).
 """
 
 # ruff: noqa: S608 - statements are put together from names that the catalog itself gave, each quoted
@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.database.rescue import LeftOut
+from backout.providers.postgres.rescue.copying import write_copying, write_showing
 from backout.providers.postgres.rescue.scope import format_xids
 from backout.providers.postgres.schema.history import HISTORY_TABLES
-from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import join_identifiers, match_keys, write_key_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from backout.model.database.rescue import TableRescue
     from backout.providers.postgres.rescue.scope import Session, Work
-    from backout.providers.postgres.schema.definitions import Catalog, Table
+    from backout.providers.postgres.schema.definitions import Catalog
 
 _SHOWN: Final = 20
 _UNLOGGED: Final = """
@@ -43,19 +43,23 @@ _MAY_READ_OBJECTS: Final = "SELECT has_table_privilege('pg_catalog.pg_largeobjec
 AS_YOU_ASKED: Final = "as you asked"
 
 
-def list_tables_left_out(reports: Sequence[TableRescue], before: Catalog) -> Iterator[LeftOut]:
+def list_tables_left_out(
+    session: Session, reports: Sequence[TableRescue], before: Catalog, after: Catalog, live: Catalog
+) -> Iterator[LeftOut]:
     """Yield the tables that are left alone, and the rows that could not be written."""
     tables = {table.shown: table for table in before.tables.values()}
+    tables |= {now.shown: before.tables[oid] for oid, now in live.tables.items() if oid in before.tables}
     for each in reports:
         table = tables.get(each.table)
         name = each.table.rpartition(".")[2]
-        by_hand = make_copy_commands(table) if table is not None else ""
         if each.is_left_alone:
+            by_hand = write_copying(session, table, after, live) if table is not None else ""
             asked = each.left == AS_YOU_ASKED or name in HISTORY_TABLES
             yield LeftOut(f"table {each.table}", each.left, by_hand, asked=asked)
         if each.unwritten:
             reason = "their unique values are taken by now, or what they refer to is missing or is another row"
             reason += ", or a constraint refuses them"
+            by_hand = write_showing(session, table, after, live) if table is not None else ""
             yield LeftOut(f"{each.unwritten:,} rows of table {each.table}", reason, by_hand)
 
 
@@ -114,22 +118,6 @@ def _find_under_new_keys(session: Session, work: Work) -> Iterator[LeftOut]:
     )
     query = f"SELECT * FROM ONLY {table} ORDER BY {join_identifiers(work.key)};"
     yield LeftOut(f"{count:,} rows of table {work.table.shown}", reason, query)
-
-
-def make_copy_commands(table: Table) -> str:
-    """Return what to type into psql, in a side instance and then in the live database, to copy what is missing."""
-    columns = join_identifiers([column.name for column in table.columns if not column.generated])
-    file = f"{table.name}.before".replace("'", "").replace("/", "_")
-    temporary = quote_identifier(f"{table.name[:40]}_before")
-    return (
-        f"-- psql of the side instance (backout db restore TARGET --side):\n"
-        f"\\copy (SELECT {columns} FROM ONLY {table.sql}) TO '{file}'\n"
-        f"-- psql of the live database:\n"
-        f"CREATE TEMP TABLE {temporary} AS SELECT {columns} FROM {table.sql} WITH NO DATA;\n"
-        f"\\copy {temporary} FROM '{file}'\n"
-        f"INSERT INTO {table.sql} ({columns}) OVERRIDING SYSTEM VALUE SELECT * FROM {temporary} "
-        f"EXCEPT ALL SELECT {columns} FROM ONLY {table.sql};"
-    )
 
 
 def _list_large_objects(session: Session) -> Iterator[LeftOut]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from backout.model.database.rescue import LeftOut
 from backout.providers.postgres.provenance.evidence import format_array
 from backout.providers.postgres.rescue.number_columns import trace_numbers
-from backout.providers.postgres.schema.quoting import quote_identifier, quote_literal
+from backout.providers.postgres.schema.quoting import fit_in_line, quote_identifier, quote_literal
 from backout.providers.postgres.schema.rowsql import (
     copy_rows,
     join_identifiers,
@@ -230,15 +230,21 @@ def _write_ways(live: Any, work: Work, numbers: Sequence[str]) -> str:
     if len(work.key) > 1 or sequence is None:
         rows = ", ".join(f"({number})" for number in numbers[:_MOST])
         return f"SELECT * FROM ONLY {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({rows});"
-    others = ", ".join(quote_identifier(each) for each in work.columns if each != key)
-    return (
+    newer = (
         f"-- The newer rows get new numbers, and what refers to them by a foreign key goes with them; then "
-        f"the same rescue again brings the old ones back:\n{_write_renumbering(live, work, sequence, some)}\n"
-        f"-- Or the old ones get new numbers{_explain_renumbering(work)}.\n"
+        f"the same rescue again brings the old ones back:\n{_write_renumbering(live, work, sequence, some)}"
+    )
+    called = {each: work.called[each] for each in work.columns if each != key}
+    tables = work.before.schema, work.before.name, work.table.schema, work.table.name
+    if not called or not fit_in_line(*tables, *called, *called.values()):
+        return newer
+    return (
+        f"{newer}\n-- Or the old ones get new numbers{_explain_renumbering(work)}.\n"
         "-- In psql of a side instance (backout db restore TARGET --side):\n"
-        f"\\copy (SELECT {others} FROM ONLY {work.before.sql} WHERE {quote_identifier(key)} IN ({some})) TO "
-        "'rows.before'\n"
-        f"-- and in psql of the live database:\n\\copy {work.table.sql} ({others}) FROM 'rows.before'"
+        f"\\copy (SELECT {join_identifiers([*called.values()])} FROM ONLY {work.before.sql} WHERE "
+        f"{quote_identifier(work.called[key])} IN ({some})) TO 'rows.before'\n"
+        f"-- and in psql of the live database:\n\\copy {work.table.sql} ({join_identifiers([*called])}) "
+        "FROM 'rows.before'"
     )
 
 

@@ -276,7 +276,7 @@ class PostgresRescuer:
         session.left_out.extend((*find_taken_numbers(session, ordered), *list_copies(session, ordered)))
         session.left_out.extend(left for work in ordered for left in list_unclear_rows(session, work))
         session.left_out.extend(find_removed_since(session, [work for work in ordered if not work.refused]))
-        session.left_out.extend((*list_tables_left_out(reports, before), *list_unseen(session)))
+        session.left_out.extend((*list_tables_left_out(session, reports, before, after, live), *list_unseen(session)))
         settings = read_settings(ends[0]), read_settings(ends[1]), read_settings(ends[2])
         session.left_out.extend(list_settings_left_out(*settings, seen=session.damage.exact))
         return RescueReport(

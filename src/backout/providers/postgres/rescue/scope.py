@@ -223,10 +223,7 @@ def explain_strange_code(end: Any, table: Table, owner: str, *, written: bool) -
     if table.owner != owner:
         return f"its owner was changed: {table.owner}, {owner}"
     if not end.runs_superusers_code(owner):
-        lift = f"ALTER TABLE {table.sql} NO FORCE ROW LEVEL SECURITY"
-        return (
-            f"row security holds for its owner too, so that not every row would be seen: {lift}" if table.forced else ""
-        )
+        return "row security holds for its owner too, so that not every row would be seen" if table.forced else ""
     (why,) = end.of(owner).execute(write_foreign_code(f"{table.oid}::oid", written=written)).fetchone()
     return "" if why is None else f"a superuser does not run {why}, which belongs to another role"
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.database.rescue import LeftOut
+from backout.providers.postgres.schema.quoting import quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,17 +47,16 @@ def advance(session: Session) -> Iterator[str]:
             continue
         here, rises, owner = live[oid]
         mine = session.of(owner)
+        statement = f"SELECT setval({quote_literal(here)}, {was})"
         try:
             now = _read_last(mine.live, here)
             if now is not None and not _is_behind(now, was, rises=rises):
                 continue
-            statement = f"SELECT setval('{here.replace(chr(39), chr(39) * 2)}', {was})"
             if session.kept is not None:
                 mine.live.execute(statement.encode())
             yield statement
         except InsufficientPrivilege as error:
-            by_hand = f"SELECT setval('{here}', {was});"
-            session.left_out.append(LeftOut(f"sequence {here}", f"the damage set it back: {error}", by_hand))
+            session.left_out.append(LeftOut(f"sequence {here}", f"the damage set it back: {error}", f"{statement};"))
 
 
 def _read_last(connection: Any, name: str) -> int | None:

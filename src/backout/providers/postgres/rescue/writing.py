@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ROUNDS: Final = 10
+ENABLE: Final = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+"""The words of ALTER TABLE that enable a trigger again, by how it was (pg_trigger.tgenabled)."""
 
 
 def lock_table(live: Any, oid: int, table: str) -> None:
@@ -52,9 +54,8 @@ def write_quietly(
                 wrote(live)
     except IntegrityError:
         written = _write_each_alone(live, statement, rows, wrote)
-    words = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
     for name, how in triggers:
-        live.execute(f"ALTER TABLE {table} {words[how]} TRIGGER {quote_identifier(name)}")
+        live.execute(f"ALTER TABLE {table} {ENABLE[how]} TRIGGER {quote_identifier(name)}")
     return written
 
 

@@ -22,3 +22,12 @@ def quote_literal(text: str) -> str:
     """
     quoted = "'" + text.replace("'", "''") + "'"
     return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def fit_in_line(*names: str) -> bool:
+    r"""Whether names fit in the line of a psql command: what stands behind a line's end would be another command.
+
+    >>> fit_in_line("Odd name", "it's"), fit_in_line("a\n\\! rm -r b")
+    (True, False)
+    """
+    return all(name.isprintable() for name in names)
