@@ -6,6 +6,7 @@ import ast
 import os
 import stat
 import struct
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from backout.config.schema import Settings
 from backout.errors import AuthError, BackoutError
 from backout.wiring.secrets import make_source
 
+from polling import PATIENCE_S
 from private import write_private
 from scripted_server import answer, scripted_server
 
@@ -256,3 +258,18 @@ def test_a_pipe_is_taken(tmp_path: Path) -> None:
         assert stat.S_ISFIFO(os.fstat(reading).st_mode)
     finally:
         os.close(reading)
+
+
+def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
+    """Opening it again would wait for a writer who does not come."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path, 0o600)
+    writer = threading.Thread(target=lambda: path.write_bytes(b"from-a-pipe\n"), daemon=True)
+    writer.start()
+    variables, read = config.Environment({}), list[str]()
+    reader = threading.Thread(
+        target=lambda: read.extend(variables.secret_file(path, "TOKEN").reveal() for _ in range(2)), daemon=True
+    )
+    reader.start()
+    reader.join(PATIENCE_S)
+    assert read == ["from-a-pipe"] * 2

@@ -82,12 +82,14 @@ class Environment:
         from backout.config.trust import check_secret
 
         try:
-            with path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                check_secret(path, found, name)
-                content = self._piped.get(path) or file.read(MAX_SECRET_BYTES + 1)
-            if not stat.S_ISREG(found.st_mode):
-                self._piped[path] = content
+            content = self._piped.get(path)  # a pipe gives it once, and opening it again waits for a second writer
+            if content is None:
+                with path.open("rb") as file:
+                    found = os.fstat(file.fileno())
+                    check_secret(path, found, name)
+                    content = file.read(MAX_SECRET_BYTES + 1)
+                if not stat.S_ISREG(found.st_mode):
+                    self._piped[path] = content
             value = content.decode().strip()
         except OSError as error:
             raise AuthError(f"cannot read {name}: {error.strerror}", where=str(path)) from error

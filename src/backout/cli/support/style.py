@@ -70,7 +70,7 @@ class Style(NamedTuple):
 
     def plain(self, text: str) -> str:
         """Return the text without terminal control sequences, in ASCII if the stream takes nothing else."""
-        shown = make_printable(text)
+        shown = make_printable(text if self.color else text.replace("\x1b", "?"))  # none is ours then
         return shown if self.unicode else shown.translate(_ASCII)
 
     def table(

@@ -99,7 +99,11 @@ class DumpDescriptions:
             if found.id in self.accepted:
                 self._unsigned.add(found.id)
                 return found, None
-            what = "this dump is not signed, although there is a key"
+            what = (
+                "the description of this dump was changed after it was written"
+                if signature
+                else "this dump is not signed, although there is a key"
+            )
             hint = f"if you know where it comes from, take it by its name: --accept-unsigned {found.id}"
             return found, Refused(what, where=str(path), rule=RULE, hint=hint)
         return found, None
