@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 UNSEEN = 7
 """Nothing is known to be left, and of the unlogged table nobody can tell."""
 _REFUSALS = (2, 3, 4, 6, 78)
+SWAPPED = (0, UNSEEN)
+"""Of a swap; its role may not compare tables with row security."""
 UNLOGGED = frozenset({"shop.cache"})
 """No WAL holds its rows: it is empty in what was restored, which is said."""
 
@@ -157,7 +159,7 @@ def _swap(world: World, name: str, states: tuple[Ledger, Ledger], xid: str, *, b
     was = read(world.dsn(name))
     words = world.agreeing(xid, "--swap", database=name)
     done, went_on = _restored(world, name, xid, "--swap", "--yes", *words, role="swap")
-    said, swapped = _said(done), done.code == 0
+    said, swapped = _said(done), done.code in SWAPPED
     if swapped and back:
         words = world.agreeing("--undo", database=name)
         done, second = _restored(world, name, "--undo", "--yes", *words, role="swap")
