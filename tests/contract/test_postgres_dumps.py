@@ -277,6 +277,21 @@ def test_a_role_that_may_not_read_everything_is_told_so(tmp_path: Path, address:
     assert list((tmp_path / "dumps").iterdir()) == []
 
 
+def test_a_role_that_may_not_read_a_large_object_is_told_what_lets_it(tmp_path: Path, address: str) -> None:
+    """The role that reads everything reads no large object of others: what is told is typed, and then it does."""
+    target = empty(address)
+    with psycopg.connect(target, autocommit=True) as owner:
+        owner.execute("SELECT lo_from_bytea(4242, 'x')")
+        owner.execute(f"CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data")
+        made = dumps(tmp_path, target.replace("//postgres:", "//reader:"))
+        with pytest.raises(AuthError, match="may not read everything") as caught:
+            made.take(checksums=False)
+        hint = caught.value.hint or ""
+        assert 'GRANT SELECT ON LARGE OBJECT 4242 TO "reader"' in hint
+        owner.execute(hint.partition("  --")[0].encode())
+        assert made.take(checksums=False).id
+
+
 def test_a_wrong_password_and_a_server_that_is_gone(tmp_path: Path, address: str) -> None:
     with pytest.raises(AuthError) as caught:
         dumps(tmp_path, url(address).replace(PASSWORD, "wrong-canary")).take(checksums=False)

@@ -241,7 +241,7 @@ def test_a_restore_point_needs_no_search(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("target", "error", "says"),
     [
-        ("FFFF/0", Refused, "beyond the archived WAL"),
+        ("FFFF/0", Refused, "after the end of the archived WAL"),
         ("0/10", Refused, "before the first base backup"),
         ("2099-01-01T00:00:00Z", Refused, "in the future"),
         ("2020-01-01T00:00:00Z", Refused, "before everything that is kept"),

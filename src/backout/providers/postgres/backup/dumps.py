@@ -315,7 +315,10 @@ def _check_version(binaries: Binaries, server_version: int) -> None:
 def _make_dump_error(said: str, url: str) -> BackoutError:
     if "permission denied" in said or "row-level security" in said:
         role = parse_dsn(url).get("user", "ROLE")
-        hint = f'GRANT pg_read_all_data TO "{role}";  -- or dump as the owner: database.admin_url_env'
+        grant = f'GRANT pg_read_all_data TO "{role}";'
+        if found := re.search(r"large object (\d+)", said):  # that role's rights do not reach them
+            grant = f'GRANT SELECT ON LARGE OBJECT {found[1]} TO "{role}";  -- and so for each of them'
+        hint = f"{grant}  -- or dump as the owner: database.admin_url_env"
         return AuthError(f"the role may not read everything: {said}", where="database", hint=hint)
     if "canceling statement due to lock timeout" in said:
         hint = "again, when no migration runs"
