@@ -172,6 +172,7 @@ def test_a_branch_that_has_the_name_is_not_taken_for_the_one_that_was_asked_for(
             assert (answer.code, said in answer.err, neon.changes()) == (2, True, before), answer.err
 
 
+@pytest.mark.long
 def test_a_finalize_that_was_cut_off_goes_on(tmp_path: Path, neon: Neon) -> None:
     """The name to keep is taken by what the first attempt kept; nothing is asked of the vendor twice."""
     sure = ("-m", "bad migration", "--confirm", "production")

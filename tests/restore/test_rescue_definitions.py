@@ -20,6 +20,8 @@ from backout.providers.postgres.server.template import run_tool
 from backout.runbook.recovery.restore import plan_rescue, plan_undo
 from backout.runbook.recovery.restoring import foresee
 
+from extent import long
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -158,6 +160,7 @@ HEIRS: Final = (
 NO_HEIRS: Final = "UPDATE ONLY owning SET v = 'bad'; ALTER TABLE above DROP v; DROP FUNCTION said()"
 
 
+@pytest.mark.long
 def test_an_undo_counts_no_values_of_heirs_that_keep_a_column_of_their_own(lab: Lab) -> None:
     """A parent's column goes from heirs that have it from there alone; what others hold in theirs is put back."""
     case = Damaged(lab, "heirs", HEIRS, NO_HEIRS)
@@ -190,7 +193,7 @@ DETACHED: Final = (
 )
 
 
-@pytest.mark.parametrize("more", ["", "; ALTER TABLE days_high ALTER n DROP NOT NULL, ALTER n SET DEFAULT 3"])
+@pytest.mark.parametrize("more", ["", long("; ALTER TABLE days_high ALTER n DROP NOT NULL, ALTER n SET DEFAULT 3")])
 def test_a_partition_that_was_detached_is_attached_again_and_nothing_of_it_is_called_new(lab: Lab, more: str) -> None:
     """What it had from its parent becomes its own, which is no change; what was changed of it beside that goes back."""
     name = "detached_more" if more else "detached"
@@ -205,6 +208,7 @@ def test_a_partition_that_was_detached_is_attached_again_and_nothing_of_it_is_ca
     assert case.differs(case.damaged) == []
 
 
+@pytest.mark.long
 def test_a_partition_that_cannot_be_attached_again_stops_nothing_else(lab: Lab) -> None:
     """What was written since does not belong in it: that is said, with the statements, and the rest comes back."""
     damage = "ALTER TABLE days DETACH PARTITION days_high; DELETE FROM days WHERE id < 10"
@@ -216,6 +220,7 @@ def test_a_partition_that_cannot_be_attached_again_stops_nothing_else(lab: Lab) 
     assert lab.rows("SELECT count(*) FROM refused.days") == [(49,)]
 
 
+@pytest.mark.long
 def test_a_partition_that_was_attached_is_named_with_statements_that_work(lab: Lab) -> None:
     """Its own columns and checks have become its parent's, which is no change of them."""
     made = (

@@ -172,6 +172,7 @@ def test_a_default_that_somebody_changed_since_stays(lab: Lab) -> None:
     assert set(told) == {"default public.preset a", "default public.preset b"}
 
 
+@pytest.mark.long
 def test_a_generated_column_goes_again(lab: Lab) -> None:
     """Nobody can write it, so that its values are none that were written since."""
     made = (

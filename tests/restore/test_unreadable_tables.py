@@ -74,6 +74,7 @@ def test_a_table_behind_row_security_does_not_switch_the_check_of_the_others_off
     assert (undone["equal"], undone["differs"]) == (40, [])
 
 
+@pytest.mark.long
 def test_a_table_that_had_to_be_compared_and_cannot_be_read_costs_only_itself(lab: Lab) -> None:
     """The damage gave it a column, so the rescue leaves none of its rows alone: exit 7, and the others are compared."""
     damage = "UPDATE {name}.orders SET v = 'bad'; ALTER TABLE {name}.tenants ADD COLUMN more int"

@@ -16,6 +16,7 @@ from backout.report.guard.forecast import format_text, make_record
 from backout.runbook.hindsight.forecast import foresee
 from backout.runbook.incident.status import read_status
 
+from extent import long
 from line import SERVICES, toolbox, watch
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 def test_what_is_not_seen_is_said_wherever_a_version_is_called_healthy(
     tmp_path: Path, sees_all: bool, checks: tuple[SyntheticCheck, ...], unseen: dict[str, str]
 ) -> None:
-    """Once before the watch, in the reason of the verdict, in the status and in the plan; nothing where all is seen.
+    """Once before the watch, in the reason of the verdict and in the status; nothing where all is seen.
 
     What answers contain is seen by a check of guard's own alone that reads more than their status.
     """
@@ -58,8 +59,7 @@ def test_what_is_not_seen_is_said_wherever_a_version_is_called_healthy(
     world.deploy(world.upload("good"))
     said: list[str] = []
     tools = replace(toolbox(world, tmp_path / "journal.sqlite"), say=said.append)
-    policy = replace(tools.policy, guard=replace(tools.policy.guard, checks=checks))
-    tools = replace(tools, policy=policy)
+    tools = replace(tools, policy=replace(tools.policy, guard=replace(tools.policy.guard, checks=checks)))
     run = watch(tools, for_s=30)
     result = tools.runs.result(run.id, "watch")
     reason = str(_table(_table(result)["decision"])["reason"])
@@ -71,10 +71,22 @@ def test_what_is_not_seen_is_said_wherever_a_version_is_called_healthy(
     found = read_status(tools).traffic
     assert found is not None
     assert [sight.name for sight in found.unseen] == list(unseen)
+
+
+@pytest.mark.parametrize("checks", [(), long((SyntheticCheck("/", word="welcome"),))], ids=["none", "a word"])
+def test_the_plan_names_what_no_watch_sees(tmp_path: Path, checks: tuple[SyntheticCheck, ...]) -> None:
+    """What answers contain, unless a check of guard's own reads it; and always what no source sees."""
+    world = World()
+    world.traffic_rule = make_answering({"GET /": {200: 20}})
+    world.deploy(world.upload("good"))
+    world.clock.sleep(60)
+    tools = toolbox(world, tmp_path / "journal.sqlite")
+    guard = replace(tools.policy.guard, checks=checks)
     forecast = foresee(tools, synthetic_per_s=1.0)
-    assert make_record("production", forecast, policy.guard)["unseen"] == list(unseen)
-    page = " ".join(format_text("production", forecast, policy.guard, width=80).split())
-    assert (words[1:] in page, "guard.synthetic.checks" in page) == (bool(unseen), bool(unseen))
+    assert make_record("production", forecast, guard)["unseen"] == ["contents"] * (not checks)
+    page = " ".join(format_text("production", forecast, guard, width=80).split())
+    assert ("ot seen by memory: what answers contain" in page) is not bool(checks)
+    assert ("guard.synthetic.checks" in page) is not bool(checks)
     assert NEVER in page
 
 

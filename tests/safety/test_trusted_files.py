@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_shell import backout
 
+from extent import long
 from scripted_server import answer, scripted_server
 
 if TYPE_CHECKING:
@@ -181,7 +182,9 @@ def test_an_ordinary_user_trusts_himself_and_root_alone(listener: ScriptedServer
                 assert "uid 1234" in json.loads(done.stdout)["mistakes"][0]
 
 
-@pytest.mark.parametrize("command", [("panic",), ("panic", "--dry-run"), ("card",), ("card", "--write")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [("panic",), long(("panic", "--dry-run")), long(("card",)), ("card", "--write")], ids=" ".join
+)
 def test_panic_and_card_say_so_and_go_on_without_its_addresses(
     tmp_path: Path, listener: ScriptedServer, command: tuple[str, ...]
 ) -> None:
