@@ -131,7 +131,10 @@ def tls_front(  # noqa: C901 - two threads
             secured = context.wrap_socket(client, server_side=True)
             with secured as secure, socket.create_connection(("127.0.0.1", port)) as server:
                 sockets.append(server)
-                server.sendall(secure.recv(65536))  # the startup message
+                startup = secure.recv(65536)
+                if not startup:  # the certificate was refused: the server would wait for a minute
+                    return
+                server.sendall(startup)
                 first = server.recv(65536)
                 if offer_plus and first[:1] == b"R" and first[5:9] == struct.pack("!i", 10):
                     body = b"SCRAM-SHA-256-PLUS\0" + first[9:]
