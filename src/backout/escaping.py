@@ -4,7 +4,7 @@ Whatever an application, a visitor, a colleague's commit or a provider wrote is 
 page makes no link, picture, mention or element of it, a mail gets no header from it. Invisible characters are named.
 
     terminal: printable      Markdown: prose, cell, code, block, md      HTML: html
-    Slack: slack             mail headers, one line of status: line
+    Slack: slack             mail headers, one line of status: line      JSON on a terminal: escape_json
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ INVISIBLE = (
     r"\ufeff\uffa0\ufff0-\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 """Inside of a character class: invisible characters (fillers, joiners, marks of direction, tags, selectors)."""
-_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[(?:0|1|2|31|32|33|36)m)")
-"""What a terminal obeys instead of showing it; our own colours, line ends and tabs are kept."""
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal obeys instead of showing it; line ends and tabs are kept."""
 _PRINTS_AS_IT_IS = re.compile(r"[\t\n -~\xa1-\xac\xae-\u02ff]*")
 _COMMAND = re.compile(r"(?m)^([ \t]*)(?=::|##\[)")
 """What the runner of a pipeline takes for a command at the beginning of a line."""
@@ -37,6 +37,23 @@ def make_printable(text: str) -> str:
 def show_unseen(text: str) -> str:
     """Return text with each invisible character replaced by its name; the selector of a picture is left."""
     return text if text.isascii() else _compile_unseen().sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
+
+
+def escape_json(text: str) -> str:
+    r"""Return JSON for a terminal: the same value, with what a terminal obeys or does not show as its escape.
+
+    >>> escape_json('"a\u202eb"')
+    '"a\\u202eb"'
+    """
+    if text.isascii() and "\x7f" not in text:
+        return text
+    shown = re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _compile_unseen().sub(lambda found: _escape_units(found[0]), shown)
+
+
+def _escape_units(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 @cache

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from drillbook import Drillbook
 
 HOSTILE = (
-    "evil \x1b[2J\x1b[8m\x1b]0;mine\x07 \x9b31m \u202egnp.exe `x` | <!channel> <@U1> **b** </details>\r\n"
+    "evil \x1b[32m\x1b[2J\x1b[8m\x1b]0;mine\x07 \x9b31m \u202egnp.exe `x` | <!channel> <@U1> **b** </details>\r\n"
     "::error::mine\nBcc: all@example.com\n\nresult=healthy\n# head\x00 $(id) "
 )
 LONG = HOSTILE * 100
@@ -57,10 +57,22 @@ def test_a_terminal_shows_it_and_obeys_nothing() -> None:
     assert len(Style().table(("A", "B"), [("a\nb", "c\r\nd")]).splitlines()) == 2
 
 
+def test_json_on_a_terminal_obeys_nothing_and_says_the_same() -> None:
+    """In a pipe it is as it is."""
+    for terminal in (True, False):
+        out = Stream(terminal=terminal)
+        output = Output(out, Stream(terminal=True), Redactor(), json=True, style=Style(), talk=Style())
+        output.result("x", {"why": f"{HOSTILE}\U000e0041"})
+        assert json.loads(out.getvalue())["why"] == f"{HOSTILE}\U000e0041"
+        obeyed = (OBEYED | {"\U000e0041"}) & set(out.getvalue())
+        assert bool(obeyed) is not terminal
+
+
 def test_colours_and_line_ends_are_left() -> None:
     """What we paint ourselves passes."""
-    painted = Style(color=True, unicode=True).paint("bad", "x")
-    assert make_printable(f"{painted}\n\tü") == f"{painted}\n\tü"
+    style = Style(color=True, unicode=True)
+    assert style.plain(f"{style.paint('bad', 'x')}\n\tü") == "\x1b[31mx\x1b[0m\n\tü"
+    assert style.plain("\x1b[31mx\x1b[0m") == "?[31mx?[0m", "those of others are shown"
 
 
 def test_slack_sees_no_mention_and_keeps_its_limits() -> None:

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, TextIO
 
 from backout.cli.support.style import Style, Tone
+from backout.escaping import escape_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +78,8 @@ class Output:
         from backout.report import records
 
         record = self.redactor.record(records.make_envelope(name, payload))
-        self._write(self.stdout, records.encode(record))
+        text = records.encode(record)
+        self._write(self.stdout, escape_json(text) if self.stdout.isatty() else text)
 
     def text(self, text: str) -> None:
         """Write data for a person to stdout; nothing with `--json`."""

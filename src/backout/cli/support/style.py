@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 _ROOM = 32
 """Columns that a cell needs to be readable beside the others."""
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Tone(StrEnum):
@@ -27,7 +27,13 @@ class Tone(StrEnum):
     STRONG = "strong"
 
 
-_COLORS = {"good": "32", "bad": "31", "warn": "33", "note": "36", "dim": "2", "strong": "1"}
+_COLORS = {"good": "32", "bad": "31", "warn": "33", "note": "36", "dim": "2", "strong": "1", "": "0"}
+_FIRST = 0xF0000 + int.from_bytes(os.urandom(3), "big") % 65_000
+_MARKS = {role: chr(_FIRST + place) for place, role in enumerate(_COLORS)}
+"""What stands for a colour until it is written, "" for its end: text from outside cannot know these characters, and a
+terminal obeys none of its colours."""
+_CODES = {mark: f"\x1b[{_COLORS[role]}m" for role, mark in _MARKS.items()}
+_OWN = re.compile(f"([{min(_CODES)}-{max(_CODES)}])")
 
 
 _SYMBOLS = {
@@ -53,7 +59,7 @@ class Style(NamedTuple):
 
     def paint(self, role: str, text: str) -> str:
         """Return the text in the role's colour, or as it is; this is the `Paint` that `backout.report` asks for."""
-        return f"\x1b[{_COLORS[role]}m{text}\x1b[0m" if self.color and text else text
+        return f"{_MARKS[role]}{text}{_MARKS['']}" if self.color and text else text
 
     def badge(self, word: str, tone: Tone) -> str:
         """Return symbol and word: `✓ healthy`."""
@@ -69,8 +75,8 @@ class Style(NamedTuple):
         return self.paint(Tone.DIM, text)
 
     def plain(self, text: str) -> str:
-        """Return the text without terminal control sequences, in ASCII if the stream takes nothing else."""
-        shown = make_printable(text if self.color else text.replace("\x1b", "?"))  # none is ours then
+        """Return the text without control sequences but our own colours, in ASCII if the stream takes nothing else."""
+        shown = _OWN.sub(lambda mark: _CODES[mark[1]], make_printable(text))
         return shown if self.unicode else shown.translate(_ASCII)
 
     def table(
@@ -116,7 +122,7 @@ class Style(NamedTuple):
 
     def shorten(self, text: str, width: int) -> str:
         """Return the text without colours, cut to the width with an ellipsis, behind a word if that costs little."""
-        bare = _ANSI.sub("", text)
+        bare = _OWN.sub("", text)
         if len(bare) <= width:
             return bare
         dots = "…" if self.unicode else "..."
@@ -134,7 +140,7 @@ def _join_lines(text: str) -> str:
 
 def measure_width(text: str) -> int:
     """Return how many columns a text takes, colours not counted."""
-    return len(_ANSI.sub("", text))
+    return len(_OWN.sub("", text))
 
 
 def wants_color(when: str, *, is_terminal: bool, no_color: bool, force_color: bool, term: str | None) -> bool:
