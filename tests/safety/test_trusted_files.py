@@ -365,6 +365,23 @@ def test_our_own_records_are_taken_in_a_repository_too(tmp_path: Path, listener:
     assert heard(listener)
 
 
+def test_our_own_records_are_taken_where_the_project_is_a_submodule(tmp_path: Path, listener: ScriptedServer) -> None:
+    """The outer repository has an entry for the project itself, and none for what we keep in it."""
+    theirs = write_config(tmp_path / "theirs", listener.url).parent
+    committed(theirs)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "README").touch()
+    committed(whole)
+    git = ["git", "-C", str(whole), "-c", "protocol.file.allow=always"]
+    subprocess.run([*git, "submodule", "add", "-q", "../theirs", "app"], check=True, capture_output=True)
+    (whole / "app" / ".backout").mkdir(mode=0o700)
+    (whole / "app" / ".backout" / "journal.sqlite").touch(mode=0o600)
+    found = backout(whole / "app", "status", variables=GIVEN)
+    assert found.code != 78, found.err
+    assert heard(listener)
+
+
 def test_a_twin_that_a_repository_brought_is_not_ours(tmp_path: Path) -> None:
     """Its state names the token that opens it and the code that it runs: a link, or what git holds, is refused."""
     twin = tmp_path / "app" / ".backout" / "twin"

@@ -81,7 +81,8 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
 
 def _learn_the_applications(shell: Shell, config: Config, *, ask_source: bool) -> None:
     """Read the values of the application's own secrets, if that runs no program or was asked for."""
-    from backout.wiring.secrets import SAFE_SOURCES, describe_source, make_source, read_expected_secrets
+    from backout.config.known import SAFE_SOURCES
+    from backout.wiring.secrets import describe_source, make_source, read_expected_secrets
 
     named = describe_source(config)
     if named is None or not (ask_source or named["from"] in SAFE_SOURCES):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _ALWAYS = (TOKEN_ENV, "GITHUB_TOKEN", "NEON_API_KEY", "XATA_API_KEY", "PGPASSWORD")
 SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|SIGNING_KEY|DATABASE_URL)$")
 """Variables that no setting names, and that are secret all the same."""
+SAFE_SOURCES = ("file", "env")
+"""Sources of the application's secrets that are read without running anything or asking anyone."""
 
 
 def read_all(config: Config) -> None:

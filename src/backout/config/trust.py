@@ -11,6 +11,7 @@ or to root, and no one else may write it. Three things are no danger, as git and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import stat
@@ -106,8 +107,9 @@ def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrust
 def _find_tops(path: Path) -> Iterator[str]:
     """Yield the top of each git repository that a path lies in, the inner ones first."""
     for each in (path, *path.parents):
-        if (each / ".git").exists():
-            yield str(each)
+        with contextlib.suppress(OSError):  # a folder that we may not search: opening the record says so
+            if (each / ".git").exists():
+                yield str(each)
 
 
 def _find_kept_by_git(folder: str, paths: tuple[str, ...]) -> Flaw | None:
@@ -127,8 +129,9 @@ def _find_kept_by_git(folder: str, paths: tuple[str, ...]) -> Flaw | None:
             return Flaw(top, why, _put_aside(top))
         starts = [f"{path}/" for path in records] + [f"{path}\0" for path in records]
         starts += [f"{path.with_suffix('')}." for path in records if path.suffix]
-        between = (each for path in records for each in path.parents if str(each).startswith(f"{top.rstrip('/')}/"))
-        starts += [f"{each}\0" for each in dict.fromkeys(between)]  # a submodule, or a link in the index
+        ways = {each for path in records for each in path.parents if each.is_relative_to(top)}
+        ways -= {Path(folder), *Path(folder).parents}  # the project may be a submodule of another one
+        starts += [f"{each}\0" for each in ways]  # a submodule, or a link in the index
         found = find_tracked(Path(top), starts)
         if found:
             quoted = shlex.quote(found)

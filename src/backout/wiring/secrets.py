@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from backout.config.init.workflow import TOKEN_ENV as WORKFLOW_TOKEN_ENV
-from backout.config.known import SECRET_NAME
+from backout.config.known import SAFE_SOURCES, SECRET_NAME
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.secret_names import list_secret_variables
 from backout.config.trust import check_values
@@ -87,10 +87,6 @@ def read_expected_secrets(config: Config) -> ExpectedSecrets:
         except OSError as error:
             raise UsageError(f"cannot read it: {error.strerror}", where=str(path), hint="secrets.example") from error
     return ExpectedSecrets(names, settings.required, path.name if path else "")
-
-
-SAFE_SOURCES: Final = ("file", "env")
-"""Sources that are read without running anything or asking anyone."""
 
 
 def learn_source(config: Config) -> None:

@@ -285,8 +285,7 @@ def _list_undos(session: RestoreSession, run: Run, rescue: RescueReport) -> list
     again = f"backout db restore --undo -e {run.environment}"
     if not run.plan.has(UndoRescueStep):
         return [again]
-    left = rescue.left_out or any(each.left or each.conflicts for each in rescue.tables)
-    lines = [f"{again}  # once nothing is in its way"] if left else []
+    lines = [f"{again}  # once nothing is in its way"] if rescue.leaves_something else []
     swapped = SWAPPED if session.branches is None else BRANCH_SWAPPED
     earlier = find_earlier(session.tools, swapped, run.plan.arguments(UndoRescueStep).mark)
     if earlier is not None:

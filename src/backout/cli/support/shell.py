@@ -127,11 +127,12 @@ class Shell:
     def _learn(self, found: Config) -> None:
         """Mask all secrets of this environment before anything of it is printed, stored or sent."""
         if found.path not in self._learned:
-            from backout.config.known import list_open_words, read_all
+            from backout.config.known import SAFE_SOURCES, list_open_words, read_all
 
             self.redactor.say_openly(*list_open_words(found))
             read_all(found)
-            if found.chosen is not None and found.environment.secrets.source is not None:
+            source = found.environment.secrets.source if found.chosen is not None else None
+            if source is not None and source.kind in SAFE_SOURCES:
                 from backout.wiring.secrets import learn_source
 
                 learn_source(found)

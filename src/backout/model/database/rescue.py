@@ -158,6 +158,11 @@ class RescueReport(Value, frozen=True):
     differences: tuple[DefinitionDifference, ...] = ()
 
     @property
+    def leaves_something(self) -> bool:
+        """Whether rows or definitions stay as they were found."""
+        return bool(self.left_out) or any(each.left or each.conflicts for each in self.tables)
+
+    @property
     def left_alone(self) -> frozenset[str]:
         """The tables of which no row comes back."""
         return frozenset(each.table for each in self.tables if each.is_left_alone)

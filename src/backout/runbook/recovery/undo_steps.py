@@ -65,8 +65,7 @@ class UndoRescue(Action[UndoRescueStep, RescueReport]):
         """Return what was written, by table; an undo that leaves something can be made again."""
         tools, mark = self._tools, args.mark
         report = tools.rescuer(args.database).undo(tools.kept / parse_id(mark), make_progress_teller(context, tools))
-        left = report.left_out or any(each.left or each.conflicts for each in report.tables)
-        undone: Json = PARTLY if left else True
+        undone: Json = PARTLY if report.leaves_something else True
         note: dict[str, Json] = {"mark": mark, "database": args.database, "undone": undone}
         tools.journal.note(tools.environment, RESCUED, context.run, note, actor=tools.actor)
         return report
