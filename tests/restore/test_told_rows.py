@@ -141,21 +141,20 @@ def test_rows_of_tables_that_are_left_alone_are_as_before_once_it_is_typed(lab: 
 
 @pytest.mark.long
 def test_a_table_that_somebody_dropped_since_is_there_with_its_rows_once_it_is_typed(lab: Lab, tmp_path: Path) -> None:
-    """With its key, its sequence and its owner."""
+    """With its key, its sequence and its owner; its names have a blank, a quote, an apostrophe and a dollar."""
+    table = """ "Gone by"."Ta""b'le $x" """.strip()
     made = (
-        'CREATE SCHEMA "Gone by"; GRANT ALL ON SCHEMA "Gone by" TO keeper; CREATE TABLE "Gone by"."Table" '
-        "(id serial PRIMARY KEY, v text); "
-        """INSERT INTO "Gone by"."Table" (v) VALUES ('good'), ('good'); ALTER TABLE "Gone by"."Table" OWNER TO keeper"""
+        f'CREATE SCHEMA "Gone by"; GRANT ALL ON SCHEMA "Gone by" TO keeper; CREATE TABLE {table} '
+        f"(id serial PRIMARY KEY, v text); INSERT INTO {table} (v) VALUES ('good'), ('good'); "
+        f"ALTER TABLE {table} OWNER TO keeper"
     )
-    damage = """UPDATE "Gone by"."Table" SET v = 'bad'"""
-    xid = damaged(lab, "goneby", made, damage, 'DROP TABLE "Gone by"."Table"')
-    told = left_out(lab, xid)["table Gone by.Table"]
+    xid = damaged(lab, "goneby", made, f"UPDATE {table} SET v = 'bad'", f"DROP TABLE {table}")
+    (told,) = (each for what, each in left_out(lab, xid).items() if what.startswith("table Gone by."))
     assert told["reason"] == "the table no longer exists"
     type_told(lab, xid, [told["sql"]], tmp_path)
-    insert = """INSERT INTO "Gone by"."Table" (v) VALUES ('new') RETURNING id"""
-    assert lab.rows(insert) == [(3,)]
-    assert lab.rows('SELECT id, v FROM "Gone by"."Table" ORDER BY 1') == [(1, "good"), (2, "good"), (3, "new")]
-    assert lab.rows("SELECT tableowner FROM pg_tables WHERE tablename = 'Table'") == [("keeper",)]
+    assert lab.rows(f"INSERT INTO {table} (v) VALUES ('new') RETURNING id") == [(3,)]
+    assert lab.rows(f"SELECT id, v FROM {table} ORDER BY 1") == [(1, "good"), (2, "good"), (3, "new")]
+    assert lab.rows("SELECT tableowner FROM pg_tables WHERE schemaname = 'Gone by'") == [("keeper",)]
 
 
 @pytest.mark.long

@@ -195,7 +195,7 @@ def _write_assignments(names: Sequence[str]) -> str:
 
 def _write_dump(was: Table) -> str:
     """Return the text that brings a table back that is not there, with its rows and all that belongs to it."""
-    wanted = shlex.quote(f'"{was.schema}"."{was.name}"')
+    wanted = shlex.quote(f"{quote_identifier(was.schema)}.{quote_identifier(was.name)}")
     into = "".join(f"\\setenv PG{name} :{name}\n" for name in ("HOST", "PORT", "USER"))
     file = _name_file(was)
     return (
