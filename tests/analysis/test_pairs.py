@@ -17,6 +17,7 @@ MOVED = VersionAnswer(301, "/new", ends_well=True)
 LOST = VersionAnswer(301, "/gone", ends_well=False)
 LOOP = VersionAnswer(302, "/", ends_well=False, loops=True)
 EMPTY = VersionAnswer(200, has_words=False)
+LIMITED, FORBIDDEN = VersionAnswer(429), VersionAnswer(403)
 
 
 def pair(new: VersionAnswer, old: VersionAnswer = GOOD) -> PairedAnswer:
@@ -41,11 +42,28 @@ def pair(new: VersionAnswer, old: VersionAnswer = GOOD) -> PairedAnswer:
         (VersionAnswer(410), GOOD, Compared.GONE),
         (VersionAnswer(410), NOT_FOUND, Compared.BOTH_FAIL),
         (GOOD, VersionAnswer(200, has_words=True), Compared.BOTH_WELL),
+        (VersionAnswer(401), GOOD, Compared.NEW_WORSE),
+        (LIMITED, GOOD, Compared.REFUSED),
+        (FORBIDDEN, GOOD, Compared.REFUSED),
+        (GOOD, LIMITED, Compared.REFUSED),
+        (LIMITED, NOT_FOUND, Compared.BOTH_FAIL),
     ],
 )
 def test_who_answered_worse(new: VersionAnswer, old: VersionAnswer, compared: Compared) -> None:
     """A page that has moved and is there is no worse; a login wall, a loop, a missing word and an error are."""
     assert pair(new, old).compared is compared
+
+
+def test_one_version_alone_that_refuses_is_no_evidence() -> None:
+    """A limit of robots refuses whom it likes; but nothing else does where our credentials are turned down."""
+    pairs = Pairs()
+    pairs.add([pair(LIMITED), pair(FORBIDDEN)] * 20)
+    assert (pairs.log_e(), pairs.is_discordant, pairs.are_alike, pairs.both_fail) == (0.0, False, False, False)
+    assert pairs.sentence.endswith("one version alone refused 40 of them (403 or 429), as what limits robots does, too")
+    pairs.add([pair(MOVED)])
+    assert not pairs.only_moved("site")
+    known = [PairedAnswer(0.0, "GET /account with credentials", new, GOOD) for new in (FORBIDDEN, LIMITED)]
+    assert [each.compared for each in known] == [Compared.NEW_WORSE, Compared.REFUSED]
 
 
 def test_eleven_discordant_pairs_are_a_thousand_to_one() -> None:

@@ -73,6 +73,18 @@ def test_in_a_cut_over_a_shift_is_held_until_pairs_decide() -> None:
     assert "were answered 404 (not found)" in reason
 
 
+@pytest.mark.parametrize(("kind", "status"), [(AnswerClass.LIMITED, 429), (DENIED, 403)])
+def test_in_a_cut_over_a_limit_of_requests_is_held(kind: AnswerClass, status: int) -> None:
+    """What limits robots answers guard's own requests so as well: such pairs are no evidence, and of 429 none is."""
+    seen = see(altered(CUT, new=all_of(kind, only="GET /app")), 1)
+    seen.detector.add_pairs(pairs(24, VersionAnswer(status)))
+    verdict, cause, reason = seen.detector.judge(AT + WATCH_S)
+    assert (verdict, cause) == (Verdict.INCONCLUSIVE, Cause.ANSWERS)
+    assert "one version alone refused 24 of them (403 or 429)" in reason
+    seen.detector.add_pairs(pairs(3))
+    assert judged(seen.detector)[0] is (Verdict.INCONCLUSIVE if status == 429 else Verdict.REGRESSED)
+
+
 def test_two_that_fail_of_a_route_that_worked_are_worth_a_question() -> None:
     """Too few to hold anything, and the verdict is not said before the answer; 410 asks nothing, it was meant."""
     world = World(mix={"GET /": 4.0, "GET /search": 2.0}, usual={"GET /": {}, "GET /search": {}})
@@ -302,6 +314,21 @@ def test_nine_of_nine_orders_fail() -> None:
         f"POST /api/orders: {decision.errors} of {decision.errors} requests failed, 0 of 300"
     )
     assert decision.errors <= 6
+
+
+def test_what_fails_for_all_is_named_first_though_too_few_were_seen_before_to_act() -> None:
+    """All of ten orders fail, and only six were seen before: how many requests failed of all would hide it."""
+    good, order = RouteCounts(10, 0), RouteCounts(1, 0)
+    rows = [
+        row_of(OLD, AT - t, {"GET /": good} | ({"POST /api/orders": order} if t % 10 == 0 else {})) for t in range(61)
+    ]
+    detector = Detector(version=NEW, old=OLD, deployed_at=AT, split=1.0, baseline=rows[1:], policy=Policy())
+    for t in range(60):
+        parts = {"GET /": good} | ({"POST /api/orders": RouteCounts(1, 1)} if t % 6 == 0 else {})
+        detector.add([row_of(NEW, AT + t, parts)])
+    verdict, cause, reason = detector.judge(AT + 60)
+    assert (verdict, cause) == (Verdict.INCONCLUSIVE, Cause.NONE)
+    assert reason.startswith("POST /api/orders: 10 of 10 requests failed, 0 of 6 before; 10 of 610 requests failed; ")
 
 
 def told(seen_shifts: object) -> bool:

@@ -183,7 +183,8 @@ class Judge:
             self.counted.get_noninferiority().above_slo() or self.counted.slow_for_now() or self._open_point(log_e, now)
         )
         if open_point is not None:
-            return Verdict.INCONCLUSIVE, Cause.NONE, f"{seen}; {open_point}"
+            failing = self.answers.failing(self.counted.errors)  # what people could not do comes first
+            return Verdict.INCONCLUSIVE, Cause.NONE, "; ".join(filter(None, (failing, seen, open_point)))
         limit = format_percent(self.counted.get_noninferiority().error_rate)
         unseen = "" if self.counted.has_times else "; response times could not be compared"
         guesses, asked = self.answers.unmatched

@@ -96,8 +96,9 @@ class Pairs:
 
     @property
     def are_alike(self) -> bool:
-        """Whether both answer alike, well or not, as far as enough pairs tell; what is gone for good is not alike."""
-        return not self.is_discordant and self.asked - self.number(Compared.GONE) >= ENOUGH
+        """Whether both answer alike, well or not, as far as enough pairs tell; what one alone refused is not alike."""
+        alike = self.asked - self.number(Compared.GONE) - self.number(Compared.REFUSED)
+        return not self.is_discordant and alike >= ENOUGH
 
     @property
     def both_fail(self) -> bool:
@@ -117,7 +118,7 @@ class Pairs:
         Args:
             stratum: what is answered by redirects; of a route, a request has to be one that was asked and has moved.
         """
-        if not self._moved or self.number(Compared.NEW_WORSE):
+        if not self._moved or self.number(Compared.NEW_WORSE) or self.number(Compared.REFUSED):
             return False
         moved = (name for name, each in self._requests.items() if each.moved)
         return stratum in (SITE, REST) or any(_is_of(name, stratum) for name in moved)
@@ -132,6 +133,8 @@ class Pairs:
             return f"{asked}, both versions answered alike"
         if self.is_discordant:
             return f"{asked}, this version answered worse {self.number(Compared.NEW_WORSE)} times, which is not enough"
+        if refused := self.number(Compared.REFUSED):
+            return f"{asked}, one version alone refused {refused} of them (403 or 429), as what limits robots does, too"
         return f"{asked}, which is not enough to tell the two versions apart"
 
     @property

@@ -208,7 +208,8 @@ def _judge_cut_over(case: Case, stratum: Stratum, test: Evidence, *, proven: boo
     flow = stratum.flow(case.until, case.hours)
     if flow is Flow.KEPT:
         return Outcome.TOLD
-    return Outcome.ROLL_BACK if flow is Flow.FELL and proven else Outcome.HOLD
+    limited = test.kind is AnswerClass.LIMITED  # no pair tells whether the version or its visitors reached the limit
+    return Outcome.ROLL_BACK if flow is Flow.FELL and proven and not limited else Outcome.HOLD
 
 
 def _find_extinction(case: Case) -> Shift | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MOVED = (301, 308)
+_REFUSED = (403, 429)
 HEALTH = "health"
 """The name under which looks at the health endpoint stand beside paths, which begin with a slash."""
 
@@ -125,6 +126,7 @@ class Compared(StrEnum):
     BOTH_WELL = "both well"
     BOTH_FAIL = "both fail"
     GONE = "gone"  # for good (410), of the new version alone: that answer is no accident
+    REFUSED = "refused"  # one version alone refused it (403, 429): so does what limits robots, whatever the version
 
 
 class PairedAnswer(Value, frozen=True):
@@ -150,6 +152,8 @@ class PairedAnswer(Value, frozen=True):
         <Compared.BOTH_WELL: 'both well'>
         >>> PairedAnswer(0.0, "/", VersionAnswer(410), VersionAnswer(200)).compared
         <Compared.GONE: 'gone'>
+        >>> PairedAnswer(0.0, "/", VersionAnswer(429), VersionAnswer(200)).compared
+        <Compared.REFUSED: 'refused'>
         """
         both_redirect = self.new.kind is self.old.kind is AnswerClass.REDIRECT
         new, old = (_is_good(answer, may_redirect=both_redirect) for answer in (self.new, self.old))
@@ -157,9 +161,16 @@ class PairedAnswer(Value, frozen=True):
             return Compared.BOTH_WELL
         if old and self.new.kind is AnswerClass.GONE:
             return Compared.GONE
-        if new or old:
-            return Compared.OLD_WORSE if new else Compared.NEW_WORSE
-        return Compared.BOTH_FAIL
+        if new == old:
+            return Compared.BOTH_FAIL
+        worse = self.old if new else self.new
+        if worse.status in _REFUSED and not self._is_denied(worse):
+            return Compared.REFUSED
+        return Compared.OLD_WORSE if new else Compared.NEW_WORSE
+
+    def _is_denied(self, answer: VersionAnswer) -> bool:
+        """Whether an answer turns down our credentials: no limit of robots does."""
+        return WITH_CREDENTIALS in self.path and answer.kind is AnswerClass.DENIED
 
 
 def _is_good(answer: VersionAnswer, *, may_redirect: bool) -> bool:
