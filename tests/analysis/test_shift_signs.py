@@ -8,11 +8,12 @@ import pytest
 from values import replace
 
 from backout.analysis.detector.decision import Detector
+from backout.analysis.shifts.sentences import make_given_up_shift
 from backout.analysis.shifts.signs import Signs
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.policy import Policy
 from backout.model.guard.shift import Outcome
-from backout.model.guard.signals import Counts, RouteCounts
+from backout.model.guard.signals import Counts, RouteCounts, find_bucket
 from backout.model.guard.verdict import Verdict
 
 from answers_sim import AT, NEW, OLD, SHOP, World, all_of, row_of, see
@@ -63,6 +64,42 @@ def test_people_who_give_up(before: int, after: int, left: bool) -> None:
     again = Signs(())
     again.restore(json.loads(json.dumps(signs.state())))
     assert again.left == signs.left
+
+
+def waiting(seconds: int, first: int, given_up: dict[str, int] | None = None) -> list[Counts]:
+    """Return rows of a page that takes 10 ms and a stream that takes a minute; each second one of each gives up."""
+    page, stream = RouteCounts(60, 0, {find_bucket(10): 60}), RouteCounts(6, 0, {find_bucket(50_000): 6})
+    whole = {**page.latency, **stream.latency}
+    routes = {"GET /": page, "GET /events": stream}
+    left = {name: {find_bucket(ms): 1} for name, ms in (given_up or {}).items()}
+    return [Counts("v", first + t, 66, 0, len(left), whole, routes, left=left) for t in range(seconds)]
+
+
+@pytest.mark.parametrize(
+    ("given_up", "left"),
+    [
+        ({"GET /": 5}, 0),
+        ({"GET /": 3000}, 60),
+        ({"GET /events": 30_000}, 0),
+        ({"GET /": 3000, "GET /events": 30_000}, 60),
+        ({"GET /seldom": 30_000}, 0),
+        ({"GET /seldom": 58_000}, 60),
+    ],
+)
+def test_people_who_leave_earlier_than_answers_come_do_not_give_up(given_up: dict[str, int], left: int) -> None:
+    """As long as the slowest answers but one in a thousand of their route took before, of all where it is unknown."""
+    signs = Signs(waiting(60, 0))
+    for row in waiting(60, 60, given_up):
+        signs.add(row)
+    again = Signs(())
+    again.restore(json.loads(json.dumps(signs.state())))
+    for each in (signs, again):
+        found = each.left
+        assert (found.number if found else 0) == left
+        if found is not None:
+            ended = "4,080" if len(given_up) == 2 else "4,020"
+            said = f"60 of {ended} requests were given up after longer than nearly every answer of their route took"
+            assert make_given_up_shift(found).sentence.startswith(said)
 
 
 def test_without_a_past_nobody_knows_how_many_give_up() -> None:

@@ -224,11 +224,12 @@ def test_outcomes_count_as_in_a_replay(log: Log) -> None:
     log.write(outcome="ok", latency_ms=5)
     log.write(outcome="ok", status=500)
     log.write(outcome="exception", status=None)
-    log.write(outcome="canceled", latency_ms=5)
+    log.write(outcome="canceled", latency_ms=5, route="/app")
     log.write(status=499)
     log.write(status=404)
     (row,) = log.source.read(0, NOW).counts
     assert (row.requests, row.errors, row.canceled, sum(row.latency.values())) == (4, 2, 2, 1)
+    assert row.left == {"other": {find_bucket(5): 1}}  # nobody asked for that route before
 
 
 def refused(line: bytes) -> str | None:

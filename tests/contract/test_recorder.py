@@ -116,12 +116,13 @@ def test_routes_of_many_isolates_stay_few_and_plain() -> None:
         names = [f"/r{number}-{route}" for route in range(16)] + ["/app", "a\x1b[2Jb", "x" * 100, "\u202e"]
         rows = [counted(NOW - 9, 1, route=name) for name in names]
         bucket.store(
-            [{"seq": 1, "rows": [*rows, counted(NOW - 9, 0, canceled=1, route="/gone")]}],
+            [{"seq": 1, "rows": [*rows, counted(NOW - 9, 0, canceled=1, route="/gone", left={"90": 1, "91": 7})]}],
             at=NOW - 7,
             instance=f"000000{number:02}",
         )
     (row,) = reader(bucket).read(NOW - 20, NOW).counts
     assert (row.requests, row.canceled) == (240, 12)
+    assert row.left == {"/gone": {90: 12}}  # never more than were canceled
     assert row.routes["/app"].requests == 12
     assert len(row.routes) == 129
     assert sum(route.requests for route in row.routes.values()) == 240

@@ -96,6 +96,7 @@ def test_each_event_is_an_answer(server: TailServer, opened: Callable[..., Opene
     page = page_with(source, 4)
     rows = {(row.version, row.second): (row.requests, row.errors, row.canceled) for row in page.counts}
     assert rows == {("v1", NOW + 2): (2, 1, 0), ("v2", NOW + 3): (1, 1, 1), ("v2", NOW + 4): (1, 0, 0)}
+    assert [sum(waits.values()) for row in page.counts for waits in row.left.values()] == [1]
     assert (page.sampled, page.complete_until) == (False, NOW + 2)
     assert source.traits.may_act
     assert (server.hellos, server.protocols) == (['{"debug":false}'], ["trace-v1"])

@@ -144,6 +144,7 @@ COUNTS = st.tuples(
         st.tuples(st.integers(0, 9), st.integers(0, 9)).map(lambda made: TriggerCounts(*made)),
         max_size=2,
     ),
+    st.dictionaries(st.text(max_size=64), LATENCY, max_size=2),
 ).map(lambda made: Counts(*made))
 
 

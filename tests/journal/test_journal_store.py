@@ -192,7 +192,8 @@ def test_counts_of_the_schema_with_routes_are_kept(tmp_path: Path) -> None:
     route = RouteCounts(3, 1, {255: 3}, classes, {0: 1, 54: 1, 111: 1, 754: 1}, 4)
     triggers = {"cron */5 * * * *": TriggerCounts(2, 1)}
     after = Counts(
-        "v", 11, 3, 1, 0, {90: 3}, {"POST /app?page": route, "other": RouteCounts(0, 0)}, classes, 5, triggers
+        *("v", 11, 3, 1, 4, {90: 3}, {"POST /app?page": route, "other": RouteCounts(0, 0)}, classes, 5, triggers),
+        left={"GET /slow": {200: 3, 255: 1}},
     )
     assert journal.load_counts("staging", 0, 20) == (before,)
     journal.keep("staging", [after])

@@ -167,6 +167,8 @@ class Odd:
         Counts("v", 1, 5, 5, latency={1: -1}),
         Counts("v", 1, 5, 5, routes={"/": RouteCounts(10**30, 0)}),
         Counts("v", 1, 5, 3, classes={AnswerClass.DENIED: 3}),
+        Counts("v", 1, 5, 0, canceled=1, left={"/": {300: 1}}),
+        Counts("v", 1, 5, 0, canceled=1, left={"/": {3: 2}}),
         Counts("v", 1, 5, 0, classes={AnswerClass.DENIED: -1}),
         Counts("v", 1, 0, 0, started=-1),
         Counts("v", 1, 5, 0, routes={"/": RouteCounts(5, 0, sizes={3: 10**30})}),

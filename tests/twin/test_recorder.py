@@ -174,6 +174,7 @@ def test_the_recorder_counts_what_the_router_counts(twin: TwinStatus) -> None:
     assert len(counted) == 2
     assert sum(requests for requests, _, _ in counted.values()) == 240
     assert sum(canceled for _, _, canceled in counted.values()) == 3
+    assert sum(sum(waits.values()) for row in recorded for waits in row.left.values()) == 3
     assert all(errors > 5 for _, errors, _ in counted.values())
     for version in counted:
         for of_router, of_recorder in zip(latencies(exact, version), latencies(recorded, version), strict=True):

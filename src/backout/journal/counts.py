@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 _Row = tuple[str, Number, Number, Number, Number, str, str, str]
-_HISTOGRAM = msgspec.json.Decoder(dict[Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)], Number])
+Bucket = Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]
+_HISTOGRAM = msgspec.json.Decoder(dict[Bucket, Number])
 _ROUTES = msgspec.json.Decoder(dict[str, list[Number]])
 """Decoders of their own: a guard that is resumed reads a month of seconds. What they raise is caught around it all."""
 _CLASSES: Final = tuple(AnswerClass)
@@ -35,11 +36,12 @@ _MOST_TYPED = _TYPED + FAMILY * len(BodyKind)
 
 
 class _Answers(msgspec.Struct, omit_defaults=True):
-    """The column `answers`: classes, requests that began, {trigger: (runs, failed)}."""
+    """The column `answers`: classes, requests that began, {trigger: (runs, failed)}, {route: {bucket: given up}}."""
 
     classes: dict[AnswerClass, Number] = {}
     started: Number = 0
     triggers: dict[Name, tuple[Number, Number]] = {}
+    left: dict[Name, dict[Bucket, Number]] = {}
 
 
 _ANSWERS = msgspec.json.Decoder(_Answers)
@@ -74,7 +76,8 @@ def _format_histogram(latency: Mapping[int, int]) -> str:
 
 def _format_answers(row: Counts, mask: Mask) -> str:
     triggers = {str(mask(name)): (found.runs, found.failed) for name, found in row.triggers.items()}
-    return msgspec.json.encode(_Answers(dict(row.classes), row.started, triggers)).decode()
+    left = {str(mask(name)): dict(waits) for name, waits in row.left.items()}
+    return msgspec.json.encode(_Answers(dict(row.classes), row.started, triggers, left)).decode()
 
 
 def _format_routes(routes: Mapping[str, RouteCounts], mask: Mask) -> str:
@@ -145,7 +148,7 @@ def _make_counts(row: _Row) -> Counts:
         return found
     more = _ANSWERS.decode(answers)
     triggers = {name: TriggerCounts(runs, failed) for name, (runs, failed) in more.triggers.items()}
-    return replace(found, classes=more.classes, started=more.started, triggers=triggers)
+    return replace(found, classes=more.classes, started=more.started, triggers=triggers, left=more.left)
 
 
 def save_checkpoint(transaction: Transaction, run: str, name: str, data: Json) -> None:

@@ -68,6 +68,7 @@ class RowSum(Sum):
     canceled: int = 0
     routes: dict[str, Sum] = field(default_factory=dict)
     triggers: dict[str, tuple[int, int]] | None = None
+    left: dict[str, dict[int, int]] | None = None
 
     def route(self, name: str) -> Sum:
         """Return the sum of a route, a new one at first."""
@@ -83,6 +84,12 @@ class RowSum(Sum):
             before = self.triggers.get(name, (0, 0))
             self.triggers[name] = (before[0] + runs, before[1] + failed)
 
+    def add_left(self, route: str, bucket: int, number: int = 1) -> None:
+        """Add canceled ones by how long they had waited, see `find_bucket`."""
+        self.left = self.left or {}
+        waits = self.left.setdefault(route if route in self.left or len(self.left) < MOST_ROUTES else OTHER, {})
+        waits[bucket] = waits.get(bucket, 0) + number
+
     def as_counts(self, version: str, second: int) -> Counts:
         """Return the noun."""
         return Counts(
@@ -95,6 +102,7 @@ class RowSum(Sum):
             select_most_used({name: found.as_route() for name, found in self.routes.items()}),
             dict(self.classes or {}),
             triggers={name: TriggerCounts(*found) for name, found in (self.triggers or {}).items()},
+            left={name: dict(waits) for name, waits in (self.left or {}).items()},
         )
 
 
@@ -132,6 +140,8 @@ class Tally:
         row = self._row(answer.at, answer.version)
         if answer.canceled:
             row.canceled += 1
+            if answer.route is not None and answer.latency_ms is not None:
+                row.add_left(self._names.find(answer.route), find_bucket(answer.latency_ms))
             return
         parts: list[Sum] = [row]
         if answer.route is not None:

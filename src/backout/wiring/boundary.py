@@ -183,6 +183,7 @@ def _check_page(page: CountsPage) -> None:
         if not 0 <= row.second <= LATEST or not 0 <= row.canceled <= MOST:
             raise ValueError("counts of an impossible second")
         _check_counts((row, *row.routes.values()))
+        _check_left(row)
         for found in row.triggers.values():
             if not 0 <= found.failed <= found.runs <= MOST:
                 raise ValueError("impossible runs of a schedule or a queue")
@@ -200,6 +201,14 @@ def _check_counts(parts: Iterable[Counts | RouteCounts]) -> None:
         for bucket, number in part.latency.items():
             if not 0 <= bucket < BUCKETS or not 0 <= number <= MOST:
                 raise ValueError("impossible response times")
+
+
+def _check_left(row: Counts) -> None:
+    waits = [each for found in row.left.values() for each in found.items()]
+    if not all(0 <= bucket < BUCKETS and _is_number(number) for bucket, number in waits):
+        raise ValueError("impossible response times")
+    if sum(number for _, number in waits) > row.canceled:
+        raise ValueError("impossible counts")
 
 
 def _is_number(number: int) -> bool:

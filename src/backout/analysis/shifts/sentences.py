@@ -137,10 +137,8 @@ def make_hanging(signs: Signs, number: int) -> Shift:
 
 def make_given_up_shift(left: Left) -> Shift:
     """Return that who asked gave up before an answer came."""
-    said = (
-        f"{left.number:,} of {count(left.ended, 'request')} were given up before an answer came, "
-        f"about {left.usual:.1%} were before"
-    )
+    when = "after longer than nearly every answer of their route took" if left.is_timed else "before an answer came"
+    said = f"{left.number:,} of {count(left.ended, 'request')} were given up {when}, about {left.usual:.1%} were before"
     return Shift(ShiftKind.HANGING, SITE, None, Outcome.HOLD, left.number, left.ended, 0, 0, _SURE, said)
 
 

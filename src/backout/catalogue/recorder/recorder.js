@@ -96,7 +96,10 @@ function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVer
     return void (row.triggers[trigger] = [runs + 1, failed + (outcome !== "ok")]);
   }
   if (event.request.headers["x-backout-probe"] === "1") return void (row.probes += 1); // our own look
-  if (GONE.has(outcome)) return void (row.canceled += 1);
+  if (GONE.has(outcome)) {
+    if (wallTime !== undefined) add((row.left ??= {}), bucketOf(wallTime));
+    return void (row.canceled += 1);
+  }
   row.requests += 1;
   if (outcome !== "ok" || status >= 500) row.errors += 1;
   add(row.statuses, status);

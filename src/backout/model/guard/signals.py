@@ -76,6 +76,7 @@ class Counts(Value, frozen=True):
         classes: {class: count} of those that were answered neither well nor with an error, as far as the source tells.
         started: requests that began in this second, where the source shows that (`SourceTraits.has_started`).
         triggers: {name: counts} of the schedules and queues that ran, where the source shows them (`has_triggers`).
+        left: {route: {bucket: count}} of the canceled ones by how long they had waited, as far as the source tells.
     """
 
     version: str
@@ -88,6 +89,7 @@ class Counts(Value, frozen=True):
     classes: Mapping[AnswerClass, int] = field(default_factory=dict)
     started: int = 0
     triggers: Mapping[str, TriggerCounts] = field(default_factory=dict)
+    left: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:

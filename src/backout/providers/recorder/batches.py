@@ -53,6 +53,7 @@ class Row(msgspec.Struct, frozen=True):
 
     Args:
         triggers: {schedule or queue: (runs, failed)}.
+        left: {bucket: count} of the canceled ones by how long they had waited; an earlier recorder tells of none.
     """
 
     version: str
@@ -65,6 +66,7 @@ class Row(msgspec.Struct, frozen=True):
     statuses: dict[int, Number] = {}
     latency: dict[Bucket, Number] = {}
     triggers: dict[str, tuple[Number, Number]] = {}
+    left: dict[Bucket, Number] = {}
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -66,9 +66,11 @@ def _add(whole: RowSum, row: Row, names: RouteNames | None) -> None:
     whole.canceled += row.canceled
     for name, (runs, failed) in row.triggers.items():
         whole.add_trigger(parse_trigger_name(name), runs, min(failed, runs))
+    name = OTHER if row.route == UNNAMED else parse_template_name(row.route)
+    for bucket, number in limit_counts(row.left, row.canceled).items():
+        whole.add_left(names.find(name) if names is not None else name, bucket, number)
     if not row.requests:
         return
-    name = OTHER if row.route == UNNAMED else parse_template_name(row.route)
     if names is not None:
         name = names.choose(name, _find_client_error_status(row), row.requests)
     errors = min(row.errors, row.requests)
