@@ -217,6 +217,42 @@ def test_an_undo_that_left_something_can_be_done_again(lab: Lab) -> None:
         plan_undo(tools)
 
 
+PUBLISH = "ALTER TABLE {0} REPLICA IDENTITY NOTHING; CREATE PUBLICATION of_{0} FOR TABLE {0}"
+UNPUBLISH = "DROP PUBLICATION of_{0}"
+
+
+def run_as_admin(lab: Lab, statements: str) -> None:
+    with lab.connect() as connection:
+        connection.execute(statements)
+
+
+@pytest.mark.long
+def test_a_table_that_was_published_since_stops_no_other(lab: Lab) -> None:
+    """Without a replica identity Postgres refuses to update it (55000): it is left alone, and once it is not, done."""
+    names = ("published", "private")
+    xid = damaged(
+        lab,
+        "published",
+        ";".join(f"CREATE TABLE {n} (id int PRIMARY KEY, v text); INSERT INTO {n} VALUES (1, 'a')" for n in names),
+        ";".join(f"UPDATE {n} SET v = 'bad'" for n in names),
+    )
+    refused = 'Postgres refused it: cannot update table "published" because it does not have a replica identity'
+    run_as_admin(lab, PUBLISH.format("published"))
+    told = rescue(lab, xid)
+    assert (told["public.private"]["updated"], told["public.published"]["updated"]) == (1, 0)
+    assert told["public.published"]["left"].startswith(refused)
+    run_as_admin(lab, UNPUBLISH.format("published"))
+    assert rescue(lab, xid)["public.published"]["updated"] == 1
+    run_as_admin(lab, "CREATE PUBLICATION of_published FOR TABLE published")
+    left = undone(lab)
+    assert [why.startswith(f"rows stay: {refused}") for why in left.values()] == [True]
+    run_as_admin(lab, UNPUBLISH.format("published"))
+    assert lab.rows("SELECT a.v, b.v FROM published a, private b") == [("a", "a")]
+    for _ in names:  # it took nothing back, so that it is the next one again; then the first rescue
+        undone(lab)
+    assert lab.rows("SELECT a.v, b.v FROM published a, private b") == [("bad", "bad")]
+
+
 @pytest.mark.long
 def test_an_undo_that_took_nothing_back_is_not_followed_by_that_of_another_rescue(lab: Lab) -> None:
     """Everything that the second rescue wrote was written to since; the first one is undone by its run."""

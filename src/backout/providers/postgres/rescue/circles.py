@@ -27,6 +27,7 @@ from backout.providers.postgres.rescue.scope import list_triggers
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import join_identifiers, match_keys, name_new, name_state_column, refers
 from backout.providers.postgres.server.copy_out import read_copy
+from backout.providers.postgres.server.message import may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,10 +98,9 @@ def close_circles(session: Session, works: Sequence[Work]) -> int:
         try:
             with mine.live.transaction():
                 count += _restore(mine, circle, keys)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error:
-            continue
+        except psycopg.Error as error:
+            if may_pass(error):
+                raise
     return count
 
 

@@ -32,7 +32,7 @@ from backout.providers.postgres.schema.rowsql import (
     name_new,
     name_old,
 )
-from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.message import get_message, may_pass
 
 if TYPE_CHECKING:
     from backout.providers.postgres.rescue.scope import Session, Work
@@ -68,9 +68,9 @@ def add(session: Session, table: Table, lost: tuple[Column, ...]) -> list[str]:
                             "default": column.plain_default,
                         },
                     )
-            except psycopg.OperationalError:
-                raise
             except psycopg.Error as error:
+                if may_pass(error):
+                    raise
                 what = f"column {table.shown}.{column.name}"
                 session.left_out.append(LeftOut(what, get_message(error), f"{statement};"))
                 continue
@@ -157,9 +157,9 @@ def finish(session: Session, table: Table, lost: tuple[Column, ...]) -> None:
             try:
                 with live.transaction():
                     live.execute(statement)
-            except psycopg.OperationalError:
-                raise
             except psycopg.Error as error:
+                if may_pass(error):
+                    raise
                 session.left_out.append(_make_left_out(live, table, column, statement, get_message(error)))
 
 

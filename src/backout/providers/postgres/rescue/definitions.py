@@ -20,7 +20,7 @@ from backout.providers.postgres.schema.definition_changes import RUN_NOTHING, Ch
 from backout.providers.postgres.schema.definition_columns import PARTS, list_columns_left_out, take_apart
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import copy_rows, join_identifiers
-from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.message import get_message, may_pass
 
 if TYPE_CHECKING:
     from backout.providers.postgres.rescue.scope import Session
@@ -140,10 +140,8 @@ class DefinitionRescue:
             try:
                 with session.live.transaction():
                     done = self._make_all(session, wanted, doing)
-            except psycopg.OperationalError:
-                raise
             except psycopg.Error as error:
-                if not doing[0]:
+                if may_pass(error) or not doing[0]:
                     raise
                 culprits.add(doing[0])
                 self._why[doing[0]] = get_message(error)
@@ -200,12 +198,9 @@ class DefinitionRescue:
             with session.live.transaction():
                 session.live.execute(change.statement)
                 self._complete(session, change)
-        except psycopg.OperationalError as error:
-            if not isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState):
-                raise
-            self._why[change.statement] = get_message(error)  # such as an index of a partition that is not one yet
-            return False
         except psycopg.Error as error:
+            if may_pass(error):
+                raise
             self._why[change.statement] = get_message(error)
             return False
         return True
@@ -229,9 +224,9 @@ class DefinitionRescue:
                     if given := write_ownership(made):
                         live.execute(given)
                 self._note(self._session, change)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error:
+        except psycopg.Error as error:
+            if may_pass(error):
+                raise
             return False
         self.statements.append(change.statement)
         return True

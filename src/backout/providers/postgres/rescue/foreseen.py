@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backout.providers.postgres.rescue.scope import format_xids
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import differ, join_identifiers, match_keys, refers
+from backout.providers.postgres.server.message import may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,10 +58,9 @@ def count_rows_in_way(session: Session, work: Work) -> int:
     for with_checks in (True, False):
         try:
             return _count_refused(session, work, with_checks=with_checks)
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error:  # a type without an operator that is known here, or code of the owner's that fails
-            continue
+        except psycopg.Error as error:  # a type without an operator that is known here, or failing code of the owner's
+            if may_pass(error):
+                raise
     return 0
 
 
@@ -130,10 +130,9 @@ def explain_obstacle(session: Session, made: Definition, before: Catalog, live: 
             return _explain_constraint(session, made, before, live)
         if made.kind in ("CHECK CONSTRAINT", "NOT NULL"):
             return _explain_rows(session, made, live)
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error:  # it needs what is missing as well: a column, a function, a type
-        return ""
+    except psycopg.Error as error:  # it needs what is missing as well: a column, a function, a type
+        if may_pass(error):
+            raise
     return ""
 
 

@@ -17,7 +17,7 @@ from backout.providers.postgres.schema.definitions import find_back_again, find_
 from backout.providers.postgres.schema.history import HISTORY_TABLES
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import KeyColumn, join_identifiers, match_keys
-from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.message import get_message, may_pass
 from backout.providers.postgres.server.plain import write_foreign_code
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ class Work:
 
         try:
             yield
-        except psycopg.OperationalError:
-            raise
         except psycopg.Error as error:
+            if may_pass(error):
+                raise
             self.refused = self.refused or f"Postgres refused it: {get_message(error)}"
 
     def read(self, table: Table) -> str:

@@ -27,7 +27,7 @@ from backout.providers.postgres.rescue.undo_tables import TablesTaken, drop, fin
 from backout.providers.postgres.schema.definition_columns import PARTS
 from backout.providers.postgres.schema.quoting import quote_identifier
 from backout.providers.postgres.schema.rowsql import name_state_column
-from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.message import get_message, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,11 +142,24 @@ class _Undoing:
             elif column := self._made.column_of(live, entry):
                 self._made.filled[column].append((entry, content))
             else:
-                done, stay_back = put_rows_back(live, entry, content, self._kept, self._ours)
-                self._done[table, op] += done
-                self._note(entry, {}, stay_back)
+                self._put_rows_back(live, entry, content)
         else:
             self._note(entry, _undo_definition(live, entry, self._made, self._whole, self.definitions))
+
+    def _put_rows_back(self, live: Any, entry: Entry, content: bytes) -> None:
+        """Put the rows of one batch back; where Postgres refuses that for good, they stay, and the others go on."""
+        from psycopg import Error
+
+        table = str(entry["table"])
+        try:
+            done, stay_back = put_rows_back(live, entry, content, self._kept, self._ours)
+        except Error as error:
+            if may_pass(error):
+                raise
+            self._note(entry, {table: f"rows stay: Postgres refused it: {get_message(error)}"})
+            return
+        self._done[table, str(entry["op"])] += done
+        self._note(entry, {}, stay_back)
 
     def _note(self, entry: Entry, left: dict[str, str], rows: int = 0) -> None:
         """Note what is left of an entry, and how many of its rows stay, in place of what was noted of it."""
@@ -275,7 +288,7 @@ def _undo_column(live: Any, entry: Entry, made: Made, definitions: list[str]) ->
 
     It is locked before it is looked at: anything written in between would go with it.
     """
-    from psycopg import Error, OperationalError
+    from psycopg import Error
 
     try:
         with live.transaction():
@@ -283,9 +296,9 @@ def _undo_column(live: Any, entry: Entry, made: Made, definitions: list[str]) ->
                 return {}
             live.execute(f"LOCK TABLE {entry['sql']} IN ACCESS EXCLUSIVE MODE")
             return _drop_unwritten_column(live, entry, made, definitions)
-    except OperationalError:
-        raise
     except Error as error:
+        if may_pass(error):
+            raise
         return {str(entry["table"]): f"column {entry['column']} stays: {get_message(error)}"}
 
 

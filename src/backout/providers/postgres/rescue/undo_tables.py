@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.providers.postgres.rescue.undo_rows import Entry, is_there
-from backout.providers.postgres.server.message import get_message
+from backout.providers.postgres.server.message import get_message, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -98,7 +98,7 @@ class TablesTaken:
             table: as SQL.
             definitions: to which the statements are added.
         """
-        from psycopg import Error, OperationalError
+        from psycopg import Error
 
         live = self._sessions.get(table)
         if live is None:  # it went with others
@@ -113,10 +113,8 @@ class TablesTaken:
             try:
                 with live.transaction():
                     done, more = self._take_all(live, tables, others, doing)
-            except OperationalError:
-                raise
             except Error as error:
-                if not doing[0]:
+                if may_pass(error) or not doing[0]:
                     raise
                 self.stay[doing[0]] = f"the table stays: {get_message(error)}"
                 continue
@@ -163,7 +161,7 @@ class TablesTaken:
 
 def drop(live: Any, entry: Entry) -> tuple[bool, str]:
     """Take a definition away: whether that was done, and why it could not be; that it is gone is what is wanted."""
-    from psycopg import Error, OperationalError, errors
+    from psycopg import Error, errors
 
     gone = (errors.UndefinedTable, errors.UndefinedObject, errors.UndefinedFunction, errors.UndefinedColumn)
     try:
@@ -171,9 +169,9 @@ def drop(live: Any, entry: Entry) -> tuple[bool, str]:
             live.execute(entry["drop"])
     except (*gone, errors.InvalidSchemaName):
         return False, ""
-    except OperationalError:
-        raise
     except Error as error:
+        if may_pass(error):
+            raise
         return False, get_message(error)
     return True, ""
 
