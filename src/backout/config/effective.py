@@ -176,7 +176,8 @@ class Config:
         """Return the database's connection string.
 
         Raises:
-            AuthError: it is not set. UsageError: the environment has no Postgres database.
+            AuthError: it is not set.
+            UsageError: the environment has no Postgres database.
         """
         database = self.environment.database
         if database is None or database.provider != "postgres":
@@ -195,7 +196,8 @@ class Config:
         """Return the connection string of the role that may replicate and restore: admin_url_*, else the application's.
 
         Raises:
-            AuthError: it is not set. UsageError: the environment has no database.
+            AuthError: it is not set.
+            UsageError: the environment has no database.
         """
         database = self.environment.database
         if database is None or not (database.admin_url_env or database.admin_url_file):
@@ -236,7 +238,8 @@ class Config:
         """Return the token for the vendor's API.
 
         Raises:
-            AuthError: it is not set. UsageError: no vendor runs the database.
+            AuthError: it is not set.
+            UsageError: no vendor runs the database.
         """
         database = self.environment.database
         if database is None or database.managed is None:
@@ -250,7 +253,8 @@ class Config:
         """Return the headers for the health endpoint, the secret ones resolved.
 
         Raises:
-            AuthError: a variable of `headers_env` is not set. ConfigError: it holds another secret, such as a token.
+            AuthError: a variable of `headers_env` is not set.
+            ConfigError: it holds another secret, such as a token.
         """
         health = self.environment.health
         if health is None:
@@ -304,7 +308,8 @@ class Config:
         """Return the URL that guard pings while it watches; it may hold a secret.
 
         Raises:
-            AuthError: it is not set, or its file cannot be read. UsageError: none is set up.
+            AuthError: it is not set, or its file cannot be read.
+            UsageError: none is set up.
         """
         dead_man = self.settings.notify.dead_man
         if dead_man is None:

@@ -71,7 +71,9 @@ def load(
         no_commands: no program is run in any case.
 
     Raises:
-        ConfigError: with every mistake. UsageError: no file, or no such environment. Untrusted: by default.
+        ConfigError: with every mistake.
+        UsageError: no file, or no such environment.
+        Untrusted: by default.
     """
     doubts: list[Untrusted] = []
 

@@ -127,7 +127,8 @@ class Plan(Value, frozen=True):
         """Return what the (last) step of that kind is given.
 
         Raises:
-            KeyError: the plan has none. BackoutError: it is not as such a step is written.
+            KeyError: the plan has none.
+            BackoutError: it is not as such a step is written.
         """
         return self.step(kind.action).arguments(kind)
 

@@ -126,7 +126,8 @@ class Bundles(Protocol):
         """Return the code of a version.
 
         Raises:
-            ProviderRejected: the provider does not give it (any more). Refused: it holds what no upload can bring back.
+            ProviderRejected: the provider does not give it (any more).
+            Refused: it holds what no upload can bring back.
         """
         ...
 

@@ -26,7 +26,8 @@ def observe(tools: Toolbox) -> Situation:
     """Return what is live, what could be made live, the marks, the migrations and the names of the secrets.
 
     Raises:
-        Unmeasured: the application has no deployment. AuthError, ProviderUnavailable: as the platform's ports.
+        Unmeasured: the application has no deployment.
+        AuthError, ProviderUnavailable: as the platform's ports.
     """
     history = tools.deployments.history()
     if not history:

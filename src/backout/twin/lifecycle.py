@@ -83,8 +83,8 @@ def start_twin(directory: Path, port: int | None = None, *, timeout_s: float = U
         port: where to listen; None is the port of the last start when it is free, else any.
 
     Raises:
-        UsageError: the port is not a port, or a part is not installed. BackoutError: the twin does not come up; the end
-            of its log is quoted.
+        UsageError: the port is not a port, or a part is not installed.
+        BackoutError: the twin does not come up; the end of its log is quoted.
         Busy: another `up` or `down` is at work on this folder.
     """
     if port is not None and not _LOWEST_PORT <= port <= _HIGHEST_PORT:

@@ -49,7 +49,8 @@ def list_faults(twin: TwinStatus) -> tuple[FaultRecord, ...]:
     """Return the active faults, oldest first.
 
     Raises:
-        BackoutError: the twin does not run. ProviderUnavailable: it does not answer.
+        BackoutError: the twin does not run.
+        ProviderUnavailable: it does not answer.
     """
     return tuple(msgspec.convert(_call(twin, "GET"), _List).faults)
 
@@ -58,7 +59,8 @@ def set_fault(twin: TwinStatus, order: Mapping[str, str | int | float | None]) -
     """Switch a fault on and return it; `order` has the keys of `backout.twin.api.twin.FaultOrder`.
 
     Raises:
-        ProviderRejected: the twin knows no such fault. BackoutError, ProviderUnavailable: as `list_faults`.
+        ProviderRejected: the twin knows no such fault.
+        BackoutError, ProviderUnavailable: as `list_faults`.
     """
     return msgspec.convert(_call(twin, "PUT", body={k: v for k, v in order.items() if v is not None}), FaultRecord)
 
@@ -67,7 +69,8 @@ def clear_faults(twin: TwinStatus, kind: str | None = None, target: str | None =
     """Switch faults off (all, all of a kind, or that kind on that target) and return what was active.
 
     Raises:
-        ProviderRejected: there is no such kind. BackoutError, ProviderUnavailable: as `list_faults`.
+        ProviderRejected: there is no such kind.
+        BackoutError, ProviderUnavailable: as `list_faults`.
     """
     query = {name: value for name, value in (("kind", kind), ("target", target)) if value is not None}
     return tuple(msgspec.convert(_call(twin, "DELETE", query=query), _List).faults)
@@ -77,7 +80,8 @@ def run_schedule(twin: TwinStatus, worker: str, cron: str | None = None) -> Sche
     """Run a schedule of a Worker now, its only one where `cron` is None, and return how it went.
 
     Raises:
-        ProviderRejected: no such Worker or schedule. BackoutError, ProviderUnavailable: as `list_faults`.
+        ProviderRejected: no such Worker or schedule.
+        BackoutError, ProviderUnavailable: as `list_faults`.
     """
     body = {} if cron is None else {"cron": cron}
     return msgspec.convert(

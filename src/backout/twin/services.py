@@ -95,7 +95,8 @@ class Services:
         """Start all of them; when one fails the others are stopped again.
 
         Raises:
-            UsageError: a part is not installed. BackoutError: a part did not come up; its own words are quoted.
+            UsageError: a part is not installed.
+            BackoutError: a part did not come up; its own words are quoted.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         ports = self._load_ports()

@@ -31,7 +31,8 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     """Return our signatures, and those of a team's own folder beside them.
 
     Raises:
-        ConfigError: what is wrong in the files. UsageError: there is no such folder.
+        ConfigError: what is wrong in the files.
+        UsageError: there is no such folder.
     """
     if folder is None:
         return _read_own_catalogue()
@@ -61,7 +62,8 @@ def count_events(paths: Sequence[Path], stdin: Stream | None = None, *, jobs: in
     """Return what these files, and standard input where it is given, hold, counted.
 
     Raises:
-        UsageError: a file does not exist. BackoutError: one cannot be read.
+        UsageError: a file does not exist.
+        BackoutError: one cannot be read.
     """
     templates = Templates()
     tally = EventTally(templates)

@@ -37,7 +37,8 @@ def find_answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:
     """Return those of these paths on the health endpoint's host that answer 2xx to a GET.
 
     Raises:
-        ConfigError: no health endpoint is set up, so no host is known. AuthError: as `Config.health_headers`.
+        ConfigError: no health endpoint is set up, so no host is known.
+        AuthError: as `Config.health_headers`.
     """
     asker = make_health_check(config, SystemClock())
     if asker is None:

@@ -68,7 +68,8 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     """Return the ports of the chosen environment.
 
     Raises:
-        AuthError: a token that is needed is missing. ConfigError, UsageError: as `Config` does.
+        AuthError: a token that is needed is missing.
+        ConfigError, UsageError: as `Config` does.
     """
     hooks = hooks or Hooks()
     script, account = config.environment.platform.script, config.account_id

@@ -76,8 +76,11 @@ def _ask_identities(loaded: Config, *, force: bool, within_s: float | None = Non
     """Return what to write.
 
     Raises:
-        Refused: another pin is there. Unmeasured: there is no such Worker. DecisionNeeded: the file cannot be edited.
-        ConfigError: another environment has the same identity. AuthError, ProviderUnavailable: as the API says.
+        Refused: another pin is there.
+        Unmeasured: there is no such Worker.
+        DecisionNeeded: the file cannot be edited.
+        ConfigError: another environment has the same identity.
+        AuthError, ProviderUnavailable: as the API says.
     """
     old = asdict(get_pinned_identity(loaded))
     read = asdict(make_identities(loaded, within_s).read())

@@ -39,7 +39,8 @@ def agree(shell: Shell, plan: Plan, words: Sequence[str], command: str, other: s
         other: how one database alone is taken back.
 
     Raises:
-        UsageError: a word names nothing. DecisionNeeded: something was not agreed to; nothing was changed.
+        UsageError: a word names nothing.
+        DecisionNeeded: something was not agreed to; nothing was changed.
     """
     from backout.model.database.also_back import find_uncovered
     from backout.plan.whole import add_agreed, list_to_agree

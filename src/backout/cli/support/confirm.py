@@ -23,7 +23,8 @@ def confirm(shell: Shell, config: Config, action: str, *, message: str | None, t
         typed: what --confirm gave.
 
     Raises:
-        DecisionNeeded: no one was there to ask, or the answer was no. Refused: --confirm names another environment.
+        DecisionNeeded: no one was there to ask, or the answer was no.
+        Refused: --confirm names another environment.
     """
     name = config.name
     if typed is not None and typed != name:

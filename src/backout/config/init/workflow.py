@@ -38,7 +38,8 @@ def find_workflow(variables: Environment, ci: Ci | None, environment: str) -> Wo
     """Return the workflow that this process runs in; values that `ci` lacks come from the runner's variables.
 
     Raises:
-        UsageError: the commit or the repository is not known. AuthError: there is no token.
+        UsageError: the commit or the repository is not known.
+        AuthError: there is no token.
     """
     repository = ci.repository if ci else variables.get("GITHUB_REPOSITORY")
     commit = variables.get("GITHUB_SHA")

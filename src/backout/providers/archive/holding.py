@@ -36,7 +36,8 @@ class Holding:
             patience_s: how long another process's end is waited for.
 
         Raises:
-            Busy: another process does it. BackoutError: the lock's file cannot be written.
+            Busy: another process does it.
+            BackoutError: the lock's file cannot be written.
         """
         try:
             make_private_folder(self._path.parent)

@@ -108,8 +108,8 @@ def decode(content: bytes, backup: str, where: str) -> Record:
     """Return the record stored for a backup.
 
     Raises:
-        BackoutError: it is damaged, or of a form that this version does not know. Refused: what it names is no name,
-            or it is the record of another backup.
+        BackoutError: it is damaged, or of a form that this version does not know.
+        Refused: what it names is no name, or it is the record of another backup.
     """
     try:
         record = decode_json(content, Record, what="the record of this backup")
@@ -160,8 +160,9 @@ def check_signature(record: Record, key: Key | None, environment: str, where: st
     """Check that a record is signed with our key; without a key it cannot be checked.
 
     Raises:
-        AuthError: it was made with another key. Refused: it is not signed, was changed since, or is another
-            environment's; `make_unsigned_refusal` says what to type.
+        AuthError: it was made with another key.
+        Refused: it is not signed, was changed since, or is another environment's; `make_unsigned_refusal` says what to
+            type.
     """
     if key is None:
         return

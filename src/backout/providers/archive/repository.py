@@ -202,7 +202,8 @@ class Repository:
         The members of a chain are checked against Postgres' own manifests first, as nothing after it would notice.
 
         Raises:
-            BackoutError: something is damaged or missing, by name; there is no room. AuthError: the key is another.
+            BackoutError: something is damaged or missing, by name; there is no room.
+            AuthError: the key is another.
             Refused: it, or what it builds on, is not signed.
         """
         chain = self.chain(backup)

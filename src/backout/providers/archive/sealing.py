@@ -91,7 +91,8 @@ def open_frames(name: str, data: bytes, key: Key | None) -> Iterator[bytes]:
     """Yield the frames of an object in their order.
 
     Raises:
-        Damaged: it is not what was kept. AuthError: it is sealed and there is no key.
+        Damaged: it is not what was kept.
+        AuthError: it is sealed and there is no key.
     """
     head = len(MAGIC) + 1
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] not in {_PLAIN, _SEALED}:

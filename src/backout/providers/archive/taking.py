@@ -162,7 +162,8 @@ class StagedBackups:
         """Unpack a stored backup beside the staging folder, with everything it builds on, and check it all.
 
         Raises:
-            Busy: another process reads one here. BackoutError: what is damaged, by name.
+            Busy: another process reads one here.
+            BackoutError: what is damaged, by name.
         """
         scratch = self._staging.with_name("checking")
         with Holding(scratch.parent, "check").held():

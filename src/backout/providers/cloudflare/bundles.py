@@ -91,7 +91,8 @@ class CloudflareBundles:
         """Return the code of a version.
 
         Raises:
-            ProviderRejected: no such version. Refused: it has static files, which no call gives back.
+            ProviderRejected: no such version.
+            Refused: it has static files, which no call gives back.
             ProviderUnavailable: the answer holds no code.
         """
         known = self._detail(version)

@@ -128,8 +128,10 @@ class FirstContact:
         """Make all calls and return what came back; `told` is called with each. The Worker is deleted in any case.
 
         Raises:
-            AuthError: the token is refused. Refused: a Worker of that name is there already; it is left alone.
-            ProviderUnavailable: no answer before anything was made. PartlyDone: the Worker could not be deleted.
+            AuthError: the token is refused.
+            Refused: a Worker of that name is there already; it is left alone.
+            ProviderUnavailable: no answer before anything was made.
+            PartlyDone: the Worker could not be deleted.
         """
         found: list[Observation] = []
         try:

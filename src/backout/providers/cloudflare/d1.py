@@ -53,7 +53,9 @@ class D1History:
         """Return the migration history, oldest first; an empty one when wrangler never migrated this database.
 
         Raises:
-            AuthError: the token lacks D1 Read. ProviderRejected: no such database. ProviderUnavailable: no answer.
+            AuthError: the token lacks D1 Read.
+            ProviderRejected: no such database.
+            ProviderUnavailable: no answer.
         """
         try:
             rows = self._ask(_ROWS)

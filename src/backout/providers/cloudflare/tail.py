@@ -135,7 +135,8 @@ class TailTraffic:
         """Return the counts of the seconds in [since, until) since the tail is open.
 
         Raises:
-            AuthError, ProviderRejected: the tail is refused. ProviderUnavailable: it is not connected just now.
+            AuthError, ProviderRejected: the tail is refused.
+            ProviderUnavailable: it is not connected just now.
         """
         self._tailing.ensure(_FIRST_S)
         now = self._clock.now()

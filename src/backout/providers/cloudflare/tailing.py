@@ -58,7 +58,8 @@ class Tailing:
         """Begin when that has not happened yet, and wait at most that long for the first connection.
 
         Raises:
-            AuthError, ProviderRejected: the API refused for good. ProviderUnavailable: it is not connected just now.
+            AuthError, ProviderRejected: the API refused for good.
+            ProviderUnavailable: it is not connected just now.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="tail", daemon=True)

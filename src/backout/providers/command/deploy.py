@@ -48,7 +48,8 @@ class ShellDeployCommand:
         """Run it with `/bin/sh -c` to its end.
 
         Raises:
-            Busy: one runs already. BackoutError: it cannot be started.
+            Busy: one runs already.
+            BackoutError: it cannot be started.
         """
         heard = _Heard(self._redact, hear)
         try:

@@ -117,7 +117,8 @@ class PgBackRest:
         """Return the complete backups, oldest first.
 
         Raises:
-            UsageError: pgBackRest is not installed, or there is no such stanza. ProviderUnavailable: its words.
+            UsageError: pgBackRest is not installed, or there is no such stanza.
+            ProviderUnavailable: its words.
         """
         stanza = self._info()
         databases = {each.id: each for each in stanza.db}

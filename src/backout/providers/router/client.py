@@ -62,7 +62,9 @@ class RouterClient:
         """Return the decoded answer.
 
         Raises:
-            AuthError: the token is refused. ProviderRejected: the router says no. ProviderUnavailable: no answer.
+            AuthError: the token is refused.
+            ProviderRejected: the router says no.
+            ProviderUnavailable: no answer.
         """
         return retry_call(lambda: self._once(path, query, result), self._retry, self._clock)
 

@@ -67,8 +67,8 @@ def prepare(tools: BackupTools, wanted: BackupKind | None) -> Plan:
     """Inspect the cluster and the existing backups, and return the plan.
 
     Raises:
-        AuthError: the role may not replicate. Refused: these backups cannot hold this cluster, or an incremental one
-            was asked for and is not possible.
+        AuthError: the role may not replicate.
+        Refused: these backups cannot hold this cluster, or an incremental one was asked for and is not possible.
     """
     cluster = tools.cluster.read()
     if not cluster.replication:

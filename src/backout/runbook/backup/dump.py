@@ -89,7 +89,8 @@ def restore(tools: DumpTools, found: Dump, url: str) -> Restored:
     """Restore a dump into an empty database, and return what is there, with the second check and what was left out.
 
     Raises:
-        Refused: it is not empty. BackoutError: pg_restore's words; or the number of rows differs.
+        Refused: it is not empty.
+        BackoutError: pg_restore's words; or the number of rows differs.
     """
     tools.say(f"restoring {found.id}: {found.rows:,} rows in {len(found.tables)} tables")
     there = tools.restores.restore(found, url)

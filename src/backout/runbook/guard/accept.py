@@ -94,7 +94,8 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     """Record that a shift is intended; when nothing else holds the version of an ended watch, mark that stable.
 
     Raises:
-        Refused: no watch is held, or its deployment is not live any more. UsageError: no shift has that name.
+        Refused: no watch is held, or its deployment is not live any more.
+        UsageError: no shift has that name.
     """
     check_identity(tools)
     run = _find_open_watch(tools)

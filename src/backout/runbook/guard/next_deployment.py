@@ -64,7 +64,8 @@ def wait_for_next(tools: Toolbox, timeout_s: float, *, after: str | None = None)
         Whether it was there already: it came after `after` and was not watched.
 
     Raises:
-        ProviderUnavailable: none came within `timeout_s`. What `run_preflight` raises: afterwards it is too late.
+        ProviderUnavailable: none came within `timeout_s`.
+        What `run_preflight` raises: afterwards it is too late.
     """
     seen = drop_remarks(tools.deployments.history())
     run_preflight(tools, timeout_s + tools.policy.criteria.watch_s)

@@ -25,7 +25,8 @@ def explain(runs: Runs, counts: CountsStore, policy: Policy, run: str) -> Explai
     """Explain why the watch of a run (or the watch that led to it) ended as it did.
 
     Raises:
-        UsageError: no such run, or a run that no watch led to. Unmeasured: its watch has not decided yet.
+        UsageError: no such run, or a run that no watch led to.
+        Unmeasured: its watch has not decided yet.
     """
     found = runs.find(run)
     if found is None:

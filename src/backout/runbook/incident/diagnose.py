@@ -54,7 +54,8 @@ def diagnose_now(
             did in an earlier life is not what it does now. None: since it went live.
 
     Raises:
-        Unmeasured: nothing was ever deployed. AuthError, ProviderUnavailable: as the platform's ports.
+        Unmeasured: nothing was ever deployed.
+        AuthError, ProviderUnavailable: as the platform's ports.
     """
     situation = situation or observe(tools)
     history = drop_remarks(situation.history)

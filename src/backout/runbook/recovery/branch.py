@@ -21,7 +21,8 @@ def check_identity(vendor: VendorCutover, hosts: Collection[str], branch: str) -
     A branch of another project, restored or rescued from, would put foreign rows into the application.
 
     Raises:
-        Refused: none is, with both sides in the words. AuthError, ProviderUnavailable, ProviderRejected: the vendor.
+        Refused: none is, with both sides in the words.
+        AuthError, ProviderUnavailable, ProviderRejected: the vendor.
     """
     theirs = vendor.hosts()
     if not theirs or {drop_pooler(host) for host in hosts} & {drop_pooler(host) for host in theirs}:

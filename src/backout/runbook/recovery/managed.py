@@ -72,8 +72,9 @@ def find(tools: BranchTools, text: str) -> tuple[Look, BranchMoment]:
     """Return what a branch has to show, and the moment that TARGET means; nothing is touched.
 
     Raises:
-        UsageError: TARGET means nothing, or nothing there fits it. Refused: it cannot be reached; names what can be
-            done. AuthError, ProviderUnavailable: the database or the vendor does not answer.
+        UsageError: TARGET means nothing, or nothing there fits it.
+        Refused: it cannot be reached; names what can be done.
+        AuthError, ProviderUnavailable: the database or the vendor does not answer.
     """
     own = tools.own
     asked = read_target(text, list_points(own), own.clock.now())
@@ -100,8 +101,8 @@ def plan_rescue(tools: BranchTools, text: str, treatment: Treatment) -> Plan:
     """Return the plan that copies damaged rows back.
 
     Raises:
-        Refused: it is not known which transactions did the damage, or the live connection is a pooler's. As `find`
-            does.
+        Refused: it is not known which transactions did the damage, or the live connection is a pooler's.
+        As `find` does.
     """
     if tools.pooled:
         raise Refused(

@@ -67,7 +67,8 @@ def plan_swap(tools: RestoreTools, text: str) -> Plan:
     """Return the plan that replaces the whole.
 
     Raises:
-        UsageError: the configuration names no self-hosted server. As `find` does.
+        UsageError: the configuration names no self-hosted server.
+        As `find` does.
     """
     server = _get_server(tools)
     data = server.data_directory
@@ -84,7 +85,8 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
     """Return the plan that copies damaged rows back.
 
     Raises:
-        Refused: it is not known which transactions did the damage. As `find` does.
+        Refused: it is not known which transactions did the damage.
+        As `find` does.
     """
     found = find(tools, text)
     if not found.damage:

@@ -36,7 +36,8 @@ def record_point(
     """Record a restore point: in the WAL, and in the journal.
 
     Raises:
-        UsageError: the name is taken. AuthError, ProviderUnavailable: the database cannot be asked.
+        UsageError: the name is taken.
+        AuthError, ProviderUnavailable: the database cannot be asked.
     """
     from backout.model.database.wal import show_lsn
 

@@ -130,7 +130,8 @@ class ReadBack(Action[SwappedStep, SwappedResult]):
         """Return what the live database says about itself.
 
         Raises:
-            WorldMoved: another database answers. ProviderUnavailable: none does.
+            WorldMoved: another database answers.
+            ProviderUnavailable: none does.
         """
         tools = self._tools
         facts = tools.live.facts(within_s=UP_WITHIN_S)

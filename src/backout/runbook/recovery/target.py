@@ -93,7 +93,8 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
         place: where a data directory is to be laid out, None for a side instance.
 
     Raises:
-        UsageError: TARGET means nothing, or nothing there fits it. Refused: it cannot be reached, each reason named.
+        UsageError: TARGET means nothing, or nothing there fits it.
+        Refused: it cannot be reached, each reason named.
     """
     asked = read_target(text, list_recorded_points(tools.journal, tools.environment), tools.clock.now())
     if asked is None:

@@ -93,7 +93,8 @@ def list_transactions(tools: RestoreTools, wanted: Wanted, progress: Callable[[i
     """Return them, newest first; the live server is asked for names only.
 
     Raises:
-        Refused: there is no WAL. BackoutError: it cannot be read.
+        Refused: there is no WAL.
+        BackoutError: it cannot be read.
     """
     facts = read_facts(tools)
     check_identity(tools, facts)

@@ -51,8 +51,8 @@ def check_plan(tools: RestoreTools, plan: Plan) -> None:
     """Check whether a plan needs what was accepted, and may use it.
 
     Raises:
-        UsageError: it uses nothing that is not signed. Refused: it touches the live database, and no side instance of
-            the backup has been made yet.
+        UsageError: it uses nothing that is not signed.
+        Refused: it touches the live database, and no side instance of the backup has been made yet.
     """
     if not tools.accepted.names:
         return

@@ -65,7 +65,8 @@ def write_remark(tools: Toolbox, remark: Remark, under: Deployment) -> Deploymen
     """Deploy what a deployment serves once more, with the remark as its message, and return that.
 
     Raises:
-        BackoutError: the provider did not take it. WorldMoved: other deployments keep coming; the remark may be there.
+        BackoutError: the provider did not take it.
+        WorldMoved: other deployments keep coming; the remark may be there.
     """
     return _put(tools, remark, under, None)
 

@@ -48,7 +48,8 @@ def prepare_forward(tools: Toolbox, message: str, *, wait: bool = True) -> Plan 
     """Return the plan that deploys a fix. Changes nothing: this is the whole dry run.
 
     Raises:
-        UsageError: it is not set up how this environment is deployed. Refused: it is not the pinned one.
+        UsageError: it is not set up how this environment is deployed.
+        Refused: it is not the pinned one.
     """
     if not tools.rollback.deploy_command or tools.rollback.deployer is None:
         raise UsageError(

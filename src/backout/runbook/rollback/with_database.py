@@ -26,7 +26,7 @@ def prepare_together(tools: Toolbox, request: Request) -> tuple[Situation, Plan 
 
     Raises:
         UsageError: no database is set up, the code can go back alone, or there is no self-hosted server to replace.
-            Refused: the moment before the migration cannot be reached.
+        Refused: the moment before the migration cannot be reached.
     """
     if tools.recovery.restoring is None:
         raise UsageError("no database is set up", where=tools.environment, hint="backout config check")

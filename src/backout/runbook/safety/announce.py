@@ -30,7 +30,8 @@ def announce(tools: Toolbox, hold: Hold) -> Hold:
     `until` is by this machine's clock; every machine reads it by the provider's.
 
     Raises:
-        BackoutError: the provider did not take it. WorldMoved: there is nothing live to write it on.
+        BackoutError: the provider did not take it.
+        WorldMoved: there is nothing live to write it on.
     """
     check_identity(tools)
     history = tools.deployments.history()

@@ -30,7 +30,8 @@ def check_unmoved(tools: Toolbox, history: Sequence[Deployment], expected: str, 
         version: what that deployment served.
 
     Raises:
-        WorldMoved: it does not. Busy: another run is about to switch.
+        WorldMoved: it does not.
+        Busy: another run is about to switch.
     """
     if not history:
         raise WorldMoved("nothing is deployed any more", where=tools.environment)

@@ -45,7 +45,8 @@ def find_target_version(tools: Toolbox, text: str, situation: Situation) -> Vers
     """Return the version that a person's words mean, see `plan.target.resolve`.
 
     Raises:
-        Refused: they name a time, and it is not known which clock it was read from. UsageError: as `resolve`.
+        Refused: they name a time, and it is not known which clock it was read from.
+        UsageError: as `resolve`.
     """
     offset_s = measure_clock_offset_s(tools)
     if offset_s is not None and is_off(offset_s) and is_time(text, situation):

@@ -30,7 +30,8 @@ def check_tokens(tools: Toolbox, for_s: float) -> None:
     If the provider does not tell just now, that is said instead.
 
     Raises:
-        AuthError: a token is not valid. Refused: one expires too soon.
+        AuthError: a token is not valid.
+        Refused: one expires too soon.
     """
     if tools.safety.token is None:
         return

@@ -68,8 +68,9 @@ def prepare_push(tools: Toolbox, ask: PushAsk) -> Plan | PlanRefused:
     """Return the plan, or its refusal. Changes nothing; the source is read, so that the plan knows what it holds.
 
     Raises:
-        UsageError: nothing to set, or an impossible name. Refused: a name is bound as something else, the source lacks
-            it, or this is another environment. BackoutError: the source cannot be asked.
+        UsageError: nothing to set, or an impossible name.
+        Refused: a name is bound as something else, the source lacks it, or this is another environment.
+        BackoutError: the source cannot be asked.
     """
     check_identity(tools)
     pushing = push_tools(tools)

@@ -75,7 +75,8 @@ class TwinPostgres:
         """Start it, on the wanted port where that is free; the data directory is made on the first start.
 
         Raises:
-            UsageError: Postgres is not installed. BackoutError: it did not come up.
+            UsageError: Postgres is not installed.
+            BackoutError: it did not come up.
         """
         # Not in a worker thread: the kernel ties the child to the thread that starts it, and this one lives longest.
         # The blocking part is a copy of a template and a start, about 0.1 s (0.5 s the first time on a machine).

@@ -55,7 +55,8 @@ class StoreClient:
         """Send a call, its body streamed where `body` is given; return the headers (lower case) and the whole answer.
 
         Raises:
-            AuthError, ProviderRejected: the store said no. ProviderUnavailable: it did not answer.
+            AuthError, ProviderRejected: the store said no.
+            ProviderUnavailable: it did not answer.
         """
         async with self.open(call, body, size_bytes) as response:
             answer = await response.content.read(LONGEST_BODY_BYTES)

@@ -97,7 +97,8 @@ class ObjectStore:
         """Start it and return when an object can be written.
 
         Raises:
-            UsageError: SeaweedFS is not installed. BackoutError: it did not come up; the end of its log is quoted.
+            UsageError: SeaweedFS is not installed.
+            BackoutError: it did not come up; the end of its log is quoted.
         """
         program = _find_program()
         self._end_leftovers()

@@ -101,7 +101,8 @@ def make_repository(
         whose: which cluster is meant where the store holds several; None: the pinned one, or the one that answers.
 
     Raises:
-        AuthError: the key, or the bucket's, is not set. UsageError: no database, or the programs are missing.
+        AuthError: the key, or the bucket's, is not set.
+        UsageError: no database, or the programs are missing.
     """
     found = config.backup_key()
     key = None if found is None else Key.parse(found.reveal())

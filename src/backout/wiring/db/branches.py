@@ -36,7 +36,8 @@ def is_managed(config: Config) -> bool:
     """Return whether a restore goes through the vendor: `db check` chooses it, or there are no base backups of our own.
 
     Raises:
-        UsageError: no database. AuthError: a connection string or key is not set.
+        UsageError: no database.
+        AuthError: a connection string or key is not set.
     """
     managed = get_database(config).managed
     if managed is None or managed.provider not in CLIENTS:

@@ -33,7 +33,8 @@ def make_history(config: Config, api: Callable[[], ApiClient], *, within_s: floa
     """Return the history that the chosen environment's tool keeps; `api` is asked where it lies at the platform.
 
     Raises:
-        UsageError: no tool is set up. AuthError: the connection string is missing.
+        UsageError: no tool is set up.
+        AuthError: the connection string is missing.
     """
     settings, tool = config.environment.database, get_tool(config)
     assert settings is not None
@@ -152,7 +153,8 @@ def make_other_sides(config: Config, against: str | None) -> tuple[list[Side], l
     Those with the same tool, or `against` alone, which must be there.
 
     Raises:
-        UsageError: there is no such environment, or it has no migrations. AuthError: its connection string is missing.
+        UsageError: there is no such environment, or it has no migrations.
+        AuthError: its connection string is missing.
     """
     if against is not None:
         if against not in config.settings.environments or against == config.name:

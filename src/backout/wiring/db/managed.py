@@ -104,7 +104,8 @@ def make_vendor(config: Config, patience: Retry | None = None) -> NeonBranches |
     """Return the ports VendorBackups and VendorCutover of the vendor who runs the database.
 
     Raises:
-        UsageError: no vendor is set up, or backout has no client for it. AuthError: its token is not set.
+        UsageError: no vendor is set up, or backout has no client for it.
+        AuthError: its token is not set.
     """
     from backout.providers.neon.branches import NEON_API, NeonBranches
     from backout.providers.vendor_api import VendorApi
@@ -152,7 +153,8 @@ def make_dump_tools(
         accepted: the ids of those that a person takes although they are not signed.
 
     Raises:
-        UsageError: there is no database. AuthError: its string is not set.
+        UsageError: there is no database.
+        AuthError: its string is not set.
     """
     from backout.providers.archive.sealing import Key
     from backout.providers.postgres.backup.dumps import PostgresDumps

@@ -75,7 +75,8 @@ def make_restore_tools(
         accepted: what a person takes although it is not signed.
 
     Raises:
-        UsageError: no database, or no Postgres programs. AuthError: a connection string or key is not set.
+        UsageError: no database, or no Postgres programs.
+        AuthError: a connection string or key is not set.
     """
     kept, refused = _make_backups(config, accepted)
     useless: Callable[[Sequence[str]], Sequence[WalGap]] = (

@@ -154,7 +154,8 @@ def watch(config: Config, stop: threading.Event) -> None:
     """Run the watchdog of synchronous mode; each change of the promise is a note in the journal.
 
     Raises:
-        Busy: another process watches already. AuthError: the role may not change what commits wait for.
+        Busy: another process watches already.
+        AuthError: the role may not change what commits wait for.
     """
     check(config)
     book, name = open_journal(config, hurried=True), backups.get_slot_name(config)
@@ -174,7 +175,8 @@ def start(config: Config) -> int:
     """Start the receiver in the background and return its pid when it receives; a running one is returned.
 
     Raises:
-        As `check`; BackoutError: it does not come up, its last words are quoted.
+        As `check`.
+        BackoutError: it does not come up, its last words are quoted.
     """
     check(config)
     directory = config.backup_directory

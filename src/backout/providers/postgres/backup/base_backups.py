@@ -87,8 +87,10 @@ def take(
         progress: hears (bytes so far, the server's estimate of all bytes).
 
     Raises:
-        AuthError: the role may not replicate. SummariesMissing: only a full backup is possible.
-        ProviderUnavailable: the server does not answer. BackoutError: anything else, in the program's words.
+        AuthError: the role may not replicate.
+        SummariesMissing: only a full backup is possible.
+        ProviderUnavailable: the server does not answer.
+        BackoutError: anything else, in the program's words.
     """
     argv = [
         binaries.path("pg_basebackup"),

@@ -100,8 +100,10 @@ class PostgresDumps:
         """Dump the database and count its tables in the same snapshot.
 
         Raises:
-            Refused: the server is newer than pg_dump. AuthError: the role may not read everything.
-            Busy: another process takes or proves one. ProviderUnavailable: the server does not answer.
+            Refused: the server is newer than pg_dump.
+            AuthError: the role may not read everything.
+            Busy: another process takes or proves one.
+            ProviderUnavailable: the server does not answer.
             BackoutError: anything else, in pg_dump's words.
         """
         with self._objects.alone():
@@ -129,7 +131,8 @@ class PostgresDumps:
 
         Raises:
             Refused: the database is not empty, older than the dump's server, or the role may use the server's files.
-            AuthError, ProviderUnavailable: as always. BackoutError: the file is damaged, or pg_restore's words.
+            AuthError, ProviderUnavailable: as always.
+            BackoutError: the file is damaged, or pg_restore's words.
         """
         import psycopg
 

@@ -66,7 +66,8 @@ class PostgresCluster:
         """Return the state.
 
         Raises:
-            AuthError: the database refuses the role. ProviderUnavailable: it cannot be asked.
+            AuthError: the database refuses the role.
+            ProviderUnavailable: it cannot be asked.
         """
         import psycopg
 

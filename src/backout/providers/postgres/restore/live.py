@@ -142,7 +142,8 @@ class PostgresLive:
         """Return its identity and WAL position; a server that does not answer is asked again for that long.
 
         Raises:
-            AuthError: it refuses the user. ProviderUnavailable: it does not answer.
+            AuthError: it refuses the user.
+            ProviderUnavailable: it does not answer.
         """
         deadline = time.monotonic() + within_s
         while True:

@@ -57,7 +57,8 @@ class PostgresCatalog:
         """Return every object of the database's schema, in the order of their creation.
 
         Raises:
-            AuthError: the database refuses the user. ProviderUnavailable: it does not answer.
+            AuthError: the database refuses the user.
+            ProviderUnavailable: it does not answer.
         """
         url = self._url()
         try:

@@ -92,7 +92,8 @@ class PrismaDeploy:
             Busy: another migration holds the lock all the time.
             Refused: an earlier migration failed and is unresolved (P3009), the database has tables and no history
                 (P3005), there is a transaction pooler in between, or a superuser would run another role's code.
-            AuthError: a permission is missing. ProviderUnavailable: no connection, or it was lost on the way.
+            AuthError: a permission is missing.
+            ProviderUnavailable: no connection, or it was lost on the way.
             BackoutError: a script failed; the database is as before that script.
         """
         url = self._url()

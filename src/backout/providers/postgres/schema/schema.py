@@ -62,7 +62,8 @@ class PostgresHistory:
         """Return the migration history, oldest first; an empty one when the tool's table does not exist.
 
         Raises:
-            AuthError: the database refuses the user. ProviderUnavailable: the history cannot be read.
+            AuthError: the database refuses the user.
+            ProviderUnavailable: the history cannot be read.
         """
         from backout.providers.postgres.server import libpq
 

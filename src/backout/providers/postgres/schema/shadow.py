@@ -70,7 +70,8 @@ class ShadowCatalog:
         """Build it, read it, and throw it away.
 
         Raises:
-            BackoutError: a migration cannot be applied to an empty database; named. UsageError: unreadable files.
+            BackoutError: a migration cannot be applied to an empty database; named.
+            UsageError: unreadable files.
             AuthError, ProviderUnavailable: a database refuses, or does not answer.
         """
         with self._database() as (url, scripts):

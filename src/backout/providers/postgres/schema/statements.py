@@ -52,7 +52,8 @@ class StatementStatistics:
         """Return the statements, most called first.
 
         Raises:
-            UsageError: the extension is not there. AuthError, ProviderUnavailable: the database cannot be asked.
+            UsageError: the extension is not there.
+            AuthError, ProviderUnavailable: the database cannot be asked.
         """
         import psycopg
 

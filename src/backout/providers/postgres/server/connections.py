@@ -80,7 +80,8 @@ class PostgresConnections:
         """Return the use of the limit that is nearest to being reached.
 
         Raises:
-            AuthError: the database refuses the user. ProviderUnavailable: it cannot be asked.
+            AuthError: the database refuses the user.
+            ProviderUnavailable: it cannot be asked.
         """
         from backout.providers.postgres.server import libpq
 

@@ -126,8 +126,8 @@ def check_receivable(cluster: Cluster, *, sync: bool, slot: str) -> None:
     """Refuse what could stop production.
 
     Raises:
-        AuthError: the role lacks REPLICATION. Refused: a slot could fill the server's disk, or commits already wait for
-            another standby.
+        AuthError: the role lacks REPLICATION.
+        Refused: a slot could fill the server's disk, or commits already wait for another standby.
     """
     if not cluster.replication:
         raise AuthError(

@@ -59,7 +59,8 @@ def sender(url: str, application: str) -> Iterator[Sender]:
         application: the name of the application's own role, "" where it is not known.
 
     Raises:
-        Refused: the role may use the server's files or programs. psycopg.Error: the database cannot be reached.
+        Refused: the role may use the server's files or programs.
+        psycopg.Error: the database cannot be reached.
     """
     with open_asking(url) as administrator:
         power = read_power(administrator)

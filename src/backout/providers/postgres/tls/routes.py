@@ -34,8 +34,9 @@ def without_tls(url: str, *, has_tls: bool = False) -> Iterator[str]:
     certificate. With `has_tls` the programs do it themselves, and the string asks them for the same.
 
     Raises:
-        AuthError: it is no connection string; the text does not quote it. UsageError: several hosts, or no certificate
-        file. ProviderUnavailable: the certificate does not hold, or the server has no TLS: before any program runs.
+        AuthError: it is no connection string; the text does not quote it.
+        UsageError: several hosts, or no certificate file.
+        ProviderUnavailable: the certificate does not hold, or the server has no TLS: before any program runs.
     """
     parameters = parse_dsn(url)
     server = None if has_tls else _find_server(parameters)
