@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from raised_errors import Source
 from source_trees import SOURCE, nodes_of
 
 if TYPE_CHECKING:
@@ -94,3 +95,59 @@ def test_what_is_crowded_with_errors(entry: str, found: bool) -> None:
     """Several of which the same is said stand together."""
     (function,) = ast.parse(f'def do():\n    """Do it.\n\n    Raises:\n        {entry}\n    """\n').body
     assert bool(crowded_with_errors(function)) is found
+
+
+MODULE = """
+from contextlib import contextmanager
+from package import make_busy
+TEXTUAL = (ValueError, KeyError)
+class Refused(Exception): ...
+def make(text) -> Refused | None: ...
+@contextmanager
+def reading():
+    try:
+        yield
+    except TypeError:
+        raise Refused from None
+"""
+"""What the functions below use. `reading` itself is found, too."""
+MAKERS = "class Busy(Exception): ...\ndef make_busy() -> Busy: ...\n"
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        ("def do():\n  'Do it.'\n  raise Refused('no')", {"do": ["Refused"]}),
+        ("def do():\n  'Do it. Raises Refused: it is held.'\n  raise Refused('no')", {}),
+        ("def do():\n  'Do it, or raise Refused.'\n  raise Refused('no')", {}),
+        ("def do():\n  'Do it. Raises RefusedTwice.'\n  raise Refused('no')", {"do": ["Refused"]}),
+        ("def do():\n  raise Refused", {"do": ["Refused"]}),
+        ("def do():\n  raise make('no')", {"do": ["Refused"]}),
+        ("def do():\n  raise make_busy()", {"do": ["Busy"]}),
+        ("def do():\n  error = make('no')\n  if error:\n    raise error", {"do": ["Refused"]}),
+        ("def do():\n  try:\n    raise IndexError\n  except LookupError:\n    pass", {}),
+        ("def do():\n  try:\n    raise IndexError\n  except (*TEXTUAL, IndexError):\n    pass", {}),
+        ("def do():\n  try:\n    raise KeyError\n  except (*TEXTUAL, IndexError):\n    pass", {}),
+        ("def do():\n  try:\n    raise KeyError\n  except KeyError:\n    raise", {"do": ["KeyError"]}),
+        ("def do():\n  try:\n    pass\n  except KeyError as e:\n    raise Refused from e", {"do": ["Refused"]}),
+        ("def do():\n  try:\n    go()\n  except KeyError:\n    raise", {}),
+        ("def do():\n  with reading():\n    raise TypeError", {}),
+        ("def do():\n  with reading():\n    raise KeyError", {"do": ["KeyError"]}),
+        ("def do():\n  def inner():\n    raise KeyError", {}),
+        ("def do():\n  match x:\n    case 1:\n      raise KeyError", {"do": ["KeyError"]}),
+        ("def do():\n  raise AssertionError", {}),
+        ("def _do():\n  raise Refused", {}),
+        ("class Doer:\n  'Does. Raises KeyError.'\n  def __init__(self):\n    raise KeyError", {}),
+        ("class Doer:\n  'Does.'\n  def __init__(self):\n    raise KeyError", {"Doer.__init__": ["KeyError"]}),
+        ("class Doer:\n  'Does. Raises KeyError.'\n  def do(self):\n    raise KeyError", {"Doer.do": ["KeyError"]}),
+        ("class _Doer:\n  def do(self):\n    raise KeyError", {}),
+        ("@group.command('do')\ndef do():\n  raise KeyError", {}),
+    ],
+)
+def test_which_errors_a_docstring_lacks(function: str, found: dict[str, list[str]]) -> None:
+    """What is raised, made or let through; not what is caught, or private, or said by the help of a command."""
+    passed_on = ast.parse("from errors import make_busy")
+    source = Source({"module": ast.parse(MODULE + function), "package": passed_on, "errors": ast.parse(MAKERS)})
+    lacking = {name: missing for _, _, name, missing in source.find_undocumented()}
+    assert lacking.pop("reading") == ["Refused"]
+    assert lacking == found

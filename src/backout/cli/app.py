@@ -36,7 +36,12 @@ class Root(Group):
         return list(list_entries())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command."""
+        """Import and return one command.
+
+        Raises:
+            click.UsageError: the module of the command is not part of this build.
+            TypeError: the entry names something that is not a command.
+        """
         entry = list_entries().get(cmd_name)
         if entry is None:
             return None

@@ -137,6 +137,7 @@ def parse(kind: type, value: object, folder: Path) -> object:
 
     Raises:
         ValueError: with what is wrong, in words.
+        TypeError: `kind` is none that can be parsed.
     """
     if kind is Path:
         if not isinstance(value, str) or not value or "\0" in value:

@@ -68,7 +68,11 @@ class SqliteJournal:
     # --- Journal ----------------------------------------------------------------------------------------------------
 
     def submit(self, plan: Plan, *, actor: str, reason: str) -> str:
-        """Accept a plan, see `ports.Journal.submit`."""
+        """Accept a plan, see `ports.Journal.submit`.
+
+        Raises:
+            Busy: another run of the environment is not over.
+        """
         with self._store.write("run.submitted") as transaction:
             last = find_newest(transaction.connection, plan.environment)
             if last is not None and not last.is_over:
@@ -85,6 +89,15 @@ class SqliteJournal:
         """Drive the run and its successors to the end, see `ports.Journal.drive`.
 
         A run that is over is returned as it is. A run that was aborted in the meantime is returned, not raised.
+
+        Raises:
+            Busy: another process drives it.
+            Interrupted: it was stopped, at a step boundary.
+            JournalUnavailable: the journal cannot be used.
+            PartlyDone: on the way it could not be used any more; `hint` resumes.
+            Refused: an open step is not known to this version.
+            UsageError: there is no such run.
+            BackoutError: the step's own, when it ended the run.
         """
         record = self._existing(run)
         while not record.is_over:  # twice when another holder handed over just before us, and died

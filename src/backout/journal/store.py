@@ -204,7 +204,11 @@ class Store:
             yield None if absent else self._open(create=False)
 
     def verify(self) -> ChainReport:
-        """Check every event against the hash chain, and the file against SQLite's own integrity check."""
+        """Check every event against the hash chain, and the file against SQLite's own integrity check.
+
+        Raises:
+            JournalUnavailable: the file is damaged, or cannot be read.
+        """
         with self._mutex, self._explain_errors():
             if self._connection is None and not self._exists():
                 return ChainReport(0)

@@ -45,6 +45,9 @@ class VendorApi:
     Args:
         vendor: as a person calls it.
         token_hint: what to set when the token is missing or refused.
+
+    Raises:
+        ConfigError: the base URL cannot be used.
     """
 
     def __init__(

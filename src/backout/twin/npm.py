@@ -139,7 +139,7 @@ def walk_upwards(*starts: Path) -> Iterator[Path]:
 
 
 def must_be_ours(folder: Path) -> None:
-    """Refuse parts that another user could have put there: they are executed."""
+    """Raise UsageError for parts that another user could have put there: they are executed."""
     for each in (folder.parent, folder, folder / MODULES):
         status = each.lstat()
         if status.st_uid not in {os.geteuid(), 0} or status.st_mode & _OTHERS_MAY_WRITE:

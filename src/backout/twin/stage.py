@@ -63,7 +63,7 @@ class Stage:
 
     @property
     def twin(self) -> TwinStatus:
-        """The running twin."""
+        """The running twin. Raises UsageError: the stage is not set."""
         if self._twin is None:
             raise UsageError("the stage is not set", where=str(self.directory))
         return self._twin

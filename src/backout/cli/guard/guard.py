@@ -215,7 +215,7 @@ def _check_channels(shell: Shell, session: Session) -> None:
 
 
 def refuse_another_mode(unfinished: Run, mode: Mode) -> None:
-    """Refuse to continue a run that may do more (or less) than the command typed now allows."""
+    """Raise Refused for a run that may do more (or less) than the command typed now allows."""
     from backout.model.steps.guard import ConcludeStep
 
     watches = unfinished.plan.has(ConcludeStep)

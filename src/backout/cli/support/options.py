@@ -101,7 +101,11 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; an unknown one is answered with the nearest known."""
+        """Find the command.
+
+        Raises:
+            click.UsageError: there is no such command; the nearest known one is named.
+        """
         known = self.list_commands(ctx)
         if args and args[0] not in known and not args[0].startswith("-"):
             import difflib

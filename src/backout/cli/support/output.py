@@ -63,7 +63,11 @@ class Output:
         self.told: Mapping[str, object] | None = None
 
     def result(self, name: str, payload: Mapping[str, object], human: str | None = None) -> None:
-        """Give the command's answer, once: the envelope `backout.NAME/1` with `--json`, else the text (None: none)."""
+        """Give the command's answer, once: the envelope `backout.NAME/1` with `--json`, else the text (None: none).
+
+        Raises:
+            RuntimeError: with `--json`, it was given before.
+        """
         if self.json:
             if self.answered:
                 raise RuntimeError("a second JSON answer")

@@ -39,7 +39,11 @@ class Layout:
         self._index = index
 
     def lay(self, backup: str, indexes: dict[str, Index], into: Path, tell: Callable[[int], None]) -> None:
-        """Lay out one member of a chain as it was taken."""
+        """Lay out one member of a chain as it was taken.
+
+        Raises:
+            BackoutError: a file cannot be written, or something is damaged or missing.
+        """
         index = indexes[backup]
         try:
             into.chmod(0o700)

@@ -123,7 +123,11 @@ class Source:
             yield block
 
     def read(self, block: Sequence[tuple[str, int, int]]) -> bytes:
-        """Return a block's bytes."""
+        """Return a block's bytes.
+
+        Raises:
+            BackoutError: a file shrank while it was being read.
+        """
         parts = []
         for path, at, length in block:
             with (self._root / parse_member(path)).open("rb", buffering=0) as file:

@@ -80,7 +80,7 @@ class RecordStore:
             )
 
     def find(self, backup: str) -> Record | None:
-        """Return a record, None when there is none. Raises the reason why it may not be used."""
+        """Return a record, None when there is none. Raises BackoutError: why it may not be used."""
         found = self._read(backup)
         if isinstance(found, BackoutError):
             raise found

@@ -241,13 +241,11 @@ class Repository:
         progress(whole, whole)
 
     def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = lambda _name: None) -> None:
-        """Lay segments into a folder, whole, the first ones first; history files come along.
-
-        Args:
-            laid: told of each segment when it is there.
+        """Lay segments into a folder, whole, the first ones first, and history files; `laid` is told of each segment.
 
         Raises:
             BackoutError: one is not there, or is damaged.
+            UsageError: there is no backup.
         """
         found = self._own_records()
         names = [parse_segment(name) for name in names]
@@ -312,7 +310,7 @@ class Repository:
         self._records.write(msgspec.structs.replace(self.record(backup), verified_at=at))
 
     def manifest(self, backup: str) -> bytes:
-        """Return Postgres' own manifest of a backup: what an incremental one is taken against."""
+        """Return Postgres' own manifest: an incremental one is taken against it. Raises BackoutError: it is missing."""
         record = self.record(backup)
         index = self.index(record)
         wanted = [file for file in index.files if file.path == MANIFEST]
@@ -354,7 +352,7 @@ class Repository:
         return self._records.record(backup)
 
     def chain(self, backup: str) -> tuple[Record, ...]:
-        """Return a backup with everything that it builds on, the full one first."""
+        """Return it and all it builds on, full one first. Raises BackoutError: one is missing; Refused: not signed."""
         chain = [self.record(backup)]
         while (parent := chain[0].facts.parent) is not None:
             if any(record.facts.id == parent for record in chain):
@@ -371,7 +369,7 @@ class Repository:
         return tuple(chain)
 
     def index(self, record: Record) -> Index:
-        """Return where a backup's files are. Raises AuthError for another key, BackoutError when it is damaged."""
+        """Return where its files are. Raises AuthError: another key; BackoutError: damaged; Refused: a strange path."""
         name = make_index_key(record.facts.id)
         where = f"{self.store.name}/{name}"
         require_key(record, self._key, f"{self.store.name}/base/{record.facts.id}")

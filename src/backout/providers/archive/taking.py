@@ -128,7 +128,11 @@ class StagedBackups:
     # --- port BackupKeeper -------------------------------------------------------------------------------------
 
     def store(self, backup: str, verified_at: float, progress: Callable[[int, int], None]) -> None:
-        """Store what waits. After the machine's restart it is checked again first: it was never synced."""
+        """Store what waits. After the machine's restart it is checked again first: it was never synced.
+
+        Raises:
+            BackoutError: it is no longer there, is damaged, or cannot be stored.
+        """
         facts = self._waiting(backup)
         if facts is None:
             raise BackoutError(

@@ -95,7 +95,11 @@ class WalArchive:
             self._store.put(make_layout_key(self._system), msgspec.json.encode(Layout(segment_bytes)))
 
     def layout(self) -> int | None:
-        """Return the size of a segment in bytes, None before anything was archived."""
+        """Return the size of a segment in bytes, None before anything was archived.
+
+        Raises:
+            BackoutError: what the archive says of it cannot be read.
+        """
         where = make_layout_key(self._system)
         found = self._store.get(where)
         try:
@@ -164,7 +168,13 @@ class WalArchive:
         return tuple(sorted(name for name in kept | coming if is_history(name)))
 
     def read(self, name: str) -> bytes | None:
-        """Return a segment, whole (what was not received yet is zero), or a history file; None when there is none."""
+        """Return a segment, whole (what was not received yet is zero), or a history file; None when there is none.
+
+        Raises:
+            BackoutError: it is damaged, or longer than a segment.
+            AuthError: it is sealed, and the key is missing or another.
+            Refused: it is not signed, although there is a key.
+        """
         size = self.layout() or 0
         where = make_wal_key(self._system, name)
         names = (name, name + PARTIAL, name) if is_segment(name) else (name,)  # it may be renamed between two looks
@@ -186,7 +196,12 @@ class WalArchive:
         return None
 
     def fetch(self, name: str, into: Path) -> bool:
-        """Lay a segment or history file into a folder, under its name once it is whole; False when there is none."""
+        """Lay a segment or history file into a folder, under its name once it is whole; False when there is none.
+
+        Raises:
+            BackoutError: it cannot be written; otherwise as `read`.
+            AuthError, Refused: as `read`.
+        """
         content = self.read(name)
         if content is None:
             return False

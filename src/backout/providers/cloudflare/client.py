@@ -84,6 +84,9 @@ class ApiClient:
     Attributes:
         clock_offset_s: the provider's clock minus ours, from the last Date header (which has whole seconds, so it is
             right to about half a second); None before the first answer.
+
+    Raises:
+        ConfigError: the base URL cannot be used.
     """
 
     def __init__(

@@ -93,7 +93,13 @@ class CloudflareDeployments:
         return self.deploy((Share(VersionId(version), 100.0),), message=message, force=force)
 
     def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
-        """Make versions live with these percentages; the message is cut as in `activate`."""
+        """Make versions live with these percentages; the message is cut as in `activate`.
+
+        Raises:
+            SecretsChanged: secrets changed since one of them was live, and `force` is False.
+            Refused: one of them can no longer run.
+            ProviderRejected: any other refusal, an unknown version for example.
+        """
         body = {
             "strategy": "percentage",
             "versions": [{"version_id": share.version, "percentage": share.percentage} for share in shares],

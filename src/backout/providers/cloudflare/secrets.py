@@ -51,7 +51,13 @@ class CloudflareSecretWriter:
         self._path = f"accounts/{quote_segment(account_id)}/workers/scripts/{quote_segment(script)}/secrets-bulk"
 
     def put(self, values: SecretValues) -> None:
-        """Set all of them in one call."""
+        """Set all of them in one call.
+
+        Raises:
+            NewestNotLive: the newest version is not the live one.
+            Refused: one of the names is bound already, as something else.
+            ProviderRejected: any other refusal.
+        """
         secrets = {name: make_secret_binding(values, name) for name in values.names}
         try:
             self._client.merge(self._path, {"secrets": secrets}, permission=WRITE_SCRIPTS)

@@ -46,7 +46,11 @@ class _Said(msgspec.Struct):
 
 
 class GitHubClient:
-    """Calls the API below one base URL with one token, asked for once per call, never kept, never shown."""
+    """Calls the API below one base URL with one token, asked for once per call, never kept, never shown.
+
+    Raises:
+        ConfigError: the base URL cannot be used.
+    """
 
     def __init__(
         self,

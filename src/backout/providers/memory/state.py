@@ -242,7 +242,13 @@ class WorldState:
         return tuple(reversed(self.builds.values()))[:WINDOW]
 
     def make_live(self, shares: tuple[Share, ...], message: str, *, force: bool) -> Deployment:
-        """Make versions live as the platform does, with its refusals; one alone at 100 % is an activation."""
+        """Make versions live as the platform does, with its refusals; one alone at 100 % is an activation.
+
+        Raises:
+            ProviderRejected: there is no such version.
+            Refused: one of them can no longer run.
+            SecretsChanged: secrets changed since one of them was live, and `force` is False.
+        """
         targets = [self.build(share.version) for share in shares]
         for target in targets:
             self._refuse(target)
@@ -257,7 +263,11 @@ class WorldState:
         return made
 
     def upload_again(self, bundle: Bundle, message: str, given: dict[str, str]) -> Version:
-        """Make a new version of a bundle's code as the platform does: the newest live version's secrets, and these."""
+        """Make a new version of a bundle's code as the platform does: the newest live version's secrets, and these.
+
+        Raises:
+            Refused: a secret that the code needs does not exist any more.
+        """
         live = max((self.builds[share.version] for share in self.live.shares), key=lambda build: build.version.number)
         gone = sorted(set(bundle.version.secret_names) - set(live.secrets) - set(given))
         if gone:

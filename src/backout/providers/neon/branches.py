@@ -190,6 +190,10 @@ class NeonBranches:
 
         A branch from a snapshot takes over the live one's computes and name; another one's head is restored into the
         live branch, whose endpoint stays the same. Either way the computes restart.
+
+        Raises:
+            ProviderRejected: Neon says no, or the live branch is not there.
+            ProviderUnavailable: Neon does not answer, or afterwards does not show the branches as they should be.
         """
         before = self._live_one(self._all())
         if self._find_by_name(keep_as) is None:

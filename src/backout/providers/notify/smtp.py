@@ -55,7 +55,11 @@ class Smtp:
         self._to = to
 
     def send(self, notice: Notice, now: float) -> None:
-        """Send it once; a server that accepted it for some receivers has it."""
+        """Send it once; a server that accepted it for some receivers has it.
+
+        Raises:
+            SendFailed: no receiver has it; `permanent` when another try would fail the same way.
+        """
         server = self._server
         mail = compose(notice, self._sender, self._to, now)
         try:

@@ -84,6 +84,9 @@ class PrometheusTraffic:
     Args:
         url: of the server, `/api/v1/query` is appended.
         token: returns the bearer token; None sends none.
+
+    Raises:
+        ConfigError: the URL, or the expression for errors, cannot be used.
     """
 
     def __init__(

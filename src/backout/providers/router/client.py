@@ -37,6 +37,9 @@ class RouterClient:
     Args:
         url: the base of `/counts` and `/events`.
         token: returns the bearer token; None sends none.
+
+    Raises:
+        ConfigError: the URL cannot be used.
     """
 
     def __init__(

@@ -96,7 +96,11 @@ class Slice(Value, frozen=True):
         return Slice(self.file, self.start + offset, min(size_bytes, self.size_bytes - offset))
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes, from the start each time it is called."""
+        """Yield the bytes, from the start each time it is called.
+
+        Raises:
+            UsageError: the file became shorter while it was read.
+        """
         self.file.seek(self.start)
         left = self.size_bytes
         while left:

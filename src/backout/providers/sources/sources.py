@@ -136,7 +136,12 @@ class KeyringSource:
         return None
 
     def read(self, names: Collection[str]) -> SecretValues:
-        """Return the values of these names that it holds."""
+        """Return the values of these names that it holds.
+
+        Raises:
+            UsageError: the library `keyring` is not installed, or a value cannot be used.
+            BackoutError: the keyring does not answer.
+        """
         try:
             library = self._load()
         except ImportError:
@@ -193,7 +198,12 @@ class CommandSource:
         return None if self._by_name else tuple(sorted(self._all()))
 
     def read(self, names: Collection[str]) -> SecretValues:
-        """Return the values of these names that it holds."""
+        """Return the values of these names that it holds.
+
+        Raises:
+            UsageError: the command cannot be run or asked for such a name, or a value cannot be used.
+            BackoutError: the command fails, or does not end in time.
+        """
         if not self._by_name:
             return _check_usable({name: value for name, value in self._all().items() if name in names}, self.described)
         found = {}

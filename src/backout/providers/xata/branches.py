@@ -143,7 +143,11 @@ class XataBranches:
         return self._ready(there)
 
     def url(self, branch: SideBranch, database: str, role: str) -> str:
-        """Return the connection string, with the role's password from the API where it has none."""
+        """Return the connection string, with the role's password from the API where it has none.
+
+        Raises:
+            ProviderUnavailable: Xata does not answer, or gives none.
+        """
         parts = _split_parts(self._detail(branch.id))
         if parts is None:
             raise ProviderUnavailable("Xata gives no connection string for the branch", where=branch.name)

@@ -182,7 +182,11 @@ class StoreBackup(_Step, Action[StoreBackupStep, StoreBackupResult]):
     arguments = StoreBackupStep
 
     def do(self, args: StoreBackupStep, context: StepContext) -> StoreBackupResult:
-        """Return {size_bytes, stored_bytes}."""
+        """Return {size_bytes, stored_bytes}.
+
+        Raises:
+            BackoutError: it was not verified, or cannot be stored.
+        """
         tools, backup = self._tools, args.backup
         verified = find_result(tools.runs, context.run, VerifyBackupStep)
         if verified is None:

@@ -62,7 +62,12 @@ class Conclude(Action[ConcludeStep, ConcludeResult]):
         self._planner = planner
 
     def do(self, args: ConcludeStep, context: StepContext) -> ConcludeResult | Next[ConcludeResult]:
-        """Return {action, why, ...}, or the rollback's plan to continue with."""
+        """Return {action, why, ...}, or the rollback's plan to continue with.
+
+        Raises:
+            AuthError: the token is lost, so nothing was done about the verdict; a notice says so.
+            DecisionNeeded: it is to be asked before a rollback, and there is no one to ask.
+        """
         watched = find_result(self._tools.runs, context.run, WatchStep)
         assert watched is not None
         # What was accepted since the watch ended, also while no process drove this run, counts as if before its end.

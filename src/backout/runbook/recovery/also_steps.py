@@ -94,7 +94,13 @@ class CarrySequences(Action[SequencesStep, Carried]):
         self._tools = tools
 
     def do(self, args: SequencesStep, context: StepContext) -> Carried:
-        """Return which were advanced, as another session read them back, and which were not, and why."""
+        """Return which were advanced, as another session read them back, and which were not, and why.
+
+        Raises:
+            WorldMoved: there is more than was agreed to, or they cannot be advanced; the server runs again on its old
+                data.
+            BackoutError: they cannot be advanced, and the server was down before.
+        """
         tools = self._tools
         data, incoming = Path(args.data_directory), Path(args.incoming)
         if tools.carrier is None or not incoming.is_dir() or not (data / "global" / "pg_control").exists():

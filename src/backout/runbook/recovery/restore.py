@@ -128,7 +128,13 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
 
 
 def plan_undo(tools: RestoreTools, run: str | None = None) -> Plan:
-    """Return the plan that takes back the latest swap or rescue, or that of a run. Raises as `choose_undoable`."""
+    """Return the plan that takes back the latest swap or rescue, or that of a run.
+
+    Raises:
+        UsageError: as `choose_undoable`; the data directory that was kept is gone, or no self-hosted server is
+            configured.
+        Refused: this is another database, or the data directory cannot be exchanged.
+    """
     chosen = choose_undoable(tools, SWAPPED, run)
     data = chosen.data
     if not chosen.is_rescue and str(data["kept"]) not in list_kept(tools):

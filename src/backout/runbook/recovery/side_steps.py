@@ -138,7 +138,11 @@ class Promote(Action[PromoteStep, PromoteResult]):
         self._tools = tools
 
     def do(self, args: PromoteStep, context: StepContext) -> PromoteResult:
-        """Return where its data directory is; an instance that was killed in the meantime is started again first."""
+        """Return where its data directory is; an instance that was killed in the meantime is started again first.
+
+        Raises:
+            BackoutError: it is gone.
+        """
         tools, name = self._tools, args.name
         side = tools.sides.find(name)
         if side is None:
@@ -188,7 +192,11 @@ def make_order(args: SideStep) -> SideOrder:
 
 
 def find_running(tools: RestoreTools, name: str, context: StepContext) -> SideInstance:
-    """Return a running instance; one that was killed in the meantime is started again."""
+    """Return a running instance; one that was killed in the meantime is started again.
+
+    Raises:
+        BackoutError: it is gone.
+    """
     side = tools.sides.find(name)
     if side is None:
         raise BackoutError(f"side instance {name} is gone", where=tools.environment)

@@ -95,6 +95,7 @@ def find(tools: RestoreTools, text: str, *, place: Path | None = None) -> Found:
     Raises:
         UsageError: TARGET means nothing, or nothing there fits it.
         Refused: it cannot be reached, each reason named.
+        BackoutError: no backup may be used; it says why not the newest.
     """
     asked = read_target(text, list_recorded_points(tools.journal, tools.environment), tools.clock.now())
     if asked is None:

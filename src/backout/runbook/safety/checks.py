@@ -157,7 +157,7 @@ HOLD_RULE = SafetyRule.HOLD
 
 
 def check_not_held(tools: Toolbox, history: Sequence[Deployment], *, is_automatic: bool) -> None:
-    """Refuse an automatic action while a hold is on, set at any time before now (safety rule 10)."""
+    """Raise Refused for an automatic action while a hold is on, set at any time before now (safety rule 10)."""
     hold = find_active_hold(tools, history) if is_automatic else None
     if hold is not None:
         raise Refused(

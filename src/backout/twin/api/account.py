@@ -35,7 +35,11 @@ async def verify_token(_request: web.Request) -> web.Response:
 
 
 async def get_token(request: web.Request) -> web.Response:
-    """Show what the token may do: all that the twin has."""
+    """Show what the token may do: all that the twin has.
+
+    Raises:
+        ApiError: 404 for another token.
+    """
     if request.match_info["token"] != USER_ID[::-1]:
         raise ApiError(404, 1003, "Token not found")
     groups = [{"id": USER_ID, "name": name} for name in TOKEN_PERMISSIONS]

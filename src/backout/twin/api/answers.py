@@ -86,7 +86,11 @@ async def read_json(request: web.Request) -> object:
 
 
 async def read_json_object(request: web.Request) -> dict[str, object]:
-    """Return the parsed JSON body, which must be an object."""
+    """Return the parsed JSON body, which must be an object.
+
+    Raises:
+        ApiError: 400 when it is none; otherwise as `read_json`.
+    """
     body = await read_json(request)
     if not isinstance(body, dict):
         raise ApiError(400, 10026, "The request body must be a JSON object.")

@@ -47,7 +47,12 @@ async def open_session(request: web.Request) -> web.Response:
 
 
 async def upload_assets(request: web.Request) -> web.Response:
-    """Take files as a form, each part named by its hash; authenticated by the session's token alone."""
+    """Take files as a form, each part named by its hash; authenticated by the session's token alone.
+
+    Raises:
+        ApiError: 401 without a session; 400 for a file that the manifest does not name, or that is not base64 where it
+            is to be; 413 for one that is too large.
+    """
     control = get_context(request).control
     session_id = find_session(request.headers.get("Authorization", "").removeprefix("Bearer "))
     session = control.state.asset_session(session_id)

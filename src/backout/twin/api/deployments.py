@@ -46,7 +46,11 @@ async def list_deployments(request: web.Request) -> web.Response:
 
 
 async def get_deployment(request: web.Request) -> web.Response:
-    """Show one deployment."""
+    """Show one deployment.
+
+    Raises:
+        ApiError: 404 when there is none, or no such Worker.
+    """
     ctx = get_context(request)
     name = ctx.control.script(get_script_name(request)).name
     wanted = request.match_info["deployment"]
@@ -57,7 +61,11 @@ async def get_deployment(request: web.Request) -> web.Response:
 
 
 async def create_deployment(request: web.Request) -> web.Response:
-    """Make versions live."""
+    """Make versions live.
+
+    Raises:
+        ApiError: 400 for another strategy than percentage; otherwise as `parse_shares` and `ControlPlane.deploy`.
+    """
     ctx = get_context(request)
     body = await read_json_object(request)
     if body.get("strategy", "percentage") != "percentage":

@@ -63,7 +63,11 @@ def make_routes(base: str) -> list[web.RouteDef]:
 
 
 async def answer(request: web.Request) -> web.Response:
-    """Answer an introspection of one type's field names, or the invocations of one Worker by its dimensions."""
+    """Answer an introspection of one type's field names, or the invocations of one Worker by its dimensions.
+
+    Raises:
+        ApiError: 501 for any other query.
+    """
     body = await read_json_object(request)
     query, variables = body.get("query"), body.get("variables")
     text = query if isinstance(query, str) else ""

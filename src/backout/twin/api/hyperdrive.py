@@ -54,7 +54,11 @@ async def list_configs(request: web.Request) -> web.Response:
 
 
 async def create_config(request: web.Request) -> web.Response:
-    """Make a configuration: a name, an origin, how it caches."""
+    """Make a configuration: a name, an origin, how it caches.
+
+    Raises:
+        ApiError: 400 without a name or an origin.
+    """
     body = await read_json_object(request)
     name, origin = body.get("name"), body.get("origin")
     if not isinstance(name, str) or not name or not isinstance(origin, dict):

@@ -38,7 +38,11 @@ async def list_buckets(request: web.Request) -> web.Response:
 
 
 async def create_bucket(request: web.Request) -> web.Response:
-    """Create a bucket (wrangler sends the JSON as text/plain)."""
+    """Create a bucket (wrangler sends the JSON as text/plain).
+
+    Raises:
+        ApiError: 400 for a name that is not valid, 409 for one that exists.
+    """
     ctx = get_context(request)
     name = (await read_json_object(request)).get("name")
     if not isinstance(name, str) or not _BUCKET_NAME.fullmatch(name):
@@ -67,7 +71,11 @@ async def delete_bucket(request: web.Request) -> web.Response:
 
 
 async def put_object(request: web.Request) -> web.Response:
-    """Store an object."""
+    """Store an object.
+
+    Raises:
+        ApiError: 404 without the bucket, 411 without a Content-Length; otherwise as `StoreBuckets.put`.
+    """
     bucket, key = await _get_place(request)
     if request.content_length is None:
         raise ApiError(411, 10013, "You must provide the Content-Length HTTP header.")
@@ -77,7 +85,11 @@ async def put_object(request: web.Request) -> web.Response:
 
 
 async def get_object(request: web.Request) -> web.StreamResponse:
-    """Send an object."""
+    """Send an object.
+
+    Raises:
+        ApiError: 404 without the bucket or the object; otherwise as `StoreBuckets.get`.
+    """
     bucket, key = await _get_place(request)
     found = await get_context(request).buckets.get(bucket, key)
     if found is None:

@@ -47,7 +47,11 @@ async def list_secrets(request: web.Request) -> web.Response:
 
 
 async def put_secret(request: web.Request) -> web.Response:
-    """Set one secret and deploy."""
+    """Set one secret and deploy.
+
+    Raises:
+        ApiError: 400 when it has no name or no text; otherwise as `ControlPlane.change_secrets`.
+    """
     body = await read_json_object(request)
     name = body.get("name")
     if not isinstance(name, str) or not name:
@@ -58,7 +62,11 @@ async def put_secret(request: web.Request) -> web.Response:
 
 
 async def delete_secret(request: web.Request) -> web.Response:
-    """Delete one secret and deploy."""
+    """Delete one secret and deploy.
+
+    Raises:
+        ApiError: 404 when there is none; otherwise as `ControlPlane.change_secrets`.
+    """
     control = get_context(request).control
     name = request.match_info["name"]
     latest = control.state.latest(control.script(get_script_name(request)).name)

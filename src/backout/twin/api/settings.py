@@ -101,7 +101,11 @@ async def get_schedules(request: web.Request) -> web.Response:
 
 
 async def put_schedules(request: web.Request) -> web.Response:
-    """Replace the cron schedules."""
+    """Replace the cron schedules.
+
+    Raises:
+        ApiError: 400 for what is no list of cron expressions, 404 without the Worker.
+    """
     script = get_context(request).control.script(get_script_name(request))
     body = await read_json(request)
     crons = [item.get("cron") for item in body if isinstance(item, dict)] if isinstance(body, list) else [None]

@@ -43,7 +43,11 @@ def make_routes(account: str) -> list[web.RouteDef]:
 
 
 async def query(request: web.Request) -> web.Response:
-    """Answer a count in even buckets, grouped by what is known of invocations."""
+    """Answer a count in even buckets, grouped by what is known of invocations.
+
+    Raises:
+        ApiError: 501 for any other query.
+    """
     body = await read_json_object(request)
     parameters, timeframe = _get_table(body, "parameters"), _get_table(body, "timeframe")
     groups = [str(_get_value(each, "value")) for each in _list(parameters, "groupBys")]

@@ -57,7 +57,11 @@ async def list_faults(request: web.Request) -> web.Response:
 
 
 async def set_fault(request: web.Request) -> web.Response:
-    """Switch a fault on: the fields of `Fault` that a caller may choose, and `duration_s`; answer when it is on."""
+    """Switch a fault on: the fields of `Fault` that a caller may choose, and `duration_s`; answer when it is on.
+
+    Raises:
+        ApiError: 400 for a field that it cannot have, 500 when a service does not stop or start.
+    """
     body = await read_json_object(request)
     try:
         order = msgspec.convert(body, FaultOrder)
@@ -78,7 +82,11 @@ async def set_fault(request: web.Request) -> web.Response:
 
 
 async def clear_faults(request: web.Request) -> web.Response:
-    """Switch faults off: all, or those of `?kind=`, or of `?kind=&target=`; answer what was active, once it is over."""
+    """Switch faults off: all, or those of `?kind=`, or of `?kind=&target=`; answer what was active, once it is over.
+
+    Raises:
+        ApiError: 400 when no kind is called that, 500 when a service does not stop or start.
+    """
     kind = request.query.get("kind")
     if kind is not None and kind not in set(FaultKind):
         raise ApiError(400, 10026, f"No kind of fault is called {kind!r}.")
@@ -96,7 +104,11 @@ async def _apply_faults(request: web.Request) -> None:
 
 
 async def run_schedule(request: web.Request) -> web.Response:
-    """Run a schedule of a Worker now, to its end: `{"cron": ...}`, or its only one; answer how it went."""
+    """Run a schedule of a Worker now, to its end: `{"cron": ...}`, or its only one; answer how it went.
+
+    Raises:
+        ApiError: 400 when it is none of the schedules, or nothing of the Worker is live; 404 without the Worker.
+    """
     ctx = get_context(request)
     script = ctx.control.script(get_script_name(request))
     wanted = (await read_json_object(request)).get("cron")

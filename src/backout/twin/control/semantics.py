@@ -130,7 +130,7 @@ def _explain_shares_problem(shares: list[Share], given: int) -> str | None:
 
 
 def check_window(script: Script, version: Version) -> None:
-    """Refuse a version that is not among the newest 100 (the number is a guess)."""
+    """Raise ApiError for a version that is not among the newest 100 (10218; the number is a guess)."""
     if version.number <= script.last_number - WINDOW:
         raise ApiError(
             400,
@@ -149,14 +149,17 @@ def check_consumers(script: Script, known: Iterable[Script], refusal: ApiError) 
 
 
 def check_buckets(version: Version, existing: Collection[str]) -> None:
-    """Refuse a version that is bound to an R2 bucket which is not there (10085)."""
+    """Raise ApiError for a version that is bound to an R2 bucket which is not there (10085)."""
     for bucket in version.buckets():
         if bucket not in existing:
             raise ApiError(400, 10085, f"R2 bucket '{bucket}' not found. Please use a different name and try again.")
 
 
 def check_migrations(script: Script, version: Version) -> None:
-    """Refuse a version from before (or after) the Durable Object migration that the script is at (a guessed number)."""
+    """Raise ApiError for a version from before (or after) the Durable Object migration that the script is at.
+
+    Its number, 10211, is a guess.
+    """
     if version.migration_tag != script.migration_tag:
         raise ApiError(
             400,
@@ -179,7 +182,7 @@ def list_changed_secrets(target: Version, live: Iterable[Version]) -> tuple[str,
 
 
 def check_secrets(targets: Iterable[Version], live: tuple[Version, ...]) -> None:
-    """Refuse to bring back old secrets unless the caller forces it (10220)."""
+    """Raise ApiError where old secrets would come back, which the caller may force (10220)."""
     names = sorted({name for target in targets for name in list_changed_secrets(target, live)})
     if names:
         raise ApiError(
@@ -190,7 +193,7 @@ def check_secrets(targets: Iterable[Version], live: tuple[Version, ...]) -> None
 
 
 def check_names(latest: Version, names: Iterable[str]) -> None:
-    """Refuse a secret under a name that another kind of binding has already (10053)."""
+    """Raise ApiError for a secret under a name that another kind of binding has already (10053)."""
     taken = {str(b["name"]) for b in latest.bindings if b.get("type") not in SECRET_TYPES}
     for name in names:
         if name in taken:
@@ -200,9 +203,10 @@ def check_names(latest: Version, names: Iterable[str]) -> None:
 
 
 def check_latest_is_live(latest: Version | None, live: Deployment | None) -> Version:
-    """Return the newest version, which a change of secrets builds on; it must serve 100 % (10215).
+    """Return the newest version, which a change of secrets builds on.
 
-    That a split also counts as "not deployed" is a guess.
+    Raises:
+        ApiError: 10215 when it does not serve 100 %. That a split also counts as "not deployed" is a guess.
     """
     if latest is None or live is None or [s.version_id for s in live.shares if s.percentage > 0] != [latest.id]:
         raise ApiError(

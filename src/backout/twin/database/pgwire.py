@@ -94,7 +94,11 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
 
 
 async def read_startup(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Return (code, rest) of a client's first message, which has no type."""
+    """Return (code, rest) of a client's first message, which has no type.
+
+    Raises:
+        ProtocolError: it has an impossible length.
+    """
     (length,) = struct.unpack("!I", await reader.readexactly(4))
     if not 8 <= length <= _LONGEST_STARTUP_BYTES:
         raise ProtocolError(f"a first message of {length} bytes")

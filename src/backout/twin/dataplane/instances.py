@@ -157,7 +157,12 @@ class Instance:
                 await control(self._process.around.control_socket, f"/all/{int(wanted)}")
 
     async def take_tail(self, lines: bytes) -> None:
-        """Give other Workers' tail events, lines of JSON, to the `tail` handler. Raises OSError when it fails."""
+        """Give other Workers' tail events, lines of JSON, to the `tail` handler.
+
+        Raises:
+            ConnectionError: there is no such handler, or it failed.
+            OSError: any other failure, such as a timeout.
+        """
         session = self._tail_session
         if not self.up or session is None:
             raise ConnectionError("it has no tail handler" if self.up else "its process is down")

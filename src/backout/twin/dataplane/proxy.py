@@ -69,7 +69,11 @@ class Proxy:
     async def forward(
         self, request: web.Request, instance: Instance, *, delay_s: float = 0.0, injected_status: int | None = None
     ) -> web.StreamResponse:
-        """Answer the request from the instance, after `delay_s`; with `injected_status` without asking it at all."""
+        """Answer the request from the instance, after `delay_s`; with `injected_status` without asking it at all.
+
+        Raises:
+            asyncio.CancelledError: the client has gone, or the answer broke off in the middle.
+        """
         exchange = self._exchange(request, instance)
         task = asyncio.current_task()
         assert task is not None

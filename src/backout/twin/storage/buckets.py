@@ -49,7 +49,11 @@ class StoreBuckets:
         await self._call(calls.delete_bucket(name), fine=_MISSING)
 
     async def put(self, bucket: str, key: str, body: AsyncIterator[bytes], size_bytes: int, content_type: str) -> str:
-        """Store an object, streaming, and return its etag."""
+        """Store an object, streaming, and return its etag.
+
+        Raises:
+            ApiError: 403 where access is denied; 500 when the store does not answer; otherwise its own status.
+        """
         self._check(bucket)
         call = calls.put(bucket, key, None, attributes=calls.Attributes({"Content-Type": content_type}))
         try:
@@ -59,7 +63,11 @@ class StoreBuckets:
         return headers.get("etag", "")
 
     async def get(self, bucket: str, key: str) -> StoredObject | None:
-        """Open an object for reading, or None."""
+        """Open an object for reading, or None.
+
+        Raises:
+            ApiError: as `put`.
+        """
         self._check(bucket)
         opened = self._store.open(calls.get(bucket, key))
         try:

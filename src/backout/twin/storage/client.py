@@ -68,7 +68,13 @@ class StoreClient:
     async def open(
         self, call: Call, body: AsyncIterator[bytes] | None = None, size_bytes: int = 0
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a call and hand over the answer while it comes in; errors as in `send`."""
+        """Send a call and hand over the answer while it comes in.
+
+        Raises:
+            AuthError: the store denies access.
+            ProviderRejected: the store said no.
+            ProviderUnavailable: it is not running, or did not answer.
+        """
         if self._session is None or self._access is None:
             raise ProviderUnavailable("the object store is not running", where=call.path, hint=_HINT)
         access = self._access

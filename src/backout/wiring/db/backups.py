@@ -70,7 +70,12 @@ def get_slot_name(config: Config) -> str:
 
 
 def make_store(config: Config) -> Store:
-    """Return where backups are kept. Raises AuthError: the bucket's access key is not set."""
+    """Return where backups are kept.
+
+    Raises:
+        AuthError: the bucket's access key is not set.
+        UsageError: the bucket has no endpoint; otherwise as `get_backup_settings`.
+    """
     settings = get_backup_settings(config).store
     if settings is None:
         return FolderStore(config.backup_directory)

@@ -30,7 +30,7 @@ _OWNER_HINT: Final = "CREATE ROLE restorer LOGIN PASSWORD ...; CREATE DATABASE r
 
 
 def check_target(dump: Dump, target: psycopg.Connection[Any]) -> None:
-    """Refuse a database that holds anything, an older server, and a role that reaches the server's files."""
+    """Raise Refused for a database that holds anything, an older server, or a role that reaches the server's files."""
     with quietly(target):
         there = [str(row[0]) for row in target.execute(_OBJECTS).fetchall()]
     if there:
@@ -47,7 +47,7 @@ def check_target(dump: Dump, target: psycopg.Connection[Any]) -> None:
 
 
 def check_login(plain: str) -> None:
-    """Refuse where a superuser is let in and a new role is not."""
+    """Raise Refused where a superuser is let in and a new role is not."""
     import psycopg
 
     try:

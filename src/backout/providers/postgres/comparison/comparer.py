@@ -196,7 +196,11 @@ class PostgresCopies:
         progress: Callable[[str, int, int], None],
         statistics: Statistics = Statistics.CONTINUED,
     ) -> Comparison:
-        """Compare the live server with what was noted; `goes_on`, `statistics`: as of `compare_cluster`."""
+        """Compare the live server with what was noted; `goes_on`, `statistics`: as of `compare_cluster`.
+
+        Raises:
+            BackoutError: nothing was noted before, or it could not be compared.
+        """
         if not noted.exists():
             raise BackoutError("what it held was not noted before", where=noted.name)
         known = decode_json(noted.read_bytes(), dict[str, Any], what="what was noted before", where=str(noted))

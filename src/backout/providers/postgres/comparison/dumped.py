@@ -73,7 +73,7 @@ def note_dumped(
 def compare_rows(
     url: str, tables: Sequence[TableContent], figures: Figures, progress: Callable[[str, int, int], None]
 ) -> DumpCheck:
-    """Compare the rows and large objects of a restored database, as its owner. Raises as `note_dumped`."""
+    """Compare rows and large objects of a restored database, as its owner. Raises AuthError, ProviderUnavailable."""
     import psycopg
 
     progress("hashing rows", 0, 1)
@@ -98,7 +98,7 @@ def compare_rows(
 def compare_catalog(url: str, figures: Figures) -> DumpCheck:
     """Compare definitions and sequences, and say which owners and privileges are not as they were.
 
-    It reads only catalogs and sequences, which runs no code of the application. Raises as `note_dumped`.
+    It reads only catalogs and sequences, which runs no code of the application. Raises AuthError, ProviderUnavailable.
     """
     import psycopg
 

@@ -140,7 +140,14 @@ class PostgresRescuer:
             yield read
 
     def undo(self, kept: Path, progress: Callable[[str, int, int], None]) -> RescueReport:
-        """Put back what `kept` holds, newest first, where it was not written to since."""
+        """Put back what `kept` holds, newest first, where it was not written to since.
+
+        Raises:
+            BackoutError: what the rescue replaced is no longer kept, a lock is not granted, or Postgres refuses a
+                statement.
+            ProviderUnavailable: the database does not answer.
+            AuthError: it refuses the role.
+        """
         from backout.providers.postgres.rescue.undo import undo
 
         if not kept.is_dir():

@@ -53,7 +53,13 @@ class PostgresBranches:
             return look_at(connection, relation, migration)
 
     def list_committed_between(self, before: tuple[str, int], after: tuple[str, int]) -> tuple[Written, ...]:
-        """Return what is committed in the second and not in the first, in the order of the ids."""
+        """Return what is committed in the second and not in the first, in the order of the ids.
+
+        Raises:
+            Refused: too many transactions lie between them.
+            ProviderUnavailable: one does not answer.
+            AuthError: one refuses the role.
+        """
         first, end = max(3, before[1] - _UNFINISHED), after[1]
         if end - before[1] > _MOST:
             raise Refused(

@@ -125,7 +125,11 @@ class PostgresSequences:
         known: Mapping[str, Sequence[PlacedSequence]],
         progress: Callable[[str, int, int], None],
     ) -> Carried:
-        """Advance the sequences of `into` past those of `old`; doing it again changes nothing."""
+        """Advance the sequences of `into` past those of `old`; doing it again changes nothing.
+
+        Raises:
+            BackoutError: the server of `into` does not start, or did not stop cleanly.
+        """
         make_private_folder(self._folder)
         with (
             tempfile.TemporaryDirectory(prefix="sequences-", dir=self._folder) as made,

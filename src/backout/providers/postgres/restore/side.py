@@ -132,6 +132,7 @@ class PostgresSides:
         Raises:
             BackoutError: a file of the backup is damaged, or replay ended before the target; Postgres is quoted.
             Refused: the database has tablespaces.
+            UsageError: the name cannot be that of a side instance.
         """
         if not _NAME.fullmatch(order.name):
             raise UsageError(f"not a name for a side instance: {order.name!r}", hint="lower case letters and digits")
@@ -179,14 +180,14 @@ class PostgresSides:
             self.drop(order.name)
 
     def resume(self, name: str, progress: Callable[[str, int, int], None]) -> SideInstance:
-        """Start an instance that was stopped or killed, and return it where it was."""
+        """Start one that was stopped or killed; return it where it was. Raises as `start`, UsageError without one."""
         laid = self._read_laid(name)
         if laid is None:
             raise UsageError(f"no side instance {name!r}", hint="backout db restore --list")
         return self.start(laid.order, progress)
 
     def promote(self, name: str) -> None:
-        """Let it go on as a database of its own: what the unfinished transactions had locked can be read then."""
+        """Let it go on as a database of its own: what was locked can be read then. Raises UsageError if none runs."""
         self._looks.forget(name)
         found, laid = self.find(name), self._read_laid(name)
         if found is None or laid is None or not found.dsn:

@@ -47,7 +47,7 @@ def read_text(path: Path) -> str:
 
 
 def refuse_tablespaces(data: Path) -> None:
-    """A tablespace is a link to a folder outside; a copy of the link would be the live server's own files."""
+    """Raise Refused if there are tablespaces: a copy of such a link would lead to the live server's own files."""
     if (data / "tablespace_map").exists() or any((data / "pg_tblspc").glob("*")):
         raise Refused(
             "the database has tablespaces, which a side instance cannot be given",

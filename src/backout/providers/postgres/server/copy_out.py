@@ -23,6 +23,7 @@ def read_copy(connection: Any, query: str | bytes, values: Sequence[Any] | None 
 
     Raises:
         psycopg.Error: the server's, as of any statement.
+        psycopg.OperationalError: the connection was lost.
     """
     import psycopg
 

@@ -51,7 +51,11 @@ class CommandedServer:
         return self._data_directory
 
     def check(self, system_identifier: str, incoming: Path | None = None) -> None:
-        """Look whether `exchange` can do its work, while the server still runs."""
+        """Look whether `exchange` can do its work, while the server still runs.
+
+        Raises:
+            Refused: it cannot; the reason and another way are named.
+        """
         data = self._data_directory
         wrong, option = "", ""
         try:
@@ -76,7 +80,11 @@ class CommandedServer:
             raise Refused(f"the data directory cannot be exchanged: {wrong}", where=str(data), options=options)
 
     def running(self) -> bool:
-        """Whether the process that its lock file names is alive."""
+        """Whether the process that its lock file names is alive.
+
+        Raises:
+            BackoutError: the lock file cannot be read.
+        """
         try:
             lines = (self._data_directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
             return is_running(int(lines[0]))
@@ -118,6 +126,8 @@ class CommandedServer:
 
         Raises:
             Refused: one of them does not lie beside the data directory.
+            BackoutError: the server still runs.
+            UsageError: `incoming` is not there.
         """
         for folder in (incoming, kept):
             if folder.parent != self._data_directory.parent or folder == self._data_directory:
@@ -136,7 +146,11 @@ class CommandedServer:
         _sync(self._data_directory.parent)
 
     def waits_for(self, standby: str) -> int | None:
-        """Return the last checkpoint's position where ALTER SYSTEM lets commits wait for that standby, else None."""
+        """Return the last checkpoint's position where ALTER SYSTEM lets commits wait for that standby, else None.
+
+        Raises:
+            BackoutError: its settings, or its control file, cannot be read.
+        """
         try:
             names = _WAITS.findall(self._settings.read_text(encoding="utf-8"))
             return read_checkpoint_lsn(self._data_directory) if names[-1:] == [standby] else None
@@ -180,7 +194,11 @@ class CommandedServer:
         return own_files.measure_size(Path(directory))
 
     def discard(self, kept: str) -> None:
-        """Remove a data directory that `exchange` kept beside the live one."""
+        """Remove a data directory that `exchange` kept beside the live one.
+
+        Raises:
+            BackoutError: it cannot be removed.
+        """
         folder = Path(kept)
         if folder.parent == self._data_directory.parent and folder != self._data_directory:
             try:

@@ -49,7 +49,11 @@ def _read_exactly(sock: socket.socket, count: int) -> bytes:
 
 
 def read_startup(client: socket.socket) -> bytes:
-    """Return the client's startup message (or cancel request); offers of encryption are declined: it is on us."""
+    """Return the client's startup message (or cancel request); offers of encryption are declined: it is on us.
+
+    Raises:
+        ConnectionResetError: it sends something else, or closes the connection.
+    """
     while True:
         head = _read_exactly(client, 4)
         length = struct.unpack("!i", head)[0]
@@ -62,7 +66,11 @@ def read_startup(client: socket.socket) -> bytes:
 
 
 def pass_startup_answer(server: ssl.SSLSocket, client: socket.socket) -> None:
-    """Pass the server's first answer on, the offer of channel binding taken out of it."""
+    """Pass the server's first answer on, the offer of channel binding taken out of it.
+
+    Raises:
+        ConnectionResetError: it sends something else, or closes the connection.
+    """
     kind = b"v"
     while kind == b"v":  # NegotiateProtocolVersion comes before
         head = _read_exactly(server, 5)
