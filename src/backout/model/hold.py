@@ -41,7 +41,7 @@ class Hold(Value, frozen=True):
     def limit(self, longest_s: float = LONGEST_S) -> Hold:
         """Return the same hold, ending at the latest this many seconds after it was set.
 
-        >>> Hold(until=9e9, why="", by="", at=1000.0).limited(60.0).until
+        >>> Hold(until=9e9, why="", by="", at=1000.0).limit(60.0).until
         1060.0
         """
         return replace(self, until=min(self.until, self.at + longest_s))

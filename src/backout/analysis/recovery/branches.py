@@ -15,7 +15,7 @@ def find_transaction(found: Sequence[Written], xid: int) -> tuple[frozenset[int]
 
     One transaction's ids are committed at the same moment, to the microsecond.
 
-    >>> from backout.model.database.recovery import Written
+    >>> from backout.model.database.rescue import Written
     >>> ids, exact = find_transaction([Written(7, 1.5), Written(8, 1.5), Written(9, 1.25)], 8)
     >>> sorted(ids), exact
     ([7, 8], False)
@@ -33,7 +33,7 @@ def find_migration(found: Sequence[Written], ended: int | None) -> tuple[frozens
     They are those that changed the schema. Besides them the tool's own two entries are expected: the one that inserted
     the migration's row, which is certainly among them, and `ended`, which completed it.
 
-    >>> from backout.model.database.recovery import Written
+    >>> from backout.model.database.rescue import Written
     >>> started, script, done = Written(7), Written(8, changes_schema=True), Written(9)
     >>> find_migration([started, script, done], 9)
     (frozenset({8}), True)

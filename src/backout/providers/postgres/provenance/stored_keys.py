@@ -49,6 +49,7 @@ def read_layout(end: Any, oid: int) -> tuple[Attribute, ...]:
 def decode_key(row: StoredRow, layout: Sequence[Attribute], key: Sequence[str]) -> tuple[str, ...] | None:
     """Return the values of a key as text, None where the bytes alone do not show them.
 
+    >>> from backout.model.database.removed import StoredRow
     >>> row = StoredRow(2, b"", bytes([7, 0, 0, 0, 5]) + b"a")
     >>> decode_key(row, (Attribute("id", 4, 4, "int4"), Attribute("v", -1, 4, "text")), ("v", "id"))
     ('a', '7')

@@ -167,7 +167,7 @@ def read_needed_now(url: str, *, connect_timeout_s: float) -> dict[str, int]:
 def find_lacked(log: str) -> dict[str, int]:
     """Return the settings that replay found too small, with what the origin had, from the log of an instance.
 
-    >>> find_lacked("max_connections = 20 is a lower setting than on the primary server, where its value was 300.")
+    >>> find_lacked("DETAIL:  max_connections = 20 is a lower setting than on the primary server, where it was 300.")
     {'max_connections': 300}
     """
     found = [{name: int(value)} for name, value in _LACKED.findall(log) if name in NEEDED]
