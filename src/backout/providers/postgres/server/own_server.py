@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S: Final = 180.0
 _POLL_S: Final = 0.05
+_WRITTEN_S: Final = 2.0
+"""A starting server has written into its lock file by then."""
 _SERVICE_MANAGERS: Final = (
     *("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"),
     *("PGDATA", "PGPORT"),
@@ -83,19 +85,29 @@ class CommandedServer:
         """Whether the process that its lock file names is alive.
 
         Raises:
-            BackoutError: the lock file cannot be read.
+            BackoutError: the lock file cannot be read, or names no process.
         """
-        try:
-            lines = (self._data_directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-            return is_running(int(lines[0]))
-        except (FileNotFoundError, NotADirectoryError, ValueError, IndexError):
-            return False
-        except OSError as error:  # an unreadable state must not be taken for a stopped server
-            raise BackoutError(
-                f"whether the server runs cannot be seen: {error.strerror}",
-                where=str(self._data_directory),
-                hint="run backout as the user that owns the data directory",
-            ) from error
+        deadline = time.monotonic() + _WRITTEN_S
+        while True:
+            try:
+                lines = (self._data_directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+                return is_running(int(lines[0]))
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            except (ValueError, IndexError):  # a server that starts makes the file first, and writes into it then
+                if time.monotonic() > deadline:
+                    raise BackoutError(
+                        "whether the server runs cannot be seen: its lock file, postmaster.pid, names no process",
+                        where=str(self._data_directory),
+                        hint="remove that file if no server runs there, as Postgres itself asks for before it starts",
+                    ) from None
+                time.sleep(_POLL_S)
+            except OSError as error:  # an unreadable state must not be taken for a stopped server
+                raise BackoutError(
+                    f"whether the server runs cannot be seen: {error.strerror}",
+                    where=str(self._data_directory),
+                    hint="run backout as the user that owns the data directory",
+                ) from error
 
     def stop(self) -> None:
         """Run the command and return when the server is down. Raises BackoutError when it is not in time."""

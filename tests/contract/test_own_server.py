@@ -1,0 +1,43 @@
+"""A server that commands start and stop: whether it runs is read from its lock file, and never guessed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.errors import BackoutError
+from backout.providers.postgres.server.own_server import CommandedServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def server_in(folder: Path) -> CommandedServer:
+    return CommandedServer(folder, "false", "false")
+
+
+@pytest.mark.parametrize("content", ["", "\n", "garbled\n/data\n"])
+def test_a_lock_file_that_names_no_process_is_no_stopped_server(tmp_path: Path, content: str) -> None:
+    """Postgres refuses to start beside it, and asks a person; data directories are exchanged where none runs."""
+    (tmp_path / "postmaster.pid").write_text(content, encoding="utf-8")
+    with pytest.raises(BackoutError, match=r"its lock file, postmaster\.pid, names no process"):
+        server_in(tmp_path).running()
+
+
+def test_a_server_that_starts_has_not_written_into_it_yet(tmp_path: Path) -> None:
+    """The file is made first."""
+    file = tmp_path / "postmaster.pid"
+    file.touch()
+    later = threading.Timer(0.3, file.write_text, [f"{os.getpid()}\n"])
+    later.start()
+    assert server_in(tmp_path).running()
+    later.join()
+
+
+def test_without_a_lock_file_none_runs(tmp_path: Path) -> None:
+    """Nor without the directory."""
+    assert not server_in(tmp_path).running()
+    assert not server_in(tmp_path / "missing").running()
