@@ -33,6 +33,17 @@ def show_lsn(lsn: int) -> str:
     return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
 
 
+def find_segment_begin(name: str, segment_bytes: int) -> int:
+    """Return the position at which a segment begins; how large segments are was chosen when the cluster was made.
+
+    >>> show_lsn(find_segment_begin("00000001000000010000002A", 16 << 20)), show_lsn(
+    ...     find_segment_begin("00000001000000010000002A", 1 << 20)
+    ... )
+    ('1/2A000000', '1/2A00000')
+    """
+    return (int(name[8:16], 16) << 32) + int(name[16:24], 16) * segment_bytes
+
+
 def precedes(one: int, other: int) -> bool:
     """Whether a transaction's id was given away before another one; ids begin again behind 2^32.
 

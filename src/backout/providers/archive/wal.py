@@ -13,7 +13,7 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, Refused
-from backout.model.database.wal import WalSegment
+from backout.model.database.wal import WalSegment, find_segment_begin
 from backout.model.names import is_history, is_segment, parse_cluster, parse_wal_file
 from backout.providers.archive.listing import Listing
 from backout.providers.archive.places import make_layout_key, make_reading_key, make_wal_key, make_wal_prefix
@@ -60,8 +60,7 @@ def make_segment(name: str, segment_bytes: int) -> WalSegment:
     >>> make_segment("00000001000000010000002A", 16 << 20).begin_lsn == 0x1_2A00_0000
     True
     """
-    per_file = 0x1_0000_0000 // segment_bytes
-    begin = (int(name[8:16], 16) * per_file + int(name[16:24], 16)) * segment_bytes
+    begin = find_segment_begin(name, segment_bytes)
     return WalSegment(name, int(name[:8], 16), begin, begin + segment_bytes)
 
 

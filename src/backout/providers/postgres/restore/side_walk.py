@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import BackoutError
-from backout.model.database.wal import parse_lsn, show_lsn
+from backout.model.database.wal import find_segment_begin, parse_lsn, show_lsn
 from backout.model.names import parse_segment
 from backout.providers.postgres.restore.side_files import read_text
 from backout.providers.postgres.server.session import open_working
@@ -105,7 +105,7 @@ class GivenWal:
         raise BackoutError(f"no WAL with {show_lsn(lsn)} is there", where=str(self._whole))
 
     def _begin_of(self, name: str) -> int:
-        return (int(name[8:16], 16) << 32) + int(name[16:24], 16) * self._size
+        return find_segment_begin(name, self._size)
 
 
 def walk(

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from backout.decoding import parse_moment
 from backout.errors import BackoutError
 from backout.model.database.recovery import Commit
-from backout.model.database.wal import parse_lsn, precedes, show_lsn
+from backout.model.database.wal import find_segment_begin, parse_lsn, precedes, show_lsn
 from backout.model.names import parse_segment, parse_wal_file
 from backout.providers.child import is_running
 from backout.providers.postgres.provenance.wal_chains import Follower
@@ -51,7 +51,8 @@ _BLOCK: Final = re.compile(r"blkref #\d+: rel \d+/(\d+)/(\d+) ")
 _AT: Final = re.compile(r", lsn: ([0-9A-F]+/[0-9A-F]+),")
 _OF_ROWS: Final = ("Heap", "Heap2", "Storage", "Transaction")
 _TOLD_EVERY: Final = 20_000
-_SEGMENT: Final = 16 << 20
+_FIRST_LOOK: Final = 16 << 20
+"""So far from the end the last record is looked for first."""
 _RUNNING: Final = re.compile(r"lsn: (?P<lsn>[0-9A-F]+/[0-9A-F]+),.*?desc: RUNNING_XACTS nextXid (?P<next>\d+) ")
 _ROWS: Final = frozenset({"INSERT", "UPDATE", "HOT_UPDATE", "DELETE", "MULTI_INSERT"})
 _TUPLES: Final = re.compile(r"ntuples: (\d+)")
@@ -185,7 +186,7 @@ class WalSearch:
         """Return the position of the last complete record, None where there is none."""
         for span in reversed(spans):
             self._fetch([span])
-            size = _SEGMENT
+            size = _FIRST_LOOK
             while True:
                 begin = max(span.begin_lsn, span.end_lsn - size)
                 line = ""
@@ -342,29 +343,25 @@ class WalSearch:
                 process.kill()
                 raise
             said = process.stderr.read().strip()
-        if process.returncode != 0 and not _END.search(said) and not _is_torn(said, span):
+        if process.returncode != 0 and not _END.search(said) and not self._is_torn(said, span):
             raise BackoutError(
                 f"the WAL cannot be read: {said[-300:]}",
                 where=str(self._folder),
                 hint="look at the archive: backout db backups",
             )
 
+    def _is_torn(self, said: str, span: WalSpan) -> bool:
+        """Whether the unreadable record is the last one, received only in part so far."""
+        if (page := _NOT_YET.search(said)) is not None:  # of a segment that is written again, its older pages
+            size = (self._folder / parse_segment(page[1])).stat().st_size
+            return find_segment_begin(page[1], size) + int(page[2]) >= span.end_lsn // _PAGE * _PAGE
+        found = _TORN.search(said)
+        return found is not None and parse_lsn(found[1]) >= span.end_lsn - _LAST
+
 
 def _find_page_end(lsn: int) -> int:
     """Return a position without the header of the page that begins there: pg_waldump would read on there."""
     return lsn - lsn % _PAGE if lsn % _PAGE in _PAGE_HEADERS else lsn
-
-
-def _is_torn(said: str, span: WalSpan) -> bool:
-    """Whether the unreadable record is the last one, received only in part so far."""
-    if (page := _NOT_YET.search(said)) is not None:  # of a segment that is written again, its older pages
-        return _make_position(page[1], int(page[2])) >= span.end_lsn // _PAGE * _PAGE
-    found = _TORN.search(said)
-    return found is not None and parse_lsn(found[1]) >= span.end_lsn - _LAST
-
-
-def _make_position(segment: str, offset: int) -> int:
-    return (int(segment[8:16], 16) << 32) + int(segment[16:], 16) * _SEGMENT + offset
 
 
 def _make_commit(found: re.Match[str], timeline: int) -> Commit:

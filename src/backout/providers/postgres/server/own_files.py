@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
-from backout.model.database.wal import WalSegment, parse_lsn
+from backout.model.database.wal import WalSegment, find_segment_begin, parse_lsn
 from backout.model.names import is_history, is_segment
 from backout.providers.postgres.restore.side_settings import AUTO_CONF, drop_standbys
 
@@ -106,7 +106,7 @@ def list_wal(data: Path, timeline: int, lsn: int) -> tuple[WalSegment, ...]:
             continue
         if not is_segment(path.name) or not size:
             continue
-        begin = (int(path.name[8:16], 16) * ((1 << 32) // size) + int(path.name[16:], 16)) * size
+        begin = find_segment_begin(path.name, size)
         if begin < lsn:
             end = min(begin + size, lsn)
             found.append(WalSegment(path.name, timeline, begin, end, partial=end < begin + size))
