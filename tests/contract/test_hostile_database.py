@@ -90,7 +90,7 @@ CREATE EVENT TRIGGER everything ON ddl_command_end EXECUTE FUNCTION v();
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("hostile")
-    with running_lab(folder, template()) as running:
+    with running_lab(folder, template(), small=False) as running:
         yield running
 
 

@@ -27,7 +27,7 @@ DAY = 86_400.0
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("proved")
-    with running_lab(root, template(), {"max_slot_wal_keep_size": "64MB"}) as lab:
+    with running_lab(root, template(), {"max_slot_wal_keep_size": "64MB"}, small=False) as lab:
         lab.configure('wal = "stream"', {"PATH": os.environ["PATH"]})
         lab.execute("CREATE TABLE orders (id int PRIMARY KEY, note text)", "CREATE DATABASE other")
         for words in (("wal", "start"), ("backup",)):

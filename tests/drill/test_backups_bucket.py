@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from backup_lab import running_lab
+from small_cluster import SEGMENT
 
 from backout.config import load
 from backout.config.environment import Environment
@@ -66,7 +67,7 @@ def test_everything_comes_back_from_the_bucket_alone(quick_path: Path, tmp_path:
             def sent() -> bool:
                 kept = [archive.read_kept(key.rpartition("/")[2]) for key, _ in bucket.keys(archive.prefix)
                         if key.endswith((newest, f"{newest}.partial"))]  # fmt: skip
-                return any(content and len(content) > lsn % (16 << 20) - 64 for content in kept)
+                return any(content and len(content) > lsn % SEGMENT - 64 for content in kept)
 
             until(sent, timeout_s=30.0, what="what was received is in the bucket")
         finally:

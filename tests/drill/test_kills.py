@@ -14,7 +14,7 @@ from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.remark import RemarkKind
 
-from extent import by_extent
+from extent import by_extent, rotated
 
 if TYPE_CHECKING:
     from conftest import Record
@@ -53,7 +53,7 @@ def check(trial: Trial, bad_deployment: str) -> None:
 @pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("command", ["rollback", "guard"])
+@pytest.mark.parametrize("command", rotated(["rollback", "guard"], 1))
 def test_killed_at_random_moments_and_typed_again(drillbook: Drillbook, command: str, proof: Record) -> None:
     """Kill -9 somewhere in the whole course of the command; the same command again ends it as if nothing had been."""
     rounds = by_extent(1, 1, proof=25)

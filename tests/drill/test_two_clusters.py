@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from backup_lab import Lab, running_lab
 from kept import template
+from small_cluster import SEGMENT
 
 from backout.errors import Refused
 from backout.model.database.recovery import BackupKind
@@ -23,8 +24,6 @@ from polling import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-SEGMENT = 16 << 20
 
 
 def repository(root: Path, taken: Sequence[tuple[float, str]], whose: Callable[[], str]) -> Repository:

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from backup_lab import PASSWORD, Lab, restored, running_lab
 from kept import template
+from small_cluster import SEGMENT
 
 from backout.journal.sqlite import SqliteJournal
 from backout.providers.archive.gaps import read_gaps
@@ -44,10 +45,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def receiving(folder: Path, cache: Path, mode: str = "stream") -> Iterator[Lab]:
+def receiving(folder: Path, cache: Path, mode: str = "stream", *, small: bool = True) -> Iterator[Lab]:
     """Run a server whose slots are limited, and a receiver that a base backup stands behind."""
     limit = {"max_slot_wal_keep_size": f"{LIMIT_MB}MB", "max_wal_size": "48MB", "min_wal_size": "32MB"}
-    with running_lab(folder, cache, limit) as lab:
+    with running_lab(folder, cache, limit, small=small) as lab:
         lab.configure(f'wal = "{mode}"\nsync_timeout = "3s"', {"PATH": os.environ["PATH"]})
         lab.execute("CREATE TABLE t (n bigint PRIMARY KEY, filler text)")
         started = lab.backout("db", "wal", "start")
@@ -271,7 +272,7 @@ def test_a_lost_slot_is_a_gap_that_only_a_new_base_closes(quick_path: Path, cach
 
     `stored`: whether each segment that was received whole had reached the store.
     """
-    with receiving(quick_path, cache) as lab:
+    with receiving(quick_path, cache, small=False) as lab:
         assert lab.backout("db", "wal", "status").code == 0
         whole = next((lab.server.data_directory / "pg_wal").glob("*03")) if not stored else None
         content = whole.read_bytes() if whole is not None else b""
@@ -483,7 +484,7 @@ def test_a_receiver_that_dies_is_started_again_and_misses_nothing(quick_path: Pa
         until(lambda: lab.backout("db", "wal", "status").code == 0, timeout_s=30.0, what="it is up to date")
         until(lambda: (found := read_status(lab.archive)) is not None and found.restarts >= 2, what="both are counted")
         stored = until(lambda: whole_segments(lab.archive), what="whole segments are stored")
-        assert sum(path.stat().st_size for path in stored) < len(stored) * (16 << 20) / 4
+        assert sum(path.stat().st_size for path in stored) < len(stored) * SEGMENT / 4
         assert recovered(lab, quick_path / "out") == {-1, *range(1, 40001)}
 
 

@@ -52,7 +52,7 @@ ALTER DATABASE postgres SET search_path = public, pg_catalog;
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("side")
     settings = {"max_slot_wal_keep_size": "64MB"}
-    with running_lab(folder, template(), settings) as running:
+    with running_lab(folder, template(), settings, small=False) as running:
         yield running
 
 

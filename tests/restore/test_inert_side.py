@@ -55,7 +55,7 @@ def publisher(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator
 def lab(tmp_path_factory: pytest.TempPathFactory, cache: Path, publisher: str) -> Iterator[Lab]:
     """Yield an origin that subscribes, archives, and has settings of ALTER SYSTEM; its base backup is `b1`."""
     root = tmp_path_factory.mktemp("origin")
-    with opened(root, cache) as lab:
+    with opened(root, cache, templates=True) as lab:
         with lab.connect() as connection:
             for name, value in HERE.items():
                 connection.execute(f"ALTER SYSTEM SET {name} = '{value.format(folder=root)}'")

@@ -19,7 +19,7 @@ from backout.runbook.recovery.managed import plan_rescue, plan_swap, plan_undo
 from backout.wiring.db.branches import make_branch_tools
 from backout.wiring.db.restore import make_restore_tools
 
-from extent import PROOF, by_extent, drawn
+from extent import PROOF, by_extent, drawn, rotated
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def done(typing: Typing, how: str, xid: str, at: int = NEVER, within_s: float | 
 @pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("how", ["rescue", "swap"])
+@pytest.mark.parametrize("how", rotated(["rescue", "swap"], 1))
 def test_after_a_kill_the_end_is_the_same(typing: Typing, xid: str, how: str, proof: Callable[..., None]) -> None:
     """Do and undo, the first killed; nothing newer is lost by a rescue, and no branch is left behind or made twice."""
     lab = typing.lab

@@ -42,7 +42,7 @@ SELECT nextval('around') FROM generate_series(1, 10)
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("sequences"), template()) as made:
+    with opened(tmp_path_factory.mktemp("sequences"), template(), templates=True) as made:
         with made.connect() as connection:
             connection.execute("CREATE DATABASE crm")
         for name in ("postgres", "crm"):

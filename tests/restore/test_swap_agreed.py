@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("agreed"), template()) as made:
+    with opened(tmp_path_factory.mktemp("agreed"), template(), templates=True) as made:
         with made.connect() as connection:
             connection.execute("CREATE DATABASE crm")
         within(made, "crm", "CREATE TABLE leads (id int)")
@@ -38,7 +38,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture
 def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("own"), template()) as made:
+    with opened(tmp_path_factory.mktemp("own"), template(), templates=True) as made:
         made.base("one")
         yield made
 

@@ -40,7 +40,7 @@ TABLES = ("emptied", "lost", "flipped", "cut", "gone")
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("checked"), template()) as made:
+    with opened(tmp_path_factory.mktemp("checked"), template(), templates=True) as made:
         with made.connect() as connection:
             connection.execute("CREATE DATABASE other")
         made.base("base")

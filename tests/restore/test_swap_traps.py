@@ -30,7 +30,7 @@ ALSO, LOST = "goes back too: ", "is not kept: "
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("swaps"), template()) as made:
+    with opened(tmp_path_factory.mktemp("swaps"), template(), templates=True) as made:
         yield made
 
 

@@ -105,7 +105,7 @@ def rescued(restoring: RestoreTools, target: str) -> Plan:
 
 @pytest.fixture
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with opened(tmp_path_factory.mktemp("together"), template()) as made:
+    with opened(tmp_path_factory.mktemp("together"), template(), templates=True) as made:
         yield made
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from backup_lab import Lab, running_lab
 from kept import template
+from small_cluster import SEGMENT
 
 from backout.errors import BackoutError, Refused
 from backout.providers.archive.repository import Repository
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 KEY = "0f" * 32
 SEALED = 'key_env = "BACKUP_KEY"'
 HELD = {"BACKUP_KEY": KEY}
-SEGMENT = 16 << 20
 
 
 @dataclass
@@ -296,8 +296,8 @@ def test_segments_keep_their_names_and_are_sealed(kept: Kept) -> None:
     for name in ("../x", "00000001", "x.history", "0000000200000000000000FF/../y", f"{sealed[1].name}.x"):
         with pytest.raises(Refused):
             kept_wal.read(name)
-    (archive / "wal" / system / "layout.json").write_text('{"segment_bytes":1048576}', encoding="utf-8")
-    with pytest.raises(Refused, match="segments have 1048576 bytes"):
+    (archive / "wal" / system / "layout.json").write_text('{"segment_bytes":2097152}', encoding="utf-8")
+    with pytest.raises(Refused, match="segments have 2097152 bytes"):
         repository.wal()
 
 

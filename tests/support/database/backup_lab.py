@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from cli_shell import Answer
 from cli_shell import backout as typed
+from small_cluster import drop_templates, shrink_segments
 
 from backout.providers.archive.repository import Repository
 from backout.providers.archive.stores import FolderStore
@@ -80,11 +81,18 @@ class Lab:
 
 
 @contextlib.contextmanager
-def running_lab(folder: Path, cache: Path, settings: Mapping[str, str] | None = None) -> Iterator[Lab]:
-    """Run a server in `folder`, with a backout.toml that has the defaults."""
+def running_lab(
+    folder: Path, cache: Path, settings: Mapping[str, str] | None = None, *, small: bool = True
+) -> Iterator[Lab]:
+    """Run a server in `folder`, with a backout.toml that has the defaults; `small`: see `small_cluster`."""
     server = PostgresServer(folder / "data", find_binaries(), settings={"fsync": "off", **(settings or {})})
     server.create(cache_directory=cache)
+    if small:
+        shrink_segments(folder / "data", find_binaries())
     status = server.start(password=PASSWORD)
+    if small:
+        with psycopg.connect(status.socket_dsn, autocommit=True) as connection:
+            drop_templates(connection)
     lab = Lab(folder, server, status, {})
     try:
         lab.configure()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
+from small_cluster import SEGMENT, drop_templates, shrink_segments
 
 from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from backout.model.plan import Plan
     from backout.ports import Action
 
-SEGMENT = 16 << 20
 ENVIRONMENT = "production"
 
 
@@ -139,16 +139,20 @@ class Lab:
         self.receiver: subprocess.Popen[bytes] | None = None
         self.journal = SqliteJournal(root / "journal.sqlite", SystemClock(), stop=StopRequest())
 
-    def create(self, cache: Path) -> None:
+    def create(self, cache: Path, *, templates: bool) -> None:
         """Make the database and its archive, and start it."""
         self.data.parent.mkdir(parents=True)
         PostgresServer(self.data, self.binaries).create(
             cache_directory=cache, settings={"max_prepared_transactions": "5", "shared_buffers": "32MB"}
         )
+        shrink_segments(self.data, self.binaries)
         self.server.start()
         (self.root / "archive" / "bases").mkdir(parents=True)
         self.backups.received.mkdir()
         until(self._answers, what="the database answers")
+        if not templates:
+            with self.connect() as connection:
+                drop_templates(connection)
 
     def _answers(self) -> bool:
         with contextlib.suppress(psycopg.OperationalError), self.connect():
@@ -340,12 +344,16 @@ class Load:
 
 
 @contextlib.contextmanager
-def opened(root: Path, cache: Path, *, receive: bool = True) -> Iterator[Lab]:
-    """Open a lab with a base backup, an archive and a table of ticks."""
+def opened(root: Path, cache: Path, *, receive: bool = True, templates: bool = False) -> Iterator[Lab]:
+    """Open a lab with a base backup, an archive and a table of ticks.
+
+    Args:
+        templates: whether other databases can be made.
+    """
     sockets = Path(tempfile.mkdtemp(prefix="backout-lab-"))
     lab = Lab(root, sockets, find_free_ports(1)[0])
     try:
-        lab.create(cache)
+        lab.create(cache, templates=templates)
         with lab.connect() as connection:
             connection.execute("CREATE TABLE ticks (id bigserial PRIMARY KEY, session int, xid xid8)")
         if receive:

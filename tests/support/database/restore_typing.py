@@ -64,7 +64,7 @@ class Typing:
 @contextlib.contextmanager
 def typing_beside(root: Path, template: Path, *statements: str) -> Iterator[Typing]:
     """Open a lab with what these statements make, a first backup and WAL that is received."""
-    with opened(root / "lab", template, receive=False) as lab:
+    with opened(root / "lab", template, receive=False, templates=True) as lab:
         with lab.connect() as connection:
             connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
             connection.execute("SELECT pg_reload_conf()")
