@@ -64,7 +64,7 @@ def check(shell: Shell, online: bool) -> int:
     if online:
         from backout.cli.config import online as contact
 
-        found = contact.make_contact(loaded)
+        found = contact.ask_online(loaded)
         payload |= {"ok": not found.findings, "online": contact.make_record(found)}
         lines += contact.format_lines(found, shell)
         code = found.exit_code
