@@ -14,7 +14,7 @@ from values import replace
 
 from backout.analysis.conformance import compare, find_shape
 from backout.model.conformance import Observation
-from backout.wiring.contact import load_expected_answers
+from backout.wiring.conformance import load_expected_answers
 
 from drillbook import ENV, PROGRAM
 from polling import PATIENCE_S

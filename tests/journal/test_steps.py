@@ -62,7 +62,8 @@ def test_every_action_of_every_procedure_takes_the_arguments_of_its_name() -> No
     """The name in a plan, the type of what it is given, and the class that does it are one."""
     from backout.runbook import procedures  # noqa: PLC0415
     from backout.runbook.backup.backup import BackupActions  # noqa: PLC0415
-    from backout.runbook.recovery import managed_steps, restoring  # noqa: PLC0415
+    from backout.runbook.recovery import restoring  # noqa: PLC0415
+    from backout.runbook.recovery.steps import managed  # noqa: PLC0415
 
     tools: Any = None
     own: Any = type("Tools", (), {"own": None})()
@@ -70,7 +71,7 @@ def test_every_action_of_every_procedure_takes_the_arguments_of_its_name() -> No
         **procedures.Actions(tools),
         **BackupActions(tools),
         **restoring.make_actions(tools),
-        **managed_steps.make_actions(own),
+        **managed.make_actions(own),
     }
     assert set(known) == set(KINDS)
     for name, action in known.items():

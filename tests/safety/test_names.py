@@ -23,7 +23,7 @@ PLACES = (
         "providers/postgres/backup/dump_objects.py",
         "providers/postgres/backup/dumps.py",
     ),
-    *("runbook/recovery/rescue_steps.py", "runbook/recovery/managed_steps.py", "runbook/recovery/unsigned.py"),
+    *("runbook/recovery/steps/rescue.py", "runbook/recovery/steps/managed.py", "runbook/recovery/unsigned.py"),
 )
 READERS = {"parse_id", "parse_cluster", "parse_segment", "parse_wal_file", "parse_member", "parse_key", "_dump_path"}
 KEY_BUILDERS = "providers/archive/places.py"

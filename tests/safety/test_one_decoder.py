@@ -35,7 +35,7 @@ ALLOWED = {
     "config/toml_lines.py": {"tomllib.loads"},  # one key of such a text
     "config/loading.py": {"msgspec.convert"},  # its errors are explained with their lines
     "providers/files/signatures.py": {"msgspec.convert"},  # in a `try` that catches `UNDECODABLE`
-    "wiring/contact.py": {"msgspec.json.decode"},  # a file of the package
+    "wiring/conformance.py": {"msgspec.json.decode"},  # a file of the package
 }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from backout.cli.support.shell import Shell
     from backout.model.conformance import Difference, Observation
-    from backout.wiring.contact import FirstContact, Reach
+    from backout.wiring.conformance import FirstContact, Reach
 
 
 @command(
@@ -80,7 +80,7 @@ def _run(shell: Shell, contact: FirstContact, reach: Reach, page_file: Path | No
     from backout.analysis.conformance import compare
     from backout.cli.support.paint import paint_for
     from backout.report.conformance import format_differences, format_line, format_page
-    from backout.wiring.contact import load_expected_answers
+    from backout.wiring.conformance import load_expected_answers
 
     expected = load_expected_answers()
     by_name = {one.name: one for one in expected}

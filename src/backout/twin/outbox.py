@@ -22,7 +22,7 @@ from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from backout.providers.child import find_free_ports
-from backout.twin.doors import get_bearer, require_loopback
+from backout.twin.access import get_bearer, require_loopback
 from backout.twin.faults import FaultKind
 
 if TYPE_CHECKING:

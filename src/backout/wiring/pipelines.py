@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.wiring.doors import MaskedBuilds, MaskedPipeline
+from backout.wiring.masked_ports import MaskedBuilds, MaskedPipeline
 
 if TYPE_CHECKING:
     from backout.config import Config, Environment

@@ -10,8 +10,8 @@ from backout.journal.sqlite import SqliteJournal
 from backout.providers.clock import SystemClock
 from backout.providers.files.holds import FileHolds
 from backout.providers.files.reports import FileReports
-from backout.wiring.doors import MaskedHolds
 from backout.wiring.hooks import HURRIED_S
+from backout.wiring.masked_ports import MaskedHolds
 
 if TYPE_CHECKING:
     from backout.config import Config

@@ -36,11 +36,11 @@ from backout.wiring.db.database import (
 )
 from backout.wiring.db.points import make_point_marker
 from backout.wiring.declared import list_declared
-from backout.wiring.doors import MaskedDeployments
 from backout.wiring.health import make_health_check
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import get_pinned_identity, make_pinned_reader, make_seal
 from backout.wiring.lines import list_npx_lines, make_card_lines, make_equivalents
+from backout.wiring.masked_ports import MaskedDeployments
 from backout.wiring.pipelines import make_builds
 from backout.wiring.platform import LateBundles, make_api
 from backout.wiring.records import find_actor, open_holds, open_journal, open_reports

@@ -12,7 +12,7 @@ from cli_shell import make_shell
 from restore_killed import Dying, Fuse
 from values import replace
 
-from backout.runbook.recovery.managed_steps import make_actions
+from backout.runbook.recovery.steps.managed import make_actions
 from backout.wiring.db.branches import make_branch_tools
 from backout.wiring.db.restore import make_restore_tools
 

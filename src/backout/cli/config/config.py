@@ -62,11 +62,11 @@ def check(shell: Shell, online: bool) -> int:
     payload = {"path": loaded.path, "ok": True, "environments": names, "mistakes": [], "warnings": warnings}
     code = 0
     if online:
-        from backout.cli.config import online as contact
+        from backout.cli.config import online as online_check
 
-        found = contact.make_contact(loaded)
-        payload |= {"ok": not found.findings, "online": contact.make_record(found)}
-        lines += contact.format_lines(found, shell)
+        found = online_check.ask_online(loaded)
+        payload |= {"ok": not found.findings, "online": online_check.make_record(found)}
+        lines += online_check.format_lines(found, shell)
         code = found.exit_code
     out.result("config-check", payload, "\n".join(lines))
     return code

@@ -10,7 +10,7 @@ from backout.cli.support.style import Tone
 from backout.model.checkup import CheckState
 from backout.model.clock import describe_offset
 from backout.report.times import format_time
-from backout.runbook.incident.contact import Contact, check_contact
+from backout.runbook.incident.online_check import OnlineCheck, check_online
 from backout.runbook.safety.token import describe_worth
 from backout.wiring.identity import make_identities
 from backout.wiring.toolbox import make_toolbox
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from backout.model.token import TokenState
 
 
-def make_contact(config: Config) -> Contact:
+def ask_online(config: Config) -> OnlineCheck:
     """Query everything that the chosen environment depends on. Raises AuthError, UsageError as `make_toolbox`."""
-    return check_contact(make_toolbox(config), make_identities(config))
+    return check_online(make_toolbox(config), make_identities(config))
 
 
-def make_record(found: Contact) -> dict[str, object]:
+def make_record(found: OnlineCheck) -> dict[str, object]:
     """Return it as JSON values."""
     there = {} if found.found is None else asdict(found.found)
     return {
@@ -41,7 +41,7 @@ def make_record(found: Contact) -> dict[str, object]:
     }
 
 
-def format_lines(found: Contact, shell: Shell) -> list[str]:
+def format_lines(found: OnlineCheck, shell: Shell) -> list[str]:
     """Return it for a person."""
     from backout.cli.support.paint import paint_for
     from backout.report.text import format_fields

@@ -201,7 +201,7 @@ def _show(session: RestoreSession, plan: Plan, command: str, also_back: tuple[st
         out.say("making side instances to count the damage; the live database is only read")
         rescue = foresee(session.tools, plan)
     elif session.branches is not None and plan.has(BranchRescueStep):
-        from backout.runbook.recovery.managed_steps import foresee as foresee_at_vendor
+        from backout.runbook.recovery.steps.managed import foresee as foresee_at_vendor
 
         out.say("making two branches to count the damage; the live database is only read")
         rescue = foresee_at_vendor(session.branches, plan)

@@ -123,7 +123,7 @@ class RestoreSession(Value, frozen=True):
 
         known = make_actions(self.tools)
         if self.branches is not None:
-            from backout.runbook.recovery.managed_steps import make_actions as at_vendor
+            from backout.runbook.recovery.steps.managed import make_actions as at_vendor
 
             known |= at_vendor(self.branches)
         found = self.tools.runs.find(run)

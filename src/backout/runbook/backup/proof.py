@@ -12,7 +12,7 @@ from backout.model.database.wal import show_lsn
 from backout.model.steps.restore import SideStep
 from backout.model.value import Value
 from backout.runbook.recovery.restore import plan_side
-from backout.runbook.recovery.side_steps import make_order
+from backout.runbook.recovery.steps.side import make_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

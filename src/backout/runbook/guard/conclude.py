@@ -20,7 +20,7 @@ from backout.ports import Action, Next, find_result
 from backout.runbook.guard.accept import list_options
 from backout.runbook.guard.held import SHIFT_RULE, add_acceptances, is_held
 from backout.runbook.guard.mark_stable import hold_known_bad, mark_stable
-from backout.runbook.guard.question import mark_questioned, tell_questions
+from backout.runbook.guard.questioned_marks import mark_questioned, tell_questions
 from backout.runbook.guard.ramp import move_up
 from backout.runbook.guard.shift_notices import tell_end
 from backout.runbook.incident.diagnose import diagnose_once

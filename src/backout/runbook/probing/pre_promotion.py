@@ -15,7 +15,7 @@ from backout.model.steps.rollback import ActivateStep, ProveResult, ProveStep, T
 from backout.model.version import VersionId
 from backout.ports import Action, find_result
 from backout.rules import SafetyRule
-from backout.runbook.guard.question import mark_questioned, tell_questions
+from backout.runbook.guard.questioned_marks import mark_questioned, tell_questions
 from backout.runbook.probing.failed_proofs import record_failure
 from backout.runbook.probing.pre_promotion_probe import BUDGET_S, PROPAGATION_S, ask, describe_total_outage
 from backout.runbook.rollback.marked import make_message

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from backout.model.database.comparison import Statistics
 from backout.model.steps.comparison import ComparisonResult
 from backout.report.database.comparison import BRANCH_SWAP, BRANCH_SWAP_UNDONE, make_comparison_record
-from backout.runbook.recovery.branch_copy_steps import locate_branch_note
-from backout.runbook.recovery.comparison_steps import try_comparison, try_note
-from backout.runbook.recovery.side_steps import ignore_progress
+from backout.runbook.recovery.steps.branch_copy import locate_branch_note
+from backout.runbook.recovery.steps.comparison import try_comparison, try_note
+from backout.runbook.recovery.steps.side import ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,13 +20,13 @@ from backout.model.steps.restore import (
     StopServerStep,
     SwappedStep,
 )
-from backout.runbook.recovery.also_steps import CarrySequences, CheckAlso
-from backout.runbook.recovery.comparison_steps import CompareRows, NoteNewer
-from backout.runbook.recovery.copy_steps import CompareCopy, NoteCopies
 from backout.runbook.recovery.removed_since import make_removed_reader
-from backout.runbook.recovery.rescue_steps import CheckRescue, Rescue
 from backout.runbook.recovery.several import Following
-from backout.runbook.recovery.side_steps import (
+from backout.runbook.recovery.steps.also import CarrySequences, CheckAlso
+from backout.runbook.recovery.steps.comparison import CompareRows, NoteNewer
+from backout.runbook.recovery.steps.copy import CompareCopy, NoteCopies
+from backout.runbook.recovery.steps.rescue import CheckRescue, Rescue
+from backout.runbook.recovery.steps.side import (
     CheckSide,
     DropSides,
     MakeSide,
@@ -35,8 +35,8 @@ from backout.runbook.recovery.side_steps import (
     ignore_progress,
     make_order,
 )
-from backout.runbook.recovery.swap_steps import Exchange, ReadBack, StartServer, StopServer
-from backout.runbook.recovery.undo_steps import undo_actions
+from backout.runbook.recovery.steps.swap import Exchange, ReadBack, StartServer, StopServer
+from backout.runbook.recovery.steps.undo import undo_actions
 
 if TYPE_CHECKING:
     from backout.model.database.rescue import RescueReport

@@ -21,7 +21,7 @@ from backout.model.steps.rollback import (
 from backout.model.version import Mark, VersionId, VersionMark
 from backout.ports import Action, Done, NotDone, Unknown, find_result
 from backout.report.times import format_duration
-from backout.runbook.guard.question import tell_questions
+from backout.runbook.guard.questioned_marks import tell_questions
 from backout.runbook.probing.pre_promotion import ask_about_secrets, find_chosen, judge_again, report_held
 from backout.runbook.recovery.restore_points import BEFORE_DEPLOYMENT, mark_meanwhile
 from backout.runbook.rollback.marked import make_message

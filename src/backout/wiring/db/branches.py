@@ -11,10 +11,10 @@ from backout.providers.postgres.restore.branches import PostgresBranches
 from backout.providers.postgres.server.template import SUPERUSER
 from backout.providers.postgres.tls.access import add_verification, parse_dsn
 from backout.runbook.recovery.branch import drop_pooler
-from backout.runbook.recovery.branch_copy_steps import NOTES
 from backout.runbook.recovery.capability import survey
 from backout.runbook.recovery.finalize_check import FinalizeCheck
 from backout.runbook.recovery.managed import BranchTools
+from backout.runbook.recovery.steps.branch_copy import NOTES
 from backout.wiring.db.managed import CLIENTS, get_database, make_looks, open_checked_vendor
 from backout.wiring.db.restore import get_restore_directory
 

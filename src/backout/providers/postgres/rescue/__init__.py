@@ -1,1 +1,1 @@
-"""The rescue: damaged rows and definitions come back, newer good ones stay; and its undo."""
+"""The rescue: damaged rows and definitions come back, newer good ones stay."""

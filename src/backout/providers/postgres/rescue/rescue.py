@@ -148,7 +148,7 @@ class PostgresRescuer:
             ProviderUnavailable: the database does not answer.
             AuthError: it refuses the role.
         """
-        from backout.providers.postgres.rescue.undo import undo
+        from backout.providers.postgres.undo.undo import undo
 
         if not kept.is_dir():
             raise BackoutError("what the rescue replaced is no longer kept", where=str(kept))

@@ -18,9 +18,9 @@ from backout.report.database.comparison import (
     BRANCH_SWAP_UNDONE,
     make_comparison_record,
 )
-from backout.runbook.recovery.comparison_steps import try_comparison, try_note
 from backout.runbook.recovery.managed import find_branch
-from backout.runbook.recovery.side_steps import make_progress_teller
+from backout.runbook.recovery.steps.comparison import try_comparison, try_note
+from backout.runbook.recovery.steps.side import make_progress_teller
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -36,13 +36,13 @@ from backout.model.steps.rescue import LeftResult
 from backout.model.steps.restore import DropResult
 from backout.ports import Action, AnyAction, Done, NotDone, find_result
 from backout.report.database.branches import make_record
-from backout.runbook.recovery.branch_copy_steps import CompareBranchCopy, NoteBranchCopies
-from backout.runbook.recovery.comparison_steps import compare_rows, make_evidence, note_newer
 from backout.runbook.recovery.managed import BRANCH_SWAPPED, find_branch
-from backout.runbook.recovery.rescue_steps import check_nothing_left
-from backout.runbook.recovery.side_steps import make_progress_teller
+from backout.runbook.recovery.steps.branch_copy import CompareBranchCopy, NoteBranchCopies
+from backout.runbook.recovery.steps.comparison import compare_rows, make_evidence, note_newer
+from backout.runbook.recovery.steps.rescue import check_nothing_left
+from backout.runbook.recovery.steps.side import make_progress_teller
+from backout.runbook.recovery.steps.undo import undo_actions
 from backout.runbook.recovery.tools import RESCUED
-from backout.runbook.recovery.undo_steps import undo_actions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

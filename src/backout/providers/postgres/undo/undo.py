@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 from backout.model.database.rescue import LeftOut, RescueReport, TableRescue
 from backout.providers.postgres.rescue.kept import read_own_ids
 from backout.providers.postgres.rescue.references import is_within, list_tables_losing
-from backout.providers.postgres.rescue.undo_circles import undo_circle
-from backout.providers.postgres.rescue.undo_rows import (
+from backout.providers.postgres.schema.definition_columns import PARTS
+from backout.providers.postgres.schema.quoting import quote_identifier
+from backout.providers.postgres.schema.rowsql import name_state_column
+from backout.providers.postgres.server.message import get_message, may_pass
+from backout.providers.postgres.undo.circles import undo_circle
+from backout.providers.postgres.undo.rows import (
     UNDO,
     Entry,
     find_gone_columns,
@@ -23,11 +27,7 @@ from backout.providers.postgres.rescue.undo_rows import (
     make_parts,
     put_rows_back,
 )
-from backout.providers.postgres.rescue.undo_tables import TablesTaken, drop, find_staying_tables, stays_with
-from backout.providers.postgres.schema.definition_columns import PARTS
-from backout.providers.postgres.schema.quoting import quote_identifier
-from backout.providers.postgres.schema.rowsql import name_state_column
-from backout.providers.postgres.server.message import get_message, may_pass
+from backout.providers.postgres.undo.tables import TablesTaken, drop, find_staying_tables, stays_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

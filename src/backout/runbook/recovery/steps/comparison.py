@@ -12,7 +12,7 @@ from backout.model.steps.comparison import ComparisonResult, NoteResult
 from backout.model.steps.rescue import CompareStep, NoteNewerStep, RescueStep
 from backout.ports import Action, find_result
 from backout.report.database.comparison import make_comparison_record
-from backout.runbook.recovery.side_steps import find_running, make_progress_teller
+from backout.runbook.recovery.steps.side import find_running, make_progress_teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable

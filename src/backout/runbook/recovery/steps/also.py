@@ -14,8 +14,8 @@ from backout.model.database.sequences import Carried, PlacedSequence
 from backout.model.steps.restore import AlsoBackRecord, AlsoBackResult, AlsoBackStep, SequencesStep
 from backout.ports import Action, find_result
 from backout.runbook.recovery.facts import read_facts
-from backout.runbook.recovery.side_steps import make_progress_teller
-from backout.runbook.recovery.swap_steps import UP_WITHIN_S
+from backout.runbook.recovery.steps.side import make_progress_teller
+from backout.runbook.recovery.steps.swap import UP_WITHIN_S
 from backout.runbook.recovery.whole_cluster import look_at_cluster, read_comes, read_written_last
 
 if TYPE_CHECKING:

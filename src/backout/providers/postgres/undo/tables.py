@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from backout.providers.postgres.rescue.undo_rows import Entry, is_there
 from backout.providers.postgres.server.message import get_message, may_pass
+from backout.providers.postgres.undo.rows import Entry, is_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

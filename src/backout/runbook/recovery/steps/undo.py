@@ -12,8 +12,8 @@ from backout.model.steps.comparison import ComparisonResult, NoteResult
 from backout.model.steps.rescue import CompareUndoStep, NoteUndoStep, UndoRescueStep
 from backout.ports import Action, AnyAction, find_result
 from backout.report.database.comparison import RESCUE_UNDONE, make_comparison_record
-from backout.runbook.recovery.comparison_steps import locate_note, try_comparison, try_note
-from backout.runbook.recovery.side_steps import make_progress_teller
+from backout.runbook.recovery.steps.comparison import locate_note, try_comparison, try_note
+from backout.runbook.recovery.steps.side import make_progress_teller
 from backout.runbook.recovery.tools import RESCUED
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Contact: ask, once, everything that an environment depends on, and change nothing (safety rules 1 to 3)."""
+"""`config check --online`: ask everything that an environment depends on, once, and change nothing (rules 1 to 3)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _TRAFFIC_S = 60
 
 
-class Contact(Value, frozen=True):
+class OnlineCheck(Value, frozen=True):
     """What was found.
 
     Args:
@@ -61,7 +61,7 @@ class Contact(Value, frozen=True):
         return tuple(found)
 
 
-def check_contact(tools: Toolbox, identities: Identities) -> Contact:
+def check_online(tools: Toolbox, identities: Identities) -> OnlineCheck:
     """Return what answers, who it is, and what the tokens can do."""
     findings: list[tuple[int, str]] = []
     tokens = _check_tokens(tools, findings)
@@ -73,7 +73,9 @@ def check_contact(tools: Toolbox, identities: Identities) -> Contact:
     reachable = {name: why for name, why in _list_parts(tools, report) if why is not None}
     findings += [(7, f"{name} does not answer: {why}") for name, why in reachable.items() if why]
     named = None if report is None else check_health_version(report, _list_live(tools), acts=False)
-    return Contact(tools.safety.pinned, found, tokens, measure_clock_offset_s(tools), reachable, tuple(findings), named)
+    return OnlineCheck(
+        tools.safety.pinned, found, tokens, measure_clock_offset_s(tools), reachable, tuple(findings), named
+    )
 
 
 def _list_live(tools: Toolbox) -> list[str] | None:

@@ -10,7 +10,7 @@ from backout.model.names import parse_id
 from backout.model.steps.rescue import LeftResult, RescueCheckStep, RescueStep
 from backout.ports import Action, find_result
 from backout.runbook.recovery.removed_since import make_removed_reader
-from backout.runbook.recovery.side_steps import find_running, make_progress_teller
+from backout.runbook.recovery.steps.side import find_running, make_progress_teller
 from backout.runbook.recovery.tools import RESCUED
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from backout.model.steps.comparison import ComparisonResult
 from backout.model.steps.restore import CompareCopyStep, NoteCopiesResult, NoteCopiesStep
 from backout.ports import Action
 from backout.report.database.comparison import SWAP, SWAP_BEFORE, SWAP_UNDONE, make_comparison_record
-from backout.runbook.recovery.comparison_steps import try_comparison, try_note
-from backout.runbook.recovery.side_steps import find_running, make_progress_teller
+from backout.runbook.recovery.steps.comparison import try_comparison, try_note
+from backout.runbook.recovery.steps.side import find_running, make_progress_teller
 
 if TYPE_CHECKING:
     from pathlib import Path

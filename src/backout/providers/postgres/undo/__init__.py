@@ -1,0 +1,1 @@
+"""The undo of a rescue: rows, tables and definitions go back to what they were before it."""

@@ -1,0 +1,1 @@
+"""Steps of restores, rescues, swaps and branches: actions with their arguments and results, by what they act on."""
