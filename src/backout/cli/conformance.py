@@ -49,7 +49,7 @@ def conformance(
     name, gets no visitors, and is deleted at the end. Exit codes: 0 nothing that matters differs, 1 something does.
     """
     from backout.config import scalars
-    from backout.wiring import contact as wired
+    from backout.wiring import conformance as wired
 
     account = account_id or shell.environment.get("CLOUDFLARE_ACCOUNT_ID")
     if account is None:
