@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.config import Environment, load
+from backout.config.secret_names import list_own_keys
 from backout.errors import BackoutError, Busy
 from backout.model.deployment import CommandEnd
 from backout.providers.child import is_running
@@ -25,6 +27,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "s3cr3t-of-the-deploy"
+KEYS = """
+[app]
+name = "shop"
+[marks]
+key_env = "MARKS_KEY"
+[notify.webhook]
+url_env = "HOOK"
+secret_env = "HOOK_SECRET"
+[environments.production.platform]
+provider = "cloudflare"
+account_id = "0123456789abcdef0123456789abcdef"
+script = "shop"
+token_env = "TOKEN_OF_SHOP"
+[environments.production.deploy]
+command = "npm run deploy"
+[environments.production.database]
+provider = "postgres"
+url_env = "DATABASE_URL"
+[environments.production.database.backup]
+key_env = "BACKUP_KEY"
+"""
 
 
 def command(folder: Path) -> ShellDeployCommand:
@@ -69,6 +92,20 @@ def test_it_runs_in_the_folder_with_the_variables_and_no_input(tmp_path: Path, m
     assert unmasked.run(line, heard.append).code == 0
     assert heard[:2] == [str(tmp_path.resolve()), "given"]
     assert SECRET not in " ".join(heard)
+
+
+def test_a_key_of_backouts_own_does_not_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment needs the platform's token and the database; the keys of marks and backups it could only misuse."""
+    (tmp_path / "backout.toml").write_text(KEYS, encoding="utf-8")
+    for name in ("MARKS_KEY", "BACKUP_KEY", "HOOK_SECRET", "TOKEN_OF_SHOP", "DATABASE_URL"):
+        monkeypatch.setenv(name, f"value-of-{name}-0123456789abcdef")
+    config = load(Environment(dict(os.environ)), start=tmp_path)
+    heard: list[str] = []
+    kept = ShellDeployCommand(tmp_path, tmp_path / "deploy.lock", str, without=list_own_keys(config.settings))
+    assert kept.run("env", heard.append).code == 0
+    given = {line.partition("=")[0] for line in heard}
+    assert given >= {"TOKEN_OF_SHOP", "DATABASE_URL"}
+    assert given.isdisjoint({"MARKS_KEY", "BACKUP_KEY", "HOOK_SECRET"})
 
 
 def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:

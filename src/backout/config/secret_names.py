@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
+
+from backout.config.schema.environment import Backup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from backout.config.schema import Settings
 
 _SUFFIX = "_env"
 
@@ -16,6 +21,19 @@ def list_secret_variables(settings: object) -> frozenset[str]:
     """Return the names of all variables that a part of the settings reads, those that name a secret's file included."""
     named = frozenset(_find_names(settings))
     return named | {f"{name}_FILE" for name in named}
+
+
+def list_own_keys(settings: Settings) -> frozenset[str]:
+    """Return the variables of what backout alone has a use for, with those that name a secret's file.
+
+    They are the keys of marks and backups, and the secrets of channels and recorders; a deployment may need the
+    platform's token and the database, so that these are not among them.
+    """
+    shared: frozenset[str] = frozenset()
+    for environment in settings.environments.values():
+        database = environment.database and replace(environment.database, backup=Backup())
+        shared |= list_secret_variables([environment.platform, database])
+    return list_secret_variables(settings) - shared
 
 
 def _find_names(settings: object) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from backout.config.secret_names import list_own_keys
 from backout.escaping import make_printable
 from backout.providers.clock import CorrectedClock, SystemClock
 from backout.providers.cloudflare.deployments import CloudflareDeployments
@@ -188,7 +189,12 @@ def _make_deployer(config: Config) -> DeployCommand | None:
     from backout.providers.command.deploy import ShellDeployCommand
 
     lock = config.settings.journal.path.with_suffix(f".deploy-{config.name}.lock")
-    return ShellDeployCommand(config.path.parent, lock, lambda text: make_printable(config.variables.mask_text(text)))
+    return ShellDeployCommand(
+        config.path.parent,
+        lock,
+        lambda text: make_printable(config.variables.mask_text(text)),
+        without=list_own_keys(config.settings),
+    )
 
 
 def _make_pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:

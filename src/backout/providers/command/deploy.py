@@ -16,7 +16,7 @@ from backout.private import make_private_folder
 from backout.providers.child_environment import make_team_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 _LOOK_EVERY_S: Final = 0.1
@@ -29,20 +29,22 @@ leaves behind does not keep the lock. `exit` keeps the shell from becoming the c
 class ShellDeployCommand:
     """Port DeployCommand.
 
-    The command runs in a session of its own, with this process's variables, no input, and its output in a nameless
-    file: Ctrl-C at the terminal and the end of this process, kill -9 too, leave it to end by itself. A second Ctrl-C
-    ends it.
+    The command runs in a session of its own, with this process's variables but for those of `without`, no input, and
+    its output in a nameless file: Ctrl-C at the terminal and the end of this process, kill -9 too, leave it to end by
+    itself. A second Ctrl-C ends it.
 
     Args:
         folder: where it runs: that of backout.toml.
         lock: a file that is locked while it runs; made when needed.
         redact: takes every secret out of what it writes.
+        without: variables that it does not get.
     """
 
-    def __init__(self, folder: Path, lock: Path, redact: Callable[[str], str]) -> None:
+    def __init__(self, folder: Path, lock: Path, redact: Callable[[str], str], *, without: Iterable[str] = ()) -> None:
         self._folder = folder
         self._lock = lock
         self._redact = redact
+        self._without = frozenset(without)
 
     def run(self, command: str, hear: Callable[[str], None]) -> CommandEnd:
         """Run it with `/bin/sh -c` to its end.
@@ -67,7 +69,7 @@ class ShellDeployCommand:
                     stdin=lock,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env=make_team_environment(),
+                    env=make_team_environment(without=self._without),
                     start_new_session=True,
                 )
                 return CommandEnd(self._await_end(child, output, heard), tuple(heard.tail))
