@@ -159,7 +159,7 @@ class Typing:
 @contextlib.contextmanager
 def managed(root: Path, cache: Path, *, commit_times: bool) -> Iterator[Typing]:
     """Open a lab behind a vendor, with a base from which it makes branches."""
-    with opened(root / "lab", cache, receive=False) as lab:
+    with opened(root / "lab", cache, receive=False, templates=True) as lab:
         with lab.connect() as connection:
             connection.execute(f"ALTER SYSTEM SET track_commit_timestamp = {'on' if commit_times else 'off'}")
         lab.server.stop()

@@ -265,7 +265,7 @@ class World:
 @contextlib.contextmanager
 def opened_world(root: Path, cache: Path) -> Iterator[World]:
     """Open one; everything it started ends with it."""
-    with opened(root / "server", cache, receive=False) as lab:
+    with opened(root / "server", cache, receive=False, templates=True) as lab:
         world = World(lab, root / "project")
         try:
             world.create()
