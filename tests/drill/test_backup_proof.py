@@ -49,7 +49,7 @@ def told(lab: Lab) -> str:
 @pytest.mark.long
 def test_a_proof_that_is_refused_has_failed_and_is_told(lab: Lab) -> None:
     """WAL is missing, so no way leads there: that is recorded as a failed proof, an alarm, and a notice."""
-    assert "unproved" not in told(lab)
+    earlier = told(lab).count('"unproved"')
     for _ in range(3):
         lab.execute("INSERT INTO orders VALUES (-1, 'm')", "DELETE FROM orders", "SELECT pg_switch_wal()")
     until(lambda: lab.backout("db", "wal", "status", "--json").json["lag_bytes"] == 0, what="it is received")
@@ -67,7 +67,7 @@ def test_a_proof_that_is_refused_has_failed_and_is_told(lab: Lab) -> None:
     assert (checked.code, "the last proof of the backups failed: the archive has a hole" in checked.out) == (1, True)
     for words in (("backups", "list"), ("wal", "status")):
         assert "the last proof of the backups failed" in lab.backout("db", *words).out
-    assert told(lab).count('"unproved"') == 1
+    assert told(lab).count('"unproved"') == earlier + 1
     assert lab.backout("db", "backups", "prove").code == 0
     assert lab.backout("db", "check").code == 0
 
