@@ -109,6 +109,22 @@ def test_a_long_path_keeps_its_first_words() -> None:
     assert name == "DELETE /organizations/{id}/projects/{id}/environments/{id}/*"
 
 
+def test_of_a_path_without_end_only_the_beginning_is_looked_at() -> None:
+    """Twelve parts; a part that is longer than a file's name may be is an id, whatever it ends in."""
+    assert make_template("GET", f"/{'a/' * 11}b") == f"GET /{'a/' * 11}b"
+    assert make_template("GET", f"/{'a/' * 12}b?page=2") == f"GET /{'a/' * 12}*?page"
+    assert make_template("GET", f"/assets/{'a' * 252}.js") == "GET /assets/{id}.js"
+    assert make_template("GET", f"/assets/{'a' * 253}.js") == "GET /assets/{id}"
+
+
+def test_what_joins_words_makes_no_difference() -> None:
+    """As many of `_` and `-` as there are, also at the end; every word between them is judged by itself."""
+    for word in ("order-items", "order__items", "a-", "getUserById_v", "FAQ-page", "a-_-B"):
+        assert make_template("GET", f"/x/{word}") == f"GET /x/{word}"
+    for word in ("aB", "order_aBc_dEf", "A-QkZsTw", "_a", "-"):
+        assert make_template("GET", f"/x/{word}") == "GET /x/{id}"
+
+
 def test_methods_are_apart_and_foreign_ones_have_no_route() -> None:
     """HEAD and OPTIONS too: another handler answers them."""
     asked = {

@@ -389,6 +389,8 @@ def test_the_workers_routes_are_ours() -> None:
     ]
     paths += ["/users/jane", "/users/me", "/reset/KQXZPW", "/api/trpc/a.b,c.d?batch=1", "/robots.txt", "/x/app.3f.js"]
     paths += [f"/organizations/{'part/' * number}end?page=1&sort=b" for number in range(12)]
+    paths += [f"/{'a/' * number}b{query}" for number in range(10, 15) for query in ("", "?page=1", "?averylongname=1")]
+    paths += [f"/x/{'a' * length}.js" for length in (252, 253)] + [f"/a{'_' * number}aB" for number in range(9)]
     signs = "abcdeXYZ019._-%@/?&=,[]~" + "/" * 4
     paths += ["/" + "".join(draw.choices(signs, k=draw.randrange(60))) for _ in range(3000)]
     words = "api orders getUserById FAQ QkZsTwXy v2 v222 deadbeef page utm_id ids[] _".split()  # noqa: SIM905
@@ -401,6 +403,30 @@ def test_the_workers_routes_are_ours() -> None:
     ours = [UNNAMED if (route := make_template(*each)) == "other" else route for each in asked]
     assert [pair for pair in zip(asked, ours, json.loads(done.stdout), strict=True) if pair[1] != pair[2]] == []
     assert len(set(ours)) > 500
+
+
+def test_no_url_makes_the_worker_work_for_long() -> None:
+    """Twice as many joints in a word are about twice the work, and not a thousand times (CPU time, best of five)."""
+    node = shutil.which("node")
+    assert node is not None
+    code = (
+        RECORDER[RECORDER.index("const METHODS") : RECORDER.index("// The prefix in ROUTES")]
+        + """
+const took = (joints) => {
+  const url = `https://shop.example/a${"_".repeat(joints)}aB/b${"-_".repeat(joints / 2)}cD`;
+  const begun = process.cpuUsage();
+  for (let n = 0; n < 20; n++) templateOf("GET", url);
+  const { user, system } = process.cpuUsage(begun);
+  return user + system;
+};
+const best = (joints) => Math.min(...[1, 2, 3, 4, 5].map(() => took(joints)));
+took(4);
+console.log(JSON.stringify([best(8), best(16)]));
+"""
+    )
+    done = subprocess.run([node], input=code, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    short, twice = json.loads(done.stdout)
+    assert twice < 50 * max(short, 100), (short, twice)
 
 
 def test_the_worker_names_what_is_used_and_what_runs_beside_requests() -> None:

@@ -11,8 +11,9 @@ let instance, key, flushingSince = 0; // made by the first event: a module may n
 const bucketOf = (ms) => (ms <= 1 ? 0 : Math.min(Math.floor(Math.log(ms) / LOG_RATIO), 255));
 const add = (table, name) => (table[name] = (table[name] ?? 0) + 1);
 
-// What follows is backout.model.guard.routes.template_of: ids and values are folded, so that nothing of a visitor's is kept.
+// What follows is backout.model.guard.routes.make_template: ids and values are folded, so that nothing of a visitor's is kept.
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+const [MOST_PARTS, LONGEST_PART] = [12, 255]; // of a path: how many are looked at, and how long one may be
 const ALONE = /^(?:\.well-known|oauth2|2fa|v[0-9]{1,2})$/;
 const OF_PEOPLE = /^(?:accounts?|authors?|customers?|members?|people|persons?|profiles?|u|users?)$/i;
 const OF_SECRETS =
@@ -24,12 +25,14 @@ const FILE =
 const CALLS = /^[A-Za-z][A-Za-z_-]*(?:[.,][A-Za-z][A-Za-z_-]*)+$/;
 const TRACKING =
   /^(?:utm_.*|[a-z]*clid|mc_[ce]id|_ga|_gl|_hs.*|hsa_.*|igshid|srsltid|[gw]braid|ref(?:_src)?|source|_|t|ts|cb|nocache|rand|timestamp)$/i;
-const PART = "(?:[A-Z]{1,5}|[A-Za-z]?[a-z]*(?:[A-Z][a-z]{2,}|(?:By|Id|In|Of|On|To)(?![a-z]))*(?:[A-Z]{2,4})?)";
-const WORDS = new RegExp(`^${PART}(?:[_-]+${PART})*$`);
+const WORDS = /^(?:[A-Z]{1,5}|[A-Z]?[a-z]*(?:[A-Z][a-z]{2,}|(?:By|Id|In|Of|On|To)(?![a-z]))*(?:[A-Z]{2,4})?)$/;
+const JOINTS = /[_-]+/; // split off first: a pattern for all of it could divide them among its repetitions in 2^n ways
 const UNPRONOUNCEABLE = /[bcdfghjklmnpqrstvwxz]{6}|[a-f]{8,}/i;
-const isWord = (text) => /^[A-Za-z][A-Za-z_-]{0,23}$/.test(text) && WORDS.test(text) && !UNPRONOUNCEABLE.test(text);
+const areWords = (text) => text.split(JOINTS).every((words) => WORDS.test(words));
+const isWord = (text) => /^[A-Za-z][A-Za-z_-]{0,23}$/.test(text) && areWords(text) && !UNPRONOUNCEABLE.test(text);
 
 function wordOf(part, before) {
+  if (part.length > LONGEST_PART) return "{id}";
   if (!part || ALONE.test(part)) return part;
   if ((OF_PEOPLE.test(before) || OF_SECRETS.test(before)) && !HANDLERS.test(part)) return "{id}";
   if (isWord(part)) return part;
@@ -48,7 +51,8 @@ function templateOf(method, url) {
   const [, path, query] = /^[^:]*:\/\/[^/?#]*([^?#]*)(?:\?([^#]*))?/.exec(url.slice(0, 2048)) ?? [];
   const parts = (path || "/").split("/").slice(1);
   if (!METHODS.has(method) || path === undefined || parts.slice(0, -1).includes("")) return "*";
-  const name = `${method} /${parts.map((part, place) => wordOf(part, parts[place - 1] ?? "")).join("/")}`;
+  const words = parts.slice(0, MOST_PARTS).map((part, place) => wordOf(part, parts[place - 1] ?? ""));
+  const name = `${method} /${words.join("/")}${parts.length > MOST_PARTS ? "/*" : ""}`;
   const shape = query ? shapeOf(query) : "";
   if (shape && name.length + shape.length < 64) return `${name}?${shape}`;
   if (name.length + 2 <= 64) return shape ? `${name}?*` : name;

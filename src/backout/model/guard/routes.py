@@ -36,6 +36,10 @@ _TEMPLATE = re.compile(
 )
 _TARGET = re.compile(r"(?P<origin>[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?")
 _LONGEST_TARGET: Final = 2048
+_MOST_PARTS: Final = 12
+"""The most parts of a path that are looked at: six resources within each other, with their ids."""
+_LONGEST_PART: Final = 255
+"""The longest part that may be a file: no file system has longer names."""
 _LETTERS = re.compile(r"[A-Za-z][A-Za-z_-]{0,23}")
 _VERSION = re.compile(r"v[0-9]{1,2}")
 _FILE = re.compile(
@@ -46,9 +50,12 @@ _CALLS = re.compile(r"[A-Za-z][A-Za-z_-]*(?:[.,][A-Za-z][A-Za-z_-]*)+")
 """Procedures as RPC writes them: "orders.create", several by commas."""
 _LONGEST_CALLS: Final = 40
 _UNPRONOUNCEABLE = re.compile(r"[bcdfghjklmnpqrstvwxz]{6}|[a-f]{8,}", re.IGNORECASE)
-_PART = r"(?:[A-Z]{1,5}|[A-Za-z]?[a-z]*(?:[A-Z][a-z]{2,}|(?:By|Id|In|Of|On|To)(?![a-z]))*(?:[A-Z]{2,4})?)"
-_WORDS = re.compile(rf"{_PART}(?:[_-]+{_PART})*")
-"""Written as people do: "getUserById", "FAQ", "order-items"; a capital within begins a word."""
+_JOINTS = re.compile(r"[_-]+")
+_WORDS = re.compile(r"[A-Z]{1,5}|[A-Z]?[a-z]*(?:[A-Z][a-z]{2,}|(?:By|Id|In|Of|On|To)(?![a-z]))*(?:[A-Z]{2,4})?")
+"""What stands between joints, written as people do: "getUserById", "FAQ"; a capital within begins a word.
+
+Joints are split off first: a pattern for all of it could divide them among its repetitions in 2^n ways.
+"""
 _ALONE = re.compile(r"\.well-known|oauth2|2fa")
 _OF_PEOPLE = re.compile(r"accounts?|authors?|customers?|members?|people|persons?|profiles?|u|users?", re.IGNORECASE)
 _OF_SECRETS = re.compile(
@@ -102,15 +109,19 @@ def _make_path_template(path: str) -> str:
         return OTHER
     before = ""
     folded = []
-    for part in parts:
+    for part in parts[:_MOST_PARTS]:
         word = _fold_part(part, before)
         folded.append(word)
         before = part
+    if len(parts) > _MOST_PARTS:
+        folded.append(MANY)
     return "/" + "/".join(folded)
 
 
 def _fold_part(part: str, before: str) -> str:
     """Return a part of a path as written in a name; `before`: the part before it."""
+    if len(part) > _LONGEST_PART:
+        return ID
     if not part or _ALONE.fullmatch(part) or _VERSION.fullmatch(part):
         return part
     if (_OF_PEOPLE.fullmatch(before) or _OF_SECRETS.fullmatch(before)) and not _HANDLERS.fullmatch(part):
@@ -127,7 +138,9 @@ def _fold_part(part: str, before: str) -> str:
 
 def _is_word(text: str) -> bool:
     """Whether letters are a word that names a handler, and not a token made of letters."""
-    return bool(_LETTERS.fullmatch(text) and _WORDS.fullmatch(text)) and not _UNPRONOUNCEABLE.search(text)
+    if not _LETTERS.fullmatch(text) or _UNPRONOUNCEABLE.search(text):
+        return False
+    return all(_WORDS.fullmatch(words) for words in _JOINTS.split(text))
 
 
 @lru_cache(4096)
