@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.analysis.diagnosis.templates import Templates, make_template
+from backout.report.redact import Redactor
 
 from extent import examples
 
@@ -115,6 +116,27 @@ def test_what_is_remembered_is_what_would_be_read(texts: list[str]) -> None:
         for number in range(3):
             varied = re.sub(r"\d+", lambda found, add=number: str(int(found[0]) + add), text)
             assert templates(varied) == make_template(varied)
+
+
+@pytest.mark.parametrize("at", [16_384, 40_000 - 16_384])
+@pytest.mark.parametrize("within", [3, 20, 41])
+def test_of_a_long_text_both_ends_are_read_and_no_part_of_a_secret_at_a_cut(at: int, within: int) -> None:
+    """The mask sees no more than what is read; a secret through which the cut goes is gone, however little is left."""
+    secret, seen = "cf_aBcDeFgH1234567890abcdefghijklmnopQRSTuv", []
+    redactor = Redactor()
+    redactor.register(secret)
+
+    def masked(text: str) -> str:
+        seen.append(redactor.redact(text))
+        return seen[-1]
+
+    text = f"ValueError: it is {'x ' * 20_000}"[: at - within] + secret
+    text = f"{text}{' y' * 20_000}"[:40_000]
+    templates = Templates(masked)
+    assert templates(text).name == "ValueError"
+    assert sum(map(len, seen)) <= 32_768
+    ends = templates._mask_ends(text)
+    assert not any(secret[n : n + 3] in ends for n in range(len(secret) - 2))
 
 
 @examples(300)

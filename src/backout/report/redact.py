@@ -37,7 +37,7 @@ _KEPT_LENGTH, _MOST_KEPT = 200, 10_000
 """Texts already searched, of those written every second: their maximum length, and how many are remembered."""
 _SIGNS = ("bearer", "basic", "://", "password=", "passwd=", "secret=", "token=", "key=", "private key")
 """Substrings, in lower case, one of which is in every text that has one of the shapes."""
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*?:(?P<password>[^/?#]+)@)?[^/?#@]*(?P<path>[^#]*)", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#:]*:(?P<password>[^/?#]+)@)?[^/?#@]*(?P<path>[^#]*)", re.IGNORECASE)
 _SETTING = re.compile(r"\s*([a-z_]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)", re.DOTALL)
 """A keyword of a connection string and its value, which quotes or backslashes may hold together."""
 _PLACES = frozenset({"host", "hostaddr", "port", "dbname", "user", "service"})
@@ -46,10 +46,14 @@ _SECRET_SETTINGS = frozenset({"password", "sslpassword", "oauth_client_secret", 
 
 @cache
 def _compile_shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Return what looks like a secret, whatever its value, with what is written in its place."""
+    """Return what looks like a secret, whatever its value, with what is written in its place.
+
+    Each takes time in proportion to the text, whoever wrote that: a pattern begins with a sign that what follows it
+    cannot hold, so no character is looked at from more than one beginning.
+    """
     return (
         (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
-        (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@'\"]*):[^\s/'\"]+@"), rf"\1:{MASK}@"),
+        (re.compile(r"(://[^\s:/@'\"]*):[^\s/'\"]+@"), rf"\1:{MASK}@"),
         (
             # Also where the text stands in JSON: a backslash before a quote belongs to it, a quote may end the text.
             re.compile(

@@ -13,6 +13,8 @@ from backout.model.value import Value
 
 LONGEST: Final = 20_000
 """Characters that are read of a text, three quarters of them from its beginning; causes stand at the ends."""
+_LONGEST_FRAME: Final = 2000
+"""A longer line is no stack frame: its pattern looks at each part of a line from each place before it."""
 _ANSI: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _ESCAPED: Final = re.compile(r"\\+(?:[nrt]|[\"/\\]|u[0-9a-fA-F]{4})")
 RUNNER: Final = re.compile(
@@ -27,7 +29,7 @@ RUNNER: Final = re.compile(
 ERROR_MARK: Final = re.compile(r"^(?:##\[error\]|::error(?: [^\n]*?)?::)", re.MULTILINE)
 """What a runner puts before a line that it shows as an error."""
 _FRAME: Final = re.compile(
-    r"""^\s*(?:
+    r"""^\s*+(?:
         at\s.*(?:[:(]\d+|<anonymous>\)?|native\)?|\[as\ .*\])\S*(?:\s\{)?\s*$   # JavaScript, Java
       | \#?\d*\s*at\sasync\s.*$
       | File\s".*",\sline\s\d+.*$                                        # Python
@@ -72,7 +74,7 @@ def read_text(raw: str) -> LogText:
     stack: list[str] = []
     quoted = False
     for line in text.splitlines():
-        if _FRAME.match(line):
+        if len(line) <= _LONGEST_FRAME and _FRAME.match(line):
             stack.append(line)
             quoted = bool(_PYTHON_FRAME.match(line))
         elif quoted and line.startswith("    "):  # the line of code, and the carets below it

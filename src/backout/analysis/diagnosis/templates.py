@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_TEXT: Final = 300
 """Characters of a message that count."""
 _DIRECT_CAUSE: Final = "\nThe above exception was the direct cause of the following exception:"
-_CAUSE: Final = re.compile(r"(?:\[cause\]:|\[\w*[eE]rrors\]: \[|^\s*Caused by:?)\s*", re.MULTILINE)
+_CAUSE: Final = re.compile(r"(?:\[cause\]:|\[\w*[eE]rrors\]: \[|^[ \t]*Caused by:?)\s*", re.MULTILINE)
 _CLASS: Final = re.compile(
     r"""(?:^|(?<=\s))(?:Uncaught\s(?:\(in\spromise\)\s)?)?
     (?P<name>(?:[A-Za-z_$][\w$]*\.)*(?:[A-Z_$][\w$]*)?
@@ -50,7 +50,7 @@ _TRPC: Final = re.compile(
 )
 _CODE: Final = re.compile(
     r"""\b(?:P[1-6]\d{3}|TS\d{4,5}|SQLSTATE[\s(:=\[]*[0-9A-Z]{5}|E(?!RROR\b)[A-Z]{4,}\d?)\b | \[code:\s?\d+\]
-      | ^\s*(?:code|sqlstate|errno)['"]?:\s*['"](?P<quoted>[\w-]+)['"]""",
+      | ^[ \t]*(?:code|sqlstate|errno)['"]?:\s*['"](?P<quoted>[\w-]+)['"]""",
     re.VERBOSE | re.MULTILINE,
 )
 _JS_FRAME: Final = re.compile(
@@ -69,6 +69,9 @@ _PLAIN_NUMBER: Final = re.compile(
 """A number that no rule of masking keeps: one after a word and before another one, and a place in a file.
 
 The digit stands first: what is looked for by its first character is found fastest."""
+_MOST_READ: Final = 32_768
+_AT_A_CUT: Final = 4096
+"""Of a longer text its two ends are read, each without what stands at the cut: see `Templates._mask_ends`."""
 _MOST_REMEMBERED: Final = 10_000
 _MESSAGE_KEYS: Final = ("error", "err", "exception", "exc_info", "message", "msg", "event", "detail", "cause")
 _DEPTH: Final = 6
@@ -115,6 +118,8 @@ class Templates:
 
     def __call__(self, text: str) -> TemplateKey:
         """Return the template key of a text."""
+        if len(text) > _MOST_READ:
+            return make_template(self._mask_ends(text))
         found = self._by_text.get(text)
         if found is None:
             gist = _PLAIN_NUMBER.sub("0", text)
@@ -125,6 +130,15 @@ class Templates:
             if gist == text:  # one with numbers in it hardly comes again
                 _remember(self._by_text, text, found)
         return found
+
+    def _mask_ends(self, text: str) -> str:
+        """Return the two ends of a long text, masked.
+
+        A cut can go through a secret, of which no mask knows the part that is left; so what may be such a part is left
+        out afterwards: more than a private key has.
+        """
+        half = _MOST_READ // 2
+        return f"{self._masked(text[:half])[:-_AT_A_CUT]}\n{self._masked(text[-half:])[_AT_A_CUT:]}"
 
 
 def _remember(known: dict[str, TemplateKey], text: str, key: TemplateKey) -> None:
