@@ -84,7 +84,10 @@ def _start(lab: Lab) -> None:
 
 
 def _sides(lab: Lab) -> PostgresSides:
-    return PostgresSides(lab.root / "restore", lab.binaries, lab.backups, lambda: "postgres")
+    placed = {"inert-true": str(lab.root / "live" / "incoming")}
+    return PostgresSides(
+        lab.root / "restore", lab.binaries, lab.backups, lambda: "postgres", places=lambda name: placed.get(name, "")
+    )
 
 
 @pytest.mark.parametrize("placed", [False, long(True)])

@@ -11,7 +11,6 @@ from values import replace
 
 from backout.errors import Refused
 from backout.model.incident.incident import RunState
-from backout.providers.postgres.restore.side import PostgresSides
 from backout.providers.postgres.restore.wal_search import WalSearch
 from backout.runbook.recovery.restore import plan_side, plan_swap, plan_undo
 from backout.runbook.recovery.tools import Accepted
@@ -48,7 +47,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def tools(lab: Lab, *, to_side: bool) -> RestoreTools:
     backups = Unsigned(lab.backups.root)
     backups.lays_out = to_side
-    sides = PostgresSides(lab.root / "restore", lab.binaries, backups, lambda: "postgres")
+    sides = lab.make_sides(backups)
     wal = WalSearch(lab.binaries, backups, lab.root / "restore" / "wal")
     more: dict[str, Any] = {"backups": backups, "sides": sides, "beside": sides, "bases": sides, "wal": wal}
     return lab.tools(**more, accepted=Accepted(("older",), to_side=to_side))

@@ -74,6 +74,11 @@ def parse_wal_file(text: object) -> str:
     return text if isinstance(text, str) and is_history(text) else parse_segment(text)
 
 
+def is_wal_file(text: str) -> bool:
+    """Whether `parse_wal_file` takes it."""
+    return is_history(text) or is_segment(text.removesuffix(_PARTIAL))
+
+
 def parse_member(text: object) -> str:
     """Return the relative path of a file within a backup: no empty part, no `.` and no `..`, not absolute.
 

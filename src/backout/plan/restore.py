@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 from msgspec.structs import replace
 
-from backout.model.database.recovery import RecoveryTarget, TargetKind
+from backout.model.database.recovery import SWAP, RecoveryTarget, TargetKind, find_place
 from backout.model.database.wal import parse_lsn, show_lsn
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.steps.rescue import (
@@ -178,8 +178,8 @@ def make_swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) ->
     Args:
         data: the live data directory.
     """
-    name = f"swap-{job.mark}"
-    incoming, kept = f"{data}.backout-new-{job.mark}", f"{data}.backout-old-{job.mark}"
+    name = f"{SWAP}{job.mark}"
+    incoming, kept = find_place(name, "", data), f"{data}.backout-old-{job.mark}"
     who = (route.base.system_identifier, job.look.database)
     steps = (
         _make_side_step(name, target, route, place=incoming),

@@ -59,11 +59,18 @@ class BranchingVendor(Neon):
     before_stop: Callable[[], None] = lambda: None
     stopped: Callable[[Path], None] = lambda _incoming: None
     after_start: Callable[[], None] = lambda: None
+    placed: dict[str, str] = field(default_factory=dict)
     born: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
 
     @property
     def sides(self) -> PostgresSides:
-        return PostgresSides(self.lab.root / "vendor", self.lab.binaries, self.lab.backups, lambda: "postgres")
+        return PostgresSides(
+            self.lab.root / "vendor",
+            self.lab.binaries,
+            self.lab.backups,
+            lambda: "postgres",
+            places=lambda name: self.placed.get(name, ""),
+        )
 
     def operation(self, action: str) -> dict[str, Any]:
         return {"id": f"op-{action}", "action": action, "status": "finished"}
@@ -96,6 +103,7 @@ class BranchingVendor(Neon):
 
     def _grown(self, name: str, lsn: int, place: str = "") -> None:
         order = SideOrder(name, self.base, lsn, 1, self._span().names, place=place)
+        self.placed[name] = place
         self.sides.start(order, lambda *_: None)
         self.sides.promote(name)
 

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,7 +24,7 @@ from small_cluster import SEGMENT, drop_templates, shrink_segments
 from backout.errors import BackoutError
 from backout.journal.sqlite import SqliteJournal
 from backout.journal.stop import StopRequest
-from backout.model.database.recovery import BackupKind, BaseBackup
+from backout.model.database.recovery import BackupKind, BaseBackup, find_place
 from backout.model.database.wal import WalSegment, parse_lsn
 from backout.plan.whole import add_agreed, list_to_agree
 from backout.providers.archive.wal import measure_received
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     from backout.model.incident.incident import Run
     from backout.model.plan import Plan
-    from backout.ports import Action
+    from backout.ports import Action, Backups
 
 ENVIRONMENT = "production"
 
@@ -247,8 +248,14 @@ class Lab:
         self.archived()
         return position
 
+    def make_sides(self, backups: Backups) -> PostgresSides:
+        """Return the side instances, one of which may replace the live data directory."""
+        folder = self.root / "restore"
+        places = partial(find_place, folder=str(folder), live=str(self.data))
+        return PostgresSides(folder, self.binaries, backups, lambda: "postgres", places=places)
+
     def tools(self, **more: Any) -> RestoreTools:
-        sides = PostgresSides(self.root / "restore", self.binaries, self.backups, lambda: "postgres")
+        sides = self.make_sides(self.backups)
         given: dict[str, Any] = {
             "environment": ENVIRONMENT,
             "actor": "test",
@@ -291,7 +298,7 @@ class Lab:
 
     def release(self) -> None:
         """Stop everything that this lab started."""
-        sides = PostgresSides(self.root / "restore", self.binaries, self.backups, lambda: "postgres")
+        sides = self.make_sides(self.backups)
         for side in sides.list():
             sides.drop(side.name)
         if self.receiver is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.model.value import Value
 
@@ -205,6 +205,29 @@ class SideOrder(Value, frozen=True):
     place: str = ""
     from_base: bool = False
     walks: bool = False
+
+
+SWAP: Final = "swap-"
+"""What the name of an instance begins with that is made to replace the live data directory."""
+PROOF: Final = "proof"
+"""The name of the instance of a proof: never one that a person keeps."""
+
+
+def find_place(name: str, folder: str, live: str = "") -> str:
+    """Return where the data directory of a side instance stands that is not in its own folder; "" for all others.
+
+    It is computed wherever it is needed: what is noted of it may have been written by anyone, and it is removed whole.
+
+    Args:
+        folder: where side instances lie.
+        live: the data directory that an instance would replace, "" where there is none.
+
+    >>> find_place("swap-a1", "/x", "/data"), find_place("proof", "/x"), find_place("other", "/x", "/data")
+    ('/data.backout-new-a1', '/x/proof', '')
+    """
+    if name == PROOF:
+        return f"{folder}/{PROOF}"
+    return f"{live}.backout-new-{name.removeprefix(SWAP)}" if live and name.startswith(SWAP) else ""
 
 
 class SideInstance(Value, frozen=True):

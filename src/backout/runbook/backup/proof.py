@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from backout.errors import BackoutError
 from backout.model.database.backups import BackupProof
+from backout.model.database.recovery import PROOF, find_place
 from backout.model.database.wal import show_lsn
 from backout.model.steps.restore import SideStep
 from backout.model.value import Value
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 PROVED = "database.backup.proved"
 PROOF_FAILED = "database.backup.proof_failed"
-_NAME = "proof"
-"""The name of the instance: never one that a person keeps. Leftovers of a proof that was killed are replaced."""
 
 
 class ProofPlan(Value, frozen=True):
@@ -65,10 +65,10 @@ def _list_backups(tools: RestoreTools) -> Sequence[BaseBackup]:
 
 def plan_proof(tools: RestoreTools) -> ProofPlan:
     """Return what a proof restores: the newest base on the way to the end of the WAL. Raises as `plan_side` does."""
-    place = tools.kept.with_name("proof")
+    place = Path(find_place(PROOF, str(tools.kept.parent)))  # leftovers of a proof that was killed are replaced
     plan = plan_side(tools, "latest", place=place)
     # Unpacked again: a base already unpacked here says nothing about what is stored.
-    return ProofPlan(plan, replace(make_order(plan.arguments(SideStep)), name=_NAME, place=str(place)))
+    return ProofPlan(plan, replace(make_order(plan.arguments(SideStep)), name=PROOF, place=str(place)))
 
 
 def _prove(tools: RestoreTools, wanted: ProofPlan, progress: Callable[[str, int, int], None]) -> BackupProof:

@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from backout.errors import BackoutError, UsageError
+from backout.model.database.recovery import find_place
 from backout.providers.archive.repository import Repository
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.comparison.comparer import PostgresComparer, PostgresCopies
@@ -54,12 +55,15 @@ def make_sides(config: Config, kept: Backups | None = None) -> PostgresSides:
         timeout_s = float(database.connect_timeout) if database else 5.0
         return read_needed_now(config.database_admin_url().reveal(), connect_timeout_s=timeout_s)
 
+    folder, server = get_restore_directory(config), config.environment.database and config.environment.database.server
+    replaced = str(server.data_directory.absolute()) if server else ""
     return PostgresSides(
-        get_restore_directory(config),
+        folder,
         get_binaries(config),
         kept or _make_backups(config)[0],
         superuser,
         needed=read_needed,
+        places=lambda name: find_place(name, str(folder), replaced),
     )
 
 

@@ -24,17 +24,18 @@ import msgspec
 from msgspec.structs import replace
 
 from backout.errors import BackoutError, Refused, UsageError
-from backout.model.database.recovery import SideInstance, SideLook, SideState
+from backout.model.database.recovery import SideInstance, SideLook, SideState, find_place
 from backout.model.names import parse_id, parse_segment
 from backout.providers.postgres.backup.base_backups import verify_folder
 from backout.providers.postgres.restore.side_files import (
-    can_reflink,
     copy_folder,
+    lay_over,
     overlay_works,
     read_boot_id,
     read_text,
     refuse_tablespaces,
     remove,
+    write_doors,
     write_whole,
 )
 from backout.providers.postgres.restore.side_looking import look_at, read_all, roll_back_prepared
@@ -55,6 +56,7 @@ from backout.providers.postgres.server.launcher import Overlay, PostgresServer
 from backout.providers.postgres.server.owner_session import make_inside_dsn
 from backout.providers.postgres.server.session import reading
 from backout.providers.postgres.server.template import give_away, run_tool
+from backout.providers.postgres.tls.access import quote_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +79,8 @@ class PostgresSides:
         superuser: the name of the cluster's own superuser, asked for when an instance is made.
         overlay: whether to lay instances over the base where the system can; False copies.
         needed: returns what the live server has by now of the settings that replay wants as large; {} where it is down.
+        places: returns where the data directory of an instance of that name stands, "" for its own folder.
+        trusted: returns a folder that may be used; raises BackoutError for one that others could have written.
     """
 
     def __init__(
@@ -88,8 +92,12 @@ class PostgresSides:
         *,
         overlay: bool = True,
         needed: Callable[[], Mapping[str, int]] = dict,
+        places: Callable[[str], str] | None = None,
+        trusted: Callable[[Path], Path] = Path,
     ) -> None:
         self._root = root.absolute()
+        self._places = places or partial(find_place, folder=str(self._root))
+        self._trusted = trusted
         self._binaries = binaries
         self._backups = backups
         self._superuser = superuser
@@ -131,11 +139,13 @@ class PostgresSides:
 
         Raises:
             BackoutError: a file of the backup is damaged, or replay ended before the target; Postgres is quoted.
-            Refused: the database has tablespaces.
+            Refused: the database has tablespaces, or the order is for a place that is not the instance's.
             UsageError: the name cannot be that of a side instance.
         """
         if not _NAME.fullmatch(order.name):
             raise UsageError(f"not a name for a side instance: {order.name!r}", hint="lower case letters and digits")
+        if order.place not in {"", self._places(order.name)}:
+            raise Refused(f"the data directory of {order.name} cannot stand there", where=order.place)
         laid = self._read_laid(order.name)
         if laid is None or laid.order != order or not laid.is_whole:
             if laid is not None:
@@ -276,7 +286,7 @@ class PostgresSides:
         if order.place:
             self._place(order, progress)
         else:
-            how, lower = self._lay_over(self._base(order.backup, progress), folder)
+            how, lower = lay_over(self._base(order.backup, progress), folder, overlays=self._overlays())
         laid = Laid(order, self._superuser(), how, lower, read_boot_id(), self._needed())
         data = self._writable(laid)
         data.chmod(0o700)
@@ -286,31 +296,19 @@ class PostgresSides:
             (data / "standby.signal").touch(mode=0o600)
         else:
             (data / "recovery.signal").touch(mode=0o600)
-        (folder / "hba.conf").write_text("local all all trust\n", encoding="ascii")
-        (folder / "ident.conf").touch()
-        (folder / "postgresql.conf").touch()
+        write_doors(folder)
         give_away(folder)
         if order.place:
             give_away(data)
         self._keep(laid)
         return laid
 
-    def _lay_over(self, base: Path, folder: Path) -> tuple[str, str]:
-        """Lay an instance over an unpacked base, or copy that; return how, and what it lies over."""
-        if self._overlays():
-            for made in (folder / "upper", folder / "work", folder / "merged"):
-                made.mkdir(mode=0o700)
-            return "overlay", str(base)
-        how = "reflink" if can_reflink(folder) else "copy"
-        copy_folder(base, folder / "data")
-        return how, ""
-
     def _keep(self, laid: Laid) -> None:
         write_whole(self._folder(laid.order.name) / "laid.json", json.dumps(msgspec.to_builtins(laid)))
 
     def _base(self, backup: str, progress: Callable[[str, int, int], None]) -> Path:
         """Return the folder in which the base lies unpacked, kept for the next instance."""
-        base = self._locate_unpacked_base(backup)
+        base = self._trusted(self._locate_unpacked_base(backup))
         if not base.is_dir():
             base.parent.mkdir(parents=True, exist_ok=True)
             making = Path(tempfile.mkdtemp(prefix=".making-", dir=base.parent))
@@ -323,7 +321,7 @@ class PostgresSides:
 
     def _place(self, order: SideOrder, progress: Callable[[str, int, int], None]) -> None:
         """Lay a base out where it will stay."""
-        base, into = self._locate_unpacked_base(order.backup), Path(order.place)
+        base, into = self._trusted(self._locate_unpacked_base(order.backup)), Path(order.place)
         if order.from_base and base.is_dir():
             verify_folder(self._binaries, base, str(base))  # the machine may have crashed since
             into.parent.mkdir(parents=True, exist_ok=True)
@@ -382,7 +380,7 @@ class PostgresSides:
         return SideInstance(order.name, state, laid.how, data, order.lsn, order.timeline, dsn, status.pid, replayed)
 
     def _dsn(self, status: ServerStatus, laid: Laid) -> str:
-        return f"host={status.socket_directory} port={status.port} user={laid.superuser} dbname=postgres"
+        return f"host={status.socket_directory} port={status.port} user={quote_value(laid.superuser)} dbname=postgres"
 
     def _writable(self, laid: Laid) -> Path:
         folder = self._folder(laid.order.name)
@@ -394,4 +392,4 @@ class PostgresSides:
         return self._root / "sides" / parse_id(name, "the name of a side instance")
 
     def _read_laid(self, name: str) -> Laid | None:
-        return Laid.read(self._folder(name))
+        return Laid.read(self._folder(name), self._places(name), self._root / "bases")

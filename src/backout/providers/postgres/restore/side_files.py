@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from backout.errors import BackoutError, Refused
+from backout.private import make_private_folder, write_over
 from backout.providers.child import needs_chown
 from backout.providers.child_environment import make_bare_environment
 from backout.providers.postgres.server.launcher import Overlay
@@ -29,13 +29,26 @@ def read_boot_id() -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that is either not there or whole; a folder that is not there is made, for us alone."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    making = path.with_suffix(".making")
-    with making.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    making.rename(path)
+    make_private_folder(path.parent)
+    write_over(path, text.encode())
+
+
+def write_doors(folder: Path) -> None:
+    """Write into a new folder the files of access and settings that a server reads in place of its origin's."""
+    (folder / "hba.conf").write_text("local all all trust\n", encoding="ascii")
+    for name in ("ident.conf", "postgresql.conf"):
+        (folder / name).touch()
+
+
+def lay_over(base: Path, folder: Path, *, overlays: bool) -> tuple[str, str]:
+    """Lay an instance over an unpacked base, or copy that; return how, and what it lies over."""
+    if overlays:
+        for made in (folder / "upper", folder / "work", folder / "merged"):
+            made.mkdir(mode=0o700)
+        return "overlay", str(base)
+    how = "reflink" if can_reflink(folder) else "copy"
+    copy_folder(base, folder / "data")
+    return how, ""
 
 
 def read_text(path: Path) -> str:

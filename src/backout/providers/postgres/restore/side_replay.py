@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads it
+from typing import TYPE_CHECKING, Final
 
 from msgspec import field
 
@@ -11,13 +12,14 @@ from backout.decoding import decode_json
 from backout.errors import BackoutError
 from backout.model.database.recovery import SideOrder, SideState
 from backout.model.database.wal import parse_lsn
+from backout.model.names import is_id, is_wal_file
 from backout.model.value import Value
 from backout.providers.postgres.restore.side_files import read_boot_id, read_text
-from backout.providers.postgres.restore.side_settings import find_lacked
+from backout.providers.postgres.restore.side_settings import NEEDED, find_lacked
 from backout.providers.postgres.server.session import open_working, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -32,6 +34,8 @@ _STOPPED: Final = "recovery stopping"
 """In the log when replay has come to its target; a standby may pause for other reasons."""
 
 
+HOW: Final = frozenset({"overlay", "reflink", "copy"})
+"""How the files of an instance come to be there."""
 _NO_SUPERUSER: Final = "permission denied to set parameter"
 
 
@@ -51,15 +55,25 @@ class Laid(Value, frozen=True):
     least: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: Path) -> Laid | None:
-        """Return what a folder tells, None where there is no instance."""
+    def read(cls, folder: Path, place: str, bases: Path) -> Laid | None:
+        """Return what a folder tells, None where there is no instance, or none that was laid out here.
+
+        Args:
+            place: where its data directory stands if not in the folder: what the file says counts only if it is that.
+            bases: where the bases lie over which instances are laid.
+
+        Raises:
+            Undecodable: the file is damaged.
+        """
         try:
             content = (folder / "laid.json").read_bytes()
         except OSError:
             return None
-        told = decode_json(content, dict[str, Any], what="laid.json", where=str(folder))
-        order = told.pop("order")
-        return cls(SideOrder(**{**order, "wal": tuple(order["wal"])}), **told)
+        found = decode_json(content, cls, what="laid.json", where=str(folder))
+        order, lower = found.order, str(bases / found.order.backup) if found.how == "overlay" else ""
+        names = order.name == folder.name and is_id(order.backup) and all(map(is_wal_file, order.wal))
+        is_ours = order.place in {"", place} and found.lower == lower and found.how in HOW
+        return found if names and is_ours and found.least.keys() <= NEEDED.keys() else None
 
     @property
     def is_whole(self) -> bool:

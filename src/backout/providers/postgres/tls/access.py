@@ -10,6 +10,7 @@ Source: PostgreSQL 18, "SSL Support", table "SSL Mode Descriptions": below `veri
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _MILD: Final = ("", "allow", "prefer")
 _PROVEN: Final = ("verify-ca", "verify-full")
+_PLAIN: Final = re.compile(r"[0-9A-Za-z_.-]+")
 
 
 def parse_dsn(url: str) -> dict[str, str]:
@@ -36,8 +38,21 @@ def parse_dsn(url: str) -> dict[str, str]:
 
 def format_parameters(parameters: Mapping[str, str]) -> str:
     """Return parameters as a connection string."""
-    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
-    return " ".join(f"{name}='{value}'" for name, value in quoted.items())
+    return " ".join(f"{name}={_quote(value)}" for name, value in parameters.items())
+
+
+def quote_value(value: str) -> str:
+    """Return a value for a connection string, in quotes only where it needs them.
+
+    >>> quote_value("app"), quote_value("a b host=c")
+    ('app', "'a b host=c'")
+    """
+    return value if _PLAIN.fullmatch(value) else _quote(value)
+
+
+def _quote(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def is_here(url: str) -> bool:
