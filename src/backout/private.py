@@ -61,6 +61,15 @@ def write_new(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def open_unlinked(path: str, flags: int) -> int:
+    """Open a file for its owner alone, never through a link in its place: an opener for `open`.
+
+    Raises:
+        OSError: it cannot be opened, or is a link (ELOOP).
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
 def write_over(path: Path, content: bytes) -> None:
     """Write a file, replacing an existing one: whole or not at all. Raises OSError."""
     temporary = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")

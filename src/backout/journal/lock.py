@@ -37,7 +37,7 @@ class FileLock:
     def take(self, *, wait: bool = False) -> bool:
         """Return whether the lock is ours now; with `wait` until it is."""
         make_private_folder(self.path.parent)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

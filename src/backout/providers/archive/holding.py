@@ -41,7 +41,7 @@ class Holding:
         """
         try:
             make_private_folder(self._path.parent)
-            opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise make_not_kept_error(error, str(self._path)) from error
         try:
@@ -57,7 +57,7 @@ class Holding:
     def holder(self) -> int | None:
         """Return the pid of the process that holds it now, None when none does."""
         try:
-            opened = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            opened = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
         try:

@@ -21,7 +21,7 @@ from backout.errors import BackoutError, ProviderUnavailable, WorldMoved
 from backout.model.database.backups import WalStatus
 from backout.model.database.wal import WalGap, show_lsn
 from backout.model.names import is_history, is_segment
-from backout.private import make_private_folder
+from backout.private import make_private_folder, open_unlinked
 from backout.providers.archive.claim import Claim, ClaimWatch
 from backout.providers.archive.gaps import add_gap
 from backout.providers.archive.readback import see
@@ -155,7 +155,7 @@ class WalReceiver:
             "--status-interval=1",
             "--synchronous",  # the server is told at once what is safe, whether commits wait for that or not
         ]
-        with self._log.open("w", encoding="utf-8") as log:
+        with open(self._log, "w", encoding="utf-8", opener=open_unlinked) as log:
             self._process = subprocess.Popen(
                 tie_to_parent(argv, signal.SIGINT),
                 stdin=subprocess.DEVNULL,
@@ -180,7 +180,7 @@ class WalReceiver:
             try:
                 if path.stat().st_size in {0, self._segment_bytes}:
                     continue
-                with path.open("r+b") as file:
+                with open(path, "r+b", opener=open_unlinked) as file:
                     os.posix_fallocate(file.fileno(), 0, self._segment_bytes)
                     file.truncate(self._segment_bytes)
                     os.fsync(file.fileno())

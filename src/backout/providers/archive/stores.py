@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backout.errors import BackoutError, Refused
 from backout.model.names import is_key, parse_key
+from backout.private import open_unlinked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +69,7 @@ class FolderStore:
         unfinished = path.with_name(path.name + _UNFINISHED)
         try:
             self._make_folder(path.parent)
-            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with open(unfinished, "wb", opener=open_unlinked) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

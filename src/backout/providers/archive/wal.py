@@ -15,6 +15,7 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, Refused
 from backout.model.database.wal import WalSegment, find_segment_begin
 from backout.model.names import is_history, is_segment, parse_cluster, parse_wal_file
+from backout.private import open_unlinked
 from backout.providers.archive.listing import Listing
 from backout.providers.archive.places import make_layout_key, make_reading_key, make_wal_key, make_wal_prefix
 from backout.providers.archive.received import find_end
@@ -206,8 +207,8 @@ class WalArchive:
             return False
         making = into / f".{parse_wal_file(name)}.making"
         try:
-            making.write_bytes(content)
-            making.chmod(0o600)
+            with open(making, "wb", opener=open_unlinked) as file:
+                file.write(content)
             making.replace(into / parse_wal_file(name))
         except OSError as error:
             making.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from backout.errors import BackoutError, Busy
 from backout.model.deployment import CommandEnd
-from backout.private import make_private_folder
+from backout.private import make_private_folder, open_unlinked
 from backout.providers.child_environment import make_team_environment
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ShellDeployCommand:
         heard = _Heard(self._redact, hear)
         try:
             make_private_folder(self._lock.parent)
-            with self._lock.open("a+b") as lock, tempfile.TemporaryFile() as output:
+            with open(self._lock, "a+b", opener=open_unlinked) as lock, tempfile.TemporaryFile() as output:
                 if not _try_lock(lock):
                     raise Busy(
                         "a deploy command is already running",

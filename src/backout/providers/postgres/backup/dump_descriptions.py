@@ -15,6 +15,7 @@ from backout.decoding import Undecodable, decode_json, decode_values
 from backout.errors import AuthError, BackoutError, Refused
 from backout.model.database.dump import Dump
 from backout.model.names import parse_id
+from backout.private import open_unlinked
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class DumpDescriptions:
         if key is not None:
             content |= {"key": key.fingerprint, "signature": key.sign(_encode_signed(content))}
         building = self._directory / f"{parse_id(dump.id)}.partial"
-        building.write_bytes(msgspec.json.format(msgspec.json.encode(content)))
-        building.chmod(0o600)
+        with open(building, "wb", opener=open_unlinked) as file:
+            file.write(msgspec.json.format(msgspec.json.encode(content)))
         building.rename(self._directory / f"{parse_id(dump.id)}.json")
 
     def remove(self, dump: Dump) -> None:

@@ -18,6 +18,7 @@ from backout.decoding import decode_json
 from backout.errors import BackoutError
 from backout.model.database.wal import parse_lsn
 from backout.model.value import Value
+from backout.private import open_unlinked
 from backout.providers.postgres.provenance.packing import unpack_numbers
 from backout.providers.postgres.schema.rowsql import KeyColumn
 
@@ -292,7 +293,7 @@ def write_durably(path: Path, content: bytes) -> None:
     Only its owner may read it.
     """
     making = path.with_suffix(".making")
-    with open(making, "wb", opener=_open_for_owner) as file:
+    with open(making, "wb", opener=open_unlinked) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -300,13 +301,9 @@ def write_durably(path: Path, content: bytes) -> None:
     _sync(path.parent)
 
 
-def _open_for_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def _append(path: Path, lines: Iterator[str] | Sequence[str]) -> None:
     is_new = not path.exists()
-    with open(path, "a", encoding="ascii", opener=_open_for_owner) as file:
+    with open(path, "a", encoding="ascii", opener=open_unlinked) as file:
         file.writelines(f"{line}\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())

@@ -29,8 +29,8 @@ from backout.model.names import parse_id, parse_segment
 from backout.providers.postgres.backup.base_backups import verify_folder
 from backout.providers.postgres.restore.side_files import (
     copy_folder,
-    lay_over,
     overlay_works,
+    put_over,
     read_boot_id,
     read_text,
     refuse_tablespaces,
@@ -286,7 +286,7 @@ class PostgresSides:
         if order.place:
             self._place(order, progress)
         else:
-            how, lower = lay_over(self._base(order.backup, progress), folder, overlays=self._overlays())
+            how, lower = put_over(self._base(order.backup, progress), folder, overlays=self._overlays())
         laid = Laid(order, self._superuser(), how, lower, read_boot_id(), self._needed())
         data = self._writable(laid)
         data.chmod(0o700)

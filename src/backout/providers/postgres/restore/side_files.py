@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from backout.errors import BackoutError, Refused
-from backout.private import make_private_folder, write_over
+from backout.private import write_over
 from backout.providers.child import needs_chown
 from backout.providers.child_environment import make_bare_environment
 from backout.providers.postgres.server.launcher import Overlay
@@ -29,7 +29,7 @@ def read_boot_id() -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that is either not there or whole; a folder that is not there is made, for us alone."""
-    make_private_folder(path.parent)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_over(path, text.encode())
 
 
@@ -40,7 +40,7 @@ def write_doors(folder: Path) -> None:
         (folder / name).touch()
 
 
-def lay_over(base: Path, folder: Path, *, overlays: bool) -> tuple[str, str]:
+def put_over(base: Path, folder: Path, *, overlays: bool) -> tuple[str, str]:
     """Lay an instance over an unpacked base, or copy that; return how, and what it lies over."""
     if overlays:
         for made in (folder / "upper", folder / "work", folder / "merged"):

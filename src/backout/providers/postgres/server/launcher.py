@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError, Busy, UsageError
 from backout.model.value import Value
+from backout.private import open_unlinked
 from backout.providers.child import (
     NOBODY,
     find_free_ports,
@@ -264,7 +265,7 @@ class PostgresServer:
             argv += ["-c", f"{name}={value}"]
         inner = tie_to_parent(argv, signal.SIGINT) if self._dies_with_parent else tuple(argv)
         prefix = find_unprivileged_prefix() if self._overlay is None else self._overlay.prefix(self.data_directory)
-        with self.log_file.open("ab") as log:
+        with open(self.log_file, "ab", opener=open_unlinked) as log:
             return subprocess.Popen(
                 (*prefix, *inner),
                 stdin=subprocess.DEVNULL,
