@@ -251,6 +251,13 @@ def a_linked_journal(folder: Path) -> str:
     return "it is a symbolic link (to ../other.sqlite)"
 
 
+def linked_code(folder: Path) -> str:
+    (folder / ".backout").mkdir(mode=0o700)
+    (folder / "theirs").mkdir()
+    (folder / ".backout" / "bundles").symlink_to("../theirs")
+    return "it is a symbolic link (to ../theirs)"
+
+
 def everybodys(folder: Path) -> str:
     (folder / ".backout").mkdir()
     (folder / ".backout").chmod(0o777)
@@ -333,9 +340,9 @@ def _keep_elsewhere(folder: Path) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        a_link, a_linked_journal, a_submodule, a_submodule_whose_repository_is_not_seen, kept_beside_the_folder,
-        a_link_beside_the_folder, everybodys, pytest.param(somebodys, marks=needs_root), kept_in_git,
-        kept_in_a_compressed_index,
+        a_link, a_linked_journal, linked_code, a_submodule, a_submodule_whose_repository_is_not_seen,
+        kept_beside_the_folder, a_link_beside_the_folder, everybodys, pytest.param(somebodys, marks=needs_root),
+        kept_in_git, kept_in_a_compressed_index,
     ],
 )  # fmt: skip
 def test_a_journal_that_a_repository_or_somebody_else_brought_is_not_ours(

@@ -9,10 +9,12 @@ import msgspec
 import pytest
 from cli_shell import backout
 
-from backout.errors import Refused
+from backout.config import Environment, load
+from backout.errors import Refused, Untrusted
 from backout.model.database.recovery import SideOrder
 from backout.providers.postgres.restore.side import PostgresSides
 from backout.providers.postgres.server.binaries import find_binaries
+from backout.wiring.db.restore import make_sides
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,3 +101,20 @@ def test_an_order_for_another_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot stand there"):
         sides(tmp_path / "restore").start(order, lambda *_: None)
     assert (victim / "thesis").exists()
+
+
+def test_a_base_that_others_could_have_unpacked_is_laid_under_nothing(tmp_path: Path) -> None:
+    """It would get past the signature of a stored one: it is refused, and nothing is started on it."""
+    (tmp_path / "backout.toml").write_text(CONFIG)
+    (tmp_path / "backout.toml").chmod(0o644)
+    bases = tmp_path / ".backout" / "restore" / "production" / "bases"
+    bases.mkdir(parents=True, mode=0o700)
+    (bases / "ours").mkdir(mode=0o700)
+    (bases / "theirs").mkdir()
+    (bases / "theirs").chmod(0o777)
+    (bases / "linked").symlink_to(tmp_path)
+    found = make_sides(load(Environment(GIVEN), start=tmp_path))
+    found.prepare("ours", lambda *_: None)
+    for name in ("theirs", "linked"):
+        with pytest.raises(Untrusted, match="is not trusted"):
+            found.prepare(name, lambda *_: None)

@@ -41,7 +41,7 @@ def verify(shell: Shell) -> int:
     shell.output.result("audit", record, said if found.is_whole else style.badge(f"BROKEN: {found.why}", Tone.BAD))
     if found.is_whole:
         return 0
-    path = str(config.settings.journal.path)
+    path = str(config.places.journal)
     put_away = f"{shlex.join(('mv', path, f'{path}.changed'))}  # then keep it: the next command begins a new one"
     shell.output.next("backout runs list  # what is unfinished", put_away)
     return 1
@@ -61,7 +61,7 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
     if not dry_run:
         raise UsageError(
             "an event cannot be taken out of the journal: each one's hash covers the one before it",
-            where=str(config.settings.journal.path),
+            where=str(config.places.journal),
             hint="backout audit scrub --dry-run",
         )
     _learn_the_applications(shell, config, ask_source=ask_source)
@@ -71,7 +71,7 @@ def scrub(shell: Shell, *, dry_run: bool, ask_source: bool) -> int:
     found = list(_find_known_values(shell, book))
     events = sum(1 for _ in book.events())
     known = shell.redactor.knows
-    record = {"known": known, "events": events, "found": found, "journal": str(config.settings.journal.path)}
+    record = {"known": known, "events": events, "found": found, "journal": str(config.places.journal)}
     shell.output.result("audit", record, _format_text(shell, found, events, known))
     if found:
         _say_how_to_retire(shell, config)
@@ -140,7 +140,7 @@ def _format_text(shell: Shell, found: list[dict[str, object]], events: int, know
 
 
 def _say_how_to_retire(shell: Shell, config: Config) -> None:
-    path = config.settings.journal.path
+    path = config.places.journal
     kept = path.with_name(f"{path.stem}.retired{path.suffix}")
     files = [shlex.join(("mv", f"{path}{end}", f"{kept}{end}")) for end in ("", "-wal")]
     shell.output.say("\nThe chain cannot be edited. To retire this journal:")

@@ -9,7 +9,7 @@ import click
 
 from backout.cli.support.by_hand import ByHand
 from backout.cli.support.options import command, pass_shell
-from backout.errors import Interrupted
+from backout.errors import Interrupted, Untrusted
 from backout.report.times import format_time
 
 if TYPE_CHECKING:
@@ -87,7 +87,11 @@ def _print_new(shell: Shell, hand: ByHand, *, write: bool) -> None:
     hand.tools = tools = make_toolbox(hand.config, Hooks(hurried=True))
     made = make_card(tools)
     text = format_card(made)
-    path = tools.incident.cards.write(text) if write and tools.incident.cards is not None else None
+    path, doubt = None, None
+    try:
+        path = tools.incident.cards.write(text) if write and tools.incident.cards is not None else None
+    except Untrusted as error:  # it cannot be written there: it is shown
+        doubt = error
     payload = {
         "environment": made.environment,
         "read_at": format_time(made.read_at),
@@ -100,3 +104,5 @@ def _print_new(shell: Shell, hand: ByHand, *, write: bool) -> None:
     shell.output.result("card", payload, text.rstrip())
     if path is not None:
         shell.output.say(f"written to {path}")
+    if doubt is not None:
+        raise doubt

@@ -56,7 +56,7 @@ class _Report(Value, frozen=True):
 
 def _list_reports(shell: Shell) -> list[_Report]:
     """Return the reports, newest first, by when their incidents began, whatever their file names."""
-    directory = shell.config().settings.incidents.directory
+    directory = shell.config().places.reports
     paths = directory.glob("*.md") if directory.is_dir() else ()
     return sorted(map(_read, paths), key=lambda report: (-report.opened_at, report.path.name))
 

@@ -12,6 +12,7 @@ import msgspec
 
 from backout.config.access import parse_access, parse_keys
 from backout.config.identity import get_answering_host
+from backout.config.places import Places
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.written import Setting, join_path, to_plain, to_text, walk_leaves
 from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
@@ -48,6 +49,7 @@ class Config:
         set_by: {path: variable or flag that set it}.
         no_commands: programs that the file names are not run.
         withheld: what was removed because of that, (environment, key).
+        trusted: what `places` has judged already.
     """
 
     path: Path
@@ -58,6 +60,12 @@ class Config:
     set_by: Mapping[Where, str] = field(default_factory=dict, repr=False)
     no_commands: bool = False
     withheld: frozenset[tuple[str, str]] = frozenset()
+    trusted: set[tuple[Path, bool]] = field(default_factory=set, repr=False, compare=False)
+
+    @property
+    def places(self) -> Places:
+        """Where backout keeps what it writes and reads again."""
+        return Places(self.path, self.settings, lambda: self.name, self.trusted)
 
     @property
     def name(self) -> str:
@@ -226,14 +234,6 @@ class Config:
         found = self._secret(store.credentials_env, store.credentials_file, where, "an access key")
         return parse_access(found, self.variables.on_secret, f"environments.{self.name}.{where}")
 
-    @property
-    def backup_directory(self) -> Path:
-        """Where backups are kept or pass through on this machine. Raises UsageError when there is no database."""
-        database = self.environment.database
-        if database is None:
-            raise UsageError(f"environments.{self.name} has no database", where=str(self.path))
-        return self.path.parent / database.backup.directory / self.name
-
     def managed_token(self) -> Secret:
         """Return the token for the vendor's API.
 
@@ -334,11 +334,6 @@ class Config:
         if found is None:
             return ()
         return parse_keys(found, self.variables.on_secret, "marks")
-
-    @property
-    def card_path(self) -> Path:
-        """Where the card of the chosen environment is written. Raises UsageError as `name` does."""
-        return self.path.parent / self.settings.incidents.card.replace("{environment}", self.name)
 
     def values(self) -> Iterator[Setting]:
         """Yield every effective setting in the schema's order; of secrets only where they are kept."""

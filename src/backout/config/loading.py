@@ -16,6 +16,7 @@ from backout.config.effective import Config
 from backout.config.explain import Mistake, Where, explain, suggest_similar
 from backout.config.identity import check_across_keys
 from backout.config.overlay import overlay
+from backout.config.places import list_records
 from backout.config.schema import Settings
 from backout.config.written import join_path
 from backout.decoding import decode_toml
@@ -92,8 +93,7 @@ def load(
         from backout.config.addresses import withhold_addresses
 
         settings = withhold_addresses(settings, set_by)
-    kept = settings.journal
-    trust.check_state(file.parent, (kept.path, kept.holds, kept.bundles), tell)
+    trust.check_state(file.parent, list_records(settings), tell)
     if not (no_commands or doubts):
         return Config(file, settings, chosen, variables, text, set_by)
     from backout.config.programs import withhold

@@ -82,7 +82,15 @@ def find_flaw(path: Path) -> Flaw | None:
     return None
 
 
-def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrusted], None] = refuse) -> None:
+def check_state(
+    folder: Path,
+    paths: Iterable[Path],
+    on_doubt: Callable[[Untrusted], None] = refuse,
+    *,
+    what: str = "the records of earlier runs are not trusted: someone else could have written them",
+    kept_by_git: bool = True,
+    mend: Callable[[str], str] | None = None,
+) -> None:
     """Report records of a project that others could have written, or that a repository contains.
 
     Inside the folder, and inside the repository around it, no symbolic link is followed: a repository can hold one.
@@ -90,6 +98,10 @@ def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrust
 
     Args:
         paths: files and folders; beside a file, all that begin with its name up to the dot are meant.
+        on_doubt: is given what is wrong.
+        what: says that they are not trusted.
+        kept_by_git: whether it is a flaw that a repository holds them.
+        mend: returns the command for what belongs to somebody else; default: put it aside.
 
     Raises:
         Untrusted: by default.
@@ -97,11 +109,11 @@ def check_state(folder: Path, paths: Iterable[Path], on_doubt: Callable[[Untrust
     root, wanted = os.path.normpath(folder), tuple(os.path.normpath(path) for path in paths)
     roots, seen = (root, *_find_tops(Path(root))), set[str]()
     flaw = next((flaw for path in wanted if (flaw := _find_state_flaw(roots, path, seen))), None)
-    if flaw is None and seen:
+    if flaw is None and seen and kept_by_git:
         flaw = _find_kept_by_git(root, wanted)
     if flaw is not None:
-        what = "the records of earlier runs are not trusted: someone else could have written them"
-        on_doubt(Untrusted(what, f"{flaw.path}: {flaw.why}", hint=flaw.mend or _put_aside(flaw.path)))
+        hint = flaw.mend or (mend or _put_aside)(flaw.path)
+        on_doubt(Untrusted(what, f"{flaw.path}: {flaw.why}", hint=hint))
 
 
 def _find_tops(path: Path) -> Iterator[str]:
@@ -121,7 +133,7 @@ def _find_kept_by_git(folder: str, paths: tuple[str, ...]) -> Flaw | None:
 
     around: dict[str, list[Path]] = {}
     for path in map(Path, paths):
-        for top in _find_tops(path.parent):
+        for top in _find_tops(path):
             around.setdefault(top, []).append(path)
     for top, records in around.items():
         if top.startswith(f"{folder}/"):
@@ -211,6 +223,8 @@ def _find_state_flaw(roots: Sequence[str], path: str, seen: set[str]) -> Flaw | 
         roots: the project's folder, then the repositories around it: the first that holds the record is where its way
             begins.
     """
+    if path in roots:
+        return None  # as `check_config` and git judge it
     root = next((root for root in roots if path.startswith(f"{root}/")), None)
     try:
         for here, found in _walk_path(path) if root is None else _walk_below(root, path):
@@ -218,7 +232,8 @@ def _find_state_flaw(roots: Sequence[str], path: str, seen: set[str]) -> Flaw | 
                 continue
             seen.add(here)
             if root is not None and stat.S_ISLNK(found.st_mode):
-                return Flaw(here, f"it is a symbolic link (to {Path(here).readlink()}); a repository can bring one", "")
+                why = f"it is a symbolic link (to {Path(here).readlink()}); a repository can bring one"
+                return Flaw(here, why, _put_aside(here))
             if flaw := _judge_path(here, found):
                 return flaw
     except FileNotFoundError:

@@ -22,6 +22,7 @@ from backout.runbook.incident.no_journal import read_last_card
 from backout.wiring.health import make_health_check
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import make_identities
+from backout.wiring.in_need import explain_card_doubt
 from backout.wiring.platform import make_reader
 from backout.wiring.records import open_holds, open_journal
 from backout.wiring.telling import list_routes, open_outbox
@@ -76,7 +77,8 @@ def list_lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
             SystemClock(),
             lambda: open_journal(config, hurried=True).runs(name),
             lambda: _find_hold(config),
-            config.card_path,
+            config.places.card_path,
+            explain_card_doubt(config),
         ),
     )
     counted = config.environment.traffic.provider != "none"
@@ -102,8 +104,7 @@ def list_lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
 
 
 def _check_journal(config: Config) -> Iterator[Check]:
-    path, card = config.settings.journal.path, config.card_path
-    carded = len(read_last_card(card if card.is_file() else None).marks)
+    path, carded = config.places.journal, len(read_last_card(config.places.find_card()).marks)
     yield from here.check_journal(look_at_journal(path), config.name, carded=carded)
 
 
@@ -288,5 +289,5 @@ def _check_dead_man(config: Config) -> Iterator[Check]:
 def _look_at_git(config: Config) -> GitLook:
     from backout.config.init.git_index import look_at
 
-    journal, folder = config.settings.journal.path, config.path.parent
+    journal, folder = config.places.journal, config.path.parent
     return look_at(folder, journal if journal.parent == folder else journal.parent)

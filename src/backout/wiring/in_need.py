@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.errors import BackoutError
+from backout.errors import BackoutError, Untrusted
 from backout.providers.clock import SystemClock
 from backout.providers.files.bundles import FileBundleStore
 from backout.runbook.incident.in_need import Sources
@@ -29,7 +29,8 @@ def make_sources(config: Config) -> Sources:
         runs=book,
         marks=book,
         journal=book,
-        card=config.card_path,
+        card=config.places.card_path,
+        card_doubt=explain_card_doubt(config),
         kept=_open_bundle_store(config),
         health=_make_health(config, missing),
         health_url=str(settings.url) if settings else "",
@@ -37,12 +38,21 @@ def make_sources(config: Config) -> Sources:
     )
 
 
+def explain_card_doubt(config: Config) -> str:
+    """Return why what is in the card's place is not taken for a card of ours; "" if it is."""
+    try:
+        config.places.card  # noqa: B018 - it raises
+    except Untrusted as error:
+        return f"{error.what} ({'; '.join(error.mistakes)})"
+    return ""
+
+
 def _open_bundle_store(config: Config) -> BundleStore | None:
     try:
         application = f"{config.account_id}-{config.environment.platform.script}"
     except BackoutError:  # which account it is stands nowhere here
         return None
-    return FileBundleStore(config.settings.journal.bundles, application)
+    return FileBundleStore(config.places.bundles, application)
 
 
 def _make_health(config: Config, missing: list[str]) -> HealthCheck | None:

@@ -50,8 +50,8 @@ def make_card_lines(config: Config) -> CardLines:
         lines.make_card_lines(_make_place(config), sources),
         application=settings.app.name,
         places=(
-            ("incident reports", str(settings.incidents.directory)),
-            ("journal", str(settings.journal.path)),
+            ("incident reports", str(config.places.reports_path)),
+            ("journal", str(config.places.journal)),
             ("configuration", str(config.path)),
         ),
         people=tuple((name, str(value)) for name, value in settings.contacts.items()),

@@ -33,15 +33,16 @@ def open_journal(config: Config, stop: StopRequest | None = None, *, hurried: bo
     patience_s = HURRIED_S if hurried else 15.0
     variables = config.variables
     return SqliteJournal(
-        config.settings.journal.path, SystemClock(), stop=stop, busy_timeout_s=patience_s, mask=variables.mask
+        config.places.journal, SystemClock(), stop=stop, busy_timeout_s=patience_s, mask=variables.mask
     )
 
 
 def open_reports(config: Config) -> FileReports:
     """Return the folder of incident reports."""
-    return FileReports(config.settings.incidents.directory, config.variables.mask_text)
+    places = config.places
+    return FileReports(places.reports_path, config.variables.mask_text, places.check_written)
 
 
 def open_holds(config: Config) -> Holds:
     """Return the kill switch of this host; it needs neither journal nor token."""
-    return MaskedHolds(FileHolds(config.settings.journal.holds), config.variables.mask_text)
+    return MaskedHolds(FileHolds(config.places.holds), config.variables.mask_text)

@@ -52,10 +52,9 @@ ACCOUNT_ENV = "CLOUDFLARE_ACCOUNT_ID"
 
 def push_tools(config: Config, client: ApiClient) -> PushTools:
     """Return the tools that set secrets of the chosen environment; `client` has the token that may."""
-    journal = config.settings.journal.path
     return PushTools(
         writer=CloudflareSecretWriter(client, config.account_id, config.environment.platform.script),
-        fingerprints=KeyedFingerprints(journal.with_suffix(".key"), config.name),
+        fingerprints=KeyedFingerprints(config.places.fingerprints, config.name),
         expected=lambda: read_expected_secrets(config),
         opened=lambda named: make_source(config, named),
         configured=describe_source(config),

@@ -42,7 +42,7 @@ def open_outbox(config: Config) -> Outbox:
     """Return the outbox beside the journal; reading it creates nothing."""
     from backout.providers.notify.outbox import Outbox
 
-    return Outbox(config.settings.journal.path.with_suffix(".notices.sqlite"))
+    return Outbox(config.places.outbox)
 
 
 def list_routes(config: Config) -> tuple[Route, ...]:

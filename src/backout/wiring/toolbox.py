@@ -126,7 +126,7 @@ def _make_guard_tools(config: Config, hooks: Hooks, clock: Clock) -> GuardTools:
 
 def _make_rollback_tools(config: Config, hooks: Hooks, api: Api) -> RollbackTools:
     script, account, database = config.environment.platform.script, config.account_id, config.environment.database
-    folder = config.settings.journal.bundles
+    folder = config.places.bundles
     return RollbackTools(
         schema=make_schema(config, lambda: api.reads, hurried=hooks.within_s is not None),
         migrations=find_migrations(config),
@@ -148,14 +148,14 @@ def _make_recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
 
 
 def _make_incident_tools(config: Config, traffic: Traffic | None) -> IncidentTools:
-    masked = config.variables.mask_text
+    masked, places = config.variables.mask_text, config.places
     return IncidentTools(
         reports=open_reports(config),
         logs=make_logs(config, traffic),
         builds=make_builds(config),
         catalogue=partial(_load_signatures, config),
         redact=masked,
-        cards=FileCard(config.card_path, masked),
+        cards=FileCard(places.card_path, masked, check=places.check_card, check_folder=places.check_written),
         card_lines=make_card_lines(config),
         lines_for_npx=list_npx_lines,
     )
@@ -188,10 +188,9 @@ def _make_deployer(config: Config) -> DeployCommand | None:
         return None
     from backout.providers.command.deploy import ShellDeployCommand
 
-    lock = config.settings.journal.path.with_suffix(f".deploy-{config.name}.lock")
     return ShellDeployCommand(
         config.path.parent,
-        lock,
+        config.places.deploy_lock,
         lambda text: make_printable(config.variables.mask_text(text)),
         without=list_own_keys(config.settings),
     )

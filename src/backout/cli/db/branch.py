@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import click
 
 from backout.cli.support.options import REASON, group, pass_shell
 from backout.errors import UsageError
-from backout.private import make_private_folder
+from backout.private import make_private_folder, write_over
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -122,6 +121,7 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
 
     The password appears on no command line and in no output.
     """
+    from backout.config.places import check_around, locate_service_file
     from backout.report.database import branches as words
     from backout.wiring.db.branches import read_parameters
     from backout.wiring.db.managed import make_vendor
@@ -132,7 +132,8 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
     own = read_parameters(config.database_url().reveal())
     url = port.url(found, database or own.get("dbname", ""), role or own.get("user", ""))
     file = re.sub(r"[^0-9A-Za-z_-]", "_", found.name)  # a vendor lets a branch be called dev/../x
-    path = shell.folder / (to or Path(".backout") / f"{file}.pg_service.conf")
+    path = shell.folder / to if to else locate_service_file(shell.folder, file)
+    check_around(config.path.parent, path, "the file")
     _write_service(path, read_parameters(url))
     payload = {"environment": config.name, "action": "look", "branch": words.make_record(found), "service_file": path}
     line = f"PGSERVICEFILE={path} psql service=side"
@@ -326,7 +327,4 @@ def _record_in_journal(config: Config, what: str, found: SideBranch, why: str) -
 def _write_service(path: Path, parameters: dict[str, str]) -> None:
     make_private_folder(path.parent)
     lines = ["[side]", *(f"{name}={value}" for name, value in parameters.items())]
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.fchmod(descriptor, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
+    write_over(path, ("\n".join(lines) + "\n").encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from backout.cli.support.in_need import find_out
 from backout.cli.support.in_need import say as say_known
-from backout.errors import BackoutError, ProviderUnavailable, UsageError
+from backout.errors import BackoutError, ProviderUnavailable, Untrusted, UsageError
 
 if TYPE_CHECKING:
     from backout.analysis.history.going_back import WayBack
@@ -43,6 +43,7 @@ class ByHand:
     ways: tuple[WayBack, ...] | None = None
     """Where to go back to, if that was chosen with what the platform tells; None: from what is known without it."""
     _found: InNeed | None = None
+    _doubted: set[str] = field(default_factory=set)
 
     def lines(self, *, without_api: bool = False) -> tuple[str, ...]:
         """Return what to type, from the best that is known here without the platform; `#` begins a comment.
@@ -70,14 +71,25 @@ class ByHand:
         return replace(self._found, ways=self.ways, no_way="")
 
     def card(self) -> Path | None:
-        """Return the path of the card that was written when all was well, or None."""
+        """Return the path of the card that was written when all was well, or None; why one is not used is said."""
+        from backout.config.places import check_around, list_cards
+
         with contextlib.suppress(Exception):
-            if self.config is not None:
-                return self.config.card_path.absolute() if self.config.card_path.is_file() else None
-        with contextlib.suppress(Exception):
-            name = self.shell.flags.environment or "*"
-            return next(iter(sorted((self.shell.folder / ".backout").glob(f"card-{name}.md"))), None)
+            try:
+                if self.config is not None:
+                    path = self.config.places.card.absolute()
+                    return path if path.is_file() else None
+                folder, name = self.shell.folder, self.shell.flags.environment or "*"
+                return next((check_around(folder, path, "the card") for path in list_cards(folder, name)), None)
+            except Untrusted as doubt:
+                self._say_doubt(doubt)
         return None
+
+    def _say_doubt(self, doubt: Untrusted) -> None:
+        if doubt.what not in self._doubted:
+            self._doubted.add(doubt.what)
+            why = "; ".join(doubt.mistakes)
+            self.shell.output.warn(f"{doubt.what} ({why}); it is not used. Look at it: {doubt.hint}")
 
     def say(self, lines: tuple[str, ...]) -> None:
         """Say the lines, and what is known without asking the provider, once."""

@@ -26,18 +26,23 @@ class FileReports:
     Args:
         directory: made when the first report is written.
         redact: takes every secret out of what is written.
+        check: returns the folder; raises BackoutError for one that others could have put there.
     """
 
-    def __init__(self, directory: Path, redact: Callable[[str], str] = str) -> None:
+    def __init__(
+        self, directory: Path, redact: Callable[[str], str] = str, check: Callable[[Path], Path] | None = None
+    ) -> None:
         self._directory = directory
         self._redact = redact
+        self._check = check or (lambda path: path)
 
     def write(self, run: str, name: str, text: str) -> Path:
         """Write the report and return its absolute path; a name that another run took gets -2, -3, ...
 
         Raises:
-            BackoutError: the folder cannot be written.
+            BackoutError: the folder cannot be written, or is not trusted.
         """
+        self._check(self._directory)
         content = f"{self._redact(text).rstrip()}\n\n{_make_mark(run)}\n".encode()
         try:
             make_private_folder(self._directory)
@@ -55,8 +60,9 @@ class FileReports:
         """Replace a run's report by what `change` makes of it, atomically; None: there is no report.
 
         Raises:
-            BackoutError: it cannot be read or written.
+            BackoutError: it cannot be read or written, or its folder is not trusted.
         """
+        self._check(self._directory)
         path = self.of_run(run)
         if path is None:
             return None

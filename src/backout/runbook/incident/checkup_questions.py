@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from backout.analysis.checkup import here, platform, service
 from backout.analysis.history.stability import describe_recent_failure, find_quarantine, find_stable_mark
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
-from backout.model.checkup import Level
+from backout.model.checkup import Level, should
 from backout.model.guard.policy import Mode
 from backout.model.hint import suggest_command
 from backout.model.plan import Plan, PlanKind
@@ -86,12 +86,14 @@ class Here(Value, frozen=True):
         runs: the journal's, newest first; held: the hold of this host, by its file alone. Both raise BackoutError where
             their file is unusable.
         card: where it is written.
+        card_doubt: why what is there is not taken for a card of ours; "" if it is.
     """
 
     clock: Clock
     runs: Callable[[], Sequence[Run]]
     held: Callable[[], Hold | None]
     card: Path
+    card_doubt: str = ""
 
 
 class Platform(_Opened):
@@ -239,6 +241,9 @@ class Platform(_Opened):
 
     def _check_card(self) -> Iterator[Check]:
         path, live_at = self._here.card, None
+        if self._here.card_doubt:
+            yield should("card").missing(self._here.card_doubt, suggest_command("card --write", self._environment))
+            return
         written_at = path.stat().st_mtime if path.is_file() else None
         with suppress(BackoutError):  # the card itself is still checked
             live_at = self._situation().live.created_at - get_correction_s(self._tools)

@@ -5,6 +5,7 @@ Nothing here raises: a part that cannot be read becomes one sentence in the answ
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.analysis.history.going_back import Remembered, find_doubted, find_last_stable, list_ways_back
@@ -41,6 +42,7 @@ class Sources(Value, frozen=True):
 
     Args:
         card: where the card of the environment is written.
+        card_doubt: why what is there is not taken for a card of ours; "" if it is.
         health_url: what `health` asks.
         missing: one sentence for each part that could not even be opened.
     """
@@ -54,6 +56,7 @@ class Sources(Value, frozen=True):
     health_url: str = ""
     missing: tuple[str, ...] = ()
     journal: Journal | None = None
+    card_doubt: str = ""
 
 
 class Known(Value, frozen=True):
@@ -160,6 +163,9 @@ def _list_seen(runs: Runs, run: Run) -> Iterator[Known]:
 
 
 def _read_card(sources: Sources, unread: list[str]) -> tuple[Path | None, CardFacts | None]:
+    if sources.card_doubt and os.path.lexists(sources.card):
+        unread.append(sources.card_doubt)
+        return None, None
     if not _read(sources.card.is_file, "the card", unread):
         return None, None
     text = _read(lambda: sources.card.read_text(encoding="utf-8", errors="replace"), "the card", unread)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout.errors import BackoutError, UsageError
+from backout.errors import BackoutError, Untrusted, UsageError
 from backout.model.setting import describe_setting
 from backout.model.value import Value
 from backout.providers.archive.origin import Origin
@@ -78,7 +78,7 @@ def make_store(config: Config) -> Store:
     """
     settings = get_backup_settings(config).store
     if settings is None:
-        return FolderStore(config.backup_directory)
+        return FolderStore(config.places.backups)
     from backout.providers.archive.bucket import BucketStore
     from backout.providers.s3.client import S3Client
     from backout.providers.s3.sigv4 import S3Credentials
@@ -111,7 +111,7 @@ def make_repository(
     """
     found = config.backup_key()
     key = None if found is None else Key.parse(found.reveal())
-    incoming, terms = config.backup_directory / "incoming", Terms(config.name, frozenset(accepted), lays_out)
+    incoming, terms = config.places.backups / "incoming", Terms(config.name, frozenset(accepted), lays_out)
     asked = whose or (lambda: _describe_owner(config))
     return Repository(
         make_store(config), lambda: get_binaries(config), incoming=incoming, key=key, terms=terms, whose=asked
@@ -148,13 +148,13 @@ def make_origin(config: Config) -> Origin:
 def make_backup_tools(config: Config, hooks: BackupHooks, accepted: Collection[str] = ()) -> BackupTools:
     """Return the ports of the environment's backups; they need no token of the platform."""
     settings, kept, source = get_backup_settings(config), make_repository(config, accepted), make_origin(config)
-    staged = StagedBackups(kept, config.backup_directory, source, SystemClock())
+    staged = StagedBackups(kept, config.places.backups, source, SystemClock())
     book = open_journal(config, hooks.stop)
 
     def history() -> Mapping[int, Sequence[tuple[int, int]]]:
         from backout.providers.postgres.restore.wal_search import WalSearch
 
-        return WalSearch(get_binaries(config), kept, config.backup_directory / "history").history()
+        return WalSearch(get_binaries(config), kept, config.places.backups / "history").history()
 
     return BackupTools(
         environment=config.name,
@@ -204,7 +204,7 @@ def judge_protection(
     read, useless = (
         (None, ()) if base is None else kept.read_back(base, MOST_BYTES if most_bytes is None else most_bytes)
     )
-    judgement = judged(live, found, wal, (*read_gaps(config.backup_directory), *useless), read)
+    judgement = judged(live, found, wal, (*read_gaps(config.places.backups), *useless), read)
     if known is not None and not judgement.protected and base is not None:
         kept.archive(base.system_identifier).look_anew()
     last, within_s = find_last_proof(config), float(get_backup_settings(config).prove_within)
@@ -218,8 +218,11 @@ def explain_proof_alarm(config: Config) -> str:
     """
     from backout.analysis.recovery.backups import explain_proof_alarm as judged
 
-    if get_backup_settings(config).store is None and not config.backup_directory.is_dir():
-        return ""
+    try:
+        if get_backup_settings(config).store is None and not config.places.backups.is_dir():
+            return ""
+    except Untrusted as error:
+        return f"{error.what} ({'; '.join(error.mistakes)})"
     try:
         found = make_repository(config).backups()
     except BackoutError:  # which the commands for backups say
@@ -256,7 +259,7 @@ def proving(config: Config) -> AbstractContextManager[int]:
     """Return a lock against simultaneous proofs. Raises Busy: another process is proving."""
     from backout.providers.archive.holding import Holding
 
-    return Holding(config.backup_directory, "proof").held()
+    return Holding(config.places.backups, "proof").held()
 
 
 def find_last_proof(config: Config) -> LastProof:

@@ -16,7 +16,6 @@ from backout.runbook.recovery.finalize_check import FinalizeCheck
 from backout.runbook.recovery.managed import BranchTools
 from backout.runbook.recovery.steps.branch_copy import NOTES
 from backout.wiring.db.managed import CLIENTS, get_database, make_looks, open_checked_vendor
-from backout.wiring.db.restore import get_restore_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +67,7 @@ def finalize_check(config: Config, port: VendorBackups) -> FinalizeCheck:
         return PostgresCopies(lambda: url(live)) if pooled else PostgresCopies(config.database_admin_url().reveal)
 
     database = parse_dsn(config.database_admin_url().reveal()).get("dbname", "") or SUPERUSER
-    return FinalizeCheck(copies, url, get_restore_directory(config) / NOTES, database)
+    return FinalizeCheck(copies, url, config.places.restore / NOTES, database)
 
 
 def _locate_branches(config: Config, port: VendorBackups) -> tuple[Callable[[SideBranch], str], bool]:

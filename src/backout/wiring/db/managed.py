@@ -167,7 +167,7 @@ def make_dump_tools(
         found = config.backup_key()
         return None if found is None else Key.parse(found.reveal())
 
-    folder = config.backup_directory / "dumps"
+    folder = config.places.backups / "dumps"
     found = PostgresDumps(folder, url.reveal, lambda: find_binaries(config), clock, key=key)
     found.accept(accepted)
     keep_s = float(get_database(config).backup.keep)

@@ -35,11 +35,6 @@ if TYPE_CHECKING:
     from backout.ports import Backups
 
 
-def get_restore_directory(config: Config) -> Path:
-    """Return where side instances lie, beside the journal."""
-    return config.settings.journal.path.parent / "restore" / config.name
-
-
 def make_sides(config: Config, kept: Backups | None = None) -> PostgresSides:
     """Return the side instances of the environment. Raises as `backups.make_repository` does."""
     live = _make_live(config)
@@ -55,7 +50,7 @@ def make_sides(config: Config, kept: Backups | None = None) -> PostgresSides:
         timeout_s = float(database.connect_timeout) if database else 5.0
         return read_needed_now(config.database_admin_url().reveal(), connect_timeout_s=timeout_s)
 
-    folder, server = get_restore_directory(config), config.environment.database and config.environment.database.server
+    folder, server = config.places.restore, config.environment.database and config.environment.database.server
     replaced = str(server.data_directory.absolute()) if server else ""
     return PostgresSides(
         folder,
@@ -64,6 +59,7 @@ def make_sides(config: Config, kept: Backups | None = None) -> PostgresSides:
         superuser,
         needed=read_needed,
         places=lambda name: find_place(name, str(folder), replaced),
+        trusted=config.places.check,
     )
 
 
@@ -86,7 +82,7 @@ def make_restore_tools(
     useless: Callable[[Sequence[str]], Sequence[WalGap]] = (
         kept.useless if isinstance(kept, Repository) else _list_no_gaps
     )
-    programs, folder, beside = get_binaries(config), get_restore_directory(config), make_sides(config, kept)
+    programs, folder, beside = get_binaries(config), config.places.restore, make_sides(config, kept)
     database = config.environment.database
     server = database.server if database else None
     url = config.database_admin_url().reveal

@@ -15,7 +15,7 @@ from backout.errors import BackoutError, Refused, UsageError
 from backout.model.incident.notice import Notice, NoticeKind
 from backout.model.setting import describe_setting
 from backout.model.value import Value
-from backout.private import make_private_folder
+from backout.private import make_private_folder, open_unlinked
 from backout.providers.archive.holding import Holding
 from backout.providers.archive.receiver_options import ReceiverOptions
 from backout.providers.archive.receiver_status import read_status
@@ -90,7 +90,7 @@ def run(config: Config, say: Callable[[str], None], stop: threading.Event) -> No
     Raises:
         Busy: another process receives already. Otherwise as `check` and `WalReceiver.run`.
     """
-    cluster, directory = check(config), config.backup_directory
+    cluster, directory = check(config), config.places.backups
     sync, url = get_mode(config) == "sync", config.database_admin_url().reveal
     known = backups.make_repository(config, whose=lambda: cluster.system_identifier)
     with Holding(directory, "receiver").held():
@@ -142,7 +142,7 @@ def _make_teller(config: Config, say: Callable[[str], None]) -> Callable[[Protec
 
 def _keep_watchdog(config: Config, stop: threading.Event) -> None:
     """Start the watchdog again whenever it is not there."""
-    holding = Holding(config.backup_directory, "watchdog")
+    holding = Holding(config.places.backups, "watchdog")
     process: subprocess.Popen[bytes] | None = None
     while not stop.is_set():
         if holding.holder() is None and (process is None or process.poll() is not None):
@@ -167,7 +167,7 @@ def watch(config: Config, stop: threading.Event) -> None:
 
     replication = Replication(config.database_admin_url().reveal, name)
     timeout_s = float(backups.get_backup_settings(config).sync_timeout)
-    with Holding(config.backup_directory, "watchdog").held():
+    with Holding(config.places.backups, "watchdog").held():
         SyncWatch(replication, name, timeout_s, tell).run(stop)
 
 
@@ -179,7 +179,7 @@ def start(config: Config) -> int:
         BackoutError: it does not come up, its last words are quoted.
     """
     check(config)
-    directory = config.backup_directory
+    directory = config.places.backups
     holding = Holding(directory, "receiver")
     known = holding.holder()
     if known is not None:
@@ -204,7 +204,7 @@ def start(config: Config) -> int:
 
 def stop(config: Config) -> tuple[bool, bool]:
     """End the watchdog (so that no commit waits), then the receiver, then drop the slot; (was running, had a slot)."""
-    directory = config.backup_directory
+    directory = config.places.backups
     Holding(directory, "watchdog").end(_DOWN_S)
     running = Holding(directory, "receiver").end(_DOWN_S)
     replication = Replication(config.database_admin_url().reveal, backups.get_slot_name(config))
@@ -218,7 +218,7 @@ def stop(config: Config) -> tuple[bool, bool]:
 
 def read_state(config: Config) -> WalState:
     """Return how the receiver is, and whether the cluster is protected. Raises ProviderUnavailable, AuthError."""
-    directory, cluster = config.backup_directory, backups.make_cluster(config).read()
+    directory, cluster = config.places.backups, backups.make_cluster(config).read()
     shield = backups.judge_protection(config, cluster)
     return WalState(
         pid=Holding(directory, "receiver").holder(),
@@ -232,14 +232,14 @@ def read_state(config: Config) -> WalState:
 
 def _spawn(config: Config, command: str) -> subprocess.Popen[bytes]:
     """Start one of our own commands that outlives this process."""
-    directory = config.backup_directory
+    directory = config.places.backups
     make_private_folder(directory)
     flags = ("--no-commands",) if config.no_commands else ()
     argv = make_module_command("backout", "db", "wal", command, "-e", config.name, "--config", str(config.path), *flags)
     with contextlib.suppress(FileNotFoundError):
         if (directory / _LOG).stat().st_size > _LONGEST_LOG_BYTES:
             (directory / _LOG).replace(directory / f"{_LOG}.1")
-    with (directory / _LOG).open("ab") as log:
+    with open(directory / _LOG, "ab", opener=open_unlinked) as log:
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -267,7 +267,7 @@ def _list_needed_variables(config: Config) -> frozenset[str]:
 
 def _read_last_words(config: Config) -> str:
     try:
-        lines = (config.backup_directory / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = (config.places.backups / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError as error:
-        raise UsageError(f"no log: {error.strerror}", where=str(config.backup_directory)) from error
+        raise UsageError(f"no log: {error.strerror}", where=str(config.places.backups)) from error
     return lines[-1] if lines else "it said nothing"
