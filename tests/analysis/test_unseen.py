@@ -57,7 +57,7 @@ def test_a_source_that_sees_all_has_nothing_to_say() -> None:
     assert list_unseen(ALL) == ()
     assert describe_unseen(ALL) == ""
     blind = replace(ALL, has_status=False, classes=frozenset(), has_method=False, has_started=False, has_sizes=False)
-    names = [sight.name for sight in list_unseen(replace(blind, has_triggers=False))]
+    names = [sight.name for sight in list_unseen(replace(blind, has_triggers=False, has_choice=False))]
     assert names == [sight.name for sight in SIGHTS if sight.name != "types"]  # without lengths there is none to tell
     assert [sight.name for sight in list_unseen(replace(ALL, has_types=False))] == ["types"]
     assert describe_unseen(replace(ALL, has_sizes=False)) == "not seen by memory: lengths of answers"

@@ -112,14 +112,15 @@ def test_classes_come_from_statuses_which_graphql_does_not_have(api: Api) -> Non
     (found,) = twin(api, AnalyticsTraffic).read(begun, begun + 1).counts
     assert found.classes == {}
     blind = [sight.name for sight in list_unseen(twin(api, TelemetryTraffic).traits)]
-    assert blind == ["started", "sizes"]
+    assert blind == ["started", "sizes", "choice"]
     assert [sight.name for sight in list_unseen(twin(api, AnalyticsTraffic).traits)] == [
         "statuses",
         "classes",
         "kinds",
         "methods",
-        *blind,
+        *blind[:2],
         "triggers",
+        "choice",
     ]
 
 
@@ -297,7 +298,7 @@ def test_an_api_that_does_not_know_a_key_is_asked_without_it() -> None:
     """And what cannot be seen then is said, wherever a version is called healthy."""
     with scripted_server() as server:
         source = scripted(server.url)
-        assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes"]
+        assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes", "choice"]
         server.will(
             answer(refused("unknown key $workers.eventType"), 400),
             answer(told(9000, ("v1", "ok", 200, None, 5))),
@@ -305,7 +306,13 @@ def test_an_api_that_does_not_know_a_key_is_asked_without_it() -> None:
             answer(told(9010, ("v1", "ok", 200, None, 6))),
         )
         assert sum_counts(source.read(9000, 9001).counts) == (5, 0)
-        assert [sight.name for sight in list_unseen(source.traits)] == ["methods", "started", "sizes", "triggers"]
+        assert [sight.name for sight in list_unseen(source.traits)] == [
+            "methods",
+            "started",
+            "sizes",
+            "triggers",
+            "choice",
+        ]
         assert sum_counts(source.read(9010, 9011).counts) == (6, 0)
         assert len(server.asked) == 4
 
@@ -332,7 +339,7 @@ def test_a_question_that_is_refused_for_something_else_is_asked_again_whole(said
         server.will(answer(whole), answer(named))
         (row,) = source.read(9000, 9001).counts
         assert row.routes["GET /"].requests == 5
-        assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes"]
+        assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes", "choice"]
 
 
 def test_a_key_may_be_refused_by_its_place() -> None:
@@ -344,7 +351,7 @@ def test_a_key_may_be_refused_by_its_place() -> None:
             answer(refused("parameters.groupBys[4].value: invalid"), 400),
         )
         assert sum_counts(source.read(9000, 9001).counts) == (5, 0)
-        assert [sight.name for sight in list_unseen(source.traits)] == ["methods", "started", "sizes"]
+        assert [sight.name for sight in list_unseen(source.traits)] == ["methods", "started", "sizes", "choice"]
 
 
 def test_it_is_not_asked_every_second() -> None:

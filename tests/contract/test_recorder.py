@@ -358,6 +358,29 @@ def test_a_secret_that_is_none_is_refused(secret: str) -> None:
     assert not secret.removeprefix("whsec_") or secret not in str(caught.value)
 
 
+def test_what_a_visitor_chose_is_left_out_and_an_older_recorder_does_not_tell() -> None:
+    """Rows of keyed requests are added where they count; whether all recorders tell them apart is said."""
+    bucket = MemoryBucket()
+    rows = [
+        counted(NOW - 9, 2, chosen=3),
+        counted(NOW - 9, 4, 4, keyed=True, route="GET /a", left={"9": 1}, canceled=1),
+    ]
+    bucket.store([{"v": 3, "templates": True, "seq": 1, "rows": rows}], at=NOW - 7, instance="00000001")
+    source = reader(bucket)
+    (row,) = source.read(NOW - 20, NOW).counts
+    assert (row.requests, row.errors, row.canceled, row.chosen) == (6, 4, 1, 3)
+    assert sum(route.requests for route in row.routes.values()) == 6
+    assert source.traits.has_choice
+    source.count_keyed(wanted=False)
+    (row,) = source.read(NOW - 20, NOW).counts
+    assert (row.requests, row.errors, row.canceled, row.chosen) == (2, 0, 0, 8)
+    assert row.left == {}
+    bucket.store([{"v": 2, "templates": True, "seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7, instance="00000002")
+    source.read(NOW - 20, NOW)
+    assert not source.traits.has_choice
+    assert source.traits.has_method
+
+
 # --- the Worker itself -----------------------------------------------------------------------------------------------
 
 
@@ -471,3 +494,34 @@ process.stdout.write(JSON.stringify({ rows, sent, routes: routes.size }));
     assert sum(set(row["statuses"]) == {"404"} for row in found["rows"]) <= 64
     assert found["routes"] <= 256
     assert rows["*"]["triggers"] == {"cron */5 * * * *": [2, 1]}
+
+
+def test_the_worker_counts_apart_who_chose_a_version() -> None:
+    """An override counts nowhere else, and its URL makes no route; a key makes a row of its own; ours are probes."""
+    node = shutil.which("node")
+    assert node is not None
+    code = (
+        RECORDER[: RECORDER.index("// Each object holds all batches")]
+        + """
+const event = (headers, status = 500, more = {}) => ({
+  event: { request: { url: "https://shop.example/api", method: "GET", headers }, response: { status } },
+  eventTimestamp: 1000, wallTime: 5, outcome: "ok", scriptName: "shop", scriptVersion: { id: "v1" }, ...more,
+});
+const override = { "cloudflare-workers-version-overrides": 'shop="v1"' };
+count(event({}, 200), {});
+count(event(override), {});
+count(event({ "Cloudflare-Workers-Version-Overrides": "" }, 500, { outcome: "canceled" }), {});
+count(event({ ...override, "x-backout-probe": "1" }), {});
+count(event({ "cloudflare-workers-version-key": "REDACTED" }), {});
+count(event({ "cloudflare-workers-cohort": "staff" }, 200), {});
+process.stdout.write(JSON.stringify([...books.get("shop").rows.values()]));
+"""
+    )
+    done = subprocess.run([node], input=code, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    rows = {(row["route"], row.get("keyed", False)): row for row in json.loads(done.stdout)}
+    told = {name: (row["requests"], row["errors"], row["probes"], row.get("chosen", 0)) for name, row in rows.items()}
+    assert told == {
+        ("GET /api", False): (1, 0, 0, 0),
+        ("*", False): (0, 0, 1, 2),
+        ("GET /api", True): (2, 1, 0, 0),
+    }

@@ -132,6 +132,38 @@ def test_schedules_and_queues_are_counted_beside_requests(server: TailServer, op
     assert source.traits.classes == EVERY_CLASS
 
 
+def test_a_visitor_who_names_the_version_is_no_evidence(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """An override is left out at all times, a key or a cohort only where it is asked for; both are counted apart."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+    override = {"cloudflare-workers-version-overrides": 'fm5="v2"'}
+    server.send(
+        event("v2", NOW + 2, 500, headers=override),
+        event("v2", NOW + 2, 500, headers={"Cloudflare-Workers-Version-Overrides": "nonsense"}),
+        event("v2", NOW + 2, 500, headers={"cloudflare-workers-version-key": "REDACTED"}),
+        event("v2", NOW + 2, None, "canceled", headers={"cloudflare-workers-version-key": "REDACTED"}),
+        event("v2", NOW + 3, 200, headers={"cloudflare-workers-cohort": "staff"}),
+        event("v2", NOW + 2, 404),
+        event("v1", NOW + 2),
+    )
+
+    def told() -> dict[tuple[str, int], tuple[int, int, int, int]]:
+        rows = source.read(NOW, NOW + 9).counts
+        return {(row.version, row.second): (row.requests, row.errors, row.canceled, row.chosen) for row in rows}
+
+    page_with(source, 4)
+    plain = {("v1", NOW + 2): (1, 0, 0, 0), ("v2", NOW + 2): (2, 1, 1, 2), ("v2", NOW + 3): (1, 0, 0, 0)}
+    assert told() == plain
+    source.count_keyed(wanted=False)
+    assert told() == {**plain, ("v2", NOW + 2): (1, 0, 0, 4), ("v2", NOW + 3): (0, 0, 0, 1)}
+    (row,) = [row for row in source.read(NOW, NOW + 9).counts if row.version == "v2" and row.second == NOW + 2]
+    assert sum(route.requests for route in row.routes.values()) == 1
+    source.count_keyed(wanted=True)
+    assert told() == plain
+    assert source.traits.has_choice
+
+
 def test_a_tail_has_no_past(server: TailServer, opened: Callable[..., Opened]) -> None:
     """What was before it is not known, rather than quiet."""
     source, _ = opened()

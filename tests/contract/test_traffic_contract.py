@@ -299,6 +299,19 @@ def test_what_the_router_says_beside_requests(server: ScriptedServer) -> None:
     assert both.routes == {"GET /": RouteCounts(8, 0, sizes={5: 3}, started=9)}
 
 
+def test_what_the_router_says_of_who_chose_a_version(server: ScriptedServer) -> None:
+    """Those who named one are left out, those with a key where it is asked for; rows are one for each second."""
+    rows = [row("v", 7, 8) | {"chosen": 2}, row("v", 7, 3, 3) | {"keyed": True}, row("w", 7, 1) | {"keyed": True}]
+    server.will(*[answer({"complete_until": 20, "counts": rows})] * 2)
+    source = router(server)
+    found = {each.version: (each.requests, each.errors, each.chosen) for each in source.read(0, 20).counts}
+    assert found == {"v": (11, 3, 2), "w": (1, 0, 0)}
+    source.count_keyed(wanted=False)
+    found = {each.version: (each.requests, each.errors, each.chosen) for each in source.read(0, 20).counts}
+    assert found == {"v": (8, 0, 5), "w": (0, 0, 1)}
+    assert source.traits.has_choice
+
+
 def test_rows_outside_the_question_are_not_taken(server: ScriptedServer) -> None:
     """And rows come in order, whatever the server's."""
     rows = [row("b", 8, 1), row("b", 7, 1), row("a", 7, 1), row("a", 6, 1), row("a", 9, 1)]

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.errors import BackoutError
-    from backout.model.guard.signals import CountsPage, HealthReport
+    from backout.model.guard.signals import Counts, CountsPage, HealthReport
     from backout.model.incident.incident import Run
+    from backout.ports import Traffic
     from backout.runbook.toolbox import Toolbox
 
     from drillbook import Drillbook
@@ -134,6 +135,90 @@ def test_rule_13_what_a_source_declares(tmp_path: Path, traits: dict[str, object
     assert held["rule"] == "13 sources"
     assert "advice" in str(held["why"])
     assert not story.world.activations
+
+
+def halve(story: Story) -> None:
+    """Take the bad version back, and give it half of the traffic a while later."""
+    rule, story.world.traffic_rule = story.world.traffic_rule, make_steady(30)
+    story.world.deploy(story.good)
+    story.world.clock.sleep(900)
+    story.world.deploy((story.good.id, 50.0), (story.bad.id, 50.0))
+    story.world.activations.clear()
+    since = story.world.clock.now()
+    story.world.traffic_rule = lambda second, name: (rule if second >= since else make_steady(30))(second, name)
+    story.world.clock.sleep(2)
+
+
+@pytest.mark.parametrize("has_choice", [True, False])
+def test_rule_13_labels_that_a_visitor_may_choose_are_advice(tmp_path: Path, has_choice: bool) -> None:
+    """In a split alone: in a cut-over nobody can choose a version; and health needs no labels."""
+    story = Story(tmp_path / "journal.sqlite")
+    story.world.traits = replace(story.world.traits, has_choice=has_choice)
+    halve(story)
+    tools = story.tools()
+    concluded = result(tools, watch(tools), "conclude")
+    assert concluded["action"] == ("rollback" if has_choice else "hold")
+    assert bool(story.world.activations) is has_choice
+    if has_choice:
+        return
+    assert concluded["rule"] == "13 sources"
+    assert "does not see which requests chose their version" in str(concluded["why"])
+    story.world.deploy(story.bad)
+    story.world.clock.sleep(2)
+    again = story.tools()
+    assert result(again, watch(again), "conclude")["action"] == "rollback"
+
+
+@dataclass
+class Keyed:
+    """Port Traffic in which a visitor whose key leads to one version sends it what fails, three times a second."""
+
+    inner: Traffic
+    victim: str
+    takes_keyed: bool = True
+
+    @property
+    def traits(self) -> SourceTraits:
+        """Those of the World."""
+        return self.inner.traits
+
+    def count_keyed(self, *, wanted: bool) -> None:
+        """Count the visitor, or leave the visitor out."""
+        self.takes_keyed = wanted
+
+    def read(self, since: int, until: int) -> CountsPage:
+        """Return what the World counts, and the visitor."""
+        page = self.inner.read(since, until)
+        return replace(page, counts=tuple(map(self._add, page.counts)))
+
+    def _add(self, row: Counts) -> Counts:
+        if row.version != self.victim:
+            return row
+        if self.takes_keyed:
+            return replace(row, requests=row.requests + 3, errors=row.errors + 3)
+        return replace(row, chosen=3)
+
+
+@pytest.mark.parametrize(
+    ("is_split", "sticky", "acts"), [(True, False, False), (True, True, True), (False, False, True)]
+)
+def test_rule_13_a_visitors_key_is_no_evidence_in_a_split(
+    tmp_path: Path, is_split: bool, sticky: bool, acts: bool
+) -> None:
+    """Unless the team says that keys are its own; in a cut-over a key chooses nothing, so that it counts."""
+    story, heard = Story(tmp_path / "journal.sqlite"), Heard()
+    story.policy = replace(story.policy, guard=replace(story.policy.guard, sticky=sticky))
+    if is_split:
+        halve(story)
+    story.world.traffic_rule = make_steady(30)
+    tools = heard.listening(story.tools())
+    source = Keyed(tools.traffic, story.bad.id)  # type: ignore[arg-type]
+    run = watch(replace(tools, traffic=source))
+    assert (result(tools, run, "watch")["verdict"] == "regressed") is acts
+    assert bool(story.world.activations) is acts
+    assert source.takes_keyed
+    assert any("guard.sticky = true" in said for said in heard.said) is not acts
+    assert any("whose version was chosen by a header" in said for said in heard.said) is not acts
 
 
 def test_rule_13_sampling_downgrades_for_the_rest_of_the_watch(tmp_path: Path) -> None:

@@ -62,6 +62,27 @@ def test_keys_stick_and_overrides_win(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_who_chose_a_version_is_counted_apart(tmp_path: Path) -> None:
+    """An override counts as no request, neither its beginning nor its end; a key has a row of its own."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            old, new = it.version(_named("old")), it.version(_named("new"))
+            await it.plane.activate("shop", ((old, 50.0), (new, 50.0)))
+            for _ in range(4):
+                await it.get(Cloudflare_Workers_Version_Overrides=f'shop="{new.id}"')
+                await it.get(Cloudflare_Workers_Version_Key="jane")
+                await it.get()
+            rows = it.plane.counts("shop", 0)
+            told = {kind: [row for row in rows if row.keyed is kind] for kind in (False, True)}
+            assert sum(row.chosen for row in rows) == sum(row.chosen for row in rows if row.version == new.id) == 4
+            assert {kind: sum(row.requests for row in found) for kind, found in told.items()} == {False: 4, True: 4}
+            assert {kind: sum(row.started for row in found) for kind, found in told.items()} == {False: 4, True: 4}
+            assert len({row.version for row in told[True]}) == 1
+
+    asyncio.run(run())
+
+
 def test_growing_share_keeps_the_keys_it_had() -> None:
     """A key on the newer version stays there while that version's share grows."""
     source = random.Random(1)  # noqa: S311 - never drawn from

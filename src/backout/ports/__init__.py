@@ -51,6 +51,7 @@ from backout.ports.measuring import (
     Logs,
     MigrationFiles,
     Schema,
+    TellsKeys,
     Traffic,
 )
 from backout.ports.people import (
@@ -151,6 +152,7 @@ __all__ = [
     "SideWalk",
     "Statements",
     "StepContext",
+    "TellsKeys",
     "TokenCheck",
     "Traffic",
     "Trials",

@@ -49,6 +49,14 @@ class LearnsRoutes(Protocol):
         ...
 
 
+class TellsKeys(Protocol):
+    """A further ability of a Traffic that tells apart requests whose version a key chose."""
+
+    def count_keyed(self, *, wanted: bool) -> None:
+        """Count these as all others, as at first, or leave them out; of all seconds that are read from now on."""
+        ...
+
+
 class HealthCheck(Protocol):
     """The application's health endpoint."""
 

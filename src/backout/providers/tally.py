@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.guard.answers import classify_unless_good
 from backout.model.guard.bodies import make_size_key
+from backout.model.guard.chosen import settle_keyed
 from backout.model.guard.route_names import RouteNames
 from backout.model.guard.routes import MOST_ROUTES, OTHER, select_most_used
 from backout.model.guard.signals import Counts, RouteCounts, TriggerCounts, find_bucket
@@ -69,6 +70,7 @@ class RowSum(Sum):
     routes: dict[str, Sum] = field(default_factory=dict)
     triggers: dict[str, tuple[int, int]] | None = None
     left: dict[str, dict[int, int]] | None = None
+    chosen: int = 0
 
     def route(self, name: str) -> Sum:
         """Return the sum of a route, a new one at first."""
@@ -103,6 +105,7 @@ class RowSum(Sum):
             dict(self.classes or {}),
             triggers={name: TriggerCounts(*found) for name, found in (self.triggers or {}).items()},
             left={name: dict(waits) for name, waits in (self.left or {}).items()},
+            chosen=self.chosen,
         )
 
 
@@ -110,7 +113,7 @@ class Answer(Value, frozen=True):
     """One answer: which version gave it, and when it ended (Unix seconds).
 
     status None or 0: not known. route: its template, None: not known. size: bytes of the body of an answer to GET,
-    None: not known; content_type: what it is, "": not known.
+    None: not known; content_type: what it is, "": not known. keyed: a key that came with the request chose the version.
     """
 
     version: str
@@ -122,14 +125,21 @@ class Answer(Value, frozen=True):
     route: str | None = None
     size: int | None = None
     content_type: str = ""
+    keyed: bool = False
 
 
 class Tally:
-    """The counts of the last two hours."""
+    """The counts of the last two hours.
+
+    Attributes:
+        takes_keyed: answers whose version a key chose count as all others; otherwise they are left out.
+    """
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[str, RowSum]] = {}
+        self._keyed: dict[int, dict[str, RowSum]] = {}
         self._names = RouteNames()
+        self.takes_keyed = True
 
     def learn(self, names: Iterable[str]) -> None:
         """Take the names of routes that are known from before."""
@@ -137,7 +147,7 @@ class Tally:
 
     def add(self, answer: Answer) -> None:
         """Count an answer."""
-        row = self._row(answer.at, answer.version)
+        row = self._row(answer.at, answer.version, keyed=answer.keyed)
         if answer.canceled:
             row.canceled += 1
             if answer.route is not None and answer.latency_ms is not None:
@@ -160,23 +170,31 @@ class Tally:
         """Count a run of a schedule or a queue that ended then."""
         self._row(at, version).add_trigger(name, 1, int(failed))
 
-    def _row(self, at: float, version: str) -> RowSum:
-        return self._rows.setdefault(int(at), {}).setdefault(version, RowSum())
+    def leave_out(self, version: str, at: float) -> None:
+        """Count an answer that ended then as one whose sender had chosen the version."""
+        self._row(at, version).chosen += 1
+
+    def _row(self, at: float, version: str, *, keyed: bool = False) -> RowSum:
+        rows = self._keyed if keyed else self._rows
+        return rows.setdefault(int(at), {}).setdefault(version, RowSum())
 
     def counts(self, since: int, until: int) -> tuple[Counts, ...]:
         """Return the counts of the seconds in [since, until), oldest first."""
-        return tuple(sorted(self._between(since, until), key=lambda row: (row.second, row.version)))
+        rows, keyed = (_list_between(found, since, until) for found in (self._rows, self._keyed))
+        return settle_keyed(rows, keyed, wanted=self.takes_keyed)
 
     def forget(self, now: float) -> None:
         """Drop what is older than two hours."""
-        for second in [second for second in self._rows if second < now - _KEPT_S]:
-            del self._rows[second]
+        for rows in (self._rows, self._keyed):
+            for second in [second for second in rows if second < now - _KEPT_S]:
+                del rows[second]
 
-    def _between(self, since: int, until: int) -> Iterator[Counts]:
-        for second, versions in self._rows.items():
-            if since <= second < until:
-                for version, row in versions.items():
-                    yield row.as_counts(version, second)
+
+def _list_between(rows: Mapping[int, Mapping[str, RowSum]], since: int, until: int) -> Iterator[Counts]:
+    for second, versions in rows.items():
+        if since <= second < until:
+            for version, row in versions.items():
+                yield row.as_counts(version, second)
 
 
 class Lateness:

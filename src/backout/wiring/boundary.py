@@ -180,7 +180,7 @@ def _check_page(page: CountsPage) -> None:
     if not 0 <= page.complete_until <= LATEST:
         raise ValueError("the counts reach to an impossible time")
     for row in page.counts:
-        if not 0 <= row.second <= LATEST or not 0 <= row.canceled <= MOST:
+        if not 0 <= row.second <= LATEST or not 0 <= row.canceled <= MOST or not 0 <= row.chosen <= MOST:
             raise ValueError("counts of an impossible second")
         _check_counts((row, *row.routes.values()))
         _check_left(row)

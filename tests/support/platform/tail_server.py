@@ -21,7 +21,8 @@ def event(version: str, at: float, status: int | None = 200, outcome: str = "ok"
     """Return the event of a request that ended at that time, after 90 ms."""
     response = {} if status is None else {"response": {"status": status}}
     url = more.get("url", "https://x/")
-    headers = {"x-backout-probe": "1"} if more.get("probe") else {}
+    named = more.get("headers", {})
+    headers = {"x-backout-probe": "1"} if more.get("probe") else named
     return {
         "outcome": outcome,
         "scriptName": "fm5",

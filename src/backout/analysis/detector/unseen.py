@@ -35,6 +35,7 @@ SIGHTS: Final = (
     Sight("sizes", "lengths of answers", lambda traits: traits.has_sizes),
     Sight("types", "which content type an answer is", lambda traits: traits.has_types),
     Sight("triggers", "schedules and queues that fail", lambda traits: traits.has_triggers),
+    Sight("choice", "which requests chose their version", lambda traits: traits.has_choice),
 )
 
 

@@ -4,6 +4,8 @@
 const LOG_RATIO = Math.log(1.044); // of the latency histogram, 256 buckets: backout.model.guard.signals.bucket_of
 const GONE = new Set(["canceled", "responseStreamDisconnected"]); // the client went away: counts neither way
 const [MOST_ROWS, MOST_ROUTES, MOST_FRESH, WINDOW_MS, LONGEST_FLUSH_MS] = [5000, 256, 64, 60_000, 15_000];
+const OVERRIDES = "cloudflare-workers-version-overrides"; // anyone may send these: backout.model.guard.chosen
+const KEYS = new Set(["cloudflare-workers-version-key", "cloudflare-workers-cohort"]);
 const books = new Map(); // script -> what this isolate counted: `rows` to be sent, `batches` of the window, `held` rows unsure
 const [routes, templates, fresh] = [new Map(), new Map(), new Set()]; // how much each is used; of requests; of a batch
 let instance, key, flushingSince = 0; // made by the first event: a module may not draw random numbers
@@ -85,14 +87,19 @@ function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVer
   const status = event.response?.status ?? 0;
   const second = Math.floor((eventTimestamp + (wallTime ?? 0)) / 1000); // in which the answer ended
   const known = !GONE.has(outcome) && (status < 400 || status >= 500);
-  const [version, route] = [scriptVersion?.id ?? "", trigger ? "*" : routeOf(event.request, known, env.ROUTES)];
+  const version = scriptVersion?.id ?? "";
+  const names = trigger ? [] : Object.keys(event.request.headers).map((name) => name.toLowerCase());
+  const chosen = names.includes(OVERRIDES); // its sender named the version, so that it says nothing about it
+  const keyed = !chosen && names.some((name) => KEYS.has(name)); // counted apart: guard knows whether it may count
+  const route = trigger || chosen ? "*" : routeOf(event.request, known, env.ROUTES);
   if (!books.has(scriptName)) books.set(scriptName, { rows: new Map(), batches: [], seq: 0, window: 0, held: 0, lost: 0 });
   const book = books.get(scriptName);
-  const id = `${second} ${version} ${route}`;
+  const id = `${second} ${version} ${route} ${keyed}`;
   let row = book.rows.get(id);
   if (!row) {
     if (book.rows.size + book.held >= MOST_ROWS) return void (book.lost += 1);
     row = { version, second, route, requests: 0, errors: 0, canceled: 0, probes: 0, statuses: {}, latency: {} };
+    if (keyed) row.keyed = true;
     book.rows.set(id, row);
   }
   if (trigger) {
@@ -100,6 +107,7 @@ function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVer
     return void (row.triggers[trigger] = [runs + 1, failed + (outcome !== "ok")]);
   }
   if (event.request.headers["x-backout-probe"] === "1") return void (row.probes += 1); // our own look
+  if (chosen) return void (row.chosen = (row.chosen ?? 0) + 1);
   if (GONE.has(outcome)) {
     if (wallTime !== undefined) add((row.left ??= {}), bucketOf(wallTime));
     return void (row.canceled += 1);
@@ -116,7 +124,7 @@ async function store(script, book, env) {
   const now = Date.now();
   if (!book.unsure && now - book.window > WINDOW_MS) [book.window, book.batches] = [now, []];
   const [lost, rows, templates] = [book.lost, [...book.rows.values()], !env.ROUTES?.length];
-  const batch = { v: 2, seq: ++book.seq, stored: null, lost, rows, templates };
+  const batch = { v: 3, seq: ++book.seq, stored: null, lost, rows, templates };
   book.batches.push(batch);
   book.rows.clear();
   fresh.clear();

@@ -77,6 +77,7 @@ class Counts(Value, frozen=True):
         started: requests that began in this second, where the source shows that (`SourceTraits.has_started`).
         triggers: {name: counts} of the schedules and queues that ran, where the source shows them (`has_triggers`).
         left: {route: {bucket: count}} of the canceled ones by how long they had waited, as far as the source tells.
+        chosen: requests that count nowhere above, as their sender chose the version (`model.guard.chosen`). Not kept.
     """
 
     version: str
@@ -90,11 +91,12 @@ class Counts(Value, frozen=True):
     started: int = 0
     triggers: Mapping[str, TriggerCounts] = field(default_factory=dict)
     left: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    chosen: int = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing happened in that second, so that the row tells nothing."""
-        return not (self.requests or self.canceled or self.started or self.triggers)
+        return not (self.requests or self.canceled or self.started or self.triggers or self.chosen)
 
 
 class CountsPage(Value, frozen=True):
@@ -124,6 +126,7 @@ class SourceTraits(Value, frozen=True):
         has_sizes: how long bodies were.
         has_types: with their content types.
         has_triggers: failures of schedules and queues are seen.
+        has_choice: requests whose sender chose the version are told apart, and left out.
     """
 
     name: str
@@ -137,6 +140,7 @@ class SourceTraits(Value, frozen=True):
     has_sizes: bool = False
     has_types: bool = False
     has_triggers: bool = False
+    has_choice: bool = False
 
     @property
     def may_act(self) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json
 from backout.model.guard.answers import EVERY_CLASS
+from backout.model.guard.chosen import Choice, find_choice
 from backout.model.guard.routes import make_template
 from backout.model.guard.signals import CountsPage, SourceTraits
 from backout.model.triggers import name_queue, name_schedule
@@ -125,11 +126,16 @@ class TailTraffic:
             classes=EVERY_CLASS,
             has_method=True,
             has_triggers=True,
+            has_choice=True,
         )
 
     def learn(self, names: Iterable[str]) -> None:
         """Take the names of routes that are known from before."""
         self._tally.learn(names)
+
+    def count_keyed(self, *, wanted: bool) -> None:
+        """Count requests whose version a key chose as all others, or leave them out."""
+        self._tally.takes_keyed = wanted
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until) since the tail is open.
@@ -205,6 +211,10 @@ class TailTraffic:
         if inner.request is None:
             self._tally.add_trigger(event.script_version.id, at, inner.trigger, failed=event.outcome != _OK)
             return False
+        choice = find_choice(inner.request.headers)
+        if choice is Choice.SENDER:
+            self._tally.leave_out(event.script_version.id, at)
+            return False
         self._tally.add(
             Answer(
                 event.script_version.id,
@@ -214,6 +224,7 @@ class TailTraffic:
                 latency_ms=event.wall_time,
                 status=status,
                 route=make_template(inner.request.method, inner.request.url),
+                keyed=choice is Choice.KEYED,
             )
         )
         return False

@@ -117,6 +117,7 @@ class WorldState:
             has_sizes=True,
             has_types=True,
             has_triggers=True,
+            has_choice=True,
         )
         self.sampled = False
         self.counted_until: int | None = None

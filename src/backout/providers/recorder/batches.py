@@ -54,6 +54,8 @@ class Row(msgspec.Struct, frozen=True):
     Args:
         triggers: {schedule or queue: (runs, failed)}.
         left: {bucket: count} of the canceled ones by how long they had waited; an earlier recorder tells of none.
+        chosen: answers that count nowhere else, as their sender named the version.
+        keyed: a row of its own for answers whose version a key chose.
     """
 
     version: str
@@ -67,6 +69,8 @@ class Row(msgspec.Struct, frozen=True):
     latency: dict[Bucket, Number] = {}
     triggers: dict[str, tuple[Number, Number]] = {}
     left: dict[Bucket, Number] = {}
+    chosen: Number = 0
+    keyed: bool = False
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -74,7 +78,8 @@ class Batch(msgspec.Struct, frozen=True):
 
     Args:
         stored: when, in Unix milliseconds by the bucket's clock; None while the recorder was not told.
-        v: what the recorder knows; from 2 on routes have their method, and schedules and queues are counted.
+        v: what the recorder knows; from 2 on routes have their method, and schedules and queues are counted; from 3 on
+            requests whose sender chose the version are told apart.
         templates: whether its routes are templates rather than configured prefixes.
     """
 

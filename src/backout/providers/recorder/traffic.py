@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.model.guard.answers import EVERY_CLASS, classify_unless_good
+from backout.model.guard.chosen import settle_keyed
 from backout.model.guard.route_names import RouteNames
 from backout.model.guard.routes import OTHER, parse_template_name
 from backout.model.guard.signals import CountsPage, SourceTraits, limit_counts, merge_counts
@@ -47,7 +47,8 @@ _LARGEST_BYTES: Final = 16 << 20
 _TRIES: Final = 3  # how many objects of a window are looked at until one is usable
 _READERS: Final = 8
 _MISSING: Final = 404
-_NEWEST: Final = 2
+_NEWEST: Final = 3
+_WITH_METHODS: Final = 2
 
 
 def _find_stored_second(batch: Batch, window: Iterable[tuple[Name, Listed]]) -> int:
@@ -64,6 +65,7 @@ def _add(whole: RowSum, row: Row, names: RouteNames | None) -> None:
         names: fold the words that are many; None where the application names its own routes.
     """
     whole.canceled += row.canceled
+    whole.chosen += row.chosen
     for name, (runs, failed) in row.triggers.items():
         whole.add_trigger(parse_trigger_name(name), runs, min(failed, runs))
     name = OTHER if row.route == UNNAMED else parse_template_name(row.route)
@@ -130,8 +132,9 @@ def make_traits(flush_s: float, *, knows: int = _NEWEST) -> SourceTraits:
         has_status=True,
         has_version=True,
         classes=EVERY_CLASS,
-        has_method=knows >= _NEWEST,
-        has_triggers=knows >= _NEWEST,
+        has_method=knows >= _WITH_METHODS,
+        has_triggers=knows >= _WITH_METHODS,
+        has_choice=knows >= _NEWEST,
     )
 
 
@@ -160,6 +163,7 @@ class RecorderTraffic:
         self._told: set[str] = set()
         self._names = RouteNames()
         self._knows = _NEWEST
+        self._takes_keyed = True
 
     @property
     def traits(self) -> SourceTraits:
@@ -169,6 +173,10 @@ class RecorderTraffic:
     def learn(self, names: Iterable[str]) -> None:
         """Take the names of routes that are known from before."""
         self._names.learn(names)
+
+    def count_keyed(self, *, wanted: bool) -> None:
+        """Count requests whose version a key chose as all others, or leave them out."""
+        self._takes_keyed = wanted
 
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until), all isolates added up."""
@@ -180,7 +188,7 @@ class RecorderTraffic:
         return CountsPage(self._counts(batches, since, until), min(final, heard))
 
     def _counts(self, batches: Iterable[tuple[int, Batch]], since: int, until: int) -> tuple[Counts, ...]:
-        sums: dict[tuple[int, str], RowSum] = {}
+        sums: dict[tuple[bool, int, str], RowSum] = {}
         nameless = lost = 0
         for stored, batch in batches:
             lost += batch.lost if since <= stored < until else 0
@@ -188,16 +196,22 @@ class RecorderTraffic:
                 second = min(max(row.second, stored - self._open_s), stored)
                 if not row.version:
                     nameless += row.requests
-                elif since <= second < until and (row.requests or row.canceled or row.triggers):
-                    whole = sums.setdefault((second, row.version), RowSum())
+                elif since <= second < until and (row.requests or row.canceled or row.triggers or row.chosen):
+                    whole = sums.setdefault((row.keyed, second, row.version), RowSum())
                     _add(whole, row, self._names if batch.templates else None)
         if lost:
             self._tell("the flight recorder had no room for some answers: its counts are too low", lost)
         if nameless:
             self._tell("the flight recorder saw answers without a version, and they are not counted", nameless)
-        return tuple(
-            found.as_counts(version, second) for (second, version), found in sorted(sums.items(), key=itemgetter(0))
+        rows, keyed = (
+            [
+                found.as_counts(version, second)
+                for (is_keyed, second, version), found in sums.items()
+                if is_keyed is kind
+            ]
+            for kind in (False, True)
         )
+        return settle_keyed(rows, keyed, wanted=self._takes_keyed)
 
     def _batches(self, since: int, until: int) -> list[tuple[int, Batch]]:
         """Return the batches that were stored between about these seconds, each once, with the second of that."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
+from backout.model.guard.chosen import settle_keyed
 from backout.model.guard.routes import rename_routes, select_most_used
 from backout.model.guard.signals import (
     BUCKETS,
@@ -38,6 +39,7 @@ TRAITS: Final = SourceTraits(
     has_sizes=True,
     has_types=True,
     has_triggers=True,
+    has_choice=True,
 )
 
 
@@ -74,6 +76,8 @@ class _Row(msgspec.Struct):
     classes: dict[AnswerClass, int] = {}
     started: int = 0
     triggers: dict[str, tuple[int, int]] = {}
+    chosen: int = 0
+    keyed: bool = False
 
     def as_model(self) -> Counts:
         """Return the noun; the router's requests include the canceled ones, those of its routes and ours do not."""
@@ -94,6 +98,7 @@ class _Row(msgspec.Struct):
                 parse_trigger_name(name): TriggerCounts(runs, min(failed, runs))
                 for name, (runs, failed) in self.triggers.items()
             },
+            chosen=max(0, self.chosen),
         )
 
 
@@ -126,17 +131,22 @@ class RouterTraffic:
     ) -> None:
         self._client = RouterClient(url, token, clock=clock, retry=retry)
         self._script = script
+        self._takes_keyed = True
 
     @property
     def traits(self) -> SourceTraits:
         """What this source can see: everything, a second later."""
         return TRAITS
 
+    def count_keyed(self, *, wanted: bool) -> None:
+        """Count requests whose version a key chose as all others, or leave them out."""
+        self._takes_keyed = wanted
+
     def read(self, since: int, until: int) -> CountsPage:
         """Return the counts of the seconds in [since, until); a second without any request is a gap."""
         query = {"script": self._script, "since": str(since), "until": str(until)}
         page = self._client.get("counts", query, _Page)
-        rows = [row.as_model() for row in page.counts if since <= row.second < until]
-        rows = [row for row in rows if not row.is_empty]
-        rows.sort(key=lambda row: (row.second, row.version))
-        return CountsPage(tuple(rows), page.complete_until, page.sampled)
+        found = [(row.keyed, row.as_model()) for row in page.counts if since <= row.second < until]
+        rows, keyed = ([row for is_keyed, row in found if is_keyed is kind] for kind in (False, True))
+        counts = settle_keyed(rows, keyed, wanted=self._takes_keyed)
+        return CountsPage(tuple(row for row in counts if not row.is_empty), page.complete_until, page.sampled)

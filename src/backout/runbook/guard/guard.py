@@ -25,6 +25,7 @@ from backout.runbook.guard.baseline import read_baseline
 from backout.runbook.guard.checkpoint import take_up
 from backout.runbook.guard.held import list_accepted
 from backout.runbook.guard.holdback import add_holdback
+from backout.runbook.guard.labels import restore_keyed, say_chosen, say_left_out, settle_keyed
 from backout.runbook.guard.mark_stable import announce
 from backout.runbook.guard.preflight import run_preflight
 from backout.runbook.guard.supervisor import WatchSupervisor
@@ -120,6 +121,7 @@ class _Feed:
     trouble: str = ""
     complete_until: int | None = None
     sampled: bool = False
+    chosen: int = 0
     look_again_at: float = 0.0
     said: set[str] = field(default_factory=set)
 
@@ -153,6 +155,7 @@ class Watch(Action[WatchStep, WatchResult]):
         announce(tools, args, context.run)
         tools.counts.prune(tools.clock.now() - KEEP_S)
         keep(tools, args.version)
+        settle_keyed(tools, args)
         feed = _Feed(read_until=int(since))
         detector = self._take_up_detector(args, feed, context.run)
         notes = WatchNotes(tools, args, context)
@@ -189,12 +192,14 @@ class Watch(Action[WatchStep, WatchResult]):
                     self._accept(detector, args.version)
                     moved = self._find_successor(args, supervisor, pairs)
                 if ends or moved:
+                    say_left_out(tools, feed.chosen)
                     ended = _Ended(decision, moved, explain_unseen(tools, args), pairs.obstacle, notes.noticed)
                     return _make_result(ended, supervisor)
                 tools.clock.sleep(TICK_S)
         finally:
             looks.close()
             pairs.close()
+            restore_keyed(tools)
 
     def _take_up_detector(self, args: WatchStep, feed: _Feed, run: str) -> Detector:
         """Return the detector of a watch, with all that it counted, saw and was told before it was interrupted."""
@@ -266,6 +271,7 @@ class Watch(Action[WatchStep, WatchResult]):
                 if final:
                     tools.counts.keep(tools.environment, final)
                     detector.add(final)
+                    feed.chosen = say_chosen(tools, final, feed.chosen)
                 detector.note_until(page.complete_until)
                 feed.read_until = max(feed.read_until, page.complete_until)
 

@@ -103,6 +103,19 @@ def _check_source(tools: Toolbox, case: Case) -> str:
     return case.downgraded
 
 
+def _check_labels(tools: Toolbox, case: Case) -> str:
+    """In a split, labels are evidence only while chance alone chose the version of each request that counts."""
+    if tools.traffic is None or tools.traffic.traits.has_choice or case.decision.cause in _LOOKED_AT:
+        return ""
+    found = tools.runs.find(case.plan.cause)
+    if found is None or not found.plan.has(WatchStep) or _has_asked_in_pairs(case):
+        return ""
+    if all(share >= 1 for _, share in found.plan.arguments(WatchStep).shares):
+        return ""
+    name = tools.traffic.traits.name
+    return f"the source {name} does not see which requests chose their version in a split; this is advice"
+
+
 def _check_once(tools: Toolbox, case: Case) -> str:
     """One automatic action in its period, whichever machine made it: a second hop is part of the first action."""
     if case.plan.kind is PlanKind.SECRETS:
@@ -174,6 +187,7 @@ _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
     (DATA_RULE, _touches_more),
     (SafetyRule.HOLD, _check_hold),
     (SOURCES_RULE, _check_source),
+    (SOURCES_RULE, _check_labels),
     (ONCE_RULE, _check_once),
     (SAME_CAUSE_RULE, _check_vendors),
     (SafetyRule.OBSERVE, _check_mode),  # last: the report says what an armed guard would do

@@ -17,6 +17,7 @@ import msgspec
 
 from backout.model.guard.answers import AnswerClass, classify_unless_good
 from backout.model.guard.bodies import make_size_key
+from backout.model.guard.chosen import Choice
 from backout.model.guard.route_names import RouteNames
 from backout.model.guard.routes import MOST_ROUTES, OTHER
 from backout.model.guard.signals import find_bucket
@@ -88,6 +89,8 @@ class Row:
         classes: {class: answers} that were neither good nor errors.
         started: requests that began in this second, probes not.
         triggers: {schedule or queue: (runs, failed)} that were heard of in this second.
+        chosen: answers that count nowhere else, as their sender named the version.
+        keyed: a row of its own for answers whose version a key chose.
     """
 
     version: str
@@ -103,6 +106,8 @@ class Row:
     classes: dict[AnswerClass, int] = field(default_factory=dict)
     started: int = 0
     triggers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    chosen: int = 0
+    keyed: bool = False
 
     def as_json(self) -> dict[str, object]:
         """Return the row as `/twin/v1/counts` shows it."""
@@ -120,6 +125,8 @@ class Row:
             "classes": dict(sorted(self.classes.items())),
             "started": self.started,
             "triggers": dict(sorted(self.triggers.items())),
+            "chosen": self.chosen,
+            "keyed": self.keyed,
         }
 
     def route(self, name: str) -> RouteRow:
@@ -133,7 +140,7 @@ class Answer(Value, frozen=True):
     """One answer to be counted; `probe`: backout's own look, not a visitor's request.
 
     route: its template. size: bytes of its body, None where that does not count (another status than 200, no GET).
-    content_type: what its body is, "" unknown.
+    content_type: what its body is, "" unknown. choice: how its version was chosen.
     """
 
     script: str
@@ -145,11 +152,17 @@ class Answer(Value, frozen=True):
     route: str = OTHER
     size: int | None = None
     content_type: str = ""
+    choice: Choice = Choice.CHANCE
 
 
 def is_error(status: int, outcome: str) -> bool:
     """Whether an answer counts as an error."""
     return status >= _SERVER_ERROR or outcome not in (_OK, _CANCELED)
+
+
+def _make_key(version: str, *, keyed: bool) -> str:
+    """Return what a row is kept under, beside its second."""
+    return f"{version} by key" if keyed else version
 
 
 class CountBook:
@@ -183,9 +196,9 @@ class CountBook:
         """Seconds below this one are final."""
         return int(self.now - GRACE_S)
 
-    def began(self, script: str, version: str, route: str) -> None:
+    def began(self, script: str, version: str, route: str, *, keyed: bool = False) -> None:
         """Count that a visitor's request begins now."""
-        row = self._row(script, version, int(self.now))
+        row = self._row(script, version, int(self.now), keyed=keyed)
         row.started += 1
         row.route(self._names_of(script).find(route)).started += 1
 
@@ -198,9 +211,12 @@ class CountBook:
     def count(self, answer: Answer) -> int:
         """Count one answer now and return its second."""
         second = int(self.now)
-        row = self._row(answer.script, answer.version, second)
+        row = self._row(answer.script, answer.version, second, keyed=answer.choice is Choice.KEYED and not answer.probe)
         if answer.probe:
             row.probes += 1
+            return second
+        if answer.choice is Choice.SENDER:
+            row.chosen += 1
             return second
         row.requests += 1
         row.statuses[answer.status] = row.statuses.get(answer.status, 0) + 1
@@ -225,9 +241,10 @@ class CountBook:
     def amend(self, answer: Answer, second: int) -> bool:
         """Give an answer that was counted as ok its true outcome; False, and no change, when its second is final."""
         outcome = answer.outcome
-        if answer.probe or second < self.complete_until or outcome in (_OK, _CANCELED):
+        left_out = answer.probe or answer.choice is Choice.SENDER
+        if left_out or second < self.complete_until or outcome in (_OK, _CANCELED):
             return False
-        row = self._row(answer.script, answer.version, second)
+        row = self._row(answer.script, answer.version, second, keyed=answer.choice is Choice.KEYED)
         if row.by_outcome.get(_OK, 0) == 0:
             return False
         row.by_outcome[_OK] -= 1
@@ -289,12 +306,13 @@ class CountBook:
         for second in sorted(s for s in seconds if s >= since and (until is None or s < until)):
             yield from seconds[second].values()
 
-    def _row(self, script: str, version: str, second: int) -> Row:
-        self._dirty.add((script, second, version))
+    def _row(self, script: str, version: str, second: int, *, keyed: bool = False) -> Row:
+        key = _make_key(version, keyed=keyed)
+        self._dirty.add((script, second, key))
         versions = self._rows.setdefault(script, {}).setdefault(second, {})
-        row = versions.get(version)
+        row = versions.get(key)
         if row is None:
-            row = versions[version] = Row(version, second)
+            row = versions[key] = Row(version, second, keyed=keyed)
         return row
 
     def _take_dirty(self) -> list[tuple[str, str, int, bytes]]:
@@ -336,4 +354,6 @@ class CountBook:
         for script, blob in found:
             with contextlib.suppress(msgspec.DecodeError):
                 row = msgspec.json.decode(blob, type=Row)
-                self._rows.setdefault(script, {}).setdefault(row.second, {})[row.version] = row
+                self._rows.setdefault(script, {}).setdefault(row.second, {})[
+                    _make_key(row.version, keyed=row.keyed)
+                ] = row

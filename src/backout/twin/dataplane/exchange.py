@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backout.model.guard.chosen import Choice
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,6 +27,7 @@ class Exchange:
         latency_ms: set at its end.
         size: bytes of the body so far.
         content_type: what it is, "" unknown.
+        choice: how its version was chosen.
     """
 
     id: str
@@ -43,3 +46,4 @@ class Exchange:
     event: Event | None = None
     size: int = 0
     content_type: str = ""
+    choice: Choice = Choice.CHANCE

@@ -15,6 +15,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
+from backout.model.guard.chosen import Choice, find_choice
 from backout.model.guard.routes import make_template
 from backout.twin.dataplane.counts import Answer
 from backout.twin.dataplane.exchange import Exchange
@@ -80,8 +81,10 @@ class Proxy:
         flight = _InFlight(request, exchange, instance, task, time.monotonic())
         self._inflight[exchange.id] = flight
         self._tail.begin(exchange)
-        if not (exchange.probe or _is_websocket(request)):  # how long people stay on one is up to them
-            self._counts.began(exchange.script, exchange.version, _get_route(exchange))
+        counts = not exchange.probe and exchange.choice is not Choice.SENDER
+        if counts and not _is_websocket(request):  # how long people stay on one is up to them
+            keyed = exchange.choice is Choice.KEYED
+            self._counts.began(exchange.script, exchange.version, _get_route(exchange), keyed=keyed)
         instance.enter()
         try:
             return await self._answer(flight, delay_s, injected_status)
@@ -133,6 +136,7 @@ class Proxy:
             headers=request.headers,
             started_at=time.time(),
             probe=request.headers.get(PROBE_HEADER) == "1",
+            choice=find_choice(request.headers),
         )
 
     async def _http(self, request: web.Request, flight: _InFlight) -> web.StreamResponse:
@@ -212,6 +216,7 @@ def make_answer(exchange: Exchange) -> Answer:
         _get_route(exchange),
         exchange.size if exchange.method == hdrs.METH_GET and status == HTTPStatus.OK else None,
         exchange.content_type,
+        exchange.choice,
     )
 
 

@@ -6,14 +6,13 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
+from backout.model.guard.chosen import KEY_HEADER, OVERRIDES_HEADER
 from backout.model.value import Value
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Mapping
 
-KEY_HEADER = "Cloudflare-Workers-Version-Key"
-OVERRIDES_HEADER = "Cloudflare-Workers-Version-Overrides"
 _LOCAL_SUFFIXES = (".localhost",)
 _ENTRY = re.compile(r'\s*([^\s=,"]+)\s*=\s*"([^"]*)"\s*(?:,|$)')
 _HASH_RANGE = 1 << 64
