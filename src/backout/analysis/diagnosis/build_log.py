@@ -16,6 +16,8 @@ from backout.model.value import Value
 MOST_LINES: Final = 5
 LONGEST_LINE: Final = 300
 """Characters that are kept of a line."""
+_MOST_READ: Final = 4096
+"""Characters that are read of a line."""
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|\d\d:\d\d:\d\d(?:\.\d+)?")
 _STEPS: Final = tuple(
@@ -35,7 +37,7 @@ _STEPS: Final = tuple(
 _SCRIPT: Final = re.compile(r"^> (?:(?P<package>@?[\w./-]+)@\S+ )?(?P<script>[\w:.-]+)(?: [/\w.:\\-]+)?$")
 _SCRIPT_COMMAND: Final = re.compile(r"^[>$] (?P<command>\S.*)$")
 _FAILED: Final = re.compile(
-    r"""(?i)^\s*(?:
+    r"""(?i)^\s*+(?:
         (?:error:\ )?process\ completed\ with\ exit\ code\ (?P<a>[1-9]\d*)
       | failed:\ .*?\bexited\ with\ (?:error\ )?code:\ (?P<b>\d+)
       | failed:\ error\ (?:occurred\ )?while
@@ -117,9 +119,10 @@ def find_failed_step(log: str) -> FailedStep | None:
 def _read_lines(log: str) -> list[LogLine]:
     found = []
     for number, raw in enumerate(strip_colours(log).splitlines(), 1):
-        prefix = RUNNER.match(raw)
+        line = raw[:_MOST_READ]
+        prefix = RUNNER.match(line)
         at = _TIME.search(prefix[0]) if prefix else None
-        found.append(LogLine(number, raw[prefix.end() :] if prefix else raw, at[0] if at else None))
+        found.append(LogLine(number, line[prefix.end() :] if prefix else line, at[0] if at else None))
     return found
 
 
