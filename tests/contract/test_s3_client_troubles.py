@@ -129,7 +129,7 @@ def test_a_body_is_sent_again_from_its_begin(server: ScriptedServer, client: S3C
 
 def test_an_object_that_breaks_off_is_noticed(server: ScriptedServer, client: S3Client) -> None:
     """The reader never takes a part for the whole."""
-    server.will(raw_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"))
+    server.will(raw_answer(b"HTTP/1.1 200 OK\r\nETag: e\r\nContent-Length: 100\r\n\r\nonly this"))
     with client.get("b", "k") as body, pytest.raises(ProviderUnavailable, match="broke off"):
         b"".join(body)
 
@@ -226,7 +226,7 @@ def hasty(server: ScriptedServer, clock: FakeClock) -> Iterator[S3Client]:
 
 def test_an_answer_that_drips_has_an_end(server: ScriptedServer, hasty: S3Client) -> None:
     """A byte now and then keeps no call beyond its one deadline."""
-    server.will(drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", every_s=0.01))
+    server.will(drip(b"HTTP/1.1 200 OK\r\nETag: e\r\nContent-Length: 100000\r\n\r\n", every_s=0.01))
     with pytest.raises(ProviderUnavailable, match="no whole answer came in time"):
         hasty.list_buckets()
 
@@ -243,7 +243,7 @@ def test_an_object_has_to_move_on(server: ScriptedServer, clock: FakeClock) -> N
     settings = S3Settings(server.url, S3Credentials("AKID", "secret"), timeout_s=0.3, retry=Retry(attempts=1))
 
     def step(connection: socket.socket, ended: threading.Event) -> bool:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nETag: e\r\nContent-Length: 100000\r\n\r\n")
         while not ended.wait(0.01):
             connection.sendall(b" ")
         return False
@@ -269,3 +269,38 @@ def test_a_length_that_is_none(server: ScriptedServer, client: S3Client, length:
     ):
         with pytest.raises(ProviderUnavailable, match="S3 did not answer"):
             call()  # type: ignore[operator]
+
+
+# --- what bodies may not do -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["foo", "hex", "utf-7", "idna", "base64", "undefined", "utf-16", "cp037"])
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_declared_encoding_is_never_looked_up(
+    server: ScriptedServer, client: S3Client, encoding: str, status: int
+) -> None:
+    """S3 writes UTF-8; whatever else a body says of itself is no reason to fail in another way than with an answer."""
+    error = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    body = f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + (BUCKETS if status == 200 else error)
+    server.will(answer(body, status))
+    if status == 200:
+        assert client.list_buckets() == (("b", 0.0),)
+    else:
+        with pytest.raises(AuthError, match="S3 answered 403 AccessDenied: no"):
+            client.list_buckets()
+
+
+def test_a_message_of_any_length_is_cut(server: ScriptedServer, client: S3Client) -> None:
+    """Of a refusal of 50,000 characters three hundred are kept, and of its word a hundred."""
+    many = b"A" * 50_000
+    server.will(answer(b"<Error><Code>" + many[:5000] + b"</Code><Message>" + many + b"</Message></Error>", 403))
+    with pytest.raises(AuthError, match=r"S3 answered 403 A{100}: A{300} \.\.\.$") as refused:
+        client.list_buckets()
+    assert len(refused.value.what) < 450
+
+
+def test_a_body_of_many_elements_is_refused(server: ScriptedServer, client: S3Client) -> None:
+    """Four bytes of XML are 125 in memory: 1.6 MB of them would be 50."""
+    server.will(answer(b"<ListAllMyBucketsResult>" + b"<a/>" * 100_001 + b"</ListAllMyBucketsResult>"))
+    with pytest.raises(ProviderUnavailable, match="XML of more than 100000 elements"):
+        client.list_buckets()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 from typing import IO, TYPE_CHECKING, Self
 
-from backout.decoding import Undecodable
+from msgspec.structs import replace
+
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.providers.s3 import answers, calls
 from backout.providers.s3.answers import parse_object
@@ -71,7 +72,7 @@ class S3Client:
 
     def versioning(self, bucket: str) -> bool:
         """Whether the bucket keeps versions now."""
-        return self._send_and_parse(calls.get_versioning(bucket), lambda body: _find_status(body) == "Enabled")
+        return self._send_and_parse(calls.get_versioning(bucket), answers.parse_versioning) == "Enabled"
 
     def set_versioning(self, bucket: str, *, enabled: bool) -> None:
         """Switch versions on, or suspend them (what exists stays)."""
@@ -82,12 +83,11 @@ class S3Client:
     def head(self, bucket: str, key: str, *, version_id: str | None = None) -> S3Object | None:
         """Return the object without its bytes; None if there is none (a delete marker is none)."""
         try:
-            headers = self._send(calls.head(bucket, key, version_id=version_id))
+            return self._send_object(calls.head(bucket, key, version_id=version_id), key)
         except ProviderRejected as refused:
             if refused.status in {_MISSING, _IS_MARKER}:
                 return None
             raise
-        return self._parse_object(key, headers)
 
     def get(
         self,
@@ -118,8 +118,8 @@ class S3Client:
         source = Slice.of(body)
         if source.size_bytes > self._settings.multipart_above_bytes and conditions == calls.ALWAYS:
             return self._put_in_parts(bucket, key, source, attributes)
-        headers = self._send(calls.put(bucket, key, None, attributes=attributes, conditions=conditions), source=source)
-        return self._parse_object(key, headers, source.size_bytes)
+        call = calls.put(bucket, key, None, attributes=attributes, conditions=conditions)
+        return self._send_object(call, key, source)
 
     def copy(
         self,
@@ -135,7 +135,7 @@ class S3Client:
         """
         return self._transport.send(
             calls.copy(source, bucket, key, attributes=attributes),
-            lambda headers, body: _make_from_body(key, headers, body),
+            lambda headers, body: parse_object(key, {**headers, "etag": answers.parse_copied(body)}, 0),
             total_s=_SERVER_WORKS_S,
         )
 
@@ -193,22 +193,18 @@ class S3Client:
 
     def create_upload(self, bucket: str, key: str, *, attributes: Attributes = calls.NONE) -> str:
         """Begin an upload in parts and return its id."""
-        return self._send_and_parse(
-            calls.create_upload(bucket, key, attributes=attributes),
-            lambda body: answers.parse_xml(body).value("UploadId"),
-        )
+        return self._send_and_parse(calls.create_upload(bucket, key, attributes=attributes), answers.parse_upload_id)
 
     def upload_part(self, bucket: str, key: str, upload_id: str, number: int, body: bytes | IO[bytes]) -> str:
         """Send one part (numbers from 1; all but the last at least 5 MiB) and return its etag."""
         call = calls.upload_part(bucket, key, upload_id, number, None)
-        headers = self._send(call, source=Slice.of(body))
-        return headers.get("etag", "").strip('"')
+        return self._send_object(call, key, Slice.of(body)).etag
 
     def complete_upload(self, bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> S3Object:
-        """Join the parts, (number, etag) in ascending order."""
+        """Join the parts, (number, etag) in ascending order; the answer tells no size, so the object returned has 0."""
         return self._transport.send(
             calls.complete_upload(bucket, key, upload_id, parts),
-            lambda headers, body: _make_from_body(key, headers, body),
+            lambda headers, body: parse_object(key, {**headers, "etag": answers.parse_completed(body)}, 0),
             total_s=_SERVER_WORKS_S,
         )
 
@@ -224,35 +220,42 @@ class S3Client:
             parts = []
             for number, begin in enumerate(range(0, source.size_bytes, part_bytes), start=1):
                 call = calls.upload_part(bucket, key, upload_id, number, None)
-                headers = self._send(call, source=source.part(begin, part_bytes))
-                parts.append((number, headers.get("etag", "").strip('"')))
+                parts.append((number, self._send_object(call, key, source.part(begin, part_bytes)).etag))
             done = self.complete_upload(bucket, key, upload_id, parts)
+            self._check_stored(bucket, done, source.size_bytes)
         except BaseException:
             with contextlib.suppress(ProviderRejected, ProviderUnavailable):
                 self.abort_upload(bucket, key, upload_id)  # else the parts would stay, unseen and paid for
             raise
-        return parse_object(key, {"etag": done.etag, "x-amz-version-id": done.version_id or "null"}, source.size_bytes)
+        return replace(done, size_bytes=source.size_bytes)
+
+    def _check_stored(self, bucket: str, done: S3Object, size_bytes: int) -> None:
+        """Ask for what was joined from parts. Raises ProviderUnavailable: it is not there, or not all of it."""
+        found = self.head(bucket, done.key, version_id=done.version_id)
+        if found is None or found.size_bytes != size_bytes:
+            has = "is not there" if found is None else f"has {found.size_bytes} bytes instead of {size_bytes}"
+            what = f"S3 said that it stored an object, and it {has}"
+            raise ProviderUnavailable(what, where=f"{bucket}/{done.key}", hint="type the same command again")
 
     # --- transport ---------------------------------------------------------------------------------------------
-
-    def _parse_object(self, key: str, headers: Mapping[str, str], size_bytes: int | None = None) -> S3Object:
-        try:
-            return parse_object(key, headers, size_bytes)
-        except Undecodable as error:
-            raise ProviderUnavailable(f"the answer about an object cannot be read: {error.what}", where=key) from error
 
     def _send_and_parse(self, call: Call, parse: Callable[[bytes], T]) -> T:
         return self._transport.send(call, lambda _, body: parse(body))
 
-    def _send(self, call: Call, *, source: Slice | None = None) -> Mapping[str, str]:
+    def _send(self, call: Call) -> Mapping[str, str]:
         """Send a call that is answered in the headers."""
-        return self._transport.send(call, lambda headers, _: headers, source=source)
 
+        def parse(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+            answers.check_empty(body)
+            return headers
 
-def _make_from_body(key: str, headers: Mapping[str, str], body: bytes) -> S3Object:
-    """Return an object whose etag is in the body; its size is given nowhere, so it is 0."""
-    return parse_object(key, {**headers, "etag": answers.parse_xml(body).value("ETag")}, 0)
+        return self._transport.send(call, parse)
 
+    def _send_object(self, call: Call, key: str, source: Slice | None = None) -> S3Object:
+        """Send a call that is answered with an object in the headers; what is sent gives the size."""
 
-def _find_status(body: bytes) -> str:
-    return answers.parse_xml(body).value("Status")
+        def parse(headers: Mapping[str, str], body: bytes) -> S3Object:
+            answers.check_empty(body)
+            return parse_object(key, headers, None if source is None else source.size_bytes)
+
+        return self._transport.send(call, parse, source=source)

@@ -25,7 +25,7 @@ from backout.errors import ProviderUnavailable, UsageError
 from backout.model.value import Value
 from backout.providers.exchange import is_this_machine
 from backout.providers.retry import Retry, retry_call
-from backout.providers.s3.answers import LONGEST_BODY_BYTES, MalformedAnswer, parse_object
+from backout.providers.s3.answers import LONGEST_BODY_BYTES, LateError, MalformedAnswer, parse_object
 from backout.providers.s3.failures import make_failure, make_no_answer
 from backout.providers.s3.sigv4 import EMPTY_SHA256, S3Credentials, S3Request, sign
 from backout.providers.sockets import (
@@ -218,12 +218,12 @@ class Transport:
         line, response = self._exchange(call, source, None if source is not None else total_s)
         body = self._read(line, response, call)
         headers = _lower_headers(response)
-        # A copy and the end of an upload in parts may answer 200 first and an error in the body.
-        failed_late = call.method in {"PUT", "POST"} and b"<Error" in body[:200]
-        if response.status not in _GOOD or failed_late:
+        if response.status not in _GOOD:
             raise make_failure(response.status, headers, body, self._where(call), self._clock.now())
         try:
             return parse(headers, body)
+        except LateError as late:  # as a copy, or the end of an upload in parts: the 200 goes out before the work ends
+            raise make_failure(response.status, headers, body, self._where(call), self._clock.now()) from late
         except (MalformedAnswer, Undecodable) as error:
             raise make_no_answer(error, self._where(call)) from error
 
@@ -238,7 +238,7 @@ class Transport:
             length = read_announced_bytes(response) or 0
             line.socket.expect(length + HEADERS_BYTES)
             info = parse_object(key, headers)
-        except (*_BROKEN, Undecodable) as error:
+        except (*_BROKEN, MalformedAnswer, Undecodable) as error:
             line.close()
             raise make_no_answer(error, self._where(call)) from error
         return ObjectBody(info, length, response, lambda read: self._give_back(line, reusable=read))

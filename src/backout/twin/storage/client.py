@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from backout.errors import ProviderUnavailable
-from backout.providers.s3.answers import LONGEST_BODY_BYTES
+from backout.providers.s3.answers import LONGEST_BODY_BYTES, parse_error
 from backout.providers.s3.failures import make_failure
 from backout.providers.s3.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, S3Credentials, S3Request, sign
 
@@ -60,7 +60,7 @@ class StoreClient:
         """
         async with self.open(call, body, size_bytes) as response:
             answer = await response.content.read(LONGEST_BODY_BYTES)
-            if b"<Error" in answer[:200]:
+            if b"<Error" in answer and parse_error(answer).code:  # the 200 of a copy goes out first
                 raise make_failure(response.status, {}, answer, call.path, time.time()).error
             return _lower_headers(response), answer
 

@@ -108,6 +108,8 @@ class R2Gateway:
             return _make_refusal(refused)
         except BackoutError as error:
             return _make_refusal(_translate(error))
+        except answers.MalformedAnswer:
+            return _make_refusal(_make_internal_error())
 
     def _break(self, bucket: str) -> None:
         """Raise what a fault makes of any request."""
@@ -139,7 +141,7 @@ class R2Gateway:
             case "createMultipartUpload":
                 call = calls.create_upload(bucket, wanted.key, attributes=wanted.attributes())
                 _, body = await self._store.send(call)
-                return _make_answer({"uploadId": answers.parse_xml(body).value("UploadId")})
+                return _make_answer({"uploadId": answers.parse_upload_id(body)})
             case "uploadPart":
                 call = calls.upload_part(bucket, wanted.key, wanted.upload_id, wanted.part_number, None)
                 part = await self._upload(call, request.content.iter_chunked(_CHUNK_BYTES), length)
@@ -147,7 +149,7 @@ class R2Gateway:
             case "completeMultipartUpload":
                 return _answer_described(r2.Described(await self._complete(bucket, wanted)))
             case "abortMultipartUpload":
-                await self._upload(calls.abort_upload(bucket, wanted.key, wanted.upload_id))
+                await self._store.send(calls.abort_upload(bucket, wanted.key, wanted.upload_id))
                 return _make_answer({})
             case _:
                 raise r2.make_invalid_error(f"no method {wanted.method!r} in a PUT")
@@ -278,7 +280,8 @@ class R2Gateway:
 
     async def _complete(self, bucket: str, wanted: r2.R2Request) -> S3Object:
         parts = sorted((part.part, part.etag) for part in wanted.parts)
-        await self._upload(calls.complete_upload(bucket, wanted.key, wanted.upload_id, parts))
+        _, body = await self._store.send(calls.complete_upload(bucket, wanted.key, wanted.upload_id, parts))
+        answers.parse_completed(body)
         return await self._head(bucket, wanted.key)
 
 
