@@ -304,3 +304,68 @@ def test_a_body_of_many_elements_is_refused(server: ScriptedServer, client: S3Cl
     server.will(answer(b"<ListAllMyBucketsResult>" + b"<a/>" * 100_001 + b"</ListAllMyBucketsResult>"))
     with pytest.raises(ProviderUnavailable, match="XML of more than 100000 elements"):
         client.list_buckets()
+
+
+# --- listings have an end -------------------------------------------------------------------------------------------
+
+
+def objects_page(number: int, key: str, token: str = "") -> bytes:
+    more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+    entry = f"<Contents><Key>{key}</Key><Size>{number}</Size><ETag>e</ETag></Contents>"
+    return f"<ListBucketResult>{more}{entry}</ListBucketResult>".encode()
+
+
+def versions_page(key: str, marker: str = "") -> bytes:
+    more = f"<IsTruncated>true</IsTruncated><NextKeyMarker>{marker}</NextKeyMarker>" if marker else ""
+    entry = f"<Version><Key>{key}</Key><VersionId>v</VersionId><Size>1</Size><ETag>e</ETag></Version>"
+    return f"<ListVersionsResult>{more}{entry}</ListVersionsResult>".encode()
+
+
+def test_a_listing_that_repeats_its_token_has_an_end(server: ScriptedServer, client: S3Client) -> None:
+    """It leads back to where it was."""
+    server.will(*(answer(objects_page(1, f"k{number}", "same")) for number in range(5)), answer(objects_page(1, "z")))
+    with pytest.raises(ProviderUnavailable, match="listing has no end: it leads back"):
+        list(client.list_objects("b"))
+    assert len(server.asked) == 2
+
+
+def test_a_listing_whose_token_is_ignored_has_an_end(server: ScriptedServer, client: S3Client) -> None:
+    """Each page is the first one again, with a token of its own."""
+    server.will(*(answer(objects_page(1, "k", f"t{number}")) for number in range(5)), answer(objects_page(1, "k")))
+    with pytest.raises(ProviderUnavailable, match="listing has no end: the same page came twice"):
+        list(client.list_objects("b"))
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("pages", "why"),
+    [
+        ([versions_page("k1", "m"), versions_page("k2", "m"), versions_page("k3")], "leads back"),
+        ([versions_page("k", "m1"), versions_page("k", "m2"), versions_page("k")], "the same page"),
+    ],
+)
+def test_a_listing_of_versions_has_an_end(
+    server: ScriptedServer, client: S3Client, pages: list[bytes], why: str
+) -> None:
+    """The same for versions."""
+    server.will(*map(answer, pages))
+    with pytest.raises(ProviderUnavailable, match=why):
+        list(client.list_versions("b"))
+
+
+def test_a_listing_that_goes_on_is_cut(server: ScriptedServer, client: S3Client) -> None:
+    """New keys and new tokens for ever: the number of pages has a limit, and so has the time."""
+    from backout.providers.s3.paging import list_pages  # noqa: PLC0415 what the commit before did not have
+
+    for limits, why in ({"most_pages": 4}, "after 4 pages"), ({"within_s": 0.0}, "after 0 s"):
+        server.will(*(answer(objects_page(1, f"k{number}", f"t{number}")) for number in range(9)))
+        with pytest.raises(ProviderUnavailable, match=why):
+            list(list_pages(lambda token: client.list_page("b", token=token), "b", **limits))  # type: ignore[arg-type]
+
+
+def test_a_listing_in_another_order_is_read_whole(server: ScriptedServer, client: S3Client) -> None:
+    """Not every store sorts as S3 does: a folder may come before a name that sorts before its slash."""
+    server.will(
+        answer(objects_page(1, "a/x", "t1")), answer(objects_page(2, "a-b", "t2")), answer(objects_page(3, "c"))
+    )
+    assert [each.key for each in client.list_objects("b")] == ["a/x", "a-b", "c"]

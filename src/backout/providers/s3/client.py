@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.providers.s3 import answers, calls
 from backout.providers.s3.answers import parse_object
+from backout.providers.s3.paging import list_pages, list_version_pages
 from backout.providers.s3.transport import S3Settings, Slice, Transport
 
 if TYPE_CHECKING:
@@ -164,13 +165,13 @@ class S3Client:
         return self._send_and_parse(calls.list_page(bucket, listing, token=token), answers.parse_page)
 
     def list_objects(self, bucket: str, prefix: str = "", *, start_after: str = "") -> Iterator[Listed]:
-        """Yield every object, by key; `start_after`: those whose key sorts behind it."""
-        listing, token = calls.Listing(prefix=prefix, start_after=start_after), None
-        while True:
-            page = self.list_page(bucket, listing, token=token)
+        """Yield every object, by key; `start_after`: those whose key sorts behind it.
+
+        A listing without an end is ProviderUnavailable, once that is noticed.
+        """
+        listing = calls.Listing(prefix=prefix, start_after=start_after)
+        for page in list_pages(lambda token: self.list_page(bucket, listing, token=token), f"{bucket}/{prefix}"):
             yield from page.objects
-            if (token := page.next_token) is None:
-                return
 
     def version_page(
         self, bucket: str, listing: Listing = calls.ALL, *, markers: tuple[str, str] | None = None
@@ -181,13 +182,12 @@ class S3Client:
         )
 
     def list_versions(self, bucket: str, prefix: str = "") -> Iterator[ListedVersion]:
-        """Yield every version and delete marker in the server's order: by key, newest first."""
-        listing, markers = calls.Listing(prefix=prefix), None
-        while True:
-            page = self.version_page(bucket, listing, markers=markers)
+        """Yield every version and delete marker in the server's order: by key, newest first; as `list_objects`."""
+        listing = calls.Listing(prefix=prefix)
+        for page in list_version_pages(
+            lambda markers: self.version_page(bucket, listing, markers=markers), f"{bucket}/{prefix}"
+        ):
             yield from page.versions
-            if (markers := page.next_markers) is None:
-                return
 
     # --- parts -------------------------------------------------------------------------------------------------
 
