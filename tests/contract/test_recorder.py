@@ -6,12 +6,13 @@ import json
 import random
 import shutil
 import subprocess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recorder_lab import RECORDER, SECRET, MemoryBucket, counted
+from values import replace
 
 from backout.errors import ProviderUnavailable
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
@@ -20,9 +21,13 @@ from backout.model.guard.signals import RouteCounts, TriggerCounts, find_bucket,
 from backout.providers.memory import WorldClock
 from backout.providers.recorder.batches import UNNAMED, Unusable, open_batches, parse_keys, parse_name
 from backout.providers.recorder.traffic import RecorderTraffic, Source
+from backout.providers.s3.answers import Page
 
 from extent import examples
 from polling import PATIENCE_S
+
+if TYPE_CHECKING:
+    from backout.providers.s3.calls import Listing
 
 NOW = 1_800_000_100
 OTHER = "whsec_" + "A" * 40
@@ -162,6 +167,32 @@ def test_every_page_of_the_listing_is_read_and_known_objects_are_not_read_again(
     assert sum_counts(source.read(NOW - 30, NOW).counts) == (7, 0)
     assert sum_counts(source.read(NOW - 30, NOW).counts) == (7, 0)
     assert len(bucket.got) == 7
+
+
+@pytest.mark.parametrize("how", ["the same token", "the same keys", "keys that go back", "no end"])
+def test_a_listing_that_does_not_end_is_an_error(how: str) -> None:
+    """A bucket that ignores the token, or gives another one for ever, ends in words after a number of pages."""
+
+    class Endless(MemoryBucket):
+        asked = 0
+
+        def list_page(self, bucket: str, listing: Listing, *, token: str | None = None) -> Page:
+            self.asked += 1
+            assert self.asked <= 2000, "it does not end"
+            page = super().list_page(bucket, listing, token=None)
+            key, *others = page.objects
+            if how == "no end":
+                return Page((), (), f"{self.asked}")
+            if how == "the same token":
+                return Page((replace(key, key=f"{key.key}{self.asked:05d}"),), (), "again")
+            shown = others if how == "keys that go back" and self.asked == 1 else [key]
+            return Page(tuple(shown), (), f"{self.asked}")
+
+    bucket = Endless()
+    for number in range(2):
+        bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW - 7, instance=f"0000000{number}")
+    with pytest.raises(ProviderUnavailable, match=r"does not end|same objects again"):
+        reader(bucket).read(NOW - 20, NOW)
 
 
 def test_an_object_that_is_deleted_while_we_look_is_a_gap() -> None:

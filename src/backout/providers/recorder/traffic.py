@@ -47,6 +47,9 @@ _LARGEST_BYTES: Final = 16 << 20
 _TRIES: Final = 3  # how many objects of a window are looked at until one is usable
 _READERS: Final = 8
 _MISSING: Final = 404
+_MOST_PAGES: Final = 2000
+"""Two million objects: an hour of a thousand isolates."""
+_LONGEST_LISTING_S: Final = 60.0
 _NEWEST: Final = 3
 _WITH_METHODS: Final = 2
 
@@ -235,17 +238,25 @@ class RecorderTraffic:
     def _list_objects(self, since: int, until: int) -> Iterator[tuple[Name, Listed]]:
         prefix = f"{PREFIX}/{self._source.script}/"
         listing = Listing(prefix=prefix, start_after=f"{prefix}{max(since, 0):010d}")
-        token = None
-        while True:
+        token, last = None, listing.start_after
+        ends_at = self._clock.now() + _LONGEST_LISTING_S
+        for _ in range(_MOST_PAGES):
             page = self._client.list_page(self._source.bucket, listing, token=token)
             for listed in page.objects:
+                if listed.key <= last:
+                    raise ProviderUnavailable("the bucket lists the same objects again", where=self._source.bucket)
+                last = listed.key
                 name = parse_name(listed.key, self._source.script)
                 if name is not None and name.second > until:
                     return
                 if name is not None:
                     yield name, listed
-            if (token := page.next_token) is None:
+            if page.next_token is None:
                 return
+            if page.next_token == token or self._clock.now() > ends_at:
+                break
+            token = page.next_token
+        raise ProviderUnavailable("the bucket's list of objects does not end", where=self._source.bucket)
 
     def _usable(
         self, window: Sequence[tuple[Name, Listed]], before: dict[tuple[str, str], tuple[Batch, ...] | Unusable | None]
