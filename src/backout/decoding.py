@@ -31,7 +31,15 @@ _LONG: Final = re.compile(rb"\d{19,}")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b'[]{}"'))
 _QUOTED: Final = rb'"[^"]*"'
 _LONG_TEXT: Final = re.compile(r"\d{19,}")
-_TEXT: Final = rb'(?s)"(?:[^"\\]|\\.)*"'
+_TEXT: Final = rb'(?s)"(?:[^"\\]++|\\.?)*+"?'
+"""A string, also one without an end: whatever begins as one is passed over at once, so that the time stays linear."""
+_PARTS: Final = _TEXT + rb"|[\[\]{}]|[+-]?\d[\d.eE+-]*+"
+_SURROGATE: Final = rb"\\u[dD][89a-fA-F]"
+_ESCAPES: Final = (
+    rb"(?s)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+"""A pair of surrogates, one alone (the group), or any other escape."""
+_MOST_BRACKETS: Final = 1_000_000
 _LONG_WHOLE: Final = rb"(?<![\d.eE+])(?<![eE]-)(\d{19,})(?![\d.eE])"
 _WHOLE: Final = r"[+-]?[0-9]{1,20}"
 _LONGEST_DATE: Final = 64
@@ -84,6 +92,71 @@ def decode_json(
         return msgspec.json.decode(content, type=type)
     except UNDECODABLE as error:
         raise Undecodable(f"{what} {explain_error(error)}", where=where) from None
+
+
+@overload
+def decode_lossily(raw: Text, *, what: str = ..., where: str | None = ...) -> object: ...
+@overload
+def decode_lossily(
+    raw: Text,
+    type: type[T],
+    *,
+    what: str = ...,
+    where: str | None = ...,
+) -> T: ...
+def decode_lossily(raw: Text, type: Any = object, *, what: str = "the text", where: str | None = None) -> Any:
+    """Return the same as `decode_json`, but nothing that a visitor can have written in it makes it undecodable.
+
+    For texts in which the words of strangers stand beside what is needed: `make_readable` says what is lost of them.
+
+    Raises:
+        Undecodable: it is not JSON, or what is needed of it has another shape.
+
+    >>> decode_lossily(b'{"a": [1], "b": 100000000000000000000}')
+    {'a': [1], 'b': None}
+    """
+    try:
+        return decode_json(raw, type, what=what, where=where)
+    except Undecodable:
+        return decode_json(make_readable(raw), type, what=what, where=where)
+
+
+def make_readable(raw: Text) -> bytes:
+    r"""Return a JSON text without what no value can hold.
+
+    A lone surrogate, as JavaScript writes it, becomes U+FFFD; a whole number that is too large, and whatever is nested
+    too deep, null.
+
+    >>> make_readable('["\\ud800", "\\\\ud800", 100000000000000000000, 1.5]').decode()
+    '["\\ufffd", "\\\\ud800", null, 1.5]'
+    """
+    content = raw.encode("utf-8", "replace") if isinstance(raw, str) else bytes(raw)
+    if len(content) > MOST_BYTES:
+        return content
+    if re.search(_SURROGATE, content):
+        content = re.sub(_ESCAPES, lambda found: rb"\ufffd" if found[1] else found[0], content)
+    deep = MOST_DEEP < content.count(b"[") + content.count(b"{") <= _MOST_BRACKETS
+    return _drop_unusable(content) if deep or _LONG.search(content) else content
+
+
+def _drop_unusable(content: bytes) -> bytes:
+    """Return a JSON text with null in place of huge whole numbers, and of what is nested too deep."""
+    kept: list[bytes] = []
+    depth = begin = 0
+    for found in re.finditer(_PARTS, content):
+        sign = found[0][:1]
+        if sign in b"[{":
+            depth += 1
+            if depth == MOST_DEEP:
+                kept += (content[begin : found.start()], b"null")
+        elif sign in b"]}":
+            depth -= 1
+            if depth == MOST_DEEP - 1:
+                begin = found.end()
+        elif sign != b'"' and depth < MOST_DEEP and _has_huge_number(found[0]):
+            kept += (content[begin : found.start()], b"null")
+            begin = found.end()
+    return b"".join((*kept, content[begin:] if depth < MOST_DEEP else b""))
 
 
 def decode_own(text: str, *, what: str = "the record", where: str | None = None) -> Any:

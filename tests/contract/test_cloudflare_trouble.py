@@ -22,6 +22,7 @@ from backout.errors import (
     Refused,
     SecretsChanged,
 )
+from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 TOKEN = "canary-token-9f8e7d6c5b4a"
 VERSION = "fbcb7d21-5bbd-417c-9adf-0184c5655823"
+OTHER = "0cb1a5de-1d0a-4c4b-9d5c-3ad0f5be0b55"
 LIMITS = Limits(connect_s=0.4, read_s=0.4, total_s=0.6, body_bytes=100_000)
 RETRY = Retry(attempts=3, first_wait_s=1.0, longest_wait_s=4.0, total_s=30.0)
 
@@ -405,3 +407,34 @@ def test_a_tls_handshake_that_never_comes_ends_in_time(clock: WorldClock) -> Non
         url = f"https://localhost:{listener.getsockname()[1]}"
         with pytest.raises(ProviderUnavailable, match="timed out: no TLS handshake in time"):
             CloudflareSecrets(client(url, clock), "acc", "fm5").names()
+
+
+ODD = {
+    "a lone surrogate": '"\\ud800 fix"',
+    "brackets": "[" * 300 + "]" * 300,
+    "a huge number": "100000000000000000000",
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_what_a_deployer_wrote_hides_no_deployment(server: ScriptedServer, clock: WorldClock, odd: str) -> None:
+    """Neither a message that no text can hold, nor a value beside what is needed."""
+    named = {**deployment(), "annotations": {"workers/message": "odd"}}
+    beside = {**deployment(OTHER, "2026-11-23T22:32:48.5Z"), "id": "d2", "extra": ["odd"]}
+    body = json.dumps(envelope({"deployments": [named, beside]}))
+    message = odd if odd.startswith('"') else '"odd"'
+    server.will(answer(body.replace('["odd"]', f"[{odd}]").replace('"odd"', message).encode()))
+    found = deployments(server, clock).history()
+    assert [each.id for each in found] == ["d1", "d2"]
+    assert found[0].message in ("\ufffd fix", "odd")
+
+
+def test_code_that_is_kept_is_never_read_in_part(server: ScriptedServer, clock: WorldClock) -> None:
+    """It is uploaded again as it was: a value that cannot be read is refused, not left out."""
+    detail = answer(envelope({"id": VERSION, "number": 1, "metadata": {"created_on": "2026-11-24T22:32:48.5Z"}}))
+    code = {"main_module": "a.js", "modules": [{"name": "a.js", "content_type": "x/y", "content_base64": "YQ=="}]}
+    bindings = [{"type": "json", "name": "N", "json": "odd"}]
+    whole = json.dumps(envelope({**code, "bindings": bindings})).replace('"odd"', "100000000000000000000")
+    server.will(detail, *[answer(whole.encode())] * 3)
+    with pytest.raises(ProviderUnavailable, match="cannot be read"):
+        CloudflareBundles(client(server.url, clock), "acc", "fm5").fetch(VERSION)

@@ -358,3 +358,14 @@ def test_a_log_without_statuses_is_advice(log: Log) -> None:
     assert log.source.traits.may_act
     log.total()
     assert not log.source.traits.may_act
+
+
+@pytest.mark.parametrize("line", [{"outcome": "canceled"}, {"status": 499, "outcome": None}])
+def test_whoever_leaves_before_the_answer_disarms_nothing(log: Log, line: dict[str, object]) -> None:
+    """A canceled request has no status in many a log; that is no sign that others have none."""
+    log.write()
+    log.write(status=None, outcome="canceled")
+    log.write(**line)
+    assert log.total() == (1, 0)
+    assert log.source.traits.may_act
+    assert log.source.traits.has_status

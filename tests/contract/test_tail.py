@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,12 @@ import pytest
 from contract_worker import deploy
 from tail_server import event, notice, tail_server
 
+from backout.analysis.diagnosis.templates import Templates
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
 from backout.model.guard.signals import TriggerCounts, sum_counts
 from backout.providers.cloudflare.client import ApiClient
+from backout.providers.cloudflare.logs import TailLogs
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
@@ -227,6 +230,66 @@ def test_a_connection_that_breaks_is_opened_again(server: TailServer, opened: Ca
     assert server.opened == 2
     server.send(event("v1", NOW + 3))
     assert sum_counts(page_with(source, 2).counts) == (2, 0)
+
+
+SAID = {
+    "a number that no counter has": '{"qty": 100000000000000000000}',
+    "a hundred brackets": "[" * 101 + "]" * 101,
+    "thousands of brackets": '{"a":' * 20_000 + "1" + "}" * 20_000,
+    "a lone surrogate": '"\\ud800"',
+    "a number of five thousand digits": "9" * 5000,
+    "all of them in strings": '"[[[[\\\\ud800 100000000000000000000"',
+}
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
+def test_what_a_visitor_has_the_worker_log_disarms_nothing(
+    server: TailServer, opened: Callable[..., Opened], said: str
+) -> None:
+    """A request counts with its status, whatever stands in its log; and its log can be read."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+
+    def logging(status: int) -> str:
+        logged = [{"message": ["it failed", 7], "level": "error"}]
+        whole = {**event("v1", NOW + 2, status), "exceptions": [], "logs": logged}
+        return json.dumps(whole).replace("7]", f"{said}]")
+
+    server.send(logging(200), logging(500), event("v1", NOW + 2))
+    page = page_with(source, 3)
+    assert sum_counts(page.counts) == (3, 1)
+    assert not page.sampled
+    assert page.unreadable == {}
+    logs = TailLogs(source, Templates(str)).read(NOW, NOW + 9).counts
+    assert (sum(each.errors for each in logs.by_version.values()), dict(logs.unreadable)) == (1, {})
+    assert any("it failed" in each.sample for each in logs.templates)
+
+
+def test_an_event_that_cannot_be_read_is_no_sign_that_others_are_missing(
+    server: TailServer, opened: Callable[..., Opened]
+) -> None:
+    """It is counted among what cannot be counted, and the counts beside it stay exact."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+    server.send('{"outcome": 7}', event("v1", NOW + 2))
+    page = page_with(source, 1)
+    assert not page.sampled
+    assert page.unreadable == {"an event of the tail in another shape": 1}
+
+
+def test_looking_at_its_logs_hides_no_loss_from_guard(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """Whoever takes in the notice that events are left out, the next page of counts says so, and so do the logs."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+    server.send(notice("overload"), notice("overload-stop"))
+    logs = TailLogs(source, Templates(str))
+    assert until(lambda: logs.read(NOW, NOW + 9).counts.sampled, 10, "the notice")
+    assert source.read(NOW, NOW + 9).sampled
+    until(lambda: not source.read(NOW, NOW + 9).sampled, 10, "a page that misses nothing")
+    assert not logs.read(NOW, NOW + 9).counts.sampled
 
 
 def test_odd_events_are_counted_and_named(server: TailServer, opened: Callable[..., Opened]) -> None:

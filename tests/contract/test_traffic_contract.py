@@ -399,6 +399,20 @@ def test_logs_are_told_as_invocations_of_every_version(server: ScriptedServer) -
     assert any(origin is Origin.OUTCOME and "exceededCpu" in sample for origin, _, sample in told.values())
 
 
+@pytest.mark.parametrize(
+    "said", ['"\\ud800"', "100000000000000000000", "[" * 3000 + "]" * 3000], ids=["surrogate", "number", "brackets"]
+)
+def test_what_one_visitor_had_logged_hides_no_other_log(server: ScriptedServer, said: str) -> None:
+    """The rest of that log is read as well."""
+    logged = {"outcome": "ok", "scriptVersion": {"id": "v1"}, "logs": [{"level": "error", "message": ["it failed", 7]}]}
+    events = [{"at": 6, **logged}, {"at": 7, **logged, "outcome": "exception"}]
+    body = json.dumps({"now": 9, "events": events}).replace("7]", f"{said}]", 1)
+    server.will(answer(body.encode()))
+    counts = RouterLogs(server.url, "fm5", clock=WorldClock(NOW), key_of=make_template).read(5.0, 10.0).counts
+    assert counts.by_version["v1"].invocations == 2
+    assert all("it failed" in each.sample for each in counts.templates)
+
+
 # --- a real twin, real visitors -------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from backout import __version__
-from backout.decoding import Undecodable, decode_json, parse_http_date
+from backout.decoding import Undecodable, decode_json, make_readable, parse_http_date
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
@@ -61,6 +61,7 @@ class _Envelope(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw(b"null")
     data: msgspec.Raw = msgspec.Raw(b"")  # what GraphQL answers instead, without `success`
     result_info: ResultInfo | None = None
+    mended: bool = False
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -114,16 +115,36 @@ class ApiClient:
         self._until = until
         self._token_place = token_place
 
-    def get(self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None) -> T:
-        """Return the decoded result of a GET; errors as `post`, but repeated after every trouble that may pass."""
-        return self.get_page(path, result, permission=permission, query=query)[0]
+    def get(
+        self,
+        path: str,
+        result: type[T],
+        *,
+        permission: str,
+        query: Mapping[str, str] | None = None,
+        exact: bool = False,
+    ) -> T:
+        """Return the decoded result of a GET; errors as `post`, but repeated after every trouble that may pass.
+
+        Args:
+            exact: an answer with something that no value can hold is refused, not read without it.
+        """
+        return self.get_page(path, result, permission=permission, query=query, exact=exact)[0]
 
     def get_page(
-        self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None
+        self,
+        path: str,
+        result: type[T],
+        *,
+        permission: str,
+        query: Mapping[str, str] | None = None,
+        exact: bool = False,
     ) -> tuple[T, ResultInfo]:
-        """Return the decoded result of a GET and the position of its page."""
+        """Return the decoded result of a GET, as `get`, and the position of its page."""
         for attempt in range(_LOOKS_AT_A_SHAPE):
             envelope, where = self._call("GET", path, query, None, permission)
+            if exact and envelope.mended:
+                raise ProviderUnavailable("the answer holds values that cannot be read", where=where)
             try:
                 return _decode(envelope.result, result, where), envelope.result_info or ResultInfo()
             except ProviderUnavailable:
@@ -299,7 +320,13 @@ def _parse_envelope(body: bytes) -> _Envelope | None:
     try:
         return decode_json(body, _Envelope)
     except Undecodable:
+        pass
+    try:  # a message, or a log, may hold what its writer liked: that hides nothing of what stands beside it
+        envelope = decode_json(make_readable(body), _Envelope)
+    except Undecodable:
         return None
+    envelope.mended = True
+    return envelope
 
 
 def _decode(raw: msgspec.Raw, result: type[T], where: str) -> T:

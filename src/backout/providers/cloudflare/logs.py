@@ -37,8 +37,9 @@ class TailLogs:
 
     def read(self, since: float, until: float) -> LogPage:
         """Return what the tail heard between these times; errors as the tail's own reading."""
-        self._traffic.read(int(since), int(since))  # takes in what waits
+        self._traffic.take_in()
         tally = EventTally(self._key_of)
+        tally.sampled = self._traffic.misses  # the next page of counts says so, too
         reader = EventReader(tally, "the tail")
         kept = self._traffic.kept
         for at, event in kept:

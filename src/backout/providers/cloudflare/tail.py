@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.decoding import Undecodable, decode_json
+from backout.decoding import Undecodable, decode_json, make_readable
 from backout.model.guard.answers import EVERY_CLASS
 from backout.model.guard.chosen import Choice, find_choice
 from backout.model.guard.routes import make_template
@@ -23,7 +23,7 @@ from backout.providers.exchange import quote_segment
 from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
@@ -48,7 +48,7 @@ class _Version(msgspec.Struct):
 class _Request(msgspec.Struct):
     url: str = ""
     method: str = ""
-    headers: dict[str, str] = {}
+    headers: dict[str, msgspec.Raw] = {}
 
 
 class _Response(msgspec.Struct):
@@ -76,14 +76,24 @@ _FAR_S, _NO_STATUS = 86_400.0, 1000
 """An event is no further away from now than a day; an HTTP status is smaller."""
 
 
+_NOTHING: Final = frozenset((b"", b"null", b"[]"))
+
+
 class _Event(msgspec.Struct, rename="camel"):
+    """What is counted of an event; visitors can have written anything into its logs, which are not read here."""
+
     outcome: str = _OK
     script_version: _Version | None = None
     event_timestamp: float | None = None
     wall_time: float = 0.0
-    exceptions: tuple[msgspec.Raw, ...] | None = ()
-    logs: tuple[msgspec.Raw, ...] | None = ()
+    exceptions: msgspec.Raw = msgspec.Raw(b"")
+    logs: msgspec.Raw = msgspec.Raw(b"")
     event: _Inner | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it threw or logged."""
+        return not {bytes(self.exceptions), bytes(self.logs)} <= _NOTHING
 
 
 class _Made(msgspec.Struct):
@@ -96,6 +106,9 @@ class TailTraffic:
     Args:
         client: with a token that may tail.
         most: how many events may wait between two readings.
+
+    Attributes:
+        misses: events are missing since the last page of counts, which the next one has to say.
     """
 
     def __init__(
@@ -109,6 +122,7 @@ class TailTraffic:
         self._unreadable: Counter[str] = Counter()
         self._since: float | None = None
         self._missed = 0
+        self.misses = False
         self._overloaded = False
         self._kept: deque[tuple[float, str | bytes]] = deque()
         self._kept_size = 0
@@ -144,6 +158,16 @@ class TailTraffic:
             AuthError, ProviderRejected: the tail is refused.
             ProviderUnavailable: it is not connected just now.
         """
+        now, begun = self.take_in()
+        if until <= begun:
+            return CountsPage((), since)
+        sampled, self.misses = self.misses, False
+        return CountsPage(
+            self._tally.counts(since, until), int(now - self._late.seconds), sampled, unreadable=dict(self._unreadable)
+        )
+
+    def take_in(self) -> tuple[float, float]:
+        """Count what waits, and return the time, and that since when the tail is open; errors as `read`."""
         self._tailing.ensure(_FIRST_S)
         now = self._clock.now()
         if self._since is None:
@@ -152,13 +176,10 @@ class TailTraffic:
         for event in self._tailing:
             overloaded = self._take(event, now) or overloaded
         missed = self._tailing.dropped + self._tailing.gaps
-        sampled, self._missed = overloaded or missed > self._missed, missed
+        self.misses = self.misses or overloaded or missed > self._missed
+        self._missed = missed
         self._tally.forget(now)
-        if until <= self._since:
-            return CountsPage((), since)
-        return CountsPage(
-            self._tally.counts(since, until), int(now - self._late.seconds), sampled, unreadable=dict(self._unreadable)
-        )
+        return now, self._since
 
     @property
     def kept(self) -> tuple[tuple[float, str | bytes], ...]:
@@ -185,17 +206,17 @@ class TailTraffic:
     def _take(self, text: str | bytes, now: float) -> bool:
         """Count an event; return whether events were left out around it."""
         try:
-            event = decode_json(text, _Event)
-        except Undecodable:
+            text, event = _decode_event(text)
+        except Undecodable:  # never a reason to doubt its neighbours: a visitor may be able to cause it
             self._unreadable["an event of the tail in another shape"] += 1
-            return True
+            return False
         inner = event.event or _Inner()
         if inner.type in (_OVERLOAD, _OVERLOAD_STOP):
             self._overloaded = inner.type == _OVERLOAD
             return True
         if inner.request is None and not inner.trigger:
             return False
-        if inner.request is not None and _get_header(inner.request.headers, _PROBE) is not None:
+        if inner.request is not None and _has_header(inner.request.headers, _PROBE):
             return False
         if event.script_version is None or not event.script_version.id or event.event_timestamp is None:
             self._unreadable["an event of the tail without a version or a time"] += 1
@@ -205,7 +226,7 @@ class TailTraffic:
         if abs(at - now) > _FAR_S or not 0 <= event.wall_time <= _FAR_S * 1000 or not 0 <= status < _NO_STATUS:
             self._unreadable["an event of the tail with an impossible time or status"] += 1
             return False
-        if event.outcome != _OK or status >= _SERVER_ERROR or event.exceptions or event.logs:
+        if event.outcome != _OK or status >= _SERVER_ERROR or event.says_something:
             self._keep(at, text)
         self._late.note(now, now - at - 1.0)  # a second of it is ours: it is read about once a second
         if inner.request is None:
@@ -237,5 +258,14 @@ def _make_opener(client: ApiClient, path: str) -> Callable[[], str]:
     return open_tail
 
 
-def _get_header(headers: Mapping[str, str], wanted: str) -> str | None:
-    return next((value for name, value in headers.items() if name.lower() == wanted), None)
+def _decode_event(text: str | bytes) -> tuple[str | bytes, _Event]:
+    """Return an event with the text that it can be read from again, which lacks what nobody could read."""
+    try:
+        return text, decode_json(text, _Event)
+    except Undecodable:
+        readable = make_readable(text)
+        return readable, decode_json(readable, _Event)
+
+
+def _has_header(headers: Iterable[str], wanted: str) -> bool:
+    return any(name.lower() == wanted for name in headers)

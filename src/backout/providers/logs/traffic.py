@@ -101,7 +101,8 @@ class LogTraffic:
             self._late.note(now, self._looked_at - line.at)
         if not line.is_request or line.route.partition("?")[0] in self._ignored:
             return
-        self._has_status = self._has_status and line.status is not None
+        # Whoever leaves before the answer gets no status: that says nothing of the log.
+        self._has_status = self._has_status and (line.status is not None or line.canceled)
         self._has_method = self._has_method and bool(line.method)
         self._has_sizes = self._has_sizes and (line.size is not None or not line.is_page)
         self._has_types = self._has_types and (bool(line.content_type) or not line.is_page)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from backout import __version__
-from backout.decoding import Undecodable, decode_json
+from backout.decoding import Undecodable, decode_json, decode_lossily
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin
@@ -90,7 +90,7 @@ class RouterClient:
         if answer.status != _OK:
             raise ProviderRejected(f"answered {answer.status}{_read_reason(answer)}", status=answer.status, where=where)
         try:
-            return decode_json(answer.body, result, what="the answer")
+            return decode_lossily(answer.body, result, what="the answer")
         except Undecodable as error:
             raise CallFailed(ProviderUnavailable(f"the answer cannot be read: {error.what}", where=where)) from error
 
