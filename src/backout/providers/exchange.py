@@ -23,6 +23,7 @@ from backout.providers.sockets import (
     Failure,
     describe_error,
     dial,
+    is_local_name,
     read_announced_bytes,
     start_tls,
 )
@@ -70,7 +71,8 @@ class Origin(Value, frozen=True):
             in_the_open: http is fine everywhere: no credential goes there, and the answer decides nothing alone.
 
         Raises:
-            ValueError: the URL is not http(s), or names no host or no valid port; or what goes there could be read.
+            ValueError: the URL is not http(s), or names no host or no valid port; or what goes there could be read. No
+                part of the URL is in its words, since some URLs are secrets.
 
         >>> Origin.of("http://app.localhost:8787/health").address
         '127.0.0.1'
@@ -78,11 +80,15 @@ class Origin(Value, frozen=True):
         Traceback (most recent call last):
         ValueError: not https, and http is for loopback alone
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            given = parts.port
+        except ValueError:
+            raise ValueError("not a URL with a valid host and port") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("not an http(s) URL with a host")
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        local = parts.hostname == "localhost" or parts.hostname.endswith(".localhost")
+        port = given or (443 if parts.scheme == "https" else 80)
+        local = is_local_name(parts.hostname)
         if not (in_the_open or parts.scheme == "https" or local or is_this_machine(parts.hostname)):
             raise ValueError("not https, and http is for loopback alone")
         return cls(parts.scheme, parts.hostname, port, "127.0.0.1" if local else None)
@@ -100,7 +106,7 @@ class Origin(Value, frozen=True):
 def is_this_machine(host: str) -> bool:
     """Whether a host is a loopback address as it is written, or a name that RFC 6761 keeps for one."""
     is_v4 = host.startswith("127.") and host.isascii() and host.replace(".", "").isdigit()
-    return host in {"localhost", "::1"} or host.endswith(".localhost") or is_v4
+    return host == "::1" or is_local_name(host) or is_v4
 
 
 class Exchanging(Protocol):

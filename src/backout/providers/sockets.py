@@ -163,14 +163,15 @@ class _BoundedReader(io.RawIOBase):
 def dial(host: str, port: int, until: float, *, named: str) -> socket.socket:
     """Return a connection to one of a host's addresses, all of them together tried until `until` (monotonic).
 
-    One that is never asked (`addresses`) is not even connected to, whatever name leads there.
+    One that is never asked (`addresses`) is not even connected to, whatever name leads there. No resolver is asked for
+    a name that stands for this machine: what may go there in the clear goes nowhere else.
 
     Raises:
         ExchangeError: none was reached; nothing was sent.
     """
     late = ExchangeError(Failure.TIMED_OUT, f"no connection to {named} in time", sent=False)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo("127.0.0.1" if is_local_name(host) else host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ExchangeError(Failure.NOT_REACHED, describe_error(error), sent=False) from error
     allowed = [each for each in found if is_allowed(str(each[4][0]))]
@@ -193,6 +194,16 @@ def dial(host: str, port: int, until: float, *, named: str) -> socket.socket:
     if isinstance(last, TimeoutError) or last is None:
         raise late from last
     raise ExchangeError(Failure.NOT_REACHED, describe_error(last), sent=False) from last
+
+
+def is_local_name(host: str) -> bool:
+    """Return whether RFC 6761 keeps a name for this machine: localhost, and all below it.
+
+    >>> [is_local_name(host) for host in ("s3.localhost", "LOCALHOST.", "localhost.example", "127.0.0.1")]
+    [True, True, False, False]
+    """
+    name = host.lower().rstrip(".")
+    return name == "localhost" or name.endswith(".localhost")
 
 
 def start_tls(plain: socket.socket, host: str, until: float) -> socket.socket:

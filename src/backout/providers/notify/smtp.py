@@ -1,4 +1,7 @@
-"""The channel SMTP: one plain-text mail for each notice, all mails of a run in one thread."""
+"""The channel SMTP: one plain-text mail for each notice, all mails of a run in one thread.
+
+The connection is made as every other one (`sockets.dial`), and a reply of the server has a limit.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,27 @@ import smtplib
 import socket
 import ssl
 import threading
+import time
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from backout.escaping import escape_line, make_printable
 from backout.providers.notify.channel import SendFailed
+from backout.providers.sockets import ExchangeError, dial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
 
     from backout.model.incident.notice import Notice
 
 CONNECT_S: Final = 5.0
 TOTAL_S: Final = 30.0
 """Servers that make strangers wait on purpose are common; more than this is no answer."""
+_LONGEST_REPLY_BYTES: Final = 64 * 1024
+_GREETED: Final = 220
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,8 @@ class Smtp:
             ) from error
         except smtplib.SMTPNotSupportedError as error:
             raise self._make_failure(f"does not support what is set up: {error}") from error
+        except ExchangeError as error:
+            raise self._make_failure(f"cannot be reached: {error}") from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
             raise self._make_failure(f"{_clean_reply(getattr(error, 'strerror', None) or error)}") from error
 
@@ -93,19 +103,20 @@ def _session(server: Server) -> Iterator[smtplib.SMTP]:
     """Yield a session that ends when the block does, or is cut off when its time is over."""
     name = os.uname().nodename
     me = name if "." in name else "[127.0.0.1]"  # asking for our full name could wait for a name server
-    session = (
-        smtplib.SMTP_SSL(timeout=CONNECT_S, local_hostname=me, context=server.trust())
-        if server.security == "tls"
-        else smtplib.SMTP(timeout=CONNECT_S, local_hostname=me)
-    )
+    session = _Session(timeout=CONNECT_S, local_hostname=me)
     session._host = server.host  # type: ignore[attr-defined]  # noqa: SLF001 - TLS checks it; the constructor would connect
     cut = threading.Timer(server.within_s, _cut_off, (session,))
     cut.daemon = True
     cut.start()
     try:
-        session.connect(server.host, server.port)
-        if session.sock is not None:
-            session.sock.settimeout(server.within_s)
+        session.sock = dial(server.host, server.port, time.monotonic() + CONNECT_S, named=server.host)
+        session.sock.settimeout(CONNECT_S)
+        if server.security == "tls":
+            session.sock = server.trust().wrap_socket(session.sock, server_hostname=server.host)
+        code, said = session.getreply()
+        if code != _GREETED:
+            raise smtplib.SMTPConnectError(code, said)
+        session.sock.settimeout(server.within_s)
         if server.security == "starttls":
             session.starttls(context=server.trust())
         yield session
@@ -114,6 +125,42 @@ def _session(server: Server) -> Iterator[smtplib.SMTP]:
     finally:
         cut.cancel()
         session.close()
+
+
+class _Session(smtplib.SMTP):
+    """A session whose every reply has a limit."""
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Return the next reply. Raises ValueError: it is longer than any reply is."""
+        if self.file is None and self.sock is not None:
+            self.file = _Replies(self.sock.makefile("rb"))
+        if self.file is not None:
+            cast("_Replies", self.file).begin()
+        return super().getreply()
+
+
+class _Replies:
+    """What smtplib needs of the file that it reads replies from: lines, of which one reply has only so many bytes."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
+        self._left = _LONGEST_REPLY_BYTES
+
+    def begin(self) -> None:
+        """Begin the next reply."""
+        self._left = _LONGEST_REPLY_BYTES
+
+    def readline(self, most: int) -> bytes:
+        """Return the next line."""
+        line = self._file.readline(most)
+        self._left -= len(line)
+        if self._left < 0:
+            raise ValueError("sends a reply without an end")
+        return line
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _cut_off(session: smtplib.SMTP) -> None:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _GOOD = frozenset({200, 204, 206})
 _CHUNK_BYTES = 256 * 1024
+_ENDPOINT_HINT = "write https://host[:port], or http on loopback"
 
 
 class S3Settings(Value, frozen=True):
@@ -165,23 +166,28 @@ class Transport:
     """Sends calls to one endpoint; safe to use from several threads.
 
     Raises:
-        UsageError: the endpoint is no URL of a host.
+        UsageError: the endpoint is no URL of a host; it is quoted only where nothing in it can be a secret.
     """
 
     def __init__(self, settings: S3Settings, clock: Clock) -> None:
-        parts = urlsplit(settings.endpoint)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
-            raise UsageError(
-                "not an S3 endpoint", where=settings.endpoint, hint="write https://host[:port], or http on loopback"
-            )
+        try:
+            parts = urlsplit(settings.endpoint)
+            port = parts.port
+        except ValueError:  # whose words quote the text
+            raise UsageError("the bucket's endpoint has no valid host and port", hint=_ENDPOINT_HINT) from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise UsageError("the bucket's endpoint is no URL of a host alone", hint=_ENDPOINT_HINT)
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            where = f"{parts.scheme}://{parts.netloc}"
+            raise UsageError("there is more than a host in the bucket's endpoint", where=where, hint=_ENDPOINT_HINT)
         if parts.scheme == "http" and not is_this_machine(parts.hostname):
             what = "objects and signatures would travel unencrypted: http is for loopback alone"
             raise UsageError(what, where=settings.endpoint, hint="write https://host[:port]")
         self._settings = settings
         self._clock = clock
         self._secure = parts.scheme == "https"
-        self._address = (parts.hostname, parts.port)
-        self._host = parts.netloc.rpartition("@")[2]
+        self._address = (parts.hostname, port)
+        self._host = parts.netloc
         self._idle: list[_Line] = []
         self._lock = threading.Lock()
 

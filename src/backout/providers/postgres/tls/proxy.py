@@ -15,6 +15,7 @@ import ssl
 import struct
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -28,6 +29,7 @@ from backout.providers.postgres.tls.wire import (
     read_startup,
     relay,
 )
+from backout.providers.sockets import ExchangeError, dial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,10 +153,11 @@ class TlsProxy:
         where = f"{server.host}:{server.port}"
         hint = "check host, sslmode and sslrootcert of the connection string"
         try:
-            plain = socket.create_connection((server.address or server.host, server.port), self._connect_s)
-        except (OSError, UnicodeError) as error:
-            raise ProviderUnavailable(f"no connection: {_describe_error(error)}", where=where, hint=hint) from error
+            plain = dial(server.address or server.host, server.port, time.monotonic() + self._connect_s, named=where)
+        except ExchangeError as error:
+            raise ProviderUnavailable(f"no connection: {error}", where=where, hint=hint) from error
         try:
+            plain.settimeout(self._connect_s)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.sendall(struct.pack("!ii", 8, SSL_REQUEST))
             answer = plain.recv(1)
