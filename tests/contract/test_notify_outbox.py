@@ -13,7 +13,7 @@ import pytest
 from values import replace
 
 from backout.errors import OutboxUnavailable
-from backout.model.incident.notice import Notice, NoticeKind, QueueState
+from backout.model.incident.notice import Notice, NoticeKind, QueuedNotice, QueueState
 from backout.providers.clock import SystemClock
 from backout.providers.memory.clock import WorldClock
 from backout.providers.notify.channel import Route, SendFailed, make_broken
@@ -25,7 +25,7 @@ from backout.report.redact import Redactor
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 START = 1_800_000_000.0
@@ -331,6 +331,54 @@ def test_a_broken_channel_says_why_and_waits_for_a_process_that_can(path: Path) 
     recorder, clock = Recorder(), WorldClock(SystemClock().now() + 600)
     worker(recorder, Outbox(path), clock).deliver()
     assert keys(recorder) == ["k"]
+
+
+@pytest.mark.parametrize("field", ["key", "environment", "title", "text", "run", "next", "facts"])
+def test_half_a_character_stops_no_notice(path: Path, field: str) -> None:
+    """A lone surrogate, as a file's name or JSON may hold, is written out; no notice is lost by it."""
+    recorder = Recorder()
+    tells = dispatcher(path, recorder.route())
+    half = "half \udcff"
+    odd = {"next": (half,), "facts": {half: half}}.get(field, half)
+    tells.tell(replace(notice("odd"), **{field: odd}))
+    assert tells.flush(10).waiting == 0
+    tells.tell(notice("later"))
+    delivery = tells.flush(10)
+    assert (delivery.delivered, delivery.waiting, delivery.problems) == (2, 0, ())
+    clean = {"next": ("half \\udcff",), "facts": {"half \\udcff": "half \\udcff"}}.get(field, "half \\udcff")
+    assert getattr(recorder.sent[0], field) == clean
+    assert recorder.sent[1].key == "later"
+
+
+class Odd(Outbox):
+    """An outbox with a mistake in it."""
+
+    def keep(self, notice: Notice, channels: Sequence[str], now: float) -> bool:
+        if notice.key == "odd":
+            raise RuntimeError("a mistake")
+        return super().keep(notice, channels, now)
+
+    def take(self, channel: str, now: float) -> tuple[tuple[QueuedNotice, ...], float]:
+        if self.exists and not self.mended:
+            self.mended = True
+            raise RuntimeError("another")
+        return super().take(channel, now)
+
+    mended = False
+
+
+def test_a_mistake_of_the_outbox_costs_one_notice_its_place_on_disk(path: Path) -> None:
+    """It is sent from memory, that is said, and the thread that keeps notices lives on."""
+    recorder = Recorder()
+    tells = Dispatcher([recorder.route()], Odd(path), SystemClock())
+    tells.tell(notice("odd"))
+    delivery = tells.flush(10)
+    assert keys(recorder) == ["odd"]
+    assert delivery.problems == (
+        "the outbox cannot be used (RuntimeError); notices are sent, but lost if that fails before this command ends",
+    )
+    tells.tell(notice("later"))
+    until(lambda: keys(recorder) == ["odd", "later"], what="the next one is kept and sent")
 
 
 def test_a_locked_outbox_is_not_waited_for(path: Path) -> None:

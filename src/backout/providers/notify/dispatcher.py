@@ -117,8 +117,17 @@ class Dispatcher:
         try:
             self._outbox.keep(notice, channels, now)
         except OutboxUnavailable as error:
-            self._problem = f"{error}; notices are sent, but lost if that fails before this command ends"
+            self._keep_here(notice, channels, now, str(error))
+        except Exception as error:  # noqa: BLE001 - what ended this thread would end every later notice with it
+            self._keep_here(notice, channels, now, f"the outbox cannot be used ({type(error).__name__})")
+
+    def _keep_here(self, notice: Notice, channels: Sequence[str], now: float, why: str) -> None:
+        """Keep a notice in memory, and what that means for `flush` to tell."""
+        self._problem = f"{why}; notices are sent, but lost if that fails before this command ends"
+        try:
             self._spare.keep(notice, channels, now)
+        except Exception as error:  # noqa: BLE001 - the same
+            self._problem = f"a notice is lost, it can be kept nowhere ({type(error).__name__})"
 
     def _deliver(self, worker: DeliveryWorker) -> None:
         """Deliver through one channel until nothing waits for it."""
@@ -161,12 +170,18 @@ class Dispatcher:
 
 
 def _mask(notice: Notice, redact: Callable[[str], str]) -> Notice:
+    """Return a notice without secrets, and without what no file, no mail and no JSON can hold: half a character."""
+
+    def clean(text: str) -> str:
+        return redact(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
     return replace(
         notice,
-        title=redact(notice.title),
-        text=redact(notice.text),
-        key=redact(notice.key),
-        run=redact(notice.run),
-        next=tuple(map(redact, notice.next)),
-        facts={name: redact(str(value)) for name, value in notice.facts.items()},
+        environment=clean(notice.environment),
+        title=clean(notice.title),
+        text=clean(notice.text),
+        key=clean(notice.key),
+        run=clean(notice.run),
+        next=tuple(map(clean, notice.next)),
+        facts={clean(name): clean(str(value)) for name, value in notice.facts.items()},
     )

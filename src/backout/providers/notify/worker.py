@@ -70,6 +70,9 @@ class DeliveryWorker:
             except OutboxUnavailable as error:
                 self.problem = f"{self.name}: {error}"
                 return self._clock.now() + _LOOK_AGAIN_S
+            except Exception as error:  # noqa: BLE001 - the thread of a channel lives as long as something waits for it
+                self.problem = f"{self.name}: the outbox cannot be used ({type(error).__name__})"
+                return self._clock.now() + _LOOK_AGAIN_S
 
     def _send(self, outbox: Outbox, queued: tuple[QueuedNotice, ...]) -> SendFailed | None:
         try:
