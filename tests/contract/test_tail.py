@@ -60,6 +60,52 @@ def opened(server: TailServer) -> Iterator[Callable[..., Opened]]:
         source.close()
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ws://127.0.0.2:9/tail-canary",
+        "wss://127.0.0.2:9/tail-canary",
+        "ws://localhost.example/tail-canary",
+        "http://127.0.0.1:9/tail-canary",
+        "ws://user@127.0.0.1:9/tail-canary",
+        "ws://127.0.0.1:tail-canary/",
+        "ws://[tail-canary/",
+        "tail-canary",
+        "",
+    ],
+)
+def test_a_tail_elsewhere_is_not_listened_to(server: TailServer, opened: Callable[..., Opened], address: str) -> None:
+    """Whatever the API answers: nothing is asked of a place that is not the platform's."""
+    server.address = address or "?"
+    source, _ = opened()
+    with pytest.raises(ProviderUnavailable, match="tail that is not the platform's, or not encrypted") as refused:
+        source.read(NOW, NOW + 1)
+    assert "canary" not in str(refused.value)
+    assert server.hellos == []
+
+
+def test_where_a_tail_may_be() -> None:
+    """Cloudflare's tails, and those of an API's own host, encrypted; in the clear on this machine alone."""
+    from backout.providers.cloudflare.tailing import check_address  # noqa: PLC0415 what the commit before did not have
+    from backout.providers.exchange import Origin  # noqa: PLC0415 same
+
+    platform, own, here = map(Origin.of, ("https://api.cloudflare.com", "https://api.example", "http://127.0.0.1:8787"))
+    told = "wss://tail.developers.workers.dev/id"
+    assert [check_address(told, api) for api in (platform, own, here)] == [told] * 3
+    assert check_address("wss://api.example:444/id", own)
+    assert check_address("wss://tails.api.example/id", own)
+    assert check_address("ws://127.0.0.1:8787/id", here)
+    wrong = (
+        "wss://x.workers.dev/id",
+        "ws://tail.developers.workers.dev/id",
+        "ws://127.0.0.1/id",
+        "wss://xapi.cloudflare.com/",
+    )
+    for address in wrong:
+        with pytest.raises(ProviderUnavailable):
+            check_address(address, platform)
+
+
 def listening(server: TailServer, source: TailTraffic) -> None:
     source.read(NOW, NOW + 1)
     until(lambda: server.sockets, 10, "the tail")

@@ -40,9 +40,16 @@ def notice(kind: str) -> dict[str, object]:
 
 @dataclass
 class TailServer:
-    """`refuse`: the status that `POST .../tails` answers instead; `hellos`: what the clients said first."""
+    """A tail.
+
+    Attributes:
+        refuse: the status that `POST .../tails` answers instead.
+        address: where it says that the tail is; "": where it is.
+        hellos: what the clients said first.
+    """
 
     url: str = ""
+    address: str = ""
     refuse: int = 0
     opened: int = 0
     hellos: list[str] = field(default_factory=list)
@@ -74,7 +81,7 @@ class TailServer:
             body = {"success": False, "errors": [{"code": 1, "message": "no"}], "result": None}
             return web.json_response(body, status=self.refuse)
         self.opened += 1
-        url = f"ws://{request.host}/socket"
+        url = self.address or f"ws://{request.host}/socket"
         return web.json_response({"success": True, "errors": [], "messages": [], "result": {"id": "t", "url": url}})
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:

@@ -115,6 +115,11 @@ class ApiClient:
         self._until = until
         self._token_place = token_place
 
+    @property
+    def origin(self) -> Origin:
+        """Where the API is."""
+        return self._connection.origin
+
     def get(
         self,
         path: str,

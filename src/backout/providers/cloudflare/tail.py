@@ -18,7 +18,7 @@ from backout.model.guard.routes import make_template
 from backout.model.guard.signals import CountsPage, SourceTraits
 from backout.model.triggers import name_queue, name_schedule
 from backout.providers.clock import SystemClock
-from backout.providers.cloudflare.tailing import Tailing
+from backout.providers.cloudflare.tailing import Tailing, check_address
 from backout.providers.exchange import quote_segment
 from backout.providers.tally import Answer, Lateness, Tally
 
@@ -253,7 +253,8 @@ class TailTraffic:
 
 def _make_opener(client: ApiClient, path: str) -> Callable[[], str]:
     def open_tail() -> str:
-        return client.post(path, {"filters": []}, _Made, permission=PERMISSION).url
+        made = client.post(path, {"filters": []}, _Made, permission=PERMISSION)
+        return check_address(made.url, client.origin)
 
     return open_tail
 

@@ -1,7 +1,8 @@
 """The live events of a tail: one private thread with its loop, seen from outside as an iterator with a bounded queue.
 
 Source: wrangler 4.164, its tail command: `POST .../tails` answers the address of a websocket with the subprotocol
-trace-v1, which takes one message first and then sends one JSON object for each event.
+trace-v1, which takes one message first and then sends one JSON object for each event. Its host is
+`tail.developers.workers.dev` (Cloudflare's API reference, "Start Tail", 2026).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import queue
 import threading
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -19,13 +21,39 @@ from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from backout.providers.exchange import Origin
+
 PROTOCOL: Final = "trace-v1"
+_HOST: Final = "tail.developers.workers.dev"
+_HERE: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _HELLO: Final = '{"debug":false}'
 _HEARTBEAT_S: Final = 10.0
 _CONNECT_S: Final = 10.0
 _WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 _MAX_EVENT_BYTES: Final = 4 * 1024 * 1024
 _ENDED: Final = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+
+
+def check_address(address: str, api: Origin) -> str:
+    """Return the address of a tail that an API answered: encrypted, and at the platform or the API's own host.
+
+    Where the API is asked over http, which is on this machine, so may the tail be.
+
+    Raises:
+        ProviderUnavailable: it leads elsewhere; the address is not quoted, since it is the permission to listen.
+    """
+    try:
+        parts = urlsplit(address)
+        host = (parts.hostname or "").lower()
+        is_whole = bool(host) and "@" not in parts.netloc and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_whole, host, parts = False, "", urlsplit("")
+    ours = parts.scheme == "wss" and (host in {_HOST, api.host} or host.endswith(f".{api.host}"))
+    here = api.scheme == "http" and parts.scheme == "ws" and host in _HERE
+    if not is_whole or not (ours or here):
+        what = "the API answered an address of a tail that is not the platform's, or not encrypted (wss)"
+        raise ProviderUnavailable(what, where="tail", hint="check platform.api_base_url")
+    return address
 
 
 class Tailing:
