@@ -122,6 +122,15 @@ def test_check_with_a_wrong_token_is_still_answered(tmp_path: Path, neon: Neon, 
     assert (answer.code, vendor["answers"]) == (1, False)
 
 
+def test_a_branch_is_looked_at_with_a_verified_certificate(tmp_path: Path, neon: Neon) -> None:
+    """The vendor hands out `sslmode=require`, which verifies nothing."""
+    neon.grow("side", LIVE)
+    assert typed(tmp_path, "branch", "look", "side", "--to", str(tmp_path / "side.conf")).code == 0
+    lines = (tmp_path / "side.conf").read_text().splitlines()
+    assert {"sslmode=verify-full", "dbname=app", "user=app", "password=pw-canary"} <= set(lines)
+    assert any(line.startswith("sslrootcert=/") or line == "sslrootcert=system" for line in lines)
+
+
 @pytest.mark.long
 def test_a_branch_from_dry_run_to_deletion(tmp_path: Path, neon: Neon) -> None:
     """Nothing on a dry run; made, looked at, put in place, taken back, deleted: each read back."""

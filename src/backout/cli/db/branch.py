@@ -119,22 +119,22 @@ def create(
 def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role: str | None) -> int:
     """Write a service file (mode 0600) for connecting to a branch, for psql and every other libpq program.
 
-    The password appears on no command line and in no output.
+    The password appears on no command line and in no output. The server's certificate is checked (verify-full), also
+    where the vendor hands out less.
     """
     from backout.config.places import check_around, locate_service_file
     from backout.report.database import branches as words
-    from backout.wiring.db.branches import read_parameters
+    from backout.wiring.db.branches import find_parameters
     from backout.wiring.db.managed import make_vendor
 
     config = shell.config()
     port = make_vendor(config)
     found = _find_branch(port, name)
-    own = read_parameters(config.database_url().reveal())
-    url = port.url(found, database or own.get("dbname", ""), role or own.get("user", ""))
+    parameters = find_parameters(config, port, found, database, role)
     file = re.sub(r"[^0-9A-Za-z_-]", "_", found.name)  # a vendor lets a branch be called dev/../x
     path = shell.folder / to if to else locate_service_file(shell.folder, file)
     check_around(config.path.parent, path, "the file")
-    _write_service(path, read_parameters(url))
+    _write_service(path, parameters)
     payload = {"environment": config.name, "action": "look", "branch": words.make_record(found), "service_file": path}
     line = f"PGSERVICEFILE={path} psql service=side"
     shell.output.result("db-branch", {**payload, "name": name}, line)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backout.analysis.recovery.capability import choose
+from backout.errors import AuthError
 from backout.model.database.capability import RecoveryPath
 from backout.providers.postgres.comparison.comparer import PostgresCopies
 from backout.providers.postgres.restore.branches import PostgresBranches
@@ -26,9 +28,19 @@ if TYPE_CHECKING:
     from backout.runbook.recovery.tools import RestoreTools
 
 
-def read_parameters(url: str) -> dict[str, str]:
-    """Return a connection string's parameters, by libpq's names. Raises AuthError: it is not a connection string."""
-    return parse_dsn(url)
+def find_parameters(
+    config: Config, port: VendorBackups, branch: SideBranch, database: str | None, role: str | None
+) -> dict[str, str]:
+    """Return how a branch is connected to, by libpq's names: with the server's certificate checked.
+
+    Args:
+        database: None: the one in the environment's connection string; so with `role`.
+
+    Raises:
+        AuthError: no connection string is set, or one is none.
+    """
+    own = parse_dsn(config.database_url().reveal())
+    return parse_dsn(_verify(config, port.url(branch, database or own.get("dbname", ""), role or own.get("user", ""))))
 
 
 def is_managed(config: Config) -> bool:
@@ -70,12 +82,20 @@ def finalize_check(config: Config, port: VendorBackups) -> FinalizeCheck:
     return FinalizeCheck(copies, url, config.places.restore / NOTES, database)
 
 
+def _verify(config: Config, url: str) -> str:
+    """Return a vendor's connection string with what it leaves out: the certificate is checked, the password masked."""
+    with suppress(AuthError):  # an unreadable one is reported by who connects
+        if password := parse_dsn(url).get("password"):
+            config.variables.on_secret(password)
+    return add_verification(url)
+
+
 def _locate_branches(config: Config, port: VendorBackups) -> tuple[Callable[[SideBranch], str], bool]:
     """Return what gives a branch's connection string, and whether the configured one leads through a pooler."""
     given = parse_dsn(config.database_admin_url().reveal())
 
     def url(branch: SideBranch) -> str:
-        return add_verification(port.url(branch, given.get("dbname", ""), given.get("user", "")))
+        return _verify(config, port.url(branch, given.get("dbname", ""), given.get("user", "")))
 
     host = given.get("host", "")
     return url, drop_pooler(host) != host.lower()
