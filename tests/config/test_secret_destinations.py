@@ -75,6 +75,25 @@ def test_what_carries_a_credential_or_decides_something_is_https(tmp_path: Path,
     assert "expected https" in found.err or "a password goes there" in found.err
 
 
+COUNTS = 'traffic = { provider = "prometheus", url = "http://prometheus:9090" }\n'
+
+
+def test_counts_on_which_guard_acts_are_https(tmp_path: Path) -> None:
+    """Who is on the way could make them: exit 78, by the file or a flag. Where guard only says something, a warning."""
+    write_config(tmp_path, COUNTS + "guard = { mode = 'act' }")
+    found = backout(tmp_path, "config", "check")
+    assert found.code == 78, found.out
+    assert "traffic.url: expected https: guard.mode is 'act'" in found.err
+    write_config(tmp_path, COUNTS)
+    found = backout(tmp_path, "config", "check")
+    assert found.code == 0, found.err
+    assert "traffic.url is not encrypted" in found.out + found.err
+    acting = backout(tmp_path, "guard", "--mode", "act", variables={"CLOUDFLARE_API_TOKEN": "canary"})
+    assert (acting.code, "traffic.url: expected https" in acting.err) == (78, True), acting.err
+    write_config(tmp_path, (COUNTS + "guard = { mode = 'act' }").replace("http://prometheus", "http://127.0.0.1"))
+    assert backout(tmp_path, "config", "check").code == 0
+
+
 def test_the_platforms_api_is_https(tmp_path: Path) -> None:
     """The token itself: from the file, and from a variable."""
     write_config(tmp_path, "", api="http://api.example/client/v4")

@@ -66,6 +66,7 @@ def _check_together(environment: Table, path: Where) -> Iterator[Mistake]:
     yield from _check_synthetic(environment, path)
     yield from _check_expectations(environment, path)
     yield from _find_unencrypted(environment, path)
+    yield from _find_unproved_counts(environment, path)
 
 
 def _check_database(database: Table, path: Where) -> Iterator[Mistake]:
@@ -213,6 +214,15 @@ def _find_unencrypted(environment: Table, path: Where) -> Iterator[Mistake]:
                 yield Mistake(
                     (*path, key, "url"), f"expected https: {secret} goes there, and http is for loopback alone"
                 )
+
+
+def _find_unproved_counts(environment: Table, path: Where) -> Iterator[Mistake]:
+    """Yield the address of counts on which guard acts by itself, and which others on the way could write."""
+    traffic, acts = _get_table(environment, "traffic"), _get_table(environment, "guard").get("mode") == "act"
+    with contextlib.suppress(ValueError):  # what is no URL is told elsewhere
+        if acts and traffic.get("provider") in _NEEDED and not is_private(_get_text(traffic, "url") or "https://"):
+            what = "expected https: guard.mode is 'act' and these counts decide, and http is for loopback alone"
+            yield Mistake((*path, "traffic", "url"), what)
 
 
 def _check_channels(notify: Table) -> Iterator[Mistake]:

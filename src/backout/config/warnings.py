@@ -72,7 +72,9 @@ def _list_of_environment(config: Config, environment: EnvironmentSettings) -> It
 
 
 def _warn_of_counted(environment: EnvironmentSettings) -> Iterator[str]:
-    provider = environment.traffic.provider
+    provider, url = environment.traffic.provider, environment.traffic.url
+    if url and not is_private(url):
+        yield "traffic.url is not encrypted: who is on the way can make the counts, so guard.mode 'act' is refused"
     synthetic = environment.guard.synthetic
     if (synthetic.paths or synthetic.checks) and provider in _COUNT_PROBES:
         yield (
