@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ import pytest
 from kept import template
 from recovery_lab import Lab, opened
 
-from backout.model.database.recovery import SideOrder
+from backout.errors import BackoutError
+from backout.model.database.recovery import SideOrder, SideState
 from backout.model.database.wal import parse_lsn
 from backout.providers.postgres.restore.side import PostgresSides
 from backout.providers.postgres.server.binaries import find_binaries
@@ -155,6 +157,49 @@ def test_a_setting_that_was_raised_since_the_base_does_not_hold_replay_up(lab: L
             assert copy.execute("SHOW max_prepared_transactions").fetchone() == ("9",)
         sides.stop(order.name)
         assert sides.resume(order.name, lambda *_: None).dsn
+    finally:
+        sides.drop(order.name)
+
+
+@pytest.mark.parametrize("role", ["nobody-here", "sleeper"])
+def test_a_copy_that_nobody_can_open_is_said_and_stopped(lab: Lab, role: str) -> None:
+    """Its role is not there at the target, or may not log in: an error, not an hour of waiting; and no server stays."""
+    with lab.connect() as connection:
+        connection.execute("DROP ROLE IF EXISTS sleeper")
+        connection.execute("CREATE ROLE sleeper SUPERUSER NOLOGIN")
+    sides = PostgresSides(lab.root / "restore", lab.binaries, lab.backups, lambda: role)
+    order, ended = _order(lab, "unopened"), []
+
+    def start() -> None:
+        try:
+            sides.start(order, lambda *_: None)
+        except BackoutError as error:
+            ended.append(error)
+
+    waiting = threading.Thread(target=start, daemon=True)
+    waiting.start()
+    try:
+        waiting.join(PATIENCE_S / 4)
+        assert len(ended) == 1, "it still waits"
+        assert f'the copy is at its target and cannot be opened: FATAL:  role "{role}"' in ended[0].what
+        assert ended[0].hint is not None
+        assert "database.admin_url_env" in ended[0].hint
+        found = sides.find(order.name)
+        assert found is not None
+        assert found.pid == 0
+    finally:
+        sides.drop(order.name)
+        waiting.join(PATIENCE_S)
+
+
+def test_a_role_that_was_made_since_the_base_is_waited_for(lab: Lab) -> None:
+    """It is not there when replay begins, and is at the target."""
+    with lab.connect() as connection:
+        connection.execute("CREATE ROLE later SUPERUSER LOGIN")
+    sides = PostgresSides(lab.root / "restore", lab.binaries, lab.backups, lambda: "later")
+    order = _order(lab, "later")
+    try:
+        assert sides.start(order, lambda *_: None).state is SideState.PAUSED
     finally:
         sides.drop(order.name)
 

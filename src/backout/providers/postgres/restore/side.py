@@ -39,7 +39,7 @@ from backout.providers.postgres.restore.side_files import (
     write_whole,
 )
 from backout.providers.postgres.restore.side_looking import look_at, read_all, roll_back_prepared
-from backout.providers.postgres.restore.side_replay import TIMEOUT_S, Laid, Looks, end_recovery, replay
+from backout.providers.postgres.restore.side_replay import TIMEOUT_S, Laid, Looks, Unopenable, end_recovery, replay
 from backout.providers.postgres.restore.side_settings import (
     AUTO_CONF,
     find_lacked,
@@ -139,6 +139,7 @@ class PostgresSides:
 
         Raises:
             BackoutError: a file of the backup is damaged, or replay ended before the target; Postgres is quoted.
+            Unopenable: nobody can log in, so its server is stopped.
             Refused: the database has tablespaces, or the order is for a place that is not the instance's.
             UsageError: the name cannot be that of a side instance.
         """
@@ -165,6 +166,9 @@ class PostgresSides:
                 while (there := self._replay(laid, progress, brought)) is None:
                     laid = self._enlarge(laid)
                 brought.result()
+            except Unopenable:
+                self._server(laid).stop(mode="immediate")
+                raise
             except BackoutError:
                 if brought.done() and (missing := brought.exception()) is not None:
                     self.drop(order.name)
@@ -208,8 +212,7 @@ class PostgresSides:
 
     def stop(self, name: str) -> None:
         """Stop it cleanly and keep it; all of it is on the disk when this returns."""
-        laid = self._read_laid(name)
-        if laid is None:
+        if (laid := self._read_laid(name)) is None:
             return
         server = self._server(laid)
         server.stop(timeout_s=60.0)

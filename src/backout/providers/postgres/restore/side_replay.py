@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads it
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 3600.0
 _POLL_S: Final = 0.05
 _LOOK_S: Final = 60.0
+_LONGEST_REASON: Final = 300
 _PROMOTED_S: Final = 600.0
 _PROMOTION_POLL_S: Final = 0.01
 _STOPPED: Final = "recovery stopping"
@@ -37,6 +39,11 @@ _STOPPED: Final = "recovery stopping"
 HOW: Final = frozenset({"overlay", "reflink", "copy"})
 """How the files of an instance come to be there."""
 _NO_SUPERUSER: Final = "permission denied to set parameter"
+_NO_LOGIN: Final = re.compile(r"FATAL: +(role|database) \".*\" (does not exist|is not permitted to log in)")
+
+
+class Unopenable(BackoutError):
+    """An instance that can never be asked how far it is."""
 
 
 class Laid(Value, frozen=True):
@@ -110,7 +117,8 @@ def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
     """Return its state and how far it has replayed; (REPLAYING, 0) while it takes no connections yet.
 
     Raises:
-        BackoutError: it never can be asked, as the role is no superuser in it.
+        Unopenable: the role is no superuser in it, is not there, or may not log in. Until replay has come to its target
+            a role that was made since the base is not there yet.
     """
     import psycopg
 
@@ -125,7 +133,12 @@ def look_at_replay(dsn: str, server: PostgresServer) -> tuple[SideState, int]:
         if _NO_SUPERUSER in str(error):
             what = "the copy cannot be opened: the role of the connection string is no superuser in it"
             hint = "name a superuser of the cluster in database.admin_url_env"
-            raise BackoutError(what, where=str(server.data_directory), hint=hint) from None
+            raise Unopenable(what, where=str(server.data_directory), hint=hint) from None
+        refused = _NO_LOGIN.search(str(error))
+        if refused is not None and _STOPPED in read_text(server.log_file):
+            what = f"the copy is at its target and cannot be opened: {refused[0][:_LONGEST_REASON]}"
+            hint = "name a superuser that the cluster had then in database.admin_url_env"
+            raise Unopenable(what, where=str(server.data_directory), hint=hint) from None
         return SideState.REPLAYING, 0
     assert row is not None
     replayed = parse_lsn(row[2]) if row[2] else 0
