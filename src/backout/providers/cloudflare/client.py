@@ -145,7 +145,11 @@ class ApiClient:
         query: Mapping[str, str] | None = None,
         exact: bool = False,
     ) -> tuple[T, ResultInfo]:
-        """Return the decoded result of a GET, as `get`, and the position of its page."""
+        """Return the decoded result of a GET, as `get`, and the position of its page.
+
+        Raises:
+            ProviderUnavailable: no answer of the expected shape came; with `exact`, it holds what no value can hold.
+        """
         for attempt in range(_LOOKS_AT_A_SHAPE):
             envelope, where = self._call("GET", path, query, None, permission)
             if exact and envelope.mended:

@@ -143,18 +143,14 @@ class PostgresSides:
             Refused: the database has tablespaces, or the order is for a place that is not the instance's.
             UsageError: the name cannot be that of a side instance.
         """
-        if not _NAME.fullmatch(order.name):
-            raise UsageError(f"not a name for a side instance: {order.name!r}", hint="lower case letters and digits")
-        if order.place not in {"", self._places(order.name)}:
-            raise Refused(f"the data directory of {order.name} cannot stand there", where=order.place)
+        self._check(order)
         laid = self._read_laid(order.name)
         if laid is None or laid.order != order or not laid.is_whole:
             if laid is not None:
                 self.drop(order.name)
             laid = self._lay(order, progress)
         if order.place and self._writable(laid).is_dir():
-            # It goes on with the settings of its origin when it is moved in, and not before.
-            set_aside(self._writable(laid))
+            set_aside(self._writable(laid))  # the settings of its origin, until it is moved in
         lacking = self._folder(order.name) / "lacking"
         if lacking.exists():  # an earlier attempt ended without all of the WAL, on a full disk perhaps
             # Its server may have heard already that there is no more WAL, and ends any moment.
@@ -175,6 +171,12 @@ class PostgresSides:
                     raise missing from None  # the server only says that a file is not there
                 raise
         return self._running(laid, self._server(laid), *there)
+
+    def _check(self, order: SideOrder) -> None:
+        if not _NAME.fullmatch(order.name):
+            raise UsageError(f"not a name for a side instance: {order.name!r}", hint="lower case letters and digits")
+        if order.place not in {"", self._places(order.name)}:
+            raise Refused(f"the data directory of {order.name} cannot stand there", where=order.place)
 
     def walk(self, order: SideOrder, stops: Sequence[Stay], look: Callable[[Stay, str], bool]) -> None:
         """Make one instance, take it to where each of these begins, and call `look` there; then it is removed.
