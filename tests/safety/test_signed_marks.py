@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -172,6 +173,21 @@ def test_a_copy_of_a_signed_mark_is_not_signed(signed: Signed) -> None:
     hold(signed.tools(KEY))
     signed.again(lifted)
     assert held(signed.elsewhere(KEY)) is not None
+
+
+@pytest.mark.parametrize("change", [(" auto ", " "), (" auto ", " auto hop=3 ")])
+def test_a_repetition_says_what_the_first_said(signed: Signed, change: tuple[str, str]) -> None:
+    """A switch whose first answer was lost may be there twice; with another meaning the second is nobody's."""
+    assert watch(signed.tools(KEY)).plan.kind is PlanKind.ROLLBACK
+    unsigned = re.sub(r" sig=\S+(?=\])", "", signed.story.world.live.message)
+    assert " auto " in unsigned
+    assert "sig=" not in unsigned
+    signed.again(unsigned)
+    assert signed.elsewhere(KEY).deployments.history()[0].remark is not None
+    signed.again(unsigned.replace(*change))
+    newest = signed.elsewhere(KEY).deployments.history()[0]
+    assert newest.claim is not None
+    assert newest.remark is None
 
 
 def test_an_unsigned_hold_lasts_two_hours_twice_a_day(signed: Signed) -> None:

@@ -96,7 +96,11 @@ def _repeats(said: Remark, deployment: Deployment, before: Deployment) -> bool:
     first = before.remark
     if first is None or not said.kind.moves_traffic or list_serving(deployment) != list_serving(before):
         return False
-    return (first.kind, first.run, first.code) == (said.kind, said.run, said.code)
+    # All that such a mark says: else anyone could repeat one with another meaning.
+    ours, theirs = (
+        (each.kind, each.run, each.auto, each.hop, each.code, each.until, each.incident) for each in (first, said)
+    )
+    return ours == theirs
 
 
 def _find_doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment], look: _Look) -> Doubt | None:
