@@ -12,11 +12,11 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from backout.model.guard.routes import select_most_used
-from backout.model.guard.signals import Counts, RouteCounts, merge_counts, merge_latency
+from backout.model.guard.routes import add_up, select_most_used
+from backout.model.guard.signals import Counts, merge_counts, merge_latency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 OVERRIDES_HEADER: Final = "Cloudflare-Workers-Version-Overrides"
 KEY_HEADER: Final = "Cloudflare-Workers-Version-Key"
@@ -66,7 +66,7 @@ def settle_keyed(rows: Iterable[Counts], keyed: Iterable[Counts], *, wanted: boo
 
 def _add_up(row: Counts, keyed: Counts) -> Counts:
     routes = {
-        name: _add_up_routes([each.routes[name] for each in (row, keyed) if name in each.routes])
+        name: add_up(each.routes[name] for each in (row, keyed) if name in each.routes)
         for name in dict.fromkeys((*row.routes, *keyed.routes))
     }
     left = {
@@ -86,15 +86,4 @@ def _add_up(row: Counts, keyed: Counts) -> Counts:
         row.triggers,
         left,
         row.chosen + keyed.chosen,
-    )
-
-
-def _add_up_routes(found: Sequence[RouteCounts]) -> RouteCounts:
-    return RouteCounts(
-        sum(route.requests for route in found),
-        sum(route.errors for route in found),
-        merge_latency(found),
-        merge_counts(route.classes for route in found),
-        merge_counts(route.sizes for route in found),
-        sum(route.started for route in found),
     )

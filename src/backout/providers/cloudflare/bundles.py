@@ -97,7 +97,8 @@ class CloudflareBundles:
         """
         known = self._detail(version)
         path = f"{self._worker}/{quote_segment(version)}"
-        found = self._reader.get(path, _WithModules, permission=READ_SCRIPTS, query={"include": "modules"}, exact=True)
+        query = {"include": "modules"}
+        found, _ = self._reader.get_page(path, _WithModules, permission=READ_SCRIPTS, query=query, exact=True)
         if found.assets is not None or any(binding.get("type") == "assets" for binding in found.bindings or ()):
             raise Refused(
                 f"version {version} has static files, and the provider does not give their content back",

@@ -120,21 +120,9 @@ class ApiClient:
         """Where the API is."""
         return self._connection.origin
 
-    def get(
-        self,
-        path: str,
-        result: type[T],
-        *,
-        permission: str,
-        query: Mapping[str, str] | None = None,
-        exact: bool = False,
-    ) -> T:
-        """Return the decoded result of a GET; errors as `post`, but repeated after every trouble that may pass.
-
-        Args:
-            exact: an answer with something that no value can hold is refused, not read without it.
-        """
-        return self.get_page(path, result, permission=permission, query=query, exact=exact)[0]
+    def get(self, path: str, result: type[T], *, permission: str, query: Mapping[str, str] | None = None) -> T:
+        """Return the decoded result of a GET; errors as `post`, but repeated after every trouble that may pass."""
+        return self.get_page(path, result, permission=permission, query=query)[0]
 
     def get_page(
         self,
@@ -146,6 +134,9 @@ class ApiClient:
         exact: bool = False,
     ) -> tuple[T, ResultInfo]:
         """Return the decoded result of a GET, as `get`, and the position of its page.
+
+        Args:
+            exact: an answer with something that no value can hold is refused, not read without it.
 
         Raises:
             ProviderUnavailable: no answer of the expected shape came; with `exact`, it holds what no value can hold.
