@@ -88,8 +88,7 @@ class Places:
             Untrusted: others could have written it, or have it lead elsewhere.
         """
         if (path, kept_by_git) not in self._known:
-            said = f"{what} {path} is not trusted: someone else could have written it"
-            trust.check_state(self._file.parent, (path,), what=said, kept_by_git=kept_by_git, mend=_mend)
+            check_around(self._file.parent, path, what, kept_by_git=kept_by_git)
             self._known.add((path, kept_by_git))
         return path
 
@@ -177,18 +176,19 @@ class Places:
             return None
 
 
-def check_around(folder: Path, path: Path, what: str) -> Path:
+def check_around(folder: Path, path: Path, what: str, *, kept_by_git: bool = True) -> Path:
     """Return a path that is used without a configuration, or beside it.
 
     Args:
         folder: the project's.
         what: names it in the error.
+        kept_by_git: as of `Places.check`.
 
     Raises:
         Untrusted: others could have written it, or have it lead elsewhere.
     """
     said = f"{what} {path} is not trusted: someone else could have written it"
-    trust.check_state(folder, (path,), what=said, mend=_mend)
+    trust.check_state(folder, (path,), what=said, kept_by_git=kept_by_git, mend=_mend)
     return path
 
 

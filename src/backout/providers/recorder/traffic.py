@@ -26,6 +26,7 @@ from backout.model.triggers import parse_trigger_name
 from backout.providers.recorder.batches import PREFIX, UNNAMED, Unusable, open_batches, parse_name
 from backout.providers.retry import Retry
 from backout.providers.s3.calls import Listing
+from backout.providers.s3.paging import list_pages
 from backout.providers.tally import RowSum
 
 if TYPE_CHECKING:
@@ -238,25 +239,21 @@ class RecorderTraffic:
     def _list_objects(self, since: int, until: int) -> Iterator[tuple[Name, Listed]]:
         prefix = f"{PREFIX}/{self._source.script}/"
         listing = Listing(prefix=prefix, start_after=f"{prefix}{max(since, 0):010d}")
-        token, last = None, listing.start_after
-        ends_at = self._clock.now() + _LONGEST_LISTING_S
-        for _ in range(_MOST_PAGES):
-            page = self._client.list_page(self._source.bucket, listing, token=token)
+        bucket, last = self._source.bucket, listing.start_after
+
+        def fetch(token: str | None) -> Page:
+            return self._client.list_page(bucket, listing, token=token)
+
+        for page in list_pages(fetch, bucket, most_pages=_MOST_PAGES, within_s=_LONGEST_LISTING_S):
             for listed in page.objects:
                 if listed.key <= last:
-                    raise ProviderUnavailable("the bucket lists the same objects again", where=self._source.bucket)
+                    raise ProviderUnavailable("the bucket lists the same objects again", where=bucket)
                 last = listed.key
                 name = parse_name(listed.key, self._source.script)
                 if name is not None and name.second > until:
                     return
                 if name is not None:
                     yield name, listed
-            if page.next_token is None:
-                return
-            if page.next_token == token or self._clock.now() > ends_at:
-                break
-            token = page.next_token
-        raise ProviderUnavailable("the bucket's list of objects does not end", where=self._source.bucket)
 
     def _usable(
         self, window: Sequence[tuple[Name, Listed]], before: dict[tuple[str, str], tuple[Batch, ...] | Unusable | None]

@@ -24,7 +24,7 @@ from backout.errors import BackoutError
 from backout.model.database.sequences import Advanced, Carried, SequencesLeft
 from backout.model.value import Value
 from backout.private import make_private_folder
-from backout.providers.postgres.restore.side_files import write_doors
+from backout.providers.postgres.restore.side_files import write_local_access
 from backout.providers.postgres.restore.side_settings import make_alone_settings
 from backout.providers.postgres.server.launcher import PostgresServer
 from backout.providers.postgres.server.message import get_message
@@ -106,7 +106,7 @@ class PostgresSequences:
     @contextmanager
     def _alone(self, folder: Path, data: Path, *, take_over: bool) -> Iterator[ServerStatus]:
         """Yield the status of a cluster's server on a private socket, with settings of ours; it is stopped then."""
-        write_doors(folder)
+        write_local_access(folder)
         give_away(folder)
         give_away(data)
         settings = make_alone_settings(folder, data, self._binaries)

@@ -35,7 +35,7 @@ from backout.providers.postgres.restore.side_files import (
     read_text,
     refuse_tablespaces,
     remove,
-    write_doors,
+    write_local_access,
     write_whole,
 )
 from backout.providers.postgres.restore.side_looking import look_at, read_all, roll_back_prepared
@@ -301,7 +301,7 @@ class PostgresSides:
             (data / "standby.signal").touch(mode=0o600)
         else:
             (data / "recovery.signal").touch(mode=0o600)
-        write_doors(folder)
+        write_local_access(folder)
         give_away(folder)
         if order.place:
             give_away(data)

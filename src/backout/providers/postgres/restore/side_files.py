@@ -33,7 +33,7 @@ def write_whole(path: Path, text: str) -> None:
     write_over(path, text.encode())
 
 
-def write_doors(folder: Path) -> None:
+def write_local_access(folder: Path) -> None:
     """Write into a new folder the files of access and settings that a server reads in place of its origin's."""
     (folder / "hba.conf").write_text("local all all trust\n", encoding="ascii")
     for name in ("ident.conf", "postgresql.conf"):
