@@ -36,10 +36,11 @@ def counted_through(gate: Gate) -> tuple[str, str]:
     return (r'url = "[^"]*/twin/v1"', f'url = "{gate.url}"')
 
 
-def is_at(trial: Trial, kind: str, steps: int) -> bool:
-    """Whether a run of this kind is being driven and has done so many steps."""
-    newest = trial.newest()
-    return (newest["kind"], newest["state"], newest["steps_done"]) == (kind, "running", steps)
+def is_at(trial: Trial, action: str) -> bool:
+    """Whether a rollback is being driven and its next step is this one; how many come before depends on the stage."""
+    newest = trial.tools().journal.runs("production")[0]
+    comes = newest.plan.steps[newest.steps_done :][:1]
+    return newest.plan.kind == "rollback" and newest.state == "running" and [step.action for step in comes] == [action]
 
 
 @contextlib.contextmanager
@@ -51,7 +52,7 @@ def held_at_verification(trial: Trial, gate: Gate, *command: str) -> Iterator[su
     is_there, goes_on = threading.Event(), threading.Event()
 
     def hold(_method: str, path: str) -> None:
-        if "/counts" in path and not goes_on.is_set() and is_at(trial, "rollback", 4):
+        if "/counts" in path and not goes_on.is_set() and is_at(trial, "verify"):
             is_there.set()
             goes_on.wait(PATIENCE_S)
 
@@ -111,7 +112,7 @@ def test_twice(drillbook: Drillbook) -> None:
         gate.when("POST", "/deployments", Answer(after=True, held=True), after_posts=gate.posts() + 1)  # the switch
         process = trial.start(*ROLLBACK)
         until(
-            lambda: is_at(trial, "rollback", 1) and trial.live() == drillbook.good,
+            lambda: is_at(trial, "activate") and trial.live() == drillbook.good,
             20,
             "the switch",
             0.1,
