@@ -42,13 +42,14 @@ SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/python tools/leave_nothing.py $(BIN)/pyt
 
 # A drill waits more than it works, and test-all has more of them.
 test: WORKERS = 4
-test-all: WORKERS = 5
+test-all: WORKERS = 7
+test-all: EXTENT = all
 
 test: install .venv/.rewritten
 	$(SUITE) -m "not long" $(PYTEST)
 
 test-all: install .venv/.rewritten
-	BACKOUT_TESTS=all $(SUITE) $(PYTEST)
+	BACKOUT_TESTS=$(EXTENT) $(SUITE) $(PYTEST)
 
 check: install
 	$(BIN)/ruff check .

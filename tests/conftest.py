@@ -25,7 +25,7 @@ from values import replace
 
 from backout.analysis.statistics.beta import upper_bound
 
-from extent import ALL, FILES, PROOF
+from extent import ALL, EVERY, FILES, PROOF, is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -86,6 +86,12 @@ LEAKED = pytest.StashKey[list[str]]()
 """Where the value of a canary was found: the suite fails for it, whichever test it was."""
 
 
+OTHER_DAYS = pytest.StashKey[int]()
+"""How many tests were left to other days."""
+NAMED = "TESTS_NAMED"
+"""Set where the command line names tests."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cpu", action="store_true", help="tell processor seconds by folder, file and test")
 
@@ -101,6 +107,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--cpu"):
         config.pluginmanager.register(CpuByFile())
+    if not hasattr(config, "workerinput") and (
+        config.option.keyword or config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    ):
+        os.environ[NAMED] = "yes"
     config.stash[TOOK] = MinutesByFile()
     config.pluginmanager.register(config.stash[TOOK])
     config.stash[RECORDED] = []
@@ -221,10 +231,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         files.setdefault(item.path, Counter())[item.get_closest_marker("long") is not None] += 1
     config.stash[FILES] = files
+    _leave_to_other_days(config, items)
     yield
     items.sort(key=lambda item: item.path.parent.name not in LONG)
     places = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
     items.sort(key=lambda item: (places[item.path], _visited(item)))
+
+
+def _leave_to_other_days(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take out the tests marked `rotating` that are not of this day; those that somebody named run."""
+    if EVERY or not ALL or NAMED in os.environ:
+        return
+    before, left = Counter[str](), []
+    for item in items:
+        if (mark := item.get_closest_marker("rotating")) is not None:
+            family, days = mark.args
+            if not is_due(before[family], days):
+                left.append(item)
+            before[family] += 1
+    config.hook.pytest_deselected(items=left)
+    config.stash[OTHER_DAYS] = len(left)
+    gone = set(left)
+    items[:] = [item for item in items if item not in gone]
 
 
 def _visited(item: pytest.Item) -> bool:
@@ -268,6 +296,7 @@ def proof(request: pytest.FixtureRequest) -> Iterator[Record]:
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker has proven."""
     node.config.stash[LEAKED] += node.workeroutput.get("leaks", ())
+    node.config.stash[OTHER_DAYS] = node.workeroutput.get("other_days", 0)  # the same for each
     node.config.stash[RECORDED] += [Proof(**proven) for proven in node.workeroutput.get("proofs", ())]
 
 
@@ -305,6 +334,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     leaks = session.config.stash[LEAKED]
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["leaks"] = leaks
+        session.config.workeroutput["other_days"] = session.config.stash.get(OTHER_DAYS, 0)
         session.config.workeroutput["proofs"] = [
             dataclasses.asdict(proven) for proven in session.config.stash[RECORDED]
         ]
@@ -332,6 +362,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line("`.ci/run`, as root on Debian, installs all of it and skips nothing.", yellow=True)
         if _nothing_may_be_skipped():
             terminalreporter.write_line("With CI set, `make test-all` fails for it.", red=True)
+    if left := config.stash.get(OTHER_DAYS, 0):
+        text = f"{left} tests run on other days: `make test-all EXTENT=every` runs those of all days"
+        terminalreporter.write_line(text, yellow=True)
     leaks = sorted(set(config.stash[LEAKED]))
     if leaks:
         terminalreporter.section("LEAKED: a secret's value (tests/support/canaries.py)", red=True)

@@ -27,6 +27,7 @@ def test_ratios_are_of_paired_mean_delays() -> None:
     assert bounds["new_over_old_errors"] == [2.0, 2.0]
 
 
+@pytest.mark.rotating("whole sources", 3)
 @pytest.mark.long
 def test_a_commit_judges_the_same_watches(tmp_path: Path) -> None:
     """Its own source and evaluator, today's simulation: a delay for each watch that is judged today."""

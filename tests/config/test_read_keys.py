@@ -58,6 +58,7 @@ def fields_of(module: ModuleType) -> set[str]:
 FIELDS = set().union(*map(fields_of, DECLARED))
 
 
+@pytest.mark.rotating("whole sources", 3)
 @pytest.mark.long
 def test_every_key_is_read(tmp_path: Path) -> None:
     """By its type, as mypy knows it; the class's own methods count, its declaration does not."""

@@ -140,6 +140,7 @@ BROKEN: Final = {
 }  # fmt: skip
 
 
+@pytest.mark.rotating("wrong rescues", 3)
 @pytest.mark.long
 @pytest.mark.parametrize("how", ROWS)
 @pytest.mark.parametrize("case", BROKEN)
@@ -206,6 +207,7 @@ def test_wrong_values_in_a_table_that_was_made_again_are_found(
     assert (table["table"], table["wrong"], table["examples"]) == ("public.gone", 1, ["7"])
 
 
+@pytest.mark.rotating("wrong rescues", 3)
 @pytest.mark.long
 @pytest.mark.parametrize("how", ROWS)
 def test_what_is_wrong_beside_newer_rows_is_found(

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extent import FILES
+from extent import FILES, is_due
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ def test_each_kind_has_something_short(request: pytest.FixtureRequest) -> None:
     assert [name for name in only_long if name not in SIBLINGS] == []
     if set(SIBLINGS) <= set(files):  # not in a run of this file alone
         assert [name for name in SIBLINGS if name not in only_long or not files[SIBLINGS[name]][False]] == []
+
+
+def test_each_test_that_rotates_comes_up_once_in_so_many_days() -> None:
+    """However many there are of its family, and whichever day is the first."""
+    for first in (739_000, 739_001):
+        days = range(first, first + 3)
+        assert [sum(is_due(place, 3, day) for day in days) for place in range(7)] == [1] * 7
+        assert [sum(is_due(place, 3, day) for place in range(7)) in (2, 3) for day in days] == [True] * 3
 
 
 def on_a_machine_without_programs(folder: Path, **variables: str) -> tuple[int, str]:

@@ -20,8 +20,11 @@ T = TypeVar("T")
 PROOF = os.environ.get("BACKOUT_PROOF") == "full"
 """Counted claims run with their full counts."""
 
-ALL = PROOF or os.environ.get("BACKOUT_TESTS") == "all"
-"""Nothing is left out and nothing may be skipped; seeded counts are larger than in `make test`."""
+EVERY = PROOF or os.environ.get("BACKOUT_TESTS") == "every"
+"""What rotates by day is run whole."""
+
+ALL = EVERY or os.environ.get("BACKOUT_TESTS") == "all"
+"""Nothing may be skipped; of what rotates this day's tests run; seeded counts are larger than in `make test`."""
 
 
 FILES = pytest.StashKey[dict[Path, Counter[bool]]]()
@@ -51,11 +54,20 @@ DAY = int(os.environ.setdefault("TESTS_DAY", str(dt.datetime.now(dt.UTC).toordin
 
 
 def rotated(cases: Sequence[T], count: int) -> list[T]:
-    """Return so many of the cases of one kind, on each day the next ones; in `make proof` all of them."""
-    if PROOF:
+    """Return so many of the cases of one kind, on each day the next ones; all of them where `EVERY`."""
+    if EVERY:
         return list(cases)
     first = DAY * count % len(cases)
     return [*cases, *cases][first : first + count]
+
+
+def is_due(place: int, days: int, day: int = DAY) -> bool:
+    """Return whether a test that is marked `rotating` runs on a day: each does on one of so many days in a row.
+
+    Args:
+        place: how many of its family come before it.
+    """
+    return place % days == day % days
 
 
 def drawn(name: str) -> random.Random:

@@ -172,6 +172,7 @@ def test_deploy_first_and_again(project: Project) -> None:
     assert shown == ["v2", "v1"]
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_deploy_code_that_throws_at_start(project: Project) -> None:
     """Wrangler fails with the runtime's own words, and the old version stays live."""
@@ -185,6 +186,7 @@ def test_deploy_code_that_throws_at_start(project: Project) -> None:
     assert project.says()["said"] == "one"
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_deploy_with_assets(project: Project) -> None:
     """Static files are served with their types, everything else reaches the Worker; the next deploy uploads less."""
@@ -206,6 +208,7 @@ def test_deploy_with_assets(project: Project) -> None:
     assert project.get("/page") == b"<h1>static</h1>"
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_deploy_with_everything_bound(project: Project) -> None:
     """R2, Hyperdrive, a secret, variables and a schedule in one deploy; the Worker really uses all of them."""
@@ -273,6 +276,7 @@ def test_a_schedule_runs_at_its_minute(project: Project) -> None:
     assert project.says()["at"] % 60_000 == 0
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_hyperdrive_create_list_and_delete(project: Project) -> None:
     """The id that wrangler prints is one that a Worker can be bound to: it reaches the twin's database."""
@@ -299,6 +303,7 @@ export default { async fetch(request, env) {
     assert found[1] not in project.run("hyperdrive", "list").stdout
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_versions_upload_list_view_and_a_split(project: Project) -> None:
     """An uploaded version serves nobody until it is deployed; then overrides reach both sides of the split."""
@@ -320,6 +325,7 @@ def test_versions_upload_list_view_and_a_split(project: Project) -> None:
     assert said == {"old", "new"}
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_deployments_list_and_status(project: Project) -> None:
     """Both show the live version; --json is the API's own list."""
@@ -347,6 +353,7 @@ def test_rollback_with_id_and_message(project: Project) -> None:
     assert deployments[0]["annotations"]["workers/message"] == "three is bad"
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_rollback_without_id_goes_to_the_previous_deployment(project: Project) -> None:
     """Wrangler's own choice; done twice it is back on the version that was left (why backout has its own)."""
@@ -359,6 +366,7 @@ def test_rollback_without_id_goes_to_the_previous_deployment(project: Project) -
     assert project.live() == [(second, 100)]
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_rollback_over_a_changed_secret_is_forced_by_wrangler(project: Project) -> None:
     """The API answers 10220 first; wrangler without a terminal answers it with force, and the old secret is live."""
@@ -373,6 +381,7 @@ def test_rollback_over_a_changed_secret_is_forced_by_wrangler(project: Project) 
     assert project.says()["secret"] == "old"
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_secret_put_list_delete_and_bulk(project: Project) -> None:
     """Each change is a new live version of the same code; the Worker sees it; no answer shows a value."""
@@ -398,6 +407,7 @@ def test_secret_put_list_delete_and_bulk(project: Project) -> None:
     assert [s["name"] for s in project.api("secrets")] == ["OTHER"], "a deploy keeps the secrets"
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_versions_secret_put_is_not_deployed(project: Project) -> None:
     """It makes a version only; deploying that version brings the secret."""
@@ -412,6 +422,7 @@ def test_versions_secret_put_is_not_deployed(project: Project) -> None:
     assert project.says()["secret"] == "waiting"
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_tail_shows_a_real_exception(project: Project) -> None:
     """Tail --format json prints the exception with version, outcome and stack; it ends cleanly."""
@@ -450,6 +461,7 @@ def test_tail_shows_a_real_exception(project: Project) -> None:
     assert event["event"]["request"]["url"].endswith("/boom")
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_r2_buckets_and_objects(project: Project) -> None:
     """A bucket is created and listed; an object comes back byte for byte and is gone after delete."""
@@ -469,6 +481,7 @@ def test_r2_buckets_and_objects(project: Project) -> None:
     assert bucket not in lifecycle.read_status(Path(project.twin.directory)).buckets
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_delete(project: Project) -> None:
     """The Worker is gone from the API and from the ingress."""
