@@ -25,7 +25,7 @@ from backout.providers.postgres.server.binaries import Binaries, find_binaries
 from backout.providers.postgres.server.check import PostgresCheck
 from backout.providers.postgres.server.launcher import PostgresServer
 from backout.providers.postgres.server.template import give_away, make_tool_environment, run_tool
-from backout.providers.postgres.tls.access import parse_dsn
+from backout.providers.postgres.tls.access import add_verification, parse_dsn
 from backout.providers.postgres.tls.proxy import TlsProxy, TlsServer
 from backout.providers.postgres.tls.routes import PlainAccess, without_tls
 from backout.runbook.backup.dump import DumpTools, dump
@@ -236,6 +236,13 @@ def test_programs_that_speak_tls_are_told_to_verify() -> None:
         assert parse_dsn(url)["sslmode"] == "verify-full"
     with without_tls("postgresql://u@db.example.test/app?sslmode=disable", has_tls=True) as url:
         assert parse_dsn(url)["sslmode"] == "disable"
+
+
+def test_a_name_below_localhost_is_asked_of_the_resolver_and_has_to_prove_itself() -> None:
+    """The libraries of Postgres look such a name up, wherever it leads."""
+    for host, proves in {"db.localhost": True, "localhost": False, "127.0.0.1": False, "db.example.test": True}.items():
+        given = parse_dsn(add_verification(f"postgresql://u@{host}/app"))
+        assert (host, given.get("sslmode") == "verify-full") == (host, proves)
 
 
 def test_an_expired_certificate_is_refused(database: int, trusted: Authority) -> None:
