@@ -28,7 +28,7 @@ NAMES = (
     "no database connection errors",
     "storage accessible",
     "email operational or degraded",
-    "the version left answers nothing",
+    "no requests reach the replaced version",
 )
 HEALTH, SERVICES, ERRORS, LATENCY, DATABASE, STORAGE, EMAIL, LEFT_QUIET = NAMES
 

@@ -61,7 +61,7 @@ def test_a_version_that_fails_now_and_then_is_found_without_a_visitor() -> None:
     decision = found.decide(AT + 60)
     assert decision.verdict is Verdict.REGRESSED
     assert decision.cause is Cause.HEALTH
-    assert decision.reason.startswith("15 of 60 probes failed against 1 % by what probes are granted; evidence ")
+    assert decision.reason.startswith("15 of 60 probes failed against 1 % (the limit for probes); evidence ")
     assert decision.first_bad_at == AT
     assert (decision.requests, decision.errors) == (0, 0)
 

@@ -97,7 +97,7 @@ def test_rule_14_the_version_left_still_answers(drillbook: Drillbook) -> None:
     assert ended.json["verified"] is False
     assert ended.json["live_version"] == drillbook.good
     states = {criterion["name"]: criterion["state"] for criterion in ended.json["criteria"]}
-    assert states["the version left answers nothing"] == "failed"
+    assert states["no requests reach the replaced version"] == "failed"
     assert states["health check returns 200"] == "passed"
 
 

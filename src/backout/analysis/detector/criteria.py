@@ -1,4 +1,4 @@
-"""The runbook's seven success criteria as evidence over time, and an eighth: the version left answers nothing.
+"""The runbook's seven success criteria as evidence over time, and an eighth: no requests reach the replaced version.
 
 A criterion that could not be measured never blocks and never passes: it stays visible as such, and "verified" needs the
 health check or the error rate to have passed.
@@ -26,7 +26,7 @@ LATENCY = "response time normal"
 DATABASE = "no database connection errors"
 STORAGE = "storage accessible"
 EMAIL = "email operational or degraded"
-LEFT = "the version left answers nothing"
+LEFT = "no requests reach the replaced version"
 _HEALTH_ONES = (HEALTH, SERVICES, DATABASE, STORAGE, EMAIL)
 
 IN_A_ROW = 2

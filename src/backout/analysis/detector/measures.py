@@ -36,11 +36,13 @@ class Against(StrEnum):
     BESIDE = "the old version beside it"
     SLO = "the SLO"
     NO_BASELINE = "the SLO (there is no baseline)"
-    WARM_UP = "what a warm-up is granted"
-    GRANTED = "what probes are granted"
-    EXTREME = "what is extreme"
+    WARM_UP = "the limit during warm-up"
+    GRANTED = "the limit for probes"
+    EXTREME = "the limit for extreme response times"
 
     @property
     def words(self) -> str:
         """Return it as the end of "against 0.2 % ..."."""
-        return {Against.BEFORE: "before", Against.BESIDE: "of the old version beside it"}.get(self, f"by {self}")
+        limits = {each: f"({each})" for each in (Against.WARM_UP, Against.GRANTED, Against.EXTREME)}
+        told = {Against.BEFORE: "before", Against.BESIDE: "of the old version beside it", **limits}
+        return told.get(self, f"by {self}")

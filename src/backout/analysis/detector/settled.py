@@ -175,7 +175,7 @@ class Settled:
         return CriterionState.FAILED, measured
 
     def left(self, *, final: bool) -> Claim:
-        """Return whether the version left answers nothing any more."""
+        """Return whether no requests reach the replaced version any more."""
         if not self._requests:
             return (CriterionState.UNMEASURED if final else CriterionState.WAITING), NO_REQUEST
         seen = f"0 of the last {count(self._since_left, 'request')} went to it"
