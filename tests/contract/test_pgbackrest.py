@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from kept import template
+from small_cluster import SEGMENT, shrink_segments
 
 from backout.analysis.recovery.capability import find_window
 from backout.errors import BackoutError, UsageError
@@ -53,6 +54,7 @@ def stanza(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stanza]:
         folder / "data", find_binaries(), settings={"archive_mode": "on", "archive_command": archive}
     )
     server.create(cache_directory=template())
+    shrink_segments(folder / "data", find_binaries())  # 1 MB: nothing may assume the usual 16
     status = server.start()
     for name in ("repo", "log", "lock", "spool"):
         (folder / name).mkdir()
@@ -116,7 +118,7 @@ def test_a_data_directory_is_laid_out_for_our_own_replay(stanza: Stanza, tmp_pat
     (tmp_path / "wal").mkdir()
     names = [one.name for one in repository.wal()[-2:]]
     repository.fetch_wal(names, tmp_path / "wal")
-    assert {path.name: path.stat().st_size for path in (tmp_path / "wal").iterdir()} == dict.fromkeys(names, 16 * 2**20)
+    assert {path.name: path.stat().st_size for path in (tmp_path / "wal").iterdir()} == dict.fromkeys(names, SEGMENT)
     with pytest.raises(BackoutError, match="no WAL segment 0000000100000000000000FF"):
         repository.fetch_wal(["0000000100000000000000FF"], tmp_path / "wal")
 

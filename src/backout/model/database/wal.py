@@ -18,6 +18,8 @@ _LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 MINIMAL: Final = 'wal_level was "minimal"'
 """Why a stretch of WAL is none that can be replayed, though it is there."""
 NO_END: Final = 1 << 64
+SEGMENT_SIZES: Final = tuple(1 << bits for bits in range(20, 31))
+"""Bytes that a segment may have: 1 MB to 1 GB (`initdb --wal-segsize`)."""
 
 
 def parse_lsn(text: str) -> int:
@@ -42,6 +44,24 @@ def find_segment_begin(name: str, segment_bytes: int) -> int:
     ('1/2A000000', '1/2A00000')
     """
     return (int(name[8:16], 16) << 32) + int(name[16:24], 16) * segment_bytes
+
+
+def find_segment_size(positions: Iterable[tuple[str, int]]) -> int | None:
+    """Return the bytes of a segment, None where that could be several sizes, or none that Postgres has.
+
+    >>> find_segment_size([("000000010000000000000003", parse_lsn("0/3000028"))])
+    16777216
+
+    Args:
+        positions: names of segments, each with a position within it.
+    """
+    known = [*positions]
+    fits = [
+        size
+        for size in SEGMENT_SIZES
+        if known and all(0 <= lsn - find_segment_begin(name, size) < size for name, lsn in known)
+    ]
+    return fits[0] if len(fits) == 1 else None
 
 
 def precedes(one: int, other: int) -> bool:

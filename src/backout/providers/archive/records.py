@@ -16,6 +16,7 @@ import msgspec
 from backout.decoding import Undecodable, decode_json
 from backout.errors import AuthError, Refused
 from backout.model.database.recovery import BackupKind, BaseBackup
+from backout.model.database.wal import SEGMENT_SIZES
 from backout.model.names import parse_cluster, parse_id, parse_segment
 from backout.providers.archive.sealing import make_damaged_error
 from backout.rules import SafetyRule
@@ -28,7 +29,6 @@ _FIRST: Final = 1
 _SINCE_SECOND: Final = ("environment", "parent_index")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
-_SMALLEST_SEGMENT, _LARGEST_SEGMENT = 1 << 20, 1 << 30
 KEY_HINT: Final = "set database.backup.key_env or key_file to the key it was made with"
 
 
@@ -151,7 +151,7 @@ def check_segment_bytes(size: int) -> int:
     >>> check_segment_bytes(16 << 20)
     16777216
     """
-    if not _SMALLEST_SEGMENT <= size <= _LARGEST_SEGMENT or size & (size - 1):
+    if size not in SEGMENT_SIZES:
         raise Refused(f"{size} is not the size of a WAL segment")
     return size
 

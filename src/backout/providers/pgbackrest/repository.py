@@ -17,7 +17,7 @@ import msgspec
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderUnavailable, UsageError
 from backout.model.database.recovery import BackupKind, BaseBackup
-from backout.model.database.wal import WalSegment, parse_lsn, show_lsn
+from backout.model.database.wal import WalSegment, find_segment_begin, find_segment_size, parse_lsn, show_lsn
 from backout.model.names import parse_id, parse_wal_file
 from backout.private import make_private_folder
 from backout.providers.child import find_unprivileged_prefix
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from backout.model.database.recovery import RecoveryTarget
 
-_SEGMENT: Final = re.compile(r"(?:^|/)([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})-[0-9a-f]{40}")
+_SEGMENT: Final = re.compile(r"(?:^|/)([0-9A-F]{8})([0-9A-F]{16})-[0-9a-f]{40}")
 _HISTORY: Final = re.compile(r"(?:^|/)([0-9A-F]{8}\.history)")
-_SEGMENT_BYTES: Final = 16 * 1024 * 1024
-_PER_LOG: Final = 2**32 // _SEGMENT_BYTES
+_USUAL_BYTES: Final = 16 << 20
+"""What a segment of WAL has, unless the cluster was made with another size."""
 _TIMEOUT_S: Final = 24 * 3600.0
 _INFO_TIMEOUT_S: Final = 120.0
 _MAX_TEXT: Final = 500
@@ -132,13 +132,26 @@ class PgBackRest:
     def wal(self) -> tuple[WalSegment, ...]:
         """Return the archived segments, timeline by timeline. Raises as `backups`."""
         found = []
-        for archive in self._info().archive:
+        stanza = self._info()
+        for archive in stanza.archive:
             listed = self._run("repo-ls", "--recurse", f"archive/{self._stanza}/{archive.id}", on_stanza=False)
+            size = self._find_segment_size(stanza, archive.database.id)
             for match in filter(None, map(_SEGMENT.search, listed.splitlines())):
-                timeline, log, segment = (int(part, 16) for part in match.groups())
-                begin = (log * _PER_LOG + segment) * _SEGMENT_BYTES
-                found.append(WalSegment("".join(match.groups()), timeline, begin, begin + _SEGMENT_BYTES))
+                name = "".join(match.groups())
+                begin = find_segment_begin(name, size)
+                found.append(WalSegment(name, int(match[1], 16), begin, begin + size))
         return tuple(sorted(set(found), key=lambda each: (each.timeline, each.begin_lsn)))
+
+    def _find_segment_size(self, stanza: _Stanza, database: int) -> int:
+        """Return the bytes of a segment, as the beginnings of a database's backups tell them."""
+        backups = [each for each in stanza.backup if each.database.id == database and not each.error]
+        begun = [(each.archive.start, each.lsn.start) for each in backups]
+        known = [(name, parse_lsn(lsn)) for name, lsn in begun if name and lsn]
+        if not known:
+            return _USUAL_BYTES
+        if (size := find_segment_size(known)) is None:
+            raise ProviderUnavailable("its backups do not tell how large a segment of WAL is", where=self._stanza)
+        return size
 
     def unpack(self, backup: str, into: Path, progress: Callable[[int, int], None]) -> None:
         """Lay out a data directory, without recovery settings: what replays it, and where to, is the caller's."""
