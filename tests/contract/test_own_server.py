@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.errors import BackoutError
+from backout.errors import BackoutError, Refused
 from backout.providers.postgres.server.own_server import CommandedServer
 
 if TYPE_CHECKING:
@@ -41,3 +41,17 @@ def test_without_a_lock_file_none_runs(tmp_path: Path) -> None:
     """Nor without the directory."""
     assert not server_in(tmp_path).running()
     assert not server_in(tmp_path / "missing").running()
+
+
+def test_only_what_lies_beside_the_data_directory_is_removed(tmp_path: Path) -> None:
+    """Anything else is refused, never passed over: who asked would say that it is gone."""
+    data, kept, other = tmp_path / "data", tmp_path / "data.before", tmp_path / "elsewhere" / "data.before"
+    for folder in (data, kept, other):
+        folder.mkdir(parents=True)
+    server = server_in(data)
+    for refused in (data, other):
+        with pytest.raises(Refused, match="it is not beside the data directory"):
+            server.discard(str(refused))
+    server.discard(str(kept))
+    server.discard(str(kept))
+    assert (data.exists(), other.exists(), kept.exists()) == (True, True, False)

@@ -141,9 +141,8 @@ class CommandedServer:
             BackoutError: the server still runs.
             UsageError: `incoming` is not there.
         """
-        for folder in (incoming, kept):
-            if folder.parent != self._data_directory.parent or folder == self._data_directory:
-                raise Refused("it is not beside the data directory", where=str(folder))
+        self._check_beside(incoming)
+        self._check_beside(kept)
         if self.running():
             raise BackoutError("the server still runs on its data directory", where=str(self._data_directory))
         if not kept.exists():
@@ -209,16 +208,21 @@ class CommandedServer:
         """Remove a data directory that `exchange` kept beside the live one.
 
         Raises:
+            Refused: it does not lie beside the data directory.
             BackoutError: it cannot be removed.
         """
         folder = Path(kept)
-        if folder.parent == self._data_directory.parent and folder != self._data_directory:
-            try:
-                folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                raise BackoutError(f"not removed: {error.strerror}", where=str(error.filename or folder)) from error
+        self._check_beside(folder)
+        try:
+            folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise BackoutError(f"not removed: {error.strerror}", where=str(error.filename or folder)) from error
+
+    def _check_beside(self, folder: Path) -> None:
+        if folder.parent != self._data_directory.parent or folder == self._data_directory:
+            raise Refused("it is not beside the data directory", where=str(folder))
 
     def _run(self, argv: list[str]) -> None:
         shown = shlex.join(argv)
