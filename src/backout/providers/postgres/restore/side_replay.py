@@ -39,7 +39,7 @@ _STOPPED: Final = "recovery stopping"
 HOW: Final = frozenset({"overlay", "reflink", "copy"})
 """How the files of an instance come to be there."""
 _NO_SUPERUSER: Final = "permission denied to set parameter"
-_NO_LOGIN: Final = re.compile(r"FATAL: +(role|database) \".*\" (does not exist|is not permitted to log in)")
+_NO_LOGIN: Final = re.compile(r"FATAL: +(role|database) \".{1,64}\" (does not exist|is not permitted to log in)")
 
 
 class Unopenable(BackoutError):
