@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import struct
@@ -108,11 +109,16 @@ def reset() -> Step:
     return step
 
 
+@functools.cache
+def _take_port() -> socket.socket:
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    return taken
+
+
 def refused_url() -> str:
-    """Return the URL of a port on which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+    """Return the URL of a port on which nobody listens: this process has it, so that no other one can."""
+    return f"http://127.0.0.1:{_take_port().getsockname()[1]}"
 
 
 @contextlib.contextmanager
