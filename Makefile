@@ -42,7 +42,7 @@ SUITE = PYTHONDONTWRITEBYTECODE= $(BIN)/python tools/leave_nothing.py $(BIN)/pyt
 
 # A drill waits more than it works, and test-all has more of them.
 test: WORKERS = 4
-test-all: WORKERS = 7
+test-all: WORKERS = 6
 test-all: EXTENT = all
 
 test: install .venv/.rewritten

@@ -130,7 +130,7 @@ def test_the_wheel_runs_outside_the_tree(dist: Path, open_folder: Path) -> None:
             works(backout, elsewhere, clean(elsewhere), prefix)
 
 
-@pytest.mark.rotating("installs", 3)
+@pytest.mark.rotating("installs", 4)
 @pytest.mark.long
 def test_the_sdist_installs(dist: Path, open_folder: Path) -> None:
     """As `pip install` of a source does it, with what a build needs fetched by itself."""
@@ -163,7 +163,7 @@ def test_the_classifiers_name_versions_that_are_tried() -> None:
     assert set(CLASSIFIED) <= set(RESOLVED)
 
 
-@pytest.mark.rotating("installs", 3)
+@pytest.mark.rotating("installs", 4)
 @pytest.mark.long
 @pytest.mark.proof
 def test_the_demo_runs_from_the_wheel(dist: Path, open_folder: Path) -> None:

@@ -238,6 +238,7 @@ def test_an_action_that_cannot_be_installed_says_so(tmp_path: Path) -> None:
         assert ran.outputs.get("result", "") == ""
 
 
+@pytest.mark.rotating("installs", 4)
 @pytest.mark.long
 def test_the_install_step_installs_what_guard_needs(tmp_path: Path) -> None:
     """From hashes, into a folder of the runner, with nothing in the user's repository; the program starts from it."""

@@ -91,7 +91,7 @@ def files() -> list[str]:
     return [name for name in names if name and (ROOT / name).is_file() and not left_out & set(Path(name).parts)]
 
 
-@pytest.mark.rotating("installs", 3)
+@pytest.mark.rotating("installs", 4)
 @pytest.mark.long
 def test_install_in_a_folder_with_a_space_in_its_path(tmp_path: Path) -> None:
     """`make install` in `Moje projekty/ž`; then the program without any extra says what the twin needs."""

@@ -9,13 +9,15 @@ from xdist.scheduler import LoadFileScheduling
 
 from extent import ALL
 
+STAGES = 4
+"""So many workers of `make test-all` hold drills: to set up a stage takes twenty seconds of a processor."""
 ROOT = Path(__file__).resolve().parents[2]
 ON_STAGE = "drillbook: Drillbook"
 """What a test says that has its drill on the stage of a session: to set one up takes ten seconds of a processor."""
 
 
 class GroupedScheduling(LoadFileScheduling):  # type: ignore[misc] # xdist tells no types
-    """As `--dist loadfile`, but one worker reads all sources, and two of them hold drills."""
+    """As `--dist loadfile`, but one worker reads all sources, and some of them hold drills."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid.partition("::")[0])
@@ -27,6 +29,15 @@ def group_of(file: str) -> str:
     text = (ROOT / file).read_text(encoding="utf-8")
     if "source_trees" in text:
         return "all sources"
-    if ON_STAGE in text and not ALL:  # `make test-all` has so many drills that each worker needs a stage
+    if ON_STAGE in text and ALL:
+        return f"stage {_list_on_stage().index(file) % STAGES}"
+    if ON_STAGE in text:
         return "stage of the drills" if file.startswith("tests/drill/") else "stage of the rules"
     return file
+
+
+@functools.cache
+def _list_on_stage() -> list[str]:
+    """Return the files of drills, so that what is long in one folder is shared out."""
+    found = sorted(ROOT.glob("tests/*/test_*.py"))
+    return [str(path.relative_to(ROOT)) for path in found if ON_STAGE in path.read_text(encoding="utf-8")]
