@@ -113,6 +113,7 @@ def test_a_loss_is_named_by_its_table_and_its_number_or_rows(said: str, names: b
         (Answer(1, "it was well\nlab is protected again", ""), "lab is protected again"),
         (Answer(0, "  receiver  process 7", ""), "exit code 0"),
         (Answer(1, "✗ UNPROTECTED: WAL was lost from 0/450A840 to 0/8000000", "next: backout db backup"), ""),
+        (Answer(1, "it was protected last at 2026-11-30T18:58:52.073Z, 0/B600CC8", ""), ""),
         (Answer(7, "whether it is protected is not known: the live database does not answer", ""), ""),
     ],
 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 ASKED: Final = ((("db", "check"), "look"), (("db", "wal", "status"), "backup"), (("db", "backups", "list"), "backup"))
 """Each command that answers it, and the role that types it."""
-_SAYS: Final = re.compile(r"(?<!whether it is )\bprotected\b", re.IGNORECASE)
+_SAYS: Final = re.compile(r"(?<!whether it is )\bprotected\b(?! last at )", re.IGNORECASE)
 
 
 def list_claims(world: World) -> tuple[str, ...]:

@@ -160,13 +160,18 @@ def _slot_lost(world: World, name: str, ledger: Ledger) -> str:
     world.backout("db", "wal", "stop", "--yes", role="backup")
     with world.lab.connect() as connection:
         connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active")
+        row = connection.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn())").fetchone()
+    assert row is not None
     xid = world.damage(name, FAULTY)
     with world.lab.connect() as connection:
-        for _ in range(3):
+
+        def is_gone() -> bool:
+            """Whether Postgres has let go of the damage's first segment, which its summarizer may still be reading."""
             connection.execute("SELECT pg_switch_wal(), pg_logical_emit_message(true, 'lab', 'x')")
-        connection.execute("CHECKPOINT")
-        connection.execute("SELECT pg_switch_wal()")
-        connection.execute("CHECKPOINT")
+            connection.execute("CHECKPOINT")
+            return not connection.execute("SELECT FROM pg_ls_waldir() WHERE name = %s", row).fetchall()
+
+        until(is_gone, what="the WAL of the damage is gone")
     world.backout("db", "wal", "start", role="backup")
     return xid
 
