@@ -226,7 +226,7 @@ def rescue_text(shell: Shell, rescue: RescueReport, *, would: bool = False, undo
         counts = [f"{number:,}" for number in (each.updated, each.inserted, each.deleted, each.conflicts)]
         rows.append((each.table, *counts, ", ".join(each.columns) or each.left))
         if each.conflicts and undone:
-            lines.append(f"{each.table}: {each.conflicts:,} rows stay: changed again since, or others refer to them")
+            lines.append(f"{each.table}: {each.conflicts:,} rows stay: changed again since")
         elif each.conflicts:
             why = "changed again since, or what they refer to is not there"
             lines.append(f"{each.table}: left as they are ({why}): {', '.join(each.examples)}")

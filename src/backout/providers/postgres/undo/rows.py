@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backout.providers.postgres.provenance.evidence import write_as_made
 from backout.providers.postgres.rescue.kept import get_kept_key
@@ -23,27 +23,33 @@ UNDO: Final = "backout_undo t"
 """The temporary table of a batch that was loaded, with its alias."""
 
 
-def put_rows_back(live: Any, entry: Entry, content: bytes, kept: Kept, ours: frozenset[int]) -> tuple[int, int]:
-    """Put the rows of one batch back; a row that is not as the rescue left it was changed by others, and stays.
+class PutBack(NamedTuple):
+    """What became of the rows of one batch, in rows.
 
-    Returns:
-        How many were put back, and how many stay.
+    Args:
+        done: put back.
+        changed: those that stay since others have changed them.
+        held: those that stay as the rescue made them, since others refer to them.
     """
+
+    done: int = 0
+    changed: int = 0
+    held: int = 0
+
+
+def put_rows_back(live: Any, entry: Entry, content: bytes, kept: Kept, ours: frozenset[int]) -> PutBack:
+    """Put the rows of one batch back; a row that is not as the rescue left it was changed by others, and stays."""
     table: str = entry["sql"]
     if not is_there(live, table) or find_gone_columns(live, entry):
-        return 0, 0  # an undo that was killed took them away before: behind the rows that stood in them
+        return PutBack()  # an undo that was killed took them away before: behind the rows that stood in them
     after, before, keys, untouched = make_parts(live, entry)
+    as_made = "false"
     if entry["op"] == "U":
         assigned = ", ".join(f"{quote_identifier(name)} = t.{name_old(name)}" for name in after)
         apply = f"UPDATE ONLY {table} l SET {assigned} FROM {UNDO} WHERE {keys} AND {untouched}"
     elif entry["op"] == "I":
-        free = " AND ".join(
-            [
-                untouched,
-                write_as_made(live, entry, ours | kept.writers),
-                *list_unreferenced_conditions(live, entry["oid"]),
-            ]
-        )
+        as_made = f"{untouched} AND {write_as_made(live, entry, ours | kept.writers)}"
+        free = " AND ".join([as_made, *list_unreferenced_conditions(live, entry["oid"])])
         apply = f"DELETE FROM ONLY {table} l USING {UNDO} WHERE {keys} AND {free}"
     else:
         columns = ", ".join(quote_identifier(name) for name in before)
@@ -60,23 +66,28 @@ def put_rows_back(live: Any, entry: Entry, content: bytes, kept: Kept, ours: fro
         count = found = write_quietly(live, entry["oid"], table, apply, UNDO, wrote=kept.note_writer)
         while found and entry["op"] == "I" and refers_to_itself(live, entry["oid"]):  # leaves first, then theirs
             count += (found := write_quietly(live, entry["oid"], table, apply, UNDO, wrote=kept.note_writer))
-        (stay,) = live.execute(_select_staying(entry, keys, before)).fetchone()
+        changed, held = live.execute(_select_staying(entry, keys, before, as_made)).fetchone()
         live.execute("DROP TABLE backout_undo")  # the types of its columns may be what is taken away next
-        return count, stay
+        return PutBack(count, changed, held)
 
 
-def _select_staying(entry: Entry, keys: str, before: Sequence[str]) -> str:
-    """Return the query that counts the rows of a batch which are not what they were before the rescue."""
+def _select_staying(entry: Entry, keys: str, before: Sequence[str], as_made: str) -> str:
+    """Return the query that counts the rows of a batch which are not what they were before the rescue.
+
+    Args:
+        as_made: the condition that a row which came back is still as the rescue made it; these are counted apart.
+    """
     if entry["op"] == "I":
-        return f"SELECT count(*) FROM {UNDO} JOIN ONLY {entry['sql']} l ON {keys}"
+        counts = f"count(*) FILTER (WHERE NOT ({as_made})), count(*) FILTER (WHERE {as_made})"
+        return f"SELECT {counts} FROM {UNDO} JOIN ONLY {entry['sql']} l ON {keys}"
     rows = (
         ", ".join(each) for each in ((f"l.{quote_identifier(n)}" for n in before), (f"t.{name_old(n)}" for n in before))
     )
     alike = "record_image_eq(ROW({}), ROW({}))".format(*rows)
     if entry["op"] == "U":  # one that was deleted since has nothing to put back
-        return f"SELECT count(*) FROM {UNDO} JOIN ONLY {entry['sql']} l ON {keys} WHERE NOT {alike}"
+        return f"SELECT count(*), 0 FROM {UNDO} JOIN ONLY {entry['sql']} l ON {keys} WHERE NOT {alike}"
     there = f"EXISTS (SELECT FROM ONLY {entry['sql']} l WHERE {keys} AND {alike})"
-    return f"SELECT count(*) FROM {UNDO} WHERE NOT {there}"
+    return f"SELECT count(*), 0 FROM {UNDO} WHERE NOT {there}"
 
 
 def make_parts(live: Any, entry: Entry) -> tuple[list[str], list[str], str, str]:

@@ -21,6 +21,7 @@ from backout.providers.postgres.undo.circles import undo_circle
 from backout.providers.postgres.undo.rows import (
     UNDO,
     Entry,
+    PutBack,
     find_gone_columns,
     is_there,
     load_batch,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from backout.providers.postgres.server.owner_session import OwnerSessions
 
 _STAYS = "stays"
+_NOTHING = PutBack()
 _GIVEN = re.compile(r" SET (DEFAULT |NOT NULL)")
 _FORGOTTEN = "stays: the server has forgotten whether the transaction that made it was committed"
 
@@ -107,20 +109,25 @@ class _Undoing:
         stay = find_staying_tables(self._live_of, entries)
         self._whole = TablesTaken(self._live_of, entries, stay, lambda entry: _remains(entry, defined))
         self._done: Counter[tuple[str, str]] = Counter()
-        self._staying: dict[int, tuple[str, int]] = {}
+        self._changed: dict[int, tuple[str, int]] = {}
+        self._held: dict[int, tuple[str, int]] = {}
         self._left: dict[int, dict[str, str]] = {}
         self._together: set[tuple[int, str]] = set()
 
     def counts(self) -> Counter[tuple[str, str]]:
-        """Return how many rows were put back by (table, what the rescue had done), and how many stay."""
+        """Return how many rows were put back by (table, what the rescue had done), and how many others have changed."""
         whole = self._done.copy()
-        for table, rows in self._staying.values():
+        for table, rows in self._changed.values():
             whole[table, _STAYS] += rows
         return whole
 
     def list_left(self) -> dict[str, str]:
-        """Return why anything stays, by what it is."""
-        return {what: why for each in self._left.values() for what, why in each.items()}
+        """Return why anything stays as the rescue made it, by what it is."""
+        held = Counter[str]()
+        for table, rows in self._held.values():
+            held[table] += rows
+        found = {table: f"{rows:,} rows stay: others refer to them" for table, rows in held.items()}
+        return found | {what: why for each in self._left.values() for what, why in each.items()}
 
     def take(self, entry: Entry, content: bytes) -> None:
         """Take one entry back; what is left of it is noted anew."""
@@ -152,23 +159,27 @@ class _Undoing:
 
         table = str(entry["table"])
         try:
-            done, stay_back = put_rows_back(live, entry, content, self._kept, self._ours)
+            found = put_rows_back(live, entry, content, self._kept, self._ours)
         except Error as error:
             if may_pass(error):
                 raise
             self._note(entry, {table: f"rows stay: Postgres refused it: {get_message(error)}"})
             return
-        self._done[table, str(entry["op"])] += done
-        self._note(entry, {}, stay_back)
+        self._done[table, str(entry["op"])] += found.done
+        self._note(entry, {}, found)
 
-    def _note(self, entry: Entry, left: dict[str, str], rows: int = 0) -> None:
+    def _note(self, entry: Entry, left: dict[str, str], rows: PutBack = _NOTHING) -> None:
         """Note what is left of an entry, and how many of its rows stay, in place of what was noted of it."""
-        self._left.pop(id(entry), None)
-        self._staying.pop(id(entry), None)
+        place, table = id(entry), str(entry["table"])
+        self._left.pop(place, None)
+        self._changed.pop(place, None)
+        self._held.pop(place, None)
         if left:
-            self._left[id(entry)] = left
-        if rows:
-            self._staying[id(entry)] = str(entry["table"]), rows
+            self._left[place] = left
+        if rows.changed:
+            self._changed[place] = table, rows.changed
+        if rows.held:
+            self._held[place] = table, rows.held
 
     def take_what_was_held(self) -> None:
         """Take back what stayed, once more, where a definition went behind it.
@@ -178,7 +189,11 @@ class _Undoing:
         """
         if not self.definitions:
             return
-        held = [each for each in self._entries if id(each[0]) in self._left or id(each[0]) in self._staying]
+        held = [
+            each
+            for each in self._entries
+            if id(each[0]) in self._left.keys() | self._changed.keys() | self._held.keys()
+        ]
         self._together.clear()
         for entry, content in held:
             self.take(entry, content)
