@@ -106,6 +106,16 @@ def test_a_loss_is_named_by_its_table_and_its_number_or_rows(said: str, names: b
     assert is_named("shop.orders", wrong, said) is names
 
 
+def test_a_loss_in_a_partition_is_named_by_it() -> None:
+    """All partitions that hold what is wrong, and those alone."""
+    wrong = ["('23', '2') should not be there", "('20', '2') should not be there"]
+    said = "left out: shop.days_high_x: the table stays: rows were written since"
+    stays = "shop.days_high_x  0  0  0  0  the table stays: rows were written since"
+    assert is_named("shop.days", wrong, f"{stays}\n{said}")
+    assert not is_named("shop.days", wrong, stays.replace("_x", "_0"))
+    assert not is_named("shop.days", [*wrong, "('1', '1') should not be there"], stays)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

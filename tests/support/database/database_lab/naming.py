@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from database_lab.schema import find_partition
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,9 +24,22 @@ _COUNTS: Final = 4
 def is_named(table: str, wrong: Sequence[str], said: str) -> bool:
     """Whether an output names what is wrong with a table: it as a whole, its columns, their number, or the rows.
 
+    Of a partitioned one the partitions that hold those rows may be named in its place.
+
     Args:
         wrong: as `differences` tells it.
     """
+    if _names_itself(table, wrong, said):
+        return True
+    parts = dict[str, list[str]]()
+    for each in wrong:
+        parts.setdefault(find_partition(table, tuple(re.findall(r"'([^']*)'", each.partition(")")[0]))), []).append(
+            each
+        )
+    return table not in parts and all(_names_itself(part, rows, said) for part, rows in parts.items())
+
+
+def _names_itself(table: str, wrong: Sequence[str], said: str) -> bool:
     plain = table.replace('"', "")
     names = {table, plain, plain.split(".", 1)[-1]}
     lines = [line for line in said.splitlines() if any(_has(line, name) for name in names)]
