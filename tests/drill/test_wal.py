@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import threading
@@ -495,6 +496,23 @@ def test_a_receiver_that_dies_is_started_again_and_misses_nothing(quick_path: Pa
         stored = until(lambda: whole_segments(lab.archive), what="whole segments are stored")
         assert sum(path.stat().st_size for path in stored) < len(stored) * SEGMENT / 4
         assert recovered(lab, quick_path / "out") == {-1, *range(1, 40001)}
+
+
+def test_a_receiver_that_is_disconnected_again_and_again_does_not_wait_longer_each_time(
+    quick_path: Path, cache: Path
+) -> None:
+    """It had received in between: a pause that grows is for a server that does not answer."""
+    with receiving(quick_path, cache) as lab:
+        for restarts in range(1, 4):
+            lab.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
+            until(lambda least=restarts: _has_restarted(lab, least), what="it receives again")
+        text = (lab.archive / "receiver.log").read_text(encoding="utf-8")
+        assert set(re.findall(r"trying again in (\S+) s", text)) == {"0.2"}
+
+
+def _has_restarted(lab: Lab, times: int) -> bool:
+    found = read_status(lab.archive)
+    return found is not None and found.restarts >= times and found.receiving
 
 
 @pytest.mark.rotating("streaming of WAL", 2)

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 _TICK_S: Final = 0.1
 _LOOK_S: Final = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
-_HEALTHY_S: Final = 60.0
-"""After so long without trouble the next pause is short again."""
 _GONE: Final = re.compile(r"has already been removed|not in this server|is not present in the server|invalidated")
 """The last but one is its own word for a folder that holds a timeline which the server never had."""
 
@@ -65,7 +63,6 @@ class WalReceiver:
         self._log = how.directory / "pg_receivewal.log"
         self._pause_s = _FIRST_PAUSE_S
         self._restart_at = 0.0
-        self._began_at = 0.0
         self._restarts = -1
         self._trouble = self._unwritten = ""
         self._segment_bytes = 0
@@ -122,8 +119,6 @@ class WalReceiver:
 
     def _keep_running(self, now: float) -> None:
         if self._process is not None and self._process.poll() is None:
-            if now - self._began_at > _HEALTHY_S:
-                self._pause_s = _FIRST_PAUSE_S
             return
         if self._process is not None:
             said = self._last_words()
@@ -165,7 +160,6 @@ class WalReceiver:
                 env=environment,
                 start_new_session=True,
             )
-        self._began_at = now
         self._restarts += 1
 
     def _make_whole(self) -> None:
@@ -298,6 +292,8 @@ class WalReceiver:
             received = self._find_received_end(state.timeline)
         self._seen.append((state.at, state.lsn))
         receiving = receiving and state.slot is not None and state.slot.active
+        if receiving:  # a server that restarts has WAL at once that nobody else keeps
+            self._pause_s = _FIRST_PAUSE_S
         if state.slot is not None and state.slot.flush_lsn is not None:
             received = max(received, state.slot.flush_lsn)  # a record may end with zeros, which the file does not tell
         if state.slot is not None and state.slot.status is WalStatus.LOST:
