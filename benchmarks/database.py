@@ -113,7 +113,7 @@ def ours_restored(bench: Bench, lsn: str, number: int) -> float:
     shared.settle()
     began = time.monotonic()
     found, route = way(bench, lsn, place)
-    sides, target = _sides(bench, overlay=True), found.target
+    sides, target = _sides(bench, overlay=True, place=str(place)), found.target
     order = SideOrder(f"swap-{number}", route.base.id, target.lsn, target.timeline, route.names, place=str(place))
     sides.start(order, lambda _what, _done, _of: None)
     took = time.monotonic() - began
@@ -164,9 +164,10 @@ def side_instances(bench: Bench, rounds: int, samples: Samples) -> None:
                 samples.setdefault(f"side_{how}_s", []).append(round(took, 3))
 
 
-def _sides(bench: Bench, *, overlay: bool) -> PostgresSides:
-    root = bench.folder / ("sides" if overlay else "copies")
-    return PostgresSides(root, bench.binaries, make_repository(bench.config()), lambda: "postgres", overlay=overlay)
+def _sides(bench: Bench, *, overlay: bool, place: str = "") -> PostgresSides:
+    root, backups = bench.folder / ("sides" if overlay else "copies"), make_repository(bench.config())
+    places = (lambda _name: place) if place else None
+    return PostgresSides(root, bench.binaries, backups, lambda: "postgres", overlay=overlay, places=places)
 
 
 def damage(bench: Bench, rounds: int, samples: Samples) -> None:
