@@ -10,7 +10,7 @@ from xdist.scheduler import LoadFileScheduling
 from extent import ALL
 
 STAGES = 4
-"""So many workers of `make test-all` hold drills: to set up a stage takes twenty seconds of a processor."""
+"""So many workers of `make test-all` hold drills: a stage costs while it waits, too."""
 ROOT = Path(__file__).resolve().parents[2]
 ON_STAGE = "drillbook: Drillbook"
 """What a test says that has its drill on the stage of a session: to set one up takes ten seconds of a processor."""

@@ -33,9 +33,8 @@ def is_named(table: str, wrong: Sequence[str], said: str) -> bool:
         return True
     parts = dict[str, list[str]]()
     for each in wrong:
-        parts.setdefault(find_partition(table, tuple(re.findall(r"'([^']*)'", each.partition(")")[0]))), []).append(
-            each
-        )
+        key = re.findall(r"'([^']*)'", each.partition(")")[0])
+        parts.setdefault(find_partition(table, key), []).append(each)
     return table not in parts and all(_names_itself(part, rows, said) for part, rows in parts.items())
 
 

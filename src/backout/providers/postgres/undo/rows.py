@@ -78,7 +78,7 @@ def _select_staying(entry: Entry, keys: str, before: Sequence[str], as_made: str
         as_made: the condition that a row which came back is still as the rescue made it; these are counted apart.
     """
     if entry["op"] == "I":
-        counts = f"count(*) FILTER (WHERE NOT ({as_made})), count(*) FILTER (WHERE {as_made})"
+        counts = f"count(*) FILTER (WHERE ({as_made}) IS NOT TRUE), count(*) FILTER (WHERE {as_made})"
         return f"SELECT {counts} FROM {UNDO} JOIN ONLY {entry['sql']} l ON {keys}"
     rows = (
         ", ".join(each) for each in ((f"l.{quote_identifier(n)}" for n in before), (f"t.{name_old(n)}" for n in before))

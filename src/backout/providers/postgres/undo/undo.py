@@ -189,11 +189,8 @@ class _Undoing:
         """
         if not self.definitions:
             return
-        held = [
-            each
-            for each in self._entries
-            if id(each[0]) in self._left.keys() | self._changed.keys() | self._held.keys()
-        ]
+        places = self._left.keys() | self._changed.keys() | self._held.keys()
+        held = [each for each in self._entries if id(each[0]) in places]
         self._together.clear()
         for entry, content in held:
             self.take(entry, content)
