@@ -188,12 +188,22 @@ def release(tools: RestoreTools) -> tuple[str, ...]:
     """Remove the data directories that swaps kept, and return them; a swap can then no longer be undone.
 
     The unpacked bases go as well.
+
+    Raises:
+        Refused: one does not lie beside the data directory; the others are removed.
+        BackoutError: one cannot be removed.
     """
     tools.bases.release()
-    found = list_kept(tools)
+    found, refused = list_kept(tools), None
     for name in found:
-        _get_server(tools).discard(name)
+        try:
+            _get_server(tools).discard(name)
+        except Refused as error:
+            refused = error
+            continue
         tools.journal.note(tools.environment, RELEASED, name, {"kept": name}, actor=tools.actor)
+    if refused is not None:
+        raise refused
     return found
 
 
