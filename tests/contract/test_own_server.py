@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from backout.errors import BackoutError, Refused
 from backout.providers.postgres.server.own_server import CommandedServer
+from backout.runbook.recovery.restore import release
+from backout.runbook.recovery.tools import RELEASED, SWAPPED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,3 +58,25 @@ def test_only_what_lies_beside_the_data_directory_is_removed(tmp_path: Path) -> 
     server.discard(str(kept))
     server.discard(str(kept))
     assert (data.exists(), other.exists(), kept.exists()) == (True, True, False)
+
+
+def test_what_lies_elsewhere_keeps_nothing_else_from_being_released(tmp_path: Path) -> None:
+    """A swap of a data directory that was configured earlier: it is refused and stays kept, the newer one goes."""
+    older, newer = tmp_path / "elsewhere" / "data.before", tmp_path / "data.before"
+    noted = []
+    for folder in (older, newer):
+        folder.mkdir(parents=True)
+
+    def list_events(*, environment: str, kind: str) -> list[SimpleNamespace]:
+        swaps = [SimpleNamespace(data={"kept": str(each), "incoming": ""}) for each in (older, newer)]
+        return swaps if kind == SWAPPED else []
+
+    journal = SimpleNamespace(events=list_events, note=lambda *told, actor: noted.append(told))
+    bases, server = SimpleNamespace(release=lambda: None), server_in(tmp_path / "data")
+    tools: Any = SimpleNamespace(
+        environment="lab", actor="ann", journal=journal, bases=bases, server=server, has_server_withheld=False
+    )
+    with pytest.raises(Refused, match="it is not beside the data directory"):
+        release(tools)
+    assert (older.exists(), newer.exists()) == (True, False)
+    assert noted == [("lab", RELEASED, str(newer), {"kept": str(newer)})]
