@@ -8,7 +8,7 @@ Before each restore the machine is settled (`shared.measure.settle`), for both s
 - side_instance: a side instance over a base that lies unpacked already, beside one that is copied.
 - incremental_time, incremental_size: after 2,000 changed rows.
 - lsn_s_per_100mb: finding the commit that dropped a column. rescue_s: 75,000 damaged rows copied back and compared
-  by the second check, in seconds (the check alone: rescue_second_check_s).
+  by the second check, in seconds (the check alone: rescue_second_check_s; the statement that damaged them: damage_s).
 - rescue_58_over_1: one rescue of 58 mixed transactions beside one of a single one of them, as whole commands
   (`--several`: that alone).
 
@@ -184,7 +184,9 @@ def damage(bench: Bench, rounds: int, samples: Samples) -> None:
             connection.execute("VACUUM ANALYZE orders")  # a real table is not rescued again each minute
             connection.execute(f"ALTER TABLE users ADD COLUMN plan{number} text")
         with bench.connected() as connection, connection.transaction():
+            began = time.monotonic()
             connection.execute("UPDATE orders SET status = 'lost' WHERE id % 3 = 0")
+            samples.setdefault("damage_s", []).append(round(time.monotonic() - began, 3))
             connection.execute(f"ALTER TABLE users DROP COLUMN plan{number}")
         bench.pgbench("-c", "4", "-j", "2", "-t", "500", "-n")
         with bench.connected() as connection:

@@ -191,7 +191,7 @@ def _split(hashes: str) -> list[str]:
     return hashes[1:-1].split(",")
 
 
-def read_rows(lines: Iterable[str]) -> Rows:
+def parse_rows(lines: Iterable[str]) -> Rows:
     """Return the rows of a COPY: key, xmin, hashes."""
     found: Rows = {}
     for line in lines:

@@ -4,16 +4,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backout.errors import Refused
 from backout.model.database.comparison import Comparison, Noted, TableComparison
 from backout.providers.postgres.comparison.absent import Absent
 from backout.providers.postgres.comparison.dumped import read_definitions
-from backout.providers.postgres.comparison.judging import Verdicts, judge_written, read_rows, select_hashes
+from backout.providers.postgres.comparison.judging import Verdicts, judge_written, select_hashes
+from backout.providers.postgres.comparison.parts import group_parts, hold_snapshot, read_rows, read_sums, run_beside
 from backout.providers.postgres.comparison.renumbered import Renumbered
 from backout.providers.postgres.comparison.tables import (
     Reading,
@@ -34,19 +34,16 @@ from backout.providers.postgres.server.session import open_working
 from backout.providers.postgres.tls.dsn import make_connection_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from backout.model.database.comparison import Evidence
     from backout.providers.postgres.comparison.judging import Rows
 
-_T = TypeVar("_T")
 SMALL_BYTES: Final = 8 << 20
 """A table up to this size is read whole, row by row."""
 WHOLE_BYTES: Final = 64 << 20
 """How much is read besides in small tables that the damage did not write to, smallest first."""
 _MOST: Final = 400_000
-_PART: Final = 64
-"""The most parts of a table held in memory at a time."""
 _CONNECT_S: Final = 60.0
 
 
@@ -249,16 +246,18 @@ class Comparer:
         ends = [(at_before, before), (at_live, live)]
         if after is not None:
             ends.append((self._ends.after.of(after.table.owner), after))
-        with _snapshot(at_live):
-            sums = _run_beside([partial(_read_sums, *at) for at in (ends if verdicts.has_noted else ends[:2])])
+        with hold_snapshot(at_live):
+            sums = run_beside([partial(read_sums, *at) for at in (ends if verdicts.has_noted else ends[:2])])
             buckets = sorted({bucket for each in sums for bucket in each})
             differ = [bucket for bucket in buckets if len({each.get(bucket) for each in sums}) > 1]
             same = sum(rows for bucket, (rows, *_) in sums[0].items() if bucket not in set(differ))
             total = sum(rows for rows, *_ in sums[0].values())
-            for begin in range(0, len(differ), _PART):
-                self._progress(f"comparing rows of {table.shown}", begin, len(differ))
-                where = before.in_buckets(differ[begin : begin + _PART])
-                was, now, *then = _run_beside([partial(_read_rows, *at, where) for at in ends])
+            done = 0
+            for together in group_parts(differ, sums):
+                self._progress(f"comparing rows of {table.shown}", done, len(differ))
+                done += len(together)
+                where = before.in_buckets(together)
+                was, now, *then = run_beside([partial(read_rows, *at, where) for at in ends])
                 left = then[0] if then else {}
                 for key in was.keys() | left.keys() | now.keys():
                     verdicts.judge(key, was.get(key), left.get(key), now.get(key))
@@ -276,25 +275,27 @@ class Comparer:
         at_before, at_live = mine.before.of(table.owner), mine.live.of(reading.table.owner)
         theirs, locked = write_written_by(evidence.damage), "t.xmax::text <> '0'"
         ours = write_written_by(evidence.damage | evidence.ours)
-        with _snapshot(at_live):
-            was_sums, now_sums = _run_beside(
+        with hold_snapshot(at_live):
+            was_sums, now_sums = run_beside(
                 [
-                    partial(_read_sums, at_before, before, write_written_by(evidence.damage, "xmax")),
-                    partial(_read_sums, at_live, live, ours),
+                    partial(read_sums, at_before, before, write_written_by(evidence.damage, "xmax")),
+                    partial(read_sums, at_live, live, ours),
                 ]
             )
             buckets = sorted({*was_sums, *now_sums})
             differ = [bucket for bucket in buckets if was_sums.get(bucket) != now_sums.get(bucket)]
             same = sum(rows for bucket, (rows, *_) in was_sums.items() if bucket not in set(differ))
-            for begin in range(0, len(differ), _PART):
-                self._progress(f"comparing rows of {table.shown}", begin, len(differ))
-                part = before.in_buckets(differ[begin : begin + _PART])
-                was, now, then = _run_beside(
+            done = 0
+            for together in group_parts(differ, (was_sums, now_sums)):
+                self._progress(f"comparing rows of {table.shown}", done, len(differ))
+                done += len(together)
+                part = before.in_buckets(together)
+                was, now, then = run_beside(
                     [
-                        partial(_read_rows, at_before, before, f"{locked} AND {part}"),
-                        partial(_read_rows, at_live, live, f"({ours} OR {self._recent()}) AND {part}"),
+                        partial(read_rows, at_before, before, f"{locked} AND {part}"),
+                        partial(read_rows, at_live, live, f"({ours} OR {self._recent()}) AND {part}"),
                         partial(
-                            _read_rows, mine.after.of(after.table.owner), after, f"({theirs} OR {locked}) AND {part}"
+                            read_rows, mine.after.of(after.table.owner), after, f"({theirs} OR {locked}) AND {part}"
                         ),
                     ]
                 )
@@ -366,33 +367,10 @@ class Comparer:
 
     def _live_rows(self, reading: Reading, where: str) -> tuple[Rows, bool]:
         session = self._ends.live.of(reading.table.owner)
-        with _snapshot(session):
-            rows = _read_rows(session, reading, f"{where} LIMIT {_MOST + 1}")
+        with hold_snapshot(session):
+            rows = read_rows(session, reading, f"{where} LIMIT {_MOST + 1}")
         return rows, len(rows) > _MOST
 
     def _count(self, session: Any, table: Relation) -> int:
         (rows,) = session.execute(f"SELECT count(*) FROM ONLY {table.sql}").fetchone()
         return int(rows)
-
-
-@contextmanager
-def _snapshot(session: Any) -> Iterator[None]:
-    """One snapshot for the questions about a table, which locks no row and writes nothing."""
-    with session.transaction():
-        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        yield
-
-
-def _read_sums(session: Any, reading: Reading, where: str = "true") -> Mapping[int, tuple[int, int, str]]:
-    return {int(bucket): (rows, mixed, added) for bucket, rows, mixed, added in session.execute(reading.sums(where))}
-
-
-def _read_rows(session: Any, reading: Reading, where: str) -> Rows:
-    content = b"".join(read_copy(session, f"COPY ({reading.rows(where)}) TO STDOUT"))
-    return read_rows(content.decode("ascii").splitlines())
-
-
-def _run_beside(jobs: list[Callable[[], _T]]) -> list[_T]:
-    """Do them at the same time, each on a server of its own."""
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        return [each.result() for each in [pool.submit(job) for job in jobs]]

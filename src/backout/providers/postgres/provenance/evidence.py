@@ -99,15 +99,18 @@ def is_key_made_anew(session: Session, work: Work) -> bool:
 
 def note_newer(session: Session, work: Work, rows: str) -> None:
     """Note which rows come back although they were written since; `rows` as FROM and WHERE."""
-    (count,) = session.live.execute(f"SELECT count(*) {rows}").fetchone()
-    if count:
-        keys = _list_keys(session, work, rows, count)
-        said = f"{work.table.shown}: {count:,} damaged rows were written since in other columns: those stay ({keys})"
-        if session.kept is not None and count > _SHOWN:
-            query = f"SELECT {write_key_text(work.key, 'b')} {rows} ORDER BY 1"
-            every = "".join(f"{key}\n" for (key,) in session.live.execute(query))
-            said += f"; all of them by key: {session.kept.list_keys(work.table.oid, every)}"
-        work.notes.append(said)
+    some = f" LIMIT {_SHOWN}" if session.kept is None else ""
+    query = f"SELECT {write_key_text(work.key, 'b')}, count(*) OVER () {rows} ORDER BY 1{some}"
+    found = session.live.execute(query).fetchall()
+    if not found:
+        return
+    count = int(found[0][1])
+    keys = ", ".join(key for key, _ in found[:_SHOWN]) + (", ..." if count > _SHOWN else "")
+    said = f"{work.table.shown}: {count:,} damaged rows were written since in other columns: those stay ({keys})"
+    if session.kept is not None and count > _SHOWN:
+        every = "".join(f"{key}\n" for key, _ in found)
+        said += f"; all of them by key: {session.kept.list_keys(work.table.oid, every)}"
+    work.notes.append(said)
 
 
 def note_gone(session: Session, work: Work, there: int) -> None:

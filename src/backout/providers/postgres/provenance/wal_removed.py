@@ -90,6 +90,17 @@ class Removals:
                 yield before[0], known[1]
 
 
+def has_removals(lines: Iterable[str], sought: Sought) -> bool:
+    """Whether others removed any row of these tables behind the damage: where none did, there is nothing to follow."""
+    for line in lines:
+        head, _, rest = line.partition(", lsn:")
+        if "desc: DELETE" in rest and find_node(rest, sought.database) in sought.nodes:
+            by_others = int(head.rpartition("tx:")[2]) not in sought.ours
+            if by_others and parse_lsn(rest.partition(",")[0].strip()) > sought.begin_lsn:
+                return True
+    return False
+
+
 def make_reader(folder: Path, spans: Sequence[WalSpan]) -> tuple[Callable[[int, int], bytes], int]:
     """Return what reads WAL that was laid out in a folder, and a segment's size in bytes."""
     with (folder / spans[0].names[0]).open("rb") as file:

@@ -28,26 +28,26 @@ def list_unclear_rows(session: Session, work: Work) -> Iterator[LeftOut]:
     if not work.unclear or work.refused:
         return
     live = session.of(work.table.owner).live
-    (count,) = live.execute(f"SELECT count(*) {work.unclear}").fetchone()
-    if not count:
-        return
     texts = f"{write_key_text(work.key, 'l')}, {write_key_literals(work.key, 'l')}"
-    keys = live.execute(f"SELECT {texts} {work.unclear} ORDER BY 1 LIMIT {_MOST}").fetchall()
+    keys = live.execute(f"SELECT {texts}, count(*) OVER () {work.unclear} ORDER BY 1 LIMIT {_MOST}").fetchall()
+    if not keys:
+        return
+    count = int(keys[0][2])
     more = ", ..." if count > len(keys) else ""
     reason = (
         "others wrote them since, and they hold the damaged value: whether it was set anew or only carried along "
-        f"cannot be determined: {', '.join(shown for shown, _ in keys)}{more}"
+        f"cannot be determined: {', '.join(shown for shown, *_ in keys)}{more}"
     )
-    values = ", ".join(f"({literal})" for _, literal in keys)
+    values = ", ".join(f"({literal})" for _, literal, _ in keys)
     query = f"SELECT * FROM ONLY {work.table.sql} WHERE ({join_identifiers(work.key)}) IN ({values});"
     yield LeftOut(f"{count:,} rows of table {work.table.shown}", reason, query, seen=False)
 
 
 def count_conflicts(session: Session, work: Work, what: str, alias: str) -> TableRescue:
     """Return the report with the rows of `what` counted as conflicts, and some of their keys."""
-    (count,) = session.live.execute(f"SELECT count(*) {what}").fetchone()
-    if not count:
+    query = f"SELECT {write_key_text(work.key, alias)}, count(*) OVER () {what} LIMIT {SHOWN}"
+    found = session.live.execute(query).fetchall()
+    if not found:
         return work.report
-    shown = [key for (key,) in session.live.execute(f"SELECT {write_key_text(work.key, alias)} {what} LIMIT {SHOWN}")]
-    report = work.report
-    return replace(report, conflicts=report.conflicts + count, examples=(*report.examples, *shown)[:SHOWN])
+    report, shown = work.report, [key for key, _ in found]
+    return replace(report, conflicts=report.conflicts + int(found[0][1]), examples=(*report.examples, *shown)[:SHOWN])

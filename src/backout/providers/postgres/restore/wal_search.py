@@ -24,7 +24,7 @@ from backout.model.database.wal import find_segment_begin, parse_lsn, precedes, 
 from backout.model.names import parse_segment, parse_wal_file
 from backout.providers.child import is_running
 from backout.providers.postgres.provenance.wal_chains import Follower
-from backout.providers.postgres.provenance.wal_removed import Removals, make_reader, read_stored_row
+from backout.providers.postgres.provenance.wal_removed import Removals, has_removals, make_reader, read_stored_row
 from backout.providers.postgres.provenance.wal_rows import list_transactions
 from backout.providers.postgres.restore.side_files import read_boot_id, read_text, write_whole
 from backout.providers.postgres.server import own_files
@@ -165,6 +165,9 @@ class WalSearch:
         Args:
             spans: from before the damage's first record on.
         """
+        self._fetch(spans)
+        if not has_removals((line for span in spans for line in self._lines(span, "--rmgr=Heap")), sought):
+            return ()
         followed = Removals(sought)
         births = list(followed.read(self._lines_of_rows(spans), self._commit_of))
         read, segment = make_reader(self._folder, spans)
