@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scripted_telemetry import EVENT, MODEL, OUTCOME, PROBE, TRIGGER, TelemetryApi, invoked
 
 from backout.analysis.detector.unseen import list_unseen
 from backout.errors import ProviderRejected, ProviderUnavailable
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from backout.ports import Traffic
 
+    from scripted_server import ScriptedServer
     from twin_harness import Api
 
     Source = Callable[..., Traffic]
@@ -184,18 +184,6 @@ def test_what_graphql_refuses_is_said_in_its_words(api: Api) -> None:
         twin(api, AnalyticsTraffic, "somebody-elses").read(0, 1)
 
 
-def test_telemetry_without_versions_blames_nobody() -> None:
-    """A key that is not there any more is not a quiet application."""
-    data = {"value": 3, "groups": [{"key": "$workers.outcome", "value": "ok"}]}
-    series = [{"time": "1970-01-01T00:16:40Z", "data": [data]}]
-    result = {"calculations": [{"calculation": "count", "series": series}]}
-    with scripted_server() as server:
-        server.will(answer({"success": True, "errors": [], "result": result}))
-        source = TelemetryTraffic(client(server.url), ACCOUNT, "fm5", clock=WorldClock(10_000))
-        with pytest.raises(ProviderUnavailable, match="does not tell versions"):
-            source.read(1000, 1001)
-
-
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.parametrize("step", [answer({}, 500), answer(b"<html>")])
 def test_trouble_is_asked_again(kind: Source, step: object) -> None:
@@ -218,53 +206,32 @@ def test_another_shape_is_unavailable(kind: Source) -> None:
             kind(client(server.url), ACCOUNT, "fm5", clock=WorldClock(10_000)).read(1000, 1001)
 
 
-GROUPS = ("$workers.scriptVersion.id", "$workers.outcome", "$workers.event.response.status", "$workers.eventType")
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as running:
+        yield running
 
 
-def told(at: int, *rows: tuple[object, ...]) -> dict[str, object]:
-    """Return an answer of the API as it is documented: rows are the groups' values, and how many invocations."""
-    names = (*GROUPS, "$metadata.trigger")
-    data = [
-        {
-            "count": number,
-            "value": number,
-            "interval": 1,
-            "sampleInterval": 1,
-            "groups": [
-                {"key": name, "value": value} for name, value in zip(names, values, strict=False) if value is not None
-            ],
-        }
-        for *values, number in rows
-    ]
-    series = [{"time": datetime.fromtimestamp(at, UTC).isoformat(), "data": data}]
-    return {
-        "success": True,
-        "errors": [],
-        "messages": [],
-        "result": {"calculations": [{"calculation": "count", "series": series}]},
-    }
+@pytest.fixture
+def cloud(server: ScriptedServer) -> TelemetryApi:
+    """Return the telemetry as Cloudflare's is documented and reported to be, without any invocation."""
+    made = TelemetryApi()
+    server.will(made.answers(server))
+    return made
+
+
+@pytest.fixture
+def source(server: ScriptedServer) -> TelemetryTraffic:
+    return TelemetryTraffic(client(server.url), ACCOUNT, "fm5", clock=WorldClock(10_000.0))
 
 
 def refused(what: str) -> dict[str, object]:
     return {"success": False, "errors": [{"code": 7400, "message": what}], "messages": [], "result": None}
 
 
-def scripted(url: str) -> TelemetryTraffic:
-    return TelemetryTraffic(client(url), ACCOUNT, "fm5", clock=WorldClock(10_000.0))
-
-
-def test_telemetry_tells_methods_routes_and_schedules() -> None:
-    """The first question says how many there were, the second whose they are; alarms are no requests."""
-    whole = told(
-        9000,
-        ("v1", "ok", 200, "fetch", 8),
-        ("v1", "ok", 500, "fetch", 2),
-        ("v1", "ok", 404, "fetch", 3),
-        ("v1", "exception", None, "scheduled", 1),
-        ("v1", "ok", None, "scheduled", 2),
-        ("v1", "exception", None, "alarm", 7),
-    )
-    named = told(
+def test_telemetry_tells_methods_routes_and_schedules(cloud: TelemetryApi, source: TelemetryTraffic) -> None:
+    """One question says how many there were, another whose they are; alarms are no requests."""
+    cloud.invocations = invoked(
         9000,
         ("v1", "ok", 200, "fetch", "GET /api/orders/4711", 5),
         ("v1", "ok", 200, "fetch", "GET /api/orders/4712", 3),
@@ -272,49 +239,97 @@ def test_telemetry_tells_methods_routes_and_schedules() -> None:
         ("v1", "ok", 404, "fetch", "GET /wp-login.php", 3),
         ("v1", "exception", None, "scheduled", "*/10 * * * *", 1),
         ("v1", "ok", None, "scheduled", "*/10 * * * *", 2),
+        ("v1", "exception", None, "alarm", 7),
     )
-    with scripted_server() as server:
-        server.will(answer(whole), answer(named))
-        (row,) = scripted(server.url).read(9000, 9001).counts
-        asked = [json.loads(each.body)["parameters"]["groupBys"] for each in server.asked]
+    (row,) = source.read(9000, 9001).counts
     assert (row.requests, row.errors, row.classes) == (13, 2, {AnswerClass.NOT_FOUND: 3})
     orders = {name: (each.requests, each.errors) for name, each in row.routes.items()}
     assert orders == {"GET /api/orders/{id}": (8, 0), "POST /api/orders": (2, 2), "other": (3, 0)}
     assert {name: (each.runs, each.failed) for name, each in row.triggers.items()} == {"cron */10 * * * *": (3, 1)}
-    assert [[group["value"] for group in each] for each in asked] == [[*GROUPS], [*GROUPS, "$metadata.trigger"]]
 
 
-def test_groups_that_are_left_out_cost_no_count() -> None:
-    """There are as many triggers as paths: what the second question leaves out has no route, and is counted."""
-    whole = told(9000, ("v1", "ok", 200, "fetch", 50), ("v1", "exception", None, "scheduled", 4))
-    with scripted_server() as server:
-        server.will(answer(whole), answer(told(9000, ("v1", "ok", 200, "fetch", "GET /", 10))))
-        (row,) = scripted(server.url).read(9000, 9001).counts
+def test_exceptions_have_no_status_and_are_counted(cloud: TelemetryApi, source: TelemetryTraffic) -> None:
+    """A version that throws on every request is in no group by status: it would look like one without visitors."""
+    cloud.invocations = invoked(
+        9000,
+        ("v1", "ok", 200, "fetch", "GET /", 5),
+        ("v2", "exception", None, "fetch", "GET /", 9),
+        ("v2", "exceededCpu", None, "fetch", "POST /api/orders", 4),
+    )
+    old, new = source.read(9000, 9001).counts
+    assert (old.version, old.requests, old.errors) == ("v1", 5, 0)
+    assert (new.version, new.requests, new.errors) == ("v2", 13, 13)
+    routes = {name: (each.requests, each.errors) for name, each in new.routes.items()}
+    assert routes == {"GET /": (9, 9), "POST /api/orders": (4, 4)}
+
+
+def test_streams_that_end_early_count_neither_way(cloud: TelemetryApi, source: TelemetryTraffic) -> None:
+    """Server-sent events end so all day, whichever side hung up."""
+    cloud.invocations = invoked(
+        9000, ("v1", "ok", 200, "fetch", 5), ("v1", "responseStreamDisconnected", 200, "fetch", 40)
+    )
+    (row,) = source.read(9000, 9001).counts
+    assert (row.requests, row.errors, row.canceled) == (5, 0, 40)
+
+
+def test_durable_objects_and_our_own_requests_are_no_visitors(cloud: TelemetryApi, source: TelemetryTraffic) -> None:
+    """Objects throw while their code is replaced, and probes are answered well: neither says what visitors get."""
+    cloud.invocations = [
+        *invoked(9000, ("v1", "ok", 200, "fetch", "GET /", 5), model="stateless"),
+        *invoked(9000, ("v1", "ok", 200, "fetch", "GET /", 3), model="stateless", probe="1"),
+        *invoked(9000, ("v1", "exception", None, "fetch", "GET /", 30), model="durableObject"),
+    ]
+    (row,) = source.read(9000, 9001).counts
+    assert (row.requests, row.errors) == (5, 0)
+    assert {name: each.requests for name, each in row.routes.items()} == {"GET /": 5}
+
+
+def test_invocations_without_a_version_are_named(cloud: TelemetryApi, source: TelemetryTraffic) -> None:
+    """The version is optional in a row: how many there were is known from the number of all alone."""
+    cloud.invocations = invoked(9000, ("v1", "ok", 200, "fetch", 5), (None, "ok", 200, "fetch", 3))
+    page = source.read(9000, 9001)
+    assert sum_counts(page.counts) == (5, 0)
+    assert page.unreadable == {"an invocation of which the telemetry does not tell the version": 3}
+    assert source.read(9000, 9001).unreadable == {"an invocation of which the telemetry does not tell the version": 6}
+
+
+def test_telemetry_without_versions_blames_nobody(cloud: TelemetryApi, source: TelemetryTraffic) -> None:
+    """A key that is not there any more is not a quiet application."""
+    cloud.invocations = invoked(9000, (None, "ok", 200, "fetch", 3))
+    with pytest.raises(ProviderUnavailable, match="does not tell versions"):
+        source.read(9000, 9001)
+
+
+def test_groups_that_are_left_out_cost_no_count(cloud: TelemetryApi, source: TelemetryTraffic) -> None:
+    """What has no trigger has no route, and is counted."""
+    cloud.invocations = invoked(
+        9000,
+        ("v1", "ok", 200, "fetch", "GET /", 10),
+        ("v1", "ok", 200, "fetch", 40),
+        ("v1", "exception", None, "scheduled", 4),
+    )
+    (row,) = source.read(9000, 9001).counts
     assert (row.requests, sum(each.requests for each in row.routes.values())) == (50, 10)
     assert {name: (each.runs, each.failed) for name, each in row.triggers.items()} == {"cron other": (4, 4)}
 
 
-def test_an_api_that_does_not_know_a_key_is_asked_without_it() -> None:
-    """And what cannot be seen then is said, wherever a version is called healthy."""
-    with scripted_server() as server:
-        source = scripted(server.url)
-        assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes", "choice"]
-        server.will(
-            answer(refused("unknown key $workers.eventType"), 400),
-            answer(told(9000, ("v1", "ok", 200, None, 5))),
-            answer(refused("unknown key $metadata.trigger"), 400),
-            answer(told(9010, ("v1", "ok", 200, None, 6))),
-        )
-        assert sum_counts(source.read(9000, 9001).counts) == (5, 0)
-        assert [sight.name for sight in list_unseen(source.traits)] == [
-            "methods",
-            "started",
-            "sizes",
-            "triggers",
-            "choice",
-        ]
-        assert sum_counts(source.read(9010, 9011).counts) == (6, 0)
-        assert len(server.asked) == 4
+@pytest.mark.parametrize("said", ["unknown key {key}", "parameters.{{place}}.value: invalid"])
+def test_an_api_that_does_not_know_a_key_is_asked_without_it(
+    cloud: TelemetryApi, source: TelemetryTraffic, said: str
+) -> None:
+    """By its name or its place; what cannot be seen then is said, wherever a version is called healthy."""
+    assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes", "choice"]
+    cloud.unknown = {key: said.format(key=key) for key in (EVENT, TRIGGER, MODEL, PROBE)}
+    cloud.invocations = [
+        *invoked(9000, ("v1", "ok", 200, "fetch", "GET /", 5)),
+        *invoked(9010, ("v1", "ok", 200, "fetch", "GET /", 6)),
+    ]
+    assert sum_counts(source.read(9000, 9001).counts) == (5, 0)
+    missing = ["methods", "started", "sizes", "triggers", "choice"]
+    assert [sight.name for sight in list_unseen(source.traits)] == missing
+    cloud.asked.clear()
+    assert sum_counts(source.read(9010, 9011).counts) == (6, 0)
+    assert not any({EVENT, TRIGGER} & set(keys) for keys in cloud.asked)
 
 
 @pytest.mark.parametrize(
@@ -326,46 +341,34 @@ def test_an_api_that_does_not_know_a_key_is_asked_without_it() -> None:
         "bad filter $workers.eventType.name",
     ],
 )
-def test_a_question_that_is_refused_for_something_else_is_asked_again_whole(said: str) -> None:
+@pytest.mark.parametrize("key", [OUTCOME, TRIGGER])
+def test_a_question_that_is_refused_for_something_else_is_asked_again_whole(
+    cloud: TelemetryApi, source: TelemetryTraffic, said: str, key: str
+) -> None:
     """One bad answer takes the methods and the schedules from no watch: it was not read, and the next one is whole."""
-    whole = told(9000, ("v1", "ok", 200, "fetch", 5))
-    named = told(9000, ("v1", "ok", 200, "fetch", "GET /", 5))
-    with scripted_server() as server:
-        source = scripted(server.url)
-        for troubled in ([answer(refused(said), 400)], [answer(whole), answer(refused(said), 400)]):
-            server.will(*troubled)
-            with pytest.raises(ProviderRejected, match=said[:10]):
-                source.read(9000, 9001)
-        server.will(answer(whole), answer(named))
-        (row,) = source.read(9000, 9001).counts
-        assert row.routes["GET /"].requests == 5
-        assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes", "choice"]
+    cloud.invocations = invoked(9000, ("v1", "ok", 200, "fetch", "GET /", 5))
+    cloud.unknown = {key: said}
+    with pytest.raises(ProviderRejected, match=said[:10]):
+        source.read(9000, 9001)
+    cloud.unknown = {}
+    (row,) = source.read(9000, 9001).counts
+    assert row.routes["GET /"].requests == 5
+    assert [sight.name for sight in list_unseen(source.traits)] == ["started", "sizes", "choice"]
 
 
-def test_a_key_may_be_refused_by_its_place() -> None:
-    """A validator says which of the list it means, and not its name; the other keys stay."""
-    with scripted_server() as server:
-        source = scripted(server.url)
-        server.will(
-            answer(told(9000, ("v1", "ok", 200, "fetch", 5))),
-            answer(refused("parameters.groupBys[4].value: invalid"), 400),
-        )
-        assert sum_counts(source.read(9000, 9001).counts) == (5, 0)
-        assert [sight.name for sight in list_unseen(source.traits)] == ["methods", "started", "sizes", "choice"]
-
-
-def test_it_is_not_asked_every_second() -> None:
-    """Two questions a second would use up half of what the API allows: some seconds are asked for at once."""
-    with scripted_server() as server:
-        clock = WorldClock(10_000.0)
-        source = TelemetryTraffic(client(server.url), ACCOUNT, "fm5", clock=clock)
-        server.will(*[answer(told(9940, ("v1", "ok", 200, "fetch", 1)))] * 40)
-        since = 9900
-        for _ in range(30):
-            clock.sleep(1)
-            since = source.read(since, int(clock.now()) + 1).complete_until
-        assert since >= 9960
-        assert len(server.asked) <= 2 * 30 / 5 + 2
+def test_it_is_not_asked_every_second(server: ScriptedServer, cloud: TelemetryApi) -> None:
+    """A twelfth of what the API allows in five minutes is a hundred: some seconds are asked for at once."""
+    clock = WorldClock(10_000.0)
+    source = TelemetryTraffic(client(server.url), ACCOUNT, "fm5", clock=clock)
+    cloud.invocations = [each for at in range(9900, 10_300) for each in invoked(at, ("v1", "ok", 200, "fetch", 1))]
+    since, told = 9900, 0
+    for _ in range(300):
+        clock.sleep(1)
+        page = source.read(since, int(clock.now()) + 1)
+        since, told = page.complete_until, told + sum_counts(page.counts)[0]
+    assert since >= 10_300 - 60 - 15
+    assert told == since - 9900
+    assert len(server.asked) <= 1200 / 8
 
 
 def test_the_twin_tells_its_routes_and_schedules(api: Api) -> None:

@@ -528,7 +528,10 @@ process.stdout.write(JSON.stringify({ rows, sent, routes: routes.size }));
 
 
 def test_the_worker_counts_apart_who_chose_a_version() -> None:
-    """An override counts nowhere else, and its URL makes no route; a key makes a row of its own; ours are probes."""
+    """An override counts nowhere else, and its URL makes no route; a key makes a row of its own; ours are probes.
+
+    What a Durable Object does is no visitor's request.
+    """
     node = shutil.which("node")
     assert node is not None
     code = (
@@ -545,6 +548,7 @@ count(event({ "Cloudflare-Workers-Version-Overrides": "" }, 500, { outcome: "can
 count(event({ ...override, "x-backout-probe": "1" }), {});
 count(event({ "cloudflare-workers-version-key": "REDACTED" }), {});
 count(event({ "cloudflare-workers-cohort": "staff" }, 200), {});
+count(event({}, 500, { executionModel: "durableObject" }), {}); // throws while its code is replaced
 process.stdout.write(JSON.stringify([...books.get("shop").rows.values()]));
 """
     )

@@ -165,6 +165,24 @@ def test_each_event_is_an_answer(server: TailServer, opened: Callable[..., Opene
     assert (server.hellos, server.protocols) == (['{"debug":false}'], ["trace-v1"])
 
 
+def test_streams_and_durable_objects_are_no_errors_of_a_version(
+    server: TailServer, opened: Callable[..., Opened]
+) -> None:
+    """A stream that ends early counts neither way; an object runs older code, and throws while that is replaced."""
+    source, clock = opened()
+    listening(server, source)
+    clock.sleep(5)
+    server.send(
+        event("v2", NOW + 2),
+        event("v2", NOW + 2, 200, "responseStreamDisconnected"),
+        event("v2", NOW + 2, None, "exception", model="durableObject"),
+        event("last", NOW + 3),
+    )
+    page = page_after_last(source)
+    rows = {row.version: (row.requests, row.errors, row.canceled) for row in page.counts}
+    assert rows == {"v2": (1, 0, 1), "last": (1, 0, 0)}
+
+
 def test_schedules_and_queues_are_counted_beside_requests(server: TailServer, opened: Callable[..., Opened]) -> None:
     """By their names and outcomes; they are no requests, and one alone makes a row."""
     source, clock = opened()

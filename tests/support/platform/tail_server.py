@@ -29,6 +29,7 @@ def event(version: str, at: float, status: int | None = 200, outcome: str = "ok"
         "scriptVersion": {"id": version},
         "eventTimestamp": round(at * 1000) - 90,
         "wallTime": 90,
+        "executionModel": more.get("model", "stateless"),
         "event": {"request": {"url": url, "method": more.get("method", "GET"), "headers": headers}, **response},
     }
 

@@ -81,9 +81,10 @@ function routeOf({ method, url }, known, wanted) {
   return template;
 }
 
-function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVersion }, env) {
+function count({ event, eventTimestamp, wallTime, outcome, scriptName, scriptVersion, executionModel }, env) {
   const trigger = event?.cron ? `cron ${event.cron}` : event?.queue ? `queue ${event.queue}` : "";
   if (!event?.request && !trigger) return; // an alarm or a message, not a request
+  if (executionModel === "durableObject") return; // it runs older code for minutes, and throws while that is replaced
   const status = event.response?.status ?? 0;
   const second = Math.floor((eventTimestamp + (wallTime ?? 0)) / 1000); // in which the answer ended
   const known = !GONE.has(outcome) && (status < 400 || status >= 500);

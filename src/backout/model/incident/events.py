@@ -1,8 +1,9 @@
 """The content of an application's events and logs: invocations, errors, and templates of their texts.
 
 One *invocation* is one event of a Worker, or, where a log knows no invocations, one entry of the log. It is an *error*
-when it threw, when its outcome is neither ok nor canceled, or when it answered 500 or above; an entry of a log without
-a status is one when its level says so. What an ok invocation logs at the level of errors is evidence, and no error.
+when it threw, when its outcome is neither ok nor that of a client who left, or when it answered 500 or above; an entry
+of a log without a status is one when its level says so. What an ok invocation logs at the level of errors is evidence,
+and no error.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import field
 
+from backout.model.outcomes import GONE, OK
 from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OK: Final = "ok"
-CANCELED: Final = "canceled"
 NO_VERSION: Final = ""
 """The version of an event that tells none."""
 OTHER_VERSION: Final = "other"
@@ -80,7 +80,7 @@ class Invocation(NamedTuple):
         (False, True)
         """
         if self.outcome != OK:
-            return self.outcome != CANCELED
+            return self.outcome not in GONE
         if self.failed or (self.status is not None and self.status >= _SERVER_ERROR):
             return True
         return any(one.origin is Origin.EXCEPTION for one in self.said)

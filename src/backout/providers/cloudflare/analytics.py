@@ -41,7 +41,7 @@ query ($account: string, $script: string, $since: string, $until: string) {{
   }}
 }}
 """
-_CANCELED: Final = "clientDisconnected"
+_CANCELED: Final = frozenset({"clientDisconnected", "responseStreamDisconnected"})
 
 
 class _Sum(msgspec.Struct):
@@ -116,7 +116,7 @@ class AnalyticsTraffic:
 
 def _add(found: Estimates, second: int, group: _Group) -> None:
     by, of = group.dimensions, group.sum
-    found.add(second, by.script_version, of.requests, errors=of.errors, canceled=by.status == _CANCELED)
+    found.add(second, by.script_version, of.requests, errors=of.errors, canceled=by.status in _CANCELED)
 
 
 def _format_time(second: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from backout.model.guard.routes import MOST_ROUTES, OTHER
@@ -9,6 +10,8 @@ from backout.model.guard.signals import CountsPage
 from backout.providers.tally import RowSum
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backout.model.guard.answers import AnswerClass
 
 
@@ -60,7 +63,9 @@ class Estimates:
         """Whether nothing was added."""
         return not self._rows
 
-    def page(self, settled: int) -> CountsPage:
-        """Return the sampled page that is final below `settled`, by second and version."""
+    def page(self, settled: int, *, unreadable: Mapping[str, int] = MappingProxyType({})) -> CountsPage:
+        """Return the sampled page that is final below `settled`, by second and version; `unreadable` as of a page."""
         counts = (row.as_counts(version, second) for (second, version), row in sorted(self._rows.items()))
-        return CountsPage(tuple(each for each in counts if not each.is_empty), settled, sampled=True)
+        return CountsPage(
+            tuple(each for each in counts if not each.is_empty), settled, sampled=True, unreadable=unreadable
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.incident.events import LogPage
-from backout.providers.cloudflare.telemetry import OUTCOME, PERMISSION
+from backout.providers.cloudflare.telemetry_query import OUTCOME, PERMISSION
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 from backout.providers.exchange import quote_segment

@@ -16,6 +16,7 @@ from backout.model.guard.answers import EVERY_CLASS
 from backout.model.guard.chosen import Choice, find_choice
 from backout.model.guard.routes import make_template
 from backout.model.guard.signals import CountsPage, SourceTraits
+from backout.model.outcomes import OK, has_failed, is_canceled
 from backout.model.triggers import name_queue, name_schedule
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.tailing import Tailing, check_address
@@ -35,9 +36,9 @@ _FIRST_S: Final = 5.0
 _MOST_KEPT: Final = 5000
 _MOST_BYTES: Final = 32 * 1024 * 1024
 """Events that are kept for a diagnosis: 256 kB each at the very most, one or two as a rule."""
-_SERVER_ERROR, _CLIENT_GONE = 500, 499
-_OK, _CANCELED = "ok", "canceled"
 _PROBE: Final = "x-backout-probe"
+_OBJECT: Final = "durableObject"
+"""It runs the code of before for minutes after a switch, and throws while its code is replaced."""
 _OVERLOAD, _OVERLOAD_STOP = "overload", "overload-stop"
 
 
@@ -82,13 +83,14 @@ _NOTHING: Final = frozenset((b"", b"null", b"[]"))
 class _Event(msgspec.Struct, rename="camel"):
     """What is counted of an event; visitors can have written anything into its logs, which are not read here."""
 
-    outcome: str = _OK
+    outcome: str = OK
     script_version: _Version | None = None
     event_timestamp: float | None = None
     wall_time: float = 0.0
     exceptions: msgspec.Raw = msgspec.Raw(b"")
     logs: msgspec.Raw = msgspec.Raw(b"")
     event: _Inner | None = None
+    execution_model: str = ""
 
     @property
     def says_something(self) -> bool:
@@ -226,29 +228,37 @@ class TailTraffic:
         if abs(at - now) > _FAR_S or not 0 <= event.wall_time <= _FAR_S * 1000 or not 0 <= status < _NO_STATUS:
             self._unreadable["an event of the tail with an impossible time or status"] += 1
             return False
-        if event.outcome != _OK or status >= _SERVER_ERROR or event.says_something:
+        if event.outcome != OK or has_failed(OK, status) or event.says_something:
             self._keep(at, text)
         self._late.note(now, now - at - 1.0)  # a second of it is ours: it is read about once a second
+        self._count(event, inner, at, status)
+        return False
+
+    def _count(self, event: _Event, inner: _Inner, at: float, status: int) -> None:
+        """Count an event of a request, a schedule or a queue that ended at a time."""
+        assert event.script_version is not None
+        version = event.script_version.id
+        if event.execution_model == _OBJECT:  # kept for a diagnosis; what it does to visitors, their own requests show
+            return
         if inner.request is None:
-            self._tally.add_trigger(event.script_version.id, at, inner.trigger, failed=event.outcome != _OK)
-            return False
+            self._tally.add_trigger(version, at, inner.trigger, failed=event.outcome != OK)
+            return
         choice = find_choice(inner.request.headers)
         if choice is Choice.SENDER:
-            self._tally.leave_out(event.script_version.id, at)
-            return False
+            self._tally.leave_out(version, at)
+            return
         self._tally.add(
             Answer(
-                event.script_version.id,
+                version,
                 at,
-                failed=event.outcome not in (_OK, _CANCELED) or status >= _SERVER_ERROR,
-                canceled=event.outcome == _CANCELED or status == _CLIENT_GONE,
+                failed=has_failed(event.outcome, status),
+                canceled=is_canceled(event.outcome, status),
                 latency_ms=event.wall_time,
                 status=status,
                 route=make_template(inner.request.method, inner.request.url),
                 keyed=choice is Choice.KEYED,
             )
         )
-        return False
 
 
 def _make_opener(client: ApiClient, path: str) -> Callable[[], str]:

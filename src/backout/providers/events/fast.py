@@ -17,7 +17,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from backout.model.incident.events import OK
+from backout.model.outcomes import OK
 from backout.model.value import Value
 
 try:

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from backout.model.incident.events import (
-    CANCELED,
     NO_VERSION,
-    OK,
     OTHER_VERSION,
     EventCounts,
     Invocation,
@@ -20,6 +18,7 @@ from backout.model.incident.events import (
     Template,
     TemplateKey,
 )
+from backout.model.outcomes import GONE, OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -100,7 +99,7 @@ class EventTally:
 
     def add(self, event: Invocation, place: Place) -> None:
         """Count one invocation with everything that it says; `place` tells where it was read, if that is asked."""
-        version, said, is_error, is_canceled = event.version, event.said, event.is_error, event.outcome == CANCELED
+        version, said, is_error, is_canceled = event.version, event.said, event.is_error, event.outcome in GONE
         if version and event.outcome == OK and not (said or is_error or event.truncated):
             self.healthy(version)
             return

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.model.incident.events import OK, Invocation, Origin, Said
+from backout.model.incident.events import Invocation, Origin, Said
+from backout.model.outcomes import OK
 from backout.providers.events.times import parse_seconds
 from backout.providers.events.worker import (
     ERROR_LEVELS,

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from backout.model.incident.events import CANCELED, OK, Invocation, Origin, Said
+from backout.model.incident.events import Invocation, Origin, Said
+from backout.model.outcomes import CANCELED, OK
 from backout.providers.events.times import find_time
 from backout.providers.events.worker import parse_status
 

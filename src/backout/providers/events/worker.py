@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.model.incident.events import OK, Invocation, Origin, Said
+from backout.model.incident.events import Invocation, Origin, Said
+from backout.model.outcomes import OK
 from backout.providers.events.times import parse_seconds
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ from typing import Final
 import msgspec
 
 from backout.decoding import UNDECODABLE, Undecodable, parse_moment
+from backout.model.outcomes import OK, has_failed, is_canceled
 from backout.model.value import Value
 
 _MS, _US, _NS = 1e11, 1e14, 1e17
 """A number of seconds is below these until the year 5138; one of milliseconds above the first since 1973."""
-_OK_STATUS, _SERVER_ERROR, _CLIENT_GONE = 200, 500, 499
+_OK_STATUS: Final = 200
 _STATUSES: Final = range(100, 1000)
 _STATUS: Final = re.compile(r"[0-9]{3}")
 _MOST_TIME, _MOST_MS, _MOST_BYTES, _MOST_DIGITS = 1e20, 1e12, 2**53, 16
-_OK, _CANCELED = "ok", "canceled"
 
 
 class Fields(Value, frozen=True):
@@ -58,7 +58,7 @@ class Logged(Value, frozen=True):
     is_request: bool = False
     version: str = ""
     status: int | None = None
-    outcome: str = _OK
+    outcome: str = OK
     latency_ms: float | None = None
     route: str = ""
     method: str = ""
@@ -68,7 +68,7 @@ class Logged(Value, frozen=True):
     @property
     def canceled(self) -> bool:
         """Whether the client went away."""
-        return self.outcome == _CANCELED or self.status == _CLIENT_GONE
+        return is_canceled(self.outcome, self.status)
 
     @property
     def is_page(self) -> bool:
@@ -78,7 +78,7 @@ class Logged(Value, frozen=True):
     @property
     def failed(self) -> bool:
         """Whether it counts as an error."""
-        return self.outcome not in (_OK, _CANCELED) or (self.status or 0) >= _SERVER_ERROR
+        return has_failed(self.outcome, self.status)
 
 
 def parse_logged(line: bytes, fields: Fields) -> Logged:
@@ -112,7 +112,7 @@ def parse_logged(line: bytes, fields: Fields) -> Logged:
         is_request=True,
         version=version,
         status=None if status is None else _parse_status(status, fields.status),
-        outcome=outcome or _OK,
+        outcome=outcome or OK,
         latency_ms=None if latency is None else _parse_number(latency, fields.latency) * fields.latency_ms,
         route=route if isinstance(route, str) else "",
         method=method if isinstance(method, str) else "",

@@ -19,6 +19,7 @@ from backout.model.guard.policy import GuardPolicy, Policy
 from backout.model.guard.routes import add_up, parse_route_name, select_most_used
 from backout.model.guard.signals import Counts, RouteCounts, SourceTraits
 from backout.model.guard.verdict import Verdict
+from backout.model.outcomes import has_failed, is_canceled
 from backout.runbook.hindsight.contract_lines import Remarks, read_batches
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ If counted, it would stretch the baseline, or open a minute that all later ones 
 """
 _MOST_KINDS: Final = 4096
 """How many kinds of requests are kept apart at a time, however many an attacker makes up."""
-_OK, _SERVER_ERROR = 200, 500
+_OK: Final = 200
 _NOTHING_OPEN = (math.inf, -math.inf)
 _NO_START = "before the start line"
 
@@ -80,13 +81,13 @@ class Second:
     def add(self, kind: Kind, latencies_ms: list[float | None]) -> None:
         """Count requests of a kind, one for each latency; None where it was not measured."""
         number = len(latencies_ms)
-        if kind.outcome == "canceled":
+        if is_canceled(kind.outcome):
             self._canceled += number
             return
         found = self._of(kind.route)
         found.requests += number
         found.latencies_ms += latencies_ms
-        if kind.outcome != "ok" or (kind.status is not None and kind.status >= _SERVER_ERROR):
+        if has_failed(kind.outcome, kind.status):
             found.errors += number
             return
         answered = classify(kind.status)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from backout.twin.dataplane.counts import Row
 
 SAMPLE_ABOVE = 100
-"""From this many requests in a second on, every tenth is sampled and counts for ten."""
-_EVERY = 10
+SAMPLE_EVERY = 10
+"""From so many requests in a second on, one in so many is sampled and counts for all of them."""
 
 
 class Analytics(Value, frozen=True):
@@ -39,4 +39,4 @@ def estimate(number: int, of: int) -> int:
     >>> estimate(7, 40), estimate(7, 400), estimate(3, 400)
     (7, 10, 0)
     """
-    return number if of <= SAMPLE_ABOVE else (number + _EVERY // 2) // _EVERY * _EVERY
+    return number if of <= SAMPLE_ABOVE else (number + SAMPLE_EVERY // 2) // SAMPLE_EVERY * SAMPLE_EVERY

@@ -1,7 +1,8 @@
 """The telemetry query of Workers Logs, as far as backout uses it: invocations by version, outcome, status and trigger.
 
-Like Cloudflare's it is late, returns nothing beyond the grouping, and reads a sample of many events. Counts that the
-router has by route are returned as a path of that route, where a status stands for its class.
+Like Cloudflare's it is late, returns nothing beyond the grouping, leaves out what lacks a key of the grouping, and
+reads a sample of many events. Counts that the router has by route are returned as a path of that route, where a status
+stands for its class. backout's own requests are among the invocations, as they are at Cloudflare.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from backout.model.guard.answers import AnswerClass
-from backout.twin.api.analytics import SAMPLE_ABOVE, estimate
+from backout.twin.api.analytics import SAMPLE_ABOVE, SAMPLE_EVERY, estimate
 from backout.twin.api.answers import ApiError, format_rfc3339, read_json_object, render_result
 from backout.twin.api.context import get_context
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 _VERSION, _OUTCOME, _STATUS = "$workers.scriptVersion.id", "$workers.outcome", "$workers.event.response.status"
 _EVENT, _TRIGGER = "$workers.eventType", "$metadata.trigger"
-_KEYS = {_VERSION, _OUTCOME, _STATUS, _EVENT, _TRIGGER}
+_PROBE, _MODEL = "$workers.event.request.headers.x-backout-probe", "$workers.executionModel"
+_SCRIPT, _TYPE = "$workers.scriptName", "$metadata.type"
+_KEYS = {_VERSION, _OUTCOME, _STATUS, _EVENT, _TRIGGER, _PROBE, _MODEL}
 _STATUS_OF = {
     AnswerClass.REDIRECT: 302,
     AnswerClass.BAD_REQUEST: 400,
@@ -33,7 +36,6 @@ _STATUS_OF = {
     AnswerClass.LIMITED: 429,
 }
 _OTHER_CLIENT_ERROR = 418
-_SCRIPT = "$workers.scriptName"
 _LAG_S = 30.0
 
 
@@ -51,12 +53,10 @@ async def query(request: web.Request) -> web.Response:
     body = await read_json_object(request)
     parameters, timeframe = _get_table(body, "parameters"), _get_table(body, "timeframe")
     groups = [str(_get_value(each, "value")) for each in _list(parameters, "groupBys")]
-    script = next(
-        (str(_get_value(each, "value")) for each in _list(parameters, "filters") if _get_value(each, "key") == _SCRIPT),
-        "",
-    )
+    filters = {str(_get_value(each, "key")): _get_value(each, "value") for each in _list(parameters, "filters")}
+    script, _ = str(filters.pop(_SCRIPT, "")), filters.pop(_TYPE, None)
     operators = [_get_value(each, "operator") for each in _list(parameters, "calculations")]
-    if body.get("view") != "calculations" or operators != ["count"] or not set(groups) <= _KEYS:
+    if body.get("view") != "calculations" or operators != ["count"] or not {*groups, *filters} <= _KEYS:
         raise ApiError(501, 7003, "This twin counts invocations by version, outcome, status and trigger only")
     begin, end = (int(_get_number(timeframe, key) // 1000) for key in ("from", "to"))
     shared = get_context(request)
@@ -65,10 +65,11 @@ async def query(request: web.Request) -> web.Response:
     series: dict[int, dict[tuple[object, ...], int]] = {}
     for row in rows:
         bucket = series.setdefault(begin + (row.second - begin) // step_s * step_s, {})
-        known = _group_by_trigger(row) if _TRIGGER in groups else (*_list_invocations(row), *_list_runs(row))
-        for named, number in known:
+        plain = (*_list_invocations(row), *_list_probes(row), *_list_runs(row))
+        for named, number in _group_by_trigger(row) if _TRIGGER in groups else plain:
             key = tuple(named.get(name) for name in groups)
-            bucket[key] = bucket.get(key, 0) + number
+            if None not in key and all(named.get(name) == value for name, value in filters.items()):
+                bucket[key] = bucket.get(key, 0) + number
     sampled = any(row.requests > SAMPLE_ABOVE for row in rows)
     calculation = {
         "calculation": "count",
@@ -76,7 +77,10 @@ async def query(request: web.Request) -> web.Response:
         "series": [
             {
                 "time": format_rfc3339(at),
-                "data": [_render_data(groups, key, number, step_s) for key, number in found.items()],
+                "data": [
+                    _render_data(groups, key, number, step_s, SAMPLE_EVERY if sampled else 1)
+                    for key, number in found.items()
+                ],
             }
             for at, found in sorted(series.items())
         ],
@@ -102,7 +106,13 @@ def _list_invocations(row: Row) -> Iterator[tuple[dict[str, object], int]]:
 
 
 def _make_fetch_fields(row: Row) -> dict[str, object]:
-    return {_VERSION: row.version, _EVENT: "fetch"}
+    return {_VERSION: row.version, _EVENT: "fetch", _MODEL: "stateless"}
+
+
+def _list_probes(row: Row) -> Iterator[tuple[dict[str, object], int]]:
+    """Yield backout's own requests, which no count of the router has."""
+    if row.probes:
+        yield {**_make_fetch_fields(row), _PROBE: "1", _OUTCOME: "ok", _STATUS: 200}, row.probes
 
 
 def _list_runs(row: Row) -> Iterator[tuple[dict[str, object], int]]:
@@ -110,6 +120,7 @@ def _list_runs(row: Row) -> Iterator[tuple[dict[str, object], int]]:
     for name, (runs, failed) in row.triggers.items():
         kind, _, trigger = name.partition(" ")
         event = {_VERSION: row.version, _EVENT: "queue" if kind == "queue" else "scheduled", _TRIGGER: trigger}
+        event[_MODEL] = "stateless"
         for outcome, number in (("exception", failed), ("ok", runs - failed)):
             if number > 0:
                 yield {**event, _OUTCOME: outcome, _STATUS: None}, number
@@ -130,9 +141,9 @@ def _group_by_trigger(row: Row) -> Iterator[tuple[dict[str, object], int]]:
                 yield {**event, _STATUS: status}, estimate(number, row.requests)
 
 
-def _render_data(groups: list[str], key: tuple[object, ...], number: int, step_s: int) -> dict[str, object]:
-    named = [{"key": name, "value": value} for name, value in zip(groups, key, strict=True) if value is not None]
-    return {"count": number, "value": number, "interval": step_s, "sampleInterval": 1, "groups": named}
+def _render_data(groups: list[str], key: tuple[object, ...], number: int, step_s: int, every: int) -> dict[str, object]:
+    named = [{"key": name, "value": value} for name, value in zip(groups, key, strict=True)]
+    return {"count": number, "value": number, "interval": step_s, "sampleInterval": every, "groups": named}
 
 
 def _get_table(parent: object, key: str) -> dict[str, object]:

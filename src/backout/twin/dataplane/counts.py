@@ -21,6 +21,7 @@ from backout.model.guard.chosen import Choice
 from backout.model.guard.route_names import RouteNames
 from backout.model.guard.routes import MOST_ROUTES, OTHER
 from backout.model.guard.signals import find_bucket
+from backout.model.outcomes import GONE, OK, has_failed, is_canceled
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 KEEP_S = 7200
 GRACE_S = 0.3
-_SERVER_ERROR = 500
-_OK = "ok"
-_CANCELED = "canceled"
 _TABLE = """
 CREATE TABLE IF NOT EXISTS counts (
   script TEXT NOT NULL, version TEXT NOT NULL, second INTEGER NOT NULL, row BLOB NOT NULL,
@@ -157,7 +155,7 @@ class Answer(Value, frozen=True):
 
 def is_error(status: int, outcome: str) -> bool:
     """Whether an answer counts as an error."""
-    return status >= _SERVER_ERROR or outcome not in (_OK, _CANCELED)
+    return has_failed(outcome, status)
 
 
 def _make_key(version: str, *, keyed: bool) -> str:
@@ -221,7 +219,7 @@ class CountBook:
         row.requests += 1
         row.statuses[answer.status] = row.statuses.get(answer.status, 0) + 1
         row.by_outcome[answer.outcome] = row.by_outcome.get(answer.outcome, 0) + 1
-        if answer.outcome == _CANCELED:
+        if is_canceled(answer.outcome):
             row.canceled += 1
             return second
         name = self._names_of(answer.script).choose(answer.route, answer.status)
@@ -242,16 +240,16 @@ class CountBook:
         """Give an answer that was counted as ok its true outcome; False, and no change, when its second is final."""
         outcome = answer.outcome
         left_out = answer.probe or answer.choice is Choice.SENDER
-        if left_out or second < self.complete_until or outcome in (_OK, _CANCELED):
+        if left_out or second < self.complete_until or outcome in {OK, *GONE}:
             return False
         row = self._row(answer.script, answer.version, second, keyed=answer.choice is Choice.KEYED)
-        if row.by_outcome.get(_OK, 0) == 0:
+        if row.by_outcome.get(OK, 0) == 0:
             return False
-        row.by_outcome[_OK] -= 1
-        if not row.by_outcome[_OK]:
-            del row.by_outcome[_OK]
+        row.by_outcome[OK] -= 1
+        if not row.by_outcome[OK]:
+            del row.by_outcome[OK]
         row.by_outcome[outcome] = row.by_outcome.get(outcome, 0) + 1
-        if not is_error(answer.status, _OK):
+        if not is_error(answer.status, OK):
             name = self._names_of(answer.script).find(answer.route)
             route = row.routes.get(name) or row.route(OTHER)
             found = classify_unless_good(answer.status)
