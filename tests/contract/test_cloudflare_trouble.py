@@ -109,6 +109,18 @@ PASSING = {
 
 
 @pytest.mark.parametrize("trouble", PASSING.values(), ids=PASSING)
+def test_a_switch_says_how_objects_get_their_code_only_where_that_is_asked_for(
+    server: ScriptedServer, clock: WorldClock
+) -> None:
+    """As wrangler sends it; a Worker without Durable Objects is switched as before."""
+    server.will(MADE)
+    deployments = CloudflareDeployments(client(server.url, clock), "acc", "fm5")
+    deployments.activate(VERSION, message="x", immediate=True)
+    deployments.activate(VERSION, message="x")
+    sent = [json.loads(each.body).get("code_update_strategy") for each in server.asked]
+    assert sent == [{"mode": "immediate"}, None]
+
+
 def test_a_trouble_that_passes_is_not_noticed(server: ScriptedServer, clock: WorldClock, trouble: Step) -> None:
     """A GET is repeated after it, and the answer is the one of the healthy API."""
     server.will(trouble, GOOD)

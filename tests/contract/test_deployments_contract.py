@@ -45,6 +45,12 @@ def test_activate_makes_one_new_deployment_of_an_old_version(side: Side) -> None
     assert len(history) == 3
 
 
+def test_activate_may_reset_what_would_go_on_with_the_code_of_before(side: Side) -> None:
+    """It is a deployment as any other."""
+    first, _ = side.upload("one"), side.upload("two")
+    assert side.deployments.activate(first, message="now", immediate=True) == side.deployments.history()[0]
+
+
 def test_activate_is_not_idempotent(side: Side) -> None:
     """Each call is a deployment of its own."""
     first = side.upload("one")

@@ -44,7 +44,7 @@ class LateList:
         known = self._world.deployments.history()
         return tuple(d for d in known if d.created_at <= self._world.clock.now() - self._late_s) or known[-1:]
 
-    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+    def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
         """Switch at once."""
         return self._world.deployments.activate(version, message=message, force=force)
 

@@ -232,6 +232,22 @@ def test_rule_16_data_is_named(quick_path: Path) -> None:
     assert "does not use it" in found["d1 ORDERS"].why
 
 
+@pytest.mark.parametrize("bindings", [(), ("durable_object_namespace:ROOMS",)])
+def test_rule_16_objects_that_would_run_the_bad_code_for_minutes_are_reset(
+    quick_path: Path, bindings: tuple[str, ...]
+) -> None:
+    """The plan says what that costs; a Worker without any is switched as before."""
+    world = World()
+    told = Story(quick_path / "journal.sqlite", beginning=world)
+    world.deploy(world.upload("worse", bindings=bindings))
+    found = lines(told)
+    assert ("durable_object_namespace ROOMS" in found) is bool(bindings)
+    if bindings:
+        assert "objects that are live are reset" in found["durable_object_namespace ROOMS"].why
+    roll_back(told.tools())
+    assert world.resets == ([told.good.id] if bindings else [])
+
+
 def test_rule_16_a_provider_that_says_no_does_not_stop_the_rollback(quick_path: Path) -> None:
     """The traffic has moved: the rest is done, and the report says that the schedules were left."""
     told = story(quick_path, schedules=(OLD,))

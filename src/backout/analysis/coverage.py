@@ -8,6 +8,8 @@ from backout.model.triggers import Coverage, Fate, TriggerKind
 from backout.model.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from backout.model.situation import Situation
 
 UNKNOWN_TRIGGERS = "schedules, routes, queue consumers and custom domains stay as they are (they were not looked at)"
@@ -19,10 +21,16 @@ _WORDS = {
     TriggerKind.DOMAINS: "custom domains",
     TriggerKind.QUEUES: "queue consumers",
 }
+OBJECTS = "durable_object_namespace"
+"""The type of a binding to Durable Objects, which run the code of before until they are idle, five minutes at most."""
 _DATA = {
     "kv_namespace": "its entries stay as they are",
     "d1": "its rows and its schema stay as they are",
-    "durable_object_namespace": "the storage of its objects stays as it is",
+    OBJECTS: (
+        "the storage of its objects stays as it is; objects that are live are reset, so that none runs the code of "
+        "before for minutes: their connections close, and what they hold in memory is gone (by hand: wrangler with "
+        "--durable-objects-code-update-mode immediate)"
+    ),
     "queue": "messages that are in it are delivered to the version that is live then",
     "r2_bucket": "its objects stay as they are",
     "hyperdrive": "the rows and the schema of the database behind it stay as they are",
@@ -90,6 +98,12 @@ def list_general(situation: Situation, lines: tuple[Coverage, ...]) -> tuple[str
     if not any(line.fate is Fate.NOT_COVERED for line in lines):
         sentences.append(UNKNOWN_DATA)
     return tuple(sentences)
+
+
+def keeps_running(situation: Situation, versions: Collection[str]) -> bool:
+    """Whether something of these versions would run the code of before for a while behind a switch."""
+    known = (situation.version(version) for version in versions)
+    return any(name.startswith(f"{OBJECTS}:") for version in known if version for name in version.bindings)
 
 
 def find_schedules_to_restore(situation: Situation, target: str) -> tuple[str, ...] | None:

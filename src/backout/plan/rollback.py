@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 from msgspec.structs import replace
 
-from backout.analysis.coverage import Way, find_schedules_to_restore, list_coverage, list_general
+from backout.analysis.coverage import (
+    Way,
+    find_schedules_to_restore,
+    keeps_running,
+    list_coverage,
+    list_general,
+)
 from backout.analysis.history.stability import Candidate, find_newcomer, list_candidates, name_schema
 from backout.model.clock import describe_offset, is_off
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
@@ -237,6 +243,7 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
                 detected_at=request.detected_at,
                 hop=request.hop,
                 left=LeftCode(version=code.version, code_hash=code.code_hash, git_sha=code.git_sha),
+                immediate=keeps_running(situation, (leaving, chosen.version)),
             ),
             lines.activate.format(version=chosen.version, message=shlex.quote(message)),
         ),

@@ -29,9 +29,10 @@ class Deployments(Protocol):
         """
         ...
 
-    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+    def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
         """Make `version` live at 100 % and return the new deployment as the provider answered it.
 
+        With `immediate`, what would keep running the code of before for a while (Durable Objects) is reset at once.
         Not idempotent: each call is a new deployment; callers put a marker into `message` to recognise theirs.
         Raises SecretsChanged when the provider refuses because of secrets and `force` is False; Refused when the
         target can no longer run (a bound bucket is gone, a storage migration lies between, out of the window).

@@ -31,9 +31,9 @@ class MaskedDeployments:
         """Return the deployments as they are."""
         return self.inner.history()
 
-    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+    def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
         """Make a version live."""
-        return self.inner.activate(version, message=self.masked(message), force=force)
+        return self.inner.activate(version, message=self.masked(message), force=force, immediate=immediate)
 
     def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
         """Make versions live."""

@@ -94,6 +94,7 @@ class ActivateStep(Arguments[ActivateResult], frozen=True, kw_only=True):
         detected_at: when guard found it, in Unix seconds; None of a person's rollback.
         hop: which rollback in a row this is, counted from 1.
         left: the code that is left.
+        immediate: what would keep running the code of before for a while is reset.
     """
 
     action: ClassVar[str] = "activate"
@@ -108,6 +109,7 @@ class ActivateStep(Arguments[ActivateResult], frozen=True, kw_only=True):
     detected_at: float | None = None
     hop: int = 1
     left: LeftCode | None = None
+    immediate: bool = False
 
 
 class StillLiveResult(Result, frozen=True, kw_only=True):

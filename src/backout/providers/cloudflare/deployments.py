@@ -1,4 +1,8 @@
-"""Port Deployments on Cloudflare: current and past deployments, and the switch to another version."""
+"""Port Deployments on Cloudflare: current and past deployments, and the switch to another version.
+
+Source: wrangler 4.164's `createDeployment`: Durable Objects run the code of before until they hibernate, for at most
+five minutes, unless `code_update_strategy` is immediate, which resets live ones.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from backout.providers.exchange import quote_segment
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from backout.providers.cloudflare.client import ApiClient
 
@@ -88,9 +92,10 @@ class CloudflareDeployments:
         # Stable: deployments made in the same instant keep the API's own order, newest first.
         return tuple(sorted(deployments, key=lambda deployment: -deployment.created_at))
 
-    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+    def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
         """Make `version` live at 100 %; the message is cut to 1000 bytes, never inside a character."""
-        return self.deploy((Share(VersionId(version), 100.0),), message=message, force=force)
+        more = {"code_update_strategy": {"mode": "immediate"}} if immediate else {}
+        return self._deploy((Share(VersionId(version), 100.0),), message, more, force=force)
 
     def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
         """Make versions live with these percentages; the message is cut as in `activate`.
@@ -100,7 +105,11 @@ class CloudflareDeployments:
             Refused: one of them can no longer run.
             ProviderRejected: any other refusal, an unknown version for example.
         """
+        return self._deploy(shares, message, {}, force=force)
+
+    def _deploy(self, shares: Sequence[Share], message: str, more: Mapping[str, object], *, force: bool) -> Deployment:
         body = {
+            **more,
             "strategy": "percentage",
             "versions": [{"version_id": share.version, "percentage": share.percentage} for share in shares],
             "annotations": {"workers/message": cut(message)},

@@ -43,9 +43,10 @@ class WorldDeployments:
         newest = self._world.all_deployments
         return self._world.platform_call("deployments.history", lambda: tuple(reversed(newest[-LISTED_DEPLOYMENTS:])))
 
-    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+    def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
         """Make a version live at 100 %."""
         shares = (Share(VersionId(version), 100.0),)
+        self._world.resets += [version] if immediate else []
         return self._world.platform_call(
             "deployments.activate", lambda: self._world.make_live(shares, message, force=force)
         )

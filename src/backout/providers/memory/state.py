@@ -74,6 +74,7 @@ class WorldState:
         buckets: the storage buckets that exist.
         storage_migration: the storage migration that the application is at.
         started_by: schedules, routes, domains and queues as they are.
+        resets: the versions with whose switch live objects were reset.
         unreadable: kinds that the token may not read.
         migrations: the database's migration history.
         migration_files: what lies in the working copy.
@@ -102,6 +103,7 @@ class WorldState:
         self.migrations: list[AppliedMigration] = []
         self.migration_files: list[MigrationFile] = []
         self.started_by = Triggers((), (), (), ())
+        self.resets: list[str] = []
         self.unreadable: set[TriggerKind] = set()
         self.exists = True
         self.lists_details = False

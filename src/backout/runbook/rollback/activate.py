@@ -130,13 +130,15 @@ class Activate(Action[ActivateStep, ActivateResult]):
         """Switch; with an unproven target it may show only now that a secret changed since (safety rule 7)."""
         tools = self._tools
         try:
-            return tools.deployments.activate(version, message=message, force=args.force)
+            return tools.deployments.activate(version, message=message, force=args.force, immediate=args.immediate)
         except SecretsChanged as error:
             if not args.carry:
                 raise ask_about_secrets(tools, error, version) from error
         from backout.runbook.rollback.reupload import upload_again
 
-        return tools.deployments.activate(upload_again(tools, run, version).id, message=message)
+        return tools.deployments.activate(
+            upload_again(tools, run, version).id, message=message, immediate=args.immediate
+        )
 
     def _meant(self, run: str, args: ActivateStep, version: str) -> bool:
         """Whether this run made that version live, and not someone who copied its message."""

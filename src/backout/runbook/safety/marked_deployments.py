@@ -38,9 +38,9 @@ class MarkedDeployments:
         """Return the provider's list, newest first, with `remark` and `doubt` filled in."""
         return read_marks(self.raw.history(), self._detail, self._seal)
 
-    def activate(self, version: str, *, message: str, force: bool = False) -> Deployment:
+    def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
         """Make `version` live at 100 %; see the port."""
-        return self.raw.activate(version, message=message, force=force)
+        return self.raw.activate(version, message=message, force=force, immediate=immediate)
 
     def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
         """Make versions live with these percentages; see the port."""

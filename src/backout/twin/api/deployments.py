@@ -64,12 +64,14 @@ async def create_deployment(request: web.Request) -> web.Response:
     """Make versions live.
 
     Raises:
-        ApiError: 400 for another strategy than percentage; otherwise as `parse_shares` and `ControlPlane.deploy`.
+        ApiError: 400 for another strategy than percentage, or an unknown one of updates; otherwise as `parse_shares`
+            and `ControlPlane.deploy`.
     """
     ctx = get_context(request)
     body = await read_json_object(request)
     if body.get("strategy", "percentage") != "percentage":
         raise ApiError(400, 10021, "The only strategy is percentage.")
+    semantics.check_update_strategy(body.get("code_update_strategy"))
     deployment = await ctx.control.deploy(
         get_script_name(request),
         semantics.parse_shares(body.get("versions")),

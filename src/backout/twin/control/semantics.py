@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WINDOW = 100
 """Only this many of a script's newest versions can be deployed (documented 2025-09-11)."""
 MAX_VERSIONS = 2
+_MOST_DELAY_S = 300
 MAX_MESSAGE_BYTES = 1000
 _HUNDRED = 100.0
 _TOLERANCE = 1e-6
@@ -92,6 +93,21 @@ def clean_annotations(given: object) -> dict[str, str]:
         return {}
     texts = {str(k): v for k, v in given.items() if isinstance(v, str)}
     return {key: text.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore") for key, text in texts.items()}
+
+
+def check_update_strategy(given: object) -> None:
+    """Check how Durable Objects get their code: immediate, or deferred by at most five minutes. This twin has none.
+
+    Raises:
+        ApiError: 400 where it says something else (the number is a guess).
+    """
+    if given is None:
+        return
+    told = given if isinstance(given, dict) else {}
+    mode, delay = told.get("mode"), told.get("max_delay", 0)
+    is_delay = isinstance(delay, int | float) and not isinstance(delay, bool) and 0 <= delay <= _MOST_DELAY_S
+    if mode not in ("immediate", "deferred") or not is_delay or (mode == "immediate" and "max_delay" in told):
+        raise ApiError(400, 10021, "code_update_strategy is immediate, or deferred with a max_delay of up to 300 s.")
 
 
 def parse_shares(given: object) -> tuple[Share, ...]:
