@@ -108,7 +108,6 @@ PASSING = {
 }
 
 
-@pytest.mark.parametrize("trouble", PASSING.values(), ids=PASSING)
 def test_a_switch_says_how_objects_get_their_code_only_where_that_is_asked_for(
     server: ScriptedServer, clock: WorldClock
 ) -> None:
@@ -121,6 +120,7 @@ def test_a_switch_says_how_objects_get_their_code_only_where_that_is_asked_for(
     assert sent == [{"mode": "immediate"}, None]
 
 
+@pytest.mark.parametrize("trouble", PASSING.values(), ids=PASSING)
 def test_a_trouble_that_passes_is_not_noticed(server: ScriptedServer, clock: WorldClock, trouble: Step) -> None:
     """A GET is repeated after it, and the answer is the one of the healthy API."""
     server.will(trouble, GOOD)
