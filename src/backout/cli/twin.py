@@ -28,6 +28,7 @@ KINDS = (
     "api-down",
     "api-slow",
     "api-429",
+    "api-limit",
     "api-token-refused",
 )
 
@@ -114,6 +115,7 @@ Kinds:
   errors [WORKER|VERSION]                --status to --share of requests
   worker-crash [WORKER|VERSION]          killed, and killed again
   api-down, api-slow, api-429            the control plane
+  api-limit                              1,200 calls in 5 minutes, as at Cloudflare
   api-token-refused                      as after the token was revoked
 
 Examples:

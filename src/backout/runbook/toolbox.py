@@ -208,6 +208,8 @@ class Toolbox(Value, frozen=True):
         actor: who acts, "user@host" or "guard".
         pushing: makes the tools that set secrets.
         confirm: asks a person whether a plan may run; None without a terminal.
+        pace: returns how long to wait between two looks at the provider that are usually made every so many seconds:
+            its calls are limited, and some are left for a switch.
         say: tells a person something at once, in one sentence (a step that was skipped, a channel that fails).
         provider_marks: whether stable and released versions are marked at the provider too, each by a deployment of
             what is live; rollbacks always are.
@@ -234,6 +236,7 @@ class Toolbox(Value, frozen=True):
     seal: Seal | None = None
     notifier: Notifier | None = None
     confirm: Callable[[Plan], bool] | None = None
+    pace: Callable[[float], float] = lambda every_s: every_s
     say: Callable[[str], None] = lambda _text: None
 
     def __post_init__(self) -> None:

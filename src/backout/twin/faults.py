@@ -45,6 +45,8 @@ class FaultKind(StrEnum):
     """The API waits `latency_ms` before each answer."""
     API_RATE_LIMIT = "api-429"
     """The API answers 429 with Retry-After `retry_after_s`."""
+    API_LIMIT = "api-limit"
+    """The API allows 1,200 calls in five minutes, then answers 429 for five minutes; it says what is left."""
     API_TOKEN_REFUSED = "api-token-refused"  # noqa: S105 - the name of a fault
     """The API answers 401 as to a token that was revoked; the twin's own endpoints still take it."""
 

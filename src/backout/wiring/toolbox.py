@@ -107,6 +107,7 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         seal=make_seal(config, hooks.say),
         notifier=make_notifier(config),
         confirm=hooks.confirm,
+        pace=lambda every_s: api.reads.budget.pace(every_s, SystemClock().now()),
         say=hooks.say,
     )
     return add_boundaries(made)

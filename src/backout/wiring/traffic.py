@@ -26,7 +26,7 @@ def make_traffic(config: Config, client: ApiClient, clock: Clock, say: Callable[
     """
     provider = config.environment.traffic.provider
     if provider in ("tail", "telemetry", "analytics"):
-        return _make_platform_traffic(config, client, clock)
+        return _make_platform_traffic(config, client.make_yielding(), clock)
     if provider == "recorder":
         return _make_recorder(config, clock, say)
     sources = {"twin": _make_router_traffic, "prometheus": _make_prometheus, "logs": _make_request_log}

@@ -6,6 +6,7 @@ was 429. After any other failure of a POST it is unknown whether it took effect,
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -17,6 +18,7 @@ from backout.decoding import Undecodable, decode_json, make_readable, parse_http
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.budget import Budget
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.retry import CallFailed, Retry, retry_after_s, retry_call
 
@@ -83,6 +85,8 @@ class ApiClient:
         token_place: where the token was found, for error messages: a variable, or "the file PATH".
 
     Attributes:
+        budget: the calls that the API allows.
+        yields: whether it only looks, and so leaves some of them to others.
         clock_offset_s: the provider's clock minus ours, from the last Date header (which has whole seconds, so it is
             right to about half a second); None before the first answer.
 
@@ -114,6 +118,8 @@ class ApiClient:
         self._connection: Exchanging = connection or Connection(origin, limits)
         self._until = until
         self._token_place = token_place
+        self.budget = Budget()
+        self.yields = False
 
     @property
     def origin(self) -> Origin:
@@ -220,6 +226,7 @@ class ApiClient:
         target = f"{self._prefix}/{path}" + (f"?{urlencode(query)}" if query else "")
         where = f"{method} {self._connection.origin}{target}"
         token = clean_token(self._token(), self._token_place)
+        self._check_budget(where)
 
         def once() -> _Envelope:
             answer = self._exchange(method, target, where, token, body, changes=changes)
@@ -228,6 +235,18 @@ class ApiClient:
         left_s = self._left_s()
         retry = self._retry if left_s is None else replace(self._retry, total_s=min(self._retry.total_s, left_s))
         return retry_call(once, retry, self._clock), where
+
+    def make_yielding(self) -> ApiClient:
+        """Return a client on the same connection that only looks: its calls give way to others'."""
+        made = copy.copy(self)
+        made.yields = True
+        return made
+
+    def _check_budget(self, where: str) -> None:
+        now = self._clock.now()
+        if self.yields and self.budget.wait_s(now) > 0 and (known := self.budget.left(now)) is not None:
+            what = f"the API allows {known[0]:,} more calls in the next {known[1]:.0f} s, which are left for a rollback"
+            raise ProviderUnavailable(what, where=where)
 
     def _within_s(self) -> float | None:
         left_s = self._left_s()
@@ -253,6 +272,9 @@ class ApiClient:
             lasting = unknown or error.failure in (Failure.NOT_TRUSTED, Failure.TOO_LARGE)
             raise CallFailed(ProviderUnavailable(text, where=where, hint=_LATER), permanent=lasting) from error
         self._measure_clock(answer.headers.get("date"), before)
+        if not target.endswith("/graphql"):  # which has a limit of its own
+            limits = answer.headers.get("ratelimit"), answer.headers.get("ratelimit-policy")
+            self.budget.note(limits[0], self._clock.now(), limits[1])
         return answer
 
     def _judge_answer(self, answer: Answer, where: str, words: _Words, permission: str, *, changes: bool) -> _Envelope:
@@ -260,6 +282,8 @@ class ApiClient:
         status = answer.status
         if status == _TOO_MANY:
             wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now())
+            if wait_s is not None:
+                self.budget.note_blocked(wait_s, self._clock.now())
             asked = "" if wait_s is None else f"; it asks to wait {wait_s:g} s"
             error = ProviderUnavailable(f"too many requests (429){asked}", where=where, hint="wait, then try again")
             raise CallFailed(error, retry_after_s=wait_s)

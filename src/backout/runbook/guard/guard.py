@@ -188,7 +188,7 @@ class Watch(Action[WatchStep, WatchResult]):
                 self._show(args, feed, decision)
                 moved = self._find_successor(args, supervisor, pairs) if ends else ""
                 if not ends and now >= feed.look_again_at:
-                    feed.look_again_at = now + LOOK_AGAIN_S
+                    feed.look_again_at = now + tools.pace(LOOK_AGAIN_S)
                     self._accept(detector, args.version)
                     moved = self._find_successor(args, supervisor, pairs)
                 if ends or moved:

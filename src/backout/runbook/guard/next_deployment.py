@@ -109,14 +109,16 @@ def _remember_wait(tools: Toolbox, after: str) -> None:
 def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, None]:
     """Yield what decides about the traffic, again and again (None: no answer); looks are made in between."""
     looks = Looks(tools, at_most_every_s=tools.policy.guard.probe_every_s)
-    heartbeat, holds, live, is_refused = Heartbeat(tools), HoldWatch(tools), None, False
+    heartbeat, holds, live, is_refused, ask_at = Heartbeat(tools), HoldWatch(tools), None, False, 0.0
     try:
         while True:
             heartbeat.beat()
             try:
-                history = tools.deployments.history()
-                live = next(iter(drop_remarks(history)), None)
-                holds.look(history)
+                if tools.clock.now() >= ask_at:
+                    history = tools.deployments.history()
+                    live = next(iter(drop_remarks(history)), None)
+                    holds.look(history)
+                    ask_at = tools.clock.now() + tools.pace(every_s) - every_s
                 yield live
                 is_refused = False
             except AuthError as error:  # its own looks, and the source, may come from elsewhere

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import math
 import random
+import time
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -27,6 +29,7 @@ from backout.twin.api import (
 )
 from backout.twin.api.answers import ApiError
 from backout.twin.api.context import CONTEXT, ApiContext, get_context
+from backout.twin.api.limiter import CALLS, GRAPHQL_CALLS, Limiter
 from backout.twin.faults import Fault, FaultKind
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 BASE = "/client/v4"
 TWIN = "/twin/v1"
 _LOG = logging.getLogger("backout.twin.api.application")
+_LIMITERS: web.AppKey[dict[bool, Limiter]] = web.AppKey("limiters")
+"""Of GraphQL, and of all other calls."""
 _OPEN_SUFFIX = "/workers/assets/upload"  # authenticated by the upload session's token
 
 
@@ -45,6 +50,7 @@ def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDe
     account = BASE + "/accounts/{account}"
     scripts = account + "/workers/scripts"
     app[CONTEXT] = shared
+    app[_LIMITERS] = {True: Limiter(GRAPHQL_CALLS), False: Limiter(CALLS)}
     for group in (
         api_account.make_routes(BASE),
         versions.make_routes(scripts),
@@ -73,9 +79,9 @@ async def guard_request(request: web.Request, handler: Handler) -> web.StreamRes
         _authenticate(request)
         if request.match_info.http_exception is not None:
             _raise_unknown_route(request)
-        return await handler(request)
+        return _tell_limit(request, await handler(request))
     except ApiError as error:
-        return error.response()
+        return _tell_limit(request, error.response())
     except web.HTTPException as error:
         if error.status < web.HTTPBadRequest.status_code:
             raise
@@ -91,17 +97,35 @@ async def _suffer(request: web.Request) -> None:
     for fault in faults.active(FaultKind.API_SLOW):
         if _is_struck(fault, request):
             await asyncio.sleep(fault.latency_ms / 1000)
+    if (limiter := _find_limiter(request)) is not None and (wait_s := limiter.take(time.time())) > 0:
+        raise _make_throttled_error(wait_s)
     for fault in faults.active(FaultKind.API_RATE_LIMIT):
         if _is_struck(fault, request):
-            headers = {"Retry-After": f"{fault.retry_after_s:.0f}"}
-            message = "Please wait and consider throttling your request speed"
-            raise ApiError(429, 971, message, headers=headers)
+            raise _make_throttled_error(fault.retry_after_s)
     for fault in faults.active(FaultKind.API_DOWN):
         if _is_struck(fault, request):
             raise ApiError(503, 10013, "Service unavailable (a fault of this twin is on)")
     for fault in faults.active(FaultKind.API_TOKEN_REFUSED):
         if _is_struck(fault, request):
             raise _make_auth_error(request)
+
+
+def _make_throttled_error(wait_s: float) -> ApiError:
+    message = "Please wait and consider throttling your request speed"
+    return ApiError(429, 971, message, headers={"Retry-After": f"{math.ceil(wait_s)}"})
+
+
+def _find_limiter(request: web.Request) -> Limiter | None:
+    """Return what counts a call, None where calls are not limited."""
+    if not request.path.startswith(BASE) or not get_context(request).faults.active(FaultKind.API_LIMIT):
+        return None
+    return request.config_dict[_LIMITERS][request.path == f"{BASE}/graphql"]
+
+
+def _tell_limit(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    if not response.prepared and (limiter := _find_limiter(request)) is not None:
+        response.headers.update(limiter.headers(time.time()))
+    return response
 
 
 def _is_struck(fault: Fault, request: web.Request) -> bool:

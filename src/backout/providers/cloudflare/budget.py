@@ -1,0 +1,77 @@
+"""How many calls of the API are left, as its last answer said: whoever only looks leaves enough for a switch.
+
+All tokens of a user, and the dashboard, share 1,200 calls in five minutes; who exceeds that is blocked for five
+minutes, so that two guards and a colleague's browser could keep a rollback from happening. So what only looks stays
+above a line that falls from all calls at the beginning of a period to twice the reserve at its end: however many look,
+and whatever else a colleague's browser uses, the reserve is there at every moment.
+
+Source: Cloudflare documentation, "Rate limits" (2026-04-20): `Ratelimit: "default";r=50;t=30`, r calls left until the
+period ends in t seconds; `Ratelimit-Policy: "default";q=1200;w=300`, q calls in w seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+RESERVE: Final = 60
+"""Calls that are left for a switch and what is read back behind it, of several environments if need be."""
+_END: Final = 2 * RESERVE
+"""Where the line ends: so many may look once more at a time, as none knows of the others' calls before its own."""
+_CALLS, _PERIOD_S = 1200, 300.0
+_LEFT: Final = re.compile(r";\s*r=(\d{1,9})(?!\d)")
+_RESETS: Final = re.compile(r";\s*t=(\d{1,9})(?!\d)")
+_QUOTA: Final = re.compile(r";\s*q=(\d{1,9})(?!\d)")
+_WINDOW: Final = re.compile(r";\s*w=(\d{1,9})(?!\d)")
+
+
+class Budget:
+    """The calls that are left."""
+
+    def __init__(self) -> None:
+        self._left: int | None = None
+        self._resets_at = 0.0
+        self._slope = (_CALLS - _END) / _PERIOD_S
+
+    def note(self, header: str | None, now: float, policy: str | None = None) -> None:
+        """Take in the headers of an answer; of several limits the one with the fewest calls counts."""
+        quota, window = _QUOTA.search(policy or ""), _WINDOW.search(policy or "")
+        if quota is not None and window is not None and int(window[1]) and int(quota[1]) > _END:
+            self._slope = (int(quota[1]) - _END) / int(window[1])
+        found = []
+        for item in (header or "").split(","):
+            left, resets = _LEFT.search(item), _RESETS.search(item)
+            if left is not None and resets is not None:
+                found.append((int(left[1]), now + int(resets[1])))
+        if found:
+            self._left, self._resets_at = min(found)
+
+    def note_blocked(self, for_s: float, now: float) -> None:
+        """Take in that no call is answered for so many seconds."""
+        self._left, self._resets_at = 0, now + for_s
+
+    def left(self, now: float) -> tuple[int, float] | None:
+        """Return (calls that are left, seconds until there are more); None where that is not known."""
+        if self._left is None or now >= self._resets_at:
+            return None
+        return self._left, self._resets_at - now
+
+    def wait_s(self, now: float) -> float:
+        """Return how long what only looks has to wait until it may make a call."""
+        known = self.left(now)
+        if known is None:
+            return 0.0
+        left, seconds = known
+        return min(seconds, max(0.0, seconds - (left - _END) / self._slope))
+
+    def pace(self, every_s: float, now: float) -> float:
+        """Return how long to wait between two looks that are usually made every so many seconds.
+
+        >>> budget = Budget()
+        >>> budget.pace(0.5, 0.0)
+        0.5
+        >>> budget.note('"default";r=480;t=200', 0.0)
+        >>> budget.pace(0.5, 0.0)
+        100.0
+        """
+        return max(every_s, self.wait_s(now))
