@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,9 @@ from cli_shell import backout, make_shell
 from backout.cli.guard.pipeline import Wanted, run_and_tell
 from backout.errors import Interrupted, PartlyDone
 
+from polling import PATIENCE_S
 from scripted_server import answer, scripted_server
-from workflow_runner import read_outputs
+from workflow_runner import ROOT, read_outputs, read_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,3 +126,30 @@ def test_a_secret_that_was_read_is_masked(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         run_and_tell(shell, Wanted("page.md", "outputs"), command)
     assert "hunter2" not in (tmp_path / "page.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "code", "green"),
+    [
+        ("guarded=false requires-counts=false", 7, True),
+        ("guarded=false requires-counts=true", 7, False),
+        ("guarded=true requires-counts=false", 7, False),
+        ("guarded=false requires-counts=false", 1, False),
+    ],
+)
+def test_the_action_is_green_with_a_warning_where_nothing_could_be_guarded(
+    tmp_path: Path, outputs: str, code: int, *, green: bool
+) -> None:
+    """And red for whatever guard found, and where counts are required."""
+    step = read_yaml((ROOT / "action.yml").read_text(encoding="utf-8"))["runs"]["steps"][-1]
+    program = tmp_path / "python"
+    lines = "\\n".join(["result=inconclusive", *outputs.split()])
+    program.write_text(f'#!/bin/sh\nprintf "{lines}\\n" >> "$GITHUB_OUTPUT"\nexit {code}\n')
+    program.chmod(0o755)
+    variables = dict.fromkeys(step["env"], "") | {"PYTHON": str(program), "ENVIRONMENT": "production"}
+    variables |= {"GITHUB_EVENT_NAME": "push", "PATH": "/usr/bin:/bin"}
+    variables |= {name: str(tmp_path / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    argv = ["/usr/bin/env", "bash", "-e", "-c", step["run"]]
+    done = subprocess.run(argv, env=variables, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == (0 if green else code)
+    assert ("::warning title=backout::" in done.stdout) is green

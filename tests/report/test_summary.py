@@ -76,6 +76,29 @@ ENDINGS = {
 }
 
 
+OUTPUTS = {"result", "live-version", "report-path", "run-id", "guarded", "requires-counts"}
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_watch_without_counts_is_no_failure_of_the_deployment(*, required: bool) -> None:
+    """Unless that is asked for; what was found, or could not be found, with a source of counts is as before."""
+    answer = told(verdict="inconclusive")
+    ended = make_ending(answer, None, environment="e", exit_code=7, counts=False, requires_counts=required)
+    assert ended.state is (PipelineState.ERROR if required else PipelineState.SUCCESS)
+    outputs = read_outputs(format_outputs(ended))
+    assert (outputs["guarded"], outputs["requires-counts"]) == ("false", str(required).lower())
+    assert "not guarded: there are no counts" in format_markdown(ended)
+    assert "traffic.provider" in format_markdown(ended)
+    assert describe_ending(ended).startswith("not guarded: ")
+    for code, told_, error in (
+        (7, answer, None),
+        (1, told(verdict="regressed"), None),
+        (4, None, failed("AuthError", 4)),
+    ):
+        other = make_ending(told_, error, environment="e", exit_code=code, counts=code != 7 or told_ is answer)
+        assert other.guarded
+
+
 @pytest.mark.parametrize(("answer", "error", "code", "word", "state"), ENDINGS.values(), ids=ENDINGS)
 def test_every_end_has_its_word_and_its_state(
     answer: dict[str, Any] | None, error: dict[str, Any] | None, code: int, word: Word, state: PipelineState
@@ -84,7 +107,7 @@ def test_every_end_has_its_word_and_its_state(
     ended = end(answer, error, code)
     assert (ended.word, ended.state) == (word, state)
     assert read_outputs(format_outputs(ended))["result"] == str(word)
-    assert set(read_outputs(format_outputs(ended))) == {"result", "live-version", "report-path", "run-id"}
+    assert set(read_outputs(format_outputs(ended))) == OUTPUTS
     assert f"| Exit code | {code} |" in format_markdown(ended)
     assert "\n" not in describe_ending(ended)
     assert "None" not in format_markdown(ended) + format_outputs(ended) + describe_ending(ended)

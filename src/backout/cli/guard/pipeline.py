@@ -52,6 +52,7 @@ class _Teller:
         self._shell = shell
         self._wanted = wanted
         self._pipeline: Pipeline | None = None
+        self._counts, self._requires_counts = True, False
         self._environment = shell.flags.environment or shell.environment.get("BACKOUT_ENVIRONMENT") or ""
 
     def begin(self) -> None:
@@ -60,6 +61,8 @@ class _Teller:
         try:
             config = self._shell.config()
             self._environment, ci = config.name, config.environment.ci
+            self._counts = config.environment.traffic.provider != "none"
+            self._requires_counts = config.environment.guard.require_counts
         except BackoutError:
             pass  # the command itself reports that, and its end is still told
         if not self._wanted.status:
@@ -77,7 +80,14 @@ class _Teller:
         from backout.report.guard import summary
 
         told, failed = self._mask(self._shell.output.told), self._mask(failure)
-        ended = summary.make_ending(told, failed, environment=self._environment, exit_code=code)
+        ended = summary.make_ending(
+            told,
+            failed,
+            environment=self._environment,
+            exit_code=code,
+            counts=self._counts,
+            requires_counts=self._requires_counts,
+        )
         if self._wanted.outputs:
             self._append(self._wanted.outputs, summary.format_outputs(ended))
         if self._wanted.summary:

@@ -122,6 +122,7 @@ class Guard(Section, frozen=True):
     sticky: bool = False
     expect: dict[Asked, tuple[Status, ...]] = {}
     vital: tuple[Asked, ...] = ()
+    require_counts: bool = False
     holdback: Annotated[float, msgspec.Meta(ge=0, le=50)] = 0
     minimum_version: Annotated[int, msgspec.Meta(ge=0)] = 0
 

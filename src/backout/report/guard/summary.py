@@ -43,6 +43,10 @@ _TITLES = {
     Word.VOID: "⏭️ overtaken by another deployment",
     Word.ERROR: "💥 guard ended with an error",
 }
+_COUNTS = (
+    "say where requests are counted (`traffic.provider` in backout.toml; `backout init` proposes one): without counts "
+    "nothing but /health is watched; with `guard.require_counts = true` such a run fails"
+)
 _STATES = {
     Word.HEALTHY: PipelineState.SUCCESS,
     Word.VOID: PipelineState.INACTIVE,
@@ -58,6 +62,8 @@ class Ending(Value, frozen=True):
         sentence: why, in one line.
         facts: (name, value) for the table.
         ways_on: what is allowed, or what to type next.
+        guarded: whether there was anything to judge by: False where nothing failed and no source of counts is set up.
+        requires_counts: whether that is a failure all the same.
     """
 
     word: Word
@@ -69,19 +75,33 @@ class Ending(Value, frozen=True):
     run: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     ways_on: tuple[str, ...] = ()
+    guarded: bool = True
+    requires_counts: bool = False
 
     @property
     def state(self) -> PipelineState:
         """What the pipeline shows of the deployment; one that policy accepts is a success."""
-        if self.word is Word.INCONCLUSIVE and self.exit_code == 0:
+        accepted = self.exit_code == 0 or not (self.guarded or self.requires_counts)
+        if self.word is Word.INCONCLUSIVE and accepted:
             return PipelineState.SUCCESS
         return _STATES.get(self.word, PipelineState.FAILURE)
 
 
 def make_ending(
-    answer: Mapping[str, object] | None, error: Mapping[str, object] | None, *, environment: str, exit_code: int
+    answer: Mapping[str, object] | None,
+    error: Mapping[str, object] | None,
+    *,
+    environment: str,
+    exit_code: int,
+    counts: bool = True,
+    requires_counts: bool = False,
 ) -> Ending:
-    """Return the ending that guard's result line and the payload of `backout.error/1` tell; either may be missing."""
+    """Return the ending that guard's result line and the payload of `backout.error/1` tell; either may be missing.
+
+    Args:
+        counts: whether a source of counts is set up.
+        requires_counts: as of `Ending`.
+    """
     told = answer or {}
     failed = error or {}
     word = _describe_answer(told) if answer else _describe_error(failed)
@@ -90,8 +110,11 @@ def make_ending(
         sentences.insert(0, f"version {_get_text(told.get('live_version'))[:8]} is live again")
     elif word in (Word.HELD, Word.REGRESSED, Word.VOID) and not failed:
         sentences.append(_get_text(told.get("why")))
+    guarded = counts or word is not Word.INCONCLUSIVE or exit_code != _UNMEASURED or not answer
     return Ending(
         word=word,
+        guarded=guarded,
+        requires_counts=requires_counts,
         environment=environment,
         sentence=": ".join(dict.fromkeys(sentence for sentence in sentences if sentence)) or "no reason was given",
         exit_code=exit_code,
@@ -99,7 +122,7 @@ def make_ending(
         report_path=_get_text(told.get("report_path")),
         run=_get_text(told.get("run_id")),
         facts=_list_facts(told, failed),
-        ways_on=_list_ways_on(failed),
+        ways_on=_list_ways_on(failed) if guarded else (_COUNTS,),
     )
 
 
@@ -157,8 +180,9 @@ def format_markdown(ended: Ending, report: str = "") -> Markdown:
 
     The report is our own page, in which everything from outside is already escaped.
     """
+    title = _TITLES[ended.word] if ended.guarded else "⚠️ not guarded: there are no counts"
     lines = [
-        md("### backout guard, {}: {}", ended.environment, Markdown(_TITLES[ended.word])),
+        md("### backout guard, {}: {}", ended.environment, Markdown(title)),
         md("\n{}\n\n| | |\n|---|---|", ended.sentence),
         *(md("| {} | {} |", cell(name), cell(value)) for name, value in ended.facts),
         md("| Exit code | {} |\n", ended.exit_code),
@@ -185,6 +209,8 @@ def format_outputs(ended: Ending) -> str:
         "live-version": ended.live_version,
         "report-path": ended.report_path,
         "run-id": ended.run,
+        "guarded": str(ended.guarded).lower(),
+        "requires-counts": str(ended.requires_counts).lower(),
     }
     return "".join(format_output(name, make_printable(value)) for name, value in values.items())
 
@@ -205,7 +231,8 @@ def format_output(name: str, value: str) -> str:
 
 def describe_ending(ended: Ending) -> str:
     """Return the ending as one line for the deployment's status."""
-    return escape_line(f"{str(ended.word).replace('_', ' ')}: {ended.sentence}")
+    word = str(ended.word).replace("_", " ") if ended.guarded else "not guarded"
+    return escape_line(f"{word}: {ended.sentence}")
 
 
 def _get_text(value: object) -> str:
