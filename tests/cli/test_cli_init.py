@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tomllib
 from pathlib import Path
@@ -142,6 +143,7 @@ def test_a_file_that_is_there_stays_unless_forced(tmp_path: Path) -> None:
         ("wrangler.json", "[]", 78, "wrangler.json:1: expected an object"),
         ("wrangler.json", "{}", 78, "wrangler.json:1: name: required, but not there"),
         ("wrangler.toml", "a = 1\nb = \n", 78, "wrangler.toml:2: "),
+        ("wrangler.toml", 'name = "x"\npages_build_output_dir = "dist"\n', 78, "this is a Pages project"),
         ("wrangler.json", '{"name": "x", "env": 3, "routes": [1, {}], "r2_buckets": {}, "vars": []}', 0, "wrote"),
     ],
 )
@@ -153,6 +155,26 @@ def test_a_folder_that_tells_nothing_or_nonsense_is_answered(
     answer = backout(tmp_path, "init")
     assert answer.code == code
     assert what in answer.out + answer.err
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url"),
+    [
+        ("shop.example.com/*", "https://shop.example.com/health"),
+        ("shop.example.com/api/*", "https://shop.example.com/api/health"),
+        ("https://shop.example.com/api/v2*", "https://shop.example.com/api/v2/health"),
+        ("*.example.com/*", None),
+    ],
+)
+def test_a_route_with_a_path_leads_to_the_health_endpoint_below_it(
+    tmp_path: Path, pattern: str, url: str | None
+) -> None:
+    """Beside it another application answers, or nobody."""
+    (tmp_path / "wrangler.json").write_text(json.dumps({"name": "shop", "account_id": "0123", "routes": [pattern]}))
+    assert backout(tmp_path, "init").code == 0
+    production = configuration(tmp_path)["production"]
+    assert isinstance(production, dict)
+    assert production.get("health", {}).get("url") == url
 
 
 @given(

@@ -133,6 +133,17 @@ UNREADABLE = {
     "invalid UTF-8": (answer(b'{"status": "\xff"}', 200), 200, "not JSON"),
     "deep JSON": (answer(b"[" * 20_000 + b"]" * 20_000, 500), 500, "not JSON"),
     "other JSON": (answer({"error": "not found"}, 404), 404, "not a health report"),
+    "a page that is not there": (
+        answer(b"<html>", 404),
+        404,
+        "(there is nothing at that path: is health.url",
+    ),
+    "a login": (answer({"error": "no"}, 403), 403, "(it is protected: put credentials into health.headers_env)"),
+    "a challenge": (
+        answer(b"<html>", 403, cf_mitigated="challenge"),
+        403,
+        "a firewall or bot rule of Cloudflare's asks who is there",
+    ),
     "10 MB announced": (
         raw_answer(b"HTTP/1.1 502 X\r\nContent-Length: 10485760\r\n\r\n"),
         502,
@@ -151,6 +162,16 @@ def test_what_is_no_health_report_is_unmeasured(server: ScriptedServer, step: St
     assert (report.reach, report.status, report.measured) == (Reach.UNREADABLE, status, False)
     assert report.is_down == (status >= 500)
     assert finding in report.findings[0]
+
+
+def test_cloudflare_access_before_the_endpoint_is_named(server: ScriptedServer) -> None:
+    """With what lets backout in."""
+    server.will(answer(b"", 302, Location="https://shop.cloudflareaccess.com/cdn-cgi/access/login/shop.example.com"))
+    report = probe(server).look()
+    assert (report.reach, report.is_down) == (Reach.UNREADABLE, False)
+    assert "Cloudflare Access protects the endpoint" in report.findings[0]
+    assert "CF-Access-Client-Id" in report.findings[0]
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,12 @@ def read(file: Path) -> tuple[str, tuple[Worker, ...]]:
     """Return the application's name and its environments; without `env` the one Worker is production.
 
     Raises:
-        ConfigError: the file is not what its name says, or has no name in it.
+        ConfigError: the file is not what its name says, has no name in it, or is that of a Pages project.
     """
     document = _parse(file)
+    if _get_text(document, "pages_build_output_dir"):
+        what = f"{file.name}: pages_build_output_dir: this is a Pages project, and backout rolls back Workers alone"
+        raise ConfigError((f"{what} (Pages goes back in the dashboard: Deployments, Rollback to this deployment)",))
     name = _get_text(document, "name")
     found = document.get("env")
     tables = found if isinstance(found, dict) else {}
@@ -110,14 +113,14 @@ def _make_worker(top: Table, environment: str, table: Table, name: str, *, is_to
     variables = table.get("vars")
     variables = variables if isinstance(variables, dict) else {}
     guess = next((str(value) for key, value in variables.items() if _is_public(key, value)), "")
-    host = next(_list_hosts(table), "") or ("" if guess else next(_list_hosts(top), ""))
+    place = next(_list_places(table), "") or ("" if guess else next(_list_places(top), ""))
     composed = f"{name}-{environment}" if name and not is_top else name
     return Worker(
         environment=environment,
         script=_get_text(table, "name") or composed,
         account_id=_get_text(table, "account_id") or _get_text(top, "account_id"),
-        url=f"https://{host}" if host else guess.rstrip("/"),
-        is_guess=not host and bool(guess),
+        url=f"https://{place}" if place else guess.rstrip("/"),
+        is_guess=not place and bool(guess),
         buckets=tuple(_list_names(table, "r2_buckets", "bucket_name")),
         has_hyperdrive=bool(tuple(_list_names(table, "hyperdrive", "id"))),
         variables=tuple(variables),
@@ -137,15 +140,18 @@ def _list_consumed(table: Table) -> Iterator[str]:
     yield from _list_names(queues, "consumers", "queue") if isinstance(queues, dict) else ()
 
 
-def _list_hosts(table: Table) -> Iterator[str]:
-    """Yield the hosts of routes without a wildcard in them; custom domains are routes, too."""
+def _list_places(table: Table) -> Iterator[str]:
+    """Yield the hosts of routes, each with the path below which it leads to the Worker; custom domains are routes, too.
+
+    A route with a wildcard in its host is passed over.
+    """
     routes = table.get("routes")
     for route in (*(routes if isinstance(routes, list) else ()), table.get("route")):
         pattern = route.get("pattern") if isinstance(route, dict) else route
         if isinstance(pattern, str):
-            host = pattern.removeprefix("https://").removeprefix("http://").split("/", 1)[0]
+            host, _, path = pattern.removeprefix("https://").removeprefix("http://").partition("/")
             if "*" not in host and "." in host:
-                yield host
+                yield f"{host}/{path.partition('*')[0]}".rstrip("/")
 
 
 def _is_public(key: str, value: object) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES: Final = 64 * 1024
 PROBE_HEADER: Final = "x-backout-probe"
 OVERRIDES_HEADER: Final = "Cloudflare-Workers-Version-Overrides"
+_LET_IN: Final = "put credentials into health.headers_env"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _KEY: Final = re.compile(r"^[a-z*][a-z0-9_.*-]*$")
 _UUID: Final = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
@@ -166,18 +168,19 @@ class HealthProbe:
 
     def _read(self, answer: Answer) -> HealthReport:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        why = _explain_status(answer)
         if kind == "text/html" or answer.body.lstrip()[:1] == b"<":
-            return _make_unreadable(answer.status, f"The endpoint answers {answer.status} with HTML.")
+            return _make_unreadable(answer.status, f"The endpoint answers {answer.status} with HTML{why}.")
         try:
             body = decode_json(answer.body)
         except Undecodable:
             return _make_unreadable(
-                answer.status, f"The endpoint answers {answer.status} with something that is not JSON."
+                answer.status, f"The endpoint answers {answer.status} with something that is not JSON{why}."
             )
         reading = formats.read(self._mask(body), self._format)
         if reading is None:
             return _make_unreadable(
-                answer.status, f"The endpoint answers {answer.status} with JSON that is not a health report."
+                answer.status, f"The endpoint answers {answer.status} with JSON that is not a health report{why}."
             )
         return HealthReport(
             at=0.0,
@@ -188,6 +191,15 @@ class HealthProbe:
             findings=formats.list_contradictions(reading, answer.status),
             version=reading.version,
         )
+
+
+def _explain_status(answer: Answer) -> str:
+    """Return what an answer that is no health report most likely means, "" where that is not known."""
+    if answer.headers.get("cf-mitigated") == "challenge":
+        return f" (a firewall or bot rule of Cloudflare's asks who is there: {_LET_IN})"
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return f" (it is protected: {_LET_IN})"
+    return " (there is nothing at that path: is health.url right?)" if answer.status == HTTPStatus.NOT_FOUND else ""
 
 
 def _check_url(url: str) -> Origin:
@@ -236,6 +248,9 @@ def _follow_redirect(url: str, answer: Answer) -> str | HealthReport | None:
     if here.host == there.host and (here == there or to_tls):
         return target
     name = "".join(c for c in str(there) if c.isprintable())[:100]
+    if there.host.endswith(".cloudflareaccess.com"):
+        why = f"Cloudflare Access protects the endpoint: {_LET_IN}, those of a service token"
+        return _make_unreadable(answer.status, f"{why} (CF-Access-Client-Id, CF-Access-Client-Secret).")
     return _make_unreadable(answer.status, f"The endpoint redirects to another host ({name}), which is not asked.")
 
 
