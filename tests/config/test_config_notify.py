@@ -36,6 +36,11 @@ def load(folder: Path, text: str, variables: dict[str, str] | None = None) -> co
         ('[notify.webhook]\nurl_env = "X"\n', "notify.webhook: needs secret_env"),
         ('[notify.webhook]\nsecret_file = "x"\n', "notify.webhook: needs url_env"),
         ("[notify.slack]\n", "notify.slack: needs url_env"),
+        ("[notify.pagerduty]\n", "notify.pagerduty: needs routing_key_env"),
+        (
+            '[notify.pagerduty]\nrouting_key_env = "K"\nregion = "de"\n',
+            "notify.pagerduty.region: expected 'eu' or 'us'",
+        ),
         (SMTP + 'user = "me"\n', "notify.smtp: user and password_env"),
         (SMTP + 'password_env = "X"\n', "notify.smtp: user and password_env"),
         (SMTP.replace('["b@example.com"]', "[]"), "notify.smtp.to: expected something that is not empty"),

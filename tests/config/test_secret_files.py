@@ -61,6 +61,7 @@ recorder.secret_file = "traffic.recorder.secret_file"
 [notify]
 webhook = { url_file = "notify.webhook.url_file", secret_file = "notify.webhook.secret_file" }
 slack = { url_file = "notify.slack.url_file" }
+pagerduty = { routing_key_file = "notify.pagerduty.routing_key_file" }
 dead_man = { url_file = "notify.dead_man.url_file" }
 smtp = { host = "h", from = "a@b", to = ["c@d"], user = "u", password_file = "notify.smtp.password_file" }
 [marks]
@@ -99,6 +100,7 @@ READERS: dict[str, Callable[[config.Config], object]] = {
     "notify.webhook.url_file": of_notify("webhook", "url_file"),
     "notify.webhook.secret_file": of_notify("webhook", "secret_file"),
     "notify.slack.url_file": of_notify("slack", "url_file"),
+    "notify.pagerduty.routing_key_file": of_notify("pagerduty", "routing_key_file"),
     "notify.dead_man.url_file": lambda c: c.dead_man_url(),
     "notify.smtp.password_file": of_notify("smtp", "password_file"),
     "marks.key_file": lambda c: c.marks_keys(),

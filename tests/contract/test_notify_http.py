@@ -8,9 +8,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from backout.model.incident.notice import Notice, NoticeKind
 from backout.providers.notify.channel import SendFailed
+from backout.providers.notify.pagerduty import PagerDuty
 from backout.providers.notify.slack import Slack, make_message
 from backout.providers.notify.webhook import Webhook, make_message_id, make_payload
 
@@ -198,6 +200,54 @@ def test_slack_gets_text_and_blocks_within_its_limits(server: ScriptedServer) ->
     assert "<" not in section["text"]["text"] + body["text"]
     assert "guard-1" in context["elements"][0]["text"]
     assert len(body["text"]) <= 4_000
+
+
+def test_pagerduty_gets_an_alert_and_its_end(server: ScriptedServer) -> None:
+    """A change that is over resolves the alert that it began; every other notice is an alert of its own."""
+    server.will(answer({"status": "success", "message": "Event processed", "dedup_key": "x"}, 202))
+    channel = PagerDuty("canary-routing-key", f"{server.url}/v2/enqueue")
+    change = replace(NOTICE, kind=NoticeKind.CHANGED, run="", facts={"deployment_id": "d1", "change": "began"})
+    sent = [
+        NOTICE,
+        replace(NOTICE, kind=NoticeKind.HELD, key="other"),
+        change,
+        replace(change, key="ended", facts={"deployment_id": "d1", "change": "ended"}),
+        replace(NOTICE, kind=NoticeKind.UNPROTECTED),
+        replace(NOTICE, kind=NoticeKind.PROTECTED, key="later"),
+        replace(NOTICE, kind=NoticeKind.TEST, title="t" * 3_000 + "\x1b[31m", key="k" * 400),
+    ]
+    for notice in sent:
+        channel.send(notice, time.time())
+    events = [json.loads(asked.body) for asked in server.asked]
+    assert {event["routing_key"] for event in events} == {"canary-routing-key"}
+    assert [(event["event_action"], event["payload"]["severity"]) for event in events] == [
+        ("trigger", "warning"),
+        ("trigger", "critical"),
+        ("trigger", "critical"),
+        ("resolve", "info"),
+        ("trigger", "critical"),
+        ("resolve", "info"),
+        ("trigger", "info"),
+    ]
+    keys = [event["dedup_key"] for event in events]
+    assert (keys[2], keys[4]) == (keys[3], keys[5])
+    assert len(set(keys)) == len(keys) - 2
+    payload = events[0]["payload"]
+    assert (payload["summary"], payload["source"]) == (NOTICE.title, "production")
+    assert payload["timestamp"] == "2027-01-15T08:00:00.250Z"
+    assert payload["custom_details"]["next"] == ["backout status -e production"]
+    assert len(events[-1]["payload"]["summary"]) <= 1_024
+    assert len(keys[-1]) <= 255
+
+
+@pytest.mark.parametrize(("status", "permanent"), [(400, True), (429, False), (500, False)])
+def test_pagerduty_refuses_for_good_or_for_now(server: ScriptedServer, status: int, *, permanent: bool) -> None:
+    """Its key is in no message."""
+    server.will(answer({"status": "invalid event", "errors": ["routing_key is invalid"]}, status))
+    with pytest.raises(SendFailed) as failed:
+        PagerDuty("canary-routing-key", f"{server.url}/v2/enqueue").send(NOTICE, time.time())
+    assert failed.value.permanent is permanent
+    assert "canary" not in failed.value.why
 
 
 def test_slacks_reason_is_shown(server: ScriptedServer) -> None:

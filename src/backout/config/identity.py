@@ -226,7 +226,13 @@ def _find_unproved_counts(environment: Table, path: Where) -> Iterator[Mistake]:
 
 
 def _check_channels(notify: Table) -> Iterator[Mistake]:
-    for channel, names in {"webhook": ("url", "secret"), "slack": ("url",), "dead_man": ("url",)}.items():
+    needed = {
+        "webhook": ("url", "secret"),
+        "slack": ("url",),
+        "pagerduty": ("routing_key",),
+        "dead_man": ("url",),
+    }
+    for channel, names in needed.items():
         table = notify.get(channel)
         if not isinstance(table, dict):
             continue

@@ -50,7 +50,8 @@ def list_routes(config: Config) -> tuple[Route, ...]:
     from backout.providers.notify.channel import Route, make_broken
 
     made: list[Route] = []
-    for name, open_with in (("webhook", _make_webhook), ("smtp", _make_smtp), ("slack", _make_slack)):
+    makers = {"webhook": _make_webhook, "smtp": _make_smtp, "slack": _make_slack, "pagerduty": _make_pagerduty}
+    for name, open_with in makers.items():
         if getattr(config.settings.notify, name) is None:
             continue
         try:
@@ -119,6 +120,20 @@ def _make_slack(config: Config) -> Callable[[], Channel]:
         from backout.providers.notify.slack import Slack
 
         return Slack(url)
+
+    return open_channel
+
+
+def _make_pagerduty(config: Config) -> Callable[[], Channel]:
+    settings = config.settings.notify.pagerduty
+    assert settings is not None
+    named = settings.routing_key_env, settings.routing_key_file
+    key = config.notify_secret("pagerduty", *named, "a routing key").reveal()
+
+    def open_channel() -> Channel:
+        from backout.providers.notify.pagerduty import URLS, PagerDuty
+
+        return PagerDuty(key, URLS[settings.region])
 
     return open_channel
 

@@ -40,6 +40,14 @@ class NotifySlack(Section, frozen=True):
     url_file: Path | None = None
 
 
+class NotifyPagerDuty(Section, frozen=True):
+    """A service of PagerDuty, by the key of its integration "Events API v2"."""
+
+    routing_key_env: Text | None = None
+    routing_key_file: Path | None = None
+    region: Literal["us", "eu"] = "us"
+
+
 class NotifyDeadMan(Section, frozen=True):
     """A URL outside that is asked every minute while guard watches (safety rule 19); it may hold a secret."""
 
@@ -54,9 +62,10 @@ class Notify(Section, frozen=True):
     webhook: NotifyWebhook | None = None
     smtp: NotifySmtp | None = None
     slack: NotifySlack | None = None
+    pagerduty: NotifyPagerDuty | None = None
     dead_man: NotifyDeadMan | None = None
 
     @property
     def has_channel(self) -> bool:
         """Whether any channel is set up."""
-        return any(channel is not None for channel in (self.webhook, self.smtp, self.slack))
+        return any(channel is not None for channel in (self.webhook, self.smtp, self.slack, self.pagerduty))

@@ -1,1 +1,1 @@
-"""Notices to people: a durable outbox, a thread for each channel, and the channels webhook, SMTP and Slack."""
+"""Notices to people: a durable outbox, a thread for each channel, and the channels."""
