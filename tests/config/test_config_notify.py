@@ -39,7 +39,7 @@ def load(folder: Path, text: str, variables: dict[str, str] | None = None) -> co
         ("[notify.pagerduty]\n", "notify.pagerduty: needs routing_key_env"),
         (
             '[notify.pagerduty]\nrouting_key_env = "K"\nregion = "de"\n',
-            "notify.pagerduty.region: expected 'eu' or 'us'",
+            "notify.pagerduty.region: expected 'us' or 'eu'",
         ),
         (SMTP + 'user = "me"\n', "notify.smtp: user and password_env"),
         (SMTP + 'password_env = "X"\n', "notify.smtp: user and password_env"),
