@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from backout.twin.dataplane.counts import Row
 
 SAMPLE_ABOVE = 100
+"""From this many requests in a second on, a sample is read."""
 SAMPLE_EVERY = 10
-"""From so many requests in a second on, one in so many is sampled and counts for all of them."""
+"""Of them one in so many, which counts for all of these."""
 
 
 class Analytics(Value, frozen=True):
