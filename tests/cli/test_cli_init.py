@@ -158,6 +158,25 @@ def test_a_folder_that_tells_nothing_or_nonsense_is_answered(
 
 
 @pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ('export default { schema: "p.prisma", migrations: { seed: "x", path: "db/migrations" } };', "db/migrations"),
+        ('export default defineConfig({ migrations: {\n  path: "./prisma/migrations",\n} })', None),
+        ("export default {}", None),
+    ],
+)
+def test_prisma_7_names_its_folder_of_migrations(tmp_path: Path, config: str, path: str | None) -> None:
+    """In prisma.config.ts, which says as well that the migrations are Prisma's."""
+    (tmp_path / "wrangler.json").write_text('{"name": "shop", "account_id": "0123", "hyperdrive": [{"id": "1"}]}')
+    (tmp_path / "prisma.config.ts").write_text(config)
+    assert backout(tmp_path, "init").code == 0
+    production = configuration(tmp_path)["production"]
+    assert isinstance(production, dict)
+    assert production["database"]["migrations"] == "prisma"
+    assert production["database"].get("migrations_path") == path
+
+
+@pytest.mark.parametrize(
     ("pattern", "url"),
     [
         ("shop.example.com/*", "https://shop.example.com/health"),

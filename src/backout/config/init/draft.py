@@ -98,6 +98,8 @@ def _draft_database(worker: Worker, project: Project) -> Iterator[str]:
     yield 'provider = "postgres"'
     yield f"url_env = {format_literal(_choose_database_variable(worker, project))}"
     yield f"migrations = {format_literal('prisma' if project.has_prisma else 'none')}"
+    if project.migrations_path:
+        yield f"migrations_path = {format_literal(project.migrations_path)}"
 
 
 def _draft_guard(worker: Worker) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from backout.config import jsonc
@@ -19,6 +20,10 @@ _COMMENTED = re.compile(r"^#\s*([A-Z][A-Z0-9_]*)\s*=", re.MULTILINE)
 _REMOTE = re.compile(r"url\s*=\s*\S*github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?\s*$", re.MULTILINE)
 _LOCKS = {"pnpm-lock.yaml": "pnpm", "yarn.lock": "yarn", "bun.lock": "bun", "bun.lockb": "bun"}
 _MAX_BYTES = 1024 * 1024
+_PRISMA_USUAL = PurePosixPath("prisma/migrations")
+_SCRIPTS = ("ts", "mts", "cts", "js", "mjs", "cjs")
+_PRISMA_PATH = re.compile(r"\bmigrations\s{0,9}:\s{0,9}\{[^{}]{0,999}?\bpath\s{0,9}:\s{0,9}['\"]([^'\"\n]{1,200})['\"]")
+"""Source: Prisma 7's documentation, "Prisma Config reference": migrations.path."""
 
 
 class Project(Value, frozen=True):
@@ -30,12 +35,11 @@ class Project(Value, frozen=True):
         names: those in it.
         commented: names in it that are commented out.
         has_prisma: migrations are Prisma's.
-        repository: owner/name
-        on GitHub, or "".
+        migrations_path: their folder, "" for the usual one.
+        repository: owner/name on GitHub, or "".
         has_workflows: GitHub Actions run here.
         scripts: of package.json.
-        routes: paths of GET
-        routes without parameters that the source names.
+        routes: paths of GET routes without parameters that the source names.
         runner: "npm run".
         ignores_records: whether the folder `.backout` is kept out of the repository that this is a part of, if any.
     """
@@ -45,6 +49,7 @@ class Project(Value, frozen=True):
     names: tuple[str, ...] = ()
     commented: tuple[str, ...] = ()
     has_prisma: bool = False
+    migrations_path: str = ""
     repository: str = ""
     has_workflows: bool = False
     scripts: tuple[str, ...] = ()
@@ -59,12 +64,17 @@ def read_project(folder: Path) -> Project:
     scripts = package.get("scripts")
     example = next((name for name in EXAMPLES if (folder / name).is_file()), "")
     text = _read(folder / example) if example else ""
+    config = next(filter(None, (_read(folder / f"prisma.config.{kind}") for kind in _SCRIPTS)), "")
+    named = _PRISMA_PATH.search(config)
+    path = PurePosixPath(named[1]) if named is not None else PurePosixPath()
+    is_usual = path == _PRISMA_USUAL or path.is_absolute() or ".." in path.parts or not path.parts
     return Project(
         name=str(package.get("name") or ""),
         example=example,
         names=tuple(dict.fromkeys(_NAME.findall(text))),
         commented=tuple(dict.fromkeys(_COMMENTED.findall(text))),
-        has_prisma=(folder / "prisma" / "migrations").is_dir() or (folder / "prisma" / "schema.prisma").is_file(),
+        has_prisma=bool(config) or any((folder / "prisma" / name).exists() for name in ("migrations", "schema.prisma")),
+        migrations_path="" if is_usual else str(path),
         repository=_find_repository(folder, package),
         has_workflows=any((folder / ".github" / "workflows").glob("*.y*ml")),
         scripts=tuple(scripts) if isinstance(scripts, dict) else (),
