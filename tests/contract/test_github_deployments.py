@@ -93,6 +93,17 @@ def test_a_deployment_is_looked_for_created_once_and_shown(server: ScriptedServe
     assert json.loads(server.asked[3].body)["auto_inactive"] is True
 
 
+def test_the_page_links_to_the_application(server: ScriptedServer, clock: WorldClock) -> None:
+    """Where its health endpoint is; without one there is no link, which is what the tests above show."""
+    server.will(ONE, POSTED)
+    client = GitHubClient(server.url, lambda: TOKEN, clock=clock)
+    page = GitHubDeployment(
+        client, "owner/app", commit=SHA, environment="production", log_url=RUN, url="https://shop.example.com"
+    )
+    page.show(PipelineState.SUCCESS, "healthy")
+    assert json.loads(server.asked[1].body)["environment_url"] == "https://shop.example.com"
+
+
 def test_headers(server: ScriptedServer, clock: WorldClock) -> None:
     """The version of the API, the media type, who asks; the token in its header only."""
     server.will(ONE, POSTED)

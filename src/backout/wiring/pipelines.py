@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from backout.ports import Builds, Pipeline
 
 
-def make_pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pipeline:
-    """Return the page of the workflow that this process runs in. Raises UsageError, AuthError as `workflow_of`."""
+def make_pipeline(variables: Environment, ci: Ci | None, environment: str, health_url: str = "") -> Pipeline:
+    """Return the page of the workflow that this process runs in.
+
+    Args:
+        health_url: of whose host the page has a link, "" for none.
+
+    Raises:
+        UsageError, AuthError: as `find_workflow`.
+    """
+    from urllib.parse import urlsplit
+
     from backout.config.init.workflow import find_workflow
     from backout.providers.github.client import GitHubClient
     from backout.providers.github.deployments import GitHubDeployment
@@ -25,6 +34,7 @@ def make_pipeline(variables: Environment, ci: Ci | None, environment: str) -> Pi
         commit=workflow.commit,
         environment=environment,
         log_url=workflow.run_url,
+        url=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if (parts := urlsplit(health_url)).hostname else "",
     )
     return MaskedPipeline(shown, variables.mask_text)
 

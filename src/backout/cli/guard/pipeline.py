@@ -57,9 +57,10 @@ class _Teller:
 
     def begin(self) -> None:
         """Show that the deployment is being watched."""
-        ci = None
+        ci, url = None, ""
         try:
             config = self._shell.config()
+            url = str(config.environment.health.url) if config.environment.health else ""
             self._environment, ci = config.name, config.environment.ci
             self._counts = config.environment.traffic.provider != "none"
             self._requires_counts = config.environment.guard.require_counts
@@ -70,7 +71,7 @@ class _Teller:
         try:
             from backout.wiring.pipelines import make_pipeline
 
-            self._pipeline = make_pipeline(self._shell.environment, ci, self._environment)
+            self._pipeline = make_pipeline(self._shell.environment, ci, self._environment, url)
         except BackoutError as error:
             self._warn("the deployment's status is not shown", error)
         self._show(PipelineState.IN_PROGRESS, "backout watches it")

@@ -29,12 +29,15 @@ class GitHubDeployment:
     Args:
         repository: owner/name.
         log_url: the page of the pipeline's run, "" when there is none.
+        url: where the application answers, "" when that is not known.
     """
 
-    def __init__(self, client: GitHubClient, repository: str, *, commit: str, environment: str, log_url: str) -> None:
+    def __init__(
+        self, client: GitHubClient, repository: str, *, commit: str, environment: str, log_url: str, url: str = ""
+    ) -> None:
         self._client = client
         self._path = f"repos/{quote(repository)}/deployments"
-        self._commit, self._environment, self._log_url = commit, environment, log_url
+        self._commit, self._environment, self._log_url, self._url = commit, environment, log_url, url
         self._id: int | None = None
 
     def show(self, state: PipelineState, text: str) -> None:
@@ -53,6 +56,8 @@ class GitHubDeployment:
         }
         if self._log_url:
             body["log_url"] = self._log_url
+        if self._url:
+            body["environment_url"] = self._url
         self._client.post(f"{self._path}/{self._id}/statuses", body, _Status, repeatable=True)
 
     def _find_newest(self) -> int | None:
