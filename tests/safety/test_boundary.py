@@ -188,7 +188,7 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
     """No field of the toolbox that leads outside is forgotten."""
     own = {
         "environment", "policy", "actor", "clock", "journal", "runs", "marks", "counts", "checkpoints", "pushing",
-        "provider_marks", "seal", "confirm", "say",
+        "provider_marks", "seal", "confirm", "pace", "say",
         "guard.dice", "guard.in_background", "guard.watching", "guard.consent", "guard.declared",
         "rollback.app_checks_head", "rollback.deploy_command", "rollback.hear", "rollback.equivalents",
         "recovery.restoring", "recovery.protection", "recovery.proof_alarm",

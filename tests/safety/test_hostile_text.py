@@ -125,7 +125,7 @@ def test_a_page_and_outputs_of_a_pipeline() -> None:
             names.append(name)
         elif line:
             names.append(line.partition("=")[0])
-    assert names == ["result", "live-version", "report-path", "run-id"]
+    assert names == ["result", "live-version", "report-path", "run-id", "guarded", "requires-counts"]
 
 
 @pytest.mark.calm

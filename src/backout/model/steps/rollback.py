@@ -98,6 +98,7 @@ class ActivateStep(Arguments[ActivateResult], frozen=True, kw_only=True):
     """
 
     action: ClassVar[str] = "activate"
+    omitted: ClassVar[frozenset[str]] = frozenset({"immediate"})
     version: str
     leaving: str
     expected: str
