@@ -221,7 +221,7 @@ def test_every_check_is_written_about() -> None:
             text = file.read_text(encoding="utf-8")
             asked |= set(re.findall(r"\b(?:must|should|Question)\(\s*\"([a-z_]+)\"", text))
     tokens = {"token", "token_read", "token_rollback", "token_secrets", "token_permissions"}
-    channels = {"channel_webhook", "channel_smtp", "channel_slack"}
+    channels = {"channel_webhook", "channel_smtp", "channel_slack", "channel_pagerduty"}
     assert len(asked) > 25
     assert told - {"ok", "missing", "unmeasured", "not_set_up", "allowed"} == asked | tokens | channels
 

@@ -36,7 +36,9 @@ _OF_PROVIDERS = {
     "api.github.com",
     "console.neon.tech",
     "api.xata.tech",
-    "s3.amazonaws.com",  # the name of an XML namespace
+    "s3.amazonaws.com",  # the name of an XML namespace,
+    "events.eu.pagerduty.com",
+    "events.pagerduty.com",
 }
 
 
