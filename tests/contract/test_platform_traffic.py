@@ -324,7 +324,9 @@ def test_an_api_that_does_not_know_a_key_is_asked_without_it(
         *invoked(9000, ("v1", "ok", 200, "fetch", "GET /", 5)),
         *invoked(9010, ("v1", "ok", 200, "fetch", "GET /", 6)),
     ]
-    assert sum_counts(source.read(9000, 9001).counts) == (5, 0)
+    page = source.read(9000, 9001)
+    assert sum_counts(page.counts) == (5, 0)
+    assert [what.partition(",")[0] for what in page.unreadable] == ["what Durable Objects do", "backout's own requests"]
     missing = ["methods", "started", "sizes", "triggers", "choice"]
     assert [sight.name for sight in list_unseen(source.traits)] == missing
     cloud.asked.clear()

@@ -20,7 +20,7 @@ from backout.model.guard.signals import SourceTraits
 from backout.model.triggers import name_queue, name_schedule
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.estimates import Estimates
-from backout.providers.cloudflare.telemetry_query import EVENT, TRIGGER, Asking, TelemetryQueries
+from backout.providers.cloudflare.telemetry_query import EVENT, MODEL, PROBE, TRIGGER, Asking, TelemetryQueries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +49,10 @@ _REQUESTS: Final = frozenset({"fetch", "websocket", ""})
 _NAMED: Final = {"scheduled": name_schedule, "cron": name_schedule, "queue": name_queue}
 """Kinds that are runs of a schedule or a queue, and how the run is named. No other kind has a caller waiting."""
 _UNKNOWN: Final = "an invocation of which the telemetry does not tell the version"
+_APART: Final = {
+    MODEL: "what Durable Objects do, apart from visitors' requests (the telemetry refuses the key)",
+    PROBE: "backout's own requests, apart from visitors' (the telemetry refuses the key)",
+}
 _BAD_REQUEST, _SERVER_ERROR = 400, 500
 
 
@@ -96,7 +100,12 @@ class TelemetryTraffic:
                 if number > 0:  # which schedule or queue it was is not known
                     found.add_trigger(second, version, _NAMED[event](""), number, failed=max(failed, 0))
             self._unknown += asked.unknown
-        return found.page(settled, unreadable={_UNKNOWN: self._unknown} if self._unknown else {})
+        return found.page(settled, unreadable=self._list_unreadable())
+
+    def _list_unreadable(self) -> dict[str, int]:
+        """Return what could not be counted, or not apart from visitors' requests."""
+        unknown = {_UNKNOWN: self._unknown} if self._unknown else {}
+        return unknown | {what: 1 for key, what in _APART.items() if key not in self._queries.known}
 
     def _name(self, found: Estimates, runs: dict[_Run, list[int]], asked: Asking) -> None:
         """Tell what was counted by its triggers; what was a client's error last: by itself it names no route."""
