@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OLD, NEW = VERSIONS
+RESET = "Durable Object reset because its code was updated."
+"""What a healthy deployment makes an object's requests throw."""
 
 
 def counts(data: bytes) -> tuple[int, int, int]:
@@ -42,6 +44,9 @@ def counts(data: bytes) -> tuple[int, int, int]:
         pytest.param({"outcome": "canceled", "exceptions": [thrown("gone")]}, False, id="canceled_while_it_threw"),
         pytest.param({"outcome": "exceededCpu"}, True, id="another_outcome"),
         pytest.param({"exceptions": [thrown("no")]}, True, id="an_exception"),
+        pytest.param({"outcome": "exception", "exceptions": [thrown(RESET)]}, False, id="an_object_reset"),
+        pytest.param({"outcome": "exception", "exceptions": [thrown(RESET), thrown("no")]}, True, id="and_more"),
+        pytest.param({"outcome": "responseStreamDisconnected"}, False, id="a_stream_that_ended_early"),
         pytest.param({"event": {"response": {"status": 503}}}, True, id="a_caught_error"),
         pytest.param({"event": {"response": {"status": 404}}}, False, id="the_clients_mistake"),
         pytest.param({"logs": [logged("error", "careful")]}, False, id="an_error_logged_by_an_ok_invocation"),
