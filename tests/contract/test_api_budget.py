@@ -67,6 +67,15 @@ def test_of_several_limits_the_nearest_counts() -> None:
     assert budget.pace(5.0, 10.0) == 90.0
 
 
+def test_no_answer_stops_what_looks_for_longer_than_a_period() -> None:
+    budget = Budget()
+    budget.note('"default";r=0;t=999999999', 0.0)
+    assert budget.pace(1.0, 0.0) == PERIOD_S
+    assert budget.left(PERIOD_S) is None
+    budget.note_blocked(86_400.0, 0.0)
+    assert budget.pace(1.0, 0.0) == PERIOD_S
+
+
 def test_the_twin_limits_as_documented_while_that_fault_is_on(tmp_path: Path) -> None:
     """And says so in each answer."""
     with running_api(tmp_path) as api:

@@ -46,6 +46,7 @@ def counts(data: bytes) -> tuple[int, int, int]:
         pytest.param({"exceptions": [thrown("no")]}, True, id="an_exception"),
         pytest.param({"outcome": "exception", "exceptions": [thrown(RESET)]}, False, id="an_object_reset"),
         pytest.param({"outcome": "exception", "exceptions": [thrown(RESET), thrown("no")]}, True, id="and_more"),
+        pytest.param({"outcome": "exception", "exceptions": [thrown(f"no {RESET}")]}, True, id="only_quoted"),
         pytest.param({"outcome": "responseStreamDisconnected"}, False, id="a_stream_that_ended_early"),
         pytest.param({"event": {"response": {"status": 503}}}, True, id="a_caught_error"),
         pytest.param({"event": {"response": {"status": 404}}}, False, id="the_clients_mistake"),

@@ -19,6 +19,7 @@ RESERVE: Final = 60
 _END: Final = 2 * RESERVE
 """Where the line ends: so many may look once more at a time, as none knows of the others' calls before its own."""
 _CALLS, _PERIOD_S = 1200, 300.0
+"""No answer, however odd, stops what looks for longer than a period."""
 _LEFT: Final = re.compile(r";\s*r=(\d{1,9})(?!\d)")
 _RESETS: Final = re.compile(r";\s*t=(\d{1,9})(?!\d)")
 _QUOTA: Final = re.compile(r";\s*q=(\d{1,9})(?!\d)")
@@ -42,13 +43,13 @@ class Budget:
         for item in (header or "").split(","):
             left, resets = _LEFT.search(item), _RESETS.search(item)
             if left is not None and resets is not None:
-                found.append((int(left[1]), now + int(resets[1])))
+                found.append((int(left[1]), now + min(int(resets[1]), _PERIOD_S)))
         if found:
             self._left, self._resets_at = min(found)
 
     def note_blocked(self, for_s: float, now: float) -> None:
         """Take in that no call is answered for so many seconds."""
-        self._left, self._resets_at = 0, now + for_s
+        self._left, self._resets_at = 0, now + min(for_s, _PERIOD_S)
 
     def left(self, now: float) -> tuple[int, float] | None:
         """Return (calls that are left, seconds until there are more); None where that is not known."""

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 LAG_S: Final = 60.0
 """The latest arrival of its events: a guess."""
-EVERY_S: Final = 15
-"""The fewest seconds of one query: seven queries in so many are an eighth of the API's rate limit."""
+EVERY_S: Final = 20
+"""The fewest seconds of one query: seven queries in so many are less than a tenth of the API's rate limit, and the
+twenty that it takes where probes and Durable Objects have to be taken off a quarter."""
 TRAITS: Final = SourceTraits(
     "telemetry",
     LAG_S,

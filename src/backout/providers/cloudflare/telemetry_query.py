@@ -104,14 +104,14 @@ class TelemetryQueries:
         self.known = set(_OPTIONAL)
 
     def ask(
-        self, span: tuple[int, int], keys: Sequence[str], filtered: tuple[str, str] | None = None
+        self, span: tuple[int, int], keys: Sequence[str], filters: Sequence[tuple[str, str]] = ()
     ) -> Iterator[tuple[int, Data]]:
         """Yield the groups of the seconds in [since, end), each with the first second of its bucket.
 
         Args:
             span: (since, end).
             keys: to group by; those that the API does not know are left away.
-            filtered: a key and the only value of it that counts; where the API does not know it, nothing is yielded.
+            filters: keys, and the only value of each that counts; where the API does not know one, nothing is yielded.
 
         Raises:
             ProviderUnavailable: no usable answer.
@@ -119,15 +119,16 @@ class TelemetryQueries:
         """
         since, end = span
         result = _Result()
-        while filtered is None or filtered[0] in self.known:
+        while all(key in self.known for key, _ in filters):
             wanted = [key for key in keys if key not in _OPTIONAL or key in self.known]
             try:
-                query = _make_query(self._script, span, wanted, filtered)
+                query = _make_query(self._script, span, wanted, filters)
                 result = self._client.ask(self._path, query, _Result, permission=PERMISSION)
                 break
             except ProviderRejected as error:
                 # What a filter asks for is only taken off: however it is refused, the rest goes on without it.
-                unknown = _find_unknown_key(error, wanted) or (filtered[0] if filtered and _is_refusal(error) else "")
+                last = filters[-1][0] if filters and _is_refusal(error) else ""
+                unknown = _find_unknown_key(error, wanted) or last
                 if unknown not in self.known:
                     raise
                 self.known.discard(unknown)
@@ -178,7 +179,10 @@ class Asking:
     def __init__(self, queries: TelemetryQueries, since: int, end: int) -> None:
         self._queries = queries
         self._span = since, end
-        self._left_out = [each for each in _LEFT_OUT if self._count_all(each)]
+        there = [each for each in _LEFT_OUT if self._count_all(each)]
+        self._left_out: list[tuple[int, Sequence[tuple[str, str]]]] = [(-1, (each,)) for each in there]
+        if len(there) > 1:  # what is both, such as a probe that an object was handed, is taken off once
+            self._left_out.append((1, tuple(there)))
         self.unknown = 0
 
     def list_invocations(self, by: str = "") -> list[Invocations]:
@@ -197,18 +201,19 @@ class Asking:
             self.unknown = max(0, whole - kinds.total())
             if whole and not kinds:
                 raise ProviderUnavailable(f"the telemetry does not tell versions (no {VERSION})", where="telemetry")
-        for each in self._left_out:
-            kinds.subtract(self._sum(by, filtered=each))
-            answers.subtract(self._sum(by, STATUS, filtered=each))
+        for sign, filters in self._left_out:
+            for sums, more in ((kinds, (by,)), (answers, (by, STATUS))):
+                for each, number in self._sum(*more, filters=filters).items():
+                    sums[each] += sign * number
         for (*kind, _), number in answers.items():
             kinds[(*kind, 0)] -= number  # type: ignore[index]
         found = [*answers.items(), *kinds.items()]
         return [Invocations(*kind, number) for kind, number in found if number > 0]
 
-    def _sum(self, *more: str, filtered: tuple[str, str] | None = None) -> Counter[_Kind]:
+    def _sum(self, *more: str, filters: Sequence[tuple[str, str]] = ()) -> Counter[_Kind]:
         """Return how many there were of each kind, of those with a status where that is one of `more`."""
         found: Counter[_Kind] = Counter()
-        for second, data in self._queries.ask(self._span, [VERSION, OUTCOME, EVENT, *filter(None, more)], filtered):
+        for second, data in self._queries.ask(self._span, [VERSION, OUTCOME, EVENT, *filter(None, more)], filters):
             values = data.read_group_values()
             named = (VERSION, EVENT, OUTCOME, TRIGGER)
             version, event, outcome, trigger = (str(values.get(key) or "") for key in named)
@@ -217,15 +222,15 @@ class Asking:
                 found[second, version, event, outcome or OK, trigger, status] += round(data.value)
         return found
 
-    def _count_all(self, filtered: tuple[str, str] | None = None) -> int:
-        return sum(round(data.value) for _, data in self._queries.ask(self._span, [], filtered))
+    def _count_all(self, *filters: tuple[str, str]) -> int:
+        return sum(round(data.value) for _, data in self._queries.ask(self._span, [], filters))
 
 
 def _make_query(
-    script: str, span: tuple[int, int], keys: Sequence[str], filtered: tuple[str, str] | None
+    script: str, span: tuple[int, int], keys: Sequence[str], more: Sequence[tuple[str, str]]
 ) -> Mapping[str, object]:
     since, end = span
-    filters = [(_SCRIPT, script), (_TYPE, _INVOCATION), *([filtered] if filtered is not None else [])]
+    filters = [(_SCRIPT, script), (_TYPE, _INVOCATION), *more]
     return {
         "queryId": "backout",
         "view": "calculations",

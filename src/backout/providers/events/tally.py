@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -37,8 +38,10 @@ _STRENGTH: Final = {origin: index for index, origin in enumerate(Origin)}
 _CLOCK_NONE: Final = "a time before 2000 or after 2100 (not used)"
 _CLOCK_BACK: Final = "the time goes back by more than five minutes"
 _CLOCK_AHEAD: Final = "the time jumps ahead by more than a day"
-_RESET: Final = "Durable Object reset because its code was updated"
+_RESET: Final = re.compile(r"(?:\w{1,40}: )?Durable Object reset because its code was updated")
 """What an invocation says that a healthy deployment interrupts: it counts as one that was canceled.
+
+Only a text that begins so: a visitor's words in the middle of another one hide no error.
 
 Source: public reports of Workers with Durable Objects (2026); their next request is answered by the new code.
 """
@@ -104,7 +107,7 @@ class EventTally:
 
     def add(self, event: Invocation, place: Place) -> None:
         """Count one invocation with everything that it says; `place` tells where it was read, if that is asked."""
-        if event.said and _RESET in event.said[0].text and all(_RESET in one.text for one in event.said):
+        if event.said and all(_RESET.match(one.text) for one in event.said):
             event = event._replace(outcome=CANCELED, said=())
         version, said, is_error, is_canceled = event.version, event.said, event.is_error, event.outcome in GONE
         if version and event.outcome == OK and not (said or is_error or event.truncated):

@@ -115,12 +115,13 @@ def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, 
             heartbeat.beat()
             try:
                 if tools.clock.now() >= ask_at:
-                    history = tools.deployments.history()
-                    live = next(iter(drop_remarks(history)), None)
+                    try:
+                        history = tools.deployments.history()
+                    finally:
+                        ask_at = tools.clock.now() + tools.pace(every_s) - every_s
+                    live, is_refused = next(iter(drop_remarks(history)), None), False
                     holds.look(history)
-                    ask_at = tools.clock.now() + tools.pace(every_s) - every_s
                 yield live
-                is_refused = False
             except AuthError as error:  # its own looks, and the source, may come from elsewhere
                 if not is_refused:
                     tools.say(f"the provider refuses the token ({error.what}), so new deployments are not seen")
