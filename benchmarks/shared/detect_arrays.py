@@ -11,17 +11,19 @@ from scipy.special import gammaln, xlogy
 
 from backout.analysis.detector.persistence import FORGIVEN, LimitTest, StretchLabels, StretchLaw
 from backout.analysis.statistics.baseline import MINUTE_S, OUTAGE_A, OUTAGE_B
-from backout.analysis.statistics.rates import MinuteLaw, start_mass
+from backout.analysis.statistics.minute_law import LOG_LASTING, LOG_NOT_LASTING, MinuteLaw, start_mass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from backout.analysis.statistics.minute_law import HealthyLaw
     from backout.analysis.statistics.rates import LabelTest
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
+    _Law = tuple[Floats, Floats, Floats]
 
 
 def log_beta(a: Floats, b: Floats) -> Floats:
@@ -58,6 +60,12 @@ class _Open:
         return ended, start[:, None]
 
 
+def _stack(laws: Sequence[HealthyLaw]) -> _Law:
+    """Return (a, b, log Beta(a, b)) of each run's law."""
+    a, b, known = np.array(laws).T
+    return a, b, known
+
+
 class MinuteLaws(_Open):
     """`MinuteLaw` for each run."""
 
@@ -65,9 +73,11 @@ class MinuteLaws(_Open):
         super().__init__(len(tests))
         self._concurrent, self._clustered = tests[0].concurrent, tests[0]._clustered  # noqa: SLF001 the parameters
         self._p0 = np.array([test.law.p0 for test in tests])
-        null = np.array([test._null for test in tests])  # noqa: SLF001 the parameters, read where they are made
+        self._usual = _stack([test._usual for test in tests])  # noqa: SLF001 the same
+        high = [test._high or test._usual for test in tests]  # noqa: SLF001 the same
+        self._high = _stack(high) if any(test._high for test in tests) else None  # noqa: SLF001 the same
+        self._lasting = np.zeros(len(tests))
         other = np.array([test._alternatives for test in tests])  # noqa: SLF001 the same
-        self._null, self._log_beta_null = (null[:, 0], null[:, 1]), log_beta(null[:, 0], null[:, 1])
         self._other, self._log_beta_other = (other[..., 0], other[..., 1]), log_beta(other[..., 0], other[..., 1])
         self._log_outage = np.array([test._log_outage for test in tests])  # noqa: SLF001 the same
         self._log_usual = np.array([test._log_usual for test in tests])  # noqa: SLF001 the same
@@ -80,33 +90,43 @@ class MinuteLaws(_Open):
         ended, start = self.closing(rows, minute)
         if len(ended):
             self._scores[ended] = np.logaddexp(self._scores[ended] + self._gains(ended), start)
+            self._lasting[ended] += self._compare_lasting(ended)
             self.minute[ended] = minute
             self.counts[ended] = 0
         self.counts[rows] += counts
         self.log_e[rows] = log_mean(self._scores[rows] + self._gains(rows))
+        if self._high is not None:
+            lasting = self._lasting[rows] + self._compare_lasting(rows)
+            self.log_e[rows] -= np.logaddexp(LOG_NOT_LASTING, LOG_LASTING + lasting)
+
+    def _compare_lasting(self, rows: Ints) -> Floats:
+        if self._high is None:
+            return np.zeros(len(rows))
+        counts = self.counts[rows]
+        return self._compute_null(self._high, rows, counts) - self._compute_null(self._usual, rows, counts)
 
     def _gains(self, rows: Ints) -> Floats:
         return self.ratios(rows, self.counts[rows])
 
     def ratios(self, rows: Ints, counts: Floats) -> Floats:
         """Return the log likelihood ratios of such counts of one minute, shape (rows, alternatives)."""
-        u, v, x, z = counts.T
-        a0, b0 = self._null[0][rows], self._null[1][rows]
-        alone = log_beta(a0 + u, b0 + v) - self._log_beta_null[rows]
-        if self._concurrent:
-            control = np.where(x + z > 0, self._law(rows, x, z), 0.0)
-            null = np.maximum(self._law(rows, u + x, v + z) - control, alone)
-        else:
-            null = np.maximum(self._mixed(rows, alone, u, v), alone)
+        u, v, _, _ = counts.T
+        null = self._compute_null(self._usual, rows, counts)
         if self._clustered:
             best = xlogy(u, u) + xlogy(v, v) - xlogy(u + v, u + v)
             null = np.where(u <= self._p0[rows] * (u + v), np.maximum(null, best), null)
         a, b = self._other[0][rows], self._other[1][rows]
         return log_beta(a + u[:, None], b + v[:, None]) - self._log_beta_other[rows] - null[:, None]
 
-    def _law(self, rows: Ints, hits: Floats, others: Floats) -> Floats:
-        a0, b0 = self._null[0][rows], self._null[1][rows]
-        return self._mixed(rows, log_beta(a0 + hits, b0 + others) - self._log_beta_null[rows], hits, others)
+    def _compute_null(self, healthy: _Law, rows: Ints, counts: Floats) -> Floats:
+        u, v, x, z = counts.T
+        a, b, known = (part[rows] for part in healthy)
+        alone = log_beta(a + u, b + v) - known
+        if not self._concurrent:
+            return np.maximum(self._mixed(rows, alone, u, v), alone)
+        beside = self._mixed(rows, log_beta(a + x, b + z) - known, x, z)
+        shared = self._mixed(rows, log_beta(a + u + x, b + v + z) - known, u + x, v + z)
+        return np.maximum(shared - np.where(x + z > 0, beside, 0.0), alone)
 
     def _mixed(self, rows: Ints, usual: Floats, hits: Floats, others: Floats) -> Floats:
         outage = log_beta(OUTAGE_A + hits, OUTAGE_B + others) - _LOG_BETA_OUTAGE

@@ -24,8 +24,8 @@ from backout.analysis.shifts import PART
 from backout.analysis.shifts.collapse import NEARLY_ALL
 from backout.analysis.shifts.watch import CROWD, KNOWN_CROWD
 from backout.analysis.statistics.baseline import FEW_LATENCIES, MINUTE_S
+from backout.analysis.statistics.minute_law import MinuteLaw
 from backout.analysis.statistics.quantiles import count_above, find_thresholds
-from backout.analysis.statistics.rates import MinuteLaw
 from backout.model.guard.shift import Outcome
 from backout.model.guard.signals import BUCKETS
 from backout.model.guard.verdict import Cause
@@ -315,7 +315,7 @@ def _crowds(part: _Part) -> NDArray[np.bool_]:
 def _each(failed: Ints, per_cause: Floats) -> Floats:
     """Return what each failure weighs, by the failures of both versions in the same second; runs come first."""
     most = np.maximum(failed, 1)
-    return (1 + (most - 1) / per_cause.reshape(-1, *[1] * (failed.ndim - 1))) / most
+    return np.maximum(1.0, most / per_cause.reshape(-1, *[1] * (failed.ndim - 1))) / most
 
 
 def _shifted(batch: Batch, runs: Sequence[int], starts: Sequence[_Start], *, to_the_end: bool) -> NDArray[np.bool_]:

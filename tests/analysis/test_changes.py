@@ -16,7 +16,7 @@ from values import replace
 from backout.analysis.detector.changes import Change, ChangeDetector, find_usual
 from backout.analysis.statistics.baseline import Baseline, assume_law
 from backout.analysis.statistics.edetector import BLOCK_S, EDetector
-from backout.analysis.statistics.rates import list_alternatives
+from backout.analysis.statistics.minute_law import list_alternatives
 from backout.analysis.statistics.summary import summarize
 from backout.model.guard.policy import Criteria, GuardPolicy, Policy
 from backout.model.guard.signals import Counts

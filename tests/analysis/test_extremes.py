@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from backout.analysis.detector.decision import Detector
 from backout.analysis.statistics.baseline import Law
 from backout.analysis.statistics.limits import log_e_below
+from backout.analysis.statistics.minute_law import MinuteLaw
 from backout.analysis.statistics.quantiles import make_histogram
-from backout.analysis.statistics.rates import LabelTest, MinuteLaw, log_e_above
+from backout.analysis.statistics.rates import LabelTest, log_e_above
 from backout.model.guard.policy import Policy
 from backout.model.guard.signals import Counts, find_bucket
 from backout.model.guard.verdict import Verdict

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from backout.analysis.statistics.baseline import Law, assume_law
 from backout.analysis.statistics.beta import log_beta
 from backout.analysis.statistics.limits import estimate_requests, log_e_below
-from backout.analysis.statistics.rates import ODDS_RATIOS, LabelTest, MinuteLaw, log_e_above, mix, start_mass
+from backout.analysis.statistics.minute_law import MinuteLaw, start_mass
+from backout.analysis.statistics.rates import ODDS_RATIOS, LabelTest, log_e_above, mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -97,7 +97,7 @@ def test_pieces_of_a_second_weigh_what_the_second_weighs(
 def test_nothing_is_taken_back_from_a_minute_that_is_over() -> None:
     """A late row adds what it is worth, and leaves what was judged."""
     repeats = RetryClusters(2.0, AT)
-    assert repeats.weigh(AT + 59, 4, 4, is_new=True) == pytest.approx((2.5, 0, 0, 0))
+    assert repeats.weigh(AT + 59, 4, 4, is_new=True) == pytest.approx((2, 0, 0, 0))
     assert repeats.weigh(AT + 60, 1, 1, is_new=True) == pytest.approx((1, 0, 0, 0))
     late = repeats.weigh(AT + 59, 2, 2, is_new=False)
     assert late == pytest.approx((0, 0, 2 * weigh_failures(6, 2.0) / 6, 0))

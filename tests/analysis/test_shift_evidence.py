@@ -20,7 +20,7 @@ from backout.analysis.shifts.tally import Tally
 from backout.analysis.shifts.volume import estimate_volume
 from backout.analysis.statistics.baseline import OUTAGE_A, OUTAGE_B, Law
 from backout.analysis.statistics.beta import log_beta
-from backout.analysis.statistics.rates import MinuteLaw
+from backout.analysis.statistics.minute_law import MinuteLaw
 from backout.model.guard.answers import AnswerClass
 
 from extent import by_extent, examples

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from backout.analysis.detector.below_test import BelowTest
 from backout.analysis.detector.persistence import FORGIVEN, LimitTest, StretchLabels, StretchLaw
 from backout.analysis.statistics.baseline import Law
-from backout.analysis.statistics.rates import LabelTest, MinuteLaw
+from backout.analysis.statistics.minute_law import MinuteLaw
+from backout.analysis.statistics.rates import LabelTest
 
 from extent import examples
 

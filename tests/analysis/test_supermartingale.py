@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from backout.analysis.statistics.baseline import OUTAGE_A, OUTAGE_B, Law
 from backout.analysis.statistics.beta import log_beta
 from backout.analysis.statistics.limits import log_e_below
-from backout.analysis.statistics.rates import OUTAGE_ALONE, OUTAGE_SHARED, LabelTest, MinuteLaw, log_e_above, mix
+from backout.analysis.statistics.minute_law import OUTAGE_ALONE, OUTAGE_SHARED, MinuteLaw
+from backout.analysis.statistics.rates import LabelTest, log_e_above, mix
 
 from extent import examples
 

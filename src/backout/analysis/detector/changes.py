@@ -19,8 +19,9 @@ from backout.analysis.detector.streams import AGREES
 from backout.analysis.statistics.baseline import SURE, Baseline, Law, assume_law
 from backout.analysis.statistics.beta import beta_quantile
 from backout.analysis.statistics.edetector import BLOCK_S, EDetector, EDetectorState
+from backout.analysis.statistics.minute_law import list_alternatives
 from backout.analysis.statistics.quantiles import TAILS
-from backout.analysis.statistics.rates import list_alternatives, log_e_above, mix
+from backout.analysis.statistics.rates import log_e_above, mix
 from backout.model.guard.signals import BUCKET_RATIO, get_bucket_floor_ms
 from backout.model.guard.verdict import Cause
 from backout.model.value import Value

@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from backout.analysis.statistics.baseline import MINUTE_S
 from backout.analysis.statistics.beta import log_add, log_sum
-from backout.analysis.statistics.rates import (
-    LabelTest,
-    LabelTestState,
-    MinuteLaw,
-    MinuteLawState,
-    log_ratios_above,
-    start_mass,
-)
+from backout.analysis.statistics.minute_law import MinuteLaw, MinuteLawState, start_mass
+from backout.analysis.statistics.rates import LabelTest, LabelTestState, log_ratios_above
 from backout.model.value import Value
 
 if TYPE_CHECKING:

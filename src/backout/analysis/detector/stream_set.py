@@ -18,8 +18,9 @@ from backout.analysis.detector.persistence import (
 )
 from backout.analysis.detector.streams import AGREES, Stream
 from backout.analysis.statistics.baseline import FEW_LATENCIES, FLOOR, assume_law
+from backout.analysis.statistics.minute_law import MinuteLaw
 from backout.analysis.statistics.quantiles import TAILS
-from backout.analysis.statistics.rates import LabelTest, MinuteLaw, log_e_above
+from backout.analysis.statistics.rates import LabelTest, log_e_above
 from backout.model.guard.signals import BUCKETS, find_bucket, get_bucket_floor_ms
 from backout.model.guard.verdict import Cause
 

@@ -19,7 +19,8 @@ from backout.analysis.detector.persistence import (
 )
 from backout.analysis.detector.wording import format_percent
 from backout.analysis.statistics.baseline import MINUTE_S
-from backout.analysis.statistics.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState, log_e_above
+from backout.analysis.statistics.minute_law import MinuteLaw, MinuteLawState
+from backout.analysis.statistics.rates import LabelTest, LabelTestState, log_e_above
 from backout.model.guard.verdict import Cause, StreamEvidence
 
 if TYPE_CHECKING:

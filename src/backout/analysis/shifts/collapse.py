@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 from backout.analysis.detector.streams import AGREES
 from backout.analysis.shifts.tally import Tally
 from backout.analysis.statistics.baseline import FLOOR
-from backout.analysis.statistics.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState
+from backout.analysis.statistics.minute_law import MinuteLaw, MinuteLawState
+from backout.analysis.statistics.rates import LabelTest, LabelTestState
 
 if TYPE_CHECKING:
     from backout.analysis.shifts.normal import Normal

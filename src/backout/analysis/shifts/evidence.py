@@ -17,7 +17,8 @@ from backout.analysis.detector.stream_set import ERROR_POINTS
 from backout.analysis.detector.streams import AGREES
 from backout.analysis.statistics.baseline import FLOOR
 from backout.analysis.statistics.beta import log_add
-from backout.analysis.statistics.rates import LabelTest, LabelTestState, MinuteLaw, MinuteLawState
+from backout.analysis.statistics.minute_law import MinuteLaw, MinuteLawState
+from backout.analysis.statistics.rates import LabelTest, LabelTestState
 from backout.model.guard.answers import AnswerClass
 
 if TYPE_CHECKING:

@@ -26,6 +26,11 @@ CV_UNKNOWN = (0.12, 0.3, 0.3, 0.3)
 6 % from minute to minute make of each share."""
 SURE = 0.9
 """How sure the baseline has to be that the mean share lies below p0. What is left over is bounded by simulation."""
+_SURE_LASTING = 0.98
+"""The same of the share of a whole watch that lies high, see `Law.p_lasting`."""
+_BLOCK_MINUTES = 10
+_FEWEST_BLOCKS = 4
+"""So many blocks of so many minutes show whether minutes hang together."""
 TELLING_MINUTES = 20
 """From this many minutes on a baseline shows how much its minutes scatter; fewer may all be alike by chance."""
 _OUTAGE_MINUTES = 10
@@ -51,12 +56,15 @@ class Law(Value, frozen=True):
         hits, total: what the baseline counted, outages apart (0, 0: assumed).
         p0: bound of the mean share, in (0,1).
         phi: intra-minute correlation in (0, 1/2]; the law is Beta(p0 tau, (1-p0) tau) with tau = 1/phi - 1.
+        p_lasting: bound of the mean share of a whole watch, whose minutes hang together as those of the baseline may
+            have; 0 where nobody asked.
     """
 
     hits: float
     total: int
     p0: float
     phi: float
+    p_lasting: float = 0.0
 
     @property
     def tau(self) -> float:
@@ -114,7 +122,9 @@ class Minute(NamedTuple):
     repeats: float = 0.0
 
 
-def estimate_law(minutes: Iterable[Minute], cv: float, unknown: float | None = None) -> Law | None:
+def estimate_law(
+    minutes: Iterable[Minute], cv: float, unknown: float | None = None, *, lasting: bool = False
+) -> Law | None:
     """Return the law of one stream from its (hits, total) per minute; None when there is nothing to learn from.
 
     Minutes of an outage, when they are few, are left out: they say nothing of a healthy minute.
@@ -122,17 +132,18 @@ def estimate_law(minutes: Iterable[Minute], cv: float, unknown: float | None = N
     Args:
         cv: variation granted in any case, unless enough minutes were seen to know that it is less.
         unknown: variation granted when they are too few to know; None for `cv`.
+        lasting: say as well how high the mean of a whole watch may lie.
     """
     known = [minute for minute in minutes if minute.total > 0]
     if not known:
         return None
     if unknown is not None and len(known) < TELLING_MINUTES:
         cv = unknown
-    found = _drop_outages(known, cv)
+    found = _fit_law(_drop_outages(known, cv), cv, lasting=lasting)
     return found if found.p0 <= 1 - FLOOR else None
 
 
-def _fit_law(minutes: Sequence[Minute], cv: float) -> Law:
+def _fit_law(minutes: Sequence[Minute], cv: float, *, lasting: bool = False) -> Law:
     """Return the law of these minutes.
 
     p0 is the `SURE` quantile of what the mean may be (Jeffreys' prior, hits and requests divided by the design effect);
@@ -145,8 +156,13 @@ def _fit_law(minutes: Sequence[Minute], cv: float) -> Law:
     phi = min(_MAX_PHI, max(least, min(most, cv * cv * share / (1 - share))))
     deff = 1 + max(0.0, mean_n - 1) * phi
     p0 = max(FLOOR, beta_quantile(SURE, (hits / deff) + 0.5, (total - hits) / deff + 0.5))
+    p_lasting = 0.0
+    if lasting:
+        # Minutes that hang together are worth fewer requests: all of their scatter where it is not known to pass.
+        together = deff + total * min(phi, _estimate_correlation(minutes, hits / total))
+        p_lasting = max(p0, beta_quantile(_SURE_LASTING, hits / together + 0.5, (total - hits) / together + 0.5))
     seen = hits + sum(m.repeats for m in minutes)
-    return Law(seen, total, p0, min(_MAX_PHI, phi + 1 / (total / deff + 2)))
+    return Law(seen, total, p0, min(_MAX_PHI, phi + 1 / (total / deff + 2)), p_lasting)
 
 
 def _estimate_clustering(minutes: Sequence[Minute], p: float, mean_n: float) -> tuple[float, float]:
@@ -163,6 +179,17 @@ def _estimate_clustering(minutes: Sequence[Minute], p: float, mean_n: float) -> 
     return (least - 1) / (mean_n - 1), (most - 1) / (mean_n - 1)
 
 
+def _estimate_correlation(minutes: Sequence[Minute], p: float) -> float:
+    """Return the correlation of hits that lie minutes apart, by blocks of minutes; infinity where they cannot tell."""
+    blocks = [minutes[k : k + _BLOCK_MINUTES] for k in range(0, len(minutes), _BLOCK_MINUTES)]
+    whole = [block for block in blocks if len(block) == _BLOCK_MINUTES]
+    if len(whole) < _FEWEST_BLOCKS or not 0 < p < 1:
+        return math.inf
+    sums = [(sum(m.hits for m in block), sum(m.total for m in block)) for block in whole]
+    scatter = sum((hits - total * p) ** 2 / (total * p * (1 - p)) for hits, total in sums) / (len(sums) - 1)
+    return max(0.0, scatter - 1) * len(sums) / sum(total for _, total in sums)
+
+
 def _low_chi_square(freedom: int) -> float:
     """Return the 5 % quantile of the chi-square law, `freedom` >= 9.
 
@@ -175,8 +202,8 @@ def _low_chi_square(freedom: int) -> float:
     return float(freedom * (1 - spread - 1.645 * math.sqrt(spread)) ** 3)
 
 
-def _drop_outages(minutes: Sequence[Minute], cv: float) -> Law:
-    """Return the law of the minutes apart from those that an outage explains better than the law of the others does.
+def _drop_outages(minutes: Sequence[Minute], cv: float) -> Sequence[Minute]:
+    """Return the minutes apart from those that an outage explains better than the law of the others does.
 
     Starts from the better half and grows to a fixed point. All count when they are too few to tell, and when there were
     more outages than two, or long ones: what happens so often is normal here.
@@ -185,9 +212,10 @@ def _drop_outages(minutes: Sequence[Minute], cv: float) -> Law:
         minutes: in the order of time.
     """
     if len(minutes) < _OUTAGE_MINUTES:
-        return _fit_law(minutes, cv)
-    kept: Sequence[Minute] = sorted(minutes, key=lambda m: m.hits / m.total)[: (len(minutes) + 1) // 2]
-    usual, out = _fit_law(kept, cv), [False]
+        return minutes
+    usual = _fit_law(sorted(minutes, key=lambda m: m.hits / m.total)[: (len(minutes) + 1) // 2], cv)
+    kept: Sequence[Minute] = ()
+    out = [False]
     for _ in range(_MOST_ROUNDS):
         out = [_is_outage(minute, usual) for minute in minutes]
         grown = [minute for minute, is_out in zip(minutes, out, strict=True) if not is_out]
@@ -196,7 +224,7 @@ def _drop_outages(minutes: Sequence[Minute], cv: float) -> Law:
         kept = grown
         usual = _fit_law(kept, cv)
     episodes = sum(now and not before for before, now in pairwise([False, *out]))
-    return usual if episodes <= _MOST_OUTAGES and sum(out) * 4 <= len(minutes) else _fit_law(minutes, cv)
+    return kept if episodes <= _MOST_OUTAGES and sum(out) * 4 <= len(minutes) else minutes
 
 
 def _is_outage(minute: Minute, usual: Law) -> bool:

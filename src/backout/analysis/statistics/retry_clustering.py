@@ -58,12 +58,12 @@ def estimate_failures_per_cause(minutes: Iterable[Bunch]) -> float:
 
 
 def weigh_failures(failures: int, per_cause: float) -> float:
-    """Return the weight of a second's failures: the first counts in full, each further one as 1 / per_cause.
+    """Return the weight of a second's failures: how many causes they have, one at least.
 
     >>> weigh_failures(0, 2.0), weigh_failures(1, 2.0), weigh_failures(5, 2.0)
-    (0.0, 1.0, 3.0)
+    (0.0, 1.0, 2.5)
     """
-    return 1 + (failures - 1) / per_cause if failures else 0.0
+    return max(1.0, failures / per_cause) if failures else 0.0
 
 
 class Weights(NamedTuple):

@@ -56,7 +56,7 @@ def summarize(
     per_cause = failures.per_cause()
     return Baseline(
         span_s=deployed_at - min(row.second for row in rows),
-        errors=estimate_law(failures.minutes(per_cause), CV_ERRORS),
+        errors=estimate_law(failures.minutes(per_cause), CV_ERRORS, lasting=True),
         edges=edges,
         latency=known,
         per_cause=per_cause,
@@ -143,7 +143,7 @@ def _summarize_route(
         Minute(sum(number for bucket, number in found.items() if bucket > p95), sum(found.values()))
         for _, found in sorted(histograms.items())
     ]
-    errors = estimate_law(failures.minutes(per_cause), CV_ERRORS)
+    errors = estimate_law(failures.minutes(per_cause), CV_ERRORS, lasting=True)
     slower = estimate_law(slow, CV_LATENCY, CV_UNKNOWN[1])
     return RouteBaseline(name, errors, p95, slower) if errors and slower else None
 
