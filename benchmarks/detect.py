@@ -11,6 +11,9 @@ noises that a slow start is forgiven for: cold starts that were not declared, an
 live detector. Goals: whole-site shifts in splits and extinctions <= 2.5, one route <= 3.5; of healthy deployments at
 most 4 of 10,000 rolled back for each noise, and at 5 requests/s and more 90 % end healthy.
 
+`--noise NAME` measures healthy watches of a noise alone, by backout alone, with the default `slow_start`. Goal: at most
+4 of 10,000 rolled back for each noise.
+
 With `--against COMMIT` the detector of that commit judges the same watches of bad deployments beside today's;
 `new_over_old` is the mean delay. Goal: at most 1.03.
 """
@@ -28,7 +31,8 @@ from shared import answers_report, answers_runs, detect_against, versions
 from shared import detect_report as report
 from shared import measure as shared
 from shared.detect_chart import chart
-from shared.detect_runs import measure, plan, plan_alone
+from shared.detect_runs import measure, plan, plan_alone, plan_noise
+from shared.detect_scenarios import Noise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +59,13 @@ def main() -> None:
     parser.add_argument("--answers", action="store_true", help="measure shifts in what is answered")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="go on from what was measured before")
     parser.add_argument("--for-minutes", type=float, default=float("inf"), help="of --answers: stop then, with --keep")
+    parser.add_argument(
+        "--noise",
+        action="append",
+        type=Noise,
+        metavar="NAME",
+        help=f"measure healthy watches of this noise alone; may be repeated: {', '.join(Noise)}",
+    )
     parser.add_argument("--against", metavar="COMMIT", default="", help="measure beside backout at a commit")
     options = parser.parse_args()
     if options.for_minutes < float("inf") and not (options.answers and options.keep):
@@ -65,6 +76,9 @@ def main() -> None:
         return
     if options.answers:
         _answers(options, size)
+        return
+    if options.noise:
+        _noise(options, size)
         return
     try:
         figures = measure(plan(size), options.seed, alone=plan_alone(size), jobs=options.jobs, keep=options.keep)
@@ -104,6 +118,18 @@ def _answers(options: argparse.Namespace, size: str) -> None:
         print(shared.as_json(report.answers_record(answers_report.samples(found))))
         return
     print(answers_report.text(found))
+    print(f"{sum(os.times()[:4]):.0f} s of CPU")
+
+
+def _noise(options: argparse.Namespace, size: str) -> None:
+    figures = measure([], options.seed, alone=plan_noise(options.noise, size), jobs=options.jobs, keep=options.keep)
+    if options.write_docs:
+        page = DOCS / "research" / "detection.md"
+        report.write_into(page, report.noise_text(figures), "noise", f"{size} counts, seed {options.seed}")
+    if options.json:
+        print(shared.as_json(report.noise_record(figures)))
+        return
+    print(report.noise_text(figures))
     print(f"{sum(os.times()[:4]):.0f} s of CPU")
 
 

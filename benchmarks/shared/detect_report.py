@@ -195,6 +195,39 @@ def _false_by_noise(figures: Figures) -> str:
     return _table("Healthy deployments that backout would roll back.", head, rows)
 
 
+def noise_text(figures: Figures) -> str:
+    """Return how many healthy watches of each noise are rolled back, exactly counted, as Markdown."""
+    rows = []
+    for noise in Noise:
+        each = [
+            figures.false(
+                EXACT, OURS, MINUTES_15, lambda s, noise=noise, split=split: s.noise is noise and s.split in split
+            )  # type: ignore[misc]
+            for split in (tuple(MODES), *((one,) for one in MODES))
+        ]
+        if each[0].n:
+            rows.append([noise.value, f"{each[0].value * each[0].n:.0f} of {each[0].n:,}", *map(_percent, each)])
+    head = ["noise", "rolled back", "share", *MODES.values()]
+    return _table("Healthy deployments rolled back within 15 minutes.", head, rows, "With the default `slow_start`.")
+
+
+def noise_record(figures: Figures) -> dict[str, object]:
+    """Return a `backout.benchmark/1`: by noise the share of healthy watches that are rolled back."""
+    samples = {
+        noise.value: [float(delay <= MINUTES_15) for delay in figures.delays(found, EXACT, OURS)]
+        for noise in Noise
+        if (found := figures.scenarios(lambda s, noise=noise: s.noise is noise))  # type: ignore[misc]
+    }
+    return {
+        "schema": "backout.benchmark/1",
+        "name": "detect-noise",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "samples": samples,
+        "ratios": {name: sum(values) / len(values) for name, values in samples.items()},
+        "n": {name: len(values) for name, values in samples.items()},
+    }
+
+
 def _outage_table(figures: Figures) -> str:
     rows = []
     for rate in RATES:

@@ -6,6 +6,7 @@ import math
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,13 @@ def plan_alone(size: str) -> list[tuple[Scenario, int]]:
     ]
 
 
+def plan_noise(noises: Sequence[scenarios.Noise], size: str) -> list[tuple[Scenario, int]]:
+    """Return healthy watches of these noises with the default `slow_start`: 10,044 of each for `full`."""
+    runs = {"quick": 1, "standard": 10, "full": 124}[size]
+    slow_start_s = scenarios.find_slow_start_s()
+    return [(replace(s, slow_start_s=slow_start_s), runs) for noise in noises for s in scenarios.healthy(noise)]
+
+
 def measure(
     chosen: Sequence[tuple[Scenario, int]],
     seed: int,
@@ -102,7 +110,7 @@ def measure(
             if sys.stderr.isatty():
                 print(f"\r{done:,} of {total:,} watches", end="", file=sys.stderr)
     missing = set(PEERS) - set(figures.detectors())
-    if missing:
+    if chosen and missing:
         raise LookupError(f"not measured: {', '.join(sorted(missing))}")
     return figures
 

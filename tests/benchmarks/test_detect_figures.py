@@ -14,7 +14,7 @@ from shared.detect_chart import chart
 from shared.detect_figures import EXACT, ORACLE, OURS, PRODUCTION, Figures, quantile, share
 from shared.detect_oracle import oracle
 from shared.detect_peers import PEERS
-from shared.detect_runs import measure, plan, plan_alone
+from shared.detect_runs import measure, plan, plan_alone, plan_noise
 from shared.detect_scenarios import BADS, Noise, Scenario
 from shared.detect_traffic import as_in_production, simulate
 
@@ -179,3 +179,15 @@ def test_the_plan_holds_ten_thousand_watches_of_each_noise() -> None:
     assert min(counts.values()) >= 10_000
     assert {s for s, _ in plan("standard")} == {s for s, _ in plan("full")}
     assert ORACLE not in PEERS
+
+
+def test_noise_is_measured_alone_with_the_default_slow_start() -> None:
+    """A row and a share for each noise that was chosen, and none for the others."""
+    chosen = plan_noise([Noise.RETRIES], "quick")
+    assert {s.slow_start_s for s, _ in chosen} == {60.0}
+    assert sum(n for _, n in plan_noise([Noise.RETRIES, Noise.SALE], "full")) == 2 * 81 * 124
+    found = measure([], seed=1, alone=[(altered(s, watch_s=900), n) for s, n in chosen if s.rate < 5])
+    rows = [line for line in report.noise_text(found).splitlines() if line.startswith("| ")]
+    assert [row.split("|")[1].strip() for row in rows] == ["noise", "retry storms"]
+    assert " of 27 " in rows[1]
+    assert report.noise_record(found)["n"] == {"retry storms": 27}
