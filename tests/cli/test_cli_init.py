@@ -242,7 +242,9 @@ def test_the_line_for_backout_toml_is_a_right_one(tmp_path: Path) -> None:
     assert shown["tail_consumers"] == 'tail_consumers = [{ service = "shop-2-recorder" }]'
     assert shown["written"] == ["recorder.js", "wrangler.jsonc"]
     file = tmp_path / "backout.toml"
-    file.write_text(file.read_text().replace("# traffic = ", "traffic = "))
+    file.write_text(
+        file.read_text().replace('# traffic = { provider = "recorder"', 'traffic = { provider = "recorder"')
+    )
     assert configuration(tmp_path)["production"]["traffic"]["recorder"]["bucket"] == "shop-2-backout-counts"
     assert backout(tmp_path, "config", "check").code == 0
     assert '"account_id": "0123"' in (tmp_path / "backout-recorder" / "wrangler.jsonc").read_text()

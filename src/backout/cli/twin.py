@@ -29,6 +29,7 @@ KINDS = (
     "api-slow",
     "api-429",
     "api-limit",
+    "telemetry-lag",
     "api-token-refused",
 )
 
@@ -116,6 +117,7 @@ Kinds:
   worker-crash [WORKER|VERSION]          killed, and killed again
   api-down, api-slow, api-429            the control plane
   api-limit                              1,200 calls in 5 minutes, as at Cloudflare
+  telemetry-lag                          the telemetry of Workers Logs is --latency-ms late, else 30 s
   api-token-refused                      as after the token was revoked
 
 Examples:
@@ -135,7 +137,9 @@ def fault() -> None:
 @click.option(
     "--share", type=click.FloatRange(0, 1, min_open=True), metavar="0..1", help="Share of requests hit, default 1."
 )
-@click.option("--latency-ms", type=click.FloatRange(0), metavar="MS", help="The delay that latency and api-slow add.")
+@click.option(
+    "--latency-ms", type=click.FloatRange(0), metavar="MS", help="The delay of latency, api-slow, telemetry-lag."
+)
 @click.option(
     "--status", type=click.IntRange(500, 599), metavar="5XX", help="The status that `errors` answers with, default 503."
 )

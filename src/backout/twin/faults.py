@@ -47,6 +47,8 @@ class FaultKind(StrEnum):
     """The API answers 429 with Retry-After `retry_after_s`."""
     API_LIMIT = "api-limit"
     """The API allows 1,200 calls in five minutes, then answers 429 for five minutes; it says what is left."""
+    TELEMETRY_LAG = "telemetry-lag"
+    """The telemetry is `latency_ms` late; without this fault 30 s."""
     API_TOKEN_REFUSED = "api-token-refused"  # noqa: S105 - the name of a fault
     """The API answers 401 as to a token that was revoked; the twin's own endpoints still take it."""
 

@@ -17,10 +17,17 @@ if TYPE_CHECKING:
         Clock,
         HealthCheck,
     )
+    from backout.providers.health.sent import SentProbes
 
 
-def make_health_check(config: Config, clock: Clock, *, within_s: float | None = None) -> HealthCheck | None:
-    """Return the health check, None where none is set up; `within_s`: for no longer than this.
+def make_health_check(
+    config: Config, clock: Clock, *, within_s: float | None = None, sent: SentProbes | None = None
+) -> HealthCheck | None:
+    """Return the health check, None where none is set up.
+
+    Args:
+        within_s: for no longer than this.
+        sent: takes note of what was answered.
 
     Raises:
         AuthError, ConfigError: one of its headers is not there, or may not be sent.
@@ -30,7 +37,7 @@ def make_health_check(config: Config, clock: Clock, *, within_s: float | None = 
         return None
     from backout.providers.health.probe import HealthProbe
 
-    return _make_probe(partial(HealthProbe, clock=clock), config, settings, within_s)
+    return _make_probe(partial(HealthProbe, clock=clock, sent=sent), config, settings, within_s)
 
 
 def find_answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:

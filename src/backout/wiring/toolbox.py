@@ -16,6 +16,7 @@ from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.files.card import FileCard
 from backout.providers.git.checkout import GitCheckout
+from backout.providers.health.sent import SentProbes
 from backout.runbook.toolbox import (
     GuardTools,
     IncidentTools,
@@ -77,7 +78,8 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     until = None if hooks.within_s is None else SystemClock().now() + hooks.within_s
     api = make_api(config, until)
     client, clock = api.acts, CorrectedClock(SystemClock(), api)
-    traffic = make_traffic(config, api.reads, clock, hooks.say)
+    sent = SentProbes() if config.environment.traffic.provider == "telemetry" else None
+    traffic = make_traffic(config, api.reads, clock, hooks.say, sent)
     deployments = CloudflareDeployments(client, account, script, reader=api.reads)
     book = open_journal(config, hooks.stop, hurried=hooks.hurried or until is not None)
     made = Toolbox(
@@ -94,13 +96,13 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         checkpoints=book,
         parts=Parts(
             incident=Late(lambda: _make_incident_tools(config, traffic)),
-            guard=Late(lambda: _make_guard_tools(config, hooks, clock)),
+            guard=Late(lambda: _make_guard_tools(config, hooks, clock, sent)),
             rollback=Late(lambda: _make_rollback_tools(config, hooks, api)),
             recovery=Late(lambda: _make_recovery_tools(config, hooks)),
             safety=Late(lambda: _make_safety_tools(config, api)),
         ),
         traffic=traffic,
-        health=make_health_check(config, clock),
+        health=make_health_check(config, clock, sent=sent),
         secrets=CloudflareSecrets(api.secrets, account, script),
         pushing=_make_pushing(config, client if config.secrets_token() is None else api.secrets),
         provider_marks=config.settings.journal.provider_marks,
@@ -113,10 +115,10 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     return add_boundaries(made)
 
 
-def _make_guard_tools(config: Config, hooks: Hooks, clock: Clock) -> GuardTools:
+def _make_guard_tools(config: Config, hooks: Hooks, clock: Clock, sent: SentProbes | None) -> GuardTools:
     return GuardTools(
-        sender=make_health_check(config, clock) if config.policy.guard.asked else None,
-        pairing=make_health_check(config, clock),
+        sender=make_health_check(config, clock, sent=sent) if config.policy.guard.asked else None,
+        pairing=make_health_check(config, clock, sent=sent),
         connections=make_connections(config),
         watching=hooks.watching,
         consent=hooks.consent,

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError
 from backout.model.value import Value
+from backout.providers.clock import SystemClock
 from backout.providers.retry import Retry
+from backout.wiring.platform import make_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,17 +18,23 @@ if TYPE_CHECKING:
     from backout.model.incident.events import LogPage
     from backout.ports import Clock, Logs, Traffic
     from backout.providers.cloudflare.client import ApiClient
+    from backout.providers.health.sent import SentProbes
 
 
-def make_traffic(config: Config, client: ApiClient, clock: Clock, say: Callable[[str], None]) -> Traffic | None:
+def make_traffic(
+    config: Config, client: ApiClient, clock: Clock, say: Callable[[str], None], sent: SentProbes | None = None
+) -> Traffic | None:
     """Return the source, None when none is set up.
 
     Missing credentials are an error when it is read, never of the toolbox: a rollback does not need request
     counts.
+
+    Args:
+        sent: backout's own requests, which show how late the telemetry is.
     """
     provider = config.environment.traffic.provider
     if provider in ("tail", "telemetry", "analytics"):
-        return _make_platform_traffic(config, client.make_yielding(), clock)
+        return _make_platform_traffic(config, client.make_yielding(), clock, sent)
     if provider == "recorder":
         return _make_recorder(config, clock, say)
     sources = {"twin": _make_router_traffic, "prometheus": _make_prometheus, "logs": _make_request_log}
@@ -80,7 +88,7 @@ def _make_request_log(config: Config) -> Traffic:
     return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
 
 
-def _make_platform_traffic(config: Config, client: ApiClient, clock: Clock) -> Traffic:
+def _make_platform_traffic(config: Config, client: ApiClient, clock: Clock, sent: SentProbes | None) -> Traffic:
     """Return the platform's own source of counts, asked with the read token."""
     provider, script = config.environment.traffic.provider, config.environment.platform.script
     if provider == "tail":
@@ -90,7 +98,7 @@ def _make_platform_traffic(config: Config, client: ApiClient, clock: Clock) -> T
     if provider == "telemetry":
         from backout.providers.cloudflare.telemetry import TelemetryTraffic
 
-        return TelemetryTraffic(client, config.account_id, script, clock=clock)
+        return TelemetryTraffic(client, config.account_id, script, clock=clock, sent=sent)
     from backout.providers.cloudflare.analytics import AnalyticsTraffic
 
     return AnalyticsTraffic(client, config.account_id, script, clock=clock)
@@ -116,6 +124,25 @@ def _make_recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> 
     credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
     client = S3Client(S3Settings(endpoint, credentials, timeout_s=5.0, total_s=5.0, object_s=5.0, retry=QUICK), clock)
     return RecorderTraffic(client, source, clock, say)
+
+
+def read_kept_share(config: Config, within_s: float) -> float:
+    """Return the share of answers that Workers Logs keep of the Worker; errors as `read_head_sampling`."""
+    from backout.providers.cloudflare.observability import read_head_sampling
+
+    client = make_api(config, SystemClock().now() + within_s).reads
+    return read_head_sampling(client, config.account_id, config.environment.platform.script)
+
+
+def try_telemetry(config: Config, within_s: float) -> None:
+    """Ask the telemetry for a second of the environment's Worker; errors as the port's `read`."""
+    from backout.providers.cloudflare.telemetry import LAG_S, TelemetryTraffic
+
+    clock = SystemClock()
+    client = make_api(config, clock.now() + within_s).reads
+    source = TelemetryTraffic(client, config.account_id, config.environment.platform.script, clock=clock)
+    second = int(clock.now() - 2 * LAG_S)
+    source.read(second, second + 1)
 
 
 class _Closed(Value, frozen=True):

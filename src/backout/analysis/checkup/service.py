@@ -34,7 +34,6 @@ NAMES_VERSION: Final = suggest_words(
 )
 """The settings by which an application reports the version that answers."""
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_LATE_S: Final = 30
 
 
 def check_health(report: HealthReport | None, policy: Policy, environment: str, *, is_blind: bool) -> Check:
@@ -100,13 +99,7 @@ def check_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) 
         )
     if traits.may_act:
         return must("traffic").ok(f"{traits.name} answers, at most {format_duration(traits.lag_s)} late")
-    lacks = [
-        *(["it samples"] if traits.sampled else []),
-        *([] if traits.has_status else ["it sees no HTTP statuses"]),
-        *([] if traits.has_version else ["it does not tell versions apart"]),
-        *([f"it comes {format_duration(traits.lag_s)} late"] if traits.lag_s >= _LATE_S else []),
-    ]
-    why = f"{traits.name} answers, and no rollback may rest on it alone: {', '.join(lacks)}"
+    why = f"{traits.name} answers, and no rollback may rest on it alone: {', '.join(traits.list_shortfalls())}"
     if not acts:
         return should("traffic").allowed(why)
     return should("traffic").missing(why, suggest_words("the flight recorder counts exactly: `backout init` writes it"))

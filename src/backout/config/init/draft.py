@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from backout.config.init.counts import format_line
 from backout.config.init.recorder import FOLDER
 from backout.config.init.routes import format_proposal
 from backout.config.toml_text import format_key, format_literal
@@ -46,7 +47,8 @@ def draft(
             f"[environments.{format_key(worker.environment)}]",
             *_draft_environment(worker, project, api_base_url),
         ]
-        lines += [f"# {recorder.traffic} # uncomment once {FOLDER}/ is deployed"]
+        lines += [format_line(keeps_all=worker.keeps_logs)]
+        lines += [f"# {recorder.traffic} # in place of the line above, once {FOLDER}/ is deployed"]
         lines += ["", f"[environments.{format_key(worker.environment)}.guard]", *_draft_guard(worker)]
         if project.routes:
             lines += [

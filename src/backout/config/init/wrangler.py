@@ -41,6 +41,7 @@ class Worker(Value, frozen=True):
         variables: names of the plain variables.
         crons: expressions of its schedules.
         queues: names of those that it consumes.
+        keeps_logs: Workers Logs keep every invocation, as far as the file says.
     """
 
     environment: str
@@ -53,6 +54,7 @@ class Worker(Value, frozen=True):
     variables: tuple[str, ...] = ()
     crons: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
+    keeps_logs: bool = False
 
 
 def find(folder: Path) -> Path:
@@ -126,7 +128,17 @@ def _make_worker(top: Table, environment: str, table: Table, name: str, *, is_to
         variables=tuple(variables),
         crons=tuple(_list_crons(table if "triggers" in table else top)),
         queues=tuple(_list_consumed(table)),
+        keeps_logs=_keeps_logs(table if "observability" in table else top),
     )
+
+
+def _keeps_logs(table: Table) -> bool:
+    found = table.get("observability")
+    kept = found if isinstance(found, dict) else {}
+    logs = kept.get("logs")
+    inner = {"enabled": True, "invocation_logs": True, **(logs if isinstance(logs, dict) else {})}
+    is_on = kept.get("enabled", isinstance(logs, dict)) is True and inner["enabled"] is inner["invocation_logs"] is True
+    return is_on and inner.get("head_sampling_rate", kept.get("head_sampling_rate", 1)) == 1
 
 
 def _list_crons(table: Table) -> Iterator[str]:

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import field
 
+from backout.model.clock import format_duration
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backout.model.guard.answers import AnswerClass
 
 Key = TypeVar("Key")
+LATE_S = 30.0
+"""A source that is later than this says nothing about now."""
 BUCKETS = 256
 BUCKET_RATIO = 1.044
 _LOG_RATIO = math.log(BUCKET_RATIO)
@@ -127,6 +130,7 @@ class SourceTraits(Value, frozen=True):
         has_types: with their content types.
         has_triggers: failures of schedules and queues are seen.
         has_choice: requests whose sender chose the version are told apart, and left out.
+        has_known_lag: `lag_s` is documented or was measured, and is no guess.
     """
 
     name: str
@@ -141,11 +145,24 @@ class SourceTraits(Value, frozen=True):
     has_types: bool = False
     has_triggers: bool = False
     has_choice: bool = False
+    has_known_lag: bool = True
 
     @property
     def may_act(self) -> bool:
         """Whether an automatic rollback may rest on this source alone."""
-        return not self.sampled and self.has_status and self.has_version and self.lag_s < 30
+        return not self.list_shortfalls()
+
+    def list_shortfalls(self) -> Sequence[str]:
+        """Return why no automatic rollback may rest on this source alone, in words; none where one may."""
+        late = f"it comes {format_duration(self.lag_s)} late"
+        if not self.has_known_lag:
+            late = "how late it comes was not measured yet"
+        return (
+            *(["it samples"] if self.sampled else []),
+            *([] if self.has_status else ["it sees no HTTP statuses"]),
+            *([] if self.has_version else ["it does not tell versions apart"]),
+            *([late] if self.lag_s >= LATE_S else []),
+        )
 
 
 def sum_counts(counts: Iterable[Counts]) -> tuple[int, int]:

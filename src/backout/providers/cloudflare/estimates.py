@@ -1,4 +1,4 @@
-"""Estimated counts that come in groups, added up per version and second."""
+"""Counts that come in groups, added up per version and second; most such sources estimate them."""
 
 from __future__ import annotations
 
@@ -63,9 +63,11 @@ class Estimates:
         """Whether nothing was added."""
         return not self._rows
 
-    def page(self, settled: int, *, unreadable: Mapping[str, int] = MappingProxyType({})) -> CountsPage:
-        """Return the sampled page that is final below `settled`, by second and version; `unreadable` as of a page."""
+    def page(
+        self, settled: int, *, sampled: bool = True, unreadable: Mapping[str, int] = MappingProxyType({})
+    ) -> CountsPage:
+        """Return the page that is final below `settled`, by second and version; the others as of a page."""
         counts = (row.as_counts(version, second) for (second, version), row in sorted(self._rows.items()))
         return CountsPage(
-            tuple(each for each in counts if not each.is_empty), settled, sampled=True, unreadable=unreadable
+            tuple(each for each in counts if not each.is_empty), settled, sampled=sampled, unreadable=unreadable
         )

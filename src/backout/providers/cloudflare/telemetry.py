@@ -2,25 +2,41 @@
 
 Two questions are asked: what there was, and the same by trigger, which names the route or the schedule.
 
-It comes a minute late. Workers Logs keep a share of the invocations that the Worker itself sets (`head_sampling_rate`),
-and a query over many of them reads a sample (ABR), so the counts are estimates, and no automatic action may rest on
-them (safety rule 13).
+The counts are estimates until three things were read back: the Worker's settings keep every invocation
+(`head_sampling_rate`), each answer says that it read every one (`sampleInterval`, `abr_level`), and what was counted as
+complete was. How late it comes is measured by backout's own requests, see `telemetry_lag`. Where it is exact and less
+than half a minute late, a rollback may rest on it (safety rule 13).
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from backout.errors import AuthError, BackoutError, ProviderRejected
 from backout.model.guard.answers import EVERY_CLASS
 from backout.model.guard.route_names import RouteNames
 from backout.model.guard.routes import make_template
-from backout.model.guard.signals import SourceTraits
+from backout.model.guard.signals import LATE_S, SourceTraits
 from backout.model.triggers import name_queue, name_schedule
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.estimates import Estimates
-from backout.providers.cloudflare.telemetry_query import EVENT, MODEL, PROBE, TRIGGER, Asking, TelemetryQueries
+from backout.providers.cloudflare.observability import read_head_sampling
+from backout.providers.cloudflare.telemetry_lag import LOOKS_BACK_S, Lag
+from backout.providers.cloudflare.telemetry_query import (
+    EVENT,
+    MODEL,
+    PROBE,
+    PROBE_ID,
+    TRIGGER,
+    Asking,
+    Filter,
+    TelemetryQueries,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,12 +45,18 @@ if TYPE_CHECKING:
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
     from backout.providers.cloudflare.telemetry_query import Invocations
+    from backout.providers.health.sent import SentProbes
 
 LAG_S: Final = 60.0
-"""The latest arrival of its events: a guess."""
+"""The latest arrival of its events while that was not measured: a guess."""
 EVERY_S: Final = 20
-"""The fewest seconds of one query: seven queries in so many are less than a tenth of the API's rate limit, and the
-twenty that it takes where probes and Durable Objects have to be taken off a quarter."""
+"""The fewest seconds of one query, where probes and Durable Objects have to be taken off: twenty queries in so many are
+a quarter of the API's rate limit."""
+_QUICK_S: Final = (3, 7)
+"""The same where a filter leaves them out, with six queries at once: the sooner the later the telemetry is, so that
+what was read is never too old to act on."""
+_MEASURE_S: Final = 5.0
+_SETTINGS_S = _LATELY_S = 300.0
 TRAITS: Final = SourceTraits(
     "telemetry",
     LAG_S,
@@ -44,6 +66,7 @@ TRAITS: Final = SourceTraits(
     classes=EVERY_CLASS,
     has_method=True,
     has_triggers=True,
+    has_known_lag=False,
 )
 _REQUESTS: Final = frozenset({"fetch", "websocket", ""})
 """Kinds of events that are a visitor's request; "" where the API does not tell."""
@@ -58,19 +81,50 @@ _BAD_REQUEST, _SERVER_ERROR = 400, 500
 
 
 class TelemetryTraffic:
-    """Port Traffic of one Worker; without response times, which a query gives as quantiles only."""
+    """Port Traffic of one Worker; without response times, which a query gives as quantiles only.
 
-    def __init__(self, client: ApiClient, account_id: str, script: str, *, clock: Clock | None = None) -> None:
+    Args:
+        sent: backout's own requests, which measure how late it comes; None: that stays unknown.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        account_id: str,
+        script: str,
+        *,
+        clock: Clock | None = None,
+        sent: SentProbes | None = None,
+    ) -> None:
         self._queries = TelemetryQueries(client, account_id, script)
+        self._read_head_sampling = partial(read_head_sampling, client, account_id, script)
         self._clock = clock or SystemClock()
+        self._sent = sent
         self._names = RouteNames()
         self._unknown = 0
+        self._lag = Lag()
+        self._measured_at = self._settings_at = -math.inf
+        self._keeps_all, self._was_exact = False, True
+        self._told_until = self._late_at = -math.inf
 
     @property
     def traits(self) -> SourceTraits:
         """What this source can see; no methods or no schedules once the API has refused them."""
         known = self._queries.known
-        return replace(TRAITS, has_method=TRIGGER in known, has_triggers=EVENT in known)
+        now = self._clock.now()
+        lag_s = self._lag.estimate_s(now)
+        return replace(
+            TRAITS,
+            has_method=TRIGGER in known,
+            has_triggers=EVENT in known,
+            sampled=not self._is_exact(now),
+            lag_s=LAG_S if lag_s is None else lag_s,
+            has_known_lag=lag_s is not None,
+        )
+
+    def _is_exact(self, now: float) -> bool:
+        """Whether every invocation is kept and was read, and what was lately told as complete was."""
+        return self._keeps_all and self._was_exact and now - self._late_at > _LATELY_S
 
     def learn(self, names: Iterable[str]) -> None:
         """Take the names of routes that are known from before."""
@@ -85,12 +139,17 @@ class TelemetryTraffic:
             ProviderUnavailable: no usable answer, or it tells no versions.
             AuthError, ProviderRejected: the question is refused.
         """
-        settled = int(self._clock.now() - LAG_S)
+        now = self._clock.now()
+        self._read_settings(now)
+        self._measure_lag(now)
+        lag_s = self._lag.estimate_s(now)
+        settled = int(now - (LAG_S if lag_s is None else lag_s))
         end = min(until, settled)
         found = Estimates()
-        if end == settled < until and end - since < EVERY_S:
-            return found.page(min(since, settled))  # later: some seconds at once
+        if end == settled < until and end - since < self._choose_interval_s(lag_s):
+            return found.page(min(since, settled), sampled=False)  # later: some seconds at once
         if since < end:
+            self._queries.exact = True
             asked = Asking(self._queries, since, end)
             runs: dict[_Run, list[int]] = {}
             for seen in asked.list_invocations():
@@ -101,7 +160,50 @@ class TelemetryTraffic:
                 if number > 0:  # which schedule or queue it was is not known
                     found.add_trigger(second, version, _NAMED[event](""), number, failed=max(failed, 0))
             self._unknown += asked.unknown
-        return found.page(settled, unreadable=self._list_unreadable())
+            self._told_until = max(self._told_until, end)
+            self._was_exact = self._queries.exact
+        return found.page(settled, sampled=since < end and not self._is_exact(now), unreadable=self._list_unreadable())
+
+    def _choose_interval_s(self, lag_s: float | None) -> float:
+        """Return the fewest seconds of one query."""
+        if lag_s is None or not self._queries.keeping:
+            return EVERY_S
+        least, most = _QUICK_S
+        return max(least, min(most, LATE_S - 2 - lag_s))
+
+    def _read_settings(self, now: float) -> None:
+        """Read now and then whether every invocation is kept; where the API refuses to say, that is not known.
+
+        Raises:
+            ProviderUnavailable: no usable answer.
+        """
+        if now - self._settings_at < _SETTINGS_S:
+            return
+        try:
+            self._keeps_all = self._read_head_sampling() == 1
+        except (AuthError, ProviderRejected):
+            self._keeps_all = False
+        self._settings_at = now
+
+    def _measure_lag(self, now: float) -> None:
+        """Ask now and then which of backout's own requests are told; a trouble measures nothing."""
+        if self._sent is None or PROBE_ID not in self._queries.known or now - self._measured_at < _MEASURE_S:
+            return
+        since = int(now) - LOOKS_BACK_S
+        sent = self._sent.list_answered(since, now)
+        if not sent:
+            return
+        self._measured_at = now
+        seen: Counter[int] = Counter()
+        try:
+            for second, data in self._queries.ask((since, int(now) + 1), [], [Filter(PROBE_ID, self._sent.id)]):
+                seen[second] += round(data.value)
+        except BackoutError:
+            return
+        self._lag.measure(now, sent, seen)
+        complete = self._lag.complete_until
+        if complete is not None and complete < self._told_until:  # what was told as complete was not
+            self._late_at = now
 
     def _list_unreadable(self) -> dict[str, int]:
         """Return what could not be counted, or not apart from visitors' requests."""

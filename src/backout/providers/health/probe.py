@@ -24,12 +24,14 @@ from backout.providers.addresses import is_allowed, is_metadata_host
 from backout.providers.clock import SystemClock
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.health import formats
+from backout.providers.health.sent import PROBE_ID_HEADER
 from backout.providers.health.words import find_canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from backout.ports import Clock
+    from backout.providers.health.sent import SentProbes
 
 MAX_BODY_BYTES: Final = 64 * 1024
 PROBE_HEADER: Final = "x-backout-probe"
@@ -53,6 +55,7 @@ class HealthProbe:
             postgres, s3, smtp) is reported under the configured one. Without them every name stays as it is.
         mask: takes every secret out of what the application says, before anything is cut out of it.
         credentials: tells the headers that synthetic checks send, by the name of the check; asked when one is sent.
+        sent: takes note of what was answered.
 
     Raises:
         ConfigError: the URL, a header or the address cannot be used.
@@ -70,11 +73,13 @@ class HealthProbe:
         clock: Clock | None = None,
         mask: Callable[[object], object] = lambda body: body,
         credentials: Callable[[], Mapping[str, Mapping[str, str]]] = dict,
+        sent: SentProbes | None = None,
     ) -> None:
         self._origin = _check_url(url)
         self._url = url
         self._timeout_s = timeout_s
-        self._headers = _make_headers(headers or {})
+        self._sent = sent
+        self._headers = _make_headers(headers or {}) | ({} if sent is None else {PROBE_ID_HEADER: sent.id})
         self._script = script
         self._format = format
         self._names = frozenset(names)
@@ -156,7 +161,10 @@ class HealthProbe:
             limits = Limits(self._timeout_s, self._timeout_s, self._timeout_s, MAX_BODY_BYTES)
             connection = self._connections[origin] = Connection(origin, limits)
         left_s = self._timeout_s - (time.monotonic() - begun)
-        return connection.exchange(method, _get_target(url), headers=headers, within_s=max(0.001, left_s))
+        answer = connection.exchange(method, _get_target(url), headers=headers, within_s=max(0.001, left_s))
+        if self._sent is not None:
+            self._sent.note(self._clock.now())
+        return answer
 
     def _override(self, version: str | None) -> dict[str, str] | None:
         """Return the header that asks for a version; None when it cannot be asked for."""

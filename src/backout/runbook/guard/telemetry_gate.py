@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from backout.analysis.blind_spots import describe_blind_spots
 from backout.errors import AuthError, BackoutError
 from backout.model.guard.routes import has_method
-from backout.model.guard.signals import merge_counts
+from backout.model.guard.signals import LATE_S, merge_counts
 from backout.model.incident.notice import NoticeKind
 from backout.plan.ramp import AT_LEAST_S
 from backout.runbook.incident.tell import tell
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from backout.ports import LearnsRoutes
     from backout.runbook.toolbox import Toolbox
 
-STALE_S = 30.0
-"""Counts older than this say nothing about now."""
+STALE_S = LATE_S
 SLOT_S = 10.0
 """A step of a ramp is divided into parts of this many seconds; half as many as its minimum time has need a request."""
 PAGE_S = 3600

@@ -99,7 +99,10 @@ def _check_source(tools: Toolbox, case: Case) -> str:
     if case.decision.cause in _LOOKED_AT or _has_asked_in_pairs(case) or tools.traffic is None:
         return ""
     if not tools.traffic.traits.may_act:
-        return f"the source {tools.traffic.traits.name} is too slow or too coarse to act on; this is advice"
+        traits = tools.traffic.traits
+        return (
+            f"no rollback may rest on the source {traits.name}: {', '.join(traits.list_shortfalls())}; this is advice"
+        )
     return case.downgraded
 
 

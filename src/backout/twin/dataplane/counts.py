@@ -80,6 +80,7 @@ class Row:
         errors: of these, status >= 500 or an outcome that is neither ok nor canceled.
         canceled: of these, the client went away.
         probes: answers to backout's own probes.
+        probe_ids: {id of a process: how many of them were its own}.
         statuses: {status: answers}; a canceled request without a status is under 499.
         by_outcome: {outcome: answers}.
         latency: {bucket: answers}, canceled ones left out, see `find_bucket`.
@@ -97,6 +98,7 @@ class Row:
     errors: int = 0
     canceled: int = 0
     probes: int = 0
+    probe_ids: dict[str, int] = field(default_factory=dict)
     statuses: dict[int, int] = field(default_factory=dict)
     by_outcome: dict[str, int] = field(default_factory=dict)
     latency: dict[int, int] = field(default_factory=dict)
@@ -138,7 +140,7 @@ class Answer(Value, frozen=True):
     """One answer to be counted; `probe`: backout's own look, not a visitor's request.
 
     route: its template. size: bytes of its body, None where that does not count (another status than 200, no GET).
-    content_type: what its body is, "" unknown. choice: how its version was chosen.
+    content_type: what its body is, "" unknown. choice: how its version was chosen. probe_id: whose look it was.
     """
 
     script: str
@@ -151,6 +153,7 @@ class Answer(Value, frozen=True):
     size: int | None = None
     content_type: str = ""
     choice: Choice = Choice.CHANCE
+    probe_id: str = ""
 
 
 def is_error(status: int, outcome: str) -> bool:
@@ -212,6 +215,8 @@ class CountBook:
         row = self._row(answer.script, answer.version, second, keyed=answer.choice is Choice.KEYED and not answer.probe)
         if answer.probe:
             row.probes += 1
+            if answer.probe_id:
+                row.probe_ids[answer.probe_id] = row.probe_ids.get(answer.probe_id, 0) + 1
             return second
         if answer.choice is Choice.SENDER:
             row.chosen += 1

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from backout.twin.dataplane.tail import Tail
 
 PROBE_HEADER = "x-backout-probe"
+PROBE_ID_HEADER = "x-backout-probe-id"
+_MOST_ID = 32
 _CLIENT_GONE = 499
 _UNAVAILABLE = 503
 _CHUNK_BYTES = 64 * 1024
@@ -217,6 +219,7 @@ def make_answer(exchange: Exchange) -> Answer:
         exchange.size if exchange.method == hdrs.METH_GET and status == HTTPStatus.OK else None,
         exchange.content_type,
         exchange.choice,
+        exchange.headers.get(PROBE_ID_HEADER, "")[:_MOST_ID] if exchange.probe else "",
     )
 
 
