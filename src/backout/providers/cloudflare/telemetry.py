@@ -55,7 +55,8 @@ a quarter of the API's rate limit."""
 _QUICK_S: Final = (3, 7)
 """The same where a filter leaves them out, with six queries at once: the sooner the later the telemetry is, so that
 what was read is never too old to act on."""
-_MEASURE_S: Final = 5.0
+_MEASURE_S: Final = (2.0, 5.0)
+"""How often it is measured how late it comes: until that is known, and afterwards."""
 _SETTINGS_S = _LATELY_S = 300.0
 TRAITS: Final = SourceTraits(
     "telemetry",
@@ -160,13 +161,14 @@ class TelemetryTraffic:
                 if number > 0:  # which schedule or queue it was is not known
                     found.add_trigger(second, version, _NAMED[event](""), number, failed=max(failed, 0))
             self._unknown += asked.unknown
-            self._told_until = max(self._told_until, end)
+            if lag_s is not None:  # before that, nothing may act on it
+                self._told_until = max(self._told_until, end)
             self._was_exact = self._queries.exact
         return found.page(settled, sampled=since < end and not self._is_exact(now), unreadable=self._list_unreadable())
 
     def _choose_interval_s(self, lag_s: float | None) -> float:
         """Return the fewest seconds of one query."""
-        if lag_s is None or not self._queries.keeping:
+        if lag_s is None or not self._queries.may_filter:
             return EVERY_S
         least, most = _QUICK_S
         return max(least, min(most, LATE_S - 2 - lag_s))
@@ -187,7 +189,10 @@ class TelemetryTraffic:
 
     def _measure_lag(self, now: float) -> None:
         """Ask now and then which of backout's own requests are told; a trouble measures nothing."""
-        if self._sent is None or PROBE_ID not in self._queries.known or now - self._measured_at < _MEASURE_S:
+        if self._sent is None or PROBE_ID not in self._queries.known:
+            return
+        first_s, then_s = _MEASURE_S
+        if now - self._measured_at < (first_s if self._lag.estimate_s(now) is None else then_s):
             return
         since = int(now) - LOOKS_BACK_S
         sent = self._sent.list_answered(since, now)

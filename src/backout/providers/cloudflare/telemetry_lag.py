@@ -44,7 +44,8 @@ class Lag:
         if complete is None:
             return
         self.complete_until = complete
-        self._samples.append((now, now - complete))
+        if self._samples or any(seen.values()):  # where none is seen yet, it may be much later than that
+            self._samples.append((now, now - complete))
         while self._samples and self._samples[0][0] < now - _WITHIN_S:
             self._samples.popleft()
 

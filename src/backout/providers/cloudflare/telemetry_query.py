@@ -187,6 +187,11 @@ class TelemetryQueries:
             if second < end:
                 yield from ((second, data) for data in bucket.data)
 
+    @property
+    def may_filter(self) -> bool:
+        """Whether each filter works, or can still be tried."""
+        return all(each in self.keeping or self._tries[each] < _MOST_TRIES for each in _LEFT_OUT.values())
+
     def may_keep(self, span: tuple[int, int], left_out: Filter, rest: int) -> bool:
         """Return whether a filter leaves out what is named and nothing else; it is tried a few times.
 

@@ -1,0 +1,52 @@
+"""Guard by the telemetry of Workers Logs, on real parts: it acts where that is exact and soon enough."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.model.guard.signals import sum_counts
+from backout.providers.cloudflare.telemetry import LAG_S
+
+from extent import long
+from polling import PATIENCE_S, until
+
+if TYPE_CHECKING:
+    from drillbook import Drillbook
+
+PAST_S = 20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("late_s", "acts"), [(5, True), long(20, True), long(60, False)])
+def test_guard_acts_on_telemetry_that_is_exact_and_soon_enough(drillbook: Drillbook, late_s: int, acts: bool) -> None:
+    """Its own looks at /health measure how late it is; a minute late, it says what it would do and why it does not."""
+    trial = drillbook.trial()
+    counts = trial.tools().traffic
+    assert counts is not None
+    trial.replace(
+        (r"traffic = \{[^\n]*\}", 'traffic = { provider = "telemetry" }'),
+        (r'baseline = "\d+s"', f'baseline = "{int(LAG_S) + PAST_S}s"'),
+        (r'watch = "\d+s"', 'watch = "150s"'),
+    )
+    since = int(time.time())
+
+    def is_known() -> bool:
+        rows = counts.read(since, int(time.time()) + 1).counts
+        return time.time() > since + LAG_S + PAST_S and sum_counts(rows)[0] > 1000
+
+    with drillbook.fault("telemetry-lag", latency_ms=late_s * 1000):
+        until(is_known, LAG_S + PAST_S + PATIENCE_S, "the good version has a past", every_s=0.5)
+        trial.make_live(drillbook.bad)
+        begun = time.time()
+        ended = trial.run("guard", "--json", timeout_s=150 + 2 * PATIENCE_S)
+    print(f"{late_s} s late: {time.time() - begun:.1f} s")
+    result = ended.json
+    assert result["verdict"] == "regressed", ended.err
+    if acts:
+        assert (ended.code, result["live_version"]) == (1, drillbook.good), ended.err
+    else:
+        assert trial.live() == drillbook.bad
+        assert "no rollback may rest on the source telemetry: it comes 6" in ended.err
