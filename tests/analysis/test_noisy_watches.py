@@ -26,7 +26,7 @@ def rows(version: str, seconds: range, every: int, rate: int = 50) -> list[Count
 
 
 def test_ten_minutes_that_lay_low_roll_nothing_back() -> None:
-    """0.29 % of requests failed in the ten minutes before, 0.67 % do afterwards: twice as many, as minutes may scatter."""
+    """0.29 % of requests failed in the ten minutes before, 0.67 % do afterwards: as minutes may scatter."""
     found = judged(rows("v1", range(-600, 0), 7), rows("v2", range(900), 3))
     assert Verdict.REGRESSED not in found
 

@@ -40,13 +40,11 @@ def test_guard_acts_on_telemetry_that_is_exact_and_soon_enough(drillbook: Drillb
     with drillbook.fault("telemetry-lag", latency_ms=late_s * 1000):
         until(is_known, LAG_S + PAST_S + PATIENCE_S, "the good version has a past", every_s=0.5)
         trial.make_live(drillbook.bad)
-        begun = time.time()
         ended = trial.run("guard", "--json", timeout_s=150 + 2 * PATIENCE_S)
-    print(f"{late_s} s late: {time.time() - begun:.1f} s")
     result = ended.json
     assert result["verdict"] == "regressed", ended.err
     if acts:
         assert (ended.code, result["live_version"]) == (1, drillbook.good), ended.err
     else:
         assert trial.live() == drillbook.bad
-        assert "no rollback may rest on the source telemetry: it comes 6" in ended.err
+        assert "the source telemetry told nothing newer than 30 s; the verdict is advice" in ended.err

@@ -11,9 +11,10 @@ from values import replace
 
 from backout.analysis.history.stability import list_candidates
 from backout.model.database.compatibility import Compatibility
+from backout.model.deployment import Cohort, Share
 from backout.model.plan import Equivalents, Plan, PlanRefused
 from backout.model.situation import SchemaLook, Situation
-from backout.model.version import Mark
+from backout.model.version import Mark, VersionId
 from backout.plan.rollback import Request, plan_rollback, set_reason
 
 from situations import deployment, judged, quarantined, released, schema, situation, stable, version
@@ -57,6 +58,17 @@ def test_nearest_stable_version_is_chosen_and_the_plan_says_why() -> None:
         "settle",
     ]
     assert outcome.step("activate").equivalent == "wrangler rollback bbbb --message 'it fails'"
+
+
+def test_a_version_that_serves_a_cohort_alone_is_what_is_left() -> None:
+    """All others have the stable one already; every cohort goes back to it, and the plan says what each has now."""
+    employees = Cohort("employees", (Share(VersionId("cccc"), 100.0),))
+    live = replace(deployment("d3", 300, ("bbbb", 100), ("cccc", 0)), cohorts=(employees,))
+    outcome = plan(situation((A, B, C), (*HISTORY[:2], live), marks=(stable("aaaa", 150), stable("bbbb", 250))))
+    assert target(outcome) == "bbbb"
+    assert isinstance(outcome, Plan)
+    assert outcome.step("activate").args["leaving"] == "cccc"
+    assert "every cohort goes to it as well; now employees: cccc 100 %" in outcome.notes
 
 
 def test_a_nearer_unproven_version_is_named_with_its_reason() -> None:

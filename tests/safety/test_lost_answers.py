@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from backout.model.deployment import Deployment, Share
+    from backout.model.deployment import Cohort, Deployment, Share
     from backout.model.version import Version
     from backout.ports import Deployments
     from backout.providers.memory import World
@@ -48,9 +48,11 @@ class LateList:
         """Switch at once."""
         return self._world.deployments.activate(version, message=message, force=force)
 
-    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+    def deploy(
+        self, shares: Sequence[Share], *, message: str, force: bool = False, cohorts: Sequence[Cohort] = ()
+    ) -> Deployment:
         """Deploy at once."""
-        return self._world.deployments.deploy(shares, message=message, force=force)
+        return self._world.deployments.deploy(shares, message=message, force=force, cohorts=cohorts)
 
 
 def lose(story: Story, call: str, *, first: Callable[[], object] = lambda: None, times: int = 1) -> None:

@@ -99,7 +99,7 @@ WRITES_ELSEWHERE = {
     "providers/postgres/restore/side_walk.py", "providers/postgres/restore/own_wal.py",
     "providers/archive/taking.py",
     # What a person names, or the project's own files.
-    "cli/config/init.py", "cli/config/routes.py", "cli/config/pin.py", "cli/config/recorder.py",
+    "cli/config/init.py", "cli/config/counts.py", "cli/config/routes.py", "cli/config/pin.py", "cli/config/recorder.py",
     "cli/conformance.py", "cli/guard/pipeline.py", "providers/postgres/server/own_server.py",
     "streams.py", "cli/support/output.py",  # /dev/null
 }  # fmt: skip

@@ -97,6 +97,7 @@ def make_deployment_record(situation: Situation, deployment: Deployment) -> dict
             {"percentage": share.percentage, **_make_version_record(situation, share.version)}
             for share in deployment.shares
         ],
+        "cohorts": deployment.record_cohorts(),
     }
 
 
@@ -127,14 +128,15 @@ def list_(shell: Shell) -> None:
             rows.append(_format_remark_row(shell, situation, deployment))
             continue
         live = "live" if deployment.id == situation.live.id else ""
-        for share in deployment.shares:
+        groups = [("", deployment.shares), *((f"{each.name} ", each.shares) for each in deployment.cohorts)]
+        for name, share in ((shorten(name), share) for name, shares in groups for share in shares):
             known = situation.version(share.version)
             rows.append(
                 (
                     live,
                     share.version[:SHORT],
                     f"v{known.number}" if known else "gone",
-                    f"{share.percentage:g} %",
+                    f"{name}{share.percentage:g} %",
                     format_badge(shell, situation, share.version),
                     format_ago(deployment.created_at, situation.read_at),
                     get_text(deployment) or (known.message if known else "") or deployment.triggered_by,

@@ -152,6 +152,7 @@ def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> st
     )
     rows: list[tuple[str, str]] = [(f"{share.percentage:g} %", share.version) for share in live.shares]
     rows = [("live", live.main)] if live.sole else rows
+    rows += [("cohort", shorten(cohort)) for cohort in live.describe_cohorts()]
     rows += [
         ("", f"{mark}, since {format_clock(live.created_at)} UTC ({format_ago(live.created_at, now)})"),
         *([("message", shorten(get_text(live)))] if live.message else []),

@@ -38,6 +38,7 @@ def make_status_record(found: Status) -> dict[str, object]:
         "live_since": format_time(live.created_at),
         "message": live.message,
         "shares": [{"version": share.version, "percentage": share.percentage} for share in live.shares],
+        "cohorts": live.record_cohorts(),
         "stable": found.stable is not None and found.quarantined is None,
         "quarantined": found.quarantined is not None,
         "health": make_health_record(found.health),

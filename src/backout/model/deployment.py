@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NewType
 from backout.model.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backout.model.remark import Doubt, Remark
     from backout.model.version import VersionId
 
@@ -21,11 +23,19 @@ class Share(Value, frozen=True):
     percentage: float
 
 
+class Cohort(Value, frozen=True):
+    """Requests of a group, named by whoever sends them, and how the versions of a deployment share those."""
+
+    name: str
+    shares: tuple[Share, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """Versions made live at one moment, each with a percentage; `shares` largest first.
 
     Args:
+        cohorts: groups of requests that are shared otherwise; `shares` is of all the others.
         message: free text, which proves nothing by itself.
         claim: the remark that the message reads like.
         doubt: why that does not count, None when it does. `analysis.history.marks` fills in both.
@@ -37,6 +47,7 @@ class Deployment:
     message: str = ""
     triggered_by: str = ""
     author: str = ""
+    cohorts: tuple[Cohort, ...] = ()
     claim: Remark | None = field(default=None, compare=False)
     doubt: Doubt | None = field(default=None, compare=False)
 
@@ -47,8 +58,10 @@ class Deployment:
 
     @property
     def sole(self) -> VersionId | None:
-        """The version at 100 %, or None when the traffic is split."""
-        return self.shares[0].version if self.shares and self.shares[0].percentage >= 100 else None
+        """The version at 100 %, of each cohort too, or None when the traffic is split."""
+        every = [self.shares, *(cohort.shares for cohort in self.cohorts)]
+        whole = {shares[0].version if shares and shares[0].percentage >= 100 else None for shares in every}
+        return whole.pop() if len(whole) == 1 else None
 
     @property
     def main(self) -> VersionId:
@@ -56,8 +69,39 @@ class Deployment:
         return self.shares[0].version
 
     def serves(self, version: str) -> bool:
-        """Whether the version gets any traffic here."""
-        return any(share.version == version and share.percentage > 0 for share in self.shares)
+        """Whether the version gets any traffic here, if only that of a cohort."""
+        every = (*self.shares, *(share for cohort in self.cohorts for share in cohort.shares))
+        return any(share.version == version and share.percentage > 0 for share in every)
+
+    def record_cohorts(self) -> list[dict[str, object]]:
+        """Return each cohort with its versions as JSON values."""
+        return [
+            {
+                "name": cohort.name,
+                "versions": [{"version": each.version, "percentage": each.percentage} for each in cohort.shares],
+            }
+            for cohort in self.cohorts
+        ]
+
+    def describe_cohorts(self) -> tuple[str, ...]:
+        """Return each cohort with its versions, as "employees: v2... 100 %"."""
+        return tuple(
+            f"{cohort.name}: {', '.join(f'{each.version[:8]} {each.percentage:g} %' for each in cohort.shares)}"
+            for cohort in self.cohorts
+        )
+
+
+def carry_cohorts(live: Sequence[Cohort], kept: Sequence[Cohort], shares: Sequence[Share]) -> tuple[Cohort, ...]:
+    """Return the cohorts of another deployment: those kept that have versions of it alone, the others share as it does.
+
+    Args:
+        live: of what is live, none of which is forgotten.
+        shares: of the other deployment.
+    """
+    versions = {share.version for share in shares}
+    named = {cohort.name: Cohort(cohort.name, tuple(shares)) for cohort in (*live, *kept)}
+    fitting = {each.name: each for each in kept if {share.version for share in each.shares} <= versions}
+    return tuple((named | fitting).values())
 
 
 class CommandEnd(Value, frozen=True):

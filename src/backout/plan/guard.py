@@ -102,7 +102,7 @@ def _find_known_bad(situation: Situation, version: str) -> KnownBad | None:
 def _find_on_trial(situation: Situation) -> tuple[str, str, float]:
     """Return (version on trial, version it is compared with or "", its share in (0,1])."""
     live = situation.live
-    version = find_newcomer(situation)
+    version = find_newcomer(situation, with_cohorts=False)  # counts tell nothing of a cohort
     beside = [s.version for s in live.shares if s.percentage > 0 and s.version != version]
     if beside:
         share = next(s.percentage for s in live.shares if s.version == version)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from backout.model.bundle import Bundle
-    from backout.model.deployment import CommandEnd, Deployment, Share
+    from backout.model.deployment import Cohort, CommandEnd, Deployment, Share
     from backout.model.identity import Identity
     from backout.model.incident.builds import BuildRun
     from backout.model.incident.vendor import VendorIncident
@@ -39,10 +39,13 @@ class Deployments(Protocol):
         """
         ...
 
-    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+    def deploy(
+        self, shares: Sequence[Share], *, message: str, force: bool = False, cohorts: Sequence[Cohort] = ()
+    ) -> Deployment:
         """Make versions live with these percentages (they sum to 100; 0 is allowed); otherwise as `activate`.
 
-        A version at 0 % gets no traffic, but answers a request that names it through the provider's override.
+        A version at 0 % gets no traffic, but answers a request that names it through the provider's override. The
+        `cohorts` stay as they are as far as their versions are among these; every other one shares as all others do.
         """
         ...
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from backout.model.deployment import Deployment, Share
+    from backout.model.deployment import Cohort, Deployment, Share
     from backout.model.guard.pipeline import PipelineState
     from backout.model.hold import Hold
     from backout.model.incident.builds import BuildRun
@@ -35,9 +35,11 @@ class MaskedDeployments:
         """Make a version live."""
         return self.inner.activate(version, message=self.masked(message), force=force, immediate=immediate)
 
-    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+    def deploy(
+        self, shares: Sequence[Share], *, message: str, force: bool = False, cohorts: Sequence[Cohort] = ()
+    ) -> Deployment:
         """Make versions live."""
-        return self.inner.deploy(shares, message=self.masked(message), force=force)
+        return self.inner.deploy(shares, message=self.masked(message), force=force, cohorts=cohorts)
 
 
 class MaskedHolds:

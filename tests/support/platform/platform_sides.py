@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from backout.model.deployment import Cohort, Share
+from backout.model.version import VersionId
 from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
@@ -32,8 +34,8 @@ class Side(Protocol):
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         """Upload code, live at once unless told otherwise; secrets and buckets are kept. Return the version's id."""
 
-    def split(self, *shares: tuple[str, float]) -> None:
-        """Make versions live with percentages."""
+    def split(self, *shares: tuple[str, float], **cohorts: tuple[tuple[str, float], ...]) -> None:
+        """Make versions live with percentages, and others for cohorts."""
 
     def put_secret(self, name: str, value: str) -> None:
         """Change a secret, which makes a new version live."""
@@ -69,9 +71,10 @@ class MemorySide:
             self.world.deploy(version, message=message)
         return version.id
 
-    def split(self, *shares: tuple[str, float]) -> None:
+    def split(self, *shares: tuple[str, float], **cohorts: tuple[tuple[str, float], ...]) -> None:
         self._later()
-        self.world.deploy(*shares, by="deployment")
+        groups = (Cohort(name, tuple(Share(VersionId(v), p) for v, p in each)) for name, each in cohorts.items())
+        self.world.deploy(*shares, by="deployment", cohorts=tuple(groups))
 
     def put_secret(self, name: str, value: str) -> None:
         self._later()
@@ -120,9 +123,12 @@ class TwinSide:
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         return self._upload(code, deploy=deploy, annotations={"workers/message": message, "workers/tag": tag})
 
-    def split(self, *shares: tuple[str, float]) -> None:
-        versions = [{"version_id": v, "percentage": p} for v, p in shares]
-        body = {"strategy": "percentage", "versions": versions}
+    def split(self, *shares: tuple[str, float], **cohorts: tuple[tuple[str, float], ...]) -> None:
+        def render(shares: tuple[tuple[str, float], ...]) -> list[dict[str, object]]:
+            return [{"version_id": v, "percentage": p} for v, p in shares]
+
+        groups = [{"name": name, "versions": render(each)} for name, each in cohorts.items()]
+        body = {"strategy": "percentage", "versions": render(shares), "cohorts": groups}
         assert self.api.call("POST", f"{self.script}/deployments?force=true", body).status == 200
 
     def put_secret(self, name: str, value: str) -> None:

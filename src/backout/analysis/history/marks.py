@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.history.remark_text import parse
-from backout.analysis.history.remarks import is_same_hash, is_same_version, list_serving
+from backout.analysis.history.remarks import is_same_hash, is_same_version, is_served_alike, list_serving
 from backout.model.remark import Doubt, RemarkKind
 from backout.model.value import Value
 
@@ -135,7 +135,7 @@ def _list_pair(below: Sequence[Deployment]) -> set[str]:
 
 
 def _find_doubt_pure(said: Remark, deployment: Deployment, before: Deployment) -> Doubt | None:
-    if list_serving(deployment) != list_serving(before):
+    if not is_served_alike(deployment, before):
         return Doubt.SHARES
     if said.kind in (RemarkKind.PROVE, RemarkKind.PAIR):  # the target stands at 0 %, or has traffic beside another one
         return None if len(deployment.shares) == _MOST_VERSIONS else Doubt.SHARES

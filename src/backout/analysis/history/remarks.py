@@ -54,6 +54,16 @@ def list_serving(deployment: Deployment) -> set[tuple[str, float]]:
     return {(share.version, share.percentage) for share in deployment.shares if share.percentage > 0}
 
 
+def is_served_alike(one: Deployment, other: Deployment) -> bool:
+    """Whether the same versions get the same traffic in two deployments, of each cohort too."""
+
+    def list_cohorts(deployment: Deployment) -> set[tuple[str, str, float]]:
+        every = ((cohort.name, each) for cohort in deployment.cohorts for each in cohort.shares)
+        return {(name, str(each.version), each.percentage) for name, each in every if each.percentage > 0}
+
+    return list_serving(one) == list_serving(other) and list_cohorts(one) == list_cohorts(other)
+
+
 def find_underneath(history: Sequence[Deployment]) -> Deployment:
     """Return the deployment that decides what has traffic: the newest that is more than a remark."""
     return next(iter(drop_remarks(history)))

@@ -78,7 +78,7 @@ def find_live_spans(situation: Situation) -> dict[VersionId, LiveSpan]:
     until = situation.read_at
     for deployment in situation.history:
         for share in deployment.shares:
-            if share.percentage > 0:
+            if deployment.serves(share.version):
                 known = spans.get(share.version)
                 spans[share.version] = LiveSpan(deployment.created_at, known.last_until if known else until)
         until = deployment.created_at
@@ -98,13 +98,18 @@ def returns(situation: Situation, version: str, old: str) -> bool:
     return new is not None and before is not None and new.number < before.number
 
 
-def find_newcomer(situation: Situation, *, apart_from: str | None = None) -> VersionId:
+def find_newcomer(situation: Situation, *, apart_from: str | None = None, with_cohorts: bool = True) -> VersionId:
     """Return the version with traffic that came last: in a split the one on trial, however large its share has become.
 
     A 0 % share is not live. Where several came at once, the newest build is the newcomer.
+
+    Args:
+        apart_from: a version that it is not.
+        with_cohorts: what serves a cohort alone counts as well.
     """
     live = situation.live
-    serving = [s.version for s in live.shares if s.percentage > 0 and s.version != apart_from]
+    found = [s.version for s in live.shares if s.percentage > 0 or (with_cohorts and live.serves(s.version))]
+    serving = [version for version in found if version != apart_from]
 
     # A step of a ramp brings no version; a holdback brings one back that was there before.
     brought = [deployment for deployment in situation.history if not is_made_by(deployment, RemarkKind.RAMP)]

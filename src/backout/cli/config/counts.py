@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from backout import config as configuration
@@ -30,7 +31,10 @@ def look_at_counts(shell: Shell, names: Sequence[str], file: Path) -> None:
             kept = read_kept_share(loaded, _PATIENCE_S)
         except BackoutError:
             continue  # `pin_new_file` has said why the API does not answer
-        file.write_text(set_line(file.read_text(encoding="utf-8"), name, keeps_all=kept == 1), encoding="utf-8")
+        temporary = file.with_suffix(".new")
+        text = set_line(file.read_text(encoding="utf-8"), name, keeps_all=kept == 1)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, file)  # noqa: PTH105 - the atomic one, named as such
         if kept != 1:
             part = f"{kept * 100:g} % of them" if kept else "none of them"
             shell.output.say(f"{name}: guard has no counts yet: Workers Logs keep {part}; with {SETTING} they keep all")

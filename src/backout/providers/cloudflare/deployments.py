@@ -1,7 +1,9 @@
 """Port Deployments on Cloudflare: current and past deployments, and the switch to another version.
 
 Source: wrangler 4.164's `createDeployment`: Durable Objects run the code of before until they hibernate, for at most
-five minutes, unless `code_update_strategy` is immediate, which resets live ones.
+five minutes, unless `code_update_strategy` is immediate, which resets live ones. Cohorts: Cloudflare documentation,
+"Cohort-based deployments" (2026): `cohorts` of a deployment, each a name and versions with percentages over the same
+versions; what becomes of them in a deployment that names none is not documented, so they are always named.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
-from backout.model.deployment import Deployment, DeploymentId, Share
+from backout.model.deployment import Cohort, Deployment, DeploymentId, Share, carry_cohorts
 from backout.model.version import VersionId
 from backout.providers.clock import parse_unix_s
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
@@ -41,6 +43,11 @@ class _ApiShare(msgspec.Struct):
     percentage: float
 
 
+class _ApiCohort(msgspec.Struct):
+    name: str
+    versions: tuple[_ApiShare, ...] = ()
+
+
 class ApiDeployment(msgspec.Struct):
     """A deployment as the API shows it."""
 
@@ -49,22 +56,29 @@ class ApiDeployment(msgspec.Struct):
     versions: tuple[_ApiShare, ...] = ()
     annotations: dict[str, str | None] | None = None
     author_email: str | None = None
+    cohorts: tuple[_ApiCohort, ...] | None = None
 
     def as_model(self) -> Deployment:
         """Return the noun. Raises ProviderUnavailable: it has no versions, or impossible shares."""
         notes = self.annotations or {}
-        if not self.versions or not all(0 <= share.percentage <= _WHOLE for share in self.versions):
+        every = [self.versions, *(cohort.versions for cohort in self.cohorts or ())]
+        if not all(every) or not all(0 <= share.percentage <= _WHOLE for part in every for share in part):
             what = "the answer describes a deployment without versions, or with impossible shares"
             raise ProviderUnavailable(what, where=self.id[:80])
-        shares = [Share(VersionId(share.version_id), share.percentage) for share in self.versions]
         return Deployment(
             id=DeploymentId(self.id),
             created_at=parse_unix_s(self.created_on),
-            shares=tuple(sorted(shares, key=lambda share: -share.percentage)),
+            shares=_make_shares(self.versions),
+            cohorts=tuple(Cohort(cohort.name, _make_shares(cohort.versions)) for cohort in self.cohorts or ()),
             message=notes.get("workers/message") or "",
             triggered_by=notes.get("workers/triggered_by") or "",
             author=self.author_email or "",
         )
+
+
+def _make_shares(shares: Sequence[_ApiShare]) -> tuple[Share, ...]:
+    made = [Share(VersionId(share.version_id), share.percentage) for share in shares]
+    return tuple(sorted(made, key=lambda share: -share.percentage))
 
 
 class _History(msgspec.Struct):
@@ -83,6 +97,7 @@ class CloudflareDeployments:
         self._client = client
         self._reader = reader or client
         self._script = script
+        self._cohorts: tuple[Cohort, ...] | None = None
         self._path = f"accounts/{quote_segment(account_id)}/workers/scripts/{quote_segment(script)}/deployments"
 
     def history(self) -> tuple[Deployment, ...]:
@@ -90,28 +105,48 @@ class CloudflareDeployments:
         answer = self._reader.get(self._path, _History, permission=READ_SCRIPTS)
         deployments = [deployment.as_model() for deployment in answer.deployments if deployment.versions]
         # Stable: deployments made in the same instant keep the API's own order, newest first.
-        return tuple(sorted(deployments, key=lambda deployment: -deployment.created_at))
+        found = tuple(sorted(deployments, key=lambda deployment: -deployment.created_at))
+        self._cohorts = found[0].cohorts if found else ()
+        return found
 
     def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
-        """Make `version` live at 100 %; the message is cut to 1000 bytes, never inside a character."""
+        """Make `version` live at 100 %, of each cohort too; the message is cut to 1000 bytes, never in a character."""
         more = {"code_update_strategy": {"mode": "immediate"}} if immediate else {}
         return self._deploy((Share(VersionId(version), 100.0),), message, more, force=force)
 
-    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+    def deploy(
+        self, shares: Sequence[Share], *, message: str, force: bool = False, cohorts: Sequence[Cohort] = ()
+    ) -> Deployment:
         """Make versions live with these percentages; the message is cut as in `activate`.
+
+        Args:
+            cohorts: those that stay as they are, as the port says.
 
         Raises:
             SecretsChanged: secrets changed since one of them was live, and `force` is False.
             Refused: one of them can no longer run.
             ProviderRejected: any other refusal, an unknown version for example.
         """
-        return self._deploy(shares, message, {}, force=force)
+        return self._deploy(shares, message, {}, cohorts, force=force)
 
-    def _deploy(self, shares: Sequence[Share], message: str, more: Mapping[str, object], *, force: bool) -> Deployment:
+    def _deploy(
+        self,
+        shares: Sequence[Share],
+        message: str,
+        more: Mapping[str, object],
+        kept: Sequence[Cohort] = (),
+        *,
+        force: bool,
+    ) -> Deployment:
+        cohorts = [
+            {"name": cohort.name, "versions": _render_shares(cohort.shares)}
+            for cohort in carry_cohorts(self._list_cohorts(), kept, shares)
+        ]
         body = {
             **more,
             "strategy": "percentage",
-            "versions": [{"version_id": share.version, "percentage": share.percentage} for share in shares],
+            "versions": _render_shares(shares),
+            **({"cohorts": cohorts} if cohorts else {}),
             "annotations": {"workers/message": cut(message)},
         }
         query = {"force": "true"} if force else None
@@ -119,7 +154,19 @@ class CloudflareDeployments:
             answer = self._client.post(self._path, body, ApiDeployment, permission=WRITE_SCRIPTS, query=query)
         except ProviderRejected as error:
             raise _translate_error(error, " and ".join(share.version for share in shares), self._script) from error
-        return answer.as_model()
+        made = answer.as_model()
+        self._cohorts = made.cohorts
+        return made
+
+    def _list_cohorts(self) -> tuple[Cohort, ...]:
+        """Return the cohorts of what is live, asking only where no list of deployments was read before."""
+        if self._cohorts is None:
+            self.history()
+        return self._cohorts or ()
+
+
+def _render_shares(shares: Sequence[Share]) -> list[dict[str, object]]:
+    return [{"version_id": share.version, "percentage": share.percentage} for share in shares]
 
 
 def cut(message: str) -> str:

@@ -23,7 +23,7 @@ from backout.rules import SafetyRule
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from backout.model.deployment import CommandEnd, Deployment
+    from backout.model.deployment import Cohort, CommandEnd, Deployment
     from backout.model.guard.policy import SyntheticCheck
     from backout.model.triggers import TriggerKind
     from backout.model.version import Version
@@ -51,10 +51,12 @@ class WorldDeployments:
             "deployments.activate", lambda: self._world.make_live(shares, message, force=force)
         )
 
-    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+    def deploy(
+        self, shares: Sequence[Share], *, message: str, force: bool = False, cohorts: Sequence[Cohort] = ()
+    ) -> Deployment:
         """Make versions live with these percentages."""
         return self._world.platform_call(
-            "deployments.deploy", lambda: self._world.make_live(tuple(shares), message, force=force)
+            "deployments.deploy", lambda: self._world.make_live(tuple(shares), message, force=force, kept=cohorts)
         )
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from backout.errors import ProviderRejected, Refused, SecretsChanged
 from backout.model.database.compatibility import MigrationFile
 from backout.model.database.schema import AppliedMigration
-from backout.model.deployment import CommandEnd, Deployment, DeploymentId, Share
+from backout.model.deployment import Cohort, CommandEnd, Deployment, DeploymentId, Share, carry_cohorts
 from backout.model.guard.answers import EVERY_CLASS
 from backout.model.guard.connections import ConnectionUse
 from backout.model.guard.signals import HealthReport, ServiceState, SourceTraits
@@ -23,7 +23,7 @@ from backout.providers.memory.rules import make_health, quiet
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from backout.model.bundle import Bundle
     from backout.model.guard.fetched import Fetched
@@ -168,10 +168,16 @@ class WorldState:
         self.builds[version.id] = Build(version, secrets, buckets, self.storage_migration)
         return version
 
-    def deploy(self, *shares: Version | str | tuple[str, float], message: str = "", by: str = "upload") -> Deployment:
+    def deploy(
+        self,
+        *shares: Version | str | tuple[str, float],
+        message: str = "",
+        by: str = "upload",
+        cohorts: tuple[Cohort, ...] = (),
+    ) -> Deployment:
         """Make versions live from outside (a push, a colleague): one version, or (id, percentage) pairs."""
         pairs = [share if isinstance(share, tuple) else (_make_id(share), 100.0) for share in shares]
-        return self._record(tuple(Share(VersionId(v), p) for v, p in pairs), message, by)
+        return self._record(tuple(Share(VersionId(v), p) for v, p in pairs), message, by, cohorts)
 
     def put_secret(self, name: str, value: str) -> Deployment:
         """Change a secret as `wrangler secret put` does: a new version of the same code, live at once."""
@@ -244,7 +250,9 @@ class WorldState:
         """Return the builds that can still be deployed, newest first."""
         return tuple(reversed(self.builds.values()))[:WINDOW]
 
-    def make_live(self, shares: tuple[Share, ...], message: str, *, force: bool) -> Deployment:
+    def make_live(
+        self, shares: tuple[Share, ...], message: str, *, force: bool, kept: Sequence[Cohort] = ()
+    ) -> Deployment:
         """Make versions live as the platform does, with its refusals; one alone at 100 % is an activation.
 
         Raises:
@@ -260,7 +268,8 @@ class WorldState:
             raise SecretsChanged("secrets changed since that version was live", names=tuple(changed), where="memory")
         text = message.encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
         before = _list_serving(self.live) if self.all_deployments else {}
-        made = self._record(shares, text, "deployment")
+        cohorts = carry_cohorts(self.live.cohorts, kept, shares) if self.all_deployments else ()
+        made = self._record(shares, text, "deployment", cohorts)
         if _list_serving(made) != before:
             self.activations.append(made)
         return made
@@ -306,7 +315,7 @@ class WorldState:
         old, new = target.secrets, newest.secrets
         return tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
 
-    def _record(self, shares: tuple[Share, ...], message: str, by: str) -> Deployment:
+    def _record(self, shares: tuple[Share, ...], message: str, by: str, cohorts: tuple[Cohort, ...] = ()) -> Deployment:
         deployment = Deployment(
             id=DeploymentId(str(uuid.uuid5(_NAMESPACE, f"deployment {len(self.all_deployments) + 1}"))),
             created_at=self.clock.now(),
@@ -314,6 +323,7 @@ class WorldState:
             message=message,
             triggered_by=by,
             author="dev@example.com",
+            cohorts=cohorts,
         )
         self.all_deployments.append(deployment)
         return deployment
@@ -326,8 +336,10 @@ class WorldState:
         return make_health(at, self.services, version=version)
 
 
-def _list_serving(deployment: Deployment) -> dict[str, float]:
-    return {share.version: share.percentage for share in deployment.shares if share.percentage > 0}
+def _list_serving(deployment: Deployment) -> dict[tuple[str, str], float]:
+    """Return {(cohort or "", version): percentage}."""
+    groups = [("", deployment.shares), *((cohort.name, cohort.shares) for cohort in deployment.cohorts)]
+    return {(name, each.version): each.percentage for name, shares in groups for each in shares if each.percentage > 0}
 
 
 def _make_id(share: Version | str) -> str:

@@ -59,6 +59,7 @@ def format_card(card: Card) -> Markdown:
 
 def _format_live(card: Card) -> list[Markdown]:
     text = [md("- version {} at {} %", share.version, f"{share.percentage:g}") for share in card.live.shares]
+    text += [md("- cohort {}", shorten(cohort)) for cohort in card.live.describe_cohorts()]
     text.append(md("- deployment {}, since {}", card.live.id, format_time(card.live.created_at)))
     if card.live.message:
         text += _wrap_prose(f"message: {shorten(get_text(card.live))}", indent="- ", hanging="  ")

@@ -110,7 +110,7 @@ class Ramp(Action[RampStep, RampResult]):
         try:
             self._check_fresh(context.run)
             check_not_held(tools, history, is_automatic=True)  # last: a hold stops it right up to the switch
-            made = tools.deployments.deploy(_list_shares(args), message=message)
+            made = tools.deployments.deploy(_list_shares(args), message=message, cohorts=history[0].cohorts)
         except (Refused, ProviderRejected) as error:
             if not args.holdback:
                 raise

@@ -261,7 +261,8 @@ class PairedProbe:
             remark = Remark(RemarkKind.PAIR, run, text=f"version {self._old} is asked at 0 %, beside what is live")
             check_not_held(tools, history, is_automatic=True)  # last: until the deployment itself a hold stops it
             try:
-                made = tools.deployments.deploy(shares, message=make_message(tools, remark, history[0]))
+                message = make_message(tools, remark, history[0])
+                made = tools.deployments.deploy(shares, message=message, cohorts=history[0].cohorts)
             except ProviderUnavailable:
                 made = look_after_trouble(tools, self._deployment, run, RemarkKind.PAIR)
                 if made is None:

@@ -301,7 +301,7 @@ class _Proof:
         if self._stands_there(target):
             return True
         top, expected, run = self.history[0], self.args.expected, self.context.run
-        shares = [share for share in top.shares if share.percentage > 0]
+        shares = [share for share in top.shares if top.serves(share.version)]
         if all(share.version != target for share in shares):
             shares.append(Share(VersionId(target), 0.0))
         if len(shares) > MAX_SHARES:
@@ -310,7 +310,7 @@ class _Proof:
         force = self.args.force
         try:
             message = make_message(self.tools, remark, top)
-            made = self.tools.deployments.deploy(shares, message=message, force=force)
+            made = self.tools.deployments.deploy(shares, message=message, force=force, cohorts=top.cohorts)
         except ProviderUnavailable:
             # It is not known whether it happened. The list says; and should it be late, a second one moves nothing
             # either.
@@ -320,7 +320,7 @@ class _Proof:
             if self._stands_there(target):
                 return True
             message = make_message(self.tools, remark, self.history[0])
-            made = self.tools.deployments.deploy(shares, message=message, force=force)
+            made = self.tools.deployments.deploy(shares, message=message, force=force, cohorts=top.cohorts)
         self.history = await_listed(self.tools, made.id)
         check_undisturbed(self.tools, self.history, made.id, expected=expected, run=run)
         self._check_unmoved()
@@ -376,4 +376,4 @@ class _Proof:
         )
 
     def _serving(self) -> set[str]:
-        return {share.version for share in self.history[0].shares if share.percentage > 0}
+        return {share.version for share in self.history[0].shares if self.history[0].serves(share.version)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import find_underneath, is_same_version, list_serving
+from backout.analysis.history.remarks import find_underneath, is_same_version, is_served_alike
 from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable, Refused, WorldMoved
 from backout.model.remark import Doubt, RemarkKind
 from backout.model.value import Value
@@ -81,7 +81,7 @@ def _put(tools: Toolbox, remark: Remark, under: Deployment, made: Deployment | N
             made = _deploy(tools, under, make_message(tools, remark, under))
         history = await_listed(tools, made.id)
         beneath = _find_beneath(history, made)
-        if beneath is not None and list_serving(beneath) != list_serving(made):
+        if beneath is not None and not is_served_alike(beneath, made):
             under, made = _put_back(tools, beneath), None
             if remark.kind is RemarkKind.STABLE:  # a question is about a version, whatever is live
                 what = f"deployment {beneath.id} came at the same moment, and was put back"
@@ -106,19 +106,20 @@ def _lies_elsewhere(history: Sequence[Deployment], made: Deployment) -> bool:
 def _deploy(tools: Toolbox, under: Deployment, text: str) -> Deployment:
     """Deploy what a deployment serves; a target at 0 % that a proof left behind must not stand in the way."""
     try:
-        return tools.deployments.deploy(under.shares, message=text)
+        return tools.deployments.deploy(under.shares, message=text, cohorts=under.cohorts)
     except (Refused, ProviderRejected):  # its secrets changed, or it can no longer run
-        with_traffic = tuple(share for share in under.shares if share.percentage > 0)
+        with_traffic = tuple(share for share in under.shares if under.serves(share.version))
         if len(with_traffic) == len(under.shares):
             raise
-        return tools.deployments.deploy(with_traffic, message=text)
+        return tools.deployments.deploy(with_traffic, message=text, cohorts=under.cohorts)
 
 
 def _put_back(tools: Toolbox, aside: Deployment) -> Deployment:
     """Make live again what a remark pushed aside."""
     try:
         # A moment ago it was deliberately live, its secrets included.
-        return tools.deployments.deploy(aside.shares, message=f"put back by backout: {aside.message}", force=True)
+        message = f"put back by backout: {aside.message}"
+        return tools.deployments.deploy(aside.shares, message=message, force=True, cohorts=aside.cohorts)
     except BackoutError as error:
         raise WorldMoved(
             f"deployment {aside.id} (version {aside.main}) came at the same moment as a remark on the one before it, "

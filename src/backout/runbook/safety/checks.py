@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import find_running_proof, find_underneath, is_deciding, list_serving
+from backout.analysis.history.remarks import find_running_proof, find_underneath, is_deciding, is_served_alike
 from backout.errors import BackoutError, Busy, Refused, WorldMoved
 from backout.model.steps.rollback import ReadBackResult
 from backout.rules import SafetyRule
@@ -141,10 +141,11 @@ def check_undisturbed(tools: Toolbox, history: Sequence[Deployment], made: str, 
     if place is None or planned is None or not below:
         return
     lost = find_underneath(below)
-    if lost.id == expected or list_serving(lost) in (list_serving(history[place]), list_serving(planned)):
+    if lost.id == expected or any(is_served_alike(lost, each) for each in (history[place], planned)):
         return
     if place == 0:
-        tools.deployments.deploy(lost.shares, message=f"put back by backout ({run}): {lost.message}", force=True)
+        message = f"put back by backout ({run}): {lost.message}"
+        tools.deployments.deploy(lost.shares, message=message, force=True, cohorts=lost.cohorts)
     raise WorldMoved(
         f"deployment {lost.id} (version {lost.main}) came in just before ours and is not what this plan rests on"
         + ("; it was put back" if place == 0 else ""),

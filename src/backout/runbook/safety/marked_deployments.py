@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backout.analysis.history.seal import Seal
-    from backout.model.deployment import Deployment, Share
+    from backout.model.deployment import Cohort, Deployment, Share
     from backout.model.version import Version
     from backout.ports import Deployments, Versions
 
@@ -42,9 +42,11 @@ class MarkedDeployments:
         """Make `version` live at 100 %; see the port."""
         return self.raw.activate(version, message=message, force=force, immediate=immediate)
 
-    def deploy(self, shares: Sequence[Share], *, message: str, force: bool = False) -> Deployment:
+    def deploy(
+        self, shares: Sequence[Share], *, message: str, force: bool = False, cohorts: Sequence[Cohort] = ()
+    ) -> Deployment:
         """Make versions live with these percentages; see the port."""
-        return self.raw.deploy(shares, message=message, force=force)
+        return self.raw.deploy(shares, message=message, force=force, cohorts=cohorts)
 
     def _detail(self, version: str) -> Version | None:
         """Return a version in full; None if the provider does not know it, or does not answer just now."""

@@ -11,7 +11,9 @@ from backout.twin.api.context import USER_EMAIL, get_context, get_script_name, g
 from backout.twin.control import semantics
 
 if TYPE_CHECKING:
-    from backout.twin.control.records import ApiObject, Deployment
+    from collections.abc import Sequence
+
+    from backout.twin.control.records import ApiObject, Deployment, Share
 
 _SHOWN = 10
 
@@ -27,6 +29,7 @@ def make_routes(scripts: str) -> list[web.RouteDef]:
 
 def describe(deployment: Deployment) -> ApiObject:
     """Return a deployment as the API shows it."""
+    cohorts = [{"name": name, "versions": _render_shares(shares)} for name, shares in deployment.cohorts.items()]
     return {
         "id": deployment.id,
         "source": deployment.source,
@@ -34,8 +37,13 @@ def describe(deployment: Deployment) -> ApiObject:
         "author_email": USER_EMAIL,
         "annotations": deployment.annotations,
         "created_on": format_rfc3339(deployment.created_at),
-        "versions": [{"version_id": s.version_id, "percentage": _make_plain(s.percentage)} for s in deployment.shares],
+        "versions": _render_shares(deployment.shares),
+        **({"cohorts": cohorts} if cohorts else {}),
     }
+
+
+def _render_shares(shares: Sequence[Share]) -> list[ApiObject]:
+    return [{"version_id": share.version_id, "percentage": _make_plain(share.percentage)} for share in shares]
 
 
 async def list_deployments(request: web.Request) -> web.Response:
@@ -72,12 +80,14 @@ async def create_deployment(request: web.Request) -> web.Response:
     if body.get("strategy", "percentage") != "percentage":
         raise ApiError(400, 10021, "The only strategy is percentage.")
     semantics.check_update_strategy(body.get("code_update_strategy"))
+    shares = semantics.parse_shares(body.get("versions"))
     deployment = await ctx.control.deploy(
         get_script_name(request),
-        semantics.parse_shares(body.get("versions")),
+        shares,
         semantics.clean_annotations(body.get("annotations")),
         force=is_true(request, "force"),
         source=get_source(request),
+        cohorts=semantics.parse_cohorts(body.get("cohorts"), shares),
     )
     return render_result(describe(deployment))
 

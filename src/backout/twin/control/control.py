@@ -120,7 +120,14 @@ class ControlPlane:
             return version
 
     async def deploy(
-        self, name: str, shares: tuple[Share, ...], annotations: Mapping[str, str], *, force: bool, source: str
+        self,
+        name: str,
+        shares: tuple[Share, ...],
+        annotations: Mapping[str, str],
+        *,
+        force: bool,
+        source: str,
+        cohorts: Mapping[str, tuple[Share, ...]] | None = None,
     ) -> Deployment:
         """Make versions live.
 
@@ -146,6 +153,7 @@ class ControlPlane:
                 shares=shares,
                 annotations={**annotations, "workers/triggered_by": "deployment"},
                 source=source,
+                cohorts=dict(cohorts or {}),
             )
             self.state.record(replace(script, modified_at=time.time()), deployment=deployment)
             return deployment

@@ -78,7 +78,7 @@ class Share(Value, frozen=True):
 
 
 class Deployment(Value, frozen=True):
-    """Versions made live at a time; `annotations` as for a version."""
+    """Versions made live at a time; `annotations` as for a version, `cohorts` as they were given."""
 
     id: str
     script: str
@@ -86,6 +86,7 @@ class Deployment(Value, frozen=True):
     shares: tuple[Share, ...]
     annotations: dict[str, str] = field(default_factory=dict)
     source: str = "api"
+    cohorts: dict[str, tuple[Share, ...]] = field(default_factory=dict)
 
 
 class Script(Value, frozen=True):

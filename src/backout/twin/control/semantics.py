@@ -130,6 +130,23 @@ def parse_shares(given: object) -> tuple[Share, ...]:
     return tuple(shares)
 
 
+def parse_cohorts(given: object, shares: tuple[Share, ...]) -> dict[str, tuple[Share, ...]]:
+    """Return the cohorts of a deployment request, over its own versions; the router gives their requests no others.
+
+    Raises:
+        ApiError: 400 for anything else (the number is a guess).
+    """
+    found: dict[str, tuple[Share, ...]] = {}
+    for item in given if isinstance(given, list) else ():
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not isinstance(item, dict):
+            raise ApiError(400, 10021, "A cohort needs a name and versions.")
+        found[name] = parse_shares(item.get("versions"))
+        if not {each.version_id for each in found[name]} <= {each.version_id for each in shares}:
+            raise ApiError(400, 10021, "A cohort may hold the versions of its deployment only.")
+    return found
+
+
 def _explain_shares_problem(shares: list[Share], given: int) -> str | None:
     if given == 0 or len(shares) != given:
         return "A deployment needs versions, each with version_id and percentage."
