@@ -185,6 +185,15 @@ def test_a_regression_that_is_only_observed_is_red_too(drillbook: Drillbook) -> 
     assert shown(server)[-1]["state"] == "failure"
 
 
+@pytest.mark.parametrize("name", ["apiToken", "accountId"])
+def test_inputs_of_another_action_are_told_where_they_belong(tmp_path: Path, name: str) -> None:
+    """As cloudflare/wrangler-action has them; nothing is begun, and the value is not shown."""
+    ran = Job(tmp_path / "runner", {"GITHUB_SHA": SHA}).prepare().installed().use({"environment": "x", name: TOKEN})
+    assert ran.code == 2
+    assert "CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID in place of" in ran.log
+    assert TOKEN not in ran.log
+
+
 @pytest.mark.long
 @pytest.mark.calm
 def test_every_error_is_told(drillbook: Drillbook) -> None:
@@ -201,7 +210,7 @@ def test_every_error_is_told(drillbook: Drillbook) -> None:
     assert (wrong.code, wrong.outputs["result"]) == (2, "error")
     assert "Exit code 2" in wrong.summary
     text = '$(touch pwned)"; touch pwned; "`touch pwned`'
-    for name in ("environment", "mode", "for", "config", "wait-for-next", "gate"):
+    for name in ("environment", "mode", "for", "config", "wait-for-next", "version-id", "gate"):
         ended = ours.use({**inputs(other), name: text})
         assert name in ("wait-for-next", "gate") or ended.code != 0
     assert not list(ours.folder.rglob("pwned"))

@@ -41,6 +41,7 @@ Examples:
   backout guard -e production --mode act --next  # start it, then deploy
   backout guard -e production --observe --for 5m
   backout guard -e production --follow         # one deployment after the other
+  backout guard -e production --version-id VERSION  # that one, or none
   backout guard plan -e production             # what would it find, how fast?
   backout guard explain guard-18ace2c0         # why did that watch end so?
   backout guard report -e production           # may it act alone?
@@ -62,6 +63,7 @@ Examples:
 )
 @click.option("--follow", is_flag=True, help="Watch each new deployment, and what is live in between.")
 @click.option("--next-timeout", metavar="DURATION", default="30m", show_default=True, help="How long --next waits.")
+@click.option("--version-id", metavar="VERSION", default="", help="Watch this version, and no other.")
 @click.option("--expect", multiple=True, metavar="'METHOD /path=STATUS'", help="An intended change of an answer.")
 @click.option("--summary", metavar="FILE", help="Append the result as Markdown, however it ends.")
 @click.option("--outputs", metavar="FILE", help="Append the result as name=value lines, however it ends.")
@@ -81,6 +83,7 @@ def guard(
     wait_for_next: bool,
     follow: bool,
     next_timeout: str,
+    version_id: str,
     expect: tuple[str, ...],
     summary: str | None,
     outputs: str | None,
@@ -100,12 +103,17 @@ def guard(
     next_within = next_timeout if wait_for_next else None
     wanted = Wanted(summary, outputs, deployment_status)
     if follow:
-        if wait_for_next or wanted != Wanted():
+        if wait_for_next or version_id or wanted != Wanted():
             raise UsageError("--follow never ends", hint="--follow without --next, --summary and the like")
         return _follow(shell, flags, expect, early=early)
-    return run_and_tell(
-        shell, wanted, lambda: _watch(_open_session(shell, flags, expect), early=early, next_within=next_within)
-    )
+    if version_id and wait_for_next:
+        raise UsageError("--next waits for whatever comes next", hint="--version-id without --next")
+
+    def watch() -> int:
+        session = _open_session(shell, flags, expect)
+        return _watch(session, early=early, next_within=next_within, version=version_id)
+
+    return run_and_tell(shell, wanted, watch)
 
 
 PAUSE_S = 30.0
@@ -141,8 +149,13 @@ def _open_session(shell: Shell, flags: Mapping[str, str | None], expect: tuple[s
     return open_session(shell, config, "guard", stream=True).expecting(meant)
 
 
-def _watch(session: Session, *, early: bool, next_within: str | None) -> int:
-    """Watch as the configuration and the flags say; `next_within`: first wait this long for another deployment."""
+def _watch(session: Session, *, early: bool, next_within: str | None, version: str = "") -> int:
+    """Watch as the configuration and the flags say.
+
+    Args:
+        next_within: first wait this long for another deployment.
+        version: the one to be watched, "" for whichever came last.
+    """
     from backout.cli.support.session import make_busy_error
     from backout.config.scalars import parse_seconds
     from backout.runbook.guard import guard as procedure
@@ -157,7 +170,7 @@ def _watch(session: Session, *, early: bool, next_within: str | None) -> int:
         run = _pick_up(session, unfinished)
         if not _is_void(session, run):
             return finish(session, run)
-    return finish(session, _watch_to_end(session, early=early))
+    return finish(session, _watch_to_end(session, early=early, version=version))
 
 
 def _pick_up(session: Session, unfinished: Run) -> Run:
@@ -195,12 +208,13 @@ def _watch_next(session: Session, unfinished: Run | None, within_s: float, *, ea
     return finish(session, run)
 
 
-def _watch_to_end(session: Session, *, early: bool) -> Run:
+def _watch_to_end(session: Session, *, early: bool, version: str = "") -> Run:
     from backout.runbook.guard import guard as procedure
 
     policy = session.tools.policy
+    mode, for_s = policy.guard.mode, policy.criteria.watch_s
     with session.telling():
-        plan = procedure.plan(session.tools, mode=policy.guard.mode, for_s=policy.criteria.watch_s, early=early)
+        plan = procedure.plan(session.tools, mode=mode, for_s=for_s, early=early, version=version)
     session.renew_card(meanwhile=True)
     session.live.say(f"{plan.steps[0].title}, then {plan.steps[-1].title} (mode {policy.guard.mode})")
     return session.drive(session.submit(plan, plan.why))

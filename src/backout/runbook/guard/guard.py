@@ -14,7 +14,7 @@ from backout.analysis.history.remarks import find_underneath, is_deciding
 from backout.errors import AuthError, BackoutError, WorldMoved
 from backout.model.guard.verdict import Decision, Verdict
 from backout.model.incident.incident import RunState
-from backout.model.plan import PlanKind, PlanRefused
+from backout.model.plan import PlanKind
 from backout.model.steps.guard import ConcludeStep, WatchResult, WatchStep
 from backout.model.value import Value
 from backout.plan.by_hand import add_by_hand
@@ -23,13 +23,14 @@ from backout.ports import Action
 from backout.report.times import format_duration
 from backout.runbook.guard.baseline import read_baseline
 from backout.runbook.guard.checkpoint import take_up
-from backout.runbook.guard.held import list_accepted
+from backout.runbook.guard.held import apply_expectations, list_accepted
 from backout.runbook.guard.holdback import add_holdback
 from backout.runbook.guard.labels import restore_keyed, say_chosen, say_left_out, settle_keyed
 from backout.runbook.guard.mark_stable import announce
 from backout.runbook.guard.preflight import run_preflight
 from backout.runbook.guard.supervisor import WatchSupervisor
 from backout.runbook.guard.telemetry_gate import PAGE_S, explain_unseen
+from backout.runbook.guard.wanted_version import await_version, check_version
 from backout.runbook.guard.watch_gap import measure_watch_gap_s, tell_watch_gap
 from backout.runbook.guard.watch_notes import WatchNotes
 from backout.runbook.observe import add_details, observe
@@ -53,18 +54,15 @@ from backout.runbook.safety.clock import measure_clock, say_clock
 if TYPE_CHECKING:
     from backout.analysis.detector.checkpoints import LooksState
     from backout.model.deployment import Deployment
-    from backout.model.guard.policy import Mode, Policy
+    from backout.model.guard.policy import Mode
     from backout.model.guard.shift import Noticed
     from backout.model.guard.signals import CountsPage, HealthReport
     from backout.model.incident.incident import Run
     from backout.model.plan import Json, Plan
-    from backout.model.situation import Situation
     from backout.ports import StepContext
     from backout.runbook.probing.looks import Seen
     from backout.runbook.probing.obstacle import Obstacle
     from backout.runbook.toolbox import Toolbox
-
-    Prepared = tuple[Situation, Plan | PlanRefused]
 
 TICK_S = 1.0
 KEEP_S = 35 * 86_400.0
@@ -86,11 +84,15 @@ class Tick(Value, frozen=True):
     source_ok: bool
 
 
-def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Plan:
-    """Return the plan of a watch of what is live now, see `plan_guard`; first the preflight of such a watch."""
+def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False, version: str = "") -> Plan:
+    """Return the plan of a watch of what is live now, see `plan_guard`; first the preflight of such a watch.
+
+    Of `version` and of no other, unless it is "": see `wanted_version`.
+    """
     measure_clock(tools)
     say_clock(tools)
     run_preflight(tools, for_s)
+    await_version(tools, version)
     situation = observe(tools)
     alone_s = measure_watch_gap_s(situation, tools.runs.runs(tools.environment), for_s)
     if alone_s is not None:
@@ -102,6 +104,7 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False) -> Pl
     mark_meanwhile(tools, AFTER_DEPLOYMENT, situation.live.main, situation.live.id[:8])
     guard = tools.policy.guard
     made = plan_guard(situation, mode=mode, for_s=for_s, early=early, ramp=guard.ramp, expect=guard.expect)
+    check_version(tools, made, version)
     return add_by_hand(add_holdback(tools, situation, made, mode=mode, for_s=for_s), tools.rollback.equivalents)
 
 
@@ -354,13 +357,6 @@ class Watch(Action[WatchStep, WatchResult]):
             self._tools.say(error.what)
             return self._tools.deployments.history()
         return history
-
-
-def apply_expectations(policy: Policy, args: WatchStep) -> Policy:
-    """Return the policy with the changes that the watch was started with as intended; the file may not have them."""
-    known = policy.guard.expect
-    guard = replace(policy.guard, expect=(*known, *(each for each in args.expect if each not in known)))
-    return replace(policy, guard=guard)
 
 
 def _wants_pairs(detector: Detector) -> bool:

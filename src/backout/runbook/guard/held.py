@@ -16,6 +16,7 @@ from backout.ports import find_result
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
+    from backout.model.guard.policy import Policy
     from backout.model.guard.shift import Shift
     from backout.model.incident.incident import Run
     from backout.runbook.toolbox import Toolbox
@@ -87,3 +88,10 @@ def has_ended_held(tools: Toolbox, run: Run) -> bool:
     """Whether a watch is over, and ended held for a shift."""
     ended = find_result(tools.runs, run.id, ConcludeStep) if run.state.is_over else None
     return ended is not None and ended.rule == SHIFT_RULE
+
+
+def apply_expectations(policy: Policy, args: WatchStep) -> Policy:
+    """Return the policy with the changes that the watch was started with as intended; the file may not have them."""
+    known = policy.guard.expect
+    guard = replace(policy.guard, expect=(*known, *(each for each in args.expect if each not in known)))
+    return replace(policy, guard=guard)

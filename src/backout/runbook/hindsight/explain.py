@@ -11,7 +11,7 @@ from backout.errors import Unmeasured, UsageError
 from backout.model.guard.verdict import Decision, Verdict
 from backout.model.steps.guard import ConcludeStep, WatchResult, WatchStep
 from backout.ports import find_result
-from backout.runbook.guard.guard import apply_expectations
+from backout.runbook.guard.held import apply_expectations
 from backout.runbook.incident.report import find_watch
 
 if TYPE_CHECKING:
