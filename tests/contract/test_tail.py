@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
 
-from polling import until
+from polling import PATIENCE_S, until
 from scripted_server import refused_url
 
 if TYPE_CHECKING:
@@ -308,6 +310,51 @@ def test_a_connection_that_breaks_is_opened_again(server: TailServer, opened: Ca
     assert server.opened == 2
     server.send(event("v1", NOW + 3))
     assert sum_counts(page_with(source, 2).counts) == (2, 0)
+
+
+def test_no_tail_is_left_behind(server: TailServer, opened: Callable[..., Opened]) -> None:
+    """A Worker can have ten: each is deleted, the one whose connection broke and the last one."""
+    source, _ = opened()
+    listening(server, source)
+    assert server.there == {"t-1"}
+    server.hang_up()
+    until(lambda: server.there == {"t-2"}, 10, "another tail, and the first one deleted")
+    source.close()
+    assert server.there == set()
+
+
+@pytest.mark.parametrize("address", ["", "ws://127.0.0.2:9/tail-canary"])
+def test_a_tail_that_cannot_be_used_is_deleted_too(
+    server: TailServer, opened: Callable[..., Opened], address: str
+) -> None:
+    """It leads elsewhere; or it cannot be deleted, which is no reason for anything else to fail."""
+    server.address, server.stays = address, not address
+    source, _ = opened()
+    if address:
+        with pytest.raises(ProviderUnavailable):
+            source.read(NOW, NOW + 1)
+        assert server.there == set()
+    else:
+        listening(server, source)
+        source.close()
+        assert server.there == {"t-1"}
+
+
+def test_a_process_that_ends_deletes_its_tail(server: TailServer) -> None:
+    """Nobody closes it: `backout status` looks, and ends."""
+    script = (
+        "import sys, time\n"
+        "from backout.providers.cloudflare.client import ApiClient\n"
+        "from backout.providers.cloudflare.tail import TailTraffic\n"
+        "source = TailTraffic(ApiClient(sys.argv[1], lambda: 't' * 40), 'a' * 32, 'fm5')\n"
+        "source.read(int(time.time()), int(time.time()) + 1)\n"
+        "print('listens')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, server.url], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "listens\n", "")
+    assert (server.opened, server.there) == (1, set())
 
 
 SAID = {

@@ -15,7 +15,7 @@ from backout.analysis.diagnosis.templates import Templates
 from backout.errors import ProviderUnavailable
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
-from backout.providers.cloudflare.tailing import Tailing
+from backout.providers.cloudflare.tailing import Opened, Tailing
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 from backout.providers.logs.traffic import LogTraffic
@@ -91,7 +91,7 @@ def test_a_tail_whose_handshake_never_ends() -> None:
     """A server that takes the connection and says nothing is given up, and asked again."""
     with scripted_server() as server:
         server.will(hang())
-        tailing = Tailing(lambda: server.url.replace("http", "ws"), open_s=0.2)
+        tailing = Tailing(lambda: Opened(server.url.replace("http", "ws"), lambda: None), open_s=0.2)
         try:
             with pytest.raises(ProviderUnavailable, match="the tail broke off"):
                 tailing.ensure(20)

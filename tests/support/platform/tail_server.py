@@ -47,12 +47,16 @@ class TailServer:
         refuse: the status that `POST .../tails` answers instead.
         address: where it says that the tail is; "": where it is.
         hellos: what the clients said first.
+        there: ids of the tails that were opened, and not deleted.
+        stays: whether deleting one is refused.
     """
 
     url: str = ""
     address: str = ""
     refuse: int = 0
     opened: int = 0
+    there: set[str] = field(default_factory=set)
+    stays: bool = False
     hellos: list[str] = field(default_factory=list)
     protocols: list[str | None] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
@@ -82,8 +86,19 @@ class TailServer:
             body = {"success": False, "errors": [{"code": 1, "message": "no"}], "result": None}
             return web.json_response(body, status=self.refuse)
         self.opened += 1
+        self.there.add(f"t-{self.opened}")
         url = self.address or f"ws://{request.host}/socket"
-        return web.json_response({"success": True, "errors": [], "messages": [], "result": {"id": "t", "url": url}})
+        return web.json_response(
+            {"success": True, "errors": [], "messages": [], "result": {"id": f"t-{self.opened}", "url": url}}
+        )
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Answer the API's call."""
+        if self.stays:
+            body = {"success": False, "errors": [{"code": 1, "message": "no"}], "result": None}
+            return web.json_response(body, status=500)
+        self.there.discard(request.match_info["tail"])
+        return web.json_response({"success": True, "errors": [], "messages": [], "result": None})
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one websocket."""
@@ -104,6 +119,7 @@ def tail_server() -> Iterator[TailServer]:
     server = TailServer()
     app = web.Application()
     app.router.add_post("/client/v4/accounts/{account}/workers/scripts/{script}/tails", server.open)
+    app.router.add_delete("/client/v4/accounts/{account}/workers/scripts/{script}/tails/{tail}", server.delete)
     app.router.add_get("/socket", server.socket)
     runner = web.AppRunner(app, shutdown_timeout=0.5)
     server.loop.run_until_complete(runner.setup())

@@ -206,6 +206,10 @@ class ApiClient:
         patch = Form("application/merge-patch+json", msgspec.json.encode(body))
         self._call("PATCH", path, None, patch, permission, private=True)
 
+    def delete(self, path: str, *, permission: str) -> None:
+        """Remove something; errors as `post`."""
+        self._call("DELETE", path, None, None, permission)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -240,6 +244,13 @@ class ApiClient:
         """Return a client on the same connection that only looks: its calls give way to others'."""
         made = copy.copy(self)
         made.yields = True
+        return made
+
+    def make_hurried(self, within_s: float) -> ApiClient:
+        """Return a client on the same connection whose calls are made once, and end after that many seconds."""
+        made = copy.copy(self)
+        made.yields, until = False, self._clock.now() + within_s
+        made._retry, made._until = Retry(attempts=1), until  # noqa: SLF001 - a copy of itself
         return made
 
     def _check_budget(self, where: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.decoding import Undecodable, decode_json, make_readable
+from backout.errors import ProviderUnavailable
 from backout.model.guard.answers import EVERY_CLASS
 from backout.model.guard.chosen import Choice, find_choice
 from backout.model.guard.routes import make_template
@@ -19,7 +20,7 @@ from backout.model.guard.signals import CountsPage, SourceTraits
 from backout.model.outcomes import OK, has_failed, is_canceled
 from backout.model.triggers import name_queue, name_schedule
 from backout.providers.clock import SystemClock
-from backout.providers.cloudflare.tailing import Tailing, check_address
+from backout.providers.cloudflare.tailing import Opened, Tailing, check_address
 from backout.providers.exchange import quote_segment
 from backout.providers.tally import Answer, Lateness, Tally
 
@@ -33,6 +34,7 @@ PERMISSION: Final = "Workers Tail Read"
 SETTLE_S: Final = 3.0
 """How long after an answer its event is waited for at least."""
 _FIRST_S: Final = 5.0
+_DELETED_S: Final = 2.0
 _MOST_KEPT: Final = 5000
 _MOST_BYTES: Final = 32 * 1024 * 1024
 """Events that are kept for a diagnosis: 256 kB each at the very most, one or two as a rule."""
@@ -100,6 +102,7 @@ class _Event(msgspec.Struct, rename="camel"):
 
 class _Made(msgspec.Struct):
     url: str
+    id: str = ""
 
 
 class TailTraffic:
@@ -261,10 +264,21 @@ class TailTraffic:
         )
 
 
-def _make_opener(client: ApiClient, path: str) -> Callable[[], str]:
-    def open_tail() -> str:
+def _make_opener(client: ApiClient, path: str) -> Callable[[], Opened]:
+    """Return what makes a tail; its deletion is tried once, since a process may wait for it to end."""
+
+    def open_tail() -> Opened:
         made = client.post(path, {"filters": []}, _Made, permission=PERMISSION)
-        return check_address(made.url, client.origin)
+
+        def delete() -> None:
+            if made.id:
+                client.make_hurried(_DELETED_S).delete(f"{path}/{quote_segment(made.id)}", permission=PERMISSION)
+
+        try:
+            return Opened(check_address(made.url, client.origin), delete)
+        except ProviderUnavailable:
+            delete()
+            raise
 
     return open_tail
 

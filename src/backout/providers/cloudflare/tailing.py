@@ -1,13 +1,15 @@
 """The live events of a tail: one private thread with its loop, seen from outside as an iterator with a bounded queue.
 
 Source: wrangler 4.164, its tail command: `POST .../tails` answers the address of a websocket with the subprotocol
-trace-v1, which takes one message first and then sends one JSON object for each event. Its host is
-`tail.developers.workers.dev` (Cloudflare's API reference, "Start Tail", 2026).
+trace-v1, which takes one message first and then sends one JSON object for each event, and the id by which the tail is
+deleted in the end. Its host is `tail.developers.workers.dev` (Cloudflare's API reference, "Start Tail", 2026). A Worker
+can have ten tails at most (Cloudflare documentation, "Real-time logs"), so none is left behind.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import queue
 import threading
@@ -17,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,11 +59,18 @@ def check_address(address: str, api: Origin) -> str:
     return address
 
 
+class Opened(Value, frozen=True):
+    """A tail: the address of its events, and what deletes it."""
+
+    address: str
+    delete: Callable[[], None]
+
+
 class Tailing:
-    """Follows a tail, and opens another one whenever it ends.
+    """Follows a tail, and opens another one whenever it ends; each is deleted, the last one when the process ends.
 
     Args:
-        open_tail: makes a tail and returns its address; called in the private thread.
+        open_tail: makes a tail; called in the private thread.
         most: how many events wait to be read; what does not fit is counted in `dropped`.
         open_s: how long a connection may take to open, its handshake included.
 
@@ -69,7 +79,7 @@ class Tailing:
         gaps: how often a connection ended; what happened meanwhile was not seen.
     """
 
-    def __init__(self, open_tail: Callable[[], str], *, most: int = 20_000, open_s: float = 2 * _CONNECT_S) -> None:
+    def __init__(self, open_tail: Callable[[], Opened], *, most: int = 20_000, open_s: float = 2 * _CONNECT_S) -> None:
         self._open_tail = open_tail
         self._open_s = open_s
         self._events: queue.Queue[str | bytes] = queue.Queue(most)
@@ -92,6 +102,7 @@ class Tailing:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
             self._thread.start()
+            atexit.register(self.close)
             self._settled.wait(within_s)
         if not self._connected:
             raise self._trouble or ProviderUnavailable("the tail is not connected yet", where="tail")
@@ -105,7 +116,8 @@ class Tailing:
                 return
 
     def close(self) -> None:
-        """End the connection and the thread."""
+        """End the connection and the thread, and delete the tail."""
+        atexit.unregister(self.close)
         if self._thread is None:
             return
         if self._loop is not None and self._task is not None:
@@ -124,7 +136,7 @@ class Tailing:
         failures = 0
         while True:
             try:
-                await self._listen(self._open_tail())
+                await self._listen_to(self._open_tail())
                 self._trouble = ProviderUnavailable("the tail was closed", where="tail")
             except (AuthError, ProviderRejected) as error:
                 self._trouble = error
@@ -141,6 +153,13 @@ class Tailing:
             self._settled.set()
             await asyncio.sleep(_WAITS_S[min(failures, len(_WAITS_S) - 1)])
             failures += 1
+
+    async def _listen_to(self, opened: Opened) -> None:
+        try:
+            await self._listen(opened.address)
+        finally:  # also where it is cancelled: what is called here does not wait for the loop
+            with contextlib.suppress(BackoutError):
+                opened.delete()
 
     async def _listen(self, address: str) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
