@@ -10,7 +10,6 @@ import pytest
 from backout.model.guard.signals import sum_counts
 from backout.providers.cloudflare.telemetry import LAG_S
 
-from extent import long
 from polling import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -20,7 +19,8 @@ PAST_S = 20
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("late_s", "acts"), [(5, True), long(20, True), long(60, False)])
+@pytest.mark.rotating("telemetry", 3)
+@pytest.mark.parametrize(("late_s", "acts"), [(5, True), (20, True), (60, False)])
 def test_guard_acts_on_telemetry_that_is_exact_and_soon_enough(drillbook: Drillbook, late_s: int, acts: bool) -> None:
     """Its own looks at /health measure how late it is; a minute late, it says what it would do and why it does not."""
     trial = drillbook.trial()
