@@ -18,6 +18,33 @@ if TYPE_CHECKING:
 PAST_S = 20
 
 
+def test_after_some_looks_it_may_act_and_counts_what_the_router_counts(drillbook: Drillbook) -> None:
+    """Visitors' requests of each second and version; backout's own, which measured how late it is, are none."""
+    trial = drillbook.trial()
+    router = trial.tools().traffic
+    trial.replace((r"traffic = \{[^\n]*\}", 'traffic = { provider = "telemetry" }'))
+    tools = trial.tools()
+    source, health = tools.traffic, tools.health
+    assert router is not None
+    assert source is not None
+    assert health is not None
+    since = int(time.time())
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def is_measured() -> bool:
+        health.look()
+        page = source.read(since, int(time.time()) + 1)
+        assert not page.sampled
+        found.update({(row.version, row.second): (row.requests, row.errors) for row in page.counts})
+        return source.traits.may_act and len(found) > 5
+
+    with drillbook.fault("telemetry-lag", latency_ms=0):
+        until(is_measured, PATIENCE_S, "it is measured how late it is", every_s=0.5)
+    seen = [second for _, second in found]
+    rows = router.read(min(seen), max(seen) + 1).counts
+    assert {(row.version, row.second): (row.requests, row.errors) for row in rows} == found
+
+
 @pytest.mark.long
 @pytest.mark.rotating("telemetry", 3)
 @pytest.mark.parametrize(("late_s", "acts"), [(5, True), (20, True), (60, False)])

@@ -19,6 +19,7 @@ from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUna
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.budget import Budget
+from backout.providers.cloudflare.credentials import TOKEN_VARIABLE, clean_token, explain_place
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.retry import CallFailed, Retry, retry_after_s, retry_call
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLOUDFLARE_API: Final = "https://api.cloudflare.com/client/v4"
-TOKEN_VARIABLE: Final = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable, not its value
 READ_SCRIPTS: Final = "Workers Scripts Read"
 WRITE_SCRIPTS: Final = "Workers Scripts Write"
 
@@ -332,25 +332,6 @@ _LATER: Final = "the same command again, once the API answers"
 _UNKNOWN: Final = "; it is unknown whether the request took effect"
 
 
-def clean_token(token: str, place: str = TOKEN_VARIABLE) -> str:
-    """Return the token, found at `place`, without surrounding white space.
-
-    Raises:
-        AuthError: it is empty, or holds characters that no token has; the text never quotes it.
-    """
-    token = token.strip()
-    if not token:
-        raise AuthError("the API token is missing", hint=_put("a token", place))
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise AuthError("the API token holds characters that no token has", hint=f"look at {place}")
-    return token
-
-
-def _put(what: str, place: str) -> str:
-    """Return how to correct a value found in a place: a variable is set, a file is written."""
-    return f"put {what} into {place}" if place.startswith("the file ") else f"set {place} to {what}"
-
-
 def _parse_envelope(body: bytes) -> _Envelope | None:
     try:
         return decode_json(body, _Envelope)
@@ -385,7 +366,7 @@ def _make_auth_error(
     """Return the error for a refused token: 401 means the token itself, anything else most likely its permissions."""
     if status == _UNAUTHORIZED:
         what = f"the API refuses the token ({status}){words.of(said)}; this call needs '{permission}'"
-        hint = _put(f"a valid token with '{permission}' for this account", place)
+        hint = explain_place(f"a valid token with '{permission}' for this account", place)
     else:
         what = f"the token lacks the permission '{permission}' for this call ({status}){words.of(said)}"
         hint = f"give the token in {place} the permission '{permission}', or check the account id"

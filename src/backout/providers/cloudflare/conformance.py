@@ -18,7 +18,6 @@ from backout.errors import AuthError, ConfigError, PartlyDone, ProviderUnavailab
 from backout.model.bundle import BundleModule
 from backout.model.conformance import Observation
 from backout.providers.cloudflare.bundles import upload_form
-from backout.providers.cloudflare.client import clean_token
 from backout.providers.cloudflare.conformance_reply import (
     Call,
     Reply,
@@ -30,6 +29,7 @@ from backout.providers.cloudflare.conformance_reply import (
     look_up,
     parse_body,
 )
+from backout.providers.cloudflare.credentials import clean_token
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin, quote_segment
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ class CloudflareDeployments:
         self._client = client
         self._reader = reader or client
         self._script = script
-        self._cohorts: tuple[Cohort, ...] | None = None
+        self._cohorts: tuple[Cohort, ...] = ()
         self._path = f"accounts/{quote_segment(account_id)}/workers/scripts/{quote_segment(script)}/deployments"
 
     def history(self) -> tuple[Deployment, ...]:
@@ -110,7 +110,7 @@ class CloudflareDeployments:
         return found
 
     def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
-        """Make `version` live at 100 %, of each cohort too; the message is cut to 1000 bytes, never in a character."""
+        """Make `version` live at 100 %, of each cohort in the list read last too; the message is cut to 1000 bytes."""
         more = {"code_update_strategy": {"mode": "immediate"}} if immediate else {}
         return self._deploy((Share(VersionId(version), 100.0),), message, more, force=force)
 
@@ -140,7 +140,7 @@ class CloudflareDeployments:
     ) -> Deployment:
         cohorts = [
             {"name": cohort.name, "versions": _render_shares(cohort.shares)}
-            for cohort in carry_cohorts(self._list_cohorts(), kept, shares)
+            for cohort in carry_cohorts(self._cohorts, kept, shares)
         ]
         body = {
             **more,
@@ -157,12 +157,6 @@ class CloudflareDeployments:
         made = answer.as_model()
         self._cohorts = made.cohorts
         return made
-
-    def _list_cohorts(self) -> tuple[Cohort, ...]:
-        """Return the cohorts of what is live, asking only where no list of deployments was read before."""
-        if self._cohorts is None:
-            self.history()
-        return self._cohorts or ()
 
 
 def _render_shares(shares: Sequence[Share]) -> list[dict[str, object]]:
