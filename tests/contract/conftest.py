@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from kept import furnish
+from scripted_telemetry import TelemetryApi
 
 from backout.twin import lifecycle
 
 from platform_sides import MemorySide, Side, TwinSide
+from scripted_server import scripted_server
 from twin_harness import running_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backout.twin.lifecycle import TwinStatus
+
+    from scripted_server import ScriptedServer
 
 
 @pytest.fixture(params=["memory", "cloudflare"])
@@ -40,3 +44,18 @@ def twin() -> Iterator[TwinStatus]:
             yield running
         finally:
             lifecycle.stop_twin(directory)
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    """A server that answers what a test says."""
+    with scripted_server() as running:
+        yield running
+
+
+@pytest.fixture
+def cloud(server: ScriptedServer) -> TelemetryApi:
+    """The telemetry as Cloudflare's is documented and reported to be, without any invocation."""
+    made = TelemetryApi()
+    server.will(made.answers(server))
+    return made

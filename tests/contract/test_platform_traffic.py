@@ -207,20 +207,6 @@ def test_another_shape_is_unavailable(kind: Source) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with scripted_server() as running:
-        yield running
-
-
-@pytest.fixture
-def cloud(server: ScriptedServer) -> TelemetryApi:
-    """Return the telemetry as Cloudflare's is documented and reported to be, without any invocation."""
-    made = TelemetryApi()
-    server.will(made.answers(server))
-    return made
-
-
-@pytest.fixture
 def source(server: ScriptedServer) -> TelemetryTraffic:
     return TelemetryTraffic(client(server.url), ACCOUNT, "fm5", clock=WorldClock(10_000.0))
 

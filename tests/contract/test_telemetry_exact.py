@@ -14,29 +14,15 @@ from backout.providers.health.sent import SentProbes
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
 
-from scripted_server import scripted_server
 from twin_harness import ACCOUNT, TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from scripted_server import ScriptedServer
 
 BEGIN = 10_000
 VISITS = ("v1", "ok", 200, "fetch", "GET /", 5)
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with scripted_server() as running:
-        yield running
-
-
-@pytest.fixture
-def cloud(server: ScriptedServer) -> TelemetryApi:
-    made = TelemetryApi()
-    server.will(made.answers(server))
-    return made
 
 
 class Guarding:

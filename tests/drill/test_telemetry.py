@@ -46,7 +46,7 @@ def test_after_some_looks_it_may_act_and_counts_what_the_router_counts(drillbook
 
 
 @pytest.mark.long
-@pytest.mark.rotating("telemetry", 3)
+@pytest.mark.rotating("telemetry", 9)
 @pytest.mark.parametrize(("late_s", "acts"), [(5, True), (20, True), (60, False)])
 def test_guard_acts_on_telemetry_that_is_exact_and_soon_enough(drillbook: Drillbook, late_s: int, acts: bool) -> None:
     """Its own looks at /health measure how late it is; a minute late, it says what it would do and why it does not."""
