@@ -99,3 +99,15 @@ def test_the_worker_itself_knows_better(tmp_path: Path, rate: float, may_read: b
     assert traffic(tmp_path) == counts
     assert said in done.err
     assert backout(tmp_path, "config", "check").code == 0
+
+
+def test_what_the_api_does_not_tell_is_not_known(tmp_path: Path) -> None:
+    """The call is a beta: refused, it leaves the line as the wrangler file has it, and says so."""
+    write(tmp_path, ON)
+    with scripted_server() as server:
+        server.will(answer({"success": False, "errors": [], "messages": [], "result": None}, 404))
+        variables = {"CLOUDFLARE_API_BASE_URL": server.url, "CLOUDFLARE_API_TOKEN": "t" * 40}
+        done = backout(tmp_path, "init", variables=variables)
+    assert done.code == 0
+    assert traffic(tmp_path) == COUNTS
+    assert "production: it is not known whether Workers Logs keep every answer" in done.err

@@ -10,7 +10,7 @@ from backout.errors import WorldMoved
 from backout.model.guard.policy import Mode
 from backout.model.steps.guard import WatchStep
 from backout.runbook.guard import guard
-from backout.runbook.guard.wanted_version import LISTED_S
+from backout.runbook.guard.wanted_version import LISTED_S, is_watch_of
 
 from line import Story
 
@@ -35,6 +35,17 @@ def test_another_jobs_deployment_is_not_judged_in_its_place(story: Story) -> Non
     with pytest.raises(WorldMoved, match=f"was to be watched, and {story.bad.id} is what came last"):
         guard.plan(story.tools(), mode=Mode.ACT, for_s=60, version=story.good.id)
     assert story.world.clock.now() - begun <= LISTED_S + 10
+
+
+def test_a_watch_that_is_taken_up_answers_for_its_own_version_alone(story: Story) -> None:
+    """An earlier job's watch was interrupted: its verdict is no verdict on what this job deployed."""
+    tools = story.tools()
+    plan = guard.plan(tools, mode=Mode.ACT, for_s=60)
+    run = tools.runs.find(tools.journal.submit(plan, actor="ops@host", reason=plan.why))
+    assert run is not None
+    assert is_watch_of(tools, run, story.bad.id.upper())
+    assert is_watch_of(tools, run, "")
+    assert not is_watch_of(tools, run, story.good.id)
 
 
 def test_a_version_that_is_listed_late_is_waited_for(story: Story) -> None:

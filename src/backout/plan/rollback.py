@@ -18,6 +18,7 @@ from backout.analysis.coverage import (
     list_general,
 )
 from backout.analysis.history.stability import Candidate, find_newcomer, list_candidates, name_schema
+from backout.escaping import shorten
 from backout.model.clock import describe_offset, is_off
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
 from backout.model.remark import VERSION_DIGITS, Code
@@ -330,7 +331,7 @@ def _list_notes(situation: Situation, request: Request, choice: _Choice) -> tupl
         notes.append("it is uploaded again from the copy kept here, with the secrets as they are now")
     notes += [f"not {rejection.version}: {rejection.reason}" for rejection in choice.nearer]
     notes += _list_proof_notes(request, choice)
-    notes += [f"every cohort goes to it as well; now {cohort}" for cohort in situation.live.describe_cohorts()]
+    notes += [f"every cohort goes to it as well; now {shorten(cohort)}" for cohort in situation.live.describe_cohorts()]
     if not situation.schema.set_up:
         notes.append("database migrations: not set up, so not checked")
     elif request.force_schema:

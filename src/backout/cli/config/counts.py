@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backout import config as configuration
 from backout.config.init.counts import PERMISSION, SETTING, set_line
-from backout.errors import AuthError, BackoutError
+from backout.errors import AuthError, BackoutError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,10 @@ def look_at_counts(shell: Shell, names: Sequence[str], file: Path) -> None:
         try:
             loaded = configuration.load(shell.environment, start=shell.folder, path=file, environment=name)
             kept = read_kept_share(loaded, _PATIENCE_S)
-        except BackoutError:
-            continue  # `pin_new_file` has said why the API does not answer
+        except BackoutError as error:
+            if not isinstance(error, (AuthError, ConfigError)):  # those `pin_new_file` has told
+                shell.output.say(f"{name}: it is not known whether Workers Logs keep every answer: {error.what}")
+            continue
         temporary = file.with_suffix(".new")
         text = set_line(file.read_text(encoding="utf-8"), name, keeps_all=kept == 1)
         temporary.write_text(text, encoding="utf-8")

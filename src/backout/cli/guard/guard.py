@@ -150,15 +150,11 @@ def _open_session(shell: Shell, flags: Mapping[str, str | None], expect: tuple[s
 
 
 def _watch(session: Session, *, early: bool, next_within: str | None, version: str = "") -> int:
-    """Watch as the configuration and the flags say.
-
-    Args:
-        next_within: first wait this long for another deployment.
-        version: the one to be watched, "" for whichever came last.
-    """
+    """Watch as the configuration and the flags say: what comes next, `version`, or whatever came last."""
     from backout.cli.support.session import make_busy_error
     from backout.config.scalars import parse_seconds
     from backout.runbook.guard import guard as procedure
+    from backout.runbook.guard.wanted_version import is_watch_of
 
     _check_channels(session.shell, session)
     unfinished = session.find_unfinished()
@@ -168,7 +164,7 @@ def _watch(session: Session, *, early: bool, next_within: str | None, version: s
         return _watch_next(session, unfinished, parse_seconds(next_within, "--next-timeout"), early=early)
     if unfinished is not None:
         run = _pick_up(session, unfinished)
-        if not _is_void(session, run):
+        if not _is_void(session, run) and is_watch_of(session.tools, run, version):
             return finish(session, run)
     return finish(session, _watch_to_end(session, early=early, version=version))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ class SentProbes:
     """
 
     def __init__(self) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = os.urandom(8).hex()
         self._answered: deque[float] = deque(maxlen=_KEPT)
 
     def note(self, at: float) -> None:

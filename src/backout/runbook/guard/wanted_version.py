@@ -8,8 +8,10 @@ from backout.analysis.history.remarks import find_underneath
 from backout.errors import WorldMoved
 from backout.model.plan import Plan, PlanRefused
 from backout.model.steps.guard import WatchStep
+from backout.runbook.incident.report import find_watch
 
 if TYPE_CHECKING:
+    from backout.model.incident.incident import Run
     from backout.runbook.toolbox import Toolbox
 
 LISTED_S, LOOK_EVERY_S = 60.0, 2.0
@@ -36,6 +38,12 @@ def check_version(tools: Toolbox, plan: Plan | PlanRefused, version: str) -> Non
     """Raise WorldMoved for the plan of a watch of another version; "" is whichever came last."""
     if version and isinstance(plan, Plan) and (found := plan.arguments(WatchStep).version) != version.lower():
         raise _make_error(tools, version, found)
+
+
+def is_watch_of(tools: Toolbox, run: Run, version: str) -> bool:
+    """Whether a run is, or came from, a watch of that version; "" is any: its verdict says nothing of another one."""
+    watch = find_watch(tools.runs, run.id)
+    return not version or (watch is not None and watch.plan.arguments(WatchStep).version == version.lower())
 
 
 def _make_error(tools: Toolbox, wanted: str, found: str) -> WorldMoved:
