@@ -189,6 +189,15 @@ def test_a_deletion_leaves_a_marker_whose_removal_brings_the_object_back(store: 
         assert body.read() == b"here"
 
 
+def test_a_listing_has_the_keys_as_they_are(store: Store) -> None:
+    """SeaweedFS is asked to encode the keys, and does it in one listing and not in the other."""
+    keys = ["keys/a b+c", "keys/p%q", "keys/x%2By"]
+    for key in keys:
+        store.client.put(BUCKET, key, b"1")
+    assert [one.key for one in store.client.list_objects(BUCKET, "keys/")] == keys
+    assert [one.key for one in store.client.list_versions(BUCKET, "keys/")] == keys
+
+
 def test_versions_are_listed_as_boto3_lists_them(store: Store) -> None:
     """Same versions, same markers, over several pages."""
     for number in range(7):

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backout.providers.s3 import answers, calls
-from backout.providers.s3.answers import MalformedAnswer
+from backout.providers.s3.documents import LONGEST_BODY_BYTES, MalformedAnswer, parse_xml
 from backout.providers.s3.sigv4 import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
@@ -114,21 +114,21 @@ def test_an_encoded_key_is_ascii_and_comes_back(key: str) -> None:
         b'<!DOCTYPE a SYSTEM "http://127.0.0.1:1/x"><a/>',
         '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>'.encode("utf-16"),
         b"<a>" * 100 + b"</a>" * 100,
-        b"<a>" + b"x" * (answers.LONGEST_BODY_BYTES + 1) + b"</a>",
+        b"<a>" + b"x" * (LONGEST_BODY_BYTES + 1) + b"</a>",
     ],
     ids=["empty", "text", "crossed", "entity", "external", "utf-16", "deep", "large"],
 )
 def test_a_hostile_body_is_refused(body: bytes) -> None:
     """No entity is expanded, nothing is fetched, nothing grows without a limit."""
     with pytest.raises(MalformedAnswer):
-        answers.parse_xml(body)
+        parse_xml(body)
 
 
 @given(st.binary(max_size=200))
 def test_any_body_is_parsed_or_refused(body: bytes) -> None:
     """Nothing else is ever raised."""
     with contextlib.suppress(MalformedAnswer):
-        answers.parse_xml(body)
+        parse_xml(body)
     answers.parse_error(body)
 
 
@@ -139,7 +139,8 @@ def test_versions_keep_the_order_of_the_document() -> None:
     )
     kinds = ("Version", "DeleteMarker", "Version", "DeleteMarker")
     listed = "".join(entry.format(kind, number) for number, kind in enumerate(kinds))
-    page = answers.parse_version_page(f"<ListVersionsResult>{listed}</ListVersionsResult>".encode())
+    body = f"<ListVersionsResult><EncodingType>url</EncodingType>{listed}</ListVersionsResult>"
+    page = answers.parse_version_page(body.encode())
     assert [one.version_id for one in page.versions] == ["0", "1", "2", "3"]
     assert [one.is_delete_marker for one in page.versions] == [False, True, False, True]
     assert {one.key for one in page.versions} == {"a/b c"}
@@ -147,10 +148,19 @@ def test_versions_keep_the_order_of_the_document() -> None:
     assert page.next_markers is None
 
 
+def test_keys_are_decoded_only_where_the_answer_says_that_they_are_encoded() -> None:
+    """SeaweedFS lists versions with their keys as they are, though it is asked to encode them."""
+    entry = "<Version><Key>a b+c%2F</Key><VersionId>1</VersionId></Version>"
+    more = "<IsTruncated>true</IsTruncated><NextKeyMarker>d+e</NextKeyMarker>"
+    page = answers.parse_version_page(f"<ListVersionsResult>{entry}{more}</ListVersionsResult>".encode())
+    assert [one.key for one in page.versions] == ["a b+c%2F"]
+    assert page.next_markers == ("d+e", "")
+
+
 def test_bodies_escape_what_xml_needs() -> None:
     """A key may hold any markup."""
     body = calls.delete_many("b", [("a<&>b", "v1"), ("plain", None)]).body
     assert body is not None
-    root = answers.parse_xml(body)
+    root = parse_xml(body)
     assert [one.value("Key") for one in root.all("Object")] == ["a<&>b", "plain"]
     assert [one.value("VersionId") for one in root.all("Object")] == ["v1", ""]

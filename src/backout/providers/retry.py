@@ -62,12 +62,19 @@ class Retry(Value, frozen=True):
 
 
 def retry_call(
-    call: Callable[[], T], policy: Retry, clock: Clock, draw: Callable[[float, float], float] = random.uniform
+    call: Callable[[], T],
+    policy: Retry,
+    clock: Clock,
+    draw: Callable[[float, float], float] = random.uniform,
+    hear: Callable[[CallFailed], None] = lambda _failed: None,
 ) -> T:
     """Return what `call` returns, repeating it while it raises a `CallFailed` that is not permanent.
 
     A wait is drawn between half and all of its bound, so that many clients do not return together; a wait that the
     provider asked for (Retry-After) is kept exactly. Where it would end after `total_s`, the error comes at once.
+
+    Args:
+        hear: is told of each failed attempt, before the wait.
 
     Raises:
         BackoutError: the `error` of the last attempt.
@@ -78,6 +85,7 @@ def retry_call(
         try:
             return call()
         except CallFailed as failed:
+            hear(failed)
             bound_s = next(waits, None)
             if failed.permanent or bound_s is None:
                 raise failed.error from failed

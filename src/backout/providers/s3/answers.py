@@ -1,63 +1,31 @@
-"""Parses an S3 server's answers; pure, and nothing a server sends can make it fetch or expand anything.
+"""The contents of an S3 server's answers; pure. The entries of a listing keep the document's order.
 
-The bodies come from a server, so they are not trusted: expat without a DTD (no entities, no external references),
-always as UTF-8, with a limit on the size, the depth and the number of elements. An answer counts only with the root
-that belongs to its call, since a 200 can carry an error, or the page of a network that wants a login. The entries of
-a listing keep the document's order, because nothing else distinguishes two versions of one second.
+Nothing else distinguishes two versions of one second.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
-from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 import msgspec
 
 from backout.decoding import Undecodable, parse_http_date, parse_moment, parse_whole
 from backout.model.value import Value
+from backout.providers.s3.documents import ERROR, MalformedAnswer, parse_result, parse_xml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-LONGEST_BODY_BYTES = 16 * 1024 * 1024
-"""A page of 1000 keys of 1024 bytes, every byte percent-encoded, stays below a third of it."""
-_DEEPEST = 16
-_MOST_NODES = 100_000
-"""A page of 1000 entries has less than a fifth of it."""
-_LONGEST_CODE, _LONGEST_MESSAGE, _LONGEST_TAG = 100, 300, 40
+    from backout.providers.s3.documents import Node
+
+_LONGEST_CODE, _LONGEST_MESSAGE = 100, 300
 _MOST_SIZE = 2**63 - 1
+_MOST_DAYS = 1_000_000
 _META = "x-amz-meta-"
-_ERROR = "Error"
-
-
-class MalformedAnswer(ValueError):
-    """The body is not XML of S3, or not what the call is answered with."""
-
-
-class LateError(MalformedAnswer):
-    """The answer began with 200, and its body is an error."""
-
-
-@dataclass(slots=True)
-class Node:
-    """One XML element; the namespace is dropped, since S3 servers do not agree on it."""
-
-    tag: str
-    text: str = ""
-    children: list[Node] = field(default_factory=list)
-
-    def all(self, tag: str) -> Iterator[Node]:
-        """Yield the direct children of that name, in document order."""
-        return (child for child in self.children if child.tag == tag)
-
-    def value(self, tag: str, default: str = "") -> str:
-        """Return the text of the first child of that name."""
-        return next((child.text for child in self.all(tag)), default)
 
 
 class S3Object(Value, frozen=True):
@@ -107,6 +75,7 @@ class ListedVersion(Value, frozen=True):
     last_modified: float
     etag: str = ""
     size_bytes: int = 0
+    storage_class: str = ""
 
 
 class VersionPage(Value, frozen=True):
@@ -124,85 +93,13 @@ class S3Error(Value, frozen=True):
     message: str
 
 
-def parse_xml(body: bytes) -> Node:
-    """Return the root element.
-
-    Raises:
-        MalformedAnswer: not well-formed in UTF-8, too large, too deep, of too many elements, or with a DTD.
-    """
-    if len(body) > LONGEST_BODY_BYTES:
-        raise MalformedAnswer(f"{len(body)} bytes of XML")
-    top = Node("")
-    open_nodes, texts, made = [top], [[""]], 0
-
-    def start(name: str, _attributes: dict[str, str]) -> None:
-        nonlocal made
-        made += 1
-        if len(open_nodes) > _DEEPEST:
-            raise MalformedAnswer("XML nested too deeply")
-        if made > _MOST_NODES:
-            raise MalformedAnswer(f"XML of more than {_MOST_NODES} elements")
-        node = Node(name.rpartition(":")[2])
-        open_nodes[-1].children.append(node)
-        open_nodes.append(node)
-        texts.append([])
-
-    def end(_name: str) -> None:
-        open_nodes.pop().text = "".join(texts.pop())
-
-    def text(data: str) -> None:
-        texts[-1].append(data)
-
-    def doctype(*_: object) -> None:
-        raise MalformedAnswer("XML with a DTD")
-
-    # S3 writes UTF-8. A declared encoding would be looked up among Python's codecs, of which some are none for text.
-    parser = expat.ParserCreate("utf-8")
-    parser.buffer_text = True
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
-    parser.StartDoctypeDeclHandler = doctype
-    try:
-        parser.Parse(body, True)
-    except expat.ExpatError as error:
-        raise MalformedAnswer(str(error)) from error
-    return top.children[0]
-
-
-def parse_result(body: bytes, tag: str) -> Node:
-    """Return the root element of an answer, which has to be of that name.
-
-    Raises:
-        LateError: it is an error instead.
-        MalformedAnswer: it is anything else, or no XML.
-    """
-    root = parse_xml(body)
-    if root.tag == _ERROR:
-        raise LateError("an error in an answer that had begun well")
-    if root.tag != tag:
-        raise MalformedAnswer(f"the answer is <{root.tag[:_LONGEST_TAG]}> and not {f'<{tag}>' if tag else 'empty'}")
-    return root
-
-
-def check_empty(body: bytes) -> None:
-    """Look at the body of an answer that says everything in its headers.
-
-    Raises:
-        LateError: it is an error.
-        MalformedAnswer: it is a page of somebody else.
-    """
-    if body.lstrip().startswith(b"<"):
-        parse_result(body, "")
-
-
 def parse_error(body: bytes) -> S3Error:
     """Return the error of a body; an empty or foreign body gives an empty code."""
     try:
         root = parse_xml(body)
     except MalformedAnswer:
         return S3Error("", body[:200].decode("utf-8", "replace"))
-    return _read_error(root) if root.tag == _ERROR else S3Error("", "")
+    return _read_error(root) if root.tag == ERROR else S3Error("", "")
 
 
 def parse_etag(etag: str) -> str:
@@ -252,9 +149,10 @@ def parse_page(body: bytes) -> Page:
         Undecodable: a size is none.
     """
     root = parse_result(body, "ListBucketResult")
+    read = _find_reader(root)
     objects = tuple(
         Listed(
-            _get_key(entry),
+            read(entry.value("Key")),
             _parse_size(entry.value("Size", "0")),
             entry.value("ETag").strip('"'),
             _parse_time(entry.value("LastModified")),
@@ -262,7 +160,7 @@ def parse_page(body: bytes) -> Page:
         for entry in root.all("Contents")
     )
     token = root.value("NextContinuationToken") if _is_truncated(root, "NextContinuationToken") else None
-    return Page(objects, _list_prefixes(root), token)
+    return Page(objects, _list_prefixes(root, read), token)
 
 
 def parse_version_page(body: bytes) -> VersionPage:
@@ -273,23 +171,25 @@ def parse_version_page(body: bytes) -> VersionPage:
         Undecodable: a size is none.
     """
     root = parse_result(body, "ListVersionsResult")
+    read = _find_reader(root)
     versions = tuple(
         ListedVersion(
-            key=_get_key(entry),
+            key=read(entry.value("Key")),
             version_id=entry.value("VersionId"),
             is_latest=entry.value("IsLatest") == "true",
             is_delete_marker=entry.tag == "DeleteMarker",
             last_modified=_parse_time(entry.value("LastModified")),
             etag=entry.value("ETag").strip('"'),
             size_bytes=_parse_size(entry.value("Size", "0")),
+            storage_class=entry.value("StorageClass"),
         )
         for entry in root.children
         if entry.tag in {"Version", "DeleteMarker"}
     )
     markers = None
     if _is_truncated(root, "NextKeyMarker"):
-        markers = (unquote_plus(root.value("NextKeyMarker")), root.value("NextVersionIdMarker"))
-    return VersionPage(versions, _list_prefixes(root), markers)
+        markers = (read(root.value("NextKeyMarker")), root.value("NextVersionIdMarker"))
+    return VersionPage(versions, _list_prefixes(root, read), markers)
 
 
 def parse_buckets(body: bytes) -> tuple[tuple[str, float], ...]:
@@ -303,13 +203,41 @@ def parse_buckets(body: bytes) -> tuple[tuple[str, float], ...]:
 
 def parse_delete_errors(body: bytes) -> tuple[tuple[str, S3Error], ...]:
     """Return (key, error) of what a batch deletion did not delete. Raises LateError, MalformedAnswer."""
-    errors = parse_result(body, "DeleteResult").all(_ERROR)
+    errors = parse_result(body, "DeleteResult").all(ERROR)
     return tuple((entry.value("Key"), _read_error(entry)) for entry in errors)
 
 
 def parse_versioning(body: bytes) -> str:
     """Return `Enabled`, `Suspended`, or "" where it never was on. Raises LateError, MalformedAnswer."""
     return parse_result(body, "VersioningConfiguration").value("Status")
+
+
+def parse_kept_days(body: bytes) -> int | None:
+    """Return for how many days a lifecycle keeps versions that are not the newest, by its strictest rule.
+
+    Raises:
+        LateError, MalformedAnswer, Undecodable: it is no lifecycle.
+    """
+    rules = (
+        rule for rule in parse_result(body, "LifecycleConfiguration").all("Rule") if rule.value("Status") == "Enabled"
+    )
+    days = [
+        parse_whole(expiry.value("NoncurrentDays"), most=_MOST_DAYS, what="the days of a lifecycle")
+        for rule in rules
+        for expiry in rule.all("NoncurrentVersionExpiration")
+    ]
+    return min(days, default=None)
+
+
+def parse_tags(body: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the tags of an object. Raises LateError, MalformedAnswer."""
+    sets = parse_result(body, "Tagging").all("TagSet")
+    return tuple((tag.value("Key"), tag.value("Value")) for each in sets for tag in each.all("Tag"))
+
+
+def parse_copied_part(body: bytes) -> str:
+    """Return the etag of a part that was copied. Raises LateError, MalformedAnswer: also without an etag."""
+    return parse_etag(parse_result(body, "CopyPartResult").value("ETag"))
 
 
 def parse_upload_id(body: bytes) -> str:
@@ -367,13 +295,14 @@ def _is_truncated(root: Node, marker: str) -> bool:
     return True
 
 
-def _get_key(entry: Node) -> str:
+def _find_reader(root: Node) -> Callable[[str], str]:
+    """Return what makes keys of a listing's names: not every store encodes them, though it is asked to (SeaweedFS)."""
     # AWS writes a space as "+" in this encoding, so a literal plus always comes as %2B.
-    return unquote_plus(entry.value("Key"))
+    return unquote_plus if root.value("EncodingType") == "url" else str
 
 
-def _list_prefixes(root: Node) -> tuple[str, ...]:
-    return tuple(unquote_plus(entry.value("Prefix")) for entry in root.all("CommonPrefixes"))
+def _list_prefixes(root: Node, read: Callable[[str], str]) -> tuple[str, ...]:
+    return tuple(read(entry.value("Prefix")) for entry in root.all("CommonPrefixes"))
 
 
 def _parse_size(text: str) -> int:
@@ -387,8 +316,13 @@ def _parse_time(text: str) -> float:
         return 0.0
 
 
-def _parse_http_date(text: str | None) -> float:
+def parse_date(text: str | None) -> float | None:
+    """Return the time of an HTTP date in Unix seconds, None where there is none that can be read."""
     try:
-        return parse_http_date(text) if text else 0.0
+        return parse_http_date(text) if text else None
     except Undecodable:
-        return 0.0
+        return None
+
+
+def _parse_http_date(text: str | None) -> float:
+    return parse_date(text) or 0.0

@@ -96,6 +96,21 @@ def get_versioning(bucket: str) -> Call:
     return Call("GET", _make_path(bucket), (("versioning", ""),))
 
 
+def head_bucket(bucket: str) -> Call:
+    """HEAD Bucket."""
+    return Call("HEAD", _make_path(bucket))
+
+
+def get_lifecycle(bucket: str) -> Call:
+    """GET Bucket lifecycle."""
+    return Call("GET", _make_path(bucket), (("lifecycle", ""),))
+
+
+def get_tags(bucket: str, key: str, *, version_id: str | None = None) -> Call:
+    """GET Object tagging."""
+    return Call("GET", _make_path(bucket, key), (("tagging", ""), *_make_version_query(version_id)))
+
+
 def put_versioning(bucket: str, *, enabled: bool) -> Call:
     """PUT Bucket versioning: `Enabled` or `Suspended`."""
     body = _VERSIONING % (b"Enabled" if enabled else b"Suspended")
@@ -130,11 +145,22 @@ def put(
     return Call("PUT", _make_path(bucket, key), (), {**attributes.as_headers(), **conditions.as_headers()}, body)
 
 
-def copy(source: tuple[str, str, str | None], bucket: str, key: str, *, attributes: Attributes | None = None) -> Call:
-    """PUT Object - Copy of (bucket, key, version id or None); `attributes` replace the source's, None keeps them."""
-    from_bucket, from_key, version_id = source
-    version = "" if version_id is None else f"?versionId={encode_key(version_id)}"
-    headers = {"x-amz-copy-source": f"{_make_path(from_bucket, from_key)}{version}"}
+def copy(
+    source: tuple[str, str, str | None],
+    bucket: str,
+    key: str,
+    *,
+    attributes: Attributes | None = None,
+    if_match: str = "",
+) -> Call:
+    """PUT Object - Copy of (bucket, key, version id or None); `attributes` replace the source's, None keeps them.
+
+    Args:
+        if_match: the etag that the source must have, "" for any.
+    """
+    headers = {"x-amz-copy-source": _make_source(source)}
+    if if_match:
+        headers["x-amz-copy-source-if-match"] = f'"{if_match}"'
     if attributes is not None:
         headers |= {"x-amz-metadata-directive": "REPLACE", **attributes.as_headers()}
     return Call("PUT", _make_path(bucket, key), (), headers)
@@ -178,6 +204,23 @@ def upload_part(bucket: str, key: str, upload_id: str, number: int, body: bytes 
     return Call("PUT", _make_path(bucket, key), (("partNumber", str(number)), ("uploadId", upload_id)), {}, body)
 
 
+def copy_part(
+    source: tuple[str, str, str | None], bucket: str, key: str, upload: tuple[str, int], byte_range: tuple[int, int]
+) -> Call:
+    """Upload Part - Copy of (bucket, key, version id or None).
+
+    Args:
+        upload: its id, and the number of the part.
+        byte_range: the first and the last byte of the source, both inclusive.
+    """
+    upload_id, number = upload
+    headers = {
+        "x-amz-copy-source": _make_source(source),
+        "x-amz-copy-source-range": f"bytes={byte_range[0]}-{byte_range[1]}",
+    }
+    return Call("PUT", _make_path(bucket, key), (("partNumber", str(number)), ("uploadId", upload_id)), headers)
+
+
 def complete_upload(bucket: str, key: str, upload_id: str, parts: Sequence[tuple[int, str]]) -> Call:
     """Complete Multipart Upload of (number, etag), numbers ascending."""
     return Call("POST", _make_path(bucket, key), (("uploadId", upload_id),), {}, complete_body(parts))
@@ -190,6 +233,12 @@ def abort_upload(bucket: str, key: str, upload_id: str) -> Call:
 
 def _make_path(bucket: str, key: str | None = None) -> str:
     return f"/{bucket}" if key is None else f"/{bucket}/{encode_key(key)}"
+
+
+def _make_source(source: tuple[str, str, str | None]) -> str:
+    bucket, key, version_id = source
+    version = "" if version_id is None else f"?versionId={encode_key(version_id)}"
+    return f"{_make_path(bucket, key)}{version}"
 
 
 def _make_version_query(version_id: str | None) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,9 @@ from msgspec.structs import replace
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.providers.s3 import answers, calls
 from backout.providers.s3.answers import parse_object
+from backout.providers.s3.documents import check_empty
 from backout.providers.s3.paging import list_pages, list_version_pages
+from backout.providers.s3.sigv4 import encode_query
 from backout.providers.s3.transport import S3Settings, Slice, Transport
 
 if TYPE_CHECKING:
@@ -73,7 +75,24 @@ class S3Client:
 
     def versioning(self, bucket: str) -> bool:
         """Whether the bucket keeps versions now."""
-        return self._send_and_parse(calls.get_versioning(bucket), answers.parse_versioning) == "Enabled"
+        return self.read_versioning(bucket) == "Enabled"
+
+    def read_versioning(self, bucket: str) -> str:
+        """Return `Enabled`, `Suspended`, or "" where the bucket never kept versions."""
+        return self._send_and_parse(calls.get_versioning(bucket), answers.parse_versioning)
+
+    def read_kept_days(self, bucket: str) -> int | None:
+        """Return for how many days the bucket's lifecycle keeps versions that are not the newest, None for ever."""
+        try:
+            return self._send_and_parse(calls.get_lifecycle(bucket), answers.parse_kept_days)
+        except ProviderRejected as refused:
+            if refused.status == _MISSING:
+                return None
+            raise
+
+    def read_clock(self, bucket: str) -> float | None:
+        """Return the time of the store's clock in Unix seconds, whole ones; None where it tells none."""
+        return answers.parse_date(self._send(calls.head_bucket(bucket)).get("date"))
 
     def set_versioning(self, bucket: str, *, enabled: bool) -> None:
         """Switch versions on, or suspend them (what exists stays)."""
@@ -129,16 +148,53 @@ class S3Client:
         key: str,
         *,
         attributes: Attributes | None = None,
+        if_match: str = "",
     ) -> S3Object:
         """Copy (bucket, key, version id or None) inside the server; `attributes` replace the source's.
 
         The answer of a copy tells no size; the object returned has 0. At most 5 GB, S3's own limit.
+
+        Args:
+            if_match: the etag that the source must have, else ProviderRejected (412); "" for any.
         """
         return self._transport.send(
-            calls.copy(source, bucket, key, attributes=attributes),
+            calls.copy(source, bucket, key, attributes=attributes, if_match=if_match),
             lambda headers, body: parse_object(key, {**headers, "etag": answers.parse_copied(body)}, 0),
             total_s=_SERVER_WORKS_S,
         )
+
+    def copy_in_parts(self, source: tuple[str, str, str | None], bucket: str, key: str, part_bytes: int) -> S3Object:
+        """Copy an object of any size inside the server, with its headers, metadata and tags.
+
+        Args:
+            source: bucket, key, version id or None.
+            part_bytes: the size of a part, at most 5 GB; larger where there would be too many.
+
+        Raises:
+            ProviderRejected: there is no such version, or as for each call.
+        """
+        from_bucket, from_key, version_id = source
+        found = self.head(from_bucket, from_key, version_id=version_id)
+        if found is None:
+            raise ProviderRejected(
+                "there is no such object to copy", status=_MISSING, where=f"{from_bucket}/{from_key}"
+            )
+        tags = self._send_and_parse(calls.get_tags(from_bucket, from_key, version_id=version_id), answers.parse_tags)
+        headers = {**found.headers, **({"x-amz-tagging": encode_query(tags)} if tags else {})}
+        attributes = calls.Attributes(headers, found.metadata)
+        size = max(part_bytes, -(-found.size_bytes // _MOST_PARTS))
+        with self._uploading(bucket, key, attributes) as upload_id:
+            parts = []
+            for number, begin in enumerate(range(0, found.size_bytes, size), start=1):
+                last = min(begin + size, found.size_bytes) - 1
+                call = calls.copy_part(source, bucket, key, (upload_id, number), (begin, last))
+                etag = self._transport.send(
+                    call, lambda _, body: answers.parse_copied_part(body), total_s=_SERVER_WORKS_S
+                )
+                parts.append((number, etag))
+            done = self.complete_upload(bucket, key, upload_id, parts)
+            self._check_stored(bucket, done, found.size_bytes)
+        return replace(done, size_bytes=found.size_bytes)
 
     def delete(self, bucket: str, key: str, *, version_id: str | None = None) -> str | None:
         """Delete an object, or one version for good; return the id of the delete marker that was made or removed."""
@@ -152,11 +208,16 @@ class S3Client:
             ProviderRejected: the server kept some of them; the first one's reason is quoted.
         """
         for begin in range(0, len(targets), _BATCH):
-            call = calls.delete_many(bucket, targets[begin : begin + _BATCH])
-            if kept := self._send_and_parse(call, answers.parse_delete_errors):
+            if kept := self.delete_batch(bucket, targets[begin : begin + _BATCH]):
                 key, reason = kept[0]
                 what = f"{len(kept)} objects were not deleted, the first because of {reason.code}: {reason.message}"
                 raise ProviderRejected(what, status=_OK, where=f"{bucket}/{key}")
+
+    def delete_batch(
+        self, bucket: str, targets: Sequence[tuple[str, str | None]]
+    ) -> tuple[tuple[str, answers.S3Error], ...]:
+        """Delete at most a thousand of (key, version id or None) in one call; return those kept, and the reasons."""
+        return self._send_and_parse(calls.delete_many(bucket, targets), answers.parse_delete_errors)
 
     # --- listings ----------------------------------------------------------------------------------------------
 
@@ -215,19 +276,25 @@ class S3Client:
     def _put_in_parts(self, bucket: str, key: str, source: Slice, attributes: Attributes) -> S3Object:
         smallest = max(_SMALLEST_PART_BYTES, -(-source.size_bytes // _MOST_PARTS))
         part_bytes = max(self._settings.part_bytes, smallest)
-        upload_id = self.create_upload(bucket, key, attributes=attributes)
-        try:
+        with self._uploading(bucket, key, attributes) as upload_id:
             parts = []
             for number, begin in enumerate(range(0, source.size_bytes, part_bytes), start=1):
                 call = calls.upload_part(bucket, key, upload_id, number, None)
                 parts.append((number, self._send_object(call, key, source.part(begin, part_bytes)).etag))
             done = self.complete_upload(bucket, key, upload_id, parts)
             self._check_stored(bucket, done, source.size_bytes)
+        return replace(done, size_bytes=source.size_bytes)
+
+    @contextlib.contextmanager
+    def _uploading(self, bucket: str, key: str, attributes: Attributes) -> Iterator[str]:
+        """Begin an upload in parts, and forget it where the block ends with an error."""
+        upload_id = self.create_upload(bucket, key, attributes=attributes)
+        try:
+            yield upload_id
         except BaseException:
             with contextlib.suppress(ProviderRejected, ProviderUnavailable):
                 self.abort_upload(bucket, key, upload_id)  # else the parts would stay, unseen and paid for
             raise
-        return replace(done, size_bytes=source.size_bytes)
 
     def _check_stored(self, bucket: str, done: S3Object, size_bytes: int) -> None:
         """Ask for what was joined from parts. Raises ProviderUnavailable: it is not there, or not all of it."""
@@ -246,7 +313,7 @@ class S3Client:
         """Send a call that is answered in the headers."""
 
         def parse(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-            answers.check_empty(body)
+            check_empty(body)
             return headers
 
         return self._transport.send(call, parse)
@@ -255,7 +322,7 @@ class S3Client:
         """Send a call that is answered with an object in the headers; what is sent gives the size."""
 
         def parse(headers: Mapping[str, str], body: bytes) -> S3Object:
-            answers.check_empty(body)
+            check_empty(body)
             return parse_object(key, headers, None if source is None else source.size_bytes)
 
         return self._transport.send(call, parse, source=source)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
 from backout.providers.retry import CallFailed, retry_after_s
-from backout.providers.s3.answers import MalformedAnswer, parse_error
+from backout.providers.s3.answers import parse_error
+from backout.providers.s3.documents import MalformedAnswer
 from backout.providers.sockets import ExchangeError, describe_error
 
 if TYPE_CHECKING:

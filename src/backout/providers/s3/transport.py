@@ -24,8 +24,9 @@ from backout.decoding import Undecodable
 from backout.errors import ProviderUnavailable, UsageError
 from backout.model.value import Value
 from backout.providers.exchange import is_this_machine
-from backout.providers.retry import Retry, retry_call
-from backout.providers.s3.answers import LONGEST_BODY_BYTES, LateError, MalformedAnswer, parse_object
+from backout.providers.retry import CallFailed, Retry, retry_call
+from backout.providers.s3.answers import parse_object
+from backout.providers.s3.documents import LONGEST_BODY_BYTES, LateError, MalformedAnswer
 from backout.providers.s3.failures import make_failure, make_no_answer
 from backout.providers.s3.sigv4 import EMPTY_SHA256, S3Credentials, S3Request, sign
 from backout.providers.sockets import (
@@ -64,6 +65,7 @@ class S3Settings(Value, frozen=True):
         object_s: for a whole object on its way; None: as long as it moves on.
         multipart_above_bytes: larger bodies go up in parts.
         part_bytes: their size, at least 5 MiB.
+        hear: is told of each failed attempt of a call, by the thread that made it.
     """
 
     endpoint: str
@@ -75,6 +77,7 @@ class S3Settings(Value, frozen=True):
     multipart_above_bytes: int = 32 * 1024 * 1024
     part_bytes: int = 16 * 1024 * 1024
     retry: Retry = field(default_factory=Retry)
+    hear: Callable[[CallFailed], None] = lambda _failed: None
 
 
 class Slice(Value, frozen=True):
@@ -212,11 +215,14 @@ class Transport:
             total_s: in place of the settings', for a call over which the server works long.
         """
         total_s = total_s or self._settings.total_s
-        return retry_call(lambda: self._attempt(call, parse, source, total_s), self._settings.retry, self._clock)
+        return self._retry(lambda: self._attempt(call, parse, source, total_s))
 
     def open(self, call: Call, key: str) -> ObjectBody:
         """Send a call that answers an object's bytes."""
-        return retry_call(lambda: self._open(call, key), self._settings.retry, self._clock)
+        return self._retry(lambda: self._open(call, key))
+
+    def _retry(self, attempt: Callable[[], T]) -> T:
+        return retry_call(attempt, self._settings.retry, self._clock, hear=self._settings.hear)
 
     def _attempt(
         self, call: Call, parse: Callable[[Mapping[str, str], bytes], T], source: Slice | None, total_s: float

@@ -13,7 +13,8 @@ import aiohttp
 from yarl import URL
 
 from backout.errors import ProviderUnavailable
-from backout.providers.s3.answers import LONGEST_BODY_BYTES, parse_error
+from backout.providers.s3.answers import parse_error
+from backout.providers.s3.documents import LONGEST_BODY_BYTES
 from backout.providers.s3.failures import make_failure
 from backout.providers.s3.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, S3Credentials, S3Request, sign
 

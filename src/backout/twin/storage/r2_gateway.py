@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from backout.errors import AuthError, BackoutError, ProviderRejected
 from backout.providers.s3 import answers, calls
+from backout.providers.s3.documents import MalformedAnswer
 from backout.providers.s3.failures import S3Rejected
 from backout.twin.faults import FaultKind
 from backout.twin.storage import r2_protocol as r2
@@ -108,7 +109,7 @@ class R2Gateway:
             return _make_refusal(refused)
         except BackoutError as error:
             return _make_refusal(_translate(error))
-        except answers.MalformedAnswer:
+        except MalformedAnswer:
             return _make_refusal(_make_internal_error())
 
     def _break(self, bucket: str) -> None:
