@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     "Data": (
         Entry("secrets", "backout.cli.secrets.group:secrets", "List and check secrets; set what is missing."),
         Entry("db", "backout.cli.db.group:db", "Database migrations, backups and restores."),
+        Entry("objects", "backout.cli.objects.group:objects", "Check the bucket; bring objects back to a moment."),
     ),
     "Look back": (
         Entry("runs", "backout.cli.runs:runs", "List, show, resume and abort runs."),

@@ -12,6 +12,7 @@ from backout.errors import UsageError
 from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
+from backout.model.steps.objects import SurveyObjectsStep
 from backout.report.guard.run_end import describe_end
 from backout.report.text import wrap_text
 from backout.report.times import format_ago, format_clock, format_day, format_time
@@ -238,6 +239,10 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
         from backout.cli.db.backup import resume as resume_backup
 
         return resume_backup(shell, found)
+    if found.plan.has(SurveyObjectsStep):
+        from backout.cli.objects.restore import resume as resume_objects
+
+        return resume_objects(shell, found)
     if found.plan.kind is PlanKind.RECOVER and all(step.action.startswith("db_") for step in found.plan.steps):
         from backout.cli.db.restore import resume as resume_restore
 

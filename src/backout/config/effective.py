@@ -234,6 +234,23 @@ class Config:
         found = self._secret(store.credentials_env, store.credentials_file, where, "an access key")
         return parse_access(found, self.variables.on_secret, f"environments.{self.name}.{where}")
 
+    def storage_access(self) -> BucketAccess:
+        """Return the access key of the application's bucket.
+
+        Raises:
+            AuthError: it is not set, or is no JSON with an access_key_id and a secret_access_key.
+            UsageError: the environment has no bucket.
+        """
+        storage = self.environment.storage
+        if storage is None:
+            raise UsageError(
+                f"environments.{self.name} has no storage",
+                where=str(self.path),
+                hint=describe_setting("environments", self.name, "storage", provider="s3", bucket="NAME"),
+            )
+        found = self._secret(storage.credentials_env, storage.credentials_file, "storage", "an access key")
+        return parse_access(found, self.variables.on_secret, f"environments.{self.name}.storage")
+
     def managed_token(self) -> Secret:
         """Return the token for the vendor's API.
 

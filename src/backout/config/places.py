@@ -137,6 +137,11 @@ class Places:
         return self.check(self.journal.parent / "restore" / self._environment(), "the folder of the restores")
 
     @property
+    def objects(self) -> Path:
+        """Where restores of objects note what they do, beside the journal."""
+        return self.check(self.journal.parent / "objects" / self._environment(), "the folder of the objects' restores")
+
+    @property
     def reports(self) -> Path:
         """The folder of incident reports; a team may keep these in git."""
         return self.check_written(self.reports_path)

@@ -54,6 +54,7 @@ from backout.ports.measuring import (
     TellsKeys,
     Traffic,
 )
+from backout.ports.objects import BucketLook, BucketVersions, ChangeNotes
 from backout.ports.people import (
     Cards,
     DeadMan,
@@ -99,10 +100,13 @@ __all__ = [
     "BackupTaker",
     "Backups",
     "BranchReader",
+    "BucketLook",
+    "BucketVersions",
     "Builds",
     "BundleStore",
     "Bundles",
     "Cards",
+    "ChangeNotes",
     "Checkout",
     "Checkpoints",
     "Clock",

@@ -123,11 +123,14 @@ class Database(Section, frozen=True):
 
 
 class Storage(Section, frozen=True):
-    """The identity of the application's object storage. No command reads its objects, see `unbuilt`."""
+    """The application's bucket; `credentials_*` hold its access key as JSON. `prefix`: the part that is restored."""
 
     provider: Literal["r2", "s3"]
     bucket: Text
     endpoint: TlsUrl | None = None
+    prefix: str = ""
+    credentials_env: Text | None = None
+    credentials_file: Path | None = None
 
 
 class SecretsSource(Section, frozen=True):

@@ -1,0 +1,1 @@
+"""Judgements on the objects of a bucket: what brings them back to a moment; pure."""

@@ -1,0 +1,48 @@
+"""What is known about a bucket before anything is restored in it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from backout.model.value import Value
+
+
+class History(StrEnum):
+    """What a bucket's past is kept in."""
+
+    VERSIONS = "versions"
+    SNAPSHOTS = "snapshots"
+    NONE = "none"
+
+
+class BucketFacts(Value, frozen=True):
+    """What a bucket says of itself.
+
+    Args:
+        versioning: "enabled", "suspended", "off", or "unknown" where the key may not ask.
+        expires_after_s: how long a version that is not the newest is kept; None for ever, or where it is not said.
+        clock_ahead_s: how far the store's clock is ahead of this machine's, None where its answer has no time.
+    """
+
+    versioning: str
+    expires_after_s: float | None = None
+    clock_ahead_s: float | None = None
+
+
+class PermissionLook(Value, frozen=True):
+    """What an access key may do with objects; None: it was not tried, as what it needs was refused before.
+
+    Args:
+        kept_at: when the version was written, by the store's clock, that the bucket still had after it was deleted, in
+            Unix seconds; None: it had none.
+        why: the store's words for each refusal, (permission, words).
+        left: the key of an object of backout's own that could not be deleted again, or "".
+    """
+
+    list: bool | None = None
+    read: bool | None = None
+    write: bool | None = None
+    delete: bool | None = None
+    kept_at: float | None = None
+    why: tuple[tuple[str, str], ...] = ()
+    left: str = ""

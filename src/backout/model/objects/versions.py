@@ -1,0 +1,113 @@
+"""The versions of objects, and the changes that bring a bucket back to a moment."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from backout.model.value import Value
+
+
+class ObjectVersion(Value, frozen=True):
+    """One version of an object, or a delete marker.
+
+    Args:
+        at: when it was written, by the store's clock, in Unix seconds; most stores tell whole seconds.
+        storage_class: "" for the store's usual one.
+    """
+
+    key: str
+    version_id: str
+    at: float
+    etag: str = ""
+    size_bytes: int = 0
+    is_marker: bool = False
+    storage_class: str = ""
+
+
+class ChangeKind(StrEnum):
+    """How an object is brought back; none of them destroys a version."""
+
+    UNDELETE = "undelete"
+    """Its delete markers are removed."""
+    COPY = "copy"
+    """An older version is copied inside the store, and is the newest one then."""
+    REMOVE = "remove"
+    """It gets a delete marker."""
+
+
+class ObjectChange(Value, frozen=True):
+    """One object's way back.
+
+    Args:
+        found: id of the newest version, or marker, when the bucket was listed.
+        version_id: of the version to bring back, "" for a removal.
+        markers: ids of the delete markers above it; only of an undeletion.
+        maybe_same: the newest version has the same content, so only its metadata can be other.
+    """
+
+    kind: ChangeKind
+    key: str
+    found: str
+    version_id: str = ""
+    etag: str = ""
+    size_bytes: int = 0
+    markers: tuple[str, ...] = ()
+    maybe_same: bool = False
+
+
+class Moment(Value, frozen=True):
+    """The moment to return to, in Unix seconds by the store's clock.
+
+    Args:
+        until: the end of the damage: what was written later stays.
+        slack_s: how far apart the clock of the store and the one that the moment was read from may be.
+    """
+
+    to: float
+    until: float
+    slack_s: float = 0.0
+
+
+class Judgement(Value, frozen=True):
+    """What is to be done about one object.
+
+    Args:
+        change: None: nothing.
+        is_newer: its newest version is later than the damage, and stays.
+        is_ambiguous: a version was written so close to the moment that it cannot be said on which side of it.
+        is_archived: the version to bring back has to be requested from the store's archive first.
+        began: when the oldest version that was looked at was written.
+    """
+
+    key: str
+    change: ObjectChange | None = None
+    is_newer: bool = False
+    is_ambiguous: bool = False
+    is_archived: bool = False
+    began: float = 0.0
+
+
+class Outcome(StrEnum):
+    """What became of a change."""
+
+    DONE = "done"
+    SAME = "same"
+    """The newest version was already as the one to bring back, metadata included."""
+    NEWER = "newer"
+    """It was written again meanwhile, and that stays."""
+    FAILED = "failed"
+
+
+class Carried(Value, frozen=True):
+    """What became of one change.
+
+    Args:
+        version_id: of the version, or marker, that was made; "" for none.
+        etag: of a copy.
+        why: of a failure.
+    """
+
+    outcome: Outcome
+    version_id: str = ""
+    etag: str = ""
+    why: str = ""

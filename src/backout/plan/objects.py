@@ -1,0 +1,48 @@
+"""The plan of a restore of objects, pure: survey, restore, compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.model.clock import to_utc
+from backout.model.plan import Plan, PlanKind, Step
+from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep, SurveyObjectsStep
+
+if TYPE_CHECKING:
+    from backout.model.objects.versions import Moment
+
+_LANE: Final = "/objects"
+
+
+def name_lane(environment: str) -> str:
+    """Return what a restore of objects keeps in the journal: not the environment, whose code may go back meanwhile.
+
+    >>> name_lane("production"), get_environment(name_lane("production")), get_environment("staging")
+    ('production/objects', 'production', 'staging')
+    """
+    return environment + _LANE
+
+
+def get_environment(kept: str) -> str:
+    """Return the environment of a lane, or of what is none."""
+    return kept.removesuffix(_LANE)
+
+
+def plan_restore(environment: str, bucket: str, prefix: str, moment: Moment) -> Plan:
+    """Return the plan that brings the objects below a prefix back to a moment."""
+    at = to_utc(moment.to).strftime("%Y-%m-%d %H:%M:%S UTC")
+    what = f"{bucket}/{prefix}" if prefix else bucket
+    survey = SurveyObjectsStep(bucket=bucket, prefix=prefix, to=moment.to, until=moment.until, slack_s=moment.slack_s)
+    steps = (
+        Step.of(
+            f"list the versions of {what}, and note what brings each object back to {at}",
+            survey,
+            f"aws s3api list-object-versions --bucket {bucket} --prefix '{prefix}'",
+        ),
+        Step.of("bring them back; no version is destroyed", RestoreObjectsStep(bucket=bucket)),
+        Step.of(
+            "list the bucket again and compare; what was written meanwhile stays the newest",
+            CompareObjectsStep(bucket=bucket, prefix=prefix),
+        ),
+    )
+    return Plan(PlanKind.RECOVER, name_lane(environment), f"objects of {what} to {at}", steps)

@@ -1,0 +1,61 @@
+"""How many calls may be on their way at once: more while the store keeps up, half as many when it asks to slow down.
+
+Additive increase and multiplicative decrease, as TCP does it (RFC 5681): a store that answers 503 SlowDown has no other
+way to say how much it takes.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import Condition
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.providers.retry import CallFailed
+
+
+class Gate:
+    """Lets a number of callers through at once; safe to use from several threads.
+
+    Args:
+        first: the number to begin with.
+        most: it never grows beyond.
+    """
+
+    def __init__(self, first: int = 16, most: int = 64) -> None:
+        self._limit = float(first)
+        self._most = most
+        self._inside = 0
+        self._changed = Condition()
+
+    @property
+    def limit(self) -> int:
+        """How many may be inside now; at least one."""
+        return max(1, int(self._limit))
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Wait until one more may be inside, and count it; a block that ends well lets the number grow."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._inside < self.limit)
+            self._inside += 1
+        try:
+            yield
+        except BaseException:
+            self._leave(0.0)
+            raise
+        self._leave(1.0)
+
+    def hear(self, failed: CallFailed) -> None:
+        """Halve the number after a failure that another attempt may mend: the store has too much to do."""
+        if not failed.permanent:
+            with self._changed:
+                self._limit = max(1.0, self._limit / 2)
+
+    def _leave(self, grown: float) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._limit = min(float(self._most), self._limit + grown / self._limit)
+            self._changed.notify_all()

@@ -1,0 +1,181 @@
+"""Port BucketVersions on S3 and compatible stores: everything is moved inside the store."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import ProviderRejected
+from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backout.model.objects.versions import ObjectChange
+    from backout.providers.objects.gate import Gate
+    from backout.providers.s3.answers import S3Object
+    from backout.providers.s3.client import S3Client
+
+COPIED_AT_ONCE_BYTES: Final = 5 * 10**9
+"""S3 copies at most 5 GB in one call; what is larger is copied in parts."""
+_PART_BYTES: Final = 512 * 1024 * 1024
+_BATCH: Final = 1000
+_NO_MARKER: Final = frozenset({"NoSuchVersion", "NoSuchKey"})
+
+
+class S3BucketVersions:
+    """A bucket of S3, or the part of it below a prefix.
+
+    Args:
+        gate: how many calls are made at once; it hears of the client's failures.
+        copied_at_once_bytes: larger objects are copied in parts.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        prefix: str,
+        gate: Gate,
+        *,
+        copied_at_once_bytes: int = COPIED_AT_ONCE_BYTES,
+        part_bytes: int = _PART_BYTES,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+        self._gate = gate
+        self._copied_at_once_bytes = copied_at_once_bytes
+        self._part_bytes = part_bytes
+
+    def versions(self) -> Iterator[ObjectVersion]:
+        """Yield every version and delete marker: by key, the newest of each first, in the store's order."""
+        for each in self._client.list_versions(self._bucket, self._prefix):
+            yield ObjectVersion(
+                each.key,
+                each.version_id,
+                each.last_modified,
+                each.etag,
+                each.size_bytes,
+                each.is_delete_marker,
+                each.storage_class,
+            )
+
+    def carry_out(self, changes: Sequence[ObjectChange], *, again: bool) -> Sequence[Carried]:
+        """Carry out changes, as many at once as the store keeps up with.
+
+        Raises:
+            ProviderUnavailable: the store does not answer any more; what was begun is awaited first.
+        """
+        found: list[Carried | None] = [None] * len(changes)
+        undeleted = [place for place, each in enumerate(changes) if each.kind is ChangeKind.UNDELETE]
+        for place, carried in zip(undeleted, self._undelete([changes[place] for place in undeleted]), strict=True):
+            found[place] = carried
+        rest = [place for place, carried in enumerate(found) if carried is None]
+        with ThreadPoolExecutor(64, thread_name_prefix="objects") as threads:
+            begun = {place: threads.submit(self._carry_out, changes[place], again) for place in rest}
+            for place, future in begun.items():
+                try:
+                    found[place] = future.result()
+                except BaseException:
+                    threads.shutdown(wait=True, cancel_futures=True)
+                    raise
+        return [carried for carried in found if carried is not None]
+
+    def put_back(self, newer: ObjectVersion) -> None:
+        """Make a version, or a delete marker, the newest one again."""
+        if newer.is_marker:
+            self._client.delete(self._bucket, newer.key)
+        else:
+            self._copy(newer.key, newer.version_id, newer.size_bytes)
+
+    def is_same(self, key: str, one: str, other: str, *, contents: bool) -> bool:
+        """Whether two versions have the same headers and metadata; `contents`: and the same bytes, which are read."""
+        found = [self._client.head(self._bucket, key, version_id=version) for version in (one, other)]
+        if not _are_alike(*found):
+            return False
+        return not contents or self._hash(key, one) == self._hash(key, other)
+
+    def _hash(self, key: str, version_id: str) -> bytes:
+        digest = hashlib.sha256()
+        with self._client.get(self._bucket, key, version_id=version_id) as body:
+            for chunk in body:
+                digest.update(chunk)
+        return digest.digest()
+
+    def _undelete(self, changes: Sequence[ObjectChange]) -> Iterator[Carried]:
+        """Remove delete markers, a thousand a call; one that is gone already is fine.
+
+        What a call did not do is tried again one by one, through the wrapper that waits for a busy store.
+        """
+        targets: list[tuple[str, str | None]] = [(each.key, marker) for each in changes for marker in each.markers]
+        kept: set[str] = set()
+        for begin in range(0, len(targets), _BATCH):
+            with self._gate.passing():
+                refused = self._client.delete_batch(self._bucket, targets[begin : begin + _BATCH])
+            kept |= {key for key, error in refused if error.code not in _NO_MARKER}
+        for each in changes:
+            why = self._undelete_one(each) if each.key in kept else ""
+            yield Carried(Outcome.FAILED, why=why) if why else Carried(Outcome.DONE, each.version_id, each.etag)
+
+    def _undelete_one(self, change: ObjectChange) -> str:
+        """Return why an object's delete markers could not be removed, or ""."""
+        try:
+            for marker in change.markers:
+                with self._gate.passing():
+                    self._client.delete(self._bucket, change.key, version_id=marker)
+        except ProviderRejected as refused:
+            return refused.what
+        return ""
+
+    def _carry_out(self, change: ObjectChange, again: bool) -> Carried:
+        with self._gate.passing():
+            try:
+                if again or change.maybe_same:
+                    carried = self._look(change)
+                    if carried is not None:
+                        return carried
+                if change.kind is ChangeKind.REMOVE:
+                    return Carried(Outcome.DONE, self._client.delete(self._bucket, change.key) or "")
+                copied = self._copy(change.key, change.version_id, change.size_bytes)
+            except ProviderRejected as refused:
+                return Carried(Outcome.FAILED, why=refused.what)
+            return Carried(Outcome.DONE, _get_id(copied), copied.etag)
+
+    def _look(self, change: ObjectChange) -> Carried | None:
+        """Return what became of a change that may have been made before; None: it is to be made."""
+        live = self._client.head(self._bucket, change.key)
+        if live is None:
+            return Carried(Outcome.DONE) if change.kind is ChangeKind.REMOVE else None
+        is_untouched = _get_id(live) == change.found
+        if is_untouched and not change.maybe_same:
+            return None
+        if change.kind is ChangeKind.COPY:
+            wanted = self._client.head(self._bucket, change.key, version_id=change.version_id)
+            if _are_alike(live, wanted):
+                return Carried(Outcome.SAME if is_untouched else Outcome.DONE, _get_id(live), live.etag)
+        return None if is_untouched else Carried(Outcome.NEWER)
+
+    def _copy(self, key: str, version_id: str, size_bytes: int) -> S3Object:
+        source = (self._bucket, key, version_id)
+        if size_bytes > self._copied_at_once_bytes:
+            return self._client.copy_in_parts(source, self._bucket, key, self._part_bytes)
+        return self._client.copy(source, self._bucket, key)
+
+
+def _get_id(found: S3Object) -> str:
+    """Return the id of a version as listings have it: one from before the bucket kept versions is called "null"."""
+    return found.version_id or "null"
+
+
+def _are_alike(one: S3Object | None, other: S3Object | None) -> bool:
+    """Whether both are there, with the same content, headers and metadata, as far as the store's words tell."""
+    if one is None or other is None:
+        return one is other
+    same = (one.size_bytes, dict(one.headers), dict(one.metadata)) == (
+        other.size_bytes,
+        dict(other.headers),
+        dict(other.metadata),
+    )
+    return same and (one.etag == other.etag or "-" in one.etag + other.etag)

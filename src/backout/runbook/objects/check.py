@@ -1,0 +1,67 @@
+"""Whether a bucket can be worked in, and whether its past is kept ("check R2 bucket permissions")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.model.objects.checks import History
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from backout.model.objects.checks import BucketFacts, PermissionLook
+    from backout.runbook.objects.tools import ObjectTools
+
+_SKEW_SHOWN_S: Final = 2.5
+
+
+class BucketCheck(Value, frozen=True):
+    """What a check of the bucket found.
+
+    Args:
+        history: what its past is kept in, as was seen of an object that was written and deleted.
+        why: what that rests on.
+        newest_age_s: how old the newest thing in that history is, in seconds; None without one.
+        problems: sentences; () when nothing is missing.
+    """
+
+    facts: BucketFacts
+    look: PermissionLook
+    history: History
+    why: str
+    newest_age_s: float | None
+    problems: tuple[str, ...]
+
+
+def judge_bucket(tools: ObjectTools) -> BucketCheck:
+    """Ask the bucket, and try the access key on an object of backout's own.
+
+    Raises:
+        ProviderRejected: there is no such bucket.
+        AuthError: the access key is not accepted at all.
+    """
+    facts = tools.look.read()
+    look = tools.look.try_permissions()
+    ahead_s = facts.clock_ahead_s or 0.0
+    is_kept = look.kept_at is not None
+    history = History.VERSIONS if is_kept else History.NONE
+    why = "a deleted object's version was still there" if is_kept else _explain(facts, look)
+    age_s = None if look.kept_at is None else max(0.0, tools.clock.now() + ahead_s - look.kept_at)
+    problems = [f"the access key may not {name}: {words}" for name, words in look.why]
+    if not is_kept:
+        problems.append(f"what an object was before is not kept: {why}")
+    if look.left:
+        problems.append(f"the object {look.left} of this check is still there: remove it")
+    if facts.versioning == "suspended":
+        problems.append("the bucket's versions are suspended: a new write replaces an object for good")
+    if abs(ahead_s) > _SKEW_SHOWN_S:
+        word = "ahead of" if ahead_s > 0 else "behind"
+        problems.append(f"the store's clock is {abs(ahead_s):.0f} s {word} this machine's")
+    return BucketCheck(facts, look, history, why, age_s, tuple(problems))
+
+
+def _explain(facts: BucketFacts, look: PermissionLook) -> str:
+    if facts.versioning in {"off", "suspended"}:
+        return f"the bucket's versions are {facts.versioning}"
+    if not (look.list and look.write and look.delete):
+        return "it could not be tried with this access key"
+    return "of an object that was written and deleted, no version is listed"

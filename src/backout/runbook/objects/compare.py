@@ -1,0 +1,172 @@
+"""The second listing after a restore: is each object as planned, and what did the application write meanwhile?"""
+
+from __future__ import annotations
+
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import BackoutError
+from backout.model.objects.progress import ObjectProgress
+from backout.model.objects.surveys import MOST_NAMES, FailedObject, ObjectsCompared
+from backout.model.objects.versions import ChangeKind, Outcome
+from backout.model.steps.objects import CompareObjectsResult, CompareObjectsStep
+from backout.ports import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from backout.model.objects.versions import Carried, ObjectChange, ObjectVersion
+    from backout.ports import BucketVersions, StepContext
+    from backout.runbook.objects.tools import ObjectTools
+
+READ_AT_MOST_BYTES: Final = 1_000_000_000
+"""What is read in all of objects whose content the store's own words do not tell."""
+_LOOKED_AT: Final = 60
+"""The number of copies whose headers and metadata are compared, spread over all of them."""
+_BATCH: Final = 500
+_KEPT_VERSIONS: Final = 20
+"""The newest versions of an object that are looked at; the application cannot have written more meanwhile."""
+
+
+class CompareObjects(Action[CompareObjectsStep, CompareObjectsResult]):
+    """Step `compare_objects` {bucket, prefix}: what was written meanwhile is made the newest again."""
+
+    arguments = CompareObjectsStep
+
+    def __init__(self, tools: ObjectTools) -> None:
+        self._tools = tools
+
+    def do(self, args: CompareObjectsStep, context: StepContext) -> CompareObjectsResult:
+        """Return {compared}."""
+        tools, run = self._tools, context.run
+        total = count_noted(tools, run)
+        comparison = Comparison(tools.versions(args.prefix), max(1, total // _LOOKED_AT))
+        groups = _group(comparison.bucket.versions())
+        seen = 0
+        while batch := list(islice(groups, _BATCH)):
+            noted = tools.notes.find(run, [versions[0].key for versions in batch])
+            for versions in batch:
+                if versions[0].key in noted:
+                    seen += 1
+                    comparison.compare(versions, *noted[versions[0].key])
+            tools.progress(ObjectProgress("comparing", seen, total))
+        return CompareObjectsResult(compared=comparison.finish(total - seen))
+
+
+def count_noted(tools: ObjectTools, run: str) -> int:
+    """Return how many changes are noted for a run. Raises BackoutError: they are not on this host any more."""
+    total = tools.notes.count(run)
+    if total is None:
+        what = "what was to be brought back is not noted on this host any more"
+        raise BackoutError(what, where=run, hint=f"backout runs abort {run}  # and type the restore again")
+    return total
+
+
+class Comparison:
+    """Compares the versions of each object with its change.
+
+    Args:
+        every: of so many copies, one has its headers and metadata compared, too.
+    """
+
+    def __init__(self, bucket: BucketVersions, every: int) -> None:
+        self.bucket = bucket
+        self._every = every
+        self._compared = self._read = self._copies = 0
+        self._left_bytes = READ_AT_MOST_BYTES
+        self._unread: list[str] = []
+        self._differing: list[FailedObject] = []
+        self._put_back: list[str] = []
+
+    def compare(self, versions: Sequence[ObjectVersion], change: ObjectChange, carried: Carried | None) -> None:
+        """Compare one object's newest versions, the newest first."""
+        newest = versions[0]
+        if carried is None or carried.outcome is Outcome.FAILED:
+            self._add_difference(change.key, "it was not brought back")
+            return
+        if carried.outcome is Outcome.NEWER:
+            self._put_back.append(change.key)
+            return
+        if _is_wanted(newest, change, carried):
+            if hidden := _find_hidden(versions, change, carried):
+                self._make_newest(hidden)
+            elif self._has_contents(newest, change):
+                self._compared += 1
+        elif _is_later(versions, change, carried):
+            self._put_back.append(change.key)  # written after the restore: it is the newest anyway
+        else:
+            found = "a delete marker" if newest.is_marker else f"version {newest.version_id}"
+            self._add_difference(change.key, f"the newest is {found}")
+
+    def finish(self, missing: int) -> ObjectsCompared:
+        """Return what was found; `missing`: changed objects that the listing does not have any more."""
+        if missing:
+            self._add_difference("", f"{missing} objects that were to be brought back are not listed at all")
+        verified = False if self._differing else None if self._unread else True
+        return ObjectsCompared(
+            verified=verified,
+            compared=self._compared,
+            read=self._read,
+            unread=tuple(self._unread[:MOST_NAMES]),
+            differing=tuple(self._differing),
+            put_back=tuple(self._put_back[:MOST_NAMES]),
+        )
+
+    def _make_newest(self, hidden: ObjectVersion) -> None:
+        """Bring back what the application wrote between the first listing and the change."""
+        self.bucket.put_back(hidden)
+        self._put_back.append(hidden.key)
+
+    def _has_contents(self, newest: ObjectVersion, change: ObjectChange) -> bool:
+        """Whether a copy has the contents of its source; the rest is said by the ids of versions alone."""
+        if change.kind is not ChangeKind.COPY:
+            return True
+        self._copies += 1
+        told = newest.etag == change.etag and newest.size_bytes == change.size_bytes
+        if told and self._copies % self._every:
+            return True
+        if not told:
+            self._left_bytes -= 2 * change.size_bytes
+            if self._left_bytes < 0:
+                self._unread.append(change.key)
+                return False
+            self._read += 1
+        if self.bucket.is_same(change.key, newest.version_id, change.version_id, contents=not told):
+            return True
+        self._add_difference(change.key, "the copy is not as the version that was to be brought back")
+        return False
+
+    def _add_difference(self, key: str, why: str) -> None:
+        if len(self._differing) < MOST_NAMES:
+            self._differing.append(FailedObject(key=key, why=why))
+
+
+def _group(versions: Iterator[ObjectVersion]) -> Iterator[list[ObjectVersion]]:
+    for _, each in groupby(versions, key=lambda version: version.key):
+        yield list(islice(each, _KEPT_VERSIONS))
+
+
+def _is_wanted(newest: ObjectVersion, change: ObjectChange, carried: Carried) -> bool:
+    """Whether the newest version is the one that the restore brought back, or made."""
+    if change.kind is ChangeKind.REMOVE:
+        return newest.is_marker
+    if change.kind is ChangeKind.UNDELETE:
+        return newest.version_id == change.version_id
+    return newest.version_id == carried.version_id
+
+
+def _find_hidden(versions: Sequence[ObjectVersion], change: ObjectChange, carried: Carried) -> ObjectVersion | None:
+    """Return what was written after the first listing, and lies below what the restore made; None: nothing."""
+    if change.kind is ChangeKind.UNDELETE or carried.outcome is Outcome.SAME:
+        return None
+    below = versions[1] if len(versions) > 1 else None
+    # An attempt before this one may have made the same copy, which is not the application's.
+    if below is None or below.version_id == change.found or (below.etag and below.etag == carried.etag):
+        return None
+    return None if below.is_marker and change.kind is ChangeKind.REMOVE else below
+
+
+def _is_later(versions: Sequence[ObjectVersion], change: ObjectChange, carried: Carried) -> bool:
+    """Whether what the restore brought back is there, below what was written since."""
+    wanted = change.version_id if change.kind is ChangeKind.UNDELETE else carried.version_id
+    return any(each.version_id == wanted for each in versions[1:])

@@ -1,0 +1,217 @@
+"""Bringing the objects of a bucket back to a moment: survey, restore, compare ("R2 Storage Recovery")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.objects.moment import judge_objects
+from backout.analysis.objects.survey import Surveying
+from backout.errors import Refused, UsageError
+from backout.model.clock import to_utc
+from backout.model.objects.progress import ObjectProgress
+from backout.model.objects.surveys import MOST_NAMES, FailedObject
+from backout.model.objects.versions import ChangeKind, Moment, Outcome
+from backout.model.steps.objects import (
+    CompareObjectsStep,
+    RestoreObjectsResult,
+    RestoreObjectsStep,
+    SurveyObjectsResult,
+    SurveyObjectsStep,
+)
+from backout.plan.objects import plan_restore
+from backout.plan.target import parse_time
+from backout.ports import Action, AnyAction, Done, NotDone
+from backout.runbook.objects.compare import CompareObjects, count_noted
+
+if TYPE_CHECKING:
+    from backout.model.objects.checks import BucketFacts
+    from backout.model.objects.surveys import ObjectSurvey
+    from backout.model.objects.versions import Carried, ObjectChange
+    from backout.model.plan import Plan
+    from backout.ports import Probe, StepContext
+    from backout.runbook.objects.tools import ObjectTools
+
+_CHUNK: Final = 1000
+_SKEW_IGNORED_S: Final = 1.5
+"""A store tells its clock in whole seconds, and the answer takes a while."""
+
+
+def prepare(tools: ObjectTools, to: str, until: str | None, prefix: str) -> Plan:
+    """Return the plan that brings the objects below a prefix back.
+
+    Args:
+        to: the moment, as a person types it.
+        until: the end of the damage, likewise; None: now.
+
+    Raises:
+        UsageError: a time cannot be read, or lies where none can.
+        Refused: the bucket keeps no versions, or not for as long.
+    """
+    facts, now = tools.look.read(), tools.clock.now()
+    at, end = _parse_moment(to, now, "--to"), now if until is None else _parse_moment(until, now, "--until")
+    if not at < end <= now:
+        what = "--until has to lie after --to, and not in the future" if until else "--to lies in the future"
+        raise UsageError(what, where="backout objects restore")
+    _check_versions(tools, facts, at, now)
+    skew_s = abs(facts.clock_ahead_s or 0.0)
+    slack_s = 0.0 if skew_s <= _SKEW_IGNORED_S else skew_s
+    # Whole seconds, so that the same words a moment later are the same plan.
+    return plan_restore(tools.environment, tools.bucket, prefix, Moment(at, float(int(end) + 1), float(int(slack_s))))
+
+
+def _parse_moment(text: str, now: float, option: str) -> float:
+    found = parse_time(text, now)
+    if found is None:
+        hint = 'a time: "2026-11-25 14:03:00" (UTC), "14:03", "20 minutes ago"'
+        raise UsageError(f"{option} is no time", where=text, hint=hint)
+    return found
+
+
+def _check_versions(tools: ObjectTools, facts: BucketFacts, at: float, now: float) -> None:
+    if facts.versioning in {"off", "suspended"}:
+        raise Refused(
+            f"the bucket's versions are {facts.versioning}: what an object was before is not kept",
+            where=tools.bucket,
+            options=("Switch versions on, so that the next damage can be taken back.",),
+        )
+    kept_s = facts.expires_after_s
+    if kept_s is not None and now - at > kept_s:
+        raise Refused(
+            f"the bucket's lifecycle removes older versions after {kept_s / 86400:.0f} days, and "
+            f"{to_utc(at):%Y-%m-%d %H:%M} is longer ago: what was changed since looks like what was created",
+            where=tools.bucket,
+            options=("Choose a moment within that time.",),
+        )
+
+
+def survey(tools: ObjectTools, step: SurveyObjectsStep) -> tuple[Surveying, Iterator[ObjectChange]]:
+    """Return a survey that is taken while its changes are read."""
+    taking = Surveying(lambda objects: tools.progress(ObjectProgress("listing", objects)))
+    moment = Moment(step.to, step.until, step.slack_s)
+    return taking, taking.pass_on(judge_objects(tools.versions(step.prefix).versions(), moment))
+
+
+def foresee(tools: ObjectTools, plan: Plan) -> ObjectSurvey:
+    """Return what a plan would do now; nothing is changed. Raises Refused as `check_survey`."""
+    taking, changes = survey(tools, plan.arguments(SurveyObjectsStep))
+    for _ in changes:
+        pass
+    found = taking.finish()
+    check_survey(found, plan.arguments(SurveyObjectsStep))
+    return found
+
+
+def check_survey(found: ObjectSurvey, step: SurveyObjectsStep) -> None:
+    """Look at the moment. Raises Refused: it is before all versions, so every object would be removed."""
+    if found.objects and found.began > step.to:
+        raise Refused(
+            f"the oldest version below {step.bucket}/{step.prefix} is of {to_utc(found.began):%Y-%m-%d %H:%M:%S UTC}, "
+            "after the moment: every object would be removed",
+            where=step.bucket,
+            options=("Choose a later moment.",),
+        )
+
+
+class SurveyObjects(Action[SurveyObjectsStep, SurveyObjectsResult]):
+    """Step `survey_objects` {bucket, prefix, to, until, slack_s}: the changes are noted on this host."""
+
+    arguments = SurveyObjectsStep
+    effect = False
+
+    def __init__(self, tools: ObjectTools) -> None:
+        self._tools = tools
+
+    def do(self, args: SurveyObjectsStep, context: StepContext) -> SurveyObjectsResult:
+        """Return {survey}. Raises Refused as `check_survey`."""
+        taking, changes = survey(self._tools, args)
+        self._tools.notes.note(context.run, changes)
+        found = taking.finish()
+        check_survey(found, args)
+        return SurveyObjectsResult(survey=found)
+
+
+class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
+    """Step `restore_objects` {bucket}: a thousand objects after the other, each thousand recorded."""
+
+    arguments = RestoreObjectsStep
+
+    def __init__(self, tools: ObjectTools) -> None:
+        self._tools = tools
+
+    def do(self, args: RestoreObjectsStep, context: StepContext) -> RestoreObjectsResult:
+        """Return {undeleted, changed, removed, same, newer, failed, failures}."""
+        tools, run = self._tools, context.run
+        total, last = count_noted(tools, run), context.last_progress()
+        begin, again = (0, last is not None) if last is None else (int(str(last["done"])), True)
+        bucket = tools.versions(find_prefix(tools, run))
+        context.progress({"done": begin})
+        while begin < total:
+            changes = tools.notes.read(run, begin, _CHUNK)
+            carried = bucket.carry_out(changes, again=again)
+            tools.notes.settle(run, begin, carried)
+            begin, again = begin + len(changes), False
+            context.progress({"done": begin})
+            tools.progress(ObjectProgress("restoring", begin, total))
+        return _count(tools.notes.settled(run))
+
+    def probe(self, args: RestoreObjectsStep, context: StepContext) -> Probe[RestoreObjectsResult]:
+        """It is done when every change is settled; else it goes on, and looks at what may have been done."""
+        total, last = self._tools.notes.count(context.run), context.last_progress()
+        if total is None or last is None or int(str(last["done"])) < total:
+            return NotDone()
+        return Done(_count(self._tools.notes.settled(context.run)))
+
+
+def find_prefix(tools: ObjectTools, run: str) -> str:
+    """Return the prefix of a run's restore."""
+    found = tools.runs.find(run)
+    assert found is not None
+    return found.plan.arguments(SurveyObjectsStep).prefix
+
+
+def _count(settled: Iterator[tuple[ObjectChange, Carried | None]]) -> RestoreObjectsResult:
+    done, others = dict.fromkeys(ChangeKind, 0), dict.fromkeys(Outcome, 0)
+    failed: list[FailedObject] = []
+    for change, carried in settled:
+        assert carried is not None
+        if carried.outcome is Outcome.DONE:
+            done[change.kind] += 1
+        others[carried.outcome] += 1
+        if carried.outcome is Outcome.FAILED and len(failed) < MOST_NAMES:
+            failed.append(FailedObject(key=change.key, why=carried.why))
+    return RestoreObjectsResult(
+        undeleted=done[ChangeKind.UNDELETE],
+        changed=done[ChangeKind.COPY],
+        removed=done[ChangeKind.REMOVE],
+        same=others[Outcome.SAME],
+        newer=others[Outcome.NEWER],
+        failed=tuple(failed),
+        failures=others[Outcome.FAILED],
+    )
+
+
+_STEPS: Mapping[str, Callable[[ObjectTools], AnyAction]] = {
+    SurveyObjectsStep.action: SurveyObjects,
+    RestoreObjectsStep.action: RestoreObjects,
+    CompareObjectsStep.action: CompareObjects,
+}
+
+
+class ObjectActions(Mapping[str, AnyAction]):
+    """The actions of a plan that restores objects, by name."""
+
+    def __init__(self, tools: ObjectTools) -> None:
+        self._tools = tools
+
+    def __getitem__(self, name: str) -> AnyAction:
+        """Return the action of that name."""
+        return _STEPS[name](self._tools)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(_STEPS)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(_STEPS)

@@ -1,0 +1,69 @@
+"""The application's bucket, and what brings its objects back, from a configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.providers.clock import SystemClock
+from backout.providers.files.object_notes import FileChangeNotes
+from backout.providers.objects.gate import Gate
+from backout.providers.objects.look import S3BucketLook
+from backout.providers.objects.versions import S3BucketVersions
+from backout.providers.retry import Retry
+from backout.providers.s3.client import S3Client
+from backout.providers.s3.sigv4 import S3Credentials
+from backout.providers.s3.transport import S3Settings
+from backout.runbook.objects.tools import ObjectTools
+from backout.wiring.records import find_actor, open_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.config import Config
+    from backout.journal.stop import StopRequest
+    from backout.model.objects.progress import ObjectProgress
+
+_RETRY: Final = Retry(attempts=10, total_s=180.0)
+"""A store that asks to slow down is waited for: half a restore is worse than a slow one."""
+_AWS: Final = "https://s3.amazonaws.com"
+_R2: Final = "https://{account}.r2.cloudflarestorage.com"
+
+
+def make_object_tools(
+    config: Config,
+    stop: StopRequest | None = None,
+    progress: Callable[[ObjectProgress], None] = lambda _progress: None,
+) -> ObjectTools:
+    """Return the ports of the environment's bucket; they need no token of the platform.
+
+    Raises:
+        AuthError: the access key is not set.
+        UsageError: the environment has no bucket, or nothing says where it is.
+    """
+    access, storage = config.storage_access(), config.environment.storage
+    assert storage is not None
+    gate, book = Gate(), open_journal(config, stop)
+    endpoint = str(storage.endpoint or access.endpoint) or _find_endpoint(config)
+    credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
+    client = S3Client(S3Settings(endpoint, credentials, retry=_RETRY, hear=gate.hear), SystemClock())
+    bucket = storage.bucket
+    return ObjectTools(
+        environment=config.name,
+        actor=find_actor(),
+        bucket=bucket,
+        clock=SystemClock(),
+        journal=book,
+        runs=book,
+        look=S3BucketLook(client, bucket, storage.prefix, SystemClock()),
+        versions=lambda prefix: S3BucketVersions(client, bucket, prefix, gate),
+        notes=FileChangeNotes(config.places.objects),
+        progress=progress,
+    )
+
+
+def _find_endpoint(config: Config) -> str:
+    storage = config.environment.storage
+    assert storage is not None
+    if storage.provider == "s3":
+        return _AWS
+    return _R2.format(account=config.account_id)

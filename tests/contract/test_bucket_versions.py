@@ -1,0 +1,351 @@
+"""Port BucketVersions and BucketLook: one suite on a bucket in memory and on a real SeaweedFS."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from backout.errors import AuthError, ProviderRejected
+from backout.model.objects.versions import ChangeKind, ObjectChange, ObjectVersion, Outcome
+from backout.providers.clock import SystemClock
+from backout.providers.memory.objects import MemoryBucket
+from backout.providers.objects.gate import Gate
+from backout.providers.objects.look import PROBE_PREFIX, S3BucketLook
+from backout.providers.objects.versions import S3BucketVersions
+from backout.providers.retry import CallFailed, Retry
+from backout.providers.s3.client import S3Client
+from backout.providers.s3.sigv4 import S3Credentials
+from backout.providers.s3.transport import S3Settings
+from backout.twin.storage.objectstore import ObjectStore
+
+from twin_services import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backout.ports import BucketVersions
+
+NASTY = ("a b+c", "ümlaut/日本", "quote\"'<&>%", "/".join(["x" * 200] * 4))
+REFUSED = ("..", "a//b", "a/../b", "trailing/", "line\nbreak")
+"""Keys of which SeaweedFS makes no objects with versions, and S3 does."""
+MEGABYTE = 1024 * 1024
+
+
+@dataclass
+class Side:
+    """A bucket: the port, and what an application does."""
+
+    bucket: BucketVersions
+    application: Any
+    names: int = field(default=0)
+
+    def put(self, key: str, body: bytes, **metadata: str) -> str:
+        return str(self.application.put(key, body, metadata))
+
+    def delete(self, key: str) -> str:
+        return str(self.application.delete(key))
+
+    def read(self, key: str) -> tuple[bytes, dict[str, str]] | None:
+        """Return what an application gets now."""
+        return self.application.read(key)  # type: ignore[no-any-return]
+
+    def of(self, key: str) -> list[ObjectVersion]:
+        return [each for each in self.bucket.versions() if each.key == key]
+
+    def copy_of(self, key: str, version_id: str, **more: Any) -> ObjectChange:
+        found = self.of(key)
+        wanted = next(each for each in found if each.version_id == version_id)
+        return ObjectChange(
+            ChangeKind.COPY, key, found[0].version_id, version_id, wanted.etag, wanted.size_bytes, **more
+        )
+
+
+class MemoryApplication:
+    def __init__(self, bucket: MemoryBucket) -> None:
+        self.put, self.delete = bucket.put, bucket.delete
+        self._bucket = bucket
+
+    def read(self, key: str) -> tuple[bytes, dict[str, str]] | None:
+        found = self._bucket.live().get(key)
+        return None if found is None else (found.body, dict(found.metadata))
+
+
+@dataclass
+class BotoApplication:
+    """What an application does, by a client that is not ours."""
+
+    boto: Any
+    name: str
+
+    def put(self, key: str, body: bytes, metadata: dict[str, str]) -> str:
+        found = self.boto.put_object(Bucket=self.name, Key=key, Body=body, Metadata=metadata)
+        return str(found["VersionId"])
+
+    def delete(self, key: str) -> str:
+        return str(self.boto.delete_object(Bucket=self.name, Key=key)["VersionId"])
+
+    def read(self, key: str) -> tuple[bytes, dict[str, str]] | None:
+        try:
+            found = self.boto.get_object(Bucket=self.name, Key=key)
+        except self.boto.exceptions.NoSuchKey:
+            return None
+        return found["Body"].read(), found["Metadata"]
+
+
+@dataclass
+class Store:
+    client: S3Client
+    boto: Any
+    access: dict[str, str]
+    made: int = 0
+
+    def make(self, *, versions: bool = True) -> str:
+        self.made += 1
+        name = f"bucket-{self.made}"
+        self.client.create_bucket(name)
+        if versions:
+            self.client.set_versioning(name, enabled=True)
+        return name
+
+    def other(self, **changes: Any) -> S3Client:
+        secret = changes.pop("secret", self.access["secret_access_key"])
+        credentials = S3Credentials(self.access["access_key_id"], secret)
+        return S3Client(S3Settings(self.access["endpoint"], credentials, **changes), SystemClock())
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    loop = Loop()
+    server = ObjectStore(tmp_path_factory.mktemp("s3"))
+    loop.run(server.start())
+    access = json.loads(server.credentials_file.read_text(encoding="utf-8"))
+    boto = boto3.client(
+        "s3",
+        endpoint_url=access["endpoint"],
+        aws_access_key_id=access["access_key_id"],
+        aws_secret_access_key=access["secret_access_key"],
+        region_name=access["region"],
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    found = Store(S3Client(S3Settings(access["endpoint"], _credentials(access)), SystemClock()), boto, access)
+    yield found
+    found.client.close()
+    boto.close()
+    loop.run(server.stop())
+
+
+def _credentials(access: dict[str, str]) -> S3Credentials:
+    return S3Credentials(access["access_key_id"], access["secret_access_key"])
+
+
+@pytest.fixture(params=["memory", "s3"])
+def side(request: pytest.FixtureRequest) -> Side:
+    if request.param == "memory":
+        bucket = MemoryBucket(time.time, lambda _name, effect: effect())
+        return Side(bucket, MemoryApplication(bucket))
+    store: Store = request.getfixturevalue("store")
+    name = store.make()
+    return Side(S3BucketVersions(store.client, name, "", Gate()), BotoApplication(store.boto, name))
+
+
+def test_versions_come_by_key_the_newest_first(side: Side) -> None:
+    first, second = side.put("k", b"one"), side.put("k", b"two")
+    marker = side.delete("k")
+    other = side.put("a", b"x")
+    found = list(side.bucket.versions())
+    assert [(each.key, each.version_id, each.is_marker) for each in found] == [
+        ("a", other, False),
+        ("k", marker, True),
+        ("k", second, False),
+        ("k", first, False),
+    ]
+    assert [each.size_bytes for each in found] == [1, 0, 3, 3]
+    assert abs(found[0].at - time.time()) < 60
+
+
+def test_each_kind_of_change(side: Side) -> None:
+    good, gone = side.put("changed", b"good", owner="me"), side.put("deleted", b"here", owner="me")
+    side.put("changed", b"bad")
+    markers = side.delete("deleted"), side.delete("deleted")
+    new = side.put("new", b"since")
+    kept = len(list(side.bucket.versions()))
+    carried = side.bucket.carry_out(
+        [
+            ObjectChange(ChangeKind.REMOVE, "new", new),
+            side.copy_of("changed", good),
+            ObjectChange(ChangeKind.UNDELETE, "deleted", markers[1], gone, markers=markers[::-1]),
+        ],
+        again=False,
+    )
+    assert [each.outcome for each in carried] == [Outcome.DONE] * 3
+    assert side.read("changed") == (b"good", {"owner": "me"})
+    assert side.read("deleted") == (b"here", {"owner": "me"})
+    assert side.read("new") is None
+    assert side.of("changed")[0].version_id == carried[1].version_id
+    assert side.of("changed")[0].etag == carried[1].etag
+    assert len(list(side.bucket.versions())) == kept - 2 + 2, "a copy and a marker came, two markers went"
+
+
+def test_again_does_nothing_twice_and_leaves_what_was_written_since(side: Side) -> None:
+    good, more = side.put("k", b"good"), side.put("other", b"good")
+    side.put("k", b"bad")
+    side.put("other", b"bad")
+    new = side.put("new", b"x")
+    changes = [side.copy_of("k", good), side.copy_of("other", more), ObjectChange(ChangeKind.REMOVE, "new", new)]
+    side.bucket.carry_out(changes, again=True)
+    side.put("other", b"newer")
+    before = len(list(side.bucket.versions()))
+    carried = side.bucket.carry_out(changes, again=True)
+    assert [each.outcome for each in carried] == [Outcome.DONE, Outcome.NEWER, Outcome.DONE]
+    assert len(list(side.bucket.versions())) == before
+    assert side.read("other") == (b"newer", {})
+
+
+def test_the_same_content_is_copied_only_for_other_metadata(side: Side) -> None:
+    same, other = side.put("same", b"x", owner="me"), side.put("other", b"x", owner="me")
+    side.put("same", b"x", owner="me")
+    side.put("other", b"x", owner="you")
+    changes = [side.copy_of("same", same, maybe_same=True), side.copy_of("other", other, maybe_same=True)]
+    carried = side.bucket.carry_out(changes, again=False)
+    assert [each.outcome for each in carried] == [Outcome.SAME, Outcome.DONE]
+    assert side.read("other") == (b"x", {"owner": "me"})
+    assert (len(side.of("same")), len(side.of("other"))) == (2, 3)
+
+
+def test_what_was_written_is_made_the_newest_again(side: Side) -> None:
+    side.put("k", b"good")
+    newer = side.put("k", b"newer", owner="me")
+    side.put("k", b"copy")
+    side.bucket.put_back(next(each for each in side.of("k") if each.version_id == newer))
+    assert side.read("k") == (b"newer", {"owner": "me"})
+    marker = side.delete("k")
+    side.put("k", b"copy")
+    side.bucket.put_back(next(each for each in side.of("k") if each.version_id == marker))
+    assert side.read("k") is None
+
+
+def test_two_versions_are_compared_by_what_they_are(side: Side) -> None:
+    one, same = side.put("k", b"one", owner="me"), side.put("k", b"one", owner="me")
+    other, owned = side.put("k", b"two", owner="me"), side.put("k", b"one", owner="you")
+    assert side.bucket.is_same("k", one, same, contents=True)
+    assert not side.bucket.is_same("k", one, other, contents=True)
+    assert not side.bucket.is_same("k", one, owned, contents=False)
+
+
+@pytest.mark.parametrize("key", NASTY)
+def test_keys_of_every_shape(side: Side, key: str) -> None:
+    check_key(side, key)
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_keys_that_not_every_store_takes(key: str) -> None:
+    bucket = MemoryBucket(time.time, lambda _name, effect: effect())
+    check_key(Side(bucket, MemoryApplication(bucket)), key)
+
+
+def check_key(side: Side, key: str) -> None:
+    """An object of that name is changed, deleted, and brought back from both."""
+    good = side.put(key, b"good")
+    side.put(key, b"bad")
+    assert side.bucket.carry_out([side.copy_of(key, good)], again=False)[0].outcome is Outcome.DONE
+    assert side.read(key) == (b"good", {})
+    marker = side.delete(key)
+    change = ObjectChange(ChangeKind.UNDELETE, key, marker, good, markers=(marker,))
+    assert side.bucket.carry_out([change], again=False)[0].outcome is Outcome.DONE
+    assert side.read(key) == (b"good", {})
+
+
+def test_an_empty_object(side: Side) -> None:
+    good = side.put("empty", b"")
+    side.put("empty", b"bad")
+    assert side.bucket.carry_out([side.copy_of("empty", good)], again=False)[0].outcome is Outcome.DONE
+    assert side.read("empty") == (b"", {})
+
+
+# --- what only a store over HTTP has ------------------------------------------------------------------------------
+
+
+def test_a_large_object_is_copied_in_parts_with_its_metadata_and_tags(store: Store) -> None:
+    name = store.make()
+    body = b"".join(bytes([part]) * 5 * MEGABYTE for part in range(3)) + b"end"
+    tags = "colour=blue&why=a%20test"
+    made = store.boto.put_object(
+        Bucket=name, Key="large", Body=body, Metadata={"owner": "me"}, ContentType="model/x", Tagging=tags
+    )
+    store.boto.put_object(Bucket=name, Key="large", Body=b"bad")
+    bucket = S3BucketVersions(store.client, name, "", Gate(), copied_at_once_bytes=MEGABYTE, part_bytes=5 * MEGABYTE)
+    found = next(each for each in bucket.versions() if each.version_id == made["VersionId"])
+    change = ObjectChange(ChangeKind.COPY, "large", "x", found.version_id, found.etag, found.size_bytes)
+    carried = bucket.carry_out([change], again=False)[0]
+    assert carried.outcome is Outcome.DONE, carried.why
+    assert carried.etag.endswith("-4"), "in parts"
+    answer = store.boto.get_object(Bucket=name, Key="large")
+    assert answer["Body"].read() == body
+    assert (answer["Metadata"], answer["ContentType"]) == ({"owner": "me"}, "model/x")
+    kept = store.boto.get_object_tagging(Bucket=name, Key="large")["TagSet"]
+    assert {each["Key"]: each["Value"] for each in kept} == {"colour": "blue", "why": "a test"}
+    assert bucket.is_same("large", carried.version_id, found.version_id, contents=True)
+
+
+def test_a_version_that_is_gone_fails_alone(store: Store) -> None:
+    name = store.make()
+    side = Side(S3BucketVersions(store.client, name, "", Gate()), BotoApplication(store.boto, name))
+    good, gone = side.put("k", b"good"), side.put("gone", b"good")
+    side.put("k", b"bad")
+    side.put("gone", b"bad")
+    changes = [side.copy_of("gone", gone), side.copy_of("k", good)]
+    store.boto.delete_object(Bucket=name, Key="gone", VersionId=gone)
+    carried = side.bucket.carry_out(changes, again=False)
+    assert [each.outcome for each in carried] == [Outcome.FAILED, Outcome.DONE]
+    assert carried[0].why
+
+
+def test_a_bucket_is_checked_and_nothing_of_the_check_stays(store: Store) -> None:
+    name = store.make()
+    look = S3BucketLook(store.client, name, "app/", SystemClock())
+    facts, found = look.read(), look.try_permissions()
+    assert (facts.versioning, facts.expires_after_s) == ("enabled", None)
+    assert facts.clock_ahead_s is not None
+    assert abs(facts.clock_ahead_s) < 30
+    assert (found.list, found.read, found.write, found.delete, found.why, found.left) == (True,) * 4 + ((), "")
+    assert found.kept_at is not None
+    assert not [each for each in store.client.list_versions(name) if PROBE_PREFIX in each.key]
+
+
+def test_a_bucket_without_versions_keeps_nothing(store: Store) -> None:
+    name = store.make(versions=False)
+    look = S3BucketLook(store.client, name, "", SystemClock())
+    assert look.read().versioning == "off"
+    assert look.try_permissions().kept_at is None
+
+
+def test_a_missing_bucket_and_a_wrong_key_are_told_apart(store: Store) -> None:
+    with pytest.raises(ProviderRejected):
+        S3BucketLook(store.client, "no-such-bucket", "", SystemClock()).read()
+    with store.other(secret="wrong-secret", retry=Retry(attempts=1)) as client, pytest.raises(AuthError):
+        S3BucketLook(client, store.make(), "", SystemClock()).read()
+
+
+# --- how many at once ---------------------------------------------------------------------------------------------
+
+
+def test_the_gate_halves_when_the_store_asks_to_slow_down_and_grows_again() -> None:
+    gate = Gate(first=16, most=20)
+    gate.hear(CallFailed(ProviderRejected("no", status=404, where="x"), permanent=True))
+    assert gate.limit == 16
+    gate.hear(CallFailed(ProviderRejected("SlowDown", status=503, where="x")))
+    gate.hear(CallFailed(ProviderRejected("SlowDown", status=503, where="x")))
+    assert gate.limit == 4
+    for _ in range(200):
+        with gate.passing():
+            pass
+    assert gate.limit == 20
+    for _ in range(20):
+        gate.hear(CallFailed(ProviderRejected("SlowDown", status=503, where="x")))
+    assert gate.limit == 1

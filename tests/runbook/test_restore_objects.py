@@ -1,0 +1,221 @@
+"""Objects brought back to a moment on a bucket in memory: with the application writing, and after a crash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from bucket_lab import DamagedBucket, is_done, restore
+from values import replace
+
+from backout.errors import BackoutError, Refused, UsageError
+from backout.model.incident.incident import RunState
+from backout.model.objects.checks import BucketFacts
+from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep
+from backout.ports import find_result
+from backout.providers.memory.objects import Content
+from backout.runbook.objects.restore import foresee, prepare
+
+from extent import sampled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.model.steps.objects import CompareObjectsResult, RestoreObjectsResult
+    from backout.runbook.objects.tools import ObjectTools
+
+    from conftest import Record
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> DamagedBucket:
+    return DamagedBucket(tmp_path)
+
+
+def results(tools: ObjectTools) -> tuple[RestoreObjectsResult, CompareObjectsResult]:
+    run = tools.runs.runs("production/objects")[0].id
+    restored = find_result(tools.runs, run, RestoreObjectsStep)
+    compared = find_result(tools.runs, run, CompareObjectsStep)
+    assert restored is not None
+    assert compared is not None
+    return restored, compared
+
+
+def test_everything_is_as_it_was(damaged: DamagedBucket) -> None:
+    tools = damaged.tools()
+    assert is_done(restore(tools, damaged.ago()))
+    restored, compared = results(tools)
+    assert (restored.undeleted, restored.changed, restored.removed, restored.failures) == (3, 3, 1, 0)
+    assert compared.compared.verified is True
+    assert compared.compared.compared == 7
+    assert damaged.bucket.live() == damaged.then
+    assert damaged.kept.items() <= damaged.bucket.contents().items()
+
+
+def test_the_dry_run_counts_what_the_run_does_and_changes_nothing(damaged: DamagedBucket) -> None:
+    tools, before = damaged.tools(), damaged.bucket.contents()
+    found = foresee(tools, prepare(tools, damaged.ago(), None, ""))
+    assert (found.undeleted, found.changed, found.removed, found.objects) == (3, 3, 1, 10)
+    assert damaged.bucket.contents() == before
+    assert tools.runs.runs("production/objects") == ()
+
+
+def test_a_second_restore_changes_nothing(damaged: DamagedBucket) -> None:
+    restore(damaged.tools(), damaged.ago())
+    before = damaged.bucket.contents()
+    tools = damaged.tools()
+    restore(tools, damaged.ago())
+    assert damaged.bucket.contents() == before
+    assert results(tools)[0].same == 3
+
+
+@pytest.mark.parametrize("written", ["put", "delete"])
+@pytest.mark.parametrize("call", ["objects.carry_out", "objects.versions"])
+def test_what_the_application_writes_meanwhile_stays_the_newest(
+    damaged: DamagedBucket, written: str, call: str
+) -> None:
+    """Between the listing and the change it would lie below the copy; after the change it is the newest anyway."""
+    seen: list[str] = []
+
+    def write(name: str) -> None:
+        if name == call and not seen:
+            seen.append(name)
+            for key in ("k0", "k3", "new", "k8"):
+                damaged.bucket.put(key, b"good again") if written == "put" else damaged.bucket.delete(key)
+
+    damaged.world.after_call = write
+    tools = damaged.tools()
+    assert is_done(restore(tools, damaged.ago()))
+    live, compared = damaged.bucket.live(), results(tools)[1].compared
+    wanted = Content(b"good again") if written == "put" else None
+    assert {key: live.get(key) for key in ("k0", "k3", "k8")} == dict.fromkeys(("k0", "k3", "k8"), wanted)
+    assert live.get("new") == wanted
+    assert compared.verified is True
+    assert "k0" in compared.put_back
+    rest = {key: content for key, content in damaged.then.items() if key not in ("k0", "k3", "k8")}
+    assert {key: live.get(key) for key in rest} == rest
+
+
+def test_a_copy_that_is_not_as_its_source_is_found(damaged: DamagedBucket) -> None:
+    """The second listing does not rest on what the restore said."""
+    spoiled: list[str] = []
+
+    def spoil(name: str) -> None:
+        if name == "objects.carry_out" and len(spoiled) < 7:
+            spoiled.append(name)
+            if len(spoiled) == 7:
+                damaged.bucket.forge("k1", b"other")
+
+    damaged.world.after_call = spoil
+    tools = damaged.tools()
+    restore(tools, damaged.ago())
+    compared = results(tools)[1].compared
+    assert compared.verified is False
+    assert [each.key for each in compared.differing] == ["k1"]
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+def count_moments(folder: Path) -> int:
+    """Return how many moments there are at which a restore can crash."""
+    seen: list[str] = []
+    story = DamagedBucket(folder)
+    story.world.before_call = story.world.after_call = seen.append
+    restore(story.tools(seen.append), story.ago())
+    return len(seen)
+
+
+def test_crashed_at_every_moment_and_typed_again(tmp_path: Path, proof: Record) -> None:
+    """Same end, nothing twice: one copy of each changed object, one marker of the new one."""
+    (tmp_path / "count").mkdir()
+    moments = count_moments(tmp_path / "count")
+    tried = sampled(moments, 4)
+    for moment in tried:
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        story, left = DamagedBucket(folder), [moment]
+        crash = make_crash(left)
+        story.world.before_call = story.world.after_call = crash
+        to = story.ago()
+        with pytest.raises(Crash):
+            restore(story.tools(crash), to)
+        story.world.before_call = story.world.after_call = None
+        tools = story.tools()
+        assert is_done(restore(tools, story.ago())), moment
+        assert story.bucket.live() == story.then, moment
+        made = len(story.bucket.contents()) - len(story.kept)
+        assert made == 3, (moment, "copies")
+        assert all(run.state is RunState.DONE for run in tools.runs.runs("production/objects"))
+        assert results(tools)[1].compared.verified is True
+    proof(
+        "a restore of objects crashed at every moment, then again: as it was, each copied once, no version lost",
+        trials=len(tried),
+        failures=0,
+    )
+
+
+def make_crash(left: list[int]) -> Callable[[str], None]:
+    def crash(name: str) -> None:
+        left[0] -= 1
+        if left[0] == -1:
+            raise Crash(name)
+
+    return crash
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (BucketFacts("off"), "off"),
+        (BucketFacts("suspended"), "suspended"),
+        (BucketFacts("enabled", expires_after_s=60.0), "lifecycle"),
+    ],
+)
+def test_a_bucket_that_does_not_keep_the_past_is_refused(
+    damaged: DamagedBucket, facts: BucketFacts, words: str
+) -> None:
+    damaged.look.facts = facts
+    with pytest.raises(Refused, match=words):
+        prepare(damaged.tools(), damaged.ago(), None, "")
+
+
+def test_a_moment_before_everything_is_refused_before_anything_is_changed(damaged: DamagedBucket) -> None:
+    tools, before = damaged.tools(), damaged.bucket.contents()
+    with pytest.raises(Refused, match="every object would be removed"):
+        restore(tools, "3 days ago")
+    assert damaged.bucket.contents() == before
+    assert damaged.bucket.live().keys() == {"k0", "k1", "k2", "k6", "k7", "k8", "new"}
+
+
+@pytest.mark.parametrize(("to", "until"), [("soon", None), ("1h ago", "2h ago"), ("2099-01-01", None)])
+def test_times_that_cannot_be_meant(damaged: DamagedBucket, to: str, until: str | None) -> None:
+    with pytest.raises(UsageError):
+        prepare(damaged.tools(), to, until, "")
+
+
+def test_a_store_whose_clock_is_apart_makes_near_versions_ambiguous(damaged: DamagedBucket) -> None:
+    damaged.look.facts = BucketFacts("enabled", None, 90.0)
+    tools = damaged.tools()
+    found = foresee(tools, prepare(tools, damaged.ago(), None, ""))
+    assert found.ambiguous_objects
+    damaged.look.facts = replace(damaged.look.facts, clock_ahead_s=1.0)
+    assert foresee(tools, prepare(tools, damaged.ago(), None, "")).ambiguous_objects == 0
+
+
+@pytest.mark.parametrize("call", ["objects.carry_out", "objects.is_same"])
+def test_without_its_notes_a_restore_says_so(damaged: DamagedBucket, call: str) -> None:
+    def crash(name: str) -> None:
+        if name == call:
+            raise Crash(name)
+
+    damaged.world.after_call = crash
+    with pytest.raises(Crash):
+        restore(damaged.tools(), damaged.ago())
+    damaged.world.after_call = None
+    for path in (damaged.folder / "notes").iterdir():
+        path.unlink()
+    with pytest.raises(BackoutError, match="not noted on this host"):
+        restore(damaged.tools(), damaged.ago())
