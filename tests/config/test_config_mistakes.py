@@ -108,10 +108,10 @@ at_most = "1 per 6h"
         ('name = "fm5"', 'name = ""', 2, "app.name", "expected something that is not empty, got ''"),
         (
             'bucket = "models"',
-            'bucket = "models", history = "models"',
+            'bucket = "models", histry = "models"',
             11,
-            ".storage.history",
-            "not built yet: no command looks at objects or brings them back; take it out",
+            ".storage.histry",
+            "unknown key, did you mean 'history'?",
         ),
         ("[app]", "[ap]", 1, "ap", "unknown key, did you mean 'app'?"),
     ],

@@ -52,6 +52,11 @@ admin_url_file = "database.admin_url_file"
 backup.key_file = "database.backup.key_file"
 backup.store = { bucket = "b", credentials_file = "database.backup.store.credentials_file" }
 managed = { provider = "neon", project = "p", branch = "b", token_file = "database.managed.token_file" }
+[environments.production.storage]
+provider = "s3"
+bucket = "b"
+credentials_file = "storage.credentials_file"
+history_key_file = "storage.history_key_file"
 [environments.production.traffic]
 provider = "recorder"
 token_file = "traffic.token_file"
@@ -94,6 +99,8 @@ READERS: dict[str, Callable[[config.Config], object]] = {
     "database.backup.key_file": lambda c: c.backup_key(),
     "database.backup.store.credentials_file": lambda c: c.backup_access(),
     "database.managed.token_file": lambda c: c.managed_token(),
+    "storage.credentials_file": lambda c: c.storage_access(),
+    "storage.history_key_file": lambda c: c.history_key(),
     "traffic.token_file": lambda c: c.traffic_token(),
     "traffic.recorder.credentials_file": lambda c: c.recorder_access(),
     "traffic.recorder.secret_file": lambda c: c.recorder_secret(),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
+from store_lab import Store, open_store
 
 from backout.errors import AuthError, ProviderRejected
 from backout.model.objects.versions import ChangeKind, ObjectChange, ObjectVersion, Outcome
@@ -19,12 +17,6 @@ from backout.providers.objects.gate import Gate
 from backout.providers.objects.look import PROBE_PREFIX, S3BucketLook
 from backout.providers.objects.versions import S3BucketVersions
 from backout.providers.retry import CallFailed, Retry
-from backout.providers.s3.client import S3Client
-from backout.providers.s3.sigv4 import S3Credentials
-from backout.providers.s3.transport import S3Settings
-from backout.twin.storage.objectstore import ObjectStore
-
-from twin_services import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,50 +90,10 @@ class BotoApplication:
         return found["Body"].read(), found["Metadata"]
 
 
-@dataclass
-class Store:
-    client: S3Client
-    boto: Any
-    access: dict[str, str]
-    made: int = 0
-
-    def make(self, *, versions: bool = True) -> str:
-        self.made += 1
-        name = f"bucket-{self.made}"
-        self.client.create_bucket(name)
-        if versions:
-            self.client.set_versioning(name, enabled=True)
-        return name
-
-    def other(self, **changes: Any) -> S3Client:
-        secret = changes.pop("secret", self.access["secret_access_key"])
-        credentials = S3Credentials(self.access["access_key_id"], secret)
-        return S3Client(S3Settings(self.access["endpoint"], credentials, **changes), SystemClock())
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    loop = Loop()
-    server = ObjectStore(tmp_path_factory.mktemp("s3"))
-    loop.run(server.start())
-    access = json.loads(server.credentials_file.read_text(encoding="utf-8"))
-    boto = boto3.client(
-        "s3",
-        endpoint_url=access["endpoint"],
-        aws_access_key_id=access["access_key_id"],
-        aws_secret_access_key=access["secret_access_key"],
-        region_name=access["region"],
-        config=Config(s3={"addressing_style": "path"}),
-    )
-    found = Store(S3Client(S3Settings(access["endpoint"], _credentials(access)), SystemClock()), boto, access)
-    yield found
-    found.client.close()
-    boto.close()
-    loop.run(server.stop())
-
-
-def _credentials(access: dict[str, str]) -> S3Credentials:
-    return S3Credentials(access["access_key_id"], access["secret_access_key"])
+    with open_store(tmp_path_factory.mktemp("s3")) as found:
+        yield found
 
 
 @pytest.fixture(params=["memory", "s3"])

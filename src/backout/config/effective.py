@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-
-import msgspec
 
 from backout.config.access import parse_access, parse_keys
 from backout.config.identity import get_answering_host
+from backout.config.other_secrets import list_other_secrets
 from backout.config.places import Places
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.written import Setting, join_path, to_plain, to_text, walk_leaves
-from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
+from backout.errors import AuthError, ConfigError, Refused, UsageError
 from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
@@ -251,6 +248,18 @@ class Config:
         found = self._secret(storage.credentials_env, storage.credentials_file, "storage", "an access key")
         return parse_access(found, self.variables.on_secret, f"environments.{self.name}.storage")
 
+    def history_key(self) -> Secret | None:
+        """Return what manifests of the bucket's history are signed with, or None if they are not.
+
+        Raises:
+            AuthError: it is not set, or too short for a key.
+        """
+        storage = self.environment.storage
+        if storage is None or not (storage.history_key_env or storage.history_key_file):
+            return None
+        found = self._secret(storage.history_key_env, storage.history_key_file, "storage", "the key of the history")
+        return parse_keys(found, self.variables.on_secret, f"environments.{self.name}.storage")[0]
+
     def managed_token(self) -> Secret:
         """Return the token for the vendor's API.
 
@@ -293,33 +302,12 @@ class Config:
             name: self._secret(variable, None, section, f"the header {name}").reveal()
             for name, variable in named.items()
         }
-        for kind, value in self._other_secrets() if secret else ():
+        for kind, value in list_other_secrets(self) if secret else ():
             if leaking := next((name for name, sent in secret.items() if _holds(sent, value)), None):
                 where = f"{self.path.name}: environments.{self.name}.{section}.headers_env.{leaking}"
                 what = f"{where}: its value is {kind}, which is never sent as a header"
                 raise ConfigError((what,), hint="give the health endpoint a secret of its own")
         return secret
-
-    def _other_secrets(self) -> Iterator[tuple[str, str]]:
-        """Yield (kind, value) of the secrets that no header may hold: those of other keys, and well-known ones."""
-        from backout.config.variables import DATABASE, HEADER, TOKEN, list_uses, recognise_names
-
-        document = msgspec.to_builtins(self.settings, enc_hook=to_plain)
-        named = [(use.variable, use.kind) for use in list_uses(document) if use.kind != HEADER]
-        for variable, kind in (*named, *recognise_names(iter(self.variables.variables))):
-            if value := self.variables.get(variable):
-                yield kind, value
-        for read, kind in (
-            (self.token, TOKEN),
-            (self.read_token, TOKEN),
-            (self.secrets_token, TOKEN),
-            (self.database_url, DATABASE),
-            (self.database_admin_url, DATABASE),
-        ):
-            with contextlib.suppress(BackoutError, ValueError):  # not set up, not readable now, not a URL
-                if found := read():
-                    yield kind, found.reveal()
-                    yield f"the password in {kind}", urlsplit(found.reveal()).password or ""
 
     def dead_man_url(self) -> Secret:
         """Return the URL that guard pings while it watches; it may hold a secret.

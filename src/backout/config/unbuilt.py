@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_OBJECTS: Final = "objects are brought back from the versions that the bucket keeps itself"
 NOT_BUILT: Final = {
-    "storage.history": _OBJECTS,
     "deploy.build": "`backout diagnose build -- COMMAND` runs a build and says why it fails",
 }
 """Each key below its environment, with what there is in its place."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from backout.model.clock import to_utc
 from backout.model.plan import Plan, PlanKind, Step
-from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep, SurveyObjectsStep
+from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep, SnapshotObjectsStep, SurveyObjectsStep
 
 if TYPE_CHECKING:
     from backout.model.objects.versions import Moment
@@ -28,16 +29,23 @@ def get_environment(kept: str) -> str:
     return kept.removesuffix(_LANE)
 
 
-def plan_restore(environment: str, bucket: str, prefix: str, moment: Moment) -> Plan:
-    """Return the plan that brings the objects below a prefix back to a moment."""
+def plan_restore(environment: str, bucket: str, prefix: str, moment: Moment, *, snapshot: bool) -> Plan:
+    """Return the plan that brings the objects below a prefix back to a moment.
+
+    Args:
+        snapshot: the bucket keeps no versions, so what it holds now is stored before it is overwritten.
+    """
     at = to_utc(moment.to).strftime("%Y-%m-%d %H:%M:%S UTC")
     what = f"{bucket}/{prefix}" if prefix else bucket
     survey = SurveyObjectsStep(bucket=bucket, prefix=prefix, to=moment.to, until=moment.until, slack_s=moment.slack_s)
+    listed = f"compare {what} with its snapshots" if snapshot else f"list the versions of {what}"
+    first = Step.of("store what the bucket holds now in its history", SnapshotObjectsStep(bucket=bucket))
     steps = (
+        *((first,) if snapshot else ()),
         Step.of(
-            f"list the versions of {what}, and note what brings each object back to {at}",
+            f"{listed}, and note what brings each object back to {at}",
             survey,
-            f"aws s3api list-object-versions --bucket {bucket} --prefix '{prefix}'",
+            "" if snapshot else f"aws s3api list-object-versions --bucket {bucket} --prefix {shlex.quote(prefix)}",
         ),
         Step.of("bring them back; no version is destroyed", RestoreObjectsStep(bucket=bucket)),
         Step.of(

@@ -54,7 +54,7 @@ from backout.ports.measuring import (
     TellsKeys,
     Traffic,
 )
-from backout.ports.objects import BucketLook, BucketVersions, ChangeNotes
+from backout.ports.objects import BucketLook, BucketVersions, ChangeNotes, Snapshots
 from backout.ports.people import (
     Cards,
     DeadMan,
@@ -154,6 +154,7 @@ __all__ = [
     "SideControl",
     "SideInstances",
     "SideWalk",
+    "Snapshots",
     "Statements",
     "StepContext",
     "TellsKeys",

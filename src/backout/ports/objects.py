@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from backout.model.objects.checks import BucketFacts, PermissionLook
+    from backout.model.objects.manifests import ManifestName
     from backout.model.objects.versions import Carried, ObjectChange, ObjectVersion
 
 
@@ -47,6 +48,26 @@ class BucketLook(Protocol):
 
     def try_permissions(self) -> PermissionLook:
         """List, write, read and delete an object of backout's own, and return what was permitted."""
+        ...
+
+
+class Snapshots(Protocol):
+    """The history beside a bucket that keeps no versions itself."""
+
+    def list_manifests(self) -> tuple[ManifestName, ...]:
+        """Return what was taken, oldest first."""
+        ...
+
+    def take(self, hear: Callable[[int], None]) -> ManifestName:
+        """Store what is new in the bucket, and a manifest of all of it, which is read back.
+
+        `hear` is told now and then how many objects were looked at. Raises BackoutError, Refused: the newest manifest
+        is damaged, or is not signed.
+        """
+        ...
+
+    def prune(self, before: float) -> int:
+        """Remove what no moment from then on needs (Unix seconds); return how many manifests went."""
         ...
 
 

@@ -8,6 +8,8 @@ from backout.providers.clock import SystemClock
 from backout.providers.files.object_notes import FileChangeNotes
 from backout.providers.objects.gate import Gate
 from backout.providers.objects.look import S3BucketLook
+from backout.providers.objects.manifests import Manifests
+from backout.providers.objects.snapshots import SnapshotHistory, SnapshotVersions
 from backout.providers.objects.versions import S3BucketVersions
 from backout.providers.retry import Retry
 from backout.providers.s3.client import S3Client
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from backout.config import Config
     from backout.journal.stop import StopRequest
     from backout.model.objects.progress import ObjectProgress
+    from backout.model.objects.versions import Moment
+    from backout.ports import BucketVersions
 
 _RETRY: Final = Retry(attempts=10, total_s=180.0)
 """A store that asks to slow down is waited for: half a restore is worse than a slow one."""
@@ -46,7 +50,13 @@ def make_object_tools(
     endpoint = str(storage.endpoint or access.endpoint) or _find_endpoint(config)
     credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
     client = S3Client(S3Settings(endpoint, credentials, retry=_RETRY, hear=gate.hear), SystemClock())
-    bucket = storage.bucket
+    bucket, history = storage.bucket, _make_history(config, client, gate)
+
+    def open_versions(prefix: str, moment: Moment) -> BucketVersions:
+        if history is None:
+            return S3BucketVersions(client, bucket, prefix, gate)
+        return SnapshotVersions(history.narrow(prefix), moment)
+
     return ObjectTools(
         environment=config.name,
         actor=find_actor(),
@@ -55,10 +65,24 @@ def make_object_tools(
         journal=book,
         runs=book,
         look=S3BucketLook(client, bucket, storage.prefix, SystemClock()),
-        versions=lambda prefix: S3BucketVersions(client, bucket, prefix, gate),
+        versions=open_versions,
         notes=FileChangeNotes(config.places.objects),
+        snapshots=history,
+        snapshot_every_s=float(storage.history_every),
         progress=progress,
     )
+
+
+def _make_history(config: Config, client: S3Client, gate: Gate) -> SnapshotHistory | None:
+    storage = config.environment.storage
+    assert storage is not None
+    if storage.history is None:
+        return None
+    key = config.history_key()
+    root = f"backout/{config.name}/"
+    signer = None if key is None else key.reveal().encode()
+    manifests = Manifests(client, storage.history, root, signer)
+    return SnapshotHistory(client, storage.bucket, storage.prefix, storage.history, root, manifests, gate)
 
 
 def _find_endpoint(config: Config) -> str:

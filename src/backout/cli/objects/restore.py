@@ -60,11 +60,10 @@ def restore(
     interrupted restore goes on where it stopped.
     """
     from backout.cli.support.confirm import confirm
-    from backout.journal.stop import StopRequest as Stop
     from backout.runbook.objects.restore import foresee, prepare
 
     config = shell.config()
-    stop = Stop(lambda: shell.output.say("stopping after the current step; Ctrl-C again stops now"))
+    stop = _make_stop(shell)
     tools, live = open_object_tools(shell, stop)
     unfinished = None if dry_run else _find_unfinished(tools)
     if unfinished is not None:
@@ -96,13 +95,18 @@ def restore(
 
 def resume(shell: Shell, run: Run) -> int:
     """Continue an interrupted restore of objects (`backout runs resume`)."""
-    from backout.journal.stop import StopRequest as Stop
     from backout.plan.objects import get_environment
 
     shell.take(environment=get_environment(run.environment))
-    stop = Stop(lambda: shell.output.say("stopping after the current step; Ctrl-C again stops now"))
+    stop = _make_stop(shell)
     tools, live = open_object_tools(shell, stop)
     return _finish(shell, tools, _drive(tools, live, stop, run.id))
+
+
+def _make_stop(shell: Shell) -> StopRequest:
+    from backout.journal.stop import StopRequest as Stop
+
+    return Stop(lambda: shell.output.say("stopping after the current step; Ctrl-C again stops now"))
 
 
 def open_object_tools(shell: Shell, stop: StopRequest | None = None) -> tuple[ObjectTools, Live]:

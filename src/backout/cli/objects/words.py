@@ -27,9 +27,9 @@ def describe_survey(survey: ObjectSurvey, *, would: bool) -> list[str]:
         size = format_megabytes(survey.size_bytes)
         lines = [
             f"{survey.objects:,} objects in the bucket, of which {survey.changes - survey.same:,} {verb}brought back:",
-            f"  {survey.undeleted:>9,}  were deleted: the delete marker is removed",
-            f"  {survey.changed:>9,}  were changed: the older version is copied ({size})",
-            f"  {survey.removed:>9,}  were created: they get a delete marker",
+            f"  {survey.undeleted:>9,}  were deleted: they are there again",
+            f"  {survey.changed:>9,}  were changed: what they were is copied back ({size})",
+            f"  {survey.removed:>9,}  were created: they are deleted, and can be brought back",
         ]
     if survey.same:
         what = "have the same content: copied only if their headers or metadata differ"

@@ -123,7 +123,11 @@ class Database(Section, frozen=True):
 
 
 class Storage(Section, frozen=True):
-    """The application's bucket; `credentials_*` hold its access key as JSON. `prefix`: the part that is restored."""
+    """The application's bucket; `credentials_*` hold its access key as JSON. `prefix`: the part that is restored.
+
+    `history` is the bucket of the snapshots where this one keeps no versions (R2 has none); `history_key_*` hold what
+    its manifests are signed with. A snapshot is due each `history_every`, and kept for `history_keep`.
+    """
 
     provider: Literal["r2", "s3"]
     bucket: Text
@@ -131,6 +135,11 @@ class Storage(Section, frozen=True):
     prefix: str = ""
     credentials_env: Text | None = None
     credentials_file: Path | None = None
+    history: Text | None = None
+    history_key_env: Text | None = None
+    history_key_file: Path | None = None
+    history_every: Duration = Duration(3600)
+    history_keep: Duration = Duration(35 * 86400)
 
 
 class SecretsSource(Section, frozen=True):

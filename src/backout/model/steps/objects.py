@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from backout.model.objects.manifests import ManifestName
 from backout.model.objects.surveys import FailedObject, ObjectsCompared, ObjectSurvey
+from backout.model.objects.versions import Moment
 from backout.model.steps.base import Arguments, Result
+
+
+class SnapshotObjectsResult(Result, frozen=True, kw_only=True):
+    """The manifest that was written and read back."""
+
+    manifest: ManifestName
+
+
+class SnapshotObjectsStep(Arguments[SnapshotObjectsResult], frozen=True, kw_only=True):
+    """Store what the bucket holds now in its history: only of a bucket that keeps no versions."""
+
+    action: ClassVar[str] = "snapshot_objects"
+    bucket: str
 
 
 class SurveyObjectsResult(Result, frozen=True, kw_only=True):
@@ -28,6 +43,11 @@ class SurveyObjectsStep(Arguments[SurveyObjectsResult], frozen=True, kw_only=Tru
     to: float
     until: float
     slack_s: float
+
+    @property
+    def moment(self) -> Moment:
+        """The moment to return to."""
+        return Moment(self.to, self.until, self.slack_s)
 
 
 class RestoreObjectsResult(Result, frozen=True, kw_only=True):

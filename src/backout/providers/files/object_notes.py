@@ -14,6 +14,7 @@ from backout.errors import BackoutError
 from backout.model.names import parse_id
 from backout.model.objects.versions import Carried, ObjectChange
 from backout.private import make_private_folder
+from backout.sqlite_words import quote_in_brackets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -112,7 +113,7 @@ class FileChangeNotes:
                 file.execute("PRAGMA synchronous = FULL")
                 yield file
         except sqlite3.Error as error:
-            what = f"the notes of the restore cannot be used: {error}"
+            what = f"the notes of the restore cannot be used{quote_in_brackets(error)}"
             raise BackoutError(what, where=str(path), hint="type the same command again") from error
 
 

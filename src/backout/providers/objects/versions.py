@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COPIED_AT_ONCE_BYTES: Final = 5 * 10**9
 """S3 copies at most 5 GB in one call; what is larger is copied in parts."""
-_PART_BYTES: Final = 512 * 1024 * 1024
+PART_BYTES: Final = 512 * 1024 * 1024
 _BATCH: Final = 1000
 _NO_MARKER: Final = frozenset({"NoSuchVersion", "NoSuchKey"})
 
@@ -40,7 +40,7 @@ class S3BucketVersions:
         gate: Gate,
         *,
         copied_at_once_bytes: int = COPIED_AT_ONCE_BYTES,
-        part_bytes: int = _PART_BYTES,
+        part_bytes: int = PART_BYTES,
     ) -> None:
         self._client = client
         self._bucket = bucket
@@ -93,16 +93,11 @@ class S3BucketVersions:
     def is_same(self, key: str, one: str, other: str, *, contents: bool) -> bool:
         """Whether two versions have the same headers and metadata; `contents`: and the same bytes, which are read."""
         found = [self._client.head(self._bucket, key, version_id=version) for version in (one, other)]
-        if not _are_alike(*found):
+        if not are_alike(*found):
             return False
-        return not contents or self._hash(key, one) == self._hash(key, other)
-
-    def _hash(self, key: str, version_id: str) -> bytes:
-        digest = hashlib.sha256()
-        with self._client.get(self._bucket, key, version_id=version_id) as body:
-            for chunk in body:
-                digest.update(chunk)
-        return digest.digest()
+        return not contents or hash_object(self._client, self._bucket, key, one) == hash_object(
+            self._client, self._bucket, key, other
+        )
 
     def _undelete(self, changes: Sequence[ObjectChange]) -> Iterator[Carried]:
         """Remove delete markers, a thousand a call; one that is gone already is fine.
@@ -153,7 +148,7 @@ class S3BucketVersions:
             return None
         if change.kind is ChangeKind.COPY:
             wanted = self._client.head(self._bucket, change.key, version_id=change.version_id)
-            if _are_alike(live, wanted):
+            if are_alike(live, wanted):
                 return Carried(Outcome.SAME if is_untouched else Outcome.DONE, _get_id(live), live.etag)
         return None if is_untouched else Carried(Outcome.NEWER)
 
@@ -164,12 +159,21 @@ class S3BucketVersions:
         return self._client.copy(source, self._bucket, key)
 
 
+def hash_object(client: S3Client, bucket: str, key: str, version_id: str | None = None) -> bytes:
+    """Read an object whole and return its SHA-256."""
+    digest = hashlib.sha256()
+    with client.get(bucket, key, version_id=version_id) as body:
+        for chunk in body:
+            digest.update(chunk)
+    return digest.digest()
+
+
 def _get_id(found: S3Object) -> str:
     """Return the id of a version as listings have it: one from before the bucket kept versions is called "null"."""
     return found.version_id or "null"
 
 
-def _are_alike(one: S3Object | None, other: S3Object | None) -> bool:
+def are_alike(one: S3Object | None, other: S3Object | None) -> bool:
     """Whether both are there, with the same content, headers and metadata, as far as the store's words tell."""
     if one is None or other is None:
         return one is other

@@ -96,7 +96,7 @@ def get_versioning(bucket: str) -> Call:
     return Call("GET", _make_path(bucket), (("versioning", ""),))
 
 
-def head_bucket(bucket: str) -> Call:
+def check_bucket(bucket: str) -> Call:
     """HEAD Bucket."""
     return Call("HEAD", _make_path(bucket))
 

@@ -92,7 +92,7 @@ class S3Client:
 
     def read_clock(self, bucket: str) -> float | None:
         """Return the time of the store's clock in Unix seconds, whole ones; None where it tells none."""
-        return answers.parse_date(self._send(calls.head_bucket(bucket)).get("date"))
+        return answers.parse_date(self._send(calls.check_bucket(bucket)).get("date"))
 
     def set_versioning(self, bucket: str, *, enabled: bool) -> None:
         """Switch versions on, or suspend them (what exists stays)."""

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.objects.checks import History
 from backout.model.value import Value
+from backout.report.times import format_duration
 
 if TYPE_CHECKING:
     from backout.model.objects.checks import BucketFacts, PermissionLook
+    from backout.model.objects.manifests import ManifestName
     from backout.runbook.objects.tools import ObjectTools
 
 _SKEW_SHOWN_S: Final = 2.5
+_LATE: Final = 2
+"""A snapshot is late when two are due."""
 
 
 class BucketCheck(Value, frozen=True):
@@ -42,21 +46,32 @@ def judge_bucket(tools: ObjectTools) -> BucketCheck:
     facts = tools.look.read()
     look = tools.look.try_permissions()
     ahead_s = facts.clock_ahead_s or 0.0
-    is_kept = look.kept_at is not None
-    history = History.VERSIONS if is_kept else History.NONE
-    why = "a deleted object's version was still there" if is_kept else _explain(facts, look)
-    age_s = None if look.kept_at is None else max(0.0, tools.clock.now() + ahead_s - look.kept_at)
+    now = tools.clock.now() + ahead_s
     problems = [f"the access key may not {name}: {words}" for name, words in look.why]
-    if not is_kept:
-        problems.append(f"what an object was before is not kept: {why}")
+    if tools.snapshots is not None:
+        names = tools.snapshots.list_manifests()
+        history, age_s = (History.SNAPSHOTS, now - names[-1].at) if names else (History.NONE, None)
+        why = _describe_snapshots(names[-1], now - names[-1].at) if names else "no snapshot was taken yet"
+        if age_s is None or age_s > tools.snapshot_every_s * _LATE:
+            problems.append(f"a snapshot is due: {why}; type `backout objects snapshot -e {tools.environment}`")
+    else:
+        history = History.NONE if look.kept_at is None else History.VERSIONS
+        why = _explain(facts, look) if look.kept_at is None else "a deleted object's version was still there"
+        age_s = None if look.kept_at is None else max(0.0, now - look.kept_at)
+        if look.kept_at is None:
+            problems.append(f"what an object was before is not kept: {why}")
     if look.left:
         problems.append(f"the object {look.left} of this check is still there: remove it")
-    if facts.versioning == "suspended":
+    if facts.versioning == "suspended" and tools.snapshots is None:
         problems.append("the bucket's versions are suspended: a new write replaces an object for good")
     if abs(ahead_s) > _SKEW_SHOWN_S:
         word = "ahead of" if ahead_s > 0 else "behind"
         problems.append(f"the store's clock is {abs(ahead_s):.0f} s {word} this machine's")
     return BucketCheck(facts, look, history, why, age_s, tuple(problems))
+
+
+def _describe_snapshots(newest: ManifestName, age_s: float) -> str:
+    return f"the newest snapshot is {format_duration(age_s)} old, of {newest.objects:,} objects"
 
 
 def _explain(facts: BucketFacts, look: PermissionLook) -> str:

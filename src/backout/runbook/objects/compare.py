@@ -9,7 +9,7 @@ from backout.errors import BackoutError
 from backout.model.objects.progress import ObjectProgress
 from backout.model.objects.surveys import MOST_NAMES, FailedObject, ObjectsCompared
 from backout.model.objects.versions import ChangeKind, Outcome
-from backout.model.steps.objects import CompareObjectsResult, CompareObjectsStep
+from backout.model.steps.objects import CompareObjectsResult, CompareObjectsStep, SurveyObjectsStep
 from backout.ports import Action
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ class CompareObjects(Action[CompareObjectsStep, CompareObjectsResult]):
         """Return {compared}."""
         tools, run = self._tools, context.run
         total = count_noted(tools, run)
-        comparison = Comparison(tools.versions(args.prefix), max(1, total // _LOOKED_AT))
+        survey = find_survey(tools, run)
+        bucket = tools.versions(args.prefix, survey.moment)
+        removed = sum(change.kind is ChangeKind.REMOVE for change, _ in tools.notes.settled(run))
+        comparison = Comparison(bucket, max(1, total // _LOOKED_AT), survey.until)
         groups = _group(comparison.bucket.versions())
         seen = 0
         while batch := list(islice(groups, _BATCH)):
@@ -48,9 +51,10 @@ class CompareObjects(Action[CompareObjectsStep, CompareObjectsResult]):
             for versions in batch:
                 if versions[0].key in noted:
                     seen += 1
+                    removed -= noted[versions[0].key][0].kind is ChangeKind.REMOVE
                     comparison.compare(versions, *noted[versions[0].key])
             tools.progress(ObjectProgress("comparing", seen, total))
-        return CompareObjectsResult(compared=comparison.finish(total - seen))
+        return CompareObjectsResult(compared=comparison.finish(total - seen - removed, removed))
 
 
 def count_noted(tools: ObjectTools, run: str) -> int:
@@ -62,16 +66,25 @@ def count_noted(tools: ObjectTools, run: str) -> int:
     return total
 
 
+def find_survey(tools: ObjectTools, run: str) -> SurveyObjectsStep:
+    """Return what a run was to do."""
+    found = tools.runs.find(run)
+    assert found is not None
+    return found.plan.arguments(SurveyObjectsStep)
+
+
 class Comparison:
     """Compares the versions of each object with its change.
 
     Args:
         every: of so many copies, one has its headers and metadata compared, too.
+        until: what was written from then on, the application wrote after the damage (Unix seconds).
     """
 
-    def __init__(self, bucket: BucketVersions, every: int) -> None:
+    def __init__(self, bucket: BucketVersions, every: int, until: float) -> None:
         self.bucket = bucket
         self._every = every
+        self._until = until
         self._compared = self._read = self._copies = 0
         self._left_bytes = READ_AT_MOST_BYTES
         self._unread: list[str] = []
@@ -92,14 +105,20 @@ class Comparison:
                 self._make_newest(hidden)
             elif self._has_contents(newest, change):
                 self._compared += 1
-        elif _is_later(versions, change, carried):
+        elif _is_later(versions, carried) or (newest.at >= self._until and newest.version_id != change.found):
             self._put_back.append(change.key)  # written after the restore: it is the newest anyway
         else:
             found = "a delete marker" if newest.is_marker else f"version {newest.version_id}"
             self._add_difference(change.key, f"the newest is {found}")
 
-    def finish(self, missing: int) -> ObjectsCompared:
-        """Return what was found; `missing`: changed objects that the listing does not have any more."""
+    def finish(self, missing: int, removed: int) -> ObjectsCompared:
+        """Return what was found.
+
+        Args:
+            missing: objects to be there that the listing does not have at all.
+            removed: objects to be removed that it does not have.
+        """
+        self._compared += removed
         if missing:
             self._add_difference("", f"{missing} objects that were to be brought back are not listed at all")
         verified = False if self._differing else None if self._unread else True
@@ -150,8 +169,6 @@ def _is_wanted(newest: ObjectVersion, change: ObjectChange, carried: Carried) ->
     """Whether the newest version is the one that the restore brought back, or made."""
     if change.kind is ChangeKind.REMOVE:
         return newest.is_marker
-    if change.kind is ChangeKind.UNDELETE:
-        return newest.version_id == change.version_id
     return newest.version_id == carried.version_id
 
 
@@ -161,12 +178,12 @@ def _find_hidden(versions: Sequence[ObjectVersion], change: ObjectChange, carrie
         return None
     below = versions[1] if len(versions) > 1 else None
     # An attempt before this one may have made the same copy, which is not the application's.
-    if below is None or below.version_id == change.found or (below.etag and below.etag == carried.etag):
+    is_ours = below is not None and below.etag != "" and below.etag == carried.etag
+    if below is None or is_ours or below.version_id in {change.found, change.version_id}:
         return None
     return None if below.is_marker and change.kind is ChangeKind.REMOVE else below
 
 
-def _is_later(versions: Sequence[ObjectVersion], change: ObjectChange, carried: Carried) -> bool:
+def _is_later(versions: Sequence[ObjectVersion], carried: Carried) -> bool:
     """Whether what the restore brought back is there, below what was written since."""
-    wanted = change.version_id if change.kind is ChangeKind.UNDELETE else carried.version_id
-    return any(each.version_id == wanted for each in versions[1:])
+    return any(each.version_id == carried.version_id for each in versions[1:])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import UsageError
 from backout.model.objects.progress import ObjectProgress
+from backout.model.objects.versions import Moment
 from backout.model.value import Value
 from backout.plan.target import parse_time
 
@@ -23,7 +25,7 @@ class HistoryEntry(Value, frozen=True):
 
     Args:
         at: its beginning, in Unix seconds by the store's clock.
-        kind: "written" or "deleted".
+        kind: "written", "deleted", or "snapshot" of all that was there.
     """
 
     at: float
@@ -35,6 +37,8 @@ class HistoryEntry(Value, frozen=True):
 def count_by_time(tools: ObjectTools, since: str | None, prefix: str) -> tuple[HistoryEntry, ...]:
     """Return what was written and deleted, oldest first, in stretches long enough that the list stays short.
 
+    Of a bucket that keeps no versions, the snapshots that were taken of it.
+
     Args:
         since: as a person types it; None: all.
 
@@ -44,9 +48,12 @@ def count_by_time(tools: ObjectTools, since: str | None, prefix: str) -> tuple[H
     begin = float("-inf") if since is None else parse_time(since, tools.clock.now())
     if begin is None:
         raise UsageError("--since is no time", where=since or "", hint='"14:03" (UTC), "2 hours ago"')
+    if tools.snapshots is not None:
+        taken = (each for each in tools.snapshots.list_manifests() if each.at >= begin)
+        return tuple(HistoryEntry(each.at, "snapshot", each.objects, each.size_bytes) for each in taken)
     numbers: Counter[tuple[int, str]] = Counter()
     sizes: Counter[tuple[int, str]] = Counter()
-    for place, each in enumerate(tools.versions(prefix).versions(), start=1):
+    for place, each in enumerate(tools.versions(prefix, Moment(0.0, inf)).versions(), start=1):
         if place % _EVERY == 0:
             tools.progress(ObjectProgress("listing", place))
         if each.at >= begin:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.objects.moment import judge_objects
 from backout.analysis.objects.survey import Surveying
-from backout.errors import Refused, UsageError
+from backout.decoding import decode_values
+from backout.errors import BackoutError, Refused, UsageError
 from backout.model.clock import to_utc
 from backout.model.objects.progress import ObjectProgress
 from backout.model.objects.surveys import MOST_NAMES, FailedObject
@@ -16,20 +17,22 @@ from backout.model.steps.objects import (
     CompareObjectsStep,
     RestoreObjectsResult,
     RestoreObjectsStep,
+    SnapshotObjectsResult,
+    SnapshotObjectsStep,
     SurveyObjectsResult,
     SurveyObjectsStep,
 )
 from backout.plan.objects import plan_restore
 from backout.plan.target import parse_time
 from backout.ports import Action, AnyAction, Done, NotDone
-from backout.runbook.objects.compare import CompareObjects, count_noted
+from backout.runbook.objects.compare import CompareObjects, count_noted, find_survey
 
 if TYPE_CHECKING:
     from backout.model.objects.checks import BucketFacts
     from backout.model.objects.surveys import ObjectSurvey
     from backout.model.objects.versions import Carried, ObjectChange
     from backout.model.plan import Plan
-    from backout.ports import Probe, StepContext
+    from backout.ports import Probe, Snapshots, StepContext
     from backout.runbook.objects.tools import ObjectTools
 
 _CHUNK: Final = 1000
@@ -53,11 +56,15 @@ def prepare(tools: ObjectTools, to: str, until: str | None, prefix: str) -> Plan
     if not at < end <= now:
         what = "--until has to lie after --to, and not in the future" if until else "--to lies in the future"
         raise UsageError(what, where="backout objects restore")
-    _check_versions(tools, facts, at, now)
+    if tools.snapshots is None:
+        _check_versions(tools, facts, at, now)
+    else:
+        _check_manifests(tools, tools.snapshots, at)
     skew_s = abs(facts.clock_ahead_s or 0.0)
     slack_s = 0.0 if skew_s <= _SKEW_IGNORED_S else skew_s
     # Whole seconds, so that the same words a moment later are the same plan.
-    return plan_restore(tools.environment, tools.bucket, prefix, Moment(at, float(int(end) + 1), float(int(slack_s))))
+    moment = Moment(at, float(int(end) + 1), float(int(slack_s)))
+    return plan_restore(tools.environment, tools.bucket, prefix, moment, snapshot=tools.snapshots is not None)
 
 
 def _parse_moment(text: str, now: float, option: str) -> float:
@@ -73,7 +80,10 @@ def _check_versions(tools: ObjectTools, facts: BucketFacts, at: float, now: floa
         raise Refused(
             f"the bucket's versions are {facts.versioning}: what an object was before is not kept",
             where=tools.bucket,
-            options=("Switch versions on, so that the next damage can be taken back.",),
+            options=(
+                "Switch versions on, so that the next damage can be taken back.",
+                "Where there are none (R2), set storage.history, and take snapshots: backout objects snapshot.",
+            ),
         )
     kept_s = facts.expires_after_s
     if kept_s is not None and now - at > kept_s:
@@ -85,11 +95,19 @@ def _check_versions(tools: ObjectTools, facts: BucketFacts, at: float, now: floa
         )
 
 
+def _check_manifests(tools: ObjectTools, snapshots: Snapshots, at: float) -> None:
+    names = snapshots.list_manifests()
+    if not names or names[0].at > at:
+        begins = f"begins {to_utc(names[0].at):%Y-%m-%d %H:%M:%S UTC}, after the moment" if names else "is empty"
+        options = ("Choose a later moment: backout objects history.",) if names else ()
+        raise Refused(f"the history of the bucket {begins}", where=tools.bucket, options=options)
+
+
 def survey(tools: ObjectTools, step: SurveyObjectsStep) -> tuple[Surveying, Iterator[ObjectChange]]:
     """Return a survey that is taken while its changes are read."""
     taking = Surveying(lambda objects: tools.progress(ObjectProgress("listing", objects)))
-    moment = Moment(step.to, step.until, step.slack_s)
-    return taking, taking.pass_on(judge_objects(tools.versions(step.prefix).versions(), moment))
+    versions = tools.versions(step.prefix, step.moment).versions()
+    return taking, taking.pass_on(judge_objects(versions, step.moment))
 
 
 def foresee(tools: ObjectTools, plan: Plan) -> ObjectSurvey:
@@ -131,6 +149,25 @@ class SurveyObjects(Action[SurveyObjectsStep, SurveyObjectsResult]):
         return SurveyObjectsResult(survey=found)
 
 
+class SnapshotObjects(Action[SnapshotObjectsStep, SnapshotObjectsResult]):
+    """Step `snapshot_objects` {bucket}: what is overwritten in a bucket without versions is kept nowhere else."""
+
+    arguments = SnapshotObjectsStep
+    effect = False
+
+    def __init__(self, tools: ObjectTools) -> None:
+        self._tools = tools
+
+    def do(self, args: SnapshotObjectsStep, context: StepContext) -> SnapshotObjectsResult:
+        """Return {manifest}."""
+        tools = self._tools
+        if tools.snapshots is None:
+            raise BackoutError("the bucket has no history any more: storage.history is not set", where=args.bucket)
+        hear = tools.progress
+        taken = tools.snapshots.take(lambda objects: hear(ObjectProgress("storing", objects)))
+        return SnapshotObjectsResult(manifest=taken)
+
+
 class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
     """Step `restore_objects` {bucket}: a thousand objects after the other, each thousand recorded."""
 
@@ -143,8 +180,9 @@ class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
         """Return {undeleted, changed, removed, same, newer, failed, failures}."""
         tools, run = self._tools, context.run
         total, last = count_noted(tools, run), context.last_progress()
-        begin, again = (0, last is not None) if last is None else (int(str(last["done"])), True)
-        bucket = tools.versions(find_prefix(tools, run))
+        begin, again = (0, last is not None) if last is None else (decode_values(last["done"], int), True)
+        survey = find_survey(tools, run)
+        bucket = tools.versions(survey.prefix, survey.moment)
         context.progress({"done": begin})
         while begin < total:
             changes = tools.notes.read(run, begin, _CHUNK)
@@ -158,16 +196,9 @@ class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
     def probe(self, args: RestoreObjectsStep, context: StepContext) -> Probe[RestoreObjectsResult]:
         """It is done when every change is settled; else it goes on, and looks at what may have been done."""
         total, last = self._tools.notes.count(context.run), context.last_progress()
-        if total is None or last is None or int(str(last["done"])) < total:
+        if total is None or last is None or decode_values(last["done"], int) < total:
             return NotDone()
         return Done(_count(self._tools.notes.settled(context.run)))
-
-
-def find_prefix(tools: ObjectTools, run: str) -> str:
-    """Return the prefix of a run's restore."""
-    found = tools.runs.find(run)
-    assert found is not None
-    return found.plan.arguments(SurveyObjectsStep).prefix
 
 
 def _count(settled: Iterator[tuple[ObjectChange, Carried | None]]) -> RestoreObjectsResult:
@@ -192,6 +223,7 @@ def _count(settled: Iterator[tuple[ObjectChange, Carried | None]]) -> RestoreObj
 
 
 _STEPS: Mapping[str, Callable[[ObjectTools], AnyAction]] = {
+    SnapshotObjectsStep.action: SnapshotObjects,
     SurveyObjectsStep.action: SurveyObjects,
     RestoreObjectsStep.action: RestoreObjects,
     CompareObjectsStep.action: CompareObjects,

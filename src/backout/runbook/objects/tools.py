@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.model.objects.progress import ObjectProgress
-    from backout.ports import BucketLook, BucketVersions, ChangeNotes, Clock, Journal, Runs
+    from backout.model.objects.versions import Moment
+    from backout.ports import BucketLook, BucketVersions, ChangeNotes, Clock, Journal, Runs, Snapshots
 
 
 class ObjectTools(Value, frozen=True):
     """The ports of one environment's bucket.
 
     Args:
-        versions: makes the port for the part of the bucket below a prefix.
+        versions: makes the port for the part of the bucket below a prefix, and for a moment.
+        snapshots: the history of a bucket that keeps no versions itself; None: it keeps them, or has no history.
+        snapshot_every_s: how often one is due.
         progress: is told the progress of a step.
     """
 
@@ -28,6 +31,8 @@ class ObjectTools(Value, frozen=True):
     journal: Journal
     runs: Runs
     look: BucketLook
-    versions: Callable[[str], BucketVersions]
+    versions: Callable[[str, Moment], BucketVersions]
     notes: ChangeNotes
+    snapshots: Snapshots | None = None
+    snapshot_every_s: float = 3600.0
     progress: Callable[[ObjectProgress], None] = lambda _progress: None

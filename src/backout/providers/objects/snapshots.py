@@ -1,0 +1,293 @@
+"""A history beside a bucket that keeps no versions: each content once, and a manifest for each look.
+
+    contents/HASH OF THE KEY/MANIFEST-ETAG    the content, with its headers and metadata, copied inside the store
+    manifests/TIME-COUNTS.jsonl.gz            what the bucket held then
+
+A content that comes again after another one is stored again: so it is needed by manifests in a row, and may go when
+the manifest after the last one that is removed does not name it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from backout.errors import BackoutError, ProviderRejected
+from backout.model.objects.manifests import ManifestEntry, ManifestName
+from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
+from backout.providers.objects.look import PROBE_PREFIX
+from backout.providers.objects.manifests import make_stamp
+from backout.providers.objects.tables import Tables
+from backout.providers.objects.versions import COPIED_AT_ONCE_BYTES, PART_BYTES, are_alike, hash_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from backout.model.objects.versions import Moment, ObjectChange
+    from backout.providers.objects.gate import Gate
+    from backout.providers.objects.manifests import Manifests
+    from backout.providers.s3.answers import Listed, S3Object
+    from backout.providers.s3.client import S3Client
+
+_BATCH: Final = 500
+_THREADS: Final = 64
+_GONE: Final = frozenset({404, 412})
+ABSENT: Final = "absent"
+"""Stands for the id of the newest version where the bucket has no such object."""
+
+
+class SnapshotHistory:
+    """The history of a bucket, or of the part of it below a prefix.
+
+    Args:
+        history: the bucket of the history; it may not be the bucket itself.
+        root: the key below which the history lies, with a slash at its end.
+    """
+
+    def __init__(
+        self, client: S3Client, bucket: str, prefix: str, history: str, root: str, manifests: Manifests, gate: Gate
+    ) -> None:
+        self.client = client
+        self.bucket = bucket
+        self.prefix = prefix
+        self.history = history
+        self.manifests = manifests
+        self.gate = gate
+        self._root = root
+
+    def narrow(self, prefix: str) -> SnapshotHistory:
+        """Return the same history for a part of what it covers."""
+        return SnapshotHistory(self.client, self.bucket, prefix, self.history, self._root, self.manifests, self.gate)
+
+    def list_manifests(self) -> tuple[ManifestName, ...]:
+        """Return what was taken, oldest first."""
+        return self.manifests.list_names()
+
+    def take(self, hear: Callable[[int], None]) -> ManifestName:
+        """Store what is new, and write a manifest; it is read back.
+
+        Args:
+            hear: is told now and then how many objects were looked at.
+
+        Raises:
+            BackoutError: two at once, or the store's clock stands still.
+            Refused: the newest manifest is damaged, or is not signed.
+        """
+        at = self.client.read_clock(self.bucket)
+        if at is None:
+            raise BackoutError("the store does not tell its time", where=self.bucket)
+        names = self.list_manifests()
+        stamp = make_stamp(at)
+        if names and names[-1].at >= at:
+            what = f"the newest manifest is of {names[-1].name}, and the store's clock says {stamp}"
+            raise BackoutError(what, where=self.history, hint="type the same command again in a second")
+        with Tables() as tables:
+            tables.fill("before", self.manifests.read(names[-1]) if names else ())
+            tables.fill("after", ())
+            changed = self._store_new(tables, stamp, hear)
+            objects, size_bytes = tables.count("after")
+            deleted = tables.count_missing("after", of="before")
+            name = ManifestName(
+                name=stamp, at=at, objects=objects, size_bytes=size_bytes, changed=changed, deleted=deleted
+            )
+            self.manifests.write(name, tables.read("after"))
+            tables.fill("read", self.manifests.read(name))
+            if tables.count("read") != (objects, size_bytes) or tables.count_missing("read", of="after"):
+                raise BackoutError("the manifest reads differently from what was written", where=self.history)
+        return name
+
+    def prune(self, before: float) -> int:
+        """Remove what no moment from then on needs (Unix seconds); return how many manifests went."""
+        older = [each for each in self.list_manifests() if each.at <= before]
+        for each, following in pairwise(older):
+            with Tables() as tables:
+                tables.fill("old", self.manifests.read(each))
+                tables.fill("new", self.manifests.read(following))
+                superseded = tables.list_superseded("old", by="new")
+                while batch := list(islice(superseded, 1000)):
+                    targets: list[tuple[str, str | None]] = [(self.locate(entry), None) for entry in batch]
+                    self.client.delete_many(self.history, targets)
+            self.manifests.delete([each])  # after its contents: a kill between the two leaves nothing unnamed
+        return max(0, len(older) - 1)
+
+    def locate(self, entry: ManifestEntry) -> str:
+        """Return the key of a content."""
+        return self.locate_content(entry.key, f"{entry.stored}-{entry.etag}")
+
+    def locate_content(self, key: str, content: str) -> str:
+        """Return the key of a content, which is named by its manifest and its etag."""
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        return f"{self._root}contents/{digest[:2]}/{digest}/{content}"
+
+    def list_live(self) -> Iterator[Listed]:
+        """Yield what the bucket holds now, in the store's order, without backout's own objects."""
+        for each in self.client.list_objects(self.bucket, self.prefix):
+            if PROBE_PREFIX not in each.key and not (self.bucket == self.history and each.key.startswith(self._root)):
+                yield each
+
+    def _store_new(self, tables: Tables, stamp: str, hear: Callable[[int], None]) -> int:
+        """Store the contents that the manifest before does not have; return how many."""
+        changed = looked = 0
+        listed = self.list_live()
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="objects") as threads:
+            while batch := list(islice(listed, _BATCH)):
+                known, new = [], []
+                for each in batch:
+                    before = tables.find("before", each.key)
+                    if before is not None and (before.etag, before.size_bytes) == (each.etag, each.size_bytes):
+                        known.append(replace(before, at=each.last_modified))
+                    else:
+                        new.append(ManifestEntry(each.key, each.etag, each.size_bytes, each.last_modified, stamp))
+                stored = [entry for entry in threads.map(self._store, new) if entry is not None]
+                tables.add("after", [*known, *stored])
+                changed += len(stored)
+                looked += len(batch)
+                hear(looked)
+        return changed
+
+    def _store(self, entry: ManifestEntry) -> ManifestEntry | None:
+        """Copy a content into the history; one that was written again since the listing as it is then, None: gone."""
+        with self.gate.passing():
+            for _ in range(5):
+                try:
+                    copy_object(
+                        self.client,
+                        (self.bucket, entry.key),
+                        (self.history, self.locate(entry)),
+                        entry.etag,
+                        entry.size_bytes,
+                    )
+                except ProviderRejected as refused:
+                    if refused.status not in _GONE:
+                        raise
+                else:
+                    return entry
+                found = self.client.head(self.bucket, entry.key)
+                if found is None:
+                    return None
+                entry = replace(entry, etag=found.etag, size_bytes=found.size_bytes, at=found.last_modified)
+        what = "the object was written again each time that it was to be stored"
+        raise BackoutError(what, where=f"{self.bucket}/{entry.key}", hint="type the same command again")
+
+
+def copy_object(
+    client: S3Client, source: tuple[str, str], target: tuple[str, str], etag: str, size_bytes: int
+) -> S3Object:
+    """Copy an object inside the store as it is listed. Raises ProviderRejected (412): it is another one by now."""
+    if size_bytes > COPIED_AT_ONCE_BYTES:
+        return client.copy_in_parts((*source, None), *target, PART_BYTES)
+    return client.copy((*source, None), *target, if_match=etag)
+
+
+class SnapshotVersions:
+    """Port BucketVersions on a bucket and its history: what it holds now, above what it held at a moment.
+
+    What a manifest after the moment has, and was written before it, is what the object was at the moment; else it is
+    what the manifest before the moment has.
+    """
+
+    def __init__(self, history: SnapshotHistory, moment: Moment) -> None:
+        self._history = history
+        self._moment = moment
+
+    def versions(self) -> Iterator[ObjectVersion]:
+        """Yield of each object what it is now, or a marker, and below it what it was.
+
+        Raises:
+            ProviderRejected: no manifest is old enough.
+            Refused: a manifest is damaged, or is not signed.
+        """
+        history, to = self._history, self._moment.to
+        names = history.list_manifests()
+        older = [each for each in names if each.at <= to]
+        if not older:
+            begins = names[0].name if names else "nowhere"
+            raise ProviderRejected(f"the history begins {begins}, after the moment", status=404, where=history.history)
+        newer = next((each for each in names if each.at > to), None)
+        with Tables() as tables:
+            tables.fill("before", history.manifests.read(older[-1]))
+            after = history.manifests.read(newer) if newer else iter(())
+            tables.fill("after", (each for each in after if each.at + 1 <= to))
+            now = (
+                ManifestEntry(each.key, each.etag, each.size_bytes, each.last_modified, "")
+                for each in history.list_live()
+            )
+            tables.fill("live", now)
+            gone_at = float(int(to + self._moment.slack_s) + 1)  # at some time since the moment; no manifest says when
+            for key in tables.keys("before", "after", "live"):
+                if not key.startswith(history.prefix):
+                    continue
+                live = tables.find("live", key)
+                then = tables.find("after", key) or tables.find("before", key)
+                if live is None:
+                    yield ObjectVersion(key, ABSENT, gone_at, is_marker=True)
+                else:
+                    yield ObjectVersion(key, make_id(live), live.at, live.etag, live.size_bytes)
+                if then is not None:
+                    content = f"{then.stored}-{then.etag}"
+                    at = min(then.at, to - self._moment.slack_s - 2)  # the manifest says that it was there then
+                    yield ObjectVersion(key, content, at, then.etag, then.size_bytes)
+
+    def carry_out(self, changes: Sequence[ObjectChange], *, again: bool) -> Sequence[Carried]:  # noqa: ARG002 - always
+        """Carry out changes; each object is looked at first, since what is overwritten here is kept nowhere else."""
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="objects") as threads:
+            return list(threads.map(self._carry_out, changes))
+
+    def put_back(self, newer: ObjectVersion) -> None:
+        """Make a content of the history the newest one again."""
+        history = self._history
+        if newer.is_marker:
+            history.client.delete(history.bucket, newer.key)
+        else:
+            self._copy_back(newer.key, newer.version_id, newer.size_bytes)
+
+    def is_same(self, key: str, one: str, other: str, *, contents: bool) -> bool:  # noqa: ARG002 - `one` is the live one
+        """Whether the object is as a content of the history, in headers and metadata; `contents`: and in its bytes."""
+        history = self._history
+        kept = history.locate_content(key, other)
+        found = history.client.head(history.bucket, key), history.client.head(history.history, kept)
+        if not are_alike(*found):
+            return False
+        return not contents or hash_object(history.client, history.bucket, key) == hash_object(
+            history.client, history.history, kept
+        )
+
+    def _carry_out(self, change: ObjectChange) -> Carried:
+        history = self._history
+        with history.gate.passing():
+            try:
+                live = history.client.head(history.bucket, change.key)
+                found = ABSENT if live is None else f"{live.etag}-{live.size_bytes}"
+                if change.kind is ChangeKind.REMOVE:
+                    return self._remove(change, found)
+                if live is not None and (found != change.found or change.maybe_same):
+                    kept = history.client.head(history.history, history.locate_content(change.key, change.version_id))
+                    if are_alike(live, kept):
+                        return Carried(Outcome.SAME if found == change.found else Outcome.DONE, found, live.etag)
+                if found != change.found:
+                    return Carried(Outcome.NEWER)
+                copied = self._copy_back(change.key, change.version_id, change.size_bytes)
+            except ProviderRejected as refused:
+                return Carried(Outcome.FAILED, why=refused.what)
+            return Carried(Outcome.DONE, f"{copied.etag}-{change.size_bytes}", copied.etag)
+
+    def _remove(self, change: ObjectChange, found: str) -> Carried:
+        if found == change.found:
+            self._history.client.delete(self._history.bucket, change.key)
+        elif found != ABSENT:
+            return Carried(Outcome.NEWER)
+        return Carried(Outcome.DONE, ABSENT)
+
+    def _copy_back(self, key: str, content: str, size_bytes: int) -> S3Object:
+        history = self._history
+        source = history.history, history.locate_content(key, content)
+        return copy_object(history.client, source, (history.bucket, key), "", size_bytes)
+
+
+def make_id(live: ManifestEntry) -> str:
+    """Return what stands for a version's id of what the bucket holds now."""
+    return f"{live.etag}-{live.size_bytes}"

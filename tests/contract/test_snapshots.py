@@ -1,0 +1,247 @@
+"""The history beside a bucket without versions, on a real SeaweedFS: what is stored, signed, read back, and removed."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from store_lab import Store, open_store
+
+from backout.analysis.objects.moment import judge_objects
+from backout.errors import BackoutError, ProviderRejected, Refused
+from backout.model.objects.manifests import ManifestEntry
+from backout.model.objects.versions import ChangeKind, Moment, ObjectChange, Outcome
+from backout.providers.objects.gate import Gate
+from backout.providers.objects.manifests import Manifests
+from backout.providers.objects.snapshots import ABSENT, SnapshotHistory, SnapshotVersions
+from backout.providers.objects.tables import Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = b"a key of thirty-two characters, ok"
+ROOT = "backout/staging/"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with open_store(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+class Kept:
+    """A bucket and its history."""
+
+    def __init__(self, store: Store, key: bytes | None = KEY) -> None:
+        self.store, self.bucket, self.kept = store, store.make(versions=False), store.make(versions=False)
+        self.history = self.opened(key)
+
+    def opened(self, key: bytes | None) -> SnapshotHistory:
+        """Return the history as it is read with a key."""
+        manifests = Manifests(self.store.client, self.kept, ROOT, key)
+        return SnapshotHistory(self.store.client, self.bucket, "", self.kept, ROOT, manifests, Gate())
+
+    def put(self, key: str, body: bytes, **metadata: str) -> None:
+        self.store.boto.put_object(Bucket=self.bucket, Key=key, Body=body, Metadata=metadata)
+
+    def delete(self, key: str) -> None:
+        self.store.boto.delete_object(Bucket=self.bucket, Key=key)
+
+    def take(self) -> str:
+        """Take a snapshot in a second of its own."""
+        self.next_second()
+        return self.history.take(lambda _objects: None).name
+
+    def next_second(self) -> float:
+        """Wait for the store's next second and return it."""
+        before = self.store.client.read_clock(self.bucket)
+        while (now := self.store.client.read_clock(self.bucket)) == before:
+            time.sleep(0.1)
+        assert now is not None
+        return now
+
+    def restore(self, to: float) -> list[Outcome]:
+        """Bring everything back to a moment."""
+        moment = Moment(to, self.next_second() + 60)
+        versions = SnapshotVersions(self.history, moment)
+        changes = [each.change for each in judge_objects(versions.versions(), moment) if each.change is not None]
+        return [each.outcome for each in versions.carry_out(changes, again=False)]
+
+
+@pytest.fixture
+def kept(store: Store) -> Kept:
+    return Kept(store)
+
+
+def test_each_content_is_stored_once_and_the_manifest_counts(kept: Kept) -> None:
+    kept.put("a", b"one", owner="me")
+    kept.put("b", b"two")
+    kept.take()
+    kept.put("b", b"three")
+    kept.put("c", b"new")
+    kept.delete("a")
+    kept.take()
+    first, second = kept.history.list_manifests()
+    assert (first.objects, first.changed, first.deleted, first.size_bytes) == (2, 2, 0, 6)
+    assert (second.objects, second.changed, second.deleted, second.size_bytes) == (2, 2, 1, 8)
+    contents = kept.store.list_live(kept.kept)
+    assert len([key for key in contents if "/contents/" in key]) == 4
+    assert [each.key for each in kept.history.manifests.read(second)] == ["b", "c"]
+
+
+def test_everything_is_as_it_was_with_its_metadata(kept: Kept) -> None:
+    kept.put("changed", b"good", owner="me")
+    kept.put("deleted", b"here", owner="me")
+    kept.put("same", b"same")
+    kept.take()
+    to = kept.next_second()
+    kept.next_second()
+    kept.put("changed", b"bad")
+    kept.delete("deleted")
+    kept.put("new", b"since")
+    kept.take()
+    assert kept.restore(to) == [Outcome.DONE] * 3
+    assert kept.store.read(kept.bucket, "changed") == (b"good", {"owner": "me"})
+    assert kept.store.read(kept.bucket, "deleted") == (b"here", {"owner": "me"})
+    assert set(kept.store.list_live(kept.bucket)) == {"changed", "deleted", "same"}
+    assert kept.restore(to) == [Outcome.SAME] * 2, "a second time there is nothing to do but to look"
+
+
+def test_what_a_later_snapshot_knows_of_before_the_moment_counts(kept: Kept) -> None:
+    """It was written after the snapshot before the moment, and before the moment."""
+    kept.put("k", b"old")
+    kept.put("l", b"old")
+    kept.take()
+    kept.put("k", b"good")
+    kept.put("m", b"good")
+    kept.next_second()
+    to = kept.next_second()
+    kept.take()
+    kept.put("k", b"bad")
+    kept.put("l", b"bad")
+    kept.delete("m")
+    kept.take()
+    assert set(kept.restore(to)) == {Outcome.DONE}
+    assert [kept.store.read(kept.bucket, key) for key in "klm"] == [(b"good", {}), (b"old", {}), (b"good", {})]
+
+
+def test_what_was_written_since_the_listing_stays(kept: Kept) -> None:
+    kept.put("k", b"good")
+    name = kept.take()
+    kept.put("k", b"newer")
+    kept.put("new", b"newer")
+    versions = SnapshotVersions(kept.history, Moment(kept.next_second(), 0.0))
+    content = next(each for each in kept.history.manifests.read(kept.history.list_manifests()[0]))
+    wanted = f"{name}-{content.etag}"
+    changes = [
+        ObjectChange(ChangeKind.COPY, "k", "other-4", wanted, content.etag, 4),
+        ObjectChange(ChangeKind.UNDELETE, "k", ABSENT, wanted, content.etag, 4),
+        ObjectChange(ChangeKind.REMOVE, "new", "other-4"),
+        ObjectChange(ChangeKind.REMOVE, "gone", "other-4"),
+    ]
+    found = [each.outcome for each in versions.carry_out(changes, again=False)]
+    assert found == [Outcome.NEWER, Outcome.NEWER, Outcome.NEWER, Outcome.DONE]
+    assert kept.store.read(kept.bucket, "k") == (b"newer", {})
+    assert kept.store.read(kept.bucket, "new") == (b"newer", {})
+
+
+def test_a_manifest_that_is_damaged_or_of_another_key_is_refused(kept: Kept) -> None:
+    kept.put("k", b"good")
+    kept.take()
+    (name,) = kept.history.list_manifests()
+    for other, words in ((b"another key, of thirty-two letters!", "another key"), (None, "")):
+        history = kept.opened(other)
+        if other is None:
+            assert list(history.manifests.read(name)), "without a key no signature is asked for"
+        else:
+            with pytest.raises(Refused, match=words):
+                list(history.manifests.read(name))
+    (key,) = [key for key in kept.store.list_live(kept.kept) if "/manifests/" in key]
+    whole = kept.store.boto.get_object(Bucket=kept.kept, Key=key)["Body"].read()
+    text = gzip.decompress(whole)
+    for damaged in (
+        whole[:-9],
+        gzip.compress(text.replace(b'"size_bytes":4', b'"size_bytes":5')),
+        gzip.compress(text.splitlines(keepends=True)[-1]),
+        gzip.compress(b""),
+        b"not gzip at all",
+    ):
+        kept.store.boto.put_object(Bucket=kept.kept, Key=key, Body=damaged)
+        with pytest.raises(Refused, match="is damaged"):
+            list(kept.history.manifests.read(name))
+        with pytest.raises(Refused, match="is damaged"):
+            kept.take()
+
+
+def test_an_unsigned_manifest_is_refused_where_there_is_a_key(store: Store) -> None:
+    kept = Kept(store, key=None)
+    kept.put("k", b"good")
+    kept.take()
+    (name,) = kept.history.list_manifests()
+    with pytest.raises(Refused, match="is not signed"):
+        list(kept.opened(KEY).manifests.read(name))
+
+
+def test_a_manifest_cannot_stand_in_for_another(kept: Kept) -> None:
+    """Its signature covers its name: an old one copied to a new name is no snapshot of then."""
+    kept.put("k", b"good")
+    kept.take()
+    kept.take()
+    first, second = sorted(key for key in kept.store.list_live(kept.kept) if "/manifests/" in key)
+    source = {"Bucket": kept.kept, "Key": first}
+    kept.store.boto.copy_object(Bucket=kept.kept, Key=second, CopySource=source)
+    with pytest.raises(Refused, match="another key"):
+        list(kept.history.manifests.read(kept.history.list_manifests()[1]))
+
+
+def test_what_no_moment_needs_is_removed_and_the_rest_can_be_brought_back(kept: Kept) -> None:
+    kept.put("k", b"one")
+    kept.put("always", b"here")
+    kept.take()
+    kept.put("k", b"two")
+    kept.take()
+    kept.put("k", b"one")  # the same content again, after another
+    third = kept.take()
+    to = kept.next_second()
+    kept.next_second()
+    kept.put("k", b"bad")
+    kept.delete("always")
+    kept.take()
+    names = {each.name: each.at for each in kept.history.list_manifests()}
+    assert kept.history.prune(names[third]) == 2
+    assert next(each.name for each in kept.history.list_manifests()) == third
+    contents = [key for key in kept.store.list_live(kept.kept) if "/contents/" in key]
+    assert len(contents) == 3, "one, here, bad"
+    assert set(kept.restore(to)) == {Outcome.DONE}
+    assert kept.store.read(kept.bucket, "k") == (b"one", {})
+    assert kept.store.read(kept.bucket, "always") == (b"here", {})
+
+
+def test_a_moment_before_all_snapshots_is_an_error(kept: Kept) -> None:
+    kept.put("k", b"good")
+    kept.take()
+    with pytest.raises(ProviderRejected, match="after the moment"):
+        list(SnapshotVersions(kept.history, Moment(1000.0, 2000.0)).versions())
+
+
+def test_two_snapshots_of_one_second_are_refused(kept: Kept) -> None:
+    kept.put("k", b"good")
+    kept.take()
+    with pytest.raises(BackoutError, match="the store's clock says"):
+        take_often(kept)
+
+
+def take_often(kept: Kept) -> None:
+    """Take snapshots until two are of one second: it may end between any two of them."""
+    for _ in range(50):
+        kept.history.take(lambda _objects: None)
+
+
+def test_tables_are_sorted_by_the_bytes_of_the_key() -> None:
+    keys = ["b", "a/b", "a-b", "é", "a\nb", "z"]
+    with Tables() as tables:
+        tables.fill("live", (ManifestEntry(key, "e", 1, 0.0, "s") for key in keys))
+        assert list(tables.keys("live")) == sorted(keys, key=str.encode)
+        assert tables.count("live") == (6, 6)

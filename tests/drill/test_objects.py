@@ -1,0 +1,165 @@
+"""`backout objects` as it is typed, on a real SeaweedFS, with an application that writes, and killed with -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from store_lab import Store, open_store
+
+from extent import by_extent, long
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Record
+
+OBJECTS = 240
+KEY = "k" * 40
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with open_store(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+class Damaged:
+    """A bucket of which a third was overwritten and a third deleted since a moment, and some objects were created."""
+
+    def __init__(self, store: Store, folder: Path, *, versions: bool, objects: int = OBJECTS) -> None:
+        self.store, self.folder = store, folder
+        self.bucket = store.make(versions=versions)
+        self.objects = objects
+        more = {} if versions else {"history": store.make(versions=False), "history_key_env": "HISTORY_KEY"}
+        store.configure(folder, self.bucket, **more)
+        self._each(lambda n: self.put(f"m/{n:04}", b"good %d" % n, owner=f"u{n}"), range(objects))
+        if not versions:
+            self.wait(1.2)
+            assert self.run("snapshot").returncode == 0
+        self.then = store.list_live(self.bucket)
+        self.wait(2.2)
+        self.to = datetime.fromtimestamp(int(time.time()), UTC).strftime("%Y-%m-%d %H:%M:%S")
+        self.wait(2.2)
+        self._each(lambda n: self.put(f"m/{n:04}", b"bad"), range(0, objects, 3))
+        self._each(lambda n: store.boto.delete_object(Bucket=self.bucket, Key=f"m/{n:04}"), range(1, objects, 3))
+        self._each(lambda n: self.put(f"new/{n}", b"since"), range(8))
+        self.wait(1.2)
+
+    def _each(self, act: Any, numbers: range) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(act, numbers))
+
+    def wait(self, seconds: float) -> None:
+        """Let the store's seconds pass, by which versions are told apart."""
+        time.sleep(seconds)
+
+    def put(self, key: str, body: bytes, **metadata: str) -> None:
+        self.store.boto.put_object(Bucket=self.bucket, Key=key, Body=body, Metadata=metadata)
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "backout", "objects", *words, "-e", "staging", "--json"]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words), cwd=self.folder, env=self.variables(), capture_output=True, text=True, check=False
+        )
+
+    def variables(self) -> dict[str, str]:
+        return {**os.environ, "HISTORY_KEY": KEY}
+
+
+@pytest.mark.parametrize("versions", [True, long(False)], ids=["versions", "snapshots"])
+def test_a_bad_moment_is_taken_back_while_the_application_writes(store: Store, tmp_path: Path, versions: bool) -> None:
+    """The dry run counts it, the restore does it, a second listing says so, and what is written meanwhile stays."""
+    damaged = Damaged(store, tmp_path, versions=versions)
+    third = damaged.objects // 3
+    dry = damaged.run("restore", "--to", damaged.to, "--dry-run")
+    counted = _json(dry)
+    assert (counted["undeleted"], counted["changed"], counted["removed"]) == (third, third, 8), dry.stderr
+    assert counted["verified"] is None
+    before = store.list_live(damaged.bucket)
+    stop = threading.Event()
+    written: dict[str, bytes] = {}
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            body = b"live %d" % number
+            damaged.put("live/now", body)
+            written["live/now"] = body
+
+    assert store.list_live(damaged.bucket) == before, "a dry run changes nothing"
+    application = threading.Thread(target=write)
+    application.start()
+    try:
+        done = damaged.run("restore", "--to", damaged.to, "--yes")
+    finally:
+        stop.set()
+        application.join()
+    found = _json(done)
+    assert done.returncode == 0, done.stderr
+    assert (found["undeleted"], found["changed"]) == (third, third)
+    assert found["removed"] in {8, 9}, "what was written before the plan was made belongs to the damage"
+    assert (found["verified"], found["failed"], found["ambiguous"]) == (True, [], [])
+    live = store.list_live(damaged.bucket)
+    assert {key: etag for key, etag in live.items() if not key.startswith("live/")} == damaged.then
+    assert store.read(damaged.bucket, "m/0000") == (b"good 0", {"owner": "u0"})
+    assert store.read(damaged.bucket, "live/now") == (written["live/now"], {})
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2400)
+def test_killed_at_random_moments_and_typed_again(store: Store, tmp_path: Path, proof: Record) -> None:
+    """Kill -9 somewhere in the restore; the same command without its moment goes on, and everything is as it was."""
+    rounds = by_extent(1, 2, proof=20)
+    chance = random.Random("objects")  # noqa: S311 - moments, no secret
+    for number in range(rounds):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        damaged = Damaged(store, folder, versions=number % 2 == 0, objects=1500)
+        begun = subprocess.Popen(
+            damaged.command("restore", "--to", damaged.to, "--yes"),
+            cwd=folder,
+            env=damaged.variables(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        journal = folder / ".backout" / "journal.sqlite"
+        while not journal.exists() and begun.poll() is None:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0.0, 3.0))
+        begun.send_signal(signal.SIGKILL)
+        begun.wait()
+        again = damaged.run("restore", "--yes")
+        if again.returncode == 2:  # it had not begun, or had come to its end
+            again = damaged.run("restore", "--to", damaged.to, "--yes")
+        assert again.returncode == 0, (again.returncode, again.stderr)
+        assert store.list_live(damaged.bucket) == damaged.then
+        if number % 2 == 0:
+            versions = list(store.client.list_versions(damaged.bucket, "m/"))
+            copies = len([each for each in versions if not each.is_delete_marker])
+            assert copies == 1500 + 2 * 500, "each was copied once"
+    proof(
+        "a restore of objects killed with -9, typed again: as it was, each object copied once",
+        trials=rounds,
+        failures=0,
+    )
+
+
+def _json(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert ended.stdout, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
