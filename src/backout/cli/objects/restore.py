@@ -59,7 +59,8 @@ def restore(
     gets a delete marker. No version is destroyed. What is written while it runs stays the newest. Without --to an
     interrupted restore goes on where it stopped.
     """
-    from backout.cli.support.confirm import confirm
+    from backout.cli.objects.words import describe_survey
+    from backout.cli.support.confirm import confirm, needs_answer
     from backout.runbook.objects.restore import foresee, prepare
 
     config = shell.config()
@@ -78,16 +79,15 @@ def restore(
     storage = config.environment.storage
     assert storage is not None
     plan = prepare(tools, to, until, storage.prefix if prefix is None else prefix)
-    survey = foresee(tools, plan)
-    live.end()
-    if dry_run:
-        return _show(shell, tools, plan, survey.to_json())
-    from backout.cli.objects.words import describe_survey
-
-    shell.output.say("\n".join(describe_survey(survey, would=True)))
-    if not survey.changes:
-        shell.output.result("objects", _make_record(tools, plan, survey.to_json()) | {"verified": True}, "")
-        return 0
+    if dry_run or needs_answer(shell, config, message=message, typed=typed):  # else the run itself counts first
+        survey = foresee(tools, plan)
+        live.end()
+        if dry_run:
+            return _show(shell, tools, plan, survey.to_json())
+        shell.output.say("\n".join(describe_survey(survey, would=True)))
+        if not survey.changes:
+            shell.output.result("objects", _make_record(tools, plan, survey.to_json()) | {"verified": True}, "")
+            return 0
     reason = confirm(shell, config, f"restore the {plan.why}", message=message, typed=typed)
     run = tools.journal.submit(plan, actor=tools.actor, reason=reason)
     return _finish(shell, tools, _drive(tools, live, stop, run))

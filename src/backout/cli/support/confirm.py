@@ -46,6 +46,13 @@ def confirm(shell: Shell, config: Config, action: str, *, message: str | None, t
     return shell.mask_reason(reason.strip())
 
 
+def needs_answer(shell: Shell, config: Config, *, message: str | None, typed: str | None) -> bool:
+    """Return whether `confirm` will ask a person something."""
+    if config.protected:
+        return message is None or typed is None
+    return typed is None and not shell.flags.yes
+
+
 def ask(shell: Shell, question: str, *, flag: str) -> None:
     """Return when the answer is yes (or `--yes` was given).
 

@@ -15,7 +15,7 @@ import msgspec
 
 from backout.decoding import Undecodable, parse_http_date, parse_moment, parse_whole
 from backout.model.value import Value
-from backout.providers.s3.documents import ERROR, MalformedAnswer, parse_result, parse_xml
+from backout.providers.s3.documents import ERROR, MalformedAnswer, parse_listing, parse_result, parse_xml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LONGEST_CODE, _LONGEST_MESSAGE = 100, 300
 _MOST_SIZE = 2**63 - 1
 _MOST_DAYS = 1_000_000
+_MARKER = "DeleteMarker"
+_OBJECTS, _VERSIONS = frozenset({"Contents"}), frozenset({"Version", _MARKER})
 _META = "x-amz-meta-"
 
 
@@ -148,16 +150,16 @@ def parse_page(body: bytes) -> Page:
         LateError, MalformedAnswer: it is none, or does not say where the next one begins.
         Undecodable: a size is none.
     """
-    root = parse_result(body, "ListBucketResult")
+    root, entries = parse_listing(body, "ListBucketResult", _OBJECTS)
     read = _find_reader(root)
     objects = tuple(
         Listed(
-            read(entry.value("Key")),
-            _parse_size(entry.value("Size", "0")),
-            entry.value("ETag").strip('"'),
-            _parse_time(entry.value("LastModified")),
+            read(fields.get("Key", "")),
+            _parse_size(fields.get("Size", "0")),
+            fields.get("ETag", "").strip('"'),
+            _parse_time(fields.get("LastModified", "")),
         )
-        for entry in root.all("Contents")
+        for _, fields in entries
     )
     token = root.value("NextContinuationToken") if _is_truncated(root, "NextContinuationToken") else None
     return Page(objects, _list_prefixes(root, read), token)
@@ -170,21 +172,20 @@ def parse_version_page(body: bytes) -> VersionPage:
         LateError, MalformedAnswer: it is none, or does not say where the next one begins.
         Undecodable: a size is none.
     """
-    root = parse_result(body, "ListVersionsResult")
+    root, entries = parse_listing(body, "ListVersionsResult", _VERSIONS)
     read = _find_reader(root)
     versions = tuple(
         ListedVersion(
-            key=read(entry.value("Key")),
-            version_id=entry.value("VersionId"),
-            is_latest=entry.value("IsLatest") == "true",
-            is_delete_marker=entry.tag == "DeleteMarker",
-            last_modified=_parse_time(entry.value("LastModified")),
-            etag=entry.value("ETag").strip('"'),
-            size_bytes=_parse_size(entry.value("Size", "0")),
-            storage_class=entry.value("StorageClass"),
+            key=read(fields.get("Key", "")),
+            version_id=fields.get("VersionId", ""),
+            is_latest=fields.get("IsLatest") == "true",
+            is_delete_marker=tag == _MARKER,
+            last_modified=_parse_time(fields.get("LastModified", "")),
+            etag=fields.get("ETag", "").strip('"'),
+            size_bytes=_parse_size(fields.get("Size", "0")),
+            storage_class=fields.get("StorageClass", ""),
         )
-        for entry in root.children
-        if entry.tag in {"Version", "DeleteMarker"}
+        for tag, fields in entries
     )
     markers = None
     if _is_truncated(root, "NextKeyMarker"):

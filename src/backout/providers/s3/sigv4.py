@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -120,7 +121,9 @@ def make_canonical_request(request: S3Request, headers: Mapping[str, str]) -> tu
     return "\n".join(parts), signed
 
 
+@lru_cache(maxsize=8)
 def _derive_signing_key(credentials: S3Credentials, day: str, region: str) -> bytes:
+    """Return the key of a day; thousands of calls have the same."""
     key = f"AWS4{credentials.secret_access_key}".encode()
     for part in (day, region, "s3", "aws4_request"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
