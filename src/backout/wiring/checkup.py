@@ -95,6 +95,7 @@ def list_lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
         ).lane(),
         Counted(open_toolbox, name, policy).lane(is_set_up=counted),
         *_list_database_lanes(config),
+        *_list_objects_lane(config),
         (Question("marks_key", Level.SHOULD, lambda: [_check_marks(config)]),),
         (Question("journal", Level.MUST, lambda: _check_journal(config)),),
         (Question("channels", Level.SHOULD, lambda: _check_channels(config, send=send), within_s=SEND_WITHIN_S),),
@@ -178,6 +179,36 @@ def _list_database_lanes(config: Config) -> tuple[Lane, ...]:
     )
     found.append((Question("wal", needed, lambda: _check_wal(config), suggest_command("db wal status", name)),))
     return tuple(found)
+
+
+def _list_objects_lane(config: Config) -> tuple[Lane, ...]:
+    """Return the lane of the application's bucket, or none where there is no bucket."""
+    if config.environment.storage is None:
+        return ()
+    look = suggest_command("objects check", config.name)
+    return ((Question("objects", Level.SHOULD, lambda: [_check_objects(config)], look),),)
+
+
+def _check_objects(config: Config) -> Check:
+    from backout.analysis.checkup.objects import check_objects, name_missing_key
+
+    storage = config.environment.storage
+    assert storage is not None
+    if not (storage.credentials_env or storage.credentials_file):
+        return name_missing_key(config.name)
+    from backout.wiring.objects import make_object_tools
+
+    tools = make_object_tools(config)
+    facts, kept = tools.look.read(), tools.snapshots
+    newest = kept.list_manifests()[-1:] if kept else ()
+    now = SystemClock().now() + (facts.clock_ahead_s or 0.0)
+    return check_objects(
+        facts,
+        config.name,
+        snapshot_age_s=now - newest[0].at if newest else None,
+        takes_snapshots=kept is not None,
+        every_s=tools.snapshot_every_s,
+    )
 
 
 class _Server:
