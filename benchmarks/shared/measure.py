@@ -66,7 +66,7 @@ def settle() -> None:
 def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Sample:
     """Run a command to its end and measure it; any exit but 0 ends the benchmark with what the command said."""
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *argv]
-    done = subprocess.run(launcher, cwd=cwd, env=dict(env), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(launcher, cwd=cwd, env=dict(env), capture_output=True, text=True, timeout=1200, check=False)
     code, wall, cpu, rss_kib = (done.stdout.split() or ["1", "0", "0", "0"])[:4]
     if done.returncode != 0 or code != "0":
         sys.exit(f"{' '.join(argv)}: exit {code}: {done.stderr[-2000:]}")
@@ -85,6 +85,11 @@ def ratio_bound(ours: Sequence[float], peer: Sequence[float], draws: int = 4000)
     return [drawn[int(draws * 0.025)], drawn[int(draws * 0.975)]]
 
 
+def describe_machine() -> str:
+    """Return what figures were measured on, in a few words."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
 def record(name: str, ours: Sequence[Sample], peer: Sequence[Sample], peer_name: str) -> dict[str, object]:
     """Return a `backout.benchmark/1`: both sides' raw samples, and the ratios `cpu`, `wall` and `rss`."""
     sides = {"backout": ours, peer_name: peer}
@@ -93,7 +98,7 @@ def record(name: str, ours: Sequence[Sample], peer: Sequence[Sample], peer_name:
     return {
         "schema": "backout.benchmark/1",
         "name": name,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": describe_machine(),
         "samples": columns,
         "ratios": {key: ratio(*pair) for key, pair in pairs.items()},
         "n": {key: len(pair[0]) for key, pair in pairs.items()},
@@ -113,7 +118,7 @@ def absolute(name: str, samples: Mapping[str, Sequence[float]]) -> dict[str, obj
     return {
         "schema": "backout.benchmark/1",
         "name": name,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": describe_machine(),
         "samples": samples,
         "ratios": {key: statistics.median(values) for key, values in samples.items()},
         "n": {key: len(values) for key, values in samples.items()},
