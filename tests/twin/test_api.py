@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from twin_harness import ACCOUNT, Answer, Api, running_api
+from twin_harness import ACCOUNT, Answer, Api, multipart, running_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,7 +191,7 @@ def test_code_that_throws_at_start_is_refused_with_the_runtimes_own_text(api: Ap
 
 
 def test_bindings_are_inherited_and_kept(api: Api) -> None:
-    """`inherit` takes the previous binding or fails with 10057; keep_bindings keeps whole types."""
+    """`inherit` takes the previous binding, or fails with 10057 if asked to; keep_bindings keeps whole types."""
     first = [
         {"name": "A", "type": "plain_text", "text": "a"},
         {"name": "B", "type": "plain_text", "text": "b"},
@@ -201,9 +201,13 @@ def test_bindings_are_inherited_and_kept(api: Api) -> None:
     api.upload("fm5", bindings=[{"name": "A", "type": "inherit"}], keep_bindings=KEEP)
     shown = api.call("GET", "fm5/settings").result["bindings"]
     assert shown == [{"name": "A", "type": "plain_text", "text": "a"}, {"name": "S", "type": "secret_text"}]
-    refused = api.upload("fm5", bindings=[{"name": "Z", "type": "inherit"}])
+    meta = {"main_module": "index.js", "bindings": [{"name": "Z", "type": "inherit"}]}
+    form, content_type = multipart(meta, {"index.js": "export default {}"})
+    refused = api.call("PUT", "fm5?bindings_inherit=strict", form, **{"Content-Type": content_type})
     assert refused.code == 10057
     assert len(versions(api)) == 2
+    api.upload("fm5", bindings=[{"name": "Z", "type": "inherit"}])  # as documented: silently left out
+    assert api.call("GET", "fm5/settings").result["bindings"] == [{"name": "S", "type": "secret_text"}]
 
 
 @pytest.mark.parametrize("deploy", [True, False], ids=["put", "versions"])

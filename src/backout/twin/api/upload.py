@@ -47,11 +47,16 @@ class Metadata(Value, frozen=True):
 
 
 class Upload(Value, frozen=True):
-    """One upload, its module bytes already in the blob store."""
+    """One upload, its module bytes already in the blob store.
+
+    Args:
+        strict: it fails where a binding that it inherits has no source; else that binding is left out.
+    """
 
     metadata: Metadata
     modules: tuple[StoredModule, ...]
     handlers: tuple[str, ...]
+    strict: bool = False
 
 
 async def read_upload(request: web.Request, blobs: BlobStore) -> Upload:
@@ -86,7 +91,8 @@ async def read_upload(request: web.Request, blobs: BlobStore) -> Upload:
         raise ApiError(400, 10021, "The part named metadata is missing.")
     if metadata.main_module and metadata.main_module not in {module.name for module in modules}:
         raise ApiError(400, 10021, f'No such module "{metadata.main_module}".')
-    return Upload(metadata, tuple(modules), _find_handlers(main_text))
+    strict = request.query.get("bindings_inherit") == "strict"
+    return Upload(metadata, tuple(modules), _find_handlers(main_text), strict)
 
 
 def _parse_metadata(data: bytes) -> Metadata:

@@ -266,7 +266,11 @@ class ControlPlane:
             main_module=meta.main_module,
             etag=semantics.compute_etag(upload.modules, meta.main_module),
             bindings=semantics.merge_bindings(
-                meta.bindings, meta.keep_bindings, latest, lambda wanted: self.state.version(script.name, wanted)
+                meta.bindings,
+                meta.keep_bindings,
+                latest,
+                lambda wanted: self.state.version(script.name, wanted),
+                strict=upload.strict,
             ),
             annotations=annotations,
             compatibility_date=meta.compatibility_date,

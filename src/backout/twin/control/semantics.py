@@ -42,6 +42,8 @@ def merge_bindings(
     keep: Collection[str],
     previous: Version | None,
     named: Callable[[str], Version | None] = lambda _id: None,
+    *,
+    strict: bool = False,
 ) -> tuple[ApiObject, ...]:
     """Return the bindings of a new version: the given ones, `inherit` resolved, and the kept types of the previous.
 
@@ -49,9 +51,10 @@ def merge_bindings(
 
     Args:
         named: returns the version that an `inherit` names by its `version_id`; without one it is the previous.
+        strict: an inherited binding has to exist; else one that does not is left out.
 
     Raises:
-        ApiError: 10057 when an inherited binding does not exist, 10021 when one has no name or type.
+        ApiError: 10057 when an inherited binding has to exist and does not, 10021 when one has no name or type.
     """
     before = {str(b["name"]): b for b in previous.bindings} if previous else {}
     merged: dict[str, ApiObject] = {}
@@ -59,9 +62,12 @@ def merge_bindings(
         name, kind = binding.get("name"), binding.get("type")
         if not isinstance(name, str) or not isinstance(kind, str):
             raise ApiError(400, 10021, "Every binding needs a name and a type.")
-        merged[name] = (
-            _inherit_binding(binding, name, _find_source(binding, before, named)) if kind == "inherit" else binding
-        )
+        found = binding if kind != "inherit" else _inherit_binding(binding, name, _find_source(binding, before, named))
+        if found is not None:
+            merged[name] = found
+        elif strict:
+            text = f"Cannot inherit binding {name!r}: the previous version of this Worker has no such binding."
+            raise ApiError(400, 10057, text)
     for name, binding in before.items():
         if name not in merged and binding.get("type") in {*keep, *SECRET_TYPES}:
             merged[name] = binding
@@ -78,13 +84,9 @@ def _find_source(
     return {str(b["name"]): b for b in found.bindings} if found else {}
 
 
-def _inherit_binding(binding: ApiObject, name: str, before: Mapping[str, ApiObject]) -> ApiObject:
+def _inherit_binding(binding: ApiObject, name: str, before: Mapping[str, ApiObject]) -> ApiObject | None:
     source = before.get(str(binding.get("old_name", name)))
-    if source is None:
-        raise ApiError(
-            400, 10057, f"Cannot inherit binding {name!r}: the previous version of this Worker has no such binding."
-        )
-    return {**source, "name": name}
+    return None if source is None else {**source, "name": name}
 
 
 def clean_annotations(given: object) -> dict[str, str]:
