@@ -82,7 +82,9 @@ def test_any_answer_is_an_observation(seed: int) -> None:
             mine.observe(lambda _: None)
         changes = [asked for asked in server.asked if asked.method != "GET" and not asked.target.endswith("/graphql")]
     assert all("/backout-conformance-mine" in asked.target for asked in changes)
-    assert any(asked.method == "DELETE" and "/services/" in asked.target for asked in changes)
+    assert any(
+        asked.method == "DELETE" and asked.target.endswith("/backout-conformance-mine?force=true") for asked in changes
+    )
 
 
 @pytest.mark.parametrize("status", [200, 500, 403])

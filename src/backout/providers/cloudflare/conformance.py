@@ -154,8 +154,7 @@ class FirstContact:
         return self._remove().status in (_OK, _NOT_FOUND)
 
     def _remove(self) -> Reply:
-        path = f"{self._account}/workers/services/{quote_segment(self.script)}"
-        reply = self._call("DELETE", path, query="force=true")
+        reply = self._call("DELETE", self._base, query="force=true")
         self._may_be_there = reply.status not in (_OK, _NOT_FOUND)
         return reply
 
