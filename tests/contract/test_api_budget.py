@@ -10,6 +10,7 @@ import pytest
 from backout.errors import ProviderUnavailable
 from backout.providers.cloudflare.budget import RESERVE, Budget
 from backout.providers.cloudflare.client import ApiClient
+from backout.providers.cloudflare.telemetry import TelemetryTraffic
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
 from backout.twin.api.limiter import CALLS, PERIOD_S, Limiter
@@ -84,6 +85,42 @@ def test_the_twin_limits_as_documented_while_that_fault_is_on(tmp_path: Path) ->
         api.call("PUT", "/twin/v1/faults", {"kind": "api-limit"})
         told = [api.call("GET", "fm5/settings").headers["Ratelimit"] for _ in range(2)]
         assert [each.split(";")[1] for each in told] == [f"r={CALLS - 1}", f"r={CALLS - 2}"]
+
+
+def test_the_counts_are_asked_for_whole_or_not_at_all(server: ScriptedServer) -> None:
+    """A reading of six queries that ends after two has cost another watch its turn, and counted nothing."""
+    clock = WorldClock(1000.0)
+    client = make_client(server.url, clock).make_yielding()
+    counts = {"success": True, "errors": [], "messages": [], "result": {"calculations": []}}
+    server.will(answer(counts, Ratelimit='"default";r=842;t=200'))  # the line is at 840
+    source = TelemetryTraffic(client, "account", "fm5", clock=clock)
+    with pytest.raises(
+        ProviderUnavailable, match="allows 842 more calls in the next 200 s, which are left for a rollb"
+    ):
+        source.read(800, 900)
+    assert [asked.method for asked in server.asked] == ["GET"], "the settings, and no query"
+    clock.sleep(10.0)
+    source.read(800, 900)
+    assert len(server.asked) == 4, "three queries about nothing"
+
+
+def test_several_that_look_take_turns() -> None:
+    """Who asked first is first, however few calls another one needs; who asks no more is not waited for."""
+    budget = Budget()
+    budget.note('"default";r=120;t=300', 0.0)  # nothing for who looks before the next period
+    one, two, three = 1, 2, 3
+    assert not budget.take_turn(one, 6, 0.0)
+    assert not budget.take_turn(two, 1, 1.0)
+    budget.note('"default";r=1188;t=296', 4.0)
+    assert not budget.take_turn(two, 1, 4.0), "one is first"
+    assert budget.take_turn(three, 3, 5.0, first=True), "what notices deployments"
+    assert not budget.take_turn(one, 6, 5.0), "three calls are held"
+    budget.end_turn(3)
+    assert budget.take_turn(one, 6, 6.0)
+    budget.end_turn(6)
+    assert not budget.take_turn(three, 200, 6.0, first=True)
+    assert not budget.take_turn(two, 1, 7.0)
+    assert budget.take_turn(two, 1, 40.0), "three has gone"
 
 
 class _Account:

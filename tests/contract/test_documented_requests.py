@@ -16,6 +16,7 @@ import pytest
 from scripted_telemetry import TelemetryApi, invoked
 
 from backout.analysis.conformance import find_shape
+from backout.analysis.diagnosis.templates import Templates
 from backout.errors import BackoutError
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Cohort, Share
@@ -29,6 +30,7 @@ from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.conformance import FirstContact
 from backout.providers.cloudflare.d1 import D1History
+from backout.providers.cloudflare.deployment_times import CloudflareDeploymentTimes
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.identity import Beside, CloudflareIdentities
 from backout.providers.cloudflare.logs import TelemetryLogs
@@ -159,6 +161,7 @@ def record_ports(directory: Path) -> list[tuple[str, str, bytes]]:
         calls: tuple[Callable[[], object], ...] = (
             lambda: deployments.deploy(shares, message="x", cohorts=(Cohort("staff", shares),)),
             lambda: deployments.activate(version, message="x", force=True, immediate=True),
+            CloudflareDeploymentTimes(client, ACCOUNT).read,
             CloudflareVersions(*here).recent,
             lambda: CloudflareVersions(*here).detail(version),
             CloudflareSecrets(*here).names,
@@ -174,7 +177,7 @@ def record_ports(directory: Path) -> list[tuple[str, str, bytes]]:
             CloudflareTokens({"all": client}, ACCOUNT).look,
             lambda: CloudflareIdentities(*here, Beside(bucket="b", bucket_is_ours=True)).read(),
             lambda: AnalyticsTraffic(*here).read(1_000_000, 1_000_010),
-            lambda: TelemetryLogs(*here, str).read(1_000_000.0, 1_000_010.0),
+            lambda: TelemetryLogs(*here, Templates()).read(1_000_000.0, 1_000_010.0),
             D1History(client, ACCOUNT, "d1-database").read,
             lambda: use_tail(TailTraffic(*here)),
         )

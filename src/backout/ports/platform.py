@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from backout.model.bundle import Bundle
     from backout.model.deployment import Cohort, CommandEnd, Deployment, Share
@@ -46,6 +46,17 @@ class Deployments(Protocol):
 
         A version at 0 % gets no traffic, but answers a request that names it through the provider's override. The
         `cohorts` stay as they are as far as their versions are among these; every other one shares as all others do.
+        """
+        ...
+
+
+class DeploymentTimes(Protocol):
+    """When each application of an account was deployed last, all of them in one look."""
+
+    def read(self) -> Mapping[str, float]:
+        """Return the Unix seconds of each one's newest deployment by the application's name.
+
+        Without those that were never deployed. Raises ProviderUnavailable also when the provider does not tell.
         """
         ...
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.budget import Budgets
 from backout.providers.cloudflare.client import ApiClient
 
 if TYPE_CHECKING:
-    from backout.config import Config
+    from backout.config import Config, Secret
     from backout.model.bundle import Bundle
     from backout.model.secrets import SecretValues
     from backout.model.version import Version
-    from backout.ports import (
-        Bundles,
-    )
+    from backout.ports import Bundles
+    from backout.providers.exchange import Limits
+
+
+_BUDGETS: Final = Budgets()
+"""What each token may still ask, whichever environment of this process asks."""
 
 
 class Api(Value, frozen=True):
@@ -40,13 +44,19 @@ class Api(Value, frozen=True):
 
 def make_api(config: Config, until: float | None) -> Api:
     """Return the clients; `until` (Unix seconds): the end of all waiting. Raises AuthError without a token."""
-    url = str(config.environment.platform.api_base_url)
     token, read, secrets = config.token(), config.read_token(), config.secrets_token()
-    acts = ApiClient(url, token.reveal, until=until, token_place=token.place)
-    reads = acts if read is None else ApiClient(url, read.reveal, until=until, token_place=read.place)
-    if secrets is None:
-        return Api(acts, reads, reads)
-    return Api(acts, reads, ApiClient(url, secrets.reveal, until=until, token_place=secrets.place))
+    acts = _make_client(config, token, until=until)
+    reads = acts if read is None else _make_client(config, read, until=until)
+    return Api(acts, reads, reads if secrets is None else _make_client(config, secrets, until=until))
+
+
+def _make_client(
+    config: Config, token: Secret, *, until: float | None = None, limits: Limits | None = None
+) -> ApiClient:
+    url = str(config.environment.platform.api_base_url)
+    client = ApiClient(url, token.reveal, until=until, limits=limits, token_place=token.place)
+    client.budget = _BUDGETS.find(url, token.reveal())
+    return client
 
 
 def make_reader(config: Config, within_s: float) -> ApiClient:
@@ -71,12 +81,7 @@ class LateBundles:
     def _open(self) -> Bundles:
         from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles
 
-        config = self._config
-        platform, read = config.environment.platform, config.read_token()
-        url = str(platform.api_base_url)
-        token = config.token()
-        client = ApiClient(url, token.reveal, limits=LIMITS, token_place=token.place)
-        reader = client
-        if read is not None:
-            reader = ApiClient(url, read.reveal, limits=LIMITS, token_place=read.place)
-        return CloudflareBundles(client, config.account_id, platform.script, reader=reader)
+        config, read = self._config, self._config.read_token()
+        client = _make_client(config, config.token(), limits=LIMITS)
+        reader = client if read is None else _make_client(config, read, limits=LIMITS)
+        return CloudflareBundles(client, config.account_id, config.environment.platform.script, reader=reader)

@@ -12,7 +12,14 @@ period ends in t seconds; `Ratelimit-Policy: "default";q=1200;w=300`, q calls in
 from __future__ import annotations
 
 import re
-from typing import Final
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import ProviderUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RESERVE: Final = 60
 """Calls that are left for a switch and what is read back behind it, of several environments if need be."""
@@ -26,13 +33,20 @@ _QUOTA: Final = re.compile(r";\s*q=(\d{1,9})(?!\d)")
 _WINDOW: Final = re.compile(r";\s*w=(\d{1,9})(?!\d)")
 
 
+_FORGOTTEN_S: Final = 15.0
+"""After so many seconds without asking, a look is not waited for any more."""
+
+
 class Budget:
-    """The calls that are left."""
+    """The calls that are left to one user of the API, shared by all that call with their token; safe in threads."""
 
     def __init__(self) -> None:
         self._left: int | None = None
         self._resets_at = 0.0
         self._slope = (_CALLS - _END) / _PERIOD_S
+        self._held = 0
+        self._waiting: dict[int, float] = {}
+        self._lock = Lock()
 
     def note(self, header: str | None, now: float, policy: str | None = None) -> None:
         """Take in the headers of an answer; of several limits the one with the fewest calls counts."""
@@ -57,13 +71,38 @@ class Budget:
             return None
         return self._left, self._resets_at - now
 
-    def wait_s(self, now: float) -> float:
-        """Return how long what only looks has to wait until it may make a call."""
+    def wait_s(self, now: float, calls: int = 1) -> float:
+        """Return how long what only looks has to wait until it may make so many calls."""
         known = self.left(now)
         if known is None:
             return 0.0
         left, seconds = known
-        return min(seconds, max(0.0, seconds - (left - _END) / self._slope))
+        room = left - self._held - (calls - 1) - _END
+        return min(seconds, max(0.0, seconds - room / self._slope))
+
+    def take_turn(self, who: int, calls: int, now: float, *, first: bool = False) -> bool:
+        """Hold so many calls for a look that asks for its turn, or return False: who asked first is first.
+
+        So several that look each get their turn, and none takes the few calls that another one waits for.
+
+        Args:
+            who: a number of its own.
+            first: its turn comes before that of all others.
+        """
+        with self._lock:
+            self._waiting = {each: at for each, at in self._waiting.items() if now - at < _FORGOTTEN_S}
+            is_next = first or next(iter(self._waiting), who) == who
+            if not is_next or self.wait_s(now, calls) > 0:
+                self._waiting = {who: now} | self._waiting if first else self._waiting | {who: now}
+                return False
+            self._waiting.pop(who, None)
+            self._held += calls
+            return True
+
+    def end_turn(self, calls: int) -> None:
+        """Hold these calls no longer: they were made."""
+        with self._lock:
+            self._held -= calls
 
     def pace(self, every_s: float, now: float) -> float:
         """Return how long to wait between two looks that are usually made every so many seconds.
@@ -76,3 +115,51 @@ class Budget:
         100.0
         """
         return max(every_s, self.wait_s(now))
+
+
+class Looker:
+    """A client that only looks, and so leaves calls to others."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._holds = False
+
+    def check(self, now: float, where: str) -> None:
+        """Raise ProviderUnavailable where the next call is one of those that are left for a rollback."""
+        if not self._holds and self._budget.wait_s(now) > 0:
+            raise self._make_error(now, where)
+
+    @contextmanager
+    def hold(self, calls: int, now: float, where: str, *, first: bool = False) -> Iterator[None]:
+        """Have so many calls for what is done within: part of a look would tell nothing, and cost the whole of another.
+
+        Args:
+            first: see `Budget.take_turn`.
+
+        Raises:
+            ProviderUnavailable: there are not so many now, or others wait for them.
+        """
+        if not self._budget.take_turn(id(self), calls, now, first=first):
+            raise self._make_error(now, where)
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+            self._budget.end_turn(calls)
+
+    def _make_error(self, now: float, where: str) -> ProviderUnavailable:
+        left, seconds = self._budget.left(now) or (0, 0.0)
+        what = f"the API allows {left:,} more calls in the next {seconds:.0f} s, which are left for a rollback"
+        return ProviderUnavailable(what, where=where)
+
+
+class Budgets:
+    """The budgets of this process: one for each token at each API."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, Budget] = {}
+
+    def find(self, api: str, token: str) -> Budget:
+        """Return the budget of a token, which is not kept."""
+        return self._found.setdefault(hash((api, token)), Budget())

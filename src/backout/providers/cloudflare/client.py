@@ -7,6 +7,7 @@ was 429. After any other failure of a POST it is unknown whether it took effect,
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -18,13 +19,14 @@ from backout.decoding import Undecodable, decode_json, make_readable, parse_http
 from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUnavailable
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
-from backout.providers.cloudflare.budget import Budget
+from backout.providers.cloudflare.budget import Budget, Looker
 from backout.providers.cloudflare.credentials import TOKEN_VARIABLE, clean_token, explain_place
 from backout.providers.exchange import Answer, Connection, ExchangeError, Failure, Limits, Origin
 from backout.providers.retry import CallFailed, Retry, retry_after_s, retry_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from backout.ports import Clock
     from backout.providers.exchange import Exchanging
@@ -85,8 +87,7 @@ class ApiClient:
         token_place: where the token was found, for error messages: a variable, or "the file PATH".
 
     Attributes:
-        budget: the calls that the API allows.
-        yields: whether it only looks, and so leaves some of them to others.
+        budget: the calls that the API allows, set before the first call where others call with that token, too.
         clock_offset_s: the provider's clock minus ours, from the last Date header (which has whole seconds, so it is
             right to about half a second); None before the first answer.
 
@@ -119,7 +120,7 @@ class ApiClient:
         self._until = until
         self._token_place = token_place
         self.budget = Budget()
-        self.yields = False
+        self._looker: Looker | None = None
 
     @property
     def origin(self) -> Origin:
@@ -230,7 +231,8 @@ class ApiClient:
         target = f"{self._prefix}/{path}" + (f"?{urlencode(query)}" if query else "")
         where = f"{method} {self._connection.origin}{target}"
         token = clean_token(self._token(), self._token_place)
-        self._check_budget(where)
+        if self._looker is not None:
+            self._looker.check(self._clock.now(), where)
 
         def once() -> _Envelope:
             answer = self._exchange(method, target, where, token, body, changes=changes)
@@ -243,21 +245,21 @@ class ApiClient:
     def make_yielding(self) -> ApiClient:
         """Return a client on the same connection that only looks: its calls give way to others'."""
         made = copy.copy(self)
-        made.yields = True
+        made._looker = Looker(self.budget)  # noqa: SLF001 - a copy of itself
         return made
+
+    def hold(self, calls: int, *, first: bool = False) -> AbstractContextManager[None]:
+        """Have so many calls for one look that needs them all, where it only looks; errors as `Looker.hold`."""
+        if self._looker is None:
+            return nullcontext()
+        return self._looker.hold(calls, self._clock.now(), str(self._connection.origin), first=first)
 
     def make_hurried(self, within_s: float) -> ApiClient:
         """Return a client on the same connection whose calls are made once, and end after that many seconds."""
         made = copy.copy(self)
-        made.yields, until = False, self._clock.now() + within_s
-        made._retry, made._until = Retry(attempts=1), until  # noqa: SLF001 - a copy of itself
+        made._looker, until = None, self._clock.now() + within_s  # noqa: SLF001 - a copy of itself
+        made._retry, made._until = Retry(attempts=1), until  # noqa: SLF001 - the same
         return made
-
-    def _check_budget(self, where: str) -> None:
-        now = self._clock.now()
-        if self.yields and self.budget.wait_s(now) > 0 and (known := self.budget.left(now)) is not None:
-            what = f"the API allows {known[0]:,} more calls in the next {known[1]:.0f} s, which are left for a rollback"
-            raise ProviderUnavailable(what, where=where)
 
     def _within_s(self) -> float | None:
         left_s = self._left_s()

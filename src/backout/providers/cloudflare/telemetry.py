@@ -55,6 +55,8 @@ a quarter of the API's rate limit."""
 _QUICK_S: Final = (3, 7)
 """The same where a filter leaves them out, with six queries at once: the sooner the later the telemetry is, so that
 what was read is never too old to act on."""
+_FILTERED_CALLS, _MOST_CALLS = 6, 20
+"""The queries of one reading, with filters and without."""
 _MEASURE_S: Final = (2.0, 5.0)
 """How often it is measured how late it comes: until that is known, and afterwards."""
 _SETTINGS_S = _LATELY_S = 300.0
@@ -97,6 +99,7 @@ class TelemetryTraffic:
         clock: Clock | None = None,
         sent: SentProbes | None = None,
     ) -> None:
+        self._client = client
         self._queries = TelemetryQueries(client, account_id, script)
         self._read_head_sampling = partial(read_head_sampling, client, account_id, script)
         self._clock = clock or SystemClock()
@@ -150,21 +153,26 @@ class TelemetryTraffic:
         if end == settled < until and end - since < self._choose_interval_s(lag_s):
             return found.page(min(since, settled), sampled=False)  # later: some seconds at once
         if since < end:
-            self._queries.exact = True
-            asked = Asking(self._queries, since, end)
-            runs: dict[_Run, list[int]] = {}
-            for seen in asked.list_invocations():
-                _count(found, runs, seen)
-            if TRIGGER in self._queries.known and (runs or not found.is_empty):
-                self._name(found, runs, asked)
-            for (second, version, event), (number, failed) in runs.items():
-                if number > 0:  # which schedule or queue it was is not known
-                    found.add_trigger(second, version, _NAMED[event](""), number, failed=max(failed, 0))
-            self._unknown += asked.unknown
+            with self._client.hold(_FILTERED_CALLS if self._queries.filters_all else _MOST_CALLS):
+                self._ask(found, since, end)
             if lag_s is not None:  # before that, nothing may act on it
                 self._told_until = max(self._told_until, end)
             self._was_exact = self._queries.exact
         return found.page(settled, sampled=since < end and not self._is_exact(now), unreadable=self._list_unreadable())
+
+    def _ask(self, found: Estimates, since: int, end: int) -> None:
+        """Count the invocations of the seconds in [since, end)."""
+        self._queries.exact = True
+        asked = Asking(self._queries, since, end)
+        runs: dict[_Run, list[int]] = {}
+        for seen in asked.list_invocations():
+            _count(found, runs, seen)
+        if TRIGGER in self._queries.known and (runs or not found.is_empty):
+            self._name(found, runs, asked)
+        for (second, version, event), (number, failed) in runs.items():
+            if number > 0:  # which schedule or queue it was is not known
+                found.add_trigger(second, version, _NAMED[event](""), number, failed=max(failed, 0))
+        self._unknown += asked.unknown
 
     def _choose_interval_s(self, lag_s: float | None) -> float:
         """Return the fewest seconds of one query."""
@@ -201,8 +209,9 @@ class TelemetryTraffic:
         self._measured_at = now
         seen: Counter[int] = Counter()
         try:
-            for second, data in self._queries.ask((since, int(now) + 1), [], [Filter(PROBE_ID, self._sent.id)]):
-                seen[second] += round(data.value)
+            with self._client.hold(1):
+                for second, data in self._queries.ask((since, int(now) + 1), [], [Filter(PROBE_ID, self._sent.id)]):
+                    seen[second] += round(data.value)
         except BackoutError:
             return
         self._lag.measure(now, sent, seen)

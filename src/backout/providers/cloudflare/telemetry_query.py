@@ -188,6 +188,11 @@ class TelemetryQueries:
                 yield from ((second, data) for data in bucket.data)
 
     @property
+    def filters_all(self) -> bool:
+        """Whether each filter was seen to work."""
+        return self.keeping.issuperset(_LEFT_OUT.values())
+
+    @property
     def may_filter(self) -> bool:
         """Whether each filter works, or can still be tried."""
         return all(each in self.keeping or self._tries[each] < _MOST_TRIES for each in _LEFT_OUT.values())

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from backout.twin.api.answers import ApiError, format_rfc3339, read_json_object, render_result
+from backout.twin.api.answers import ApiError, format_rfc3339, make_page_info, read_json_object, render_result
 from backout.twin.api.context import get_context, get_script_name, get_source
 from backout.twin.api.secrets import parse_changes
+from backout.twin.api.versions import MAX_PER_PAGE, get_number
 from backout.twin.api.versions import describe as describe_version
 from backout.twin.control import semantics
 
 if TYPE_CHECKING:
-    from backout.twin.control.records import ApiObject, Script, Version
+    from backout.twin.control.records import ApiObject, Deployment, Script, Version
     from backout.twin.control.state import BlobStore
 
 
@@ -49,16 +50,20 @@ async def delete_service(request: web.Request) -> web.Response:
 
 
 async def list_workers(request: web.Request) -> web.Response:
-    """List the Workers."""
-    scripts = get_context(request).control.state.scripts()
-    return render_result(
-        [_render_worker(script) for script in scripts], info={"count": len(scripts), "total_count": len(scripts)}
-    )
+    """List the Workers page by page, in the order that is asked for."""
+    state, query = get_context(request).control.state, request.query
+    workers = [_render_worker(script, state.live(script.name)) for script in state.scripts()]
+    key = query.get("order_by", "created_on")
+    workers.sort(key=lambda worker: str(worker.get(key) or ""), reverse=query.get("order") == "desc")
+    page, per_page = get_number(request, "page", 1), min(get_number(request, "per_page", 10), MAX_PER_PAGE)
+    shown = workers[(page - 1) * per_page : page * per_page]
+    return render_result(shown, info=make_page_info(len(workers), len(shown), page, per_page))
 
 
 async def get_worker(request: web.Request) -> web.Response:
     """Show the Worker."""
-    return render_result(_render_worker(_find_worker_script(request)))
+    script = _find_worker_script(request)
+    return render_result(_render_worker(script, get_context(request).control.state.live(script.name)))
 
 
 async def list_worker_versions(request: web.Request) -> web.Response:
@@ -164,12 +169,13 @@ def _render_service(script: Script, latest: Version | None) -> ApiObject:
     }
 
 
-def _render_worker(script: Script) -> ApiObject:
+def _render_worker(script: Script, live: Deployment | None) -> ApiObject:
     return {
         "id": script.tag,
         "name": script.name,
         "created_on": format_rfc3339(script.created_at),
         "updated_on": format_rfc3339(script.modified_at),
+        "deployed_on": format_rfc3339(live.created_at) if live else None,
         "tags": script.tags,
         "logpush": script.logpush,
         "tail_consumers": script.tail_consumers,

@@ -15,7 +15,7 @@ from backout.twin.control import semantics
 if TYPE_CHECKING:
     from backout.twin.control.records import ApiObject, Script, Version
 
-_MAX_PER_PAGE = 100
+MAX_PER_PAGE = 100
 
 
 def make_routes(scripts: str) -> list[web.RouteDef]:
@@ -109,7 +109,7 @@ async def list_versions(request: web.Request) -> web.Response:
         newest = ctx.control.state.versions(name, limit=semantics.WINDOW)
         inside = [v for v in newest if v.number > script.last_number - semantics.WINDOW]
         return render_result({"items": [describe(v) for v in inside]}, info=make_page_info(len(inside), len(inside)))
-    page, per_page = _get_number(request, "page", 1), min(_get_number(request, "per_page", 10), _MAX_PER_PAGE)
+    page, per_page = get_number(request, "page", 1), min(get_number(request, "per_page", 10), MAX_PER_PAGE)
     items = ctx.control.state.versions(name, limit=per_page, offset=(page - 1) * per_page)
     info = make_page_info(ctx.control.state.version_count(name), len(items), page, per_page)
     return render_result({"items": [describe(v) for v in items]}, info=info)
@@ -137,7 +137,8 @@ async def list_scripts(request: web.Request) -> web.Response:
     return render_result(result)
 
 
-def _get_number(request: web.Request, name: str, default: int) -> int:
+def get_number(request: web.Request, name: str, default: int) -> int:
+    """Return a number of the query that counts from 1. Raises ApiError: 400 for anything else."""
     text = request.query.get(name, str(default))
     if not text.isdecimal() or int(text) < 1:
         raise ApiError(400, 10026, f"{name} must be a positive number.")
