@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from backout.analysis.conformance import find_shape
 from backout.providers.clock import SystemClock
@@ -41,7 +42,8 @@ def main() -> None:
     silent = [seen.name for seen in observed if seen.trouble]
     if silent:
         sys.exit(f"not answered: {', '.join(silent)}; nothing was written")
-    TARGET.write_bytes(msgspec.json.format(msgspec.json.encode(observed), indent=1) + b"\n")
+    compared = [replace(seen, measured={}) for seen in observed]
+    TARGET.write_bytes(msgspec.json.format(msgspec.json.encode(compared), indent=1) + b"\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from values import replace
 
 from backout.analysis.conformance import compare, find_shape
 from backout.model.conformance import Observation
+from backout.providers.cloudflare.conformance import FirstContact
+from backout.providers.memory import WorldClock
 from backout.wiring.conformance import load_expected_answers
 
 from drillbook import ENV, PROGRAM
@@ -57,17 +59,45 @@ def workers(book: Drillbook) -> set[str]:
 def test_the_twin_answers_as_it_was_recorded(open_drillbook: Drillbook, tmp_path: Path) -> None:
     """The file that real answers are compared with is the twin as it is now (`tools/record_conformance.py`)."""
     before = workers(open_drillbook)
-    done = contact(open_drillbook, "--yes", "--write", str(tmp_path / "page.md"))
+    with open_drillbook.fault("telemetry-lag", latency_ms=0):
+        done = contact(open_drillbook, "--yes", "--write", str(tmp_path / "page.md"))
     assert done.returncode == 0, done.stdout + done.stderr
     found = answer(done)
     assert found["conforms"] is True
-    assert found["differences"] == []
+    unknown = {
+        (one.name, fact) for one in load_expected_answers() for fact, value in one.facts.items() if value is None
+    }
+    assert {(each["call"], each["what"]) for each in found["differences"]} <= unknown
+    measured = {call["name"]: call["measured"] for call in found["calls"]}
+    assert 0 <= measured["telemetry"]["seconds until all were told"] < 30
     assert [call["name"] for call in found["calls"]] == [one.name for one in load_expected_answers()]
     assert all(call["status"] for call in found["calls"])
     assert workers(open_drillbook) == before, "the Worker was not deleted"
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "Nothing differs that matters" in page
     assert page.count("\n| ") == len(found["calls"]) + 1
+    assert "- telemetry: seconds until all were told: " in page
+
+
+def test_the_page_of_guesses_and_the_calls_say_the_same_of_what_is_proved() -> None:
+    """Each call names rows of docs/providers.md, and each row the calls that settle it."""
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
+    table = page.partition("### What is a guess")[2].partition("\n\nbackout's messages")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")][1:]
+    asked = {row[0]: set() if row[-1] == "no call yet" else set(row[-1].split(", ")) for row in rows}
+    contact = FirstContact(
+        base_url="http://127.0.0.1:9/client/v4",
+        token=str,
+        account_id="a",
+        clock=WorldClock(0.0),
+        shape_of=find_shape,
+    )
+    for call in contact.calls:
+        for begins in call.proves:
+            assert [row.startswith(begins) for row in asked].count(True) == 1, (call.name, begins)
+    proved = {row: {c.name for c in contact.calls if row.startswith(c.proves or ("-",))} for row in asked}
+    assert proved == asked
+    assert sum(bool(calls) for calls in asked.values()) >= 24
 
 
 def test_deviating_answers_are_named_with_both_sides(open_drillbook: Drillbook) -> None:
@@ -78,7 +108,8 @@ def test_deviating_answers_are_named_with_both_sides(open_drillbook: Drillbook) 
         gate.when("POST", "/tails", said(403, 10000, "Authentication error"))
         gate.when("PUT", "/secrets", said(400, 10099, "another code"))
         gate.when("GET", "/deployments", said(404, 10007, "not there"), Answer(200, json.dumps(listed).encode()))
-        done = contact(open_drillbook, "--yes", base_url=gate.url)
+        with open_drillbook.fault("telemetry-lag", latency_ms=0):
+            done = contact(open_drillbook, "--yes", base_url=gate.url)
     assert done.returncode == 1, done.stderr
     differences = {(d["call"], d["what"]): (d["expected"], d["found"]) for d in answer(done)["differences"]}
     assert differences["tail", "status"] == ("200", "403")
@@ -118,6 +149,9 @@ def test_an_answer_compared_with_itself_differs_in_nothing() -> None:
     more = replace(seen, shape=seen.shape | {"extra": "string", "items[].m": "number"})
     assert [(d.what, d.matters) for d in compare((seen,), (more,))] == [("extra", False), ("items[].m", False)]
     assert [(d.what, d.matters) for d in compare((more,), (seen,))] == [("extra", True), ("items[].m", True)]
+    unmeasured = replace(seen, facts={"n": None})
+    assert [(d.what, d.matters) for d in compare((unmeasured,), (seen,))] == [("n", False)]
+    assert [(d.what, d.matters) for d in compare((seen,), (unmeasured,))] == [("n", True)]
     other = replace(seen, shape=seen.shape | {"id": "number"})
     assert [(d.what, d.expected, d.found) for d in compare((seen,), (other,))] == [("id", "string", "number")]
     maybe = replace(seen, shape=seen.shape | {"id": "null"})

@@ -26,7 +26,32 @@ if TYPE_CHECKING:
 WORDS = (
     *("result", "errors", "code", "message", "id", "name", "deployments", "versions", "version_id", "annotations"),
     *("workers/message", "number", "subdomain", "enabled", "modules", "content_base64", "url", "schedules", "cron"),
-    *("data", "__type", "fields", "status", "resources", "script", "etag", "items", "version"),
+    *(
+        "data",
+        "__type",
+        "fields",
+        "status",
+        "resources",
+        "script",
+        "etag",
+        "items",
+        "version",
+        "calculations",
+        "series",
+    ),
+    *(
+        "groups",
+        "key",
+        "value",
+        "sampleInterval",
+        "statistics",
+        "abr_level",
+        "bindings",
+        "type",
+        "cohorts",
+        "deployed_on",
+    ),
+    *("observability", "logs", "head_sampling_rate", "created_on", "mark", "object", "code_update_strategy", "mode"),
 )
 TEXTS = ("", "active", "x y", "a/../b", "line\r\nX-Forged: 1", "\u2028ü\x00\x1b[2J", "]", "wss://x", "-" * 500)
 
@@ -80,7 +105,8 @@ def test_any_answer_is_an_observation(seed: int) -> None:
         mine = contact(server, ingress=seed % 2 == 0)
         with contextlib.suppress(BackoutError):
             mine.observe(lambda _: None)
-        changes = [asked for asked in server.asked if asked.method != "GET" and not asked.target.endswith("/graphql")]
+        asking = ("/graphql", "/telemetry/query")
+        changes = [asked for asked in server.asked if asked.method != "GET" and not asked.target.endswith(asking)]
     assert all("/backout-conformance-mine" in asked.target for asked in changes)
     assert any(
         asked.method == "DELETE" and asked.target.endswith("/backout-conformance-mine?force=true") for asked in changes

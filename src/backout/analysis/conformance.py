@@ -59,14 +59,17 @@ def _find_differences(expected: Observation, found: Observation | None) -> Itera
     if found.trouble:
         yield Difference(name, "the call", "an answer", found.trouble, matters=True)
         return
-    answered: list[tuple[str, Fact, Fact]] = [
+    answered: tuple[tuple[str, Fact, Fact], ...] = (
         ("status", expected.status, found.status),
         ("error code", expected.code, found.code),
-        *((fact, wanted, found.facts.get(fact)) for fact, wanted in expected.facts.items()),
-    ]
+    )
     for what, wanted, got in answered:
         if wanted != got:
             yield Difference(name, what, _format_fact(wanted), _format_fact(got), matters=True)
+    for what, wanted in expected.facts.items():
+        got = found.facts.get(what)
+        if wanted != got:  # a fact that the twin did not measure is news, and contradicts nothing
+            yield Difference(name, what, _format_fact(wanted), _format_fact(got), matters=wanted is not None)
     if expected.status == found.status:
         yield from _compare_shapes(name, expected.shape, found.shape)
 

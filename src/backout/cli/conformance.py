@@ -43,7 +43,7 @@ def conformance(
     dry_run: bool,
     page_file: Path | None,
 ) -> int:
-    """Make about twenty harmless calls on a Worker made for them, and compare every answer with the twin's.
+    """Make about forty harmless calls on a Worker made for them, and compare every answer with the twin's.
 
     The token is CLOUDFLARE_API_TOKEN, preferably of a separate account; a free one will do. The Worker has an unused
     name, gets no visitors, and is deleted at the end. Exit codes: 0 nothing that matters differs, 1 something does.
@@ -110,7 +110,14 @@ def _record(
     return {
         "dry_run": False,
         "calls": [
-            {"name": o.name, "asks": o.asks, "status": o.status, "code": o.code, "facts": dict(o.facts)}
+            {
+                "name": o.name,
+                "asks": o.asks,
+                "status": o.status,
+                "code": o.code,
+                "facts": dict(o.facts),
+                "measured": dict(o.measured),
+            }
             for o in observed
         ],
         "differences": [

@@ -19,9 +19,10 @@ class Observation(Value, frozen=True):
         asks: the question that the call answers, in words.
         status: HTTP, 0: no answer came.
         code: the API's own error code.
-        facts: the values that later decisions use.
+        facts: the values that later decisions use; None: not measured.
         shape: {path in the answer: its JSON types, joined by `|`}, as `result.deployments[].id`: `string`.
         trouble: why there was no answer, or "".
+        measured: values that are told and not compared.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Observation(Value, frozen=True):
     facts: Mapping[str, Fact] = field(default_factory=dict)
     shape: Mapping[str, str] = field(default_factory=dict)
     trouble: str = ""
+    measured: Mapping[str, Fact] = field(default_factory=dict)
 
 
 class Difference(Value, frozen=True):

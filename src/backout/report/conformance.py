@@ -61,6 +61,9 @@ def format_page(
             [md("| {} | {} | {} | {} |", *map(cell, (d.call, d.what, d.expected, d.found))) for d in matter]
         )
         parts.append(md("## What differs\n\n| call | what | expected | found |\n|---|---|---|---|\n{}", rows))
+    measured = [md("- {}: {}: {}", seen.name, *map(str, each)) for seen in observed for each in seen.measured.items()]
+    if measured:
+        parts.append(md("## What was measured\n\n{}", join_parts(measured)))
     extra = [difference for difference in differences if not difference.matters]
     if extra:
         parts.append(md("## What is said beyond what we know\n\n{}", join_parts(_format_extras(extra))))

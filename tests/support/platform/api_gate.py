@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_KEPT = ("content-type", "ratelimit", "ratelimit-policy")
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the gate answers itself; with `after` the call reaches the API first, and only its answer is replaced.
@@ -48,7 +51,8 @@ class Gate:
     """The rules, and what passed: (method, path, status as the client saw it).
 
     `before` is called with (method, path) before anything else happens to a call; `alter` is given (method, path, the
-    API's own body) and returns what the client gets instead. `date_shift_s`: how far the Date
+    API's own body) and returns what the client gets instead; `change` likewise, with the call's body and the API's own
+    answer. `date_shift_s`: how far the Date
     header is ahead of this machine's clock.
     """
 
@@ -58,6 +62,7 @@ class Gate:
     rules: list[tuple[Callable[[str, str, int], bool], deque[Answer]]] = field(default_factory=list)
     before: Callable[[str, str], None] = lambda _method, _path: None
     alter: Callable[[str, str, bytes], bytes] = lambda _method, _path, body: body
+    change: Callable[[str, str, bytes, Answer], Answer] = lambda _method, _path, _asked, answer: answer
     date_shift_s: float = 0.0
 
     def when(self, method: str, part: str, *answers: Answer, after_posts: int = 0) -> None:
@@ -106,6 +111,7 @@ def api_gate(api_base_url: str) -> Iterator[Gate]:
             if scripted is None or scripted.after:
                 answer = self._pass_on(body)
                 answer = replace(answer, body=gate.alter(self.command, self.path, answer.body))
+                answer = gate.change(self.command, self.path, body, answer)
             if scripted is not None:
                 answer = scripted
                 ended.wait(None if scripted.held else scripted.delay_s)
@@ -127,7 +133,7 @@ def api_gate(api_base_url: str) -> Iterator[Gate]:
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "content-length")}
                 connection.request(self.command, self.path, body or None, headers)
                 response = connection.getresponse()
-                kept = tuple((k, v) for k, v in response.getheaders() if k.lower() == "content-type")
+                kept = tuple((k, v) for k, v in response.getheaders() if k.lower() in _KEPT)
                 return Answer(response.status, response.read(), kept)
             finally:
                 connection.close()

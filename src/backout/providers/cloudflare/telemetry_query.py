@@ -169,7 +169,7 @@ class TelemetryQueries:
         while all(each.key in self.known for each in filters):
             wanted = [key for key in keys if key not in _OPTIONAL or key in self.known]
             try:
-                query = _make_query(self._script, span, wanted, filters)
+                query = make_query(self._script, span, wanted, filters)
                 result = self._client.ask(self._path, query, _Result, permission=PERMISSION)
                 break
             except ProviderRejected as error:
@@ -316,9 +316,8 @@ class Asking:
         return sum(round(data.value) for _, data in self._queries.ask(self._span, [], filters))
 
 
-def _make_query(
-    script: str, span: tuple[int, int], keys: Sequence[str], more: Sequence[Filter]
-) -> Mapping[str, object]:
+def make_query(script: str, span: tuple[int, int], keys: Sequence[str], more: Sequence[Filter]) -> Mapping[str, object]:
+    """Return the query that counts the invocations of the seconds in [since, end) by these keys."""
     since, end = span
     filters = (Filter(_SCRIPT, script), Filter(_TYPE, _INVOCATION), *more)
     return {

@@ -29,7 +29,7 @@ from backout.twin.api import (
 )
 from backout.twin.api.answers import ApiError
 from backout.twin.api.context import CONTEXT, ApiContext, get_context
-from backout.twin.api.limiter import CALLS, GRAPHQL_CALLS, Limiter
+from backout.twin.api.limiter import CALLS, GRAPHQL_CALLS, UNCOUNTED, Limiter
 from backout.twin.faults import Fault, FaultKind
 
 if TYPE_CHECKING:
@@ -123,8 +123,10 @@ def _find_limiter(request: web.Request) -> Limiter | None:
 
 
 def _tell_limit(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    if not response.prepared and (limiter := _find_limiter(request)) is not None:
-        response.headers.update(limiter.headers(time.time()))
+    """Tell how many calls are left, as each answer does: all of them, while none is counted."""
+    if not response.prepared and request.path.startswith(BASE):
+        limiter = _find_limiter(request)
+        response.headers.update(UNCOUNTED if limiter is None else limiter.headers(time.time()))
     return response
 
 

@@ -12,6 +12,9 @@ import math
 CALLS, GRAPHQL_CALLS = 1200, 320
 PERIOD_S = 300.0
 
+UNCOUNTED = {"Ratelimit": f'"default";r={CALLS};t=1', "Ratelimit-Policy": f'"default";q={CALLS};w={PERIOD_S:.0f}'}
+"""What an answer tells while no call is counted: a period that ends at once, without any call in it."""
+
 
 class Limiter:
     """Counts the calls of one user in periods that begin with a first call."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from msgspec import field
+
 from backout.decoding import Undecodable, decode_json
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from backout.model.conformance import Fact
 
@@ -17,11 +19,12 @@ _WORD: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 class Reply(Value, frozen=True):
-    """One raw answer: HTTP status, the whole JSON (None: it was not JSON), why there is none."""
+    """One raw answer: HTTP status, the whole JSON (None: it was not JSON), why there is none, and its headers."""
 
     status: int
     json: object = None
     trouble: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def code(self) -> int | None:
@@ -37,12 +40,28 @@ class Reply(Value, frozen=True):
         return look_up(self.json, "result")
 
 
+class Told(Value, frozen=True):
+    """What a call found out: the answer, the facts that are compared, and what is only measured."""
+
+    reply: Reply
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    measured: Mapping[str, Fact] = field(default_factory=dict)
+
+
 class Call(Value, frozen=True):
-    """One call: its short name, its question, its function, and the account-specific parts of its answer."""
+    """One call.
+
+    Args:
+        name, asks: its short name and its question.
+        ask: makes it.
+        proves: how the rows of docs/providers.md begin that it settles.
+        optional: the account-specific parts of its answer.
+    """
 
     name: str
     asks: str
-    ask: Callable[[], tuple[Reply, dict[str, Fact]]]
+    ask: Callable[[], Told]
+    proves: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
 
@@ -59,9 +78,21 @@ def look_up(value: object, key: str) -> object:
     return value.get(key) if isinstance(value, dict) else None
 
 
+def look_into(value: object, *keys: str) -> object:
+    """Return what lies below these names, one within the other, None for nothing."""
+    for key in keys:
+        value = look_up(value, key)
+    return value
+
+
 def get_first(value: object) -> object:
     """Return the first of a list, None without one."""
     return value[0] if isinstance(value, list) and value else None
+
+
+def list_items(value: object) -> list[object]:
+    """Return a list, an empty one for anything else."""
+    return value if isinstance(value, list) else []
 
 
 def count_items(value: object) -> int | None:
