@@ -6,7 +6,7 @@ else in the account is touched; only its workers.dev subdomain and the list of i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, PartlyDone, ProviderUnavailable, Refused
 from backout.model.conformance import Observation
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from backout.ports import Clock
 
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
+_DRAFT: Final = "code_update_strategy"
+"""What no answer has to show: a fact of the immediate switch."""
 _SUCCESS, _NO, _SERVER_ERROR = range(200, 300), range(400, 500), 500
 
 
@@ -122,7 +124,8 @@ class FirstContact:
     def _observe_call(self, call: Call) -> Observation:
         told = call.ask()
         reply = told.reply
-        shape = {path: kinds for path, kinds in self._shape(reply.json).items() if path not in call.optional}
+        shape = self._shape(reply.json)
+        shape = {at: kinds for at, kinds in shape.items() if at not in call.optional and _DRAFT not in at}
         return Observation(
             call.name, call.asks, reply.status, reply.code, told.facts, shape, reply.trouble, told.measured
         )

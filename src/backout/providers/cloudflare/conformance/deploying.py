@@ -27,6 +27,8 @@ LONG: Final = "x" * 1200
 """Longer than any limit of a message that is known."""
 REMARK: Final = "[backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab/abcdef1 sig=0123456789abcd]"
 """The longest remark of ours: a message that is cut shorter than this would lose our marks."""
+_COHORT: Final = "backout"
+"""A cohort's name has at most ten characters (documentation, "Cohort-based deployments")."""
 _OVERRIDE: Final = "Cloudflare-Workers-Version-Overrides"
 
 
@@ -129,10 +131,10 @@ class Deploying:
 
     def _cohorts(self) -> Told:
         """One that has all of the version that others have nothing of; the switch that follows names none."""
-        cohort = {"name": "conformance", "versions": self._scratch.render_shares([(1, 100), (0, 0)])}
+        cohort = {"name": _COHORT, "versions": self._scratch.render_shares([(1, 100), (0, 0)])}
         reply = self._scratch.deploy([(0, 100), (1, 0)], "a cohort", more={"cohorts": [cohort]})
         listed = get_first(look_up(self._scratch.read_live(), "cohorts"))
-        return Told(reply, {"read back": look_up(listed, "name") == "conformance"})
+        return Told(reply, {"read back": look_up(listed, "name") == _COHORT})
 
     def _switch(self) -> Told:
         reply = self._scratch.deploy([(1, 100)], "switch")
