@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from backout.config import Environment, load
 from backout.errors import ProviderUnavailable
 from backout.providers.cloudflare.budget import Budget, Budgets
 from backout.providers.cloudflare.client import ApiClient
@@ -23,6 +24,7 @@ from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
 from backout.runbook.guard.deployment_watcher import EVERY_S, DeploymentWatcher, Noticed, Watched
 from backout.twin.api.limiter import CALLS, PERIOD_S, Limiter
+from backout.wiring.platform import make_api
 
 from platform_sides import TwinSide
 from twin_harness import ACCOUNT, TOKEN, running_api
@@ -356,3 +358,18 @@ def test_clients_with_one_token_share_its_budget() -> None:
     assert (
         len({id(budgets.find(*each)) for each in (("https://a", TOKEN), ("https://b", TOKEN), ("https://a", "x"))}) == 3
     )
+
+
+def test_the_environments_of_one_process_share_the_budget_of_their_token(tmp_path: Path) -> None:
+    text = '[app]\nname = "fm5"\n'
+    for name in ("one", "two"):
+        place = f'provider = "cloudflare", account_id = "{"0" * 32}", script = "{name}"'
+        text += f"[environments.{name}]\nplatform = {{ {place} }}\n"
+    (tmp_path / "backout.toml").write_text(text, encoding="utf-8")
+    variables = [Environment({"CLOUDFLARE_API_TOKEN": f"{TOKEN}-{number}"}) for number in (1, 1, 2)]
+    one, two, other = (
+        make_api(load(each, start=tmp_path, environment=name), None).reads.budget
+        for each, name in zip(variables, ("one", "two", "one"), strict=True)
+    )
+    assert one is two
+    assert one is not other
