@@ -155,7 +155,7 @@ class Deploying:
             "its time is that of the deployment": _is_same_second(first, live),
         }
         shown = {"result": [first], "success": look_up(reply.json, "success")}  # the others are the account's own
-        return Told(_with_json(reply, shown), facts)
+        return Told(_replace_json(reply, shown), facts)
 
     def _list(self) -> Told:
         reply = self._scratch.call("GET", f"{self._scratch.base}/versions", query="deployable=true")
@@ -173,5 +173,5 @@ def _is_same_second(worker: object, deployment: object) -> bool:
     return told is not None and made is not None and told[:19] == made[:19]
 
 
-def _with_json(reply: Reply, json: object) -> Reply:
+def _replace_json(reply: Reply, json: object) -> Reply:
     return type(reply)(reply.status, json, reply.trouble, reply.headers)
