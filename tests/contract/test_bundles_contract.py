@@ -13,12 +13,15 @@ from backout.config import Environment, load
 from backout.errors import BackoutError, ProviderRejected, Refused
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.version import Version, VersionId
+from backout.providers.cloudflare.bundles import CloudflareBundles
+from backout.providers.cloudflare.client import ApiClient
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.memory import World
 from backout.report.redact import Redactor
 from backout.wiring.toolbox import make_toolbox
 
 from platform_sides import TwinSide
+from scripted_server import answer, scripted_server
 from twin_harness import ACCOUNT, Api, multipart, running_api
 
 if TYPE_CHECKING:
@@ -149,6 +152,61 @@ def test_static_files_cannot_be_brought_back(twin_side: TwinSide) -> None:
     upload(twin_side.api, {"index.js": "export default {}"}, bindings=bindings)
     with pytest.raises(Refused, match="static files"):
         twin_side.bundles.fetch(twin_side.versions.recent()[0].id)
+
+
+PARTS = {
+    "limits": {"cpu_ms": 50},
+    "placement": {"mode": "smart"},
+    "exports": {"Room": {"type": "durable-object", "storage": "sqlite"}},
+    "cache_options": {"enabled": True, "cross_version_cache": True},
+    "containers": [{"class_name": "Room"}],
+    "package_dependencies": [{"name": "hono", "packageJsonVersion": "^4", "installedVersion": "4.9.1"}],
+}
+
+
+def test_every_part_of_a_version_is_uploaded_again(twin_side: TwinSide) -> None:
+    """What an upload may say of a version is there again; a copy without its exports would be other code."""
+    upload(twin_side.api, {"index.js": "export default {}"}, **PARTS)
+    bundle = twin_side.bundles.fetch(twin_side.versions.recent()[0].id)
+    made = twin_side.bundles.upload(bundle, message="again")
+    path = f"/client/v4/accounts/{ACCOUNT}/workers/workers/fm5/versions/{made.id}"
+    told = twin_side.api.call("GET", path).result
+    assert {name: told.get(name) for name in PARTS} == PARTS
+    assert "backout/whole" not in told
+
+
+def test_a_copy_kept_without_those_parts_gets_them_from_the_provider(twin_side: TwinSide) -> None:
+    """Copies made by an earlier backout lack them; where the provider forgot the version, that is refused."""
+    upload(twin_side.api, {"index.js": "export default {}"}, **PARTS)
+    bundle = twin_side.bundles.fetch(twin_side.versions.recent()[0].id)
+    metadata = json.loads(bundle.metadata)
+    older = {name: value for name, value in metadata.items() if name not in {*PARTS, "backout/whole"}}
+    kept = replace(bundle, metadata=json.dumps(older).encode())
+    made = twin_side.bundles.upload(kept, message="again")
+    again = json.loads(twin_side.bundles.fetch(made.id).metadata)
+    assert again == metadata
+    gone = replace(kept, version=replace(kept.version, id=VersionId(UNKNOWN)))
+    with pytest.raises(Refused, match="older than what is kept today"):
+        twin_side.bundles.upload(gone, message="again")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"sockets": [{"port": 25}], "sidecar": {"image": "x"}}, "not known here, and a copy lacks: sidecar, sockets"),
+        ({"migrations": {"new_sqlite_classes": ["Room"]}}, "migrations of Durable Objects"),
+        ({"assets": {"config": {}}}, "static files"),
+    ],
+)
+def test_what_no_upload_can_bring_back_is_refused_by_name(more: dict[str, Any], said: str) -> None:
+    """A part that a later API adds is not left out in silence; an empty one is none."""
+    version = {"id": UNKNOWN, "number": 1, "metadata": {"created_on": "2026-11-01T00:00:00Z"}}
+    code = {"main_module": "index.js", "modules": [{"name": "index.js", "content_base64": ""}], "tracing": {}}
+    with scripted_server() as server:
+        server.will(*(answer({"success": True, "result": each}) for each in (version, {**version, **code, **more})))
+        client = ApiClient(f"{server.url}/client/v4", lambda: "token")
+        with pytest.raises(Refused, match=said):
+            CloudflareBundles(client, "acc", "fm5").fetch(UNKNOWN)
 
 
 # --- BundleStore ---

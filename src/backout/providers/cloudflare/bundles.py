@@ -1,12 +1,13 @@
 """Port Bundles on Cloudflare: the code of one version, and its upload as a new version with the current secrets.
 
 Documented: the beta `workers/workers/{name}/versions/{id}?include=modules` gives a version with its modules in base64,
-its bindings (secrets by name only), main module, compatibility settings, limits and placement, and `assets` where it
-has static files, whose content no call gives back; `scripts/{name}/versions` takes a multipart form whose bindings may
-`inherit` from a version named by `version_id`, and with `bindings_inherit=strict` fails where one of them has no
-source, which it leaves out silently else (OpenAPI description, 2026-10). Guesses, to be seen on the real edge: that the
-name serves as the id of a Worker there (wrangler uses it so), that code uploaded again gets the same `etag`, and that
-10057 is what an inherited binding without a source answers.
+its bindings (secrets by name only), main module and settings, and `assets` where it has static files, whose content no
+call gives back; `scripts/{name}/versions` takes a multipart form whose bindings may `inherit` from a version named by
+`version_id`, and with `bindings_inherit=strict` fails where one of them has no source, which it leaves out silently else
+(OpenAPI description, 2026-10). The parts of a version are those of cloudflare-typescript (2026-08), and an upload takes
+them under the same names (there, and in what wrangler 4.164 sends). Guesses, to be seen on the real edge: that the name
+serves as the id of a Worker there (wrangler uses it so), that code uploaded again gets the same `etag`, and that 10057
+is what an inherited binding without a source answers.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from backout.decoding import decode_json
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused
+from backout.escaping import shorten
 from backout.model.bundle import Bundle, BundleModule
 from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, Form
 from backout.providers.cloudflare.secrets import make_secret_binding
@@ -32,30 +34,40 @@ if TYPE_CHECKING:
     from backout.model.version import Version
     from backout.providers.cloudflare.client import ApiClient
 
+T = TypeVar("T")
+
 LIMITS: Final = Limits(read_s=30.0, total_s=120.0, body_bytes=192 * 1024 * 1024)
 """A Worker has up to 64 MB, in base64 a third more."""
 _NOTHING_TO_INHERIT: Final = 10057
 _SECRET_TYPES: Final = frozenset({"secret_text", "secret_key"})
-_KEPT_SETTINGS: Final = ("compatibility_date", "compatibility_flags", "limits", "placement")
+_CARRIED: Final = (
+    "compatibility_date",
+    "compatibility_flags",
+    "limits",
+    "placement",
+    "exports",
+    "cache_options",
+    "containers",
+    "package_dependencies",
+    "usage_model",
+)
+"""The parts of a version that an upload takes as they are."""
+_READ: Final = frozenset({"main_module", "modules", "bindings", "assets", "annotations"})
+_OF_THE_UPLOAD: Final = frozenset(
+    {
+        *("id", "number", "created_on", "urls", "source", "startup_time_ms", "exports_reconciliation", "migration_tag"),
+        *("metadata", "resources"),  # the same told once more, as the older API does
+    }
+)
+"""What says how and when it was made, which the new version has anew."""
+_WHOLE: Final = "backout/whole"
+"""In a description that is kept: every part of the version was looked at. Earlier ones lack what was dropped then."""
 
 
 class _Module(msgspec.Struct):
     name: str
     content_type: str = "application/octet-stream"
     content_base64: str = ""
-
-
-class _WithModules(msgspec.Struct):
-    """A version as the beta API returns it; settings that are passed on unread stay raw."""
-
-    main_module: str | None = None
-    modules: tuple[_Module, ...] | None = None
-    bindings: tuple[dict[str, object], ...] | None = ()
-    compatibility_date: str | None = None
-    compatibility_flags: tuple[str, ...] | None = None
-    limits: dict[str, object] | None = None
-    placement: dict[str, object] | None = None
-    assets: dict[str, object] | None = None
 
 
 class _Share(msgspec.Struct):
@@ -93,23 +105,17 @@ class CloudflareBundles:
 
         Raises:
             ProviderRejected: no such version.
-            Refused: it has static files, which no call gives back.
+            Refused: it has what no upload can bring back: static files, migrations of Durable Objects, or parts that
+                are not known here.
             ProviderUnavailable: the answer holds no code.
         """
         known = self._detail(version)
-        path = f"{self._worker}/{quote_segment(version)}"
-        query = {"include": "modules"}
-        found, _ = self._reader.get_page(path, _WithModules, permission=READ_SCRIPTS, query=query, exact=True)
-        if found.assets is not None or any(binding.get("type") == "assets" for binding in found.bindings or ()):
-            raise Refused(
-                f"version {version} has static files, and the provider does not give their content back",
-                where=self._script,
-                rule=SafetyRule.SECRETS,
-                options=("deploy that commit again from your working copy: it will have the current secrets",),
-            )
-        if not found.modules or not found.main_module:
+        found = self._describe(version, {"include": "modules"})
+        metadata = self._make_metadata(version, found)
+        modules = _convert(found.get("modules"), tuple[_Module, ...])
+        if not modules or not found.get("main_module"):
             raise ProviderUnavailable(f"the answer about version {version} holds no code", where=self._script)
-        return Bundle(known, msgspec.json.encode(_make_metadata(found)), tuple(_make_module(m) for m in found.modules))
+        return Bundle(known, msgspec.json.encode(metadata), tuple(_make_module(m) for m in modules))
 
     def upload(self, bundle: Bundle, *, message: str, secrets: SecretValues | None = None) -> Version:
         """Upload the code as a new version, not live; each secret is inherited from the newest version with traffic.
@@ -118,9 +124,10 @@ class CloudflareBundles:
         `secrets` are not inherited, but set.
 
         Raises:
-            Refused: a secret does not exist there any more.
+            Refused: a secret does not exist there any more, or the description was kept without parts that cannot be
+                read now.
         """
-        metadata = decode_json(bundle.metadata, dict[str, object], what="the kept description of the code")
+        metadata = self._complete(bundle)
         current = self._current()
         listed = metadata.get("bindings")
         bindings = listed if isinstance(listed, list) else []
@@ -155,6 +162,55 @@ class CloudflareBundles:
             ) from error
         return made.as_model()
 
+    def _complete(self, bundle: Bundle) -> dict[str, object]:
+        """Return the description of an upload; parts that were not looked at when it was kept are read now."""
+        metadata = decode_json(bundle.metadata, dict[str, object], what="the kept description of the code")
+        if metadata.pop(_WHOLE, False):
+            return metadata
+        version = bundle.version.id
+        try:
+            now = self._make_metadata(version, self._describe(version, {}))
+        except ProviderRejected as error:
+            what = f"the copy of version {version} is older than what is kept today, and what it lacks cannot be read"
+            raise self._make_refusal(f"{what} ({error.what})") from error
+        return metadata | {name: now[name] for name in _CARRIED if name in now}
+
+    def _describe(self, version: str, query: dict[str, str]) -> dict[str, object]:
+        path = f"{self._worker}/{quote_segment(version)}"
+        found, _ = self._reader.get_page(path, dict[str, object], permission=READ_SCRIPTS, query=query, exact=True)
+        return found
+
+    def _make_metadata(self, version: str, found: dict[str, object]) -> dict[str, object]:
+        """Return what an upload needs beside the modules; secrets become `inherit`, never a value.
+
+        Raises:
+            Refused: something of the version would be missing.
+        """
+        bindings = _convert(found.get("bindings") or [], tuple[dict[str, object], ...])
+        if found.get("assets") is not None or any(binding.get("type") == "assets" for binding in bindings):
+            raise self._make_refusal(f"version {version} has static files, and the provider does not give them back")
+        if found.get("migrations"):
+            raise self._make_refusal(f"version {version} has migrations of Durable Objects, which no upload may repeat")
+        unknown = sorted(
+            name for name, value in found.items() if value and name not in {*_CARRIED, *_READ, *_OF_THE_UPLOAD}
+        )
+        if unknown:
+            named = ", ".join(shorten(name) for name in unknown)
+            raise self._make_refusal(f"version {version} has parts that are not known here, and a copy lacks: {named}")
+        return {
+            "main_module": found.get("main_module"),
+            **{name: found[name] for name in _CARRIED if found.get(name) is not None},
+            "bindings": [
+                {"type": "inherit", "name": binding.get("name")} if binding.get("type") in _SECRET_TYPES else binding
+                for binding in bindings
+            ],
+            _WHOLE: True,
+        }
+
+    def _make_refusal(self, what: str) -> Refused:
+        options = ("deploy that commit again from your working copy: it will have the current secrets",)
+        return Refused(what, where=self._script, rule=SafetyRule.SECRETS, options=options)
+
     def _current(self) -> str:
         """Return the newest version with traffic: the one with the current secrets."""
         history = self._reader.get(self._deployments, _History, permission=READ_SCRIPTS)
@@ -170,15 +226,11 @@ class CloudflareBundles:
         ).as_model()
 
 
-def _make_metadata(found: _WithModules) -> dict[str, object]:
-    """Return what an upload needs beside the modules; secrets become `inherit`, never a value."""
-    metadata: dict[str, object] = {"main_module": found.main_module}
-    metadata |= {name: value for name in _KEPT_SETTINGS if (value := getattr(found, name)) is not None}
-    metadata["bindings"] = [
-        {"type": "inherit", "name": binding.get("name")} if binding.get("type") in _SECRET_TYPES else binding
-        for binding in found.bindings or ()
-    ]
-    return metadata
+def _convert(value: object, shape: type[T]) -> T:
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise ProviderUnavailable(f"the code of a version cannot be read from the answer: {error}") from error
 
 
 def _make_module(module: _Module) -> BundleModule:

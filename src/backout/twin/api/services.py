@@ -115,6 +115,7 @@ def _render_beta(version: Version) -> ApiObject:
         "compatibility_flags": version.compatibility_flags,
         "main_module": version.main_module,
         "source": version.source,
+        **version.parts,
         **assets,
     }
 

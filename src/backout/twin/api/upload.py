@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backout.twin.control.state import BlobStore
 
 MAX_UPLOAD_BYTES = 128 * 1024 * 1024
+_PARTS = ("limits", "placement", "exports", "cache_options", "containers", "package_dependencies")
 _HANDLERS = ("fetch", "scheduled", "queue", "email", "tail")
 
 
@@ -44,6 +45,16 @@ class Metadata(Value, frozen=True):
     logpush: bool | None = None
     tail_consumers: tuple[ApiObject, ...] | None = None
     tags: tuple[str, ...] | None = None
+    limits: ApiObject | None = None
+    placement: ApiObject | None = None
+    exports: ApiObject | None = None
+    cache_options: ApiObject | None = None
+    containers: tuple[ApiObject, ...] | None = None
+    package_dependencies: tuple[ApiObject, ...] | None = None
+
+    def list_parts(self) -> ApiObject:
+        """Return the parts of a version that the twin keeps and tells, and does nothing with."""
+        return {name: value for name in _PARTS if (value := getattr(self, name)) is not None}
 
 
 class Upload(Value, frozen=True):

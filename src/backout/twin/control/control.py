@@ -280,6 +280,7 @@ class ControlPlane:
             assets=self._assets(upload, latest),
             assets_config=meta.assets.config if meta.assets else (latest.assets_config if latest else {}),
             source=source,
+            parts=meta.list_parts(),
         )
 
     def _assets(self, upload: Upload, latest: Version | None) -> dict[str, StoredAsset] | None:

@@ -39,6 +39,7 @@ class Version(Value, frozen=True):
         migration_tag: the Durable Object migration that this version was uploaded at ("" for none).
         assets: URL path to file, None when the version has no assets at all.
         source: `wrangler` or `api`, by the user agent.
+        parts: further parts of the upload (exports, containers, limits ...), told as they came.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Version(Value, frozen=True):
     assets_config: ApiObject = field(default_factory=dict)
     startup_time_ms: int = 0
     source: str = "api"
+    parts: ApiObject = field(default_factory=dict)
 
     def secrets(self) -> dict[str, object]:
         """Return the secret bindings by name, values included."""
