@@ -29,7 +29,7 @@ from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, Serv
 from backout.model.hold import Hold
 from backout.model.identity import Identity
 from backout.model.plan import PlanRefused
-from backout.model.token import TokenState
+from backout.model.token import Needed, Permission, TokenRole, TokenState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,15 +55,24 @@ def told(checks: Iterable[Check]) -> list[tuple[str, str, str]]:
     return [(check.name, check.level.value, check.state.value) for check in found]
 
 
+READ = Permission("Workers Scripts Read", "what is live", also=("Workers Scripts Write",), vital=True, templated=True)
+WRITE = Permission("Workers Scripts Write", "rollbacks", role=TokenRole.ROLLBACK, vital=True, templated=True)
+LOGS = Permission("Workers Observability Write", "the counts of Workers Logs")
+ROUTES = Permission("Workers Routes Read", "routes, in plans", role=TokenRole.ROLLBACK, optional=True)
+
+
+def check_tokens(*states: TokenState, acts: bool = True, more: tuple[Permission, ...] = ()) -> list[Check]:
+    needed, places = Needed((READ, WRITE, *more), "Edit Workers"), {"all": "CLOUDFLARE_API_TOKEN"}
+    return list(platform.check_tokens(states, needed, now=NOW, outlives_s=DAY + 900, acts=acts, places=places))
+
+
 def tokens(*states: TokenState, acts: bool = True) -> list[tuple[str, str, str]]:
-    return told(
-        platform.check_tokens(states, now=NOW, outlives_s=DAY + 900, acts=acts, places={"all": "CLOUDFLARE_API_TOKEN"})
-    )
+    return told(check_tokens(*states, acts=acts))
 
 
 def test_a_token_has_to_outlive_a_watch_by_a_day() -> None:
     """What `guard` would refuse is missing; what ends within two weeks is worth a word."""
-    good = TokenState(valid=True, status="active", scopes=(platform.WRITE,))
+    good = TokenState(valid=True, status="active", scopes=(WRITE.name,))
     assert tokens(good) == [("token", "must", "ok"), ("token_permissions", "must", "ok")]
     assert tokens(replace(good, expires_at=NOW + DAY))[0] == ("token", "must", "missing")
     assert tokens(replace(good, expires_at=NOW + 5 * DAY))[0] == ("token", "should", "missing")
@@ -74,10 +83,10 @@ def test_a_token_has_to_outlive_a_watch_by_a_day() -> None:
 @pytest.mark.parametrize(
     ("scopes", "acts", "role", "expected"),
     [
-        ((platform.READ,), True, "all", ("must", "missing")),
-        ((platform.READ,), False, "all", ("should", "missing")),
-        ((platform.READ,), True, "read", ("must", "ok")),
-        ((platform.WRITE,), True, "read", ("must", "ok")),
+        ((READ.name,), True, "all", ("must", "missing")),
+        ((READ.name,), False, "all", ("should", "missing")),
+        ((READ.name,), True, "read", ("must", "ok")),
+        ((WRITE.name,), True, "read", ("must", "ok")),
         ((), True, "read", ("must", "missing")),
         (None, True, "all", ("should", "unmeasured")),
     ],
@@ -86,8 +95,39 @@ def test_a_token_has_to_be_allowed_what_it_is_for(
     scopes: tuple[str, ...] | None, acts: bool, role: str, expected: tuple[str, str]
 ) -> None:
     """A guard that acts must be able to switch; one that observes has only to read."""
-    found = tokens(TokenState(valid=True, status="active", scopes=scopes, role=role), acts=acts)
+    other = TokenState(valid=True, status="active", scopes=(WRITE.name,), role="rollback")
+    found = tokens(
+        TokenState(valid=True, status="active", scopes=scopes, role=role), *([other] * (role == "read")), acts=acts
+    )
     assert found[1][1:] == expected
+
+
+def test_what_a_token_lacks_is_named_with_what_it_is_for() -> None:
+    """The counts need a permission of their own, which the dashboard's template lacks; a plan's line stops nothing."""
+    state = TokenState(valid=True, status="active", scopes=(WRITE.name,))
+    found = check_tokens(state, more=(LOGS, ROUTES))[1]
+    assert (found.level, found.state) == (Level.SHOULD, MISSING)
+    assert found.why == (
+        'it lacks "Workers Observability Write" (the counts of Workers Logs); '
+        'the template "Edit Workers" has no Workers Observability Write'
+    )
+    assert str(found.next) == 'put a token with "Workers Observability Write" into CLOUDFLARE_API_TOKEN'
+    found = check_tokens(state, more=(ROUTES,))[1]
+    assert found.state is OK
+    assert found.why.endswith('"not measured" without it: "Workers Routes Read" (routes, in plans)')
+    found = check_tokens(replace(state, scopes=None), more=(LOGS, ROUTES))[1]
+    assert found.state is UNMEASURED
+    assert '"Workers Observability Write" (the counts of Workers Logs)' in found.why
+
+
+def test_a_token_is_asked_for_what_it_is_used_for() -> None:
+    """The one that only reads need not switch; the one that acts need not read the logs."""
+    reads = TokenState(valid=True, status="active", scopes=(READ.name, LOGS.name), role="read")
+    acts = TokenState(valid=True, status="active", scopes=(WRITE.name, ROUTES.name), role="rollback")
+    found = told(check_tokens(acts, reads, more=(LOGS, ROUTES)))
+    assert [state for name, _, state in found if name.endswith("_permissions")] == ["ok", "ok"]
+    found = told(check_tokens(acts, replace(reads, scopes=(READ.name,)), more=(LOGS, ROUTES)))
+    assert found[3] == ("token_read_permissions", "should", "missing")
 
 
 def test_another_identity_is_missing_and_a_loose_one_is_not_set_up() -> None:

@@ -16,6 +16,8 @@ from backout.journal.sqlite import SqliteJournal
 from backout.model.checkup import CheckState, Level
 from backout.providers.clock import SystemClock
 
+from scripted_server import scripted_server, token_answers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -207,6 +209,20 @@ def test_a_setting_that_does_nothing_is_told(folder: Path) -> None:
     found = checks(doctor(folder, "--json", BACKOUT_GAURD_MODE="act"))
     assert found["config"]["state"] == "missing"
     assert "BACKOUT_GAURD_MODE" in found["config"]["why"]
+
+
+def test_doctor_names_what_the_token_lacks(folder: Path) -> None:
+    """What the source of counts needs is a permission of its own, which no template for deploying has."""
+    with scripted_server() as server:
+        server.will(token_answers(server, ["Workers Scripts Write", "Workers KV Storage Write"]))
+        platform = f'api_base_url = "{server.url}", script = "shop"'
+        text = TOML.replace('script = "shop"', platform) + 'traffic = { provider = "telemetry" }\n'
+        (folder / "backout.toml").write_text(text, encoding="utf-8")
+        found = checks(doctor(folder, "--json", CLOUDFLARE_API_TOKEN="t" * 40))["token_permissions"]
+    assert (found["level"], found["state"]) == ("should", "missing")
+    assert 'it lacks "Workers Observability Write"' in found["why"]
+    assert 'the template "Edit Cloudflare Workers" has no Workers Observability Write' in found["why"]
+    assert found["next"] == 'put a token with "Workers Observability Write" into CLOUDFLARE_API_TOKEN'
 
 
 def test_every_check_is_written_about() -> None:

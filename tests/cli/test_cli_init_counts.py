@@ -10,7 +10,7 @@ import pytest
 from cli_shell import backout
 from scripted_telemetry import TelemetryApi
 
-from scripted_server import answer, scripted_server
+from scripted_server import answer, scripted_server, token_answers
 
 if TYPE_CHECKING:
     import socket
@@ -60,7 +60,7 @@ def test_the_wrangler_file_says_whether_every_answer_is_kept(
     assert traffic(tmp_path) == counts
     text = (tmp_path / "backout.toml").read_text(encoding="utf-8")
     assert '{ provider = "telemetry" }' in text
-    assert ("Workers Observability Read" in text) is (counts is not None)
+    assert ("Workers Observability Write" in text) is (counts is not None)
 
 
 def api(server: ScriptedServer, cloud: TelemetryApi, *, may_read: bool = True) -> Step:
@@ -83,7 +83,7 @@ def api(server: ScriptedServer, cloud: TelemetryApi, *, may_read: bool = True) -
     ("rate", "may_read", "counts", "said"),
     [
         (1, True, COUNTS, "production: Workers Logs keep every answer, and guard counts by them"),
-        (1, False, COUNTS, "add the permission Workers Observability Read"),
+        (1, False, COUNTS, "add the permission Workers Observability Write"),
         (0.25, True, None, 'Workers Logs keep 25 % of them; with "observability": { "enabled": true'),
     ],
 )
@@ -111,3 +111,26 @@ def test_what_the_api_does_not_tell_is_not_known(tmp_path: Path) -> None:
     assert done.code == 0
     assert traffic(tmp_path) == COUNTS
     assert "production: it is not known whether Workers Logs keep every answer" in done.err
+
+
+@pytest.mark.parametrize(
+    ("scopes", "said"),
+    [
+        (["Workers Scripts Write", "Workers Observability Write"], ""),
+        (["Workers Scripts Write"], 'production: the token lacks "Workers Observability Write" (`traffic.provider'),
+        (None, ""),
+    ],
+)
+def test_init_says_what_the_token_needs(tmp_path: Path, scopes: list[str] | None, said: str) -> None:
+    """By what is set up; and which of it the token lacks, where it may read its own permissions."""
+    write(tmp_path, ON)
+    with scripted_server() as server:
+        server.will(token_answers(server, scopes))
+        variables = {"CLOUDFLARE_API_BASE_URL": server.url, "CLOUDFLARE_API_TOKEN": "t" * 40}
+        done = backout(tmp_path, "init", variables=variables)
+    told = " ".join(done.err.split())
+    assert 'production: the API token needs "Workers Scripts Read" (what is live' in told
+    assert '"Workers Observability Write" (`traffic.provider = "telemetry"`: the counts of Workers Logs)' in told
+    assert 'the template "Edit Cloudflare Workers" has no Workers Observability Write' in told
+    assert ("the token lacks" in told) is bool(said)
+    assert said in told

@@ -103,7 +103,7 @@ def test_a_refused_token_and_no_answer(server: ScriptedServer) -> None:
     server.will(answer({"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}, 403))
     with pytest.raises(AuthError) as refused:
         logs(server.url).read(NOW, NOW + 1)
-    assert "Workers Observability Read" in f"{refused.value.what} {refused.value.hint}"
+    assert "Workers Observability Write" in f"{refused.value.what} {refused.value.hint}"
     with pytest.raises(ProviderUnavailable):
         logs(refused_url()).read(NOW, NOW + 1)
 

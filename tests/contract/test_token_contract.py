@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.config.init.counts import PERMISSION
 from backout.errors import ProviderUnavailable
-from backout.model.token import TokenState
+from backout.model.token import Permission, TokenState
 from backout.providers.cloudflare.client import ApiClient
+from backout.providers.cloudflare.permissions import TABLE, TEMPLATE
 from backout.providers.cloudflare.token import CloudflareTokens
 from backout.providers.memory import WorldClock
 from backout.providers.retry import Retry
@@ -18,8 +21,6 @@ from scripted_server import answer, refused_url, scripted_server
 from twin_harness import ACCOUNT, TOKEN, running_api
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scripted_server import Step
 
 NOW = 1_800_000_000.0
@@ -86,3 +87,34 @@ def test_an_api_that_does_not_answer_is_an_error() -> None:
     client = ApiClient(refused_url(), lambda: TOKEN, retry=Retry(attempts=1))
     with pytest.raises(ProviderUnavailable):
         CloudflareTokens({"all": client}, "acc").look()
+
+
+def describe_in_the_docs(permission: Permission) -> str:
+    """Return a permission's row in docs/providers.md."""
+    words, _, last = permission.name.rpartition(" ")
+    level = {"Write": "Edit"}.get(last, last)
+    without = 'it is "not measured"' if permission.optional else "it fails"
+    also = f", or {', '.join(f'*{name}*' for name in permission.also)}" if permission.also else ""
+    label = f"{permission.kind} → {permission.label or words} → {level}"
+    has = "yes" if permission.templated else "**no**"
+    return f"| {permission.use} | *{permission.name}*{also} | {label} | {has} | {without} |"
+
+
+def test_the_documentation_names_each_permission() -> None:
+    """docs/providers.md has a row for each entry of the table, in its order, and knows the template."""
+    text = Path(__file__).parents[2].joinpath("docs", "providers.md").read_text(encoding="utf-8")
+    rows = [describe_in_the_docs(permission) for permission in TABLE.values()]
+    assert "\n".join(rows) in text, "\n".join(rows)
+    assert f"*{TEMPLATE}*" in text
+    assert TABLE["telemetry"].name == PERMISSION
+
+
+def test_every_call_names_a_permission_of_the_table() -> None:
+    """So that what an error asks for is what `init` and `doctor` ask for."""
+    known = {name for each in TABLE.values() for name in (each.name, *each.also)}
+    folder = Path(__file__).parents[2] / "src" / "backout" / "providers" / "cloudflare"
+    assert not [path.name for path in folder.glob("*.py") if 'permission="' in path.read_text(encoding="utf-8")]
+    from backout.providers.cloudflare import permissions  # noqa: PLC0415 - the constants that calls name
+
+    constants = {name: value for name, value in vars(permissions).items() if name.isupper() and isinstance(value, str)}
+    assert {value for name, value in constants.items() if name != "TEMPLATE"} <= known

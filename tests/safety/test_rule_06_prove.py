@@ -18,6 +18,7 @@ from backout.model.guard.signals import HealthReport, Reach, ServiceState, sum_c
 from backout.model.incident.incident import RunState
 from backout.model.plan import Plan, PlanKind
 from backout.model.remark import RemarkKind
+from backout.model.token import Needed
 from backout.plan.rollback import Request
 from backout.providers.memory import make_health, make_steady, quiet
 from backout.report.incident.incident import render
@@ -202,7 +203,9 @@ def looked(story: Proving) -> Check:
         raise AssertionError("nobody asks for the identity, nor this host")
 
     here = Here(story.world.clock, never, never, story.path)
-    platform = Platform(story.tools, never, "production", story.policy, places={}, required=(), here=here)
+    platform = Platform(
+        story.tools, never, "production", story.policy, needed=Needed((), ""), places={}, required=(), here=here
+    )
     question = next(each for each in platform.lane() if each.name == "stable_version")
     (check,) = question.ask()
     return check

@@ -23,6 +23,7 @@ from backout.wiring.health import make_health_check
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import make_identities
 from backout.wiring.in_need import explain_card_doubt
+from backout.wiring.permissions import list_needed
 from backout.wiring.platform import make_reader
 from backout.wiring.records import open_holds, open_journal
 from backout.wiring.telling import list_routes, open_outbox
@@ -71,6 +72,7 @@ def list_lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
         lambda: make_identities(config, PATIENCE_S),
         name,
         policy,
+        needed=list_needed(config),
         places=_list_places(config),
         required=required,
         here=Here(

@@ -64,6 +64,21 @@ def answer(body: object, status: int = 200, **headers: str) -> Step:
     return raw_answer(f"HTTP/1.1 {status} X\r\n{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw, stay=True)
 
 
+def token_answers(server: ScriptedServer, scopes: list[str] | None) -> Step:
+    """Answer as Cloudflare's API about a token that has these permissions (None: may not read them); 404 elsewhere."""
+    groups = [{"name": name} for name in scopes or ()]
+    told: dict[str, object] = {"id": "t1", "status": "active", "policies": [{"permission_groups": groups}]}
+    nothing = {"success": False, "errors": [], "messages": [], "result": None}
+
+    def step(connection: socket.socket, ended: threading.Event) -> bool:
+        path = server.asked[-1].target
+        if path.endswith("/user/tokens/verify") or (scopes is not None and path.endswith("/user/tokens/t1")):
+            return answer({"success": True, "errors": [], "result": told})(connection, ended)
+        return answer(nothing, 403 if "/tokens/" in path else 404)(connection, ended)
+
+    return step
+
+
 def raw_answer(data: bytes, *, stay: bool = False) -> Step:
     """Send exactly these bytes, then close unless `stay`."""
 

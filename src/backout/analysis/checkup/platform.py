@@ -11,24 +11,30 @@ from backout.model.checkup import must, should
 from backout.model.clock import describe_offset, format_duration, is_off, to_utc
 from backout.model.hint import suggest_command, suggest_line, suggest_setting, suggest_words
 from backout.model.setting import describe_setting
+from backout.model.token import Needed, TokenRole, find_needed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from backout.model.checkup import Check
     from backout.model.deployment import Deployment
     from backout.model.hint import Hint
     from backout.model.identity import Identity
-    from backout.model.token import TokenState
+    from backout.model.token import Permission, TokenState
 
 SOON_S: Final = 14 * 86_400.0
 """A token that expires within this is reported, so that it need not be replaced at night."""
-READ, WRITE = "Workers Scripts Read", "Workers Scripts Write"
 _MAY_BE_UNREADABLE: Final = frozenset({"database_system_identifier"})
 
 
 def check_tokens(
-    states: Sequence[TokenState], *, now: float, outlives_s: float, acts: bool, places: Mapping[str, str]
+    states: Sequence[TokenState],
+    needed: Needed,
+    *,
+    now: float,
+    outlives_s: float,
+    acts: bool,
+    places: Mapping[str, str],
 ) -> Iterator[Check]:
     """Yield for each token whether it is valid for long enough, and whether it may do what it is for.
 
@@ -38,12 +44,14 @@ def check_tokens(
         acts: whether guard acts by itself.
         places: {role: where its token is kept, in words}.
     """
+    roles = [state.role for state in states]
     for state in states:
         name = "token" if state.role == "all" else f"token_{state.role}"
         place = places.get(state.role, "its place")
         yield _check_validity(name, state, now, outlives_s, suggest_words(f"put a new token into {place}"))
         if state.valid:
-            yield _check_permission(f"{name}_permissions", state, acts=acts, place=place)
+            mine = Needed(find_needed(needed.permissions, state.role, roles), needed.template)
+            yield _check_permission(f"{name}_permissions", state, mine, acts=acts, place=place)
 
 
 def _check_validity(name: str, state: TokenState, now: float, outlives_s: float, renew: Hint) -> Check:
@@ -60,18 +68,38 @@ def _check_validity(name: str, state: TokenState, now: float, outlives_s: float,
     return must(name).ok(f"{state.status}, {until}")
 
 
-def _check_permission(name: str, state: TokenState, *, acts: bool, place: str) -> Check:
-    wanted = READ if state.role == "read" else WRITE
+def _check_permission(name: str, state: TokenState, needed: Needed, *, acts: bool, place: str) -> Check:
     if state.scopes is None:
-        why = "it may not read its own permissions: they show only when it is used"
+        vital = list_uses(each for each in needed.permissions if not each.optional)
+        why = f"it may not read its own permissions: they show only when it is used. It needs {vital}"
         return should(name).unmeasured(
             why, suggest_words('give it "API Tokens Read" as well, or look at it in the dashboard')
         )
-    if wanted in state.scopes or (wanted == READ and WRITE in state.scopes):
-        return must(name).ok(", ".join(state.scopes))
-    so = ": it can read, but not roll back" if wanted == WRITE else ""
-    needed = must(name, when=acts or wanted == READ)
-    return needed.missing(f'it lacks "{wanted}"{so}', suggest_words(f'put a token with "{wanted}" into {place}'))
+    lacking = [each for each in needed.permissions if not each.is_in(state.scopes)]
+    missing, less = ([each for each in lacking if each.optional is wanted] for wanted in (False, True))
+    more = f'; "not measured" without it: {list_uses(less)}' if less else ""
+    if not missing:
+        return must(name).ok(f"{', '.join(state.scopes)}{more}")
+    blocks = any(each.vital and (acts or each.role is TokenRole.READ) for each in missing)
+    only_reads = all(each.role is not TokenRole.READ for each in missing if each.vital)
+    so = ": it can read, but not roll back" if only_reads and any(each.vital for each in missing) else ""
+    why = f"it lacks {list_uses(missing)}{so}{explain_template(missing, needed.template)}"
+    names = " and ".join(dict.fromkeys(f'"{each.name}"' for each in missing))
+    return must(name, when=blocks).missing(why, suggest_words(f"put a token with {names} into {place}"))
+
+
+def list_uses(permissions: Iterable[Permission]) -> str:
+    """Return permissions with what each is for, as '"A" (to look; to list), "B" (to set)'."""
+    uses: dict[str, list[str]] = {}
+    for each in permissions:
+        uses.setdefault(each.name, []).append(each.use)
+    return ", ".join(f'"{name}" ({"; ".join(said)})' for name, said in uses.items())
+
+
+def explain_template(missing: Iterable[Permission], template: str) -> str:
+    """Return which of these the dashboard's template for tokens does not have, as the end of a sentence, or ""."""
+    lacks = list(dict.fromkeys(each.name for each in missing if not each.templated))
+    return f'; the template "{template}" has no {" and no ".join(lacks)}' if lacks else ""
 
 
 def check_identity(pinned: Identity, found: Identity, environment: str) -> Check:

@@ -72,10 +72,12 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, ask_routes: bool,
     names = tuple(worker.environment for worker in workers)
     if not dry_run and not mistakes:
         from backout.cli.config.counts import look_at_counts
+        from backout.cli.config.permissions import say_permissions
         from backout.cli.config.pin import pin_new_file
 
         pin_new_file(shell, names, file)
         look_at_counts(shell, names, file)
+        say_permissions(shell, names, file)
         if around.routes and (ask_routes or _consents(shell, around.routes)):
             from backout.cli.config.routes import ask_new_file
 

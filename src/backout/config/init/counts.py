@@ -8,7 +8,7 @@ from typing import Final
 from backout.config.toml_text import format_key
 
 _LINE: Final = 'traffic = { provider = "telemetry" }'
-PERMISSION: Final = "Workers Observability Read"
+PERMISSION: Final = "Workers Observability Write"
 SETTING: Final = '"observability": { "enabled": true, "head_sampling_rate": 1 }'
 _ON: Final = f"{_LINE} # Workers Logs count every answer; the token needs {PERMISSION}"
 _OFF: Final = f"# {_LINE} # once wrangler's file has {SETTING}, and is deployed"

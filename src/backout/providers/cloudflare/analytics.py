@@ -17,13 +17,13 @@ from backout.model.clock import to_utc
 from backout.model.guard.signals import SourceTraits
 from backout.providers.clock import SystemClock, parse_unix_s
 from backout.providers.cloudflare.estimates import Estimates
+from backout.providers.cloudflare.permissions import READ_ANALYTICS
 
 if TYPE_CHECKING:
     from backout.model.guard.signals import CountsPage
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
 
-PERMISSION: Final = "Account Analytics Read"
 LAG_S: Final = 180.0
 """How late its rows may come; Cloudflare only says minutes."""
 TRAITS: Final = SourceTraits("analytics", LAG_S, sampled=True, has_status=False, has_version=True)
@@ -110,7 +110,7 @@ class AnalyticsTraffic:
             "since": _format_time(begin),
             "until": _format_time(end),
         }
-        data = self._client.graphql(_QUERY, variables, _Data, permission=PERMISSION)
+        data = self._client.graphql(_QUERY, variables, _Data, permission=READ_ANALYTICS)
         return tuple(group for account in data.viewer.accounts for group in account.workersInvocationsAdaptive)
 
 

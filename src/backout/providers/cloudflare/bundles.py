@@ -23,7 +23,8 @@ from backout.decoding import decode_json
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused
 from backout.escaping import shorten
 from backout.model.bundle import Bundle, BundleModule
-from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS, Form
+from backout.providers.cloudflare.client import Form
+from backout.providers.cloudflare.permissions import READ_SCRIPTS, WRITE_SCRIPTS
 from backout.providers.cloudflare.secrets import make_secret_binding
 from backout.providers.cloudflare.versions import ApiVersion
 from backout.providers.exchange import Limits, quote_segment

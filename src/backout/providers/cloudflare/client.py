@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLOUDFLARE_API: Final = "https://api.cloudflare.com/client/v4"
-READ_SCRIPTS: Final = "Workers Scripts Read"
-WRITE_SCRIPTS: Final = "Workers Scripts Write"
 
 _AUTH_CODES: Final = frozenset({6003, 6103, 6111, 9106, 9109, 10000, 10001})
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 400, 401, 403, 404, 429, 500

@@ -15,13 +15,13 @@ from backout.decoding import Undecodable, parse_moment
 from backout.errors import ProviderRejected, ProviderUnavailable
 from backout.model.database.schema import AppliedMigration, SchemaState
 from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.permissions import READ_D1
 from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
 
-READ_D1: Final = "D1 Read"
 TABLE: Final = "d1_migrations"
 _ROWS: Final = f"SELECT name, applied_at FROM {TABLE} ORDER BY id"  # noqa: S608 - our own words
 _TABLES: Final = f"SELECT name, '' AS applied_at FROM sqlite_master WHERE type = 'table' AND name = '{TABLE}'"  # noqa: S608 - same

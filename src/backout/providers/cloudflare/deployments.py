@@ -17,7 +17,7 @@ from backout.errors import ProviderRejected, ProviderUnavailable, Refused, Secre
 from backout.model.deployment import Cohort, Deployment, DeploymentId, Share, carry_cohorts
 from backout.model.version import VersionId
 from backout.providers.clock import parse_unix_s
-from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
+from backout.providers.cloudflare.permissions import READ_SCRIPTS, WRITE_SCRIPTS
 from backout.providers.exchange import quote_segment
 from backout.rules import SafetyRule
 

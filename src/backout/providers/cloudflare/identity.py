@@ -9,7 +9,7 @@ import msgspec
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.identity import Identity
 from backout.model.value import Value
-from backout.providers.cloudflare.client import READ_SCRIPTS
+from backout.providers.cloudflare.permissions import READ_BUCKETS, READ_SCRIPTS
 from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class CloudflareIdentities:
             return bucket
         path = f"accounts/{quote_segment(self._account_id)}/r2/buckets/{quote_segment(bucket)}"
         try:
-            self._client.get(path, dict[str, object], permission="Workers R2 Storage Read")
+            self._client.get(path, dict[str, object], permission=READ_BUCKETS)
         except (ProviderRejected, AuthError, ProviderUnavailable):
             return None
         return bucket

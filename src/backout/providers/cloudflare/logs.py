@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.model.incident.events import LogPage
-from backout.providers.cloudflare.telemetry_query import OUTCOME, PERMISSION
+from backout.providers.cloudflare.permissions import QUERY_TELEMETRY
+from backout.providers.cloudflare.telemetry_query import OUTCOME
 from backout.providers.events.reader import EventReader
 from backout.providers.events.tally import EventTally
 from backout.providers.exchange import quote_segment
@@ -66,7 +67,7 @@ class TelemetryLogs:
         is_whole = True
         for wanted in ((OUTCOME, "neq", "ok"), (_LEVEL, "eq", "error")):
             query = self._query(since, until, wanted)
-            answer = self._client.ask(self._path, query, dict[str, Any], permission=PERMISSION)
+            answer = self._client.ask(self._path, query, dict[str, Any], permission=QUERY_TELEMETRY)
             events = _list_events(answer)
             is_whole = is_whole and len(events) < MOST_EVENTS
             for event in events:

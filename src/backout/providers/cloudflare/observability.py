@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backout.providers.cloudflare.client import READ_SCRIPTS
+from backout.providers.cloudflare.permissions import READ_SCRIPTS
 from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:

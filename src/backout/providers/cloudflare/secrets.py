@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.errors import NewestNotLive, ProviderRejected, Refused
-from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
+from backout.providers.cloudflare.permissions import READ_SCRIPTS, WRITE_SCRIPTS
 from backout.providers.exchange import quote_segment
 from backout.rules import SafetyRule
 

@@ -20,6 +20,7 @@ from backout.model.guard.signals import CountsPage, SourceTraits
 from backout.model.outcomes import OK, has_failed, is_canceled
 from backout.model.triggers import name_queue, name_schedule
 from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.permissions import READ_TAIL
 from backout.providers.cloudflare.tailing import Opened, Tailing, check_address
 from backout.providers.exchange import quote_segment
 from backout.providers.tally import Answer, Lateness, Tally
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from backout.ports import Clock
     from backout.providers.cloudflare.client import ApiClient
 
-PERMISSION: Final = "Workers Tail Read"
 SETTLE_S: Final = 3.0
 """How long after an answer its event is waited for at least."""
 _FIRST_S: Final = 5.0
@@ -268,11 +268,11 @@ def _make_opener(client: ApiClient, path: str) -> Callable[[], Opened]:
     """Return what makes a tail; its deletion is tried once, since a process may wait for it to end."""
 
     def open_tail() -> Opened:
-        made = client.post(path, {"filters": []}, _Made, permission=PERMISSION)
+        made = client.post(path, {"filters": []}, _Made, permission=READ_TAIL)
 
         def delete() -> None:
             if made.id:
-                client.make_hurried(_DELETED_S).delete(f"{path}/{quote_segment(made.id)}", permission=PERMISSION)
+                client.make_hurried(_DELETED_S).delete(f"{path}/{quote_segment(made.id)}", permission=READ_TAIL)
 
         try:
             return Opened(check_address(made.url, client.origin), delete)

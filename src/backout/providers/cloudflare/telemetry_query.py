@@ -36,6 +36,7 @@ from backout.model.guard.answers import classify_unless_good
 from backout.model.outcomes import OK, has_failed, is_canceled
 from backout.model.value import Value
 from backout.providers.clock import parse_unix_s
+from backout.providers.cloudflare.permissions import QUERY_TELEMETRY
 from backout.providers.exchange import quote_segment
 from backout.providers.health.probe import PROBE_HEADER
 from backout.providers.health.sent import PROBE_ID_HEADER
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from backout.model.guard.answers import AnswerClass
     from backout.providers.cloudflare.client import ApiClient
 
-PERMISSION: Final = "Workers Observability Read"
 VERSION: Final = "$workers.scriptVersion.id"
 OUTCOME: Final = "$workers.outcome"
 STATUS: Final = "$workers.event.response.status"
@@ -170,7 +170,7 @@ class TelemetryQueries:
             wanted = [key for key in keys if key not in _OPTIONAL or key in self.known]
             try:
                 query = make_query(self._script, span, wanted, filters)
-                result = self._client.ask(self._path, query, _Result, permission=PERMISSION)
+                result = self._client.ask(self._path, query, _Result, permission=QUERY_TELEMETRY)
                 break
             except ProviderRejected as error:
                 if not self.keeping.issuperset(each for each in filters if each.operation != _EQUALS):

@@ -15,6 +15,7 @@ import msgspec
 from backout.errors import AuthError, ProviderRejected
 from backout.model.token import TokenState
 from backout.providers.clock import SystemClock, parse_unix_s
+from backout.providers.cloudflare.permissions import READ_TOKENS
 from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient
 
 _VERIFY: Final = "a valid token"
-_DETAILS: Final = "API Tokens Read"
 
 
 class _Verified(msgspec.Struct):
@@ -95,7 +95,7 @@ class CloudflareTokens:
 def _read_scopes(client: ApiClient, path: str) -> tuple[str, ...] | None:
     """Return the names of what a token may do; None when it may not read that."""
     try:
-        details = client.get(path, _Details, permission=_DETAILS)
+        details = client.get(path, _Details, permission=READ_TOKENS)
     except (AuthError, ProviderRejected):
         return None
     allowed = {g.name for policy in details.policies if policy.effect == "allow" for g in policy.permission_groups}

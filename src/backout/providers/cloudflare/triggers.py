@@ -5,22 +5,19 @@ Routes have a documented list per zone only; the list per Worker is the one that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.triggers import TriggerKind, Triggers
-from backout.providers.cloudflare.client import READ_SCRIPTS, WRITE_SCRIPTS
+from backout.providers.cloudflare.permissions import READ_QUEUES, READ_ROUTES, READ_SCRIPTS, WRITE_SCRIPTS
 from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from backout.providers.cloudflare.client import ApiClient
-
-_READ_ROUTES: Final = "Workers Routes Read"
-_READ_QUEUES: Final = "Queues Read"
 
 
 class _Cron(msgspec.Struct):
@@ -80,7 +77,7 @@ class CloudflareTriggers:
     def _routes(self) -> tuple[str, ...]:
         path = f"{self._account}/workers/services/{quote_segment(self._script)}/environments/production/routes"
         try:
-            routes = self._client.get(path, tuple[_Route, ...], permission=_READ_ROUTES)
+            routes = self._client.get(path, tuple[_Route, ...], permission=READ_ROUTES)
         except ProviderUnavailable as error:  # the shape of this list is nowhere promised
             raise ProviderRejected(error.what, status=0, where=error.where) from error
         return tuple(sorted(route.pattern for route in routes))
@@ -91,7 +88,7 @@ class CloudflareTriggers:
         return tuple(sorted(domain.hostname for domain in domains if domain.service == self._script))
 
     def _queues(self) -> tuple[str, ...]:
-        queues = self._client.get(f"{self._account}/queues", tuple[_Queue, ...], permission=_READ_QUEUES)
+        queues = self._client.get(f"{self._account}/queues", tuple[_Queue, ...], permission=READ_QUEUES)
         return tuple(sorted(queue.queue_name for queue in queues if self._consumes(queue)))
 
     def _consumes(self, queue: _Queue) -> bool:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from backout.model.hold import Hold
     from backout.model.incident.incident import Run
     from backout.model.situation import Situation
+    from backout.model.token import Needed
     from backout.ports import Clock, HealthCheck, Identities
     from backout.runbook.incident.checkup import Lane
     from backout.runbook.toolbox import Toolbox
@@ -102,6 +103,7 @@ class Platform(_Opened):
     Args:
         opened: makes the ports; raises AuthError where there is no token.
         identities: as `wiring.identity.make_identities`.
+        needed: the permissions of the tokens.
         places: {role: where its token is kept}.
         required: names of the secrets that the application needs.
         here: the questions about this machine.
@@ -114,12 +116,14 @@ class Platform(_Opened):
         environment: str,
         policy: Policy,
         *,
+        needed: Needed,
         places: Mapping[str, str],
         required: Collection[str],
         here: Here,
     ) -> None:
         super().__init__(opened, environment, policy)
         self._identities = identities
+        self._needed = needed
         self._places = places
         self._required = required
         self._here = here
@@ -159,7 +163,9 @@ class Platform(_Opened):
         with self._answering() as tools:
             states = tools.safety.token.look() if tools.safety.token is not None else ()
         now = tools.clock.now()
-        yield from platform.check_tokens(states, now=now, outlives_s=outlives_s, acts=self._acts, places=self._places)
+        yield from platform.check_tokens(
+            states, self._needed, now=now, outlives_s=outlives_s, acts=self._acts, places=self._places
+        )
 
     def _check_platform(self) -> Iterator[Check]:
         try:

@@ -8,7 +8,11 @@ from backout.twin.api.answers import ApiError, make_page_info, render_result
 from backout.twin.api.context import ACCOUNT_NAME, USER_EMAIL, USER_ID, get_context
 
 TOKEN_EXPIRES = "2099-12-31T00:00:00Z"  # noqa: S105 - a time
-TOKEN_PERMISSIONS = ("Workers Scripts Write", "Workers R2 Storage Write", "Workers Tail Read", "API Tokens Read")
+TOKEN_PERMISSIONS = (
+    *("Workers Scripts Write", "Workers R2 Storage Write", "Workers Tail Read", "Workers Routes Read"),
+    *("Workers Observability Write", "Account Analytics Read", "Workers Containers Read", "Workers CI Read"),
+    "API Tokens Read",
+)
 
 
 def make_routes(base: str) -> list[web.RouteDef]:
