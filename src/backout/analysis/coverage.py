@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.attached import ATTACHED, choose_attached, cover_attached
 from backout.model.triggers import Coverage, Fate, TriggerKind
 from backout.model.value import Value
 
@@ -37,7 +38,7 @@ _DATA = {
     "vectorize": "its vectors stay as they are",
     "analytics_engine": "what was written to it stays",
     "pipelines": "what was sent to it stays",
-    "workflow": "instances that have begun go on",
+    "workflow": "instances that have begun go on: steps that are done keep their results, by their names",
     "secrets_store_secret": "its value belongs to the store, not to a version",
 }
 """Types of bindings behind which something outlives a version, and what becomes of it."""
@@ -87,9 +88,11 @@ def list_coverage(situation: Situation, way: Way) -> tuple[Coverage, ...]:
         why = f"the same as when version {target[:8]} was live"
         lines.append(Coverage(_join_words(same), Fate.STAYS, why))
     if way.quick and situation.triggers is not None:
-        rest = _join_words([words for kind, words in _WORDS.items() if kind is not TriggerKind.SCHEDULES])
+        versions = (situation.version(target), situation.version(way.leaving))
+        more = [ATTACHED[kind] for kind in choose_attached(versions)]
+        rest = _join_words([words for kind, words in _WORDS.items() if kind is not TriggerKind.SCHEDULES] + more)
         lines.append(Coverage(rest, Fate.STAYS, "not looked at, to be quick"))
-    return (*lines, *_cover_data(situation, target, way.leaving))
+    return (*lines, *cover_attached(situation.attached), *_cover_data(situation, target, way.leaving))
 
 
 def list_general(situation: Situation, lines: tuple[Coverage, ...]) -> tuple[str, ...]:

@@ -284,7 +284,7 @@ def finish(session: Session, run: Run) -> int:
         undo = f"backout db restore --undo -e {run.environment} -m WHY  # undo: the database first, then the code"
         shell.output.next(follow, undo, *outcome.undo_commands(run))
     else:
-        shell.output.next(follow, *outcome.undo_commands(run))
+        shell.output.next(follow, *outcome.list_revert_commands(run), *outcome.undo_commands(run))
     if run.plan.has(VerifyStep):  # --no-wait does not wait for a card either
         session.renew_card()
     return code

@@ -11,6 +11,7 @@ from backout.model.value import Value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backout.model.attached import Attached
     from backout.model.database.compatibility import MigrationVerdict
     from backout.model.database.schema import SchemaState
     from backout.model.deployment import Deployment
@@ -61,6 +62,7 @@ class Situation(Value, frozen=True):
         secret_names: None when not measured.
         listed: the history as the provider lists it.
         triggers: what starts the application now, None: not looked at.
+        attached: what runs or deploys beside the versions, None: not looked at.
         snapshots: what did when a version was live.
         clock_offset_s: the provider's clock minus this machine's, None: not measured.
         minimum_version: the number of the oldest version that may be returned to.
@@ -79,6 +81,7 @@ class Situation(Value, frozen=True):
     kept: tuple[Version, ...] = ()
     clock_offset_s: float | None = None
     triggers: Triggers | None = None
+    attached: Attached | None = None
     snapshots: Mapping[str, Triggers] = field(default_factory=dict)
     minimum_version: int = 0
     failed_proofs: Mapping[str, FailedProof] = field(default_factory=dict)

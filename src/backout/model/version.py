@@ -21,6 +21,7 @@ class Version(Value, frozen=True):
         secret_names: names of the secrets bound.
         bindings: "type:name" of all bindings, sorted.
         handlers: the kinds of events that its code answers (fetch, scheduled, queue ...), () when unknown.
+        source: the program that uploaded it, in the provider's word, "" when unknown.
     """
 
     id: VersionId
@@ -35,6 +36,7 @@ class Version(Value, frozen=True):
     secret_names: tuple[str, ...] = ()
     bindings: tuple[str, ...] = ()
     handlers: tuple[str, ...] = ()
+    source: str = ""
 
 
 class Mark(StrEnum):

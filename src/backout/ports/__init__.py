@@ -63,6 +63,7 @@ from backout.ports.people import (
     Pipeline,
 )
 from backout.ports.platform import (
+    Attachments,
     Builds,
     Bundles,
     BundleStore,
@@ -97,6 +98,7 @@ from backout.ports.restore import (
 __all__ = [
     "Action",
     "AnyAction",
+    "Attachments",
     "BackupKeeper",
     "BackupTaker",
     "Backups",

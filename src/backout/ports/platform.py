@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from backout.model.attached import Attached, AttachedKind
     from backout.model.bundle import Bundle
     from backout.model.deployment import Cohort, CommandEnd, Deployment, Share
     from backout.model.identity import Identity
@@ -231,6 +232,14 @@ class TriggerSettings(Protocol):
 
     def set_schedules(self, schedules: Sequence[str]) -> None:
         """Replace the schedules by these cron expressions."""
+        ...
+
+
+class Attachments(Protocol):
+    """What runs or deploys beside the versions: containers, workflows, builds."""
+
+    def read(self, kinds: Collection[AttachedKind]) -> Attached:
+        """Return these kinds; one that is not asked for, or that cannot be read, is None."""
         ...
 
 

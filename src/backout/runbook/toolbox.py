@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backout.model.incident.diagnosis import Catalogue
     from backout.model.plan import Plan
     from backout.ports import (
+        Attachments,
         Builds,
         Bundles,
         BundleStore,
@@ -127,6 +128,7 @@ class RollbackTools(Value, frozen=True):
     migrations: MigrationFiles | None = None
     app_checks_head: bool = False
     triggers: TriggerSettings | None = None
+    attachments: Attachments | None = None
     bundles: Bundles | None = None
     bundle_store: BundleStore | None = None
     deploy_command: str = ""

@@ -42,6 +42,7 @@ ADAPTERS: Final = {
     "versions": "the platform's versions",
     "secrets": "the platform's secrets",
     "rollback.triggers": "the platform's triggers",
+    "rollback.attachments": "the platform's containers, workflows and builds",
     "safety.token": "the look at the token",
     "safety.identities": "the look at the identity",
     "safety.provider_clock": "the provider's clock",

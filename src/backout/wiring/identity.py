@@ -53,6 +53,11 @@ def make_pinned_reader(config: Config, client: ApiClient) -> Identities | None:
     return _make_identities(config, client, parts) if parts else None
 
 
+def find_tag(config: Config, client: ApiClient) -> str | None:
+    """Return the Worker's tag: as it is pinned, or as the platform tells it."""
+    return get_pinned_identity(config).script_tag or _make_identities(config, client, ["script_tag"]).read().script_tag
+
+
 def make_identities(config: Config, within_s: float | None = None) -> Identities:
     """Return the whole identity of the environment, for pinning it. Raises AuthError without a token."""
     until = None if within_s is None else SystemClock().now() + within_s

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backout.config.secret_names import list_own_keys
 from backout.escaping import make_printable
 from backout.providers.clock import CorrectedClock, SystemClock
+from backout.providers.cloudflare.attached import CloudflareAttachments
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets
 from backout.providers.cloudflare.token import CloudflareTokens
@@ -40,7 +41,7 @@ from backout.wiring.db.points import make_point_marker
 from backout.wiring.declared import list_declared
 from backout.wiring.health import make_health_check
 from backout.wiring.hooks import Hooks
-from backout.wiring.identity import get_pinned_identity, make_pinned_reader, make_seal
+from backout.wiring.identity import find_tag, get_pinned_identity, make_pinned_reader, make_seal
 from backout.wiring.lines import list_npx_lines, make_card_lines, make_equivalents
 from backout.wiring.masked_ports import MaskedDeployments
 from backout.wiring.pipelines import make_builds
@@ -135,6 +136,9 @@ def _make_rollback_tools(config: Config, hooks: Hooks, api: Api) -> RollbackTool
         migrations=find_migrations(config),
         app_checks_head=database is not None and database.app_checks_head,
         triggers=CloudflareTriggers(api.acts, account, script),
+        attachments=CloudflareAttachments(
+            api.reads.make_yielding(), account, script, find_tag=partial(find_tag, config, api.reads)
+        ),
         bundles=LateBundles(config),
         bundle_store=FileBundleStore(folder, f"{account}-{script}", masked=config.variables.mask_text),
         deploy_command=config.environment.deploy.command or "",

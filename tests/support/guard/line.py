@@ -75,6 +75,7 @@ def _rollback_tools(world: World) -> RollbackTools:
         schema=world.schema,
         migrations=world.files,
         triggers=world.triggers,
+        attachments=world.attachments,
         bundles=world.bundles,
         bundle_store=world.bundle_store,
         deployer=world.deployer,

@@ -53,7 +53,8 @@ def tell_rollback(session: Session, run: Run, record: dict[str, object], verdict
     told = [line for hop in hops if (line := outcome.describe_hop(hop))]
     human = "\n".join([f"{verdict}: {record['reason']}", *told, format_end(session.shell, session, run, did)])
     session.shell.output.result("guard", {**record, "action": "rollback", **did, "hops": hops}, human)
-    session.shell.output.next(f"backout status -e {run.environment}", *outcome.undo_commands(run))
+    more = (*outcome.list_revert_commands(run), *outcome.undo_commands(run))
+    session.shell.output.next(f"backout status -e {run.environment}", *more)
     return 5 if run.state is not RunState.DONE else 1
 
 

@@ -161,6 +161,19 @@ def describe_live(tools: Toolbox, run: Run) -> str:
     return f"Now live: version {live.version} since {format_clock(live.since)} (read back {format_clock(live.read_at)})"
 
 
+def list_revert_commands(run: Run) -> tuple[str, ...]:
+    """Return what keeps the next push from deploying over a rollback, where the platform builds on pushes."""
+    from backout.analysis.attached import BUILDS
+    from backout.model.steps.rollback import ActivateStep
+
+    builds = [line for line in run.plan.coverage if line.what == BUILDS]
+    if run.plan.kind is not PlanKind.ROLLBACK or not builds:
+        return ()
+    left = run.plan.arguments(ActivateStep).left
+    commit = left.git_sha if left is not None and left.git_sha else "COMMIT"
+    return (f"git revert {commit}  # {BUILDS}: {builds[0].why}",)
+
+
 def undo_commands(run: Run) -> tuple[str, ...]:
     """Return the commands that undo a rollback."""
     from backout.model.steps.rollback import ActivateStep

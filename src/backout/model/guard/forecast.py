@@ -121,6 +121,7 @@ class Forecast(Value, frozen=True):
         why: whole sentences without a final stop.
         missing_requests: how many requests of the new version the watch lacks, in a cut-over and without probes, to
             find errors of 5 %; None: more than a day brings.
+        warnings: what no evidence shows, and what a rollback leaves as it is; whole sentences without a final stop.
         stretch_s: seconds of a stretch in which answers may be slow, 0 where none is forgiven.
     """
 
@@ -131,3 +132,4 @@ class Forecast(Value, frozen=True):
     why: tuple[str, ...]
     missing_requests: int | None
     stretch_s: int = 0
+    warnings: tuple[str, ...] = ()

@@ -77,14 +77,12 @@ TABLE: Final[Mapping[str, Permission]] = {
     "containers": Permission(
         READ_CONTAINERS,
         "Containers, in plans",
-        role=TokenRole.ROLLBACK,
         also=("Workers Containers Write",),
         optional=True,
     ),
     "builds": Permission(
         READ_BUILDS,
         "Workers Builds, in plans; only a user's token may",
-        role=TokenRole.ROLLBACK,
         also=("Workers CI Write",),
         label="Workers Builds Configuration",
         optional=True,

@@ -40,6 +40,7 @@ class _Resources(msgspec.Struct):
 class _Metadata(msgspec.Struct):
     created_on: str = ""
     author_email: str | None = None
+    source: str | None = None
 
 
 class ApiVersion(msgspec.Struct):
@@ -70,6 +71,7 @@ class ApiVersion(msgspec.Struct):
             secret_names=tuple(sorted(b.name for b in bindings if b.type in _SECRET_TYPES)),
             bindings=tuple(sorted(f"{b.type}:{b.name}" for b in bindings)),
             handlers=(script.handlers if script else None) or (),
+            source=self.metadata.source or "",
         )
 
 

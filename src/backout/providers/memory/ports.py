@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from backout.errors import NewestNotLive, ProviderRejected, Refused
+from backout.model.attached import Attached, AttachedKind
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Share
 from backout.model.guard.fetched import Fetched
@@ -180,6 +181,26 @@ class WorldTriggers:
     def _read(self, kinds: Collection[TriggerKind]) -> Triggers:
         readable = [kind for kind in kinds if kind not in self._world.unreadable]
         return Triggers(**{str(kind): tuple(sorted(self._world.started_by.of(kind) or ())) for kind in readable})
+
+
+class WorldAttachments:
+    """Port Attachments of a World."""
+
+    def __init__(self, world: WorldState) -> None:
+        self._world = world
+
+    def read(self, kinds: Collection[AttachedKind]) -> Attached:
+        """Return these kinds."""
+        return self._world.platform_call("attachments.read", lambda: self._read(kinds))
+
+    def _read(self, kinds: Collection[AttachedKind]) -> Attached:
+        known = self._world.attached
+        return Attached(
+            containers=known.containers if AttachedKind.CONTAINERS in kinds else None,
+            workflows=known.workflows if AttachedKind.WORKFLOWS in kinds else None,
+            builds=known.builds if AttachedKind.BUILDS in kinds else None,
+            unread={kind: why for kind, why in known.unread.items() if kind in kinds},
+        )
 
 
 class WorldTraffic:

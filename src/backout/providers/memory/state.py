@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from msgspec.structs import replace
 
 from backout.errors import ProviderRejected, Refused, SecretsChanged
+from backout.model.attached import Attached
 from backout.model.database.compatibility import MigrationFile
 from backout.model.database.schema import AppliedMigration
 from backout.model.deployment import Cohort, CommandEnd, Deployment, DeploymentId, Share, carry_cohorts
@@ -105,6 +106,8 @@ class WorldState:
         self.started_by = Triggers((), (), (), ())
         self.resets: list[str] = []
         self.unreadable: set[TriggerKind] = set()
+        self.attached = Attached((), (), ())
+        self.uploader = ""
         self.exists = True
         self.lists_details = False
         self.traits = SourceTraits(
@@ -162,6 +165,7 @@ class WorldState:
             author="dev@example.com",
             secret_names=tuple(sorted(secrets)),
             bindings=tuple(sorted(bound)),
+            source=self.uploader,
         )
         if storage_migration is not None:
             self.storage_migration = max(self.storage_migration, storage_migration)

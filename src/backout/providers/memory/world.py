@@ -10,8 +10,8 @@ class World(WorldState):
     """A state with its ports.
 
     Attributes:
-        deployments, versions, secrets, secret_writer, secret_source, fingerprints, triggers, traffic, health, logs,
-            schema, connections, reports, clock: the ports.
+        deployments, versions, secrets, secret_writer, secret_source, fingerprints, triggers, attachments, traffic,
+            health, logs, schema, connections, reports, clock: the ports.
     """
 
     def __init__(self, now: float = START) -> None:
@@ -23,6 +23,7 @@ class World(WorldState):
         self.secret_source = ports.WorldSecretSource(self)
         self.fingerprints = ports.WorldFingerprints()
         self.triggers = ports.WorldTriggers(self)
+        self.attachments = ports.WorldAttachments(self)
         self.traffic = ports.WorldTraffic(self)
         self.health = ports.WorldHealth(self)
         self.deployer = ports.WorldDeployCommand(self)

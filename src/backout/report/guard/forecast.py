@@ -36,6 +36,7 @@ def make_record(environment: str, found: Forecast, guard: GuardPolicy) -> dict[s
             "why": list(found.why),
             "missing_requests": found.missing_requests,
         },
+        "warnings": list(found.warnings),
     }
 
 
@@ -79,6 +80,9 @@ def format_text(
     lines += ["", paint("good" if found.advised else "warn", f"Advice: {name}")]
     for sentence in found.why:
         lines += wrap_text(f"- {sentence}", width, hanging="  ")
+    if found.warnings:
+        lines += ["", paint("warn", "Besides")]
+        lines += [line for each in found.warnings for line in wrap_text(f"- {each}", width, hanging="  ")]
     blind = describe_blind_spots(today.traits, guard) if today.traits is not None else ""
     if blind:
         lines += ["", *wrap_text(f"{blind[:1].upper()}{blind[1:]}; none of these finds that.", width)]

@@ -24,7 +24,7 @@ from backout.report.times import format_duration
 from backout.runbook.guard.baseline import read_baseline
 from backout.runbook.guard.checkpoint import take_up
 from backout.runbook.guard.held import apply_expectations, list_accepted
-from backout.runbook.guard.holdback import add_holdback
+from backout.runbook.guard.holdback import add_holdback, add_warnings
 from backout.runbook.guard.labels import restore_keyed, say_chosen, say_left_out, settle_keyed
 from backout.runbook.guard.mark_stable import announce
 from backout.runbook.guard.preflight import run_preflight
@@ -105,7 +105,8 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False, versi
     guard = tools.policy.guard
     made = plan_guard(situation, mode=mode, for_s=for_s, early=early, ramp=guard.ramp, expect=guard.expect)
     check_version(tools, made, version)
-    return add_by_hand(add_holdback(tools, situation, made, mode=mode, for_s=for_s), tools.rollback.equivalents)
+    made = add_holdback(tools, situation, made, mode=mode, for_s=for_s)
+    return add_by_hand(add_warnings(tools, situation, made), tools.rollback.equivalents)
 
 
 def may_go_on(run: Run) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from backout.analysis.attached import ASSETS, has_assets
 from backout.analysis.history.stability import returns
 from backout.errors import BackoutError
 from backout.model.guard.policy import Mode
@@ -32,6 +35,17 @@ def add_holdback(tools: Toolbox, situation: Situation, watch: Plan, *, mode: Mod
         return made
     tools.say(f"no holdback, the version before gets no traffic: {why}")
     return watch
+
+
+def add_warnings(tools: Toolbox, situation: Situation, watch: Plan) -> Plan:
+    """Return the plan with what its split hides from each source of counts, and say it."""
+    args = watch.arguments(RampStep) if watch.has(RampStep) else watch.arguments(WatchStep)
+    is_split = watch.has(RampStep) or watch.arguments(WatchStep).split < 1
+    versions = (situation.version(args.version), situation.version(args.old))
+    if tools.policy.guard.sticky or not is_split or not has_assets(versions):
+        return watch
+    tools.say(ASSETS)
+    return replace(watch, notes=(*watch.notes, ASSETS))
 
 
 def _explain_forbidden(tools: Toolbox, situation: Situation, made: Plan) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from backout.analysis.attached import list_warnings
 from backout.analysis.hindsight.forecast import make_forecast
 from backout.analysis.history.remarks import find_underneath
 from backout.errors import BackoutError, Unmeasured
 from backout.model.guard.forecast import Today
 from backout.model.guard.signals import sum_counts
 from backout.model.setting import describe_setting
+from backout.runbook.rollback.triggers import read_attached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +50,18 @@ def foresee(tools: Toolbox, *, synthetic_per_s: float) -> Forecast:
     traits = tools.traffic.traits if tools.traffic is not None else None
     lag_s = traits.lag_s if traits is not None else 0.0
     today = Today(until, sum_counts(recent)[0] / span_s, own, baseline_s, lag_s, traits)
-    return make_forecast(today, tools.policy, synthetic_per_s=synthetic_per_s)
+    made = make_forecast(today, tools.policy, synthetic_per_s=synthetic_per_s)
+    return replace(made, warnings=_list_warnings(tools, version))
+
+
+def _list_warnings(tools: Toolbox, version: str) -> tuple[str, ...]:
+    if not version:
+        return ()
+    try:
+        live = (tools.versions.detail(version),)
+    except BackoutError as error:
+        return (f"what is attached to version {version[:8]} is not measured: {error.what}",)
+    return list_warnings(read_attached(tools, live), live, is_sticky=tools.policy.guard.sticky)
 
 
 def _read_newest(tools: Toolbox) -> tuple[Sequence[Counts], int]:

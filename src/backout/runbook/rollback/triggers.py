@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from backout.analysis.attached import choose_attached
 from backout.analysis.coverage import choose_kinds
 from backout.errors import AuthError, BackoutError, ProviderRejected
+from backout.model.attached import Attached
 from backout.model.steps.base import to_json
 from backout.model.steps.rollback import RestoreSchedulesResult, RestoreSchedulesStep
 from backout.model.triggers import TriggerKind, Triggers
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from backout.analysis.coverage import Way
     from backout.model.plan import Json
     from backout.model.situation import Situation
+    from backout.model.version import Version
     from backout.ports import Probe, StepContext
     from backout.runbook.toolbox import Toolbox
 
@@ -64,9 +67,24 @@ def add_triggers(tools: Toolbox, situation: Situation, way: Way) -> Situation:
     """Return the situation with what starts the application now, and what did when each version was live."""
     if tools.rollback.triggers is None:
         return situation
+    versions = () if way.quick else (situation.version(way.target), situation.version(way.leaving))
     return replace(
-        situation, triggers=read_triggers(tools, choose_kinds(situation, way)), snapshots=read_snapshots(tools)
+        situation,
+        triggers=read_triggers(tools, choose_kinds(situation, way)),
+        attached=read_attached(tools, versions),
+        snapshots=read_snapshots(tools),
     )
+
+
+def read_attached(tools: Toolbox, versions: Collection[Version | None]) -> Attached | None:
+    """Return what runs or deploys beside these versions, None if they have nothing of it; a failure stops nothing."""
+    kinds = choose_attached(versions)
+    if tools.rollback.attachments is None or not kinds:
+        return None
+    try:
+        return tools.rollback.attachments.read(kinds)
+    except BackoutError as error:
+        return Attached(unread=dict.fromkeys(kinds, error.what))
 
 
 def parse_triggers(data: Json) -> Triggers:

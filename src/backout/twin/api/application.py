@@ -15,6 +15,7 @@ from aiohttp import web
 from backout.twin.api import account as api_account
 from backout.twin.api import (
     assets,
+    attached,
     deployments,
     graphql,
     hyperdrive,
@@ -50,6 +51,7 @@ def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDe
     account = BASE + "/accounts/{account}"
     scripts = account + "/workers/scripts"
     app[CONTEXT] = shared
+    app[attached.ATTACHMENTS] = attached.Attachments()
     app[_LIMITERS] = {True: Limiter(GRAPHQL_CALLS), False: Limiter(CALLS)}
     for group in (
         api_account.make_routes(BASE),
@@ -60,6 +62,7 @@ def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDe
         settings.make_routes(account),
         services.make_routes(account),
         assets.make_routes(account),
+        attached.make_routes(account),
         graphql.make_routes(BASE),
         hyperdrive.make_routes(account),
         telemetry.make_routes(account),
