@@ -363,3 +363,14 @@ def test_ready_is_what_must_be_there_and_the_exit_code_says_which_kind_of_not() 
     assert Checkup(ENV, (silent, gone)).exit_code == 1
     assert not Checkup(ENV, (silent,)).ready
     assert Checkup(ENV, (must("e").allowed("wanted"),)).ready
+
+
+def test_a_version_with_a_url_of_its_own_can_be_proved_without_its_name() -> None:
+    """Which is said, with what it does not prove; without one, why not."""
+    nameless = replace(GOOD, version=None)
+    found = service.check_health_version(nameless, (ID,), acts=True, no_url="")
+    assert told([found]) == [("health_version", "should", "missing")]
+    assert "at its own URL instead, which proves its code" in found.why
+    found = service.check_health_version(nameless, (ID,), acts=True, no_url="version URLs are off")
+    assert told([found]) == [("health_version", "must", "missing")]
+    assert found.why.endswith("(nor has a version a URL of its own: version URLs are off)")

@@ -130,3 +130,20 @@ def test_unknown_host_and_unknown_script_are_404(tmp_path: Path) -> None:
             assert it.plane.counts("nobody", 0) == ()
 
     asyncio.run(run())
+
+
+def test_a_version_answers_at_its_own_url_whatever_is_live(tmp_path: Path) -> None:
+    """It is started when it is asked for; a host that names none is as unknown as before."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            (live,) = await it.deploy(_named("live"))
+            idle = it.version(_named("idle"))
+            versions = {f"{each.id[:8]}-shop.localhost:{it.port}": each for each in (live, idle)}
+            it.plane.find_preview = versions.get
+            assert await it.get(script=f"{idle.id[:8]}-shop") == (200, "idle")
+            assert await it.get(script=f"{live.id[:8]}-shop") == (200, "live")
+            assert (await it.get(script="00000000-shop"))[0] == 404
+            assert await it.get() == (200, "live")
+
+    asyncio.run(run())

@@ -122,6 +122,7 @@ class RollbackTools(Value, frozen=True):
         deploy_command: how the team deploys, "" unknown.
         deployer: runs it.
         hear: is given what it writes.
+        open_version: opens the health endpoint at the URL of one version's own; raises BackoutError where it has none.
     """
 
     schema: Schema | None = None
@@ -135,6 +136,7 @@ class RollbackTools(Value, frozen=True):
     deployer: DeployCommand | None = None
     hear: Callable[[str], None] = lambda _line: None
     equivalents: Equivalents = field(default_factory=Equivalents)
+    open_version: Callable[[str], HealthCheck] | None = None
 
 
 class RecoveryTools(Value, frozen=True):

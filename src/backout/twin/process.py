@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from backout.twin.api.context import ApiContext
 from backout.twin.api.hyperdrive import make_policy
 from backout.twin.api.twin import STATUS
 from backout.twin.control.control import ControlPlane
+from backout.twin.control.previews import find_preview
 from backout.twin.control.schedules import Scheduler
 from backout.twin.control.state import BlobStore, State
 from backout.twin.dataplane.dataplane import LocalDataPlane
@@ -66,6 +68,7 @@ class Daemon:
         self._control = ControlPlane(
             self._state, BlobStore(home.blobs), self._data_plane, self._buckets, domains=self._data_plane.domains
         )
+        self._data_plane.find_preview = partial(find_preview, self._control)
         self._scheduler = Scheduler(self._state.scripts, self._data_plane)
         self._minutes: asyncio.Task[None] | None = None
         self._failed: tuple[str, ...] = ()

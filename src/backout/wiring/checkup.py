@@ -94,6 +94,7 @@ def list_lanes(config: Config, *, send: bool = False) -> tuple[Lane, ...]:
             name,
             policy,
             counted=counted,
+            open_version=lambda version: _open_version(open_toolbox(), version),
         ).lane(),
         Counted(open_toolbox, name, policy).lane(is_set_up=counted),
         *_list_database_lanes(config),
@@ -151,6 +152,12 @@ def _check_marks(config: Config) -> Check:
 def _list_live(tools: Toolbox) -> tuple[str, ...]:
     newest = tools.deployments.history()[:1]
     return tuple(share.version for each in newest for share in each.shares if share.percentage > 0)
+
+
+def _open_version(tools: Toolbox, version: str) -> object:
+    if tools.rollback.open_version is None:
+        raise Unmeasured("there is no health endpoint")
+    return tools.rollback.open_version(version)
 
 
 def _list_database_lanes(config: Config) -> tuple[Lane, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from backout.errors import ConfigError
 from backout.providers.clock import SystemClock
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
         Clock,
         HealthCheck,
     )
+    from backout.providers.cloudflare.client import ApiClient
     from backout.providers.health.sent import SentProbes
+
+_FIND_URL_S: Final = 5.0
 
 
 def make_health_check(
@@ -38,6 +42,35 @@ def make_health_check(
     from backout.providers.health.probe import HealthProbe
 
     return _make_probe(partial(HealthProbe, clock=clock, sent=sent), config, settings, within_s)
+
+
+def make_version_opener(config: Config, client: ApiClient, clock: Clock) -> Callable[[str], HealthCheck] | None:
+    """Return what opens the health endpoint at the URL of one version's own, None where no endpoint is set up.
+
+    No credential goes there: it is another host than the one that they were given for.
+    """
+    settings = config.environment.health
+    if settings is None:
+        return None
+
+    def open_version(version: str) -> HealthCheck:
+        from backout.providers.cloudflare.version_urls import CloudflareVersionUrls
+        from backout.providers.health.probe import HealthProbe
+
+        urls = CloudflareVersionUrls(client.make_hurried(_FIND_URL_S), config.account_id, platform.script)
+        parts = urlsplit(str(settings.url))
+        return HealthProbe(
+            urlsplit(urls.find(version))._replace(path=parts.path, query=parts.query).geturl(),
+            timeout_s=float(settings.timeout),
+            headers=settings.headers,
+            format=settings.format,
+            names=tuple(config.environment.services),
+            clock=clock,
+            mask=config.variables.mask,
+        )
+
+    platform = config.environment.platform
+    return open_version
 
 
 def find_answering(config: Config, paths: Sequence[str]) -> tuple[str, ...]:

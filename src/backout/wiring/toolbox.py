@@ -39,7 +39,7 @@ from backout.wiring.db.database import (
 )
 from backout.wiring.db.points import make_point_marker
 from backout.wiring.declared import list_declared
-from backout.wiring.health import make_health_check
+from backout.wiring.health import make_health_check, make_version_opener
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import find_tag, get_pinned_identity, make_pinned_reader, make_seal
 from backout.wiring.lines import list_npx_lines, make_card_lines, make_equivalents
@@ -98,7 +98,7 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         parts=Parts(
             incident=Late(lambda: _make_incident_tools(config, traffic)),
             guard=Late(lambda: _make_guard_tools(config, hooks, clock, sent)),
-            rollback=Late(lambda: _make_rollback_tools(config, hooks, api)),
+            rollback=Late(lambda: _make_rollback_tools(config, hooks, api, clock)),
             recovery=Late(lambda: _make_recovery_tools(config, hooks)),
             safety=Late(lambda: _make_safety_tools(config, api)),
         ),
@@ -128,7 +128,7 @@ def _make_guard_tools(config: Config, hooks: Hooks, clock: Clock, sent: SentProb
     )
 
 
-def _make_rollback_tools(config: Config, hooks: Hooks, api: Api) -> RollbackTools:
+def _make_rollback_tools(config: Config, hooks: Hooks, api: Api, clock: Clock) -> RollbackTools:
     script, account, database = config.environment.platform.script, config.account_id, config.environment.database
     folder = config.places.bundles
     return RollbackTools(
@@ -145,6 +145,7 @@ def _make_rollback_tools(config: Config, hooks: Hooks, api: Api) -> RollbackTool
         deployer=_make_deployer(config),
         hear=hooks.hear,
         equivalents=make_equivalents(config),
+        open_version=make_version_opener(config, api.reads, clock),
     )
 
 

@@ -62,21 +62,31 @@ def check_health(report: HealthReport | None, policy: Policy, environment: str, 
     return must("health").ok(f"{report.status}{took}, {report.overall}")
 
 
-def check_health_version(report: HealthReport | None, live: Collection[str] | None, *, acts: bool) -> Check:
-    """Return whether the health endpoint says which version answered: without it no target can be proved.
+def check_health_version(
+    report: HealthReport | None, live: Collection[str] | None, *, acts: bool, no_url: str | None = None
+) -> Check:
+    """Return whether the health endpoint says which version answered: without it a target is hard to prove.
 
     Args:
         live: ids of the versions that have traffic, None when the platform did not list them.
+        no_url: why a version cannot be asked at a URL of its own instead, "" if it can, None where that is not known.
     """
     subject = must("health_version", when=acts)
     if report is None:
         return should("health_version").not_set_up("there is no health endpoint to ask", NAMES_VERSION)
     if not report.measured:
         return subject.unmeasured("the health endpoint gave no readable answer")
+    if report.version is None and no_url == "":
+        why = (
+            "/health does not say which version answers: a target is asked at its own URL instead, which proves its "
+            "code and bindings, not the route and the settings of your domain"
+        )
+        return should("health_version").missing(why, NAMES_VERSION)
     if report.version is None:
+        cannot = f" (nor has a version a URL of its own: {no_url})" if no_url else ""
         why = (
             "/health does not say which version answers: no target can be proved before it gets traffic, so a rollback "
-            "wants --accept-unproven, and guard acts in a total outage alone"
+            f"wants --accept-unproven, and guard acts in a total outage alone{cannot}"
         )
         return subject.missing(why, NAMES_VERSION)
     named = f"/health says that version {report.version} answers"

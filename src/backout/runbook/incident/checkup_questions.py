@@ -264,6 +264,7 @@ class Service:
         health: makes the endpoint's port, None where none is set up.
         counted: whether requests are counted, too.
         live: returns the versions that have traffic; raises BackoutError where the platform does not tell them.
+        open_version: opens the endpoint at the URL of a version's own; raises BackoutError where it has none.
     """
 
     def __init__(
@@ -274,9 +275,11 @@ class Service:
         policy: Policy,
         *,
         counted: bool,
+        open_version: Callable[[str], object],
     ) -> None:
         self._health_check = health
         self._live = live
+        self._open_version = open_version
         self._environment = environment
         self._policy = policy
         self._acts = policy.guard.mode is Mode.ACT
@@ -302,7 +305,14 @@ class Service:
             live: Collection[str] | None = self._live()
         except BackoutError:  # the platform's own check says so
             live = None
-        yield service.check_health_version(self._report, live, acts=self._acts)
+        no_url: str | None = None
+        if live and self._report is not None and self._report.measured and self._report.version is None:
+            try:
+                self._open_version(next(iter(live)))
+                no_url = ""
+            except BackoutError as error:
+                no_url = error.what
+        yield service.check_health_version(self._report, live, acts=self._acts, no_url=no_url)
 
 
 class Counted(_Opened):

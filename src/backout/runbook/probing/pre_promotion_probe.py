@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from backout.analysis.history.proof import Look, Said, explain_wrong_answer, is_clear, is_total_outage, judge
 from backout.errors import BackoutError
@@ -28,6 +30,9 @@ GOOD_LOOKS, BAD_LOOKS = 2, 3
 OUTAGE_S, STALE_S = 15, 30.0
 """Counts of this many seconds show a total outage, from a source that lags less than this."""
 OUTAGE_LOOKS = 2
+_AT_ITS_OWN: Final = (
+    "at its own URL (which proves its code and bindings, not the route and the settings of your domain)"
+)
 
 
 def describe_total_outage(tools: Toolbox, serving: Collection[str], since: float) -> str:
@@ -86,14 +91,43 @@ def ask(
     """
     if tools.health is None:
         return Asked(None, "no health check is set up")
-    asker, clock = _Asker(tools, tools.health, target, leaving, serving), tools.clock
+    open_version, was = tools.rollback.open_version, find_usual(tools, known_as or target)
+    asker = _Asker(tools, tools.health, target, leaving, serving)
+    look, deadline = _ask_until_decided(asker, propagation_s, gives_up=open_version is not None)
+    if look.said is Said.GOOD:
+        return asker.requests(look.why, was, deadline)
+    if look.said is not Said.HIDDEN or open_version is None:
+        return Asked(False if look.said is Said.BAD else None, look.why)
+    try:
+        own = open_version(target)
+    except BackoutError as error:
+        return Asked(None, f"{look.why}, and it cannot be asked by itself: {error.what}")
+    tools.say(f"{look.why}: version {target} is asked {_AT_ITS_OWN}")
+    direct = _DirectAsker(tools, tools.health, target, leaving, serving, own)
+    look, deadline = _ask_until_decided(direct, 0.0)
+    if look.said is Said.GOOD:
+        return direct.requests(f"{look.why}, asked {_AT_ITS_OWN}", was, deadline)
+    return Asked(False if look.said is Said.BAD else None, f"{look.why}, asked {_AT_ITS_OWN}")
+
+
+def _ask_until_decided(asker: _Asker, propagation_s: float, *, gives_up: bool = False) -> tuple[Look, float]:
+    """Return the last look, and until when (Unix seconds) more may be asked.
+
+    Args:
+        gives_up: an answer that hides its version is enough of an end.
+    """
+    tools, clock = asker.tools, asker.tools.clock
     slow_from = deadline = clock.now() + BUDGET_S
     reached_by = clock.now() + propagation_s
     look, row, is_told = asker.look(), 1, False
-    while not _is_decided(look, row) and clock.now() < (reached_by if look.said is Said.ELSEWHERE else deadline):
+    while not _is_decided(look, row, gives_up=gives_up) and clock.now() < (
+        reached_by if look.said is Said.ELSEWHERE else deadline
+    ):
         is_slow = look.said is Said.ELSEWHERE and clock.now() >= slow_from
         if is_slow and not is_told:
-            tools.say(f"{look.why}: version {target} is asked until it is reached, for at most {propagation_s:g} s")
+            tools.say(
+                f"{look.why}: version {asker.target} is asked until it is reached, for at most {propagation_s:g} s"
+            )
             is_told = True
         if look.said is not Said.GOOD:
             clock.sleep(PAUSE_S if is_slow else RETRY_S)
@@ -101,13 +135,12 @@ def ask(
         if before.said is Said.ELSEWHERE and look.said is not Said.ELSEWHERE:
             deadline = clock.now() + BUDGET_S  # it has just been reached
         row = row + 1 if look.said is before.said else 1
-    if look.said is Said.GOOD:
-        return asker.requests(look.why, find_usual(tools, known_as or target), deadline)
-    return Asked(False if look.said is Said.BAD else None, look.why)
+    return look, deadline
 
 
-def _is_decided(look: Look, row: int) -> bool:
-    return (look.said is Said.GOOD and row >= GOOD_LOOKS) or (look.said is Said.BAD and row >= BAD_LOOKS)
+def _is_decided(look: Look, row: int, *, gives_up: bool) -> bool:
+    enough = {Said.GOOD: GOOD_LOOKS, Said.BAD: BAD_LOOKS} | ({Said.HIDDEN: GOOD_LOOKS} if gives_up else {})
+    return row >= enough.get(look.said, row + 1)
 
 
 class _Asker:
@@ -116,10 +149,10 @@ class _Asker:
     def __init__(
         self, tools: Toolbox, health: HealthCheck, target: str, leaving: str, serving: Collection[str]
     ) -> None:
-        self._tools = tools
+        self.tools = tools
+        self.target = target
         self._policy = tools.policy
         self._health = health
-        self._target = target
         self._leaving = leaving
         self._serving = serving
         self._current: HealthReport | None = None
@@ -127,12 +160,12 @@ class _Asker:
 
     def look(self) -> Look:
         """Return one answer, judged."""
-        report = self._health.look(self._target)
-        if is_clear(report, self._target, self._policy):
+        report = self._health.look(self.target)
+        if is_clear(report, self.target, self._policy):
             return Look(Said.GOOD, "it answers, and nothing critical is down")
         if self._current is None:
             self._current = self._health.look(self._leaving)
-        return judge(report, self._target, self._serving, self._current, self._policy)
+        return judge(report, self.target, self._serving, self._current, self._policy)
 
     def requests(self, why: str, was: Mapping[str, str], deadline: float) -> Asked:
         """Send the declared requests, and compare; a bad one is sent once more.
@@ -146,8 +179,10 @@ class _Asker:
         wanted = wanted or {HOME.name: HOME}
         asked: list[str] = []
         for name, check in wanted.items():
-            if name not in guard.prove and self._tools.clock.now() >= deadline:
+            if name not in guard.prove and self.tools.clock.now() >= deadline:
                 break
+            if not self._may_ask(check):
+                continue
             try:
                 wrong = self._wrong(check, was) and self._wrong(check, was)
             except BackoutError as error:
@@ -160,8 +195,15 @@ class _Asker:
         told = [name for name in asked if name != HOME.name or name in guard.prove or guard.asked]
         return Asked(True, f"{why}; {', '.join(told)} {'answers' if len(told) == 1 else 'answer'} too" if told else why)
 
+    def _may_ask(self, check: SyntheticCheck) -> bool:
+        del check
+        return True
+
+    def _fetch(self, check: SyntheticCheck) -> Fetched:
+        return self._health.fetch(check.path, self.target, check=check)
+
     def _wrong(self, check: SyntheticCheck, was: Mapping[str, str]) -> str:
-        answer = self._answered = self._health.fetch(check.path, self._target, check=check)
+        answer = self._answered = self._fetch(check)
         is_denied = bool(check.credentials) and answer.kind is AnswerClass.DENIED  # they may have run out
         needs_current = not answer.is_good and answer.status is not None and (check.name not in was or is_denied)
         current = self._health.fetch(check.path, self._leaving, check=check) if needs_current else None
@@ -177,6 +219,44 @@ class _Asker:
         if answered is None or answered.is_good or answered.status is None:
             return False
         return self._health.fetch(check.path, self._leaving, check=check).kind is answered.kind
+
+
+class _DirectAsker(_Asker):
+    """Asks one target at the URL of its own, which says itself who answers.
+
+    Not every application answers well under another name, so that an answer which says nothing of the version is none.
+    """
+
+    def __init__(
+        self,
+        tools: Toolbox,
+        health: HealthCheck,
+        target: str,
+        leaving: str,
+        serving: Collection[str],
+        own: HealthCheck,
+    ) -> None:
+        super().__init__(tools, health, target, leaving, serving)
+        self._own = own
+
+    def look(self) -> Look:
+        """Return one answer, judged."""
+        report = self._own.look()
+        if not report.measured and not report.is_down:
+            return Look(Said.HIDDEN, report.why_unmeasured)
+        named = report.version if report.version in self._serving else self.target
+        report = replace(report, version=named)
+        if is_clear(report, self.target, self._policy):
+            return Look(Said.GOOD, "it answers, and nothing critical is down")
+        if self._current is None:
+            self._current = self._health.look(self._leaving)
+        return judge(report, self.target, self._serving, self._current, self._policy)
+
+    def _may_ask(self, check: SyntheticCheck) -> bool:
+        return not check.credentials  # which were given for another host
+
+    def _fetch(self, check: SyntheticCheck) -> Fetched:
+        return self._own.fetch(check.path, check=check)
 
 
 HOME = SyntheticCheck("/")

@@ -13,6 +13,7 @@ from backout.twin.api.secrets import parse_changes
 from backout.twin.api.versions import MAX_PER_PAGE, get_number
 from backout.twin.api.versions import describe as describe_version
 from backout.twin.control import semantics
+from backout.twin.control.previews import list_urls
 
 if TYPE_CHECKING:
     from backout.twin.control.records import ApiObject, Deployment, Script, Version
@@ -77,8 +78,9 @@ async def list_worker_versions(request: web.Request) -> web.Response:
 
 async def get_worker_version(request: web.Request) -> web.Response:
     """Show one version, `latest` included; with `include=modules` also its code, as it was uploaded."""
-    control = get_context(request).control
-    name = _find_worker_script(request).name
+    ctx = get_context(request)
+    control, script = ctx.control, _find_worker_script(request)
+    name = script.name
     wanted = request.match_info["version"]
     latest = control.state.latest(name) if wanted == "latest" else None
     version = latest or control.version(name, wanted)
@@ -87,6 +89,7 @@ async def get_worker_version(request: web.Request) -> web.Response:
         {
             **describe_version(version),
             **_render_beta(version),
+            "urls": list_urls(script, version, ctx.socket_url),
             **(_render_code(version, control.blobs) if with_code else {}),
         }
     )

@@ -85,6 +85,8 @@ class LocalDataPlane:
         random_source: random.Random | None = None,
     ) -> None:
         self.domains: dict[str, str] = {} if domains is None else domains
+        self.find_preview: Callable[[str], WorkerVersion | None] = lambda _host: None
+        """Returns the version whose own URL has this host; set by the owner."""
         self._directory = directory
         self._services = services
         self._faults = faults
@@ -265,6 +267,13 @@ class LocalDataPlane:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request that came in from outside, by its Host header."""
         script = find_script(request.host, self.domains)
+        if script is None or self._fleet.live(script) is None:
+            preview = self.find_preview(request.host)
+            if preview is not None:
+                await self._fleet.validate(preview)
+                instance = self._fleet.find(preview.id)
+                assert instance is not None
+                return await self._to_instance(request, instance)
         if script is None:
             return web.Response(status=404, text=f"no worker is at {request.host}\n")
         return await self.to_worker(request, script)
@@ -274,7 +283,9 @@ class LocalDataPlane:
         live = self._fleet.live(script)
         if live is None:
             return web.Response(status=404, text=f"no worker {script!r} is deployed here\n")
-        instance = live.instances[choose(live.split, request.headers, self._random)]
+        return await self._to_instance(request, live.instances[choose(live.split, request.headers, self._random)])
+
+    async def _to_instance(self, request: web.Request, instance: Instance) -> web.StreamResponse:
         version = instance.version
         if version.assets and not assets.read_config(version).worker_first(request.path):
             hit = _serve_asset(request, version, alone=not version.modules)
