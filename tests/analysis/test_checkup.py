@@ -21,7 +21,16 @@ from backout.model.checkup import (
     should,
 )
 from backout.model.database.backups import Protection
-from backout.model.database.capability import Replication, ServerFacts, Surroundings, Tools, Window
+from backout.model.database.capability import (
+    Granularity,
+    Replication,
+    ServerFacts,
+    Surroundings,
+    Tools,
+    VendorState,
+    VendorWay,
+    Window,
+)
 from backout.model.database.schema import AppliedMigration, SchemaState
 from backout.model.deployment import Deployment, Share
 from backout.model.guard.policy import Policy
@@ -250,6 +259,15 @@ def test_required_secrets_have_to_be_there() -> None:
 
 FACTS = ServerFacts("app", "shop", 180006, "TLSv1.3", tls_verified=True, replication=Replication(granted=True))
 AROUND = Surroundings(ENV, FACTS, "", Tools("18.6"), wal="stream", slot="backout_production")
+
+
+def test_doctor_says_how_far_back_a_vendor_reaches_and_what_it_does_not_do() -> None:
+    """A child branch of the vendor is not put in place: nobody is to learn of it in the night."""
+    beside = VendorWay("branch", Granularity.LSN, in_place=False, keeps_old=True, earliest=NOW - 6 * 3600, latest=NOW)
+    closed = replace(beside, name="branch put in place", in_place=True, missing="main is a child branch")
+    around = replace(AROUND, vendor=VendorState("neon", answers=True, ways=(beside, closed)))
+    (check,) = data.check_recovery(around, now=NOW, full_every_s=7 * DAY, receives=False)
+    assert check.why.endswith("; it reaches back 6 h; branch put in place: main is a child branch")
 
 
 def recovery(around: Surroundings, *, receives: bool = True) -> list[tuple[str, str, str]]:

@@ -193,6 +193,19 @@ def test_a_finalize_that_was_cut_off_goes_on(tmp_path: Path, neon: Neon) -> None
     assert neon.changes() == before
 
 
+def test_a_child_branch_is_not_said_to_be_put_in_place(tmp_path: Path, neon: Neon, database: str) -> None:
+    """`db check` says that this way is closed, and a dry run of the finalize is refused like the real one."""
+    neon.grow("side", LIVE)
+    neon.branches[0]["parent_id"] = "br-root-1"
+    checked = typed(tmp_path, "check", url=database)
+    assert "branch put in place: closed" in checked.out
+    for way in (("--dry-run",), ("-m", "why", "--confirm", "production")):
+        answer = typed(tmp_path, "branch", "finalize", "side", *way)
+        assert (answer.code, "is a child branch" in answer.err) == (3, True)
+        assert "backout db restore TARGET" in answer.err
+    assert neon.changes() == []
+
+
 def test_the_default_name_of_a_branch_names_its_moment(tmp_path: Path, neon: Neon) -> None:
     """Ten minutes ago is another moment each time."""
     said = typed(tmp_path, "branch", "create", "--at", "10 minutes ago", "--dry-run").out

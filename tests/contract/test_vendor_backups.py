@@ -265,6 +265,40 @@ def test_neons_matrix(neon: Neon) -> None:
     assert ways[2].missing == "there is no snapshot of the live branch"
 
 
+def test_a_child_branch_at_neon_is_not_put_in_place(neon: Neon) -> None:
+    """Instant restore is for root branches: the matrix says so, and a finalize is refused before anything is sent."""
+    neon.branches[0] |= {"parent_id": "br-root-1", "created_at": "2026-11-25T06:00:00Z"}
+    client = neon_client(neon)
+    beside, in_place, _ = client.capabilities().ways
+    assert (beside.missing, beside.earliest) == ("", NOW - 6 * 3600)  # before that it was its parent's history
+    assert "main is a child branch (of br-root-1), and Neon restores root branches alone" in in_place.missing
+    with pytest.raises(Refused, match="out of the vendor's window: 2026-11-25T06:00:00"):
+        client.restore(BranchTarget(at=NOW - 7 * 3600), "early")
+    side = client.restore(BranchTarget(at=NOW - 60), "side")
+    asked = len(neon.changes())
+    with pytest.raises(Refused, match="is a child branch") as caught:
+        client.finalize(side, "main-before")
+    assert any("Rescue" in option for option in caught.value.options)
+    assert len(neon.changes()) == asked
+
+
+@pytest.mark.parametrize(
+    ("plan", "retention_s", "said"),
+    [
+        ("free_v3", 21_600, "keeps 6 h of history, and of it no more than 1 GB (free plan)"),
+        ("", 21_600, "keeps 6 h of history, and on a free plan no more than 1 GB of it"),
+        ("launch_v3", 86_400, "keeps 24 h of history"),
+        ("", 604_800, "keeps 7 d of history"),
+    ],
+)
+def test_how_much_history_neon_keeps(neon: Neon, plan: str, retention_s: int, said: str) -> None:
+    """The project's own setting; the free plan's limit by size may end it earlier."""
+    neon.plan, neon.retention_s = plan, retention_s
+    way = neon_client(neon).capabilities().ways[0]
+    assert way.note.endswith(said)
+    assert way.earliest == NOW - retention_s
+
+
 def test_a_branch_is_deleted_the_live_one_never(neon: Neon, xata: Xata) -> None:
     """Deleting what is gone is no error."""
     for client, vendor in ((neon_client(neon), neon), (xata_client(xata), xata)):

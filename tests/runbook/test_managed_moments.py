@@ -125,6 +125,23 @@ def test_a_restore_point_goes_by_its_lsn_where_that_is_taken_else_by_its_time() 
         find(tools(Catalog(), MICROSECOND), "0/FF")
 
 
+def test_a_restore_point_from_before_the_window_is_refused_although_it_has_a_position() -> None:
+    """Its time is known; the vendor's own answer to the position would come when the branch is made."""
+    late = way(Granularity.LSN, earliest=NOW - 60)
+    made = tools(Catalog(), late)
+    mark_point(made.own, "here")
+    with pytest.raises(Refused, match="out of the vendor's window"):
+        find(made, "here")
+
+
+def test_a_swap_of_a_branch_that_the_vendor_does_not_put_in_place_is_refused_with_its_reason() -> None:
+    """And with what to do instead; a way that is there for other branches alone is none."""
+    closed = way(Granularity.LSN, in_place=True, missing="main is a child branch")
+    with pytest.raises(Refused, match="main is a child branch") as refused:
+        plan_swap(tools(Catalog(), LSN, closed), "10 minutes ago")
+    assert "backout db restore '10 minutes ago'" in refused.value.options[0]
+
+
 @pytest.mark.parametrize(
     ("live", "before", "after", "ended"),
     [

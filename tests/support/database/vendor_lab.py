@@ -53,6 +53,7 @@ class Neon(Vendor):
     snapshots: list[dict[str, Any]] = field(default_factory=list)
     operations: dict[str, list[str]] = field(default_factory=dict)
     retention_s: int = 7 * 86400
+    plan: str = "launch_v3"
     host: str = "127.0.0.1"
     ends_as: str = "finished"
 
@@ -90,7 +91,8 @@ class Neon(Vendor):
         match (method, parts):
             case ("GET", []):
                 project = {"id": PROJECT, "history_retention_seconds": self.retention_s, "created_at": BORN}
-                return 200, {"project": project}
+                owner = {"owner": {"email": "", "name": "", "subscription_type": self.plan}} if self.plan else {}
+                return 200, {"project": project | owner}
             case ("GET", ["branches"]):
                 first = int(query.get("cursor", "0"))
                 shown = self.branches[first : first + 2]  # small pages, so that they are read on
@@ -141,6 +143,8 @@ class Neon(Vendor):
     def _restored(self, key: str, body: Any) -> Reply:
         live = self.find(key)
         assert live is not None
+        if live.get("parent_id"):
+            return 400, {"message": "only a root branch can be restored", "code": ""}
         if not body.get("preserve_under_name"):
             return 400, {"message": "preserve_under_name is required", "code": ""}
         self.grow(body["preserve_under_name"], "")

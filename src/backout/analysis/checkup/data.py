@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from backout.analysis.recovery.capability import choose
 from backout.model.checkup import must, should
 from backout.model.clock import format_duration
-from backout.model.database.capability import RecoveryPath
+from backout.model.database.capability import Readiness, RecoveryPath
 from backout.model.hint import parse_hint, suggest_command, suggest_setting
 from backout.model.setting import describe_setting
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from backout.model.checkup import Check
     from backout.model.database.backups import Protection
-    from backout.model.database.capability import Surroundings
+    from backout.model.database.capability import Choice, Surroundings
     from backout.model.database.schema import SchemaState
 
 _REFUSED: Final = 4
@@ -76,7 +76,7 @@ def check_recovery(around: Surroundings, *, now: float, full_every_s: float, rec
         lines = [lack.line for way in choice.ways for lack in way.lacks if lack.line.startswith("backout ")]
         yield subject.missing(choice.why, parse_hint(lines[0] if lines else "backout db check", environment))
         return
-    yield subject.ok(choice.why)
+    yield subject.ok("; ".join((choice.why, *_list_limits(choice))))
     copies = [window.latest for window in (around.own, around.dumps, around.pgbackrest) if window and window.latest]
     if choice.path is not RecoveryPath.OWN or not copies:
         return
@@ -90,6 +90,16 @@ def check_recovery(around: Surroundings, *, now: float, full_every_s: float, rec
         yield should("backup_age").missing(why, suggest_command(f"db {again}", environment))
     else:
         yield should("backup_age").ok(f"the newest copy is {format_duration(age_s)} old")
+
+
+def _list_limits(choice: Choice) -> Iterator[str]:
+    """Yield what a vendor's ways do not reach: before their window, and in place where that is closed."""
+    best = choice.ways[0]
+    if best.path is RecoveryPath.MANAGED and best.earliest is not None and best.latest is not None:
+        yield f"it reaches back {format_duration(best.latest - best.earliest)}"
+    for way in choice.ways:
+        if way.path is RecoveryPath.MANAGED and way.in_place and way.readiness is not Readiness.READY:
+            yield from (f"{way.name}: {lack.what}" for lack in way.lacks)
 
 
 def check_wal(found: Protection | None, environment: str) -> Check:

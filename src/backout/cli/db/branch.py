@@ -156,16 +156,19 @@ def finalize(
     Everything written to the live branch since the side branch's moment is in the kept branch only. Connections are cut
     once. Another process notes before what the branch holds, and compares what is live with that. Exit codes: 0 done,
     and nothing differs; 1 something does; 2 it is the live branch, or the name to keep is taken; 3 the vendor has no
-    such call (Xata), or it was not confirmed; 7 it was done, and nothing could be compared.
+    such call (Xata; Neon for a child branch), or it was not confirmed; 7 it was done, and nothing could be compared.
     """
     from backout.report.database import branches as words
     from backout.report.database.comparison import format_comparison, get_comparison_code
+    from backout.runbook.recovery.branch import check_cutover
     from backout.wiring.db.branches import finalize_check
     from backout.wiring.db.managed import open_checked_vendor
 
     config = shell.config()
     port = open_checked_vendor(config)
     side, live = _find_branch(port, name), next((each for each in port.branches() if each.live), None)
+    rescue = f"Rescue the damaged rows alone: `backout db restore TARGET -e {config.name}`."
+    check_cutover(port, config.name, rescue)
     kept = keep_as or f"{live.name if live else 'live'}-before-{name}"
     keeps = _check_keeps(config, port, side, kept)
     does = f"put {name} ({words.shows(side)}) in the place of the live branch, which stays as {kept}"

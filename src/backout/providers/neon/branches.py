@@ -3,14 +3,14 @@
 Source: neon.com/docs/reference/api (2026-11): createProjectBranch (parent_lsn, parent_timestamp, endpoints),
 restoreProjectBranch (source_branch_id, preserve_under_name), restoreSnapshot and finalizeRestoreBranch (beta),
 getConnectionURI, getProjectOperation; "System operations": `finished`, `skipped` and `cancelled` are final, a `failed`
-one may be tried again by Neon itself; a request beside a running operation gets 423.
+one may be tried again by Neon itself; a request beside a running operation gets 423. "Instant restore" and "History
+window" (2026-12-01): only a root branch, which has no `parent_id`, is restored in place; history is kept for the
+project's `history_retention_seconds`, on the free plan for 6 hours at most, and no more than 1 GB of it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
 from backout.model.clock import to_utc
@@ -19,6 +19,20 @@ from backout.model.database.capability import Granularity, VendorState, VendorWa
 from backout.model.database.wal import parse_lsn, show_lsn
 from backout.providers.clock import parse_unix_s
 from backout.providers.exchange import quote_segment
+from backout.providers.neon.answers import (
+    Branch,
+    Branches,
+    Changed,
+    Endpoints,
+    Operation,
+    OperationAnswer,
+    ProjectAnswer,
+    Snapshot,
+    Snapshots,
+    Uri,
+    describe_history,
+    find_earliest,
+)
 from backout.providers.vendor_api import Unknown
 
 if TYPE_CHECKING:
@@ -31,77 +45,10 @@ _ENDED: Final = frozenset({"finished", "skipped"})
 _PAGE: Final = "100"
 _MOST_PAGES: Final = 200
 _BRANCH_HINT: Final = "backout db branch list"
-
-
-class _Project(msgspec.Struct):
-    id: str
-    history_retention_seconds: float = 0
-    created_at: str = ""
-
-
-class _Branch(msgspec.Struct):
-    id: str
-    name: str
-    parent_id: str | None = None
-    parent_lsn: str | None = None
-    parent_timestamp: str | None = None
-    current_state: str = "ready"
-    created_at: str = ""
-    restored_from: str | None = None
-    restore_status: str | None = None
-
-
-class _Operation(msgspec.Struct):
-    id: str
-    status: str = ""
-    action: str = ""
-    error: object = None
-
-
-class _Snapshot(msgspec.Struct):
-    id: str
-    name: str = ""
-    source_branch_id: str | None = None
-    created_at: str = ""
-
-
-class _Page(msgspec.Struct):
-    next: str | None = None
-
-
-class _ProjectAnswer(msgspec.Struct):
-    project: _Project
-
-
-class _Branches(msgspec.Struct):
-    branches: tuple[_Branch, ...]
-    pagination: _Page | None = None
-
-
-class _Changed(msgspec.Struct):
-    branch: _Branch | None = None
-    operations: tuple[_Operation, ...] = ()
-
-
-class _OperationAnswer(msgspec.Struct):
-    operation: _Operation
-
-
-class _Endpoint(msgspec.Struct):
-    id: str
-    host: str = ""
-
-
-class _Endpoints(msgspec.Struct):
-    endpoints: tuple[_Endpoint, ...]
-
-
-class _Snapshots(msgspec.Struct):
-    snapshots: tuple[_Snapshot, ...]
-
-
-class _Uri(msgspec.Struct):
-    uri: str
+_INSTEAD: Final = (
+    "Rescue the damaged rows from a side branch: the live branch stays.",
+    "Point the application's connection string (or its Hyperdrive configuration) at the side branch.",
+)
 
 
 class NeonBranches:
@@ -121,15 +68,16 @@ class NeonBranches:
     def capabilities(self) -> VendorState:
         """Return what the project offers: branches within its restore window, and its snapshots."""
         try:
-            project = self._api.get(self._project, _ProjectAnswer).project
+            project = self._api.get(self._project, ProjectAnswer).project
             live = self._live_one(self._all())
         except BackoutError as error:
             return VendorState(
                 "neon", answers=not isinstance(error, AuthError | ProviderUnavailable), problem=str(error)
             )
         now = self._api.clock.now()
-        earliest = max(now - project.history_retention_seconds, parse_unix_s(project.created_at))
+        earliest = find_earliest(project, live, now)
         window = "" if project.history_retention_seconds else "the project keeps no history"
+        kept = describe_history(project)
         ways = [
             VendorWay(
                 "branch at a moment",
@@ -139,7 +87,7 @@ class NeonBranches:
                 earliest=earliest,
                 latest=now,
                 missing=window,
-                note="the live branch stays as it is until you finalize",
+                note=f"the live branch stays as it is until you finalize; {kept}",
             ),
             VendorWay(
                 "branch put in place",
@@ -148,7 +96,7 @@ class NeonBranches:
                 keeps_old=True,
                 earliest=earliest,
                 latest=now,
-                missing=window,
+                missing=window or self._explain_child(live),
                 note="the old state stays as a branch under a name",
             ),
             self._snapshot_way(live.id),
@@ -178,12 +126,12 @@ class NeonBranches:
     def url(self, branch: SideBranch, database: str, role: str) -> str:
         """Return the connection string, not through Neon's pooler."""
         query = {"branch_id": branch.id, "database_name": database, "role_name": role, "pooled": "false"}
-        return self._api.get(f"{self._project}/connection_uri", _Uri, query).uri
+        return self._api.get(f"{self._project}/connection_uri", Uri, query).uri
 
     def hosts(self) -> frozenset[str]:
         """Return the hosts of the live branch's computes."""
         path = f"{self._project}/branches/{quote_segment(self._live_one(self._all()).id)}/endpoints"
-        return frozenset(each.host for each in self._api.get(path, _Endpoints).endpoints if each.host)
+        return frozenset(each.host for each in self._api.get(path, Endpoints).endpoints if each.host)
 
     def finalize(self, branch: SideBranch, keep_as: str) -> Finalized:
         """Put the branch's content into the live one's place; the old state stays as a branch named `keep_as`.
@@ -192,11 +140,14 @@ class NeonBranches:
         live branch, whose endpoint stays the same. Either way the computes restart.
 
         Raises:
+            Refused: the live branch is no root branch, which alone can be restored in place.
             ProviderRejected: Neon says no, or the live branch is not there.
             ProviderUnavailable: Neon does not answer, or afterwards does not show the branches as they should be.
         """
         before = self._live_one(self._all())
         if self._find_by_name(keep_as) is None:
+            if why := self._explain_child(before):
+                raise Refused(why, where=branch.name, options=_INSTEAD)
             if branch.from_snapshot:
                 path, body = f"branches/{quote_segment(branch.id)}/finalize_restore", {"name": keep_as}
             else:
@@ -221,11 +172,11 @@ class NeonBranches:
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def _all(self) -> tuple[_Branch, ...]:
-        found: list[_Branch] = []
+    def _all(self) -> tuple[Branch, ...]:
+        found: list[Branch] = []
         query = {"limit": _PAGE}
         for _ in range(_MOST_PAGES):
-            page = self._api.get(f"{self._project}/branches", _Branches, query)
+            page = self._api.get(f"{self._project}/branches", Branches, query)
             found += page.branches
             cursor = page.pagination.next if page.pagination else None
             if not cursor or not page.branches:
@@ -233,7 +184,7 @@ class NeonBranches:
             query = {"limit": _PAGE, "cursor": cursor}
         raise ProviderUnavailable("Neon's list of branches does not end", where=self._project)
 
-    def _live_one(self, found: tuple[_Branch, ...]) -> _Branch:
+    def _live_one(self, found: tuple[Branch, ...]) -> Branch:
         for each in found:
             if self._live in (each.id, each.name):
                 return each
@@ -241,11 +192,11 @@ class NeonBranches:
         text = f"Neon has no branch {self._live!r} in this project"
         raise ProviderRejected(text, status=404, where="database.managed.branch", hint=f"one of: {names}")
 
-    def _find_by_name(self, name: str) -> _Branch | None:
+    def _find_by_name(self, name: str) -> Branch | None:
         return next((each for each in self._all() if each.name == name), None)
 
-    def _snapshots(self, live: str) -> tuple[_Snapshot, ...]:
-        found = self._api.get(f"{self._project}/snapshots", _Snapshots).snapshots
+    def _snapshots(self, live: str) -> tuple[Snapshot, ...]:
+        found = self._api.get(f"{self._project}/snapshots", Snapshots).snapshots
         return tuple(s for s in found if s.source_branch_id in (live, None))
 
     def _snapshot_way(self, live: str) -> VendorWay:
@@ -264,12 +215,18 @@ class NeonBranches:
             missing="" if times else "there is no snapshot of the live branch",
         )
 
+    def _explain_child(self, live: Branch) -> str:
+        """Return why nothing can be put in the live branch's place, "" for a root branch."""
+        if not live.parent_id:
+            return ""
+        return f"{live.name} is a child branch (of {live.parent_id}), and Neon restores root branches alone in place"
+
     def _check(self, target: BranchTarget) -> None:
         """Refuse what Neon would refuse, with the window in the words."""
         if target.at is not None:
-            project = self._api.get(self._project, _ProjectAnswer).project
+            project = self._api.get(self._project, ProjectAnswer).project
             now = self._api.clock.now()
-            earliest = max(now - project.history_retention_seconds, parse_unix_s(project.created_at))
+            earliest = find_earliest(project, self._live_one(self._all()), now)
             if not earliest <= target.at <= now:
                 raise Refused(
                     (
@@ -285,7 +242,7 @@ class NeonBranches:
                 names = ", ".join(f"{each.id} ({each.created_at})" for each in known) or "there is none"
                 raise Refused(f"no snapshot {target.snapshot!r} of the live branch", where="neon", hint=names)
 
-    def _describe_branch(self, found: _Branch, live: str) -> SideBranch:
+    def _describe_branch(self, found: Branch, live: str) -> SideBranch:
         return SideBranch(
             id=found.id,
             name=found.name,
@@ -300,7 +257,7 @@ class NeonBranches:
 
     # --- changing ---------------------------------------------------------------------------------------------------
 
-    def _make_branch(self, target: BranchTarget, name: str) -> _Branch:
+    def _make_branch(self, target: BranchTarget, name: str) -> Branch:
         live = self._live_one(self._all()).id
         if target.snapshot is not None:
             path = f"snapshots/{quote_segment(target.snapshot)}/restore"
@@ -322,7 +279,7 @@ class NeonBranches:
     def _change(self, path: str, body: object, name: str) -> None:
         """Send a change that ends with a branch of that name, and wait for its operations; never send it twice."""
         try:
-            changed = self._api.post(f"{self._project}/{path}", body, _Changed)
+            changed = self._api.post(f"{self._project}/{path}", body, Changed)
         except Unknown:
             until = self._api.clock.now() + 10 * _POLL_S
             while self._find_by_name(name) is None:
@@ -333,7 +290,7 @@ class NeonBranches:
         for operation in changed.operations:
             self._wait(operation)
 
-    def _wait(self, operation: _Operation) -> None:
+    def _wait(self, operation: Operation) -> None:
         until = self._api.clock.now() + self._patience_s
         path = f"{self._project}/operations/{quote_segment(operation.id)}"
         while operation.status not in _ENDED:
@@ -343,9 +300,9 @@ class NeonBranches:
                 )
                 raise ProviderUnavailable(text, where=operation.id, hint=_BRANCH_HINT)
             self._api.clock.sleep(_POLL_S)
-            operation = self._api.get(path, _OperationAnswer).operation
+            operation = self._api.get(path, OperationAnswer).operation
 
-    def _connectable(self, found: _Branch) -> SideBranch:
+    def _connectable(self, found: Branch) -> SideBranch:
         """Return the branch once it is ready and has a compute (one from a snapshot begins without)."""
         until = self._api.clock.now() + self._patience_s
         while found.current_state != "ready":
@@ -355,12 +312,12 @@ class NeonBranches:
             self._api.clock.sleep(_POLL_S)
             found = self._find_by_name(found.name) or found
         path = f"{self._project}/branches/{quote_segment(found.id)}/endpoints"
-        if not self._api.get(path, _Endpoints).endpoints:
+        if not self._api.get(path, Endpoints).endpoints:
             body = {"endpoint": {"branch_id": found.id, "type": "read_write"}}
             try:
-                made = self._api.post(f"{self._project}/endpoints", body, _Changed)
+                made = self._api.post(f"{self._project}/endpoints", body, Changed)
             except Unknown:
-                if not self._api.get(path, _Endpoints).endpoints:
+                if not self._api.get(path, Endpoints).endpoints:
                     raise
             else:
                 for operation in made.operations:

@@ -10,9 +10,10 @@ from backout.rules import SafetyRule
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from backout.ports import VendorCutover
+    from backout.ports import VendorBackups, VendorCutover
 
 _POOLED = "-pooler"
+_BINDING = "By hand: point the application's connection string (or its Hyperdrive configuration) at the side branch."
 
 
 def check_identity(vendor: VendorCutover, hosts: Collection[str], branch: str) -> None:
@@ -33,6 +34,27 @@ def check_identity(vendor: VendorCutover, hosts: Collection[str], branch: str) -
         where="database.managed",
         hint="correct database.managed.project and branch; behind a proxy, name the direct address in admin_url_env",
         rule=SafetyRule.IDENTITY,
+    )
+
+
+def check_cutover(vendor: VendorBackups, environment: str, *options: str) -> None:
+    """Check that a branch can be put in the live one's place, with the old state kept; a vendor that is down passes.
+
+    Args:
+        options: what to do instead, before what is always possible.
+
+    Raises:
+        Refused: the vendor has no such call, or not for this branch.
+    """
+    state = vendor.capabilities()
+    ways = [way for way in state.ways if way.in_place and way.keeps_old]
+    if state.problem or any(not way.missing for way in ways):
+        return
+    raise Refused(
+        next((way.missing for way in ways), f"{state.vendor} has no call that puts a branch into the live one's place"),
+        where=environment,
+        rule=SafetyRule.PREFLIGHT,
+        options=(*options, f"Make a side branch: `backout db branch create -e {environment}`.", _BINDING),
     )
 
 

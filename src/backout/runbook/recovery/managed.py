@@ -25,6 +25,7 @@ from backout.plan.branches import (
 from backout.plan.restore import Job, Look, read_target, undo_rescue_plan
 from backout.report.times import format_time
 from backout.rules import SafetyRule
+from backout.runbook.recovery.branch import check_cutover
 from backout.runbook.recovery.facts import check_identity, read_facts
 from backout.runbook.recovery.restore import list_points
 from backout.runbook.recovery.target import NO_TARGET
@@ -45,7 +46,6 @@ _MICROSECOND = 1e-6
 _SLACK_S = 1.0
 """Seconds after the end that a migration tool noted by its own clock."""
 _RULE = SafetyRule.PREFLIGHT
-_BINDING = "By hand: point the application's connection string (or its Hyperdrive configuration) at the side branch."
 
 
 class BranchTools(Value, frozen=True):
@@ -128,14 +128,8 @@ def plan_rescue(tools: BranchTools, text: str, treatment: Treatment) -> Plan:
 
 def plan_swap(tools: BranchTools, text: str) -> Plan:
     """Return the plan that puts a branch in the live one's place. Raises Refused: the vendor cannot; as `find`."""
-    state = tools.vendor.capabilities()
-    if not state.problem and not any(way.in_place and way.keeps_old and not way.missing for way in state.ways):
-        raise Refused(
-            f"{state.vendor} has no call that puts a branch into the live one's place",
-            where=tools.own.environment,
-            rule=_RULE,
-            options=(f"Make a side branch: `backout db branch create -e {tools.own.environment}`.", _BINDING),
-        )
+    rescue = f"Rescue the damaged rows alone: `backout db restore {text!r} -e {tools.own.environment}`."
+    check_cutover(tools.vendor, tools.own.environment, rescue)
     look, moment = find(tools, text)
     job = _make_job(tools, look, text)
     return make_swap_plan(job, moment, f"{_find_live(tools).name}-before-{job.mark}")
@@ -222,6 +216,7 @@ class _Moments:
     def __init__(self, tools: BranchTools, way: VendorWay) -> None:
         self._tools = tools
         self._live = tools.own.live
+        self._way = way
         self._granularity = way.granularity
         self._latest = math.inf if way.latest is None else way.latest
 
@@ -249,6 +244,8 @@ class _Moments:
                 options=('Give a time, such as "1 minute ago".',),
             )
         point = asked.point
+        if point is not None:
+            _check_within(self._way, BranchTarget(at=point.at))
         how = "as typed" if point is None else f"recorded as {point.name} ({point.why})"
         if self._granularity is Granularity.LSN:
             lsn = int(asked.value) if point is None else point.lsn
