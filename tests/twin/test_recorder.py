@@ -252,7 +252,7 @@ def test_what_init_writes_is_what_wrangler_deploys(twin: TwinStatus, tmp_path: P
     config: dict[str, object] = {"name": "store", "main": "index.js", "compatibility_date": "2026-10-01"}
     (tmp_path / "wrangler.jsonc").write_text(json.dumps(config))
     assert backout(tmp_path, "init").code == 0
-    made = make_recorder("store", wrangler_files.read(tmp_path / "wrangler.jsonc")[1])
+    made = make_recorder("store", wrangler_files.read(tmp_path / "wrangler.jsonc").workers)
     home = tmp_path / "home"
     tool = wrangler.find(tmp_path, str(twin.api_base_url), str(twin.account_id), Path(str(twin.api_token_file)), home)
 

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pytest
 from kept import furnish, furnish_wrangler
 from recorder_lab import upload
 
+from backout.config.init import wrangler as wrangler_files
 from backout.errors import ProviderRejected
 from backout.twin import lifecycle, remote, wrangler
 
@@ -493,3 +494,26 @@ def test_delete(project: Project) -> None:
         project.get()
     error.value.close()
     assert error.value.code == 404
+
+
+@pytest.mark.long
+def test_what_init_reads_of_a_build_is_what_wrangler_deploys(project: Project) -> None:
+    """A redirected configuration: the name, the bindings and the environment of the build, without --env."""
+    name = f"{project.name}-live"
+    project.write(HELLO.replace("TEXT", "not built"), env={"production": {"vars": {"COLOR": "red"}}})
+    built = {**project.config, "name": name, "vars": {"COLOR": "blue"}, "targetEnvironment": "production"}
+    del built["env"]
+    (project.folder / "dist").mkdir()
+    (project.folder / "dist" / "index.js").write_text(HELLO.replace("TEXT", "built"))
+    (project.folder / "dist" / "wrangler.json").write_text(json.dumps(built))
+    redirect = project.folder / wrangler_files.REDIRECT
+    redirect.parent.mkdir(parents=True)
+    redirect.write_text('{"configPath": "../../dist/wrangler.json"}')
+    project.run("deploy")
+    found = wrangler_files.read(wrangler_files.find(project.folder))
+    assert [(worker.environment, worker.script) for worker in found.workers] == [("production", name)]
+    assert replace(project, name=name).says() == {"said": "built", "color": "blue", "secret": None}
+    refused = project.try_run("deploy", "--env", "staging")
+    assert refused.returncode != 0
+    redirect.write_text("{}")
+    assert project.try_run("deploy").returncode != 0  # as `backout init` refuses it

@@ -19,6 +19,7 @@ from backout.providers.clock import SystemClock
 from backout.runbook.incident.checkup import Lane, Question, examine
 from backout.runbook.incident.checkup_questions import Counted, Here, Platform, Service
 from backout.runbook.incident.no_journal import read_last_card
+from backout.wiring.declared import explain_other_worker
 from backout.wiring.health import make_health_check
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import make_identities
@@ -134,7 +135,8 @@ def _find_hold(config: Config) -> Hold | None:
 def _check_config(config: Config) -> Iterator[Check]:
     from backout.config.warnings import list_remarks
 
-    doubts = "; ".join(text for part, text in list_remarks(config) if part not in _SEEN_ELSEWHERE)
+    remarks = [text for part, text in list_remarks(config) if part not in _SEEN_ELSEWHERE]
+    doubts = "; ".join(filter(None, (*remarks, explain_other_worker(config))))
     file = config.path.name
     yield (
         should("config").missing(doubts, suggest_command("config check", config.name))

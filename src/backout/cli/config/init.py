@@ -56,15 +56,17 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, ask_routes: bool,
     if only_recorder:
         return recorder.add_recorder(shell, force=force, dry_run=dry_run)
     from backout import config
+    from backout.cli.config.deployed import say_deployed
     from backout.config.init import project, wrangler
     from backout.config.init.draft import draft
 
     source = wrangler.find(shell.folder)
-    name, workers = wrangler.read(source)
+    around = project.read_project(shell.folder)
+    deployed = wrangler.read(source, around.scripts)
+    name, workers = deployed.name, deployed.workers
     file = shell.folder / "backout.toml"
     found = recorder.find_folder(shell.folder, source, name, workers)
-    around = project.read_project(shell.folder)
-    text = draft(name, workers, around, found.recorder, api_base_url=_find_api(shell))
+    text = draft(name, workers, around, found.recorder, built=deployed.built, api_base_url=_find_api(shell))
     mistakes = config.find_mistakes(text, file)
     if not dry_run:
         _write(file, text, force=force)
@@ -85,12 +87,14 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, ask_routes: bool,
         text = file.read_text(encoding="utf-8")
     payload = {"path": file, "written": not dry_run, "environments": names, "mistakes": mistakes, "text": text}
     payload["recorder"] = found.as_json(written, kept)
+    payload["redirected"], payload["left_out"] = deployed.redirected, deployed.left_out and deployed.left_out.script
     if dry_run:
         shell.output.result("init", payload, text.rstrip("\n"))
     else:
         done = shell.output.style.badge(f"wrote backout.toml from {source.name}: {', '.join(names)}", Tone.GOOD)
         shell.output.result("init", payload, done)
         shell.output.say(recorder.describe_written(written, kept))
+    say_deployed(shell, deployed, source)
     recorder.say_lines(shell, found, source)
     if not around.ignores_records:
         shell.output.say("the journal is in .backout/, which must not be committed: echo .backout/ >> .gitignore")

@@ -13,6 +13,7 @@ from backout.config.init.pinning import format_table, set_pin
 from backout.errors import BackoutError, ConfigError, DecisionNeeded, Refused, Unmeasured
 from backout.model.value import Value
 from backout.rules import SafetyRule
+from backout.wiring.declared import explain_other_worker
 from backout.wiring.identity import get_pinned_identity, make_identities
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def pin(shell: Shell, *, force: bool, dry_run: bool) -> int:
     if not dry_run:
         _write(found)
     out = shell.output
+    if other := explain_other_worker(loaded):
+        out.warn(other)
     rows = [(name, found.old[name] or "not pinned", found.new.get(name, "not readable")) for name in found.old]
     payload = {
         "path": found.path,

@@ -63,7 +63,8 @@ def find_folder(folder: Path, source: Path, name: str, workers: tuple[Worker, ..
 def add_recorder(shell: Shell, *, force: bool, dry_run: bool) -> int:
     """Write only the folder, for a project that has a backout.toml."""
     source = wrangler.find(shell.folder)
-    found = find_folder(shell.folder, source, *wrangler.read(source))
+    read = wrangler.read(source)
+    found = find_folder(shell.folder, source, read.name, read.workers)
     written, kept = ([], []) if dry_run else found.write(force=force)
     payload = {"written": bool(written), "recorder": found.as_json(written, kept)}
     if dry_run:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backout.config.init.counts import format_line
+from backout.config.init.deploying import find_environment
 from backout.config.init.recorder import FOLDER
 from backout.config.init.routes import format_proposal
 from backout.config.toml_text import format_key, format_literal
@@ -23,7 +24,13 @@ _PRODUCTION = re.compile("prod|live", re.IGNORECASE)
 
 
 def draft(
-    name: str, workers: tuple[Worker, ...], project: Project, recorder: Recorder, *, api_base_url: str = ""
+    name: str,
+    workers: tuple[Worker, ...],
+    project: Project,
+    recorder: Recorder,
+    *,
+    built: str = "",
+    api_base_url: str = "",
 ) -> str:
     """Return the text of backout.toml; unknown values are comments that say what to fill in.
 
@@ -32,6 +39,7 @@ def draft(
         workers: its environments.
         project: the facts of the folder.
         recorder: the flight recorder that could count its answers.
+        built: the environment for wrangler of the build that is deployed.
         api_base_url: of the platform's API, "" for the usual one.
     """
     lines = [
@@ -62,7 +70,7 @@ def draft(
                 f"[environments.{format_key(worker.environment)}.database]",
                 *_draft_database(worker, project),
             ]
-        if deploy := tuple(_draft_deploy(worker, project)):
+        if deploy := tuple(_draft_deploy(worker, project, built, alone=len(workers) == 1)):
             lines += ["", f"[environments.{format_key(worker.environment)}.deploy]", *deploy]
     return "\n".join([*lines, "", "[incidents]", 'directory = ".ai/incidents"', ""])
 
@@ -118,9 +126,14 @@ def _describe_when(worker: Worker) -> str:
     return "; begin with observe" if _PRODUCTION.match(worker.environment) else ""
 
 
-def _draft_deploy(worker: Worker, project: Project) -> Iterator[str]:
+def _draft_deploy(worker: Worker, project: Project, built: str, *, alone: bool) -> Iterator[str]:
+    """Yield the script that deploys this Worker; one that does not tell what it deploys is production's."""
     for script in (f"deploy:{worker.environment}", "deploy"):
-        if script in project.scripts:
+        if script not in project.scripts:
+            continue
+        target = find_environment(project.scripts, script, built)
+        is_own = script != "deploy" or alone or _PRODUCTION.match(worker.environment)
+        if target == worker.target or (target is None and is_own):
             yield f"command = {format_literal(f'{project.runner} {script}')}"
             break
 

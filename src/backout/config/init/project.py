@@ -7,11 +7,14 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from msgspec import field
+
 from backout.config import jsonc
 from backout.config.init.routes import find_routes, read_text
 from backout.model.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 EXAMPLES = (".env.example", ".env.sample", ".dev.vars.example")
@@ -21,7 +24,7 @@ _REMOTE = re.compile(r"url\s*=\s*\S*github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/
 _LOCKS = {"pnpm-lock.yaml": "pnpm", "yarn.lock": "yarn", "bun.lock": "bun", "bun.lockb": "bun"}
 _MAX_BYTES = 1024 * 1024
 _PRISMA_USUAL = PurePosixPath("prisma/migrations")
-_SCRIPTS = ("ts", "mts", "cts", "js", "mjs", "cjs")
+_PRISMA_FILES = tuple(f"prisma.config.{kind}" for kind in ("ts", "mts", "cts", "js", "mjs", "cjs"))
 _PRISMA_PATH = re.compile(r"\bmigrations\s{0,9}:\s{0,9}\{[^{}]{0,999}?\bpath\s{0,9}:\s{0,9}['\"]([^'\"\n]{1,200})['\"]")
 """Source: Prisma 7's documentation, "Prisma Config reference": migrations.path."""
 
@@ -38,7 +41,7 @@ class Project(Value, frozen=True):
         migrations_path: their folder, "" for the usual one.
         repository: owner/name on GitHub, or "".
         has_workflows: GitHub Actions run here.
-        scripts: of package.json.
+        scripts: of package.json, by name.
         routes: paths of GET routes without parameters that the source names.
         runner: "npm run".
         ignores_records: whether the folder `.backout` is kept out of the repository that this is a part of, if any.
@@ -52,7 +55,7 @@ class Project(Value, frozen=True):
     migrations_path: str = ""
     repository: str = ""
     has_workflows: bool = False
-    scripts: tuple[str, ...] = ()
+    scripts: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[str, ...] = ()
     runner: str = "npm run"
     ignores_records: bool = True
@@ -64,7 +67,7 @@ def read_project(folder: Path) -> Project:
     scripts = package.get("scripts")
     example = next((name for name in EXAMPLES if (folder / name).is_file()), "")
     text = _read(folder / example) if example else ""
-    config = next(filter(None, (_read(folder / f"prisma.config.{kind}") for kind in _SCRIPTS)), "")
+    config = next(filter(None, (_read(folder / name) for name in _PRISMA_FILES)), "")
     named = _PRISMA_PATH.search(config)
     path = PurePosixPath(named[1]) if named is not None else PurePosixPath()
     is_usual = path == _PRISMA_USUAL or path.is_absolute() or ".." in path.parts or not path.parts
@@ -77,7 +80,7 @@ def read_project(folder: Path) -> Project:
         migrations_path="" if is_usual else str(path),
         repository=_find_repository(folder, package),
         has_workflows=any((folder / ".github" / "workflows").glob("*.y*ml")),
-        scripts=tuple(scripts) if isinstance(scripts, dict) else (),
+        scripts={k: str(v) for k, v in scripts.items()} if isinstance(scripts, dict) else {},
         routes=find_routes(folder),
         ignores_records=_ignores_records(folder),
         runner=next((f"{tool} run" for lock, tool in _LOCKS.items() if (folder / lock).is_file()), "npm run"),
