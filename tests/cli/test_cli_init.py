@@ -177,6 +177,26 @@ def test_prisma_7_names_its_folder_of_migrations(tmp_path: Path, config: str, pa
 
 
 @pytest.mark.parametrize(
+    ("config", "tool", "path"),
+    [
+        ('export default defineConfig({ dialect: "postgresql", out: "./db/out" });', "drizzle", "db/out"),
+        ("export default { out: './drizzle', dialect: 'postgresql' } satisfies Config;", "drizzle", None),
+        ('export default defineConfig({ dialect: "postgresql" });', "drizzle", None),
+        ('export default defineConfig({ dialect: "sqlite", out: "./drizzle" });', "none", None),
+        ('export default { dialect: "postgresql", migrations: { prefix: "x", table: "mine" } };', "none", None),
+    ],
+)
+def test_drizzle_names_its_folder_of_migrations(tmp_path: Path, config: str, tool: str, path: str | None) -> None:
+    """In drizzle.config.ts; one of another dialect, or with a history table of another name, is left out."""
+    (tmp_path / "wrangler.json").write_text('{"name": "shop", "account_id": "0123", "hyperdrive": [{"id": "1"}]}')
+    (tmp_path / "drizzle.config.ts").write_text(config)
+    assert backout(tmp_path, "init").code == 0
+    production = configuration(tmp_path)["production"]
+    assert isinstance(production, dict)
+    assert (production["database"]["migrations"], production["database"].get("migrations_path")) == (tool, path)
+
+
+@pytest.mark.parametrize(
     ("pattern", "url"),
     [
         ("shop.example.com/*", "https://shop.example.com/health"),

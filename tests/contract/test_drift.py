@@ -69,6 +69,7 @@ ALTER TABLE orders ENABLE ROW LEVEL SECURITY; ALTER TABLE orders FORCE ROW LEVEL
 CREATE POLICY mine ON orders AS RESTRICTIVE FOR UPDATE TO postgres, pg_monitor
   USING (user_id > 0) WITH CHECK (user_id > 1);
 CREATE TABLE _prisma_migrations (id text PRIMARY KEY);
+CREATE SCHEMA drizzle; CREATE TABLE drizzle.__drizzle_migrations (id serial PRIMARY KEY, hash text NOT NULL);
 """
 
 CHANGES = [
@@ -256,6 +257,7 @@ def test_every_kind_is_read_and_equal_to_itself(server: str, dsn: str) -> None:
     assert find_differences(read_catalog(dsn), wanted) == ()
     names = " ".join(o.name for o in wanted)
     assert "_prisma_migrations" not in names
+    assert "drizzle" not in names
     assert "similarity" not in names  # pg_trgm's
 
 

@@ -110,7 +110,7 @@ Examples:
 @click.option("--name", default="twin", show_default=True, metavar="ENV", help="The environment's name.")
 @click.option(
     "--migrations",
-    type=click.Choice(["prisma", "alembic", "django", "none"]),
+    type=click.Choice(["prisma", "alembic", "django", "drizzle", "none"]),
     help="Add the twin's Postgres, with this tool's history of migrations.",
 )
 @directory_option

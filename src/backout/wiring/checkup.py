@@ -265,7 +265,7 @@ def _check_migrations(config: Config) -> Iterator[Check]:
     if history is None:
         why = "which migrations are applied is not read: whether the schema allows a rollback is unknown"
         prisma = suggest_setting(describe_setting("environments", config.name, "database", migrations="prisma"))
-        yield should("migrations").not_set_up(why, replace(prisma, note="or alembic, django, d1"))
+        yield should("migrations").not_set_up(why, replace(prisma, note="or alembic, django, drizzle, d1"))
         return
     yield data.check_migrations(history.read(), config.name)
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from backout.model.database.compatibility import MigrationFile
     from backout.model.database.schema import AppliedMigration, SchemaState
 
+_PASSED_OVER: Final = (
+    "one that was generated later is applied, so the tool passes it over, now and later: give it a newer `when` in "
+    "meta/_journal.json, or generate it again"
+)
 _WITHOUT_LOG: Final = (
     "it began and never ended: it is running now, or its process died; how much of it was applied is unknown"
 )
@@ -73,6 +77,7 @@ class _History:
         self.rows: dict[str, list[AppliedMigration]] = {}
         for row in state.applied:
             self.rows.setdefault(row.name, []).append(row)
+        self.newest_stamp = max((row.stamp for row in state.applied if row.stamp is not None), default=-1)
         self._replaced = {name for migration in known for name in migration.replaces}
         self._applications = {migration.application for migration in known if migration.application}
         self._followed = _find_ancestors(state.heads, self.known)
@@ -114,6 +119,8 @@ def _judge_known(migration: KnownMigration, history: _History) -> MigrationStatu
     if undone := next((row for row in reversed(rows) if row.rolled_back_at is not None), None):
         why = "it was declared rolled back and not applied again: the next deployment of migrations applies it"
         return replace(status, state=MigrationState.ROLLED_BACK, finding=True, why=why, logs=undone.logs)
+    if migration.stamp is not None and migration.stamp <= history.newest_stamp:
+        return replace(status, state=MigrationState.OUT_OF_ORDER, finding=True, why=_PASSED_OVER)
     if history.is_built_on(migration.name):
         why = "later ones are applied: it would come behind them, and on a new database before them"
         return replace(status, state=MigrationState.OUT_OF_ORDER, finding=True, why=why)
@@ -210,5 +217,5 @@ def put_in_line(files: Iterable[MigrationFile]) -> tuple[KnownMigration, ...]:
     known: list[KnownMigration] = []
     for file in files:
         after = (known[-1].name,) if known else ()
-        known.append(KnownMigration(file.name, after, file.checksum))
+        known.append(KnownMigration(file.name, after, file.checksum, stamp=file.stamp))
     return tuple(known)

@@ -31,7 +31,7 @@ def find_environment(scripts: Mapping[str, str], name: str, built: str = "") -> 
         scripts: those of package.json by name.
         built: the environment of the build whose configuration wrangler deploys where no other is named.
     """
-    text = _expand(scripts, name, _DEPTH)
+    text = _read_script(scripts, name, _DEPTH)
     deploy = _DEPLOY.search(text)
     if deploy is None:
         return None
@@ -48,11 +48,11 @@ def deploys_top(scripts: Mapping[str, str], environment: str, built: str = "") -
     return None
 
 
-def _expand(scripts: Mapping[str, str], name: str, depth: int) -> str:
+def _read_script(scripts: Mapping[str, str], name: str, depth: int) -> str:
     """Return a script with those that it runs in their places: what is typed behind one goes to its last command."""
 
     def replace(found: re.Match[str]) -> str:
         inner = found[1]
-        return _expand(scripts, inner, depth - 1) if depth and inner != name and inner in scripts else found[0]
+        return _read_script(scripts, inner, depth - 1) if depth and inner != name and inner in scripts else found[0]
 
     return _RUN.sub(replace, scripts.get(name, ""))

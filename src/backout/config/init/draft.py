@@ -107,7 +107,7 @@ def _draft_database(worker: Worker, project: Project) -> Iterator[str]:
     """Yield a separate table: backups, a vendor and a server are tables below it."""
     yield 'provider = "postgres"'
     yield f"url_env = {format_literal(_choose_database_variable(worker, project))}"
-    yield f"migrations = {format_literal('prisma' if project.has_prisma else 'none')}"
+    yield f"migrations = {format_literal(project.tool)}"
     if project.migrations_path:
         yield f"migrations_path = {format_literal(project.migrations_path)}"
 
@@ -150,7 +150,7 @@ def _draft_services(worker: Worker, project: Project) -> dict[str, str]:
 
 
 def _has_database(worker: Worker, project: Project) -> bool:
-    return worker.has_hyperdrive or project.has_prisma or "DATABASE_URL" in (*project.names, *project.commented)
+    return worker.has_hyperdrive or project.tool != "none" or "DATABASE_URL" in (*project.names, *project.commented)
 
 
 def _choose_database_variable(worker: Worker, project: Project) -> str:

@@ -23,8 +23,12 @@ _COMMENTED = re.compile(r"^#\s*([A-Z][A-Z0-9_]*)\s*=", re.MULTILINE)
 _REMOTE = re.compile(r"url\s*=\s*\S*github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?\s*$", re.MULTILINE)
 _LOCKS = {"pnpm-lock.yaml": "pnpm", "yarn.lock": "yarn", "bun.lock": "bun", "bun.lockb": "bun"}
 _MAX_BYTES = 1024 * 1024
-_PRISMA_USUAL = PurePosixPath("prisma/migrations")
-_PRISMA_FILES = tuple(f"prisma.config.{kind}" for kind in ("ts", "mts", "cts", "js", "mjs", "cjs"))
+_USUAL = {"prisma": PurePosixPath("prisma/migrations"), "drizzle": PurePosixPath("drizzle")}
+_SCRIPTS = ("ts", "mts", "cts", "js", "mjs", "cjs")
+_DRIZZLE_OUT = re.compile(r"[\"']?\bout\b[\"']?\s{0,9}:\s{0,9}['\"`]([^'\"`\n]{1,200})['\"`]")
+_DRIZZLE_DIALECT = re.compile(r"[\"']?\bdialect\b[\"']?\s{0,9}:\s{0,9}['\"`]postgresql['\"`]")
+_DRIZZLE_TABLE = re.compile(r"[\"']?\bmigrations\b[\"']?\s{0,9}:\s{0,9}\{[^{}]{0,999}?\b(?:table|schema)\b")
+"""Source: drizzle-kit's documentation, "Drizzle config reference" (2026-12): out, dialect, migrations.table, schema."""
 _PRISMA_PATH = re.compile(r"\bmigrations\s{0,9}:\s{0,9}\{[^{}]{0,999}?\bpath\s{0,9}:\s{0,9}['\"]([^'\"\n]{1,200})['\"]")
 """Source: Prisma 7's documentation, "Prisma Config reference": migrations.path."""
 
@@ -37,7 +41,7 @@ class Project(Value, frozen=True):
         example: the file with the names of variables, or "".
         names: those in it.
         commented: names in it that are commented out.
-        has_prisma: migrations are Prisma's.
+        tool: of the migrations: `prisma`, `drizzle`, or `none`.
         migrations_path: their folder, "" for the usual one.
         repository: owner/name on GitHub, or "".
         has_workflows: GitHub Actions run here.
@@ -51,7 +55,7 @@ class Project(Value, frozen=True):
     example: str = ""
     names: tuple[str, ...] = ()
     commented: tuple[str, ...] = ()
-    has_prisma: bool = False
+    tool: str = "none"
     migrations_path: str = ""
     repository: str = ""
     has_workflows: bool = False
@@ -67,16 +71,14 @@ def read_project(folder: Path) -> Project:
     scripts = package.get("scripts")
     example = next((name for name in EXAMPLES if (folder / name).is_file()), "")
     text = _read(folder / example) if example else ""
-    config = next(filter(None, (_read(folder / name) for name in _PRISMA_FILES)), "")
-    named = _PRISMA_PATH.search(config)
-    path = PurePosixPath(named[1]) if named is not None else PurePosixPath()
-    is_usual = path == _PRISMA_USUAL or path.is_absolute() or ".." in path.parts or not path.parts
+    tool, path = _find_migrations(folder)
+    is_usual = path == _USUAL.get(tool) or path.is_absolute() or ".." in path.parts or not path.parts
     return Project(
         name=str(package.get("name") or ""),
         example=example,
         names=tuple(dict.fromkeys(_NAME.findall(text))),
         commented=tuple(dict.fromkeys(_COMMENTED.findall(text))),
-        has_prisma=bool(config) or any((folder / "prisma" / name).exists() for name in ("migrations", "schema.prisma")),
+        tool=tool,
         migrations_path="" if is_usual else str(path),
         repository=_find_repository(folder, package),
         has_workflows=any((folder / ".github" / "workflows").glob("*.y*ml")),
@@ -85,6 +87,26 @@ def read_project(folder: Path) -> Project:
         ignores_records=_ignores_records(folder),
         runner=next((f"{tool} run" for lock, tool in _LOCKS.items() if (folder / lock).is_file()), "npm run"),
     )
+
+
+def _find_migrations(folder: Path) -> tuple[str, PurePosixPath]:
+    """Return the tool of the migrations and the folder that its configuration names, which is read and never run."""
+    config = _read_first(folder, "prisma.config", _SCRIPTS)
+    if config or any((folder / "prisma" / name).exists() for name in ("migrations", "schema.prisma")):
+        return "prisma", _make_path(_PRISMA_PATH.search(config))
+    config = _read_first(folder, "drizzle.config", (*_SCRIPTS, "json"))
+    # A table of another name is not read, so that its history would look empty.
+    if _DRIZZLE_DIALECT.search(config) and not _DRIZZLE_TABLE.search(config):
+        return "drizzle", _make_path(_DRIZZLE_OUT.search(config))
+    return "none", PurePosixPath()
+
+
+def _read_first(folder: Path, name: str, kinds: tuple[str, ...]) -> str:
+    return next(filter(None, (_read(folder / f"{name}.{kind}") for kind in kinds)), "")
+
+
+def _make_path(named: re.Match[str] | None) -> PurePosixPath:
+    return PurePosixPath(named[1]) if named is not None else PurePosixPath()
 
 
 def _ignores_records(folder: Path) -> bool:

@@ -107,7 +107,7 @@ class Database(Section, frozen=True):
     provider: Literal["postgres", "d1"]
     url_env: Text | None = None
     url_file: Path | None = None
-    migrations: Literal["prisma", "alembic", "django", "d1", "none"] = "none"
+    migrations: Literal["prisma", "alembic", "django", "drizzle", "d1", "none"] = "none"
     migrations_path: Path | None = None
     database_id: Text | None = None
     app_checks_head: bool = False

@@ -29,11 +29,13 @@ class MigrationFile(Value, frozen=True):
     Args:
         sql: what would be executed.
         checksum: the tool's own, "" where it keeps none.
+        stamp: the tool applies it only above every stamp that is applied already; None: whatever is applied.
     """
 
     name: str
     sql: str
     checksum: str = ""
+    stamp: int | None = None
 
 
 class StatementVerdict(Value, frozen=True):

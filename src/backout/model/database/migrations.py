@@ -5,10 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from msgspec import field
+
 from backout.errors import ProviderUnavailable
 from backout.model.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backout.model.database.schema import SchemaState
 
 
@@ -22,6 +26,7 @@ class KnownMigration(Value, frozen=True):
         title: its title, beside its name.
         replaces: the migrations it was squashed from; where all of these are applied, it is too.
         application: its application, where a history has several; names then begin with it and a dot.
+        stamp: the tool applies it only above every stamp that is applied already; None: whatever is applied.
     """
 
     name: str
@@ -30,6 +35,46 @@ class KnownMigration(Value, frozen=True):
     title: str = ""
     replaces: tuple[str, ...] = ()
     application: str = ""
+    stamp: int | None = None
+
+
+class StoredNames(Value, frozen=True):
+    """The names of migrations whose history table holds no names.
+
+    Args:
+        stamps: {the table's key: the names that have it}.
+        checksums: of the files, by name.
+    """
+
+    stamps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    def get_name(self, stored: str, checksum: str) -> str:
+        """Return the name of a row; the row's key where no file fits it.
+
+        >>> names = StoredNames({"7": ("a", "b")}, {"a": "1", "b": "2"})
+        >>> names.get_name("7", "2"), names.get_name("7", "3"), names.get_name("8", "1")
+        ('b', 'a', '8')
+        """
+        found = self.stamps.get(stored, (stored,))
+        return next((name for name in found if self.checksums.get(name) == checksum), found[0])
+
+    def get_stored(self, name: str) -> str:
+        """Return the key of a name; a name without one is its own.
+
+        >>> names = StoredNames({"7": ("a",)})
+        >>> names.get_stored("a"), names.get_stored("8")
+        ('7', '8')
+        """
+        return next((stored for stored, names in self.stamps.items() if name in names), name)
+
+
+def make_stamp_key(stamp: int) -> str:
+    """Return what Drizzle's row is called where no file names it: the second at which its file was generated.
+
+    drizzle-kit 1.0 keeps seconds in the names of its folders, and the rows of before have milliseconds.
+    """
+    return str(stamp // 1000)
 
 
 class MigrationState(StrEnum):

@@ -318,9 +318,11 @@ class MigrationClue(Value, frozen=True):
 
     Args:
         began_at, ended_at: Unix seconds as the migration tool noted them (Prisma alone does), None otherwise.
+        stored: what the history table calls it.
     """
 
     xid: int
     relation: str
     began_at: float | None = None
     ended_at: float | None = None
+    stored: str = ""

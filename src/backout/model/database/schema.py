@@ -13,6 +13,7 @@ class AppliedMigration(Value, frozen=True):
         logs: the failure's output.
         steps: how many statements are known to have been applied, None where the tool does not count.
         dated: False where the tool keeps no times; the times are then upper bounds.
+        stamp: the number by which the tool puts it in order, None where it has none.
     """
 
     name: str
@@ -23,6 +24,7 @@ class AppliedMigration(Value, frozen=True):
     logs: str = ""
     steps: int | None = None
     dated: bool = True
+    stamp: int | None = None
 
     @property
     def stands(self) -> bool:

@@ -29,6 +29,8 @@ _HEADS: Final = {
     "prisma": "\nSELECT migration_name, finished_at FROM _prisma_migrations"
     "\nWHERE rolled_back_at IS NULL ORDER BY started_at DESC LIMIT 3",
     "alembic": "\nSELECT version_num FROM alembic_version",
+    "drizzle": "\nSELECT hash, to_timestamp(created_at / 1000.0) AS generated"
+    "\nFROM drizzle.__drizzle_migrations ORDER BY id DESC LIMIT 3",
     "django": "\nSELECT app, name, applied FROM django_migrations ORDER BY id DESC LIMIT 3",
 }
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from backout.model.database.branch import SideBranch
     from backout.model.database.capability import VendorState, VendorWay
+    from backout.model.database.recovery import MigrationClue
     from backout.model.plan import Plan
     from backout.plan.restore import Asked
     from backout.ports import BranchReader, CopyComparer, VendorBackups, VendorCutover
@@ -229,7 +230,8 @@ class _Moments:
             return replace(look, relation=str(asked.value)), self._drop(str(asked.value))
         if asked.kind is TargetKind.MIGRATION:
             name = str(asked.value)
-            return replace(look, no_migration=name), self._migration(name)
+            clue = self._find_clue(name)
+            return replace(look, no_migration=clue.stored or name), self._migration(name, clue)
         return look, self._moment(asked)
 
     def _moment(self, asked: Asked) -> BranchMoment:
@@ -292,13 +294,16 @@ class _Moments:
             raise UsageError(f"table {table} has lost no column", where=self._tools.own.environment)
         return self._transaction(clue.xids[-1], f"transaction {clue.xids[-1]}, which dropped a column of {table},")
 
-    def _migration(self, name: str) -> BranchMoment:
+    def _find_clue(self, name: str) -> MigrationClue:
         clue = self._live.find_migration(name)
         if clue is None:
             where = self._tools.own.environment
             raise UsageError(
                 f"no migration {name!r} was applied here", hint="backout db migrations status", where=where
             )
+        return clue
+
+    def _migration(self, name: str, clue: MigrationClue) -> BranchMoment:
         ended = self._live.find_commit_time(clue.xid)
         if clue.began_at is None:  # Django and Alembic write their row in the migration's own transaction
             moment = self._transaction(clue.xid, f"the transaction that wrote the row of migration {name}")

@@ -347,7 +347,7 @@ class _Search:
         between = [each for each in commits if began.lsn <= each.lsn <= last.lsn]
         damage = tuple(each for each in between if each.changes_schema) or tuple(between[1:-1])
         target = _make_target(asked, began, f"transaction {began.xid} began the migration at {format_time(began.at)}")
-        return replace(self._make_found(target), damage=damage, migration=name)
+        return replace(self._make_found(target), damage=damage, migration=clue.stored or name)
 
     def _find_inserter(self, clue: MigrationClue, stretch: Sequence[WalSpan], last: Commit) -> int:
         """Return the transaction that inserted the migration's row: the newest insert up to the last write of it.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from backout.config import Config, Secret
     from backout.model.database.compatibility import MigrationFile
-    from backout.model.database.migrations import KnownMigration
+    from backout.model.database.migrations import KnownMigration, StoredNames
     from backout.ports import MigrationFiles, Schema, SchemaCatalog
     from backout.providers.cloudflare.client import ApiClient
     from backout.runbook.rollback.migrations import Deploying, Side
@@ -24,6 +24,7 @@ FOLDERS: Final = {
     "prisma": ("prisma/migrations",),
     "alembic": ("alembic/versions", "migrations/versions"),
     "django": (".",),  # its applications, with a folder `migrations` each
+    "drizzle": ("drizzle",),
     "d1": ("migrations",),
 }
 """Where each tool keeps its files, below backout.toml, unless `database.migrations_path` names another folder."""
@@ -47,12 +48,12 @@ def make_history(config: Config, api: Callable[[], ApiClient], *, within_s: floa
 
 def make_postgres_history(config: Config, url: Callable[[], str], *, within_s: float | None = None) -> Schema:
     """Return the history that the chosen environment's tool keeps in a Postgres database, of whichever side."""
-    from backout.providers.postgres.schema.history import ALEMBIC, DJANGO, PRISMA
+    from backout.providers.postgres.schema.history import ALEMBIC, DJANGO, DRIZZLE, PRISMA
     from backout.providers.postgres.schema.schema import PostgresHistory
 
     settings, tool = config.environment.database, get_tool(config)
     assert settings is not None
-    tables = {"prisma": PRISMA, "alembic": ALEMBIC, "django": DJANGO}
+    tables = {"prisma": PRISMA, "alembic": ALEMBIC, "django": DJANGO, "drizzle": DRIZZLE}
     connect_timeout_s, statement_timeout_s = float(settings.connect_timeout), _STATEMENT_TIMEOUT_S
     if within_s is not None:
         connect_timeout_s, statement_timeout_s = min(connect_timeout_s, within_s), within_s
@@ -61,7 +62,26 @@ def make_postgres_history(config: Config, url: Callable[[], str], *, within_s: f
         tables[tool],
         connect_timeout_s=connect_timeout_s,
         statement_timeout_s=statement_timeout_s,
+        names=make_names(config),
     )
+
+
+def make_names(config: Config) -> Callable[[], StoredNames]:
+    """Return what names the rows of a history that holds no names; they stay as they are without their files."""
+    settings = config.environment.database
+
+    def read_names() -> StoredNames:
+        from backout.model.database.migrations import StoredNames as Names
+        from backout.providers.files.drizzle import DrizzleMigrations
+
+        if settings is None or settings.migrations != "drizzle":
+            return Names()
+        try:
+            return DrizzleMigrations(find_folder(config)).read_names()
+        except UsageError:
+            return Names()
+
+    return read_names
 
 
 def get_tool(config: Config) -> str:
@@ -72,7 +92,7 @@ def get_tool(config: Config) -> str:
             "no migrations are set up",
             where=f"{config.path.name}: environments.{config.name}.database.migrations",
             hint=describe_setting("environments", config.name, "database", provider="postgres", migrations="prisma")
-            + " (or alembic, django, d1)",
+            + " (or alembic, django, drizzle, d1)",
         )
     return settings.migrations
 
@@ -99,12 +119,15 @@ def find_folder(config: Config) -> Path:
 
 def find_files(config: Config) -> MigrationFiles:
     """Return the migrations that are SQL. Raises UsageError: those of Alembic and Django are Python."""
+    from backout.providers.files.drizzle import DrizzleMigrations
     from backout.providers.files.migrations import D1Migrations, PrismaMigrations
 
     tool = get_tool(config)
     if tool in {"alembic", "django"}:
         raise UsageError(f"the migrations of {tool} are Python, which backout does not run", where=config.name)
     folder = find_folder(config)
+    if tool == "drizzle":
+        return DrizzleMigrations(folder)
     return D1Migrations(folder) if tool == "d1" else PrismaMigrations(folder)
 
 
@@ -202,7 +225,11 @@ def list_appliable(config: Config) -> tuple[MigrationFile, ...]:
     """Return the migrations that backout can apply. Raises UsageError: the tool is not Prisma, or has no files."""
     tool = get_tool(config)
     if tool != "prisma":
-        commands = {"alembic": "alembic upgrade head", "django": "python manage.py migrate"}
+        commands = {
+            "alembic": "alembic upgrade head",
+            "django": "python manage.py migrate",
+            "drizzle": "npx drizzle-kit migrate",
+        }
         raise UsageError(
             f"backout applies Prisma's migrations only, and this is {tool}",
             where=f"environments.{config.name}",

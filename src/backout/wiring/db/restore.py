@@ -22,6 +22,7 @@ from backout.providers.postgres.server.template import SUPERUSER
 from backout.providers.postgres.tls.dsn import make_libpq_url
 from backout.runbook.recovery.tools import NONE_ACCEPTED, Accepted, RestoreTools
 from backout.wiring.db.backups import get_backup_settings, get_binaries, get_slot_name, make_repository
+from backout.wiring.db.history import make_names
 from backout.wiring.db.managed import make_stanza
 from backout.wiring.records import find_actor, open_journal
 
@@ -139,7 +140,7 @@ def _list_no_gaps(_names: Sequence[str]) -> tuple[WalGap, ...]:
 def _make_live(config: Config) -> PostgresLive:
     database = config.environment.database
     timeout_s = float(database.connect_timeout) if database else 5.0
-    return PostgresLive(config.database_admin_url().reveal, connect_timeout_s=timeout_s)
+    return PostgresLive(config.database_admin_url().reveal, connect_timeout_s=timeout_s, names=make_names(config))
 
 
 def _parse_dsn(config: Config) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from backout.errors import AuthError, BackoutError, ProviderUnavailable, Unmeasured
+from backout.model.database.migrations import StoredNames
 from backout.model.database.recovery import ClusterThings, DatabaseFacts, DropClue, MigrationClue, RestorePoint
 from backout.model.database.sequences import PlacedSequence
 from backout.model.database.wal import parse_lsn
@@ -19,6 +20,7 @@ from backout.model.value import Value
 from backout.providers.postgres.schema.history import (
     ALEMBIC,
     DJANGO,
+    DRIZZLE,
     HISTORIES,
     PRISMA,
     parse_applied,
@@ -86,6 +88,7 @@ _ROWS: Final = {
     ),
     DJANGO.name: _Row("m.app || '.' || m.name", "m.id DESC"),
     ALEMBIC.name: _Row("m.version_num", "m.version_num DESC"),
+    DRIZZLE.name: _Row(DRIZZLE.dated_by, "m.id DESC"),
 }
 
 
@@ -132,10 +135,18 @@ class PostgresLive:
 
     Args:
         url: returns the connection string of an administrator; it is never shown.
+        names: returns the names of migrations whose history table holds none.
     """
 
-    def __init__(self, url: Callable[[], str], *, connect_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: Callable[[], str],
+        *,
+        connect_timeout_s: float = 5.0,
+        names: Callable[[], StoredNames] = StoredNames,
+    ) -> None:
         self._url = url
+        self._names = names
         self._connect_timeout_s = connect_timeout_s
 
     def facts(self, *, within_s: float = 0.0) -> DatabaseFacts:
@@ -275,8 +286,12 @@ class PostgresLive:
             _refuse_foreign_code(connection, place.table.name, place.oid)
             asked = _ROWS[place.table.name]
             query = _MIGRATED.format(table=place.table.name, name=asked.name, newest=asked.newest, times=asked.times)
-            row = connection.execute(query, (name,)).fetchone()
-            return MigrationClue(int(row[0]), *row[1:]) if row else None
+            stored = self._names().get_stored(name)
+            row = connection.execute(query, (stored,)).fetchone()
+            if row is None:
+                return None
+            xid, relation, began_at, ended_at = row
+            return MigrationClue(int(xid), relation, began_at, ended_at, stored)
 
     def find_commit_time(self, xid: int) -> float | None:
         """Return when a transaction was committed, None where the server does not record it or knows it no more."""

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 
 from backout.model.database.catalog import Catalog, ObjectKind, SchemaObject
 from backout.providers.postgres.schema.catalog_queries import QUERIES
+from backout.providers.postgres.schema.history import DRIZZLE
 from backout.providers.postgres.schema.quoting import quote_literal
 from backout.providers.postgres.server.pinned import begin_reading
 from backout.providers.postgres.server.session import open_asking
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-HISTORIES: Final = ("_prisma_migrations", "alembic_version", "django_migrations", "d1_migrations")
+HISTORIES: Final = (
+    "_prisma_migrations",
+    "alembic_version",
+    "django_migrations",
+    "d1_migrations",
+    "__drizzle_migrations",
+)
 """What migration tools keep for themselves."""
 _ORDER: Final = {kind: number for number, kind in enumerate(ObjectKind)}
 
@@ -98,9 +105,21 @@ def _make_objects(rows: Mapping[str, Sequence[Row]]) -> Iterable[SchemaObject]:
     views = _measure_depths(rows["view_uses"])
     for row in rows["views"]:
         yield _make_view(row, views.get(_get_text(row, "name"), 0))
+    left_out = set(_list_of_histories(rows))
     owners = {"", *kept, *(_get_text(row, "name") for row in (*rows["views"], *rows["domains"]))}
     for query, make in _MAKERS.items():
-        yield from (made for row in rows[query] if (made := make(row)).owner in owners)
+        found = (make(row) for row in rows[query] if (query, row.get("name")) not in left_out)
+        yield from (made for made in found if made.owner in owners)
+
+
+def _list_of_histories(rows: Mapping[str, Sequence[Row]]) -> Iterable[tuple[str, str]]:
+    """Yield (query, name) of what belongs to histories besides their tables: sequences, and Drizzle's own schema."""
+    tables = {_get_text(row, "name") for row in rows["tables"] if _get_text(row, "name_alone") in HISTORIES}
+    for row in rows["sequence_owners"]:
+        if row["owner"] in tables:
+            yield "sequences", _get_text(row, "name")
+    if f"{DRIZZLE.home}.{DRIZZLE.name}" in tables:
+        yield "schemas", DRIZZLE.home
 
 
 def _measure_depths(edges: Iterable[Row]) -> dict[str, int]:

@@ -8,7 +8,9 @@ take the place of the table in between. What is computed from the rows is comput
 Sources: Prisma's schema engine, table `_prisma_migrations` (2026-11): `finished_at` is null while a migration runs or
 after it failed; `rolled_back_at` is set by `prisma migrate resolve --rolled-back`, and such a row counts no more.
 Alembic documentation, "Tutorial": `alembic_version` holds the heads and nothing else. Django, `MigrationRecorder`:
-`django_migrations` has a row for each migration of each application, its own applications included. PostgreSQL 18,
+`django_migrations` has a row for each migration of each application, its own applications included. drizzle-orm 0.45.4
+and 1.0.0-rc.4, `migrate` of its Postgres dialect: `drizzle.__drizzle_migrations` has the SHA-256 of each file and, as
+`created_at`, the milliseconds at which the file was generated, not applied. PostgreSQL 18,
 COPY: "COPY TO can be used only with plain tables"; "System Information Functions" (pg_has_role, aclexplode).
 """
 
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.decoding import parse_moment
 from backout.errors import ProviderUnavailable
+from backout.model.database.migrations import make_stamp_key
 from backout.model.database.schema import AppliedMigration
 from backout.model.value import Value
 from backout.providers.postgres.schema.quoting import quote_literal
@@ -37,9 +40,12 @@ _PLACE: Final = """
 WITH found AS MATERIALIZED (
   SELECT t.tool, c.oid, c.relkind::text AS kind, c.relowner AS owner, c.relforcerowsecurity AS forced, n.nspname,
     n.oid AS schema, n.nspowner
-  FROM (VALUES {tables}) AS t(name, tool) CROSS JOIN unnest({schemas}) WITH ORDINALITY AS s(name, place)
-  JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(s.name) || '.' || t.name)
-  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  FROM (VALUES {tables}) AS t(name, tool, home)
+  CROSS JOIN LATERAL unnest(CASE WHEN t.home IS NULL THEN {schemas} ELSE ARRAY[t.home] END)
+    WITH ORDINALITY AS s(name, place)
+  JOIN pg_namespace AS n ON n.nspname = s.name
+  JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = t.name
+  WHERE {usable}
   ORDER BY t.tool, s.place LIMIT 1
 ), judged AS MATERIALIZED (
   SELECT *, CASE WHEN kind <> 'r' THEN false
@@ -74,6 +80,8 @@ class HistoryTable(Value, frozen=True):
         applied: makes the migration out of these.
         order: sorts rows, oldest first.
         heads_only: a row is a head, not a migration that was applied.
+        home: the schema in which the tool keeps it, "" for wherever the session looks.
+        dated_by: the SQL of what names a row whose time the tool does not keep, "" where it does.
     """
 
     name: str
@@ -82,6 +90,8 @@ class HistoryTable(Value, frozen=True):
     order: Callable[[Row], tuple[float | str, ...]]
     heads_only: bool = False
     needed: int | None = None
+    home: str = ""
+    dated_by: str = ""
 
     @property
     def copy(self) -> str:
@@ -130,9 +140,12 @@ def write_place_query(tables: Sequence[HistoryTable], schema: str | None) -> str
     Asked in a transaction of ours that knows SESSION_SCHEMAS, it also lets the rest of the transaction find the table,
     and be its owner where that is more than nothing: so it comes right before the table's `copy`.
     """
-    names = ", ".join(f"({quote_literal(table.name)}, {number})" for number, table in enumerate(tables))
+    homes = ((table.name, f"{quote_literal(table.home)}" if table.home else "NULL::text") for table in tables)
+    names = ", ".join(f"({quote_literal(name)}, {number}, {home})" for number, (name, home) in enumerate(homes))
     schemas = _SCHEMAS if schema is None else f"ARRAY[{quote_literal(schema)}]"
-    return _PLACE.format(schemas=schemas, tables=names)
+    # Looked for among others, one in a schema that is closed to the role is none; asked for, it is an error.
+    usable = "has_schema_privilege(n.oid, 'USAGE')" if len(tables) > 1 else "true"
+    return _PLACE.format(schemas=schemas, tables=names, usable=usable)
 
 
 def parse_place(tables: Sequence[HistoryTable], row: Sequence[object]) -> Place:
@@ -175,6 +188,12 @@ def _parse_django(row: Row) -> AppliedMigration:
     return AppliedMigration(f"{app}.{name}", at or 0.0, at)
 
 
+def _parse_drizzle(row: Row) -> AppliedMigration:
+    _, checksum, generated = row
+    stamp = int(generated or 0)
+    return AppliedMigration(make_stamp_key(stamp), 0.0, 0.0, checksum=checksum or "", dated=False, stamp=stamp)
+
+
 def _parse_alembic(row: Row) -> AppliedMigration:
     return AppliedMigration(row[0] or "", 0.0, 0.0, dated=False)
 
@@ -186,9 +205,24 @@ PRISMA: Final = HistoryTable(
     lambda row: (_parse_seconds(row[1]) or 0.0, row[0] or ""),
     needed=4,
 )
-ALEMBIC: Final = HistoryTable("alembic_version", ("version_num",), _parse_alembic, lambda row: (row[0] or "",), True)
+ALEMBIC: Final = HistoryTable(
+    "alembic_version",
+    ("version_num",),
+    _parse_alembic,
+    lambda row: (row[0] or "",),
+    heads_only=True,
+    dated_by="version_num",
+)
 DJANGO: Final = HistoryTable(
     "django_migrations", ("id", "app", "name", "applied"), _parse_django, lambda row: (float(row[0] or 0),)
 )
-HISTORIES: Final = (PRISMA, DJANGO, ALEMBIC)
+DRIZZLE: Final = HistoryTable(
+    "__drizzle_migrations",
+    ("id", "hash", "created_at"),
+    _parse_drizzle,
+    lambda row: (float(row[0] or 0),),
+    home="drizzle",
+    dated_by="(created_at / 1000)::text",
+)
+HISTORIES: Final = (PRISMA, DJANGO, ALEMBIC, DRIZZLE)
 HISTORY_TABLES: Final = frozenset(table.name for table in HISTORIES)

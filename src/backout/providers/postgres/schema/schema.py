@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from backout.errors import AuthError
+from backout.model.database.migrations import StoredNames
 from backout.model.database.schema import SchemaState
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.schema.history import (
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 _NOW: Final = "SELECT extract(epoch FROM now())::float8"
 _COMMITTED: Final = """
-SELECT version_num, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 FROM ONLY alembic_version
+SELECT {key}, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 FROM ONLY {table}
 WHERE current_setting('track_commit_timestamp')::bool
 """
 
@@ -40,6 +42,7 @@ class PostgresHistory:
         url: returns the connection string; Prisma's own parameters (`?schema=`, `?connection_limit=`) are understood.
             It is asked once per reading and never shown.
         table: whose history it is.
+        names: returns the names of rows that hold none.
         statement_timeout_s: how long a lock on the table may block the reading.
     """
 
@@ -51,12 +54,14 @@ class PostgresHistory:
         connect_timeout_s: float = 5.0,
         statement_timeout_s: float = 5.0,
         clock: Clock | None = None,
+        names: Callable[[], StoredNames] = StoredNames,
     ) -> None:
         self._url = url
         self._table = table
         self._connect_timeout_s = connect_timeout_s
         self._statement_timeout_s = statement_timeout_s
         self._clock = clock or SystemClock()
+        self._names = names
 
     def read(self) -> SchemaState:
         """Return the migration history, oldest first; an empty one when the tool's table does not exist.
@@ -79,6 +84,8 @@ class PostgresHistory:
                 error, url, "the migration history"
             ) from None  # its text may quote the connection string
         heads = tuple(m.name for m in applied) if self._table.heads_only else ()
+        named = self._names() if applied else StoredNames()
+        applied = tuple(replace(m, name=named.get_name(m.name, m.checksum)) for m in applied)
         return SchemaState(self._clock.now(), applied, heads)
 
     def _read(self, asking: libpq.Asking, schema: str | None) -> tuple[AppliedMigration, ...]:
@@ -91,16 +98,22 @@ class PostgresHistory:
             if error.sqlstate != libpq.UNDEFINED_TABLE or not error.answers:
                 raise
             if error.answers[0]:  # something of that name is there, and none that may be read
-                parse_place((table,), error.answers[0][0]).check()
+                place = parse_place((table,), error.answers[0][0])
+                place.check()
+                raise AuthError(
+                    f"the migration history cannot be read: permission denied for schema {place.schema}",
+                    where="database",
+                    hint=f"GRANT USAGE ON SCHEMA {place.schema} TO the role of the connection string",
+                ) from None
             return ()
         parse_place((table,), places[0]).check()
         applied = parse_applied(table, rows[0])
-        return self._date_heads(asking, found, applied) if table.heads_only and applied else applied
+        return self._date_rows(asking, found, applied) if table.dated_by and applied else applied
 
-    def _date_heads(
+    def _date_rows(
         self, asking: libpq.Asking, found: str, applied: tuple[AppliedMigration, ...]
     ) -> tuple[AppliedMigration, ...]:
-        """Return heads with their times: of the transaction that wrote each, or else the latest that they can be.
+        """Return rows with their times: of the transaction that wrote each, or else the latest that they can be.
 
         The transaction stands in no column that COPY knows, so a query is planned; without a lock where the session
         has no powers that the table's owner could borrow, and not at all where his code would run with them.
@@ -108,18 +121,19 @@ class PostgresHistory:
         from backout.providers.postgres.server import libpq
 
         name = self._table.name
+        committed = _COMMITTED.format(key=self._table.dated_by, table=name)
         ways = ((make_lock_statement(name), refuse_foreign_code(name)), (refuse_foreign_code(name, only_weak=True),))
         times: dict[str | None, str | None] = {}
         for way in ways:
             try:
-                *_, rows = asking.read(found, *way, _COMMITTED, before=SESSION_SCHEMAS)
+                *_, rows = asking.read(found, *way, committed, before=SESSION_SCHEMAS)
             except libpq.LibpqError:
                 continue
-            times = dict(row for row in rows if len(row) == 2)
+            times = dict(each for each in rows if len(each) == 2)
             break
         now = float(asking.read(_NOW)[0][0][0] or 0)
         return tuple(
-            replace(head, started_at=float(at or now), finished_at=float(at or now), dated=at is not None)
-            for head in applied
-            for at in (times.get(head.name),)
+            replace(row, started_at=float(at or now), finished_at=float(at or now), dated=at is not None)
+            for row in applied
+            for at in (times.get(row.name),)
         )
