@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
-from backout.model.database.branch import BranchTarget
+from backout.model.database.branch import BranchTarget, name_point_branch
 from backout.model.database.wal import parse_lsn
 from backout.providers.memory import WorldClock
 from backout.providers.neon.branches import NeonBranches
@@ -19,10 +19,10 @@ from backout.providers.xata.branches import NO_COMMAND, XataBranches
 
 from extent import examples
 from scripted_server import refused_url
-from vendor_lab import LIVE, ORGANIZATION, PROJECT, TOKEN, Neon, Xata, served
+from vendor_lab import HIBERNATED, LIVE, ORGANIZATION, PROJECT, TOKEN, Neon, Xata, served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from vendor_lab import Vendor
 
@@ -49,9 +49,11 @@ def neon_client(vendor: Vendor, *, token: str = TOKEN, live: str = LIVE, project
     return NeonBranches(api, project, live)
 
 
-def xata_client(vendor: Vendor, *, token: str = TOKEN, live: str = "main") -> XataBranches:
+def xata_client(
+    vendor: Vendor, *, token: str = TOKEN, live: str = "main", say: Callable[[str], None] = print
+) -> XataBranches:
     api = VendorApi("Xata", vendor.url, lambda: token, "set XATA_API_KEY", clock=WorldClock(NOW))
-    return XataBranches(api, ORGANIZATION, PROJECT, live)
+    return XataBranches(api, ORGANIZATION, PROJECT, live, say=say)
 
 
 def test_neon_makes_a_branch_at_an_lsn_and_it_can_be_connected_to(neon: Neon) -> None:
@@ -198,18 +200,62 @@ def test_an_operation_without_end_is_given_up(neon: Neon) -> None:
         neon_client(neon).restore(BranchTarget(), "side")
 
 
-def test_xata_makes_a_branch_from_the_backup_of_the_live_one(xata: Xata) -> None:
-    """It is waited for until it is healthy; the password comes from the API, quoted."""
+def test_xata_makes_a_branch_of_the_live_one_as_it_is(xata: Xata) -> None:
+    """By the public call; it is waited for until it is healthy, and the password comes from the API, quoted."""
     client = xata_client(xata)
     made = client.restore(BranchTarget(), "side")
-    assert (made.ready, made.live, made.source) == (True, False, "xb0")
+    assert (made.ready, made.live, made.source, made.from_snapshot) == (True, False, "xb0", False)
+    assert xata.changes()[0][2]["parentID"] == "xb0"
     assert client.url(made, "app", "") == "postgresql://xata:pw-canary%2F%2B@xb1.example.test:5432/app?sslmode=require"
     assert client.url(made, "other", "boss").startswith("postgresql://boss:pw-canary%2F%2B@")
 
 
-@pytest.mark.parametrize(
-    "target", [BranchTarget(at=NOW - 60), BranchTarget(lsn=99), BranchTarget(snapshot="x")], ids=["time", "lsn", "snap"]
-)
+def test_a_restore_point_at_xata_is_a_branch_and_the_way_back_a_copy_of_it(xata: Xata) -> None:
+    """So that what is looked at or changed in the copy stays in the copy. No internal call is asked."""
+    client = xata_client(xata)
+    assert client.capabilities().ways[0].missing == "no branch keeps a restore point yet"
+    kept = client.restore(BranchTarget(), name_point_branch("before the split"))
+    (way,) = client.capabilities().ways
+    assert (way.missing, way.latest, kept.keeps_point) == ("", kept.created_at, True)
+    target = BranchTarget(snapshot=kept.id)
+    side = client.restore(target, "side")
+    assert (side.source, side.from_snapshot, side.shows_other_than(target)) == (kept.id, True, False)
+    assert client.restore(BranchTarget(), "now").shows_other_than(target)
+    with pytest.raises(Refused, match="no branch 'xb9' keeps a restore point") as caught:
+        client.restore(BranchTarget(snapshot="xb9"), "other")
+    assert kept.name in (caught.value.hint or "")
+    with pytest.raises(Refused, match="keeps a restore point"):
+        client.restore(BranchTarget(snapshot="xb0"), "other")  # the live one is none
+    assert not [path for _, path, _ in xata.asked if path.endswith(("/backups", "/restore"))]
+
+
+def test_a_hibernated_branch_at_xata_is_woken_and_said(xata: Xata) -> None:
+    """Neither healthy nor a fault: the live one before it is copied, a side branch before it is connected to."""
+    said: list[str] = []
+    xata.branches["xb0"]["looks"] = [HIBERNATED]
+    client = xata_client(xata, say=said.append)
+    assert "the live branch main is hibernated, which is no fault" in client.capabilities().notes[-1]
+    assert [(branch.ready, branch.hibernated) for branch in client.branches()] == [(False, True)]
+    assert xata.changes() == []
+    made = client.restore(BranchTarget(), "side")
+    assert said == ["branch main is hibernated: waking it"]
+    assert [change[0] for change in xata.changes()] == ["PATCH", "POST"]
+    xata.branches[made.id]["looks"] = [HIBERNATED]
+    assert client.url(made, "app", "").startswith("postgresql://xata:")
+    assert said[1:] == ["branch side is hibernated: waking it"]
+    assert client.restore(BranchTarget(), "side").ready
+
+
+def test_a_branch_that_stays_hibernated_is_given_up(xata: Xata) -> None:
+    """It is woken once, and waited for; not for ever."""
+    xata.ends_as = HIBERNATED
+    xata.wakes = False
+    with pytest.raises(ProviderUnavailable, match="not ready: Cluster in some state"):
+        xata_client(xata).restore(BranchTarget(), "side")
+    assert [change[0] for change in xata.changes()] == ["POST", "PATCH"]
+
+
+@pytest.mark.parametrize("target", [BranchTarget(at=NOW - 60), BranchTarget(lsn=99)], ids=["time", "lsn"])
 def test_xata_refuses_every_moment(xata: Xata, target: BranchTarget) -> None:
     """Its API takes none; nothing is sent."""
     with pytest.raises(Refused, match="Xata's API takes no moment"):
@@ -222,27 +268,10 @@ def test_xata_says_what_it_cannot_do(xata: Xata) -> None:
     client = xata_client(xata)
     state = client.capabilities()
     assert NO_COMMAND in state.notes
-    assert [(way.granularity, way.in_place, way.latest) for way in state.ways] == [("snapshot", False, NOW - DAY / 2)]
+    assert [(way.granularity, way.in_place, way.latest) for way in state.ways] == [("snapshot", False, None)]
     with pytest.raises(Refused, match="no call that puts a branch into the live one's place") as caught:
         client.finalize(client.restore(BranchTarget(), "side"), "old")
     assert len(caught.value.options) == 2
-
-
-def test_xata_without_a_backup_restores_nothing(xata: Xata) -> None:
-    """And says so in the matrix."""
-    xata.has_backup = False
-    client = xata_client(xata)
-    assert client.capabilities().ways[0].missing == "the live branch has no backup yet"
-    with pytest.raises(Refused, match="has no backup yet"):
-        client.restore(BranchTarget(), "side")
-
-
-def test_xatas_internal_calls_may_be_closed(xata: Xata) -> None:
-    """Then the way is closed, with the reason."""
-    xata.internal_closed = True
-    state = xata_client(xata).capabilities()
-    assert state.answers
-    assert "which Xata marks as internal, are closed" in state.ways[0].missing
 
 
 def test_a_branch_at_xata_that_fails_is_an_error(xata: Xata) -> None:

@@ -344,7 +344,7 @@ class Hostless(Xata):
 
 
 def test_a_vendor_of_snapshots_is_refused_with_the_way_that_is_open(shop: Typing, tmp_path: Path) -> None:
-    """Xata takes no moment and has no finalize: a new branch from the latest backup, and the binding by hand."""
+    """Xata takes no moment and has no finalize: a branch that keeps a restore point, and the binding by hand."""
     vendor = Hostless()
     with served(vendor):
         text = TOML.format(project=PROJECT, branch="main", url=vendor.url).replace("/api/v2", "")
@@ -354,13 +354,31 @@ def test_a_vendor_of_snapshots_is_refused_with_the_way_that_is_open(shop: Typing
         for mode in ("--side", "--rescue"):
             told = typed(tmp_path, "db", "restore", "2026-11-25T10:00:00Z", mode, variables=variables)
             assert told.code == 3
-            assert "whole snapshots alone" in told.err
-            assert "backout db branch create -e lab" in told.err
+            assert "goes back to no moment, and no branch keeps a restore point of that one" in told.err
+            assert "backout db points add NAME -e lab" in told.err
         told = typed(tmp_path, "db", "restore", "2026-11-25T10:00:00Z", "--swap", variables=variables)
         assert told.code == 3
         assert "has no call that puts a branch" in told.err
         assert "Hyperdrive" in told.err
-    assert vendor.changes() == []
+        assert vendor.changes() == []
+        added = typed(tmp_path, "db", "points", "add", "before-split", variables=variables)
+        assert (added.code, "kept by branch backout-point-before-split" in added.out) == (0, True), added.err
+        assert len(vendor.changes()) == 1
+        listed = typed(tmp_path, "db", "points", "list", "--json", variables=variables)
+        assert [(each["name"], each["branch"], each["kept"]) for each in listed.json["points"]] == [
+            ("before-split", "backout-point-before-split", True)
+        ]
+        dry = typed(tmp_path, "db", "restore", "before-split", "--side", "--dry-run", variables=variables)
+        assert (dry.code, "as branch xb1 kept it" in dry.out) == (0, True), dry.err
+        pruned = typed(tmp_path, "db", "points", "prune", "--older-than", "0s", "--yes", variables=variables)
+        assert (pruned.code, "nothing to delete" in pruned.out) == (0, True)  # the newest stays
+        made = typed(tmp_path, "db", "points", "add", "again", variables=variables)
+        vendor.branches["xb1"]["createdAt"] = "2026-11-01T12:00:00Z"
+        pruned = typed(tmp_path, "db", "points", "prune", "--yes", variables=variables)
+        assert (made.code, pruned.code, "they are gone" in pruned.out) == (0, 0, True), pruned.err
+        assert sorted(vendor.branches) == ["xb0", "xb2"]
+        gone = typed(tmp_path, "db", "restore", "before-split", "--side", "--dry-run", variables=variables)
+        assert (gone.code, "Name one of the restore points: again" in gone.err) == (3, True), gone.err
 
 
 @pytest.mark.long

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from backout.errors import Refused, UsageError
-from backout.model.database.branch import BranchTarget
+from backout.model.database.branch import BranchTarget, SideBranch, name_point_branch
 from backout.model.database.capability import Granularity, VendorState, VendorWay
 from backout.model.database.recovery import DropClue, MigrationClue, RestorePoint
 from backout.model.incident.incident import Event
 from backout.plan.branches import Treatment
 from backout.providers.memory import WorldClock
-from backout.runbook.recovery.managed import BranchTools, find, plan_rescue, plan_swap, plan_undo
+from backout.runbook.recovery.branch_points import BranchMarker
+from backout.runbook.recovery.managed import BranchTools, find, plan_rescue, plan_side, plan_swap, plan_undo
 from backout.runbook.recovery.restore import mark_point
 from backout.runbook.recovery.tools import RestoreTools
 
@@ -67,6 +68,10 @@ class Offering:
 
     ways: tuple[VendorWay, ...]
     problem: str = ""
+    kept: tuple[SideBranch, ...] = ()
+
+    def branches(self) -> tuple[SideBranch, ...]:
+        return self.kept
 
     def capabilities(self) -> VendorState:
         return VendorState("acme", answers=not self.problem, problem=self.problem, ways=self.ways)
@@ -77,8 +82,10 @@ def way(granularity: Granularity, **more: Any) -> VendorWay:
     return VendorWay("branch", granularity, **given)
 
 
-def tools(live: Catalog, *ways: VendorWay, problem: str = "", pooled: bool = False) -> BranchTools:
-    clock, port = WorldClock(NOW), Offering(ways, problem)
+def tools(
+    live: Catalog, *ways: VendorWay, problem: str = "", pooled: bool = False, kept: tuple[SideBranch, ...] = ()
+) -> BranchTools:
+    clock, port = WorldClock(NOW), Offering(ways, problem, kept)
     journal: Any = Notes()
     unused: dict[str, Any] = dict.fromkeys(
         (
@@ -181,7 +188,7 @@ def test_a_migration_that_did_not_end_is_a_moment_alone() -> None:
         (tools(Catalog(clue=MigrationClue(9, "r")), LSN), "before migration 1_split", "track_commit_timestamp is off"),
         (tools(Catalog(), LSN), "2026-11-25T09:00:00Z", "out of the vendor's window"),
         (tools(Catalog(), LSN), "2026-11-25T13:00:00Z", "in the future"),
-        (tools(Catalog(), way(Granularity.SNAPSHOT)), "10 minutes ago", "whole snapshots alone"),
+        (tools(Catalog(), way(Granularity.SNAPSHOT)), "10 minutes ago", "goes back to no moment"),
         (tools(Catalog(), way(Granularity.LSN, missing="no history is kept")), "10 minutes ago", "no history is kept"),
         (tools(Catalog(), problem="it does not answer"), "10 minutes ago", "it does not answer"),
         (tools(Catalog(), way(Granularity.SECOND, in_place=True)), "10 minutes ago", "takes no moment"),
@@ -191,6 +198,60 @@ def test_a_migration_that_did_not_end_is_a_moment_alone() -> None:
 def test_what_cannot_be_is_refused_with_the_way_that_is_open(made: BranchTools, text: str, says: str) -> None:
     """Before anything is made."""
     with pytest.raises(Refused, match=says):
+        find(made, text)
+
+
+class Copying:
+    """A vendor whose branches are copies of the live one as it is."""
+
+    def __init__(self) -> None:
+        self.made: list[SideBranch] = []
+
+    def restore(self, target: BranchTarget, name: str) -> SideBranch:
+        assert target == BranchTarget()
+        self.made.append(SideBranch(f"xb{len(self.made)}", name, ready=True, created_at=NOW - 90))
+        return self.made[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("here", "here"),
+        ("90", "here"),  # a point knows the next id of its time, 80
+        ("80", "here"),
+        ("79", None),
+        ("before migration 1_split", "here"),
+        ("10 seconds ago", "here"),
+        ("10 minutes ago", None),
+        ("after-migration-x", None),
+    ],
+)
+def test_where_no_moment_is_taken_the_newest_restore_point_before_it_is_meant(text: str, found: str | None) -> None:
+    """A branch keeps it; the first point of a run alone has one. A rescue from one would take back others' writes."""
+    vendor: Any = Copying()
+    made = tools(Catalog(clue=MigrationClue(90, "r")), way(Granularity.SNAPSHOT))
+    marker = BranchMarker(made.own.live, lambda: vendor)
+    mark_point(made.own, "after-migration-x", marker)
+    mark_point(made.own, "here", marker)
+    mark_point(made.own, "later", marker)
+    assert [branch.name for branch in vendor.made] == [name_point_branch("here")]
+    port: Any = made.vendor
+    port.kept = tuple(vendor.made)
+    if found is None:
+        with pytest.raises(Refused, match="goes back to no moment") as refused:
+            find(made, text)
+        assert "here" in refused.value.options[0]
+        return
+    _, moment = find(made, text)
+    assert (moment.before, moment.after) == (BranchTarget(snapshot="xb0"), None)
+    side = plan_side(made, text).steps[0]
+    assert (side.args["snapshot"], side.args["at"], side.args["lsn"]) == ("xb0", None, None)
+    assert "--at snapshot:xb0" in str(side.equivalent)
+    with pytest.raises(Refused, match="take back what others wrote") as refused:
+        plan_rescue(made, text, Treatment())
+    assert "--side" in refused.value.options[0]
+    port.kept = ()  # somebody deleted it
+    with pytest.raises(Refused, match="no branch keeps a restore point"):
         find(made, text)
 
 

@@ -145,7 +145,6 @@ RUN = {"id": 1, "status": "completed", "conclusion": "failure", "head_sha": "s",
 
 MODULE = {"name": "a", "content_type": "t", "content_base64": "eA=="}
 MIGRATION = {"name": "m", "applied_at": "2026-11-25 00:00:00"}
-BACKUP = {"id": "k", "branchID": "br", "earliestRestore": AT, "latestRestore": AT}
 NEON_PROJECT = {"id": "p", "history_retention_seconds": 1, "created_at": AT}
 
 
@@ -199,7 +198,7 @@ SHAPES: dict[str, object] = {
     "status page": {"page": {"name": "n", "url": "u"}, "incidents": [INCIDENT]},
     "health": {"status": "ok", "version": "v", "services": {"database": {"status": "ok"}}, "checks": CHECKS},
     "neon": {"project": NEON_PROJECT, "branches": [BRANCH], "snapshots": [BRANCH]},
-    "xata": {**XATA, "branches": [XATA], "backups": [BACKUP]},
+    "xata": {**XATA, "branches": [XATA]},
     "github": {"workflow_runs": [RUN], "jobs": [{**RUN, "steps": [{"name": "n", "number": 1}]}]},
 }
 """What each call is answered when all is well; the others take no JSON."""

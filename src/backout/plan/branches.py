@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.model.clock import to_utc
+from backout.model.database.branch import BranchTarget
 from backout.model.database.wal import show_lsn
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.steps.branches import (
@@ -25,9 +26,12 @@ from backout.model.steps.branches import (
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from backout.model.database.branch import BranchTarget
     from backout.model.database.capability import Granularity
     from backout.plan.restore import Job
+
+
+NOW: Final = BranchTarget()
+"""The newest state that the vendor has."""
 
 
 class BranchMoment(Value, frozen=True):
@@ -154,7 +158,13 @@ def describe_moment(target: BranchTarget) -> str:
     >>> from backout.model.database.branch import BranchTarget
     >>> describe_moment(BranchTarget(lsn=255)), describe_moment(BranchTarget(at=0.25))
     ('as it was at LSN 0/FF', 'as it was at 1970-01-01T00:00:00.250000Z')
+    >>> describe_moment(BranchTarget(snapshot="br-1")), describe_moment(BranchTarget())
+    ('as branch br-1 kept it', 'as it is when the branch is made')
     """
+    if target.snapshot is not None:
+        return f"as branch {target.snapshot} kept it"
+    if target == NOW:
+        return "as it is when the branch is made"
     if target.lsn is not None:
         return f"as it was at LSN {show_lsn(target.lsn)}"
     at = to_utc(target.at or 0.0)
@@ -163,11 +173,11 @@ def describe_moment(target: BranchTarget) -> str:
 
 def _make_branch_step(kind: type[BranchStep], job: Job, name: str, target: BranchTarget) -> Step:
     lsn = None if target.lsn is None else show_lsn(target.lsn)
-    at = describe_moment(target).rpartition(" ")[2]
-    line = f"backout db branch create -e {job.environment} --at {at} --name {name}"
-    return Step.of(
-        f"make branch {name} at the vendor, {describe_moment(target)}", kind(name=name, lsn=lsn, at=target.at), line
-    )
+    moment = describe_moment(target)
+    at = f" --at snapshot:{target.snapshot}" if target.snapshot else f" --at {moment.rpartition(' ')[2]}"
+    line = f"backout db branch create -e {job.environment}{'' if target == NOW else at} --name {name}"
+    step = kind(name=name, lsn=lsn, at=target.at, snapshot=target.snapshot)
+    return Step.of(f"make branch {name} at the vendor, {moment}", step, line)
 
 
 def _make_look_step(name: str, job: Job) -> Step:
@@ -192,4 +202,6 @@ def _list_notes(moment: BranchMoment) -> tuple[str, ...]:
     by = "LSN" if moment.before.lsn is not None else str(moment.granularity)
     if by == "lsn":
         by = "microsecond"
+    if moment.before.snapshot is not None:
+        by = "the restore point; what was written after it is in the live database alone"
     return (f"target {describe_moment(moment.before)}: {moment.how}", f"exactness at this vendor: {by}")

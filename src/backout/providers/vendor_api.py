@@ -84,6 +84,11 @@ class VendorApi:
         answer, where = self._call("POST", path, msgspec.json.encode(body))
         return self._decode_answer(answer, result, where)
 
+    def patch(self, path: str, body: object, result: type[T]) -> T:
+        """Return the decoded answer of a change that may be asked for twice. Raises as `post`."""
+        answer, where = self._call("PATCH", path, msgspec.json.encode(body))
+        return self._decode_answer(answer, result, where)
+
     def delete(self, path: str) -> None:
         """Delete something; what is not there (any more) is no error. Raises as `post`."""
         try:

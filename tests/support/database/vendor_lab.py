@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 TOKEN = "canary-token-of-the-vendor"
 PROJECT, LIVE = "quiet-frost-12345678", "br-main-12345678"
 ORGANIZATION = "org-7"
+HIBERNATED = "STATUS_TYPE_HIBERNATED"
 BORN = "2026-11-01T00:00:00Z"
 
 Reply = tuple[int, Any]
@@ -161,12 +163,14 @@ class Neon(Vendor):
 
 @dataclass
 class Xata(Vendor):
-    """One project with a live branch that has a backup; a new branch is healthy at the second look."""
+    """One project with a live branch; a new branch is healthy at the second look. Internal calls are not there.
+
+    A hibernated branch stays so until it is asked to wake, and cannot be copied before.
+    """
 
     branches: dict[str, dict[str, Any]] = field(default_factory=dict)
-    has_backup: bool = True
-    internal_closed: bool = False
     ends_as: str = "STATUS_TYPE_HEALTHY"
+    wakes: bool = True
     host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
@@ -187,8 +191,6 @@ class Xata(Vendor):
         if not path.startswith(start):
             return 404, {"message": "not found"}
         match (method, path.removeprefix(start).split("/")):
-            case ("GET", ["backups"]):
-                return self._backups()
             case ("GET", ["branches"]):
                 return 200, {"branches": [self._listed(b) for b in self.branches.values()]}
             case ("GET", ["branches", key]):
@@ -198,20 +200,25 @@ class Xata(Vendor):
                 return (204, None) if self.branches.pop(key, None) else (404, {"message": "no such branch"})
             case ("GET", ["branches", key, "credentials"]):
                 return 200, {"username": query.get("username", "xata"), "password": "pw-canary/+"}
-            case ("POST", ["branches", key, "restore"]):
-                if set(body) - {"name", "description", "scaleToZero", "backupConfiguration", "configuration"}:
-                    return 400, {"message": "unknown field"}
-                return 201, self._listed(self.grow(body["name"], ["STATUS_TYPE_TRANSIENT", self.ends_as], key))
+            case ("PATCH", ["branches", key]):
+                if self.branches[key]["looks"][-1] == HIBERNATED and body == {"hibernate": False} and self.wakes:
+                    self.branches[key]["looks"] = ["STATUS_TYPE_TRANSIENT", "STATUS_TYPE_HEALTHY"]
+                return 200, self._listed(self.branches[key])
+            case ("POST", ["branches"]):
+                return self._create(body)
         return 404, {"message": "no such call"}
 
-    def _backups(self) -> Reply:
-        if self.internal_closed:
-            return 404, {"message": "not found"}
-        backup = {
-            "id": "bk1", "branchID": "xb0", "description": "", "earliestRestore": "2026-11-23T00:00:00Z",
-            "latestRestore": "2026-11-25T00:00:00Z",
-        }  # fmt: skip
-        return 200, {"backups": [backup] if self.has_backup else []}
+    def _create(self, body: Any) -> Reply:
+        if set(body) != {"name", "description", "mode", "parentID"} or body["mode"] != "inherit":
+            return 400, {"message": "unknown field"}
+        if not re.fullmatch(r"[a-zA-Z0-9]+[a-zA-Z0-9- ]{0,49}", body["description"]):
+            return 400, {"message": "description"}
+        if body["parentID"] not in self.branches:
+            return 404, {"message": "no such parent"}
+        if self.branches[body["parentID"]]["looks"][-1] == HIBERNATED:
+            return 412, {"message": "the parent is hibernated"}
+        made = self.grow(body["name"], ["STATUS_TYPE_TRANSIENT", self.ends_as], body["parentID"])
+        return 201, self._listed(made)
 
     def _listed(self, branch: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in branch.items() if key != "looks"}
@@ -261,7 +268,7 @@ def served(vendor: Vendor) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = do_DELETE = _any  # noqa: N815 - the base's names
+        do_GET = do_POST = do_DELETE = do_PATCH = _any  # noqa: N815 - the base's names
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

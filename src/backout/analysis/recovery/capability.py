@@ -30,7 +30,7 @@ def choose(around: Surroundings) -> Choice:
     """Return every way, the best first, and the path of the best one that is ready."""
     ways = [_make_own_way(around)]
     ways += [_make_pgbackrest_way(around.pgbackrest)] if around.pgbackrest is not None else []
-    ways += [_make_vendor_way(each) for each in around.vendor.ways] if around.vendor else []
+    ways += [_make_vendor_way(each, around.environment) for each in around.vendor.ways] if around.vendor else []
     ways += [_make_dumps_way(around)]
     managed_first = around.vendor is not None
     ranked = tuple(sorted(ways, key=lambda way: _rank(way, managed_first=managed_first)))
@@ -157,14 +157,14 @@ def _make_pgbackrest_way(window: Window) -> RecoveryWay:
     )
 
 
-def _make_vendor_way(way: VendorWay) -> RecoveryWay:
-    lacks = (Lack(way.missing),) if way.missing else ()
+def _make_vendor_way(way: VendorWay, environment: str) -> RecoveryWay:
+    lacks = (Lack(way.missing, f"{way.line} -e {environment}" if way.line else ""),) if way.missing else ()
     if not way.has_client:
         lacks = (Lack("no client here: use the vendor's own tools"),)
     return RecoveryWay(
         way.name,
         RecoveryPath.MANAGED,
-        Readiness.CLOSED if lacks else Readiness.READY,
+        _judge_readiness(list(lacks)) if lacks else Readiness.READY,
         way.granularity,
         in_place=way.in_place,
         keeps_old=way.keeps_old,

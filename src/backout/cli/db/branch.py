@@ -80,7 +80,7 @@ def create(
     config = shell.config()
     target = _parse_target(at)
     name = name or f"backout-{_make_slug(at or 'newest' if target.at is None else words.describe_target(target))}"
-    port = open_checked_vendor(config)
+    port = open_checked_vendor(config, shell.output.say)
     existing = next((each for each in port.branches() if each.name == name), None)
     if existing is not None:
         _check_existing(config, existing, target)
@@ -128,7 +128,7 @@ def look(shell: Shell, *, name: str, to: Path | None, database: str | None, role
     from backout.wiring.db.managed import make_vendor
 
     config = shell.config()
-    port = make_vendor(config)
+    port = make_vendor(config, say=shell.output.say)
     found = _find_branch(port, name)
     parameters = find_parameters(config, port, found, database, role)
     file = re.sub(r"[^0-9A-Za-z_-]", "_", found.name)  # a vendor lets a branch be called dev/../x

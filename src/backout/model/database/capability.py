@@ -144,6 +144,7 @@ class VendorWay(Value, frozen=True):
         name: such as `branch at a moment`.
         has_client: backout can use it; otherwise it is only documented here.
         missing: why it cannot be used now, "" when it can.
+        line: the command that supplies what is missing, "" where none does.
     """
 
     name: str
@@ -154,6 +155,7 @@ class VendorWay(Value, frozen=True):
     latest: float | None = None
     has_client: bool = True
     missing: str = ""
+    line: str = ""
     note: str = ""
 
 

@@ -71,6 +71,7 @@ class RestorePoint(Value, frozen=True):
         why: `before deployment`, `after deployment`, `before migration`, `after migration`, `on demand`.
         deployment: the version or deployment it belongs to, "" without one.
         migration_head: "" when there is none.
+        branch: the vendor's branch that keeps what was there, "" where none was made.
     """
 
     name: str
@@ -81,6 +82,7 @@ class RestorePoint(Value, frozen=True):
     why: str
     deployment: str = ""
     migration_head: str = ""
+    branch: str = ""
 
 
 class TargetKind(StrEnum):

@@ -37,12 +37,15 @@ class BranchStep(Arguments[BranchResult], frozen=True, kw_only=True):
     Args:
         lsn: position in the WAL as Postgres shows it, or None.
         at: the moment in Unix seconds, or None.
+        snapshot: the vendor's id of what is copied, or None.
     """
 
     action: ClassVar[str] = "db_branch"
+    omitted: ClassVar[frozenset[str]] = frozenset({"snapshot"})
     name: str
     lsn: str | None
     at: float | None
+    snapshot: str | None = None
 
 
 class BranchBeforeStep(BranchStep, frozen=True, kw_only=True):

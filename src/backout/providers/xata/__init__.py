@@ -1,1 +1,1 @@
-"""Xata: a new branch from another branch's backup."""
+"""Xata: branches, which are copies of another one as it is when they are made."""

@@ -1,10 +1,11 @@
-"""Ports VendorBackups and VendorCutover on Xata: a new branch from the backup of the live one, without a moment.
+"""Ports VendorBackups and VendorCutover on Xata: a new branch is a copy of another one as it is now, without a moment.
 
-Source: xataio/xata, openapi/projects.yaml (2026-04-27): listBackups, restoreFromBackup ("Create a new branch from a
-backup of another branch"), listBranches, describeBranch, getBranchCredentials, deleteBranch. RestoreDetails has no
-timestamp: a restore goes to the newest that the backup has. These calls are marked x-internal, so an account may not
-have them; `capabilities` asks. No command of Xata's takes a timestamp either: `xata db restore --to-timestamp` does
-not exist.
+Source: xataio/xata, openapi/projects.yaml (2026-04-27): createBranch (mode `inherit`, `parentID`), listBranches,
+describeBranch, updateBranch (`hibernate`), getBranchCredentials, deleteBranch. Not used are listBackups and
+restoreFromBackup, which are marked x-internal there and take no time either; `xata db restore --to-timestamp` does not
+exist. Xata's documentation, "Branch" and "Scale to Zero" (2026-12-01): a branch has its parent's schema and data at the
+moment of its creation; a hibernated branch refuses connections, which wake it only where scale to zero is on
+(services/gateway/session/cluster_dialer.go).
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ from backout.providers.exchange import quote_segment
 from backout.providers.vendor_api import Unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.model.database.branch import BranchTarget, Finalized
     from backout.providers.vendor_api import VendorApi
 
 XATA_API: Final = "https://api.xata.tech"
-NO_MOMENT: Final = "Xata's API takes no moment: a restore goes to the newest that the backup has"
+NO_MOMENT: Final = "Xata's API takes no moment: a branch is a copy of what its parent is now, or of a restore point"
 NO_COMMAND: Final = "`xata db restore --to-timestamp` does not exist, in no version of Xata's command line"
 _POLL_S: Final = 2.0
 _HEALTHY: Final = "STATUS_TYPE_HEALTHY"
 _FAULT: Final = "STATUS_TYPE_FAULT"
+_HIBERNATED: Final = "STATUS_TYPE_HIBERNATED"
 _BRANCH_HINT: Final = "backout db branch list"
 
 
@@ -44,24 +48,12 @@ class _Branch(msgspec.Struct, rename="camel"):
     name: str
     created_at: str = ""
     parent: str | None = msgspec.field(default=None, name="parentID")
-    backups_enabled: bool = False
     connection_string: str | None = None
     status: _Status | None = None
 
 
 class _Branches(msgspec.Struct):
     branches: tuple[_Branch, ...]
-
-
-class _Backup(msgspec.Struct, rename="camel"):
-    id: str
-    branch: str = msgspec.field(name="branchID")
-    earliest_restore: str | None = None
-    latest_restore: str | None = None
-
-
-class _Backups(msgspec.Struct):
-    backups: tuple[_Backup, ...]
 
 
 class _Credentials(msgspec.Struct):
@@ -76,79 +68,82 @@ class XataBranches:
         organization, project: ids at Xata.
         live: id or name of the live branch.
         patience_s: how long a new branch is waited for.
+        say: hears what is done beside what was asked for.
     """
 
     def __init__(
-        self, api: VendorApi, organization: str, project: str, live: str, *, patience_s: float = 900.0
+        self,
+        api: VendorApi,
+        organization: str,
+        project: str,
+        live: str,
+        *,
+        patience_s: float = 900.0,
+        say: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._api = api
         self._path = f"organizations/{quote_segment(organization)}/projects/{quote_segment(project)}"
         self._live = live
         self._patience_s = patience_s
+        self._say = say
 
     def capabilities(self) -> VendorState:
-        """Return whether the live branch has a backup, and what it reaches."""
-        notes = (NO_MOMENT, NO_COMMAND)
+        """Return the restore points that branches keep: nothing else can be gone back to."""
+        notes: tuple[str, ...] = (NO_MOMENT, NO_COMMAND)
         try:
-            live = self._live_one()
+            found = self._all()
+            live = self._detail(self._live_of(found).id)
         except BackoutError as error:
             answers = not isinstance(error, AuthError | ProviderUnavailable)
             return VendorState("xata", answers=answers, problem=str(error), notes=notes)
-        earliest = latest = None
-        missing = "" if live.backups_enabled else "backups are not enabled for the live branch"
-        try:
-            backup = self._backup(live.id)
-        except ProviderRejected as error:
-            missing = f"the API's backup calls, which Xata marks as internal, are closed: {error.what}"
-        except (AuthError, ProviderUnavailable) as error:
-            missing = error.what
-        else:
-            if backup is None:
-                missing = missing or "the live branch has no backup yet"
-            else:
-                missing = ""
-                earliest = parse_unix_s(backup.earliest_restore) if backup.earliest_restore else None
-                latest = parse_unix_s(backup.latest_restore) if backup.latest_restore else None
-        # Only the newest state can be had, whatever earliestRestore says.
+        if _get_kind(live) == _HIBERNATED:
+            notes = (*notes, f"the live branch {live.name} is hibernated, which is no fault: it is woken to be copied")
+        kept = [parse_unix_s(each.created_at) for each in found if self._describe_branch(each, live.id).keeps_point]
         way = VendorWay(
-            "branch from the backup",
+            "branch that keeps a restore point",
             Granularity.SNAPSHOT,
             in_place=False,
             keeps_old=True,
-            earliest=latest or earliest,
-            latest=latest,
-            missing=missing,
+            earliest=min(kept, default=None),
+            latest=max(kept, default=None),
+            missing="" if kept else "no branch keeps a restore point yet",
+            line="" if kept else "backout db points add NAME",
             note=NO_MOMENT,
         )
         return VendorState("xata", answers=True, ways=(way,), notes=notes)
 
     def branches(self) -> tuple[SideBranch, ...]:
-        """Return all branches, newest first; whether one is ready is asked for each."""
+        """Return all branches, newest first; whether one is ready or hibernated is asked for each."""
         found = self._all()
         shown = (self._describe_branch(self._detail(each.id), self._live_of(found).id) for each in found)
         return tuple(sorted(shown, key=lambda branch: branch.created_at, reverse=True))
 
     def restore(self, target: BranchTarget, name: str) -> SideBranch:
-        """Make a branch of that name from the live one's backup; one that is there already is returned.
+        """Make a branch of that name: of the live one as it is, or of one that keeps a restore point.
+
+        One that is there already is returned. A hibernated parent is woken first: it could not be copied.
 
         Raises:
-            Refused: a moment, an LSN or a snapshot was asked for, or there is no backup.
+            Refused: a moment or an LSN was asked for, or there is no such branch.
         """
-        if target.at is not None or target.lsn is not None or target.snapshot is not None:
-            hint = "leave --at out for the newest state, or restore from backout's own dumps: backout db dumps list"
+        if target.at is not None or target.lsn is not None:
+            hint = "leave --at out for what is live now, or restore from backout's own dumps: backout db dumps list"
             raise Refused(NO_MOMENT, where="xata", hint=hint)
         there = self._find_by_name(name)
         if there is None:
-            there = self._make_branch(name)
+            there = self._make_branch(self._find_parent(target), name)
         return self._ready(there)
 
     def url(self, branch: SideBranch, database: str, role: str) -> str:
-        """Return the connection string, with the role's password from the API where it has none.
+        """Return the connection string, with the role's password from the API where it has none; wakes the branch.
 
         Raises:
             ProviderUnavailable: Xata does not answer, or gives none.
         """
-        parts = _split_parts(self._detail(branch.id))
+        found = self._detail(branch.id)
+        if _get_kind(found) == _HIBERNATED:
+            self._ready(found)
+        parts = _split_parts(found)
         if parts is None:
             raise ProviderUnavailable("Xata gives no connection string for the branch", where=branch.name)
         if not parts.password or (role and parts.username != role):
@@ -203,17 +198,23 @@ class XataBranches:
         text = f"Xata has no branch {self._live!r} in this project"
         raise ProviderRejected(text, status=404, where="database.managed.branch", hint=f"one of: {names}")
 
-    def _backup(self, branch: str) -> _Backup | None:
-        found = self._api.get(f"{self._path}/backups", _Backups).backups
-        return next((each for each in found if each.branch == branch), None)
+    def _find_parent(self, target: BranchTarget) -> _Branch:
+        found = self._all()
+        live = self._live_of(found)
+        if target.snapshot is None:
+            return live
+        kept = [each for each in found if self._describe_branch(each, live.id).keeps_point]
+        parent = next((each for each in kept if each.id == target.snapshot), None)
+        if parent is None:
+            names = ", ".join(f"{each.id} ({each.name})" for each in kept) or "there is none"
+            raise Refused(f"no branch {target.snapshot!r} keeps a restore point", where="xata", hint=names)
+        return parent
 
-    def _make_branch(self, name: str) -> _Branch:
-        live = self._live_one()
-        if self._backup(live.id) is None:
-            raise Refused("the live branch has no backup yet", where="xata", hint="backout db check")
-        body = {"name": name, "description": "Restored by backout"}
+    def _make_branch(self, parent: _Branch, name: str) -> _Branch:
+        self._ready(parent)
+        body = {"name": name, "description": "Made by backout", "mode": "inherit", "parentID": parent.id}
         try:
-            return self._api.post(f"{self._path}/branches/{quote_segment(live.id)}/restore", body, _Branch)
+            return self._api.post(f"{self._path}/branches", body, _Branch)
         except Unknown:
             until = self._api.clock.now() + 10 * _POLL_S
             while (there := self._find_by_name(name)) is None:
@@ -223,15 +224,21 @@ class XataBranches:
             return there
 
     def _ready(self, found: _Branch) -> SideBranch:
+        """Return a branch once it takes connections; one that is hibernated is woken, once."""
         until = self._api.clock.now() + self._patience_s
-        live = self._live_one().id
+        live, is_woken = self._live_one().id, False
         while True:
             found = self._detail(found.id)
-            status = found.status or _Status()
-            if status.kind == _HEALTHY:
+            kind = _get_kind(found)
+            if kind == _HEALTHY:
                 return self._describe_branch(found, live)
-            if status.kind == _FAULT or self._api.clock.now() >= until:
-                text = f"the branch is not ready: {status.status or status.kind}"
+            if kind == _HIBERNATED and not is_woken:
+                self._say(f"branch {found.name} is hibernated: waking it")
+                path = f"{self._path}/branches/{quote_segment(found.id)}"
+                self._api.patch(path, {"hibernate": False}, _Branch)
+                is_woken = True
+            if kind == _FAULT or self._api.clock.now() >= until:
+                text = f"the branch is not ready: {found.status.status if found.status else kind}"
                 raise ProviderUnavailable(text, where=found.name, hint=_BRANCH_HINT)
             self._api.clock.sleep(_POLL_S)
 
@@ -239,11 +246,17 @@ class XataBranches:
         return SideBranch(
             id=found.id,
             name=found.name,
-            ready=found.status is not None and found.status.kind == _HEALTHY,
+            ready=_get_kind(found) == _HEALTHY,
+            hibernated=_get_kind(found) == _HIBERNATED,
             created_at=parse_unix_s(found.created_at),
             live=found.id == live,
             source=found.parent or "",
+            from_snapshot=found.parent not in (None, "", live),
         )
+
+
+def _get_kind(found: _Branch) -> str:
+    return found.status.kind if found.status is not None else _Status().kind
 
 
 def _split_parts(found: _Branch) -> SplitResult | None:

@@ -23,12 +23,14 @@ def make_record(branch: SideBranch) -> dict[str, object]:
         "at": None if branch.at is None else format_time(branch.at),
         "lsn": None if branch.lsn is None else show_lsn(branch.lsn),
         "from_snapshot": branch.from_snapshot,
+        "hibernated": branch.hibernated,
     }
 
 
 def format_row(branch: SideBranch) -> tuple[str, ...]:
     """Return a branch as cells: name, id, state, what it shows, when it was made."""
-    state = "live" if branch.live else "ready" if branch.ready else "not ready"
+    state = "live" if branch.live else "ready" if branch.ready else "hibernated" if branch.hibernated else "not ready"
+    state += ", hibernated" if branch.live and branch.hibernated else ""
     return (branch.name, branch.id, state, shows(branch), format_time(branch.created_at))
 
 

@@ -26,6 +26,7 @@ from backout.plan.restore import Job, Look, read_target, undo_rescue_plan
 from backout.report.times import format_time
 from backout.rules import SafetyRule
 from backout.runbook.recovery.branch import check_cutover
+from backout.runbook.recovery.branch_points import find_point
 from backout.runbook.recovery.facts import check_identity, read_facts
 from backout.runbook.recovery.restore import list_points
 from backout.runbook.recovery.target import NO_TARGET
@@ -84,7 +85,10 @@ def find(tools: BranchTools, text: str) -> tuple[Look, BranchMoment]:
     if asked.kind is TargetKind.TIME and float(asked.value) > own.clock.now():
         raise Refused(f"{text!r} lies in the future", where=own.environment, rule=_RULE)
     _check_pinned(tools)
-    way = _choose_way(tools)
+    state = tools.vendor.capabilities()
+    if not state.problem and all(way.granularity is Granularity.SNAPSHOT for way in state.ways):
+        return Look(own.database), find_point(own, tools.vendor, state, asked)
+    way = _choose_way(tools, state)
     look, moment = _Moments(tools, way).of(asked)
     for target in (moment.before, moment.after):
         _check_within(way, target)
@@ -113,6 +117,13 @@ def plan_rescue(tools: BranchTools, text: str, treatment: Treatment) -> Plan:
             options=("Name the direct address: `database.admin_url_env`.",),
         )
     look, moment = find(tools, text)
+    if moment.before.snapshot is not None:
+        raise Refused(
+            "a rescue from a restore point would take back what others wrote between it and the damage",
+            where=tools.own.environment,
+            rule=_RULE,
+            options=(f"Make a side branch of it, and copy from there: `backout db restore {text!r} --side`.",),
+        )
     if moment.after is None:
         raise Refused(
             f"{text!r} is a moment, and does not say which transaction did the damage",
@@ -173,9 +184,8 @@ def _make_job(tools: BranchTools, look: Look, text: str) -> Job:
 # --- what the vendor takes -------------------------------------------------------------------------------------------
 
 
-def _choose_way(tools: BranchTools) -> VendorWay:
+def _choose_way(tools: BranchTools, state: VendorState) -> VendorWay:
     """Return the vendor's most exact way that makes a branch of a moment."""
-    state = tools.vendor.capabilities()
     if state.problem:
         raise Refused(f"{state.vendor}: {state.problem}", where=tools.own.environment, rule=_RULE)
     ways = [way for way in state.ways if not way.in_place and way.has_client]

@@ -35,17 +35,16 @@ from backout.runbook.recovery.window import PREFLIGHT
 if TYPE_CHECKING:
     from backout.model.database.recovery import DatabaseFacts
     from backout.model.plan import Plan
-    from backout.ports import (
-        DatabaseServer,
-    )
+    from backout.ports import DatabaseServer, PointMarker
 
 
 # --- restore points --------------------------------------------------------------------------------------------------
 
 
-def mark_point(tools: RestoreTools, name: str) -> RestorePoint:
-    """Record a restore point on demand. Raises as `record_point`."""
-    return record_point(tools.journal, tools.environment, tools.live, name, why=ON_DEMAND, actor=tools.actor)
+def mark_point(tools: RestoreTools, name: str, marker: PointMarker | None = None) -> RestorePoint:
+    """Record a restore point on demand, by the database itself unless a marker does more. Raises as `record_point`."""
+    marker = marker or tools.live
+    return record_point(tools.journal, tools.environment, marker, name, why=ON_DEMAND, actor=tools.actor)
 
 
 def list_points(tools: RestoreTools) -> tuple[RestorePoint, ...]:

@@ -53,6 +53,7 @@ def record_point(
         "why": point.why,
         "deployment": point.deployment,
         "migration_head": point.migration_head,
+        **({"branch": point.branch} if point.branch else {}),
     }
     journal.note(environment, POINT, name, data, actor=actor)
     return point

@@ -60,7 +60,7 @@ def is_managed(config: Config) -> bool:
 
 def make_branch_tools(config: Config, own: RestoreTools) -> BranchTools:
     """Return the ports of restores at the vendor. Raises as `managed.checked_vendor`."""
-    port = open_checked_vendor(config)
+    port = open_checked_vendor(config, own.say)
     url, pooled = _locate_branches(config, port)
 
     def live() -> str:

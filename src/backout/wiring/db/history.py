@@ -204,11 +204,12 @@ def make_deploying(
     from backout.providers.clock import SystemClock
     from backout.providers.postgres.schema.deploy import PrismaDeploy
     from backout.runbook.rollback.migrations import Deploying as Made
-    from backout.wiring.db.points import make_point_marker
+    from backout.wiring.db.points import add_branches, make_point_marker
     from backout.wiring.records import find_actor, open_journal
 
     settings = config.environment.database
     timeout_s = float(settings.connect_timeout) if settings else 5.0
+    marker = make_point_marker(config)
     prisma = PrismaDeploy(config.database_url().reveal, lock_timeout_s=lock_timeout_s, connect_timeout_s=timeout_s)
     return Made(
         environment=config.name,
@@ -216,7 +217,7 @@ def make_deploying(
         clock=SystemClock(),
         journal=open_journal(config),
         deploy=lambda applied: prisma.apply(files, applied=applied),
-        points=make_point_marker(config),
+        points=None if marker is None else add_branches(config, marker, say),
         say=say,
     )
 

@@ -100,8 +100,13 @@ def _make_vendor_state(config: Config) -> VendorState:
     )
 
 
-def make_vendor(config: Config, patience: Retry | None = None) -> NeonBranches | XataBranches:
+def make_vendor(
+    config: Config, patience: Retry | None = None, say: Callable[[str], None] = lambda _text: None
+) -> NeonBranches | XataBranches:
     """Return the ports VendorBackups and VendorCutover of the vendor who runs the database.
+
+    Args:
+        say: hears what is done beside what was asked for.
 
     Raises:
         UsageError: no vendor is set up, or backout has no client for it.
@@ -127,17 +132,17 @@ def make_vendor(config: Config, patience: Retry | None = None) -> NeonBranches |
             raise UsageError("Xata needs the organization's id", where=where, hint=add)
         url = str(managed.api_base_url or XATA_API)
         api = VendorApi("Xata", url, token.reveal, hint, clock=SystemClock(), retry=patience)
-        return XataBranches(api, managed.organization, managed.project, managed.branch)
+        return XataBranches(api, managed.organization, managed.project, managed.branch, say=say)
     what = f"backout has no client for {managed.provider}"
     raise UsageError(what, where=where, hint="backout db check says what it offers")
 
 
-def open_checked_vendor(config: Config) -> NeonBranches | XataBranches:
+def open_checked_vendor(config: Config, say: Callable[[str], None] = lambda _text: None) -> NeonBranches | XataBranches:
     """Return the vendor's ports if its live branch is the configured database. Raises as `make_vendor`, and Refused."""
     from backout.providers.postgres.tls.access import parse_dsn
     from backout.runbook.recovery.branch import check_identity
 
-    found, managed = make_vendor(config), get_database(config).managed
+    found, managed = make_vendor(config, say=say), get_database(config).managed
     assert managed is not None
     strings = (config.database_url().reveal(), config.database_admin_url().reveal())
     check_identity(found, {host for url in strings if (host := parse_dsn(url).get("host", ""))}, managed.branch)

@@ -73,7 +73,7 @@ def make_actions(tools: BranchTools) -> dict[str, AnyAction]:
 
 
 class MakeBranch(Action[BranchStep, BranchResult]):
-    """Steps `db_branch`, `db_branch_before`, `db_branch_after` {name, lsn, at}: a branch that can be connected to."""
+    """Steps `db_branch`, `db_branch_before`, `db_branch_after` {name, lsn, at, snapshot}: a branch to connect to."""
 
     arguments = BranchStep
     effect = False
@@ -228,7 +228,8 @@ def foresee(tools: BranchTools, plan: Plan) -> RescueReport:
 
 
 def _make_branch(tools: BranchTools, args: BranchStep) -> BranchResult:
-    target = BranchTarget(lsn=None if args.lsn is None else parse_lsn(args.lsn), at=args.at)
+    lsn = None if args.lsn is None else parse_lsn(args.lsn)
+    target = BranchTarget(lsn=lsn, at=args.at, snapshot=args.snapshot)
     made = tools.vendor.restore(target, args.name)
     return BranchResult(
         **msgspec.structs.asdict(_make_branch_record(made)), next_xid=tools.reader.next_xid(tools.url(made))
