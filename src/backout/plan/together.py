@@ -10,6 +10,7 @@ from backout.model.plan import Step
 from backout.model.steps.restore import StopServerStep
 from backout.model.steps.rollback import ActivateStep, ReadBackStep, StillLiveStep
 from backout.model.triggers import Coverage, Fate
+from backout.plan.query_cache import CACHE_NOTE, outlast_cache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from backout.analysis.history.stability import Candidate
     from backout.model.plan import Plan
     from backout.model.situation import Situation
+
+
+_HYPERDRIVE = "hyperdrive"
+_PROOF_NOTE = "the target is asked before that, through the same cache: its proof can rest on rows from before"
 
 
 def find_first_to_undo(situation: Situation, target: Candidate) -> str:
@@ -39,11 +44,13 @@ def join_plans(rollback: Plan, swap: Plan, migration: str) -> Plan:
         StillLiveStep(expected=switch.expected, leaving=switch.leaving),
         rollback.step(ReadBackStep.action).equivalent,
     )
+    is_cached = any(line.what.startswith(_HYPERDRIVE) for line in rollback.coverage)
+    back = tuple(outlast_cache(step) for step in rollback.steps) if is_cached else rollback.steps
     stop = next(number for number, step in enumerate(swap.steps) if step.does(StopServerStep))
     return replace(
         rollback,
-        steps=(*swap.steps[:stop], look, *swap.steps[stop:], *rollback.steps),
-        notes=tuple(names),
+        steps=(*swap.steps[:stop], look, *swap.steps[stop:], *back),
+        notes=(*names, *((CACHE_NOTE, _PROOF_NOTE) if is_cached else ())),
         coverage=tuple(_goes_back(line, migration) for line in rollback.coverage),
     )
 
@@ -51,7 +58,7 @@ def join_plans(rollback: Plan, swap: Plan, migration: str) -> Plan:
 def _goes_back(line: Coverage, migration: str) -> Coverage:
     if line.what == "database":
         return Coverage(line.what, Fate.CHANGES, f"its rows and its schema go back to before migration {migration}")
-    if line.what.startswith("hyperdrive"):
+    if line.what.startswith(_HYPERDRIVE):
         return Coverage(line.what, Fate.CHANGES, "where it leads to this database, that goes back")
     return line
 

@@ -22,6 +22,12 @@ def list_declared(config: Config) -> frozenset[str] | None:
     return frozenset((*map(name_schedule, worker.crons), *map(name_queue, worker.queues)))
 
 
+def binds_hyperdrive(config: Config) -> bool:
+    """Whether the environment's Worker reaches its database through Hyperdrive, as far as the wrangler file says."""
+    found, script = _read(config), config.environment.platform.script
+    return found is not None and any(worker.has_hyperdrive for worker in found.all_workers if worker.script == script)
+
+
 def explain_other_worker(config: Config) -> str:
     """Return what wrangler deploys from here if that is not the environment's Worker, else ""; "" without a file."""
     found, script = _read(config), config.environment.platform.script

@@ -158,11 +158,15 @@ def finalize(
     and nothing differs; 1 something does; 2 it is the live branch, or the name to keep is taken; 3 the vendor has no
     such call (Xata; Neon for a child branch), or it was not confirmed; 7 it was done, and nothing could be compared.
     """
+    from backout.cli.support.cached import tell_cache
+    from backout.plan.query_cache import CACHE_S
     from backout.report.database import branches as words
     from backout.report.database.comparison import format_comparison, get_comparison_code
     from backout.runbook.recovery.branch import check_cutover
+    from backout.wiring import clock
     from backout.wiring.db.branches import finalize_check
     from backout.wiring.db.managed import open_checked_vendor
+    from backout.wiring.declared import binds_hyperdrive
 
     config = shell.config()
     port = open_checked_vendor(config)
@@ -196,7 +200,8 @@ def finalize(
     }
     payload |= {"name": name, "kept": done.kept.name, "comparison": compared.to_json()}
     human = f"{done.live.name} ({done.live.id}) is live; the old state is {done.kept.name} ({done.kept.id})"
-    shell.output.result("db-branch", payload, "\n".join((human, *format_comparison(compared))))
+    payload["stale_reads_until"], said = tell_cache(clock.now() + CACHE_S) if binds_hyperdrive(config) else (None, [])
+    shell.output.result("db-branch", payload, "\n".join((human, *format_comparison(compared), *said)))
     shell.output.next(f"backout db branch finalize {done.kept.name} -e {config.name}  # takes it back")
     return get_comparison_code(compared)
 

@@ -105,9 +105,11 @@ def restore(
     """
     target = join_target(targets, since, until)
     from backout.cli.support.confirm import confirm
+    from backout.plan.query_cache import note_cache
     from backout.runbook.recovery.tools import Accepted
     from backout.runbook.recovery.unsigned import Acceptance, check_plan, read_names, record_accepted
     from backout.runbook.recovery.whole_cluster import explain_one_alone
+    from backout.wiring.declared import binds_hyperdrive
 
     config = shell.config()
     accepted = Accepted(read_names(unsigned), to_side=mode == "side")
@@ -121,6 +123,7 @@ def restore(
         )
         return _finish(session, session.drive(found.id))
     plan = _make_plan(session, target, mode, RestoreRequest(conflicts, skip, queues))
+    plan = note_cache(plan) if binds_hyperdrive(config) else plan
     check_plan(session.tools, plan)
     ways = [f"--{mode}"] if mode in ("swap", "undo") else []
     ways += [word for name in unsigned for word in ("--accept-unsigned", name)]
@@ -316,6 +319,7 @@ def _finish(session: RestoreSession, run: Run) -> int:
     if run.state is not RunState.DONE:
         raise PartlyDone(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
     from backout.cli.support.also_back import make_second_check
+    from backout.cli.support.cached import describe_cache
     from backout.runbook.recovery.restore import is_unprotected, list_kept_sizes
     from backout.runbook.recovery.unsigned import record_proved
     from backout.runbook.recovery.whole_cluster import ALSO, LOST
@@ -369,6 +373,8 @@ def _finish(session: RestoreSession, run: Run) -> int:
             f"backout db restore --undo -e {run.environment}",
             f"backout db restore --release -e {run.environment}",
         ]
-    shell.output.result("db-restore", payload, "\n".join(lines))
+    stale_until, said = describe_cache(run.plan, tools.clock.now())
+    payload["stale_reads_until"] = stale_until
+    shell.output.result("db-restore", payload, "\n".join((*lines, *said)))
     shell.output.next(*follow)
     return code

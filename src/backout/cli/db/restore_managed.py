@@ -28,6 +28,7 @@ def make_plan(tools: BranchTools, target: str | None, mode: str | None, request:
 def finish(session: RestoreSession, run: Run) -> int:
     """Say which branch there is now, as the vendor shows it, and what to type next."""
     from backout.cli.support.also_back import make_second_check
+    from backout.cli.support.cached import describe_cache
     from backout.model.steps.base import to_json
     from backout.model.steps.branches import BranchStep, FinalizeStep
     from backout.ports import find_result
@@ -63,6 +64,7 @@ def finish(session: RestoreSession, run: Run) -> int:
             f"backout db branch look {name} -e {environment}",
             f"backout db branch delete {name} -e {environment}  # when it is not needed any more",
         ]
-    shell.output.result("db-restore", payload, "\n".join(lines))
+    payload["stale_reads_until"], said = describe_cache(run.plan, session.tools.clock.now())
+    shell.output.result("db-restore", payload, "\n".join((*lines, *said)))
     shell.output.next(*follow)
     return min(filter(None, check.codes), default=0)

@@ -110,9 +110,11 @@ class Verify(Action[VerifyStep, Verification]):
     def do(self, args: VerifyStep, context: StepContext) -> Verification:
         """Return the Verification as JSON."""
         earlier = context.last_progress()
-        started_at = decode_values(earlier["started_at"], float) if earlier else self._tools.clock.now()
+        now = self._tools.clock.now()
+        started_at = decode_values(earlier["started_at"], float) if earlier else now + args.cache_s
         if not earlier:
             context.progress({"started_at": started_at})
+        _wait_until(self._tools, context, started_at)
         left = args.left or None
         if left is not None:
             keep(self._tools, left)
@@ -174,6 +176,17 @@ def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, look
             tools.clock.sleep(TICK_S)
     finally:
         prober.close()
+
+
+def _wait_until(tools: Toolbox, context: StepContext, at: float) -> None:
+    """Wait for the end of a cache, whose answers would prove nothing."""
+    heartbeat, left_s = Heartbeat(tools), at - tools.clock.now()
+    if left_s > 0:
+        tools.say(f"verifying in {left_s:.0f} s: until then Hyperdrive may answer with rows from before")
+    while tools.clock.now() < at:
+        context.check()
+        heartbeat.beat()
+        tools.clock.sleep(min(TICK_S, max(at - tools.clock.now(), 0.0)))
 
 
 TOLD_AFTER_S = 20.0
