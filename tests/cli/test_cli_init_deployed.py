@@ -10,9 +10,8 @@ import pytest
 from cli_shell import backout
 
 from backout import config
-from backout.config.init.deploying import find_environment
 from backout.wiring.checkup import list_lanes
-from backout.wiring.declared import explain_other_worker, list_declared
+from backout.wiring.declared import list_declared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,6 +149,8 @@ def test_a_script_that_deploys_another_worker_is_not_an_environments(tmp_path: P
 
 def test_doctor_says_where_wrangler_deploys_another_worker(tmp_path: Path) -> None:
     """What a build renamed is not what backout watches; schedules and queues are those of the build."""
+    from backout.wiring.declared import explain_other_worker
+
     lay(tmp_path, wrangler={"name": "shop", **ACCOUNT, "triggers": {"crons": ["1 1 * * *"]}})
     assert backout(tmp_path, "init").code == 0
     build(tmp_path, {"name": "shop", **ACCOUNT, "triggers": {"crons": ["2 2 * * *"]}})
@@ -176,4 +177,6 @@ def test_doctor_says_where_wrangler_deploys_another_worker(tmp_path: Path) -> No
     ],
 )
 def test_what_a_script_deploys(script: str, built: str, environment: str | None) -> None:
+    from backout.config.init.deploying import find_environment
+
     assert find_environment({"deploy": script}, "deploy", built) == environment

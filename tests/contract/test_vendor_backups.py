@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused
-from backout.model.database.branch import BranchTarget, name_point_branch
+from backout.model.database.branch import BranchTarget
 from backout.model.database.wal import parse_lsn
 from backout.providers.memory import WorldClock
 from backout.providers.neon.branches import NeonBranches
@@ -214,7 +214,7 @@ def test_a_restore_point_at_xata_is_a_branch_and_the_way_back_a_copy_of_it(xata:
     """So that what is looked at or changed in the copy stays in the copy. No internal call is asked."""
     client = xata_client(xata)
     assert client.capabilities().ways[0].missing == "no branch keeps a restore point yet"
-    kept = client.restore(BranchTarget(), name_point_branch("before the split"))
+    kept = client.restore(BranchTarget(), "backout-point-before-the-split")
     (way,) = client.capabilities().ways
     assert (way.missing, way.latest, kept.keeps_point) == ("", kept.created_at, True)
     target = BranchTarget(snapshot=kept.id)

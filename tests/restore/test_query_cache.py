@@ -11,7 +11,6 @@ from branch_lab import managed
 from kept import template
 
 from backout.decoding import parse_moment
-from backout.plan.query_cache import CACHE_S
 from backout.twin.database.hyperdrive import HyperdriveProxy
 from backout.twin.database.querycache import Policy
 
@@ -20,6 +19,7 @@ from twin_services import Loop
 if TYPE_CHECKING:
     from pathlib import Path
 
+CACHE_S = 75.0
 READ = "SELECT status FROM orders WHERE id = 1"
 
 

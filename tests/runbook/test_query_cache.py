@@ -8,7 +8,7 @@ import pytest
 from values import replace
 
 from backout.model.plan import Plan
-from backout.plan.query_cache import CACHE_S, outlast_cache
+from backout.plan.query_cache import CACHE_S, add_delay
 from backout.plan.rollback import Request
 from backout.runbook.rollback.rollback import prepare
 
@@ -24,7 +24,7 @@ def test_what_answers_out_of_the_cache_verifies_nothing(tmp_path: Path) -> None:
     tools = story.tools()
     _, plan = prepare(tools, Request(message="it fails"))
     assert isinstance(plan, Plan)
-    plan = replace(plan, steps=tuple(outlast_cache(step) for step in plan.steps))
+    plan = replace(plan, steps=tuple(add_delay(step) for step in plan.steps))
     run = tools.journal.submit(plan, actor="ops@host", reason="it fails")
     clock, switched_at, asked_at = story.world.clock, 0.0, []
 

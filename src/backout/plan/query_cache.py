@@ -34,7 +34,7 @@ def note_cache(plan: Plan) -> Plan:
     return replace(plan, notes=(*plan.notes, CACHE_NOTE))
 
 
-def outlast_cache(step: Step) -> Step:
+def add_delay(step: Step) -> Step:
     """Return a step that watches through the Worker so that it begins behind the cache; another one as it is."""
     if not step.does(VerifyStep):
         return step

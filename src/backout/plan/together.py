@@ -10,7 +10,7 @@ from backout.model.plan import Step
 from backout.model.steps.restore import StopServerStep
 from backout.model.steps.rollback import ActivateStep, ReadBackStep, StillLiveStep
 from backout.model.triggers import Coverage, Fate
-from backout.plan.query_cache import CACHE_NOTE, outlast_cache
+from backout.plan.query_cache import CACHE_NOTE, add_delay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def join_plans(rollback: Plan, swap: Plan, migration: str) -> Plan:
         rollback.step(ReadBackStep.action).equivalent,
     )
     is_cached = any(line.what.startswith(_HYPERDRIVE) for line in rollback.coverage)
-    back = tuple(outlast_cache(step) for step in rollback.steps) if is_cached else rollback.steps
+    back = tuple(add_delay(step) for step in rollback.steps) if is_cached else rollback.steps
     stop = next(number for number, step in enumerate(swap.steps) if step.does(StopServerStep))
     return replace(
         rollback,
