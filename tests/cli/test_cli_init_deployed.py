@@ -10,8 +10,8 @@ import pytest
 from cli_shell import backout
 
 from backout import config
+from backout.wiring import declared
 from backout.wiring.checkup import list_lanes
-from backout.wiring.declared import list_declared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,34 +149,14 @@ def test_a_script_that_deploys_another_worker_is_not_an_environments(tmp_path: P
 
 def test_doctor_says_where_wrangler_deploys_another_worker(tmp_path: Path) -> None:
     """What a build renamed is not what backout watches; schedules and queues are those of the build."""
-    from backout.wiring.declared import explain_other_worker
-
     lay(tmp_path, wrangler={"name": "shop", **ACCOUNT, "triggers": {"crons": ["1 1 * * *"]}})
     assert backout(tmp_path, "init").code == 0
     build(tmp_path, {"name": "shop", **ACCOUNT, "triggers": {"crons": ["2 2 * * *"]}})
     loaded = config.load(config.Environment({}), start=tmp_path, environment="production", flags={})
-    assert list_declared(loaded) == {"cron 2 2 * * *"}
-    assert explain_other_worker(loaded) == ""
+    assert declared.list_declared(loaded) == {"cron 2 2 * * *"}
+    assert declared.explain_other_worker(loaded) == ""
     lay(tmp_path, dist__shop__wrangler={"name": "shop-2"})
-    said = explain_other_worker(loaded)
+    said = declared.explain_other_worker(loaded)
     assert said.startswith("platform.script is shop, and wrangler deploys shop-2 from here (of the build in ")
     (check,) = list_lanes(loaded)[0][0].ask()
     assert (check.state, said in check.why) == ("missing", True)
-
-
-@pytest.mark.parametrize(
-    ("script", "built", "environment"),
-    [
-        ("npx wrangler@4 deploy -e live", "", "live"),
-        ("wrangler versions upload --env 'live'", "", None),  # a quoted or computed name is not read
-        ("wrangler deploy --env $ENV", "", None),
-        ("CLOUDFLARE_ENV=$ENV wrangler deploy", "", None),
-        ("wrangler deploy && echo -e done", "", ""),
-        ("wrangler deploy", "live", "live"),
-        ("opennextjs-cloudflare deploy", "", None),
-    ],
-)
-def test_what_a_script_deploys(script: str, built: str, environment: str | None) -> None:
-    from backout.config.init.deploying import find_environment
-
-    assert find_environment({"deploy": script}, "deploy", built) == environment
