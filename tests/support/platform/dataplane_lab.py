@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from backout.twin.dataplane.dataplane import Services
+    from backout.twin.dataplane.wiring import Services
 
 ESM = "application/javascript+module"
 

@@ -20,7 +20,7 @@ from backout.twin.api.twin import STATUS
 from backout.twin.control.control import ControlPlane
 from backout.twin.control.schedules import ScheduleRun
 from backout.twin.control.state import BlobStore, State
-from backout.twin.control.worker import StartupError, WorkerVersion
+from backout.twin.control.worker import OBJECTS_DELAY_S, StartupError, WorkerVersion
 from backout.twin.faults import Faults
 from backout.twin.storage.bucketlist import BucketList
 from backout.twin.storage.port import StoredObject
@@ -47,6 +47,7 @@ class RememberingDataPlane:
     fed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     ran: list[tuple[str, str]] = field(default_factory=list)
+    delays: dict[str, float] = field(default_factory=dict)
 
     async def run_schedule(self, script: str, cron: str, scheduled_at: float) -> ScheduleRun | None:
         self.ran.append((script, cron))
@@ -58,8 +59,11 @@ class RememberingDataPlane:
                 raise StartupError("Uncaught Error: THROWS AT START\n  at index.js:1:7")
         return 3
 
-    async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> None:
+    async def activate(
+        self, script: str, shares: tuple[tuple[WorkerVersion, float], ...], *, objects_delay_s: float = OBJECTS_DELAY_S
+    ) -> None:
         self.live[script] = shares
+        self.delays[script] = objects_delay_s
 
     async def remove(self, script: str) -> None:
         self.live.pop(script, None)

@@ -39,6 +39,7 @@ def describe(deployment: Deployment) -> ApiObject:
         "created_on": format_rfc3339(deployment.created_at),
         "versions": _render_shares(deployment.shares),
         **({"cohorts": cohorts} if cohorts else {}),
+        "code_update_strategy": deployment.code_update_strategy,
     }
 
 
@@ -79,7 +80,7 @@ async def create_deployment(request: web.Request) -> web.Response:
     body = await read_json_object(request)
     if body.get("strategy", "percentage") != "percentage":
         raise ApiError(400, 10021, "The only strategy is percentage.")
-    semantics.check_update_strategy(body.get("code_update_strategy"))
+    update = semantics.parse_update_strategy(body.get("code_update_strategy"))
     shares = semantics.parse_shares(body.get("versions"))
     deployment = await ctx.control.deploy(
         get_script_name(request),
@@ -88,6 +89,7 @@ async def create_deployment(request: web.Request) -> web.Response:
         force=is_true(request, "force"),
         source=get_source(request),
         cohorts=semantics.parse_cohorts(body.get("cohorts"), shares),
+        update=update,
     )
     return render_result(describe(deployment))
 

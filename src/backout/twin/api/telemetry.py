@@ -83,7 +83,7 @@ async def query(request: web.Request) -> web.Response:
     series: dict[int, dict[tuple[object, ...], int]] = {}
     for row in rows:
         bucket = series.setdefault(begin + (row.second - begin) // step_s * step_s, {})
-        plain = (*_list_invocations(row), *_list_probes(row), *_list_runs(row))
+        plain = (*_list_invocations(row), *_list_probes(row), *_list_runs(row), *_list_objects(row))
         for named, number in _group_by_trigger(row) if _TRIGGER in groups else plain:
             key = tuple(named.get(name) for name in groups)
             if None not in key and all(each.holds(named) for each in filters):
@@ -178,6 +178,14 @@ def _list_runs(row: Row) -> Iterator[tuple[dict[str, object], int]]:
         for outcome, number in (("exception", failed), ("ok", runs - failed)):
             if number > 0:
                 yield {**event, _OUTCOME: outcome, _STATUS: None}, number
+
+
+def _list_objects(row: Row) -> Iterator[tuple[dict[str, object], int]]:
+    """Yield the calls of Durable Objects, of which a fetch alone has a response."""
+    for name, number in row.objects.items():
+        kind, outcome, *status = name.split(" ")
+        named = {_VERSION: row.version, _EVENT: kind, _MODEL: "durableObject", _OUTCOME: outcome}
+        yield {**named, _STATUS: int(status[0]) if status else None}, number
 
 
 def _group_by_trigger(row: Row) -> Iterator[tuple[dict[str, object], int]]:

@@ -39,6 +39,7 @@ class Metadata(Value, frozen=True):
     keep_bindings: tuple[str, ...] = ()
     annotations: dict[str, str] = field(default_factory=dict)
     migrations: ApiObject | None = None
+    code_update_strategy: ApiObject | None = None
     assets: AssetsPart | None = None
     keep_assets: bool = False
     observability: ApiObject | None = None

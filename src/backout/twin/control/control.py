@@ -10,35 +10,24 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec.structs import replace
 
 from backout.twin.api.answers import ApiError, make_worker_not_found
 from backout.twin.control import semantics
 from backout.twin.control.records import ApiObject, Deployment, Script, Share, StoredAsset, Version
-from backout.twin.control.worker import Binding, Module, StartupError, WorkerVersion
+from backout.twin.control.runnable import make_runnable
+from backout.twin.control.worker import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backout.twin.api.upload import Upload
     from backout.twin.control.state import BlobStore, State
-    from backout.twin.control.worker import DataPlane
+    from backout.twin.control.worker import DataPlane, WorkerVersion
     from backout.twin.storage.bucketlist import BucketList
 
 SUBDOMAIN = "twin"
 """The account's name under workers.dev; the ingress answers `{script}.twin.workers.dev` too."""
-_VALUE_KEYS = {
-    "plain_text": "text",
-    "secret_text": "text",
-    "r2_bucket": "bucket_name",
-    "hyperdrive": "id",
-    "service": "service",
-    "kv_namespace": "namespace_id",
-    "queue": "queue_name",
-    "durable_object_namespace": "class_name",
-    "d1": "id",
-}
 
 
 class ControlPlane:
@@ -98,6 +87,7 @@ class ControlPlane:
             ApiError: 10007 for a version of an unknown script, 10211 for a Durable Object migration in a version
                 upload, 10057, 10085, and 10021 with workerd's own text when the code does not start.
         """
+        update = semantics.parse_update_strategy(upload.metadata.code_update_strategy)
         async with self._lock(name):
             script = self.state.script(name)
             if script is None and not deploy:
@@ -112,8 +102,8 @@ class ControlPlane:
             if not deploy:
                 self.state.record(script, version=version)
                 return version
-            await self._activate(name, ((version, 100.0),))
-            deployment = _make_deployment(version, {**version.annotations, "workers/triggered_by": "upload"})
+            await self._activate(name, ((version, 100.0),), update)
+            deployment = _make_deployment(version, {**version.annotations, "workers/triggered_by": "upload"}, update)
             self.state.record(replace(script, migration_tag=migration_tag), version=version, deployment=deployment)
             self._data_plane.feed(name, script.consumers())
             self._route_domains()
@@ -128,6 +118,7 @@ class ControlPlane:
         force: bool,
         source: str,
         cohorts: Mapping[str, tuple[Share, ...]] | None = None,
+        update: ApiObject | None = None,
     ) -> Deployment:
         """Make versions live.
 
@@ -145,7 +136,8 @@ class ControlPlane:
             if not force:
                 semantics.check_secrets(targets, self._live_versions(name))
             pairs = tuple((target, share.percentage) for target, share in zip(targets, shares, strict=True))
-            await self._activate(name, pairs)
+            update = update or semantics.parse_update_strategy(None)
+            await self._activate(name, pairs, update)
             deployment = Deployment(
                 id=str(uuid.uuid4()),
                 script=name,
@@ -154,6 +146,7 @@ class ControlPlane:
                 annotations={**annotations, "workers/triggered_by": "deployment"},
                 source=source,
                 cohorts=dict(cohorts or {}),
+                code_update_strategy=update,
             )
             self.state.record(replace(script, modified_at=time.time()), deployment=deployment)
             return deployment
@@ -185,8 +178,10 @@ class ControlPlane:
             if not deploy:
                 self.state.record(script, version=version)
                 return version
-            await self._activate(name, ((version, 100.0),))
-            self.state.record(script, version=version, deployment=_make_deployment(version, version.annotations))
+            update = semantics.parse_update_strategy(None)
+            await self._activate(name, ((version, 100.0),), update)
+            made = _make_deployment(version, version.annotations, update)
+            self.state.record(script, version=version, deployment=made)
             return version
 
     async def delete(self, name: str) -> None:
@@ -228,7 +223,8 @@ class ControlPlane:
         live = self.state.live(name)
         if live is not None:
             self._data_plane.feed(name, self.script(name).consumers())
-            await self._activate(name, tuple((self.version(name, s.version_id), s.percentage) for s in live.shares))
+            shares = tuple((self.version(name, s.version_id), s.percentage) for s in live.shares)
+            await self._activate(name, shares, live.code_update_strategy)
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
@@ -247,9 +243,10 @@ class ControlPlane:
         except StartupError as error:
             raise ApiError(400, 10021, str(error)) from error
 
-    async def _activate(self, name: str, pairs: tuple[tuple[Version, float], ...]) -> None:
+    async def _activate(self, name: str, pairs: tuple[tuple[Version, float], ...], update: ApiObject) -> None:
+        shares = tuple((self.runnable(version), percentage) for version, percentage in pairs)
         try:
-            await self._data_plane.activate(name, tuple((self.runnable(v), percentage) for v, percentage in pairs))
+            await self._data_plane.activate(name, shares, objects_delay_s=semantics.find_delay_s(update))
         except StartupError as error:
             raise ApiError(400, 10021, str(error)) from error
 
@@ -323,35 +320,13 @@ class ControlPlane:
 
     def runnable(self, version: Version) -> WorkerVersion:
         """Return the version as the data plane runs it."""
-        code = (m for m in version.modules if m.content_type != semantics.SOURCE_MAP)
-        return WorkerVersion(
-            script=version.script,
-            id=version.id,
-            modules=tuple(Module(m.name, m.content_type, self.blobs.path(m.blob)) for m in code),
-            main_module=version.main_module,
-            compatibility_date=version.compatibility_date,
-            compatibility_flags=version.compatibility_flags,
-            bindings=tuple(_make_runnable_binding(b) for b in version.bindings),
-            created_at=version.created_at,
-            tag=version.annotations.get("workers/tag", ""),
-            assets={p: (self.blobs.path(a.blob), a.content_type) for p, a in (version.assets or {}).items()},
-            assets_config=msgspec.json.encode(version.assets_config).decode(),
-            takes_tail="tail" in version.handlers,
-            takes_schedule="scheduled" in version.handlers,
-        )
+        return make_runnable(version, self.blobs)
 
 
 def find_session(token: str) -> str:
     """Return the id of the upload session inside an asset token ("" when it is no such token)."""
     parts = token.split(".")
     return parts[2] if len(parts) == 3 else ""
-
-
-def _make_runnable_binding(binding: ApiObject) -> Binding:
-    kind = str(binding["type"])
-    if kind == "json":
-        return Binding(str(binding["name"]), kind, msgspec.json.encode(binding.get("json")).decode())
-    return Binding(str(binding["name"]), kind, str(binding.get(_VALUE_KEYS.get(kind, ""), "")))
 
 
 def _make_script(name: str) -> Script:
@@ -386,7 +361,7 @@ def _choose_migration_tag(script: Script, migrations: ApiObject | None, *, deplo
     return new_tag or script.migration_tag
 
 
-def _make_deployment(version: Version, annotations: Mapping[str, str]) -> Deployment:
+def _make_deployment(version: Version, annotations: Mapping[str, str], update: ApiObject) -> Deployment:
     shown = {key: text for key, text in annotations.items() if key != "workers/tag"}
     return Deployment(
         id=str(uuid.uuid4()),
@@ -395,4 +370,5 @@ def _make_deployment(version: Version, annotations: Mapping[str, str]) -> Deploy
         shares=(Share(version.id, 100.0),),
         annotations=shown,
         source=version.source,
+        code_update_strategy=update,
     )

@@ -12,6 +12,10 @@ ApiObject = dict[str, object]
 SECRET_TYPES = ("secret_text", "secret_key")
 
 
+UPDATE_STRATEGY: ApiObject = {"mode": "deferred", "max_delay": 300}
+"""How Durable Objects get their code where nothing else is asked for."""
+
+
 class StoredModule(Value, frozen=True):
     """One module of a version; `blob` is the SHA-256 of its bytes in the blob store."""
 
@@ -80,7 +84,7 @@ class Share(Value, frozen=True):
 
 
 class Deployment(Value, frozen=True):
-    """Versions made live at a time; `annotations` as for a version, `cohorts` as they were given."""
+    """Versions made live at a time; `annotations` as for a version, the rest as it was given."""
 
     id: str
     script: str
@@ -89,6 +93,7 @@ class Deployment(Value, frozen=True):
     annotations: dict[str, str] = field(default_factory=dict)
     source: str = "api"
     cohorts: dict[str, tuple[Share, ...]] = field(default_factory=dict)
+    code_update_strategy: ApiObject = field(default_factory=lambda: dict(UPDATE_STRATEGY))
 
 
 class Script(Value, frozen=True):

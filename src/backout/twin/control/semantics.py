@@ -9,7 +9,16 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from backout.twin.api.answers import ApiError
-from backout.twin.control.records import SECRET_TYPES, ApiObject, Deployment, Script, Share, StoredModule, Version
+from backout.twin.control.records import (
+    SECRET_TYPES,
+    UPDATE_STRATEGY,
+    ApiObject,
+    Deployment,
+    Script,
+    Share,
+    StoredModule,
+    Version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -17,7 +26,7 @@ if TYPE_CHECKING:
 WINDOW = 100
 """Only this many of a script's newest versions can be deployed (documented 2025-09-11)."""
 MAX_VERSIONS = 2
-_MOST_DELAY_S = 300
+_MOST_DELAY_S = 86_400
 MAX_MESSAGE_BYTES = 1000
 _HUNDRED = 100.0
 _TOLERANCE = 1e-6
@@ -97,19 +106,28 @@ def clean_annotations(given: object) -> dict[str, str]:
     return {key: text.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore") for key, text in texts.items()}
 
 
-def check_update_strategy(given: object) -> None:
-    """Check how Durable Objects get their code: immediate, or deferred by at most five minutes. This twin has none.
+def parse_update_strategy(given: object) -> ApiObject:
+    """Return how Durable Objects get their code: at once, or when they are idle and after `max_delay` seconds at most.
+
+    Source: Cloudflare documentation, "Durable Objects code updates" (read 2026-12-01); wrangler 4.164's own check.
 
     Raises:
         ApiError: 400 where it says something else (the number is a guess).
     """
     if given is None:
-        return
+        return dict(UPDATE_STRATEGY)
     told = given if isinstance(given, dict) else {}
-    mode, delay = told.get("mode"), told.get("max_delay", 0)
+    mode, delay = told.get("mode"), told.get("max_delay", UPDATE_STRATEGY["max_delay"])
     is_delay = isinstance(delay, int | float) and not isinstance(delay, bool) and 0 <= delay <= _MOST_DELAY_S
     if mode not in ("immediate", "deferred") or not is_delay or (mode == "immediate" and "max_delay" in told):
-        raise ApiError(400, 10021, "code_update_strategy is immediate, or deferred with a max_delay of up to 300 s.")
+        raise ApiError(400, 10021, f"code_update_strategy is immediate, or deferred by at most {_MOST_DELAY_S} s.")
+    return {"mode": mode} if mode == "immediate" else {"mode": mode, "max_delay": delay}
+
+
+def find_delay_s(strategy: ApiObject) -> float:
+    """Return for how many seconds Durable Objects may keep the code that they run."""
+    delay = strategy.get("max_delay", 0)
+    return float(delay) if isinstance(delay, int | float) else 0.0
 
 
 def parse_shares(given: object) -> tuple[Share, ...]:

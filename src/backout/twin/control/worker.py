@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+OBJECTS_DELAY_S = 300.0
+"""For how long Durable Objects may keep the code of before where a deployment says nothing else."""
+
+
 class Module(Value, frozen=True):
     """One uploaded module: its `name` as imported, its MIME type, the content-addressed file that holds its bytes."""
 
@@ -29,7 +33,8 @@ class Binding:
     Args:
         name: the name in `env`.
         type: `plain_text`, `json`, `secret_text`, `r2_bucket`, `hyperdrive`, `assets`, `version_metadata`, ...
-        value: the text, the JSON text, the secret, the bucket's name, the Hyperdrive id; "" where none is needed.
+        value: the text, the JSON text, the secret, the bucket's name, the Hyperdrive id, a Durable Object class
+            ("Room", or "Room@chat" for one of the Worker "chat"); "" where none is needed.
     """
 
     name: str
@@ -78,11 +83,16 @@ class DataPlane(Protocol):
         """
         ...
 
-    async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> None:
+    async def activate(
+        self, script: str, shares: tuple[tuple[WorkerVersion, float], ...], *, objects_delay_s: float = OBJECTS_DELAY_S
+    ) -> None:
         """Make exactly these versions live with these percentages (0 to 100, sum 100, a 0 % version answers overrides).
 
         Returns when every version answers; the switch is atomic for new requests; old processes are drained,
         and the previous deployment's versions stay warm. Raises StartupError; then nothing has changed.
+
+        Args:
+            objects_delay_s: for how long Durable Objects that were used may keep the code that they run; 0 resets them.
         """
         ...
 

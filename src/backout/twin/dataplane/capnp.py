@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,13 +10,15 @@ from msgspec import field
 
 from backout.model.value import Value
 from backout.providers.child_environment import ChildEnvironment, make_sealed_environment
+from backout.twin.dataplane import capnp_objects
+from backout.twin.dataplane.capnp_text import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from backout.twin.control.worker import Binding, Module, WorkerVersion
 
-OWN_MODULES = ("tail.js", "email-message.js", "send-email.js")
+OWN_MODULES = ("tail.js", "email-message.js", "send-email.js", capnp_objects.MODULE)
 """Files of this package that lie beside every configuration."""
 HEAP_MB = 128
 """What one isolate may hold, heap and buffers, as on Cloudflare (Workers limits, memory)."""
@@ -49,7 +50,6 @@ _MODULE_FIELDS: Mapping[str, str] = {
     "application/json": "json",
     "application/octet-stream": "data",
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class HyperdriveTarget(Protocol):
@@ -95,6 +95,9 @@ class Surroundings(Value, frozen=True):
         email: "host:port" of the outbox, which takes JSON by `POST /send`, or None.
         all_events: whether the tail worker sends every event from the start, not only the troubled ones.
         take_tail_socket: path of the socket at which a version with a `tail` handler takes other Workers' events.
+        objects_socket: path of the socket at which the objects that forward are reset.
+        calls_socket: path of the socket at which a process that hosts Durable Objects takes calls of them.
+        objects_folder: where it keeps them; "" for a process that hosts none.
     """
 
     socket: str
@@ -107,16 +110,9 @@ class Surroundings(Value, frozen=True):
     email: str | None = None
     all_events: bool = False
     take_tail_socket: str = ""
-
-
-def quote(text: str) -> str:
-    r"""Return a Cap'n Proto string literal.
-
-    >>> quote('a "b" \\ \n')
-    '"a \\"b\\" \\\\ \\x0a"'
-    """
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped) + '"'
+    objects_socket: str = ""
+    calls_socket: str = ""
+    objects_folder: str = ""
 
 
 def name_secret_variable(index: int) -> str:
@@ -151,13 +147,14 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
     bindings = [_write_binding(i, b, version, services) for i, b in enumerate(version.bindings)]
     date = min(version.compatibility_date or around.newest_date, around.newest_date)
     flags = ", ".join(quote(flag) for flag in version.compatibility_flags)
-    classes = tuple(b.value.partition("@")[0] for b in version.bindings if b.type == "durable_object_namespace")
+    hosts = bool(around.objects_folder)
+    hub_objects = services.hub("hub-objects", "objects", "") if capnp_objects.list_namespaces(version) else ""
     shared = (
         f"  compatibilityDate = {quote(date)},",
         f"  compatibilityFlags = [{flags}],",
         f"  bindings = [{', '.join(bindings)}],",
-        *_list_durable_objects(version.script, classes),
     )
+    code = capnp_objects.write_hosting(version, _write_modules(version)) if hosts else (f"  {_write_code(version)},",)
     takes_tail = version.takes_tail and bool(version.modules)
     return "\n".join(
         (
@@ -168,14 +165,17 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             '    (name = "tail", worker = .tailWorker),',
             *(('    (name = "take-tail", worker = .takeTailWorker),',) if takes_tail else ()),
             *(f"    {line}," for line in services.lines()),
+            *capnp_objects.write_services(version, around.objects_folder),
             '    (name = "internet", network = (allow = ["public", "private"],',
             "     tlsOptions = (trustBrowserCas = true))),",
             "  ],",
             "  sockets = [",
-            f'    (name = "main", address = {quote("unix:" + around.socket)}, service = "main",',
+            f'    (name = "main", address = {quote("unix:" + around.socket)},',
+            f"     service = {quote('reset' if hosts else 'main')},",
             '     http = (forwardedProtoHeader = "X-Forwarded-Proto", cfBlobHeader = "X-Backout-Cf")),',
             f'    (name = "control", address = {quote("unix:" + around.control_socket)}, service = "tail", http = ()),',
             *(_take_tail_socket(around) if takes_tail else ()),
+            *capnp_objects.write_socket(version, around.objects_socket),
             "  ],",
             f'  v8Flags = ["--max-old-space-size={HEAP_MB}", "--trace-gc-verbose"],',  # see twin.dataplane.memory
             "  extensions = [(modules = [",
@@ -184,10 +184,11 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             "  ])],",
             ");",
             "const mainWorker :Workerd.Worker = (",
-            f"  {_write_code(version)},",
+            *code,
             *shared,
             '  tails = ["tail"],',
             ");",
+            *capnp_objects.write_workers(version, hub_objects, around.newest_date, hosts=hosts),
             *(_take_tail_worker(version, shared) if takes_tail else ()),
             "const tailWorker :Workerd.Worker = (",
             '  modules = [(name = "tail.js", esModule = embed "tail.js")],',
@@ -291,10 +292,6 @@ def _write_service(binding: Binding, _version: WorkerVersion, services: _Service
     return f"service = {quote(services.hub(f'worker-{binding.value}', 'worker', binding.value))}"
 
 
-def _write_durable_object(binding: Binding, _version: WorkerVersion, _services: _Services) -> str:
-    return f"durableObjectNamespace = {quote(binding.value.partition('@')[0])}"
-
-
 def _send_email(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
     address = services.around.email
     if address is None:
@@ -314,7 +311,7 @@ _RENDERERS: Mapping[str, Callable[[Binding, WorkerVersion, _Services], str]] = {
     "r2_bucket": _write_r2,
     "assets": _write_assets,
     "service": _write_service,
-    "durable_object_namespace": _write_durable_object,
+    capnp_objects.KIND: lambda binding, version, _services: capnp_objects.write_binding(binding, version),
     "send_email": _send_email,
 }
 
@@ -357,13 +354,3 @@ def _choose_field(module: Module) -> str:
 
 def _strip_parameters(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
-
-
-def _list_durable_objects(script: str, classes: tuple[str, ...]) -> tuple[str, ...]:
-    if not classes:
-        return ()
-    entries = ", ".join(
-        f"(className = {quote(name)}, uniqueKey = {quote(f'{script}-{name}')}, enableSql = true)"
-        for name in dict.fromkeys(classes)
-    )
-    return (f"  durableObjectNamespaces = [{entries}],", "  durableObjectStorage = (inMemory = void),")

@@ -23,10 +23,13 @@ from backout.model.guard.routes import MOST_ROUTES, OTHER
 from backout.model.guard.signals import find_bucket
 from backout.model.outcomes import GONE, OK, has_failed, is_canceled
 from backout.model.value import Value
+from backout.twin.dataplane.tail_events import describe_call, get_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from backout.twin.dataplane.exchange import Event
 
 KEEP_S = 7200
 GRACE_S = 0.3
@@ -90,6 +93,7 @@ class Row:
         triggers: {schedule or queue: (runs, failed)} that were heard of in this second.
         chosen: answers that count nowhere else, as their sender named the version.
         keyed: a row of its own for answers whose version a key chose.
+        objects: {"fetch ok 200", "rpc exception": such calls of Durable Objects}, which are in no other figure.
     """
 
     version: str
@@ -108,6 +112,7 @@ class Row:
     triggers: dict[str, tuple[int, int]] = field(default_factory=dict)
     chosen: int = 0
     keyed: bool = False
+    objects: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """Return the row as `/twin/v1/counts` shows it."""
@@ -208,6 +213,13 @@ class CountBook:
         triggers = self._row(script, version, int(self.now)).triggers
         runs, failures = triggers.get(name, (0, 0))
         triggers[name] = (runs + 1, failures + failed)
+
+    def called_object(self, event: Event) -> None:
+        """Count the event of a Durable Object."""
+        objects = self._row(str(event.get("scriptName")), get_version(event), int(self.now)).objects
+        kind, outcome, status = describe_call(event)
+        name = f"{kind} {outcome} {status or ''}".rstrip()
+        objects[name] = objects.get(name, 0) + 1
 
     def count(self, answer: Answer) -> int:
         """Count one answer now and return its second."""

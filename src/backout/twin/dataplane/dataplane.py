@@ -8,58 +8,42 @@ import random
 import secrets
 import shutil
 import time
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from backout.errors import BackoutError
 from backout.twin.control.schedules import ScheduleRun
+from backout.twin.control.worker import OBJECTS_DELAY_S
 from backout.twin.dataplane import assets
 from backout.twin.dataplane.capnp import Surroundings
 from backout.twin.dataplane.consumers import Consumers
 from backout.twin.dataplane.counts import CountBook
 from backout.twin.dataplane.fleet import Fleet, Reactions
 from backout.twin.dataplane.hub import Hub
+from backout.twin.dataplane.objects import ObjectHosts
 from backout.twin.dataplane.proxy import Proxy, make_answer
 from backout.twin.dataplane.router import choose, find_script
 from backout.twin.dataplane.tail import Tail, TailSession, parse_filters
+from backout.twin.dataplane.wiring import wire
 from backout.twin.dataplane.workerd import Workerd, find_newest_date, find_workerd
 from backout.twin.faults import FaultKind
 from backout.twin.runtime import RuntimeFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from backout.twin.control.worker import WorkerVersion
-    from backout.twin.dataplane.capnp import HyperdriveTarget
     from backout.twin.dataplane.counts import Row
     from backout.twin.dataplane.exchange import Exchange
-    from backout.twin.dataplane.instances import Instance
+    from backout.twin.dataplane.instances import Instance, ObjectKey
+    from backout.twin.dataplane.wiring import Services
     from backout.twin.faults import Fault, Faults
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 60.0
 _EXPIRE_EVERY_S = 0.5
-_Wire = TypeVar("_Wire")
-
-
-class Services(Protocol):
-    """The twin's real services as bindings use them."""
-
-    @property
-    def email_api_url(self) -> str:
-        """Base URL of the outbox."""
-        ...
-
-    def r2_gateway_address(self, bucket: str) -> str:
-        """Return "host:port" or "unix:/path" of the gateway that speaks workerd's R2 protocol for this bucket."""
-        ...
-
-    def hyperdrive(self, hyperdrive_id: str) -> HyperdriveTarget:
-        """Return the target of a Hyperdrive binding."""
-        ...
 
 
 class LocalDataPlane:
@@ -95,7 +79,9 @@ class LocalDataPlane:
         self._secret = secrets.token_hex(16)
         self._serial = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._fleet = Fleet(self._make, Reactions(on_crash=self._on_crash, on_ready=self._on_ready))
+        reactions = Reactions(on_crash=self._on_crash, on_ready=self._on_ready)
+        self._fleet = Fleet(self._make, reactions)
+        self._objects = ObjectHosts(directory.absolute() / "objects", self._make, self._fleet.instances, reactions)
         self._started = False
 
     # --- life --------------------------------------------------------------------------------------------------
@@ -113,6 +99,7 @@ class LocalDataPlane:
             on_amended=self._amend,
             on_demand=self._demand,
             on_trigger=self._counts.ran,
+            on_object=self._counts.called_object,
             consumers=self._consumers,
             draw=self._random.random,
         )
@@ -137,6 +124,7 @@ class LocalDataPlane:
         self._tail.close_all()
         await self._consumers.close()
         await self._fleet.close()
+        await self._objects.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -146,8 +134,9 @@ class LocalDataPlane:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids by "script version" of what runs now, those being drained too."""
-        return {f"{i.version.script} {i.version.id}": i.pid for i in self._fleet.instances() if i.pid is not None}
+        """Process ids by "script version" of what runs now, those being drained too; "... objects" hosts objects."""
+        found = [(i, "") for i in self._fleet.instances()] + [(i, " objects") for i in self._objects.instances()]
+        return {f"{i.version.script} {i.version.id}{what}": i.pid for i, what in found if i.pid is not None}
 
     def inflight(self, script: str) -> int:
         """Return how many requests the versions of a script answer right now."""
@@ -161,11 +150,19 @@ class LocalDataPlane:
 
     async def validate(self, version: WorkerVersion) -> int:
         """Start the version and keep it warm for a while; the start-up time in milliseconds. Raises StartupError."""
+        await self._objects.check(version)
         return await self._fleet.validate(version)
 
-    async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> None:
+    async def activate(
+        self, script: str, shares: tuple[tuple[WorkerVersion, float], ...], *, objects_delay_s: float = OBJECTS_DELAY_S
+    ) -> None:
         """Make exactly these versions live; see `DataPlane.activate`. Raises StartupError, nothing has changed then."""
-        await self._fleet.activate(script, shares)
+        try:
+            await self._objects.prepare(script, (version for version, _ in shares))
+            split = await self._fleet.activate(script, shares)
+            await self._objects.switch(split, objects_delay_s)
+        finally:
+            await self._objects.clean(script)
         self._crash_as_ordered()
 
     async def remove(self, script: str) -> None:
@@ -175,6 +172,7 @@ class LocalDataPlane:
                 self._tail.close(session.id)
         self.feed(script, ())
         await self._fleet.remove(script)
+        await self._objects.remove(script)
         self._counts.forget(script)
 
     def feed(self, script: str, consumers: tuple[str, ...]) -> None:
@@ -207,36 +205,26 @@ class LocalDataPlane:
             raise ConnectionError("it is not deployed")
         await live.instances[choose(live.split, {}, self._random)].take_tail(lines)
 
-    def _make(self, version: WorkerVersion) -> Workerd:
+    def _make(self, version: WorkerVersion, objects: Path | None = None) -> Workerd:
+        """Build a process of a version; `objects`: the folder of the objects that it hosts, None to answer requests."""
         self._serial += 1
-        name = f"{self._serial:x}"
+        name, services = f"{self._serial:x}", self._services
         around = Surroundings(
             socket=self._runtime.socket(f"{name}.s"),
             control_socket=self._runtime.socket(f"{name}.c"),
             hub_socket=self._runtime.socket("hub"),
             hub_secret=self._secret,
             newest_date=self._newest_date,
-            r2=self._wire_bindings(version, "r2_bucket", lambda services, value: services.r2_gateway_address(value)),
-            hyperdrive=self._wire_bindings(version, "hyperdrive", lambda services, value: services.hyperdrive(value)),
-            email=None if self._services is None else urlsplit(self._services.email_api_url).netloc,
+            r2=wire(version, "r2_bucket", None if services is None else services.r2_gateway_address),
+            hyperdrive=wire(version, "hyperdrive", None if services is None else services.hyperdrive),
+            email=None if services is None else urlsplit(services.email_api_url).netloc,
             all_events=self._tail.is_wanted(version.script),
             take_tail_socket=self._runtime.socket(f"{name}.t") if version.takes_tail else "",
+            objects_socket=self._runtime.socket(f"{name}.o"),
+            calls_socket="" if objects is None else self._runtime.socket(f"{name}.d"),
+            objects_folder="" if objects is None else str(objects),
         )
         return Workerd(version, self._binary, self._directory / "versions" / f"{name}-{version.id}", around)
-
-    def _wire_bindings(
-        self, version: WorkerVersion, kind: str, ask: Callable[[Services, str], _Wire]
-    ) -> dict[str, _Wire]:
-        if self._services is None:
-            return {}
-        found: dict[str, _Wire] = {}
-        for binding in version.bindings:
-            if binding.type == kind:
-                try:
-                    found[binding.value] = ask(self._services, binding.value)
-                except BackoutError as error:  # the version starts all the same, and the binding says what is missing
-                    _LOG.warning("%s, binding %s: %s", version.script, binding.name, error)
-        return found
 
     def _on_crash(self, instance: Instance, code: int) -> None:
         version = instance.version
@@ -297,6 +285,10 @@ class LocalDataPlane:
             delay_s=sum(fault.latency_ms for fault in self._hitting(FaultKind.LATENCY, version)) / 1000.0,
             injected_status=next((fault.status for fault in self._hitting(FaultKind.ERRORS, version)), None),
         )
+
+    async def find_object(self, key: ObjectKey) -> str:
+        """Return the address at which a Durable Object takes calls. Raises LookupError where none has its class."""
+        return await self._objects.find(key)
 
     async def to_assets(self, request: web.Request, version: str) -> web.StreamResponse:
         """Answer what a Worker asks of its ASSETS binding."""
@@ -365,7 +357,7 @@ class LocalDataPlane:
             self._counts.amend(make_answer(exchange), exchange.second)
 
     def _demand(self, script: str, wanted: bool) -> None:
-        for instance in self._fleet.instances(script):
+        for instance in (*self._fleet.instances(script), *self._objects.instances(script)):
             self._spawn(instance.want_all_events(wanted))
 
     # --- small things ------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Fleet:
             self._spares[version.id] = instance
         return instance.startup_ms
 
-    async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> None:
+    async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> Split:
         """Make exactly these versions live; see `DataPlane.activate`. Raises StartupError, nothing has changed then.
 
         A version whose process crashed a moment ago gets some seconds to come back, then goes live all the same.
@@ -98,6 +98,7 @@ class Fleet:
                 self._previous[script] = before.instances
                 kept = before.instances.keys() | instances.keys()
                 self._drain(instance for version_id, instance in leaving.items() if version_id not in kept)
+            return split
 
     async def remove(self, script: str) -> None:
         """Stop everything of this script once its current answers are complete; unknown names are ignored."""

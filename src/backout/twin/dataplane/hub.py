@@ -1,6 +1,7 @@
 """The hub: one unix socket of the twin that every workerd process calls; the injected role names the service.
 
-Roles: `tail` delivers events, `assets` serves files, `worker` reaches another Worker, `refuse` names what is missing.
+Roles: `tail` delivers events, `assets` serves files, `worker` reaches another Worker, `objects` tells which process
+hosts a Durable Object, `refuse` names what is missing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from aiohttp import web
+
+from backout.twin.dataplane.instances import ObjectKey
 
 if TYPE_CHECKING:
     from backout.twin.dataplane.tail import Tail
@@ -24,6 +27,10 @@ class Callbacks(Protocol):
 
     async def to_worker(self, request: web.Request, script: str) -> web.StreamResponse:
         """Answer as the Worker `script` does."""
+        ...
+
+    async def find_object(self, key: ObjectKey) -> str:
+        """Return the address of the process that hosts a Durable Object. Raises LookupError without one."""
         ...
 
     async def to_assets(self, request: web.Request, version: str) -> web.StreamResponse:
@@ -70,10 +77,20 @@ class Hub:
                 return await self._take_events(request)
             case "assets":
                 return await self._callbacks.to_assets(request, argument)
+            case "objects":
+                return await self._tell_host(request)
             case "worker":
                 return await self._callbacks.to_worker(request, argument)
             case _:
                 return _refuse(argument)
+
+    async def _tell_host(self, request: web.Request) -> web.Response:
+        asked = request.query
+        try:
+            key = ObjectKey(asked.get("script", ""), asked.get("name", ""), asked.get("id", ""))
+            return web.Response(text=await self._callbacks.find_object(key))
+        except LookupError as error:
+            return web.Response(status=404, text=str(error.args[0]))
 
     async def _take_events(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from backout.model.value import Value
 from backout.twin.control.worker import StartupError
+from backout.twin.dataplane.capnp_objects import list_hosted, list_namespaces
 from backout.twin.dataplane.upstream import Connector
 from backout.twin.dataplane.workerd import Workerd, control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from backout.twin.control.worker import WorkerVersion
+    from backout.twin.dataplane.capnp_objects import Namespace
 
 DRAIN_TIMEOUT_S = 30.0
 _FIRST_BACKOFF_S = 0.1
@@ -28,8 +31,17 @@ _BREAK_S = 1.0
 _LONGEST_HEADER_BYTES = 128 * 1024  # as Cloudflare allows for all response headers together
 _KEEPALIVE_S = 3.0  # workerd closes an idle connection after 5 s; a POST sent just then would be lost
 _LONGEST_SCHEDULE_S = 900.0
+_LONGEST_RESET_S = 2.0
 _TAKEN = 204
 _OUT_OF_MEMORY = "heap out of memory"
+
+
+class ObjectKey(Value, frozen=True):
+    """One Durable Object: the Worker that has its class, the class, and its id in hexadecimal digits."""
+
+    script: str
+    class_name: str
+    id: str
 
 
 def crash_outcome(return_code: int, output: str) -> str:
@@ -173,6 +185,21 @@ class Instance:
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error)) from error
 
+    @property
+    def calls_socket(self) -> str:
+        """Where the running process takes calls of the objects that it hosts, "" while it is down."""
+        return self._process.around.calls_socket if self.up and self._process is not None else ""
+
+    async def reset_objects(self, why: str, keys: Iterable[ObjectKey]) -> None:
+        """Reset objects that this process hosts; `why`: the message of the error that their callers get."""
+        if self._process is not None:
+            await _reset(self._process.around.socket, why, list_hosted(self.version), keys, only_live=False)
+
+    async def reset_forwarding(self, why: str, keys: Iterable[ObjectKey]) -> None:
+        """Let the calls of objects that are under way from here fail with `why`; the next ones look for them anew."""
+        if self._process is not None:
+            await _reset(self._process.around.objects_socket, why, list_namespaces(self.version), keys, only_live=True)
+
     async def run_schedule(self, cron: str, scheduled_at: float) -> str:
         """Run the `scheduled` handler to its end and return the outcome, as a tail shows it."""
         process = self._process
@@ -258,3 +285,23 @@ class Instance:
             with contextlib.suppress(StartupError):  # it started once, so what is missing now may come back
                 await self._launch()
                 return backoff_s
+
+
+async def _reset(
+    socket: str, why: str, spaces: Iterable[Namespace], keys: Iterable[ObjectKey], *, only_live: bool
+) -> None:
+    names = {(each.script, each.class_name): each.name for each in spaces}
+    ids: dict[str, list[str]] = {}
+    for key in keys:
+        if (name := names.get((key.script, key.class_name))) is not None:
+            ids.setdefault(name, []).append(key.id)
+    if not ids:
+        return
+    body = {"why": why, "onlyLive": only_live, "ids": ids}
+    timeout = aiohttp.ClientTimeout(total=_LONGEST_RESET_S)
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # it is down, or stuck in the code of an object
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket), timeout=timeout) as session,
+            session.post("http://reset/", json=body),
+        ):
+            pass

@@ -19,7 +19,7 @@ from backout.model.guard.chosen import Choice, find_choice
 from backout.model.guard.routes import make_template
 from backout.twin.dataplane.counts import Answer
 from backout.twin.dataplane.exchange import Exchange
-from backout.twin.dataplane.tail import REQUEST_HEADER
+from backout.twin.dataplane.tail_events import REQUEST_HEADER, RESET_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,6 +42,7 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset(
     (
         REQUEST_HEADER,
+        RESET_HEADER,
         *("x-backout-cf", "x-backout-role", "x-backout-argument", "x-backout-secret"),
         *("cf-connecting-ip", "cf-ray", "x-forwarded-proto"),
         "expect",  # aiohttp has answered it, and workerd would not

@@ -51,7 +51,7 @@ def choose(split: Split, headers: Mapping[str, str], random_source: random.Rando
             return wanted or ""
     key = headers.get(KEY_HEADER)
     if key:
-        return split.at(_hash_key(key))
+        return split.at(hash_key(key))
     return split.at(random_source.random())
 
 
@@ -90,5 +90,6 @@ def find_script(host: str, domains: Mapping[str, str]) -> str | None:
     return None
 
 
-def _hash_key(key: str) -> float:
+def hash_key(key: str) -> float:
+    """Return the point in [0, 1) that a key always has in a split."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") / _HASH_RANGE

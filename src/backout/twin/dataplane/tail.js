@@ -1,5 +1,5 @@
 // The tail worker of every version: it batches for 20 ms, then sends events as lines of JSON to the twin's hub.
-// Without a tail session, only events with failures, and those of schedules and queues, leave the process;
+// Without a tail session, only events with failures, and those of schedules, queues and Durable Objects, leave it;
 // POST /all/1 and /all/0 switch that.
 // POST /scheduled?cron=&time= runs the Worker's schedule, as the platform would.
 let switched; // by a request; until then the configuration's ALL holds
@@ -12,7 +12,11 @@ const trouble = (event) =>
   event.event?.response?.status >= 500 ||
   event.logs.some((log) => log.level === "error" || log.level === "warn");
 
-const counted = (event) => trouble(event) || event.event?.cron !== undefined || event.event?.queue !== undefined;
+const counted = (event) =>
+  trouble(event) ||
+  event.executionModel === "durableObject" ||
+  event.event?.cron !== undefined ||
+  event.event?.queue !== undefined;
 
 async function flush(env) {
   flushing = true;

@@ -16,8 +16,23 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import WSMsgType, web
 
-from backout.model.triggers import name_queue, name_schedule
 from backout.model.value import Value
+from backout.twin.dataplane.tail_events import (
+    REQUEST_HEADER,
+    RESET_HEADER,
+    complete,
+    enrich,
+    format_text,
+    get_object,
+    get_trigger,
+    get_version,
+    is_of_object,
+    is_quiet,
+    make_blank,
+    make_notice,
+    make_request,
+    redact_headers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +41,6 @@ if TYPE_CHECKING:
     from backout.twin.dataplane.exchange import Event, Exchange
 
 
-REQUEST_HEADER = "x-backout-req"
 PROTOCOL = "trace-v1"
 _RING_EVENTS = 1000
 _QUEUE_EVENTS = 500
@@ -51,15 +65,15 @@ class Filters(Value, frozen=True):
 
     def match(self, event: Event, draw: Callable[[], float]) -> bool:
         """Whether the event passes; `draw` gives a number in [0, 1) for the sampling."""
-        request = _make_request(event)
-        headers = {str(k).lower(): str(v) for k, v in _get_object(request.get("headers")).items()}
+        request = make_request(event)
+        headers = {str(k).lower(): str(v) for k, v in get_object(request.get("headers")).items()}
         return (
             (not self.outcomes or str(event.get("outcome")) in self.outcomes)
             and (not self.methods or str(request.get("method", "")).upper() in self.methods)
             and (not self.client_ips or headers.get("cf-connecting-ip") in self.client_ips)
-            and (not self.versions or str(_get_object(event.get("scriptVersion")).get("id")) in self.versions)
+            and (not self.versions or get_version(event) in self.versions)
             and all(key in headers and query in headers[key] for key, query in self.headers)
-            and all(query in _format_text(event) for query in self.queries)
+            and all(query in format_text(event) for query in self.queries)
             and (self.sampling_rate >= 1.0 or draw() < self.sampling_rate)
         )
 
@@ -68,14 +82,14 @@ def parse_filters(raw: object) -> Filters:
     """Return the filters of a `POST /tails` body's `filters` list; parts of unknown shape are ignored."""
     parts: dict[str, list[object]] = {}
     for entry in raw if isinstance(raw, list) else []:
-        for key, value in _get_object(entry).items():
+        for key, value in get_object(entry).items():
             parts.setdefault(key, []).extend(value if isinstance(value, list) else [value])
 
     def texts(key: str) -> list[str]:
         return [str(value) for value in parts.get(key, [])]
 
     rates = [value for value in parts.get("sampling_rate", []) if isinstance(value, int | float)]
-    headers = [_get_object(value) for value in parts.get("header", [])]
+    headers = [get_object(value) for value in parts.get("header", [])]
     return Filters(
         sampling_rate=float(rates[0]) if rates else 1.0,
         outcomes=frozenset(texts("outcome")),
@@ -108,7 +122,7 @@ class TailSession:
         """Queue an event, or count it as dropped; the reader is notified when that begins and ends."""
         if self.overloaded and self.queue.qsize() <= self.queue.maxsize // 2:
             self.overloaded = False
-            self.queue.put_nowait(_make_notice("overload-stop", "This tail shows every event again"))
+            self.queue.put_nowait(make_notice("overload-stop", "This tail shows every event again"))
         try:
             self.queue.put_nowait(line)
         except asyncio.QueueFull:
@@ -117,7 +131,7 @@ class TailSession:
                 self.overloaded = True
                 self.queue.get_nowait()
                 self.dropped += 1
-                self.queue.put_nowait(_make_notice("overload", "This tail leaves out events: there are too many"))
+                self.queue.put_nowait(make_notice("overload", "This tail leaves out events: there are too many"))
 
     def close(self) -> None:
         """End the session's websocket after what is queued; a full queue loses its oldest event to make room."""
@@ -133,6 +147,7 @@ class Tail:
     Args:
         on_amended: called with an exchange that had ended and whose outcome only its event told.
         on_trigger: called with (script, version, name, failed) when a schedule or a queue has run.
+        on_object: called with each event of a Durable Object.
         on_demand: called with (script, wanted) when the first session of a script opens or the last closes.
         consumers: the Tail Workers; None: there are none.
         queue_events: how many events a session holds for its reader.
@@ -144,6 +159,7 @@ class Tail:
         on_amended: Callable[[Exchange], None],
         on_demand: Callable[[str, bool], None],
         on_trigger: Callable[[str, str, str, bool], None] | None = None,
+        on_object: Callable[[Event], None] | None = None,
         consumers: Consumers | None = None,
         now: Callable[[], float] = time.time,
         queue_events: int = _QUEUE_EVENTS,
@@ -152,6 +168,7 @@ class Tail:
         self._on_amended = on_amended
         self._on_demand = on_demand
         self._on_trigger = on_trigger
+        self._on_object = on_object
         self._consumers = consumers
         self._now = now
         self._queue_events = queue_events
@@ -183,7 +200,7 @@ class Tail:
         """Publish what waited for the exchange's end; its own event may still come."""
         if exchange.event is not None:
             self._pending.pop(exchange.id, None)
-            self._publish(exchange.script, _enrich(exchange.event, exchange))
+            self._publish(exchange.script, enrich(exchange.event, exchange))
             exchange.event = None
         exchange.headers = {}  # the worker's own event brings them; thousands wait here for events that never come
         horizon = self._now() - _PENDING_S
@@ -199,18 +216,18 @@ class Tail:
         request = {
             "url": exchange.url,
             "method": exchange.method,
-            "headers": _redact_headers(exchange.headers),
+            "headers": redact_headers(exchange.headers),
             "cf": {},
         }
         response = {} if exchange.status is None else {"response": {"status": exchange.status}}
-        event = _make_blank(exchange.script, exchange.version, exchange.outcome, self._now())
+        event = make_blank(exchange.script, exchange.version, exchange.outcome, self._now())
         event["exceptions"] = list(exceptions)
         event["event"] = {"request": request, **response}
-        self._publish(exchange.script, _enrich(event, exchange))
+        self._publish(exchange.script, enrich(event, exchange))
 
     def tell_crash(self, script: str, version: str, outcome: str, message: str) -> None:
         """Publish that the process of a version died, apart from the requests that died with it."""
-        event = _make_blank(script, version, outcome, self._now())
+        event = make_blank(script, version, outcome, self._now())
         stamp = event["eventTimestamp"]
         event["exceptions"] = [{"name": "Error", "message": message, "stack": "", "timestamp": stamp}]
         self._publish(script, event)
@@ -223,14 +240,17 @@ class Tail:
                 self._receive(event)
 
     def _receive(self, event: Event) -> None:
-        headers = _get_object(_make_request(event).get("headers"))
-        exchange = self._pending.get(str(headers.pop(REQUEST_HEADER, "")))
+        headers = get_object(make_request(event).get("headers"))
+        request_id = str(headers.pop(REQUEST_HEADER, ""))
+        if is_of_object(event):  # which may have got the headers of a request
+            self._receive_of_object(event, headers)
+            return
+        exchange = self._pending.get(request_id)
         if exchange is None:
-            script, name = str(event.get("scriptName")), _get_trigger(event)
+            script, name = str(event.get("scriptName")), get_trigger(event)
             if name and self._on_trigger is not None:
-                version = str(_get_object(event.get("scriptVersion")).get("id", ""))
-                self._on_trigger(script, version, name, event.get("outcome") != "ok")
-            self._publish(script, _complete(event))
+                self._on_trigger(script, get_version(event), name, event.get("outcome") != "ok")
+            self._publish(script, complete(event))
             return
         outcome = str(event.get("outcome"))
         if exchange.second is None:
@@ -242,7 +262,16 @@ class Tail:
         if exchange.outcome == "ok" and outcome != "ok":
             exchange.outcome = outcome
             self._on_amended(exchange)
-        self._publish(exchange.script, _enrich(event, exchange))
+        self._publish(exchange.script, enrich(event, exchange))
+
+    def _receive_of_object(self, event: Event, headers: Mapping[str, object]) -> None:
+        if RESET_HEADER in headers:
+            return
+        if self._on_object is not None:
+            self._on_object(event)
+        script = str(event.get("scriptName"))
+        if self.is_wanted(script) or not is_quiet(event):
+            self._publish(script, complete(event))
 
     def _publish(self, script: str, event: Event) -> None:
         self._ring.append((self._now(), event))
@@ -316,76 +345,3 @@ async def _send(socket: web.WebSocketResponse, session: TailSession) -> None:
         await socket.send_str(line.decode())
         session.delivered += 1
     await socket.close()
-
-
-def _make_blank(script: str, version: str, outcome: str, now: float) -> Event:
-    return {
-        "outcome": outcome,
-        "scriptName": script,
-        "scriptVersion": {"id": version},
-        "exceptions": [],
-        "logs": [],
-        "eventTimestamp": round(now * 1000),
-        "event": None,
-        "wallTime": 0,
-        "cpuTime": 0,
-        "truncated": False,
-        "executionModel": "stateless",
-        "diagnosticsChannelEvents": [],
-    }
-
-
-def _make_notice(kind: str, message: str) -> bytes:
-    """Return a notice of the tail itself, in the shape of an event."""
-    event = _make_blank("", "", "ok", time.time())
-    event["event"] = {"type": kind, "message": message}
-    return msgspec.json.encode(event)
-
-
-def _complete(event: Event) -> Event:
-    """Return the event with every key of `_make_blank`, whatever this workerd left out."""
-    blank = _make_blank("", "", "unknown", 0.0)
-    return {key: event.get(key, default) for key, default in blank.items()}
-
-
-def _enrich(event: Event, exchange: Exchange) -> Event:
-    complete = _complete(event)
-    complete["outcome"] = exchange.outcome
-    complete["scriptVersion"] = {"id": exchange.version}
-    complete["eventTimestamp"] = round(exchange.started_at * 1000)
-    complete["wallTime"] = round(exchange.latency_ms or 0.0)
-    inner = _get_object(complete["event"])
-    if exchange.status is not None:
-        inner["response"] = {"status": exchange.status}
-    complete["event"] = inner
-    return complete
-
-
-def _redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers as the edge shows them in a tail: credentials redacted, our own left out."""
-    hidden = ("auth", "cookie", "key", "secret", "token", "jwt")
-    return {
-        name.lower(): "REDACTED" if any(word in name.lower() for word in hidden) else value
-        for name, value in headers.items()
-        if name.lower() != REQUEST_HEADER
-    }
-
-
-def _make_request(event: Event) -> dict[str, object]:
-    return _get_object(_get_object(event.get("event")).get("request"))
-
-
-def _get_trigger(event: Event) -> str:
-    """Return the name of the schedule or the queue that ran, "" where it was neither."""
-    inner = _get_object(event.get("event"))
-    if isinstance(inner.get("cron"), str):
-        return name_schedule(str(inner["cron"]))
-    return name_queue(str(inner["queue"])) if isinstance(inner.get("queue"), str) else ""
-
-
-def _get_object(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _format_text(event: Event) -> str:
-    return msgspec.json.encode([event.get("logs"), event.get("exceptions")]).decode()

@@ -19,7 +19,7 @@ from backout.providers.child import tie_to_parent
 from backout.providers.child_environment import ChildEnvironment, make_bare_environment
 from backout.twin import npm
 from backout.twin.control.worker import StartupError
-from backout.twin.dataplane import capnp
+from backout.twin.dataplane import capnp, capnp_objects
 from backout.twin.dataplane.memory import MemoryReader
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Workerd:
         began = time.monotonic()
         self._write()
         environment: ChildEnvironment = capnp.make_environment(self.version)
-        flags = ("--experimental",) if self.version.takes_schedule else ()  # see `capnp`
+        flags = _choose_flags(self.version, self.around)
         output, theirs = os.openpty()  # V8 keeps lines that go to a pipe back until there are 4 kB of them
         try:
             tty.setraw(theirs)
@@ -183,7 +183,11 @@ class Workerd:
     def clean(self) -> None:
         """Remove the folder and the sockets; the process must have ended."""
         shutil.rmtree(self._directory, ignore_errors=True)
-        for socket in (self.around.socket, self.around.control_socket, self.around.take_tail_socket):
+        around = self.around
+        for socket in (
+            *(around.socket, around.control_socket, around.take_tail_socket),
+            *(around.objects_socket, around.calls_socket),
+        ):
             if socket:
                 Path(socket).unlink(missing_ok=True)
 
@@ -236,6 +240,13 @@ class Workerd:
             await self._read(stream, MemoryReader(pid))
         finally:
             transport.close()
+
+
+def _choose_flags(version: WorkerVersion, around: capnp.Surroundings) -> tuple[str, ...]:
+    """Return what the process needs beside its configuration, see `capnp` and `capnp_objects`."""
+    calls = (f"--debug-port=unix:{around.calls_socket}",) if around.calls_socket else ()
+    experimental = version.takes_schedule or bool(capnp_objects.list_namespaces(version))
+    return (*(("--experimental",) if experimental else ()), *calls)
 
 
 def _format_startup(output: str) -> str:
