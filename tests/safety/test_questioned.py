@@ -120,6 +120,23 @@ def test_what_fails_on_both_versions_questions_nothing(story: Answering, status:
     assert find_questioned(story.tools().marks.marks("production"), story.newer.id) is None
 
 
+@pytest.mark.parametrize("bound", [("newer", "bad"), ("bad",)])
+def test_durable_objects_that_run_the_bad_code_are_no_reason_against_a_target(
+    story: Answering, bound: tuple[str, ...]
+) -> None:
+    """They follow the switch: what fails on both through them says nothing of a target that is bound to them too."""
+    story.answers[story.newer.id] = story.answers[story.bad.id] = Fetched(500)
+    for name in bound:
+        builds, version = story.world.builds, getattr(story, name)
+        with_objects = replace(version, bindings=("durable_object_namespace:ROOMS",))
+        builds[version.id] = replace(builds[version.id], version=with_objects)
+    run = roll_back(story.tools(), ROLL_BACK)
+    assert story.world.live.sole == (story.newer.id if len(bound) == 2 else story.good.id)
+    proof = story.tools().runs.result(run.id, "prove")
+    assert isinstance(proof, dict)
+    assert ("whose code Durable Objects run until the switch" in str(proof["tried"])) is (len(bound) == 2)
+
+
 def test_credentials_that_ran_out_are_no_reason_against_a_target(tmp_path: Path) -> None:
     """They were let in when it was live, and no version lets them in now: that says nothing of any of them."""
     story = Answering(tmp_path / "journal.sqlite", replace(ASKED, checks=(ME,)))

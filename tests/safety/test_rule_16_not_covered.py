@@ -8,14 +8,14 @@ import pytest
 
 from backout.errors import AuthError, PartlyDone, ProviderUnavailable
 from backout.escaping import prose
-from backout.model.plan import Plan, PlanKind
+from backout.model.plan import Equivalents, Plan, PlanKind
 from backout.model.triggers import Fate, TriggerKind
 from backout.plan.rollback import Request
 from backout.providers.memory import World
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.rollback.triggers import read_snapshots, read_triggers, remember
 
-from line import Story, roll_back, watch
+from line import Story, equip, roll_back, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -244,6 +244,11 @@ def test_rule_16_objects_that_would_run_the_bad_code_for_minutes_are_reset(
     assert ("durable_object_namespace ROOMS" in found) is bool(bindings)
     if bindings:
         assert "objects that are live are reset" in found["durable_object_namespace ROOMS"].why
+    tools = equip(told.tools(), equivalents=Equivalents(activate="switch {version}", at_once=" at once"))
+    _, plan = prepare(tools, Request(message="it fails", wait=False))
+    assert isinstance(plan, Plan)
+    typed = next(step.equivalent for step in plan.steps if step.action == "activate")
+    assert typed == f"switch {told.good.id}{' at once' if bindings else ''}"
     roll_back(told.tools())
     assert world.resets == ([told.good.id] if bindings else [])
 

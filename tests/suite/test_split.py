@@ -20,6 +20,7 @@ PROMETHEUS = Path(__file__).parents[1] / "contract" / "test_prometheus.py"
 SIBLINGS = {
     "drill/test_backups_bucket.py": "drill/test_backups.py",
     "drill/test_connections.py": "drill/test_diagnosis.py",
+    "drill/test_durable_objects.py": "safety/test_questioned.py",
     "drill/test_follow.py": "runbook/test_follow.py",
     "drill/test_guard_report.py": "runbook/test_guard_report.py",
     "drill/test_kills.py": "drill/test_interrupt.py",

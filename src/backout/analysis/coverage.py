@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from backout.model.situation import Situation
+    from backout.model.version import Version
 
 UNKNOWN_TRIGGERS = "schedules, routes, queue consumers and custom domains stay as they are (they were not looked at)"
 UNKNOWN_DATA = "data (database rows, stored files, key-value entries, queues) stays as it is"
@@ -106,7 +107,12 @@ def list_general(situation: Situation, lines: tuple[Coverage, ...]) -> tuple[str
 def keeps_running(situation: Situation, versions: Collection[str]) -> bool:
     """Whether something of these versions would run the code of before for a while behind a switch."""
     known = (situation.version(version) for version in versions)
-    return any(name.startswith(f"{OBJECTS}:") for version in known if version for name in version.bindings)
+    return any(has_objects(version) for version in known if version)
+
+
+def has_objects(version: Version) -> bool:
+    """Whether a version is bound to Durable Objects."""
+    return any(name.startswith(f"{OBJECTS}:") for name in version.bindings)
 
 
 def find_schedules_to_restore(situation: Situation, target: str) -> tuple[str, ...] | None:

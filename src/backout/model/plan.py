@@ -174,6 +174,7 @@ class Equivalents(Value, frozen=True):
 
     Args:
         activate: with `{version}` and `{message}`.
+        at_once: behind `activate`, resets what would keep running the code of before for a while.
         live: shows what is live.
         health: asks the health endpoint once.
         split: with `{shares}`, words `VERSION@PERCENTAGE%`.
@@ -191,6 +192,7 @@ class Equivalents(Value, frozen=True):
     """
 
     activate: str = ""
+    at_once: str = ""
     split: str = ""
     live: str = ""
     health: str = ""

@@ -194,8 +194,7 @@ def set_reason(plan: Plan, message: str, lines: Equivalents) -> Plan:
     def set_message(step: Step) -> Step:
         if step.does(ActivateStep):
             switch = structs.replace(step.arguments(ActivateStep), message=message)
-            line = lines.activate.format(version=switch.version, message=shlex.quote(message))
-            return replace(step.replace_arguments(switch), equivalent=line)
+            return replace(step.replace_arguments(switch), equivalent=_write_switch(switch, lines))
         return (
             step.replace_arguments(structs.replace(step.arguments(MarkStep), why=message))
             if step.does(MarkStep)
@@ -203,6 +202,12 @@ def set_reason(plan: Plan, message: str, lines: Equivalents) -> Plan:
         )
 
     return replace(plan, why=message, steps=tuple(set_message(step) for step in plan.steps))
+
+
+def _write_switch(switch: ActivateStep, lines: Equivalents) -> str:
+    """Return the line that makes a version live by hand."""
+    line = lines.activate.format(version=switch.version, message=shlex.quote(switch.message))
+    return line + lines.at_once if line and switch.immediate else line
 
 
 def _join_lines(message: str) -> str:
@@ -226,28 +231,25 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
     left = situation.version(leaving)
     code = Code.of(left) if left else Code(leaving[:VERSION_DIGITS])
     restoring = _add_schedules(situation, request, chosen.version, lines)
+    switch = ActivateStep(
+        version=chosen.version,
+        leaving=leaving,
+        leaving_since=live.created_at,
+        expected=live.id,
+        message=message,
+        force=request.force_secrets,
+        carry=request.carry_secrets,
+        detected=request.detected,
+        detected_at=request.detected_at,
+        hop=request.hop,
+        left=LeftCode(version=code.version, code_hash=code.code_hash, git_sha=code.git_sha),
+        immediate=keeps_running(situation, (leaving, chosen.version)),
+    )
     steps = [
         Step.of(
             f"prove version {chosen.version[:8]} at 0 % of the traffic", _make_proof_step(situation, request, choice)
         ),
-        Step.of(
-            f"make version {chosen.version[:8]} live at 100 %",
-            ActivateStep(
-                version=chosen.version,
-                leaving=leaving,
-                leaving_since=live.created_at,
-                expected=live.id,
-                message=message,
-                force=request.force_secrets,
-                carry=request.carry_secrets,
-                detected=request.detected,
-                detected_at=request.detected_at,
-                hop=request.hop,
-                left=LeftCode(version=code.version, code_hash=code.code_hash, git_sha=code.git_sha),
-                immediate=keeps_running(situation, (leaving, chosen.version)),
-            ),
-            lines.activate.format(version=chosen.version, message=shlex.quote(message)),
-        ),
+        Step.of(f"make version {chosen.version[:8]} live at 100 %", switch, _write_switch(switch, lines)),
         Step.of("read back what is live", ReadBackStep(version=chosen.version), lines.live),
         *restoring,
         Step.of(f"quarantine version {leaving[:8]}", _make_quarantine_step(leaving, left, request.detected or message)),

@@ -94,6 +94,7 @@ def make_equivalents(place: Place) -> Equivalents:
     return Equivalents(
         prove="\n".join(proof),
         activate=f"npx wrangler rollback {{version}} --name {name} --message {{message}}",
+        at_once=" --durable-objects-code-update-mode immediate",
         split=f"npx wrangler versions deploy {{shares}} --name {name} -y",
         live=f"npx wrangler deployments status --name {name}",
         health=place.health(),

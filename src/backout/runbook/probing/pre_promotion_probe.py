@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from backout.analysis.coverage import has_objects
 from backout.analysis.history.proof import Look, Said, explain_wrong_answer, is_clear, is_total_outage, judge
 from backout.errors import BackoutError
 from backout.model.guard.answers import AnswerClass
@@ -178,6 +179,7 @@ class _Asker:
         wanted = {check.name: check for check in (*map(SyntheticCheck, guard.prove), *guard.asked)}
         wanted = wanted or {HOME.name: HOME}
         asked: list[str] = []
+        alike: list[str] = []
         for name, check in wanted.items():
             if name not in guard.prove and self.tools.clock.now() >= deadline:
                 break
@@ -190,8 +192,14 @@ class _Asker:
                     continue  # not required as a proof, so no failure when it cannot be sent
                 return Asked(None, f"{name} cannot be asked: {error.what}")
             if wrong:
-                return Asked(False, f"{name} {wrong}", contradicts=name in was and not self._fails_on_both(check))
-            asked.append(name)
+                on_both = self._fails_on_both(check)
+                if not (on_both and self._shares_objects()):
+                    return Asked(False, f"{name} {wrong}", contradicts=name in was and not on_both)
+                alike.append(name)
+            else:
+                asked.append(name)
+        if alike:
+            why += f"; {', '.join(alike)} as on the current version, whose code Durable Objects run until the switch"
         told = [name for name in asked if name != HOME.name or name in guard.prove or guard.asked]
         return Asked(True, f"{why}; {', '.join(told)} {'answers' if len(told) == 1 else 'answer'} too" if told else why)
 
@@ -201,6 +209,13 @@ class _Asker:
 
     def _fetch(self, check: SyntheticCheck) -> Fetched:
         return self._health.fetch(check.path, self.target, check=check)
+
+    def _shares_objects(self) -> bool:
+        """Whether both versions are answered by Durable Objects, which run the current one's code until the switch."""
+        try:
+            return all(has_objects(self.tools.versions.detail(each)) for each in (self.target, self._leaving))
+        except BackoutError:
+            return False
 
     def _wrong(self, check: SyntheticCheck, was: Mapping[str, str]) -> str:
         answer = self._answered = self._fetch(check)
