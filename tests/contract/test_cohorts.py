@@ -68,6 +68,16 @@ def test_cohorts_that_are_not_kept_share_as_all_others_do(side: Side) -> None:
     assert not made.serves(second)
 
 
+def test_a_version_that_cohorts_alone_have_is_one_of_the_deployment(side: Side) -> None:
+    """As in the documentation's example; a remark keeps the cohort on it, and moves it to no other version."""
+    first, second = side.upload("one"), side.upload("two")
+    side.split((first, 100), employees=((second, 100),))
+    before = side.deployments.history()[0]
+    assert [(share.version, share.percentage) for share in before.shares] == [(first, 100), (second, 0)]
+    made = side.deployments.deploy(before.shares, message="said", cohorts=before.cohorts)
+    assert told(made) == {"employees": {second: 100}}
+
+
 ONE, TWO = "11111111-0000-4000-8000-000000000000", "22222222-0000-4000-8000-000000000000"
 
 

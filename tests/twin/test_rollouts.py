@@ -69,3 +69,42 @@ def test_another_way_to_update_objects_is_refused(api: Api, asked: object) -> No
     version = upload(api, 0)
     assert deploy(api, (version, 100), code_update_strategy=asked).status == 400
     assert len(api.call("GET", "shop/deployments").result["deployments"]) == 1
+
+
+def cohort(name: str, *shares: tuple[str, float]) -> dict[str, object]:
+    return {"name": name, "versions": [{"version_id": v, "percentage": p} for v, p in shares]}
+
+
+def test_a_cohort_may_have_a_version_of_its_own(api: Api) -> None:
+    """It runs, it is shown where it was given, and it is back after a start."""
+    one, two = upload(api, 0), upload(api, 1)
+    made = deploy(api, (one, 100), cohorts=[cohort("Canary", (one, 50), (two, 50)), cohort("staff", (two, 100))])
+    assert [each["version_id"] for each in made.result["versions"]] == [one]
+    assert [each["name"] for each in made.result["cohorts"]] == ["Canary", "staff"]
+    for _ in range(2):
+        assert [(version.id, share) for version, share in api.data_plane.live["shop"]] == [(one, 100), (two, 0)]
+        assert api.data_plane.cohorts["shop"] == {"Canary": {one: 50, two: 50}, "staff": {two: 100}}
+        api.data_plane.cohorts.clear()
+        api.restore()
+    assert deploy(api, (two, 100)).status == 200
+    assert api.data_plane.cohorts["shop"] == {}
+
+
+def test_cohorts_have_limits(api: Api) -> None:
+    """Names, their number, their versions and percentages; nothing changes."""
+    one, two = upload(api, 0), upload(api, 1)
+    three = upload(api, 2)
+    wrong = (
+        [cohort("employees-2", (one, 100))],
+        [cohort("", (one, 100))],
+        [cohort("a b", (one, 100))],
+        [cohort("canary", (one, 100)), cohort("CANARY", (two, 100))],
+        [cohort(f"c{n}", (one, 100)) for n in range(6)],
+        [cohort("canary", (one, 50), (two, 40))],
+        [cohort("canary", (two, 50), (three, 50))],
+        [{"name": "canary"}],
+    )
+    assert [deploy(api, (one, 100), cohorts=cohorts).status for cohorts in wrong] == [400] * len(wrong)
+    assert deploy(api, (one, 90), (two, 10), cohorts=[cohort("canary", (three, 100))]).status == 400
+    assert len(api.call("GET", "shop/deployments").result["deployments"]) == 1
+    assert deploy(api, (one, 100), cohorts=[cohort(f"c{n}", (two, 100)) for n in range(5)]).status == 200

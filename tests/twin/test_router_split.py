@@ -96,6 +96,25 @@ def test_growing_share_keeps_the_keys_it_had() -> None:
     assert 130 < on_new < 270
 
 
+def test_a_cohort_has_a_split_of_its_own() -> None:
+    """By its name in any case, below an override and above a key; a name that is not known is none."""
+    source = random.Random(1)  # noqa: S311 - a seeded split
+    canary = (("old", 50.0), ("new", 50.0))
+    split = Split("s", (("old", 100.0), ("new", 0.0)), {"canary": canary, "staff": (("new", 100.0),)})
+
+    def seen(**headers: str) -> set[str]:
+        named = {f"Cloudflare-Workers-{name.replace('_', '-')}": value for name, value in headers.items()}
+        return {choose(split, named, source) for _ in range(100)}
+
+    assert (seen(), seen(Cohort="nobody"), seen(Cohort="staff")) == ({"old"}, {"old"}, {"new"})
+    assert seen(Cohort="CANARY") == {"old", "new"}
+    assert seen(Cohort="staff", Version_Overrides='s="old"') == {"old"}
+    by_key = [seen(Cohort="canary", Version_Key=f"k{number}") for number in range(20)]
+    assert {len(found) for found in by_key} == {1}
+    assert set.union(*by_key) == {"old", "new"}
+    assert seen(Version_Key="k1") == {"old"}
+
+
 @pytest.mark.parametrize("header", ["shop", "shop=unquoted", 'shop="open', '"a"="b"', ";;"])
 def test_malformed_overrides_are_ignored(header: str) -> None:
     """What is no structured dictionary names no version."""

@@ -91,6 +91,13 @@ class Deployment:
         )
 
 
+def add_shares_of_cohorts(shares: Sequence[Share], cohorts: Sequence[Cohort]) -> tuple[Share, ...]:
+    """Return the shares, with each version that cohorts alone have at 0 %: it gets none of the others' traffic."""
+    named = {share.version for share in shares}
+    elsewhere = dict.fromkeys(share.version for cohort in cohorts for share in cohort.shares)
+    return (*shares, *(Share(version, 0.0) for version in elsewhere if version not in named))
+
+
 def carry_cohorts(live: Sequence[Cohort], kept: Sequence[Cohort], shares: Sequence[Share]) -> tuple[Cohort, ...]:
     """Return the cohorts of another deployment: those kept that have versions of it alone, the others share as it does.
 

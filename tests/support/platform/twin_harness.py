@@ -28,7 +28,7 @@ from backout.twin.storage.port import StoredObject
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
 
     from backout.twin.database.querycache import Policy
@@ -48,6 +48,7 @@ class RememberingDataPlane:
     policies: dict[str, Policy] = field(default_factory=dict)
     ran: list[tuple[str, str]] = field(default_factory=list)
     delays: dict[str, float] = field(default_factory=dict)
+    cohorts: dict[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     async def run_schedule(self, script: str, cron: str, scheduled_at: float) -> ScheduleRun | None:
         self.ran.append((script, cron))
@@ -60,9 +61,15 @@ class RememberingDataPlane:
         return 3
 
     async def activate(
-        self, script: str, shares: tuple[tuple[WorkerVersion, float], ...], *, objects_delay_s: float = OBJECTS_DELAY_S
+        self,
+        script: str,
+        shares: tuple[tuple[WorkerVersion, float], ...],
+        *,
+        cohorts: Mapping[str, Mapping[str, float]] | None = None,
+        objects_delay_s: float = OBJECTS_DELAY_S,
     ) -> None:
         self.live[script] = shares
+        self.cohorts[script] = cohorts or {}
         self.delays[script] = objects_delay_s
 
     async def remove(self, script: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
-from backout.model.deployment import Cohort, Deployment, DeploymentId, Share, carry_cohorts
+from backout.model.deployment import Cohort, Deployment, DeploymentId, Share, add_shares_of_cohorts, carry_cohorts
 from backout.model.version import VersionId
 from backout.providers.clock import parse_unix_s
 from backout.providers.cloudflare.permissions import READ_SCRIPTS, WRITE_SCRIPTS
@@ -65,11 +65,12 @@ class ApiDeployment(msgspec.Struct):
         if not all(every) or not all(0 <= share.percentage <= _WHOLE for part in every for share in part):
             what = "the answer describes a deployment without versions, or with impossible shares"
             raise ProviderUnavailable(what, where=self.id[:80])
+        cohorts = tuple(Cohort(cohort.name, _make_shares(cohort.versions)) for cohort in self.cohorts or ())
         return Deployment(
             id=DeploymentId(self.id),
             created_at=parse_unix_s(self.created_on),
-            shares=_make_shares(self.versions),
-            cohorts=tuple(Cohort(cohort.name, _make_shares(cohort.versions)) for cohort in self.cohorts or ()),
+            shares=add_shares_of_cohorts(_make_shares(self.versions), cohorts),
+            cohorts=cohorts,
             message=notes.get("workers/message") or "",
             triggered_by=notes.get("workers/triggered_by") or "",
             author=self.author_email or "",

@@ -13,7 +13,15 @@ from backout.errors import ProviderRejected, Refused, SecretsChanged
 from backout.model.attached import Attached
 from backout.model.database.compatibility import MigrationFile
 from backout.model.database.schema import AppliedMigration
-from backout.model.deployment import Cohort, CommandEnd, Deployment, DeploymentId, Share, carry_cohorts
+from backout.model.deployment import (
+    Cohort,
+    CommandEnd,
+    Deployment,
+    DeploymentId,
+    Share,
+    add_shares_of_cohorts,
+    carry_cohorts,
+)
 from backout.model.guard.answers import EVERY_CLASS
 from backout.model.guard.connections import ConnectionUse
 from backout.model.guard.signals import HealthReport, ServiceState, SourceTraits
@@ -323,7 +331,7 @@ class WorldState:
         deployment = Deployment(
             id=DeploymentId(str(uuid.uuid5(_NAMESPACE, f"deployment {len(self.all_deployments) + 1}"))),
             created_at=self.clock.now(),
-            shares=tuple(sorted(shares, key=lambda share: -share.percentage)),
+            shares=add_shares_of_cohorts(sorted(shares, key=lambda share: -share.percentage), cohorts),
             message=message,
             triggered_by=by,
             author="dev@example.com",

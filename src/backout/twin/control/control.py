@@ -102,8 +102,8 @@ class ControlPlane:
             if not deploy:
                 self.state.record(script, version=version)
                 return version
-            await self._activate(name, ((version, 100.0),), update)
             deployment = _make_deployment(version, {**version.annotations, "workers/triggered_by": "upload"}, update)
+            await self._activate(deployment, version)
             self.state.record(replace(script, migration_tag=migration_tag), version=version, deployment=deployment)
             self._data_plane.feed(name, script.consumers())
             self._route_domains()
@@ -128,16 +128,6 @@ class ControlPlane:
         """
         async with self._lock(name):
             script = self.script(name)
-            targets = tuple(self.version(name, share.version_id) for share in shares)
-            for target in targets:
-                semantics.check_window(script, target)
-                semantics.check_migrations(script, target)
-                await self._check_buckets(target)
-            if not force:
-                semantics.check_secrets(targets, self._live_versions(name))
-            pairs = tuple((target, share.percentage) for target, share in zip(targets, shares, strict=True))
-            update = update or semantics.parse_update_strategy(None)
-            await self._activate(name, pairs, update)
             deployment = Deployment(
                 id=str(uuid.uuid4()),
                 script=name,
@@ -146,8 +136,16 @@ class ControlPlane:
                 annotations={**annotations, "workers/triggered_by": "deployment"},
                 source=source,
                 cohorts=dict(cohorts or {}),
-                code_update_strategy=update,
+                code_update_strategy=update or semantics.parse_update_strategy(None),
             )
+            targets = tuple(self.version(name, share.version_id) for share in deployment.list_shares())
+            for target in targets:
+                semantics.check_window(script, target)
+                semantics.check_migrations(script, target)
+                await self._check_buckets(target)
+            if not force:
+                semantics.check_secrets(targets, self._live_versions(name))
+            await self._activate(deployment)
             self.state.record(replace(script, modified_at=time.time()), deployment=deployment)
             return deployment
 
@@ -178,9 +176,8 @@ class ControlPlane:
             if not deploy:
                 self.state.record(script, version=version)
                 return version
-            update = semantics.parse_update_strategy(None)
-            await self._activate(name, ((version, 100.0),), update)
-            made = _make_deployment(version, version.annotations, update)
+            made = _make_deployment(version, version.annotations, semantics.parse_update_strategy(None))
+            await self._activate(made, version)
             self.state.record(script, version=version, deployment=made)
             return version
 
@@ -223,8 +220,7 @@ class ControlPlane:
         live = self.state.live(name)
         if live is not None:
             self._data_plane.feed(name, self.script(name).consumers())
-            shares = tuple((self.version(name, s.version_id), s.percentage) for s in live.shares)
-            await self._activate(name, shares, live.code_update_strategy)
+            await self._activate(live)
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
@@ -235,7 +231,7 @@ class ControlPlane:
 
     def _live_versions(self, name: str) -> tuple[Version, ...]:
         live = self.state.live(name)
-        return tuple(self.version(name, share.version_id) for share in live.shares) if live else ()
+        return tuple(self.version(name, share.version_id) for share in live.list_shares()) if live else ()
 
     async def _start(self, version: Version) -> int:
         try:
@@ -243,10 +239,20 @@ class ControlPlane:
         except StartupError as error:
             raise ApiError(400, 10021, str(error)) from error
 
-    async def _activate(self, name: str, pairs: tuple[tuple[Version, float], ...], update: ApiObject) -> None:
-        shares = tuple((self.runnable(version), percentage) for version, percentage in pairs)
+    async def _activate(self, deployment: Deployment, fresh: Version | None = None) -> None:
+        """Make the versions of a deployment live; `fresh`: the one that is not recorded yet."""
+        name = deployment.script
+        found = [(each, fresh or self.version(name, each.version_id)) for each in deployment.list_shares()]
         try:
-            await self._data_plane.activate(name, shares, objects_delay_s=semantics.find_delay_s(update))
+            await self._data_plane.activate(
+                name,
+                tuple((self.runnable(version), share.percentage) for share, version in found),
+                cohorts={
+                    cohort: {each.version_id: each.percentage for each in shares}
+                    for cohort, shares in deployment.cohorts.items()
+                },
+                objects_delay_s=semantics.find_delay_s(deployment.code_update_strategy),
+            )
         except StartupError as error:
             raise ApiError(400, 10021, str(error)) from error
 

@@ -95,6 +95,12 @@ class Deployment(Value, frozen=True):
     cohorts: dict[str, tuple[Share, ...]] = field(default_factory=dict)
     code_update_strategy: ApiObject = field(default_factory=lambda: dict(UPDATE_STRATEGY))
 
+    def list_shares(self) -> tuple[Share, ...]:
+        """Return the shares, with the versions that only a cohort has at 0 %."""
+        own = {share.version_id for share in self.shares}
+        others = dict.fromkeys(each.version_id for part in self.cohorts.values() for each in part)
+        return (*self.shares, *(Share(version, 0.0) for version in others if version not in own))
+
 
 class Script(Value, frozen=True):
     """The parts of a Worker that belong to no version.

@@ -6,6 +6,7 @@ Where the documentation gives no number for a refusal the code is a guess and sa
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from backout.twin.api.answers import ApiError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 WINDOW = 100
 """Only this many of a script's newest versions can be deployed (documented 2025-09-11)."""
 MAX_VERSIONS = 2
+MAX_COHORTS = 5
+_COHORT = re.compile(r"[A-Za-z0-9_-]{1,10}")
 _MOST_DELAY_S = 86_400
 MAX_MESSAGE_BYTES = 1000
 _HUNDRED = 100.0
@@ -151,19 +154,26 @@ def parse_shares(given: object) -> tuple[Share, ...]:
 
 
 def parse_cohorts(given: object, shares: tuple[Share, ...]) -> dict[str, tuple[Share, ...]]:
-    """Return the cohorts of a deployment request, over its own versions; the router gives their requests no others.
+    """Return the cohorts of a deployment request; all of it together may have two versions.
+
+    Source: Cloudflare documentation, "Cohort-based deployments" (read 2026-12-01).
 
     Raises:
-        ApiError: 400 for anything else (the number is a guess).
+        ApiError: 400 for anything else, as documented (its number is a guess).
     """
     found: dict[str, tuple[Share, ...]] = {}
     for item in given if isinstance(given, list) else ():
         name = item.get("name") if isinstance(item, dict) else None
-        if not isinstance(name, str) or not isinstance(item, dict):
-            raise ApiError(400, 10021, "A cohort needs a name and versions.")
+        if not isinstance(name, str) or not isinstance(item, dict) or not _COHORT.fullmatch(name):
+            raise ApiError(400, 10021, "A cohort has a name of at most 10 letters, digits, - and _, and versions.")
+        if name.lower() in {known.lower() for known in found}:
+            raise ApiError(400, 10021, f"Two cohorts are named {name}.")
         found[name] = parse_shares(item.get("versions"))
-        if not {each.version_id for each in found[name]} <= {each.version_id for each in shares}:
-            raise ApiError(400, 10021, "A cohort may hold the versions of its deployment only.")
+    if len(found) > MAX_COHORTS:
+        raise ApiError(400, 10021, f"A deployment can hold at most {MAX_COHORTS} cohorts, not {len(found)}.")
+    versions = {each.version_id for part in (shares, *found.values()) for each in part}
+    if len(versions) > MAX_VERSIONS:
+        raise ApiError(400, 10021, f"A deployment and its cohorts can hold at most {MAX_VERSIONS} versions together.")
     return found
 
 

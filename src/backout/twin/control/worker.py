@@ -84,7 +84,12 @@ class DataPlane(Protocol):
         ...
 
     async def activate(
-        self, script: str, shares: tuple[tuple[WorkerVersion, float], ...], *, objects_delay_s: float = OBJECTS_DELAY_S
+        self,
+        script: str,
+        shares: tuple[tuple[WorkerVersion, float], ...],
+        *,
+        cohorts: Mapping[str, Mapping[str, float]] | None = None,
+        objects_delay_s: float = OBJECTS_DELAY_S,
     ) -> None:
         """Make exactly these versions live with these percentages (0 to 100, sum 100, a 0 % version answers overrides).
 
@@ -92,6 +97,7 @@ class DataPlane(Protocol):
         and the previous deployment's versions stay warm. Raises StartupError; then nothing has changed.
 
         Args:
+            cohorts: {name: {version id: percentage}} for requests that name a cohort, over these versions.
             objects_delay_s: for how long Durable Objects that were used may keep the code that they run; 0 resets them.
         """
         ...

@@ -31,7 +31,7 @@ from backout.twin.faults import FaultKind
 from backout.twin.runtime import RuntimeFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
 
     from backout.twin.control.worker import WorkerVersion
@@ -154,12 +154,17 @@ class LocalDataPlane:
         return await self._fleet.validate(version)
 
     async def activate(
-        self, script: str, shares: tuple[tuple[WorkerVersion, float], ...], *, objects_delay_s: float = OBJECTS_DELAY_S
+        self,
+        script: str,
+        shares: tuple[tuple[WorkerVersion, float], ...],
+        *,
+        cohorts: Mapping[str, Mapping[str, float]] | None = None,
+        objects_delay_s: float = OBJECTS_DELAY_S,
     ) -> None:
         """Make exactly these versions live; see `DataPlane.activate`. Raises StartupError, nothing has changed then."""
         try:
             await self._objects.prepare(script, (version for version, _ in shares))
-            split = await self._fleet.activate(script, shares)
+            split = await self._fleet.activate(script, shares, cohorts or {})
             await self._objects.switch(split, objects_delay_s)
         finally:
             await self._objects.clean(script)

@@ -12,7 +12,7 @@ from backout.twin.dataplane.instances import Instance
 from backout.twin.dataplane.router import Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from backout.twin.control.worker import WorkerVersion
     from backout.twin.dataplane.workerd import Workerd
@@ -80,7 +80,9 @@ class Fleet:
             self._spares[version.id] = instance
         return instance.startup_ms
 
-    async def activate(self, script: str, shares: tuple[tuple[WorkerVersion, float], ...]) -> Split:
+    async def activate(
+        self, script: str, shares: tuple[tuple[WorkerVersion, float], ...], cohorts: Mapping[str, Mapping[str, float]]
+    ) -> Split:
         """Make exactly these versions live; see `DataPlane.activate`. Raises StartupError, nothing has changed then.
 
         A version whose process crashed a moment ago gets some seconds to come back, then goes live all the same.
@@ -88,7 +90,12 @@ class Fleet:
         async with self._lock(script):
             instances = await self._ensure(tuple(version for version, _ in shares))
             ordered = sorted(shares, key=lambda share: share[0].created_at)
-            split = Split(script, tuple((version.id, percentage) for version, percentage in ordered))
+            ids = [version.id for version, _ in ordered]
+            split = Split(
+                script,
+                tuple((version.id, percentage) for version, percentage in ordered),
+                {name.lower(): tuple((v, part[v]) for v in ids if v in part) for name, part in cohorts.items()},
+            )
             before = self._live.get(script)
             self._live[script] = Live(split, instances)
             for version_id in instances:

@@ -1,4 +1,4 @@
-"""Chooses the version for a request: by split, sticky key and override; pure."""
+"""Chooses the version for a request: by override, cohort, sticky key and split; pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from backout.model.guard.chosen import KEY_HEADER, OVERRIDES_HEADER
+from msgspec import field
+
+from backout.model.guard.chosen import COHORT_HEADER, KEY_HEADER, OVERRIDES_HEADER
 from backout.model.value import Value
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Mapping
 
+Shares = tuple[tuple[str, float], ...]
+"""(version id, percentage) in the order in which the versions were created."""
 _LOCAL_SUFFIXES = (".localhost",)
 _ENTRY = re.compile(r'\s*([^\s=,"]+)\s*=\s*"([^"]*)"\s*(?:,|$)')
 _HASH_RANGE = 1 << 64
@@ -22,10 +26,19 @@ class Split(Value, frozen=True):
     """The live deployment of one script: (version id, percentage) in the order in which the versions were created.
 
     The order matters to sticky keys: when the newer version's share grows, keys already on it stay on it.
+
+    Args:
+        cohorts: {lower-case name: shares} for requests that name a cohort.
     """
 
     script: str
-    shares: tuple[tuple[str, float], ...]
+    shares: Shares
+    cohorts: Mapping[str, Shares] = field(default_factory=dict)
+
+    def of(self, cohort: str) -> Split:
+        """Return the split for requests of a cohort; this one where there is none of that name."""
+        shares = self.cohorts.get(cohort.lower())
+        return self if shares is None else Split(self.script, shares)
 
     def at(self, point: float) -> str:
         """Return the version at `point` in [0, 1) of the split."""
@@ -41,8 +54,10 @@ def choose(split: Split, headers: Mapping[str, str], random_source: random.Rando
     """Return the id of the version that answers.
 
     An override names a version of the deployment, 0 % included, and wins; one that is not in it is ignored.
-    A key always gives the same version of the same split. Everything else is drawn per request.
-    Source: Cloudflare documentation, "Gradual deployments", version affinity and version overrides.
+    A cohort has a split of its own. A key always gives the same version of the same split. Everything else is drawn
+    per request.
+    Source: Cloudflare documentation, "Gradual deployments", version affinity and version overrides; "Cohort-based
+    deployments" (read 2026-12-01).
     """
     overrides = headers.get(OVERRIDES_HEADER)
     if overrides:
@@ -50,9 +65,7 @@ def choose(split: Split, headers: Mapping[str, str], random_source: random.Rando
         if any(wanted == version for version, _ in split.shares):
             return wanted or ""
     key = headers.get(KEY_HEADER)
-    if key:
-        return split.at(hash_key(key))
-    return split.at(random_source.random())
+    return split.of(headers.get(COHORT_HEADER, "")).at(hash_key(key) if key else random_source.random())
 
 
 def parse_overrides(header: str) -> dict[str, str]:
