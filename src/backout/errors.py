@@ -141,6 +141,10 @@ class ProviderRejected(BackoutError):
         self.code = code
 
 
+class NoSplit(ProviderRejected):
+    """The provider lets two versions not be in one deployment, not even at 0 %; nothing was changed."""
+
+
 class NewestNotLive(ProviderRejected):
     """The provider sets secrets on the newest version only, and another one is live; nothing was changed."""
 

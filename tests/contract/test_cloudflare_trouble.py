@@ -17,11 +17,14 @@ from backout.errors import (
     AuthError,
     BackoutError,
     ConfigError,
+    NoSplit,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
     SecretsChanged,
 )
+from backout.model.deployment import Share
+from backout.model.version import VersionId
 from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
@@ -297,6 +300,14 @@ def test_a_target_that_cannot_run_any_more_is_refused(
     with pytest.raises(Refused, match="can no longer run") as caught:
         deployments(server, clock).activate(VERSION, message="x")
     assert caught.value.options
+
+
+def test_versions_that_cannot_share_a_deployment_are_told_apart(server: ScriptedServer, clock: WorldClock) -> None:
+    """Neither is out of the question by itself."""
+    server.will(failure(400, 100405, "All versions in a multi-version deployment must declare identical `exports`."))
+    shares = (Share(VersionId(VERSION), 100.0), Share(VersionId("other"), 0.0))
+    with pytest.raises(NoSplit, match="no deployment can have both"):
+        deployments(server, clock).deploy(shares, message="x")
 
 
 def test_a_no_that_we_do_not_know_stays_a_no(server: ScriptedServer, clock: WorldClock) -> None:

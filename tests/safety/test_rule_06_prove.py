@@ -11,7 +11,7 @@ from api_gate import Answer, api_gate
 from values import replace
 
 from backout.analysis.history.remark_text import parse
-from backout.errors import Busy, Refused, WorldMoved
+from backout.errors import Busy, NoSplit, Refused, WorldMoved
 from backout.model.checkup import CheckState
 from backout.model.deployment import Share
 from backout.model.guard.signals import HealthReport, Reach, ServiceState, sum_counts
@@ -423,6 +423,21 @@ def test_rule_06_a_split_that_leaves_no_room_is_no_measurement(story: Proving) -
     story.world.clock.sleep(5)
     with pytest.raises(Refused, match="split already"):
         roll_back(story.tools(), Request(message="it fails", target=story.newer.id))
+    roll_back(story.tools(), replace(ACCEPTED, target=story.newer.id, wait=False))
+    assert story.world.live.sole == story.newer.id
+
+
+def test_rule_06_a_target_that_no_deployment_can_hold_beside_what_is_live_is_no_measurement(story: Proving) -> None:
+    """As versions with other `exports`: nothing is held against it; a person may accept it, and it is live alone."""
+
+    def refuse(name: str) -> None:
+        if name == "deployments.deploy":
+            raise NoSplit("their `exports` differ", status=400, code=100405)
+
+    story.world.before_call = refuse
+    with pytest.raises(Refused, match="cannot be put beside what is live: their `exports` differ") as caught:
+        roll_back(story.tools(), Request(message="it fails", target=story.newer.id, wait=False))
+    assert "stands at 0 %" not in str(caught.value.options)
     roll_back(story.tools(), replace(ACCEPTED, target=story.newer.id, wait=False))
     assert story.world.live.sole == story.newer.id
 

@@ -25,9 +25,9 @@ def upload(api: Api, number: int) -> str:
     return str(api.call("GET", "shop/versions?deployable=true").result["items"][0]["id"])
 
 
-def deploy(api: Api, *shares: tuple[str, float], **more: object) -> Answer:
+def deploy(api: Api, *shares: tuple[str, float], force: bool = False, **more: object) -> Answer:
     body = {"strategy": "percentage", "versions": [{"version_id": v, "percentage": p} for v, p in shares], **more}
-    return api.call("POST", "shop/deployments", body)
+    return api.call("POST", f"shop/deployments{'?force=true' if force else ''}", body)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,40 @@ def test_cohorts_have_limits(api: Api) -> None:
     assert deploy(api, (one, 90), (two, 10), cohorts=[cohort("canary", (three, 100))]).status == 400
     assert len(api.call("GET", "shop/deployments").result["deployments"]) == 1
     assert deploy(api, (one, 100), cohorts=[cohort(f"c{n}", (two, 100)) for n in range(5)]).status == 200
+
+
+def test_versions_with_other_exports_share_no_deployment(api: Api) -> None:
+    """Not even at 0 %; each alone may be live, and a secret's change keeps what was declared."""
+    one = upload(api, 0)
+    declared = {"Room": {"type": "durable-object", "storage": "sqlite"}}
+    api.upload("shop", "export default {n: 1}", exports=declared)
+    two = str(api.call("GET", "shop/versions?deployable=true").result["items"][0]["id"])
+    refused = deploy(api, (two, 100), (one, 0))
+    assert (refused.status, refused.code) == (400, 100405)
+    assert deploy(api, (two, 100), cohorts=[cohort("staff", (one, 100))]).code == 100405
+    body = {"name": "KEY", "text": "k", "type": "secret_text"}
+    assert api.call("PUT", "shop/secrets", body).status == 200
+    three = str(api.call("GET", "shop/versions?deployable=true").result["items"][0]["id"])
+    for shares in ([(two, 90), (three, 10)], [(one, 100)]):
+        assert deploy(api, *shares, force=True).status == 200
+
+
+def test_a_worker_has_at_most_ten_tails(api: Api) -> None:
+    """Those that nobody reads count as well, until they are deleted."""
+    upload(api, 0)
+    tails = [api.call("POST", "shop/tails", {}).result["id"] for _ in range(10)]
+    refused = api.call("POST", "shop/tails", {})
+    assert refused.status == 400
+    assert "maximum of 10" in str(refused.body)
+    assert api.call("DELETE", f"shop/tails/{tails[0]}").status == 200
+    assert api.call("POST", "shop/tails", {}).status == 200
+
+
+def test_graphql_has_a_quota_of_its_own(api: Api) -> None:
+    """300 in five minutes, apart from all other calls."""
+    api.call("PUT", "/twin/v1/faults", {"kind": "api-limit"})
+    graphql = "/client/v4/graphql"
+    asked = [api.call("POST", graphql, {"query": '{ __type(name: "X") { fields { name } } }'}) for _ in range(301)]
+    assert [answer.status for answer in asked] == [200] * 300 + [429]
+    assert asked[0].headers["Ratelimit-Policy"] == '"default";q=300;w=300'
+    assert api.call("GET", "/client/v4/user").status != 429

@@ -21,6 +21,7 @@ from backout.twin.control.control import ControlPlane
 from backout.twin.control.schedules import ScheduleRun
 from backout.twin.control.state import BlobStore, State
 from backout.twin.control.worker import OBJECTS_DELAY_S, StartupError, WorkerVersion
+from backout.twin.dataplane.tail import Tail, TailSession, parse_filters
 from backout.twin.faults import Faults
 from backout.twin.storage.bucketlist import BucketList
 from backout.twin.storage.port import StoredObject
@@ -84,18 +85,17 @@ class RememberingDataPlane:
         self.fed[script] = consumers
 
 
-@dataclass(frozen=True)
-class Session:
-    id: str
-    expires_at: float
+class SilentTails:
+    """Tails without events."""
 
+    def __init__(self) -> None:
+        self._tail = Tail(on_amended=lambda _exchange: None, on_demand=lambda _script, _wanted: None)
 
-class NoTails:
-    async def open_tail(self, script: str, filters: list[object]) -> Session:
-        return Session("tail-of-" + script, 2_000_000_000.0)
+    async def open_tail(self, script: str, filters: list[object]) -> TailSession:
+        return self._tail.open(script, parse_filters(filters))
 
     async def close_tail(self, tail_id: str) -> None:
-        return None
+        self._tail.close(tail_id)
 
     async def tail_socket(self, request: web.Request, tail_id: str) -> web.StreamResponse:
         raise web.HTTPNotFound
@@ -236,7 +236,7 @@ async def _start(directory: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]
     analytics = Analytics(data_plane.counts)
     shared = ApiContext(
         control=control,
-        tails=NoTails(),
+        tails=SilentTails(),
         buckets=buckets,
         bucket_list=bucket_list,
         faults=faults,

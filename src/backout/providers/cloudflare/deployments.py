@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
+from backout.errors import NoSplit, ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
 from backout.model.deployment import Cohort, Deployment, DeploymentId, Share, add_shares_of_cohorts, carry_cohorts
 from backout.model.version import VersionId
 from backout.providers.clock import parse_unix_s
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES: Final = 1000
 _WHOLE: Final = 100.001  # percent, and what rounding adds
 _SECRETS_CHANGED: Final = 10220
+_EXPORTS_DIFFER: Final = 100_405
+"""Source: wrangler 4.164, which tells to deploy one of them alone."""
 _NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _REFUSALS: Final = (
     # Cloudflare documents these refusals without their numbers, so the words count as well.
@@ -182,6 +184,9 @@ def _translate_error(error: ProviderRejected, version: str, script: str) -> Prov
             where=script,
             hint="compare them (`backout secrets check`), then decide which values are to be live, or roll forward",
         )
+    if error.code == _EXPORTS_DIFFER:
+        what = f"their `exports` differ, so that no deployment can have both ({error.what})"
+        return NoSplit(what, status=error.status, code=error.code, where=script)
     if error.status in (401, 403, 404):
         return error
     by_code = [reason for code, _, reason in _REFUSALS if code == error.code]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backout.decoding import decode_values
-from backout.errors import ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
+from backout.errors import NoSplit, ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
 from backout.model.deployment import Share
 from backout.model.guard.probes import NOT_PROVED
 from backout.model.remark import Remark, RemarkKind
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 RULE = SafetyRule.PROOF
+_OPTIONS_PLACED = (
+    "have /health say which version answers (the binding version_metadata), then it can be proved",
+    "the traffic is as it was; the target stands at 0 %, which ends with the next deployment",
+)
 MAX_SHARES = 2
 """No provider splits the traffic between more versions."""
 
@@ -143,6 +147,8 @@ class _Outcome:
     version: str
     carried_from: str | None = None
     refusal: BackoutError | None = None
+    placed: bool = True
+    """It stands at 0 % beside what has the traffic."""
     contradicts: bool = False
     """It does not answer as it did when it was marked stable."""
 
@@ -265,13 +271,16 @@ class _Proof:
             if error.rule != SafetyRule.TARGET:
                 raise
             return _Outcome(False, error.what, version, refusal=error)
+        except NoSplit as error:
+            return _Outcome(None, f"it cannot be put beside what is live: {error.what}", version, placed=False)
         except ProviderRejected as error:
             if error.status != 400:
                 raise
             return _Outcome(False, error.what, version, refusal=error)
         carried = version if target != version else None
         if target == "":
-            return _Outcome(None, "the traffic is split already, and no third version can be put beside it", version)
+            why = "the traffic is split already, and no third version can be put beside it"
+            return _Outcome(None, why, version, placed=False)
         asked = ask(
             self.tools,
             target,
@@ -353,8 +362,7 @@ class _Proof:
             rule=RULE,
             options=(
                 f"accept that: `backout rollback -e {environment} --accept-unproven -m WHY`",
-                "have /health say which version answers (the binding version_metadata), then it can be proved",
-                "the traffic is as it was; the target stands at 0 %, which ends with the next deployment",
+                *(_OPTIONS_PLACED if outcome.placed else ("the traffic is as it was",)),
             ),
         )
 

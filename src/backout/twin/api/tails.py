@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from backout.twin.api.answers import format_rfc3339, read_json, render_result
+from backout.twin.api.answers import ApiError, format_rfc3339, read_json, render_result
 from backout.twin.api.context import get_context, get_script_name
+from backout.twin.dataplane.tail import MOST_SESSIONS, TooManyTails
 
 SOCKET_PATH = "/client/v4/tail-sockets"
 
@@ -20,12 +21,19 @@ def make_routes(scripts: str) -> list[web.RouteDef]:
 
 
 async def open_tail(request: web.Request) -> web.Response:
-    """Register a tail with wrangler's filters."""
+    """Register a tail with wrangler's filters.
+
+    Raises:
+        ApiError: 400 where the Worker has ten already (its number and its words are a guess).
+    """
     ctx = get_context(request)
     name = ctx.control.script(get_script_name(request)).name
     body = await read_json(request) if request.can_read_body else {}
     filters = body.get("filters") if isinstance(body, dict) else None
-    session = await ctx.tails.open_tail(name, filters if isinstance(filters, list) else [])
+    try:
+        session = await ctx.tails.open_tail(name, filters if isinstance(filters, list) else [])
+    except TooManyTails as error:
+        raise ApiError(400, 10057, f"A maximum of {MOST_SESSIONS} clients can tail this Worker at a time.") from error
     url = f"{ctx.socket_url}{SOCKET_PATH}/{session.id}"
     return render_result({"id": session.id, "url": url, "expires_at": format_rfc3339(session.expires_at)})
 

@@ -139,6 +139,7 @@ class ControlPlane:
                 code_update_strategy=update or semantics.parse_update_strategy(None),
             )
             targets = tuple(self.version(name, share.version_id) for share in deployment.list_shares())
+            semantics.check_exports(targets)
             for target in targets:
                 semantics.check_window(script, target)
                 semantics.check_migrations(script, target)
@@ -280,6 +281,7 @@ class ControlPlane:
             compatibility_flags=meta.compatibility_flags,
             handlers=upload.handlers,
             migration_tag=migration_tag if deploy else script.migration_tag,
+            exports=meta.exports or {},
             assets=self._assets(upload, latest),
             assets_config=meta.assets.config if meta.assets else (latest.assets_config if latest else {}),
             source=source,

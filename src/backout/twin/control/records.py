@@ -41,6 +41,7 @@ class Version(Value, frozen=True):
         annotations: `workers/message`, `workers/tag`, `workers/triggered_by`.
         etag: the hash of the modules; the same code has the same etag whatever the configuration.
         migration_tag: the Durable Object migration that this version was uploaded at ("" for none).
+        exports: the classes that it declares, instead of migrations.
         assets: URL path to file, None when the version has no assets at all.
         source: `wrangler` or `api`, by the user agent.
         parts: further parts of the upload (exports, containers, limits ...), told as they came.
@@ -59,6 +60,7 @@ class Version(Value, frozen=True):
     compatibility_flags: tuple[str, ...] = ()
     handlers: tuple[str, ...] = ("fetch",)
     migration_tag: str = ""
+    exports: ApiObject = field(default_factory=dict)
     assets: dict[str, StoredAsset] | None = None
     assets_config: ApiObject = field(default_factory=dict)
     startup_time_ms: int = 0

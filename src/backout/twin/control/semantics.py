@@ -218,6 +218,15 @@ def check_buckets(version: Version, existing: Collection[str]) -> None:
             raise ApiError(400, 10085, f"R2 bucket '{bucket}' not found. Please use a different name and try again.")
 
 
+def check_exports(versions: tuple[Version, ...]) -> None:
+    """Raise ApiError for versions of one deployment that declare different `exports` (100405).
+
+    Source: wrangler 4.164, `versions deploy`.
+    """
+    if any(version.exports != versions[0].exports for version in versions):
+        raise ApiError(400, 100405, "All versions in a multi-version deployment must declare identical `exports`.")
+
+
 def check_migrations(script: Script, version: Version) -> None:
     """Raise ApiError for a version from before (or after) the Durable Object migration that the script is at.
 

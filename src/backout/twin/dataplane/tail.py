@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 
 PROTOCOL = "trace-v1"
+MOST_SESSIONS = 10
+"""So many tails a Worker can have at a time, dashboards too (documentation, "Real-time logs", read 2026-12-01)."""
 _RING_EVENTS = 1000
 _QUEUE_EVENTS = 500
 _SESSION_S = 6 * 3600.0
@@ -139,6 +141,10 @@ class TailSession:
             self.queue.get_nowait()
             self.dropped += 1
         self.queue.put_nowait(None)
+
+
+class TooManyTails(Exception):
+    """A Worker has as many tails as it can have."""
 
 
 class Tail:
@@ -293,7 +299,16 @@ class Tail:
         return tuple(found[-limit:]) if limit > 0 else ()
 
     def open(self, script: str, filters: Filters) -> TailSession:
-        """Open a session; its events queue up from now on."""
+        """Open a session; its events queue up from now on.
+
+        Raises:
+            TooManyTails: the script has ten, those included that nobody reads and that have not expired.
+        """
+        for known in tuple(self._sessions.values()):
+            if known.expires_at < self._now():
+                self.close(known.id)
+        if sum(known.script == script for known in self._sessions.values()) >= MOST_SESSIONS:
+            raise TooManyTails(script)
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(self._queue_events)
         session = TailSession(uuid.uuid4().hex, script, filters, self._now() + _SESSION_S, queue)
         first = not self.is_wanted(script)
