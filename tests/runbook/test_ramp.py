@@ -9,6 +9,7 @@ import pytest
 from ramped import BUSY, RAMP, Ramped
 from values import replace
 
+from backout.analysis.coverage import OBJECTS_S
 from backout.analysis.history.remark_text import parse
 from backout.errors import PartlyDone, ProviderUnavailable, Refused, WorldMoved
 from backout.model.guard.policy import Mode, OnUnmeasured
@@ -68,6 +69,17 @@ def test_each_step_takes_its_time(story: Ramped) -> None:
     assert half - begun >= AT_LEAST_S
     assert whole - half >= AT_LEAST_S
     assert story.world.clock.now() - whole >= 120, "the last step is watched to its end: leaks take minutes"
+
+
+def test_each_step_waits_for_the_durable_objects_that_follow_it(story: Ramped) -> None:
+    """They may run the code of before for five minutes after each deployment."""
+    builds, canary = story.world.builds, story.canary
+    with_objects = replace(canary, bindings=("durable_object_namespace:ROOMS",))
+    builds[canary.id] = replace(builds[canary.id], version=with_objects)
+    begun = story.world.live.created_at
+    watch(story.tools(), for_s=400)
+    half, whole = (made.created_at for made in story.world.activations)
+    assert min(half - begun, whole - half) >= OBJECTS_S
 
 
 def test_evidence_is_carried_across_the_steps(story: Ramped) -> None:

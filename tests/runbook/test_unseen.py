@@ -8,13 +8,16 @@ import pytest
 from values import replace
 
 from backout.analysis.blind_spots import NEVER
+from backout.analysis.coverage import OBJECTS_S
 from backout.model.guard.fetched import Fetched
-from backout.model.guard.policy import SyntheticCheck
+from backout.model.guard.policy import Mode, SyntheticCheck
 from backout.model.guard.signals import ServiceState
 from backout.providers.memory import World, make_answering
 from backout.report.guard.forecast import format_text, make_record
+from backout.runbook.guard import guard
 from backout.runbook.hindsight.forecast import foresee
 from backout.runbook.incident.status import read_status
+from backout.runbook.procedures import Actions
 
 from extent import long
 from line import SERVICES, toolbox, watch
@@ -71,6 +74,23 @@ def test_what_is_not_seen_is_said_wherever_a_version_is_called_healthy(
     found = read_status(tools).traffic
     assert found is not None
     assert [sight.name for sight in found.unseen] == list(unseen)
+
+
+@pytest.mark.parametrize(("for_s", "is_short"), [(30.0, True), (400.0, False)])
+def test_durable_objects_that_follow_after_the_watch_are_said(tmp_path: Path, for_s: float, is_short: bool) -> None:
+    """They may run the code of before for five minutes: an early end waits for that, and a shorter watch says so."""
+    world = World()
+    world.services = dict.fromkeys(SERVICES, ServiceState.OK)
+    world.traffic_rule = make_answering({"GET /": {200: 40}})
+    tools = toolbox(world, tmp_path / "journal.sqlite")
+    world.deploy(world.upload("good", bindings=("durable_object_namespace:ROOMS",)))
+    began = world.clock.now()
+    plan = guard.plan(tools, mode=Mode.OBSERVE, for_s=for_s, early=True)
+    submitted = tools.journal.submit(plan, actor="ops@host", reason="it")
+    run = tools.journal.drive(submitted, Actions(tools), actor="ops@host")
+    reason = str(_table(_table(tools.runs.result(run.id, "watch"))["decision"])["reason"])
+    assert ("not seen in so short a watch: Durable Objects" in reason) is is_short
+    assert world.clock.now() - began >= min(for_s, OBJECTS_S)
 
 
 @pytest.mark.parametrize("checks", [(), long((SyntheticCheck("/", word="welcome"),))], ids=["none", "a word"])

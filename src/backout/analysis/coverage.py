@@ -25,6 +25,8 @@ _WORDS = {
 }
 OBJECTS = "durable_object_namespace"
 """The type of a binding to Durable Objects, which run the code of before until they are idle, five minutes at most."""
+OBJECTS_S = 300.0
+"""For how long, where a deployment says nothing else (Cloudflare, "Durable Objects code updates", read 2026-12-01)."""
 _DATA = {
     "kv_namespace": "its entries stay as they are",
     "d1": "its rows and its schema stay as they are",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.coverage import OBJECTS_S, has_objects
 from backout.analysis.history.remarks import is_made_by
 from backout.analysis.history.stability import find_newcomer, find_quarantine, find_stable_mark
 from backout.model.guard.policy import Mode
@@ -31,12 +32,13 @@ def plan_guard(
     """Return the plan of one watch of the live deployment.
 
     A fresh deployment is watched from its first second, compared with the version before it or the other one of the
-    split. One that is older than the watch is watched from now on: against its own past if that was proven good, else
-    against the limits of the success criteria. `early` ends it as soon as the evidence says healthy: quick, but blind
-    to leaks. `ramp`: percentages that a fresh split is moved up through in mode `act`, each for at most `for_s`; every
-    step but the last ends as soon as the evidence says healthy, and all of it is carried on. A split that a holdback
-    made is made whole again by the watch of it, however old it is: that is how it was deployed. `expect`: changes of
-    answers that are intended, which a watch that is taken up again knows as well.
+    split. One that is older than the watch is watched from now on: against its own past if that was proven good,
+    else against the limits of the success criteria. `early` ends it as soon as the evidence says healthy: quick,
+    but blind to leaks; with Durable Objects no sooner than they have its code. `ramp`: percentages that a fresh
+    split is moved up through in mode `act`, each for at most `for_s`; every step but the last ends as soon as the
+    evidence says healthy, and all of it is carried on. A split that a holdback made is made whole again by the
+    watch of it, however old it is: that is how it was deployed. `expect`: changes of answers that are intended,
+    which a watch that is taken up again knows as well.
     """
     live = situation.live
     version, old, share = _find_on_trial(situation)
@@ -48,6 +50,7 @@ def plan_guard(
     compared = fresh or held_back
     normal = _choose_baseline(situation, version, old, fresh=compared)
     moves = mode is Mode.ACT and compared and share < 1 and normal == old
+    objects = fresh and watched is not None and has_objects(watched)
     up = list_steps_above((WHOLE,) if held_back else ramp, share) if moves else ()
     watch = WatchStep(
         deployment=live.id,
@@ -61,6 +64,8 @@ def plan_guard(
         known_bad=known_bad,
         code_known=watched is not None and watched.code_hash is not None,
         expect=tuple(expect),
+        at_least_s=min(for_s, OBJECTS_S) if objects else 0.0,
+        objects=objects,
     )
     if up:
         watch = make_first_stage(watch, up, share=share, early=early)

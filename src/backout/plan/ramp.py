@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from backout.analysis.coverage import OBJECTS_S
 from backout.model.plan import Plan, PlanKind, Step
 from backout.model.steps.guard import RampStep, WatchOnStep
 
@@ -46,9 +47,14 @@ def make_first_stage(watch: WatchStep, up: tuple[float, ...], *, share: float, e
         ramp=up,
         steps=((watch.since, share),),
         stage_s=watch.for_s,
-        at_least_s=min(watch.for_s, AT_LEAST_S),
+        at_least_s=min(watch.for_s, _find_least_s(watch)),
         early_at_last=early,
     )
+
+
+def _find_least_s(watch: WatchStep) -> float:
+    """Return for how long a step is watched at least: with each one more Durable Objects follow, minutes later."""
+    return OBJECTS_S if watch.objects else AT_LEAST_S
 
 
 def plan_ramp(environment: str, watch: WatchStep, conclude: ConcludeStep, *, reason: str, cause: str) -> Plan:
@@ -106,7 +112,7 @@ def plan_on(environment: str, on: WatchOnStep, made: RampResult, *, cause: str) 
             split=share,
             steps=(*watch.steps, (at, share)),
             for_s=at - since + stage_s,
-            at_least_s=at - since + min(stage_s, AT_LEAST_S),
+            at_least_s=at - since + min(stage_s, _find_least_s(watch)),
             early=bool(watch.early_at_last) if last else True,
         ),
     )

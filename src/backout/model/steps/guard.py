@@ -68,10 +68,11 @@ class WatchStep(Arguments[WatchResult], frozen=True, kw_only=True):
         at_least_s: no sooner after `since` does it end as healthy.
         early_at_last: whether the last one ends early, too.
         holdback: the version before keeps a part of the traffic for the first minutes.
+        objects: it has Durable Objects, which may run the code of before for the first minutes.
     """
 
     action: ClassVar[str] = "watch"
-    omitted: ClassVar[frozenset[str]] = frozenset({"expect", "steps", "at_least_s", "holdback"})
+    omitted: ClassVar[frozenset[str]] = frozenset({"expect", "steps", "at_least_s", "holdback", "objects"})
     deployment: str
     version: str
     old: str
@@ -89,6 +90,7 @@ class WatchStep(Arguments[WatchResult], frozen=True, kw_only=True):
     at_least_s: float = 0.0
     early_at_last: bool | None = None
     holdback: bool = False
+    objects: bool = False
 
     def to_json(self) -> dict[str, Json]:
         """Return it as JSON values; what a ramp alone has is left out of a plain watch."""

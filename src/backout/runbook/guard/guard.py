@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
-from backout.analysis.blind_spots import describe_blind_spots
+from backout.analysis.blind_spots import describe_unseen
 from backout.analysis.detector.decision import Detector
 from backout.analysis.history.remarks import find_underneath, is_deciding
 from backout.errors import AuthError, BackoutError, WorldMoved
@@ -241,7 +241,7 @@ class Watch(Action[WatchStep, WatchResult]):
             baseline=baseline,
             policy=tools.policy,
             watch_s=args.for_s,
-            unseen=describe_blind_spots(tools.traffic.traits, tools.policy.guard) if tools.traffic is not None else "",
+            unseen=describe_unseen(None if tools.traffic is None else tools.traffic.traits, tools.policy.guard, args),
             declared=tools.guard.declared(),
             can_ask=first >= 1 and find_obstacle(tools, args, _get_mode(tools, run)) is None,
             health_before=find_health_before(tools, old, since, baseline),
