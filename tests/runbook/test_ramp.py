@@ -9,7 +9,6 @@ import pytest
 from ramped import BUSY, RAMP, Ramped
 from values import replace
 
-from backout.analysis.coverage import OBJECTS_S
 from backout.analysis.history.remark_text import parse
 from backout.errors import PartlyDone, ProviderUnavailable, Refused, WorldMoved
 from backout.model.guard.policy import Mode, OnUnmeasured
@@ -79,7 +78,7 @@ def test_each_step_waits_for_the_durable_objects_that_follow_it(story: Ramped) -
     begun = story.world.live.created_at
     watch(story.tools(), for_s=400)
     half, whole = (made.created_at for made in story.world.activations)
-    assert min(half - begun, whole - half) >= OBJECTS_S
+    assert min(half - begun, whole - half) >= 300
 
 
 def test_evidence_is_carried_across_the_steps(story: Ramped) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backout.twin.control.worker import Binding, StartupError
-from backout.twin.dataplane.objects import RESET
 
 from dataplane_lab import lab, until
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from dataplane_lab import Lab
 
+RESET = "Durable Object reset because its code was updated."
 ROOM = Binding("ROOM", "durable_object_namespace", "Room")
 
 

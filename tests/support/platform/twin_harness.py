@@ -20,7 +20,7 @@ from backout.twin.api.twin import STATUS
 from backout.twin.control.control import ControlPlane
 from backout.twin.control.schedules import ScheduleRun
 from backout.twin.control.state import BlobStore, State
-from backout.twin.control.worker import OBJECTS_DELAY_S, StartupError, WorkerVersion
+from backout.twin.control.worker import StartupError, WorkerVersion
 from backout.twin.dataplane.tail import Tail, TailSession, parse_filters
 from backout.twin.faults import Faults
 from backout.twin.storage.bucketlist import BucketList
@@ -67,7 +67,7 @@ class RememberingDataPlane:
         shares: tuple[tuple[WorkerVersion, float], ...],
         *,
         cohorts: Mapping[str, Mapping[str, float]] | None = None,
-        objects_delay_s: float = OBJECTS_DELAY_S,
+        objects_delay_s: float = 300.0,
     ) -> None:
         self.live[script] = shares
         self.cohorts[script] = cohorts or {}
