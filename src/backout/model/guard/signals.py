@@ -131,6 +131,7 @@ class SourceTraits(Value, frozen=True):
         has_triggers: failures of schedules and queues are seen.
         has_choice: requests whose sender chose the version are told apart, and left out.
         has_known_lag: `lag_s` is documented or was measured, and is no guess.
+        estimated: why counts that are `sampled` are estimates, in words; "": it samples.
     """
 
     name: str
@@ -146,6 +147,7 @@ class SourceTraits(Value, frozen=True):
     has_triggers: bool = False
     has_choice: bool = False
     has_known_lag: bool = True
+    estimated: str = ""
 
     @property
     def may_act(self) -> bool:
@@ -158,7 +160,7 @@ class SourceTraits(Value, frozen=True):
         if not self.has_known_lag:
             late = "how late it comes was not measured yet"
         return (
-            *(["it samples"] if self.sampled else []),
+            *([self.estimated or "it samples"] if self.sampled else []),
             *([] if self.has_status else ["it sees no HTTP statuses"]),
             *([] if self.has_version else ["it does not tell versions apart"]),
             *([late] if self.lag_s >= LATE_S else []),

@@ -122,9 +122,10 @@ class SourceWatch:
         """Why no automatic action may rest on the counts now, or ""."""
         if self._tools.traffic is None:
             return ""
-        name = self._tools.traffic.traits.name
+        name, estimated = self._tools.traffic.traits.name, self._tools.traffic.traits.estimated
         if self.sampled:
-            return f"the counts of the source {name} are estimates; the verdict is advice"
+            why = f" ({estimated})" if estimated else ""
+            return f"the counts of the source {name} are estimates{why}; the verdict is advice"
         if self._is_stale:
             return f"the source {name} told nothing newer than {STALE_S:g} s; the verdict is advice"
         return ""
