@@ -100,13 +100,20 @@ def check_health_version(
     )
 
 
-def check_traffic(traits: SourceTraits | None, *, acts: bool, environment: str) -> Check:
-    """Return whether requests are counted, and whether guard may act on the counts; the source has just answered."""
+def check_traffic(traits: SourceTraits | None, *, acts: bool, environment: str, silence: Collection[str] = ()) -> Check:
+    """Return whether requests are counted, and whether guard may act on the counts; the source has just answered.
+
+    Args:
+        silence: why it counted nothing at all, as far as it knows; empty where it did count.
+    """
     if traits is None:
         why = "requests are not counted: guard sees only the health endpoint"
         return should("traffic").not_set_up(
             why, suggest_setting(describe_setting("environments", environment, "traffic", provider="tail"))
         )
+    if silence:
+        why = f"{traits.name} answers, and counted nothing: {'; '.join(sorted(silence))}"
+        return must("traffic", when=acts).missing(why, suggest_command("config check", environment))
     if traits.may_act:
         return must("traffic").ok(f"{traits.name} answers, at most {format_duration(traits.lag_s)} late")
     why = f"{traits.name} answers, and no rollback may rest on it alone: {', '.join(traits.list_shortfalls())}"

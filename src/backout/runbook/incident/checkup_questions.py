@@ -335,5 +335,7 @@ class Counted(_Opened):
             raise
         assert tools.traffic is not None
         now = int(tools.clock.now())
-        tools.traffic.read(now - WINDOW_S, now)
-        yield service.check_traffic(tools.traffic.traits, acts=self._acts, environment=self._environment)
+        page = tools.traffic.read(now - WINDOW_S, now)
+        silence = () if page.counts else tuple(page.unreadable)
+        traits = tools.traffic.traits
+        yield service.check_traffic(traits, acts=self._acts, environment=self._environment, silence=silence)

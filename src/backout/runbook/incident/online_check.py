@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backout.model.guard.signals import HealthReport
     from backout.model.identity import Identity
     from backout.model.token import TokenState
-    from backout.ports import Identities
+    from backout.ports import Identities, Traffic
     from backout.runbook.toolbox import Toolbox
 
 _TRAFFIC_S = 60
@@ -114,9 +114,17 @@ def _list_parts(tools: Toolbox, report: HealthReport | None) -> list[tuple[str, 
     return [
         ("platform", _try_to_ask(tools.deployments.history)),
         ("health", None if report is None else "" if report.measured else str(report.reach)),
-        ("traffic", None if traffic is None else _try_to_ask(lambda: traffic.read(now - _TRAFFIC_S, now))),
+        ("traffic", None if traffic is None else _try_to_count(traffic, now)),
         ("database", None if schema is None else _try_to_ask(schema.read)),
     ]
+
+
+def _try_to_count(traffic: Traffic, now: int) -> str:
+    try:
+        page = traffic.read(now - _TRAFFIC_S, now)
+    except BackoutError as error:
+        return error.what
+    return "" if page.counts else "; ".join(sorted(page.unreadable))
 
 
 def _try_to_ask(ask: Callable[[], object]) -> str:
