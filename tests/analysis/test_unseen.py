@@ -12,14 +12,18 @@ from values import replace
 from backout.analysis.detector.unseen import SIGHTS, describe_unseen, list_unseen
 from backout.config.schema.environment import Traffic as TrafficSettings
 from backout.model.guard.answers import EVERY_CLASS, FAMILIES
+from backout.model.guard.count_query import CountQuery
 from backout.model.guard.verdict import Verdict
 from backout.providers.cloudflare import analytics, telemetry
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import World
+from backout.providers.prometheus.client import MetricsClient
+from backout.providers.prometheus.promql import PromqlTraffic, Queries
 from backout.providers.prometheus.traffic import PrometheusTraffic
 from backout.providers.recorder.traffic import make_traits
+from backout.providers.router.client import RouterClient
 from backout.providers.router.traffic import TRAITS
 
 from traffic_sim import DEPLOYED_AT, Scenario, Traffic, detector
@@ -31,6 +35,11 @@ SAFETY = Path(__file__).parents[2] / "docs" / "safety.md"
 ALL = World().traits
 
 
+def make_promql() -> PromqlTraffic:
+    query = CountQuery.parse('http_requests_total{version="{version}"}')
+    return PromqlTraffic(MetricsClient(RouterClient("http://localhost")), Queries(all=query, bad=query), tuple)
+
+
 def sources() -> dict[str, SourceTraits]:
     """Return what each source says of itself, by the name that the configuration has for it."""
     return {
@@ -38,7 +47,8 @@ def sources() -> dict[str, SourceTraits]:
         "recorder": make_traits(2.0),
         "tail": TailTraffic(ApiClient("http://localhost", lambda: ""), "a", "b").traits,
         "logs": LogTraffic(Path("log")).traits,
-        "prometheus": PrometheusTraffic("http://localhost").traits,
+        "prometheus": PrometheusTraffic(MetricsClient(RouterClient("http://localhost"))).traits,
+        "promql": make_promql().traits,
         "telemetry": telemetry.TRAITS,
         "analytics": analytics.TRAITS,
     }

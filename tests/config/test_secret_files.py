@@ -60,6 +60,7 @@ history_key_file = "storage.history_key_file"
 [environments.production.traffic]
 provider = "recorder"
 token_file = "traffic.token_file"
+basic_file = "traffic.basic_file"
 recorder.bucket = "r"
 recorder.credentials_file = "traffic.recorder.credentials_file"
 recorder.secret_file = "traffic.recorder.secret_file"
@@ -102,6 +103,7 @@ READERS: dict[str, Callable[[config.Config], object]] = {
     "storage.credentials_file": lambda c: c.storage_access(),
     "storage.history_key_file": lambda c: c.history_key(),
     "traffic.token_file": lambda c: c.traffic_token(),
+    "traffic.basic_file": lambda c: c.traffic_password(),
     "traffic.recorder.credentials_file": lambda c: c.recorder_access(),
     "traffic.recorder.secret_file": lambda c: c.recorder_secret(),
     "notify.webhook.url_file": of_notify("webhook", "url_file"),
@@ -197,7 +199,7 @@ def test_a_file_that_others_may_read_or_write_is_not_taken(
     found = loaded(tmp_path)
     for key, read in READERS.items():
         access = key.endswith("credentials_file")
-        content = '{"access_key_id": "a", "secret_access_key": "b"}' if access else "a-secret-that-is-long"
+        content = '{"access_key_id": "a", "secret_access_key": "b"}' if access else "a-secret:that-is-long"
         path = write_private(tmp_path / key, content)
         spoil(path)
         with pytest.raises(AuthError) as caught:

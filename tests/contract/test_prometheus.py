@@ -14,15 +14,17 @@ from backout.errors import AuthError, ConfigError, ProviderRejected, ProviderUna
 from backout.model.guard.answers import EVERY_CLASS, AnswerClass
 from backout.model.guard.signals import find_bucket, sum_counts
 from backout.providers.memory import WorldClock
+from backout.providers.prometheus.client import MetricsClient
 from backout.providers.prometheus.counters import Scrapes, Series, compute_increments, list_slots
 from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
 from backout.providers.retry import Retry
+from backout.providers.router.client import RouterClient
 
 from polling import until
 from scripted_server import answer, refused_url, scripted_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prometheus_lab import Application
 
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 GOOD, REDIRECT, NOT_FOUND = AnswerClass.GOOD, AnswerClass.REDIRECT, AnswerClass.NOT_FOUND
 OTHER_4XX = AnswerClass.OTHER_CLIENT_ERROR
 EVERY_SECOND = Metrics(selector='job="app"', scrape_interval_s=1.0)
+
+
+def client(url: str, token: Callable[[], str] | None = None) -> MetricsClient:
+    return MetricsClient(RouterClient(url, token, retry=Retry(attempts=1)))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,7 @@ def scraped_again(app: Application) -> None:
 
 def counted(url: str, since: int, want: int, metrics: Metrics = EVERY_SECOND) -> CountsPage:
     """Return the page in which that many requests are counted."""
-    source = PrometheusTraffic(url, metrics)
+    source = PrometheusTraffic(client(url), metrics)
 
     def page() -> CountsPage | None:
         read = source.read(since, int(time.time()) + 1)
@@ -91,7 +97,7 @@ def test_its_lag_is_what_the_scrapes_show(scraped: tuple[Application, str]) -> N
     """Two seconds where it is scraped every second, whatever shorter time was configured; that may carry an action."""
     app, url = scraped
     app.answered("v1", "200", 1)
-    source = PrometheusTraffic(url, Metrics(selector='job="app"', scrape_interval_s=0.1))
+    source = PrometheusTraffic(client(url), Metrics(selector='job="app"', scrape_interval_s=0.1))
     since = int(time.time()) - 5
 
     def seen() -> bool:
@@ -99,7 +105,7 @@ def test_its_lag_is_what_the_scrapes_show(scraped: tuple[Application, str]) -> N
         return 1.5 <= source.traits.lag_s < 5 and source.traits.may_act
 
     until(seen, 10, "enough scrapes")
-    assert not PrometheusTraffic(url, Metrics(scrape_interval_s=30)).traits.may_act
+    assert not PrometheusTraffic(client(url), Metrics(scrape_interval_s=30)).traits.may_act
 
 
 @pytest.mark.long
@@ -108,7 +114,7 @@ def test_what_is_not_scraped_is_not_known(scraped: tuple[Application, str]) -> N
     app, url = scraped
     app.answered("v1", "200", 1)
     scraped_again(app)
-    source = PrometheusTraffic(url, EVERY_SECOND)
+    source = PrometheusTraffic(client(url), EVERY_SECOND)
     app.sick = True
     try:
         sick_since = int(time.time()) + 1
@@ -129,7 +135,7 @@ def test_a_metric_that_does_not_exist_is_nothing_known(scraped: tuple[Applicatio
     """No counts, and none of the seconds is final: a typing mistake is no quiet application."""
     _, url = scraped
     now = int(time.time())
-    page = PrometheusTraffic(url, Metrics(requests="no_such_metric")).read(now - 60, now)
+    page = PrometheusTraffic(client(url), Metrics(requests="no_such_metric")).read(now - 60, now)
     assert (page.counts, page.complete_until) == ((), now - 60)
 
 
@@ -143,7 +149,7 @@ def test_labels_that_are_missing_make_it_advice(scraped: tuple[Application, str]
         Metrics(selector='job="app"', scrape_interval_s=1, status="code"),
         Metrics(selector='job="app"', scrape_interval_s=1, version="release"),
     ):
-        source = PrometheusTraffic(url, metrics)
+        source = PrometheusTraffic(client(url), metrics)
         assert source.traits.may_act
         until(lambda source=source: source.read(since, int(time.time())).counts, 10, "counts")  # type: ignore[misc]
         assert not source.traits.may_act
@@ -153,7 +159,7 @@ def test_a_selector_that_is_not_promql_is_named(scraped: tuple[Application, str]
     """In Prometheus' own words."""
     _, url = scraped
     with pytest.raises(ProviderRejected, match="parse error") as caught:
-        PrometheusTraffic(url, Metrics(selector='job="app')).read(1, 2)
+        PrometheusTraffic(client(url), Metrics(selector='job="app')).read(1, 2)
     assert caught.value.status == 400
 
 
@@ -169,7 +175,8 @@ def test_what_is_asked() -> None:
     """Raw samples in pieces of ten minutes, an overlap before them, the token in its header only."""
     with scripted_server() as server:
         server.will(answer(matrix()))
-        PrometheusTraffic(f"{server.url}/prom", Metrics(selector='job="x"'), lambda: "canary").read(10_000, 10_900)
+        asked = client(f"{server.url}/prom", lambda: "canary")
+        PrometheusTraffic(asked, Metrics(selector='job="x"')).read(10_000, 10_900)
     targets = [asked.target for asked in server.asked]
     assert len(targets) == 6
     assert targets[0] == "/prom/api/v1/query?query=http_requests_total%7Bjob%3D%22x%22%7D%5B600s%5D&time=10540.000"
@@ -187,7 +194,7 @@ def test_recorded_sums_without_a_target_are_counted() -> None:
             answer(matrix()),
             answer(matrix()),
         )
-        page = PrometheusTraffic(server.url, clock=WorldClock(1040)).read(1000, 1041)
+        page = PrometheusTraffic(client(server.url), clock=WorldClock(1040)).read(1000, 1041)
     assert [(row.version, row.second, row.requests, row.errors) for row in page.counts] == [("a", 1015, 4, 4)]
     assert page.complete_until == 1030
 
@@ -210,7 +217,7 @@ def test_classes_are_those_that_the_labels_tell(
     series = [({"version": "a", "status": each, "n": str(n)}, samples) for n, each in enumerate(statuses)]
     with scripted_server() as server:
         server.will(answer(matrix(*series)), answer(matrix()), answer(matrix()))
-        source = PrometheusTraffic(server.url, clock=WorldClock(1040))
+        source = PrometheusTraffic(client(server.url), clock=WorldClock(1040))
         (row,) = source.read(1000, 1041).counts
     assert (row.requests, row.classes) == (16, classes)
     assert (source.traits.classes, source.traits.has_method) == (told, False)
@@ -224,7 +231,7 @@ def test_a_route_has_its_method_where_counter_and_histogram_have_it(has_method: 
     slot = {"version": "a", "route": "/users/:id", "le": "+Inf"} | ({"method": "put"} if has_method else {})
     with scripted_server() as server:
         server.will(answer(matrix((labels, samples))), answer(matrix((slot, samples))), answer(matrix()))
-        source = PrometheusTraffic(server.url, clock=WorldClock(1040))
+        source = PrometheusTraffic(client(server.url), clock=WorldClock(1040))
         (row,) = source.read(1000, 1041).counts
     assert row.routes.keys() == {"PUT /users/:id"}
     assert source.traits.has_method
@@ -241,7 +248,7 @@ def test_trouble_is_unavailable(step: object) -> None:
     with scripted_server() as server:
         server.will(step)  # type: ignore[arg-type]
         with pytest.raises(ProviderUnavailable):
-            PrometheusTraffic(server.url, retry=Retry(attempts=1), clock=WorldClock(5)).read(1, 2)
+            PrometheusTraffic(client(server.url), clock=WorldClock(5)).read(1, 2)
 
 
 def test_a_refused_token_and_a_wrong_expression() -> None:
@@ -249,11 +256,11 @@ def test_a_refused_token_and_a_wrong_expression() -> None:
     with scripted_server() as server:
         server.will(answer({}, 401))
         with pytest.raises(AuthError):
-            PrometheusTraffic(server.url).read(1, 2)
+            PrometheusTraffic(client(server.url)).read(1, 2)
     with pytest.raises(ProviderUnavailable):
-        PrometheusTraffic(refused_url(), retry=Retry(attempts=1)).read(1, 2)
+        PrometheusTraffic(client(refused_url())).read(1, 2)
     with pytest.raises(ConfigError) as wrong:
-        PrometheusTraffic("http://127.0.0.1:1", Metrics(errors="5(("))
+        PrometheusTraffic(client("http://127.0.0.1:1"), Metrics(errors="5(("))
     assert "traffic.prometheus.errors: not a regular expression" in wrong.value.mistakes[0]
 
 

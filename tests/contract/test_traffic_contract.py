@@ -22,6 +22,7 @@ from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.exchange import Limits
 from backout.providers.logs.traffic import LogTraffic
 from backout.providers.memory import World, WorldClock, make_steady
+from backout.providers.prometheus.client import MetricsClient
 from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
 from backout.providers.recorder.batches import parse_keys
 from backout.providers.recorder.traffic import RecorderTraffic, Source
@@ -163,8 +164,8 @@ def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Pa
         write_log(tmp_path / "log", seconds)
         return LogTraffic(tmp_path / "log", ignore_routes=["/health"], clock=WorldClock(NOW + 0.5))
     if request.param == "prometheus":
-        url = request.getfixturevalue("past_in_prometheus")
-        return PrometheusTraffic(url, Metrics(scrape_interval_s=1.0), clock=WorldClock(NOW + 0.5))
+        client = MetricsClient(RouterClient(request.getfixturevalue("past_in_prometheus")))
+        return PrometheusTraffic(client, Metrics(scrape_interval_s=1.0), clock=WorldClock(NOW + 0.5))
     if request.param == "memory":
         world = World(NOW - 20)
         version = world.upload()

@@ -11,6 +11,7 @@ from nastiness import ANSWERS, BYTES, HEADERS, JSON, Nasty, body, filled
 
 from backout.analysis.diagnosis.templates import Templates
 from backout.errors import BackoutError
+from backout.model.guard.count_query import CountQuery
 from backout.model.triggers import TriggerKind
 from backout.providers.cloudflare.analytics import AnalyticsTraffic
 from backout.providers.cloudflare.bundles import CloudflareBundles
@@ -31,8 +32,11 @@ from backout.providers.memory import WorldClock
 from backout.providers.neon.branches import NeonBranches
 from backout.providers.notify.channel import SendFailed
 from backout.providers.notify.http_post import Post
+from backout.providers.prometheus.client import MetricsClient
+from backout.providers.prometheus.promql import PromqlTraffic, Queries
 from backout.providers.prometheus.traffic import PrometheusTraffic
 from backout.providers.retry import Retry
+from backout.providers.router.client import RouterClient
 from backout.providers.router.logs import RouterLogs
 from backout.providers.router.traffic import RouterTraffic
 from backout.providers.s3.client import S3Client
@@ -44,6 +48,7 @@ from backout.providers.xata.branches import XataBranches
 
 from extent import sampled
 from scripted_server import raw_answer, scripted_server
+from situations import deployment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +62,9 @@ LIMITS = Limits(1.0, 1.0, 1.0, 1_000_000)
 CLOCK = WorldClock(NOW)
 SECOND = int(NOW) - 300
 AT = "2026-11-25T00:00:00.000Z"
+SERVED = (deployment("d", 1.0, ("v", 100.0)),)
+COUNTERS = Queries(*[CountQuery.parse('http_requests_total{version="{version}"}')] * 2)
+RATES = Queries(*[CountQuery.parse('rate(http_requests_total{version="{version}"}[1m])')] * 2)
 
 
 def api(url: str) -> ApiClient:
@@ -152,6 +160,14 @@ def github(url: str) -> GitHubClient:
     return GitHubClient(url, lambda: TOKEN, clock=CLOCK, retry=ONCE, limits=LIMITS)
 
 
+def metrics(url: str) -> MetricsClient:
+    return MetricsClient(RouterClient(url, retry=ONCE))
+
+
+def promql(url: str, queries: Queries) -> PromqlTraffic:
+    return PromqlTraffic(metrics(url), queries, lambda: SERVED, clock=CLOCK)
+
+
 CALLS: dict[str, Call] = {
     "deployments": lambda url: CloudflareDeployments(api(url), "a", "s").history(),
     "activate": lambda url: CloudflareDeployments(api(url), "a", "s").activate("v", message="m"),
@@ -167,7 +183,9 @@ CALLS: dict[str, Call] = {
     "analytics": lambda url: AnalyticsTraffic(api(url), "a", "s", clock=CLOCK).read(SECOND, SECOND + 9),
     "router": lambda url: RouterTraffic(url, "s", clock=CLOCK, retry=ONCE).read(SECOND, SECOND + 9),
     "router logs": lambda url: RouterLogs(url, "s", key_of=Templates(), clock=CLOCK, retry=ONCE).read(NOW - 60, NOW),
-    "prometheus": lambda url: PrometheusTraffic(url, clock=CLOCK, retry=ONCE).read(SECOND, SECOND + 9),
+    "prometheus": lambda url: PrometheusTraffic(metrics(url), clock=CLOCK).read(SECOND, SECOND + 9),
+    "promql": lambda url: promql(url, COUNTERS).read(SECOND, SECOND + 9),
+    "promql rates": lambda url: promql(url, RATES).read(SECOND, SECOND + 9),
     "status page": lambda url: StatusPages([url]).incidents(),
     "health": health,
     "neon": lambda url: NeonBranches(vendor(url), "p", "br").capabilities(),
@@ -195,6 +213,8 @@ SHAPES: dict[str, object] = {
     "router": {"complete_until": SECOND, "counts": [ROW]},
     "router logs": {"events": [EVENT]},
     "prometheus": {"data": {"result": [SERIES]}},
+    "promql": {"data": {"result": [SERIES]}},
+    "promql rates": {"data": {"result": [SERIES]}},
     "status page": {"page": {"name": "n", "url": "u"}, "incidents": [INCIDENT]},
     "health": {"status": "ok", "version": "v", "services": {"database": {"status": "ok"}}, "checks": CHECKS},
     "neon": {"project": NEON_PROJECT, "branches": [BRANCH], "snapshots": [BRANCH]},

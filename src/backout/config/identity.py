@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from backout.config.explain import Mistake, Where
 from backout.config.scalars import API_BASE_URL, Duration, is_loopback, is_private
 from backout.config.variables import find_mixed
+from backout.model.guard.count_query import list_mistakes
 from backout.model.guard.policy import Expectation, SyntheticCheck
 from backout.model.guard.routes import make_template
 
@@ -52,13 +53,7 @@ def _is_same(known: tuple[str, ...], identity: tuple[str, ...]) -> bool:
 def _check_together(environment: Table, path: Where) -> Iterator[Mistake]:
     if isinstance(environment.get("database"), dict):
         yield from _check_database(_get_table(environment, "database"), (*path, "database"))
-    traffic = environment.get("traffic")
-    if isinstance(traffic, dict) and (key := _NEEDED.get(str(traffic.get("provider")))) and key not in traffic:
-        yield Mistake((*path, "traffic", key), "required, but not there")
-    if isinstance(traffic, dict) and traffic.get("provider") == "logs" and "path" not in _get_table(traffic, "logs"):
-        yield Mistake((*path, "traffic", "logs", "path"), "required, but not there")
-    if isinstance(traffic, dict) and traffic.get("provider") == "recorder":
-        yield from _check_recorder(_get_table(traffic, "recorder"), (*path, "traffic", "recorder"))
+    yield from _check_traffic(_get_table(environment, "traffic"), (*path, "traffic"))
     source = _get_table(environment, "secrets").get("source")
     if isinstance(source, dict) and (key := _SOURCE_NEEDS.get(str(source.get("from")))) and not source.get(key):
         yield Mistake((*path, "secrets", "source", key), f"required with from = {str(source['from'])!r}, but not there")
@@ -83,7 +78,20 @@ def _check_database(database: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "migrations"), 'belongs to provider = "d1"')
 
 
-_NEEDED = {"twin": "url", "prometheus": "url"}
+def _check_traffic(traffic: Table, path: Where) -> Iterator[Mistake]:
+    provider = str(traffic.get("provider"))
+    if (key := _NEEDED.get(provider)) and key not in traffic:
+        yield Mistake((*path, key), "required, but not there")
+    if provider == "logs" and "path" not in _get_table(traffic, "logs"):
+        yield Mistake((*path, "logs", "path"), "required, but not there")
+    if provider == "promql":
+        for key, what in list_mistakes(_get_table(traffic, "promql")):
+            yield Mistake((*path, "promql", key), what)
+    if provider == "recorder":
+        yield from _check_recorder(_get_table(traffic, "recorder"), (*path, "recorder"))
+
+
+_NEEDED = {"twin": "url", "prometheus": "url", "promql": "url"}
 """Where a source of counts is; the other sources need only the platform."""
 
 
@@ -208,7 +216,9 @@ def _find_unencrypted(environment: Table, path: Where) -> Iterator[Mistake]:
     if sending and not is_private(_get_text(health, "url") or "https://"):
         what = "expected https: the credentials of guard.synthetic.checks go there, and http is for loopback alone"
         yield Mistake((*path, "health", "url"), what)
-    for table, key, secret in ((health, "health", "headers_env"), (traffic, "traffic", "token_file")):
+    secrets = [(health, "health", "headers_env")]
+    secrets += [(traffic, "traffic", name) for name in ("token_env", "token_file", "basic_env", "basic_file")]
+    for table, key, secret in secrets:
         with contextlib.suppress(ValueError):  # what is no URL is told elsewhere
             if table.get(secret) and not is_private(_get_text(table, "url") or "https://"):
                 yield Mistake(

@@ -83,7 +83,7 @@ def _warn_of_counted(environment: EnvironmentSettings) -> Iterator[str]:
         )
 
 
-_COUNT_PROBES = ("prometheus", "logs", "telemetry", "analytics")
+_COUNT_PROBES = ("prometheus", "promql", "logs", "telemetry", "analytics")
 """Sources that count what the application or the platform counted, whatever sent the request."""
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backout.ports import Clock, Logs, Traffic
     from backout.providers.cloudflare.client import ApiClient
     from backout.providers.health.sent import SentProbes
+    from backout.providers.prometheus.client import MetricsClient
 
 
 def make_traffic(
@@ -37,6 +38,8 @@ def make_traffic(
         return _make_platform_traffic(config, client.make_yielding(), clock, sent)
     if provider == "recorder":
         return _make_recorder(config, clock, say)
+    if provider == "promql":
+        return _make_promql(config, client.make_yielding(), clock)
     sources = {"twin": _make_router_traffic, "prometheus": _make_prometheus, "logs": _make_request_log}
     return sources[provider](config) if provider in sources else None
 
@@ -50,8 +53,7 @@ def _make_router_traffic(config: Config) -> Traffic:
 def _make_prometheus(config: Config) -> Traffic:
     from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
 
-    source = config.environment.traffic
-    names = source.prometheus
+    names = config.environment.traffic.prometheus
     metrics = Metrics(
         requests=names.requests,
         duration=names.duration,
@@ -64,7 +66,24 @@ def _make_prometheus(config: Config) -> Traffic:
         seconds=0.001 if names.duration_unit == "ms" else 1.0,
         scrape_interval_s=float(names.scrape_interval),
     )
-    return PrometheusTraffic(str(source.url), metrics, _make_token_reader(config))
+    return PrometheusTraffic(_make_metrics_client(config), metrics)
+
+
+def _make_promql(config: Config, client: ApiClient, clock: Clock) -> Traffic:
+    from backout.model.guard.count_query import CountQuery
+    from backout.providers.cloudflare.deployments import CloudflareDeployments
+    from backout.providers.prometheus.promql import PromqlTraffic, Queries
+
+    settings = config.environment.traffic.promql
+    queries = Queries(
+        all=CountQuery.parse(str(settings.all)),
+        bad=CountQuery.parse(str(settings.bad)),
+        duration=None if settings.duration is None else CountQuery.parse(settings.duration),
+        seconds=0.001 if settings.duration_unit == "ms" else 1.0,
+        scrape_interval_s=float(settings.scrape_interval),
+    )
+    deployments = CloudflareDeployments(client, config.account_id, config.environment.platform.script)
+    return PromqlTraffic(_make_metrics_client(config), queries, deployments.history, clock=clock)
 
 
 def _make_request_log(config: Config) -> Traffic:
@@ -218,4 +237,17 @@ def _find_router(config: Config) -> tuple[str, str, Callable[[], str] | None]:
 
 def _make_token_reader(config: Config) -> Callable[[], str] | None:
     """Return what reads the bearer token of the source, None when it asks for none."""
-    return None if config.environment.traffic.token_file is None else lambda: config.traffic_token().reveal()
+    traffic = config.environment.traffic
+    return None if traffic.token_env is None and traffic.token_file is None else lambda: config.traffic_token().reveal()
+
+
+def _make_metrics_client(config: Config) -> MetricsClient:
+    """Return the client of a server of metrics; a user with a password comes before a token."""
+    from backout.providers.prometheus.client import MetricsClient
+    from backout.providers.router.client import RouterClient
+
+    traffic = config.environment.traffic
+    if traffic.basic_env is None and traffic.basic_file is None:
+        return MetricsClient(RouterClient(str(traffic.url), _make_token_reader(config)))
+    user = config.traffic_password
+    return MetricsClient(RouterClient(str(traffic.url), lambda: user().reveal(), scheme="Basic"))

@@ -1,6 +1,6 @@
 """A real Prometheus on loopback, as an unprivileged process: with a past that was written for it, or with live scrapes.
 
-`.ci/run` installs Debian's package; on a machine without it these tests are skipped.
+A real VictoriaMetrics beside it. `.ci/run` installs Debian's packages; without them these tests are skipped.
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ def need_prometheus() -> None:
         pytest.skip(f"no {' and '.join(missing)}: apt-get install prometheus")
 
 
+def need_victoria_metrics() -> None:
+    """Skip the test where VictoriaMetrics is not installed, and say how to install it."""
+    if shutil.which("victoria-metrics") is None:
+        pytest.skip("no victoria-metrics: apt-get install victoria-metrics")
+
+
 @contextlib.contextmanager
 def prometheus(folder: Path, *, past: str = "", scrape: str = "", interval: str = "1s") -> Iterator[str]:
     """Yield the URL of a server.
@@ -52,12 +58,10 @@ def prometheus(folder: Path, *, past: str = "", scrape: str = "", interval: str 
         (folder / "past.txt").write_text(past + "# EOF\n", encoding="utf-8")
         made = ("promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "past.txt"), str(data))
         subprocess.run(made, check=True, capture_output=True, timeout=PATIENCE_S)
-    jobs = f"[{{job_name: app, static_configs: [{{targets: ['{scrape}']}}]}}]" if scrape else "[]"
-    settings = f"global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}\nscrape_configs: {jobs}\n"
+    rules = folder / "rules.yml"
+    rules.write_text(f"groups: [{{name: recorded, interval: {interval}, rules: [{RECORDED}]}}]\n", encoding="utf-8")
+    settings = f"{_write_settings(scrape, interval)}rule_files: ['{rules}']\n"
     (folder / "prometheus.yml").write_text(settings, encoding="utf-8")
-    if needs_chown():
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
     (port,) = find_free_ports(1)
     argv = (
         "prometheus",
@@ -67,13 +71,49 @@ def prometheus(folder: Path, *, past: str = "", scrape: str = "", interval: str 
         "--storage.tsdb.retention.time=10y",
         "--log.level=warn",
     )
+    with _serving(folder, argv, port, "/-/ready") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def victoria_metrics(folder: Path, *, scrape: str, interval: str = "1s") -> Iterator[str]:
+    """Yield the URL of a VictoriaMetrics that scrapes the same; it has no recording rules, which vmalert would make."""
+    need_victoria_metrics()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scrape.yml").write_text(_write_settings(scrape, interval), encoding="utf-8")
+    (port,) = find_free_ports(1)
+    argv = (
+        "victoria-metrics",
+        f"-promscrape.config={folder / 'scrape.yml'}",
+        f"-storageDataPath={folder / 'data'}",
+        f"-httpListenAddr=127.0.0.1:{port}",
+        "-retentionPeriod=10y",
+        "-memory.allowedBytes=64MiB",
+    )
+    with _serving(folder, argv, port, "/health") as url:
+        yield url
+
+
+RECORDED = "{record: 'version:http_requests:rate5s', expr: 'sum by (version) (rate(http_requests_total[5s]))'}"
+
+
+def _write_settings(scrape: str, interval: str) -> str:
+    jobs = f"[{{job_name: app, static_configs: [{{targets: ['{scrape}']}}]}}]" if scrape else "[]"
+    return f"global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}\nscrape_configs: {jobs}\n"
+
+
+@contextlib.contextmanager
+def _serving(folder: Path, argv: tuple[str, ...], port: int, ready: str) -> Iterator[str]:
+    if needs_chown():
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             (*find_unprivileged_prefix(), *tie_to_parent(argv, signal.SIGTERM)), stdout=log, stderr=log
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: _is_ready(url) or process.poll() is not None, 30, "Prometheus")
+        until(lambda: _is_ready(f"{url}{ready}") or process.poll() is not None, 30, argv[0])
         assert process.poll() is None, (folder / "log").read_text(encoding="utf-8")
         yield url
     finally:
@@ -83,7 +123,7 @@ def prometheus(folder: Path, *, past: str = "", scrape: str = "", interval: str 
 
 def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/-/ready", timeout=PATIENCE_S) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -115,7 +155,8 @@ class Application:
 
     def text(self) -> str:
         """Return the page in Prometheus' text format."""
-        lines = [f'http_requests_total{{version="{v}",status="{s}"}} {n}' for (v, s), n in self.requests.items()]
+        lines = ["# TYPE http_requests_total counter", "# TYPE temperature gauge", 'temperature{version="v1"} 20']
+        lines += [f'http_requests_total{{version="{v}",status="{s}"}} {n}' for (v, s), n in self.requests.items()]
         lines += [
             f'http_request_duration_seconds_bucket{{version="{version}",le="{bound}"}} {number}'
             for version, slots in self.durations.items()

@@ -202,6 +202,16 @@ class Prometheus(Section, frozen=True):
     scrape_interval: Duration = Duration(15)
 
 
+class Promql(Section, frozen=True):
+    """Two queries with `{version}` in them, if the counts come from a server that speaks Prometheus' HTTP API."""
+
+    all: Text | None = None
+    bad: Text | None = None
+    duration: Text | None = None
+    duration_unit: Literal["s", "ms"] = "s"
+    scrape_interval: Duration = Duration(15)
+
+
 class RequestLog(Section, frozen=True):
     """A log of requests on this host, one JSON object per line, and the names of its fields."""
 
@@ -222,11 +232,15 @@ class RequestLog(Section, frozen=True):
 class Traffic(Section, frozen=True):
     """Where the counts per version and second come from."""
 
-    provider: Literal["twin", "recorder", "tail", "telemetry", "analytics", "prometheus", "logs", "none"]
+    provider: Literal["twin", "recorder", "tail", "telemetry", "analytics", "prometheus", "promql", "logs", "none"]
     url: Url | None = None
+    token_env: Text | None = None
     token_file: Path | None = None
+    basic_env: Text | None = None
+    basic_file: Path | None = None
     recorder: RecorderBucket = RecorderBucket()
     prometheus: Prometheus = Prometheus()
+    promql: Promql = Promql()
     logs: RequestLog = RequestLog()
 
 

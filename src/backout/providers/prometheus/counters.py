@@ -13,6 +13,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from backout.decoding import Undecodable, parse_number
+from backout.model.guard.signals import BUCKETS, find_bucket
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -132,6 +133,25 @@ def list_slots(buckets: Iterable[Series], scrapes: Scrapes) -> Iterator[tuple[Ma
                 if here > below:
                     yield dict(labels), at, bound, here - below
                     below = here
+
+
+def list_latency(
+    buckets: Iterable[Series], scrapes: Scrapes, seconds: float
+) -> Iterator[tuple[Mapping[str, str], float, int, int]]:
+    """Yield (labels, time of the scrape, bucket of `find_bucket`, requests in it) of a classic histogram.
+
+    A request counts as slow as its slot's upper bound, so none seems faster than it was. What is beyond the last
+    finite bound counts as just beyond it.
+
+    Args:
+        seconds: how many seconds a unit of the bounds is.
+    """
+    series = list(buckets)
+    bounds = (_parse_bound(each.labels.get("le", "")) for each in series)
+    last = max((bound for bound in bounds if math.isfinite(bound)), default=0.0)
+    for labels, at, bound, number in list_slots(series, scrapes):
+        bucket = find_bucket(min(bound, last) * seconds * 1000) + (1 if math.isinf(bound) else 0)
+        yield labels, at, min(bucket, BUCKETS - 1), number
 
 
 def _parse_bound(text: str) -> float:

@@ -1,40 +1,30 @@
-"""Port Traffic on Prometheus: the growth of the application's own counters between scrapes.
-
-Source: Prometheus documentation, "HTTP API" (2.53 and 3.x): a query of a range selector (`metric[60s]`) answers the
-samples as they were scraped; `query_range` answers values at even steps, with neither the times nor all of the samples.
-Both versions are understood: a range's left end belongs to it in 2.x, and not in 3.x.
-"""
+"""Port Traffic on Prometheus: the growth of the application's own counters between scrapes."""
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from backout.errors import ConfigError, ProviderUnavailable
+from backout.errors import ConfigError
 from backout.model.guard.answers import EVERY_CLASS, FAMILIES, AnswerClass, classify_unless_good
 from backout.model.guard.routes import parse_route_name
-from backout.model.guard.signals import BUCKETS, CountsPage, SourceTraits, find_bucket
+from backout.model.guard.signals import CountsPage, SourceTraits
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
-from backout.providers.prometheus.counters import Scrapes, Series, compute_increments, list_slots
-from backout.providers.router.client import QUICK, RouterClient
+from backout.providers.prometheus.counters import Scrapes, Series, compute_increments, list_latency
 from backout.providers.tally import RowSum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from backout.ports import Clock
-    from backout.providers.retry import Retry
+    from backout.providers.prometheus.client import MetricsClient
     from backout.providers.tally import Sum
 
 SCRAPE_TIMEOUT_S: Final = 10.0
 """Prometheus' default: samples bear the time at which their scrape began, and may come this much later."""
 _MISSED: Final = 2  # scrapes in a row, before "no scrape" counts as "nothing is known"
 _LOOKBACK_S, _LOOKBACK_SCRAPES = 60.0, 4
-_CHUNK_S: Final = 600
 _DIGITS: Final = 3
 _FAMILY = re.compile(r"[1-5]xx")
 _CANCELED: Final = "499"  # nginx' code for a client that went away
@@ -65,42 +55,26 @@ class Metrics(Value, frozen=True):
     scrape_interval_s: float = 15.0
 
 
-class _Result(msgspec.Struct):
-    metric: dict[str, str]
-    values: tuple[tuple[float, str], ...] = ()
-
-
-class _Data(msgspec.Struct):
-    result: tuple[_Result, ...]
-
-
-class _Answer(msgspec.Struct):
-    data: _Data
-
-
 class PrometheusTraffic:
     """Port Traffic; a request is counted in the second of the scrape that first saw it, never before it ended.
 
     Args:
-        url: of the server, `/api/v1/query` is appended.
-        token: returns the bearer token; None sends none.
+        client: of the server.
 
     Raises:
-        ConfigError: the URL, or the expression for errors, cannot be used.
+        ConfigError: the expression for errors cannot be used.
     """
 
     def __init__(
         self,
-        url: str,
+        client: MetricsClient,
         metrics: Metrics | None = None,
-        token: Callable[[], str] | None = None,
         *,
         clock: Clock | None = None,
-        retry: Retry = QUICK,
     ) -> None:
         self._metrics = metrics or Metrics()
         self._clock = clock or SystemClock()
-        self._client = RouterClient(url, token, clock=self._clock, retry=retry)
+        self._client = client
         try:
             self._is_error = re.compile(self._metrics.errors).fullmatch
         except re.error as error:
@@ -183,16 +157,8 @@ class PrometheusTraffic:
                     each.add_class(answers, number)
 
     def _time(self, buckets: Iterable[Series], scrapes: Scrapes, found: dict[tuple[str, int], RowSum]) -> None:
-        """Add the durations; a request counts as slow as its slot's upper bound, so none seems faster than it was.
-
-        What is beyond the last finite bound counts as just beyond it.
-        """
-        series = list(buckets)
-        finite = [bound for each in series if (bound := _parse_number(each.labels.get("le", ""))) is not None]
-        last = max(finite, default=0.0)
-        for labels, at, bound, number in list_slots(series, scrapes):
-            edge_ms = min(bound, last) * self._metrics.seconds * 1000
-            bucket = min(find_bucket(edge_ms) + (1 if math.isinf(bound) else 0), BUCKETS - 1)
+        """Add the durations."""
+        for labels, at, bucket, number in list_latency(buckets, scrapes, self._metrics.seconds):
             row = found.get((labels.get(self._metrics.version, ""), int(at)))
             if row is not None:
                 row.add(0, 0, {bucket: number})
@@ -213,22 +179,7 @@ class PrometheusTraffic:
         return parse_route_name(route, labels.get(self._metrics.method, "")) if route else ""
 
     def _series(self, metric: str, begin: float, end: float) -> list[Series]:
-        """Return the samples from `begin` to `end`, asked in pieces that no answer outgrows."""
-        found: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
-        while begin < end:
-            piece_s = min(_CHUNK_S, math.ceil(end - begin))
-            begin += piece_s
-            for result in self._query(f"{metric}{{{self._metrics.selector}}}[{piece_s}s]", min(begin, end)):
-                labels = {name: value for name, value in result.metric.items() if name != "__name__"}
-                samples = found.setdefault(frozenset(labels.items()), [])
-                newest = samples[-1][0] if samples else -math.inf
-                values = ((at, _parse_number(text)) for at, text in result.values if at > newest)
-                samples += [(at, value) for at, value in values if value is not None]
-        return [Series(dict(labels), samples) for labels, samples in found.items() if samples]
-
-    def _query(self, query: str, at: float) -> tuple[_Result, ...]:
-        answer = self._client.get("api/v1/query", {"query": query, "time": f"{at:.3f}"}, _Answer)
-        return answer.data.result
+        return self._client.read_samples(f"{metric}{{{self._metrics.selector}}}", begin, end)
 
 
 def _find_told_classes(status: str) -> frozenset[AnswerClass]:
@@ -244,13 +195,3 @@ def _parse_class(status: str) -> AnswerClass | None:
         return classify_unless_good(int(status[:_DIGITS]))
     found = FAMILIES.get(status)
     return None if found is AnswerClass.GOOD else found
-
-
-def _parse_number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise ProviderUnavailable(
-            f"the answer cannot be read: {text[:40]!r} is not a number", where="prometheus"
-        ) from error
-    return value if math.isfinite(value) else None

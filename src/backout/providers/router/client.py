@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from base64 import b64encode
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _OK, _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 200, 401, 403, 429, 500
+_REDIRECTS, _REFUSALS = 300, 400
 QUICK: Final = Retry(attempts=2, first_wait_s=0.1, longest_wait_s=1.0, total_s=5.0)
 LIMITS: Final = Limits(connect_s=2.0, read_s=5.0, total_s=5.0)
 
@@ -36,7 +38,8 @@ class RouterClient:
 
     Args:
         url: the base of `/counts` and `/events`.
-        token: returns the bearer token; None sends none.
+        token: returns the bearer token, or `user:password`; None sends none.
+        scheme: how it is sent.
 
     Raises:
         ConfigError: the URL cannot be used.
@@ -47,6 +50,7 @@ class RouterClient:
         url: str,
         token: Callable[[], str] | None = None,
         *,
+        scheme: Literal["Bearer", "Basic"] = "Bearer",
         clock: Clock | None = None,
         retry: Retry = QUICK,
         limits: Limits = LIMITS,
@@ -57,6 +61,7 @@ class RouterClient:
             raise ConfigError((f"the URL of the traffic source: {error}",)) from error
         self._prefix = urlsplit(url).path.rstrip("/")
         self._token = token
+        self._scheme = scheme
         self._clock = clock or SystemClock()
         self._retry = retry
         self._connection = Connection(origin, limits)
@@ -83,10 +88,14 @@ class RouterClient:
         except ExchangeError as error:
             raise CallFailed(ProviderUnavailable(f"{error.failure}: {error}", where=where)) from error
         if answer.status in (_UNAUTHORIZED, _FORBIDDEN):
-            raise AuthError(f"the traffic source refuses the token ({answer.status})", where=where)
+            why = "asks for credentials, and none are set up" if self._token is None else "refuses the token"
+            raise AuthError(f"the traffic source {why} ({answer.status})", where=where)
         if answer.status == _TOO_MANY or answer.status >= _SERVER_ERROR:
             wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now())
             raise CallFailed(ProviderUnavailable(f"answered {answer.status}", where=where), retry_after_s=wait_s)
+        if _REDIRECTS <= answer.status < _REFUSALS:
+            what = f"answered {answer.status}; redirects are not followed, so write the URL that it leads to"
+            raise ProviderRejected(what, status=answer.status, where=where)
         if answer.status != _OK:
             raise ProviderRejected(f"answered {answer.status}{_read_reason(answer)}", status=answer.status, where=where)
         try:
@@ -100,7 +109,8 @@ class RouterClient:
             token = self._token().strip()
             if not token.isascii() or not token.isprintable():
                 raise AuthError("the traffic source's token holds characters that no token has")
-            headers["Authorization"] = f"Bearer {token}"
+            sent = token if self._scheme == "Bearer" else b64encode(token.encode()).decode()
+            headers["Authorization"] = f"{self._scheme} {sent}"
         return headers
 
 
