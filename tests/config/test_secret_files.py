@@ -199,7 +199,7 @@ def test_a_file_that_others_may_read_or_write_is_not_taken(
     found = loaded(tmp_path)
     for key, read in READERS.items():
         access = key.endswith("credentials_file")
-        content = '{"access_key_id": "a", "secret_access_key": "b"}' if access else "a-secret:that-is-long"
+        content = '{"access_key_id": "a", "secret_access_key": "b"}' if access else "a-secret-that-is-long"
         path = write_private(tmp_path / key, content)
         spoil(path)
         with pytest.raises(AuthError) as caught:

@@ -278,6 +278,8 @@ def test_a_user_and_a_password_go_into_their_header() -> None:
         source(server.url, user="grafana:canary", clock=WorldClock(103)).read(90, 104)
     assert {asked.headers["authorization"] for asked in server.asked} == {"Basic Z3JhZmFuYTpjYW5hcnk="}
     assert not any("canary" in asked.target for asked in server.asked)
+    with pytest.raises(AuthError, match="expected user:password, with a colon"):
+        source(server.url, user="canary", clock=WorldClock(103)).read(90, 104)
 
 
 def test_a_version_that_could_be_more_than_a_value_is_not_asked_for() -> None:

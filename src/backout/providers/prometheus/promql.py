@@ -156,7 +156,9 @@ class PromqlTraffic:
         queries = self._queries
         if not self._jobs:  # `up` is read first: what it knows of a scrape, the counters show all of
             self._jobs = _list_jobs(self._read(queries.all, versions, begin, until).values())
-        up = [series for job in sorted(self._jobs) for series in self._client.read_samples(_of_job(job), begin, until)]
+        up = [
+            series for job in sorted(self._jobs) for series in self._client.read_samples(_select_up(job), begin, until)
+        ]
         all_of = self._read(queries.all, versions, begin, until)
         bad_of = self._read(queries.bad, versions, begin, until)
         self._jobs |= _list_jobs(all_of.values())
@@ -260,7 +262,7 @@ def _fill(fill: Callable[[str], str], version: str) -> str:
         raise ProviderRejected(f"no query can ask for it: {error}", status=200, where=shorten(version)) from error
 
 
-def _of_job(job: str) -> str:
+def _select_up(job: str) -> str:
     """Return the selector of a job's `up`: PromQL's escapes are those of JSON."""
     return f"up{{job={json.dumps(job)}}}"
 

@@ -109,6 +109,8 @@ class RouterClient:
             token = self._token().strip()
             if not token.isascii() or not token.isprintable():
                 raise AuthError("the traffic source's token holds characters that no token has")
+            if self._scheme == "Basic" and ":" not in token:
+                raise AuthError("the traffic source's user and password: expected user:password, with a colon")
             sent = token if self._scheme == "Bearer" else b64encode(token.encode()).decode()
             headers["Authorization"] = f"{self._scheme} {sent}"
         return headers
