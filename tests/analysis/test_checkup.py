@@ -224,6 +224,8 @@ def test_counts_that_no_rollback_may_rest_on_are_allowed_to_watch() -> None:
     assert acting.state is MISSING
     assert "it samples, it sees no HTTP statuses, it comes 5 min late" in acting.why
     assert told([service.check_traffic(None, acts=True, environment=ENV)]) == [("traffic", "should", "not_set_up")]
+    silent = service.check_traffic(exact, acts=True, environment=ENV, silence=["all: no series"])
+    assert (silent.state, silent.why) == (MISSING, "recorder answers, and counted nothing: all: no series")
 
 
 def test_there_is_something_to_go_back_to() -> None:

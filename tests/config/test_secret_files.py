@@ -103,7 +103,7 @@ READERS: dict[str, Callable[[config.Config], object]] = {
     "storage.credentials_file": lambda c: c.storage_access(),
     "storage.history_key_file": lambda c: c.history_key(),
     "traffic.token_file": lambda c: c.traffic_token(),
-    "traffic.basic_file": lambda c: c.traffic_password(),
+    "traffic.basic_file": lambda c: c.traffic_token(basic=True),
     "traffic.recorder.credentials_file": lambda c: c.recorder_access(),
     "traffic.recorder.secret_file": lambda c: c.recorder_secret(),
     "notify.webhook.url_file": of_notify("webhook", "url_file"),

@@ -158,15 +158,11 @@ class Config:
         health = self.environment.health
         return None if health is None else get_answering_host(str(health.url), health.headers) or None
 
-    def traffic_token(self) -> Secret:
-        """Return the bearer token of the counts' source. Raises AuthError: it is not there."""
-        traffic = self.environment.traffic
-        return self._secret(traffic.token_env, traffic.token_file, "traffic", "the token of the counts' source")
-
-    def traffic_password(self) -> Secret:
-        """Return `user:password` for the counts' source. Raises AuthError: it is not there."""
-        traffic, what = self.environment.traffic, "the user and the password of the counts' source"
-        return self._secret(traffic.basic_env, traffic.basic_file, "traffic", what)
+    def traffic_token(self, *, basic: bool = False) -> Secret:
+        """Return the bearer token of the counts' source, or its `user:password`. Raises AuthError: it is not there."""
+        traffic, what = self.environment.traffic, "what the counts' source asks for"
+        variable, path = (traffic.basic_env, traffic.basic_file) if basic else (traffic.token_env, traffic.token_file)
+        return self._secret(variable, path, "traffic", what)
 
     def recorder_secret(self) -> Secret:
         """Return the flight recorder's signing key. Raises AuthError: it is not set."""

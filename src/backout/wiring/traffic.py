@@ -249,5 +249,5 @@ def _make_metrics_client(config: Config) -> MetricsClient:
     traffic = config.environment.traffic
     if traffic.basic_env is None and traffic.basic_file is None:
         return MetricsClient(RouterClient(str(traffic.url), _make_token_reader(config)))
-    user = config.traffic_password
-    return MetricsClient(RouterClient(str(traffic.url), lambda: user().reveal(), scheme="Basic"))
+    client = RouterClient(str(traffic.url), lambda: config.traffic_token(basic=True).reveal(), scheme="Basic")
+    return MetricsClient(client)
