@@ -123,8 +123,8 @@ class SourceWatch:
         if self._tools.traffic is None:
             return ""
         name, estimated = self._tools.traffic.traits.name, self._tools.traffic.traits.estimated
+        why = f" ({estimated})" if estimated else ""
         if self.sampled:
-            why = f" ({estimated})" if estimated else ""
             return f"the counts of the source {name} are estimates{why}; the verdict is advice"
         if self._is_stale:
             return f"the source {name} told nothing newer than {STALE_S:g} s; the verdict is advice"
