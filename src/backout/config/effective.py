@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from backout.config.access import parse_access, parse_keys
 from backout.config.identity import get_answering_host
-from backout.config.other_secrets import list_other_secrets
 from backout.config.places import Places
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.written import Setting, join_path, to_plain, to_text, walk_leaves
@@ -304,12 +303,20 @@ class Config:
             name: self._secret(variable, None, section, f"the header {name}").reveal()
             for name, variable in named.items()
         }
-        for kind, value in list_other_secrets(self) if secret else ():
+        for kind, value in self._list_others() if secret else ():
             if leaking := next((name for name, sent in secret.items() if _holds(sent, value)), None):
                 where = f"{self.path.name}: environments.{self.name}.{section}.headers_env.{leaking}"
                 what = f"{where}: its value is {kind}, which is never sent as a header"
                 raise ConfigError((what,), hint="give the health endpoint a secret of its own")
         return secret
+
+    def _list_others(self) -> Iterator[tuple[str, str]]:
+        from backout.config.other_secrets import list_other_secrets
+        from backout.config.variables import DATABASE, TOKEN
+
+        tokens = ((read, TOKEN) for read in (self.token, self.read_token, self.secrets_token))
+        databases = ((read, DATABASE) for read in (self.database_url, self.database_admin_url))
+        return list_other_secrets(self.settings, self.variables, (*tokens, *databases))
 
     def dead_man_url(self) -> Secret:
         """Return the URL that guard pings while it watches; it may hold a secret.

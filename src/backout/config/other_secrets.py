@@ -8,31 +8,32 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from backout.config.variables import HEADER, list_uses, recognise_names
 from backout.config.written import to_plain
 from backout.errors import BackoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from backout.config.effective import Config
+    from backout.config.environment import Environment
+    from backout.config.schema import Settings
+    from backout.config.secret import Secret
 
 
-def list_other_secrets(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield (kind, value) of the secrets that no header may hold: those of other keys, and well-known ones."""
-    from backout.config.variables import DATABASE, HEADER, TOKEN, list_uses, recognise_names
+def list_other_secrets(
+    settings: Settings, variables: Environment, readers: tuple[tuple[Callable[[], Secret | None], str], ...]
+) -> Iterator[tuple[str, str]]:
+    """Yield (kind, value) of the secrets that no header may hold: those of other keys, and well-known ones.
 
-    document = msgspec.to_builtins(config.settings, enc_hook=to_plain)
+    Args:
+        readers: what reads a secret, with the kind of that.
+    """
+    document = msgspec.to_builtins(settings, enc_hook=to_plain)
     named = [(use.variable, use.kind) for use in list_uses(document) if use.kind != HEADER]
-    for variable, kind in (*named, *recognise_names(iter(config.variables.variables))):
-        if value := config.variables.get(variable):
+    for variable, kind in (*named, *recognise_names(iter(variables.variables))):
+        if value := variables.get(variable):
             yield kind, value
-    for read, kind in (
-        (config.token, TOKEN),
-        (config.read_token, TOKEN),
-        (config.secrets_token, TOKEN),
-        (config.database_url, DATABASE),
-        (config.database_admin_url, DATABASE),
-    ):
+    for read, kind in readers:
         with contextlib.suppress(BackoutError, ValueError):  # not set up, not readable now, not a URL
             if found := read():
                 yield kind, found.reveal()

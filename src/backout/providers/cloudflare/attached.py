@@ -85,8 +85,7 @@ class CloudflareAttachments:
 
     def read(self, kinds: Collection[AttachedKind]) -> Attached:
         """Return these kinds within three seconds; one that cannot be read is None, and why is told."""
-        client = self._client.make_hurried(_WITHIN_S)  # a rollback waits for this
-        client.yields = True
+        client = self._client.make_hurried(_WITHIN_S).make_yielding()  # a rollback waits for this
         unread: dict[str, str] = {}
 
         def try_to_read(kind: AttachedKind, read: Callable[[], T], permission: str) -> T | None:

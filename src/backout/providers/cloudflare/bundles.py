@@ -3,11 +3,11 @@
 Documented: the beta `workers/workers/{name}/versions/{id}?include=modules` gives a version with its modules in base64,
 its bindings (secrets by name only), main module and settings, and `assets` where it has static files, whose content no
 call gives back; `scripts/{name}/versions` takes a multipart form whose bindings may `inherit` from a version named by
-`version_id`, and with `bindings_inherit=strict` fails where one of them has no source, which it leaves out silently else
-(OpenAPI description, 2026-10). The parts of a version are those of cloudflare-typescript (2026-08), and an upload takes
-them under the same names (there, and in what wrangler 4.164 sends). Guesses, to be seen on the real edge: that the name
-serves as the id of a Worker there (wrangler uses it so), that code uploaded again gets the same `etag`, and that 10057
-is what an inherited binding without a source answers.
+`version_id`, and with `bindings_inherit=strict` fails where one of them has no source, which it else leaves out
+silently (OpenAPI description, 2026-10). The parts of a version are those of cloudflare-typescript (2026-08), and an
+upload takes them under the same names (there, and in what wrangler 4.164 sends). Guesses, to be seen on the real edge:
+that the name serves as the id of a Worker there (wrangler uses it so), that code uploaded again gets the same `etag`,
+and that 10057 is what an inherited binding without a source answers.
 """
 
 from __future__ import annotations

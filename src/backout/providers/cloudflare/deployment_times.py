@@ -15,7 +15,7 @@ import msgspec
 
 from backout.errors import ProviderUnavailable
 from backout.providers.clock import parse_unix_s
-from backout.providers.cloudflare.client import READ_SCRIPTS
+from backout.providers.cloudflare.permissions import READ_SCRIPTS
 from backout.providers.exchange import quote_segment
 
 if TYPE_CHECKING:

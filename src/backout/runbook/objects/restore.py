@@ -159,7 +159,7 @@ class SnapshotObjects(Action[SnapshotObjectsStep, SnapshotObjectsResult]):
         self._tools = tools
 
     def do(self, args: SnapshotObjectsStep, context: StepContext) -> SnapshotObjectsResult:
-        """Return {manifest}."""
+        """Return {manifest}. Raises BackoutError: there is no history any more, or as `Snapshots.take`."""
         tools = self._tools
         if tools.snapshots is None:
             raise BackoutError("the bucket has no history any more: storage.history is not set", where=args.bucket)

@@ -40,7 +40,6 @@ class Metadata(Value, frozen=True):
     annotations: dict[str, str] = field(default_factory=dict)
     migrations: ApiObject | None = None
     code_update_strategy: ApiObject | None = None
-    exports: ApiObject | None = None
     assets: AssetsPart | None = None
     keep_assets: bool = False
     observability: ApiObject | None = None

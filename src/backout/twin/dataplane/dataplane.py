@@ -31,7 +31,7 @@ from backout.twin.faults import FaultKind
 from backout.twin.runtime import RuntimeFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
     from backout.twin.control.worker import WorkerVersion
