@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backout.config.access import parse_access, parse_keys
 from backout.config.identity import get_answering_host
+from backout.config.other_secrets import list_other_secrets, reveals
 from backout.config.places import Places
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.written import Setting, join_path, to_plain, to_text, walk_leaves
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from backout.config.secret import Secret
     from backout.model.guard.policy import Policy
 
-_SHORTEST_SECRET = 8
 _ELSEWHERE = frozenset({"account_id", "token_env", "protected"})
 """Keys that something else decides if the file does not set them."""
 _IN_ENVIRONMENT = 3
@@ -304,14 +304,13 @@ class Config:
             for name, variable in named.items()
         }
         for kind, value in self._list_others() if secret else ():
-            if leaking := next((name for name, sent in secret.items() if _holds(sent, value)), None):
+            if leaking := next((name for name, sent in secret.items() if reveals(sent, value)), None):
                 where = f"{self.path.name}: environments.{self.name}.{section}.headers_env.{leaking}"
                 what = f"{where}: its value is {kind}, which is never sent as a header"
                 raise ConfigError((what,), hint="give the health endpoint a secret of its own")
         return secret
 
     def _list_others(self) -> Iterator[tuple[str, str]]:
-        from backout.config.other_secrets import list_other_secrets
         from backout.config.variables import DATABASE, TOKEN
 
         tokens = ((read, TOKEN) for read in (self.token, self.read_token, self.secrets_token))
@@ -399,8 +398,3 @@ class Config:
             where=where,
             hint=f"set {variable}, or {variable}_FILE to the path of a file that holds it",
         )
-
-
-def _holds(sent: str, secret: str) -> bool:
-    """Whether a text reveals a secret; a short one may be in it by chance."""
-    return sent == secret or (len(secret) >= _SHORTEST_SECRET and secret in sent)

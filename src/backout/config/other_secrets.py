@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from backout.config.environment import Environment
     from backout.config.schema import Settings
     from backout.config.secret import Secret
+
+_SHORTEST_SECRET: Final = 8
+
+
+def reveals(sent: str, secret: str) -> bool:
+    """Whether a text reveals a secret; a short one may be in it by chance."""
+    return sent == secret or (len(secret) >= _SHORTEST_SECRET and secret in sent)
 
 
 def list_other_secrets(
