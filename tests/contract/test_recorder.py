@@ -20,7 +20,8 @@ from backout.model.guard.routes import make_template
 from backout.model.guard.signals import RouteCounts, TriggerCounts, find_bucket, sum_counts
 from backout.providers.memory import WorldClock
 from backout.providers.recorder.batches import UNNAMED, Unusable, open_batches, parse_keys, parse_name
-from backout.providers.recorder.traffic import RecorderTraffic, Source
+from backout.providers.recorder.bucket import BucketSink
+from backout.providers.recorder.traffic import RecorderTraffic
 from backout.providers.s3.answers import Page
 
 from extent import examples
@@ -37,7 +38,11 @@ def reader(
     bucket: MemoryBucket, at: float = NOW, told: list[str] | None = None, secret: str = SECRET
 ) -> RecorderTraffic:
     said = [] if told is None else told
-    return RecorderTraffic(bucket, Source("shop", "counts", parse_keys(secret)), WorldClock(at), said.append)
+    return RecorderTraffic(sink(bucket, secret), WorldClock(at), said.append)
+
+
+def sink(bucket: MemoryBucket, secret: str = SECRET) -> BucketSink:
+    return BucketSink(bucket, "counts", "shop", parse_keys(secret))
 
 
 # --- each answer once ------------------------------------------------------------------------------------------------
@@ -221,7 +226,7 @@ def test_a_final_second_never_changes(seed: int, flush_s: float) -> None:
     """Whatever isolates, delays, lost answers and retries there are: a watch sees each answer once."""
     draw = random.Random(seed)  # noqa: S311 - seeded, to be repeated
     bucket, clock = MemoryBucket(), WorldClock(NOW)
-    source = RecorderTraffic(bucket, Source("shop", "counts", parse_keys(SECRET), flush_s), clock)
+    source = RecorderTraffic(sink(bucket), clock, flush_s=flush_s)
     sent, seen = 0, 0
     since = NOW - 30
     isolates = [_Isolate(bucket, f"{number:08x}", draw) for number in range(draw.randint(1, 4))]
@@ -246,7 +251,7 @@ def test_a_final_second_never_changes(seed: int, flush_s: float) -> None:
     page = source.read(since, int(clock.now()) + 1)
     seen += sum_counts(page.counts)[0]
     assert seen == sent
-    again = RecorderTraffic(bucket, Source("shop", "counts", parse_keys(SECRET), flush_s), clock).read(NOW - 120, since)
+    again = RecorderTraffic(sink(bucket), clock, flush_s=flush_s).read(NOW - 120, since)
     assert {row.second: row.requests for row in again.counts} == frozen
 
 
@@ -311,7 +316,7 @@ def test_the_watermark_follows_the_recorders_pace() -> None:
     """One that stores every ten seconds is believed later, and says so: an automatic action may still rest on it."""
     bucket = MemoryBucket()
     bucket.store([{"seq": 1, "rows": [counted(NOW - 9)]}], at=NOW)
-    slow = RecorderTraffic(bucket, Source("shop", "counts", parse_keys(SECRET), 10.0), WorldClock(NOW))
+    slow = RecorderTraffic(sink(bucket), WorldClock(NOW), flush_s=10.0)
     assert slow.read(NOW - 20, NOW).complete_until == NOW - 14
     assert (slow.traits.lag_s, slow.traits.may_act) == (15.0, True)
     assert reader(bucket).traits.lag_s == 7.0

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from cli_shell import backout
 from kept import furnish
-from recorder_lab import SECRET, add_recorder, call, recorder, store, token, upload
+from recorder_lab import SECRET, add_counter, add_recorder, call, counter, recorder, store, token, upload
 
 from backout.config.init import wrangler as wrangler_files
 from backout.config.init.recorder import make_recorder
@@ -73,8 +73,13 @@ def leave(twin: TwinStatus, script: str) -> None:
     connection.close()
 
 
-def both(twin: TwinStatus, script: str, bucket: str, since: int, until_s: int) -> tuple[list[Counts], list[Counts]]:
-    """Return what the router and what the recorder counted, once both are final."""
+def both(
+    twin: TwinStatus, script: str, bucket: str, since: int, until_s: int, *, in_object: bool = False
+) -> tuple[list[Counts], list[Counts]]:
+    """Return what the router and what the recorder counted, once both are final.
+
+    `bucket`: where the counts are, or with `in_object` the recorder's name.
+    """
 
     def exact() -> list[Counts] | None:
         query = f"script={script}&since={since}&until={until_s}"
@@ -85,7 +90,7 @@ def both(twin: TwinStatus, script: str, bucket: str, since: int, until_s: int) -
         rows = [_counts(row) for row in page["counts"] if row["requests"]]
         return rows if page["complete_until"] >= until_s else None
 
-    with recorder(twin, script, bucket) as reader:
+    with (counter if in_object else recorder)(twin, script, bucket) as reader:
 
         def recorded() -> list[Counts] | None:
             visit(twin, script, "/", x_backout_probe="1")  # a sign of life, as guard's own probes are
@@ -208,6 +213,22 @@ def test_only_what_is_counted_leaves_the_worker(twin: TwinStatus) -> None:
     visitors = [row for row in rows if row["requests"]]
     assert {row["route"] for row in visitors} == {"GET /orders/{id}?token", "GET /{id}", "GET /none?of"}
     assert {status for row in visitors for status in row["statuses"]} == {"200", "404"}
+
+
+def test_the_object_counts_what_the_router_counts(twin: TwinStatus) -> None:
+    """In its own Durable Object, read through its own signed route; whoever cannot sign learns nothing."""
+    add_counter(twin, "sum-recorder", FLUSH_MS="200")
+    upload(twin, "sum", APP, tail_consumers=[{"service": "sum-recorder"}])
+    begun = int(time.time())
+    for path in ("/", "/bad", "/boom", "/none", "/orders/4711?token=hunter2"):
+        visit(twin, "sum", path)
+    exact, recorded = both(twin, "sum", "sum-recorder", begun, int(time.time()) + 1, in_object=True)
+    assert by_version(exact) == by_version(recorded)
+    assert by_route(exact) == by_route(recorded)
+    assert sum(row.requests for row in recorded) == 5
+    assert visit(twin, "sum-recorder", "/backout/sum?since=0&after=0") == 404
+    forged = f"Backout {int(time.time())},{'A' * 43}="
+    assert visit(twin, "sum-recorder", "/backout/sum?since=0&after=0", Authorization=forged) == 401
 
 
 @pytest.mark.long

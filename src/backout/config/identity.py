@@ -100,9 +100,10 @@ _SOURCE_NEEDS = {"file": "path", "keyring": "service", "command": "command"}
 
 
 def _check_recorder(recorder: Table, path: Where) -> Iterator[Mistake]:
-    if "bucket" not in recorder:
-        yield Mistake((*path, "bucket"), "required, but not there")
-    for name in ("credentials", "secret"):
+    if ("url" in recorder) == ("bucket" in recorder):
+        yield Mistake(path, "needs url (the recorder's own address, for its object) or bucket, one of them")
+    needed = ("secret",) if "bucket" not in recorder else ("credentials", "secret")
+    for name in needed:
         if not {f"{name}_env", f"{name}_file"} & set(recorder):
             yield Mistake(path, f"needs {name}_env (a variable's name) or {name}_file")
 

@@ -53,6 +53,7 @@ from backout.ports.measuring import (
     Schema,
     TellsKeys,
     Traffic,
+    WaitsForVersion,
 )
 from backout.ports.objects import BucketLook, BucketVersions, ChangeNotes, Snapshots
 from backout.ports.people import (
@@ -171,6 +172,7 @@ __all__ = [
     "VendorCutover",
     "VendorStatus",
     "Versions",
+    "WaitsForVersion",
     "WalReader",
     "find_result",
 ]

@@ -57,6 +57,17 @@ class TellsKeys(Protocol):
         ...
 
 
+class WaitsForVersion(Protocol):
+    """A further ability of a Traffic whose counts may come late, and not of all versions alike."""
+
+    def watch(self, version: str) -> None:
+        """Wait for late counts of this version alone from now on, so that those of others hold nothing up; "": of all.
+
+        What comes late of another version is counted in the first second that is still open.
+        """
+        ...
+
+
 class HealthCheck(Protocol):
     """The application's health endpoint."""
 

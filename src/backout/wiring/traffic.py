@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backout.providers.cloudflare.client import ApiClient
     from backout.providers.health.sent import SentProbes
     from backout.providers.prometheus.client import MetricsClient
+    from backout.providers.recorder.traffic import Sink
 
 
 def make_traffic(
@@ -125,24 +126,36 @@ def _make_platform_traffic(config: Config, client: ApiClient, clock: Clock, sent
 
 def _make_recorder(config: Config, clock: Clock, say: Callable[[str], None]) -> Traffic:
     from backout.providers.recorder.batches import parse_keys
-    from backout.providers.recorder.traffic import QUICK, RecorderTraffic, Source, make_traits
-    from backout.providers.s3.client import S3Client
-    from backout.providers.s3.sigv4 import S3Credentials
-    from backout.providers.s3.transport import S3Settings
+    from backout.providers.recorder.traffic import RecorderTraffic, make_traits
 
-    settings, flush_s = config.environment.traffic.recorder, float(config.environment.traffic.recorder.flush)
+    flush_s = float(config.environment.traffic.recorder.flush)
     try:
-        access, keys = config.recorder_access(), parse_keys(config.recorder_secret().reveal())
+        sink = _make_sink(config, parse_keys(config.recorder_secret().reveal()), clock)
     except AuthError as error:
         return _Closed(make_traits(flush_s), error)
     except ValueError as error:
         where = f"environments.{config.name}.traffic"
         return _Closed(make_traits(flush_s), AuthError(f"the recorder's secret: {error}", where=where))
+    return RecorderTraffic(sink, clock, say, flush_s=flush_s)
+
+
+def _make_sink(config: Config, keys: tuple[bytes, ...], clock: Clock) -> Sink:
+    settings, script = config.environment.traffic.recorder, config.environment.platform.script
+    if settings.url is not None:
+        from backout.providers.recorder.counter import ObjectSink
+
+        return ObjectSink(str(settings.url), script, keys, clock)
+    from backout.providers.recorder.bucket import BucketSink
+    from backout.providers.recorder.traffic import QUICK
+    from backout.providers.s3.client import S3Client
+    from backout.providers.s3.sigv4 import S3Credentials
+    from backout.providers.s3.transport import S3Settings
+
+    access = config.recorder_access()
     endpoint = str(settings.endpoint or access.endpoint or f"https://{config.account_id}.r2.cloudflarestorage.com")
-    source = Source(config.environment.platform.script, str(settings.bucket), keys, flush_s)
     credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
     client = S3Client(S3Settings(endpoint, credentials, timeout_s=5.0, total_s=5.0, object_s=5.0, retry=QUICK), clock)
-    return RecorderTraffic(client, source, clock, say)
+    return BucketSink(client, str(settings.bucket), script, keys)
 
 
 def read_kept_share(config: Config, within_s: float) -> float:

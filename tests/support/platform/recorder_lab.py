@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from backout.errors import ProviderRejected
 from backout.providers.clock import SystemClock
 from backout.providers.recorder.batches import compute_signature, parse_keys
-from backout.providers.recorder.traffic import RecorderTraffic, Source
+from backout.providers.recorder.bucket import BucketSink
+from backout.providers.recorder.counter import ObjectSink
+from backout.providers.recorder.traffic import RecorderTraffic
 from backout.providers.s3.answers import Listed, Page
 from backout.providers.s3.client import S3Client
 from backout.providers.s3.sigv4 import S3Credentials
@@ -26,13 +29,16 @@ from polling import PATIENCE_S
 from twin_harness import multipart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from backout.providers.s3.calls import Listing
     from backout.twin.lifecycle import TwinStatus
 
 SECRET = "whsec_" + base64.b64encode(b"the recorder's key of the tests").decode()
-RECORDER = (resources.files("backout") / "catalogue" / "recorder" / "recorder.js").read_text(encoding="utf-8")
+RECORDER, OBJECT = (
+    (resources.files("backout") / "catalogue" / "recorder" / name).read_text(encoding="utf-8")
+    for name in ("recorder.js", "object.js")
+)
 
 
 @dataclass
@@ -108,10 +114,12 @@ def token(twin: TwinStatus) -> str:
     return Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
 
 
-def upload(twin: TwinStatus, script: str, code: str, **metadata: object) -> str:
-    """Upload and deploy a Worker of one module and return its version's id."""
+def upload(
+    twin: TwinStatus, script: str, code: str, modules: Mapping[str, str] | None = None, **metadata: object
+) -> str:
+    """Upload and deploy a Worker, whose main module is `code`, and return its version's id."""
     meta = {"main_module": "main.js", "compatibility_date": "2026-10-01", **metadata}
-    form, kind = multipart(meta, {"main.js": code})
+    form, kind = multipart(meta, {"main.js": code, **(modules or {})})
     found = call(twin, "PUT", f"workers/scripts/{script}", form, kind)
     return str(call(twin, "GET", f"workers/scripts/{script}/versions")["items"][0]["id"] if found else "")
 
@@ -127,6 +135,22 @@ def add_recorder(twin: TwinStatus, name: str, bucket: str, **variables: str) -> 
     upload(twin, name, RECORDER, bindings=bindings)
 
 
+def add_counter(twin: TwinStatus, name: str, **variables: str) -> None:
+    """Deploy the recorder with an object of its own."""
+    bindings = [
+        {"name": "OBJECT", "type": "durable_object_namespace", "class_name": "Counts"},
+        {"name": "SECRET", "type": "secret_text", "text": SECRET},
+        *({"name": key, "type": "plain_text", "text": text} for key, text in variables.items()),
+    ]
+    migrations = {"new_tag": "v1", "steps": [{"new_sqlite_classes": ["Counts"]}]}
+    upload(twin, name, OBJECT, {"recorder.js": RECORDER}, bindings=bindings, migrations=migrations)
+
+
+def counter_url(twin: TwinStatus, name: str) -> str:
+    """Return the recorder's own address."""
+    return f"http://{name}.localhost:{urlsplit(str(twin.ingress_url)).port}"
+
+
 def store(twin: TwinStatus) -> S3Client:
     access = json.loads(Path(str(twin.s3_credentials_file)).read_text(encoding="utf-8"))
     credentials = S3Credentials(access["access_key_id"], access["secret_access_key"])
@@ -137,4 +161,11 @@ def store(twin: TwinStatus) -> S3Client:
 def recorder(twin: TwinStatus, script: str, bucket: str) -> Iterator[RecorderTraffic]:
     """Open guard's reader of a recorder's bucket."""
     with store(twin) as client:
-        yield RecorderTraffic(client, Source(script, bucket, parse_keys(SECRET)), SystemClock())
+        yield RecorderTraffic(BucketSink(client, bucket, script, parse_keys(SECRET)), SystemClock())
+
+
+@contextlib.contextmanager
+def counter(twin: TwinStatus, script: str, name: str) -> Iterator[RecorderTraffic]:
+    """Open guard's reader of a recorder's object."""
+    with contextlib.closing(ObjectSink(counter_url(twin, name), script, parse_keys(SECRET), SystemClock())) as sink:
+        yield RecorderTraffic(sink, SystemClock())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backout.cli.support.shell import Shell
+    from backout.config.init.bill import Sink
 
 _API = "CLOUDFLARE_API_BASE_URL"
 
@@ -24,14 +25,29 @@ _API = "CLOUDFLARE_API_BASE_URL"
     epilog="Examples:\n  backout init --dry-run\n  backout init\n  backout init --pin -e production --dry-run\n",
 )
 @click.option("--pin", "only_pin", is_flag=True, help="Read the environment's identity, and pin it in the file.")
-@click.option("--recorder", "only_recorder", is_flag=True, help="Only write the flight recorder's folder.")
+@click.option(
+    "--recorder",
+    "sink",
+    is_flag=False,
+    flag_value="object",
+    type=click.Choice(["object", "r2"]),
+    help="Only write the flight recorder's folder, and say what it costs.",
+)
 @click.option(
     "--ask-routes", is_flag=True, help="GET the routes found in the source, and have guard request those that answer."
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing backout.toml (or pin).")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be written.")
 @pass_shell
-def init(shell: Shell, *, only_pin: bool, only_recorder: bool, ask_routes: bool, force: bool, dry_run: bool) -> int:
+def init(
+    shell: Shell,
+    *,
+    only_pin: bool,
+    sink: Sink | None,
+    ask_routes: bool,
+    force: bool,
+    dry_run: bool,
+) -> int:
     """Write backout.toml from wrangler.jsonc, .env.example, prisma/ and .github/workflows; then check it.
 
     It also writes backout-recorder/, a Tail Worker that counts every answer for guard; its wrangler.jsonc says how to
@@ -53,8 +69,8 @@ def init(shell: Shell, *, only_pin: bool, only_recorder: bool, ask_routes: bool,
         from backout.cli.config.routes import ask
 
         return ask(shell)
-    if only_recorder:
-        return recorder.add_recorder(shell, force=force, dry_run=dry_run)
+    if sink is not None:
+        return recorder.add_recorder(shell, sink, force=force, dry_run=dry_run)
     from backout import config
     from backout.cli.config.deployed import say_deployed
     from backout.config.init import project, wrangler

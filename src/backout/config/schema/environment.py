@@ -172,12 +172,14 @@ class Ci(Section, frozen=True):
     token_file: Path | None = None
 
 
-class RecorderBucket(Section, frozen=True):
-    """The bucket of a flight recorder.
+class FlightRecorder(Section, frozen=True):
+    """Where a flight recorder keeps its counts: in its Durable Object (`url`, its own address), or in a bucket.
 
-    `credentials_*` hold its access key as JSON, `secret_*` the recorder's signing key; `flush` is the recorder's own.
+    `credentials_*` hold the bucket's access key as JSON, `secret_*` the recorder's secret; `flush` is the recorder's
+    own.
     """
 
+    url: TlsUrl | None = None
     bucket: Text | None = None
     endpoint: TlsUrl | None = None
     credentials_env: Text | None = None
@@ -238,7 +240,7 @@ class Traffic(Section, frozen=True):
     token_file: Path | None = None
     basic_env: Text | None = None
     basic_file: Path | None = None
-    recorder: RecorderBucket = RecorderBucket()
+    recorder: FlightRecorder = FlightRecorder()
     prometheus: Prometheus = Prometheus()
     promql: Promql = Promql()
     logs: RequestLog = RequestLog()

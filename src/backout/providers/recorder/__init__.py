@@ -1,1 +1,1 @@
-"""Signed counts that a flight recorder, the Tail Worker of `catalogue/recorder`, has stored in a bucket."""
+"""Counts of a flight recorder, the Tail Worker of `catalogue/recorder`: in its own object or, signed, in a bucket."""

@@ -1,4 +1,4 @@
-"""Parses the recorder's objects: an object's name and bytes in, signed batches out; pure.
+"""Parses what the recorder stored: an object's name and bytes in, signed batches out; pure.
 
 An object is `backout/SCRIPT/SECOND-INSTANCE-WINDOW-SEQ`. It holds every batch that this isolate (INSTANCE) made since
 WINDOW, so that the highest SEQ of a window stands for all objects of it, however often one was sent. Its first line is
@@ -32,6 +32,7 @@ _WHSEC: Final = "whsec_"
 _NAME = re.compile(r"(?P<second>\d{10})-(?P<instance>[0-9a-f]{8})-(?P<window>\d{13})-(?P<seq>\d{1,10})")
 _HEAD = re.compile(rb"(\d{1,10}) v1,([A-Za-z0-9+/=]{1,100})\n")
 
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=120)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Bucket = Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]
 
@@ -73,22 +74,43 @@ class Row(msgspec.Struct, frozen=True):
     keyed: bool = False
 
 
+class Held(msgspec.Struct, frozen=True):
+    """How long an isolate had held the rows, in seconds, as it had said that it might until then, of that version."""
+
+    version: str
+    s: Seconds
+    until: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = 1 << 40
+
+
+class Next(msgspec.Struct, frozen=True):
+    """The word of an isolate: for how many seconds it may hold counts after this store, of which version alone."""
+
+    version: str
+    s: Seconds
+
+
 class Batch(msgspec.Struct, frozen=True):
     """Rows that were first sent together, in the object `seq`; `lost` answers found no room in the isolate.
 
     Args:
         stored: when, in Unix milliseconds by the bucket's clock; None while the recorder was not told.
         v: what the recorder knows; from 2 on routes have their method, and schedules and queues are counted; from 3 on
-            requests whose sender chose the version are told apart.
+            requests whose sender chose the version are told apart; from 4 on it stores rarely in quiet times.
         templates: whether its routes are templates rather than configured prefixes.
+        held: None where the isolate stored at once, or later than it had said.
+        next: None where it goes on to store at once.
+        gaps: flushes before it that never came.
     """
 
-    seq: Number
     rows: tuple[Row, ...]
+    seq: Number = 0
     stored: float | None = None
     lost: Number = 0
     v: Number = 1
     templates: bool = False
+    held: Held | None = None
+    next: Next | None = None
+    gaps: Number = 0
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -141,15 +163,25 @@ def open_batches(name: str, stored: float, content: bytes, keys: Sequence[bytes]
     Raises:
         Unusable: it was not signed by one of the keys under this name within five minutes, or cannot be read.
     """
+    body = open_signed(name, stored, content, keys)
+    try:
+        return decode_json(body, _Body).batches
+    except Undecodable as error:
+        raise Unusable("unreadable") from error
+
+
+def open_signed(name: str, at: float, content: bytes, keys: Sequence[bytes]) -> bytes:
+    """Return the body of what was signed under a name within five minutes of that time (Unix seconds).
+
+    Raises:
+        Unusable: it was not.
+    """
     head = _HEAD.match(content)
     if head is None:
         raise Unusable("not signed")
     stamp, body = int(head[1]), content[head.end() :]
     if not any(hmac.compare_digest(compute_signature(name, stamp, body, key), head[2].decode()) for key in keys):
         raise Unusable("badly signed")
-    if abs(stored - stamp) > REPLAY_WINDOW_S:
+    if abs(at - stamp) > REPLAY_WINDOW_S:
         raise Unusable("stored more than five minutes after it was signed")
-    try:
-        return decode_json(body, _Body).batches
-    except Undecodable as error:
-        raise Unusable("unreadable") from error
+    return body

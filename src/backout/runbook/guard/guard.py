@@ -25,7 +25,8 @@ from backout.runbook.guard.baseline import read_baseline
 from backout.runbook.guard.checkpoint import take_up
 from backout.runbook.guard.held import apply_expectations, list_accepted
 from backout.runbook.guard.holdback import add_holdback, add_warnings
-from backout.runbook.guard.labels import restore_keyed, say_chosen, say_left_out, settle_keyed
+from backout.runbook.guard.labels import restore_source, say_chosen, say_left_out, settle_keyed
+from backout.runbook.guard.late_counts import awaits_counts, wait_for
 from backout.runbook.guard.mark_stable import announce
 from backout.runbook.guard.preflight import run_preflight
 from backout.runbook.guard.supervisor import WatchSupervisor
@@ -187,7 +188,9 @@ class Watch(Action[WatchStep, WatchResult]):
                     self._accept(detector, args.version)
                 decision = self._decide(detector, now, context.run)
                 is_early = decision.verdict is Verdict.HEALTHY and now >= early_from and not explain_unseen(tools, args)
-                ends = decision.verdict is Verdict.REGRESSED or is_early or now >= since + for_s
+                ends = decision.verdict is Verdict.REGRESSED or (
+                    (is_early or now >= since + for_s) and not awaits_counts(tools, feed.complete_until, since + for_s)
+                )
                 notes.note(decision, supervisor.source, asking=_wants_pairs(detector) and pairs.goes_on, ends=ends)
                 self._show(args, feed, decision)
                 moved = self._find_successor(args, supervisor, pairs) if ends else ""
@@ -203,7 +206,7 @@ class Watch(Action[WatchStep, WatchResult]):
         finally:
             looks.close()
             pairs.close()
-            restore_keyed(tools)
+            restore_source(tools)
 
     def _take_up_detector(self, args: WatchStep, feed: _Feed, run: str) -> Detector:
         """Return the detector of a watch, with all that it counted, saw and was told before it was interrupted."""
@@ -215,6 +218,7 @@ class Watch(Action[WatchStep, WatchResult]):
         self._feed_again(detector, feed)
         if seen is not None:
             take_up(seen, lambda looks: detector.restore_looks(cast("LooksState", looks)))
+        wait_for(self._tools, args.version)
         return detector
 
     def _feed_again(self, detector: Detector, feed: _Feed) -> None:

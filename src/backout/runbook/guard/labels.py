@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from backout.analysis.detector.wording import count
+from backout.runbook.guard.late_counts import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,9 +25,10 @@ def settle_keyed(tools: Toolbox, watch: WatchStep) -> None:
     _count_keyed(tools, wanted=tools.policy.guard.sticky or not is_split)
 
 
-def restore_keyed(tools: Toolbox) -> None:
-    """Have them counted again: after the watch nothing rests on labels."""
+def restore_source(tools: Toolbox) -> None:
+    """Have them counted again, and every version waited for: after the watch nothing rests on labels."""
     _count_keyed(tools, wanted=True)
+    wait_for(tools, "")
 
 
 def _count_keyed(tools: Toolbox, *, wanted: bool) -> None:

@@ -56,6 +56,8 @@ def _read_recent_counts(tools: Toolbox, serving: Collection[str], since: float) 
         page = traffic.read(max(now - OUTAGE_S - int(traffic.traits.lag_s), int(since)), now + 1)
     except BackoutError:
         return None
+    if page.complete_until < now - STALE_S:
+        return None
     return [row for row in page.counts if row.version in serving]
 
 
