@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOW = 1_800_000_100
 FLUSH_S, QUIET_S, HURRY_S, CARRY_S = 2, 60, 30, 20
-NEXT = {"version": "v1", "s": 64}
+NEXT: dict[str, Any] = {"version": "v1", "s": 64}
 
 
 def reader(bucket: MemoryBucket, clock: WorldClock) -> RecorderTraffic:
@@ -110,7 +110,8 @@ class _Isolate:
         self.seen = now
         if version != self.last:
             self.last, self.quiet, self.hurry = version, False, now + HURRY_S
-            self.due = min(self.due, now + FLUSH_S)
+            if self.due < math.inf:
+                self.due = min(self.due, now + FLUSH_S)
         if self.due == math.inf:
             next_at = now + FLUSH_S
             self.began, self.due = now, max(self.flushed + QUIET_S, next_at) if self.quiet else next_at
@@ -126,7 +127,7 @@ class _Isolate:
         self.seq += 1
         batch: dict[str, Any] = {"v": 4, "seq": self.seq, "rows": self.rows}
         if self.word:
-            batch["held"] = {**self.word, "s": math.ceil(now - self.began)}
+            batch["held"] = {**self.word, "s": min(math.ceil(now - self.began), NEXT["s"])}
         if now >= self.hurry:
             batch["next"] = {"version": self.last, "s": NEXT["s"]}
         self.batches.append(batch)
@@ -186,9 +187,11 @@ def test_each_answer_is_counted_once_and_those_of_the_version_in_time(
         if now >= ends:  # a sign of life, as guard's own probes are
             isolates[0].count(now, isolates[0].last or "v1", int(now))
             sent[isolates[0].last, int(now)] += 1
+    for isolate in isolates:
+        isolate.works = lambda: (True, True)
+        isolate.flush(clock.now())
     last = source.read(since, int(clock.now()) + 1)
-    held = sum(len(isolate.rows) for isolate in isolates)
-    assert sum(seen.values()) + sum(row.requests for row in last.counts) == sum(sent.values()) - held
+    assert sum(seen.values()) + sum(row.requests for row in last.counts) == sum(sent.values())
     if not fails:
         for (version, second), number in sent.items():
             if second < since and watched in ("", version):

@@ -102,7 +102,7 @@ const openBook = () => ({
 function note(book, version, env, now) {
   if (version === book.last) return;
   [book.last, book.quiet, book.hurry] = [version, false, now + msOf(env, "HURRY_MS", 1_200_000)];
-  book.due = Math.min(book.due, now + flushMs(env));
+  if (book.due < Infinity) book.due = Math.min(book.due, now + flushMs(env));
 }
 
 function count(answered, env, now = Date.now()) {
@@ -156,7 +156,7 @@ function count(answered, env, now = Date.now()) {
 function makeBatch(book, env, now) {
   const batch = { v: 4, seq: ++book.seq, stored: null, lost: book.lost, rows: [...book.rows.values()] };
   batch.templates = !env.ROUTES?.length;
-  if (book.next) batch.held = { ...book.next, s: Math.ceil((now - book.began) / 1000) };
+  if (book.next) batch.held = { ...book.next, s: Math.min(Math.ceil((now - book.began) / 1000), pauseS(env)) };
   if (now >= book.hurry) batch.next = { version: book.last, s: pauseS(env) };
   book.rows.clear();
   fresh.clear();
