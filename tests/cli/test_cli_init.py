@@ -245,27 +245,32 @@ def test_the_recorder_comes_beside_the_application(tmp_path: Path) -> None:
     answer = backout(tmp_path, "init")
     assert answer.code == 0
     folder = tmp_path / "backout-recorder"
-    assert {file.name for file in folder.iterdir()} == {"recorder.js", "wrangler.jsonc"}
+    assert {file.name for file in folder.iterdir()} == {"object.js", "recorder.js", "wrangler.jsonc"}
     settings = jsonc.loads((folder / "wrangler.jsonc").read_text())
     assert isinstance(settings, dict)
-    assert (settings["name"], settings["main"]) == ("shop-recorder", "recorder.js")
-    assert settings["r2_buckets"] == [{"binding": "COUNTS", "bucket_name": "shop-backout-counts"}]
+    assert (settings["name"], settings["main"]) == ("shop-recorder", "object.js")
+    assert settings["durable_objects"] == {"bindings": [{"name": "OBJECT", "class_name": "Counts"}]}
+    assert settings["migrations"] == [{"tag": "v1", "new_sqlite_classes": ["Counts"]}]
     assert settings["account_id"] == "0123"
     assert '"tail_consumers": [{"service": "shop-recorder"}]' in answer.err
     assert (tmp_path / "wrangler.jsonc").read_text() == WRANGLER
 
 
-def test_the_line_for_backout_toml_is_a_right_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sink", ["object", "r2"])
+def test_the_line_for_backout_toml_is_a_right_one(tmp_path: Path, sink: str) -> None:
     """Uncommented, the draft's own line is a source that needs nothing more in the file."""
     (tmp_path / "wrangler.toml").write_text('name = "Shop_2"\naccount_id = "0123"\n')
+    backout(tmp_path, "init", f"--recorder={sink}")
     shown = backout(tmp_path, "init", "--json").json["recorder"]
     assert shown["tail_consumers"] == 'tail_consumers = [{ service = "shop-2-recorder" }]'
-    assert shown["written"] == ["recorder.js", "wrangler.jsonc"]
+    assert shown["sink"] == sink
     file = tmp_path / "backout.toml"
     file.write_text(
         file.read_text().replace('# traffic = { provider = "recorder"', 'traffic = { provider = "recorder"')
     )
-    assert configuration(tmp_path)["production"]["traffic"]["recorder"]["bucket"] == "shop-2-backout-counts"
+    recorder = configuration(tmp_path)["production"]["traffic"]["recorder"]
+    assert recorder.get("bucket") == ("shop-2-backout-counts" if sink == "r2" else None)
+    assert recorder.get("url") == (None if sink == "r2" else "https://shop-2-recorder.YOUR-SUBDOMAIN.workers.dev")
     assert backout(tmp_path, "config", "check").code == 0
     assert '"account_id": "0123"' in (tmp_path / "backout-recorder" / "wrangler.jsonc").read_text()
 
@@ -279,14 +284,31 @@ def test_the_recorder_alone_and_again(tmp_path: Path) -> None:
     assert "export default" in shown.out
     folder = tmp_path / "backout-recorder"
     assert not folder.exists()
-    assert "wrote backout-recorder/: recorder.js, wrangler.jsonc" in backout(tmp_path, "init", "--recorder").out
+    assert "wrote backout-recorder/: recorder.js, wrangler.jsonc" in backout(tmp_path, "init", "--recorder=r2").out
+    settings = (folder / "wrangler.jsonc").read_text()
+    assert '"r2_buckets"' in settings
     for file in folder.iterdir():
-        file.write_text("changed")
+        file.write_text(f"{file.read_text()} // changed")
     assert "backout-recorder/ is as it was" in backout(tmp_path, "init", "--recorder").out
     forced = backout(tmp_path, "init", "--recorder", "--force")
     assert "wrote backout-recorder/: recorder.js; left alone: wrangler.jsonc" in forced.out
-    assert (folder / "wrangler.jsonc").read_text() == "changed"
+    assert "has an R2 bucket; for a Durable Object, remove that file and run this again" in forced.err
+    assert (folder / "wrangler.jsonc").read_text() == f"{settings} // changed"
     assert (tmp_path / "backout.toml").read_text() == "mine"
+
+
+def test_the_recorder_says_first_that_it_needs_a_paid_plan_and_what_it_costs(tmp_path: Path) -> None:
+    """Of both sinks, at three rates; by make_bill, whose figures are checked by hand elsewhere."""
+    (tmp_path / "wrangler.toml").write_text('name = "shop"\n')
+    answer = backout(tmp_path, "init", "--recorder", "--json")
+    said = answer.err.splitlines()
+    assert said[0] == "the flight recorder needs a paid plan: Tail Workers are part of Workers Paid, $5 a month"
+    assert said[-3:] == [
+        "  requests a second        10       100     1,000",
+        "  a Durable Object      $5.15     $6.04    $17.02",
+        "  an R2 bucket          $9.50    $32.44   $100.27",
+    ]
+    assert answer.json["bill"][2] == {"requests_per_s": 1000, "isolates": 200, "object_usd": 17.02, "r2_usd": 100.27}
 
 
 SOURCE = """

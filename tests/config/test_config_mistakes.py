@@ -281,20 +281,33 @@ def test_the_explainer_finds_something_exactly_when_the_conversion_fails(data: s
         assert not found
 
 
-def test_a_recorder_needs_its_bucket_its_key_and_its_secret(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("recorder", "missing"),
+    [
+        ("", ["sink", "secret"]),
+        ("bucket = 'b'", ["credentials", "secret"]),
+        ("url = 'https://r.example'", ["secret"]),
+        ("url = 'https://r.example', bucket = 'b', credentials_env = 'A', secret_env = 'S'", ["sink"]),
+        ("url = 'https://r.example', secret_env = 'S'", []),
+    ],
+)
+def test_a_recorder_needs_its_address_or_its_bucket_and_its_secrets(
+    tmp_path: Path, recorder: str, missing: list[str]
+) -> None:
     """Each is a mistake of its own, at the line of the source."""
-    text = """[app]
+    text = f"""[app]
 name = "shop"
 [environments.production]
-platform = { provider = "cloudflare", script = "shop" }
-traffic = { provider = "recorder" }
+platform = {{ provider = "cloudflare", script = "shop" }}
+traffic = {{ provider = "recorder", recorder = {{ {recorder} }} }}
 """
+    said = {
+        "sink": ": needs url (the recorder's own address, for its object) or bucket, one of them",
+        "credentials": ": needs credentials_env (a variable's name) or credentials_file",
+        "secret": ": needs secret_env (a variable's name) or secret_file",
+    }
     found = config.find_mistakes(text, tmp_path / "backout.toml")
-    assert [mistake.partition("traffic.recorder")[2] for mistake in found] == [
-        ".bucket: required, but not there",
-        ": needs credentials_env (a variable's name) or credentials_file",
-        ": needs secret_env (a variable's name) or secret_file",
-    ]
+    assert [mistake.partition("traffic.recorder")[2] for mistake in found] == [said[each] for each in missing]
 
 
 @pytest.mark.parametrize(

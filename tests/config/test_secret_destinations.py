@@ -53,6 +53,8 @@ IN_THE_OPEN = {
     "traffic.url": 'traffic = { provider = "prometheus", url = "http://prometheus:9090", token_file = "t" }',
     "ci.api_base_url": 'ci = { provider = "github", repository = "a/b", api_base_url = "http://github.example" }',
     "storage.endpoint": 'storage = { provider = "s3", bucket = "b", endpoint = "http://minio:9000" }',
+    "traffic.recorder.url": "traffic = { provider = 'recorder', "
+    "recorder = { url = 'http://r.example', secret_env = 'B' } }",
     "traffic.recorder.endpoint": "traffic = { provider = 'recorder', recorder = { bucket = 'b', "
     "endpoint = 'http://s3.example', credentials_env = 'A', secret_env = 'B' } }",
     "database.backup.store.endpoint": "database = { provider = 'postgres', url_env = 'U', "

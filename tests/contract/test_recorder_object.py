@@ -1,4 +1,4 @@
-"""The flight recorder's Durable Object in a real workerd, and guard's reader on it: each answer once, signed, in time."""
+"""The flight recorder's Durable Object in a real workerd, and guard's reader: each answer once, signed, in time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from object_lab import ObjectLab, running_object
 from recorder_lab import SECRET, counted
-from scripted_server import ScriptedServer, answer, scripted_server
 
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable
 from backout.model.guard.signals import TriggerCounts, sum_counts
@@ -24,6 +23,7 @@ from backout.providers.recorder.traffic import RecorderTraffic
 from backout.providers.retry import Retry
 
 from polling import until
+from scripted_server import ScriptedServer, answer, scripted_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,9 +232,7 @@ def signed(body: bytes, after: int = 0, at: int = NOW, secret: str = SECRET, sin
         ([answer(b"", 401)], "refuses the signature"),
     ],
 )
-def test_what_is_no_answer_of_the_recorder_is_an_error(
-    server: ScriptedServer, steps: list[Any], what: str
-) -> None:
+def test_what_is_no_answer_of_the_recorder_is_an_error(server: ScriptedServer, steps: list[Any], what: str) -> None:
     """Never silence, and never a count; what was signed for another question is no answer to this one."""
     server.will(*steps)
     clock = WorldClock(NOW)

@@ -1,4 +1,4 @@
-"""The recorder's rhythm as its reader sees it: isolates that store rarely lose nothing, and hold nothing up too long."""
+"""The recorder's rhythm as its reader sees it: isolates that store rarely lose nothing, and hold nothing up."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def test_nothing_is_final_that_a_quiet_isolate_may_hold() -> None:
     bucket.store([{"v": 4, "seq": 2, "rows": [counted(NOW + 67)]}], at=NOW + 68, instance="0000000b", seq=2)
     assert source.read(NOW - 20, NOW + 90).complete_until == NOW + 62
     held = {"version": "v1", "until": NOW + 64, "s": 60}
-    bucket.store(
-        [{"v": 4, "seq": 2, "rows": [counted(NOW + 3)], "held": held}], at=NOW + 62, window=NOW + 62, seq=2
-    )
+    bucket.store([{"v": 4, "seq": 2, "rows": [counted(NOW + 3)], "held": held}], at=NOW + 62, window=NOW + 62, seq=2)
     assert {row.second for row in source.read(NOW - 20, NOW + 90).counts} == {NOW - 3, NOW + 3, NOW + 39, NOW + 67}
 
 
@@ -87,7 +85,7 @@ def test_what_comes_later_than_was_said_is_counted_late() -> None:
 
 @dataclass
 class _Isolate:
-    """A recorder's isolate as `recorder.js` behaves with a bucket; `works` tells whether a store arrives, and is told."""
+    """An isolate as `recorder.js` is with a bucket; `works` tells whether a store arrives, and is told."""
 
     bucket: MemoryBucket
     name: str
@@ -159,40 +157,53 @@ def test_each_answer_is_counted_once_and_those_of_the_version_in_time(
     Where each store works, an answer of the version that is watched (without one, any) counts in its own second: no
     second of it was called final before it was there.
     """
-    draw = random.Random(seed)  # noqa: S311 - seeded, to be repeated
-    bucket, clock = MemoryBucket(), WorldClock(NOW)
-    works = (lambda: (draw.random() < 0.8, draw.random() < 0.8)) if fails else (lambda: (True, True))
-    isolates = [_Isolate(bucket, f"{number:08x}", works) for number in range(draw.randint(1, 3))]
-    busy = [draw.choice([0.02, 0.3, 0.9]) for _ in isolates]
-    source = reader(bucket, clock)
-    source.watch(watched)
-    sent, seen = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
-    since, came, ends = NOW - 30, NOW + draw.randint(5, 130), NOW + 250
-    while clock.now() < ends + 140:
-        now = clock.now()
-        for isolate, often in zip(isolates, busy, strict=True):
-            if now < ends and draw.random() < often:
-                version = "v2" if now >= came and draw.random() < share else "v1"
-                second = int(now) - draw.choice([0, 0, 0, 1])
-                isolate.count(now, version, second)
-                sent[version, second] += 1
+    crowd = _Crowd(seed, watched, share, fails=fails)
+    while crowd.clock.now() < crowd.ends + 140:
+        crowd.step()
+    for isolate in crowd.isolates:
+        isolate.works = lambda: (True, True)
+        isolate.flush(crowd.clock.now())
+    last = crowd.source.read(crowd.since, int(crowd.clock.now()) + 1)
+    assert sum(crowd.seen.values()) + sum(row.requests for row in last.counts) == sum(crowd.sent.values())
+    if not fails:
+        for (version, second), number in crowd.sent.items():
+            if second < crowd.since and watched in ("", version):
+                assert crowd.seen[version, second] == number, (version, second)
+
+
+class _Crowd:
+    """Some isolates, what they counted, and a reader that reads on from where it was."""
+
+    def __init__(self, seed: int, watched: str, share: float, *, fails: bool) -> None:
+        self._draw = draw = random.Random(seed)  # noqa: S311 - seeded, to be repeated
+        self._share = share
+        bucket, self.clock = MemoryBucket(), WorldClock(NOW)
+        works = (lambda: (draw.random() < 0.8, draw.random() < 0.8)) if fails else (lambda: (True, True))
+        self.isolates = [_Isolate(bucket, f"{number:08x}", works) for number in range(draw.randint(1, 3))]
+        self._busy = [draw.choice([0.02, 0.3, 0.9]) for _ in self.isolates]
+        self.source = reader(bucket, self.clock)
+        self.source.watch(watched)
+        self.sent, self.seen = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
+        self.since, self._came, self.ends = NOW - 30, NOW + draw.randint(5, 130), NOW + 250
+
+    def step(self) -> None:
+        """Let a second pass."""
+        draw, now = self._draw, self.clock.now()
+        for isolate, often in zip(self.isolates, self._busy, strict=True):
+            if now < self.ends and draw.random() < often:
+                version = "v2" if now >= self._came and draw.random() < self._share else "v1"
+                self._count(isolate, version, int(now) - draw.choice([0, 0, 0, 1]))
             isolate.tick(now)
         if draw.random() < 0.3:
-            page = source.read(since, int(now) + 1)
+            page = self.source.read(self.since, int(now) + 1)
             for row in page.counts:
                 if row.second < page.complete_until:
-                    seen[row.version, row.second] += row.requests
-            since = max(since, page.complete_until)
-        clock.sleep(1)
-        if now >= ends:  # a sign of life, as guard's own probes are
-            isolates[0].count(now, isolates[0].last or "v1", int(now))
-            sent[isolates[0].last, int(now)] += 1
-    for isolate in isolates:
-        isolate.works = lambda: (True, True)
-        isolate.flush(clock.now())
-    last = source.read(since, int(clock.now()) + 1)
-    assert sum(seen.values()) + sum(row.requests for row in last.counts) == sum(sent.values())
-    if not fails:
-        for (version, second), number in sent.items():
-            if second < since and watched in ("", version):
-                assert seen[version, second] == number, (version, second)
+                    self.seen[row.version, row.second] += row.requests
+            self.since = max(self.since, page.complete_until)
+        if now >= self.ends:  # a sign of life, as guard's own probes are
+            self._count(self.isolates[0], self.isolates[0].last or "v1", int(now))
+        self.clock.sleep(1)
+
+    def _count(self, isolate: _Isolate, version: str, second: int) -> None:
+        isolate.count(self.clock.now(), version, second)
+        self.sent[version, second] += 1

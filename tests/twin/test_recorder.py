@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from cli_shell import backout
 from kept import furnish
-from recorder_lab import SECRET, add_counter, add_recorder, call, counter, recorder, store, token, upload
+from recorder_lab import SECRET, add_counter, add_recorder, call, counter, counter_url, recorder, store, token, upload
 
 from backout.config.init import wrangler as wrangler_files
 from backout.config.init.recorder import make_recorder
@@ -32,6 +32,7 @@ from private import write_private
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backout.config.init.bill import Sink
     from backout.twin.lifecycle import TwinStatus
 
 APP = """
@@ -267,13 +268,15 @@ class _Fault:
 
 
 @pytest.mark.long
-def test_what_init_writes_is_what_wrangler_deploys(twin: TwinStatus, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sink", ["object", "r2"])
+def test_what_init_writes_is_what_wrangler_deploys(twin: TwinStatus, tmp_path: Path, sink: Sink) -> None:
     """The steps of backout-recorder/wrangler.jsonc with the real wrangler; guard's source then sees the visitors."""
+    app = f"store-{sink}"
     (tmp_path / "index.js").write_text(APP)
-    config: dict[str, object] = {"name": "store", "main": "index.js", "compatibility_date": "2026-10-01"}
+    config: dict[str, object] = {"name": app, "main": "index.js", "compatibility_date": "2026-10-01"}
     (tmp_path / "wrangler.jsonc").write_text(json.dumps(config))
-    assert backout(tmp_path, "init").code == 0
-    made = make_recorder("store", wrangler_files.read(tmp_path / "wrangler.jsonc").workers)
+    assert backout(tmp_path, "init", f"--recorder={sink}").code == 0
+    made = make_recorder(app, wrangler_files.read(tmp_path / "wrangler.jsonc").workers, sink)
     home = tmp_path / "home"
     tool = wrangler.find(tmp_path, str(twin.api_base_url), str(twin.account_id), Path(str(twin.api_token_file)), home)
 
@@ -281,7 +284,8 @@ def test_what_init_writes_is_what_wrangler_deploys(twin: TwinStatus, tmp_path: P
         done = tool.run(*args, stdin=stdin)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    run("r2", "bucket", "create", made.bucket)
+    if sink == "r2":
+        run("r2", "bucket", "create", made.bucket)
     run("deploy", "-c", "backout-recorder/wrangler.jsonc")
     run("secret", "put", "SECRET", "-c", "backout-recorder/wrangler.jsonc", stdin=SECRET)
     run("deploy")
@@ -289,23 +293,27 @@ def test_what_init_writes_is_what_wrangler_deploys(twin: TwinStatus, tmp_path: P
     run("deploy")
     begun = int(time.time())
     for path in ("/", "/bad", "/boom"):
-        visit(twin, "store", path)
-    exact, recorded = both(twin, "store", made.bucket, begun, int(time.time()) + 1)
+        visit(twin, app, path)
+    where = made.bucket if sink == "r2" else made.name
+    exact, recorded = both(twin, app, where, begun, int(time.time()) + 1, in_object=sink == "object")
     assert by_version(exact) == by_version(recorded)
     assert sum(row.requests for row in recorded) == 3
     access, secret = tmp_path / "recorder.json", tmp_path / "recorder-secret"
     write_private(access, Path(str(twin.s3_credentials_file)).read_bytes())
     write_private(secret, SECRET)
+    table = f'bucket = "{made.bucket}", credentials_env = "KEY"'
+    if sink == "object":
+        table = f'url = "{counter_url(twin, made.name)}"'
     (tmp_path / "backout.toml").write_text(
         f"""[app]
 name = "store"
 [environments.production]
 [environments.production.traffic]
 provider = "recorder"
-recorder = {{ bucket = "{made.bucket}", credentials_env = "KEY", secret_env = "SECRET" }}
+recorder = {{ {table}, secret_env = "SECRET" }}
 [environments.production.platform]
 provider = "cloudflare"
-script = "store"
+script = "{app}"
 account_id = "{twin.account_id}"
 api_base_url = "{twin.api_base_url}"
 token_file = "{twin.api_token_file}"
@@ -315,10 +323,10 @@ token_file = "{twin.api_token_file}"
     code, shown = status(tmp_path, variables)
     assert code == 1  # two of three failed
     assert (shown["traffic"]["requests"], shown["traffic"]["errors"]) == (3, 2)
-    for wrong, what in (
-        ({"SECRET": SECRET, "KEY": "{}"}, "is no JSON object"),
-        ({**variables, "SECRET": "x"}, "whsec_"),
-    ):
+    wrongs = [({**variables, "SECRET": "x"}, "whsec_")]
+    if sink == "r2":
+        wrongs.append(({"SECRET": SECRET, "KEY": "{}"}, "is no JSON object"))
+    for wrong, what in wrongs:
         code, shown = status(tmp_path, wrong)  # whoever rolls back has to count nothing; guard does not begin
         assert code == 0
         assert what in shown["traffic"]["problem"]

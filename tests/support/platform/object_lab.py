@@ -1,4 +1,4 @@
-"""The flight recorder's Durable Object in a real workerd of its own, beside a door through which a test plays isolate."""
+"""The flight recorder's Durable Object in a real workerd, beside a door through which a test plays isolate."""
 
 from __future__ import annotations
 
