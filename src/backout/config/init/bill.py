@@ -64,13 +64,17 @@ def make_bill(sink: Sink, requests_per_s: float) -> Bill:
     cpu_ms = requests_per_s * MONTH_S * CPU_MS
     stores = count_stores(sink, requests_per_s)
     if sink == "r2":
-        usd = _charge(stores, 1e6, 4.5)
+        usd = _compute_charge(stores, 1e6, 4.5)
     else:
         awake_gb_s = stores * OBJECT_S * OBJECT_GB
-        usd = _charge(stores, 1e6, 0.15) + _charge(awake_gb_s, 4e5, 12.5) + _charge(stores * ROWS, 5e7, 1.0)
+        usd = (
+            _compute_charge(stores, 1e6, 0.15)
+            + _compute_charge(awake_gb_s, 4e5, 12.5)
+            + _compute_charge(stores * ROWS, 5e7, 1.0)
+        )
     return Bill(PLAN_USD, max(0.0, cpu_ms - 3e7) / 1e6 * 0.02, usd)
 
 
-def _charge(used: float, included: float, usd_per_million: float) -> float:
+def _compute_charge(used: float, included: float, usd_per_million: float) -> float:
     """Return what is charged: whole millions beyond what is included."""
     return math.ceil(max(0.0, used - included) / 1e6) * usd_per_million
