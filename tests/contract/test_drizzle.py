@@ -108,6 +108,13 @@ def test_folders_of_drizzle_kit_1_are_read_by_their_names(tmp_path: Path) -> Non
     assert DrizzleMigrations(tmp_path).read_names().get_name("1700000000", "") == "20231114221320_init"
 
 
+@pytest.mark.parametrize("name", ["init", "20231399000000_init", "\N{FULLWIDTH DIGIT TWO}0231114221320_init"])
+def test_a_folder_whose_name_has_no_time_is_named(tmp_path: Path, name: str) -> None:
+    """It may be Prisma's: nothing is guessed."""
+    with pytest.raises(UsageError, match="does not begin with the time of its making"):
+        DrizzleMigrations(lay_1(tmp_path, {name: "1"})).read()
+
+
 @pytest.mark.parametrize(
     ("journal", "said"),
     [

@@ -9,12 +9,12 @@ drizzle-orm 0.45.4 and 1.0.0-rc.4, `migrator.js` and `migrate` of the Postgres d
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.decoding import Undecodable, decode_json
+from backout.decoding import Undecodable, decode_json, parse_moment
 from backout.errors import UsageError
 from backout.model.database.compatibility import MigrationFile
 from backout.model.database.migrations import StoredNames, make_stamp_key
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _JOURNAL: Final = "meta/_journal.json"
-_TIME: Final = "%Y%m%d%H%M%S"
-_TIME_DIGITS: Final = 14
+_TIME: Final = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})")
 
 
 class _Entry(msgspec.Struct):
@@ -92,12 +91,14 @@ class DrizzleMigrations:
 
 
 def _parse_when(folder: Path) -> int:
+    """Return the milliseconds of the time that a name begins with, in UTC."""
+    found = _TIME.match(folder.name)
+    year, month, day, hour, minute, second = found.groups() if found is not None else ("",) * 6
     try:
-        made = datetime.strptime(folder.name[:_TIME_DIGITS], _TIME).replace(tzinfo=UTC)
-    except ValueError:
+        return round(parse_moment(f"{year}-{month}-{day}T{hour}:{minute}:{second}Z")) * 1000
+    except Undecodable:
         what = "its name does not begin with the time of its making, as drizzle-kit names a migration"
         raise UsageError(what, where=str(folder)) from None
-    return int(made.timestamp()) * 1000
 
 
 def _make_file(name: str, path: Path, *, stamp: int | None) -> MigrationFile:
