@@ -22,7 +22,7 @@ export class Kept {
 export default {
   async fetch(request, env) {
     const object = env.KEPT.get(env.KEPT.idFromName("one"));
-    const { mark } = await (await object.fetch("https://object/")).json();
+    const { mark } = await (await object.fetch("https://object.example/")).json();
     return Response.json({ mark: env.MARK, object: mark });
   },
 };
