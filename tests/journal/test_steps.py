@@ -62,6 +62,7 @@ def test_every_action_of_every_procedure_takes_the_arguments_of_its_name() -> No
     """The name in a plan, the type of what it is given, and the class that does it are one."""
     from backout.runbook import procedures  # noqa: PLC0415
     from backout.runbook.backup.backup import BackupActions  # noqa: PLC0415
+    from backout.runbook.objects.restore import ObjectActions  # noqa: PLC0415
     from backout.runbook.recovery import restoring  # noqa: PLC0415
     from backout.runbook.recovery.steps import managed  # noqa: PLC0415
 
@@ -70,6 +71,7 @@ def test_every_action_of_every_procedure_takes_the_arguments_of_its_name() -> No
     known = {
         **procedures.Actions(tools),
         **BackupActions(tools),
+        **ObjectActions(tools),
         **restoring.make_actions(tools),
         **managed.make_actions(own),
     }

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.checkup import should
 from backout.model.clock import format_duration
-from backout.model.hint import suggest_command, suggest_setting
-from backout.model.setting import describe_setting
+from backout.model.hint import parse_hint, suggest_command
 
 if TYPE_CHECKING:
     from backout.model.checkup import Check
@@ -48,6 +47,6 @@ def check_objects(
 
 def name_missing_key(environment: str) -> Check:
     """Return that the bucket cannot be asked: no access key is set up."""
-    key = describe_setting("environments", environment, "storage", credentials_env="STORAGE_CREDENTIALS")
     why = "no access key of the bucket is set up: its objects cannot be brought back from here"
-    return should("objects").not_set_up(why, suggest_setting(key))
+    hint = parse_hint("name one in storage.credentials_env: docs/objects.md", environment)
+    return should("objects").not_set_up(why, hint)

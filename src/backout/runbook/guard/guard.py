@@ -387,15 +387,14 @@ class _Ended(Value, frozen=True):
 
 
 def _make_result(ended: _Ended, supervisor: WatchSupervisor) -> WatchResult:
-    obstacle = ended.obstacle
     return WatchResult(
         verdict=ended.decision.verdict,
         moved=ended.moved,
         downgraded=supervisor.source.downgraded,
         unseen=ended.not_seen,
         token_lost=supervisor.token.lost,
-        not_asked=obstacle.why if obstacle else "",
-        to_ask=tuple(obstacle.options) if obstacle else (),
+        not_asked=ended.obstacle.why if ended.obstacle else "",
+        to_ask=tuple(ended.obstacle.options) if ended.obstacle else (),
         noticed=ended.noticed,
         decision=ended.decision,
     )
