@@ -19,7 +19,8 @@ TARGET = Path(__file__).resolve().parent.parent / "tests" / "contract" / "data" 
 CONCERNS = re.compile(
     r"[A-Z]+ /accounts/{}/(workers/(scripts|domains|subdomain)(/.*)?|workers/observability/telemetry/query"
     r"|r2/buckets(/{}(/objects/{})?)?|d1/database/{}/query)"
-    r"|GET /(accounts/{}/(queues|workers/workers(/.*)?)|(user|accounts/{})/tokens/(verify|{}))"
+    r"|GET /(accounts/{}/(queues|workflows|containers/applications|builds/workers/{}/triggers"
+    r"|workers/(workers(/.*)?|durable_objects/namespaces))|(user|accounts/{})/tokens/(verify|{}))"
 )
 VERBS = {"_get": "GET", "_get_api_list": "GET", "_post": "POST", "_put": "PUT", "_patch": "PATCH", "_delete": "DELETE"}
 DEEPEST = 3

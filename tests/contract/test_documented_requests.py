@@ -18,6 +18,7 @@ from scripted_telemetry import TelemetryApi, invoked
 from backout.analysis.conformance import find_shape
 from backout.analysis.diagnosis.templates import Templates
 from backout.errors import BackoutError
+from backout.model.attached import AttachedKind
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Cohort, Share
 from backout.model.secrets import SecretValues
@@ -26,6 +27,7 @@ from backout.model.version import Version, VersionId
 from backout.providers import cloudflare
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.analytics import AnalyticsTraffic
+from backout.providers.cloudflare.attached import CloudflareAttachments
 from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.conformance import FirstContact
@@ -39,6 +41,7 @@ from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.cloudflare.telemetry import TelemetryTraffic
 from backout.providers.cloudflare.token import CloudflareTokens
 from backout.providers.cloudflare.triggers import CloudflareTriggers
+from backout.providers.cloudflare.version_urls import CloudflareVersionUrls
 from backout.providers.cloudflare.versions import CloudflareVersions
 from backout.providers.exchange import Connection, Origin
 from backout.providers.memory import WorldClock
@@ -57,6 +60,7 @@ SCRIPT = "fm5"
 WRANGLER = "wrangler 4.164, whose requests were recorded (data/wrangler_requests.jsonl)"
 UNDOCUMENTED = {
     "POST /graphql": "the GraphQL analytics have a schema of their own, not an OpenAPI description",
+    "GET /accounts/{}/builds/workers/{}/triggers": "documentation, Builds API reference, 2026-12",
     "GET /accounts/{}/workers/services/{}": WRANGLER,
     "GET /accounts/{}/workers/services/{}/environments/production/routes": "wrangler 4.164, `listRoutes`",
     "PATCH /accounts/{}/workers/workers/{}/versions/latest": WRANGLER,
@@ -180,7 +184,10 @@ def record_ports(directory: Path) -> list[tuple[str, str, bytes]]:
             lambda: TelemetryLogs(*here, Templates()).read(1_000_000.0, 1_000_010.0),
             D1History(client, ACCOUNT, "d1-database").read,
             lambda: use_tail(TailTraffic(*here)),
+            lambda: CloudflareAttachments(*here, find_tag=lambda: "1a2b3c4d" * 4).read(tuple(AttachedKind)),
+            lambda: CloudflareVersionUrls(*here).find(version),
         )
+        api.call("POST", f"{SCRIPT}/subdomain", {"enabled": True, "previews_enabled": True})
         for call in calls:
             before = len(recording.said)
             with contextlib.suppress(BackoutError):
@@ -279,7 +286,7 @@ def name_call(method: str, target: str) -> str:
     path = urlsplit(target).path.removeprefix("/client/v4")
     path = re.sub(r"^/accounts/[^/]+", "/accounts/{}", path)
     path = re.sub(
-        r"/(scripts|versions|tails|workers/workers|services|buckets|database|deployments)/(?!latest)[^/]+",
+        r"/(scripts|versions|tails|workers/workers|builds/workers|services|buckets|database|deployments)/(?!latest)[^/]+",
         r"/\1/{}",
         path,
     )

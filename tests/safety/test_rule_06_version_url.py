@@ -13,6 +13,7 @@ from backout.model.guard.fetched import Fetched
 from backout.model.guard.policy import SyntheticCheck
 from backout.model.guard.signals import HealthReport, Reach, ServiceState
 from backout.providers.memory import make_health, make_steady
+from backout.wiring.boundary import add_boundaries
 
 from line import SERVICES, Story, equip, roll_back
 
@@ -136,3 +137,22 @@ def test_rule_06_a_target_that_names_itself_is_asked_through_the_route(story: Na
     story.world.health_rule = lambda now, version: make_health(now, WELL, version=version)
     story.own = Unmeasured("nobody asks")
     assert "its own URL" not in story.proof()["why"]
+
+
+class Unforeseen:
+    """A health endpoint whose reader meets what nobody foresaw."""
+
+    def look(self, version: str | None = None) -> HealthReport:
+        raise KeyError(version)
+
+
+def test_rule_06_a_mistake_there_is_no_proof_and_ends_nothing(story: Nameless) -> None:
+    """In finding the URL, or in reading what answers."""
+
+    def fail(version: str) -> OwnUrl:
+        raise OverflowError(version)
+
+    for opener in (fail, lambda _version: Unforeseen()):
+        tools = add_boundaries(equip(story.tools(), open_version=opener))
+        with pytest.raises(Refused, match="cannot be proved before the switch"):
+            roll_back(tools)

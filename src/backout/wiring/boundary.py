@@ -92,11 +92,27 @@ def add_boundaries(tools: Toolbox) -> Toolbox:
                 held[field] = Boundary(inner, lost, checks.get(name, {}), instead.get(name, {}))
         return replace(holder, **held)
 
+    def wrap_rollback() -> RollbackTools:
+        made = wrap(parts.rollback(), "rollback")
+        opener, lost = made.open_version, partial(_make_lost_error, tools, told, "the URL of a version's own")
+        if opener is None:
+            return made
+
+        def open_version(version: str) -> Any:
+            try:
+                return Boundary(opener(version), lost, {}, {"look": report_unmeasured})
+            except BackoutError:
+                raise
+            except Exception as error:
+                raise lost(error) from error
+
+        return replace(made, open_version=open_version)
+
     parts = tools.parts
     late = Parts(
         incident=Late(lambda: wrap(parts.incident(), "incident")),
         guard=Late(lambda: wrap(parts.guard(), "guard")),
-        rollback=Late(lambda: wrap(parts.rollback(), "rollback")),
+        rollback=Late(wrap_rollback),
         recovery=Late(lambda: wrap(parts.recovery(), "recovery")),
         safety=Late(lambda: wrap(parts.safety(), "safety")),
     )

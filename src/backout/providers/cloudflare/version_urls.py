@@ -48,7 +48,7 @@ class CloudflareVersionUrls:
         self._workers = f"accounts/{quote_segment(account_id)}/workers"
 
     def find(self, version: str) -> str:
-        """Return the origin at which a version answers, such as "https://7f1c0c9e-shop.acme.workers.dev".
+        """Return the origin at which a version answers: https, and its label begins with the first digits of the id.
 
         Raises:
             Unmeasured: it has none.
