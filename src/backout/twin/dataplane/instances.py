@@ -302,6 +302,6 @@ async def _reset(
     with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # it is down, or stuck in the code of an object
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket), timeout=timeout) as session,
-            session.post("http://reset/", json=body),
+            session.post("http://host/", json=body),
         ):
             pass
