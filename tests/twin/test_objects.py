@@ -35,7 +35,8 @@ def source(label: str) -> str:
           await this.ctx.storage.put("count", count);
           return `${{LABEL}} ${{count}}`;
         }}
-        async wait() {{ await scheduler.wait(60_000); return "waited"; }}
+        async wait() {{ this.waits = true; await scheduler.wait(60_000); return "waited"; }}
+        isWaiting() {{ return String(this.waits === true); }}
         tools() {{ return {{ add: (one, other) => one + other }}; }}
         fetch(request) {{
           if (request.headers.get("upgrade") === null) return new Response(`${{LABEL}} got ${{request.method}}`);
@@ -47,6 +48,7 @@ def source(label: str) -> str:
       }}
       async function ask(pathname, room, request) {{
         if (pathname.endsWith("/wait")) return new Response(await room.wait());
+        if (pathname.endsWith("/waiting")) return new Response(await room.isWaiting());
         if (pathname.endsWith("/add")) {{
           using tools = await room.tools();
           return new Response(await tools.add(2, 3));
@@ -140,6 +142,7 @@ def test_an_immediate_update_resets_what_is_under_way(tmp_path: Path) -> None:
                 return int((await it.get("/a"))[1].split()[1]) >= 3
 
             await until(has_begun)
+            await until(lambda: _is_waiting(it))
             await it.plane.activate("shop", ((two, 100.0),), objects_delay_s=0.0)
             assert await waits == (500, f"{RESET} true")
             assert await holds == (500, f"{RESET} true")
@@ -169,7 +172,7 @@ def test_what_objects_do_is_apart_from_requests(tmp_path: Path) -> None:
 
             await until(shows_all)
             assert (await it.get("/a/fetch"))[0] == 200
-            await asyncio.gather(it.get("/a/wait"), _update_soon(it))
+            await asyncio.gather(it.get("/a/wait"), _update_when_it_waits(it))
 
             async def has_come() -> bool:
                 return ("durableObject", "exception", False) in await read()
@@ -182,13 +185,17 @@ def test_what_objects_do_is_apart_from_requests(tmp_path: Path) -> None:
             }
             assert found.count(("durableObject", "exception", False)) == 1  # what resets an object is no event
             calls = [set(row.objects) for row in it.plane.counts("shop", 0)]
-            assert set.union(*calls) == {"fetch ok 200", "rpc exception"}
+            assert set.union(*calls) == {"fetch ok 200", "rpc ok", "rpc exception"}
 
     asyncio.run(run())
 
 
-async def _update_soon(it: Lab) -> None:
-    await asyncio.sleep(0.3)
+async def _is_waiting(it: Lab) -> bool:
+    return (await it.get("/a/waiting"))[1].startswith("true")
+
+
+async def _update_when_it_waits(it: Lab) -> None:
+    await until(lambda: _is_waiting(it))
     await it.plane.activate("shop", ((version(it, "two"), 100.0),), objects_delay_s=0.0)
 
 

@@ -34,6 +34,8 @@ RESET = "Durable Object reset because its code was updated."
 LOST = "Network connection lost."
 _RECOVER_S = 5.0
 _STOP_S = 1.0
+_TAIL_S = 0.25
+"""The events of what was cut short leave a process a moment later, see `tail.js`."""
 
 
 @dataclass(slots=True)
@@ -216,6 +218,7 @@ class ObjectHosts:
             by_host.setdefault(place.host, []).append(key)
         await asyncio.gather(*(host.reset_objects(RESET, keys) for host, keys in by_host.items()))
         await self._reset_callers(RESET, tuple(moved))
+        await asyncio.sleep(_TAIL_S)
 
     async def _reset_callers(self, why: str, keys: Sequence[ObjectKey]) -> None:
         callers = (*self._list_callers(), *self.instances()) if keys else ()
