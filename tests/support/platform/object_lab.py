@@ -14,6 +14,7 @@ from recorder_lab import OBJECT, RECORDER, SECRET
 from backout.twin.dataplane.workerd import find_workerd
 
 from polling import PATIENCE_S
+from streamed import await_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,13 +91,12 @@ def running_object(folder: Path, **variables: object) -> Iterator[ObjectLab]:
     argv = [str(find_workerd()), "serve", "--control-fd=1", "config.capnp"]
     with (
         (folder / "log").open("wb") as log,
-        subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, stderr=log) as process,
+        subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True) as process,
     ):
         try:
-            assert process.stdout is not None
             ports: dict[str, int] = {}
             while len(ports) < 2:
-                line = process.stdout.readline()
+                line = await_line(process, "{")
                 assert line, (folder / "log").read_text()
                 said = json.loads(line)
                 ports[said.get("socket", "")] = said.get("port", 0)

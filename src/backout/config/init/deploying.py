@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DEPLOY = re.compile(r"\bwrangler(?:@\S+)?\s+(?:deploy|publish|versions\s+(?:upload|deploy))\b([^;&|]*)")
+_DEPLOY = re.compile(
+    r"\bwrangler(?:@\S{1,40})?\s{1,40}(?:deploy|publish|versions\s{1,40}(?:upload|deploy))\b([^;&|]{0,400})"
+)
 _FLAG = re.compile(r"(?:^|\s)(?:--env|-e)(?:[=\s]\s*(?P<name>[\w-]+)(?=\s|$))?")
 _VARIABLE = re.compile(r"\bCLOUDFLARE_ENV=(?P<name>[\w-]+)?")
 _RUN = re.compile(r"\b(?:npm|pnpm|yarn|bun)\s+(?:run\s+)?([\w:.-]+)(?:\s+--(?=\s))?")

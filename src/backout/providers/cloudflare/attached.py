@@ -55,7 +55,7 @@ class _Namespace(msgspec.Struct):
 class _Workflow(msgspec.Struct):
     name: str = ""
     script_name: str = ""
-    instances: dict[str, float | None] | None = None
+    instances: dict[str, int | None] | None = None
 
 
 class _Repository(msgspec.Struct):
@@ -153,4 +153,4 @@ class CloudflareAttachments:
 
 def _count_unfinished(workflow: _Workflow) -> int:
     counts = workflow.instances or {}
-    return int(sum(counts.get(name) or 0 for name in _UNFINISHED))
+    return sum(counts.get(name) or 0 for name in _UNFINISHED)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from backout.decoding import decode_json
+from backout.decoding import Undecodable, decode_json, decode_values
 from backout.errors import ProviderRejected, ProviderUnavailable, Refused
 from backout.escaping import shorten
 from backout.model.bundle import Bundle, BundleModule
@@ -229,9 +229,9 @@ class CloudflareBundles:
 
 def _convert(value: object, shape: type[T]) -> T:
     try:
-        return msgspec.convert(value, shape)
-    except msgspec.ValidationError as error:
-        raise ProviderUnavailable(f"the code of a version cannot be read from the answer: {error}") from error
+        return decode_values(value, shape, what="the code of a version")
+    except Undecodable as error:
+        raise ProviderUnavailable(f"the answer cannot be read: {error.what}") from error
 
 
 def _make_module(module: _Module) -> BundleModule:
