@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from store_lab import Store, open_store
+from store_proxy import open_proxy
 
-from backout.errors import AuthError, ProviderRejected
+from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.model.objects.versions import ChangeKind, ObjectChange, ObjectVersion, Outcome
 from backout.providers.clock import SystemClock
 from backout.providers.memory.objects import MemoryBucket
@@ -282,6 +284,86 @@ def test_a_missing_bucket_and_a_wrong_key_are_told_apart(store: Store) -> None:
         S3BucketLook(store.client, "no-such-bucket", "", SystemClock()).read()
     with store.other(secret="wrong-secret", retry=Retry(attempts=1)) as client, pytest.raises(AuthError):
         S3BucketLook(client, store.make(), "", SystemClock()).read()
+
+
+def damage_many(store: Store, number: int) -> tuple[str, list[ObjectChange]]:
+    """Make a bucket of objects that were overwritten or deleted, and return what brings them back."""
+    name = store.make()
+    side = Side(S3BucketVersions(store.client, name, "", Gate()), BotoApplication(store.boto, name))
+    changes = []
+    for place in range(number):
+        key = f"k{place:03}"
+        good = side.put(key, b"good %d" % place)
+        if place % 2:
+            side.put(key, b"bad")
+            changes.append(side.copy_of(key, good))
+        else:
+            marker = side.delete(key)
+            changes.append(ObjectChange(ChangeKind.UNDELETE, key, marker, good, markers=(marker,)))
+    return name, changes
+
+
+def test_a_store_that_asks_to_slow_down_is_waited_for(store: Store) -> None:
+    """Of each call the first attempt is refused: everything is brought back, with fewer calls at once."""
+    name, changes = damage_many(store, 24)
+    seen: set[tuple[str, str]] = set()
+    lock = threading.Lock()
+
+    def refuse(method: str, path: str) -> tuple[int, str] | None:
+        with lock:
+            if (method, path) in seen:
+                return None
+            seen.add((method, path))
+        return 503, "SlowDown"
+
+    gate = Gate(first=16)
+    limits: list[int] = []
+
+    def hear(failed: CallFailed) -> None:
+        gate.hear(failed)
+        limits.append(gate.limit)
+
+    with open_proxy(store.access["endpoint"], refuse) as endpoint:
+        retry = Retry(attempts=6, first_wait_s=0.01)
+        with store.other(endpoint=endpoint, retry=retry, hear=hear) as client:
+            carried = S3BucketVersions(client, name, "", gate).carry_out(changes, again=False)
+    assert {each.outcome for each in carried} == {Outcome.DONE}
+    assert [store.read(name, f"k{place:03}") for place in range(24)] == [(b"good %d" % n, {}) for n in range(24)]
+    assert min(limits) < 16
+
+
+def test_a_store_that_does_not_recover_ends_it_and_it_goes_on_later(store: Store) -> None:
+    name, changes = damage_many(store, 12)
+    calls = [0]
+
+    def refuse(method: str, _path: str) -> tuple[int, str] | None:
+        calls[0] += method == "PUT"
+        return (503, "SlowDown") if calls[0] > 3 else None
+
+    with open_proxy(store.access["endpoint"], refuse) as endpoint:
+        retry = Retry(attempts=2, first_wait_s=0.01)
+        with store.other(endpoint=endpoint, retry=retry) as client, pytest.raises(ProviderUnavailable):
+            S3BucketVersions(client, name, "", Gate()).carry_out(changes, again=False)
+    carried = S3BucketVersions(store.client, name, "", Gate()).carry_out(changes, again=True)
+    assert {each.outcome for each in carried} == {Outcome.DONE}
+    side = Side(S3BucketVersions(store.client, name, "", Gate()), BotoApplication(store.boto, name))
+    assert all(len(side.of(f"k{place:03}")) == 3 for place in range(1, 12, 2)), "good, bad, and one copy"
+
+
+def test_a_key_that_may_only_read_changes_nothing_and_is_told(store: Store) -> None:
+    name, changes = damage_many(store, 6)
+    before = list(store.client.list_versions(name))
+
+    def refuse(method: str, _path: str) -> tuple[int, str] | None:
+        return None if method in {"GET", "HEAD"} else (403, "AccessDenied")
+
+    with open_proxy(store.access["endpoint"], refuse) as endpoint, store.other(endpoint=endpoint) as client:
+        found = S3BucketLook(client, name, "", SystemClock()).try_permissions()
+        with pytest.raises(AuthError):
+            S3BucketVersions(client, name, "", Gate()).carry_out(changes, again=False)
+    assert (found.list, found.read, found.write, found.delete) == (True, None, False, None)
+    assert dict(found.why)["write"]
+    assert list(store.client.list_versions(name)) == before
 
 
 # --- how many at once ---------------------------------------------------------------------------------------------

@@ -48,10 +48,11 @@ class Store:
         return name
 
     def other(self, **changes: Any) -> S3Client:
-        """Return another client, of other settings or with another secret."""
+        """Return another client, of other settings, at another endpoint or with another secret."""
         secret = changes.pop("secret", self.access["secret_access_key"])
+        endpoint = changes.pop("endpoint", self.access["endpoint"])
         credentials = S3Credentials(self.access["access_key_id"], secret)
-        return S3Client(S3Settings(self.access["endpoint"], credentials, **changes), SystemClock())
+        return S3Client(S3Settings(endpoint, credentials, **changes), SystemClock())
 
     def read(self, bucket: str, key: str) -> tuple[bytes, dict[str, str]] | None:
         """Return what an application gets, and its metadata."""
@@ -68,10 +69,7 @@ class Store:
 
     def configure(self, folder: Path, bucket: str, **storage: str) -> Path:
         """Write the configuration of an environment with a bucket of this store; return the folder."""
-        write_private(folder / "access.json", json.dumps(self.access))
-        lines = "".join(f'{name} = "{value}"\n' for name, value in storage.items())
-        write_private(folder / "backout.toml", _CONFIG.format(bucket=bucket, more=lines))
-        return folder
+        return write_configuration(folder, self.access, bucket, **storage)
 
 
 _CONFIG = """[app]
@@ -85,6 +83,14 @@ provider = "s3"
 bucket = "{bucket}"
 credentials_file = "access.json"
 {more}"""
+
+
+def write_configuration(folder: Path, access: dict[str, str], bucket: str, **storage: str) -> Path:
+    """Write the configuration of an environment with a bucket; return the folder."""
+    write_private(folder / "access.json", json.dumps(access))
+    lines = "".join(f'{name} = "{value}"\n' for name, value in storage.items())
+    write_private(folder / "backout.toml", _CONFIG.format(bucket=bucket, more=lines))
+    return folder
 
 
 @contextmanager
