@@ -118,6 +118,14 @@ def test_a_bad_moment_is_taken_back_while_the_application_writes(store: Store, t
     assert {key: etag for key, etag in live.items() if not key.startswith("live/")} == damaged.then
     assert store.read(damaged.bucket, "m/0000") == (b"good 0", {"owner": "u0"})
     assert store.read(damaged.bucket, "live/now") == (written["live/now"], {})
+    if versions:
+        undone = damaged.run("restore", "--undo", "--yes")
+        assert undone.returncode == 0, undone.stderr
+        assert _json(undone)["verified"] is True
+        live = store.list_live(damaged.bucket)
+        assert {key: etag for key, etag in live.items() if not key.startswith("live/")} == {
+            key: etag for key, etag in before.items() if not key.startswith("live/")
+        }
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ from backout.model.objects.checks import BucketFacts
 from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep
 from backout.ports import find_result
 from backout.providers.memory.objects import Content
-from backout.runbook.objects.restore import foresee, prepare
+from backout.runbook.objects.restore import ObjectActions, foresee, prepare, prepare_undo
 
 from extent import sampled
 
@@ -59,6 +59,55 @@ def test_the_dry_run_counts_what_the_run_does_and_changes_nothing(damaged: Damag
     assert (found.undeleted, found.changed, found.removed, found.objects) == (3, 3, 1, 10)
     assert damaged.bucket.contents() == before
     assert tools.runs.runs("production/objects") == ()
+
+
+def undo(tools: ObjectTools) -> None:
+    run = tools.journal.submit(prepare_undo(tools, None), actor="ops@host", reason="it was the wrong moment")
+    assert is_done(tools.journal.drive(run, ObjectActions(tools), actor="ops@host"))
+
+
+def test_an_undo_takes_back_all_that_the_restore_did(damaged: DamagedBucket) -> None:
+    before = damaged.bucket.live()
+    restore(damaged.tools(), damaged.ago())
+    assert damaged.bucket.live() == damaged.then
+    tools, kept = damaged.tools(), damaged.bucket.contents()
+    undo(tools)
+    restored, compared = results(tools)
+    assert damaged.bucket.live() == before
+    assert kept.items() <= damaged.bucket.contents().items()
+    assert (restored.undeleted, restored.changed, restored.removed) == (1, 3, 3)
+    assert compared.compared.verified is True
+    tools = damaged.tools()
+    undo(tools)
+    assert damaged.bucket.live() == damaged.then, "the undo of the undo"
+
+
+def test_an_undo_leaves_what_was_written_since(damaged: DamagedBucket) -> None:
+    restore(damaged.tools(), damaged.ago())
+    damaged.world.clock.sleep(5)
+    damaged.bucket.put("k0", b"since")
+    damaged.bucket.put("k3", b"since")
+    damaged.bucket.put("new", b"since then")
+    tools = damaged.tools()
+    undo(tools)
+    live, compared = damaged.bucket.live(), results(tools)[1].compared
+    assert {key: live[key].body for key in ("k0", "k3", "new")} == {
+        "k0": b"since",
+        "k3": b"since",
+        "new": b"since then",
+    }
+    assert compared.verified is True
+    assert {"k0", "k3", "new"} == set(compared.put_back)
+
+
+def test_there_is_no_undo_without_a_restore_or_without_its_notes(damaged: DamagedBucket) -> None:
+    with pytest.raises(UsageError, match="no finished restore"):
+        prepare_undo(damaged.tools(), None)
+    restore(damaged.tools(), damaged.ago())
+    for path in (damaged.folder / "notes").iterdir():
+        path.unlink()
+    with pytest.raises(BackoutError, match="not noted on this host"):
+        prepare_undo(damaged.tools(), None)
 
 
 def test_a_second_restore_changes_nothing(damaged: DamagedBucket) -> None:

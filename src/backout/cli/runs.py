@@ -12,7 +12,7 @@ from backout.errors import UsageError
 from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
-from backout.model.steps.objects import SurveyObjectsStep
+from backout.model.steps.objects import CompareObjectsStep
 from backout.report.guard.run_end import describe_end
 from backout.report.text import wrap_text
 from backout.report.times import format_ago, format_clock, format_day, format_time
@@ -239,7 +239,7 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
         from backout.cli.db.backup import resume as resume_backup
 
         return resume_backup(shell, found)
-    if found.plan.has(SurveyObjectsStep):
+    if found.plan.has(CompareObjectsStep):
         from backout.cli.objects.restore import resume as resume_objects
 
         return resume_objects(shell, found)

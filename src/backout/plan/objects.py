@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from backout.model.clock import to_utc
 from backout.model.plan import Plan, PlanKind, Step
-from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep, SnapshotObjectsStep, SurveyObjectsStep
+from backout.model.steps.objects import (
+    CompareObjectsStep,
+    RestoreObjectsStep,
+    SnapshotObjectsStep,
+    SurveyObjectsStep,
+    UndoObjectsStep,
+)
 
 if TYPE_CHECKING:
     from backout.model.objects.versions import Moment
@@ -27,6 +33,22 @@ def name_lane(environment: str) -> str:
 def get_environment(kept: str) -> str:
     """Return the environment of a lane, or of what is none."""
     return kept.removesuffix(_LANE)
+
+
+def get_order(plan: Plan) -> SurveyObjectsStep | UndoObjectsStep:
+    """Return what a plan is to do. Raises KeyError: it is no restore of objects."""
+    return plan.arguments(UndoObjectsStep) if plan.has(UndoObjectsStep) else plan.arguments(SurveyObjectsStep)
+
+
+def plan_undo(environment: str, step: UndoObjectsStep) -> Plan:
+    """Return the plan that takes a restore back."""
+    restore = RestoreObjectsStep(bucket=step.bucket)
+    steps = (
+        Step.of(f"note what takes run {step.of} back", step),
+        Step.of("take it back, but for what was written since; no version is destroyed", restore),
+        Step.of("list the bucket again and compare", CompareObjectsStep(bucket=step.bucket, prefix=step.prefix)),
+    )
+    return Plan(PlanKind.RECOVER, name_lane(environment), f"objects of {step.bucket} as before {step.of}", steps)
 
 
 def plan_restore(environment: str, bucket: str, prefix: str, moment: Moment, *, snapshot: bool) -> Plan:

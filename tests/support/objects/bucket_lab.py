@@ -73,7 +73,7 @@ class DamagedBucket:
             journal=journal,
             runs=journal,
             look=self.look,
-            versions=lambda _prefix: self.bucket,
+            versions=lambda _prefix, _moment: self.bucket,
             notes=FileChangeNotes(self.folder / "notes"),
         )
 

@@ -54,8 +54,15 @@ def judge_object(versions: Iterable[ObjectVersion], moment: Moment) -> Judgement
     if newest.at > moment.until:
         return Judgement(newest.key, is_newer=True, began=began)
     if then is None or then.is_marker:
-        change = None if newest.is_marker else ObjectChange(ChangeKind.REMOVE, newest.key, newest.version_id)
-        return Judgement(newest.key, change, is_ambiguous=is_ambiguous, began=began)
+        change = ObjectChange(
+            ChangeKind.REMOVE,
+            newest.key,
+            newest.version_id,
+            found_etag=newest.etag,
+            found_bytes=newest.size_bytes,
+        )
+        change_or_none = None if newest.is_marker else change
+        return Judgement(newest.key, change_or_none, is_ambiguous=is_ambiguous, began=began)
     if then.storage_class in ARCHIVED and data_between:
         return Judgement(newest.key, is_ambiguous=is_ambiguous, is_archived=True, began=began)
     change = ObjectChange(
@@ -67,6 +74,8 @@ def judge_object(versions: Iterable[ObjectVersion], moment: Moment) -> Judgement
         then.size_bytes,
         () if data_between else tuple(markers),
         not newest.is_marker and (newest.etag, newest.size_bytes) == (then.etag, then.size_bytes),
+        newest.etag,
+        newest.size_bytes,
     )
     return Judgement(newest.key, change, is_ambiguous=is_ambiguous, began=began)
 

@@ -34,11 +34,13 @@ Examples:
   backout objects restore --to 14:03 --until 14:20 -e production -m "a bad import"
   backout objects restore --to "20 minutes ago" --prefix models/ -e production
   backout objects restore -e production            # goes on with an interrupted one
+  backout objects restore --undo -e production
 """,
 )
 @click.option("--to", metavar="TIME", help="The moment before the damage, by the store's clock.")
 @click.option("--until", metavar="TIME", help="The end of the damage: what was written later stays (now).")
 @click.option("--prefix", metavar="PREFIX", help="Only the objects below it; default: storage.prefix.")
+@click.option("--undo", is_flag=True, help="Take the newest restore back, but for what was written since.")
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
 @click.option("-n", "--dry-run", is_flag=True, help="List the bucket, count what would be done, and change nothing.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
@@ -49,6 +51,7 @@ def restore(
     to: str | None,
     until: str | None,
     prefix: str | None,
+    undo: bool,
     message: str | None,
     dry_run: bool,
     typed: str | None,
@@ -74,6 +77,10 @@ def restore(
             raise make_busy_error(unfinished)
         shell.output.say(f"going on with run {unfinished.id} ({shorten(unfinished.plan.why)}), which was interrupted")
         return _finish(shell, tools, _drive(tools, live, stop, unfinished.id))
+    if undo:
+        if to or until or prefix:
+            raise UsageError("--undo takes back what the newest restore did: it has no moment and no prefix")
+        return _undo(shell, (tools, live, stop), message=message, dry_run=dry_run, typed=typed)
     if to is None:
         raise UsageError("no --to, and no interrupted restore to go on with", hint="backout objects restore --help")
     storage = config.environment.storage
@@ -89,6 +96,27 @@ def restore(
             shell.output.result("objects", _make_record(tools, plan, survey.to_json()) | {"verified": True}, "")
             return 0
     reason = confirm(shell, config, f"restore the {plan.why}", message=message, typed=typed)
+    run = tools.journal.submit(plan, actor=tools.actor, reason=reason)
+    return _finish(shell, tools, _drive(tools, live, stop, run))
+
+
+def _undo(
+    shell: Shell,
+    session: tuple[ObjectTools, Live, StopRequest],
+    *,
+    message: str | None,
+    dry_run: bool,
+    typed: str | None,
+) -> int:
+    from backout.cli.support.confirm import confirm
+    from backout.cli.support.outcome import show_dry_run
+    from backout.runbook.objects.restore import prepare_undo
+
+    tools, live, stop = session
+    plan = prepare_undo(tools, None)
+    if dry_run:
+        return show_dry_run(shell, "objects", plan, {"bucket": tools.bucket})
+    reason = confirm(shell, shell.config(), f"bring the {plan.why}", message=message, typed=typed)
     run = tools.journal.submit(plan, actor=tools.actor, reason=reason)
     return _finish(shell, tools, _drive(tools, live, stop, run))
 
@@ -140,12 +168,13 @@ def _finish(shell: Shell, tools: ObjectTools, run: Run) -> int:
     """
     from backout.cli.objects.words import describe_end
     from backout.model.steps.base import to_json
-    from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep, SurveyObjectsStep
+    from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep, SurveyObjectsStep, UndoObjectsStep
     from backout.ports import find_result
 
     if run.state is not RunState.DONE:
         raise PartlyDone(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
-    surveyed = find_result(tools.runs, run.id, SurveyObjectsStep)
+    is_undo = run.plan.has(UndoObjectsStep)
+    surveyed = find_result(tools.runs, run.id, UndoObjectsStep if is_undo else SurveyObjectsStep)
     restored = find_result(tools.runs, run.id, RestoreObjectsStep)
     compared = find_result(tools.runs, run.id, CompareObjectsStep)
     assert surveyed is not None and restored is not None and compared is not None  # noqa: PT018 - the run is done
@@ -163,16 +192,18 @@ def _finish(shell: Shell, tools: ObjectTools, run: Run) -> int:
         "verified": second.verified,
     }
     shell.output.result("objects", payload, "\n".join(describe_end(survey, restored, second)))
+    if not is_undo and tools.snapshots is None and survey.changes:
+        shell.output.next(f"backout objects restore --undo -e {tools.environment}  # takes it back")
     if second.verified is False or survey.archived:
         return 1
     return 0 if second.verified else Unmeasured.exit_code
 
 
 def _make_record(tools: ObjectTools, plan: Plan, survey: object) -> dict[str, object]:
-    from backout.model.steps.objects import SurveyObjectsStep
+    from backout.plan.objects import get_order
     from backout.report.times import format_time
 
-    step = plan.arguments(SurveyObjectsStep)
+    step = get_order(plan)
     assert isinstance(survey, dict)
     counts = {name: survey[name] for name in ("objects", "undeleted", "changed", "removed", "same", "kept_newer")}
     lists = {name: survey[name] for name in ("ambiguous", "archived")}
@@ -180,7 +211,7 @@ def _make_record(tools: ObjectTools, plan: Plan, survey: object) -> dict[str, ob
         "environment": tools.environment,
         "bucket": step.bucket,
         "prefix": step.prefix,
-        "to": format_time(step.to),
+        "to": format_time(step.moment.to),
         "until": format_time(step.until),
         **counts,
         "bytes": survey["size_bytes"],

@@ -43,6 +43,7 @@ class ObjectChange(Value, frozen=True):
         version_id: of the version to bring back, "" for a removal.
         markers: ids of the delete markers above it; only of an undeletion.
         maybe_same: the newest version has the same content, so only its metadata can be other.
+        found_etag, found_bytes: of the newest version, "" and 0 for a marker: what an undo brings back.
     """
 
     kind: ChangeKind
@@ -53,6 +54,8 @@ class ObjectChange(Value, frozen=True):
     size_bytes: int = 0
     markers: tuple[str, ...] = ()
     maybe_same: bool = False
+    found_etag: str = ""
+    found_bytes: int = 0
 
 
 class Moment(Value, frozen=True):

@@ -50,6 +50,26 @@ class SurveyObjectsStep(Arguments[SurveyObjectsResult], frozen=True, kw_only=Tru
         return Moment(self.to, self.until, self.slack_s)
 
 
+class UndoObjectsStep(Arguments[SurveyObjectsResult], frozen=True, kw_only=True):
+    """Note what takes a restore back, from what that one noted.
+
+    Args:
+        of: the restore's run.
+        until: when this was asked for: what is written later stays.
+    """
+
+    action: ClassVar[str] = "undo_objects"
+    bucket: str
+    prefix: str
+    of: str
+    until: float
+
+    @property
+    def moment(self) -> Moment:
+        """The moment that it is compared with; nothing is judged by it."""
+        return Moment(self.until, self.until)
+
+
 class RestoreObjectsResult(Result, frozen=True, kw_only=True):
     """What was done: numbers of objects.
 

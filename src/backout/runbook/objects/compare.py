@@ -9,7 +9,8 @@ from backout.errors import BackoutError
 from backout.model.objects.progress import ObjectProgress
 from backout.model.objects.surveys import MOST_NAMES, FailedObject, ObjectsCompared
 from backout.model.objects.versions import ChangeKind, Outcome
-from backout.model.steps.objects import CompareObjectsResult, CompareObjectsStep, SurveyObjectsStep
+from backout.model.steps.objects import CompareObjectsResult, CompareObjectsStep, SurveyObjectsStep, UndoObjectsStep
+from backout.plan.objects import get_order
 from backout.ports import Action
 
 if TYPE_CHECKING:
@@ -66,11 +67,11 @@ def count_noted(tools: ObjectTools, run: str) -> int:
     return total
 
 
-def find_survey(tools: ObjectTools, run: str) -> SurveyObjectsStep:
+def find_survey(tools: ObjectTools, run: str) -> SurveyObjectsStep | UndoObjectsStep:
     """Return what a run was to do."""
     found = tools.runs.find(run)
     assert found is not None
-    return found.plan.arguments(SurveyObjectsStep)
+    return get_order(found.plan)
 
 
 class Comparison:

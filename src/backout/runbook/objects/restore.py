@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.objects.moment import judge_objects
 from backout.analysis.objects.survey import Surveying
+from backout.analysis.objects.undo import list_undos
 from backout.decoding import decode_values
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.clock import to_utc
+from backout.model.incident.incident import RunState
 from backout.model.objects.progress import ObjectProgress
 from backout.model.objects.surveys import MOST_NAMES, FailedObject
-from backout.model.objects.versions import ChangeKind, Moment, Outcome
+from backout.model.objects.versions import ChangeKind, Judgement, Moment, Outcome
 from backout.model.steps.objects import (
     CompareObjectsStep,
     RestoreObjectsResult,
@@ -21,8 +23,9 @@ from backout.model.steps.objects import (
     SnapshotObjectsStep,
     SurveyObjectsResult,
     SurveyObjectsStep,
+    UndoObjectsStep,
 )
-from backout.plan.objects import plan_restore
+from backout.plan.objects import name_lane, plan_restore, plan_undo
 from backout.plan.target import parse_time
 from backout.ports import Action, AnyAction, Done, NotDone
 from backout.runbook.objects.compare import CompareObjects, count_noted, find_survey
@@ -149,6 +152,54 @@ class SurveyObjects(Action[SurveyObjectsStep, SurveyObjectsResult]):
         return SurveyObjectsResult(survey=found)
 
 
+def prepare_undo(tools: ObjectTools, run: str | None) -> Plan:
+    """Return the plan that takes a restore of objects back.
+
+    Args:
+        run: its id, or the beginning of it; None: the newest one.
+
+    Raises:
+        UsageError: there is none.
+        Refused: the bucket keeps no versions, or what the restore noted is not on this host.
+    """
+    runs = tools.runs.runs(name_lane(tools.environment))
+    done = [each for each in runs if each.state is RunState.DONE and each.plan.has(RestoreObjectsStep)]
+    found = next((each for each in done if run is None or each.id.startswith(run)), None)
+    if found is None:
+        raise UsageError("no finished restore of objects to take back", where=run or tools.environment)
+    if tools.snapshots is not None:
+        at = to_utc(found.started_at).strftime("%Y-%m-%d %H:%M:%S")
+        raise Refused(
+            "a bucket without versions is taken back to the snapshot that the restore took first",
+            where=tools.bucket,
+            options=(f'Type the moment: backout objects restore --to "{at}" -e {tools.environment}.',),
+        )
+    count_noted(tools, found.id)
+    step = found.plan.arguments(CompareObjectsStep)
+    until = float(int(tools.clock.now()) + 1)
+    return plan_undo(
+        tools.environment, UndoObjectsStep(bucket=step.bucket, prefix=step.prefix, of=found.id, until=until)
+    )
+
+
+class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
+    """Step `undo_objects` {bucket, prefix, of, until}: the opposite of each change is noted."""
+
+    arguments = UndoObjectsStep
+    effect = False
+
+    def __init__(self, tools: ObjectTools) -> None:
+        self._tools = tools
+
+    def do(self, args: UndoObjectsStep, context: StepContext) -> SurveyObjectsResult:
+        """Return {survey}."""
+        tools = self._tools
+        taking = Surveying()
+        undos = list_undos(tools.notes.settled(args.of))
+        tools.notes.note(context.run, taking.pass_on(Judgement(each.key, each) for each in undos))
+        return SurveyObjectsResult(survey=taking.finish())
+
+
 class SnapshotObjects(Action[SnapshotObjectsStep, SnapshotObjectsResult]):
     """Step `snapshot_objects` {bucket}: what is overwritten in a bucket without versions is kept nowhere else."""
 
@@ -182,11 +233,12 @@ class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
         total, last = count_noted(tools, run), context.last_progress()
         begin, again = (0, last is not None) if last is None else (decode_values(last["done"], int), True)
         survey = find_survey(tools, run)
+        is_undo = isinstance(survey, UndoObjectsStep)  # what was written since the restore stays: each is looked at
         bucket = tools.versions(survey.prefix, survey.moment)
         context.progress({"done": begin})
         while begin < total:
             changes = tools.notes.read(run, begin, _CHUNK)
-            carried = bucket.carry_out(changes, again=again)
+            carried = bucket.carry_out(changes, again=again or is_undo)
             tools.notes.settle(run, begin, carried)
             begin, again = begin + len(changes), False
             context.progress({"done": begin})
@@ -225,6 +277,7 @@ def _count(settled: Iterator[tuple[ObjectChange, Carried | None]]) -> RestoreObj
 _STEPS: Mapping[str, Callable[[ObjectTools], AnyAction]] = {
     SnapshotObjectsStep.action: SnapshotObjects,
     SurveyObjectsStep.action: SurveyObjects,
+    UndoObjectsStep.action: UndoObjects,
     RestoreObjectsStep.action: RestoreObjects,
     CompareObjectsStep.action: CompareObjects,
 }
