@@ -55,7 +55,7 @@ class UndoObjectsStep(Arguments[SurveyObjectsResult], frozen=True, kw_only=True)
 
     Args:
         of: the restore's run.
-        until: when this was asked for: what is written later stays.
+        until: when that one was asked for: what was written later, but by the restore itself, stays.
     """
 
     action: ClassVar[str] = "undo_objects"

@@ -25,7 +25,7 @@ from backout.model.steps.objects import (
     SurveyObjectsStep,
     UndoObjectsStep,
 )
-from backout.plan.objects import name_lane, plan_restore, plan_undo
+from backout.plan.objects import get_order, name_lane, plan_restore, plan_undo
 from backout.plan.target import parse_time
 from backout.ports import Action, AnyAction, Done, NotDone
 from backout.runbook.objects.compare import CompareObjects, count_noted, find_survey
@@ -175,11 +175,9 @@ def prepare_undo(tools: ObjectTools, run: str | None) -> Plan:
             options=(f'Type the moment: backout objects restore --to "{at}" -e {tools.environment}.',),
         )
     count_noted(tools, found.id)
-    step = found.plan.arguments(CompareObjectsStep)
-    until = float(int(tools.clock.now()) + 1)
-    return plan_undo(
-        tools.environment, UndoObjectsStep(bucket=step.bucket, prefix=step.prefix, of=found.id, until=until)
-    )
+    order = get_order(found.plan)
+    undo = UndoObjectsStep(bucket=order.bucket, prefix=order.prefix, of=found.id, until=order.until)
+    return plan_undo(tools.environment, undo)
 
 
 class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
