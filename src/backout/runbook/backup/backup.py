@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from backout.analysis.recovery.backups import choose, retain, retain_others, spare_doubtful
@@ -22,8 +21,11 @@ from backout.model.steps.backup import (
 from backout.model.value import Value
 from backout.plan.backup import plan_backup
 from backout.ports import Action, AnyAction, Done, NotDone, find_result
+from backout.runbook.action_table import ActionTable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from backout.model.database.recovery import BackupKind, BaseBackup
     from backout.model.plan import Plan
     from backout.ports import BackupKeeper, Backups, BackupTaker, Clock, Journal, LiveCluster, Probe, Runs, StepContext
@@ -226,20 +228,8 @@ _STEPS: Mapping[str, Callable[[BackupTools], AnyAction]] = {
 }
 
 
-class BackupActions(Mapping[str, AnyAction]):
+class BackupActions(ActionTable[BackupTools]):
     """The actions of a backup's plan, by name."""
 
     def __init__(self, tools: BackupTools) -> None:
-        self._tools = tools
-
-    def __getitem__(self, name: str) -> AnyAction:
-        """Return the action of that name."""
-        return _STEPS[name](self._tools)
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return iter(_STEPS)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(_STEPS)
+        super().__init__(tools, _STEPS)

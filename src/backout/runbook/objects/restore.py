@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.objects.moment import judge_objects
@@ -28,15 +27,18 @@ from backout.model.steps.objects import (
 from backout.plan.objects import get_order, name_lane, plan_restore, plan_undo
 from backout.plan.target import parse_time
 from backout.ports import Action, AnyAction, Done, NotDone
+from backout.runbook.action_table import ActionTable
 from backout.runbook.objects.compare import CompareObjects, count_noted, find_survey
+from backout.runbook.objects.tools import ObjectTools
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from backout.model.objects.checks import BucketFacts
     from backout.model.objects.surveys import ObjectSurvey
     from backout.model.objects.versions import Carried, ObjectChange
     from backout.model.plan import Plan
     from backout.ports import Probe, Snapshots, StepContext
-    from backout.runbook.objects.tools import ObjectTools
 
 _CHUNK: Final = 1000
 _SKEW_IGNORED_S: Final = 1.5
@@ -281,20 +283,8 @@ _STEPS: Mapping[str, Callable[[ObjectTools], AnyAction]] = {
 }
 
 
-class ObjectActions(Mapping[str, AnyAction]):
+class ObjectActions(ActionTable[ObjectTools]):
     """The actions of a plan that restores objects, by name."""
 
     def __init__(self, tools: ObjectTools) -> None:
-        self._tools = tools
-
-    def __getitem__(self, name: str) -> AnyAction:
-        """Return the action of that name."""
-        return _STEPS[name](self._tools)
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return iter(_STEPS)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(_STEPS)
+        super().__init__(tools, _STEPS)
