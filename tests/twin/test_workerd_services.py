@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from backout.twin.database.d1 import D1Databases
+
 
 @dataclass(frozen=True)
 class Target:
@@ -39,6 +41,12 @@ class FakeServices:
     email_api_url: str = "http://127.0.0.1:9"
     target: Target | None = None
     gateway: str | None = None
+    databases: D1Databases | None = None
+
+    @property
+    def d1(self) -> D1Databases:
+        assert self.databases is not None
+        return self.databases
 
     def r2_gateway_address(self, bucket: str) -> str:
         if self.gateway is None or bucket != "models":

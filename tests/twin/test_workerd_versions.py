@@ -149,7 +149,7 @@ def _assert_hidden(folder: Path, pid: int) -> None:
     ("kind", "value", "use", "said"),
     [
         ("kv_namespace", "id", "await env.B.get('k')", "kv_namespace is not emulated"),
-        ("d1", "id", "await env.B.prepare('select 1').run()", "d1 is not emulated"),
+        ("d1", "id", "await env.B.prepare('select 1').run()", "this twin has no D1"),
         ("queue", "q", "await env.B.send({})", "queue is not emulated"),
         ("ai", "", "await env.B.fetch('http://x/').then((r) => { if (!r.ok) throw new Error(r.statusText) })", "ai is"),
         ("r2_bucket", "models", "await env.B.get('k')", "this twin has no bucket models"),

@@ -141,6 +141,9 @@ def config(shell: Shell, worker: str, name: str, migrations: str | None, directo
     if migrations:
         database = {"provider": "postgres", "url_env": DATABASE_ENV, "migrations": migrations}
         lines.append(f"database = {format_literal(database)} # set by: backout twin env")
+    elif worker in twin.d1_databases:
+        bound = {"provider": "d1", "database_id": twin.d1_databases[worker], "migrations": "d1"}
+        lines.append(f"database = {format_literal(bound)}")
     text = "\n".join(lines)
     shell.output.result("twin-config", {"environment": name, "text": text}, text)
     shell.output.next(f"backout doctor -e {name}")

@@ -43,6 +43,7 @@ class TwinStatus:
         api_base_url: ends in /client/v4.
         ingress_url: where Workers answer, by Host header.
         workers: the Host header of each live Worker.
+        d1_databases: the id of the first D1 database that a Worker is bound to, by Worker.
         postgres_dsn: holds the twin's loopback password.
         outbox: the folder of captured email, sent by email_api_url (HTTP) or smtp_address (host:port).
         unknown_routes: `METHOD /path` that the twin had no answer for.
@@ -57,6 +58,7 @@ class TwinStatus:
     api_token_file: str | None = None
     ingress_url: str | None = None
     workers: dict[str, str] = field(default_factory=dict)
+    d1_databases: dict[str, str] = field(default_factory=dict)
     postgres_dsn: str | None = field(default=None, repr=False)
     s3_endpoint: str | None = None
     s3_credentials_file: str | None = None

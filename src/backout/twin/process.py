@@ -138,6 +138,7 @@ class Daemon:
             analytics=Analytics(self._data_plane.counts),
             schedules=self._data_plane,
             set_caching=self._services.set_hyperdrive_policy,
+            d1=self._services.d1,
             apply_faults=self._services.apply_faults,
         )
         observed = [
@@ -196,6 +197,7 @@ class Daemon:
             "api_token_file": str(self._home.token_file),
             "ingress_url": root,
             "workers": {name: f"{name}.localhost" for name in scripts},
+            "d1_databases": {name: found for name in scripts if (found := self._find_d1(name))},
             "postgres_dsn": self._services.postgres_dsn,
             "s3_endpoint": self._services.s3_endpoint,
             "s3_credentials_file": str(self._services.s3_credentials_file),
@@ -208,6 +210,12 @@ class Daemon:
             "faults": [f"{f.kind.value}{f' {f.target}' if f.target else ''}" for f in self._faults.active()],
             "failed": self._failed,
         }
+
+    def _find_d1(self, script: str) -> str:
+        """Return the id of the first D1 database that the newest version of a Worker is bound to, "" without one."""
+        version = self._state.latest(script)
+        bound = version.bindings if version is not None else ()
+        return next((str(each["id"]) for each in bound if each.get("type") == "d1" and "id" in each), "")
 
 
 def main(arguments: Sequence[str]) -> int:

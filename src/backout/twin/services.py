@@ -1,4 +1,4 @@
-"""The twin's real services together: Postgres behind Hyperdrive, the object store behind R2 gateways, the outbox.
+"""The twin's real services together: Postgres behind Hyperdrive, D1, the object store behind R2 gateways, the outbox.
 
 They start in parallel, all on loopback; a drill's faults (`faults`) take effect here.
 """
@@ -15,6 +15,7 @@ from msgspec.structs import astuple, replace
 
 from backout.errors import BackoutError
 from backout.model.value import Value
+from backout.twin.database.d1 import D1Databases
 from backout.twin.database.hyperdrive import HyperdriveProxy
 from backout.twin.database.postgres import TwinPostgres
 from backout.twin.database.querycache import Policy
@@ -79,6 +80,7 @@ class Services:
         self._store = StoreClient()
         self.buckets = StoreBuckets(self._store, faults)
         self._r2 = R2Gateway(self._store, faults, self._directory)
+        self.d1 = D1Databases(self._directory / "d1", faults)
         self._proxies: dict[str, HyperdriveProxy] = {}
         self._policies: dict[str, Policy] = {}
         self.mail = Outbox(self._directory / "outbox", faults, token=token)
@@ -123,6 +125,7 @@ class Services:
         self._proxies.clear()
         await asyncio.gather(self._r2.stop(), *(proxy.stop() for proxy in proxies))
         await self._store.stop()
+        await self.d1.close()
         await asyncio.gather(self.postgres.stop(), self.objectstore.stop(), self.mail.stop())
 
     async def _start_store(self, ports: Sequence[int]) -> None:

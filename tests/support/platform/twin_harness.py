@@ -21,6 +21,7 @@ from backout.twin.control.control import ControlPlane
 from backout.twin.control.schedules import ScheduleRun
 from backout.twin.control.state import BlobStore, State
 from backout.twin.control.worker import StartupError, WorkerVersion
+from backout.twin.database.d1 import D1Databases
 from backout.twin.dataplane.tail import Tail, TailSession, parse_filters
 from backout.twin.faults import Faults
 from backout.twin.storage.bucketlist import BucketList
@@ -246,6 +247,7 @@ async def _start(directory: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]
         analytics=analytics,
         schedules=data_plane,
         set_caching=data_plane.policies.__setitem__,
+        d1=D1Databases(directory / "d1", faults),
         apply_faults=_break_nothing,
     )
     add_api(app, shared)

@@ -11,7 +11,7 @@ TOKEN_EXPIRES = "2099-12-31T00:00:00Z"  # noqa: S105 - a time
 TOKEN_PERMISSIONS = (
     *("Workers Scripts Write", "Workers R2 Storage Write", "Workers Tail Read", "Workers Routes Read"),
     *("Workers Observability Write", "Account Analytics Read", "Workers Containers Read", "Workers CI Read"),
-    "API Tokens Read",
+    *("D1 Write", "API Tokens Read"),
 )
 
 

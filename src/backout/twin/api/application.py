@@ -16,6 +16,7 @@ from backout.twin.api import account as api_account
 from backout.twin.api import (
     assets,
     attached,
+    d1,
     deployments,
     graphql,
     hyperdrive,
@@ -65,6 +66,7 @@ def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDe
         attached.make_routes(account),
         graphql.make_routes(BASE),
         hyperdrive.make_routes(account),
+        d1.make_routes(account),
         telemetry.make_routes(account),
         r2.make_routes(account),
         twin.make_routes(TWIN),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backout.twin.api.analytics import Analytics
     from backout.twin.control.control import ControlPlane
     from backout.twin.control.schedules import Runner
+    from backout.twin.database.d1 import D1Databases
     from backout.twin.database.querycache import Policy
     from backout.twin.faults import Faults
     from backout.twin.storage.bucketlist import BucketList
@@ -64,6 +65,7 @@ class ApiContext(Value, frozen=True):
         analytics: the counts as analytics see them.
         schedules: runs a schedule on demand.
         set_caching: sets the caching of a Hyperdrive configuration, before a Worker is bound to it.
+        d1: the D1 databases.
         apply_faults: returns when the services are as the active faults say.
     """
 
@@ -78,6 +80,7 @@ class ApiContext(Value, frozen=True):
     analytics: Analytics
     schedules: Runner
     set_caching: Callable[[str, Policy], None]
+    d1: D1Databases
     apply_faults: Callable[[], Awaitable[None]]
 
 

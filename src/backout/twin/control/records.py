@@ -151,6 +151,14 @@ class HyperdriveConfig(Value, frozen=True):
     more: ApiObject = field(default_factory=dict)
 
 
+class D1Record(Value, frozen=True):
+    """A D1 database that was made by the API."""
+
+    id: str
+    name: str
+    created_at: float
+
+
 class AssetSession(Value, frozen=True):
     """An upload of static files in progress: URL path to (hash, size in bytes), as announced in the manifest."""
 

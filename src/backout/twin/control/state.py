@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from backout.twin.control.records import AssetSession, Deployment, HyperdriveConfig, Script, Version
+from backout.twin.control.records import AssetSession, D1Record, Deployment, HyperdriveConfig, Script, Version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS asset_sessions (id TEXT PRIMARY KEY, spec BLOB NOT NU
 CREATE TABLE IF NOT EXISTS assets (hash TEXT PRIMARY KEY, blob TEXT NOT NULL, content_type TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, created_at REAL NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS hyperdrives (id TEXT PRIMARY KEY, spec BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS d1_databases (id TEXT PRIMARY KEY, spec BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS unknown_routes (route TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
 """
 
@@ -121,6 +122,20 @@ class State:
     def delete_hyperdrive(self, config_id: str) -> None:
         """Forget one."""
         self._db.execute("DELETE FROM hyperdrives WHERE id = ?", (config_id,))
+
+    # D1 databases
+
+    def d1_databases(self) -> tuple[D1Record, ...]:
+        """Return every D1 database that was made by the API, oldest first."""
+        return self._all("SELECT spec FROM d1_databases ORDER BY rowid", (), D1Record)
+
+    def save_d1_database(self, database: D1Record) -> None:
+        """Write a new one."""
+        self._db.execute("INSERT INTO d1_databases VALUES (?, ?)", (database.id, _decode_blob(database)))
+
+    def delete_d1_database(self, database_id: str) -> None:
+        """Forget one."""
+        self._db.execute("DELETE FROM d1_databases WHERE id = ?", (database_id,))
 
     # versions and deployments
 

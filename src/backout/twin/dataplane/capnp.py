@@ -249,9 +249,6 @@ def _write_binding(index: int, binding: Binding, version: WorkerVersion, service
 def _render_refused(binding: Binding, services: _Services) -> str:
     """Render a binding that exists in `env` and says at its use what is missing."""
     target = quote(services.refuse(binding, f"{binding.type} is not emulated by the twin"))
-    if binding.type == "d1":
-        inner = f'(name = "fetcher", service = {target})'
-        return f'wrapped = (moduleName = "cloudflare-internal:d1-api", innerBindings = [{inner}])'
     field_name = {"kv_namespace": "kvNamespace", "queue": "queue", "analytics_engine": "analyticsEngine"}
     return f"{field_name.get(binding.type, 'service')} = {target}"
 
@@ -277,6 +274,11 @@ def _write_hyperdrive(binding: Binding, _version: WorkerVersion, services: _Serv
         f"hyperdrive = (designator = {designator}, database = {database}, user = {user}, "
         f'password = {password}, scheme = "postgresql")'
     )
+
+
+def _write_d1(binding: Binding, _version: WorkerVersion, services: _Services) -> str:
+    inner = f'(name = "fetcher", service = {quote(services.hub(f"d1-{binding.value}", "d1", binding.value))})'
+    return f'wrapped = (moduleName = "cloudflare-internal:d1-api", innerBindings = [{inner}])'
 
 
 def _write_version_metadata(_binding: Binding, version: WorkerVersion, _services: _Services) -> str:
@@ -309,6 +311,7 @@ _RENDERERS: Mapping[str, Callable[[Binding, WorkerVersion, _Services], str]] = {
     "version_metadata": _write_version_metadata,
     "hyperdrive": _write_hyperdrive,
     "r2_bucket": _write_r2,
+    "d1": _write_d1,
     "assets": _write_assets,
     "service": _write_service,
     capnp_objects.KIND: lambda binding, version, _services: capnp_objects.write_binding(binding, version),

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from backout.twin.control.schedules import ScheduleRun
 from backout.twin.control.worker import OBJECTS_DELAY_S
+from backout.twin.database.d1_http import answer_binding
 from backout.twin.dataplane import assets
 from backout.twin.dataplane.capnp import Surroundings
 from backout.twin.dataplane.consumers import Consumers
@@ -300,6 +301,12 @@ class LocalDataPlane:
         instance = self._fleet.find(version)
         hit = None if instance is None else _serve_asset(request, instance.version, alone=True)
         return hit or web.Response(status=404, text="Not Found\n")
+
+    async def to_d1(self, request: web.Request, database: str) -> web.StreamResponse:
+        """Answer a query to a D1 database."""
+        if self._services is None:
+            return web.Response(status=501, text="this twin has no D1\n")
+        return await answer_binding(request, self._services.d1, database)
 
     def _hitting(self, kind: FaultKind, version: WorkerVersion) -> list[Fault]:
         aimed = self._faults.active(kind, version.script, version.id)

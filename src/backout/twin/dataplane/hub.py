@@ -1,7 +1,7 @@
 """The hub: one unix socket of the twin that every workerd process calls; the injected role names the service.
 
-Roles: `tail` delivers events, `assets` serves files, `worker` reaches another Worker, `objects` tells which process
-hosts a Durable Object, `refuse` names what is missing.
+Roles: `tail` delivers events, `assets` serves files, `d1` answers queries, `worker` reaches another Worker, `objects`
+tells which process hosts a Durable Object, `refuse` names what is missing.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class Callbacks(Protocol):
 
     async def find_object(self, key: ObjectKey) -> str:
         """Return the address of the process that hosts a Durable Object. Raises LookupError without one."""
+        ...
+
+    async def to_d1(self, request: web.Request, database: str) -> web.StreamResponse:
+        """Answer a query to a D1 database."""
         ...
 
     async def to_assets(self, request: web.Request, version: str) -> web.StreamResponse:
@@ -79,6 +83,8 @@ class Hub:
                 return await self._callbacks.to_assets(request, argument)
             case "objects":
                 return await self._tell_host(request)
+            case "d1":
+                return await self._callbacks.to_d1(request, argument)
             case "worker":
                 return await self._callbacks.to_worker(request, argument)
             case _:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.twin.control.worker import WorkerVersion
+    from backout.twin.database.d1 import D1Databases
     from backout.twin.dataplane.capnp import HyperdriveTarget
 
 _LOG = logging.getLogger(__name__)
@@ -23,6 +24,11 @@ class Services(Protocol):
     @property
     def email_api_url(self) -> str:
         """Base URL of the outbox."""
+        ...
+
+    @property
+    def d1(self) -> D1Databases:
+        """The D1 databases."""
         ...
 
     def r2_gateway_address(self, bucket: str) -> str:
