@@ -160,3 +160,31 @@ def test_doctor_says_where_wrangler_deploys_another_worker(tmp_path: Path) -> No
     assert said.startswith("platform.script is shop, and wrangler deploys shop-2 from here (of the build in ")
     (check,) = list_lanes(loaded)[0][0].ask()
     assert (check.state, said in check.why) == ("missing", True)
+
+
+BOUND = {"binding": "DB", "database_name": "notes", "database_id": "6a1e6c1e"}
+FOUND = {"provider": "d1", "database_id": "6a1e6c1e", "migrations": "d1"}
+POSTGRES = {"provider": "postgres", "url_env": "DATABASE_URL", "migrations": "none"}
+
+
+@pytest.mark.parametrize(
+    ("bound", "beside", "found"),
+    [
+        (BOUND, {}, FOUND),
+        ({**BOUND, "migrations_dir": "db/d1"}, {}, {**FOUND, "migrations_path": "db/d1"}),
+        ({**BOUND, "migrations_table": "moves"}, {}, {**FOUND, "migrations": "none"}),
+        (BOUND, {"hyperdrive": [{"binding": "PG", "id": "1"}]}, POSTGRES),
+        ({"binding": "DB", "database_name": "notes"}, {}, None),
+    ],
+)
+def test_a_d1_database_is_the_environments_database(
+    tmp_path: Path, bound: dict[str, str], beside: dict[str, object], found: dict[str, str] | None
+) -> None:
+    """With its migrations where their history can be read; Postgres goes before it; one without an id is not there."""
+    lay(tmp_path, wrangler={"name": "shop", **ACCOUNT, "d1_databases": [bound], **beside})
+    assert backout(tmp_path, "init").code == 0
+    production = environments(tmp_path)["production"]
+    assert (production.get("database"), "services" in production) == (found, found is not None)
+    warned = backout(tmp_path, "config", "check").out
+    assert "not pinned" in warned
+    assert ("database_system_identifier" in warned) == (found is POSTGRES)

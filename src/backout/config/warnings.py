@@ -106,7 +106,7 @@ def _list_unpinned(environment: EnvironmentSettings) -> Iterator[str]:
     there = {
         "account_id": True,
         "script_tag": True,
-        "database_system_identifier": environment.database is not None,
+        "database_system_identifier": environment.database is not None and environment.database.provider != "d1",
         "bucket": environment.storage is not None,
         "health_host": environment.health is not None,
     }

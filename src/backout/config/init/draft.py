@@ -105,6 +105,13 @@ def _draft_environment(worker: Worker, project: Project, api_base_url: str) -> I
 
 def _draft_database(worker: Worker, project: Project) -> Iterator[str]:
     """Yield a separate table: backups, a vendor and a server are tables below it."""
+    if _is_d1(worker, project):
+        yield 'provider = "d1"'
+        yield f"database_id = {format_literal(worker.d1)}"
+        yield f"migrations = {format_literal('none' if worker.d1_migrations is None else 'd1')}"
+        if worker.d1_migrations not in (None, "migrations"):
+            yield f"migrations_path = {format_literal(worker.d1_migrations)}"
+        return
     yield 'provider = "postgres"'
     yield f"url_env = {format_literal(_choose_database_variable(worker, project))}"
     yield f"migrations = {format_literal(project.tool)}"
@@ -149,8 +156,18 @@ def _draft_services(worker: Worker, project: Project) -> dict[str, str]:
     return found
 
 
+def _is_d1(worker: Worker, project: Project) -> bool:
+    """Return whether its database is D1; `tool` is drizzle for Postgres alone, and prisma for any database."""
+    return bool(worker.d1) and not worker.has_hyperdrive and project.tool != "drizzle"
+
+
 def _has_database(worker: Worker, project: Project) -> bool:
-    return worker.has_hyperdrive or project.tool != "none" or "DATABASE_URL" in (*project.names, *project.commented)
+    return (
+        bool(worker.d1)
+        or worker.has_hyperdrive
+        or project.tool != "none"
+        or "DATABASE_URL" in (*project.names, *project.commented)
+    )
 
 
 def _choose_database_variable(worker: Worker, project: Project) -> str:

@@ -45,6 +45,8 @@ class Worker(Value, frozen=True):
         is_guess: it comes from a variable, not from a route.
         buckets: R2 buckets.
         has_hyperdrive: a database is bound.
+        d1: id of the D1 database that is bound first, "" without one.
+        d1_migrations: the folder of its migrations, None where their history is in a table of another name.
         variables: names of the plain variables.
         crons: expressions of its schedules.
         queues: names of those that it consumes.
@@ -59,6 +61,8 @@ class Worker(Value, frozen=True):
     is_guess: bool = False
     buckets: tuple[str, ...] = ()
     has_hyperdrive: bool = False
+    d1: str = ""
+    d1_migrations: str | None = "migrations"
     variables: tuple[str, ...] = ()
     crons: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
@@ -204,6 +208,10 @@ def _make_worker(top: Table, target: str, table: Table, name: str) -> Worker:
         is_guess=not place and bool(guess),
         buckets=tuple(_list_names(table, "r2_buckets", "bucket_name")),
         has_hyperdrive=bool(tuple(_list_names(table, "hyperdrive", "id"))),
+        d1=next(_list_names(table, "d1_databases", "database_id"), ""),
+        d1_migrations=None
+        if any(_list_names(table, "d1_databases", "migrations_table"))
+        else next(_list_names(table, "d1_databases", "migrations_dir"), "migrations"),
         variables=tuple(variables),
         crons=tuple(_list_crons(table if "triggers" in table else top)),
         queues=tuple(_list_consumed(table)),
