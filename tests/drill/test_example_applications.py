@@ -68,6 +68,7 @@ def test_init_reads_each_application_without_a_doubt(tmp_path: Path, name: str) 
     assert environments["production"]["platform"] == {"provider": "cloudflare", "script": name}
     assert environments["production"]["traffic"] == {"provider": "telemetry"}
     assert environments["production"]["deploy"] == {"command": "npm run deploy"}
+    assert environments["production"].get("database") == (D1 if name == "d1" else None)
 
 
 @pytest.mark.long
@@ -91,6 +92,8 @@ def test_six_lines_lead_to_a_guarded_deployment(tmp_path: Path, name: str) -> No
         assert "WARNING" not in out
         twin = lifecycle.read_status(folder / ".backout" / "twin")
         assert twin.unknown_routes == ()
+        environments = tomllib.loads((folder / "backout.toml").read_text(encoding="utf-8"))["environments"]
+        assert environments["twin"].get("database") == (D1 if name == "d1" else None)
         use(twin, f"{name}.localhost")
     finally:
         lifecycle.stop_twin(folder / ".backout" / "twin")
@@ -171,8 +174,25 @@ def use_framework(twin: TwinStatus, host: str) -> None:
     assert ask(twin, host, "/nowhere")[0] == 404
 
 
+D1 = {"provider": "d1", "database_id": "00000000-0000-4000-8000-000000000001", "migrations": "d1"}
+
+
+def use_notes(twin: TwinStatus, host: str) -> None:
+    """Keep a note and find it; what the table refuses is no note."""
+    check_health(twin, host)
+    status, text = ask(twin, host, "/notes", "hello")
+    note: dict[str, Any] = json.loads(text)
+    assert (status, note["text"]) == (201, "hello")
+    assert json.loads(ask(twin, host, "/notes")[1]) == [note]
+    assert json.loads(ask(twin, host, f"/notes/{note['id']}")[1]) == note
+    assert [ask(twin, host, "/notes", "")[0], ask(twin, host, "/notes/999")[0]] == [400, 404]
+    seen = backout(Path(twin.directory).parents[1], "status", "-e", "twin", "--json")
+    assert "0001_notes.sql" in seen.out, seen.err
+
+
 USES: dict[str, tuple[str, Callable[[TwinStatus, str], None]]] = {
     "chat": ("/rooms/lobby", use_chat),
     "framework": ("/", use_framework),
+    "d1": ("/notes", use_notes),
 }
 """Where an application has visitors, and what is tried of it in the end."""
