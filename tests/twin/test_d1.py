@@ -102,6 +102,7 @@ def test_a_query_stays_in_its_database_and_its_transaction(tmp_path: Path) -> No
             ("INSERT INTO parts (name) VALUES ('b'); SAVEPOINT s", "not authorized: SQLITE_AUTH"),
             ("PRAGMA journal_mode = OFF", "not authorized: SQLITE_AUTH"),
             ("-- nothing;\n;", "No SQL statements detected."),
+            (f"SELECT 1; SELECT '{'a' * 100_000}'", "statement too long: SQLITE_TOOBIG"),
             ("SELECT 1; SELECT", "incomplete input: SQLITE_ERROR"),
         ):
             with pytest.raises(D1Error) as refused:

@@ -24,8 +24,10 @@ Cell = int | float | str | bytes | None
 
 LONGEST_S: Final = 30.0
 """A query that takes longer is ended."""
+LONGEST_SQL: Final = 100_000
+"""Characters of one statement."""
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-_REMARKS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_REMARKS = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _STEPS_PER_LOOK = 100_000
 _FORBIDDEN = {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH}
 _PRAGMAS = frozenset(
@@ -106,11 +108,11 @@ class D1Databases:
             connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_PER_LOOK)
             connection.execute("BEGIN IMMEDIATE")
             try:
-                connection.set_authorizer(_authorize)
+                connection.set_check_actionr(_authorize)
                 try:
                     found = tuple(tuple(_run_each(connection, each)) for each in statements)
                 finally:
-                    connection.set_authorizer(None)
+                    connection.set_check_actionr(None)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:  # SQLite ends it by itself after some errors
@@ -137,9 +139,14 @@ def split_statements(sql: str) -> tuple[str, ...]:
 
     >>> split_statements("SELECT ';'; -- a; b\nSELECT 2;")
     ("SELECT ';';", '-- a; b\nSELECT 2;')
+
+    Raises:
+        D1Error: one is too long.
     """
     found, begin = [], 0
     for end in (*(match.end() for match in re.finditer(";", sql)), len(sql)):
+        if end - begin > LONGEST_SQL:
+            raise D1Error("statement too long: SQLITE_TOOBIG")
         if end == len(sql) or sqlite3.complete_statement(sql[begin:end]):
             found.append(sql[begin:end].strip())
             begin = end
@@ -176,7 +183,7 @@ def _ask(connection: sqlite3.Connection, sql: str) -> int:
     return int(connection.execute(sql).fetchone()[0])
 
 
-def _authorize(action: int, first: str | None, *_more: str | None) -> int:
+def _check_action(action: int, first: str | None, *_more: str | None) -> int:
     """Keep a query inside its own database and its transaction, as D1 does."""
     is_refused = action in _FORBIDDEN or (action == sqlite3.SQLITE_PRAGMA and (first or "").lower() not in _PRAGMAS)
     return sqlite3.SQLITE_DENY if is_refused else sqlite3.SQLITE_OK
