@@ -8,10 +8,13 @@ import os
 import re
 import shutil
 import signal
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from backout.config.schema import JournalSection
 
 from polling import until
 from scripted_server import answer, scripted_server
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
     from scripted_server import ScriptedServer
 
+GITHUB_PAGE = (ROOT / "docs" / "github.md").read_text(encoding="utf-8")
 ACTION = read_yaml((ROOT / "action.yml").read_text(encoding="utf-8"))
 TOP = {"name", "author", "description", "inputs", "outputs", "runs", "branding"}
 INPUT = {"description", "required", "default", "deprecationMessage"}
@@ -171,6 +175,39 @@ def test_a_good_deployment_is_green_whatever_the_status_says(drillbook: Drillboo
     assert ran.log.count("the deployment's status could not be set") == 1
     assert "permissions: { deployments: write }" in ran.log
     assert len(server.asked) == 1
+
+
+def test_the_recipe_for_the_journal_names_the_journal() -> None:
+    """The same files in both steps, and what SQLite may have left beside it."""
+    paths = re.findall(r"path: (\S*journal\S*)", GITHUB_PAGE)
+    assert paths == [f"{JournalSection().path}*"] * 2
+    keys = re.findall(r"key: (backout-\S.*)", GITHUB_PAGE)
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.long
+def test_the_journal_goes_to_the_next_runner(drillbook: Drillbook, tmp_path: Path) -> None:
+    """What the recipe keeps of one runner is all that the next one needs to know of the first one's watch."""
+    trial = bad_is_live(drillbook)
+    rolled = trial.run("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
+    assert rolled.code == 0, rolled.err
+    first = job(trial).use(inputs(trial))
+    assert first.code == 0, first.log
+    with tarfile.open(tmp_path / "cache", "w") as cache:
+        for file in trial.folder.glob("journal.sqlite*"):
+            cache.add(file, file.name)
+    second = drillbook.trial().forget_marks()
+    with tarfile.open(tmp_path / "cache") as cache:
+        cache.extractall(second.folder, filter="data")
+    known = [run["run_id"] for run in second.run("runs", "list", "--json").json["runs"]]
+    assert first.outputs["run-id"] in known
+    again = job(second).use(inputs(second))
+    assert again.code == 0, again.log
+    assert {first.outputs["run-id"], again.outputs["run-id"]} <= {
+        run["run_id"] for run in second.run("runs", "list", "--json").json["runs"]
+    }
+    assert second.run("audit", "verify").code == 0
 
 
 @pytest.mark.long
