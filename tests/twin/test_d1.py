@@ -83,7 +83,6 @@ def test_a_worker_asks_its_database_and_two_workers_ask_the_same(tmp_path: Path)
                 "other", ((it.version(fetch_module(body), script="other", bindings=bindings), 100.0),)
             )
             assert "Network connection lost." in (await it.get(script="other"))[1]
-        await databases.close()
 
     asyncio.run(run())
 
@@ -110,11 +109,26 @@ def test_a_query_stays_in_its_database_and_its_transaction(tmp_path: Path) -> No
             assert said in str(refused.value)
         with pytest.raises(D1Error, match="is not the id of a database"):
             await databases.run("../other", [Statement("SELECT 1")])
+        await databases.run(DATABASE, [Statement("PRAGMA case_sensitive_like = ON")])
+        ((liked,),) = await databases.run(DATABASE, [Statement("SELECT 'a' LIKE 'A'")])
+        assert liked.rows == ((1,),)
         ((counted,),) = await databases.run(DATABASE, [Statement("SELECT count(*) FROM parts")])
         assert (counted.columns, counted.rows) == (("count(*)",), ((0,),))
-        await databases.close()
         assert not outside.exists()
         assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "d1").iterdir()} == {0o600}
+
+    asyncio.run(run())
+
+
+def test_a_query_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    """And the database answers again."""
+    endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+    async def run() -> None:
+        databases = D1Databases(tmp_path / "d1", Faults(tmp_path / "faults.json"), longest_s=0.2)
+        with pytest.raises(D1Error, match="interrupted: SQLITE_INTERRUPT"):
+            await databases.run(DATABASE, [Statement(endless)])
+        assert await databases.run(DATABASE, [Statement("SELECT 1")])
 
     asyncio.run(run())
 
@@ -135,7 +149,6 @@ def test_a_migration_of_several_statements_is_one_query(tmp_path: Path) -> None:
         (results,) = await databases.run(DATABASE, [Statement(migration)])
         assert len(results) == 5
         assert results[-1].rows == (("a;b",),)
-        await databases.close()
 
     asyncio.run(run())
 

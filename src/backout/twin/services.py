@@ -125,7 +125,6 @@ class Services:
         self._proxies.clear()
         await asyncio.gather(self._r2.stop(), *(proxy.stop() for proxy in proxies))
         await self._store.stop()
-        await self.d1.close()
         await asyncio.gather(self.postgres.stop(), self.objectstore.stop(), self.mail.stop())
 
     async def _start_store(self, ports: Sequence[int]) -> None:

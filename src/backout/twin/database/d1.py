@@ -6,6 +6,7 @@ Source: Cloudflare documentation, "D1: Limits", "SQL statements" (the pragmas) a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import sqlite3
 import time
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Cell = int | float | str | bytes | None
 
 LONGEST_S: Final = 30.0
-"""A query that takes longer is ended."""
 LONGEST_SQL: Final = 100_000
 """Characters of one statement."""
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -65,12 +65,13 @@ class D1Databases:
     Args:
         directory: of their files.
         faults: while the service `database` is down, no query is answered.
+        longest_s: queries that take longer are ended.
     """
 
-    def __init__(self, directory: Path, faults: Faults) -> None:
+    def __init__(self, directory: Path, faults: Faults, *, longest_s: float = LONGEST_S) -> None:
         self._directory = directory
         self._faults = faults
-        self._open: dict[str, sqlite3.Connection] = {}
+        self._longest_s = longest_s
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def run(self, database: str, statements: Sequence[Statement]) -> tuple[tuple[Result, ...], ...]:
@@ -89,48 +90,31 @@ class D1Databases:
     async def delete(self, database: str) -> None:
         """Forget a database with what is in it."""
         async with self._locks.setdefault(database, asyncio.Lock()):
-            if database in self._open:
-                self._open.pop(database).close()
             for file in self._directory.glob(f"{database}.sqlite*"):
                 file.unlink()
 
-    async def close(self) -> None:
-        """Close the files, when the queries that run have ended."""
-        for database, connection in tuple(self._open.items()):
-            async with self._locks[database]:
-                connection.close()
-        self._open.clear()
-
     def _run(self, database: str, statements: Sequence[Statement]) -> tuple[tuple[Result, ...], ...]:
         try:
-            connection = self._open.get(database) or self._open_file(database)
-            deadline = time.monotonic() + LONGEST_S
-            connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_PER_LOOK)
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.set_check_actionr(_authorize)
-                try:
-                    found = tuple(tuple(_run_each(connection, each)) for each in statements)
-                finally:
-                    connection.set_check_actionr(None)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # SQLite ends it by itself after some errors
-                    connection.execute("ROLLBACK")
-                raise
+            with contextlib.closing(self._open(database)) as connection:  # a pragma lasts as long as the transaction
+                deadline = time.monotonic() + self._longest_s
+                connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_PER_LOOK)
+                connection.execute("BEGIN IMMEDIATE")
+                connection.set_authorizer(_check_action)
+                found = tuple(tuple(_run_each(connection, each)) for each in statements)
+                connection.set_authorizer(None)
+                connection.execute("COMMIT")  # without it, closing rolls back
         except (sqlite3.Error, OverflowError) as error:
             raise D1Error(_describe(error)) from error
         return found
 
-    def _open_file(self, database: str) -> sqlite3.Connection:
+    def _open(self, database: str) -> sqlite3.Connection:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = self._directory / f"{database}.sqlite"
         file.touch(mode=0o600)
-        connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(file, isolation_level=None)
         connection.text_factory = lambda raw: raw.decode(errors="replace")
-        for setting in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {setting}")
-        self._open[database] = connection
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = OFF")  # it survives our end; the machine's is not worth the waiting
         return connection
 
 
