@@ -12,7 +12,7 @@ from backout.config.other_secrets import list_other_secrets, reveals
 from backout.config.places import Places
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.written import Setting, join_path, to_plain, to_text, walk_leaves
-from backout.errors import AuthError, ConfigError, Refused, UsageError
+from backout.errors import ConfigError, Refused, UsageError
 from backout.model.setting import describe_setting
 
 if TYPE_CHECKING:
@@ -389,12 +389,4 @@ class Config:
         return self._find_secret(variable, path, f"environments.{self.name}.{section}", what)
 
     def _find_secret(self, variable: str | None, path: Path | None, where: str, what: str) -> Secret:
-        if variable and (found := self.variables.secret(variable)):
-            return found
-        if path:
-            return self.variables.secret_file(path, what)
-        raise AuthError(
-            f"{what} is needed, and {variable} is not set",
-            where=where,
-            hint=f"set {variable}, or {variable}_FILE to the path of a file that holds it",
-        )
+        return self.variables.require_secret(variable, path, what=what, where=where)

@@ -72,6 +72,29 @@ class Environment:
                 return self.secret_file(path_of_credential, name)
         return None
 
+    def require_secret(self, variable: str | None, path: Path | None, *, what: str, where: str) -> Secret:
+        """Return a secret that the configuration says is kept in a variable, or else in a file.
+
+        Args:
+            what: names it in the error: "an API token".
+            where: the section that says it.
+
+        Raises:
+            AuthError: it is not there, or nothing says where it is.
+        """
+        if variable and (found := self.secret(variable)):
+            return found
+        if path:
+            return self.secret_file(path, what)
+        if not variable:
+            hint = "name the variable or the file that holds it: backout config example"
+            raise AuthError(f"{what} is needed, and nothing says where it is kept", where=where, hint=hint)
+        raise AuthError(
+            f"{what} is needed, and {variable} is not set",
+            where=where,
+            hint=f"set {variable}, or {variable}_FILE to the path of a file that holds it",
+        )
+
     def secret_file(self, path: Path, name: str) -> Secret:
         """Return a file's content without surrounding white space; every secret from a file is read by this.
 

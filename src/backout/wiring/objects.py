@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _RETRY: Final = Retry(attempts=10, total_s=180.0)
 """A store that asks to slow down is waited for: half a restore is worse than a slow one."""
+_QUICK: Final = Retry(attempts=3, total_s=10.0)
+"""Who only asks is told soon that nothing answers."""
 _AWS: Final = "https://s3.amazonaws.com"
 _R2: Final = "https://{account}.r2.cloudflarestorage.com"
 
@@ -50,6 +52,7 @@ def make_object_tools(
     endpoint = str(storage.endpoint or access.endpoint) or _find_endpoint(config)
     credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
     client = S3Client(S3Settings(endpoint, credentials, retry=_RETRY, hear=gate.hear), SystemClock())
+    asking = S3Client(S3Settings(endpoint, credentials, retry=_QUICK), SystemClock())
     bucket, history = storage.bucket, _make_history(config, client, gate)
 
     def open_versions(prefix: str, moment: Moment) -> BucketVersions:
@@ -64,7 +67,7 @@ def make_object_tools(
         clock=SystemClock(),
         journal=book,
         runs=book,
-        look=S3BucketLook(client, bucket, storage.prefix, SystemClock()),
+        look=S3BucketLook(asking, bucket, storage.prefix, SystemClock()),
         versions=open_versions,
         notes=FileChangeNotes(config.places.objects),
         snapshots=history,
