@@ -123,13 +123,12 @@ NAMED = {
 def test_a_secret_that_no_setting_names_is_told_as_that(tmp_path: Path) -> None:
     """Not "None is not set"."""
     text = '[app]\nname = "a"\n[environments.production]\nplatform = { provider = "cloudflare", script = "a" }\n'
-    write_private(tmp_path / "backout.toml", text + 'traffic = { provider = "recorder", recorder.bucket = "r" }\n')
-    found = config.load(config.Environment(), start=tmp_path)
-    for read in (found.recorder_access, found.recorder_secret):
-        with pytest.raises(AuthError) as told:
-            read()
-        assert "None" not in f"{told.value.what} {told.value.hint}"
-        assert "nothing says where it is kept" in told.value.what
+    text += 'database = { provider = "postgres", url_env = "A", backup.store = { bucket = "b" } }\n'
+    write_private(tmp_path / "backout.toml", text)
+    with pytest.raises(AuthError) as told:
+        config.load(config.Environment(), start=tmp_path).backup_access()
+    assert "None" not in f"{told.value.what} {told.value.hint}"
+    assert "nothing says where it is kept" in told.value.what
 
 
 def loaded(folder: Path) -> config.Config:
