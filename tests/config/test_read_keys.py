@@ -31,7 +31,6 @@ SOURCE = ROOT / "src" / "backout"
 DECLARED = (schema, environment, guard, notify, policy)
 UNTYPED = {
     "backout.config.schema.environment.Ci.provider": "one kind so far; another one is a mistake of the file",
-    "backout.config.schema.environment.Storage.endpoint": "config/identity.py tells buckets of one name apart by it",
 }
 """Keys that have an effect without being read as an attribute, with that effect."""
 FILE = """[app]

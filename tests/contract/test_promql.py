@@ -150,6 +150,7 @@ def test_a_rate_counts_and_is_advice(scraped: Lab) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("rates", 3)
 def test_what_rates_sum_up_to_is_what_was_requested(scraped: Lab) -> None:
     """Within a tenth, whenever it is read."""
     app, url = scraped
@@ -172,13 +173,15 @@ def test_a_gauge_is_no_counter(scraped: Lab) -> None:
     """By the server's metadata where it keeps them; elsewhere its name proves nothing, so it is advice."""
     _, url = scraped
     traffic = source(url, 'temperature{version="{version}"}')
-    why = ""
-    try:
-        traffic.read(int(time.time()) - 10, int(time.time()) + 1)
-    except ProviderRejected as error:
-        why = error.what
-    else:
-        why = traffic.traits.list_shortfalls()[0]
+
+    def explain() -> str:
+        try:
+            traffic.read(int(time.time()) - 10, int(time.time()) + 1)
+        except ProviderRejected as error:
+            return error.what
+        return next(iter(traffic.traits.list_shortfalls()), "")
+
+    why = until(explain, what="a sample that says what it is of")
     assert why.startswith(("temperature is a gauge, by the server's metadata", "whether temperature is a counter is"))
 
 

@@ -25,7 +25,8 @@ from backout.providers.memory import World, WorldClock, make_steady
 from backout.providers.prometheus.client import MetricsClient
 from backout.providers.prometheus.traffic import Metrics, PrometheusTraffic
 from backout.providers.recorder.batches import parse_keys
-from backout.providers.recorder.traffic import RecorderTraffic, Source
+from backout.providers.recorder.bucket import BucketSink
+from backout.providers.recorder.traffic import RecorderTraffic
 from backout.providers.retry import Retry
 from backout.providers.router.client import RouterClient
 from backout.providers.router.logs import RouterLogs
@@ -190,7 +191,7 @@ def traffic(request: pytest.FixtureRequest, server: ScriptedServer, tmp_path: Pa
             at=NOW + 5,
             seq=2,
         )
-        return RecorderTraffic(bucket, Source("shop", "counts", parse_keys(SECRET)), WorldClock(NOW + 5.5))
+        return RecorderTraffic(BucketSink(bucket, "counts", "shop", parse_keys(SECRET)), WorldClock(NOW + 5.5))
     rows = [row("v1", second, 10, 1, 2) for second in seconds]
     server.will(answer({"now": NOW + 0.5, "complete_until": NOW - 1, "counts": rows}))
     return router(server)

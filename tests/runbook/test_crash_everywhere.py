@@ -92,7 +92,7 @@ def check_end(story: Story, *, guarded: bool) -> None:
     assert [event.step for event in starts] == list(range(len(rollbacks[0].plan.steps)))
 
 
-def some(total: int, every: int = 12, everything: int = 6) -> tuple[range, str]:
+def some(total: int, every: int = 12, everything: int = 9) -> tuple[range, str]:
     """Return moments to crash at, and in words."""
     chosen = sampled(total, every, everything)
     return chosen, "every moment, no sampling" if chosen.step == 1 else f"every {chosen.step}th moment"
@@ -113,7 +113,7 @@ def test_crash_at_every_moment_then_again(
     """Whatever the moment of the crash, the same command typed again brings the same end."""
     total = moments(quick_path / "whole.sqlite", procedure)
     assert total > 50
-    chosen, how_many = some(total, everything=4)
+    chosen, how_many = some(total, everything=7)
     for moment in chosen:
         story = Story(quick_path / f"{moment}.sqlite")
         if not run_with(story, procedure, CrashAt(moment)):
@@ -175,7 +175,7 @@ def is_over(story: Story) -> bool:
 def test_crash_twice_in_the_same_run(quick_path: Path) -> None:
     """A second crash while resuming changes nothing about the end."""
     total = moments(quick_path / "whole.sqlite", roll_back)
-    for first in sampled(total, 40, 14):
+    for first in sampled(total, 40, 20):
         for second in sampled(30, 15, 8):
             story = Story(quick_path / f"{first}-{second}.sqlite")
             for moment in (first, second):
@@ -269,7 +269,7 @@ def test_crash_while_secrets_are_set(
     count = CrashAt()
     assert run_with(begin(quick_path / "whole.sqlite"), push, count)
     assert count.seen > 30
-    chosen, how_many = some(count.seen, everything=3)
+    chosen, how_many = some(count.seen, everything=5)
     for moment in chosen:
         folder = quick_path / str(moment)
         folder.mkdir()

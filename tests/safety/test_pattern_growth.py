@@ -165,6 +165,7 @@ def test_work_grows_as_the_text_does() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("pairs of characters", 3)
 def test_work_grows_as_the_text_does_for_pairs_of_characters_too() -> None:
     """The same with more units, and with ends of several kinds."""
     patterns = {name: found for name, found in list_patterns().items() if name not in BOUNDED}

@@ -27,6 +27,8 @@ SIBLINGS = {
     "drill/test_ramp.py": "runbook/test_ramp.py",
     "drill/test_schema_night.py": "drill/test_scenarios.py",
     "drill/test_synthetic.py": "runbook/test_prober.py",
+    "drill/test_version_url.py": "safety/test_rule_06_version_url.py",
+    "restore/test_query_cache.py": "runbook/test_query_cache.py",
     "restore/test_restore_managed_kills.py": "restore/test_restore_kills.py",
     "safety/test_doors_out.py": "safety/test_canary.py",
     "safety/test_hostile_twin.py": "safety/test_edges.py",

@@ -78,6 +78,7 @@ class ObjectHosts:
         self._reactions = reactions
         self._scripts: dict[str, _Script] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
 
     def instances(self, script: str | None = None) -> tuple[Instance, ...]:
         """Return the processes that host objects (of a Worker)."""
@@ -125,7 +126,7 @@ class ObjectHosts:
         needed = {version for version, _ in entry.split.shares}
         needed |= {place.host.version.id for place in entry.places.values()}
         gone = [entry.hosts.pop(version) for version in tuple(entry.hosts) if version not in needed]
-        await asyncio.gather(*(host.retire(0.0) for host in gone))
+        await self._retire(gone, 0.0)
 
     async def find(self, key: ObjectKey) -> str:
         """Return the address at which an object takes calls; it may wait until the object's process is back.
@@ -152,7 +153,7 @@ class ObjectHosts:
         entry = self._scripts.pop(script, None)
         if entry is not None:
             _cancel(entry)
-            await asyncio.gather(*(host.retire(0.0) for host in entry.hosts.values()))
+            await self._retire(entry.hosts.values(), 0.0)
         shutil.rmtree(self._folder / script, ignore_errors=True)
 
     async def close(self) -> None:
@@ -164,7 +165,8 @@ class ObjectHosts:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(host.retire(_STOP_S) for host in hosts))
+        await self._retire(hosts, _STOP_S)
+        await asyncio.gather(*self._retiring)
 
     async def _start(self, version: WorkerVersion) -> Instance:
         folder = self._folder / version.script
@@ -223,6 +225,16 @@ class ObjectHosts:
     async def _reset_callers(self, why: str, keys: Sequence[ObjectKey]) -> None:
         callers = (*self._list_callers(), *self.instances()) if keys else ()
         await asyncio.gather(*(caller.reset_forwarding(why, keys) for caller in callers))
+
+    async def _retire(self, hosts: Iterable[Instance], timeout_s: float) -> None:
+        """Stop processes; who waits for that may be cancelled, and they are stopped all the same."""
+        tasks = {asyncio.create_task(host.retire(timeout_s)) for host in hosts}
+        self._retiring |= tasks
+        if tasks:
+            await asyncio.wait(tasks)
+        for task in tasks:
+            self._retiring.discard(task)
+            task.result()
 
     def _spawn(self, coroutine: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
