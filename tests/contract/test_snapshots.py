@@ -109,6 +109,7 @@ def test_everything_is_as_it_was_with_its_metadata(kept: Kept) -> None:
     assert kept.restore(to) == [Outcome.SAME] * 2, "a second time there is nothing to do but to look"
 
 
+@pytest.mark.long
 def test_what_a_later_snapshot_knows_of_before_the_moment_counts(kept: Kept) -> None:
     """It was written after the snapshot before the moment, and before the moment."""
     kept.put("k", b"old")
@@ -127,6 +128,7 @@ def test_what_a_later_snapshot_knows_of_before_the_moment_counts(kept: Kept) -> 
     assert [kept.store.read(kept.bucket, key) for key in "klm"] == [(b"good", {}), (b"old", {}), (b"good", {})]
 
 
+@pytest.mark.long
 def test_what_was_written_since_the_listing_stays(kept: Kept) -> None:
     kept.put("k", b"good")
     name = kept.take()
@@ -184,6 +186,7 @@ def test_an_unsigned_manifest_is_refused_where_there_is_a_key(store: Store) -> N
         list(kept.opened(KEY).manifests.read(name))
 
 
+@pytest.mark.long
 def test_a_manifest_cannot_stand_in_for_another(kept: Kept) -> None:
     """Its signature covers its name: an old one copied to a new name is no snapshot of then."""
     kept.put("k", b"good")
@@ -196,6 +199,7 @@ def test_a_manifest_cannot_stand_in_for_another(kept: Kept) -> None:
         list(kept.history.manifests.read(kept.history.list_manifests()[1]))
 
 
+@pytest.mark.long
 def test_what_no_moment_needs_is_removed_and_the_rest_can_be_brought_back(kept: Kept) -> None:
     kept.put("k", b"one")
     kept.put("always", b"here")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store_lab import Store, open_store
 
-from extent import by_extent, long
+from extent import by_extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,8 @@ class Damaged:
         return {**os.environ, "HISTORY_KEY": KEY}
 
 
-@pytest.mark.parametrize("versions", [True, long(False)], ids=["versions", "snapshots"])
+@pytest.mark.long
+@pytest.mark.parametrize("versions", [True, False], ids=["versions", "snapshots"])
 def test_a_bad_moment_is_taken_back_while_the_application_writes(store: Store, tmp_path: Path, versions: bool) -> None:
     """The dry run counts it, the restore does it, a second listing says so, and what is written meanwhile stays."""
     damaged = Damaged(store, tmp_path, versions=versions)

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from store_lab import write_configuration
 
-from extent import by_extent
+from extent import by_extent, long
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +109,7 @@ def measure(folder: Path, objects: int) -> tuple[float, dict[str, object]]:
     return usage.ru_maxrss / 1024, found
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_bucket(tmp_path: Path, proof: Record) -> None:
     """Every object counted, and a page of them at a time in memory."""
     few, many = by_extent(1_000, 10_000), by_extent(10_000, 50_000, proof=250_000)
@@ -124,6 +125,6 @@ def test_memory_does_not_grow_with_the_bucket(tmp_path: Path, proof: Record) -> 
     )
 
 
-@pytest.mark.parametrize("objects", [0, 1, PAGE // 2, PAGE // 2 + 1])
+@pytest.mark.parametrize("objects", [0, long(1), long(PAGE // 2), PAGE // 2 + 1])
 def test_the_ends_of_pages(tmp_path: Path, objects: int) -> None:
     assert measure(tmp_path / "bucket", objects)[1]["undeleted"] == objects

@@ -63,6 +63,7 @@ def ask(url: str, all_of: str, bad_of: str) -> str:
     return f'traffic = {{ provider = "promql", url = "{url}", promql = {{ {queries} }} }}'
 
 
+@pytest.mark.long
 def test_the_queries_count_what_the_router_counts(drillbook: Drillbook, metrics: str) -> None:
     """Of the version that the platform lists as deployed; nothing is missing of a while."""
     trial = drillbook.trial()

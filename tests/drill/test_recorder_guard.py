@@ -49,6 +49,7 @@ def _consume(drillbook: Drillbook, *consumers: str) -> None:
     call(drillbook.stage.twin, "PATCH", f"workers/scripts/{SCRIPT}/script-settings", body)
 
 
+@pytest.mark.long
 def test_the_object_counts_what_the_router_counts(drillbook: Drillbook, recorded: Trial) -> None:
     """Of the sample application with its visitors: every second and version, once it is final."""
     router = drillbook.trial().tools().traffic

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PAST_S = 20
 
 
+@pytest.mark.long
 def test_after_some_looks_it_may_act_and_counts_what_the_router_counts(drillbook: Drillbook) -> None:
     """Visitors' requests of each second and version; backout's own, which measured how late it is, are none."""
     trial = drillbook.trial()
