@@ -295,9 +295,10 @@ def proof(request: pytest.FixtureRequest) -> Iterator[Record]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker has proven."""
-    node.config.stash[LEAKED] += node.workeroutput.get("leaks", ())
-    node.config.stash[OTHER_DAYS] = node.workeroutput.get("other_days", 0)  # the same for each
-    node.config.stash[RECORDED] += [Proof(**proven) for proven in node.workeroutput.get("proofs", ())]
+    output = getattr(node, "workeroutput", {})  # a worker that died has none; its test has failed
+    node.config.stash[LEAKED] += output.get("leaks", ())
+    node.config.stash[OTHER_DAYS] = output.get("other_days", 0)  # the same for each
+    node.config.stash[RECORDED] += [Proof(**proven) for proven in output.get("proofs", ())]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from _thread import RLock  # all that is needed of `threading`, as functools has it
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, overload
 
@@ -43,6 +44,8 @@ _MOST_BRACKETS: Final = 1_000_000
 _LONG_WHOLE: Final = rb"(?<![\d.eE+])(?<![eE]-)(\d{19,})(?![\d.eE])"
 _WHOLE: Final = r"[+-]?[0-9]{1,20}"
 _LONGEST_DATE: Final = 64
+_PREPARED: Final[set[Any]] = {object}
+_PREPARING: Final = RLock()
 
 
 Text = bytes | bytearray | str | msgspec.Raw
@@ -50,6 +53,14 @@ Text = bytes | bytearray | str | msgspec.Raw
 
 class Undecodable(ProviderUnavailable):
     """A value from outside is not what it has to be; `what` says why, and never quotes it."""
+
+
+def _prepare(type: Any) -> None:
+    """Have msgspec read a type's annotations once, alone: two threads that do it at once end the process (0.22)."""
+    if type not in _PREPARED:
+        with _PREPARING:
+            msgspec.json.Decoder(type)
+            _PREPARED.add(type)
 
 
 @overload
@@ -89,6 +100,7 @@ def decode_json(
             raise Undecodable(f"{what} holds a number that is too large", where=where)
         if _is_nested_too_deep(content):
             raise Undecodable(f"{what} is nested too deeply", where=where)
+        _prepare(type)
         return msgspec.json.decode(content, type=type)
     except UNDECODABLE as error:
         raise Undecodable(f"{what} {explain_error(error)}", where=where) from None
@@ -191,6 +203,7 @@ def decode_toml(text: str) -> dict[str, Any]:
 def decode_values(value: object, type: type[T], *, what: str = "the record", where: str | None = None) -> T:
     """Return plain values (of JSON, TOML, a row) as a value of a type. Raises Undecodable as `decode_json`."""
     try:
+        _prepare(type)
         return msgspec.convert(value, type)
     except UNDECODABLE as error:
         raise Undecodable(f"{what} {explain_error(error)}", where=where) from None
