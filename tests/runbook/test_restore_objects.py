@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from bucket_lab import DamagedBucket, is_done, restore
@@ -220,6 +220,7 @@ def make_crash(left: list[int]) -> Callable[[str], None]:
     [
         (BucketFacts("off"), "off"),
         (BucketFacts("suspended"), "suspended"),
+        (BucketFacts("unknown"), "not known"),
         (BucketFacts("enabled", expires_after_s=60.0), "lifecycle"),
     ],
 )
@@ -229,6 +230,15 @@ def test_a_bucket_that_does_not_keep_the_past_is_refused(
     damaged.look.facts = facts
     with pytest.raises(Refused, match=words):
         prepare(damaged.tools(), damaged.ago(), None, "")
+
+
+def test_what_no_snapshot_covers_is_not_restored(damaged: DamagedBucket) -> None:
+    """It would be deleted for good: nothing of it was stored before."""
+    kept: Any = object()
+    tools = replace(damaged.tools(), snapshots=kept, prefix="models/")
+    for prefix in ("", "other/"):
+        with pytest.raises(UsageError, match="only of what lies below models/"):
+            prepare(tools, damaged.ago(), None, prefix)
 
 
 def test_a_moment_before_everything_is_refused_before_anything_is_changed(damaged: DamagedBucket) -> None:

@@ -64,6 +64,7 @@ def make_object_tools(
         environment=config.name,
         actor=find_actor(),
         bucket=bucket,
+        prefix=storage.prefix,
         clock=SystemClock(),
         journal=book,
         runs=book,

@@ -69,6 +69,7 @@ class DamagedBucket:
             environment="production",
             actor="ops@host",
             bucket="models",
+            prefix="",
             clock=self.world.clock,
             journal=journal,
             runs=journal,

@@ -10,7 +10,6 @@ the manifest after the last one that is removed does not name it.
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +21,7 @@ from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, O
 from backout.providers.objects.look import PROBE_PREFIX
 from backout.providers.objects.manifests import make_stamp
 from backout.providers.objects.tables import Tables
-from backout.providers.objects.versions import COPIED_AT_ONCE_BYTES, PART_BYTES, are_alike, hash_object
+from backout.providers.objects.versions import COPIED_AT_ONCE_BYTES, PART_BYTES, are_alike, hash_object, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from backout.providers.s3.client import S3Client
 
 _BATCH: Final = 500
-_THREADS: Final = 64
 _GONE: Final = frozenset({404, 412})
 ABSENT: Final = "absent"
 """Stands for the id of the newest version where the bucket has no such object."""
@@ -133,20 +131,19 @@ class SnapshotHistory:
         """Store the contents that the manifest before does not have; return how many."""
         changed = looked = 0
         listed = self.list_live()
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="objects") as threads:
-            while batch := list(islice(listed, _BATCH)):
-                known, new = [], []
-                for each in batch:
-                    before = tables.find("before", each.key)
-                    if before is not None and (before.etag, before.size_bytes) == (each.etag, each.size_bytes):
-                        known.append(replace(before, at=each.last_modified))
-                    else:
-                        new.append(ManifestEntry(each.key, each.etag, each.size_bytes, each.last_modified, stamp))
-                stored = [entry for entry in threads.map(self._store, new) if entry is not None]
-                tables.add("after", [*known, *stored])
-                changed += len(stored)
-                looked += len(batch)
-                hear(looked)
+        while batch := list(islice(listed, _BATCH)):
+            known, new = [], []
+            for each in batch:
+                before = tables.find("before", each.key)
+                if before is not None and (before.etag, before.size_bytes) == (each.etag, each.size_bytes):
+                    known.append(replace(before, at=each.last_modified))
+                else:
+                    new.append(ManifestEntry(each.key, each.etag, each.size_bytes, each.last_modified, stamp))
+            stored = [entry for entry in run_all(self._store, new) if entry is not None]
+            tables.add("after", [*known, *stored])
+            changed += len(stored)
+            looked += len(batch)
+            hear(looked)
         return changed
 
     def _store(self, entry: ManifestEntry) -> ManifestEntry | None:
@@ -234,8 +231,7 @@ class SnapshotVersions:
 
     def carry_out(self, changes: Sequence[ObjectChange], *, again: bool) -> Sequence[Carried]:  # noqa: ARG002 - always
         """Carry out changes; each object is looked at first, since what is overwritten here is kept nowhere else."""
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="objects") as threads:
-            return list(threads.map(self._carry_out, changes))
+        return run_all(self._carry_out, changes)
 
     def put_back(self, newer: ObjectVersion) -> None:
         """Make a content of the history the newest one again."""

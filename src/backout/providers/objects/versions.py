@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.errors import ProviderRejected
 from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from backout.model.objects.versions import ObjectChange
     from backout.providers.objects.gate import Gate
     from backout.providers.s3.answers import S3Object
     from backout.providers.s3.client import S3Client
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 COPIED_AT_ONCE_BYTES: Final = 5 * 10**9
 """S3 copies at most 5 GB in one call; what is larger is copied in parts."""
 PART_BYTES: Final = 512 * 1024 * 1024
 _BATCH: Final = 1000
+_THREADS: Final = 64
+"""How many calls the gate can let through at most."""
 _NO_MARKER: Final = frozenset({"NoSuchVersion", "NoSuchKey"})
 
 
@@ -73,14 +78,9 @@ class S3BucketVersions:
         for place, carried in zip(undeleted, self._undelete([changes[place] for place in undeleted]), strict=True):
             found[place] = carried
         rest = [place for place, carried in enumerate(found) if carried is None]
-        with ThreadPoolExecutor(64, thread_name_prefix="objects") as threads:
-            begun = {place: threads.submit(self._carry_out, changes[place], again) for place in rest}
-            for place, future in begun.items():
-                try:
-                    found[place] = future.result()
-                except BaseException:
-                    threads.shutdown(wait=True, cancel_futures=True)
-                    raise
+        made = run_all(lambda place: self._carry_out(changes[place], again), rest)
+        for place, carried in zip(rest, made, strict=True):
+            found[place] = carried
         return [carried for carried in found if carried is not None]
 
     def put_back(self, newer: ObjectVersion) -> None:
@@ -157,6 +157,17 @@ class S3BucketVersions:
         if size_bytes > self._copied_at_once_bytes:
             return self._client.copy_in_parts(source, self._bucket, key, self._part_bytes)
         return self._client.copy(source, self._bucket, key)
+
+
+def run_all(act: Callable[[T], R], each: Sequence[T]) -> list[R]:
+    """Do something with each, many at once, and return the results in order; after an error nothing more is begun."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="objects") as threads:
+        begun = [threads.submit(act, one) for one in each]
+        try:
+            return [future.result() for future in begun]
+        except BaseException:
+            threads.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def hash_object(client: S3Client, bucket: str, key: str, version_id: str | None = None) -> bytes:

@@ -64,7 +64,7 @@ def prepare(tools: ObjectTools, to: str, until: str | None, prefix: str) -> Plan
     if tools.snapshots is None:
         _check_versions(tools, facts, at, now)
     else:
-        _check_manifests(tools, tools.snapshots, at)
+        _check_manifests(tools, tools.snapshots, at, prefix)
     skew_s = abs(facts.clock_ahead_s or 0.0)
     slack_s = 0.0 if skew_s <= _SKEW_IGNORED_S else skew_s
     # Whole seconds, so that the same words a moment later are the same plan.
@@ -81,9 +81,10 @@ def _parse_moment(text: str, now: float, option: str) -> float:
 
 
 def _check_versions(tools: ObjectTools, facts: BucketFacts, at: float, now: float) -> None:
-    if facts.versioning in {"off", "suspended"}:
+    if facts.versioning != "enabled":  # a deletion in a bucket without versions is for good
+        said = "not known to this access key" if facts.versioning == "unknown" else facts.versioning
         raise Refused(
-            f"the bucket's versions are {facts.versioning}: what an object was before is not kept",
+            f"the bucket's versions are {said}: nothing shows that what an object was before is kept",
             where=tools.bucket,
             options=(
                 "Switch versions on, so that the next damage can be taken back.",
@@ -100,7 +101,9 @@ def _check_versions(tools: ObjectTools, facts: BucketFacts, at: float, now: floa
         )
 
 
-def _check_manifests(tools: ObjectTools, snapshots: Snapshots, at: float) -> None:
+def _check_manifests(tools: ObjectTools, snapshots: Snapshots, at: float, prefix: str) -> None:
+    if not prefix.startswith(tools.prefix):  # nothing of it is in the history, and what is deleted there is gone
+        raise UsageError(f"the snapshots are only of what lies below {tools.prefix}", where=prefix or tools.bucket)
     names = snapshots.list_manifests()
     if not names or names[0].at > at:
         begins = f"begins {to_utc(names[0].at):%Y-%m-%d %H:%M:%S UTC}, after the moment" if names else "is empty"
@@ -231,7 +234,7 @@ class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
         """Return {undeleted, changed, removed, same, newer, failed, failures}."""
         tools, run = self._tools, context.run
         total, last = count_noted(tools, run), context.last_progress()
-        begin, again = (0, last is not None) if last is None else (decode_values(last["done"], int), True)
+        begin, again = 0 if last is None else decode_values(last["done"], int), last is not None
         survey = find_survey(tools, run)
         is_undo = isinstance(survey, UndoObjectsStep)  # what was written since the restore stays: each is looked at
         bucket = tools.versions(survey.prefix, survey.moment)

@@ -18,6 +18,7 @@ class ObjectTools(Value, frozen=True):
     """The ports of one environment's bucket.
 
     Args:
+        prefix: the part of the bucket that snapshots are taken of, "" for all of it.
         versions: makes the port for the part of the bucket below a prefix, and for a moment.
         snapshots: the history of a bucket that keeps no versions itself; None: it keeps them, or has no history.
         snapshot_every_s: how often one is due.
@@ -27,6 +28,7 @@ class ObjectTools(Value, frozen=True):
     environment: str
     actor: str
     bucket: str
+    prefix: str
     clock: Clock
     journal: Journal
     runs: Runs
