@@ -30,8 +30,8 @@ class BucketVersions(Protocol):
         """
         ...
 
-    def put_back(self, newer: ObjectVersion) -> None:
-        """Make a version, or a delete marker, the newest one again."""
+    def put_back(self, newer: ObjectVersion) -> str:
+        """Make a version, or a delete marker, the newest one again, and return the id of what was made."""
         ...
 
     def is_same(self, key: str, one: str, other: str, *, contents: bool) -> bool:

@@ -68,9 +68,11 @@ class MemoryBucket:
         """Carry out changes one after the other."""
         return [self._call_one(each, again) for each in changes]
 
-    def put_back(self, newer: ObjectVersion) -> None:
-        """Make a version, or a delete marker, the newest one again."""
-        self._call("objects.put_back", lambda: self._add(newer.key, self._find(newer.key, newer.version_id)))
+    def put_back(self, newer: ObjectVersion) -> str:
+        """Make a version, or a delete marker, the newest one again, and return the id of what was made."""
+        made = self._call("objects.put_back", lambda: self._add(newer.key, self._find(newer.key, newer.version_id)))
+        assert isinstance(made, str)
+        return made
 
     def is_same(self, key: str, one: str, other: str, *, contents: bool) -> bool:  # noqa: ARG002 - it has them at hand
         """Whether two versions have the same metadata and bytes."""

@@ -233,13 +233,13 @@ class SnapshotVersions:
         """Carry out changes; each object is looked at first, since what is overwritten here is kept nowhere else."""
         return run_all(self._carry_out, changes)
 
-    def put_back(self, newer: ObjectVersion) -> None:
-        """Make a content of the history the newest one again."""
+    def put_back(self, newer: ObjectVersion) -> str:
+        """Make a content of the history the newest one again, and return what stands for its id."""
         history = self._history
         if newer.is_marker:
             history.client.delete(history.bucket, newer.key)
-        else:
-            self._copy_back(newer.key, newer.version_id, newer.size_bytes)
+            return ABSENT
+        return f"{self._copy_back(newer.key, newer.version_id, newer.size_bytes).etag}-{newer.size_bytes}"
 
     def is_same(self, key: str, one: str, other: str, *, contents: bool) -> bool:  # noqa: ARG002 - `one` is the live one
         """Whether the object is as a content of the history, in headers and metadata; `contents`: and in its bytes."""

@@ -83,12 +83,11 @@ class S3BucketVersions:
             found[place] = carried
         return [carried for carried in found if carried is not None]
 
-    def put_back(self, newer: ObjectVersion) -> None:
-        """Make a version, or a delete marker, the newest one again."""
+    def put_back(self, newer: ObjectVersion) -> str:
+        """Make a version, or a delete marker, the newest one again, and return the id of what was made."""
         if newer.is_marker:
-            self._client.delete(self._bucket, newer.key)
-        else:
-            self._copy(newer.key, newer.version_id, newer.size_bytes)
+            return self._client.delete(self._bucket, newer.key) or ""
+        return _get_id(self._copy(newer.key, newer.version_id, newer.size_bytes))
 
     def is_same(self, key: str, one: str, other: str, *, contents: bool) -> bool:
         """Whether two versions have the same headers and metadata; `contents`: and the same bytes, which are read."""

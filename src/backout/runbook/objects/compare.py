@@ -134,7 +134,10 @@ class Comparison:
 
     def _make_newest(self, hidden: ObjectVersion) -> None:
         """Bring back what the application wrote between the first listing and the change."""
-        self.bucket.put_back(hidden)
+        made = self.bucket.put_back(hidden)
+        if not hidden.is_marker and not self.bucket.is_same(hidden.key, made, hidden.version_id, contents=False):
+            self._add_difference(hidden.key, "what was written meanwhile could not be made the newest again")
+            return
         self._put_back.append(hidden.key)
 
     def _has_contents(self, newest: ObjectVersion, change: ObjectChange) -> bool:
