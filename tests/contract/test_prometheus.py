@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def test_counters_of_a_scraped_application_are_counts(scraped: tuple[Application
     app.answered("v1", "200", 5)
     app.answered("v2", "500", 2, le="+Inf")
     app.answered("v1", "499", 1)
-    scraped_again(app)
+    counted(url, since, 17)  # a scrape of a busy machine may fail
     app.restart()
     app.answered("v2", "200", 1, le="0.5")
     app.answered("v2", "500", 1, le="0.5")
@@ -172,15 +173,16 @@ def matrix(*series: tuple[dict[str, str], list[list[object]]]) -> object:
 
 
 def test_what_is_asked() -> None:
-    """Raw samples in pieces of ten minutes, an overlap before them, the token in its header only."""
+    """Raw samples in pieces of ten minutes, an overlap before them, the token in its header only; no question twice."""
     with scripted_server() as server:
         server.will(answer(matrix()))
         asked = client(f"{server.url}/prom", lambda: "canary")
         PrometheusTraffic(asked, Metrics(selector='job="x"')).read(10_000, 10_900)
     targets = [asked.target for asked in server.asked]
-    assert len(targets) == 6
-    assert targets[0] == "/prom/api/v1/query?query=http_requests_total%7Bjob%3D%22x%22%7D%5B600s%5D&time=10540.000"
-    assert targets[1] == "/prom/api/v1/query?query=http_requests_total%7Bjob%3D%22x%22%7D%5B360s%5D&time=10900.000"
+    assert len(set(targets)) == len(targets) == 6
+    plain = [re.sub(r"backout_read%21%3D%22[0-9a-f]+%22%2C", "", target) for target in targets]
+    assert plain[0] == "/prom/api/v1/query?query=http_requests_total%7Bjob%3D%22x%22%7D%5B600s%5D&time=10540.000"
+    assert plain[1] == "/prom/api/v1/query?query=http_requests_total%7Bjob%3D%22x%22%7D%5B360s%5D&time=10900.000"
     assert all(asked.headers["authorization"] == "Bearer canary" for asked in server.asked)
     assert not any("canary" in target for target in targets)
 

@@ -5,11 +5,14 @@ samples as they were scraped; `query_range` answers values at even steps, with n
 `/api/v1/metadata` answers the types that the scraped processes gave.
 VictoriaMetrics documentation, "Prometheus querying API usage" and "Cluster version" (2026): the same calls, and
 `isPartial` where a part of the storage did not answer. A range's left end belongs to it in Prometheus 2.x alone.
+Source: VictoriaMetrics' code (1.112 and its master of August 2026), lib/mergeset/table.go and lib/storage/index_db.go:
+which series a selector finds is kept, and thrown away when there are new ones, but every ten seconds at most.
 """
 
 from __future__ import annotations
 
 import math
+import secrets
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -63,13 +66,13 @@ class MetricsClient:
         """Return the samples from `begin` to `end` as they were scraped, asked in pieces that no answer outgrows.
 
         Args:
-            selector: of series, without a range.
+            selector: of series, with braces and without a range.
         """
         found: dict[frozenset[tuple[str, str]], list[Point]] = {}
         while begin < end:
             piece_s = min(_CHUNK_S, math.ceil(end - begin))
             begin += piece_s
-            asked = {"query": f"{selector}[{piece_s}s]", "time": f"{min(begin, end):.3f}"}
+            asked = {"query": f"{_ask_anew(selector)}[{piece_s}s]", "time": f"{min(begin, end):.3f}"}
             for result in self._ask("api/v1/query", asked, selector):
                 labels = {name: value for name, value in result.metric.items() if name != "__name__"}
                 samples = found.setdefault(frozenset(labels.items()), [])
@@ -109,6 +112,15 @@ class MetricsClient:
             what = "the metric is a native histogram: name a counter, such as its _count, or a classic histogram"
             raise ProviderRejected(what, status=200, where=shorten(query))
         return answer.data.result
+
+
+def _ask_anew(selector: str) -> str:
+    """Return a selector of the same series that no server has been asked before, so that none answers from memory.
+
+    VictoriaMetrics remembers for ten seconds which series there are: the first requests of a new one would be missed.
+    """
+    name, _, matchers = selector.partition("{")
+    return f'{name}{{backout_read!="{secrets.token_hex(6)}",{matchers}'
 
 
 def _list_points(result: _Result) -> Iterator[Point]:

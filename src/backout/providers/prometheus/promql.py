@@ -4,7 +4,8 @@ A raw counter is never asked for a difference or a sum: its samples are read as 
 taken here, series by series. What the server computes (a rate, a recording rule) are estimates, and so advice.
 
 Source: Prometheus documentation, "Querying basics" (3.x): what `[60s]` behind a selector answers; `rate` extrapolates.
-VictoriaMetrics documentation, "Query latency" (2026): values of the last 30 seconds are withheld in `query_range`.
+VictoriaMetrics documentation, "Query latency" (2026): values of the last 30 seconds are withheld in `query_range`;
+"Data becomes available for querying in a few seconds": three when measured (1.112), those of a new series last.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _LOOKBACK_S, _LOOKBACK_SCRAPES = 60.0, 4
 _WITHHELD_S: Final = 30.0
+_HIDDEN_S: Final = 4.0
+"""For so long a server may not show what it has scraped."""
 _STEPS: Final = 240
 _IMPOSSIBLE: Final = 1e9  # requests per second
 _COUNTING: Final = {"counter": ("",), "histogram": ("_count", "_bucket"), "summary": ("_count",)}
@@ -134,7 +137,7 @@ class PromqlTraffic:
     @property
     def _settle_s(self) -> float:
         """How old a time must be until no sample of it can come any more."""
-        return _WITHHELD_S if self._queries.estimated else min(self._interval_s, SCRAPE_TIMEOUT_S)
+        return _WITHHELD_S if self._queries.estimated else min(self._interval_s, SCRAPE_TIMEOUT_S) + _HIDDEN_S
 
     @property
     def _lag_s(self) -> float:
