@@ -13,7 +13,7 @@ from collections import Counter
 from importlib import resources
 from pathlib import Path
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from backout.analysis.diagnosis.signatures import Classifier
 from backout.model.incident.diagnosis import UNKNOWN, LogKind
@@ -26,8 +26,8 @@ def bound(hits: int, n: int) -> tuple[float, float]:
     """Return the 95 % interval of a share."""
     if not n:
         return 0.0, 1.0
-    low = beta.ppf(0.025, hits, n - hits + 1) if hits else 0.0
-    high = beta.ppf(0.975, hits + 1, n - hits) if hits < n else 1.0
+    low = betaincinv(hits, n - hits + 1, 0.025) if hits else 0.0
+    high = betaincinv(hits + 1, n - hits, 0.975) if hits < n else 1.0
     return float(low), float(high)
 
 

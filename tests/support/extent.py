@@ -84,13 +84,16 @@ def long(*values: object) -> Any:
 
 
 def examples(count: int, *, proof: int | None = None) -> settings:
-    """Return Hypothesis's settings for so many examples in `make test-all`: a third of them in `make test`."""
-    return settings(max_examples=by_extent(-(-count // 3), count, proof))
+    """Return Hypothesis's settings for so many examples where `EVERY`; for a third of them in `make test`.
+
+    Two thirds are tried in `make test-all`: each run has others.
+    """
+    return settings(max_examples=by_extent(-(-count // 3), count if EVERY else -(-count * 2 // 3), proof))
 
 
 settings.register_profile(
     "suite",
-    max_examples=by_extent(34, 100),
+    max_examples=examples(100).max_examples,
     deadline=None,
     # How quick the machine is says nothing about the code; the fixtures in question are made once for all examples.
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
