@@ -239,12 +239,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _leave_to_other_days(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take out the tests marked `rotating` that are not of this day; those that somebody named run."""
+    """Take out the long tests marked `rotating` that are not of this day; those that somebody named run."""
     if EVERY or not ALL or NAMED in os.environ:
         return
     before, left = Counter[str](), []
     for item in items:
-        if (mark := item.get_closest_marker("rotating")) is not None:
+        mark = item.get_closest_marker("rotating")
+        if mark is not None and item.get_closest_marker("long") is not None:
             family, days = mark.args
             if not is_due(before[family], days):
                 left.append(item)

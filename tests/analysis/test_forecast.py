@@ -24,6 +24,8 @@ from traffic_sim import DEPLOYED_AT, Scenario, Traffic, always, watch
 if TYPE_CHECKING:
     from backout.model.guard.forecast import Forecast
 
+pytestmark = pytest.mark.rotating("simulations", 3)
+
 FACTOR = 2.0
 """What the forecast promises: the median of what happens lies within this factor of what was said."""
 ONE, FIVE, ALL, SLOW = TROUBLES

@@ -64,6 +64,7 @@ def test_work_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     assert measure(chosen, 2, keep=keep) != again
 
 
+@pytest.mark.long
 def test_what_was_measured_within_a_time_is_of_all_scenarios(tmp_path: Path) -> None:
     """It ends after the part that is under way, and goes on from there the next time."""
     chosen = [(replace(scenario, watch_s=30), 21) for scenario in of_kind(Kind.SITE)[:2]]

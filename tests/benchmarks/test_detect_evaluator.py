@@ -23,6 +23,8 @@ from extent import examples
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+pytestmark = pytest.mark.rotating("simulations", 3)
+
 SCENARIOS = st.builds(
     Scenario,
     rate=st.sampled_from((*RATES, 1.0)),

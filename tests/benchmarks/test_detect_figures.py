@@ -25,6 +25,8 @@ from extent import by_extent
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.rotating("simulations", 3)
+
 OUTAGE = next(kind for kind in BADS if kind.name == "errors 100 %")
 FIVE = next(kind for kind in BADS if kind.name == "errors 5 %")
 SLOWER = next(kind for kind in BADS if kind.name == "latency x1.5")
@@ -181,6 +183,7 @@ def test_the_plan_holds_ten_thousand_watches_of_each_noise() -> None:
     assert ORACLE not in PEERS
 
 
+@pytest.mark.long
 def test_noise_is_measured_alone_with_the_default_slow_start() -> None:
     """A row and a share for each noise that was chosen, and none for the others."""
     chosen = plan_noise([Noise.RETRIES], "quick")

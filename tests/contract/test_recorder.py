@@ -30,6 +30,8 @@ from polling import PATIENCE_S
 if TYPE_CHECKING:
     from backout.providers.s3.calls import Listing
 
+pytestmark = pytest.mark.rotating("recorder", 3)
+
 NOW = 1_800_000_100
 OTHER = "whsec_" + "A" * 40
 

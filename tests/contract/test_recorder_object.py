@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.rotating("recorder", 3)
+
 NOW = 1_800_000_100
 OTHER = "whsec_" + "A" * 40
 ONCE = Retry(attempts=1)

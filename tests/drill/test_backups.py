@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from conftest import Record
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 KEY = "0f" * 32
 CUTS = by_extent(2, 3, proof=16)
 SENDERS = "SELECT count(*) FROM pg_stat_replication"

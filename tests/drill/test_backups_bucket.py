@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from backout.config import Config
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 KEY = "0f" * 32
 
 

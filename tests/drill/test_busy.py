@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--json")
 GUARD = ("guard", "--json")
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 LIMIT = 40
 
 

@@ -19,6 +19,8 @@ from polling import PATIENCE_S, until
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
 
+pytestmark = pytest.mark.rotating("diagnoses", 3)
+
 ASK = ("diagnose", "--json", "--since", "7s")
 ANSWERED_IN_S = 25
 """A variant or a fault is known by then: some hundred requests, what the tail and the counts lag behind, and asking."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
     from scripted_server import ScriptedServer
 
+pytestmark = pytest.mark.rotating("failed builds", 2)
+
 NODE = find_node()
 NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 WRANGLER = find_cli(Path(__file__))

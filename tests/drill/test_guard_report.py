@@ -14,6 +14,8 @@ from polling import until
 if TYPE_CHECKING:
     from drillbook import Drillbook
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 
 @pytest.mark.long
 def test_what_guard_would_have_done(drillbook: Drillbook) -> None:

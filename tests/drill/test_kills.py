@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from conftest import Record
     from drillbook import Drillbook, Trial
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 COMMANDS = {
     "rollback": ("rollback", "-m", "it fails", "--confirm", "production", "--json"),
     "guard": ("guard", "--json"),

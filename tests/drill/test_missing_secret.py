@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Result, Trial
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 NAME = "PAYMENTS_API_KEY"
 VALUE = CANARIES["JWT_SECRET"]
 """A planted value under another name: the canary check looks for it everywhere, in every spelling."""
@@ -65,6 +67,7 @@ def watched(drillbook: Drillbook, trial: Trial, version: str) -> Result:
     return trial.run("guard", "--json")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_gone_again")
 def test_the_source_holds_it(drillbook: Drillbook, lacking: str) -> None:
     """It is set; errors stop; nothing is rolled back; the report quotes the line; the value is nowhere."""

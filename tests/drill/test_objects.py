@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from conftest import Record
 
+pytestmark = pytest.mark.rotating("objects", 2)
+
 OBJECTS = 240
 KEY = "k" * 40
 

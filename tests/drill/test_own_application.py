@@ -21,6 +21,8 @@ from polling import PATIENCE_S
 if TYPE_CHECKING:
     from drillbook import Drillbook
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "twin.md").read_text(encoding="utf-8")
 _FILE = re.compile(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)

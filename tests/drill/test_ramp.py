@@ -17,6 +17,8 @@ from arranged import upload
 if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 RAMP = "[environments.production.guard]\nramp = [10, 50, 100]"
 
 

@@ -219,7 +219,7 @@ def test_every_way_to_name_the_target(drillbook: Drillbook) -> None:
     assert (live.json["already"], live.json["live_version"]) == (True, drillbook.bad)
 
 
-@pytest.mark.parametrize(("service", "action"), [("database", "refused"), long("storage", "rollback")])
+@pytest.mark.parametrize(("service", "action"), [long("database", "refused"), long("storage", "rollback")])
 def test_critical_service_down_after_the_deployment(drillbook: Drillbook, service: str, action: str) -> None:
     """It was up before, so it is a reason by itself; with the database down the schema is unknown, and rule 4 holds."""
     trial = watching(deployed_bad(drillbook).forget_marks(), "60s")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
+pytestmark = pytest.mark.rotating("schema nights", 2)
+
 DROP = "20261125090000_drop_total"
 SQL = 'ALTER TABLE "orders" DROP COLUMN "total_cents"; UPDATE "orders" SET "note" = \'lost\' WHERE "id" % 2 = 0;\n'
 PRODUCTION = ("-m", "the night of the drill", "--confirm", "production")

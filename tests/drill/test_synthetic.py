@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
+pytestmark = pytest.mark.rotating("synthetic requests", 2)
+
 PATH = "/api/models"
 SENT = f'probe_every = "1s"\nsynthetic = {{ every = "200ms", paths = ["{PATH}", "/"] }}'
 

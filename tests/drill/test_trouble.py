@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from drillbook import Drillbook
     from scripted_server import Step
 
+pytestmark = pytest.mark.rotating("drills", 3)
+
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
 DOWN = Answer()
 

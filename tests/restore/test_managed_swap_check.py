@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.rotating("restores", 3)
+
 SCHEMA = """
 CREATE TABLE orders (id int PRIMARY KEY, status text);
 INSERT INTO orders SELECT g, 'paid' FROM generate_series(1, 900) g;

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from backout.model.plan import Json
 
+pytestmark = pytest.mark.rotating("restores", 3)
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:

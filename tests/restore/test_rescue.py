@@ -21,6 +21,8 @@ from extent import by_extent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.rotating("restores", 3)
+
 SEEDS = range(by_extent(1, 2, proof=60))
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from backout.model.database.rescue import RescueReport
 
+pytestmark = pytest.mark.rotating("restores", 3)
+
 LONG: Final = "x" * 61
 
 

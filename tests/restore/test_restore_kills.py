@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from backout.model.plan import Plan
 
+pytestmark = pytest.mark.rotating("restores that are killed", 3)
+
 SCRIPT = Path(__file__).parents[1] / "support" / "database" / "restore_killed.py"
 STATE = "SELECT id, status, to_jsonb(o) ->> 'note' FROM orders o ORDER BY id"
 COUNT = 3000

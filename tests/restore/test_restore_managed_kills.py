@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from backout.runbook.recovery.managed import BranchTools
 
+pytestmark = pytest.mark.rotating("restores that are killed", 3)
+
 SCRIPT = Path(__file__).parents[1] / "support" / "database" / "managed_killed.py"
 STATE = "SELECT id, status, to_jsonb(o) ->> 'note' FROM orders o ORDER BY id"
 COUNT = 3000

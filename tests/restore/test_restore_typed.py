@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from recovery_lab import Lab
 
+pytestmark = pytest.mark.rotating("restores", 3)
+
 
 @pytest.fixture(scope="module")
 def typing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.rotating("restores", 3)
+
 COLUMNS = ("a", "b", "c")
 Ledger = dict[int, list[str]]
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from backout.model.plan import Plan
     from backout.ports import Action, StepContext
 
+pytestmark = pytest.mark.rotating("restores", 3)
+
 
 TABLES = ("emptied", "lost", "flipped", "cut", "gone")
 
@@ -218,6 +220,7 @@ def test_what_others_do_since_is_no_difference(lab: Lab) -> None:
             connection.execute("DROP SEQUENCE numbers, restarted; DROP MATERIALIZED VIEW seen; DROP FUNCTION said")
 
 
+@pytest.mark.long
 def test_an_idle_client_is_waited_for_though_its_session_is_another_roles(lab: Lab) -> None:
     """What it removed is reported seconds later, and a role without rights on statistics sees little of its session."""
     with lab.connect() as connection:

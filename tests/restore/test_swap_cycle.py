@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from recovery_lab import Lab
 
+pytestmark = pytest.mark.rotating("restores", 3)
+
 ROWS = "SELECT id, n FROM ledger"
 
 

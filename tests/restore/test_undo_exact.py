@@ -29,6 +29,8 @@ from polling import PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.rotating("restores", 3)
+
 SCRIPT = Path(__file__).parents[1] / "support" / "database" / "restore_killed.py"
 LEAVES = "SELECT id, branch, v FROM {} ORDER BY 1"
 AT_COMMIT = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = 'COMMIT'"

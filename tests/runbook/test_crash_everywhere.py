@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from conftest import Record
 
+pytestmark = pytest.mark.rotating("crash sweeps", 3)
+
 
 class Crash(BaseException):
     """The process dies here: nothing of ours may catch it, as nothing catches kill -9."""

@@ -18,6 +18,8 @@ from line import Story, watch
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.rotating("simulations", 3)
+
 
 @pytest.fixture
 def story(tmp_path: Path) -> Story:

@@ -155,6 +155,7 @@ def test_a_small_route_that_fails_is_named() -> None:
     assert str(found[first][1]).startswith(f"POST /api/orders: {first // 10 + 1} of {first // 10 + 1} requests failed")
 
 
+@pytest.mark.long
 def test_requests_that_begin_and_do_not_end_are_never_healthy() -> None:
     """Lines of requests that began, with and without an id; a replay without them is as before."""
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from drillbook import Drillbook, Trial
     from scripted_server import ScriptedServer
 
+pytestmark = pytest.mark.rotating("pipelines", 2)
+
 GITHUB_PAGE = (ROOT / "docs" / "github.md").read_text(encoding="utf-8")
 ACTION = read_yaml((ROOT / "action.yml").read_text(encoding="utf-8"))
 TOP = {"name", "author", "description", "inputs", "outputs", "runs", "branding"}

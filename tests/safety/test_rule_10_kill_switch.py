@@ -416,6 +416,7 @@ def bad_live(drillbook: Drillbook) -> Trial:
     return trial
 
 
+@pytest.mark.long
 def test_rule_10_kill_switch_between_decision_and_switch_from_another_machine(drillbook: Drillbook) -> None:
     """Guard has decided and handed over to its rollback; a hold from another machine comes before its switch."""
     trial, other = bad_live(drillbook), drillbook.trial()

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from drillbook import Drillbook, Result, Trial
     from scripted_server import ScriptedServer
 
+pytestmark = pytest.mark.rotating("nights", 3)
+
 ROLLBACK = ("rollback", "-m", "it fails", "--confirm", "production", "--no-wait", "--json")
 GUARD = ("guard", "--json")
 
@@ -114,6 +116,7 @@ def test_hotfix_during_a_watch(night: Night) -> None:
     assert night.told() != [], "nobody was told that the newer deployment is not guarded"
 
 
+@pytest.mark.long
 def test_two_operators_at_once(night: Night) -> None:
     """Two machines roll back at the same time: the good version is live, once or twice the same, never the bad one."""
     book = night.book

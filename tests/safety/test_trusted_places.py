@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_shell import backout
 
+from extent import long
 from vendor_lab import LIVE, ORGANIZATION, PROJECT, TOKEN, Neon, served
 
 if TYPE_CHECKING:
@@ -173,8 +174,17 @@ def a_card_of_everybody(_folder: Path, card: Path) -> None:
     card.chmod(0o666)
 
 
-@pytest.mark.parametrize("make", [a_committed_card, a_linked_card, a_card_of_everybody])
-@pytest.mark.parametrize("has_file", [True, False])
+@pytest.mark.parametrize(
+    ("has_file", "make"),
+    [
+        (True, a_committed_card),
+        (False, a_linked_card),
+        (False, a_card_of_everybody),
+        long(False, a_committed_card),
+        long(True, a_linked_card),
+        long(True, a_card_of_everybody),
+    ],
+)
 def test_a_card_that_was_not_written_here_is_not_told_as_ours(
     tmp_path: Path, make: Callable[[Path, Path], None], has_file: bool
 ) -> None:

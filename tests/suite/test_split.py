@@ -24,6 +24,7 @@ SIBLINGS = {
     "drill/test_follow.py": "runbook/test_follow.py",
     "drill/test_guard_report.py": "runbook/test_guard_report.py",
     "drill/test_kills.py": "drill/test_interrupt.py",
+    "drill/test_missing_secret.py": "safety/test_secrets_canary.py",
     "drill/test_objects.py": "runbook/test_restore_objects.py",
     "drill/test_promql.py": "contract/test_promql.py",
     "drill/test_ramp.py": "runbook/test_ramp.py",

@@ -20,6 +20,8 @@ from polling import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.rotating("sample application", 2)
+
 WELL = {"database": "ok", "storage": "ok", "email": "ok"}
 ORDER = {"model_id": 1, "quantity": 1, "email": "a@example.com"}
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from backout.config.init.bill import Sink
     from backout.twin.lifecycle import TwinStatus
 
+pytestmark = pytest.mark.rotating("recorder", 3)
+
 APP = """
 export default {
   async fetch(request, env, ctx) {
@@ -216,6 +218,7 @@ def test_only_what_is_counted_leaves_the_worker(twin: TwinStatus) -> None:
     assert {status for row in visitors for status in row["statuses"]} == {"200", "404"}
 
 
+@pytest.mark.long
 def test_the_object_counts_what_the_router_counts(twin: TwinStatus) -> None:
     """In its own Durable Object, read through its own signed route; whoever cannot sign learns nothing."""
     add_counter(twin, "sum-recorder", FLUSH_MS="200")

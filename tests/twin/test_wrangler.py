@@ -268,6 +268,7 @@ def test_the_schedules_of_the_configuration_run_on_demand(project: Project) -> N
         remote.run_schedule(project.twin, project.name)
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_a_schedule_runs_at_its_minute(project: Project) -> None:
     """Nobody asks for it: within two minutes it has run, for a whole minute."""
@@ -496,6 +497,7 @@ def test_delete(project: Project) -> None:
     assert error.value.code == 404
 
 
+@pytest.mark.rotating("wrangler", 3)
 @pytest.mark.long
 def test_what_init_reads_of_a_build_is_what_wrangler_deploys(project: Project) -> None:
     """A redirected configuration: the name, the bindings and the environment of the build, without --env."""
