@@ -26,6 +26,7 @@ from backout.ports.database import (
     Statements,
     Trials,
 )
+from backout.ports.fence import Fence
 from backout.ports.journal import (
     Action,
     AnyAction,
@@ -125,6 +126,7 @@ __all__ = [
     "Done",
     "DumpRestores",
     "Dumps",
+    "Fence",
     "Fingerprints",
     "HealthCheck",
     "Holds",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backout.providers.memory import data_ports, ports
+from backout.providers.memory.fence import MemoryFence
 from backout.providers.memory.state import START, WorldState
 
 
@@ -11,7 +12,7 @@ class World(WorldState):
 
     Attributes:
         deployments, versions, secrets, secret_writer, secret_source, fingerprints, triggers, attachments, traffic,
-            health, logs, schema, connections, reports, clock: the ports.
+            health, logs, schema, connections, reports, fence, clock: the ports.
     """
 
     def __init__(self, now: float = START) -> None:
@@ -35,3 +36,4 @@ class World(WorldState):
         self.connections = data_ports.WorldConnections(self)
         self.reports = data_ports.WorldReports(self)
         self.notifier = data_ports.WorldNotifier(self)
+        self.fence = MemoryFence(self.clock.now, self.call)

@@ -1,0 +1,94 @@
+"""Port Fence: one suite on a database in memory and on a real Postgres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from values import replace
+
+from backout.errors import Refused
+from backout.model.database.fence import FenceOrder
+from backout.providers.memory import World
+
+DEADLINE = 1_900_000_000.0
+
+
+@dataclass
+class MemorySide:
+    """A World's database."""
+
+    world: World
+
+    def __post_init__(self) -> None:
+        self.fence = self.world.fence
+
+    def write(self) -> bool:
+        """Write as the application does; return whether it was let in."""
+        return self.fence.write()
+
+    def prepare(self) -> None:
+        """Leave a prepared transaction."""
+        self.fence.live.prepared.append("held")
+
+    def roles(self) -> object:
+        """Return all that a fence changes."""
+        return dict(self.fence.live.roles), dict(self.fence.live.comments)
+
+
+@pytest.fixture
+def side() -> MemorySide:
+    return MemorySide(World())
+
+
+def order(side: MemorySide, run: str = "r1") -> FenceOrder:
+    return FenceOrder(run, "ann@host", DEADLINE, side.fence.survey().planned)
+
+
+def test_a_fence_keeps_the_application_out(side: MemorySide) -> None:
+    """It writes before and after, and not while the fence stands, which is proved."""
+    before = side.roles()
+    assert side.write()
+    mark = side.fence.raise_fence(order(side))
+    assert not side.write()
+    proof = side.fence.prove(mark.lsn, quiet_s=0.5)
+    assert proof.holds, proof.why
+    standing = side.fence.read()
+    assert standing is not None
+    assert (standing.run, standing.actor, standing.deadline) == ("r1", "ann@host", DEADLINE)
+    assert replace(standing, lsn=mark.lsn) == mark
+    side.fence.open(mark)
+    assert side.roles() == before
+    assert side.fence.read() is None
+    assert side.write()
+
+
+def test_a_fence_may_be_raised_and_opened_again(side: MemorySide) -> None:
+    """What was before it stays known, and a second opening finds nothing to do."""
+    before = side.roles()
+    first = side.fence.raise_fence(order(side))
+    second = side.fence.raise_fence(order(side))
+    assert replace(second, lsn=0) == replace(first, lsn=0)
+    assert second.lsn >= first.lsn
+    side.fence.open(second)
+    side.fence.open(second)
+    assert side.roles() == before
+
+
+def test_another_runs_fence_is_left_alone(side: MemorySide) -> None:
+    """Neither raised over nor opened."""
+    mark = side.fence.raise_fence(order(side))
+    with pytest.raises(Refused, match="fence of run r1 stands"):
+        side.fence.raise_fence(order(side, "r2"))
+    with pytest.raises(Refused, match="fence of run r1 stands"):
+        side.fence.open(replace(mark, run="r2"))
+    assert side.fence.read() is not None
+
+
+def test_a_prepared_transaction_refuses_the_fence(side: MemorySide) -> None:
+    """It could be committed by anyone at any time."""
+    side.prepare()
+    assert "prepared" in " ".join(each.reason for each in side.fence.survey().refusals)
+    with pytest.raises(Refused, match="prepared"):
+        side.fence.raise_fence(order(side))
+    assert side.write()
