@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
+from fence_lab import DEADLINE, Shop, running_server
 from values import replace
 
 from backout.errors import Refused
 from backout.model.database.fence import FenceOrder
 from backout.providers.memory import World
 
-DEADLINE = 1_900_000_000.0
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @dataclass
@@ -36,16 +40,27 @@ class MemorySide:
         return dict(self.fence.live.roles), dict(self.fence.live.comments)
 
 
-@pytest.fixture
-def side() -> MemorySide:
-    return MemorySide(World())
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with running_server(tmp_path_factory.mktemp("fence")) as port:
+        yield port
 
 
-def order(side: MemorySide, run: str = "r1") -> FenceOrder:
+@pytest.fixture(params=["memory", "postgres"])
+def side(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemorySide | Shop]:
+    if request.param == "memory":
+        yield MemorySide(World())
+        return
+    shop = Shop(request.getfixturevalue("port"), tmp_path)
+    yield shop
+    shop.fence.close()
+
+
+def order(side: MemorySide | Shop, run: str = "r1") -> FenceOrder:
     return FenceOrder(run, "ann@host", DEADLINE, side.fence.survey().planned)
 
 
-def test_a_fence_keeps_the_application_out(side: MemorySide) -> None:
+def test_a_fence_keeps_the_application_out(side: MemorySide | Shop) -> None:
     """It writes before and after, and not while the fence stands, which is proved."""
     before = side.roles()
     assert side.write()
@@ -63,7 +78,7 @@ def test_a_fence_keeps_the_application_out(side: MemorySide) -> None:
     assert side.write()
 
 
-def test_a_fence_may_be_raised_and_opened_again(side: MemorySide) -> None:
+def test_a_fence_may_be_raised_and_opened_again(side: MemorySide | Shop) -> None:
     """What was before it stays known, and a second opening finds nothing to do."""
     before = side.roles()
     first = side.fence.raise_fence(order(side))
@@ -75,7 +90,7 @@ def test_a_fence_may_be_raised_and_opened_again(side: MemorySide) -> None:
     assert side.roles() == before
 
 
-def test_another_runs_fence_is_left_alone(side: MemorySide) -> None:
+def test_another_runs_fence_is_left_alone(side: MemorySide | Shop) -> None:
     """Neither raised over nor opened."""
     mark = side.fence.raise_fence(order(side))
     with pytest.raises(Refused, match="fence of run r1 stands"):
@@ -85,7 +100,7 @@ def test_another_runs_fence_is_left_alone(side: MemorySide) -> None:
     assert side.fence.read() is not None
 
 
-def test_a_prepared_transaction_refuses_the_fence(side: MemorySide) -> None:
+def test_a_prepared_transaction_refuses_the_fence(side: MemorySide | Shop) -> None:
     """It could be committed by anyone at any time."""
     side.prepare()
     assert "prepared" in " ".join(each.reason for each in side.fence.survey().refusals)

@@ -26,6 +26,7 @@ from backout.providers.child import is_running
 from backout.providers.postgres.provenance.wal_chains import Follower
 from backout.providers.postgres.provenance.wal_removed import Removals, has_removals, make_reader, read_stored_row
 from backout.providers.postgres.provenance.wal_rows import list_transactions
+from backout.providers.postgres.provenance.wal_writes import list_row_writes
 from backout.providers.postgres.restore.side_files import read_boot_id, read_text, write_whole
 from backout.providers.postgres.server import own_files
 from backout.providers.postgres.server.template import make_tool_environment
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from backout.model.database.transactions import Transaction
     from backout.model.database.wal import WalSpan
     from backout.ports import Backups
+    from backout.providers.postgres.provenance.wal_writes import RowWrite
     from backout.providers.postgres.server.binaries import Binaries
 
 _COMMIT: Final = re.compile(
@@ -231,6 +233,11 @@ class WalSearch:
                 head, _, rest = line.partition(", lsn:")
                 kind = rest.partition("desc: ")[2].partition(" ")[0].partition("+")[0]
                 yield int(head.rpartition("tx:")[2]), kind
+
+    def row_writes(self, spans: Sequence[WalSpan]) -> Iterator[RowWrite]:
+        """Yield what transactions wrote to rows and sequences, or in a way that is not known here."""
+        self._fetch(spans)
+        return (each for span in spans for line in self._lines(span) for each in list_row_writes(line))
 
     def written(self, spans: Sequence[WalSpan], *, apart_from: Collection[int]) -> dict[tuple[int, int], int]:
         """Return how many row versions were written, by (database, file node), without those transactions."""
