@@ -60,10 +60,12 @@ class Shop:
     def connect(self, role: str, database: str | None = None) -> psycopg.Connection[Any]:
         return psycopg.connect(self.url(role, database), autocommit=True, connect_timeout=10)
 
-    def make_fence(self, role: str = "postgres") -> PostgresFence:
+    def make_fence(self, role: str = "postgres", *, binaries: Path | None = None, **options: Any) -> PostgresFence:
         """Return the fence as another process would have it."""
         planned = self.fenced or (self.name,)
-        return PostgresFence(lambda: self.url(role), lambda: planned, find_binaries, self.folder)
+        return PostgresFence(
+            lambda: self.url(role), lambda: planned, lambda: find_binaries(binaries), self.folder, **options
+        )
 
     def administer(self, *statements: str) -> list[Any]:
         """Run statements as the superuser, in the shop; return the rows of the last one."""

@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from backout.providers.postgres.server.binaries import Binaries
 
 _SETTLED_S: Final = 0.3
-_SETTLES_WITHIN_S: Final = 30.0
 _QUIET_S: Final = 5.0
 _TRIES: Final = 4
 _WRITES: Final = {"default_transaction_read_only": "off"}
@@ -86,6 +85,7 @@ class PostgresFence:
         binaries: returns the Postgres programs.
         folder: in which WAL is laid while it is read.
         connect: what a psql line begins with: `psql`, and a variable with the connection string.
+        settles_within_s: how long sessions may take to end.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class PostgresFence:
         *,
         connect: str = 'psql "$DATABASE_ADMIN_URL"',
         connect_timeout_s: float = 5.0,
+        settles_within_s: float = 30.0,
         clock: Clock | None = None,
     ) -> None:
         self._url = url
@@ -106,6 +107,7 @@ class PostgresFence:
         self._connect = connect
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
+        self._settles_within_s = settles_within_s
         self._kept: Any = None
 
     def close(self) -> None:
@@ -147,7 +149,7 @@ class PostgresFence:
                 self._try_line(mark, look.me.cron)
             self._set(session, mark, look.me.cron)
             hear(f"{', '.join(each.name for each in mark.roles)} can no longer log in; ending sessions")
-            quiet = wait_for_quiet(session, _SETTLED_S, _SETTLES_WITHIN_S)
+            quiet = wait_for_quiet(session, _SETTLED_S, self._settles_within_s)
             if not quiet.reached:
                 self._unset(session, mark, look.me.cron)
                 who = ", ".join(role for role, _ in quiet.roles)
