@@ -97,7 +97,7 @@ WRITES_ELSEWHERE = {
     "providers/postgres/server/scratch.py", "providers/postgres/server/template.py",
     "providers/postgres/restore/side_files.py", "providers/postgres/restore/side_settings.py",
     "providers/postgres/restore/side_walk.py", "providers/postgres/restore/own_wal.py",
-    "providers/archive/taking.py",
+    "providers/archive/taking.py", "providers/postgres/fence/wal_proof.py",
     # What a person names, or the project's own files.
     "cli/config/init.py", "cli/config/counts.py", "cli/config/routes.py", "cli/config/pin.py", "cli/config/recorder.py",
     "cli/conformance.py", "cli/guard/pipeline.py", "providers/postgres/server/own_server.py",

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     "Data": (
         Entry("secrets", "backout.cli.secrets.group:secrets", "List and check secrets; set what is missing."),
         Entry("db", "backout.cli.db.group:db", "Database migrations, backups and restores."),
+        Entry("unfence", "backout.cli.unfence:unfence", "Open the database that a recovery has fenced."),
         Entry("objects", "backout.cli.objects.group:objects", "Check the bucket; bring objects back to a moment."),
     ),
     "Look back": (

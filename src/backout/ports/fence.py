@@ -1,4 +1,4 @@
-"""The port that keeps everyone but backout from writing to a database while it is restored."""
+"""The port that keeps everyone else from writing to a database while it is restored."""
 
 from __future__ import annotations
 

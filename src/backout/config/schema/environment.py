@@ -101,7 +101,8 @@ class Managed(Section, frozen=True):
 class Database(Section, frozen=True):
     """The application's database; the connection string itself is never in the file.
 
-    A D1 database has a `database_id` in place of a connection string; only its migrations are read.
+    A D1 database has a `database_id` in place of a connection string; only its migrations are read. `fence_roles` are
+    the roles that a fence keeps out, by default the one in the connection string.
     """
 
     provider: Literal["postgres", "d1"]
@@ -116,6 +117,7 @@ class Database(Section, frozen=True):
     pool_application: Text = "Cloudflare Hyperdrive"
     admin_url_env: Text | None = None
     admin_url_file: Path | None = None
+    fence_roles: tuple[Text, ...] = ()
     binaries: Annotated[Path, RUNS] | None = None
     backup: Backup = Backup()
     server: Server | None = None

@@ -36,7 +36,7 @@ class MakesCalls(Protocol):
         ...
 
 
-def _hear_nothing(_text: str) -> None:
+def _ignore_text(_text: str) -> None:
     pass
 
 
@@ -144,7 +144,7 @@ class MemoryFence:
         """Return the fence that stands."""
         return self._call("fence.read", lambda: None if self.live.mark is None else replace(self.live.mark, lsn=0))
 
-    def raise_fence(self, order: FenceOrder, hear: Callable[[str], None] = _hear_nothing) -> FenceMark:
+    def raise_fence(self, order: FenceOrder, hear: Callable[[str], None] = _ignore_text) -> FenceMark:
         """Take LOGIN from the roles."""
         hear("the fence goes up")
         return self._call("fence.raise_fence", lambda: self._raise(order))
@@ -163,7 +163,7 @@ class MemoryFence:
         self,
         since_lsn: int,
         quiet_s: float = 5.0,
-        hear: Callable[[str], None] = _hear_nothing,
+        hear: Callable[[str], None] = _ignore_text,
     ) -> FenceProof:
         """Look whether anyone else has written since."""
         hear(f"watching for {quiet_s:g} s")

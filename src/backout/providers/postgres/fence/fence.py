@@ -1,6 +1,6 @@
 """Port Fence on Postgres: LOGIN is taken from the application's roles, and what they had is kept in their comments.
 
-`REVOKE CONNECT` would do nothing while PUBLIC holds it, and `ALLOW_CONNECTIONS false` would keep backout out as well.
+`REVOKE CONNECT` would do nothing while PUBLIC holds it; `ALLOW_CONNECTIONS false` would keep out whoever is to open it.
 Source: PostgreSQL 18, ALTER ROLE, COMMENT, ALTER SUBSCRIPTION (each may be part of a transaction),
 pg_terminate_backend.
 """
@@ -29,13 +29,13 @@ from backout.providers.postgres.fence.marks import (
 )
 from backout.providers.postgres.fence.refusals import list_entrances
 from backout.providers.postgres.fence.sessions import list_others, wait_for_quiet
-from backout.providers.postgres.fence.survey import Look, read_me, read_survey
+from backout.providers.postgres.fence.survey import read_me, read_survey
 from backout.providers.postgres.fence.wal_proof import (
     ServerWal,
     describe_findings,
-    flush,
     judge_writes,
     read_statistics,
+    write_out_wal,
 )
 from backout.providers.postgres.restore.wal_search import WalSearch
 from backout.providers.postgres.server.owner_session import make_inside_dsn
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from backout.model.database.fence import FenceOrder, FenceSurvey
     from backout.ports import Clock
+    from backout.providers.postgres.fence.look import Look
     from backout.providers.postgres.fence.marks import Standing
     from backout.providers.postgres.fence.wal_proof import Findings
     from backout.providers.postgres.server.binaries import Binaries
@@ -72,7 +73,7 @@ _LSN: Final = b"SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 _SWITCHES_TRIGGERS_OFF: Final = 170_000
 
 
-def _hear_nothing(_text: str) -> None:
+def _ignore_text(_text: str) -> None:
     pass
 
 
@@ -128,7 +129,7 @@ class PostgresFence:
             standing = self._read(session)
         return None if standing is None else standing.mark
 
-    def raise_fence(self, order: FenceOrder, hear: Callable[[str], None] = _hear_nothing) -> FenceMark:
+    def raise_fence(self, order: FenceOrder, hear: Callable[[str], None] = _ignore_text) -> FenceMark:
         """Take LOGIN from the roles, and end every session of others.
 
         Raises:
@@ -162,13 +163,13 @@ class PostgresFence:
         return replace(written.mark, lsn=int(lsn))
 
     def prove(
-        self, since_lsn: int, quiet_s: float = _QUIET_S, hear: Callable[[str], None] = _hear_nothing
+        self, since_lsn: int, quiet_s: float = _QUIET_S, hear: Callable[[str], None] = _ignore_text
     ) -> FenceProof:
         """Watch that no session of others is there, then read what was committed since a position."""
         with self._open_session() as session:
             hear(f"watching for {quiet_s:g} s that nobody comes back")
             quiet = wait_for_quiet(session, quiet_s, quiet_s * _TRIES)
-            own = flush(session)
+            own = write_out_wal(session)
             wal = ServerWal(session, since_lsn)
             hear("reading the WAL since the fence went up")
             found = self._read_wal(session, wal, own)
@@ -193,7 +194,8 @@ class PostgresFence:
         """Set the same fence in a copy that accepts writes, before it takes the live one's place.
 
         Raises:
-            Refused: backout's own role cannot log in there, so that nobody could open it.
+            Refused: the administrator's role cannot log in there, so that nobody could open it.
+            BackoutError: it is not there when it is read back.
         """
         ours = parse_dsn(self._url()).get("user", "")
         with self._open_session(make_inside_dsn(dsn), dbname=mark.database) as session:
@@ -201,7 +203,7 @@ class PostgresFence:
             known = {role.name: role for role in look.survey.roles}
             if ours not in known or not known[ours].login:
                 raise Refused(
-                    f"role {ours}, by which backout logs in, is not in the copy: nobody could open the fence",
+                    f"role {ours}, the administrator's, is not in the copy: nobody could open the fence",
                     where="database",
                     rule=SafetyRule.PREFLIGHT,
                     options=(f"Name a role that was there then, and is an administrator, instead of {ours}.",),
@@ -222,7 +224,12 @@ class PostgresFence:
         return written.mark
 
     def open(self, mark: FenceMark) -> None:
-        """Give every role back exactly what it had, and read it back."""
+        """Give every role back exactly what it had, and read it back.
+
+        Raises:
+            Refused: the fence of another run stands.
+            BackoutError: a role is not what it was.
+        """
         with self._open_session(fallback=True) as session:
             standing = self._read(session)
             if standing is None:

@@ -15,7 +15,7 @@ from backout.providers.postgres.schema.quoting import fit_in_line, quote_identif
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-PREFIX: Final = "backout fence "
+PREFIX: Final = "fenced by backout: "
 
 
 class Note(Value, frozen=True):

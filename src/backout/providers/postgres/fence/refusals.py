@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from backout.model.database.fence import FenceRole, FenceSurvey
-    from backout.providers.postgres.fence.survey import Look, Me
+    from backout.providers.postgres.fence.look import Look, Me
 
 _ADMINISTRATOR = "backout_admin"
 _NEW = "{role}_login"
@@ -112,7 +112,7 @@ def _judge_planned(role: FenceRole, me: Me, may_alter: Collection[str]) -> Itera
     name = quote_identifier(role.name)
     if role.is_ours:
         yield FenceRefusal(
-            f"the application and backout both log in as {role.name}: the fence would keep backout out",
+            f"the application logs in as {role.name}, the administrator's own role: nobody could open the fence",
             (
                 f"CREATE ROLE {_ADMINISTRATOR} LOGIN SUPERUSER;  -- \\password {_ADMINISTRATOR}",
                 "-- backout.toml: database.admin_url_env = its connection string",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from backout.model.database.fence import FencedRole, FenceMark, FenceRole, FenceSurvey
-from backout.model.value import Value
 from backout.providers.postgres.fence import queries
-from backout.providers.postgres.fence.marks import PREFIX, Standing, read_comments, write_line
+from backout.providers.postgres.fence.look import Look, Me
+from backout.providers.postgres.fence.marks import PREFIX, read_comments, write_line
 from backout.providers.postgres.fence.refusals import list_refusals
 
 if TYPE_CHECKING:
@@ -19,43 +19,6 @@ VENDORS: Final = (
     "neon_superuser", "rds_superuser", "cloudsqlsuperuser", "azure_pg_admin", "supabase_admin", "alloydbsuperuser",
     "xata_superuser", "doadmin",
 )  # fmt: skip
-
-
-class Me(Value, frozen=True):
-    """The session's role and server.
-
-    Args:
-        database_oid: of the database.
-        may_signal: may end sessions of any role that is no superuser.
-        cron: the database in which pg_cron keeps its jobs, "" for none.
-    """
-
-    database: str
-    database_oid: int
-    role: str
-    is_superuser: bool
-    makes_roles: bool
-    version: int
-    in_recovery: bool
-    reads_wal: bool
-    may_signal: bool
-    cron: str
-
-
-class Look(Value, frozen=True):
-    """A survey with what only the adapter needs of it.
-
-    Args:
-        states: of the roles that would be fenced, as they are now.
-        standing: the fence that stands.
-        jobs: ids of the jobs of pg_cron that are active.
-    """
-
-    survey: FenceSurvey
-    me: Me
-    states: tuple[FencedRole, ...]
-    standing: Standing | None
-    jobs: tuple[int, ...] = ()
 
 
 def read_me(session: Any) -> Me:

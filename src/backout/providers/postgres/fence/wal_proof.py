@@ -112,7 +112,7 @@ class ServerWal:
         return bytes(content)
 
 
-def flush(session: Any) -> int:
+def write_out_wal(session: Any) -> int:
     """Commit a transaction, so that all WAL before it is on the disk; return its id's lower 32 bits.
 
     One that has an id and wrote no WAL is not waited for: this one writes a message that nobody reads.
