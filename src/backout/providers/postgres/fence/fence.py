@@ -8,6 +8,7 @@ pg_terminate_backend.
 from __future__ import annotations
 
 import tempfile
+import weakref
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -325,6 +326,7 @@ class PostgresFence:
         """Keep a second session, for when no further one is let in."""
         if self._kept is None or self._kept.closed:
             self._kept = self._make_session(self._url(), {})
+            weakref.finalize(self, self._kept.close)
         self._kept.execute(b"SELECT 1")
 
     @contextmanager
