@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from fence_lab import DEADLINE, PASSWORD, Shop, running_server
 
+from backout import config
 from backout.model.database.fence import FenceOrder
 from backout.providers.postgres.server.binaries import find_binaries
+from backout.wiring.lines import make_card_lines
 
 from polling import until
 
@@ -123,6 +125,36 @@ def test_the_printed_line_starts_them_again(shop: Shop) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert state(shop) == before
+
+
+@pytest.mark.long
+def test_the_card_opens_it_without_knowing_more_than_the_database(shop: Shop, tmp_path: Path) -> None:
+    """Its lines are the same before and during a fence; the jobs are named to be typed, in their own database."""
+    platform = 'provider = "cloudflare", script = "shop", account_id = "a"'
+    (tmp_path / "backout.toml").write_text(
+        f'[app]\nname = "shop"\n[environments.production]\nplatform = {{ {platform} }}\n'
+        '[environments.production.database]\nprovider = "postgres"\nurl_env = "U"\nadmin_url_env = "ADMIN"\n',
+        encoding="utf-8",
+    )
+    (command,) = make_card_lines(config.load(config.Environment(), start=tmp_path)).fence
+    before = state(shop)
+    for fenced in (False, True):
+        if fenced:
+            raise_fence(shop)
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"PATH={find_binaries().directory}:$PATH; {command}"],
+            check=False,
+            env={"PATH": os.environ["PATH"], "ADMIN": shop.url("postgres")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert ("in database jobs: UPDATE cron.job SET active = true WHERE jobid = 1" in done.stdout) == fenced
+        if fenced:
+            with shop.connect("postgres", "jobs") as session:
+                session.execute("UPDATE cron.job SET active = true WHERE jobid = 1")
+        assert state(shop) == before
+    assert shop.fence.read() is None
 
 
 RAISES = """

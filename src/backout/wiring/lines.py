@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from backout.config import Config
+    from backout.config.schema.environment import Database
     from backout.model.incident.card import CardLines
     from backout.model.plan import Equivalents
     from backout.providers.cloudflare.lines import Place
@@ -49,6 +51,7 @@ def make_card_lines(config: Config) -> CardLines:
     return replace(
         lines.make_card_lines(_make_place(config), sources),
         application=settings.app.name,
+        fence=_list_fence_lines(database),
         places=(
             ("incident reports", str(config.places.reports_path)),
             ("journal", str(config.places.journal)),
@@ -56,6 +59,30 @@ def make_card_lines(config: Config) -> CardLines:
         ),
         people=tuple((name, str(value)) for name, value in settings.contacts.items()),
     )
+
+
+def name_connection(database: Database, *, is_plain: bool = True) -> str:
+    """Return what a psql line of the administrator's begins with: the connection string is read where it is kept.
+
+    Args:
+        is_plain: libpq takes it as it is; otherwise what an ORM appended is cut off.
+    """
+    variable, path = database.admin_url_env, database.admin_url_file
+    if not (variable or path):
+        variable, path = database.url_env, database.url_file
+    if variable:
+        return f'psql "${variable}"' if is_plain else f'psql "${{{variable}%%\\?*}}"'
+    read = f"cat {shlex.quote(str(path))}"
+    return f'psql "$({read})"' if is_plain else f'psql "$({read} | cut -d? -f1)"'
+
+
+def _list_fence_lines(database: Database | None) -> tuple[str, ...]:
+    """Return what opens a fence, () where none can be raised."""
+    if database is None or not (database.admin_url_env or database.admin_url_file):
+        return ()
+    from backout.providers.postgres.fence.by_hand import write_script_command
+
+    return (write_script_command(name_connection(database)),)
 
 
 def list_npx_lines() -> tuple[str, ...]:

@@ -24,6 +24,7 @@ class CardLines(Value, frozen=True):
         live, health, secrets, database: read-only lines; () when not set up.
         deploy: templates with `{words}` (VERSION@PERCENT ...) and `{shares}` (JSON) of what is to get traffic, and
             `{message}`; each of them alone does it.
+        fence: commands that open the database where a fence stands around it.
         places: (what, where) of files.
         people: (who, how to reach them).
     """
@@ -35,6 +36,7 @@ class CardLines(Value, frozen=True):
     health: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     database: tuple[str, ...] = ()
+    fence: tuple[str, ...] = ()
     places: tuple[tuple[str, str], ...] = ()
     people: tuple[tuple[str, str], ...] = ()
 

@@ -51,6 +51,7 @@ def format_card(card: Card) -> Markdown:
         _format_section("Put the traffic back as it was when this card was made", _deploy(card, card.live.shares)),
         _format_section("Names of the secrets", lines.secrets),
         _format_section("What was applied to the database last", lines.database),
+        _format_section("Open the database, where it is fenced", lines.fence, _format_fence(card)),
         _list("Where things are", lines.places),
         _list("People", lines.people),
     ]
@@ -75,6 +76,14 @@ def _format_rollback(card: Card) -> Markdown:
         text += _wrap_prose(note, indent="- ", hanging="  ")
     text += [md(""), *_wrap_prose(SECRETS)]
     return _format_section(f"Roll back to {card.target}", _deploy(card, (Share(VersionId(card.target), 100.0),)), text)
+
+
+def _format_fence(card: Card) -> list[Markdown]:
+    text = (
+        "While everything is brought back to one moment, the application's roles cannot log in. This gives each what "
+        "it had; where no fence stands it changes nothing. What is written from then on, a restore may overwrite."
+    )
+    return _wrap_prose(text) if card.lines.fence else []
 
 
 def _list_known(card: Card) -> Markdown:

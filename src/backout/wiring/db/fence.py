@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from backout.errors import Refused, UsageError
@@ -12,6 +11,7 @@ from backout.providers.postgres.tls.access import parse_dsn
 from backout.providers.postgres.tls.dsn import make_libpq_url
 from backout.rules import SafetyRule
 from backout.wiring.db.backups import get_binaries
+from backout.wiring.lines import name_connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,12 +28,14 @@ def make_fence(config: Config) -> PostgresFence:
     database = config.environment.database
     if database is None or database.provider != "postgres":
         raise UsageError("there is no Postgres to fence", where=f"environment {config.name}")
+    secret = config.database_admin_url()
+    url = secret.reveal()
     return PostgresFence(
-        config.database_admin_url().reveal,
+        secret.reveal,
         lambda: find_application_roles(config),
         lambda: get_binaries(config),
         config.places.restore / "fence",
-        connect=write_connect(config),
+        connect=name_connection(database, is_plain=make_libpq_url(url)[0] == url),
         connect_timeout_s=float(database.connect_timeout),
     )
 
@@ -57,18 +59,3 @@ def find_application_roles(config: Config) -> Sequence[str]:
         return database.fence_roles
     name = parse_dsn(config.database_url().reveal()).get("user", "")
     return (name,) if name else ()
-
-
-def write_connect(config: Config) -> str:
-    """Return what a psql line begins with: the connection string is read where it is kept, never shown."""
-    database = config.environment.database
-    assert database is not None
-    variable, path = database.admin_url_env, database.admin_url_file
-    if not (variable or path):
-        variable, path = database.url_env, database.url_file
-    url = config.database_admin_url().reveal()
-    is_plain = make_libpq_url(url)[0] == url
-    if variable:
-        return f'psql "${variable}"' if is_plain else f'psql "${{{variable}%%\\?*}}"'
-    read = f"cat {shlex.quote(str(path))}"
-    return f'psql "$({read})"' if is_plain else f'psql "$({read} | cut -d? -f1)"'

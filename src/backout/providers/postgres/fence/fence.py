@@ -20,8 +20,8 @@ from backout.model.database.fence import FencedRole, FenceMark, FenceProof
 from backout.private import make_private_folder
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.fence import queries
+from backout.providers.postgres.fence.by_hand import PREFIX
 from backout.providers.postgres.fence.marks import (
-    PREFIX,
     list_commands,
     read_comments,
     write_jobs,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from backout.errors import BackoutError
 from backout.model.database.fence import FencedRole, FenceMark
 from backout.model.value import Value
+from backout.providers.postgres.fence.by_hand import PREFIX
 from backout.providers.postgres.schema.quoting import fit_in_line, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-PREFIX: Final = "fenced by backout: "
 
 
 class Note(Value, frozen=True):

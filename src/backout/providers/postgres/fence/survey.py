@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from backout.model.database.fence import FencedRole, FenceMark, FenceRole, FenceSurvey
 from backout.providers.postgres.fence import queries
+from backout.providers.postgres.fence.by_hand import PREFIX
 from backout.providers.postgres.fence.look import Look, Me
-from backout.providers.postgres.fence.marks import PREFIX, read_comments, write_line
+from backout.providers.postgres.fence.marks import read_comments, write_line
 from backout.providers.postgres.fence.refusals import list_refusals
 
 if TYPE_CHECKING:
