@@ -65,6 +65,15 @@ def raise_fence(shop: Shop) -> None:
 def test_it_opens_what_another_machine_fenced(shop: Shop) -> None:
     """No journal is there; the fence is shown first, and then it is gone."""
     before = shop.roles()
+    none = unfence(shop, "--dry-run", "--json").json
+    assert none["fence"] is None
+    assert isinstance(none["possible"], dict)
+    assert (none["possible"]["planned"], none["possible"]["refusals"]) == ([shop.name], [])
+    shop.administer("GRANT INSERT ON orders TO PUBLIC", f"CREATE ROLE {shop.name}_x LOGIN IN ROLE {shop.name}")
+    refused = unfence(shop, "--dry-run").out
+    assert f"one would not hold: {shop.name}_x is not in the plan" in refused
+    assert "fence_roles = [" in refused
+    shop.administer("REVOKE INSERT ON orders FROM PUBLIC", f"DROP ROLE {shop.name}_x")
     raise_fence(shop)
     looked = unfence(shop, "--dry-run", "--json")
     assert looked.code == 0

@@ -14,7 +14,7 @@ from backout.report.times import format_duration, format_time
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.config import Config
-    from backout.model.database.fence import FenceMark
+    from backout.model.database.fence import FenceMark, FenceSurvey
     from backout.model.plan import Json
 
 OPENED = "fence.opened"
@@ -36,8 +36,9 @@ Examples:
 def unfence(shell: Shell, *, dry_run: bool, message: str | None, typed: str | None) -> int:
     """Give the application's roles back exactly what they had before the fence, and read it back.
 
-    The fence is a state of the database, so neither the journal nor the machine that raised it is needed. Look first
-    whether the recovery is still going on: what the application writes from now on, its restore may overwrite.
+    With --dry-run and no fence it says whether one could be raised. The fence is a state of the database, so neither
+    the journal nor the machine that raised it is needed. Look first whether the recovery is still going on: what the
+    application writes from now on, its restore may overwrite.
     """
     from backout.cli.support.confirm import confirm
     from backout.wiring.db.fence import check_pinned, make_fence
@@ -46,26 +47,21 @@ def unfence(shell: Shell, *, dry_run: bool, message: str | None, typed: str | No
     with closing(make_fence(config)) as fence:
         check_pinned(config)
         mark = fence.read()
-        if mark is None:
-            payload = {**_make_record(config, None), "dry_run": dry_run, "opened": False}
-            shell.output.result("unfence", payload, f"no fence stands around the database of {config.name}")
+        survey = fence.survey() if dry_run and mark is None else None
+        if mark is None or dry_run:
+            payload = {**_make_record(config, mark, survey), "dry_run": dry_run, "opened": False}
+            human = _describe_none(config, survey) if mark is None else _describe_fence(config, mark)
+            shell.output.result("unfence", payload, human)
+            if dry_run:
+                shell.output.say("\nnothing was changed (dry run)")
             return 0
-        state = _find_run(shell, config, mark)
-        if dry_run:
-            shell.output.result(
-                "unfence",
-                {**_make_record(config, mark), "dry_run": True, "opened": False},
-                _describe_fence(config, mark),
-            )
-            shell.output.say("\nnothing was changed (dry run)")
-            return 0
-        if state:
+        if state := _find_run(shell, config, mark):
             shell.output.warn(state)
         shell.output.say(_describe_fence(config, mark))
         why = confirm(shell, config, "open the database to the application", message=message, typed=typed)
         fence.open(mark)
         _record(shell, config, mark, why)
-    payload = {**_make_record(config, mark), "dry_run": False, "opened": True}
+    payload = {**_make_record(config, mark, None), "dry_run": False, "opened": True}
     roles = ", ".join(role.name for role in mark.roles)
     shell.output.result("unfence", payload, f"{config.name}: {roles} can log in as before the fence; read back")
     shell.output.next(f"backout status -e {config.name}")
@@ -98,10 +94,8 @@ def _record(shell: Shell, config: Config, mark: FenceMark, why: str) -> None:
         shell.output.warn(f"the fence is open, and that is not in the journal: {error.what}")
 
 
-def _make_record(config: Config, mark: FenceMark | None) -> dict[str, object]:
-    if mark is None:
-        return {"environment": config.name, "fence": None}
-    fence = {
+def _make_record(config: Config, mark: FenceMark | None, survey: FenceSurvey | None) -> dict[str, object]:
+    fence = mark and {
         "run": mark.run,
         "actor": mark.actor,
         "database": mark.database,
@@ -114,7 +108,23 @@ def _make_record(config: Config, mark: FenceMark | None) -> dict[str, object]:
         "subscriptions": list(mark.subscriptions),
         "by_hand": mark.by_hand,
     }
-    return {"environment": config.name, "fence": fence}
+    possible = survey and {
+        "planned": list(survey.planned),
+        "refusals": [{"reason": each.reason, "script": list(each.script)} for each in survey.refusals],
+        "by_hand": survey.by_hand,
+    }
+    return {"environment": config.name, "fence": fence, "possible": possible}
+
+
+def _describe_none(config: Config, survey: FenceSurvey | None) -> str:
+    lines = [f"no fence stands around the database of {config.name}"]
+    if survey is None:
+        return lines[0]
+    for refusal in survey.refusals:
+        lines += ["", f"one would not hold: {refusal.reason}", *(f"  {line}" for line in refusal.script)]
+    if not survey.refusals:
+        lines += [f"one would keep out {', '.join(survey.planned)}, and is opened by hand with:", f"  {survey.by_hand}"]
+    return "\n".join(lines)
 
 
 def _describe_fence(config: Config, mark: FenceMark) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -189,7 +190,18 @@ def _list_database_lanes(config: Config) -> tuple[Lane, ...]:
         ),
     )
     found.append((Question("wal", needed, lambda: _check_wal(config), suggest_command("db wal status", name)),))
+    if settings.server or settings.admin_url_env or settings.admin_url_file:
+        look = suggest_command("unfence --dry-run", name)
+        found.append((Question("fence", Level.SHOULD, lambda: [_check_fence(config)], look),))
     return tuple(found)
+
+
+def _check_fence(config: Config) -> Check:
+    from backout.analysis.checkup.fence import check_fence
+    from backout.wiring.db.fence import make_fence
+
+    with closing(make_fence(config)) as fence:
+        return check_fence(fence.survey(), fence.read(), config.name)
 
 
 def _list_objects_lane(config: Config) -> tuple[Lane, ...]:
