@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from fence_lab import DEADLINE, Shop, running_server
+from fence_lab import DEADLINE, Shop, Writer, running_server
 from values import replace
 
 from backout.errors import Refused
 from backout.model.database.fence import FenceOrder
 from backout.providers.memory import World
+
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,3 +109,22 @@ def test_a_prepared_transaction_refuses_the_fence(side: MemorySide | Shop) -> No
     with pytest.raises(Refused, match="prepared"):
         side.fence.raise_fence(order(side))
     assert side.write()
+
+
+def test_an_application_that_never_gives_up_is_kept_out(port: int, tmp_path: Path) -> None:
+    """It connects every 10 ms in three threads: no row appears behind the fence, and none before it is lost."""
+    shop = Shop(port, tmp_path)
+    with Writer(shop) as writer:
+        until(lambda: len(writer.acknowledged) > 60, timeout_s=30)
+        mark = shop.fence.raise_fence(order(shop))
+        through, refused = len(writer.acknowledged), writer.refused
+        rows = shop.administer("SELECT count(*) FROM orders")
+        proof = shop.fence.prove(mark.lsn, 1.0)
+        until(lambda: writer.refused > refused + 20, timeout_s=30)
+        assert proof.holds, proof.why
+        assert len(writer.acknowledged) == through
+        assert shop.administer("SELECT count(*) FROM orders") == rows
+        shop.fence.open(mark)
+        until(lambda: len(writer.acknowledged) > through + 20, timeout_s=30)
+    found = {number for (number,) in shop.administer("SELECT id FROM orders")}
+    assert found >= {number for number, _ in writer.acknowledged}

@@ -14,8 +14,6 @@ from backout.errors import BackoutError
 from backout.model.database.fence import FenceOrder
 from backout.providers.postgres.server.binaries import find_binaries
 
-from polling import until
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -48,25 +46,8 @@ def reasons(shop: Shop) -> str:
     return "; ".join(each.reason for each in shop.fence.survey().refusals)
 
 
-def test_an_application_that_never_gives_up_is_kept_out(shop: Shop) -> None:
-    """It connects every 10 ms in three threads: no row appears behind the fence, and none before it is lost."""
-    with Writer(shop) as writer:
-        until(lambda: len(writer.acknowledged) > 100, timeout_s=30)
-        mark = raise_fence(shop)
-        through, refused = len(writer.acknowledged), writer.refused
-        rows = shop.administer("SELECT count(*) FROM orders")
-        proof = prove(shop, mark, quiet_s=2.0)
-        until(lambda: writer.refused > refused + 20, timeout_s=30)
-        assert proof.holds, proof.why
-        assert len(writer.acknowledged) == through
-        assert shop.administer("SELECT count(*) FROM orders") == rows
-        shop.fence.open(mark)
-        until(lambda: len(writer.acknowledged) > through + 20, timeout_s=30)
-    found = {number for (number,) in shop.administer("SELECT id FROM orders")}
-    assert found >= {number for number, _ in writer.acknowledged}
-
-
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_what_goes_on_in_a_server_is_no_write(shop: Shop, port: int, tmp_path: Path) -> None:
     """Checkpoints, vacuum, the statistics, another database's writes, and a restore point of ours."""
     shop.administer("INSERT INTO orders SELECT FROM generate_series(1, 2000)", "DELETE FROM orders WHERE id > 100")
@@ -96,6 +77,7 @@ WRITES = (
 )
 
 
+@pytest.mark.long
 def test_a_write_behind_the_fence_is_seen(shop: Shop) -> None:
     """Whoever makes it: here an administrator, whose session is gone before anyone looks."""
     shop.administer("INSERT INTO orders DEFAULT VALUES", "CREATE UNLOGGED TABLE fleeting (i int)")
@@ -110,6 +92,7 @@ def test_a_write_behind_the_fence_is_seen(shop: Shop) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_a_session_that_comes_back_is_ended_again_and_named(shop: Shop) -> None:
     """A superuser of a person is let in, and no proof is given while he is."""
     shop.administer(f"CREATE ROLE {shop.name}_dba SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
@@ -145,6 +128,8 @@ class Persistent(Writer):
                 continue
 
 
+@pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_the_printed_line_opens_it_without_backout(shop: Shop) -> None:
     """As a shell runs it; then nothing is left of the fence."""
     before = shop.roles()
@@ -162,6 +147,7 @@ def test_the_printed_line_opens_it_without_backout(shop: Shop) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_another_process_opens_it_and_knows_whose_it_is(shop: Shop) -> None:
     """Nothing but the database tells."""
     before = shop.roles()
@@ -175,6 +161,7 @@ def test_another_process_opens_it_and_knows_whose_it_is(shop: Shop) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_where_no_further_session_is_let_in_the_kept_one_opens_it(shop: Shop) -> None:
     """All places are taken, or the administrator lost his own LOGIN."""
     shop.administer(f"CREATE ROLE {shop.name}_dba SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
@@ -188,6 +175,7 @@ def test_where_no_further_session_is_let_in_the_kept_one_opens_it(shop: Shop) ->
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_sessions_that_do_not_end_open_it_again(shop: Shop) -> None:
     """An administrator who may not end a superuser's session takes nothing."""
     shop.administer(

@@ -11,8 +11,6 @@ from fence_lab import DEADLINE, PASSWORD, Shop, running_server
 from backout.errors import Refused
 from backout.model.database.fence import FenceOrder
 
-from extent import long
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -52,6 +50,8 @@ def run_script(shop: Shop, found: FenceRefusal) -> None:
     shop.administer(*lines)
 
 
+@pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_a_plain_application_is_not_refused(shop: Shop) -> None:
     """It owns its database and nothing else."""
     found = shop.fence.survey()
@@ -61,6 +61,8 @@ def test_a_plain_application_is_not_refused(shop: Shop) -> None:
     assert role.writes == "it owns the database"
 
 
+@pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_the_same_role(shop: Shop) -> None:
     """Backout would shut itself out."""
     shop.fence = shop.make_fence(shop.name)
@@ -69,6 +71,7 @@ def test_the_same_role(shop: Shop) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_a_superuser_application(shop: Shop) -> None:
     """It could open any fence."""
     shop.administer(f"ALTER ROLE {shop.name} SUPERUSER")
@@ -77,6 +80,7 @@ def test_a_superuser_application(shop: Shop) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_a_role_that_another_application_uses(shop: Shop) -> None:
     """By what it owns, what it was granted, or a session it has there."""
     shop.administer(f"CREATE DATABASE {shop.name}_two")
@@ -93,16 +97,18 @@ def test_a_role_that_another_application_uses(shop: Shop) -> None:
             refusal(shop, "also used in")
 
 
+@pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ("GRANT INSERT ON orders TO {role}", "may write to public.orders"),
-        long("GRANT UPDATE (at) ON orders TO {role}", "may write to public.orders"),
+        ("GRANT UPDATE (at) ON orders TO {role}", "may write to public.orders"),
         ("GRANT {shop} TO {role} WITH INHERIT FALSE", "is a member of shop_"),
-        long("GRANT pg_write_all_data TO {role}", "may write all data"),
-        long("GRANT USAGE ON SEQUENCE orders_id_seq TO {role}", "may advance"),
-        long("GRANT CREATE ON SCHEMA public TO {role}", "may create in schema public"),
-        long("CREATE FUNCTION act() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'", "may call public.act"),
+        ("GRANT pg_write_all_data TO {role}", "may write all data"),
+        ("GRANT USAGE ON SEQUENCE orders_id_seq TO {role}", "may advance"),
+        ("GRANT CREATE ON SCHEMA public TO {role}", "may create in schema public"),
+        ("CREATE FUNCTION act() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'", "may call public.act"),
     ],
 )
 def test_a_role_outside_the_plan_that_can_write(shop: Shop, given: str, words: str) -> None:
@@ -118,6 +124,7 @@ def test_a_role_outside_the_plan_that_can_write(shop: Shop, given: str, words: s
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_a_role_outside_the_plan_may_be_taken_into_it(shop: Shop) -> None:
     """Then the fence keeps it out as well."""
     role = f"{shop.name}_worker"
@@ -134,6 +141,7 @@ def test_a_role_outside_the_plan_may_be_taken_into_it(shop: Shop) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_publics_connect(shop: Shop) -> None:
     """Everyone in the cluster is let in, and may write here by what PUBLIC may."""
     shop.administer(f"GRANT CONNECT ON DATABASE {shop.name} TO PUBLIC", f"CREATE ROLE {shop.name}_guest LOGIN")
@@ -146,6 +154,7 @@ def test_publics_connect(shop: Shop) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_a_managed_vendors_owner(shop: Shop) -> None:
     """The vendor's own administrator is left alone."""
     shop.administer(
@@ -157,6 +166,7 @@ def test_a_managed_vendors_owner(shop: Shop) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_an_administrator_who_may_not(shop: Shop) -> None:
     """Each right that is lacking, with what grants it."""
     admin = f"{shop.name}_admin"
@@ -174,6 +184,7 @@ def test_an_administrator_who_may_not(shop: Shop) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_programs_of_another_version(shop: Shop, tmp_path: Path) -> None:
     """The WAL could not be read, so nothing would be proved."""
     other = tmp_path / "other"
@@ -185,6 +196,8 @@ def test_programs_of_another_version(shop: Shop, tmp_path: Path) -> None:
     assert "version 17" in refusal(shop, "the WAL of Postgres 18 cannot be read").reason
 
 
+@pytest.mark.long
+@pytest.mark.rotating("fence", 3)
 def test_a_role_that_is_not_there(shop: Shop) -> None:
     """A wrong name in the configuration."""
     shop.fenced = ("nobody_here",)

@@ -167,7 +167,7 @@ def test_killed_right_after_the_exchange_what_answers_is_fenced(lab: Lab) -> Non
 
 
 @pytest.mark.long
-@pytest.mark.rotating("fence", 2)
+@pytest.mark.rotating("fence", 3)
 def test_a_moment_before_the_administrator_is_refused(lab: Lab) -> None:
     """Whoever opens the fence has to be in the copy."""
     moment = prepare(lab)

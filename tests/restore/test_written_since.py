@@ -12,7 +12,7 @@ from recovery_lab import Lab, opened
 from backout.model.database.recovery import SideOrder
 from backout.model.database.wal import parse_lsn
 from backout.model.database.written_since import WrittenTable
-from backout.providers.postgres.comparison.written_since import list_written_since
+from backout.providers.postgres.comparison.written_since import list_written_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def test_each_write_since_is_listed_by_table_and_key(lab: Lab) -> None:
     side = lab.tools().sides.start(
         SideOrder("then", "one", parse_lsn(moment), 1, names), lambda _doing, _done, _whole: None
     )
-    found = {each.table: each for each in list_written_since(lab.dsn, side.dsn, "postgres", most=3)}
+    found = {each.table: each for each in list_written_rows(lab.dsn, side.dsn, "postgres", most=3)}
     assert found == {
         "public.plain": WrittenTable(
             "public.plain", ("id",), 5, 3, 1, ("'3001'", "'3002'", "'3003'"), ("'7'", "'70'", "'8'"), ("'700'",)
@@ -90,7 +90,7 @@ def test_each_write_since_is_listed_by_table_and_key(lab: Lab) -> None:
         "public.fresh": WrittenTable("public.fresh", ("id",), 1, 0, 0, ("'5'",), is_new=True),
         "public.part_one": WrittenTable("public.part_one", ("id",), 0, 1, 0, (), ("'2'",)),
     }
-    (only,) = list_written_since(lab.dsn, side.dsn, "postgres", tables=["public.keyless", "public.still"])
+    (only,) = list_written_rows(lab.dsn, side.dsn, "postgres", tables=["public.keyless", "public.still"])
     assert only.table == "public.keyless"
     with psycopg.connect(lab.dsn) as session:  # each listed key selects its row, as it is printed
         for key in ("'7'", "'8'"):

@@ -18,6 +18,9 @@ PROMETHEUS = Path(__file__).parents[1] / "contract" / "test_prometheus.py"
 
 
 SIBLINGS = {
+    "contract/test_fence_beside.py": "contract/test_fence.py",
+    "contract/test_fence_postgres.py": "contract/test_fence.py",
+    "contract/test_fence_refusals.py": "contract/test_fence.py",
     "drill/test_backups_bucket.py": "drill/test_backups.py",
     "drill/test_connections.py": "drill/test_diagnosis.py",
     "drill/test_durable_objects.py": "safety/test_questioned.py",
@@ -33,8 +36,10 @@ SIBLINGS = {
     "drill/test_synthetic.py": "runbook/test_prober.py",
     "drill/test_telemetry.py": "contract/test_telemetry_exact.py",
     "drill/test_version_url.py": "safety/test_rule_06_version_url.py",
+    "restore/test_fence_swap.py": "contract/test_fence.py",
     "restore/test_query_cache.py": "runbook/test_query_cache.py",
     "restore/test_restore_managed_kills.py": "restore/test_restore_kills.py",
+    "restore/test_written_since.py": "runbook/test_written_since.py",
     "safety/test_doors_out.py": "safety/test_canary.py",
     "safety/test_hostile_twin.py": "safety/test_edges.py",
 }

@@ -49,7 +49,7 @@ class _Table(Value, frozen=True):
     key: tuple[str, ...]
 
 
-def list_written_since(
+def list_written_rows(
     later: str, earlier: str, database: str, *, tables: Collection[str] | None = None, most: int = MOST
 ) -> tuple[WrittenTable, ...]:
     """Return what was written to each table since; those that nothing was written to are left out.

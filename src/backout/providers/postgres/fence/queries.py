@@ -88,15 +88,18 @@ WHERE d.datname = current_database() AND s.subenabled ORDER BY 1
 """
 WORKERS: Final = """
 SELECT DISTINCT backend_type FROM pg_stat_activity WHERE datname = current_database() AND usesysid IS NOT NULL
-  AND backend_type NOT IN ('client backend', 'parallel worker', 'walsender') ORDER BY 1
+  AND backend_type NOT IN ('client backend', 'parallel worker', 'walsender', 'pg_cron launcher') ORDER BY 1
 """
 UNLOGGED: Final = "SELECT EXISTS (SELECT FROM pg_class WHERE relkind IN ('r', 'm') AND relpersistence = 'u')"
 OTHERS: Final = """
 SELECT pid, coalesce(usename, '')::text FROM pg_stat_activity WHERE datname = current_database()
   AND usesysid IS NOT NULL AND usename <> session_user AND pid <> pg_backend_pid()
-  AND coalesce(backend_type, '') <> 'parallel worker'
+  AND coalesce(backend_type, '') NOT IN ('parallel worker', 'pg_cron launcher')
 """
-"""Sessions of every role but ours; autovacuum's have none, and a parallel worker ends with its leader."""
+"""Sessions of every role but ours; autovacuum's have none, and a parallel worker ends with its leader.
+
+pg_cron's launcher reads its table and starts the jobs, which are switched off.
+"""
 JOBS: Final = """
 SELECT j.jobid::bigint, j.schedule::text FROM cron.job AS j WHERE j.active AND j.database = %(database)s ORDER BY 1
 """
