@@ -197,7 +197,7 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
         "safety.pinned", "safety.holds",
     }  # fmt: skip
     tools = story.tools()
-    parts = {name.partition(".")[0] for name in own if "." in name}
+    parts = {name.partition(".")[0] for name in own | ADAPTERS.keys() if "." in name}
     found = {name for name in type(tools).__struct_fields__ if name != "parts"}
     found |= {f"{part}.{name}" for part in parts for name in type(getattr(tools, part)).__struct_fields__}
     assert found == own | ADAPTERS.keys()

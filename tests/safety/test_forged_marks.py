@@ -43,6 +43,7 @@ FORGED = (
     "[backout ramp-1a2b3c4d ramp] to 100 %",
     "[backout r ramp] to 100 %",
     "[backout secrets-1a2b3c4d secrets] set again",
+    "[backout recover-1a2b3c4d maintenance] chore",
     "[backout rollback-1a2b3c4d prove] at 0 %",
     # nearly: other spaces, case, letters that look alike, control characters, not in front, several
     " [backout hold until=2099-01-01T00:00:00Z] chore",

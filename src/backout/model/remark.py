@@ -21,9 +21,10 @@ VERSION_DIGITS, CODE_DIGITS, SHA_DIGITS = 8, 12, 7
 class RemarkKind(StrEnum):
     """The purpose of a deployment of ours."""
 
-    ROLLBACK = "rollback"  # this one and the next two move traffic
+    ROLLBACK = "rollback"  # this one and the next three move traffic
     RAMP = "ramp"
     SECRETS = "secrets"  # the same code with other secrets
+    MAINTENANCE = "maintenance"  # a version that answers 503 to everything
     PROVE = "prove"
     PAIR = "pair"  # the version before stands at 0 %, to be asked beside the new one
     STABLE = "stable"
@@ -34,7 +35,7 @@ class RemarkKind(StrEnum):
     @property
     def moves_traffic(self) -> bool:
         """Whether such a deployment is more than a remark."""
-        return self in (RemarkKind.ROLLBACK, RemarkKind.RAMP, RemarkKind.SECRETS)
+        return self in (RemarkKind.ROLLBACK, RemarkKind.RAMP, RemarkKind.SECRETS, RemarkKind.MAINTENANCE)
 
 
 class Doubt(StrEnum):
@@ -77,6 +78,16 @@ _NAMES = {
 """What the code that a remark speaks of is."""
 
 
+NAMED_BY_KIND = (
+    RemarkKind.PROVE,
+    RemarkKind.PAIR,
+    RemarkKind.RAMP,
+    RemarkKind.SECRETS,
+    RemarkKind.MAINTENANCE,
+)
+"""Remarks that say nothing but what they are."""
+
+
 class Remark(Value, frozen=True):
     """One remark.
 
@@ -106,7 +117,7 @@ class Remark(Value, frozen=True):
         words = [self.run or str(self.kind)]
         if self.kind is RemarkKind.ROLLBACK:
             words += (["auto"] if self.auto else []) + ([f"hop={self.hop}"] if self.hop > 1 else [])
-        if self.kind in (RemarkKind.PROVE, RemarkKind.PAIR, RemarkKind.RAMP, RemarkKind.SECRETS):
+        if self.kind in NAMED_BY_KIND:
             words.append(str(self.kind))
         if self.kind is RemarkKind.HOLD:
             until = f"{to_utc(self.until):%Y-%m-%dT%H:%M:%SZ}" if self.until else "0"

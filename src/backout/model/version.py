@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from backout.model.value import Value
 
 VersionId = NewType("VersionId", str)
+
+MAINTENANCE_TAG: Final = "backout-maintenance"
+"""The tag of a version that answers 503 to everything: into a tag no pipeline puts the subject of a commit."""
 
 
 class Version(Value, frozen=True):
@@ -37,6 +40,15 @@ class Version(Value, frozen=True):
     bindings: tuple[str, ...] = ()
     handlers: tuple[str, ...] = ()
     source: str = ""
+
+    @property
+    def is_maintenance(self) -> bool:
+        """Whether it answers 503 to everything, on purpose: never stable, never a target, counted nowhere.
+
+        >>> Version(VersionId("1"), 1, 0.0, tag="backout-maintenance").is_maintenance
+        True
+        """
+        return self.tag == MAINTENANCE_TAG
 
 
 class Mark(StrEnum):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backout.model.identity import Identity
     from backout.model.incident.builds import BuildRun
     from backout.model.incident.vendor import VendorIncident
+    from backout.model.platform import CacheState, QueueState
     from backout.model.secrets import SecretValues
     from backout.model.token import TokenState
     from backout.model.triggers import TriggerKind, Triggers
@@ -232,6 +233,67 @@ class TriggerSettings(Protocol):
 
     def set_schedules(self, schedules: Sequence[str]) -> None:
         """Replace the schedules by these cron expressions."""
+        ...
+
+
+class Queues(Protocol):
+    """The queues whose messages the application is given."""
+
+    def list_consumed(self) -> tuple[QueueState, ...]:
+        """Return those that this application consumes, by name. Raises AuthError, ProviderRejected."""
+        ...
+
+    def pause(self, name: str) -> None:
+        """Stop the delivery of a queue; what is being delivered goes on, and what is sent waits in it.
+
+        Doing it again changes nothing. Raises ProviderRejected (status 404) where there is none of this name.
+        """
+        ...
+
+    def resume(self, name: str) -> None:
+        """Let a queue deliver again; otherwise as `pause`."""
+        ...
+
+
+class ReadCaches(Protocol):
+    """The caches between the application and its database, and what else the platform keeps of earlier data."""
+
+    def read(self) -> tuple[CacheState, ...]:
+        """Return the caches that the live versions read through. Raises AuthError, ProviderRejected."""
+        ...
+
+    def turn_off(self, cache: str) -> None:
+        """Stop a cache by its id: what it holds is not used any more once the platform has taken that over."""
+        ...
+
+    def restore(self, state: CacheState) -> None:
+        """Let a cache be as it was: on or off, with its own durations."""
+        ...
+
+    def list_uncovered(self) -> tuple[str, ...]:
+        """Return a sentence for each kind of kept data that is bound to the live versions and that nothing here clears.
+
+        Each begins with its name, and ends with how a person clears it, if that is possible.
+        """
+        ...
+
+
+class Maintenance(Protocol):
+    """A version that answers 503 to everything, with the application's bindings and secrets.
+
+    Such a version is known by its tag (`Version.is_maintenance`), whoever made it live.
+    """
+
+    def find_obstacle(self) -> str:
+        """Return why none can be made of the live version, one sentence; "" where one can. It changes nothing."""
+        ...
+
+    def show(self, message: str) -> Deployment:
+        """Upload such a version, make it live at 100 %, and return the deployment as the provider answered it.
+
+        It answers 503 with Retry-After, runs no schedule, and gives every message of a queue back. Not idempotent;
+        callers put a marker into `message`, which the version has too. Raises Refused where there is an obstacle.
+        """
         ...
 
 

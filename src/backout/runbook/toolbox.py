@@ -42,11 +42,14 @@ if TYPE_CHECKING:
         Identities,
         Journal,
         Logs,
+        Maintenance,
         Marks,
         MigrationFiles,
         Notifier,
         PointMarker,
         ProviderClock,
+        Queues,
+        ReadCaches,
         Reports,
         Runs,
         Schema,
@@ -192,6 +195,17 @@ class SafetyTools(Value, frozen=True):
     holds: Holds | None = None
 
 
+class PlatformTools(Value, frozen=True):
+    """What a platform may be able to do; a part that is None is nothing that this one has.
+
+    Schedules are set through `RollbackTools.triggers`.
+    """
+
+    queues: Queues | None = None
+    read_caches: ReadCaches | None = None
+    maintenance: Maintenance | None = None
+
+
 class Parts(Value, frozen=True):
     """What guard, rollback, recovery, incidents and the safety rules need, each made by the command that uses it."""
 
@@ -200,6 +214,7 @@ class Parts(Value, frozen=True):
     rollback: Late[RollbackTools] = field(default_factory=lambda: Late(RollbackTools))
     recovery: Late[RecoveryTools] = field(default_factory=lambda: Late(RecoveryTools))
     safety: Late[SafetyTools] = field(default_factory=lambda: Late(SafetyTools))
+    platform: Late[PlatformTools] = field(default_factory=lambda: Late(PlatformTools))
 
 
 class Toolbox(Value, frozen=True):
@@ -274,3 +289,8 @@ class Toolbox(Value, frozen=True):
     def safety(self) -> SafetyTools:
         """What is compared and asked before anything is changed."""
         return self.parts.safety()
+
+    @property
+    def platform(self) -> PlatformTools:
+        """What the platform may be able to do beside versions and deployments."""
+        return self.parts.platform()

@@ -22,6 +22,7 @@ from backout.runbook.toolbox import (
     IncidentTools,
     Late,
     Parts,
+    PlatformTools,
     RecoveryTools,
     RollbackTools,
     SafetyTools,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     Methods = Mapping[str, Mapping[str, Callable[[Any], object]]]
 
-H = TypeVar("H", Toolbox, GuardTools, IncidentTools, RecoveryTools, RollbackTools, SafetyTools)
+H = TypeVar("H", Toolbox, GuardTools, IncidentTools, PlatformTools, RecoveryTools, RollbackTools, SafetyTools)
 
 ADAPTERS: Final = {
     "deployments": "the platform's deployments",
@@ -61,6 +62,9 @@ ADAPTERS: Final = {
     "safety.checkout": "the working copy",
     "rollback.deployer": "the deploy command",
     "recovery.points": "restore points",
+    "platform.queues": "the platform's queues",
+    "platform.read_caches": "the platform's caches",
+    "platform.maintenance": "the maintenance version",
     "notifier": "the channels",
     "guard.dead_man": "the dead-man's switch",
     "incident.cards": "the card",
@@ -115,6 +119,7 @@ def add_boundaries(tools: Toolbox) -> Toolbox:
         rollback=Late(wrap_rollback),
         recovery=Late(lambda: wrap(parts.recovery(), "recovery")),
         safety=Late(lambda: wrap(parts.safety(), "safety")),
+        platform=Late(lambda: wrap(parts.platform(), "platform")),
     )
     return replace(wrap(tools, ""), parts=late)
 

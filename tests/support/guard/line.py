@@ -22,7 +22,7 @@ from backout.runbook.guard import guard
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.secrets.tools import PushTools
-from backout.runbook.toolbox import GuardTools, IncidentTools, Late, Parts, RollbackTools, Toolbox
+from backout.runbook.toolbox import GuardTools, IncidentTools, Late, Parts, PlatformTools, RollbackTools, Toolbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +63,7 @@ def toolbox(
             incident=Late(lambda: IncidentTools(reports=world.reports, logs=world.logs)),
             guard=Late(lambda: GuardTools(in_background=False)),
             rollback=Late(lambda: _rollback_tools(world)),
+            platform=Late(lambda: PlatformTools(world.platform_queues, world.read_caches, world.maintenance)),
         ),
         traffic=world.traffic,
         health=world.health,
@@ -82,7 +83,7 @@ def _rollback_tools(world: World) -> RollbackTools:
     )
 
 
-_PARTS = ("incident", "guard", "rollback", "recovery", "safety")
+_PARTS = ("incident", "guard", "rollback", "recovery", "safety", "platform")
 
 
 def equip(tools: Toolbox, **parts: Any) -> Toolbox:

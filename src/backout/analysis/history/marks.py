@@ -11,6 +11,7 @@ when the deployment did what a deployment with such a mark does (safety rule 15)
     ramp                           the pair of versions of the deployment before it, with other shares; of a cut-over,
                                    it and the version before it
     secrets                        another version of the same code, in place of the one before it
+    maintenance                    a version that is one by its tag, alone
 
 The oldest that the provider lists has nothing before it, so it says nothing.
 """
@@ -110,6 +111,9 @@ def _find_doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment
     before = below[0]
     if said.kind is RemarkKind.ROLLBACK:
         return _find_doubt_of_rollback(said, deployment, below, look)
+    if said.kind is RemarkKind.MAINTENANCE:
+        shown = look.detail(deployment.sole) if deployment.sole is not None else None
+        return None if shown is not None and shown.is_maintenance else Doubt.OTHER_CODE
     if said.kind is RemarkKind.SECRETS:
         return _find_doubt_of_secrets(deployment, before, look.detail)
     if said.kind is RemarkKind.RAMP:

@@ -6,6 +6,7 @@ strictest known limit is 100. With a key, `sig=` and a signature are its last wo
     [backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab/abcdef1] the reason
     [backout ramp-1a2b3c4d ramp] to 50 %: the reason
     [backout secrets-1a2b3c4d secrets] the reason
+    [backout recover-1a2b3c4d maintenance] the reason
     [backout rollback-1a2b3c4d prove] at 0 %, to be asked before it gets traffic
     [backout guard-1a2b3c4d pair] asked at 0 %, beside what is live
     [backout guard-1a2b3c4d stable=1a2b3c4d/0123456789ab/abcdef1] the reason
@@ -23,7 +24,7 @@ import re
 from msgspec.structs import replace
 
 from backout.decoding import Undecodable, parse_moment
-from backout.model.remark import CODE_DIGITS, SHA_DIGITS, VERSION_DIGITS, Code, Remark, RemarkKind
+from backout.model.remark import CODE_DIGITS, NAMED_BY_KIND, SHA_DIGITS, VERSION_DIGITS, Code, Remark, RemarkKind
 
 _HEAD = re.compile(r"\[backout [!-Z\\^-~]+(?: [!-Z\\^-~]+)*\](?= |\Z)", re.ASCII)
 _RUN = re.compile(r"[a-z]{1,12}-[0-9A-Za-z]{1,16}", re.ASCII)
@@ -63,7 +64,7 @@ def _read(first: str, words: list[str], text: str) -> Remark | None:
         return Remark(RemarkKind.RELEASE, code=_parse_code(values.get("ok")), text=text)
     if not _RUN.fullmatch(first):
         return None
-    for kind in (RemarkKind.PROVE, RemarkKind.PAIR, RemarkKind.RAMP, RemarkKind.SECRETS):
+    for kind in NAMED_BY_KIND:
         if words == [kind]:
             return Remark(kind, first, text=text)
     for kind in (RemarkKind.STABLE, RemarkKind.QUESTIONED):

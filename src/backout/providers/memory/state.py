@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from backout.model.guard.signals import Counts
     from backout.model.incident.events import Invocation
     from backout.model.incident.notice import Notice
+    from backout.model.platform import CacheState, QueueState
 
     TrafficRule = Callable[[int, str], Counts | None]
     HealthRule = Callable[[float, str], HealthReport]
@@ -83,6 +84,10 @@ class WorldState:
         buckets: the storage buckets that exist.
         storage_migration: the storage migration that the application is at.
         started_by: schedules, routes, domains and queues as they are.
+        queues: those that the application consumes, by name.
+        caches: the caches that the live version reads through, by id.
+        uncovered: what `read_caches` says of data that nothing clears.
+        maintenance_obstacle: why no maintenance version can be made, "" where one can.
         resets: the versions with whose switch live objects were reset.
         unreadable: kinds that the token may not read.
         migrations: the database's migration history.
@@ -112,6 +117,10 @@ class WorldState:
         self.migrations: list[AppliedMigration] = []
         self.migration_files: list[MigrationFile] = []
         self.started_by = Triggers((), (), (), ())
+        self.queues: dict[str, QueueState] = {}
+        self.caches: dict[str, CacheState] = {}
+        self.uncovered: tuple[str, ...] = ()
+        self.maintenance_obstacle = ""
         self.resets: list[str] = []
         self.unreadable: set[TriggerKind] = set()
         self.attached = Attached((), (), ())

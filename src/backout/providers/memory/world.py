@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backout.providers.memory import data_ports, ports
+from backout.providers.memory import data_ports, platform_ports, ports
 from backout.providers.memory.fence import MemoryFence
 from backout.providers.memory.state import START, WorldState
 
@@ -11,8 +11,9 @@ class World(WorldState):
     """A state with its ports.
 
     Attributes:
-        deployments, versions, secrets, secret_writer, secret_source, fingerprints, triggers, attachments, traffic,
-            health, logs, schema, connections, reports, fence, clock: the ports.
+        deployments, versions, secrets, secret_writer, secret_source, fingerprints, triggers, attachments,
+            platform_queues, read_caches, maintenance, traffic, health, logs, schema, connections, reports, fence,
+            clock: the ports.
     """
 
     def __init__(self, now: float = START) -> None:
@@ -25,6 +26,9 @@ class World(WorldState):
         self.fingerprints = ports.WorldFingerprints()
         self.triggers = ports.WorldTriggers(self)
         self.attachments = ports.WorldAttachments(self)
+        self.platform_queues = platform_ports.WorldQueues(self)
+        self.read_caches = platform_ports.WorldReadCaches(self)
+        self.maintenance = platform_ports.WorldMaintenance(self)
         self.traffic = ports.WorldTraffic(self)
         self.health = ports.WorldHealth(self)
         self.deployer = ports.WorldDeployCommand(self)
