@@ -280,7 +280,8 @@ def check(shell: Shell, *, target: str | None, commit: str | None) -> int:
     found = find_standing(tools, asked)
     bad = found.bad
     if bad is None:  # the deployment is about to happen
-        await_point(mark_meanwhile(tools, BEFORE_DEPLOYMENT, asked, f"{tools.clock.now():.0f}"))
+        moment, live = f"{tools.clock.now():.0f}", found.situation.live.main
+        await_point(mark_meanwhile(tools, BEFORE_DEPLOYMENT, asked, moment, live=live))
     freed = f"backout deployments release {asked} -e {tools.environment} -m WHY"
     unread = f"; the code of {', '.join(v[:8] for v in found.unread)} could not be read" if found.unread else ""
     payload = {

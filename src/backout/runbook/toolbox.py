@@ -150,12 +150,14 @@ class RecoveryTools(Value, frozen=True):
         points: records restore points of the database, None where a return to one is not possible.
         protection: says whether the database could be brought back now; raises BackoutError where that is not known.
         proof_alarm: says why the proofs of the backups need attention where no WAL is received, or "".
+        keeps_objects: whether the application has a bucket, so that a moment of it is more than its code.
     """
 
     restoring: Callable[[], RestoreTools] | None = None
     points: PointMarker | None = None
     protection: Callable[[], Protection] | None = None
     proof_alarm: Callable[[], str] = str
+    keeps_objects: bool = False
 
 
 class IncidentTools(Value, frozen=True):

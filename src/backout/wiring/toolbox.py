@@ -151,7 +151,11 @@ def _make_rollback_tools(config: Config, hooks: Hooks, api: Api, clock: Clock) -
 
 def _make_recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
     return RecoveryTools(
-        make_restoring(config, hooks), make_point_marker(config), make_protection(config), make_proof_alarm(config)
+        make_restoring(config, hooks),
+        make_point_marker(config),
+        make_protection(config),
+        make_proof_alarm(config),
+        keeps_objects=config.environment.storage is not None,
     )
 
 

@@ -102,7 +102,7 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False, versi
     before = (share.version for deployment in situation.history[1:] for share in deployment.shares)
     compared = next((version for version in before if not situation.live.serves(version)), None)
     situation = add_details(tools, situation, [compared] if compared else [])  # its code may be quarantined
-    mark_meanwhile(tools, AFTER_DEPLOYMENT, situation.live.main, situation.live.id[:8])
+    mark_meanwhile(tools, AFTER_DEPLOYMENT, situation.live.main, situation.live.id[:8], live=situation.live.main)
     guard = tools.policy.guard
     made = plan_guard(situation, mode=mode, for_s=for_s, early=early, ramp=guard.ramp, expect=guard.expect)
     check_version(tools, made, version)

@@ -2,7 +2,8 @@
 
 Guard records one when it sees a deployment, a rollback before and after its switch, `deployments check` before a
 deployment, `db migrations apply` around each migration. Nothing waits for one: if the database is down, or not
-writable, that costs a sentence.
+writable, that costs a sentence. At deployments the live version is noted with it, so that code, database, objects and
+secrets can go back to one moment (`analysis.recovery.points`).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from backout.errors import BackoutError, UsageError
 if TYPE_CHECKING:
     from backout.model.database.recovery import RestorePoint
     from backout.model.plan import Json
+    from backout.model.recovery_point import NotedPoint
     from backout.ports import Journal, PointMarker
     from backout.runbook.toolbox import Toolbox
 
 POINT: Final = "database.point"
+NOTED: Final = "recovery.point"
 ON_DEMAND: Final = "on demand"
 BEFORE_DEPLOYMENT: Final = "before deployment"
 AFTER_DEPLOYMENT: Final = "after deployment"
@@ -71,27 +74,55 @@ def list_recorded_points(journal: Journal, environment: str) -> tuple[RestorePoi
     )
 
 
-def mark_meanwhile(tools: Toolbox, why: str, deployment: str, key: str) -> threading.Thread | None:
-    """Record a point in the background; None if points cannot be returned to here, so that none is recorded.
+def note_point(journal: Journal, environment: str, noted: NotedPoint, actor: str) -> None:
+    """Keep the note of a recovery point, whose restore point has the same name; once."""
+    journal.note(environment, NOTED, noted.name, noted.to_json(), actor=actor)
+
+
+def list_noted(journal: Journal, environment: str) -> tuple[NotedPoint, ...]:
+    """Return the notes of recovery points, oldest first."""
+    from backout.model.recovery_point import NotedPoint
+
+    events = journal.events(environment=environment, kind=NOTED)
+    return tuple(decode_values(event.data, NotedPoint, what="a recovery point") for event in events)
+
+
+def mark_meanwhile(tools: Toolbox, why: str, deployment: str, key: str, *, live: str) -> threading.Thread | None:
+    """Record a point in the background; None where there is nothing but the code to return to.
 
     Args:
         deployment: the version that it belongs to.
         key: tells this moment from another one of the same `why`.
+        live: the version that is live now, "" where that is not known.
     """
-    marker = tools.recovery.points
-    if marker is None:
+    marker, at = tools.recovery.points, tools.clock.now()
+    if marker is None and not tools.recovery.keeps_objects:
         return None
     name = f"{why.replace(' ', '-')}-{key}"
 
-    def mark() -> None:
+    def mark_database(marker: PointMarker) -> str:
+        known = list_recorded_points(tools.journal, tools.environment)
+        if any(point.name == name for point in known):  # a resumed run records its moments once
+            return ""
         try:
-            known = list_recorded_points(tools.journal, tools.environment)
-            if all(point.name != name for point in known):  # a resumed run records its moments once
-                record_point(
-                    tools.journal, tools.environment, marker, name, why=why, actor=tools.actor, deployment=deployment
-                )
+            record_point(
+                tools.journal, tools.environment, marker, name, why=why, actor=tools.actor, deployment=deployment
+            )
         except BackoutError as error:
             tools.say(f"no restore point {why}: {error.what}")
+            return error.what
+        return ""
+
+    def mark() -> None:
+        from backout.model.recovery_point import NotedPoint
+
+        try:
+            problem = mark_database(marker) if marker is not None else ""
+            took_s = max(0.0, tools.clock.now() - at)
+            noted = NotedPoint(name=name, at=at, why=why, version=live, took_s=took_s, problem=problem)
+            note_point(tools.journal, tools.environment, noted, tools.actor)
+        except BackoutError as error:
+            tools.say(f"no recovery point {why}: {error.what}")
 
     thread = threading.Thread(target=mark, name="backout-point", daemon=True)
     thread.start()

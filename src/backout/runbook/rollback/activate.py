@@ -76,7 +76,7 @@ class Activate(Action[ActivateStep, ActivateResult]):
             code=None if args.left is None else Code(args.left.version, args.left.code_hash, args.left.git_sha),
             text=args.message,
         )
-        mark_meanwhile(tools, BEFORE_DEPLOYMENT, version, context.run)
+        mark_meanwhile(tools, BEFORE_DEPLOYMENT, version, context.run, live=args.leaving)
         try:
             check_not_held(
                 tools, history, is_automatic=bool(args.detected)

@@ -32,10 +32,11 @@ class Settle(Action[SettleStep, SettleResult]):
 
         `why` says what a failed verification led to; `told` whether a channel is set up.
         """
-        await_point(mark_meanwhile(self._tools, AFTER_DEPLOYMENT, args.version, context.run))
+        live = find_result(self._tools.runs, context.run, ReadBackStep)
+        version = live.version if live is not None else ""
+        await_point(mark_meanwhile(self._tools, AFTER_DEPLOYMENT, args.version, context.run, live=version))
         if args.triggers is not None:
             remember(self._tools, args.leaving, Triggers(**args.triggers))
-        live = find_result(self._tools.runs, context.run, ReadBackStep)
         if live is not None and (bad := _find_failed_verification(self._tools, context.run)) is not None:
             return self._not_restored(context.run, bad, live)
         tell_rollback(self._tools, NoticeKind.ROLLED_BACK, context.run)

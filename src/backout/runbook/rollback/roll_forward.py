@@ -136,7 +136,7 @@ class Deploy(Action[DeployStep, DeployResult]):
         assert tools.rollback.deployer is not None
         check_identity(tools)
         check_unmoved(tools, await_listed(tools, expected), expected, context.run, leaving)
-        await_point(mark_meanwhile(tools, BEFORE_DEPLOYMENT, leaving, context.run))
+        await_point(mark_meanwhile(tools, BEFORE_DEPLOYMENT, leaving, context.run, live=leaving))
         ended = tools.rollback.deployer.run(args.command, tools.rollback.hear)
         result = DeployResult(code=ended.code, tail=tuple(ended.tail))
         context.progress(result.to_json())
@@ -269,7 +269,7 @@ class SettleForward(Action[SettleForwardStep, SettleForwardResult]):
         tools, run = self._tools, context.run
         live, verified = find_result(tools.runs, run, ReadNewStep), find_result(tools.runs, run, VerifyStep)
         version = live.version if live is not None else ""
-        await_point(mark_meanwhile(tools, AFTER_DEPLOYMENT, version, run))
+        await_point(mark_meanwhile(tools, AFTER_DEPLOYMENT, version, run, live=version))
         restored = verified is None or verified.verified is not False
         kind = NoticeKind.ROLLED_BACK if restored else NoticeKind.NOT_RESTORED
         tell_rollback(tools, kind, run)
