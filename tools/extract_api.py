@@ -19,6 +19,7 @@ TARGET = Path(__file__).resolve().parent.parent / "tests" / "contract" / "data" 
 CONCERNS = re.compile(
     r"[A-Z]+ /accounts/{}/(workers/(scripts|domains|subdomain)(/.*)?|workers/observability/telemetry/query"
     r"|r2/buckets(/{}(/objects/{})?)?|d1/database/{}/query)"
+    r"|(GET|PATCH) /accounts/{}/(queues|hyperdrive/configs)/{}(/metrics)?"
     r"|GET /(accounts/{}/(queues|workflows|containers/applications|builds/workers/{}/triggers"
     r"|workers/(workers(/.*)?|durable_objects/namespaces))|(user|accounts/{})/tokens/(verify|{}))"
 )

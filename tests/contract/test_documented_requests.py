@@ -21,6 +21,7 @@ from backout.errors import BackoutError
 from backout.model.attached import AttachedKind
 from backout.model.bundle import Bundle, BundleModule
 from backout.model.deployment import Cohort, Share
+from backout.model.platform import CacheState
 from backout.model.secrets import SecretValues
 from backout.model.triggers import TriggerKind
 from backout.model.version import Version, VersionId
@@ -36,6 +37,9 @@ from backout.providers.cloudflare.deployment_times import CloudflareDeploymentTi
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.identity import Beside, CloudflareIdentities
 from backout.providers.cloudflare.logs import TelemetryLogs
+from backout.providers.cloudflare.maintenance import CloudflareMaintenance
+from backout.providers.cloudflare.queues import CloudflareQueues
+from backout.providers.cloudflare.read_caches import CloudflareReadCaches
 from backout.providers.cloudflare.secrets import CloudflareSecrets, CloudflareSecretWriter
 from backout.providers.cloudflare.tail import TailTraffic
 from backout.providers.cloudflare.telemetry import TelemetryTraffic
@@ -116,7 +120,7 @@ def test_no_request_of_ours_is_unknown_to_the_official_description(tmp_path: Pat
 def test_code_that_is_uploaded_again_has_every_secret_or_is_refused(tmp_path: Path) -> None:
     """Without the word "strict" the API leaves out silently what an upload cannot inherit."""
     uploads = [target for method, target, body in record_ports(tmp_path) if b'name="metadata"' in body]
-    assert [urlsplit(target).query for target in uploads] == ["bindings_inherit=strict"]
+    assert [urlsplit(target).query for target in uploads] == ["bindings_inherit=strict"] * 2
 
 
 def test_every_module_that_names_a_path_of_the_api_was_asked(tmp_path: Path) -> None:
@@ -186,7 +190,18 @@ def record_ports(directory: Path) -> list[tuple[str, str, bytes]]:
             lambda: use_tail(TailTraffic(*here)),
             lambda: CloudflareAttachments(*here, find_tag=lambda: "1a2b3c4d" * 4).read(tuple(AttachedKind)),
             lambda: CloudflareVersionUrls(*here).find(version),
+            CloudflareQueues(*here).list_consumed,
+            lambda: CloudflareQueues(*here).pause("mail"),
+            CloudflareReadCaches(*here).read,
+            lambda: CloudflareReadCaches(*here).turn_off("c1"),
+            lambda: CloudflareReadCaches(*here).restore(
+                CacheState("c1", "db", is_on=True, max_age_s=30.0, stale_s=5.0)
+            ),
+            lambda: CloudflareMaintenance(deployments, bundles, SCRIPT).show("x"),
         )
+        home = f"/client/v4/accounts/{ACCOUNT}/queues"
+        queue = api.call("POST", home, {"queue_name": "mail"}).result["queue_id"]
+        api.call("POST", f"{home}/{queue}/consumers", {"type": "worker", "script_name": SCRIPT})
         api.call("POST", f"{SCRIPT}/subdomain", {"enabled": True, "previews_enabled": True})
         for call in calls:
             before = len(recording.said)
@@ -286,7 +301,8 @@ def name_call(method: str, target: str) -> str:
     path = urlsplit(target).path.removeprefix("/client/v4")
     path = re.sub(r"^/accounts/[^/]+", "/accounts/{}", path)
     path = re.sub(
-        r"/(scripts|versions|tails|workers/workers|builds/workers|services|buckets|database|deployments)/(?!latest)[^/]+",
+        r"/(scripts|versions|tails|workers/workers|builds/workers|services|buckets|database|deployments"
+        r"|queues|configs)/(?!latest)[^/]+",
         r"/\1/{}",
         path,
     )

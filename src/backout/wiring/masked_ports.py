@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backout.model.guard.pipeline import PipelineState
     from backout.model.hold import Hold
     from backout.model.incident.builds import BuildRun
-    from backout.ports import Builds, Deployments, Holds, Pipeline
+    from backout.ports import Builds, Deployments, Holds, Maintenance, Pipeline
 
 
 class MaskedDeployments:
@@ -40,6 +40,22 @@ class MaskedDeployments:
     ) -> Deployment:
         """Make versions live."""
         return self.inner.deploy(shares, message=self.masked(message), force=force, cohorts=cohorts)
+
+
+class MaskedMaintenance:
+    """Port Maintenance: messages stored at the provider contain no secrets."""
+
+    def __init__(self, inner: Maintenance, masked: Callable[[str], str]) -> None:
+        self.inner = inner
+        self.masked = masked
+
+    def find_obstacle(self) -> str:
+        """Return why there can be none, or ""."""
+        return self.inner.find_obstacle()
+
+    def show(self, message: str) -> Deployment:
+        """Make one live."""
+        return self.inner.show(self.masked(message))
 
 
 class MaskedHolds:

@@ -25,7 +25,9 @@ def list_needed(config: Config) -> Needed:
         source: source in TABLE,
         "d1": database is not None and database.provider == "d1",
         "r2": storage is not None and storage.provider == "r2",
-        **dict.fromkeys(("routes", "queues", "containers", "builds", "itself"), True),
+        **dict.fromkeys(("routes", "queues"), True),
+        **dict.fromkeys(("pause", "caches", "stop caches"), database is not None and bool(database.admin_url_env)),
+        **dict.fromkeys(("containers", "builds", "itself"), True),
     }
     return Needed(tuple(TABLE[name] for name, is_wanted in wanted.items() if is_wanted), TEMPLATE)
 

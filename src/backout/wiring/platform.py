@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from backout.model.secrets import SecretValues
     from backout.model.version import Version
     from backout.ports import Bundles
+    from backout.providers.cloudflare.bundles import CloudflareBundles
     from backout.providers.exchange import Limits
 
 
@@ -79,9 +80,14 @@ class LateBundles:
         return self._open().upload(bundle, message=self._config.variables.mask_text(message), secrets=secrets)
 
     def _open(self) -> Bundles:
-        from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles
+        return make_bundles(self._config)
 
-        config, read = self._config, self._config.read_token()
-        client = _make_client(config, config.token(), limits=LIMITS)
-        reader = client if read is None else _make_client(config, read, limits=LIMITS)
-        return CloudflareBundles(client, config.account_id, config.environment.platform.script, reader=reader)
+
+def make_bundles(config: Config) -> CloudflareBundles:
+    """Return the port Bundles with connections of its own."""
+    from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles
+
+    read = config.read_token()
+    client = _make_client(config, config.token(), limits=LIMITS)
+    reader = client if read is None else _make_client(config, read, limits=LIMITS)
+    return CloudflareBundles(client, config.account_id, config.environment.platform.script, reader=reader)

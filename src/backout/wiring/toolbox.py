@@ -23,6 +23,7 @@ from backout.runbook.toolbox import (
     IncidentTools,
     Late,
     Parts,
+    PlatformTools,
     RecoveryTools,
     RollbackTools,
     SafetyTools,
@@ -45,7 +46,7 @@ from backout.wiring.identity import find_tag, get_pinned_identity, make_pinned_r
 from backout.wiring.lines import list_npx_lines, make_card_lines, make_equivalents
 from backout.wiring.masked_ports import MaskedDeployments
 from backout.wiring.pipelines import make_builds
-from backout.wiring.platform import LateBundles, make_api
+from backout.wiring.platform import LateBundles, make_api, make_bundles
 from backout.wiring.records import find_actor, open_holds, open_journal, open_reports
 from backout.wiring.telling import make_dead_man, make_notifier
 from backout.wiring.traffic import make_logs, make_traffic
@@ -101,6 +102,7 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
             rollback=Late(lambda: _make_rollback_tools(config, hooks, api, clock)),
             recovery=Late(lambda: _make_recovery_tools(config, hooks)),
             safety=Late(lambda: _make_safety_tools(config, api)),
+            platform=Late(lambda: _make_platform_tools(config, client)),
         ),
         traffic=traffic,
         health=make_health_check(config, clock, sent=sent),
@@ -156,6 +158,22 @@ def _make_recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
         make_protection(config),
         make_proof_alarm(config),
         keeps_objects=config.environment.storage is not None,
+    )
+
+
+def _make_platform_tools(config: Config, client: ApiClient) -> PlatformTools:
+    from backout.providers.cloudflare.maintenance import CloudflareMaintenance
+    from backout.providers.cloudflare.queues import CloudflareQueues
+    from backout.providers.cloudflare.read_caches import CloudflareReadCaches
+    from backout.wiring.masked_ports import MaskedMaintenance
+
+    script, account = config.environment.platform.script, config.account_id
+    deployments = CloudflareDeployments(client, account, script)
+    maintenance = CloudflareMaintenance(deployments, make_bundles(config), script)
+    return PlatformTools(
+        queues=CloudflareQueues(client, account, script),
+        read_caches=CloudflareReadCaches(client, account, script),
+        maintenance=MaskedMaintenance(maintenance, config.variables.mask_text),
     )
 
 

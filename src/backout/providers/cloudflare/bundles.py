@@ -163,6 +163,20 @@ class CloudflareBundles:
             ) from error
         return made.as_model()
 
+    def describe_bindings(self, version: str) -> dict[str, object]:
+        """Return the description of an upload with the bindings of a version and other code; static files are left out.
+
+        Raises:
+            ProviderRejected: no such version.
+        """
+        found = self._describe(version, {})
+        bindings = _convert(found.get("bindings") or [], tuple[dict[str, object], ...])
+        return {
+            **{name: found[name] for name in _CARRIED if found.get(name) is not None},
+            "bindings": [_inherit(each) for each in bindings if each.get("type") != "assets"],
+            _WHOLE: True,
+        }
+
     def _complete(self, bundle: Bundle) -> dict[str, object]:
         """Return the description of an upload; parts that were not looked at when it was kept are read now."""
         metadata = decode_json(bundle.metadata, dict[str, object], what="the kept description of the code")
@@ -201,10 +215,7 @@ class CloudflareBundles:
         return {
             "main_module": found.get("main_module"),
             **{name: found[name] for name in _CARRIED if found.get(name) is not None},
-            "bindings": [
-                {"type": "inherit", "name": binding.get("name")} if binding.get("type") in _SECRET_TYPES else binding
-                for binding in bindings
-            ],
+            "bindings": [_inherit(binding) for binding in bindings],
             _WHOLE: True,
         }
 
@@ -225,6 +236,11 @@ class CloudflareBundles:
         return self._reader.get(
             f"{self._versions}/{quote_segment(version)}", ApiVersion, permission=READ_SCRIPTS
         ).as_model()
+
+
+def _inherit(binding: dict[str, object]) -> dict[str, object]:
+    """Return what an upload names a binding by: of a secret no call gives the value back."""
+    return {"type": "inherit", "name": binding.get("name")} if binding.get("type") in _SECRET_TYPES else binding
 
 
 def _convert(value: object, shape: type[T]) -> T:

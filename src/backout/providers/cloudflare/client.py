@@ -200,6 +200,10 @@ class ApiClient:
         """Replace something by a PUT with a JSON body; errors as `post`."""
         self._call("PUT", path, None, msgspec.json.encode(body), permission)
 
+    def change(self, path: str, body: object, *, permission: str) -> None:
+        """Change what a JSON body names by a PATCH; errors as `post`."""
+        self._call("PATCH", path, None, msgspec.json.encode(body), permission)
+
     def merge(self, path: str, body: object, *, permission: str) -> None:
         """Change something by a PATCH with a JSON merge patch; errors as a private `post`."""
         patch = Form("application/merge-patch+json", msgspec.json.encode(body))

@@ -24,6 +24,9 @@ READ_D1: Final = "D1 Read"
 READ_BUCKETS: Final = "Workers R2 Storage Read"
 READ_ROUTES: Final = "Workers Routes Read"
 READ_QUEUES: Final = "Queues Read"
+WRITE_QUEUES: Final = "Queues Write"
+READ_HYPERDRIVE: Final = "Hyperdrive Read"
+WRITE_HYPERDRIVE: Final = "Hyperdrive Write"
 READ_CONTAINERS: Final = "Workers Containers Read"
 READ_BUILDS: Final = "Workers CI Read"
 READ_TOKENS: Final = "API Tokens Read"
@@ -72,6 +75,27 @@ TABLE: Final[Mapping[str, Permission]] = {
         role=TokenRole.ROLLBACK,
         also=("Queues Write", READ_SCRIPTS, WRITE_SCRIPTS),
         templated=True,
+        optional=True,
+    ),
+    "pause": Permission(
+        WRITE_QUEUES,
+        "`backout recover` pauses the queues that are consumed",
+        role=TokenRole.ROLLBACK,
+        also=(WRITE_SCRIPTS,),
+        templated=True,
+        optional=True,
+    ),
+    "caches": Permission(
+        READ_HYPERDRIVE,
+        "the caching of Hyperdrive, in plans",
+        role=TokenRole.ROLLBACK,
+        also=(WRITE_HYPERDRIVE,),
+        optional=True,
+    ),
+    "stop caches": Permission(
+        WRITE_HYPERDRIVE,
+        "`backout recover` turns the caching of Hyperdrive off and on",
+        role=TokenRole.ROLLBACK,
         optional=True,
     ),
     "containers": Permission(

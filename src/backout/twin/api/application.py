@@ -20,6 +20,7 @@ from backout.twin.api import (
     deployments,
     graphql,
     hyperdrive,
+    queues,
     r2,
     secrets,
     services,
@@ -53,6 +54,7 @@ def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDe
     scripts = account + "/workers/scripts"
     app[CONTEXT] = shared
     app[attached.ATTACHMENTS] = attached.Attachments()
+    app[queues.QUEUES] = {}
     app[_LIMITERS] = {True: Limiter(GRAPHQL_CALLS), False: Limiter(CALLS)}
     for group in (
         api_account.make_routes(BASE),
@@ -66,6 +68,7 @@ def add_api(app: web.Application, shared: ApiContext, more: Iterable[web.RouteDe
         attached.make_routes(account),
         graphql.make_routes(BASE),
         hyperdrive.make_routes(account),
+        queues.make_routes(account),
         d1.make_routes(account),
         telemetry.make_routes(account),
         r2.make_routes(account),

@@ -34,7 +34,6 @@ def make_routes(account: str) -> list[web.RouteDef]:
         web.get(account + "/workers/subdomain", get_account_subdomain),
         web.get(account + "/workers/domains", list_domains),
         web.get(account + "/workers/services/{script}/environments/production/routes", list_routes),
-        web.get(account + "/queues", list_nothing),
         web.get(account + "/workers/tails/by-consumer/{script}", list_producers),
         web.get(account + "/storage/kv/namespaces", list_nothing),
     ]

@@ -1,0 +1,205 @@
+"""What a platform may be able to do: the same answers from the World and from Cloudflare's adapters on the twin."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from contract_worker import deploy
+
+from backout.errors import ProviderRejected, Refused
+from backout.model.platform import CacheState, QueueState
+from backout.model.remark import Remark, RemarkKind
+from backout.providers.cloudflare.bundles import CloudflareBundles
+from backout.providers.cloudflare.client import ApiClient
+from backout.providers.cloudflare.deployments import CloudflareDeployments
+from backout.providers.cloudflare.maintenance import CloudflareMaintenance
+from backout.providers.cloudflare.queues import CloudflareQueues
+from backout.providers.cloudflare.read_caches import CloudflareReadCaches
+
+from platform_sides import MemorySide, TwinSide
+from twin_harness import ACCOUNT, TOKEN, running_api
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from backout.ports import Maintenance, Queues, ReadCaches
+    from backout.twin.lifecycle import TwinStatus
+
+    from platform_sides import Side
+
+HOME = f"/client/v4/accounts/{ACCOUNT}"
+MESSAGE = str(Remark(RemarkKind.MAINTENANCE, "recover-1a2b3c4d", text="everything back to 14:03"))
+
+
+@dataclass
+class Abilities:
+    """The ports, and what arranges them from outside.
+
+    Args:
+        add_queue: makes a queue that this application consumes.
+        add_cache: makes a cache with these durations that a new live version reads through, and returns its id.
+    """
+
+    side: Side
+    queues: Queues
+    caches: ReadCaches
+    maintenance: Maintenance
+    add_queue: Callable[[str], object]
+    add_cache: Callable[[float, float], str]
+
+
+@pytest.fixture
+def abilities(side: Side) -> Abilities:
+    """Those of an application with one version."""
+    side.upload("one")
+    return of_twin(side) if isinstance(side, TwinSide) else of_world(side)
+
+
+def of_world(side: Side) -> Abilities:
+    """Return those of a World."""
+    assert isinstance(side, MemorySide)
+    world = side.world
+
+    def add_cache(max_age_s: float, stale_s: float) -> str:
+        world.caches["c1"] = CacheState("c1", "fm5-db", is_on=True, max_age_s=max_age_s, stale_s=stale_s)
+        return "c1"
+
+    def add_queue(name: str) -> None:
+        world.queues[name] = QueueState(name, delivers=True, backlog=0, retention_s=345_600.0)
+
+    return Abilities(side, world.platform_queues, world.read_caches, world.maintenance, add_queue, add_cache)
+
+
+def of_twin(side: TwinSide) -> Abilities:
+    """Return those of Cloudflare's adapters on the twin's API."""
+
+    def add_queue(name: str) -> None:
+        made = side.api.call("POST", f"{HOME}/queues", {"queue_name": name}).result["queue_id"]
+        body = {"type": "worker", "script_name": side.script}
+        assert side.api.call("POST", f"{HOME}/queues/{made}/consumers", body).status == 200
+
+    def add_cache(max_age_s: float, stale_s: float) -> str:
+        caching = {"disabled": False, "max_age": int(max_age_s), "stale_while_revalidate": int(stale_s)}
+        body = {"name": "fm5-db", "origin": {"host": "db.example.com"}, "caching": caching}
+        made = str(side.api.call("POST", f"{HOME}/hyperdrive/configs", body).result["id"])
+        bound = [{"name": "DB", "type": "hyperdrive", "id": made}]
+        side.api.upload(side.script, "export default {} // bound", bindings=bound)
+        return made
+
+    here = ApiClient(f"{side.api.url}/client/v4", lambda: TOKEN), ACCOUNT, side.script
+    maintenance = CloudflareMaintenance(CloudflareDeployments(*here), CloudflareBundles(*here), side.script)
+    return Abilities(side, CloudflareQueues(*here), CloudflareReadCaches(*here), maintenance, add_queue, add_cache)
+
+
+def test_a_paused_queue_delivers_nothing_until_it_is_resumed(abilities: Abilities) -> None:
+    """Pausing twice is pausing once; a queue that the application does not consume is an error."""
+    queues = abilities.queues
+    assert queues.list_consumed() == ()
+    for name in ("mail", "jobs"):
+        abilities.add_queue(name)
+    queues.pause("mail")
+    queues.pause("mail")
+    assert [(each.name, each.delivers) for each in queues.list_consumed()] == [("jobs", True), ("mail", False)]
+    queues.resume("mail")
+    assert queues.list_consumed() == tuple(
+        QueueState(name, delivers=True, backlog=0, retention_s=345_600.0) for name in ("jobs", "mail")
+    )
+    with pytest.raises(ProviderRejected) as raised:
+        queues.pause("other")
+    assert raised.value.status == 404
+
+
+def test_a_cache_is_restored_with_its_own_durations(abilities: Abilities) -> None:
+    """The platform forgets them while a cache is off, so whoever turns it off keeps its state."""
+    assert abilities.caches.read() == ()
+    cache = abilities.add_cache(30.0, 5.0)
+    before = CacheState(cache, "fm5-db", is_on=True, max_age_s=30.0, stale_s=5.0)
+    assert abilities.caches.read() == (before,)
+    abilities.caches.turn_off(cache)
+    assert abilities.caches.read() == (CacheState(cache, "fm5-db", is_on=False),)
+    abilities.caches.restore(before)
+    assert abilities.caches.read() == (before,)
+
+
+def test_a_maintenance_version_keeps_secrets_and_bindings_and_is_known_by_its_tag(abilities: Abilities) -> None:
+    """It is live at 100 %, and what is uploaded after it inherits the same secrets; the version before it is none."""
+    side, maintenance = abilities.side, abilities.maintenance
+    side.put_secret("JWT_SECRET", "value-of-a-secret")
+    before = side.deployments.history()[0].main
+    assert maintenance.find_obstacle() == ""
+    shown = maintenance.show(MESSAGE)
+    version = side.versions.detail(shown.main)
+    assert (shown.sole, shown.message, version.message) == (version.id, MESSAGE, MESSAGE)
+    assert side.deployments.history()[0].main == version.id
+    assert version.is_maintenance
+    assert any(each.is_maintenance for each in side.versions.recent() if each.id == version.id)
+    assert not side.versions.detail(before).is_maintenance
+    assert side.secret_of("JWT_SECRET") == "value-of-a-secret"
+    again = side.bundles.upload(side.bundles.fetch(before), message="again")
+    assert side.deployments.activate(again.id, message="back").main == again.id
+    assert side.secret_of("JWT_SECRET") == "value-of-a-secret"
+
+
+# --- the adapter's own ---
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[tuple[TwinSide, Abilities]]:
+    """Those of the adapter, and its side."""
+    with running_api(tmp_path) as api:
+        side = TwinSide(api)
+        side.upload("one")
+        yield side, of_twin(side)
+
+
+def test_what_else_keeps_data_is_named(own: tuple[TwinSide, Abilities]) -> None:
+    """Once for each, with how a person clears it."""
+    side, abilities = own
+    bound = [{"name": "SESSIONS", "type": "kv_namespace", "namespace_id": "n1"}, {"name": "X", "type": "plain_text"}]
+    side.api.upload(side.script, "export default {} // kv", bindings=bound)
+    kept, edge = abilities.caches.list_uncovered()
+    assert kept.startswith("KV SESSIONS: NOT COVERED")
+    assert edge.startswith("the edge cache: NOT COVERED")
+    assert "purge_cache" in edge
+
+
+def test_static_files_are_left_out_and_classes_of_durable_objects_are_there(own: tuple[TwinSide, Abilities]) -> None:
+    """Files would be answered before the code is asked; without its class a Worker could not be uploaded."""
+    side, abilities = own
+    room = {"name": "ROOMS", "type": "durable_object_namespace", "class_name": "Room"}
+    migrations = {"new_tag": "v1", "steps": [{"new_sqlite_classes": ["Room"]}]}
+    side.api.upload(side.script, "export class Room {}", bindings=[room], migrations=migrations)
+    shown = abilities.maintenance.show(MESSAGE)
+    version = side.versions.detail(shown.main)
+    assert version.bindings == ("durable_object_namespace:ROOMS",)
+    path = f"{HOME}/workers/workers/{side.script}/versions/{shown.main}?include=modules"
+    found = json.dumps(side.api.call("GET", path).result)
+    assert "maintenance.js" in found
+
+
+def test_where_workflows_run_it_is_refused(own: tuple[TwinSide, Abilities]) -> None:
+    """Their instances would go on in it, and fail for good; nothing is uploaded."""
+    side, abilities = own
+    flow = {"name": "ORDERS", "type": "workflow", "workflow_name": "orders", "class_name": "Orders"}
+    side.api.upload(side.script, "export class Orders {}", bindings=[flow])
+    number = len(side.versions.recent())
+    assert "workflows (ORDERS)" in abilities.maintenance.find_obstacle()
+    with pytest.raises(Refused):
+        abilities.maintenance.show(MESSAGE)
+    assert len(side.versions.recent()) == number
+
+
+@pytest.mark.long
+def test_every_request_is_answered_503_on_workerd(twin: TwinStatus) -> None:
+    """And the code of before goes on after it."""
+    worker = deploy(twin, "maintained")
+    here = ApiClient(worker.api_base_url, lambda: worker.token), worker.account_id, worker.script
+    deployments = CloudflareDeployments(*here)
+    CloudflareMaintenance(deployments, CloudflareBundles(*here), worker.script).show(MESSAGE)
+    assert (worker.visit("/"), worker.visit("/boom")) == (503, 503)
+    deployments.activate(worker.version, message="back")
+    assert worker.visit("/") == 200
