@@ -251,6 +251,6 @@ health = { url = "https://fm5.example.com/health" }
     variables = Environment({"CLOUDFLARE_API_TOKEN": "a-token-of-nobody"})
     tools = make_toolbox(load(variables, start=tmp_path, environment="production"))
     made = {name: found for name in ADAPTERS if (found := attrgetter(name)(tools)) is not None}
-    made["deployments"] = made["deployments"].raw  # before it stands who reads the marks
+    made |= {name: made[name].raw for name in ("deployments", "versions")}  # before them stands who reads the marks
     assert {"deployments", "versions", "secrets", "health"} <= made.keys()
     assert [name for name, adapter in made.items() if not isinstance(adapter, Boundary)] == []

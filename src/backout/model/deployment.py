@@ -39,6 +39,7 @@ class Deployment:
         message: free text, which proves nothing by itself.
         claim: the remark that the message reads like.
         doubt: why that does not count, None when it does. `analysis.history.marks` fills in both.
+        is_maintenance: it made a maintenance version live, as far as versions were looked at.
     """
 
     id: DeploymentId
@@ -50,6 +51,7 @@ class Deployment:
     cohorts: tuple[Cohort, ...] = ()
     claim: Remark | None = field(default=None, compare=False)
     doubt: Doubt | None = field(default=None, compare=False)
+    is_maintenance: bool = field(default=False, compare=False)
 
     @property
     def remark(self) -> Remark | None:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
+from backout.analysis.history.remarks import drop_remarks, list_marks, list_of_application, merge_marks
 from backout.analysis.history.stability import get_changed_at
 from backout.analysis.recovery.fit import find_verdicts
-from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
+from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused, Unmeasured
 from backout.model.situation import SchemaLook, Situation
+from backout.rules import SafetyRule
 from backout.runbook.probing.failed_proofs import list_failed_proofs
 from backout.runbook.rollback.statement_replay import find_refuting_statement
 from backout.runbook.safety.clock import measure_clock_offset_s
@@ -49,6 +50,24 @@ def observe(tools: Toolbox) -> Situation:
         failed_proofs=list_failed_proofs(tools),
     )
     return add_details(tools, situation, [share.version for share in situation.live.shares])
+
+
+def observe_application(tools: Toolbox) -> Situation:
+    """Return the same without maintenance versions in the history: what a watch compares with is the application.
+
+    Raises:
+        Refused: a maintenance version is live.
+        Unmeasured, AuthError, ProviderUnavailable: as `observe`.
+    """
+    situation = observe(tools)
+    if situation.live.is_maintenance:
+        raise Refused(
+            f"version {situation.live.main} is a maintenance version: there is nothing to watch while it is live",
+            where=tools.environment,
+            rule=SafetyRule.TARGET,
+            hint=f"backout status -e {tools.environment}",
+        )
+    return replace(situation, history=list_of_application(situation.history))
 
 
 def _list_kept(tools: Toolbox, listed: Collection[str]) -> tuple[Version, ...]:

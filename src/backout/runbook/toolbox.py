@@ -13,6 +13,7 @@ from backout.model.identity import Identity
 from backout.model.incident.card import CardLines
 from backout.model.plan import Equivalents
 from backout.model.value import Value
+from backout.runbook.safety.maintained import ApplicationTraffic, NotedVersions
 from backout.runbook.safety.marked_deployments import MarkedDeployments
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class Toolbox(Value, frozen=True):
     """What every procedure works with.
 
     A part that is None is "not set up", never an error. However it is made, `deployments` gives each deployment its
-    mark (`MarkedDeployments`).
+    mark (`MarkedDeployments`), and `traffic` leaves out what maintenance versions were asked (`ApplicationTraffic`).
 
     Args:
         actor: who acts, "user@host" or "guard".
@@ -261,11 +262,14 @@ class Toolbox(Value, frozen=True):
     say: Callable[[str], None] = lambda _text: None
 
     def __post_init__(self) -> None:
-        """Wrap the provider's history in the reader of marks, so that no procedure takes a message for one."""
-        known = self.deployments
+        """Wrap what procedures read, so that none takes a message for a mark, or counts what a maintenance did."""
+        known, traffic = self.deployments, self.traffic
         raw = known.raw if isinstance(known, MarkedDeployments) else known
-        read = MarkedDeployments(raw, self.versions, self.seal)
-        force_setattr(self, "deployments", read)  # frozen for all other code
+        versions = self.versions if isinstance(self.versions, NotedVersions) else NotedVersions(self.versions)
+        counts = traffic.raw if isinstance(traffic, ApplicationTraffic) else traffic
+        force_setattr(self, "versions", versions)  # frozen for all other code
+        force_setattr(self, "deployments", MarkedDeployments(raw, versions, self.seal))
+        force_setattr(self, "traffic", None if counts is None else ApplicationTraffic(counts, versions))
 
     @property
     def incident(self) -> IncidentTools:

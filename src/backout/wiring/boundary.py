@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from backout.bounds import LATEST
 from backout.errors import BackoutError, ProviderUnavailable
 from backout.model.guard.signals import BUCKETS, CountsPage, HealthReport, Reach, RouteCounts
+from backout.runbook.safety.maintained import ApplicationTraffic, NotedVersions
 from backout.runbook.safety.marked_deployments import MarkedDeployments
 from backout.runbook.toolbox import (
     GuardTools,
@@ -71,6 +72,7 @@ ADAPTERS: Final = {
 }
 """The fields of a toolbox and of its parts that lead outside, and what they are in words. The journal is ours, and has
 its own errors; a hold that cannot be read counts as a hold, which the adapter says itself."""
+_OUTSIDE: Final = (MarkedDeployments, NotedVersions, ApplicationTraffic)
 MOST: Final = 2**53
 """No second of an application has more requests."""
 
@@ -90,7 +92,7 @@ def add_boundaries(tools: Toolbox) -> Toolbox:
         for name, words in ADAPTERS.items():
             of, _, field = name.rpartition(".")
             inner = getattr(holder, field) if of == part else None
-            inner = inner.raw if isinstance(inner, MarkedDeployments) else inner  # the toolbox reads the marks outside
+            inner = inner.raw if isinstance(inner, _OUTSIDE) else inner  # the toolbox puts these around it again
             if inner is not None and not isinstance(inner, Boundary):
                 lost = partial(_make_lost_error, tools, told, words)
                 held[field] = Boundary(inner, lost, checks.get(name, {}), instead.get(name, {}))

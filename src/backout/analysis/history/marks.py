@@ -108,22 +108,26 @@ def _find_doubt(said: Remark, deployment: Deployment, below: Sequence[Deployment
     """Return what speaks against a remark, or None."""
     if not below:
         return Doubt.SHARES if said.kind.moves_traffic else Doubt.PUSHED_OUT
-    before = below[0]
-    if said.kind is RemarkKind.ROLLBACK:
-        return _find_doubt_of_rollback(said, deployment, below, look)
+    if not said.kind.moves_traffic:
+        return _find_doubt_pure(said, deployment, below[0])
     if said.kind is RemarkKind.MAINTENANCE:
         shown = look.detail(deployment.sole) if deployment.sole is not None else None
         return None if shown is not None and shown.is_maintenance else Doubt.OTHER_CODE
+    # What a maintenance stood between is compared with each other: it is an interruption, and no part of the history.
+    below = [each for each in below if each.remark is None or each.remark.kind is not RemarkKind.MAINTENANCE]
+    if not below:
+        return Doubt.SHARES
+    before = below[0]
+    if said.kind is RemarkKind.ROLLBACK:
+        return _find_doubt_of_rollback(said, deployment, below, look)
     if said.kind is RemarkKind.SECRETS:
         return _find_doubt_of_secrets(deployment, before, look.detail)
-    if said.kind is RemarkKind.RAMP:
-        pair = _list_pair(below)
-        moved = (
-            list_serving(deployment) != list_serving(before)
-            and {version for version, _ in list_serving(deployment)} <= pair
-        )
-        return None if len(pair) == _MOST_VERSIONS and moved else Doubt.SHARES
-    return _find_doubt_pure(said, deployment, before)
+    pair = _list_pair(below)
+    moved = (
+        list_serving(deployment) != list_serving(before)
+        and {version for version, _ in list_serving(deployment)} <= pair
+    )
+    return None if len(pair) == _MOST_VERSIONS and moved else Doubt.SHARES
 
 
 def _list_pair(below: Sequence[Deployment]) -> set[str]:

@@ -6,7 +6,7 @@ a deployment, which only `analysis.history.marks` hands on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from backout.model.version import Version
 
 
+_SAID: Final = {RemarkKind.ROLLBACK: "rolled back", RemarkKind.MAINTENANCE: "maintenance"}
+
+
 def get_text(deployment: Deployment) -> str:
     """Return the text that a person reads: the message without the remark in front of it, when that is one."""
     remark = deployment.remark
     if remark is None:
         return deployment.message
-    return f"rolled back: {remark.text}" if remark.kind is RemarkKind.ROLLBACK else remark.text
+    return f"{_SAID[remark.kind]}: {remark.text}" if remark.kind in _SAID else remark.text
 
 
 def is_remark(deployment: Deployment) -> bool:
@@ -72,6 +75,11 @@ def find_underneath(history: Sequence[Deployment]) -> Deployment:
 def drop_remarks(history: Sequence[Deployment]) -> tuple[Deployment, ...]:
     """Return the history without the deployments that only say something, newest first."""
     return tuple(deployment for deployment in history if not is_remark(deployment))
+
+
+def list_of_application(history: Sequence[Deployment]) -> tuple[Deployment, ...]:
+    """Return the deployments of the application's own versions, newest first: neither remarks nor maintenance."""
+    return tuple(deployment for deployment in drop_remarks(history) if not deployment.is_maintenance)
 
 
 def is_deciding(history: Sequence[Deployment], expected: str, version: str = "") -> bool:

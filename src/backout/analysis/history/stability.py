@@ -160,7 +160,9 @@ def find_quarantine_in(
 
 def find_stable_mark(situation: Situation, version: str) -> VersionMark | None:
     """Return the latest mark saying that a watch of this version ended healthy, or None; a question cancels it."""
-    newest = _find_newest_proof(situation.marks, version)
+    known, newest = situation.version(version), _find_newest_proof(situation.marks, version)
+    if known is not None and known.is_maintenance:
+        return None
     return newest if newest is not None and newest.mark is Mark.STABLE else None
 
 
@@ -241,6 +243,8 @@ def describe_recent_failure(situation: Situation, version: str) -> str:
 
 def _find_objection(situation: Situation, case: _Case) -> tuple[str, str]:
     """Return (rule, reason) of the first rule that forbids this version, or ("", "")."""
+    if case.version.is_maintenance:
+        return SafetyRule.TARGET, "it is a maintenance version, which answers 503 to everything"
     code_hash = case.version.code_hash or (case.stable.code_hash if case.stable else None)
     bad = find_quarantine(situation, case.version.id, code_hash)
     if bad is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout.analysis.history.remarks import drop_remarks
+from backout.analysis.history.remarks import list_of_application
 from backout.errors import AuthError, BackoutError, ProviderRejected
 from backout.model.value import Value
 
@@ -143,7 +143,7 @@ class DeploymentWatcher:
             return None
         newest = history[0].created_at if history else 0.0
         self._compare(application, newest, now)
-        live = next(iter(drop_remarks(history)), None)
+        live = next(iter(list_of_application(history)), None)
         if live is None:
             return None
         before = self._lives.get(application)

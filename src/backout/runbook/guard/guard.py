@@ -34,7 +34,7 @@ from backout.runbook.guard.telemetry_gate import PAGE_S, explain_unseen
 from backout.runbook.guard.wanted_version import await_version, check_version
 from backout.runbook.guard.watch_gap import measure_watch_gap_s, tell_watch_gap
 from backout.runbook.guard.watch_notes import WatchNotes
-from backout.runbook.observe import add_details, observe
+from backout.runbook.observe import add_details, observe_application
 from backout.runbook.probing.looks import (
     Looks,
     find_connections_before,
@@ -94,7 +94,7 @@ def plan(tools: Toolbox, *, mode: Mode, for_s: float, early: bool = False, versi
     say_clock(tools)
     run_preflight(tools, for_s)
     await_version(tools, version)
-    situation = observe(tools)
+    situation = observe_application(tools)
     alone_s = measure_watch_gap_s(situation, tools.runs.runs(tools.environment), for_s)
     if alone_s is not None:
         tools.say(f"this deployment was not watched for its first {format_duration(alone_s)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from backout.analysis.history.remarks import drop_remarks, is_made_by
+from backout.analysis.history.remarks import is_made_by, list_of_application
 from backout.errors import AuthError, BackoutError, ProviderUnavailable
 from backout.model.remark import RemarkKind
 from backout.model.steps.guard import WatchStep
@@ -43,7 +43,7 @@ def find_newest_known(tools: Toolbox, unfinished: Run | None) -> str:
     waited = load_remembered(tools, _WAIT, _Waited)
     if waited is not None and waited.after and tools.clock.now() - waited.at <= MEANWHILE_S:
         return waited.after
-    seen = drop_remarks(tools.deployments.history())
+    seen = list_of_application(tools.deployments.history())
     return seen[0].id if seen else ""
 
 
@@ -67,7 +67,7 @@ def wait_for_next(tools: Toolbox, timeout_s: float, *, after: str | None = None)
         ProviderUnavailable: none came within `timeout_s`.
         What `run_preflight` raises: afterwards it is too late.
     """
-    seen = drop_remarks(tools.deployments.history())
+    seen = list_of_application(tools.deployments.history())
     run_preflight(tools, timeout_s + tools.policy.criteria.watch_s)
     last = seen[0].id if seen else ""
     if after and seen and _came_meanwhile(tools, seen[0], after):
@@ -119,7 +119,7 @@ def lives(tools: Toolbox, every_s: float) -> Generator[Deployment | None, None, 
                         history = tools.deployments.history()
                     finally:
                         ask_at = tools.clock.now() + tools.pace(every_s) - every_s
-                    live, is_refused = next(iter(drop_remarks(history)), None), False
+                    live, is_refused = next(iter(list_of_application(history)), None), False
                     holds.look(history)
                 yield live
             except AuthError as error:  # its own looks, and the source, may come from elsewhere

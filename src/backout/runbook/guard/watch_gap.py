@@ -35,7 +35,7 @@ def measure_watch_gap_s(situation: Situation, runs: Iterable[Run], watch_s: floa
     age_s = situation.read_at + (situation.clock_offset_s or 0.0) - live.created_at
     if not GRACE_S < age_s < watch_s:
         return None
-    if is_made_by(live, RemarkKind.ROLLBACK):
+    if live.is_maintenance or is_made_by(live, RemarkKind.ROLLBACK):
         return None  # a rollback proves its target and verifies itself
     if any(_is_watching(run, live.id) for run in runs):
         return None

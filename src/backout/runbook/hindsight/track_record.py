@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.analysis.hindsight.track_record import Case, Past, TrackRecord, Watched, list_cases, make_track_record
-from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
+from backout.analysis.history.remarks import list_marks, list_of_application, merge_marks
 from backout.errors import BackoutError
 from backout.model.deployment import Deployment, DeploymentId, Share
 from backout.model.guard.signals import sum_counts
@@ -77,7 +77,7 @@ def read_past(tools: Toolbox, runs: Sequence[Run]) -> tuple[Past, tuple[str, ...
     except BackoutError as error:
         notes = (f"the provider's history could not be read, so this is based on the journal alone: {error}",)
     known = {deployment.id: deployment for deployment in _list_journalled(tools, runs)}
-    known |= {deployment.id: deployment for deployment in drop_remarks(listed)}
+    known |= {deployment.id: deployment for deployment in list_of_application(listed)}
     past = Past(
         deployments=tuple(sorted(known.values(), key=lambda deployment: deployment.created_at)),
         built={version.id: version.created_at for version in versions},

@@ -17,7 +17,7 @@ from backout.analysis.diagnosis.build import diagnose_build
 from backout.analysis.diagnosis.diagnosis import diagnose
 from backout.analysis.diagnosis.recent import keep_recent
 from backout.analysis.diagnosis.signatures import Classifier
-from backout.analysis.history.remarks import drop_remarks
+from backout.analysis.history.remarks import list_of_application
 from backout.decoding import Undecodable, decode_own, decode_values
 from backout.errors import BackoutError
 from backout.model.incident.diagnosis import Diagnosis, RollbackAdvice, Scenario, Surroundings
@@ -58,7 +58,7 @@ def diagnose_now(
         AuthError, ProviderUnavailable: as the platform's ports.
     """
     situation = situation or observe(tools)
-    history = drop_remarks(situation.history)
+    history = list_of_application(situation.history) or situation.history
     live = next((each for each in history if not version or each.main == version), history[0])
     before = _find_version_before(history, live)
     names = [live.main] if before is None else [live.main, before]

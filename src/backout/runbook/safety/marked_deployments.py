@@ -5,6 +5,7 @@ A procedure has no other access to the history (`Toolbox.deployments`), so no me
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backout.analysis.history.marks import read_marks
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from backout.analysis.history.seal import Seal
     from backout.model.deployment import Cohort, Deployment, Share
     from backout.model.version import Version
-    from backout.ports import Deployments, Versions
+    from backout.ports import Deployments
+    from backout.runbook.safety.maintained import NotedVersions
 
 
 class MarkedDeployments:
@@ -28,15 +30,16 @@ class MarkedDeployments:
         seal: what marks are signed with, None where they are not.
     """
 
-    def __init__(self, deployments: Deployments, versions: Versions, seal: Seal | None = None) -> None:
+    def __init__(self, deployments: Deployments, versions: NotedVersions, seal: Seal | None = None) -> None:
         self.raw = deployments
         self._versions = versions
         self._seal = seal
         self._known: dict[str, Version | None] = {}
 
     def history(self) -> tuple[Deployment, ...]:
-        """Return the provider's list, newest first, with `remark` and `doubt` filled in."""
-        return read_marks(self.raw.history(), self._detail, self._seal)
+        """Return the provider's list, newest first, with `remark`, `doubt` and `is_maintenance` filled in."""
+        read, known = read_marks(self.raw.history(), self._detail, self._seal), self._versions.maintenance
+        return tuple(replace(each, is_maintenance=each.main in known) for each in read) if known else read
 
     def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
         """Make `version` live at 100 %; see the port."""
