@@ -9,13 +9,15 @@ import pytest
 from values import replace
 
 from backout.errors import ProviderUnavailable
+from backout.model.checkup import Check, should
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
+from backout.model.hint import NO_HINT
 from backout.providers.memory import make_steady
 from backout.report.guard.run_end import describe_end
 from backout.runbook.incident.status import read_status
 
-from line import Story, by_version, watch
+from line import Story, by_version, equip, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,3 +184,28 @@ def test_after_a_repair_it_says_when_the_last_request_failed(story: Story) -> No
     assert re.search(r"the last one 9\d s ago; 2,[67]\d\d answered well since$", trouble)
     assert found.traffic is not None
     assert found.traffic.last_error_s == pytest.approx(91, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("found", "trouble", "unmeasured"),
+    [
+        (should("objects").ok("the bucket keeps versions"), None, None),
+        (should("objects").missing("no snapshot of the bucket was taken yet", NO_HINT), "no snapshot", None),
+        (ProviderUnavailable("no answer from the store"), None, "the bucket could not be looked at"),
+    ],
+)
+def test_whether_the_past_of_the_objects_is_kept(
+    story: Story, found: Check | ProviderUnavailable, trouble: str | None, unmeasured: str | None
+) -> None:
+    """A past that is not kept is a trouble; a bucket that does not answer is not measured."""
+
+    def check() -> Check:
+        if isinstance(found, ProviderUnavailable):
+            raise found
+        return found
+
+    status = read_status(equip(story.tools(), check_objects=check))
+    assert [trouble in each for each in status.troubles] == [True] if trouble else status.troubles == ()
+    assert (unmeasured in status.unmeasured) if unmeasured else status.unmeasured == ()
+    assert status.objects == (found if isinstance(found, Check) else str(found))
+    assert read_status(story.tools()).objects is None

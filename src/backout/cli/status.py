@@ -15,6 +15,7 @@ from backout.cli.support.options import command, pass_shell
 from backout.cli.support.style import Tone
 from backout.errors import AuthError, ProviderRejected, ProviderUnavailable
 from backout.escaping import shorten
+from backout.model.checkup import CheckState
 from backout.model.clock import describe_offset, is_off
 from backout.model.incident.incident import RunState
 from backout.report.guard.run_end import describe_end as end_in_words
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from backout.cli.support.style import Style
     from backout.config import Config
     from backout.errors import BackoutError
+    from backout.model.checkup import Check
     from backout.model.database.backups import Protection
     from backout.model.hold import Hold
     from backout.model.incident.incident import Run
@@ -134,6 +136,13 @@ def _format_backups(style: Style, backups: Protection | str) -> str:
     return style.badge(f"UNPROTECTED: {backups.why}", Tone.BAD)
 
 
+def _format_objects(style: Style, objects: Check | str) -> str:
+    if isinstance(objects, str):
+        return style.badge(f"not known: {objects}", Tone.WARN)
+    tones = {CheckState.OK: Tone.GOOD, CheckState.MISSING: Tone.BAD}
+    return style.badge(objects.why, tones.get(objects.state, Tone.WARN))
+
+
 def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> str:
     from backout.cli.support.paint import paint_for
     from backout.report.text import format_fields, wrap_text
@@ -161,6 +170,7 @@ def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> st
         *_format_unseen_row(found.traffic),
         ("migrations", _format_schema(style, found)),
         *([("backups", _format_backups(style, found.backups))] if found.backups is not None else []),
+        *([("objects", _format_objects(style, found.objects))] if found.objects is not None else []),
         *_format_clock_row(style, situation.clock_offset_s),
         ("guard", _format_guard(found, ours, lost)),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from backout.model.checkup import CheckState
 from backout.model.setting import describe_setting
 from backout.report.times import format_time
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from backout.analysis.history.seal import Seal
     from backout.config import Config
+    from backout.model.checkup import Check
     from backout.model.database.backups import Protection
     from backout.model.guard.signals import HealthReport
     from backout.model.hold import Hold
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from backout.runbook.incident.status import Status, TrafficLook
 
 
-NOT_BUILT = ("drills", "recovery of objects")
+NOT_BUILT = ("drills",)
 """Parts that no setting turns on; shown, so that silence is not taken for safety."""
 
 
@@ -51,6 +53,7 @@ def make_status_record(found: Status) -> dict[str, object]:
             "problem": situation.schema.problem or None,
         },
         "backups": _make_backups_record(found.backups),
+        "objects": _make_objects_record(found.objects),
         "guard": _make_run_record(found.guard, found.ends),
         "rollback": _make_run_record(found.rollback, found.ends),
         "rollback_elsewhere": _make_elsewhere_record(found),
@@ -122,6 +125,15 @@ def _make_traffic_record(traffic: TrafficLook | None) -> dict[str, object] | Non
         "problem": traffic.problem or None,
         "unseen": [sight.name for sight in traffic.unseen],
     }
+
+
+def _make_objects_record(objects: Check | str | None) -> dict[str, object] | None:
+    if objects is None:
+        return None
+    if isinstance(objects, str):
+        return {"kept": None, "why": objects}
+    kept = {CheckState.OK: True, CheckState.MISSING: False}
+    return {"kept": kept.get(objects.state), "why": objects.why}
 
 
 def _make_backups_record(backups: Protection | str | None) -> dict[str, object] | None:

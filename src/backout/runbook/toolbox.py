@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.analysis.history.seal import Seal
+    from backout.model.checkup import Check
     from backout.model.database.backups import Protection
     from backout.model.guard.policy import Policy
     from backout.model.incident.diagnosis import Catalogue
@@ -152,6 +153,8 @@ class RecoveryTools(Value, frozen=True):
         protection: says whether the database could be brought back now; raises BackoutError where that is not known.
         proof_alarm: says why the proofs of the backups need attention where no WAL is received, or "".
         keeps_objects: whether the application has a bucket, so that a moment of it is more than its code.
+        check_objects: says whether what its objects were before is kept; raises BackoutError where the bucket does not
+            answer. None without a bucket, or without an access key.
     """
 
     restoring: Callable[[], RestoreTools] | None = None
@@ -159,6 +162,7 @@ class RecoveryTools(Value, frozen=True):
     protection: Callable[[], Protection] | None = None
     proof_alarm: Callable[[], str] = str
     keeps_objects: bool = False
+    check_objects: Callable[[], Check] | None = None
 
 
 class IncidentTools(Value, frozen=True):

@@ -25,6 +25,7 @@ from backout.wiring.health import make_health_check
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import make_identities
 from backout.wiring.in_need import explain_card_doubt
+from backout.wiring.objects_check import find_objects_check
 from backout.wiring.permissions import list_needed
 from backout.wiring.platform import make_reader
 from backout.wiring.records import open_holds, open_journal
@@ -213,25 +214,10 @@ def _list_objects_lane(config: Config) -> tuple[Lane, ...]:
 
 
 def _check_objects(config: Config) -> Check:
-    from backout.analysis.checkup.objects import check_objects, name_missing_key
+    from backout.analysis.checkup.objects import name_missing_key
 
-    storage = config.environment.storage
-    assert storage is not None
-    if not (storage.credentials_env or storage.credentials_file):
-        return name_missing_key(config.name)
-    from backout.wiring.objects import make_object_tools
-
-    tools = make_object_tools(config)
-    facts, kept = tools.look.read(), tools.snapshots
-    newest = kept.list_manifests()[-1:] if kept else ()
-    now = SystemClock().now() + (facts.clock_ahead_s or 0.0)
-    return check_objects(
-        facts,
-        config.name,
-        snapshot_age_s=now - newest[0].at if newest else None,
-        takes_snapshots=kept is not None,
-        every_s=tools.snapshot_every_s,
-    )
+    check = find_objects_check(config)
+    return name_missing_key(config.name) if check is None else check()
 
 
 class _Server:

@@ -45,6 +45,7 @@ from backout.wiring.hooks import Hooks
 from backout.wiring.identity import find_tag, get_pinned_identity, make_pinned_reader, make_seal
 from backout.wiring.lines import list_npx_lines, make_card_lines, make_equivalents
 from backout.wiring.masked_ports import MaskedDeployments
+from backout.wiring.objects_check import find_objects_check
 from backout.wiring.pipelines import make_builds
 from backout.wiring.platform import LateBundles, make_api, make_bundles
 from backout.wiring.records import find_actor, open_holds, open_journal, open_reports
@@ -158,6 +159,7 @@ def _make_recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
         make_protection(config),
         make_proof_alarm(config),
         keeps_objects=config.environment.storage is not None,
+        check_objects=find_objects_check(config),
     )
 
 

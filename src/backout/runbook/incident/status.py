@@ -11,6 +11,7 @@ from backout.analysis.history.proof import ENOUGH_REQUESTS, NEARLY_ALL
 from backout.analysis.history.remarks import list_rollbacks
 from backout.analysis.history.stability import find_quarantine, find_stable_mark
 from backout.errors import BackoutError
+from backout.model.checkup import Check, CheckState
 from backout.model.database.backups import Protection
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.signals import (
@@ -121,6 +122,8 @@ class Status(Value, frozen=True):
     """Whether the database could be brought back now, or in words why that is not known."""
     proof_alarm: str = ""
     """Why the proofs of the backups need attention where no WAL is received."""
+    objects: Check | str | None = None
+    """Whether what the objects were before is kept, or in words why that is not known."""
     elsewhere: tuple[Deployment, Remark] | None = None
     """The newest rollback, when this journal does not know it: another machine made it."""
     left_open: tuple[str, ...] = ()
@@ -151,6 +154,8 @@ class Status(Value, frozen=True):
             found.append("the migrations could not be read")
         if isinstance(self.backups, str):
             found.append("the backups could not be looked at")
+        if isinstance(self.objects, str):
+            found.append("the bucket could not be looked at")
         return tuple(found)
 
     @property
@@ -211,6 +216,8 @@ class Status(Value, frozen=True):
         alarm = self.backups.alarm if isinstance(self.backups, Protection) else self.proof_alarm
         if alarm:
             found.append(f"{alarm} (backout db backups prove)")
+        if isinstance(self.objects, Check) and self.objects.state is CheckState.MISSING:
+            found.append(self.objects.why)
         if self.watch_gap_s is not None:
             found.append(f"the live deployment is {format_duration(self.watch_gap_s)} old, and no guard watches it")
         return tuple(found)
@@ -249,6 +256,7 @@ def read_status(tools: Toolbox) -> Status:
         watch_gap_s=measure_watch_gap_s(situation, runs, tools.policy.criteria.watch_s),
         backups=_judge_backups(tools),
         proof_alarm=tools.recovery.proof_alarm(),
+        objects=_check_objects(tools),
         elsewhere=_find_elsewhere(situation, {run.id for run in runs}),
         services=tools.policy.services,
         waiting=list_waiting(tools, guard, situation.listed),
@@ -266,6 +274,15 @@ def _judge_backups(tools: Toolbox) -> Protection | str | None:
         return None
     try:
         return tools.recovery.protection()
+    except BackoutError as error:
+        return str(error)
+
+
+def _check_objects(tools: Toolbox) -> Check | str | None:
+    if tools.recovery.check_objects is None:
+        return None
+    try:
+        return tools.recovery.check_objects()
     except BackoutError as error:
         return str(error)
 
