@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import hmac
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -38,10 +41,10 @@ class Kept:
         self.store, self.bucket, self.kept = store, store.make(versions=False), store.make(versions=False)
         self.history = self.opened(key)
 
-    def opened(self, key: bytes | None) -> SnapshotHistory:
-        """Return the history as it is read with a key."""
+    def opened(self, key: bytes | None, prefix: str = "") -> SnapshotHistory:
+        """Return the history as it is read with a key, of what lies below a prefix."""
         manifests = Manifests(self.store.client, self.kept, ROOT, key)
-        return SnapshotHistory(self.store.client, self.bucket, "", self.kept, ROOT, manifests, Gate())
+        return SnapshotHistory(self.store.client, self.bucket, prefix, self.kept, ROOT, manifests, Gate())
 
     def put(self, key: str, body: bytes, **metadata: str) -> None:
         self.store.boto.put_object(Bucket=self.bucket, Key=key, Body=body, Metadata=metadata)
@@ -221,6 +224,60 @@ def test_what_no_moment_needs_is_removed_and_the_rest_can_be_brought_back(kept: 
     assert set(kept.restore(to)) == {Outcome.DONE}
     assert kept.store.read(kept.bucket, "k") == (b"one", {})
     assert kept.store.read(kept.bucket, "always") == (b"here", {})
+
+
+def test_what_a_snapshot_did_not_cover_is_not_taken_for_created_since(kept: Kept) -> None:
+    """The prefix of the configuration was widened since: nothing outside of it is judged, and later it is covered."""
+    kept.put("models/a", b"good")
+    kept.put("other/b", b"never covered")
+    kept.history = kept.opened(KEY, "models/")
+    kept.take()
+    to = kept.next_second()
+    kept.next_second()
+    kept.put("models/a", b"bad")
+    kept.history = kept.opened(KEY)
+    with pytest.raises(Refused, match="covers only what lies below 'models/'") as raised:
+        kept.restore(to)
+    assert raised.value.options == ("Only that part: backout objects restore --prefix models/.",)
+    assert set(kept.store.list_live(kept.bucket)) == {"models/a", "other/b"}
+    kept.history = kept.history.narrow("models/")
+    assert kept.restore(to) == [Outcome.DONE]
+    kept.history = kept.opened(KEY)
+    kept.take()
+    assert kept.restore(kept.next_second()) == []
+
+
+def test_a_narrower_snapshot_counts_nothing_as_deleted(kept: Kept) -> None:
+    """What is not covered any more is not gone."""
+    kept.put("models/a", b"one")
+    kept.put("other/b", b"two")
+    kept.take()
+    kept.history = kept.opened(KEY, "models/")
+    kept.take()
+    newest = kept.history.list_manifests()[-1]
+    assert (newest.objects, newest.changed, newest.deleted) == (1, 0, 0)
+
+
+def test_a_manifest_of_before_that_does_not_say_what_it_covers(kept: Kept) -> None:
+    """It is read as it was then, and its signature holds."""
+    kept.put("a", b"good")
+    kept.take()
+    (name,) = kept.history.list_manifests()
+    entries = list(kept.history.manifests.read(name))
+    old = Manifests(kept.store.client, kept.kept, ROOT, KEY)
+    old.write(name, entries, prefix="")
+    (key,) = (each for each in kept.store.list_live(kept.kept) if "/manifests/" in each)
+    lines = gzip.decompress(kept.store.read(kept.kept, key)[0]).splitlines(keepends=True)
+    digest = hashlib.sha256(b"".join(lines[1:-1]))
+    signed = hmac.new(KEY, key.encode() + b"\0" + digest.digest(), hashlib.sha256).hexdigest()
+    seal = json.dumps({"sha256": digest.hexdigest(), "hmac": signed}, separators=(",", ":")).encode() + b"\n"
+    kept.store.boto.put_object(Bucket=kept.kept, Key=key, Body=gzip.compress(b"".join([*lines[1:-1], seal])))
+    with kept.history.manifests.open(name) as manifest:
+        assert (manifest.prefix, list(manifest.entries)) == (None, entries)
+    to = kept.next_second()
+    kept.next_second()
+    kept.put("a", b"bad")
+    assert kept.restore(to) == [Outcome.DONE]
 
 
 def test_a_moment_before_all_snapshots_is_an_error(kept: Kept) -> None:

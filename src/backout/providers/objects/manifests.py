@@ -1,7 +1,8 @@
 """The manifests of a history's bucket: written whole, signed, and read only where the signature holds.
 
-A manifest is a gzipped text of JSON lines in the order of the keys' bytes: a line for each object, and a last one with
-the digest of all before it, signed with HMAC-SHA256 where there is a key.
+A manifest is a gzipped text of JSON lines: a first one with the part of the bucket that it covers, one for each object
+in the order of the keys' bytes, and a last one with the digest of all before it, signed with HMAC-SHA256 where there is
+a key. Those that were written before 2026-12 have no first line, and do not say what they cover.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import hmac
 import re
 import tempfile
 import zlib
+from contextlib import contextmanager
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
@@ -20,6 +23,7 @@ from backout.decoding import Undecodable, decode_json, parse_moment
 from backout.errors import Refused
 from backout.model.clock import to_utc
 from backout.model.objects.manifests import ManifestEntry, ManifestName
+from backout.model.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,6 +35,26 @@ _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-(\d+)-(\d+)-(\d+)-(\d+)\.jsonl\.gz")
 _SPOOLED_BYTES: Final = 8 * 1024 * 1024
 _LONGEST_LINE: Final = 64 * 1024
+_HEAD: Final = b'{"prefix":'
+_SEAL: Final = b'{"sha256":'
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The first line of a manifest."""
+
+    prefix: str
+
+
+class Manifest(Value, frozen=True):
+    """A manifest that was found to be as it was written.
+
+    Args:
+        prefix: it is of the objects below it; None: it does not say.
+        entries: to be read once, while it is open.
+    """
+
+    prefix: str | None
+    entries: Iterator[ManifestEntry]
 
 
 class _Seal(msgspec.Struct, frozen=True):
@@ -74,12 +98,12 @@ class Manifests:
                 )
         return tuple(sorted(found, key=lambda each: each.at))
 
-    def write(self, name: ManifestName, entries: Iterable[ManifestEntry]) -> None:
-        """Store a manifest whole."""
-        digest = hashlib.sha256()
+    def write(self, name: ManifestName, entries: Iterable[ManifestEntry], *, prefix: str) -> None:
+        """Store a manifest whole, of the objects below a prefix."""
+        digest, head = hashlib.sha256(), _Head(prefix)
         with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spool:
             with gzip.GzipFile(fileobj=spool, mode="wb", compresslevel=5, mtime=0) as packed:
-                for each in entries:
+                for each in chain([head], entries):
                     line = msgspec.json.encode(each) + b"\n"
                     digest.update(line)
                     packed.write(line)
@@ -88,7 +112,13 @@ class Manifests:
             self._client.put(self._bucket, self._locate(name), spool)
 
     def read(self, name: ManifestName) -> Iterator[ManifestEntry]:
-        """Yield the objects of a manifest, once all of it was found to be as it was written.
+        """Yield the objects of a manifest; raises as `open`."""
+        with self.open(name) as manifest:
+            yield from manifest.entries
+
+    @contextmanager
+    def open(self, name: ManifestName) -> Iterator[Manifest]:
+        """Return a manifest, once all of it was found to be as it was written.
 
         Raises:
             Refused: it is damaged, is not signed, or another key signed it.
@@ -98,9 +128,10 @@ class Manifests:
                 for chunk in body:
                     spool.write(chunk)
             self._check(name, spool)
-            for line in _read_lines(spool):
-                if not line.startswith(b'{"sha256"'):
-                    yield decode_json(line, ManifestEntry)
+            first = next(_read_lines(spool))
+            prefix = decode_json(first, _Head).prefix if first.startswith(_HEAD) else None
+            lines = (line for line in _read_lines(spool) if not line.startswith((_HEAD, _SEAL)))
+            yield Manifest(prefix, (decode_json(line, ManifestEntry) for line in lines))
 
     def delete(self, names: Iterable[ManifestName]) -> None:
         """Remove manifests."""

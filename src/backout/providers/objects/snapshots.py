@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 from itertools import islice, pairwise
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout.errors import BackoutError, ProviderRejected
+from backout.errors import BackoutError, ProviderRejected, Refused
 from backout.model.objects.manifests import ManifestEntry, ManifestName
 from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
 from backout.providers.objects.look import PROBE_PREFIX
@@ -84,7 +85,8 @@ class SnapshotHistory:
             what = f"the newest manifest is of {names[-1].name}, and the store's clock says {stamp}"
             raise BackoutError(what, where=self.history, hint="type the same command again in a second")
         with Tables() as tables:
-            tables.fill("before", self.manifests.read(names[-1]) if names else ())
+            before = self.manifests.read(names[-1]) if names else ()
+            tables.fill("before", (each for each in before if each.key.startswith(self.prefix)))
             tables.fill("after", ())
             changed = self._store_new(tables, stamp, hear)
             objects, size_bytes = tables.count("after")
@@ -92,7 +94,7 @@ class SnapshotHistory:
             name = ManifestName(
                 name=stamp, at=at, objects=objects, size_bytes=size_bytes, changed=changed, deleted=deleted
             )
-            self.manifests.write(name, tables.read("after"))
+            self.manifests.write(name, tables.read("after"), prefix=self.prefix)
             tables.fill("read", self.manifests.read(name))
             if tables.count("read") != (objects, size_bytes) or tables.count_missing("read", of="after"):
                 raise BackoutError("the manifest reads differently from what was written", where=self.history)
@@ -196,7 +198,7 @@ class SnapshotVersions:
 
         Raises:
             ProviderRejected: no manifest is old enough.
-            Refused: a manifest is damaged, or is not signed.
+            Refused: a manifest is damaged, is not signed, or covers less than what is asked for.
         """
         history, to = self._history, self._moment.to
         names = history.list_manifests()
@@ -206,7 +208,9 @@ class SnapshotVersions:
             raise ProviderRejected(f"the history begins {begins}, after the moment", status=404, where=history.history)
         newer = next((each for each in names if each.at > to), None)
         with Tables() as tables:
-            tables.fill("before", history.manifests.read(older[-1]))
+            with history.manifests.open(older[-1]) as then_all:
+                self._check_covered(older[-1], then_all.prefix)
+                tables.fill("before", then_all.entries)
             after = history.manifests.read(newer) if newer else iter(())
             tables.fill("after", (each for each in after if each.at + 1 <= to))
             now = (
@@ -228,6 +232,18 @@ class SnapshotVersions:
                     content = f"{then.stored}-{then.etag}"
                     at = min(then.at, to - self._moment.slack_s - 2)  # the manifest says that it was there then
                     yield ObjectVersion(key, content, at, then.etag, then.size_bytes)
+
+    def _check_covered(self, name: ManifestName, covered: str | None) -> None:
+        """Refuse what the snapshot of then does not cover: all of it would look like what was created since."""
+        asked = self._history.prefix
+        if covered is None or asked.startswith(covered):
+            return
+        raise Refused(
+            f"the snapshot {name.name} covers only what lies below {covered!r}, and {asked or 'the whole bucket'!r} is "
+            "asked for: the other objects would look like ones that were created since",
+            where=self._history.bucket,
+            options=(f"Only that part: backout objects restore --prefix {quote(covered)}.",),
+        )
 
     def carry_out(self, changes: Sequence[ObjectChange], *, again: bool) -> Sequence[Carried]:  # noqa: ARG002 - always
         """Carry out changes; each object is looked at first, since what is overwritten here is kept nowhere else."""
