@@ -29,6 +29,7 @@ from backout.providers import cloudflare
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.analytics import AnalyticsTraffic
 from backout.providers.cloudflare.attached import CloudflareAttachments
+from backout.providers.cloudflare.bucket_lock import read_r2_lock
 from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.conformance import FirstContact
@@ -190,6 +191,7 @@ def record_ports(directory: Path) -> list[tuple[str, str, bytes]]:
             lambda: use_tail(TailTraffic(*here)),
             lambda: CloudflareAttachments(*here, find_tag=lambda: "1a2b3c4d" * 4).read(tuple(AttachedKind)),
             lambda: CloudflareVersionUrls(*here).find(version),
+            lambda: read_r2_lock(client, ACCOUNT, "history", "backout/production/"),
             CloudflareQueues(*here).list_consumed,
             lambda: CloudflareQueues(*here).pause("mail"),
             CloudflareReadCaches(*here).read,

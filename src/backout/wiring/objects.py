@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from backout.model.objects.checks import HistoryLock
 from backout.providers.clock import SystemClock
 from backout.providers.files.object_notes import FileChangeNotes
 from backout.providers.objects.gate import Gate
@@ -31,6 +32,7 @@ _RETRY: Final = Retry(attempts=10, total_s=180.0)
 """A store that asks to slow down is waited for: half a restore is worse than a slow one."""
 _QUICK: Final = Retry(attempts=3, total_s=10.0)
 """Who only asks is told soon that nothing answers."""
+_LOCK_WITHIN_S: Final = 10.0
 _AWS: Final = "https://s3.amazonaws.com"
 _R2: Final = "https://{account}.r2.cloudflarestorage.com"
 
@@ -73,6 +75,8 @@ def make_object_tools(
         notes=FileChangeNotes(config.places.objects),
         snapshots=history,
         snapshot_every_s=float(storage.history_every),
+        snapshot_keep_s=float(storage.history_keep),
+        read_lock=lambda: _read_lock(config, asking),
         progress=progress,
     )
 
@@ -83,10 +87,27 @@ def _make_history(config: Config, client: S3Client, gate: Gate) -> SnapshotHisto
     if storage.history is None:
         return None
     key = config.history_key()
-    root = f"backout/{config.name}/"
+    root = _find_root(config)
     signer = None if key is None else key.reveal().encode()
     manifests = Manifests(client, storage.history, root, signer)
     return SnapshotHistory(client, storage.bucket, storage.prefix, storage.history, root, manifests, gate)
+
+
+def _read_lock(config: Config, client: S3Client) -> HistoryLock:
+    storage = config.environment.storage
+    assert storage is not None
+    assert storage.history is not None
+    if storage.provider == "r2":  # whose S3 API knows of no locks
+        from backout.providers.cloudflare.bucket_lock import read_r2_lock
+        from backout.wiring.platform import make_reader
+
+        return read_r2_lock(make_reader(config, _LOCK_WITHIN_S), config.account_id, storage.history, _find_root(config))
+    days = client.read_lock_days(storage.history)
+    return HistoryLock(is_locked=days is not None, for_s=None if days is None else days * 86_400.0)
+
+
+def _find_root(config: Config) -> str:
+    return f"backout/{config.name}/"
 
 
 def _find_endpoint(config: Config) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isinf
 from typing import TYPE_CHECKING
 
 import click
@@ -32,7 +33,7 @@ def check(shell: Shell) -> int:
     from backout.cli.objects.restore import open_object_tools
     from backout.cli.support.style import Tone
     from backout.model.objects.checks import History
-    from backout.runbook.objects.check import judge_bucket
+    from backout.runbook.objects.check import describe_lock, judge_bucket
 
     tools, _ = open_object_tools(shell)
     found = judge_bucket(tools)
@@ -46,6 +47,9 @@ def check(shell: Shell) -> int:
         rows.append((name, style.badge(state, tone), words.get(name, "")))
     tone = Tone.GOOD if found.history is not History.NONE else Tone.BAD
     rows.append(("history", style.badge(found.history, tone), found.why))
+    if found.lock is not None:
+        locked = {True: ("locked", Tone.GOOD), False: ("not locked", Tone.WARN), None: ("not known", Tone.WARN)}
+        rows.append(("history is", style.badge(*locked[found.lock.is_locked]), describe_lock(found.lock)))
     human = shell.output.table(("MAY", "", ""), rows, whole=True)
     payload = {
         "environment": tools.environment,
@@ -54,6 +58,13 @@ def check(shell: Shell) -> int:
         "why": words,
         "history": found.history,
         "newest_history_age_s": found.newest_age_s,
+        "lock": None
+        if found.lock is None
+        else {
+            "locked": found.lock.is_locked,
+            "for_s": None if found.lock.for_s is None or isinf(found.lock.for_s) else found.lock.for_s,
+            "why": describe_lock(found.lock),
+        },
         "clock_ahead_s": found.facts.clock_ahead_s,
         "left": look.left or None,
         "problems": list(found.problems),

@@ -29,6 +29,20 @@ class BucketFacts(Value, frozen=True):
     clock_ahead_s: float | None = None
 
 
+class HistoryLock(Value, frozen=True):
+    """Whether the store lets nobody remove what the history's bucket holds, for a while.
+
+    Args:
+        is_locked: None where that is not known.
+        for_s: for how long from when it was written, infinite for ever; None without a lock.
+        why: why it is not known, "" where it is.
+    """
+
+    is_locked: bool | None
+    for_s: float | None = None
+    why: str = ""
+
+
 class PermissionLook(Value, frozen=True):
     """What an access key may do with objects; None: it was not tried, as what it needs was refused before.
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LONGEST_CODE, _LONGEST_MESSAGE = 100, 300
 _MOST_SIZE = 2**63 - 1
 _MOST_DAYS = 1_000_000
+_MOST_YEARS = 100
 _MARKER = "DeleteMarker"
 _OBJECTS, _VERSIONS = frozenset({"Contents"}), frozenset({"Version", _MARKER})
 _META = "x-amz-meta-"
@@ -228,6 +229,25 @@ def parse_kept_days(body: bytes) -> int | None:
         for expiry in rule.all("NoncurrentVersionExpiration")
     ]
     return min(days, default=None)
+
+
+def parse_lock_days(body: bytes) -> int | None:
+    """Return for how many days an object is locked unless it says otherwise, None where it is not.
+
+    Raises:
+        LateError, MalformedAnswer, Undecodable: it is no configuration of locks.
+    """
+    found = (
+        rule
+        for each in parse_result(body, "ObjectLockConfiguration").all("Rule")
+        for rule in each.all("DefaultRetention")
+    )
+    days = [
+        parse_whole(rule.value("Days") or "0", most=_MOST_DAYS, what="the days of a lock")
+        + 365 * parse_whole(rule.value("Years") or "0", most=_MOST_YEARS, what="the years of a lock")
+        for rule in found
+    ]
+    return max(days, default=None)
 
 
 def parse_tags(body: bytes) -> tuple[tuple[str, str], ...]:

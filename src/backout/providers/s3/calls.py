@@ -106,6 +106,11 @@ def get_lifecycle(bucket: str) -> Call:
     return Call("GET", _make_path(bucket), (("lifecycle", ""),))
 
 
+def get_lock(bucket: str) -> Call:
+    """GET Bucket object lock configuration."""
+    return Call("GET", _make_path(bucket), (("object-lock", ""),))
+
+
 def get_tags(bucket: str, key: str, *, version_id: str | None = None) -> Call:
     """GET Object tagging."""
     return Call("GET", _make_path(bucket, key), (("tagging", ""), *_make_version_query(version_id)))

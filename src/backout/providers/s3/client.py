@@ -90,6 +90,15 @@ class S3Client:
                 return None
             raise
 
+    def read_lock_days(self, bucket: str) -> int | None:
+        """Return for how many days the bucket locks what is written into it (Object Lock), None where it does not."""
+        try:
+            return self._send_and_parse(calls.get_lock(bucket), answers.parse_lock_days)
+        except ProviderRejected as refused:
+            if refused.status == _MISSING:
+                return None
+            raise
+
     def read_clock(self, bucket: str) -> float | None:
         """Return the time of the store's clock in Unix seconds, whole ones; None where it tells none."""
         return answers.parse_date(self._send(calls.check_bucket(bucket)).get("date"))

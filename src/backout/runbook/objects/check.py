@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isinf
 from typing import TYPE_CHECKING, Final
 
-from backout.model.objects.checks import History
+from backout.errors import BackoutError
+from backout.model.objects.checks import History, HistoryLock
 from backout.model.value import Value
 from backout.report.times import format_duration
 
@@ -26,6 +28,7 @@ class BucketCheck(Value, frozen=True):
         why: what that rests on.
         newest_age_s: how old the newest thing in that history is, in seconds; None without one.
         problems: sentences; () when nothing is missing.
+        lock: whether the store locks the snapshots, None without any.
     """
 
     facts: BucketFacts
@@ -34,6 +37,7 @@ class BucketCheck(Value, frozen=True):
     why: str
     newest_age_s: float | None
     problems: tuple[str, ...]
+    lock: HistoryLock | None = None
 
 
 def judge_bucket(tools: ObjectTools) -> BucketCheck:
@@ -60,6 +64,10 @@ def judge_bucket(tools: ObjectTools) -> BucketCheck:
         age_s = None if look.kept_at is None else max(0.0, now - look.kept_at)
         if look.kept_at is None:
             problems.append(f"what an object was before is not kept: {why}")
+    lock = _read_lock(tools)
+    if lock is not None and (lock.for_s or 0.0) > tools.snapshot_keep_s:
+        kept, locked = format_duration(tools.snapshot_keep_s), _format_lock(lock)
+        problems.append(f"snapshots are kept for {kept}, and locked {locked}: none can be removed in time")
     if look.left:
         problems.append(f"the object {look.left} of this check is still there: remove it")
     if facts.versioning == "suspended" and tools.snapshots is None:
@@ -67,7 +75,29 @@ def judge_bucket(tools: ObjectTools) -> BucketCheck:
     if abs(ahead_s) > _SKEW_SHOWN_S:
         word = "ahead of" if ahead_s > 0 else "behind"
         problems.append(f"the store's clock is {abs(ahead_s):.0f} s {word} this machine's")
-    return BucketCheck(facts, look, history, why, age_s, tuple(problems))
+    return BucketCheck(facts, look, history, why, age_s, tuple(problems), lock)
+
+
+def _read_lock(tools: ObjectTools) -> HistoryLock | None:
+    if tools.snapshots is None or tools.read_lock is None:
+        return None
+    try:
+        return tools.read_lock()
+    except BackoutError as error:
+        return HistoryLock(None, why=error.what)
+
+
+def describe_lock(lock: HistoryLock) -> str:
+    """Return whether the history is locked, in words."""
+    if lock.is_locked is None:
+        return f"not known: {lock.why}"
+    if not lock.is_locked:
+        return "no rule locks the history: whoever has the access key can remove it"
+    return f"what is written into the history is locked {_format_lock(lock)}"
+
+
+def _format_lock(lock: HistoryLock) -> str:
+    return "for ever" if lock.for_s is None or isinf(lock.for_s) else f"for {format_duration(lock.for_s)}"
 
 
 def _describe_snapshots(newest: ManifestName, age_s: float) -> str:

@@ -25,6 +25,7 @@ def make_routes(account: str) -> list[web.RouteDef]:
         web.post(buckets, create_bucket),
         web.get(buckets + "/{bucket}", get_bucket),
         web.delete(buckets + "/{bucket}", delete_bucket),
+        web.get(buckets + "/{bucket}/lock", get_lock),
         web.get(thing, get_object),
         web.put(thing, put_object),
         web.delete(thing, delete_object),
@@ -68,6 +69,12 @@ async def delete_bucket(request: web.Request) -> web.Response:
     await ctx.buckets.delete(name)
     ctx.control.state.delete_bucket(name)
     return render_result({})
+
+
+async def get_lock(request: web.Request) -> web.Response:
+    """Show the lock rules of a bucket: none, as there is no way to set one here."""
+    await _find_created_at(request, request.match_info["bucket"])
+    return render_result({"rules": []})
 
 
 async def put_object(request: web.Request) -> web.Response:
