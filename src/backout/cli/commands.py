@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("demo", "backout.cli.demo:demo", "See it all happen on a local twin."),
     ),
     "Watch and act": (
+        Entry("preflight", "backout.cli.preflight:preflight", "Before a deployment: could it be taken back?"),
         Entry("status", "backout.cli.status:status", "Show what is live and how it is doing."),
         Entry("diagnose", "backout.cli.diagnose.group:diagnose", "Name the scenario, what caused it, and the proof."),
         Entry("guard", "backout.cli.guard.guard:guard", "Watch a new deployment; roll back if it regressed."),

@@ -1,4 +1,4 @@
-"""The findings of `backout doctor`: each check of what must be in place before a bad night, and its inputs."""
+"""Checks of what must be in place before a bad night or a deployment: their findings, their views, their inputs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ class CheckState(StrEnum):
     ALLOWED = "allowed"  # unusual on purpose
 
 
+class View(StrEnum):
+    """A command that shows some of the checks; `analysis.checkup.views` says which."""
+
+    DOCTOR = "doctor"
+    PREFLIGHT = "preflight"
+
+
 class Check(Value, frozen=True):
     """One check and its result.
 
@@ -44,6 +51,11 @@ class Check(Value, frozen=True):
     def is_gap(self) -> bool:
         """Whether something is to be done about it."""
         return self.state not in (CheckState.OK, CheckState.ALLOWED)
+
+    @property
+    def is_blocking(self) -> bool:
+        """Whether it must be there, and is missing or could not be looked at; what is not set up never blocks."""
+        return self.level is Level.MUST and self.state in (CheckState.MISSING, CheckState.UNMEASURED)
 
 
 class Subject(Value, frozen=True):
@@ -84,10 +96,15 @@ def should(name: str) -> Subject:
 
 
 class Checkup(Value, frozen=True):
-    """All checks of one environment."""
+    """Some or all checks of one environment.
+
+    Args:
+        advice: why they only advise, whatever they say; "" where they decide.
+    """
 
     environment: str
     checks: tuple[Check, ...]
+    advice: str = ""
 
     def of(self, level: Level, state: CheckState) -> tuple[Check, ...]:
         """Return the checks of a level that ended so."""
@@ -95,16 +112,23 @@ class Checkup(Value, frozen=True):
 
     @property
     def ready(self) -> bool:
-        """Whether everything that must be there was looked at, and is there."""
-        return not any(check.is_gap for check in self.checks if check.level is Level.MUST)
+        """Whether everything that must be there, and is set up, was looked at and is there."""
+        return not any(check.is_blocking for check in self.checks)
 
     @property
     def exit_code(self) -> int:
-        """0 ready; 1 something that must be there is missing; 7 something that must be there could not be looked at."""
-        if self.ready:
+        """0 ready, or only advice; 1 something that must be there is missing; 7 it could not be looked at."""
+        if self.ready or self.advice:
             return 0
-        gaps = [check for check in self.checks if check.level is Level.MUST and check.is_gap]
-        return 7 if all(check.state is CheckState.UNMEASURED for check in gaps) else 1
+        return 1 if self.of(Level.MUST, CheckState.MISSING) else 7
+
+
+class Drill(Value, frozen=True):
+    """A drill of a rollback or a recovery that was recorded; `at` in Unix seconds."""
+
+    name: str
+    at: float
+    passed: bool
 
 
 class JournalLook(Value, frozen=True):

@@ -17,7 +17,7 @@ from backout.analysis.coverage import (
     list_coverage,
     list_general,
 )
-from backout.analysis.history.stability import Candidate, find_newcomer, list_candidates, name_schema
+from backout.analysis.history.stability import Candidate, choose_target, find_newcomer, list_candidates, name_schema
 from backout.escaping import shorten
 from backout.model.clock import describe_offset, is_off
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
@@ -102,8 +102,7 @@ def plan_rollback(situation: Situation, request: Request, lines: Equivalents) ->
     )
     if request.target is not None:
         return _plan_to_target(situation, request, lines, leaving, ranked)
-    # A version that never had traffic is no target, even where unproven versions are accepted; a person may name it.
-    chosen = next((c for c in ranked if c.eligible and c.last_live_at > 0), None)
+    chosen = choose_target(ranked)
     if chosen is None:
         return _refuse_without_target(situation, ranked)
     passed_over = (c for c in ranked if c is not chosen and c.last_live_at >= chosen.last_live_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from backout.model.checkup import CheckState, Level
@@ -45,17 +45,25 @@ def format_checkup(
     Args:
         typed: returns a line as it has to be typed here; lines of a file come below the first one.
     """
-    column = max((len(check.name) for check in found.checks), default=0)
     head = f"{paint('strong', found.environment)}  {_describe_summary(found, badge)}"
     lines = wrap_text(head, width, hanging=" " * (len(found.environment) + 4))
-    hanging, closes = " " * (column + 6), _closes(found)
-    for check in found.checks:
+    return "\n".join([*lines, *format_check_lines(found.checks, width, badge=badge, paint=paint, typed=typed)])
+
+
+def format_check_lines(
+    checks: Sequence[Check], width: int, *, badge: Badge, paint: Paint, typed: Callable[[str], str]
+) -> list[str]:
+    """Return the lines of checks, and below each gap the way to close it, once; `typed` as of `format_checkup`."""
+    column = max((len(check.name) for check in checks), default=0)
+    hanging, closes = " " * (column + 6), _closes(checks)
+    lines: list[str] = []
+    for check in checks:
         name = f"{check.name.replace('_', ' '):<{column}}"
         said = wrap_text(_explain_check(check), width, indent=hanging, hanging=hanging)
         lines += [f"  {badge(_describe_role(check), '')} {paint('dim', name)}  {said[0].lstrip()}", *said[1:]]
         if closes.get(check.next) is check:
             lines += _format_hints(check.next, width, hanging, typed)
-    return "\n".join(lines)
+    return lines
 
 
 def _format_hints(hint: Hint, width: int, hanging: str, typed: Callable[[str], str]) -> list[str]:
@@ -73,10 +81,10 @@ def _format_hints(hint: Hint, width: int, hanging: str, typed: Callable[[str], s
     return lines
 
 
-def _closes(found: Checkup) -> dict[Hint, Check]:
+def _closes(checks: Sequence[Check]) -> dict[Hint, Check]:
     """Return the check below which each gap-closing line is shown: the first missing one, else the first."""
     owners: dict[Hint, Check] = {}
-    for check in found.checks:
+    for check in checks:
         if not check.next or not (check.is_gap or check.state is CheckState.ALLOWED):
             continue
         known = owners.get(check.next)
@@ -91,8 +99,13 @@ def _describe_role(check: Check) -> str:
     return "bad" if check.level is Level.MUST and check.state is CheckState.MISSING else "warn"
 
 
+def was_not_asked(check: Check) -> bool:
+    """Return whether a check was not made because an earlier one had failed, which says what to do."""
+    return check.state is CheckState.UNMEASURED and check.why.startswith("not asked")
+
+
 def _explain_check(check: Check) -> str:
-    if check.state is CheckState.UNMEASURED and not check.why.startswith("not asked"):
+    if check.state is CheckState.UNMEASURED and not was_not_asked(check):
         return f"not measured: {check.why}"
     return check.why
 
@@ -103,12 +116,13 @@ def _describe_summary(found: Checkup, badge: Badge) -> str:
     rest = sum(check.is_gap for check in found.checks if check.level is Level.SHOULD)
     also = f"; {rest} warning{'s' if rest != 1 else ''}" if rest else ""
     if missing:
-        open_ = f"; not measured: {_join_names(unmeasured)}" if unmeasured else ""
-        return badge("bad", f"not ready, missing: {_join_names(missing)}{open_}{also}")
+        open_ = f"; not measured: {join_names(unmeasured)}" if unmeasured else ""
+        return badge("bad", f"not ready, missing: {join_names(missing)}{open_}{also}")
     if unmeasured:
-        return badge("warn", f"not known, not measured: {_join_names(unmeasured)}{also}")
+        return badge("warn", f"not known, not measured: {join_names(unmeasured)}{also}")
     return badge("good", f"ready{also}")
 
 
-def _join_names(checks: tuple[Check, ...]) -> str:
+def join_names(checks: Sequence[Check]) -> str:
+    """Return the names of checks as a person reads them."""
     return ", ".join(check.name.replace("_", " ") for check in checks)

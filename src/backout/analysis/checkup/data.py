@@ -92,6 +92,31 @@ def check_recovery(around: Surroundings, *, now: float, full_every_s: float, rec
         yield should("backup_age").ok(f"the newest copy is {format_duration(age_s)} old")
 
 
+def check_restore_point(around: Surroundings, *, now: float, full_every_s: float) -> Iterator[Check]:
+    """Yield how old the newest moment is that the data could be returned to; nothing where there is no way at all.
+
+    Args:
+        full_every_s: how often a full base backup is to be made.
+    """
+    subject, choice, environment = must("restore_point"), choose(around), around.environment
+    if choice.path is None:
+        return  # `recovery` says so
+    if around.protection is not None and around.protection.protected:
+        yield subject.ok(around.protection.claim)
+        return
+    latest = max((way.latest for way in choice.ways if way.latest and way.path is choice.path), default=None)
+    if latest is None:
+        yield subject.unmeasured("how far the data reaches is not known", suggest_command("db check", environment))
+        return
+    age_s = max(now - latest, 0.0)
+    lost = f"the newest moment to return to is {format_duration(age_s)} old; what was written since would be lost"
+    if age_s <= full_every_s * _OVERDUE:
+        yield subject.ok(lost)
+        return
+    again = "backup" if around.own.copies else "dump"
+    yield subject.missing(lost, suggest_command(f"db {again}", environment))
+
+
 def _list_limits(choice: Choice) -> Iterator[str]:
     """Yield what a vendor's ways do not reach: before their window, and in place where that is closed."""
     best = choice.ways[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.model.checkup import should
+from backout.model.checkup import must, should
 from backout.model.clock import format_duration
 from backout.model.hint import parse_hint, suggest_command
 
@@ -17,7 +17,13 @@ _LATE: Final = 2.0
 
 
 def check_objects(
-    facts: BucketFacts, environment: str, *, snapshot_age_s: float | None, takes_snapshots: bool, every_s: float
+    facts: BucketFacts,
+    environment: str,
+    *,
+    snapshot_age_s: float | None,
+    takes_snapshots: bool,
+    every_s: float,
+    must_be_kept: bool = False,
 ) -> Check:
     """Return whether what the objects were before is kept.
 
@@ -25,8 +31,9 @@ def check_objects(
         snapshot_age_s: the age of the newest snapshot, None without one.
         takes_snapshots: a bucket for them is set up.
         every_s: how often one is due.
+        must_be_kept: a deployment is to be made, after which objects may have to be brought back.
     """
-    subject, look = should("objects"), suggest_command("objects check", environment)
+    subject, look = must("objects", when=must_be_kept), suggest_command("objects check", environment)
     if takes_snapshots:
         take = suggest_command("objects snapshot", environment)
         if snapshot_age_s is None:

@@ -151,6 +151,11 @@ def check_no_application(answer: str) -> Check:
     )
 
 
+def check_first_deployment() -> Check:
+    """Return that nothing is live yet, before the first deployment."""
+    return must("platform").allowed("nothing is live yet: this is the first deployment")
+
+
 def check_marks(variable: str, keys: int, *, signs: bool, acts: bool) -> Check:
     """Return whether marks are signed, and their key is here."""
     if not signs:

@@ -181,13 +181,18 @@ def check_watch(
     return subject.ok(f"{why}; what is live is not marked stable" if stable is False else why)
 
 
-def check_hold(hold: Hold | None, environment: str) -> Check:
-    """Return whether automatic actions are stopped; that is allowed, and has to be known."""
+def check_hold(hold: Hold | None, environment: str, *, blocks: bool = False) -> Check:
+    """Return whether automatic actions are stopped; that is allowed, and has to be known.
+
+    Args:
+        blocks: a deployment is to be made, which guard could not take back.
+    """
     if hold is None:
         return should("hold").ok("none: what is automatic may act")
     until = "until it is lifted" if math.isinf(hold.until) else f"until {to_utc(hold.until):%Y-%m-%d %H:%M} UTC"
     why = f"nothing automatic {until}: {shorten(hold.why)} (by {hold.by or 'someone'}, {hold.where or 'this host'})"
-    return should("hold").allowed(why, suggest_command("unhold", environment, "when guard may act again"))
+    lift = suggest_command("unhold", environment, "when guard may act again")
+    return must("hold").missing(why, lift) if blocks else should("hold").allowed(why, lift)
 
 
 def check_secrets(required: Collection[str], present: Collection[str] | None, environment: str) -> Check:

@@ -231,6 +231,14 @@ def list_candidates(
     return tuple(sorted(found, key=lambda c: (not c.proven, bool(c.failed), -c.last_live_at)))
 
 
+def choose_target(ranked: Sequence[Candidate]) -> Candidate | None:
+    """Return what a rollback without a named target goes to, None when it is refused.
+
+    A version that never had traffic is no target, even where unproven versions are accepted; a person may name it.
+    """
+    return next((each for each in ranked if each.eligible and each.last_live_at > 0), None)
+
+
 def describe_recent_failure(situation: Situation, version: str) -> str:
     """Return the last proof of a version in words, where that failed and nothing better is known since; else ""."""
     if version not in situation.failed_proofs:

@@ -56,19 +56,27 @@ def does_not_fit(look: SchemaLook, newer: Sequence[AppliedMigration]) -> str:
 
 def _find_objection(look: SchemaLook, migration: AppliedMigration) -> tuple[int, str]:
     """Return how bad a migration is (0: safe) and the words for it."""
-    verdict = look.verdicts.get(migration.name)
     if migration.rolled_back_at is not None:
         return 1, f"{migration.name} was taken back by hand: no verdict says that the old code fits"
+    return judge_fit(migration.name, look.verdicts.get(migration.name), look.unjudged)
+
+
+def judge_fit(name: str, verdict: MigrationVerdict | None, unjudged: str = "") -> tuple[int, str]:
+    """Return how bad a migration is for the code before it (0: safe), and the words for it.
+
+    Args:
+        unjudged: why some migrations have no verdict.
+    """
     if verdict is None:
-        why = f" ({look.unjudged})" if look.unjudged else ""
+        why = f" ({unjudged})" if unjudged else ""
         return 1, f"no verdict says that the old code fits{why}"
     if verdict.verdict is Compatibility.SAFE:
         return 0, ""
     statement = max(verdict.statements, key=lambda s: list(Compatibility).index(s.verdict))
     if verdict.verdict is Compatibility.BREAKING:
-        return 3, f"{migration.name} breaks the old code: {_quote_statement(statement)}"
+        return 3, f"{name} breaks the old code: {_quote_statement(statement)}"
     check = f"; this query tells: {statement.condition_sql}" if statement.condition_sql else ""
-    return 2, f"{migration.name} may break the old code: {_quote_statement(statement)}{check}"
+    return 2, f"{name} may break the old code: {_quote_statement(statement)}{check}"
 
 
 def _quote_statement(statement: StatementVerdict) -> str:

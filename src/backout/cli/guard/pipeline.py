@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backout.cli.support import errors
+from backout.cli.support.pages import append_to_file
 from backout.errors import BackoutError
 from backout.model.guard.pipeline import PipelineState
 from backout.model.value import Value
@@ -90,21 +91,15 @@ class _Teller:
             requires_counts=self._requires_counts,
         )
         if self._wanted.outputs:
-            self._append(self._wanted.outputs, summary.format_outputs(ended))
+            append_to_file(self._shell, self._wanted.outputs, summary.format_outputs(ended), stands="the verdict")
         if self._wanted.summary:
-            self._append(self._wanted.summary, summary.format_markdown(ended, self._report(ended.report_path)))
+            page = summary.format_markdown(ended, self._report(ended.report_path))
+            append_to_file(self._shell, self._wanted.summary, page, stands="the verdict")
         self._show(ended.state, summary.describe_ending(ended))
 
     def _mask(self, payload: Mapping[str, object] | None) -> dict[str, object] | None:
         """Return a payload masked value by value, before a page escapes it, or a status is cut."""
         return None if payload is None else self._shell.redactor.record(payload)
-
-    def _append(self, path: str, text: str) -> None:
-        try:
-            with (self._shell.folder / path).open("a", encoding="utf-8", errors="replace") as file:
-                file.write(self._shell.redactor.redact(text))
-        except OSError as error:
-            self._shell.output.warn(f"{path} cannot be written ({error.strerror}); the verdict stands")
 
     def _report(self, path: str) -> str:
         if not path:

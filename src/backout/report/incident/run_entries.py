@@ -225,6 +225,8 @@ _NOTES = {
     "database.branch.deleted": "branch {name} was deleted: {why}",
     "database.branch.swapped": "the database was replaced by a restored branch",
     "database.unsigned.accepted": "backups that are not signed were accepted: {names}",
+    "preflight.allowed": "a deployment was let through although {check} is not in order ({gap}): {why}",
+    "preflight.fixes": "a deployment was let through as the fix of {incident}; missing: {gaps}",
     "proof.failed": "version {version} did not answer well at 0 % of the traffic ({run}): {why}",
     "restore.typed": "the target of {run} was typed: {target}",
     "migration.applied": "migration {migration} was applied",

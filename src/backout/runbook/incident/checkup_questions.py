@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.checkup import here, platform, service
+from backout.analysis.checkup import deployment, here, platform, service
 from backout.analysis.history.stability import describe_recent_failure, find_quarantine, find_stable_mark
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Unmeasured
 from backout.model.checkup import Level, should
@@ -22,7 +22,7 @@ from backout.plan.rollback import Request
 from backout.runbook.guard.watch_gap import measure_watch_gap_s
 from backout.runbook.incident.checkup import Question
 from backout.runbook.observe import observe
-from backout.runbook.rollback.rollback import prepare
+from backout.runbook.rollback.rollback import prepare, rank_for_next
 from backout.runbook.safety.clock import get_correction_s, measure_clock_offset_s
 from backout.runbook.safety.hold import find_active_hold
 from backout.runbook.safety.token import MARGIN_S
@@ -122,6 +122,8 @@ class Platform(_Opened):
         here: Here,
     ) -> None:
         super().__init__(opened, environment, policy)
+        self._deploys = False
+        self._is_empty = False
         self._identities = identities
         self._needed = needed
         self._places = places
@@ -129,16 +131,25 @@ class Platform(_Opened):
         self._here = here
         self._seen: Situation | None = None
 
-    def lane(self) -> Lane:
-        """Return the questions, in an order in which each helps the next."""
-        again, acts = suggest_command("doctor", self._environment), Level.MUST if self._acts else Level.SHOULD
+    def lane(self, *, deploys: bool = False) -> Lane:
+        """Return the questions, in an order in which each helps the next.
+
+        Args:
+            deploys: a deployment is to be made, and it has to be possible to leave it again.
+        """
+        self._deploys = deploys
+        again = suggest_command("preflight" if deploys else "doctor", self._environment)
+        acts = Level.MUST if self._acts else Level.SHOULD
         return (
             Question("token", Level.MUST, self._check_token, again),
             Question("platform", Level.MUST, self._check_platform, again),
             Question("clock", Level.SHOULD, self._check_clock, again),
             Question("pin", Level.MUST, self._check_pin, suggest_command("config check --online", self._environment)),
             Question(
-                "stable_version", acts, self._check_stable, suggest_command("rollback --dry-run", self._environment)
+                "stable_version",
+                acts,
+                self._check_way_back if self._deploys else self._check_stable,
+                suggest_command("rollback --dry-run", self._environment),
             ),
             Question("kept_code", Level.SHOULD, self._check_kept_code, again),
             Question("last_watch", Level.SHOULD, self._check_watch, suggest_command("runs list", self._environment)),
@@ -170,11 +181,15 @@ class Platform(_Opened):
     def _check_platform(self) -> Iterator[Check]:
         try:
             with self._answering() as tools:
-                yield platform.check_platform(tools.deployments.history())
+                history = tools.deployments.history()
         except ProviderRejected as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            yield platform.check_no_application(error.what)
+            history, refused = (), platform.check_no_application(error.what)
+        else:
+            refused = platform.check_platform(history)
+        self._is_empty = self._deploys and not history
+        yield platform.check_first_deployment() if self._is_empty else refused
 
     def _check_clock(self) -> Iterator[Check]:
         yield platform.check_clock(measure_clock_offset_s(self._tools))
@@ -194,6 +209,14 @@ class Platform(_Opened):
             outcome, stable=stable, acts=self._acts, environment=self._environment, failed=failed
         )
 
+    def _check_way_back(self) -> Iterator[Check]:
+        if self._is_empty:
+            yield deployment.check_no_way_back()
+            return
+        with self._answering() as tools:
+            self._seen, ranked = rank_for_next(tools)
+        yield deployment.check_way_back(ranked, self._seen.live.main, self._environment)
+
     def _situation(self) -> Situation:
         if self._seen is None:
             with self._answering() as tools:
@@ -206,8 +229,9 @@ class Platform(_Opened):
         return bad is None and find_stable_mark(situation, situation.live.main) is not None
 
     def _check_kept_code(self) -> Iterator[Check]:
-        store, live = self._tools.rollback.bundle_store, self._situation().live
-        if store is not None:
+        store = self._tools.rollback.bundle_store
+        if store is not None and not self._is_empty:
+            live = self._situation().live
             wanted = tuple(share.version for share in live.shares if share.percentage > 0)
             kept = [version for version in wanted if store.has(version)]
             yield service.check_kept_code(kept, wanted, self._environment)
@@ -231,15 +255,17 @@ class Platform(_Opened):
         """Report this host's own hold in any case: it needs neither platform nor journal."""
         try:
             with self._answering() as tools:
-                found = find_active_hold(tools, tools.deployments.history())
+                found = find_active_hold(tools, () if self._is_empty else tools.deployments.history())
         except BackoutError:
             found = self._here.held()
             if found is None:
                 raise
-        yield service.check_hold(found, self._environment)
+        yield service.check_hold(found, self._environment, blocks=self._deploys)
 
     def _check_secrets(self) -> Iterator[Check]:
         present = None
+        if self._is_empty:
+            return
         if self._required:
             with self._answering() as tools:
                 present = tools.secrets.names() if tools.secrets is not None else None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.analysis.coverage import Way
-from backout.analysis.history.stability import find_live_spans
-from backout.model.guard.policy import OnSecretChange
+from backout.analysis.history.stability import choose_target, find_live_spans, list_candidates
+from backout.model.guard.policy import Mode, OnSecretChange
 from backout.model.plan import Plan
 from backout.model.steps.rollback import ActivateStep
 from backout.plan.by_hand import add_by_hand
@@ -20,6 +20,7 @@ from backout.runbook.safety.hold import describe_hold, find_active_hold
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
+    from backout.analysis.history.stability import Candidate
     from backout.model.plan import PlanRefused
     from backout.model.situation import Situation
     from backout.plan.rollback import Request
@@ -41,6 +42,26 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
         note = f"a hold is on, which stops automatic actions only ({describe_hold(hold)})"
         outcome = replace(outcome, notes=(*outcome.notes, note))
     return situation, outcome
+
+
+def rank_for_next(tools: Toolbox) -> tuple[Situation, tuple[Candidate, ...]]:
+    """Return what was observed, and to what a rollback of the version that is deployed next could go, best first."""
+    check_identity(tools)
+    situation, policy = observe(tools), tools.policy.guard
+
+    def rank() -> tuple[Candidate, ...]:
+        return list_candidates(
+            situation, leaving="", accept_unproven=policy.accept_unproven, by_robot=policy.mode is Mode.ACT
+        )
+
+    ranked = rank()
+    for version in _sort_nearest_first(situation):
+        chosen = choose_target(ranked)
+        if chosen is not None and _is_detailed(situation, chosen.version):
+            break
+        situation = add_details(tools, situation, [version])
+        ranked = rank()
+    return situation, ranked
 
 
 def _apply_policy(tools: Toolbox, request: Request) -> Request:

@@ -1,0 +1,139 @@
+"""Checks before a deployment: whether it could be left again, and who would know what to do; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.history.stability import choose_target
+from backout.analysis.recovery.fit import judge_fit
+from backout.model.checkup import must, should
+from backout.model.clock import format_duration
+from backout.model.database.migrations import MigrationState
+from backout.model.hint import suggest_command, suggest_setting, suggest_words
+from backout.model.incident.incident import RunState
+from backout.model.plan import PlanKind
+from backout.model.setting import describe_setting
+from backout.rules import SafetyRule
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from backout.analysis.history.stability import Candidate
+    from backout.model.checkup import Check, Drill
+    from backout.model.database.compatibility import MigrationVerdict
+    from backout.model.database.migrations import MigrationReport
+    from backout.model.hint import Hint
+    from backout.model.incident.incident import Run
+
+STALE_DRILL_S: Final = 90 * 86_400.0
+"""A drill older than this says little about the application as it is now."""
+_WATCHES: Final = (PlanKind.GUARD, PlanKind.RAMP)
+
+
+def check_way_back(ranked: Sequence[Candidate], live: str, environment: str) -> Check:
+    """Return whether a rollback of the version that is deployed next would have a version to go to.
+
+    Args:
+        ranked: all versions, what is live included, best first.
+        live: the version that is live before the deployment.
+    """
+    subject, chosen = must("stable_version"), choose_target(ranked)
+    if chosen is None:
+        nearest = next((each for each in ranked if each.version == live), None)
+        reason = nearest.reason if nearest else "it can no longer be deployed"
+        why = f"nothing to go back to: version {live}, which is live: {reason}"
+        return subject.missing(why, _suggest_way(nearest, environment))
+    where = "which is live now" if chosen.version == live else "older than what is live"
+    if chosen.failed:
+        other = suggest_command("deployments list", environment, "whether there is another one")
+        return subject.missing(f"a rollback would try version {chosen.version}, {where}, and {chosen.failed}", other)
+    return subject.ok(f"a rollback would go to version {chosen.version}, {where}: {chosen.reason}")
+
+
+def _suggest_way(nearest: Candidate | None, environment: str) -> Hint:
+    """Return what makes the live version one to return to, or what tells more."""
+    rule = nearest.rule if nearest else ""
+    if rule == SafetyRule.UNPROVEN:
+        return suggest_command("guard", environment, "a watch that ends healthy makes what is live stable")
+    lines: dict[str, str] = {
+        SafetyRule.QUARANTINED: "rollback --dry-run",
+        SafetyRule.SCHEMA: "db migrations status",
+        SafetyRule.SECRETS: "secrets check",
+    }
+    return suggest_command(lines.get(rule, "deployments list"), environment)
+
+
+def check_no_way_back() -> Check:
+    """Return that there is nothing to go back to, because nothing is live yet."""
+    return must("stable_version").allowed("nothing is live yet: the first deployment takes nothing away")
+
+
+def check_pending_migrations(
+    report: MigrationReport, verdicts: Mapping[str, MigrationVerdict], *, unjudged: str, folder: str, environment: str
+) -> Check:
+    """Return whether the code that is live still runs when what is pending is applied: else it is no way back.
+
+    Args:
+        verdicts: on the files of the working copy, by name.
+        unjudged: why there are none, "" where there are.
+        folder: of the files, as it is typed.
+    """
+    subject = must("pending_migrations")
+    names = report.list_names(MigrationState.PENDING, MigrationState.ROLLED_BACK)
+    if not names:
+        return subject.ok("no migration is pending")
+    found = [judge_fit(name, verdicts.get(name), unjudged) for name in names]
+    worst, words = max(found, key=lambda each: each[0])
+    count = f"{len(names)} {'migration is' if len(names) == 1 else 'migrations are'} pending"
+    if worst == 0:
+        return subject.ok(f"{count}, each safe for the code that is live: {', '.join(names)}")
+    why = f"{count}, and after them a rollback of code alone would be refused: {words}"
+    if worst == 1:
+        return subject.unmeasured(why, suggest_command("db migrations status", environment))
+    note = "each statement; split it: first add, later remove"
+    look = suggest_command(f"db migrations check {folder}", environment, note)
+    return subject.missing(why, look)
+
+
+def check_unfinished_runs(runs: Collection[Run], environment: str, *, blocks: bool) -> Check:
+    """Return whether a run was left unfinished, or still acts.
+
+    Args:
+        runs: the journal's.
+        blocks: a deployment is to be made. Over a watch it may: it only ends that.
+    """
+    pending = [run for run in runs if not run.state.is_over]
+    run = next((each for each in pending if each.plan.kind not in _WATCHES), next(iter(pending), None))
+    if run is None:
+        return must("unfinished_run", when=blocks).ok("none: nothing is half done")
+    watches, show = run.plan.kind in _WATCHES, suggest_command(f"runs show {run.id}", environment)
+    subject = must("unfinished_run", when=blocks and not watches)
+    if run.state is not RunState.RUNNING:
+        words = "waits for a person's decision" if run.state is RunState.BLOCKED else "was interrupted"
+        return subject.missing(
+            f"{run.id} {words}, and is not finished", suggest_command(f"runs resume {run.id}", environment)
+        )
+    if watches and blocks:
+        return subject.missing(f"{run.id} is watching: the next deployment ends its watch without a verdict", show)
+    if watches:
+        return subject.ok(f"{run.id} is watching")
+    return subject.missing(f"{run.id} is under way", show)
+
+
+def check_contacts(names: Collection[str]) -> Check:
+    """Return whether the file says who is to be called; the card shows it."""
+    if not names:
+        setting = describe_setting("contacts", on_call="NAME, +49 30 0000000")
+        why = "no one is named: whoever meets the incident has to know whom to call"
+        return should("contacts").not_set_up(why, suggest_setting(setting))
+    return should("contacts").ok(f"the card names {', '.join(names)}")
+
+
+def check_last_drill(drill: Drill | None, now: float) -> Check:
+    """Return whether the way back was tried lately; None: no drill is recorded."""
+    subject, practise = should("last_drill"), suggest_words("practise a rollback on staging (docs/runbook.md)")
+    if drill is None:
+        return subject.not_set_up("no drill is recorded: the way back was never tried here", practise)
+    age_s = max(now - drill.at, 0.0)
+    said = f"{drill.name} {'passed' if drill.passed else 'failed'}, {format_duration(age_s)} ago"
+    return subject.ok(said) if drill.passed and age_s <= STALE_DRILL_S else subject.missing(said, practise)
