@@ -15,7 +15,7 @@ from backout.model.token import Needed
 from backout.providers.memory import World
 from backout.runbook.incident.checkup_questions import Here, Platform
 from backout.runbook.incident.last_drill import find_last_drill
-from backout.runbook.incident.preflight import ALLOWED, FIXES, allow, find_advice, record_fix
+from backout.runbook.incident.preflight import ALLOWED, FIXES, accept_gaps, find_advice, record_fix
 from backout.runbook.rollback.rollback import rank_for_next
 
 from line import Story, roll_back, toolbox, watch
@@ -116,7 +116,7 @@ def test_in_an_open_incident_it_only_advises(story: Story) -> None:
 def test_what_is_allowed_is_recorded_with_who_and_why(story: Story) -> None:
     """Gaps alone: what is ok stays so, and a name that no check has is a mistake."""
     tools = story.tools()
-    found = allow(
+    found = accept_gaps(
         Checkup("production", GAPS), ("objects", "token"), "nothing is deleted",
         notes=tools.journal, actor="ops@host", clock=tools.clock,
     )  # fmt: skip
@@ -128,8 +128,8 @@ def test_what_is_allowed_is_recorded_with_who_and_why(story: Story) -> None:
     recorded = {"check": "objects", "state": "missing", "gap": "no snapshot", "why": "nothing is deleted"}
     assert event.data.items() >= recorded.items()
     with pytest.raises(UsageError, match="no check 'objcts' was made") as caught:
-        allow(found, ("objcts",), "x", notes=tools.journal, actor="ops@host", clock=tools.clock)
-    assert caught.value.hint == "--allow one of: card"
+        accept_gaps(found, ("objcts",), "x", notes=tools.journal, actor="ops@host", clock=tools.clock)
+    assert caught.value.hint == "backout preflight --allow card -m WHY"
     assert len(list(tools.journal.events(kind=ALLOWED))) == 1
 
 

@@ -213,3 +213,34 @@ def read_outputs(text: str) -> dict[str, str]:
             several.append(inner)
         found[name] = "\n".join(several)
     return found
+
+
+@dataclass
+class Followed:
+    """How a workflow went: each step that began, by its name, and the exit code of the last one."""
+
+    steps: dict[str, Ran] = field(default_factory=dict)
+    code: int = 0
+
+
+def follow(job: Job, workflow: str, context: Mapping[str, str]) -> Followed:
+    """Run the steps of a workflow's one job until one fails; each `uses` is this action.
+
+    Args:
+        context: the values of expressions, such as `inputs.fixes`.
+    """
+    (steps,) = [each["steps"] for each in read_yaml(workflow)["jobs"].values()]
+    followed = Followed()
+    for step in steps:
+        if "uses" in step:
+            ran = job.use({name: filled(value, context) for name, value in step["with"].items()})
+        else:
+            argv, variables = ["/bin/bash", "-eo", "pipefail", "-c", step["run"]], {**os.environ, **job.variables}
+            done = subprocess.run(
+                argv, cwd=job.workspace, env=variables, check=False, capture_output=True, text=True, timeout=PATIENCE_S
+            )
+            ran = Ran(done.returncode, log=done.stdout + done.stderr)
+        followed.steps[step["name"]], followed.code = ran, ran.code
+        if ran.code:
+            break
+    return followed

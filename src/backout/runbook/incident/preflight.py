@@ -43,11 +43,14 @@ def check_names(found: Checkup, names: Collection[str]) -> None:
     known = [check.name for check in found.checks]
     for name in names:
         if name not in known:
-            gaps = [check.name for check in found.checks if check.is_gap]
-            raise UsageError(f"no check '{name}' was made", hint=f"--allow one of: {', '.join(gaps or known)}")
+            gaps = dict.fromkeys(check.name for check in found.checks if check.is_gap)
+            raise UsageError(
+                f"no check '{name}' was made; those with a gap: {', '.join(gaps) or 'none'}",
+                hint=f"backout preflight --allow {next(iter(gaps), 'CHECK')} -m WHY",
+            )
 
 
-def allow(found: Checkup, names: Collection[str], why: str, *, notes: Journal, actor: str, clock: Clock) -> Checkup:
+def accept_gaps(found: Checkup, names: Collection[str], why: str, *, notes: Journal, actor: str, clock: Clock) -> Checkup:
     """Return the checks with these gaps allowed, each recorded before; what is no gap stays as it is.
 
     Raises:

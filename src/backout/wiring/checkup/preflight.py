@@ -38,7 +38,7 @@ def run_preflight(
     found, book = run_checkup(config, View.PREFLIGHT), open_journal(config)
     actor, clock = find_actor(), SystemClock()
     if allowed:
-        found = preflight.allow(found, allowed, why, notes=book, actor=actor, clock=clock)
+        found = preflight.accept_gaps(found, allowed, why, notes=book, actor=actor, clock=clock)
     found = replace(found, advice=preflight.find_advice(book, found, fixes=fixes))
     if fixes and not found.ready:
         try:
