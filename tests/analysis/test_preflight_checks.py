@@ -8,7 +8,7 @@ import pytest
 from hint_lab import wrong_with_hint
 
 from backout.analysis.checkup import data, deployment, service
-from backout.analysis.checkup.views import set_level, shows
+from backout.analysis.checkup.views import list_findings, set_level, shows
 from backout.analysis.history.stability import Candidate
 from backout.model.checkup import Check, CheckState, Checkup, Drill, Level, View, must, should
 from backout.model.database.backups import Protection
@@ -205,6 +205,30 @@ def test_each_view_shows_some_checks_of_one_list() -> None:
     )
     assert levels(checks, View.PREFLIGHT) == ["must", "should", "should"]
     assert levels(checks, View.DOCTOR) == ["should", "should", "should"]
+
+
+@pytest.mark.parametrize(
+    ("check", "code"),
+    [
+        (must("token").missing("it is not valid", LOOK, code=4), 4),
+        (must("pin").missing("another one", LOOK, code=3), 3),
+        (must("platform").unmeasured("it answered 503"), 7),
+        (Check("migrations", Level.MUST, CheckState.MISSING, "no DATABASE_URL", LOOK, 4), 7),
+        (must("health").missing("database is down", LOOK), 0),
+        (must("traffic").missing("it counted nothing", LOOK, code=7), 7),
+        (should("clock").unmeasured("not read"), 0),
+        (should("token_permissions").unmeasured("it may not read them"), 0),
+        (should("pin").not_set_up("not pinned", LOOK), 0),
+        (should("pin").unmeasured("the database could not be compared"), 7),
+        (must("token").ok("active"), 0),
+    ],
+    ids=lambda value: value.name if isinstance(value, Check) else str(value),
+)
+def test_online_a_gap_has_the_exit_code_of_a_command_that_acts(check: Check, code: int) -> None:
+    """A token that is refused 4, another identity 3, no answer 7; what an application answers decides nothing."""
+    assert [each for each, _ in list_findings((check,))] == ([code] if code else [])
+    assert not shows(View.ONLINE, "backup_age")
+    assert shows(View.ONLINE, "pin")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from backout.errors import Unmeasured
 from backout.model.hint import NO_HINT, Hint
 from backout.model.value import Value
 
@@ -30,6 +31,7 @@ class View(StrEnum):
 
     DOCTOR = "doctor"
     PREFLIGHT = "preflight"
+    ONLINE = "config check --online"
 
 
 class Check(Value, frozen=True):
@@ -39,6 +41,7 @@ class Check(Value, frozen=True):
         name: one word or several joined by `_`; the same in every version.
         why: one sentence without a final stop.
         next: what closes the gap, as commands where possible; `NO_HINT` where there is nothing to do.
+        code: the exit code of a command that needs it, while it is a gap; 0 where such a command goes on.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Check(Value, frozen=True):
     state: CheckState
     why: str
     next: Hint = NO_HINT
+    code: int = 0
 
     @property
     def is_gap(self) -> bool:
@@ -68,13 +72,13 @@ class Subject(Value, frozen=True):
         """Return that it is as it has to be."""
         return Check(self.name, self.level, CheckState.OK, why)
 
-    def missing(self, why: str, next: Hint) -> Check:
-        """Return that it was looked at, and is not as it has to be."""
-        return Check(self.name, self.level, CheckState.MISSING, why, next)
+    def missing(self, why: str, next: Hint, *, code: int = 0) -> Check:
+        """Return that it was looked at, and is not as it has to be; `code` as of `Check`."""
+        return Check(self.name, self.level, CheckState.MISSING, why, next, code)
 
     def unmeasured(self, why: str, next: Hint = NO_HINT) -> Check:
         """Return that it could not be looked at just now."""
-        return Check(self.name, self.level, CheckState.UNMEASURED, why, next)
+        return Check(self.name, self.level, CheckState.UNMEASURED, why, next, Unmeasured.exit_code)
 
     def not_set_up(self, why: str, next: Hint) -> Check:
         """Return that the configuration goes without it."""

@@ -24,16 +24,18 @@ def make_checkup_record(found: Checkup) -> dict[str, object]:
     return {
         "environment": found.environment,
         "ready": found.ready,
-        "checks": [
-            {
-                "name": each.name,
-                "level": each.level,
-                "state": each.state,
-                "why": each.why,
-                "next": str(each.next) or None,
-            }
-            for each in found.checks
-        ],
+        "checks": [make_check_record(each) for each in found.checks],
+    }
+
+
+def make_check_record(each: Check) -> dict[str, object]:
+    """Return a check as JSON values."""
+    return {
+        "name": each.name,
+        "level": each.level,
+        "state": each.state,
+        "why": each.why,
+        "next": str(each.next) or None,
     }
 
 

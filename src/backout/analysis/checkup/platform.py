@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import asdict
 
 from backout.analysis.history.remarks import is_remark
+from backout.errors import AuthError, Refused, Unmeasured
 from backout.model.checkup import must, should
 from backout.model.clock import describe_offset, format_duration, is_off, to_utc
 from backout.model.hint import suggest_command, suggest_line, suggest_setting, suggest_words
@@ -56,13 +57,14 @@ def check_tokens(
 
 def _check_validity(name: str, state: TokenState, now: float, outlives_s: float, renew: Hint) -> Check:
     if not state.valid:
-        return must(name).missing(f"it is not valid: {state.status}", renew)
+        return must(name).missing(f"it is not valid: {state.status}", renew, code=AuthError.exit_code)
     if state.expires_at is None:
         return must(name).ok(f"{state.status}; it does not expire")
     left_s, until = state.expires_at - now, f"until {to_utc(state.expires_at):%Y-%m-%d %H:%M} UTC"
     if left_s < outlives_s:
         lacks = f"and a watch begins only when {format_duration(outlives_s)} are left"
-        return must(name).missing(f"it expires in {format_duration(max(left_s, 0.0))}, {lacks}", renew)
+        why = f"it expires in {format_duration(max(left_s, 0.0))}, {lacks}"
+        return must(name).missing(why, renew, code=Refused.exit_code)
     if left_s < SOON_S:
         return should(name).missing(f"it expires in {format_duration(left_s)}: it is valid {until}", renew)
     return must(name).ok(f"{state.status}, {until}")
@@ -108,9 +110,8 @@ def check_identity(pinned: Identity, found: Identity, environment: str) -> Check
     wrong = [each for each in differs if each[2] is not None or each[0] not in _MAY_BE_UNREADABLE]
     if wrong:
         said = "; ".join(f"{name}: pinned {mine}, found {other or 'none'}" for name, mine, other in wrong)
-        return must("pin").missing(
-            said, suggest_command("init --pin --force", environment, "if it was rebuilt on purpose")
-        )
+        rebuilt = suggest_command("init --pin --force", environment, "if it was rebuilt on purpose")
+        return must("pin").missing(said, rebuilt, code=Refused.exit_code)
     mine, there = asdict(pinned), asdict(found)
     loose = [name for name, value in there.items() if value is not None and mine[name] is None]
     if loose:
@@ -147,7 +148,7 @@ def check_platform(history: Sequence[Deployment]) -> Check:
 def check_no_application(answer: str) -> Check:
     """Return that the platform knows no application of that name; `answer`: what it said."""
     return must("platform").missing(
-        answer.rstrip("."), suggest_line("npx wrangler deploy", "or correct platform.script")
+        answer.rstrip("."), suggest_line("npx wrangler deploy", "or correct platform.script"), code=Unmeasured.exit_code
     )
 
 

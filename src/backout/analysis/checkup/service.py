@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from backout.analysis.history.proof import describe_trouble
+from backout.errors import Unmeasured
 from backout.escaping import shorten
 from backout.model.checkup import must, should
 from backout.model.clock import format_duration, to_utc
@@ -50,14 +51,14 @@ def check_health(report: HealthReport | None, policy: Policy, environment: str, 
         )
         return must("health").missing(why, url) if is_blind else should("health").not_set_up(why, url)
     trouble = describe_trouble(report, policy)
+    code = 0 if report.measured else Unmeasured.exit_code
     if report.is_down or (report.measured and trouble):
-        return must("health").missing(
-            trouble or f"it is down ({report.reach})", suggest_command("diagnose", environment)
-        )
+        why = trouble or f"it is down ({report.reach})"
+        return must("health").missing(why, suggest_command("diagnose", environment), code=code)
     if not report.measured:
         why = report.findings[0].rstrip(".") if report.findings else report.why_unmeasured
         again = suggest_command("status", environment)
-        return must("health").missing(why, replace(again, words="fix health.url, or what answers there"))
+        return must("health").missing(why, replace(again, words="fix health.url, or what answers there"), code=code)
     took = "" if report.latency_ms is None else f" in {report.latency_ms:.0f} ms"
     return must("health").ok(f"{report.status}{took}, {report.overall}")
 
@@ -113,7 +114,8 @@ def check_traffic(traits: SourceTraits | None, *, acts: bool, environment: str, 
         )
     if silence:
         why = f"{traits.name} answers, and counted nothing: {'; '.join(sorted(silence))}"
-        return must("traffic", when=acts).missing(why, suggest_command("config check", environment))
+        look = suggest_command("config check", environment)
+        return must("traffic", when=acts).missing(why, look, code=Unmeasured.exit_code)
     if traits.may_act:
         return must("traffic").ok(f"{traits.name} answers, at most {format_duration(traits.lag_s)} late")
     why = f"{traits.name} answers, and no rollback may rest on it alone: {', '.join(traits.list_shortfalls())}"

@@ -1,4 +1,4 @@
-"""The engine of `backout doctor`: questions asked in parallel, each with a deadline; missing answers are reported.
+"""The engine of all checks: questions asked in parallel, each with a deadline; missing answers are reported.
 
 Questions that share a connection are in one lane and are asked one after the other. A question that does not come back
 in time is left behind (its thread dies with the process), and so is the rest of its lane: it is not known what it still
@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, BackoutError, ConfigError, Refused, UsageError
-from backout.model.checkup import Check, CheckState, Level
+from backout.model.checkup import Check, CheckState, Level, Subject
 from backout.model.hint import NO_HINT, Hint, parse_hint
 from backout.model.value import Value
 
@@ -70,10 +70,10 @@ def _walk(lane: Lane, environment: str, found: list[Check], within_s: float) -> 
         answer = _ask_in_time(question, environment, min(question.within_s, max(ends - time.monotonic(), 0.0)))
         if answer is None:
             why = f"no answer within {min(question.within_s, within_s):g} s"
-            found.append(Check(question.name, question.level, CheckState.UNMEASURED, why, question.next))
+            found.append(Subject(question.name, question.level).unmeasured(why, question.next))
             for other in lane[number + 1 :]:
                 not_asked = f"not asked: {question.name} did not answer"
-                found.append(Check(other.name, other.level, CheckState.UNMEASURED, not_asked, other.next))
+                found.append(Subject(other.name, other.level).unmeasured(not_asked, other.next))
             return
         found += answer
 
@@ -98,7 +98,8 @@ def _ask_question(question: Question, environment: str) -> list[Check]:
         state = CheckState.MISSING if isinstance(error, _WRONG) else CheckState.UNMEASURED
         mistakes = "; ".join(error.mistakes) if isinstance(error, ConfigError) else ""
         hint = parse_hint(error.hint, environment) if error.hint else question.next
-        return [Check(question.name, question.level, state, mistakes or str(error.what), hint)]
+        why = mistakes or str(error.what)
+        return [Check(question.name, question.level, state, why, hint, error.exit_code)]
     except Exception as error:  # noqa: BLE001 the other questions are asked all the same
         why = f"a mistake in backout itself: {type(error).__name__}: {error}"
-        return [Check(question.name, question.level, CheckState.UNMEASURED, why, question.next)]
+        return [Subject(question.name, question.level).unmeasured(why, question.next)]

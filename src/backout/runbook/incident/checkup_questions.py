@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from backout.model.guard.policy import Policy
     from backout.model.guard.signals import HealthReport
     from backout.model.hold import Hold
+    from backout.model.identity import Identity
     from backout.model.incident.incident import Run
     from backout.model.situation import Situation
-    from backout.model.token import Needed
+    from backout.model.token import Needed, TokenState
     from backout.ports import Clock, HealthCheck, Identities
     from backout.runbook.incident.checkup import Lane
     from backout.runbook.toolbox import Toolbox
@@ -97,6 +98,15 @@ class Here(Value, frozen=True):
     card_doubt: str = ""
 
 
+class Facts:
+    """What was read on the way, for those who show it beside the checks; None: it was not read."""
+
+    def __init__(self) -> None:
+        self.tokens: tuple[TokenState, ...] | None = None
+        self.identity: Identity | None = None
+        self.clock_offset_s: float | None = None
+
+
 class Platform(_Opened):
     """Questions to the platform: tokens, identity, clock, what is live, what could be returned to, who watched it.
 
@@ -130,6 +140,7 @@ class Platform(_Opened):
         self._required = required
         self._here = here
         self._seen: Situation | None = None
+        self.facts = Facts()
 
     def lane(self, *, deploys: bool = False) -> Lane:
         """Return the questions, in an order in which each helps the next.
@@ -173,6 +184,7 @@ class Platform(_Opened):
         outlives_s = self._policy.criteria.watch_s + MARGIN_S
         with self._answering() as tools:
             states = tools.safety.token.look() if tools.safety.token is not None else ()
+        self.facts.tokens = tuple(states)
         now = tools.clock.now()
         yield from platform.check_tokens(
             states, self._needed, now=now, outlives_s=outlives_s, acts=self._acts, places=self._places
@@ -192,11 +204,13 @@ class Platform(_Opened):
         yield platform.check_first_deployment() if self._is_empty else refused
 
     def _check_clock(self) -> Iterator[Check]:
-        yield platform.check_clock(measure_clock_offset_s(self._tools))
+        self.facts.clock_offset_s = measure_clock_offset_s(self._tools)
+        yield platform.check_clock(self.facts.clock_offset_s)
 
     def _check_pin(self) -> Iterator[Check]:
         with self._answering() as tools:
-            yield platform.check_identity(tools.safety.pinned, self._identities().read(), self._environment)
+            self.facts.identity = self._identities().read()
+        yield platform.check_identity(tools.safety.pinned, self.facts.identity, self._environment)
 
     def _check_stable(self) -> Iterator[Check]:
         request = Request(message="", wait=False, accept_unproven=self._policy.guard.accept_unproven)

@@ -50,7 +50,9 @@ def check_names(found: Checkup, names: Collection[str]) -> None:
             )
 
 
-def accept_gaps(found: Checkup, names: Collection[str], why: str, *, notes: Journal, actor: str, clock: Clock) -> Checkup:
+def accept_gaps(
+    found: Checkup, names: Collection[str], why: str, *, notes: Journal, actor: str, clock: Clock
+) -> Checkup:
     """Return the checks with these gaps allowed, each recorded before; what is no gap stays as it is.
 
     Raises:

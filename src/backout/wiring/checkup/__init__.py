@@ -11,7 +11,7 @@ from backout.errors import Unmeasured
 from backout.model.checkup import Checkup, View
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.checkup import Lane, examine
-from backout.runbook.incident.checkup_questions import Counted, Here, Platform, Service
+from backout.runbook.incident.checkup_questions import Counted, Facts, Here, Platform, Service
 from backout.wiring.checkup.data import PATIENCE_S, list_database_lanes, list_objects_lane
 from backout.wiring.checkup.here import list_first_lanes, list_last_lanes
 from backout.wiring.health import make_health_check
@@ -23,7 +23,7 @@ from backout.wiring.records import open_holds, open_journal
 from backout.wiring.toolbox import make_toolbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from backout.config import Config
     from backout.model.hold import Hold
@@ -36,51 +36,66 @@ def run_checkup(config: Config, view: View = View.DOCTOR, *, send: bool = False)
     Args:
         send: send a test notice through every channel.
     """
-    lanes = [tuple(each for each in lane if shows(view, each.name)) for lane in list_lanes(config, view, send=send)]
-    checks = put_journal_first(examine([lane for lane in lanes if lane], config.name))
+    return _ask(config, view, list_lanes(config, view, send=send))
+
+
+def run_online(config: Config) -> tuple[Checkup, Facts]:
+    """Ask the systems that the file names, and return what was read on the way as well."""
+    platform = make_platform(config)
+    return _ask(config, View.ONLINE, list_lanes(config, View.ONLINE, platform=platform)), platform.facts
+
+
+def _ask(config: Config, view: View, lanes: Sequence[Lane]) -> Checkup:
+    asked = [tuple(each for each in lane if shows(view, each.name)) for lane in lanes]
+    checks = put_journal_first(examine([lane for lane in asked if lane], config.name))
     return Checkup(config.name, tuple(set_level(check, view) for check in checks))
 
 
-def list_lanes(config: Config, view: View = View.DOCTOR, *, send: bool = False) -> tuple[Lane, ...]:
-    """Return all questions, in the order in which their checks are shown; a view shows some of them."""
-    name, policy, deploys = config.name, config.policy, view is View.PREFLIGHT
-    required = config.environment.secrets.required
+def _open_toolbox(config: Config) -> Toolbox:
+    config.token()  # what is missing is said once: without an account, that is not the token's fault
+    if not config.has_account:
+        raise Unmeasured("not asked: the account is not set")
+    return make_toolbox(config, Hooks(within_s=PATIENCE_S))
 
-    def open_toolbox() -> Toolbox:
-        config.token()  # what is missing is said once: without an account, that is not the token's fault
-        if not config.has_account:
-            raise Unmeasured("not asked: the account is not set")
-        return make_toolbox(config, Hooks(within_s=PATIENCE_S))
 
-    platform = Platform(
-        open_toolbox,
+def make_platform(config: Config) -> Platform:
+    """Return the questions to the platform."""
+    return Platform(
+        lambda: _open_toolbox(config),
         lambda: make_identities(config, PATIENCE_S),
-        name,
-        policy,
+        config.name,
+        config.policy,
         needed=list_needed(config),
         places=_list_places(config),
-        required=required,
+        required=config.environment.secrets.required,
         here=Here(
             SystemClock(),
-            lambda: open_journal(config, hurried=True).runs(name),
+            lambda: open_journal(config, hurried=True).runs(config.name),
             lambda: _find_hold(config),
             config.places.card_path,
             explain_card_doubt(config),
         ),
     )
+
+
+def list_lanes(
+    config: Config, view: View = View.DOCTOR, *, send: bool = False, platform: Platform | None = None
+) -> tuple[Lane, ...]:
+    """Return all questions, in the order in which their checks are shown; a view shows some of them."""
+    name, policy, deploys = config.name, config.policy, view is View.PREFLIGHT
     counted = config.environment.traffic.provider != "none"
     return (
         *list_first_lanes(config),
-        platform.lane(deploys=deploys),
+        (platform or make_platform(config)).lane(deploys=deploys),
         Service(
             lambda: make_health_check(config, SystemClock()),
-            lambda: _list_live(open_toolbox()),
+            lambda: _list_live(_open_toolbox(config)),
             name,
             policy,
             counted=counted,
-            open_version=lambda version: _open_version(open_toolbox(), version),
+            open_version=lambda version: _open_version(_open_toolbox(config), version),
         ).lane(),
-        Counted(open_toolbox, name, policy).lane(is_set_up=counted),
+        Counted(lambda: _open_toolbox(config), name, policy).lane(is_set_up=counted),
         *list_database_lanes(config),
         *list_objects_lane(config, deploys=deploys),
         *list_last_lanes(config, deploys=deploys, send=send),
