@@ -239,7 +239,8 @@ def test_every_check_is_written_about() -> None:
     tokens = {"token", "token_read", "token_rollback", "token_secrets", "token_permissions"}
     channels = {"channel_webhook", "channel_smtp", "channel_slack", "channel_pagerduty"}
     assert len(asked) > 25
-    assert told - {"ok", "missing", "unmeasured", "not_set_up", "allowed"} == asked | tokens | channels
+    permissions = {f"objects_{name}" for name in ("list", "read", "write", "delete")}
+    assert told - {"ok", "missing", "unmeasured", "not_set_up", "allowed"} == asked | tokens | channels | permissions
 
 
 def test_what_is_to_be_set_is_shown_as_lines_for_this_very_file(folder: Path) -> None:

@@ -10,10 +10,11 @@ from values import replace
 
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.incident.incident import RunState
-from backout.model.objects.checks import BucketFacts
+from backout.model.objects.checks import BucketFacts, History
 from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep
 from backout.ports import find_result
 from backout.providers.memory.objects import Content
+from backout.runbook.objects.check import judge_bucket
 from backout.runbook.objects.restore import ObjectActions, foresee, prepare, prepare_undo
 
 from extent import sampled
@@ -278,3 +279,19 @@ def test_without_its_notes_a_restore_says_so(damaged: DamagedBucket, call: str) 
         path.unlink()
     with pytest.raises(BackoutError, match="not noted on this host"):
         restore(damaged.tools(), damaged.ago())
+
+
+def test_a_check_says_what_is_missing_in_one_sentence_each(damaged: DamagedBucket) -> None:
+    """Its checks, and what of them is a problem: here versions that were suspended, and a clock that is behind."""
+    whole = judge_bucket(damaged.tools())
+    assert (whole.history, whole.problems) == (History.VERSIONS, ())
+    assert {check.name for check in whole.checks if check.level == "must"} == {
+        "objects_list", "objects_read", "objects_write", "objects_delete", "objects",
+    }  # fmt: skip
+    damaged.look.facts = BucketFacts("suspended", None, -60.0)
+    found = judge_bucket(damaged.tools())
+    assert found.kept.why in found.problems
+    assert [each.partition(":")[0] for each in found.problems] == [
+        "the bucket's versions are suspended",
+        "the store's clock is 60 s behind this machine's",
+    ]

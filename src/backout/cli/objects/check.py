@@ -30,10 +30,12 @@ def check(shell: Shell) -> int:
     The object has a random name below .backout-check/ and is deleted again, with its versions where the key may.
     Exit codes: 0 everything is permitted and versions are kept; 1 something is missing.
     """
+    from backout.analysis.checkup.objects import describe_lock
     from backout.cli.objects.restore import open_object_tools
     from backout.cli.support.style import Tone
     from backout.model.objects.checks import History
-    from backout.runbook.objects.check import describe_lock, judge_bucket
+    from backout.report.checkup import make_check_record
+    from backout.runbook.objects.check import judge_bucket
 
     tools, _ = open_object_tools(shell)
     found = judge_bucket(tools)
@@ -46,7 +48,7 @@ def check(shell: Shell) -> int:
         tone = Tone.GOOD if is_allowed else Tone.WARN if is_allowed is None else Tone.BAD
         rows.append((name, style.badge(state, tone), words.get(name, "")))
     tone = Tone.GOOD if found.history is not History.NONE else Tone.BAD
-    rows.append(("history", style.badge(found.history, tone), found.why))
+    rows.append(("history", style.badge(found.history, tone), found.kept.why))
     if found.lock is not None:
         locked = {True: ("locked", Tone.GOOD), False: ("not locked", Tone.WARN), None: ("not known", Tone.WARN)}
         rows.append(("history is", style.badge(*locked[found.lock.is_locked]), describe_lock(found.lock)))
@@ -68,6 +70,7 @@ def check(shell: Shell) -> int:
         "clock_ahead_s": found.facts.clock_ahead_s,
         "left": look.left or None,
         "problems": list(found.problems),
+        "checks": [make_check_record(each) for each in found.checks],
     }
     shell.output.result("objects", payload, "\n".join([human, *found.problems]))
     return 1 if found.problems else 0

@@ -113,6 +113,7 @@ def _check_objects(config: Config, *, must_be_kept: bool) -> Check:
         takes_snapshots=kept is not None,
         every_s=tools.snapshot_every_s,
         must_be_kept=must_be_kept,
+        snapshot_objects=newest[0].objects if newest else 0,
     )
 
 
