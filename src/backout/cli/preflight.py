@@ -61,10 +61,10 @@ def preflight(
     from backout.report.preflight import format_preflight_markdown, name_result
     from backout.wiring.checkup.preflight import run_preflight
 
+    config, out = shell.config(), shell.output  # first: what is masked in a reason is known only then
     why = shell.mask_reason(message or "").strip()
     if allowed and not why:
         raise UsageError("--allow needs a reason", hint=f'backout preflight --allow {allowed[0]} -m "WHY"')
-    config, out = shell.config(), shell.output
     found = run_preflight(config, allowed=allowed, fixes=shell.mask_reason(fixes), why=why, say=out.warn)
     page = format_preflight_markdown(_mask(shell, found), typed=out.complete_command)
     text = str(page).rstrip() if form == "markdown" else _format_text(shell, found, config.text, config.path.name)

@@ -87,7 +87,8 @@ def check_pending_migrations(
     count = f"{len(names)} {'migration is' if len(names) == 1 else 'migrations are'} pending"
     if worst == 0:
         return subject.ok(f"{count}, each safe for the code that is live: {', '.join(names)}")
-    why = f"{count}, and after them a rollback of code alone would be refused: {words}"
+    after = "it" if len(names) == 1 else "them"
+    why = f"{count}, and after {after} a rollback of code alone would be refused: {words}"
     if worst == 1:
         return subject.unmeasured(why, suggest_command("db migrations status", environment))
     note = "each statement; split it: first add, later remove"

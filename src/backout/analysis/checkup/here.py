@@ -22,7 +22,7 @@ TOO_LITTLE, LITTLE = 64 << 20, 1 << 30
 """Free bytes: below the first a run may not be recorded to its end, below the second it is worth a word."""
 WITHOUT_JOURNAL: Final = (
     *("card", "config", "db check", "db migrations status", "db roles", "deployments list", "diagnose", "doctor"),
-    *("hold", "init", "notify", "panic", "secrets check", "status", "unhold"),
+    *("hold", "init", "notify", "panic", "preflight", "secrets check", "status", "unhold"),
 )
 """Commands that answer whatever the journal is like."""
 _JOURNAL: Final = ("journal", "journal_schema", "journal_writable")
