@@ -100,7 +100,7 @@ WRITES_ELSEWHERE = {
     "providers/archive/taking.py", "providers/postgres/fence/wal_proof.py",
     # What a person names, or the project's own files.
     "cli/config/init.py", "cli/config/counts.py", "cli/config/routes.py", "cli/config/pin.py", "cli/config/recorder.py",
-    "cli/conformance.py", "cli/guard/pipeline.py", "providers/postgres/server/own_server.py",
+    "cli/conformance.py", "cli/support/pages.py", "providers/postgres/server/own_server.py",
     "streams.py", "cli/support/output.py",  # /dev/null
 }  # fmt: skip
 
