@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from backout.config.contacts import list_contacts
+
 if TYPE_CHECKING:
     from backout.config import Config
     from backout.config.schema.environment import Database
@@ -57,7 +59,7 @@ def make_card_lines(config: Config) -> CardLines:
             ("journal", str(config.places.journal)),
             ("configuration", str(config.path)),
         ),
-        people=tuple((name, str(value)) for name, value in settings.contacts.items()),
+        people=tuple((each.label, each.reach) for each in list_contacts(settings.contacts)),
     )
 
 

@@ -126,7 +126,7 @@ class Marks(Section, frozen=True):
 
 
 class Settings(Section, frozen=True):
-    """The whole file. `contacts` are kept as written."""
+    """The whole file. `contacts` are free keys, see `backout.config.contacts`."""
 
     app: App
     environments: Annotated[dict[Tag, EnvironmentSettings], msgspec.Meta(min_length=1)]
