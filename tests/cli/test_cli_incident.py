@@ -103,3 +103,53 @@ def test_a_terminal_shows_no_escapes_of_markdown(project: Path) -> None:
     assert "- slower than the 10*p50 of <b>\n" in shown
     assert "- `a\\*b` and _c\n" in shown
     assert backout(project, "incident", "show", "escaped", "--json").json["markdown"] == page
+
+
+KEYS = {
+    *("id", "environment", "severity", "state", "opened_at", "resolved_at", "timeline", "told", "impact", "actions"),
+    *("report_path", "picture_path"),
+}
+
+
+def test_people_open_and_resolve_an_incident(tmp_path: Path) -> None:
+    """Without a token of the platform; each answer has the contract's keys, as read back from the journal."""
+    text = CONFIG.replace("[incidents]", '[journal]\npath = "journal.sqlite"\n[incidents]')
+    (tmp_path / "backout.toml").write_text(text)
+    opened = backout(tmp_path, "incident", "open", "checkout is slow", "--severity", "minor", "--json").json
+    assert set(opened) >= KEYS
+    assert (opened["state"], opened["severity"], opened["resolved_at"]) == ("open", "minor", None)
+    name = str(opened["id"])
+    assert backout(tmp_path, "incident", "ack", "--json").json["state"] == "acknowledged"
+    kept = backout(tmp_path, "incident", "update", "-m", "We are on it.")
+    assert "no channel wants such sentences" in kept.err
+    backout(tmp_path, "incident", "action", "-m", "alert", "--kind", "detect", "--due", "2026-12-24")
+    ended = backout(tmp_path, "incident", "resolve", name[:14], "-m", "the vendor", "--json").json
+    assert ended["state"] == "resolved"
+    timeline, actions = ended["timeline"], ended["actions"]
+    assert isinstance(timeline, list)
+    assert isinstance(actions, list)
+    assert {each["source"] for each in timeline} == {"person"}
+    assert [each["text"] for each in timeline][1:] == [
+        "Acknowledged",
+        "Told customers: We are on it.",
+        "Action item 1 (detect): alert",
+        "Resolved: the vendor",
+    ]
+    assert (actions[0]["text"], actions[0]["due"], actions[0]["url"]) == ("alert", "2026-12-24", None)
+    (listed,) = backout(tmp_path, "incident", "list", "--json").json["incidents"]  # type: ignore[misc]
+    assert set(listed) >= KEYS
+    events = backout(tmp_path, "timeline", "--json").json["events"]
+    assert isinstance(events, list)
+    assert f"incident {name} was opened: checkout is slow" in [each["text"] for each in events]
+
+
+def test_what_is_typed_wrong_says_what_to_type(tmp_path: Path) -> None:
+    """Exit 2: no incident, an empty text, a day that is none."""
+    text = CONFIG.replace("[incidents]", '[journal]\npath = "journal.sqlite"\n[incidents]')
+    (tmp_path / "backout.toml").write_text(text)
+    nothing = backout(tmp_path, "incident", "note", "-m", "x", "--json")
+    assert (nothing.code, nothing.json["what"]) == (2, "no incident is known in production")
+    empty = backout(tmp_path, "incident", "open", " ", "--json")
+    assert (empty.code, empty.json["hint"]) == (2, 'backout incident open "WHAT IS WRONG"')
+    day = backout(tmp_path, "incident", "action", "-m", "x", "--due", "tomorrow", "--json")
+    assert (day.code, day.json["where"]) == (2, "--due")

@@ -214,6 +214,10 @@ def test_pagerduty_gets_an_alert_and_its_end(server: ScriptedServer) -> None:
         replace(change, key="ended", facts={"deployment_id": "d1", "change": "ended"}),
         replace(NOTICE, kind=NoticeKind.UNPROTECTED),
         replace(NOTICE, kind=NoticeKind.PROTECTED, key="later"),
+        *(
+            replace(NOTICE, kind=NoticeKind.INCIDENT, key=f"i1 {state}", facts={"incident": "i1", "state": state})
+            for state in ("open", "acknowledged", "resolved")
+        ),
         replace(NOTICE, kind=NoticeKind.TEST, title="t" * 3_000 + "\x1b[31m", key="k" * 400),
     ]
     for notice in sent:
@@ -227,11 +231,15 @@ def test_pagerduty_gets_an_alert_and_its_end(server: ScriptedServer) -> None:
         ("resolve", "info"),
         ("trigger", "critical"),
         ("resolve", "info"),
+        ("trigger", "critical"),
+        ("acknowledge", "critical"),
+        ("resolve", "info"),
         ("trigger", "info"),
     ]
     keys = [event["dedup_key"] for event in events]
     assert (keys[2], keys[4]) == (keys[3], keys[5])
-    assert len(set(keys)) == len(keys) - 2
+    assert keys[6] == keys[7] == keys[8]
+    assert len(set(keys)) == len(keys) - 4
     payload = events[0]["payload"]
     assert (payload["summary"], payload["source"]) == (NOTICE.title, "production")
     assert payload["timestamp"] == "2027-01-15T08:00:00.250Z"

@@ -503,3 +503,18 @@ dispatcher.flush(30)
     assert [process.wait(PATIENCE_S) for process in processes] == [0] * 4
     dispatcher(path, Recorder().route()).flush(30)
     assert sorted(log.read_text().split()) == [f"n{number}" for number in range(8)]
+
+
+def test_a_sentence_for_customers_goes_to_the_channels_that_want_it(tmp_path: Path) -> None:
+    """No other channel gets it; where none wants it, nothing is kept."""
+    slack, mail = Recorder(), Recorder()
+    routes = [Route("slack", lambda: slack), Route("smtp", lambda: mail)]
+    with_mail = Dispatcher(routes, Outbox(tmp_path / "one.sqlite"), SystemClock(), updates=("smtp",))
+    with_mail.tell(notice("u", kind=NoticeKind.UPDATE))
+    with_mail.tell(notice("i", kind=NoticeKind.INCIDENT))
+    with_mail.flush(PATIENCE_S)
+    assert [each.key for each in slack.sent] == ["i"]
+    assert [each.key for each in mail.sent] == ["u", "i"]
+    without = Dispatcher(routes, Outbox(tmp_path / "two.sqlite"), SystemClock())
+    without.tell(notice("u2", kind=NoticeKind.UPDATE))
+    assert not (tmp_path / "two.sqlite").exists()

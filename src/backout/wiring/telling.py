@@ -34,6 +34,7 @@ def make_notifier(config: Config) -> Notifier | None:
         open_outbox(config),
         SystemClock(),
         kinds=kinds,
+        updates=config.settings.notify.updates,
         redact=lambda text: make_printable(masked(text)),
     )
 

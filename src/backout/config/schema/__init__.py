@@ -13,7 +13,7 @@ import msgspec
 from backout.config.schema.environment import Ci, Database, Health, Pin, Platform, Secrets, Storage, Traffic, Vendors
 from backout.config.schema.guard import CriteriaSection, Guard, make_expectation
 from backout.config.schema.notify import Notify
-from backout.config.schema.types import CommandLine, Section, Tag, Text
+from backout.config.schema.types import CommandLine, Section, Share, Tag, Text
 from backout.model.guard.policy import Criteria, GuardPolicy, Policy
 from backout.model.guard.signals import Criticality
 
@@ -94,9 +94,13 @@ class EnvironmentSettings(Section, frozen=True):
 
 
 class Incidents(Section, frozen=True):
-    """Where incident reports are written, and the card of each environment (safety rule 20)."""
+    """Where incident reports are written, and the card of each environment (safety rule 20).
+
+    `critical_from`: the share of failed requests from which an incident of a protected environment is critical.
+    """
 
     directory: Path = Path(".ai/incidents")
+    critical_from: Share = 0.25
     card: Text = ".backout/card-{environment}.md"
 
 

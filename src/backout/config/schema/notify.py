@@ -56,9 +56,10 @@ class NotifyDeadMan(Section, frozen=True):
 
 
 class Notify(Section, frozen=True):
-    """Who is notified, and of what (safety rule 18)."""
+    """Who is notified, and of what (safety rule 18). `updates`: the channels that get the sentences for customers."""
 
     kinds: tuple[NoticeKind, ...] = tuple(NoticeKind)
+    updates: tuple[Literal["webhook", "smtp", "slack", "pagerduty"], ...] = ()
     webhook: NotifyWebhook | None = None
     smtp: NotifySmtp | None = None
     slack: NotifySlack | None = None

@@ -78,10 +78,11 @@ class Run(Value, frozen=True):
 
 
 class TimelineEntry(Value, frozen=True):
-    """One line of the incident's timeline, made from one event."""
+    """One line of the incident's timeline, made from one event; `actor`: who made it, "" unknown."""
 
     at: float
     text: str
+    actor: str = ""
 
 
 class Incident(Value, frozen=True):

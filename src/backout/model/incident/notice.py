@@ -37,6 +37,8 @@ class NoticeKind(StrEnum):
     PROTECTED = "protected"  # and now it could again
     UNPROVED = "unproved"  # the last proof of the backups failed, or is older than allowed
     FAILED = "failed"  # a run ended with an error
+    INCIDENT = "incident"  # a person opened, acknowledged or resolved an incident
+    UPDATE = "update"  # one sentence for customers about an incident
     TEST = "test"  # the channels are being tested
     SUMMARY = "summary"  # several notices in one, when there were too many
 
@@ -54,6 +56,7 @@ _CALM = (
     NoticeKind.HOLD_SET,
     NoticeKind.HOLD_ENDS,
     NoticeKind.PROTECTED,
+    NoticeKind.UPDATE,
     NoticeKind.TEST,
     NoticeKind.SUMMARY,
 )

@@ -35,6 +35,7 @@ class Dispatcher:
 
     Args:
         kinds: the kinds of notices that are sent.
+        updates: names of the channels for sentences to customers.
         redact: takes every secret out of a text before it is kept or sent.
     """
 
@@ -45,6 +46,7 @@ class Dispatcher:
         clock: Clock,
         *,
         kinds: Collection[NoticeKind] = tuple(NoticeKind),
+        updates: Collection[str] = (),
         redact: Callable[[str], str] = str,
     ) -> None:
         self._outbox = outbox
@@ -52,6 +54,7 @@ class Dispatcher:
         self._workers = [DeliveryWorker(route, (self._spare, outbox), clock, redact=redact) for route in routes]
         self._clock = clock
         self._kinds = frozenset(kinds)
+        self._updates = frozenset(updates)
         self._redact = redact
         self._turn = threading.Condition()
         self._new: deque[tuple[Notice, threading.Event]] = deque()
@@ -62,7 +65,7 @@ class Dispatcher:
 
     def tell(self, notice: Notice) -> None:
         """Keep the notice and begin to deliver it, see `ports.Notifier.tell`."""
-        if notice.kind not in self._kinds:
+        if notice.kind not in self._kinds or not self._list_channels(notice):
             return
         kept = threading.Event()
         with self._turn:
@@ -112,8 +115,12 @@ class Dispatcher:
             with self._turn:
                 self._send_out()
 
+    def _list_channels(self, notice: Notice) -> list[str]:
+        names = [worker.name for worker in self._workers]
+        return [name for name in names if name in self._updates] if notice.kind is NoticeKind.UPDATE else names
+
     def _keep(self, notice: Notice) -> None:
-        channels, now = [worker.name for worker in self._workers], self._clock.now()
+        channels, now = self._list_channels(notice), self._clock.now()
         try:
             self._outbox.keep(notice, channels, now)
         except OutboxUnavailable as error:

@@ -25,7 +25,10 @@ URLS: Final = {
 """By the region of the account."""
 _SUMMARY, _DEDUP, _TEXT, _FACT = 1_024, 255, 8_000, 1_000
 _INFO: Final = frozenset(
-    {NoticeKind.SHIFT, NoticeKind.HOLD_SET, NoticeKind.HOLD_ENDS, NoticeKind.SUMMARY, NoticeKind.TEST}
+    {
+        *(NoticeKind.SHIFT, NoticeKind.HOLD_SET, NoticeKind.HOLD_ENDS, NoticeKind.SUMMARY, NoticeKind.TEST),
+        NoticeKind.UPDATE,
+    }
 )
 _PROTECTION: Final = frozenset({NoticeKind.PROTECTED, NoticeKind.UNPROTECTED})
 
@@ -54,7 +57,7 @@ class PagerDuty:
 def make_event(notice: Notice) -> dict[str, object]:
     """Return what PagerDuty is sent, without the routing key."""
     return {
-        "event_action": "resolve" if _is_over(notice) else "trigger",
+        "event_action": _choose_action(notice),
         "dedup_key": _make_dedup_key(notice)[:_DEDUP],
         "client": "backout",
         "payload": {
@@ -73,9 +76,17 @@ def make_event(notice: Notice) -> dict[str, object]:
     }
 
 
+def _choose_action(notice: Notice) -> str:
+    if _is_over(notice):
+        return "resolve"
+    is_taken = notice.kind is NoticeKind.INCIDENT and notice.facts.get("state") == "acknowledged"
+    return "acknowledge" if is_taken else "trigger"
+
+
 def _is_over(notice: Notice) -> bool:
     ended = notice.kind is NoticeKind.CHANGED and notice.facts.get("change") == "ended"
-    return ended or notice.kind is NoticeKind.PROTECTED
+    resolved = notice.kind is NoticeKind.INCIDENT and notice.facts.get("state") == "resolved"
+    return ended or resolved or notice.kind is NoticeKind.PROTECTED
 
 
 def _make_dedup_key(notice: Notice) -> str:
@@ -84,6 +95,8 @@ def _make_dedup_key(notice: Notice) -> str:
         subject = f"changed {notice.facts.get('deployment_id', '')}"
     elif notice.kind in _PROTECTION:
         subject = "protection"
+    elif notice.kind is NoticeKind.INCIDENT:
+        subject = f"incident {notice.facts.get('incident', '')}"
     else:
         subject = notice.key
     return f"backout {notice.environment} {subject}"

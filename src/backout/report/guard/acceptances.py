@@ -35,7 +35,7 @@ def make_accepted_entry(found: Acceptance) -> TimelineEntry:
     """Return the line of an incident's timeline; the whole reason is in the resolution."""
     who = found.by or "someone"
     said = f"{who} accepted the shift `{found.shift}` of version {found.version[:_ID]} as intended"
-    return TimelineEntry(found.at, f"{said}: {shorten(found.why)}")
+    return TimelineEntry(found.at, f"{said}: {shorten(found.why)}", found.by)
 
 
 def format_entry(entry: TimelineEntry) -> Markdown:

@@ -62,6 +62,7 @@ class _Teller:
         self._forward = False
         self._verdict_told: Json = None
         self._diagnosis: Diagnosis | None = None
+        self._actor = ""
         for run in runs:
             self._from_plan(run)
 
@@ -85,12 +86,13 @@ class _Teller:
             self._add(self._facts["opened"], f"Deployment initiated: version {version} went live")
 
     def _add(self, at: float, text: str) -> None:
-        self._entries.append(TimelineEntry(at, text))
+        self._entries.append(TimelineEntry(at, text, self._actor))
 
     def hear(self, event: Event) -> None:
         """Take one event into account."""
         if event.run not in self._runs:
             return
+        self._actor = event.actor
         if event.actor:
             self._people.setdefault(event.actor)
         step = self._runs[event.run].plan.steps[event.step] if event.step is not None else None
@@ -120,6 +122,8 @@ class _Teller:
         self._facts.setdefault("acted", event.at)
         if plan.kind is PlanKind.FORWARD:
             self._add(event.at, f"Roll-forward initiated: {plan.step('deploy').args['command']}")
+        elif plan.kind is PlanKind.RECOVER:
+            self._add(event.at, f"Recovery initiated: {plan.why}")
         else:
             target = plan.step("activate").args.get("version")
             self._add(event.at, f"Rollback initiated to version {str(target)[:8]}")
@@ -252,6 +256,8 @@ class _Teller:
     def _title(self) -> str:
         if self._decision is not None and self._decision.cause in _TITLES:
             return f"{_TITLES[self._decision.cause]} after the deployment of {self._bad[:8]}"
+        if self._last.plan.kind is PlanKind.RECOVER and not self._bad:
+            return f"recovery: {self._last.plan.why}"
         if self._secrets:
             return f"secrets set: {self._secrets}"
         return f"roll{'-forward' if self._forward else 'back'} from version {self._bad[:8]}"

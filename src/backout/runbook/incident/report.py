@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backout.errors import BackoutError
 from backout.model.guard.shift import ACCEPTED
 from backout.model.guard.signals import sum_counts
 from backout.model.plan import PlanKind
@@ -16,6 +15,7 @@ from backout.report.guard.acceptances import add_acceptance, list_acceptances
 from backout.report.incident.incident import make_file_name, render
 from backout.report.incident.timeline import tell
 from backout.runbook.incident.diagnose import diagnose_once
+from backout.runbook.incident.impact import keep_counts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def make_incident(tools: Toolbox, run: str, held: str = "") -> Incident:
     events = [event for each in chain for event in tools.journal.events(run=each.id)]
     accepted = list_acceptances(tools.journal.events(environment=tools.environment, kind=ACCEPTED))
     incident = tell(chain, events, held=held, accepted=accepted)
-    return replace(incident, bad_requests=_count_bad_requests(tools, incident.bad_version, incident.opened_at))
+    return replace(incident, bad_requests=_count_bad_requests(tools, incident))
 
 
 def trace_causes(runs: Runs, run: str) -> tuple[Run, ...]:
@@ -83,12 +83,15 @@ def find_watch(runs: Runs, run: str) -> Run | None:
     return next((each for each in reversed(trace_causes(runs, run)) if each.plan.kind is PlanKind.GUARD), None)
 
 
-def _count_bad_requests(tools: Toolbox, version: str, since: float) -> int | None:
-    """Return how many answers of the bad version were errors, as the source counts them; None when it does not say."""
-    if tools.traffic is None or not version:
+def _count_bad_requests(tools: Toolbox, incident: Incident) -> int | None:
+    """Return how many answers of the bad version were errors, as the source counts them; None when it does not say.
+
+    The counts are kept, for the incident's impact and its picture.
+    """
+    if not incident.bad_version:
         return None
-    try:
-        page = tools.traffic.read(int(since), int(tools.clock.now()) + 1)
-    except BackoutError:
+    rows = keep_counts(tools, incident.id, incident.opened_at)
+    if rows is None:
         return None
-    return sum_counts(row for row in page.counts if row.version == version)[1]
+    since = int(incident.opened_at)
+    return sum_counts(row for row in rows if row.version == incident.bad_version and row.second >= since)[1]

@@ -1,0 +1,1 @@
+"""`backout incident`: incidents and their reports. Each command is imported when it runs."""

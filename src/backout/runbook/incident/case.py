@@ -1,0 +1,180 @@
+"""Everything that is known of an incident, and what people do with one: open, note, acknowledge, resolve."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from msgspec import field
+
+from backout.analysis.history.incidents import CRITICAL_FROM, choose_severity
+from backout.errors import BackoutError, UsageError
+from backout.model.clock import to_utc
+from backout.model.incident import record
+from backout.model.incident.case import Case, Line
+from backout.model.incident.notice import Notice, NoticeKind, QueueState
+from backout.model.incident.record import IncidentRecord, Origin, Severity, Told
+from backout.model.value import Value
+from backout.runbook.incident.impact import read_impact
+from backout.runbook.incident.records import list_incidents, tell_incident
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from backout.model.incident.incident import Incident
+    from backout.model.incident.notice import QueuedNotice
+    from backout.model.plan import Json
+    from backout.ports import Checkpoints, Clock, CountsStore, Journal, Notifier, Reports, Runs
+
+MOST: Final = 280
+"""Characters of a sentence for customers."""
+PICTURE: Final = ".svg"
+
+
+def _list_nothing() -> tuple[QueuedNotice, ...]:
+    return ()
+
+
+class Desk(Value, frozen=True):
+    """What incidents are kept and read with; nothing of it asks the platform.
+
+    Args:
+        protected: of the environment; `critical_from`: see `analysis.history.incidents`.
+        list_queued: returns the notices about the environment, newest first; raises BackoutError.
+        notifier: None without a channel.
+    """
+
+    environment: str
+    actor: str
+    clock: Clock
+    journal: Journal
+    runs: Runs
+    counts: CountsStore
+    checkpoints: Checkpoints
+    reports: Reports
+    protected: bool = True
+    critical_from: float = CRITICAL_FROM
+    list_queued: Callable[[], tuple[QueuedNotice, ...]] = _list_nothing
+    notifier: Notifier | None = field(default=None)
+
+    def list_records(self) -> tuple[IncidentRecord, ...]:
+        """Return the incidents, newest first. Raises BackoutError: the journal cannot be read."""
+        return list_incidents(self.journal, self.runs, self.environment)
+
+
+def read_case(desk: Desk, found: IncidentRecord) -> Case:
+    """Return everything that is known of an incident."""
+    incident = tell_incident(desk.journal, desk.runs, found)
+    tools = (desk.journal, desk.runs, desk.counts, desk.checkpoints)
+    report = next((path for name in (found.id, *found.runs) if (path := desk.reports.of_run(name))), None)
+    picture = report.with_suffix(PICTURE) if report is not None else None
+    return Case(
+        record=found,
+        severity=choose_severity(found, protected=desk.protected, critical_from=desk.critical_from),
+        title=found.title or (incident.title if incident is not None else "incident"),
+        incident=incident,
+        impact=read_impact(*tools, found, incident, desk.clock.now()),
+        timeline=tuple(sorted(_list_lines(found, incident), key=lambda line: line.at)),
+        told=_list_told(desk, found),
+        report=str(report or ""),
+        picture=str(picture) if picture is not None and picture.exists() else "",
+    )
+
+
+def open_incident(desk: Desk, title: str, severity: Severity | None) -> str:
+    """Record that a person opened an incident, tell the channels, and return its id."""
+    name = f"incident-{to_utc(desk.clock.now()).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    data: dict[str, Json] = {"id": name, "title": title, "severity": str(severity or "")}
+    desk.journal.note(desk.environment, record.OPENED, name, data, actor=desk.actor)
+    _tell(desk, name, "open", f"incident: {title}", f"{desk.actor} opened incident {name}: {title}.")
+    return name
+
+
+def add_remark(desk: Desk, found: IncidentRecord, kind: str, text: str) -> None:
+    """Record what a person says of an incident; `kind` is one of `model.incident.record`'s.
+
+    Raises:
+        UsageError: a sentence for customers that is too long.
+    """
+    if kind == record.UPDATED and len(text) > MOST:
+        what = f"an update is one sentence of at most {MOST} characters; this has {len(text)}"
+        raise UsageError(what, where="-m", hint="backout incident update -m SENTENCE")
+    once = kind in (record.ACKNOWLEDGED, record.RESOLVED)
+    key = f"{found.id}:{desk.actor}" if once else f"{found.id}:{secrets.token_hex(8)}"
+    data: dict[str, Json] = {"id": found.id, "text": text}
+    desk.journal.note(desk.environment, kind, key, data, actor=desk.actor)
+    what = f": {text}" if text else ""
+    if kind == record.UPDATED:
+        _tell(desk, found.id, key, text, text, NoticeKind.UPDATE)
+    elif once:
+        state = kind.removeprefix("incident.")
+        _tell(desk, found.id, state, f"incident {state}", f"{desk.actor} {state} incident {found.id}{what}.")
+
+
+def add_action(desk: Desk, found: IncidentRecord, text: str, kind: str, owner: str, due: str) -> int:
+    """Record an action item and return its number."""
+    number = len(found.actions) + 1
+    data: dict[str, Json] = {"id": found.id, "action": number, "text": text, "kind": kind, "owner": owner, "due": due}
+    while desk.journal.note(desk.environment, record.ACTION, f"{found.id}:{number}", data, actor=desk.actor) is None:
+        number += 1
+        data["action"] = number
+    return number
+
+
+def _tell(desk: Desk, name: str, state: str, title: str, text: str, kind: NoticeKind = NoticeKind.INCIDENT) -> None:
+    if desk.notifier is None:
+        return
+    desk.notifier.tell(
+        Notice(
+            kind=kind,
+            environment=desk.environment,
+            at=desk.clock.now(),
+            title=f"{desk.environment}: {title}",
+            text=text,
+            key=f"{desk.environment}:{kind}:{name}:{state}",
+            next=() if kind is NoticeKind.UPDATE else (f"backout incident show {name} -e {desk.environment}",),
+            facts={"incident": name} if kind is NoticeKind.UPDATE else {"incident": name, "state": state},
+        )
+    )
+
+
+_SAID: Final = {
+    record.NOTED: "{text}",
+    record.UPDATED: "Told customers: {text}",
+    record.ACKNOWLEDGED: "Acknowledged",
+    record.RESOLVED: "Resolved",
+}
+
+
+def _list_lines(found: IncidentRecord, incident: Incident | None) -> Iterator[Line]:
+    if found.by_person:
+        yield Line(found.opened_at, f"Incident opened: {found.title}", found.opened_by, Origin.PERSON)
+    for entry in incident.timeline if incident is not None else ():
+        yield Line(entry.at, entry.text, entry.actor)
+    for remark in found.remarks:
+        said = _SAID[remark.kind].format(text=remark.text)
+        more = f": {remark.text}" if remark.text and "{text}" not in _SAID[remark.kind] else ""
+        yield Line(remark.at, said + more, remark.by, Origin.PERSON)
+    for action in found.actions:
+        yield Line(action.at, f"Action item {action.number} ({action.kind}): {action.text}", action.by, Origin.PERSON)
+
+
+def _list_told(desk: Desk, found: IncidentRecord) -> tuple[Told, ...]:
+    """Return the notices that arrived, each with when a person first acknowledged after it; none if not known."""
+    try:
+        queued = desk.list_queued()
+    except BackoutError:
+        return ()
+    acknowledged = sorted(each.at for each in found.remarks if each.kind == record.ACKNOWLEDGED)
+    told = [
+        Told(
+            each.at,
+            each.channel,
+            each.notice.title,
+            next((at for at in acknowledged if at >= each.at), None),
+        )
+        for each in queued
+        if each.state is QueueState.DELIVERED
+        and (each.notice.run in found.runs or each.notice.facts.get("incident") == found.id)
+    ]
+    return tuple(sorted(told, key=lambda each: (each.at, each.channel)))

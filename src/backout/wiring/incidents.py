@@ -1,0 +1,44 @@
+"""What incidents are kept and read with, from a configuration; nothing of it asks the platform or needs its token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.errors import BackoutError, OutboxUnavailable
+from backout.providers.clock import SystemClock
+from backout.runbook.incident.case import Desk
+from backout.wiring.records import find_actor, open_journal, open_reports
+from backout.wiring.telling import make_notifier, open_outbox
+
+if TYPE_CHECKING:
+    from backout.config import Config
+    from backout.model.incident.notice import QueuedNotice
+
+_MOST = 2_000
+"""Notices of one environment that are looked through for those about an incident."""
+
+
+def make_desk(config: Config) -> Desk:
+    """Return the desk of the chosen environment."""
+    book = open_journal(config)
+
+    def list_queued() -> tuple[QueuedNotice, ...]:
+        try:
+            return open_outbox(config).list_queued(config.name, _MOST)
+        except OutboxUnavailable as error:
+            raise BackoutError(str(error)) from error
+
+    return Desk(
+        environment=config.name,
+        actor=find_actor(),
+        clock=SystemClock(),
+        journal=book,
+        runs=book,
+        counts=book,
+        checkpoints=book,
+        reports=open_reports(config),
+        protected=config.protected,
+        critical_from=config.settings.incidents.critical_from,
+        list_queued=list_queued,
+        notifier=make_notifier(config),
+    )

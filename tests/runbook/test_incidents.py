@@ -1,0 +1,126 @@
+"""Incidents on the memory World with a real journal: what guard and people did, its impact, and who was told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from values import replace
+
+from backout.errors import UsageError
+from backout.model.guard.policy import Mode
+from backout.model.incident import record
+from backout.model.incident.impact import Exactness
+from backout.model.incident.notice import NoticeKind, QueuedNotice, QueueState
+from backout.model.incident.record import IncidentState, Origin, Severity
+from backout.report.incident.case import format_text, list_impact, make_record
+from backout.runbook.incident.case import Desk, add_action, add_remark, open_incident, read_case
+from backout.runbook.incident.records import choose_incident
+
+from line import POLICY, Story, roll_back, watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.model.incident.case import Case
+
+OBSERVE = replace(POLICY, guard=replace(POLICY.guard, mode=Mode.OBSERVE))
+
+
+def desk_of(story: Story) -> Desk:
+    """Return the desk of the story's environment; what was told arrived on one channel at once."""
+    tools, world = story.tools(), story.world
+
+    def list_queued() -> tuple[QueuedNotice, ...]:
+        return tuple(QueuedNotice(each, "slack", QueueState.DELIVERED, 1, each.at) for each in world.notices)
+
+    ports = {name: getattr(tools, name) for name in ("journal", "runs", "counts", "checkpoints", "notifier")}
+    return Desk("production", "ada@host", world.clock, reports=world.reports, list_queued=list_queued, **ports)
+
+
+def newest(desk: Desk) -> Case:
+    return read_case(desk, desk.list_records()[0])
+
+
+def test_guard_opens_an_incident_and_its_verified_rollback_resolves_it(quick_path: Path) -> None:
+    """One incident of both runs: the journal's timeline, exact counts, and what was told."""
+    story = Story(quick_path / "journal.sqlite")
+    ended = watch(story.tools())
+    desk = desk_of(story)
+    (found,) = desk.list_records()
+    case = newest(desk)
+    assert found.state is IncidentState.RESOLVED
+    assert found.runs[-1] == ended.id
+    assert (found.opened_by, case.severity) == ("guard", Severity.MAJOR)
+    texts = [line.text for line in case.timeline]
+    assert any(text.startswith("Issue detected") for text in texts)
+    assert any(text.startswith("Service restored") for text in texts)
+    assert {line.source for line in case.timeline} == {Origin.JOURNAL}
+    told = make_record(case)
+    assert [each["channel"] for each in told["told"]] == ["slack"]  # type: ignore[index,attr-defined]
+    failed = sum(row.errors for row in story.world.traffic.read(0, int(story.world.clock.now()) + 1).counts)
+    assert (case.impact.requests_failed, case.impact.exactness["requests_failed"]) == (failed, Exactness.EXACT)
+    assert case.impact.duration_s is not None
+    assert case.impact.duration_s > 0
+    assert any("requests failed" in line for line in list_impact(case.impact))
+
+
+def test_people_take_over_what_guard_only_observed(quick_path: Path) -> None:
+    """Acknowledged, two notes, one sentence for customers, a rollback by hand, resolved: who and when."""
+    story = Story(quick_path / "journal.sqlite", policy=OBSERVE)
+    watch(story.tools())
+    desk = desk_of(story)
+    found = choose_incident(desk.list_records(), None, "production")
+    assert found.state is IncidentState.OPEN
+    story.world.clock.sleep(30)
+    add_remark(desk, found, record.ACKNOWLEDGED, "")
+    add_remark(desk, found, record.NOTED, "the deploy of 10:00")
+    add_remark(desk, found, record.NOTED, "the deploy of 10:00")
+    add_remark(desk, found, record.UPDATED, "Payments fail; we are going back.")
+    assert newest(desk).record.state is IncidentState.ACKNOWLEDGED
+    roll_back(story.tools())
+    assert add_action(desk, found, "alert on failed payments", "detect", "ada", "2026-12-24") == 1
+    found = choose_incident(desk.list_records(), found.id[:12], "production")
+    assert add_action(desk, found, "test the import", "prevent", "", "") == 2
+    case = newest(desk)
+    assert (case.record.state, len(case.record.runs)) == (IncidentState.RESOLVED, 2)
+    people = [line.text for line in case.timeline if line.source is Origin.PERSON]
+    assert people == [
+        "Acknowledged",
+        "the deploy of 10:00",
+        "the deploy of 10:00",
+        "Told customers: Payments fail; we are going back.",
+        "Action item 1 (detect): alert on failed payments",
+        "Action item 2 (prevent): test the import",
+    ]
+    observed = next(each for each in case.told if "slack" in each.channel)
+    assert observed.acknowledged_at == case.record.acknowledged_at
+    update = next(each for each in story.world.notices if each.kind is NoticeKind.UPDATE)
+    assert (update.text, update.next) == ("Payments fail; we are going back.", ())
+    shown = format_text(case, width=70)
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "1. alert on failed payments (detect, ada, 2026-12-24)" in shown
+
+
+def test_a_person_opens_one_and_resolves_it(quick_path: Path) -> None:
+    """Without any run; its severity is the person's, and nothing is counted that nobody measured."""
+    desk = desk_of(Story(quick_path / "journal.sqlite"))
+    name = open_incident(desk, "checkout is slow", Severity.MINOR)
+    found = choose_incident(desk.list_records(), name, "production")
+    add_remark(desk, found, record.RESOLVED, "the vendor mended it")
+    case = newest(desk)
+    assert (case.title, case.severity, case.record.state) == ("checkout is slow", Severity.MINOR, "resolved")
+    assert case.impact.exactness["duration_s"] is Exactness.ESTIMATED
+
+
+def test_what_is_typed_wrong(quick_path: Path) -> None:
+    """Each with what to type in its place."""
+    desk = desk_of(Story(quick_path / "journal.sqlite"))
+    with pytest.raises(UsageError, match="no incident is known in production"):
+        choose_incident(desk.list_records(), None, "production")
+    open_incident(desk, "a", None)
+    found = desk.list_records()[0]
+    with pytest.raises(UsageError, match="no incident of production is called 'x'"):
+        choose_incident(desk.list_records(), "x", "production")
+    with pytest.raises(UsageError, match="at most 280 characters"):
+        add_remark(desk, found, record.UPDATED, "x" * 281)
