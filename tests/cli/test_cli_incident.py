@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import subprocess
+from pathlib import Path
 
 import pytest
 from cli_shell import backout
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONFIG = """[app]
 name = "a"
@@ -153,3 +151,51 @@ def test_what_is_typed_wrong_says_what_to_type(tmp_path: Path) -> None:
     assert (empty.code, empty.json["hint"]) == (2, 'backout incident open "WHAT IS WRONG"')
     day = backout(tmp_path, "incident", "action", "-m", "x", "--due", "tomorrow", "--json")
     assert (day.code, day.json["where"]) == (2, "--due")
+
+
+def test_the_report_is_written_and_committed_on_request(tmp_path: Path) -> None:
+    """The file alone: what else is staged stays staged, a hook of the repository is not run, nothing is said twice."""
+    text = CONFIG.replace("[incidents]", '[journal]\npath = ".backout/journal.sqlite"\n[incidents]')
+    (tmp_path / "backout.toml").write_text(text)
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", tmp_path, *words], check=True, capture_output=True, text=True).stdout  # noqa: S607
+
+    git("init", "-q")
+    git("config", "user.name", "Ada")
+    git("config", "user.email", "ada@example.com")
+    hook = tmp_path / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\ntouch hooked\n")
+    hook.chmod(0o700)
+    (tmp_path / "other").write_text("mine")
+    git("add", "other")
+    backout(tmp_path, "incident", "open", "checkout is slow")
+    first = backout(tmp_path, "incident", "report", "--commit", "--json")
+    assert first.code == 0, first.err
+    path = Path(str(first.json["report_path"]))
+    assert git("show", "--name-only", "--format=%s").split("\n")[:3] == [
+        "Incident report: checkout is slow",
+        "",
+        str(path.relative_to(tmp_path)),
+    ]
+    assert git("status", "--porcelain", "other").startswith("A ")
+    assert not (tmp_path / "hooked").exists()
+    path.write_text(path.read_text().replace("### What went well\n", "### What went well\n\nAda was awake.\n"))
+    backout(tmp_path, "incident", "note", "-m", "the vendor confirms it")
+    backout(tmp_path, "incident", "report", "--commit")
+    assert "Ada was awake." in git("show", f"HEAD:{path.relative_to(tmp_path)}")
+    assert "the vendor confirms it" in path.read_text()
+    backout(tmp_path, "incident", "resolve")
+    assert backout(tmp_path, "incident", "show", "--page").out.startswith("# Incident Report: ")
+
+
+def test_where_nothing_can_be_committed_the_report_is_there_all_the_same(tmp_path: Path) -> None:
+    """No working copy: exit 1, with git's own words."""
+    text = CONFIG.replace("[incidents]", '[journal]\npath = ".backout/journal.sqlite"\n[incidents]')
+    (tmp_path / "backout.toml").write_text(text)
+    backout(tmp_path, "incident", "open", "checkout is slow")
+    failed = backout(tmp_path, "incident", "report", "--commit", "--json")
+    assert failed.code != 0
+    assert "cannot be committed: " in str(failed.json["what"])
+    assert list((tmp_path / "incidents").glob("*.md"))

@@ -118,10 +118,27 @@ def test_a_report_is_amended_as_it_stands(reports: Reports) -> None:
 
 
 def test_what_a_person_wrote_in_any_encoding_stays(tmp_path: Path) -> None:
-    """Bytes that are no UTF-8 are not ours to mend; what is added is masked like all that is written."""
+    """Bytes that are no UTF-8 are not ours to mend, nor is a word that is a secret elsewhere."""
     reports = FileReports(tmp_path, redact=lambda text: text.replace("hunter2", "***"))
-    path = reports.write("r-1", NAME, "# One\n")
-    path.write_bytes(path.read_bytes().replace(b"# One", b"# One\xe4"))
-    reports.amend("r-1", lambda page: page.replace("# One", "hunter2 # One"))
-    assert path.read_bytes().startswith(b"*** # One\xe4\n")
+    path = reports.write("r-1", NAME, "# One hunter2\n")
+    path.write_bytes(path.read_bytes().replace(b"# One ***", b"# One\xe4 hunter2\r"))
+    reports.amend("r-1", lambda page: f"more\n{page}")
+    assert path.read_bytes().startswith(b"more\n# One\xe4 hunter2\r\n")
     assert [each.name for each in tmp_path.iterdir()] == [NAME]
+
+
+def test_what_is_saved_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    """Somebody's editor writes the page while it is amended: the change is made of theirs."""
+    reports = FileReports(tmp_path)
+    path = reports.write("r-1", NAME, "# One\n")
+    given: list[str] = []
+
+    def change(page: str) -> str:
+        given.append(page)
+        if len(given) == 1:
+            path.write_text("# Saved\n\n<!-- backout run r-1 -->\n")
+        return f"{page}more\n"
+
+    reports.amend("r-1", change)
+    assert path.read_text() == "# Saved\n\n<!-- backout run r-1 -->\nmore\n"
+    assert reports.of_run("r-1") == path

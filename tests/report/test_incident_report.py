@@ -121,6 +121,8 @@ def test_report_has_the_runbooks_sections_in_order_with_the_facts() -> None:
     sections = [line for line in text.splitlines() if line.startswith("#")]
     assert [s.strip("# ") for s in sections[1:]] == [
         "Summary", "Timeline", "Root Cause", "Resolution", "Prevention", "Action Items",
+        "Post-mortem", "Impact", "Trigger", "Detection", "What went well", "What went wrong", "Where we were lucky",
+        "Action items by kind", "People and vendors", "Links",
     ]  # fmt: skip
     assert sections[0].startswith("# Incident Report: 2026-11-25 production")
     for line in (

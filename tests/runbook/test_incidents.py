@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 import pytest
 from values import replace
 
+from backout import config
 from backout.errors import UsageError
 from backout.model.guard.policy import Mode
 from backout.model.incident import record
 from backout.model.incident.impact import Exactness
 from backout.model.incident.notice import NoticeKind, QueuedNotice, QueueState
 from backout.model.incident.record import IncidentState, Origin, Severity
+from backout.model.incident.vendor import VendorIncident
 from backout.report.incident.case import format_text, list_impact, make_record
 from backout.runbook.incident.case import Desk, add_action, add_remark, open_incident, read_case
 from backout.runbook.incident.records import choose_incident
+from backout.runbook.incident.report import write_page, write_report
+from backout.wiring.helps import list_helps
 
 from line import POLICY, Story, roll_back, watch
+from private import write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +41,16 @@ def desk_of(story: Story) -> Desk:
 
     ports = {name: getattr(tools, name) for name in ("journal", "runs", "counts", "checkpoints", "notifier")}
     return Desk("production", "ada@host", world.clock, reports=world.reports, list_queued=list_queued, **ports)
+
+
+class StatusPage:
+    """Port VendorStatus with the incidents that a test names."""
+
+    def __init__(self, announced: tuple[VendorIncident, ...]) -> None:
+        self._announced = announced
+
+    def incidents(self) -> tuple[VendorIncident, ...]:
+        return self._announced
 
 
 def newest(desk: Desk) -> Case:
@@ -124,3 +139,64 @@ def test_what_is_typed_wrong(quick_path: Path) -> None:
         choose_incident(desk.list_records(), "x", "production")
     with pytest.raises(UsageError, match="at most 280 characters"):
         add_remark(desk, found, record.UPDATED, "x" * 281)
+
+
+def test_a_report_that_is_written_again_keeps_what_people_wrote(quick_path: Path) -> None:
+    """Into the open parts, over a fact, under a heading of their own: the next facts replace ours alone."""
+    story = Story(quick_path / "journal.sqlite")
+    ended = watch(story.tools())
+    pages = story.world.reports.texts
+    ((path, page),) = pages.items()
+    edited = page.replace("### What went well\n", "### What went well\n\nAda was awake.\n")
+    edited = edited.replace("Service restored", "Service restored (we think)") + "\n## Ours\n\nThe end.\n"
+    pages[path] = edited
+    write_report(story.tools(), ended.id)
+    assert [line for line in edited.splitlines() if line not in pages[path].splitlines()] == []
+    assert list(pages) == [path]
+
+
+def test_what_follows_is_written_into_the_same_report(quick_path: Path) -> None:
+    """Guard only observed, somebody wrote into its report, and rolled back: one incident, one page."""
+    story = Story(quick_path / "journal.sqlite", policy=OBSERVE)
+    watch(story.tools())
+    pages = story.world.reports.texts
+    ((path, page),) = pages.items()
+    assert "Nothing was changed by backout." in page
+    pages[path] = page.replace("### What went well\n", "### What went well\n\nAda was awake.\n")
+    desk = desk_of(story)
+    add_remark(desk, desk.list_records()[0], record.NOTED, "it is the deploy of 10:00")
+    roll_back(story.tools())
+    ((path, page),) = pages.items()
+    assert "Ada was awake." in page
+    assert "it is the deploy of 10:00" in page
+    assert "Rolled back to version" in page
+    assert "Nothing was changed by backout." not in page
+    assert page.count("<!-- backout facts") == 10
+    assert newest(desk_of(story)).report == str(path)
+
+
+def test_the_report_names_who_helps_with_what(quick_path: Path, tmp_path: Path) -> None:
+    """The vendors of the configuration with their links and status, the contacts beside what they help with."""
+    platform = 'platform = { provider = "cloudflare", script = "fm5", account_id = "a" }'
+    ci = 'ci = { provider = "github", repository = "acme/fm5" }'
+    database = 'database = { provider = "postgres", url_env = "X" }'
+    people = '[contacts]\non_call = "+49 30 0"\n[contacts.db]\nname = "Ada"\nreach = "ada@x"\nhelps = ["database"]\n'
+    text = f'[app]\nname = "fm5"\n[environments.production]\n{platform}\n{ci}\n{database}\n{people}'
+    write_private(tmp_path / "backout.toml", text)
+    helps = list_helps(config.load(config.Environment(), start=tmp_path))
+    assert [(each.subject, each.vendor, [who.label for who in each.contacts]) for each in helps] == [
+        ("code", "Cloudflare", ["on_call"]),
+        ("secrets", "Cloudflare", ["on_call"]),
+        ("database", "", ["on_call", "Ada"]),
+        ("pipeline", "GitHub", ["on_call"]),
+    ]
+    story = Story(quick_path / "journal.sqlite")
+    trouble = VendorIncident("Cloudflare", "Workers fail", "major", 1_795_600_800.0)
+    desk = replace(desk_of(story), helps=helps, vendors=StatusPage((trouble,)))
+    open_incident(desk, "checkout is slow", None)
+    write_page(desk, desk.list_records()[0])
+    (page,) = story.world.reports.texts.values()
+    section = page.split("## People and vendors")[1]
+    assert "[support](https://support.cloudflare.com)" in section
+    assert "| database |  | on_call: +49 30 0; Ada: `ada@x` |" in section
+    assert "Cloudflare: Workers fail (major), since 10:00:00." in section

@@ -223,7 +223,8 @@ class Reports(Protocol):
     def amend(self, run: str, change: Callable[[str], str]) -> Path | None:
         """Replace the report of a run by what `change` makes of it, and return its path; None: there is no report.
 
-        What people wrote into it is part of what `change` is given, and stays unless that takes it out.
+        What people wrote into it is part of what `change` is given, and stays unless that takes it out. What `change`
+        adds has to be without secrets.
         """
         ...
 

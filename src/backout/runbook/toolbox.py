@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from backout.model.checkup import Check
     from backout.model.database.backups import Protection
     from backout.model.guard.policy import Policy
+    from backout.model.incident.contact import Help
     from backout.model.incident.diagnosis import Catalogue
     from backout.model.plan import Plan
     from backout.ports import (
@@ -172,6 +173,8 @@ class IncidentTools(Value, frozen=True):
         catalogue: reads the signatures of errors.
         redact: removes every secret known here from a text.
         lines_for_npx: returns what a shell needs before an `npx` line, () for nothing; it runs a program.
+        helps: who helps with which subject.
+        commit_url: of a commit's page, with `{}` for its hash, "" unknown.
     """
 
     reports: Reports
@@ -182,6 +185,8 @@ class IncidentTools(Value, frozen=True):
     cards: Cards | None = None
     card_lines: CardLines = field(default_factory=CardLines)
     lines_for_npx: Callable[[], tuple[str, ...]] = tuple
+    helps: tuple[Help, ...] = ()
+    commit_url: str = ""
 
 
 class SafetyTools(Value, frozen=True):

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 from backout.errors import BackoutError, OutboxUnavailable
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.case import Desk
+from backout.wiring.helps import list_helps, make_commit_url, make_vendors
 from backout.wiring.records import find_actor, open_journal, open_reports
 from backout.wiring.telling import make_notifier, open_outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from backout.config import Config
     from backout.model.incident.notice import QueuedNotice
 
@@ -41,4 +45,15 @@ def make_desk(config: Config) -> Desk:
         critical_from=config.settings.incidents.critical_from,
         list_queued=list_queued,
         notifier=make_notifier(config),
+        vendors=make_vendors(config),
+        helps=list_helps(config),
+        commit_url=make_commit_url(config),
+        redact=config.variables.mask_text,
     )
+
+
+def commit_report(files: Sequence[Path], message: str) -> str:
+    """Commit the files of a report and return the commit's hash, "" where they are as they are. Raises BackoutError."""
+    from backout.providers.git.reports import commit_files
+
+    return commit_files(files[0].parent, files, message)

@@ -41,6 +41,7 @@ from backout.wiring.db.database import (
 from backout.wiring.db.points import make_point_marker
 from backout.wiring.declared import list_declared
 from backout.wiring.health import make_health_check, make_version_opener
+from backout.wiring.helps import list_helps, make_commit_url, make_vendors
 from backout.wiring.hooks import Hooks
 from backout.wiring.identity import find_tag, get_pinned_identity, make_pinned_reader, make_seal
 from backout.wiring.lines import list_npx_lines, make_card_lines, make_equivalents
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
     from backout.config import Config
     from backout.model.incident.diagnosis import Catalogue
-    from backout.ports import Clock, DeployCommand, Traffic, VendorStatus
+    from backout.ports import Clock, DeployCommand, Traffic
     from backout.providers.cloudflare.client import ApiClient
     from backout.runbook.secrets.tools import PushTools
     from backout.wiring.platform import Api
@@ -190,6 +191,8 @@ def _make_incident_tools(config: Config, traffic: Traffic | None) -> IncidentToo
         cards=FileCard(places.card_path, masked, check=places.check_card, check_folder=places.check_written),
         card_lines=make_card_lines(config),
         lines_for_npx=list_npx_lines,
+        helps=list_helps(config),
+        commit_url=make_commit_url(config),
     )
 
 
@@ -200,19 +203,9 @@ def _make_safety_tools(config: Config, api: Api) -> SafetyTools:
         token=CloudflareTokens(api.by_role(), config.account_id),
         provider_clock=api,
         checkout=GitCheckout(config.path.parent),
-        vendors=_make_vendors(config),
+        vendors=make_vendors(config),
         holds=open_holds(config),
     )
-
-
-def _make_vendors(config: Config) -> VendorStatus | None:
-    settings = config.environment.vendors
-    if not settings.status_pages:
-        return None
-    from backout.providers.statuspage.incidents import StatusPages
-
-    pages = [str(page) for page in settings.status_pages]
-    return StatusPages(pages, components=settings.components, impact=settings.impact)
 
 
 def _make_deployer(config: Config) -> DeployCommand | None:

@@ -4,67 +4,69 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.guard.signals import sum_counts
 from backout.model.incident.impact import Exactness, Impact
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backout.model.guard.signals import Counts
-    from backout.model.incident.incident import Incident
+    from backout.model.guard.verdict import Decision
     from backout.model.plan import Json
 
 
 class Counted(Value, frozen=True):
-    """The counts of the time of an incident.
+    """The requests of the time of an incident.
 
     Args:
-        rows: of all versions.
-        exactness: of the source.
-        until: the second up to which they are complete, None when not known.
+        requests: of all versions.
+        failed: answers of the bad version that were errors, of all versions where none is known.
+        first_failed_at: Unix second, None where none failed.
+        exactness: of both numbers.
     """
 
-    rows: Sequence[Counts]
-    exactness: Exactness = Exactness.EXACT
-    until: float | None = None
+    requests: int
+    failed: int
+    first_failed_at: float | None
+    exactness: Exactness
+
+
+def count_requests(
+    rows: Iterable[Counts], bad: str, began_at: float, ended_at: float, exactness: Exactness = Exactness.EXACT
+) -> Counted:
+    """Return the sums of the seconds from `began_at` to `ended_at` (Unix seconds); `bad`: the version, "" unknown."""
+    window = [row for row in rows if int(began_at) <= row.second <= ended_at]
+    failing = [row for row in window if row.errors and row.version == (bad or row.version)]
+    first = min((row.second for row in failing), default=None)
+    requests = sum(row.requests for row in window)
+    return Counted(requests, sum(row.errors for row in failing), first, exactness)
 
 
 def measure_impact(
-    incident: Incident | None,
     counted: Counted,
-    *,
+    decision: Decision | None,
     began_at: float,
     ended_at: float,
-    restored: Sequence[Mapping[str, Json]] = (),
+    restored: Sequence[Mapping[str, Json]],
 ) -> Impact:
     """Return the impact.
 
     Args:
-        incident: what the journal tells of its runs, None without one.
+        decision: of the watch that found it, if one did.
         began_at, ended_at: of the incident, Unix seconds; `ended_at` is now while it is open.
         restored: results of steps that brought rows or objects back.
     """
-    bad = incident.bad_version if incident is not None else ""
-    decision = incident.decision if incident is not None else None
-    window = [row for row in counted.rows if int(began_at) <= row.second <= ended_at]
-    failing = [row for row in window if row.errors and row.version == (bad or row.version)]
-    requests, failed = sum_counts(window)[0], sum(row.errors for row in failing)
-    how = counted.exactness
-    last = failing[-1].second if failing else began_at
-    if how is Exactness.EXACT and (counted.until is None or counted.until < last):
-        how = Exactness.ESTIMATED
-    if not requests and decision is not None:  # as far as the watch had counted when it decided
-        requests, failed, how = decision.requests, decision.errors, Exactness.ESTIMATED
-    starts = [float(row.second) for row in failing[:1]]
-    if decision is not None and decision.first_bad_at is not None:
-        starts.append(decision.first_bad_at)
+    first_bad_at = decision.first_bad_at if decision is not None else None
+    starts = [at for at in (counted.first_failed_at, first_bad_at) if at is not None]
+    if not counted.requests and decision is not None:  # as far as the watch had counted when it decided
+        counted = Counted(decision.requests, decision.errors, None, Exactness.ESTIMATED)
+    requests, how = counted.requests, counted.exactness
     known = dict.fromkeys(("requests_failed", "share"), how) if requests else {}
     known["duration_s"] = how if requests and starts else Exactness.ESTIMATED
     numbers = _count_restored(restored)
     return Impact(
-        requests_failed=failed if requests else None,
-        share=failed / requests if requests else None,
+        requests_failed=counted.failed if requests else None,
+        share=counted.failed / requests if requests else None,
         duration_s=round(max(0.0, ended_at - max(began_at, min(starts, default=began_at))), 3),
         **numbers,
         exactness={**known, **dict.fromkeys(numbers, Exactness.EXACT)},

@@ -9,6 +9,7 @@ from backout.cli.db.group import TableGroup
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "list": ("backout.cli.incident.look:list_", "List the incidents, newest first."),
     "show": ("backout.cli.incident.look:show", "Show one: timeline, impact, who was told, its report."),
+    "report": ("backout.cli.incident.report:report", "Write the report, or new facts into it."),
     "open": ("backout.cli.incident.people:open_", "Open one by hand."),
     "note": ("backout.cli.incident.people:note", "Add a note to the timeline."),
     "update": ("backout.cli.incident.people:update", "Tell customers one sentence."),

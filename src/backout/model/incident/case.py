@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.model.incident.record import Origin
 from backout.model.value import Value
 
 if TYPE_CHECKING:
     from backout.model.incident.impact import Impact
-    from backout.model.incident.incident import Incident
+    from backout.model.incident.incident import Incident, TimelineEntry
     from backout.model.incident.record import IncidentRecord, Severity, Told
-
-
-class Line(Value, frozen=True):
-    """One line of the timeline: Unix seconds, what, who, and whether the journal or a person says it."""
-
-    at: float
-    text: str
-    actor: str = ""
-    source: Origin = Origin.JOURNAL
 
 
 class Case(Value, frozen=True):
@@ -40,7 +30,7 @@ class Case(Value, frozen=True):
     title: str
     incident: Incident | None
     impact: Impact
-    timeline: tuple[Line, ...]
+    timeline: tuple[TimelineEntry, ...]
     told: tuple[Told, ...] = ()
     report: str = ""
     picture: str = ""

@@ -31,3 +31,19 @@ class Contact(Value, frozen=True):
         """
         who = self.name or self.key
         return f"{who} ({self.role})" if self.role else who
+
+
+class Help(Value, frozen=True):
+    """Who helps with one subject of an incident.
+
+    Args:
+        subject: code, database, objects, secrets or pipeline.
+        vendor: its name, "" for none.
+        links: (what, URL) of the vendor's dashboard, support and status.
+        contacts: of the team.
+    """
+
+    subject: str
+    vendor: str
+    links: tuple[tuple[str, str], ...] = ()
+    contacts: tuple[Contact, ...] = ()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import field
 
+from backout.model.incident.record import Origin
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class TimelineEntry(Value, frozen=True):
     at: float
     text: str
     actor: str = ""
+    source: Origin = Origin.JOURNAL
 
 
 class Incident(Value, frozen=True):

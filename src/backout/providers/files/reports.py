@@ -1,6 +1,6 @@
 """Port Reports on a folder: one Markdown file for each run, written atomically.
 
-The run's id is in an HTML comment at the end of its file; by it the file is found again, whatever its name.
+The run's id is in an HTML comment on a line of its own; by it the file is found again, whatever its name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_TAIL_BYTES: Final = 512
+_TRIES: Final = 5
 
 
 class FileReports:
@@ -59,6 +59,9 @@ class FileReports:
     def amend(self, run: str, change: Callable[[str], str]) -> Path | None:
         """Replace a run's report by what `change` makes of it, atomically; None: there is no report.
 
+        What people wrote is not masked: what `change` adds has to be without secrets. It is given the page again where
+        somebody saved it meanwhile.
+
         Raises:
             BackoutError: it cannot be read or written, or its folder is not trusted.
         """
@@ -67,25 +70,29 @@ class FileReports:
         if path is None:
             return None
         try:
-            before = path.read_bytes().decode("utf-8", "surrogateescape")  # people write into it, in any encoding
-            after = change(before)
-            if after != before:
+            for _ in range(_TRIES):
+                before = path.read_bytes()  # people write into it, in any encoding
+                after = change(before.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+                if after == before:
+                    return path
                 temporary = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
                 try:
-                    write_new(temporary, self._redact(after).encode("utf-8", "surrogateescape"))
-                    temporary.replace(path)
+                    write_new(temporary, after)
+                    if path.read_bytes() == before:
+                        temporary.replace(path)
+                        return path
                 finally:
                     temporary.unlink(missing_ok=True)
+            raise BackoutError("the report is being written by somebody else", where=str(path), hint="try again")
         except OSError as error:
             what = f"the report cannot be amended: {error.strerror or type(error).__name__}"
             raise BackoutError(what, where=str(path), hint="make the file readable, and its folder writable") from error
-        return path
 
     def of_run(self, run: str) -> Path | None:
         """Return the absolute path of a run's report, or None."""
         mark = _make_mark(run).encode()
         for path in sorted(self._directory.glob("*.md")):
-            if mark in _read_tail(path):
+            if mark in _read_lines(path):
                 return path.absolute()
         return None
 
@@ -107,11 +114,8 @@ def _make_mark(run: str) -> str:
     return f"<!-- backout run {run.replace('--', '- -')} -->"
 
 
-def _read_tail(path: Path) -> bytes:
+def _read_lines(path: Path) -> frozenset[bytes]:
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            return file.read()
+        return frozenset(line.rstrip() for line in path.read_bytes().split(b"\n"))
     except OSError:
-        return b""  # a file that we cannot read is not ours
+        return frozenset()  # a file that we cannot read is not ours

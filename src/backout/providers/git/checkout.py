@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHA: Final = re.compile(r"[0-9a-fA-F]{7,64}")
 _TIMEOUT_S: Final = 5.0
 _YES, _NO = 0, 1
-_RUNS_NOTHING: Final = {
+RUNS_NOTHING: Final = {
     "core.fsmonitor": "false",
     "core.hooksPath": "/dev/null",
     "core.sshCommand": "false",
@@ -30,7 +30,7 @@ _RUNS_NOTHING: Final = {
 """What could run a program, or reach another machine, from a repository's own configuration."""
 _OPTIONS: Final = (
     *("--no-optional-locks", "--no-pager"),
-    *(word for key, value in _RUNS_NOTHING.items() for word in ("-c", f"{key}={value}")),
+    *(word for key, value in RUNS_NOTHING.items() for word in ("-c", f"{key}={value}")),
 )
 _VARIABLES: Final = {
     "GIT_NO_LAZY_FETCH": "1",  # since git 2.44; before it, no protocol is allowed either

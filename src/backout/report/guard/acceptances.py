@@ -52,29 +52,3 @@ def _format_line(found: Acceptance) -> Markdown:
     when = f"{format_day(found.at)} {format_clock(found.at)} UTC"
     version = code(found.version)
     return md("- {} of version {}, by {} at {}: {}", code(found.shift), version, found.by or "someone", when, found.why)
-
-
-def add_acceptance(page: str, found: Acceptance) -> str:
-    """Return a report with an acceptance added to its timeline and its resolution; all that people wrote stays.
-
-    Once: a page that has it is returned as it is. Sections that were removed are not added again: what has no place
-    there goes to the end.
-    """
-    entry, line = format_entry(make_accepted_entry(found)), _format_line(found)
-    lines = page.splitlines()
-    if line in lines:
-        return page
-    if entry not in lines:
-        lines = _add_to_section(lines, "## Timeline", [entry])
-    more = [line] if HEADING in lines else ["", HEADING, "", line]
-    return "\n".join(_add_to_section(lines, "## Resolution", more)) + "\n"
-
-
-def _add_to_section(lines: list[str], section: str, more: Sequence[str]) -> list[str]:
-    """Return the lines with more added at the end of a section, or of the page if it has no such section."""
-    begin = lines.index(section) + 1 if section in lines else 0
-    following = (number for number in range(begin, len(lines)) if lines[number].startswith(("## ", "<!--")))
-    end = next(following, len(lines)) if begin else len(lines)
-    while end > begin and (not lines[end - 1].strip() or lines[end - 1].startswith("<!--")):
-        end -= 1
-    return [*lines[:end], *more, *lines[end:]]

@@ -9,13 +9,18 @@ from backout.escaping import Markdown, code, join_parts, md, prose
 from backout.model.guard.verdict import CriterionState
 from backout.report.guard.acceptances import format_entry, make_accepted_lines
 from backout.report.incident.diagnosis import list_sentences
+from backout.report.incident.facts import Block, format_block
+from backout.report.incident.post_mortem import Around, list_blocks
 from backout.report.times import format_clock, format_day, format_duration, format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backout.model.guard.verdict import CriterionResult, StreamEvidence
     from backout.model.incident.diagnosis import Quote
     from backout.model.incident.incident import Incident
 
+_NOTHING = Around()
 OPEN = md("> **To be filled in by a person:**")
 _BOX = {
     CriterionState.PASSED: "[x]",
@@ -35,18 +40,43 @@ def make_file_name(incident: Incident) -> str:
     return f"{format_day(incident.opened_at)}-{slug}.md"
 
 
-def render(incident: Incident) -> Markdown:
-    """Return the report as Markdown; the root cause starts with the diagnosis, if there is one."""
+def list_facts(incident: Incident, around: Around = _NOTHING) -> list[Block]:
+    """Return the facts of a report, a block for each section that has some."""
     timeline = [format_entry(entry) for entry in incident.timeline]
-    title = md("# Incident Report: {} {}: {}", format_day(incident.opened_at), incident.environment, incident.title)
+    return [
+        Block("summary", "Summary", _format_summary(incident)),
+        Block("timeline", "Timeline", join_parts([md("Times are UTC."), md(""), *timeline])),
+        Block("cause", "Root Cause", _format_root_cause(incident)),
+        Block("resolution", "Resolution", _format_resolution(incident)),
+        *list_blocks(incident, around),
+    ]
+
+
+def render(incident: Incident, facts: Sequence[Block] = ()) -> Markdown:
+    """Return a new report as Markdown: the runbook's template, then the post-mortem; the parts for people are open.
+
+    Args:
+        facts: as of `list_facts`, where something was masked in them.
+    """
+    blocks = {block.name: Markdown(format_block(block)) for block in facts or list_facts(incident)}
     parts = [
-        title,
-        md("## Summary\n\n{}", _format_summary(incident)),
-        md("## Timeline\n\nTimes are UTC.\n\n{}", join_parts(timeline)),
-        md("## Root Cause\n\n{}", _format_root_cause(incident)),
-        md("## Resolution\n\n{}", _format_resolution(incident)),
+        md("# Incident Report: {} {}: {}", format_day(incident.opened_at), incident.environment, incident.title),
+        *(md("## Summary"), blocks["summary"]),
+        *(md("## Timeline"), blocks["timeline"]),
+        *(md("## Root Cause"), blocks["cause"]),
+        md("{} what was wrong in the code or its surroundings, and why it passed review and tests.", OPEN),
+        *(md("## Resolution"), blocks["resolution"]),
         md("## Prevention\n\n{} what would have kept this from production, or made it shorter.", OPEN),
-        md("## Action Items\n\n{}\n", _format_action_items(incident)),
+        md("## Action Items\n\n{}", _format_action_items(incident)),
+        *(md("## Post-mortem"), md("### Impact"), blocks["impact"]),
+        *(md("### Trigger"), blocks["trigger"], md("{} what else had to be so.", OPEN)),
+        *(md("### Detection"), blocks["detection"], md("{} what would have shown it sooner.", OPEN)),
+        md("### What went well\n\n{} what helped.", OPEN),
+        md("### What went wrong\n\n{} what cost time, or made it worse.", OPEN),
+        md("### Where we were lucky\n\n{} what kept it from being worse.", OPEN),
+        *(md("### Action items by kind"), blocks["actions"]),
+        *(md("## People and vendors"), blocks["people"]),
+        *(md("## Links"), blocks["links"]),
         md("<!-- opened {} -->", Markdown(format_time(incident.opened_at))),
     ]
     return join_parts(parts, "\n\n")
@@ -97,7 +127,7 @@ def _format_summary(incident: Incident) -> Markdown:
         sentences.append(prose(_make_sentence(incident.verification.summary)))
     held = [note for note in incident.notes if note.startswith("not acted on")]
     sentences += [prose(_make_sentence(note)) for note in held]
-    return join_parts(sentences, " ") or md("{} one paragraph.", OPEN)
+    return join_parts(sentences, " ") or prose(_make_sentence(incident.title))
 
 
 def _describe_after(incident: Incident) -> Markdown:
@@ -130,8 +160,7 @@ def _format_root_cause(incident: Incident) -> Markdown:
     if incident.decision is not None and incident.decision.evidence:
         lines.append(md("What was measured:\n"))
         lines += [md("- {}", text) for text in _list_measured(incident.decision.evidence)]
-    lines.append(md("\n{} what was wrong in the code or its surroundings, and why it passed review and tests.", OPEN))
-    return Markdown(join_parts(lines).strip())
+    return Markdown(join_parts(lines).strip()) or md("Nothing is known of the cause.")
 
 
 def _describe_where(quote: Quote) -> Markdown:

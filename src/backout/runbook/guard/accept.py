@@ -18,7 +18,6 @@ from backout.model.steps.guard import ConcludeAction, ConcludeResult, ConcludeSt
 from backout.model.value import Value
 from backout.model.version import Mark
 from backout.ports import find_result
-from backout.report.guard.acceptances import list_acceptances
 from backout.runbook.guard.held import (
     SHIFT_RULE,
     accept_as_intended,
@@ -30,7 +29,7 @@ from backout.runbook.guard.held import (
     list_holding_in,
 )
 from backout.runbook.guard.mark_stable import mark_stable
-from backout.runbook.incident.report import add_to_report
+from backout.runbook.incident.report import refresh_report
 from backout.runbook.safety.checks import find_own
 from backout.runbook.safety.identity import check_identity
 
@@ -110,7 +109,7 @@ def accept(tools: Toolbox, shift: str, why: str) -> Accepted:
     data: dict[str, Json] = {"run": run.id, "version": version, "shift": shift, "why": why, "by": tools.actor}
     tools.journal.note(tools.environment, ACCEPTED, f"{run.id}:{shift}", data, actor=tools.actor)
     run = _await_end(tools, run)
-    _report(tools, run, shift)
+    _report(tools, run)
     remaining = tuple(name for name in named if name != shift and name not in known)
     decision, partly = find_decision(tools, run), bool(run.plan.arguments(ConcludeStep).ramp)
     result: ConcludeResult | None = None
@@ -148,14 +147,12 @@ def _list_holding(tools: Toolbox, run: Run) -> list[str]:
     return [each.name for each in list_holding_in(decision)]
 
 
-def _report(tools: Toolbox, run: Run, shift: str) -> None:
+def _report(tools: Toolbox, run: Run) -> None:
     """Write what was accepted into the report of its watch; a page that cannot be written does not prevent it."""
-    noted = list_acceptances(tools.journal.events(environment=tools.environment, kind=ACCEPTED))
-    for found in (each for each in noted if (each.run, each.shift) == (run.id, shift)):
-        try:
-            add_to_report(tools, found)
-        except BackoutError as error:
-            tools.say(f"it is recorded, and does not stand in the incident report: {error.what} ({error.where})")
+    try:
+        refresh_report(tools, run.id)
+    except BackoutError as error:
+        tools.say(f"it is recorded, and does not stand in the incident report: {error.what} ({error.where})")
 
 
 def list_waiting(tools: Toolbox, run: Run | None, listed: Sequence[Deployment]) -> tuple[Shift, ...]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from msgspec import field
-
 from backout.analysis.history.incidents import CRITICAL_FROM, choose_severity
 from backout.errors import BackoutError, UsageError
 from backout.model.clock import to_utc
 from backout.model.incident import record
-from backout.model.incident.case import Case, Line
+from backout.model.incident.case import Case
+from backout.model.incident.incident import TimelineEntry
 from backout.model.incident.notice import Notice, NoticeKind, QueueState
 from backout.model.incident.record import IncidentRecord, Origin, Severity, Told
 from backout.model.value import Value
@@ -19,13 +18,20 @@ from backout.runbook.incident.impact import read_impact
 from backout.runbook.incident.records import list_incidents, tell_incident
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from backout.model.incident.contact import Help
     from backout.model.incident.incident import Incident
     from backout.model.incident.notice import QueuedNotice
     from backout.model.plan import Json
-    from backout.ports import Checkpoints, Clock, CountsStore, Journal, Notifier, Reports, Runs
+    from backout.ports import Checkpoints, Clock, CountsStore, Journal, Notifier, Reports, Runs, VendorStatus
 
+_SAID: Final = {
+    record.NOTED: "{text}",
+    record.UPDATED: "Told customers: {text}",
+    record.ACKNOWLEDGED: "Acknowledged",
+    record.RESOLVED: "Resolved",
+}
 MOST: Final = 280
 """Characters of a sentence for customers."""
 PICTURE: Final = ".svg"
@@ -42,6 +48,10 @@ class Desk(Value, frozen=True):
         protected: of the environment; `critical_from`: see `analysis.history.incidents`.
         list_queued: returns the notices about the environment, newest first; raises BackoutError.
         notifier: None without a channel.
+        vendors: status pages, None without any.
+        helps: who helps with which subject.
+        commit_url: of a commit's page, with `{}` for its hash, "" unknown.
+        redact: removes every secret known here from a text.
     """
 
     environment: str
@@ -55,7 +65,11 @@ class Desk(Value, frozen=True):
     protected: bool = True
     critical_from: float = CRITICAL_FROM
     list_queued: Callable[[], tuple[QueuedNotice, ...]] = _list_nothing
-    notifier: Notifier | None = field(default=None)
+    notifier: Notifier | None = None
+    vendors: VendorStatus | None = None
+    helps: tuple[Help, ...] = ()
+    commit_url: str = ""
+    redact: Callable[[str], str] = str
 
     def list_records(self) -> tuple[IncidentRecord, ...]:
         """Return the incidents, newest first. Raises BackoutError: the journal cannot be read."""
@@ -74,7 +88,7 @@ def read_case(desk: Desk, found: IncidentRecord) -> Case:
         title=found.title or (incident.title if incident is not None else "incident"),
         incident=incident,
         impact=read_impact(*tools, found, incident, desk.clock.now()),
-        timeline=tuple(sorted(_list_lines(found, incident), key=lambda line: line.at)),
+        timeline=tuple(sorted(list_lines(found, incident), key=lambda line: line.at)),
         told=_list_told(desk, found),
         report=str(report or ""),
         picture=str(picture) if picture is not None and picture.exists() else "",
@@ -138,25 +152,19 @@ def _tell(desk: Desk, name: str, state: str, title: str, text: str, kind: Notice
     )
 
 
-_SAID: Final = {
-    record.NOTED: "{text}",
-    record.UPDATED: "Told customers: {text}",
-    record.ACKNOWLEDGED: "Acknowledged",
-    record.RESOLVED: "Resolved",
-}
-
-
-def _list_lines(found: IncidentRecord, incident: Incident | None) -> Iterator[Line]:
+def list_lines(found: IncidentRecord, incident: Incident | None) -> list[TimelineEntry]:
+    """Return the lines of the timeline, in no order: the journal's, and what people wrote."""
+    lines = list(incident.timeline) if incident is not None else []
     if found.by_person:
-        yield Line(found.opened_at, f"Incident opened: {found.title}", found.opened_by, Origin.PERSON)
-    for entry in incident.timeline if incident is not None else ():
-        yield Line(entry.at, entry.text, entry.actor)
+        lines.append(TimelineEntry(found.opened_at, f"Incident opened: {found.title}", found.opened_by, Origin.PERSON))
     for remark in found.remarks:
-        said = _SAID[remark.kind].format(text=remark.text)
-        more = f": {remark.text}" if remark.text and "{text}" not in _SAID[remark.kind] else ""
-        yield Line(remark.at, said + more, remark.by, Origin.PERSON)
+        said = _SAID[remark.kind]
+        text = said.format(text=remark.text) if "{text}" in said else f"{said}: {remark.text}" if remark.text else said
+        lines.append(TimelineEntry(remark.at, text, remark.by, Origin.PERSON))
     for action in found.actions:
-        yield Line(action.at, f"Action item {action.number} ({action.kind}): {action.text}", action.by, Origin.PERSON)
+        text = f"Action item {action.number} ({action.kind}): {action.text}"
+        lines.append(TimelineEntry(action.at, text, action.by, Origin.PERSON))
+    return lines
 
 
 def _list_told(desk: Desk, found: IncidentRecord) -> tuple[Told, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.history.impact import Counted, measure_impact
+from msgspec.structs import replace
+
+from backout.analysis.history.impact import Counted, count_requests, measure_impact
+from backout.decoding import Undecodable, decode_values
 from backout.errors import BackoutError
 from backout.model.incident.impact import Exactness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from backout.model.guard.signals import Counts
     from backout.model.incident.impact import Impact
     from backout.model.incident.incident import Incident
     from backout.model.incident.record import IncidentRecord
@@ -19,28 +19,40 @@ if TYPE_CHECKING:
     from backout.ports import Checkpoints, CountsStore, Journal, Runs
     from backout.runbook.toolbox import Toolbox
 
-BEFORE_S: Final = 300.0
-"""How much of the time before an incident is kept, to compare with."""
-_SOURCE: Final = "incident counts"
+KEPT_S: Final = 7_200.0
+"""How much of the newest time is kept second by second, for the picture; sums are kept of all of it."""
+_LATE_S: Final = 5.0
+_SUMS: Final = "incident counts"
 _RESTORES: Final = ("db_rescue", "db_branch_rescue", "restore_objects")
 
 
-def keep_counts(tools: Toolbox, run: str, since: float) -> Sequence[Counts] | None:
-    """Read the counts from `since` until now, keep them for the incident of `run`, and return them; None: none read."""
+def keep_counts(tools: Toolbox, run: str, bad: str, since: float) -> None:
+    """Read the counts from `since` until now, and keep them for the incident of `run`; nothing where none can be read.
+
+    Args:
+        bad: the version that failed, "" for none.
+        since: Unix seconds.
+    """
     if tools.traffic is None:
-        return None
+        return
+    now = tools.clock.now()
     try:
-        page = tools.traffic.read(int(since - BEFORE_S), int(tools.clock.now()) + 1)
+        page = tools.traffic.read(int(since), int(now) + 1)
     except BackoutError:
-        return None
+        return
     traits = tools.traffic.traits
     how = Exactness.SAMPLED if page.sampled or traits.sampled else Exactness.EXACT
-    if traits.estimated and how is Exactness.SAMPLED:
-        how = Exactness.ESTIMATED
-    tools.counts.keep(tools.environment, page.counts)
-    about: dict[str, Json] = {"exactness": str(how), "until": float(page.complete_until)}
-    tools.checkpoints.save_checkpoint(run, _SOURCE, about)
-    return page.counts
+    how = Exactness.ESTIMATED if traits.estimated and how is Exactness.SAMPLED else how
+    tools.counts.keep(tools.environment, [row for row in page.counts if row.second >= now - KEPT_S])
+    sums = count_requests(page.counts, bad, since, now, how)
+    data: dict[str, Json] = {
+        "requests": sums.requests,
+        "failed": sums.failed,
+        "first_failed_at": sums.first_failed_at,
+        "exactness": str(how),
+        "until": float(page.complete_until),
+    }
+    tools.checkpoints.save_checkpoint(run, _SUMS, data)
 
 
 def read_impact(
@@ -58,24 +70,34 @@ def read_impact(
         incident: what the journal tells of its runs, None without one.
         now: Unix seconds.
     """
-    began_at = incident.opened_at if incident is not None else found.opened_at
-    ended_at = found.resolved_at if found.resolved_at is not None else now
-    rows = counts.load_counts(found.environment, int(began_at), int(ended_at) + 1)
+    began_at, bad, decision = found.opened_at, "", None
+    ended_at = found.resolved_at
+    if incident is not None:
+        began_at, bad, decision = incident.opened_at, incident.bad_version, incident.decision
+        ended_at = incident.resolved_at if incident.resolved_at is not None else ended_at
+    ended_at = now if ended_at is None else ended_at
+    counted = _read_sums(checkpoints, found, ended_at)
+    if counted is None:
+        progress = (event.data for run in found.runs for event in journal.events(run=run, kind="step.progress"))
+        how = Exactness.SAMPLED if any(data.get("sampled") for data in progress) else Exactness.ESTIMATED
+        rows = counts.load_counts(found.environment, int(began_at), int(ended_at) + 1)
+        counted = count_requests(rows, bad, began_at, ended_at, how)
     restored = [
         result for run in found.runs for step in _RESTORES if isinstance(result := runs.result(run, step), dict)
     ]
-    counted = _read_source(journal, checkpoints, found, rows)
-    return measure_impact(incident, counted, began_at=began_at, ended_at=ended_at, restored=restored)
+    return measure_impact(counted, decision, began_at, ended_at, restored)
 
 
-def _read_source(journal: Journal, checkpoints: Checkpoints, found: IncidentRecord, rows: Sequence[Counts]) -> Counted:
-    """Return the counts with how they are known: as noted at the report, else as the watch said."""
+def _read_sums(checkpoints: Checkpoints, found: IncidentRecord, ended_at: float) -> Counted | None:
+    """Return the sums that were kept with the report, estimates where the incident went on after it."""
     for run in reversed(found.runs):
-        about = checkpoints.load_checkpoint(run, _SOURCE)
-        if isinstance(about, dict) and about.get("exactness") in list(Exactness):
-            until = about.get("until")
-            how = Exactness(str(about["exactness"]))
-            return Counted(rows, how, float(until) if isinstance(until, int | float) else None)
-    progress = (event.data for run in found.runs for event in journal.events(run=run, kind="step.progress"))
-    is_sampled = any(data.get("sampled") for data in progress)
-    return Counted(rows, Exactness.SAMPLED if is_sampled else Exactness.EXACT)
+        kept = checkpoints.load_checkpoint(run, _SUMS)
+        if isinstance(kept, dict):
+            try:
+                sums = decode_values(kept, Counted)
+            except Undecodable:  # another version of backout wrote it
+                continue
+            until = kept.get("until")
+            is_whole = isinstance(until, int | float) and until >= ended_at - _LATE_S
+            return sums if is_whole else replace(sums, exactness=Exactness.ESTIMATED)
+    return None

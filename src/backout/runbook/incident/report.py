@@ -1,4 +1,7 @@
-"""Report: write the incident file from the journal ("Document Incident"): only what was recorded or read back."""
+"""Report: write the incident file from the journal ("Document Incident"): only what was recorded or read back.
+
+Writing it again replaces the facts in it, and nothing that people wrote.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,37 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from backout.errors import BackoutError
 from backout.model.guard.shift import ACCEPTED
-from backout.model.guard.signals import sum_counts
+from backout.model.incident.impact import Exactness
+from backout.model.incident.incident import Incident
+from backout.model.incident.record import IncidentRecord
 from backout.model.plan import PlanKind
 from backout.model.steps.rollback import ReportResult, ReportStep
 from backout.ports import Action
-from backout.report.guard.acceptances import add_acceptance, list_acceptances
-from backout.report.incident.incident import make_file_name, render
+from backout.report.guard.acceptances import list_acceptances
+from backout.report.incident.facts import merge
+from backout.report.incident.incident import list_facts, make_file_name, render
+from backout.report.incident.post_mortem import Around
 from backout.report.incident.timeline import tell
+from backout.runbook.incident.case import Desk, list_lines
 from backout.runbook.incident.diagnose import diagnose_once
-from backout.runbook.incident.impact import keep_counts
+from backout.runbook.incident.ends import read_end
+from backout.runbook.incident.impact import keep_counts, read_impact
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from backout.model.guard.shift import Acceptance
-    from backout.model.incident.incident import Incident, Run
+    from backout.model.incident.incident import Run
+    from backout.model.incident.vendor import VendorIncident
+    from backout.model.plan import Json
     from backout.ports import Runs, StepContext
     from backout.runbook.toolbox import Toolbox
 
 
 class WriteReport(Action[ReportStep, ReportResult]):
-    """Step `report` {cause}: write this run's incident file; writing it again replaces the same file."""
+    """Step `report` {cause}: write this run's incident file; writing it again replaces the facts in it."""
 
     arguments = ReportStep
     effect = False
@@ -44,28 +56,66 @@ class WriteReport(Action[ReportStep, ReportResult]):
 
 
 def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
-    """Write the incident file of a run and of those that led to it, and return its path: one incident, one file."""
-    incident = make_incident(tools, run, held)
-    chain = trace_causes(tools.runs, run)
-    first = next((each.id for each in chain if each.plan.kind is PlanKind.ROLLBACK), run)
-    return tools.incident.reports.write(first, make_file_name(incident), render(incident))
+    """Write the incident file of a run and of all that belongs to its incident, and return its path.
 
-
-def add_to_report(tools: Toolbox, found: Acceptance) -> Path | None:
-    """Write a person's acceptance into the report of the watch that it is about, if there is one; return its path.
-
-    What people wrote into it stays as it is.
+    Args:
+        held: why nothing was done, when nothing was.
     """
-    return tools.incident.reports.amend(found.run, lambda page: add_acceptance(page, found))
+    chain = trace_causes(tools.runs, run)
+    told = tell(chain, [event for each in chain for event in tools.journal.events(run=each.id)])
+    keep_counts(tools, run, told.bad_version, told.opened_at)
+    return write_page(make_desk(tools), _find_record(tools, chain), held)
+
+
+def refresh_report(tools: Toolbox, run: str) -> Path | None:
+    """Write what is known now into the report of a run, if it has one, and return its path."""
+    if tools.incident.reports.of_run(run) is None:
+        return None
+    return write_page(make_desk(tools), _find_record(tools, trace_causes(tools.runs, run)))
+
+
+def make_desk(tools: Toolbox) -> Desk:
+    """Return what incidents are read with, of the tools of the whole environment."""
+    parts = tools.incident
+    return Desk(
+        environment=tools.environment,
+        actor=tools.actor,
+        clock=tools.clock,
+        journal=tools.journal,
+        runs=tools.runs,
+        counts=tools.counts,
+        checkpoints=tools.checkpoints,
+        reports=parts.reports,
+        notifier=tools.notifier,
+        vendors=tools.safety.vendors,
+        helps=parts.helps,
+        commit_url=parts.commit_url,
+        redact=parts.redact,
+    )
+
+
+def write_page(desk: Desk, found: IncidentRecord, held: str = "") -> Path:
+    """Write the report of an incident, or what is known now into the one that is there; return its path.
+
+    Raises:
+        BackoutError: it cannot be read or written.
+    """
+    incident = _read_incident(desk, found, held)
+    around = _look_around(desk, found, incident)
+    blocks = [replace(block, text=desk.redact(block.text)) for block in list_facts(incident, around)]
+    runs = [run for each in found.runs if (run := desk.runs.find(each)) is not None]
+    first = next((run.id for run in runs if run.plan.kind is PlanKind.ROLLBACK), found.id)
+    for name in dict.fromkeys((first, found.id, *found.runs)):
+        path = desk.reports.amend(name, lambda page: merge(page, blocks))
+        if path is not None:
+            return path
+    return desk.reports.write(first, make_file_name(incident), render(incident, blocks))
 
 
 def make_incident(tools: Toolbox, run: str, held: str = "") -> Incident:
-    """Return the incident according to the journal."""
-    chain = trace_causes(tools.runs, run)
-    events = [event for each in chain for event in tools.journal.events(run=each.id)]
-    accepted = list_acceptances(tools.journal.events(environment=tools.environment, kind=ACCEPTED))
-    incident = tell(chain, events, held=held, accepted=accepted)
-    return replace(incident, bad_requests=_count_bad_requests(tools, incident))
+    """Return the incident of a run, and of those that led to it, according to the journal."""
+    found = IncidentRecord(run, tools.environment, 0.0, "", runs=tuple(r.id for r in trace_causes(tools.runs, run)))
+    return _read_incident(make_desk(tools), found, held)
 
 
 def trace_causes(runs: Runs, run: str) -> tuple[Run, ...]:
@@ -83,15 +133,94 @@ def find_watch(runs: Runs, run: str) -> Run | None:
     return next((each for each in reversed(trace_causes(runs, run)) if each.plan.kind is PlanKind.GUARD), None)
 
 
-def _count_bad_requests(tools: Toolbox, incident: Incident) -> int | None:
-    """Return how many answers of the bad version were errors, as the source counts them; None when it does not say.
+def _find_record(tools: Toolbox, chain: Sequence[Run]) -> IncidentRecord:
+    """Return the incident that runs belong to, or one of these runs alone: a hold for a shift opens none."""
+    ids = tuple(run.id for run in chain)
+    for found in make_desk(tools).list_records():
+        if set(ids) & set(found.runs):
+            return replace(found, runs=(*found.runs, *(each for each in ids if each not in found.runs)))
+    return IncidentRecord(ids[-1], tools.environment, chain[-1].started_at, chain[-1].actor, runs=ids)
 
-    The counts are kept, for the incident's impact and its picture.
-    """
-    if not incident.bad_version:
+
+def _read_incident(desk: Desk, found: IncidentRecord, held: str = "") -> Incident:
+    runs = [run for each in found.runs if (run := desk.runs.find(each)) is not None]
+    if not runs:
+        return _make_bare(found)
+    events = [event for run in runs for event in desk.journal.events(run=run.id)]
+    accepted = list_acceptances(desk.journal.events(environment=desk.environment, kind=ACCEPTED))
+    incident = tell(runs, events, held=held or _find_held(desk, runs[-1]), accepted=accepted)
+    impact = read_impact(desk.journal, desk.runs, desk.counts, desk.checkpoints, found, incident, desk.clock.now())
+    is_counted = bool(incident.bad_version) and impact.exactness.get("requests_failed") is Exactness.EXACT
+    lines = list_lines(found, incident)
+    return replace(
+        incident,
+        title=found.title or incident.title,
+        bad_requests=impact.requests_failed if is_counted else None,
+        timeline=tuple(sorted(lines, key=lambda line: line.at)),
+    )
+
+
+def _make_bare(found: IncidentRecord) -> Incident:
+    """Return an incident that a person opened, and for which nothing was run."""
+    return Incident(
+        id=found.id,
+        environment=found.environment,
+        title=found.title,
+        opened_at=found.opened_at,
+        detected_at=None,
+        acted_at=None,
+        resolved_at=found.resolved_at,
+        bad_version="",
+        good_version="",
+        decision=None,
+        verification=None,
+        timeline=tuple(sorted(list_lines(found, None), key=lambda line: line.at)),
+    )
+
+
+def _find_held(desk: Desk, run: Run) -> str:
+    """Return why a watch that has ended did nothing, "" where it did something."""
+    if run.plan.kind is not PlanKind.GUARD:
+        return ""
+    end = read_end(desk.journal, desk.runs, run)
+    return end.why if end.action in ("hold", "refused") else ""
+
+
+def _look_around(desk: Desk, found: IncidentRecord, incident: Incident) -> Around:
+    impact = read_impact(desk.journal, desk.runs, desk.counts, desk.checkpoints, found, incident, desk.clock.now())
+    return Around(
+        impact=impact,
+        actions=found.actions,
+        helps=desk.helps,
+        vendors=_ask_vendors(desk),
+        runs=found.runs,
+        commit_url=desk.commit_url,
+        commits=tuple(dict.fromkeys(_list_commits(desk, found))),
+    )
+
+
+def _ask_vendors(desk: Desk) -> tuple[VendorIncident, ...] | None:
+    if desk.vendors is None:
         return None
-    rows = keep_counts(tools, incident.id, incident.opened_at)
-    if rows is None:
+    try:
+        return desk.vendors.incidents()
+    except BackoutError:
         return None
-    since = int(incident.opened_at)
-    return sum_counts(row for row in rows if row.version == incident.bad_version and row.second >= since)[1]
+
+
+def _list_commits(desk: Desk, found: IncidentRecord) -> Iterator[tuple[str, str]]:
+    """Yield (version, commit) as the plans of the runs name them."""
+    for run in (desk.runs.find(each) for each in found.runs):
+        for step in run.plan.steps if run is not None else ():
+            yield from _find_commits(dict(step.args))
+
+
+def _find_commits(value: Json) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        if value.get("git_sha") and value.get("version"):
+            yield str(value["version"]), str(value["git_sha"])
+        for each in value.values():
+            yield from _find_commits(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _find_commits(each)

@@ -1,0 +1,50 @@
+"""`backout incident report`: write the report of an incident, or what is known now into the one that is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.incident.people import open_desk
+from backout.cli.support.options import Command, pass_shell
+
+if TYPE_CHECKING:
+    from backout.cli.support.shell import Shell
+
+
+@click.command(
+    "report",
+    cls=Command,
+    short_help="Write the report, or new facts into it.",
+    epilog="""
+Examples:
+  backout incident report -e production
+  backout incident report --commit -e production
+""",
+)
+@click.argument("name", metavar="[INCIDENT]", required=False)
+@click.option("--commit", is_flag=True, help="Commit the file to git; nothing else is committed or pushed.")
+@pass_shell
+def report(shell: Shell, *, name: str | None, commit: bool) -> None:
+    """Write the report of INCIDENT, of the newest open one, or of the newest.
+
+    Facts stand between markers. What people wrote stays byte for byte: a fact that was edited stays too, and new
+    facts follow below it.
+    """
+    from backout.report.incident.case import make_record
+    from backout.runbook.incident.case import read_case
+    from backout.runbook.incident.records import choose_incident
+    from backout.runbook.incident.report import write_page
+    from backout.wiring.incidents import commit_report
+
+    desk = open_desk(shell)
+    found = choose_incident(desk.list_records(), name, desk.environment)
+    path = write_page(desk, found)
+    case = read_case(desk, found)
+    made = ""
+    if commit:
+        made = commit_report([path], f"Incident report: {case.title}")
+        shell.output.say(f"committed as {made[:12]}" if made else "it is committed as it is")
+    payload = {**make_record(case), "commit": made or None}
+    shell.output.result("incident", payload, str(path))
