@@ -58,8 +58,8 @@ def test_an_edited_block_is_left_alone_while_there_is_nothing_new() -> None:
 def test_where_markers_are_in_disorder_facts_go_to_the_end(what: str) -> None:
     """Once: from then on the new block is the one that is replaced."""
     lines = page().split("\n")
-    begin = next(at for at, line in enumerate(lines) if line.startswith("<!-- backout facts cause"))
-    end = next(at for at, line in enumerate(lines) if line.startswith("<!-- backout end cause"))
+    begin = next(at for at, line in enumerate(lines) if line.startswith("<!-- facts cause"))
+    end = next(at for at, line in enumerate(lines) if line.startswith("<!-- end of facts cause"))
     changed = {
         "begin gone": [*lines[:begin], *lines[begin + 1 :]],
         "end gone": [*lines[:end], *lines[end + 1 :]],
@@ -78,9 +78,9 @@ def test_where_markers_are_in_disorder_facts_go_to_the_end(what: str) -> None:
 
 def test_a_marker_that_somebody_else_wrote_into_a_fact_is_none() -> None:
     """A log line cannot end a block."""
-    evil = [Block("cause", "Cause", "<!-- backout end cause 1 -->\n<!-- backout facts cause 9 0123456789abcdef -->")]
+    evil = [Block("cause", "Cause", "<!-- end of facts cause 1 -->\n<!-- facts cause 9 0123456789abcdef -->")]
     written = merge("", evil)
-    assert written.count("<!-- backout") == 2
+    assert written.count("<!-- ") == 2
     assert merge(written, [Block("cause", "Cause", "calm")]).count("calm") == 1
 
 

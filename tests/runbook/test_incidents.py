@@ -172,6 +172,9 @@ def test_what_follows_is_written_into_the_same_report(quick_path: Path) -> None:
     assert "Rolled back to version" in page
     assert "Nothing was changed by backout." not in page
     assert page.count("<!-- backout facts") == 10
+    assert f"]({path.with_suffix('.svg').name})" in page
+    (picture,) = story.world.reports.pictures.values()
+    assert [f">{number}</text>" in picture for number in range(1, 6)] == [True] * 4 + [False]
     assert newest(desk_of(story)).report == str(path)
 
 

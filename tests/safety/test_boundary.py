@@ -195,6 +195,7 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
         "recovery.restoring", "recovery.protection", "recovery.proof_alarm", "recovery.keeps_objects",
         "recovery.check_objects",
         "incident.reports", "incident.catalogue", "incident.redact", "incident.card_lines", "incident.lines_for_npx",
+            "incident.helps", "incident.commit_url",
         "safety.pinned", "safety.holds",
     }  # fmt: skip
     tools = story.tools()

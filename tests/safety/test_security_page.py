@@ -37,6 +37,7 @@ _OF_PROVIDERS = {
     "console.neon.tech",
     "api.xata.tech",
     "s3.amazonaws.com",  # the name of an XML namespace,
+    "www.w3.org",  # the name of another one: SVG
     "events.eu.pagerduty.com",
     "events.pagerduty.com",
 }

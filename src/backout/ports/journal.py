@@ -228,6 +228,10 @@ class Reports(Protocol):
         """
         ...
 
+    def write_picture(self, report: Path, picture: str) -> Path:
+        """Write the picture of a report beside it, over an earlier one, and return its absolute path."""
+        ...
+
     def of_run(self, run: str) -> Path | None:
         """Return the report written for a run, or None."""
         ...

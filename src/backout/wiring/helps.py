@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from backout.config.contacts import list_contacts
+from backout.decoding import decode_json
 from backout.model.incident.contact import Help
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def make_commit_url(config: Config) -> str:
 
 def _read_vendors() -> dict[str, dict[str, str]]:
     """Return {vendor: {what: URL}}."""
-    return tomllib.loads((resources.files("backout") / "catalogue" / "vendors.toml").read_text(encoding="utf-8"))
+    text = (resources.files("backout") / "catalogue" / "vendors.json").read_bytes()
+    return decode_json(text, dict[str, dict[str, str]])
 
 
 def make_vendors(config: Config) -> VendorStatus | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,11 +22,13 @@ Examples:
   backout guard explain guard-18ace2c0         # the run of a watch
   backout guard explain rollback-d8d0156a      # or of the rollback it led to
   backout guard explain guard-18ace2c0 --json  # with the data of charts
+  backout guard explain guard-18ace2c0 --picture watch.svg
 """,
 )
 @click.argument("run")
+@click.option("--picture", metavar="FILE.svg", type=click.Path(path_type=Path), help="Draw what was counted.")
 @pass_shell
-def explain(shell: Shell, *, run: str) -> int:
+def explain(shell: Shell, *, run: str, picture: Path | None) -> int:
     """Explain the verdict of the watch RUN: each stream, how the evidence grew, and what would have changed it.
 
     It reads only the journal and the stored counts (35 days). Exit code 0 when it is explained.
@@ -42,6 +45,33 @@ def explain(shell: Shell, *, run: str) -> int:
     found = explained(journal, journal, shell.config().policy, run)
     style = shell.output.style
     human = words.format_text(found, width=style.width, paint=paint_for(style))
-    shell.output.result("guard-explain", words.make_record(found), human)
+    payload = words.make_record(found)
+    if picture is not None:
+        said = _draw(shell, found.environment, found.run, picture)
+        payload = {**payload, "picture_path": str(picture.absolute()), "picture_text": said}
+        human = f"{human}\n\n{picture}: {said}"
+    shell.output.result("guard-explain", payload, human)
     shell.output.next(f"backout runs show {found.run}", f"backout guard report -e {found.environment}")
     return 0
+
+
+def _draw(shell: Shell, environment: str, run: str, path: Path) -> str:
+    """Draw the incident of a watch, or the watch alone, into a file; return what it shows."""
+    from dataclasses import replace
+
+    from backout.errors import BackoutError, Unmeasured
+    from backout.private import write_over
+    from backout.report.incident.picture import describe_picture, draw
+    from backout.runbook.incident.report import find_record, read_incident, read_picture
+    from backout.wiring.incidents import make_desk
+
+    desk = make_desk(replace(shell.config(), chosen=environment))
+    found = find_record(desk, run)
+    shown = read_picture(desk, found, read_incident(desk, found))
+    if shown is None:
+        raise Unmeasured("no counts of this watch are kept any more, so there is nothing to draw", where=run)
+    try:
+        write_over(path, shell.redactor.redact(draw(shown)).encode())
+    except OSError as error:
+        raise BackoutError(f"the picture cannot be written: {error.strerror}", where=str(path)) from error
+    return describe_picture(shown)

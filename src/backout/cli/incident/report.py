@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -24,7 +25,7 @@ Examples:
 """,
 )
 @click.argument("name", metavar="[INCIDENT]", required=False)
-@click.option("--commit", is_flag=True, help="Commit the file to git; nothing else is committed or pushed.")
+@click.option("--commit", is_flag=True, help="Commit it with its picture to git; nothing else, and nothing is pushed.")
 @pass_shell
 def report(shell: Shell, *, name: str | None, commit: bool) -> None:
     """Write the report of INCIDENT, of the newest open one, or of the newest.
@@ -44,7 +45,8 @@ def report(shell: Shell, *, name: str | None, commit: bool) -> None:
     case = read_case(desk, found)
     made = ""
     if commit:
-        made = commit_report([path], f"Incident report: {case.title}")
+        files = [path, *([Path(case.picture)] if case.picture else [])]
+        made = commit_report(files, f"Incident report: {case.title}")
         shell.output.say(f"committed as {made[:12]}" if made else "it is committed as it is")
     payload = {**make_record(case), "commit": made or None}
     shell.output.result("incident", payload, str(path))

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
-from backout.private import make_private_folder, write_new
+from backout.private import make_private_folder, write_new, write_over
 from backout.providers.files.naming import list_file_names
 
 if TYPE_CHECKING:
@@ -87,6 +87,17 @@ class FileReports:
         except OSError as error:
             what = f"the report cannot be amended: {error.strerror or type(error).__name__}"
             raise BackoutError(what, where=str(path), hint="make the file readable, and its folder writable") from error
+
+    def write_picture(self, report: Path, picture: str) -> Path:
+        """Write an SVG beside a report, with the same name. Raises BackoutError: it cannot be written."""
+        self._check(self._directory)
+        path = report.with_suffix(".svg")
+        try:
+            write_over(path, self._redact(picture).encode())
+        except OSError as error:
+            what = f"the picture cannot be written: {error.strerror or type(error).__name__}"
+            raise BackoutError(what, where=str(path), hint="make the folder writable") from error
+        return path.absolute()
 
     def of_run(self, run: str) -> Path | None:
         """Return the absolute path of a run's report, or None."""

@@ -56,12 +56,13 @@ class WorldConnections:
 
 
 class WorldReports:
-    """Port Reports of a World; `texts` holds what was written, by path."""
+    """Port Reports of a World; `texts` and `pictures` hold what was written, by path."""
 
     def __init__(self, world: WorldState) -> None:
         self._world = world
         self._runs: dict[Path, str] = {}
         self.texts: dict[Path, str] = {}
+        self.pictures: dict[Path, str] = {}
 
     def write(self, run: str, name: str, text: str) -> Path:
         """Keep the report of a run."""
@@ -75,6 +76,12 @@ class WorldReports:
         path = self._of_run(run)
         if path is not None:
             self.texts[path] = change(self.texts[path])
+        return path
+
+    def write_picture(self, report: Path, picture: str) -> Path:
+        """Keep the picture of a report."""
+        path = report.with_suffix(".svg")
+        self._world.call("reports.write_picture", lambda: self.pictures.update({path: picture}))
         return path
 
     def of_run(self, run: str) -> Path | None:

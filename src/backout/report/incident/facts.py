@@ -4,9 +4,9 @@ What people wrote is never changed. A block is replaced only where it stands onc
 edited stays, and new facts follow below it; where its markers are gone, doubled or in disorder, they go to the end of
 the page. Line ends may be converted (CRLF): that is no edit.
 
-    <!-- backout facts summary 1 0123456789abcdef -->
+    <!-- facts summary 1 0123456789abcdef -->
     Version ... went live
-    <!-- backout end summary 1 -->
+    <!-- end of facts summary 1 -->
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from backout.model.value import Value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_BEGIN: Final = re.compile(r"<!-- backout facts ([a-z]+) (\d{1,6}) ([0-9a-f]{16}) -->\r?")
-_END: Final = re.compile(r"<!-- backout end ([a-z]+) (\d{1,6}) -->\r?")
+_BEGIN: Final = re.compile(r"<!-- facts ([a-z]+) (\d{1,6}) ([0-9a-f]{16}) -->\r?")
+_STARTS: Final = ("<!-- facts ", "<!-- end of facts ")
+_END: Final = re.compile(r"<!-- end of facts ([a-z]+) (\d{1,6}) -->\r?")
 
 
 class Block(Value, frozen=True):
@@ -43,8 +44,8 @@ class _Mark(Value, frozen=True):
 def format_block(block: Block, number: int = 1, newline: str = "\n") -> str:
     """Return a block between its markers, without a line end after it."""
     lines = _list_lines(block)
-    begin = f"<!-- backout facts {block.name} {number} {_hash(block.name, lines)} -->"
-    return newline.join([begin, *lines, f"<!-- backout end {block.name} {number} -->"])
+    begin = f"<!-- facts {block.name} {number} {_hash(block.name, lines)} -->"
+    return newline.join([begin, *lines, f"<!-- end of facts {block.name} {number} -->"])
 
 
 def merge(page: str, blocks: Iterable[Block]) -> str:
@@ -86,7 +87,7 @@ def _merge(page: str, block: Block) -> str:
 def _find_marks(lines: Sequence[str], name: str) -> tuple[list[_Mark], list[_Mark]]:
     begins, ends = [], []
     for at, line in enumerate(lines):
-        if not line.startswith("<!-- backout "):
+        if not line.startswith(_STARTS):
             continue
         if (begun := _BEGIN.fullmatch(line)) and begun[1] == name:
             begins.append(_Mark(at, int(begun[2]), begun[3]))
@@ -123,7 +124,8 @@ def _insert(lines: list[str], at: int, more: Sequence[str], newline: str) -> str
 
 def _list_lines(block: Block) -> list[str]:
     """Return the lines of a block's text; none of them is a marker, whatever somebody wrote into a log."""
-    return [re.sub(r"^<!-- backout ", "&lt;!-- backout ", line.rstrip("\r")) for line in block.text.split("\n")]
+    lines = (line.rstrip("\r") for line in block.text.split("\n"))
+    return [f"&lt;{line[1:]}" if line.startswith(_STARTS) else line for line in lines]
 
 
 def _hash(name: str, lines: Iterable[str]) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 KEPT_S: Final = 7_200.0
 """How much of the newest time is kept second by second, for the picture; sums are kept of all of it."""
+BEFORE_S: Final = 60.0
+"""How much of the time before the bad deployment is kept, to compare with."""
 _LATE_S: Final = 5.0
 _SUMS: Final = "incident counts"
 _RESTORES: Final = ("db_rescue", "db_branch_rescue", "restore_objects")
@@ -37,7 +39,7 @@ def keep_counts(tools: Toolbox, run: str, bad: str, since: float) -> None:
         return
     now = tools.clock.now()
     try:
-        page = tools.traffic.read(int(since), int(now) + 1)
+        page = tools.traffic.read(int(since - BEFORE_S), int(now) + 1)
     except BackoutError:
         return
     traits = tools.traffic.traits

@@ -5,7 +5,7 @@ Writing it again replaces the facts in it, and nothing that people wrote.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -15,27 +15,33 @@ from backout.model.incident.impact import Exactness
 from backout.model.incident.incident import Incident
 from backout.model.incident.record import IncidentRecord
 from backout.model.plan import PlanKind
-from backout.model.steps.rollback import ReportResult, ReportStep
+from backout.model.steps.rollback import ActivateStep, ReportResult, ReportStep
 from backout.ports import Action
 from backout.report.guard.acceptances import list_acceptances
 from backout.report.incident.facts import merge
 from backout.report.incident.incident import list_facts, make_file_name, render
+from backout.report.incident.picture import Mark, describe_picture, draw, make_picture
 from backout.report.incident.post_mortem import Around
 from backout.report.incident.timeline import tell
 from backout.runbook.incident.case import Desk, list_lines
 from backout.runbook.incident.diagnose import diagnose_once
 from backout.runbook.incident.ends import read_end
-from backout.runbook.incident.impact import keep_counts, read_impact
+from backout.runbook.incident.impact import BEFORE_S, KEPT_S, keep_counts, read_impact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from backout.model.incident.incident import Run
     from backout.model.incident.vendor import VendorIncident
     from backout.model.plan import Json
     from backout.ports import Runs, StepContext
+    from backout.report.incident.facts import Block
+    from backout.report.incident.picture import Picture
     from backout.runbook.toolbox import Toolbox
+
+_AFTER_S: Final = 30.0
+"""How much of the time after an incident is in its picture."""
 
 
 class WriteReport(Action[ReportStep, ReportResult]):
@@ -64,14 +70,16 @@ def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
     chain = trace_causes(tools.runs, run)
     told = tell(chain, [event for each in chain for event in tools.journal.events(run=each.id)])
     keep_counts(tools, run, told.bad_version, told.opened_at)
-    return write_page(make_desk(tools), _find_record(tools, chain), held)
+    desk = make_desk(tools)
+    return write_page(desk, find_record(desk, run), held)
 
 
 def refresh_report(tools: Toolbox, run: str) -> Path | None:
     """Write what is known now into the report of a run, if it has one, and return its path."""
     if tools.incident.reports.of_run(run) is None:
         return None
-    return write_page(make_desk(tools), _find_record(tools, trace_causes(tools.runs, run)))
+    desk = make_desk(tools)
+    return write_page(desk, find_record(desk, run))
 
 
 def make_desk(tools: Toolbox) -> Desk:
@@ -100,22 +108,63 @@ def write_page(desk: Desk, found: IncidentRecord, held: str = "") -> Path:
     Raises:
         BackoutError: it cannot be read or written.
     """
-    incident = _read_incident(desk, found, held)
+    incident = read_incident(desk, found, held)
     around = _look_around(desk, found, incident)
-    blocks = [replace(block, text=desk.redact(block.text)) for block in list_facts(incident, around)]
+    name = _find_name(desk, found)
+    path = desk.reports.of_run(name)
+    if path is None:
+        path = desk.reports.write(name, make_file_name(incident), render(incident, _list_facts(desk, incident, around)))
+    picture = read_picture(desk, found, incident)
+    if picture is not None:
+        drawn = desk.reports.write_picture(path, draw(picture))
+        around = replace(around, picture=drawn.name, picture_text=describe_picture(picture))
+    elif path.with_suffix(".svg").exists():  # of counts that are not kept any more
+        around = replace(around, picture=path.with_suffix(".svg").name, picture_text="Failed requests and slow answers")
+    blocks = _list_facts(desk, incident, around)
+    desk.reports.amend(name, lambda page: merge(page, blocks))
+    return path
+
+
+def _find_name(desk: Desk, found: IncidentRecord) -> str:
+    """Return the run by which the report is found: one that has it, else the first rollback, else the incident's."""
     runs = [run for each in found.runs if (run := desk.runs.find(each)) is not None]
     first = next((run.id for run in runs if run.plan.kind is PlanKind.ROLLBACK), found.id)
-    for name in dict.fromkeys((first, found.id, *found.runs)):
-        path = desk.reports.amend(name, lambda page: merge(page, blocks))
-        if path is not None:
-            return path
-    return desk.reports.write(first, make_file_name(incident), render(incident, blocks))
+    names = dict.fromkeys((first, found.id, *found.runs))
+    return next((name for name in names if desk.reports.of_run(name) is not None), first)
+
+
+def _list_facts(desk: Desk, incident: Incident, around: Around) -> list[Block]:
+    return [replace(block, text=desk.redact(block.text)) for block in list_facts(incident, around)]
+
+
+def read_picture(desk: Desk, found: IncidentRecord, incident: Incident) -> Picture | None:
+    """Return the picture of an incident's time from the counts that are kept, None where there are none."""
+    end = incident.resolved_at or found.resolved_at or desk.clock.now()
+    since = max(incident.opened_at - BEFORE_S, end - KEPT_S)
+    rows = desk.counts.load_counts(desk.environment, int(since), int(end + _AFTER_S))
+    return make_picture(desk.environment, rows, incident.bad_version, _list_marks(desk, found, incident))
+
+
+def _list_marks(desk: Desk, found: IncidentRecord, incident: Incident) -> Iterator[Mark]:
+    if incident.bad_version:
+        yield Mark(incident.opened_at, "deployment")
+    detected = incident.detected_at
+    if detected is None and incident.decision is not None:
+        detected = incident.decision.at
+    if detected is not None:
+        yield Mark(detected, "detected")
+    for run in found.runs:
+        switched = desk.runs.result(run, ActivateStep.action)
+        if isinstance(switched, dict) and isinstance(at := switched.get("at"), int | float):
+            yield Mark(float(at), "switched")
+    if incident.resolved_at is not None:
+        yield Mark(incident.resolved_at, "verified")
 
 
 def make_incident(tools: Toolbox, run: str, held: str = "") -> Incident:
     """Return the incident of a run, and of those that led to it, according to the journal."""
     found = IncidentRecord(run, tools.environment, 0.0, "", runs=tuple(r.id for r in trace_causes(tools.runs, run)))
-    return _read_incident(make_desk(tools), found, held)
+    return read_incident(make_desk(tools), found, held)
 
 
 def trace_causes(runs: Runs, run: str) -> tuple[Run, ...]:
@@ -133,16 +182,18 @@ def find_watch(runs: Runs, run: str) -> Run | None:
     return next((each for each in reversed(trace_causes(runs, run)) if each.plan.kind is PlanKind.GUARD), None)
 
 
-def _find_record(tools: Toolbox, chain: Sequence[Run]) -> IncidentRecord:
-    """Return the incident that runs belong to, or one of these runs alone: a hold for a shift opens none."""
-    ids = tuple(run.id for run in chain)
-    for found in make_desk(tools).list_records():
+def find_record(desk: Desk, run: str) -> IncidentRecord:
+    """Return the incident that a run belongs to, or one of its own: a hold for a shift opens none."""
+    chain = trace_causes(desk.runs, run)
+    ids = tuple(each.id for each in chain)
+    for found in desk.list_records():
         if set(ids) & set(found.runs):
             return replace(found, runs=(*found.runs, *(each for each in ids if each not in found.runs)))
-    return IncidentRecord(ids[-1], tools.environment, chain[-1].started_at, chain[-1].actor, runs=ids)
+    return IncidentRecord(ids[-1], desk.environment, chain[-1].started_at, chain[-1].actor, runs=ids)
 
 
-def _read_incident(desk: Desk, found: IncidentRecord, held: str = "") -> Incident:
+def read_incident(desk: Desk, found: IncidentRecord, held: str = "") -> Incident:
+    """Return what the journal, and the people in it, tell of an incident; `held`: why nothing was done."""
     runs = [run for each in found.runs if (run := desk.runs.find(each)) is not None]
     if not runs:
         return _make_bare(found)
