@@ -8,6 +8,7 @@ import pytest
 from values import replace
 
 from backout import config
+from backout.analysis.history.dora import compute_dora
 from backout.errors import UsageError
 from backout.model.guard.policy import Mode
 from backout.model.incident import record
@@ -16,6 +17,7 @@ from backout.model.incident.notice import NoticeKind, QueuedNotice, QueueState
 from backout.model.incident.record import IncidentState, Origin, Severity
 from backout.model.incident.vendor import VendorIncident
 from backout.report.incident.case import format_text, list_impact, make_record
+from backout.runbook.hindsight.dora import read_history
 from backout.runbook.incident.case import Desk, add_action, add_remark, open_incident, read_case
 from backout.runbook.incident.records import choose_incident
 from backout.runbook.incident.report import write_page, write_report
@@ -171,7 +173,7 @@ def test_what_follows_is_written_into_the_same_report(quick_path: Path) -> None:
     assert "it is the deploy of 10:00" in page
     assert "Rolled back to version" in page
     assert "Nothing was changed by backout." not in page
-    assert page.count("<!-- backout facts") == 10
+    assert page.count("<!-- facts ") == 10
     assert f"]({path.with_suffix('.svg').name})" in page
     (picture,) = story.world.reports.pictures.values()
     assert [f">{number}</text>" in picture for number in range(1, 6)] == [True] * 4 + [False]
@@ -203,3 +205,20 @@ def test_the_report_names_who_helps_with_what(quick_path: Path, tmp_path: Path) 
     assert "[support](https://support.cloudflare.com)" in section
     assert "| database |  | on_call: +49 30 0; Ada: `ada@x` |" in section
     assert "Cloudflare: Workers fail (major), since 10:00:00." in section
+
+
+def test_dora_counts_what_the_journal_and_the_provider_tell(quick_path: Path) -> None:
+    """One deployment, which guard rolled back; the oldest is not counted, nor is the rollback."""
+    story = Story(quick_path / "journal.sqlite")
+    watch(story.tools())
+    tools = story.tools()
+    history, notes = read_history(tools, story.world.clock.now() - 86_400, lambda _commit: None)
+    found = compute_dora(history).metrics
+    assert notes == ()
+    assert (found["deployment_frequency"].n, found["change_failure_rate"].count) == (1, 1)
+    assert found["deployment_frequency"].excluded == {"rollbacks and changes of secrets": 1, "oldest known": 1}
+    assert found["lead_time"].excluded == {"no commit is known": 1}
+    assert (found["guard_precision"].count, found["guard_precision"].n) == (1, 1)
+    case = newest(desk_of(story))
+    assert found["recovery_time"].value == pytest.approx(case.impact.duration_s)
+    assert found["guard_bad_requests"].value == case.impact.requests_failed

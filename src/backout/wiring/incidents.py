@@ -12,7 +12,7 @@ from backout.wiring.records import find_actor, open_journal, open_reports
 from backout.wiring.telling import make_notifier, open_outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from backout.config import Config
@@ -57,3 +57,10 @@ def commit_report(files: Sequence[Path], message: str) -> str:
     from backout.providers.git.reports import commit_files
 
     return commit_files(files[0].parent, files, message)
+
+
+def make_commit_clock(config: Config) -> Callable[[str], float | None]:
+    """Return what tells when a commit of the working copy was made (Unix seconds), None where git does not know it."""
+    from backout.providers.git.checkout import GitCheckout
+
+    return GitCheckout(config.path.parent).find_commit_time

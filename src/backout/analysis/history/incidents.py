@@ -105,11 +105,11 @@ class _Ledger:
                 self.found[at] = replace(each, resolved_at=fact.well_at, resolved_by=fact.by)
 
     def _hear(self, event: Event) -> None:
-        data = {name: str(event.data.get(name) or "") for name in ("id", "text", "title", "severity", "url")}
+        data = {name: str(event.data.get(name) or "") for name in ("id", "text", "title", "severity", "url", "version")}
         if event.kind == record.OPENED:
             severity = Severity(data["severity"]) if data["severity"] in list(Severity) else None
             opened = IncidentRecord(data["id"], self._environment, event.at, event.actor, data["title"], severity)
-            self.found.append(replace(opened, by_person=True))
+            self.found.append(replace(opened, by_person=True, blamed=data["version"]))
             return
         at = next((at for at, each in enumerate(self.found) if each.id == data["id"]), None)
         if at is None:

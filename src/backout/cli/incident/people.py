@@ -31,8 +31,9 @@ _NAME = click.argument("name", metavar="[INCIDENT]", required=False)
 @click.command("open", cls=Command, short_help="Open one by hand.", epilog=_EPILOGS["open"])
 @click.argument("title", type=REASON)
 @click.option("--severity", type=click.Choice(["critical", "major", "minor"]), help="Default: by policy.")
+@click.option("--version", "blamed", metavar="VERSION", type=REASON, default="", help="The version that caused it.")
 @pass_shell
-def open_(shell: Shell, *, title: str, severity: str | None) -> None:
+def open_(shell: Shell, *, title: str, severity: str | None, blamed: str) -> None:
     """Open an incident that nothing else opened, with one line that says what is wrong.
 
     A regressed watch, a rollback, a roll-forward and a restore open one by themselves. Repairs that follow belong to
@@ -43,7 +44,7 @@ def open_(shell: Shell, *, title: str, severity: str | None) -> None:
 
     desk = open_desk(shell)
     said = _require(shell, title, 'backout incident open "WHAT IS WRONG"')
-    name = open_incident(desk, said, None if severity is None else Severity(severity))
+    name = open_incident(desk, said, None if severity is None else Severity(severity), blamed)
     _answer(shell, desk, name)
     shell.output.next("backout incident ack", "backout incident note -m TEXT", "backout incident resolve -m HOW")
 

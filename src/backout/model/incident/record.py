@@ -116,6 +116,7 @@ class IncidentRecord(Value, frozen=True):
         opened_at: when guard found it, a repair began, or a person opened it.
         runs: ids, in the order in which they belong to it.
         by_person: a person opened it, so that a person resolves it.
+        blamed: the version that a person says caused it, "" for none.
     """
 
     id: str
@@ -132,6 +133,7 @@ class IncidentRecord(Value, frozen=True):
     remarks: tuple[Remark, ...] = ()
     actions: tuple[ActionItem, ...] = ()
     by_person: bool = False
+    blamed: str = ""
     is_grave: bool = False
     share: float | None = None
 

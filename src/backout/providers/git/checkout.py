@@ -59,6 +59,13 @@ class GitCheckout:
             return None
         return {_YES: True, _NO: False}.get(answer)
 
+    def find_commit_time(self, git_sha: str) -> float | None:
+        """Return when a commit was made (Unix seconds), None where there is no git or it does not know the commit."""
+        if not _SHA.fullmatch(git_sha):
+            return None
+        code, said = self._run("show", "--no-patch", "--no-show-signature", "--format=%ct", f"{git_sha}^{{commit}}")
+        return float(said) if code == _YES and said.isascii() and said.isdecimal() else None
+
     def _is_shallow(self) -> bool:
         """Whether history is cut off, or may be."""
         return self._run("rev-parse", "--is-shallow-repository")[1] != "false"

@@ -95,10 +95,14 @@ def read_case(desk: Desk, found: IncidentRecord) -> Case:
     )
 
 
-def open_incident(desk: Desk, title: str, severity: Severity | None) -> str:
-    """Record that a person opened an incident, tell the channels, and return its id."""
+def open_incident(desk: Desk, title: str, severity: Severity | None, blamed: str = "") -> str:
+    """Record that a person opened an incident, tell the channels, and return its id.
+
+    Args:
+        blamed: the version that caused it, "" for none.
+    """
     name = f"incident-{to_utc(desk.clock.now()).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    data: dict[str, Json] = {"id": name, "title": title, "severity": str(severity or "")}
+    data: dict[str, Json] = {"id": name, "title": title, "severity": str(severity or ""), "version": blamed}
     desk.journal.note(desk.environment, record.OPENED, name, data, actor=desk.actor)
     _tell(desk, name, "open", f"incident: {title}", f"{desk.actor} opened incident {name}: {title}.")
     return name
