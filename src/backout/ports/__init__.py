@@ -61,6 +61,7 @@ from backout.ports.people import (
     Cards,
     DeadMan,
     Holds,
+    Issues,
     Notifier,
     Pipeline,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "HealthCheck",
     "Holds",
     "Identities",
+    "Issues",
     "Journal",
     "LearnsRoutes",
     "LiveCluster",

@@ -62,3 +62,15 @@ class DeadMan(Protocol):
     def ping(self) -> None:
         """Say that guard is alive, in the background. Never raises, never waits."""
         ...
+
+
+class Issues(Protocol):
+    """The issues of the team's repository."""
+
+    def find(self, mark: str, since: float) -> str | None:
+        """Return the page of an issue with a mark in its text, made since then (Unix seconds), or None."""
+        ...
+
+    def create(self, title: str, body: str) -> str:
+        """Create an issue and return its page. Raises AuthError, ProviderUnavailable, ProviderRejected."""
+        ...

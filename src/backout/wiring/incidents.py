@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from backout.errors import BackoutError, OutboxUnavailable
+from backout.errors import BackoutError, OutboxUnavailable, UsageError
+from backout.model.setting import describe_setting
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.case import Desk
 from backout.wiring.helps import list_helps, make_commit_url, make_vendors
@@ -13,10 +16,10 @@ from backout.wiring.telling import make_notifier, open_outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from backout.config import Config
     from backout.model.incident.notice import QueuedNotice
+    from backout.ports import Issues
 
 _MOST = 2_000
 """Notices of one environment that are looked through for those about an incident."""
@@ -64,3 +67,30 @@ def make_commit_clock(config: Config) -> Callable[[str], float | None]:
     from backout.providers.git.checkout import GitCheckout
 
     return GitCheckout(config.path.parent).find_commit_time
+
+
+def make_issues(config: Config) -> Issues:
+    """Return the issues of the repository of `ci`; its token is read at the first call. Raises UsageError: none set."""
+    ci = config.environment.ci
+    if ci is None:
+        raise UsageError(
+            "no repository is set up for issues",
+            where=f"environment {config.name}",
+            hint=describe_setting("environments", config.name, "ci", provider="github", repository="OWNER/NAME"),
+        )
+    from backout.config.init.workflow import API_BASE_URL as GITHUB_URL
+    from backout.config.init.workflow import get_pipeline_token
+    from backout.providers.github.client import GitHubClient
+    from backout.providers.github.issues import GitHubIssues
+
+    url = str(ci.api_base_url or config.variables.get("GITHUB_API_URL") or GITHUB_URL)
+    client = GitHubClient(url, lambda: get_pipeline_token(config.variables, ci).reveal())
+    return GitHubIssues(client, ci.repository)
+
+
+def make_report_url(config: Config, report: str) -> str:
+    """Return the page of a report that is committed below the configuration's folder, "" where it can have none."""
+    commit, path, root = make_commit_url(config), Path(report), config.path.parent.absolute()
+    if not commit or not path.is_relative_to(root):
+        return ""
+    return f"{commit.rpartition('/commit/')[0]}/blob/HEAD/{quote(path.relative_to(root).as_posix())}"

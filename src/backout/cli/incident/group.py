@@ -10,6 +10,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "list": ("backout.cli.incident.look:list_", "List the incidents, newest first."),
     "show": ("backout.cli.incident.look:show", "Show one: timeline, impact, who was told, its report."),
     "report": ("backout.cli.incident.report:report", "Write the report, or new facts into it."),
+    "export": ("backout.cli.incident.export:export", "Write its files elsewhere; make issues of its actions."),
     "open": ("backout.cli.incident.people:open_", "Open one by hand."),
     "note": ("backout.cli.incident.people:note", "Add a note to the timeline."),
     "update": ("backout.cli.incident.people:update", "Tell customers one sentence."),

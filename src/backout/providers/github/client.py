@@ -81,15 +81,18 @@ class GitHubClient:
         call = self._prepare("GET", path, permission=permission)
         return retry_call(lambda: self._download(call), self._retry, self._clock)
 
-    def post(self, path: str, body: object, result: type[T], *, repeatable: bool = False) -> T:
-        """Return the decoded answer to a POST with a JSON body.
+    def post(
+        self, path: str, body: object, result: type[T], *, repeatable: bool = False, permission: str = PERMISSION
+    ) -> T:
+        """Return the decoded answer to a POST with a JSON body. `permission`: what a refused token lacks.
 
         Raises:
             AuthError: the token is refused or lacks the permission.
             ProviderRejected: the API said no; with its status.
             ProviderUnavailable: no usable answer, or a rate limit that lasts longer than we wait.
         """
-        call = self._prepare("POST", path, msgspec.json.encode(body), repeatable=repeatable)
+        content = msgspec.json.encode(body)
+        call = self._prepare("POST", path, content, repeatable=repeatable, permission=permission)
         return retry_call(lambda: _decode(self._answer(call), result, call.where), self._retry, self._clock)
 
     def _prepare(
