@@ -84,7 +84,7 @@ def list_impact(impact: Impact) -> list[str]:
         said = f"{impact.requests_failed:,} requests failed, {format_percent(impact.share)} of that time's"
         lines.append(f"{said} ({how['requests_failed']})")
     if impact.duration_s is not None:
-        lines.append(f"{format_duration(impact.duration_s)} from the first to the end ({how['duration_s']})")
+        lines.append(f"it lasted {format_duration(impact.duration_s)} from the first sign on ({how['duration_s']})")
     for name, what in (("rows", "rows"), ("objects", "objects")):
         for fate, words in (("rescued", "brought back"), ("lost", "lost")):
             number = getattr(impact, f"{name}_{fate}")

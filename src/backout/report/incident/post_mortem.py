@@ -85,7 +85,7 @@ def _format_detection(incident: Incident) -> Markdown:
     at = incident.detected_at if incident.detected_at is not None else decision.at if decision is not None else 0.0
     sentences = [md("Guard found it after {}.", format_duration(max(0.0, at - incident.opened_at)))]
     if decision is not None and decision.first_bad_at is not None:
-        after = format_duration(max(0.0, at - decision.first_bad_at))
+        after = format_duration(max(0.0, at - max(incident.opened_at, decision.first_bad_at)))
         sentences.append(md("That is {} after the first bad request or probe.", after))
     return join_parts(sentences, " ")
 

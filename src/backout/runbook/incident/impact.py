@@ -28,12 +28,12 @@ _SUMS: Final = "incident counts"
 _RESTORES: Final = ("db_rescue", "db_branch_rescue", "restore_objects")
 
 
-def keep_counts(tools: Toolbox, run: str, bad: str, since: float) -> None:
+def keep_counts(tools: Toolbox, run: str, bad: str, since: float, ended_at: float | None) -> None:
     """Read the counts from `since` until now, and keep them for the incident of `run`; nothing where none can be read.
 
     Args:
         bad: the version that failed, "" for none.
-        since: Unix seconds.
+        since: Unix seconds; `ended_at`: when all was shown to be well, None: not yet.
     """
     if tools.traffic is None:
         return
@@ -46,7 +46,7 @@ def keep_counts(tools: Toolbox, run: str, bad: str, since: float) -> None:
     how = Exactness.SAMPLED if page.sampled or traits.sampled else Exactness.EXACT
     how = Exactness.ESTIMATED if traits.estimated and how is Exactness.SAMPLED else how
     tools.counts.keep(tools.environment, [row for row in page.counts if row.second >= now - KEPT_S])
-    sums = count_requests(page.counts, bad, since, now, how)
+    sums = count_requests(page.counts, bad, since, now if ended_at is None else ended_at, how)
     data: dict[str, Json] = {
         "requests": sums.requests,
         "failed": sums.failed,

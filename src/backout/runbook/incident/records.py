@@ -85,7 +85,7 @@ def _judge(journal: Journal, runs: Runs, run: Run, known: dict[str, Run]) -> Run
     if well is None and run.plan.kind is PlanKind.RECOVER and run.state is RunState.DONE:
         well = any(runs.result(run.id, step) is not None for step in _COMPARED)
     well_at = (run.ended_at or run.started_at) if well else None
-    by = run.actor or "unknown"
+    by = "guard" if chain[0] != run.id else run.actor or "unknown"
     return RunFacts(run.id, chain, run.started_at if has_begun else None, opens, well_at, by)
 
 

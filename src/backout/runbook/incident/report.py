@@ -69,7 +69,7 @@ def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
     """
     chain = trace_causes(tools.runs, run)
     told = tell(chain, [event for each in chain for event in tools.journal.events(run=each.id)])
-    keep_counts(tools, run, told.bad_version, told.opened_at)
+    keep_counts(tools, run, told.bad_version, told.opened_at, told.resolved_at)
     desk = make_desk(tools)
     return write_page(desk, find_record(desk, run), held)
 
