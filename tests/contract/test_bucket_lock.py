@@ -14,7 +14,8 @@ from backout.model.objects.manifests import ManifestName
 from backout.providers.cloudflare.bucket_lock import read_r2_lock
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.memory import WorldClock
-from backout.runbook.objects.check import describe_lock, judge_bucket
+from backout.analysis.checkup.objects import describe_lock
+from backout.runbook.objects.check import judge_bucket
 from backout.runbook.objects.tools import ObjectTools
 
 from scripted_server import answer
