@@ -235,6 +235,7 @@ def _format_text(out: Output, status: TwinStatus) -> str:
     lines += [f"  {out.style.badge(f'{name}: its live version does not start', Tone.BAD)}" for name in status.failed]
     lines += [f"  {out.style.badge(f'fault: {active}', Tone.WARN)}" for active in status.faults]
     lines += [f"  {out.style.badge(f'not answered: {route}', Tone.WARN)}" for route in status.unknown_routes]
+    lines += [f"  {out.style.badge(f'refused: {what}', Tone.WARN)}" for what in status.refused]
     return "\n".join(lines)
 
 

@@ -30,10 +30,11 @@ _POLL_S = 0.02
 
 
 class Identity(Value, frozen=True):
-    """What persists between starts: the account, and the port where it is still free."""
+    """What persists between starts: the account, the port where it is still free, and whether the twin is sealed."""
 
     account_id: str
     port: int = 0
+    sealed: bool = False
 
 
 class ProcessMark(Value, frozen=True):
@@ -110,6 +111,10 @@ class Home:
     def remember_port(self, port: int) -> None:
         """Keep the port for the next start."""
         _write(self._identity_file, replace(self.identity(), port=port))
+
+    def seal(self) -> None:
+        """Make the twin sealed, from its next start on: its Workers reach its own parts alone."""
+        _write(self._identity_file, replace(self.identity(), sealed=True))
 
     def token(self) -> str:
         """Return the API's token; made up on the first call."""

@@ -45,6 +45,7 @@ class TwinStatus:
         workers: the Host header of each live Worker.
         d1_databases: the id of the first D1 database that a Worker is bound to, by Worker.
         postgres_dsn: holds the twin's loopback password.
+        sealed: Workers reach the twin's own parts alone; refused are their calls to anything else, `METHOD URL`.
         outbox: the folder of captured email, sent by email_api_url (HTTP) or smtp_address (host:port).
         unknown_routes: `METHOD /path` that the twin had no answer for.
         pids: by name.
@@ -70,6 +71,8 @@ class TwinStatus:
     pids: dict[str, int] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    sealed: bool = False
+    refused: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Return the object of `backout twin ... --json`, schema included."""
@@ -77,12 +80,15 @@ class TwinStatus:
         return {"schema": SCHEMA, **values}
 
 
-def start_twin(directory: Path, port: int | None = None, *, timeout_s: float = UP_TIMEOUT_S) -> TwinStatus:
+def start_twin(
+    directory: Path, port: int | None = None, *, sealed: bool = False, timeout_s: float = UP_TIMEOUT_S
+) -> TwinStatus:
     """Start the twin of this folder in the background and return when everything answers; a running one is returned.
 
     Args:
         directory: the twin's state; made when it is missing.
         port: where to listen; None is the port of the last start when it is free, else any.
+        sealed: its Workers reach nothing but its own parts, and Hyperdrive caches nothing; a twin stays sealed.
 
     Raises:
         UsageError: the port is not a port, or a part is not installed.
@@ -99,6 +105,8 @@ def start_twin(directory: Path, port: int | None = None, *, timeout_s: float = U
         if running.running:
             return running
         home.sweep()
+        if sealed:
+            home.seal()
         _start(home, port, timeout_s)
         started = read_status(directory)
         if not started.running:

@@ -30,6 +30,7 @@ from backout.twin.control.previews import find_preview
 from backout.twin.control.schedules import Scheduler
 from backout.twin.control.state import BlobStore, State
 from backout.twin.dataplane.dataplane import LocalDataPlane
+from backout.twin.dataplane.outside import Outside
 from backout.twin.faults import Faults
 from backout.twin.home import Home, Note, ProcessMark, read_marks, read_start_tick
 from backout.twin.services import Services
@@ -62,9 +63,14 @@ class Daemon:
         self._identity = home.identity()
         self._faults = Faults(home.faults_file)
         self._state = State(home.state_file)
-        self._services = Services(home.directory / "services", self._faults, token=home.token())
+        self._services = Services(
+            home.directory / "services", self._faults, token=home.token(), caching=not self._identity.sealed
+        )
         self._buckets = BucketList(self._state, self._services.buckets, self._faults)
-        self._data_plane = LocalDataPlane(home.directory / "dataplane", self._services, self._faults)
+        self._outside = Outside(self._services) if self._identity.sealed else None
+        self._data_plane = LocalDataPlane(
+            home.directory / "dataplane", self._services, self._faults, outside=self._outside
+        )
         self._control = ControlPlane(
             self._state, BlobStore(home.blobs), self._data_plane, self._buckets, domains=self._data_plane.domains
         )
@@ -209,6 +215,8 @@ class Daemon:
             "pids": self._pids(),
             "faults": [f"{f.kind.value}{f' {f.target}' if f.target else ''}" for f in self._faults.active()],
             "failed": self._failed,
+            "sealed": self._identity.sealed,
+            "refused": () if self._outside is None else self._outside.refused,
         }
 
     def _find_d1(self, script: str) -> str:

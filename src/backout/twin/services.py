@@ -58,6 +58,7 @@ class Services:
         cache_directory: the cache of costly files, shared by all twins; default is inside `directory`.
         postgres_settings: given to the server, such as `fsync=off`.
         token: the twin's, required by the outbox.
+        caching: whether Hyperdrive caches where nothing says how.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Services:
         cache_directory: Path | None = None,
         postgres_settings: Mapping[str, str] | None = None,
         token: str = "",
+        caching: bool = True,
     ) -> None:
         self._directory = directory.absolute()
         self._faults = faults
@@ -83,6 +85,7 @@ class Services:
         self.d1 = D1Databases(self._directory / "d1", faults)
         self._proxies: dict[str, HyperdriveProxy] = {}
         self._policies: dict[str, Policy] = {}
+        self._usual_policy = Policy(enabled=caching)
         self.mail = Outbox(self._directory / "outbox", faults, token=token)
         self._broken = _NOTHING_BROKEN
         self._names: tuple[str, ...] = ()
@@ -203,7 +206,7 @@ class Services:
         """Return the proxy itself, with its counts and its cache."""
         if hyperdrive_id not in self._proxies:
             to = self.postgres.credentials
-            policy = self._policies.get(hyperdrive_id, Policy())
+            policy = self._policies.get(hyperdrive_id, self._usual_policy)
             self._proxies[hyperdrive_id] = HyperdriveProxy((to.database, to.user, to.password), self._socket, policy)
         return self._proxies[hyperdrive_id]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from backout.twin.dataplane.outside import Outside
     from backout.twin.dataplane.wiring import Services
 
 ESM = "application/javascript+module"
@@ -97,10 +98,13 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def lab(folder: Path, *, services: Services | None = None, seed: int = 1) -> AsyncIterator[Lab]:
+async def lab(
+    folder: Path, *, services: Services | None = None, seed: int = 1, outside: Outside | None = None
+) -> AsyncIterator[Lab]:
     """Run a data plane with its router on a free port."""
     faults = Faults(folder / "faults.json")
-    plane = LocalDataPlane(folder, services, faults, random_source=random.Random(seed))  # noqa: S311 - a seeded split
+    drawn = random.Random(seed)  # noqa: S311 - a seeded split
+    plane = LocalDataPlane(folder, services, faults, random_source=drawn, outside=outside)
 
     async def tail_socket(request: web.Request) -> web.StreamResponse:
         return await plane.tail_socket(request, request.match_info["id"])

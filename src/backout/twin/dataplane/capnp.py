@@ -12,6 +12,7 @@ from backout.model.value import Value
 from backout.providers.child_environment import ChildEnvironment, make_sealed_environment
 from backout.twin.dataplane import capnp_objects
 from backout.twin.dataplane.capnp_text import quote
+from backout.twin.dataplane.outside import SCHEME, name_door
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,6 +99,7 @@ class Surroundings(Value, frozen=True):
         objects_socket: path of the socket at which the objects that forward are reset.
         calls_socket: path of the socket at which a process that hosts Durable Objects takes calls of them.
         objects_folder: where it keeps them; "" for a process that hosts none.
+        sealed: whether calls to the outside go to the hub, which hands on those to the twin's own parts.
     """
 
     socket: str
@@ -113,6 +115,7 @@ class Surroundings(Value, frozen=True):
     objects_socket: str = ""
     calls_socket: str = ""
     objects_folder: str = ""
+    sealed: bool = False
 
 
 def name_secret_variable(index: int) -> str:
@@ -166,8 +169,7 @@ def render(version: WorkerVersion, around: Surroundings) -> str:
             *(('    (name = "take-tail", worker = .takeTailWorker),',) if takes_tail else ()),
             *(f"    {line}," for line in services.lines()),
             *capnp_objects.write_services(version, around.objects_folder),
-            '    (name = "internet", network = (allow = ["public", "private"],',
-            "     tlsOptions = (trustBrowserCas = true))),",
+            *_write_internet(around),
             "  ],",
             "  sockets = [",
             f'    (name = "main", address = {quote("unix:" + around.socket)},',
@@ -222,17 +224,30 @@ class _Services:
         return self.hub(f"refuse-{binding.name}", "refuse", f"binding {binding.name}: {why}")
 
     def _hub(self, role: str, argument: str) -> str:
-        headers = (
-            ("X-Backout-Role", role),
-            ("X-Backout-Argument", argument),
-            ("X-Backout-Secret", self.around.hub_secret),
-        )
-        injected = ", ".join(f"(name = {quote(name)}, value = {quote(value)})" for name, value in headers)
-        address = quote("unix:" + self.around.hub_socket)
-        return f"external = (address = {address}, http = (injectRequestHeaders = [{injected}]))"
+        return _write_hub(self.around, role, argument)
 
     def lines(self) -> list[str]:
         return [f"(name = {quote(name)}, {body})" for name, body in self._externals.items()]
+
+
+def _write_hub(
+    around: Surroundings, role: str, argument: str, *, more: str = "", at: Callable[[str], str] = str
+) -> str:
+    headers = (("X-Backout-Role", role), ("X-Backout-Argument", argument), ("X-Backout-Secret", around.hub_secret))
+    injected = ", ".join(f"(name = {quote(name)}, value = {quote(value)})" for name, value in headers)
+    address = quote("unix:" + at(around.hub_socket))
+    return f"external = (address = {address}, http = ({more}injectRequestHeaders = [{injected}]))"
+
+
+def _write_internet(around: Surroundings) -> tuple[str, ...]:
+    """Return the service that takes every call to the outside."""
+    if around.sealed:
+        service = _write_hub(around, "outside", "", more=f'forwardedProtoHeader = "{SCHEME}", ', at=name_door)
+        return (f'    (name = "internet", {service}),',)
+    return (
+        '    (name = "internet", network = (allow = ["public", "private"],',
+        "     tlsOptions = (trustBrowserCas = true))),",
+    )
 
 
 def _write_binding(index: int, binding: Binding, version: WorkerVersion, services: _Services) -> str:

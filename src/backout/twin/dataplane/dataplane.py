@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from backout.twin.dataplane.counts import Row
     from backout.twin.dataplane.exchange import Exchange
     from backout.twin.dataplane.instances import Instance, ObjectKey
+    from backout.twin.dataplane.outside import Outside
     from backout.twin.dataplane.wiring import Services
     from backout.twin.faults import Fault, Faults
 
@@ -57,6 +58,7 @@ class LocalDataPlane:
         workerd: the binary, or None to look for it in node_modules.
         domains: custom host names to scripts; may be changed by the owner at any time.
         random_source: draws the split, the shares of faults and the sampling of tails.
+        outside: takes what Workers of a sealed twin call, None: the network does.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class LocalDataPlane:
         workerd: Path | None = None,
         domains: dict[str, str] | None = None,
         random_source: random.Random | None = None,
+        outside: Outside | None = None,
     ) -> None:
         self.domains: dict[str, str] = {} if domains is None else domains
         self.find_preview: Callable[[str], WorkerVersion | None] = lambda _host: None
@@ -77,6 +80,7 @@ class LocalDataPlane:
         self._faults = faults
         self._binary_hint = workerd
         self._random = random_source or random.SystemRandom()
+        self._outside = outside
         self._secret = secrets.token_hex(16)
         self._serial = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,7 +109,7 @@ class LocalDataPlane:
             draw=self._random.random,
         )
         self._proxy = Proxy(self._counts, self._tail)
-        self._hub = Hub(self._runtime.socket("hub"), self._secret, self._tail, self)
+        self._hub = Hub(self._runtime.socket("hub"), self._secret, self._tail, self, self._outside)
         await self._hub.start()
         self._faults.on_change(self._crash_as_ordered)
         for forever in (
@@ -220,6 +224,7 @@ class LocalDataPlane:
             control_socket=self._runtime.socket(f"{name}.c"),
             hub_socket=self._runtime.socket("hub"),
             hub_secret=self._secret,
+            sealed=self._outside is not None,
             newest_date=self._newest_date,
             r2=wire(version, "r2_bucket", None if services is None else services.r2_gateway_address),
             hyperdrive=wire(version, "hyperdrive", None if services is None else services.hyperdrive),

@@ -1,7 +1,7 @@
 """The hub: one unix socket of the twin that every workerd process calls; the injected role names the service.
 
 Roles: `tail` delivers events, `assets` serves files, `d1` answers queries, `worker` reaches another Worker, `objects`
-tells which process hosts a Durable Object, `refuse` names what is missing.
+tells which process hosts a Durable Object, `outside` takes a sealed twin's calls, `refuse` names what is missing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aiohttp import web
 from backout.twin.dataplane.instances import ObjectKey
 
 if TYPE_CHECKING:
+    from backout.twin.dataplane.outside import Outside
     from backout.twin.dataplane.tail import Tail
 
 _LOG = logging.getLogger(__name__)
@@ -50,13 +51,17 @@ class Hub:
         secret: what callers must send.
         tail: takes the events.
         callbacks: the rest.
+        outside: takes calls to the outside, None where processes make them themselves.
     """
 
-    def __init__(self, socket: str, secret: str, tail: Tail, callbacks: Callbacks) -> None:
+    def __init__(
+        self, socket: str, secret: str, tail: Tail, callbacks: Callbacks, outside: Outside | None = None
+    ) -> None:
         self._socket = socket
         self._secret = secret
         self._tail = tail
         self._callbacks = callbacks
+        self._outside = outside
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -66,9 +71,13 @@ class Hub:
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.UnixSite(self._runner, self._socket).start()
+        if self._outside is not None:
+            await self._outside.start(self._socket)
 
     async def stop(self) -> None:
         """Stop listening and close what is open."""
+        if self._outside is not None:
+            await self._outside.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -87,7 +96,11 @@ class Hub:
                 return await self._callbacks.to_d1(request, argument)
             case "worker":
                 return await self._callbacks.to_worker(request, argument)
+            case "outside" if self._outside is not None:
+                return await self._outside.answer(request)
             case _:
+                if self._outside is not None:
+                    self._outside.note(argument)
                 return _refuse(argument)
 
     async def _tell_host(self, request: web.Request) -> web.Response:
