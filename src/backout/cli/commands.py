@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("card", "backout.cli.card:card", "One page of commands for when backout itself is gone."),
     ),
     "Try safely": (
+        Entry("certify", "backout.cli.certify:certify", "Try the way back before it counts."),
         Entry("twin", "backout.cli.twin:twin", "A local cloud: start, stop, inspect, break."),
         Entry("conformance", "backout.cli.conformance:conformance", "Compare the twin with a real account."),
     ),

@@ -17,6 +17,7 @@ from backout.ports.backups import (
     VendorCutover,
     WalReader,
 )
+from backout.ports.certify import TrialApplication, TrialDatabase
 from backout.ports.database import (
     LiveCluster,
     LiveDatabase,
@@ -175,6 +176,8 @@ __all__ = [
     "TellsKeys",
     "TokenCheck",
     "Traffic",
+    "TrialApplication",
+    "TrialDatabase",
     "Trials",
     "TriggerSettings",
     "Unknown",

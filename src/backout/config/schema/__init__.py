@@ -10,7 +10,18 @@ from typing import Annotated
 
 import msgspec
 
-from backout.config.schema.environment import Ci, Database, Health, Pin, Platform, Secrets, Storage, Traffic, Vendors
+from backout.config.schema.environment import (
+    Certify,
+    Ci,
+    Database,
+    Health,
+    Pin,
+    Platform,
+    Secrets,
+    Storage,
+    Traffic,
+    Vendors,
+)
 from backout.config.schema.guard import CriteriaSection, Guard, make_expectation
 from backout.config.schema.notify import Notify
 from backout.config.schema.types import CommandLine, Section, Share, Tag, Text
@@ -46,6 +57,7 @@ class EnvironmentSettings(Section, frozen=True):
     pin: Pin = Pin()
     criteria: CriteriaSection = CriteriaSection()
     guard: Guard = Guard()
+    certify: Certify = Certify()
     deploy: Deploy = Deploy()
 
     def policy(self) -> Policy:

@@ -144,6 +144,14 @@ class Storage(Section, frozen=True):
     history_keep: Duration = Duration(35 * 86400)
 
 
+class Certify(Section, frozen=True):
+    """The trial of a way back: where its rows come from, its requests, and SQL with rows of the team's own."""
+
+    data: Literal["generated", "clone"] = "generated"
+    requests: Path | None = None
+    seed: Path | None = None
+
+
 class SecretsSource(Section, frozen=True):
     """Where the values of secrets are kept: a file, this process's variables, a keyring, or what a command prints."""
 

@@ -67,7 +67,7 @@ class _Envelope(msgspec.Struct):
 
 
 class Form(msgspec.Struct, frozen=True):
-    """The body of a POST that is not JSON: its content type and its bytes."""
+    """The body of a request that is not JSON: its content type and its bytes."""
 
     content_type: str
     data: bytes
@@ -197,8 +197,8 @@ class ApiClient:
         return _decode(envelope.data, result, where)
 
     def put(self, path: str, body: object, *, permission: str) -> None:
-        """Replace something by a PUT with a JSON body; errors as `post`."""
-        self._call("PUT", path, None, msgspec.json.encode(body), permission)
+        """Replace something by a PUT with a JSON body (or a `Form` as it is); errors as `post`."""
+        self._call("PUT", path, None, body if isinstance(body, Form) else msgspec.json.encode(body), permission)
 
     def change(self, path: str, body: object, *, permission: str) -> None:
         """Change what a JSON body names by a PATCH; errors as `post`."""

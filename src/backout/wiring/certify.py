@@ -1,0 +1,226 @@
+"""The stage of `backout certify`: a sealed twin with the old code, the new code, and a database of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
+
+import msgspec
+
+from backout.decoding import Undecodable, decode_json, decode_lossily
+from backout.errors import BackoutError, UsageError
+from backout.model.bundle import BundleModule
+from backout.model.database.certificate import TrialAnswer
+from backout.model.secrets import SecretValues
+from backout.model.value import Value
+from backout.providers.cloudflare.bundles import LIMITS, CloudflareBundles, upload_form
+from backout.providers.cloudflare.client import ApiClient
+from backout.providers.cloudflare.deployments import CloudflareDeployments
+from backout.providers.cloudflare.permissions import WRITE_SCRIPTS
+from backout.providers.postgres.certify.database import CertifyDatabase
+from backout.twin import lifecycle, wrangler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from types import TracebackType
+
+    from backout.model.bundle import Bundle
+    from backout.model.database.certificate import TrialRequest
+
+SCRIPT: Final = "certify"
+_REQUEST_S: Final = 30.0
+_MOST_BYTES: Final = 4 * 1024 * 1024
+_SOURCE_MAP: Final = "application/source-map"
+_PLACEHOLDER: Final = BundleModule(
+    "placeholder.js",
+    "application/javascript+module",
+    b'export default { fetch: () => new Response("nothing is deployed yet", { status: 404 }) };',
+)
+
+
+class Code(Value, frozen=True):
+    """A version on the twin: its id there, the hash of its modules, and their text."""
+
+    version: str
+    hash: str
+    text: str
+
+
+class CertifyStage:
+    """A twin in a folder of its own, which ends with this process; use it as a context.
+
+    Its secrets are made up; they are the same for both versions.
+
+    Args:
+        folder: removed in the end; None: a new one.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or Path(tempfile.mkdtemp(prefix="backout-certify-"))
+        self._secrets: dict[str, str] = {}
+        self._is_made = False
+
+    def __enter__(self) -> Self:
+        """Start the twin. Raises as `lifecycle.start_twin`."""
+        try:
+            self._twin = lifecycle.start_twin(self._folder / "twin", sealed=True, tied=True)
+        except BaseException:
+            self._end()
+            raise
+        token_file = Path(str(self._twin.api_token_file))
+        token = token_file.read_text(encoding="utf-8").strip()
+        self._token_file = token_file
+        self._account = str(self._twin.account_id)
+        self._client = ApiClient(str(self._twin.api_base_url), lambda: token, limits=LIMITS)
+        self._bundles = CloudflareBundles(self._client, self._account, SCRIPT)
+        self._deployments = CloudflareDeployments(self._client, self._account, SCRIPT)
+        log = self._folder / "twin" / "services" / "postgres" / "data.log"
+        self.database = CertifyDatabase(str(self._twin.postgres_dsn), log)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the twin, and remove its folder."""
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            lifecycle.stop_twin(self._folder / "twin")
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def deploy_folder(self, folder: Path, names: Collection[str], environment: str | None = None) -> Code:
+        """Deploy a project with wrangler.
+
+        Args:
+            folder: has wrangler's configuration.
+            names: of the secrets that the code needs.
+            environment: of that configuration.
+
+        Raises:
+            UsageError: it is no such folder, or wrangler is not installed.
+            BackoutError: wrangler says no; with the end of its output.
+        """
+        if not any((folder / f"wrangler.{kind}").is_file() for kind in ("jsonc", "json", "toml")):
+            raise UsageError("no configuration of wrangler is there", where=str(folder), hint="name a Worker's folder")
+        run = wrangler.run_wrangler(
+            [
+                *("deploy", "--name", SCRIPT, "--secrets-file", str(self._write_secrets(names))),
+                *(("--env", environment) if environment else ("--env", "")),
+            ],
+            cwd=folder,
+            api_base_url=str(self._twin.api_base_url),
+            account_id=self._account,
+            token_file=self._token_file,
+            log_dir=self._folder / "wrangler",
+        )
+        if run.returncode != 0:
+            raise BackoutError(
+                f"wrangler deploy failed: {(run.stderr or run.stdout)[-1500:].strip()}", where=str(folder)
+            )
+        self._is_made = True
+        return self._read_code(str(run.record("deploy")["version_id"]))
+
+    def upload(self, bundle: Bundle) -> Code:
+        """Upload the code of a version. Raises BackoutError: it does not start here, or has what cannot be uploaded."""
+        if not self._is_made:
+            form = upload_form({"main_module": _PLACEHOLDER.name}, (_PLACEHOLDER,))
+            path = f"accounts/{self._account}/workers/scripts/{SCRIPT}"
+            self._client.put(path, form, permission=WRITE_SCRIPTS)
+            self._is_made = True
+        metadata = decode_json(bundle.metadata, dict[str, object], what="the kept description of the code")
+        listed = metadata.get("bindings")
+        bindings = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        names = {str(each.get("name")) for each in bindings if each.get("type") == "inherit"}
+        made = self._bundles.upload(bundle, message="certify", secrets=SecretValues(self._make_up(names)))
+        return self._read_code(made.id)
+
+    def open_application(self, old: Code, new: Code) -> TwinApplication:
+        """Return the application in both versions."""
+        return TwinApplication(
+            str(self._twin.ingress_url),
+            lambda version: self._activate(old if version == "old" else new),
+            lambda: lifecycle.read_status(self._folder / "twin").refused,
+        )
+
+    def _activate(self, code: Code) -> None:
+        self._deployments.activate(code.version, message="certify", force=True)
+
+    def _read_code(self, version: str) -> Code:
+        bundle = self._bundles.fetch(version)
+        modules = [m for m in bundle.modules if not m.content_type.startswith(_SOURCE_MAP)]
+        text = "\n".join(module.content.decode("utf-8", "replace") for module in modules)
+        return Code(version, hash_code(modules), text)
+
+    def _make_up(self, names: Collection[str]) -> dict[str, str]:
+        for name in sorted(names):
+            self._secrets.setdefault(name, secrets.token_hex(16))
+        return {name: self._secrets[name] for name in names}
+
+    def _write_secrets(self, names: Collection[str]) -> Path:
+        path = self._folder / "secrets.json"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(self._make_up(names)))
+        return path
+
+
+class TwinApplication:
+    """Port TrialApplication on a twin.
+
+    Args:
+        ingress_url: where it answers.
+        switch: makes "old" or "new" live.
+        list_refused: returns what the twin refused.
+    """
+
+    def __init__(
+        self, ingress_url: str, switch: Callable[[str], None], list_refused: Callable[[], tuple[str, ...]]
+    ) -> None:
+        address = urlsplit(ingress_url)
+        self._address = (address.hostname or "127.0.0.1", address.port)
+        self.switch = switch
+        self.list_refused = list_refused
+
+    def send(self, request: TrialRequest, number: int) -> TrialAnswer:
+        """Send a request and return its answer."""
+        connection = http.client.HTTPConnection(*self._address, timeout=_REQUEST_S)
+        headers = dict(request.headers)
+        body: bytes | None = None
+        if isinstance(request.body, str):
+            body = request.body.encode()
+        elif request.body is not None:
+            body = msgspec.json.encode(request.body)
+            headers.setdefault("content-type", "application/json")
+        try:
+            connection.request(
+                request.method, request.path, body, {**headers, "Host": f"{SCRIPT}.localhost:{self._address[1]}"}
+            )
+            answer = connection.getresponse()
+            return TrialAnswer(number, answer.status, _parse(answer.read(_MOST_BYTES)))
+        except (OSError, http.client.HTTPException, ValueError):
+            return TrialAnswer(number, None)
+        finally:
+            connection.close()
+
+
+def hash_code(modules: Collection[BundleModule]) -> str:
+    """Return the hash of the code: of the names and bytes of its modules, in the order of their names."""
+    found = hashlib.sha256()
+    for module in sorted(modules, key=lambda module: module.name):
+        found.update(f"{module.name}\0{len(module.content)}\0".encode() + module.content)
+    return f"code:{found.hexdigest()[:32]}"
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return decode_lossily(body)
+    except Undecodable:
+        return None

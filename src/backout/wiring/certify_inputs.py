@@ -1,0 +1,206 @@
+"""What a trial is made of: code, migrations, requests, statements and rows, from the configuration and the options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.analysis.certify.requests import generate_requests, parse_requests
+from backout.errors import UsageError
+from backout.model.value import Value
+from backout.providers.files.bundles import FileBundleStore
+from backout.providers.files.sql_migrations import SqlMigrations
+from backout.providers.postgres.schema.statements import StatementFile
+from backout.wiring.db.history import find_folder, make_postgres_history
+from backout.wiring.platform import LateBundles, make_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.config import Config
+    from backout.model.bundle import Bundle
+    from backout.model.database.certificate import TrialRequest
+    from backout.model.database.compatibility import MigrationFile
+    from backout.wiring.certify import CertifyStage, Code
+
+_LIVE_WITHIN_S = 30.0
+_REQUESTS_HINT = "docs/certify.md shows the lines; `certify.requests` in backout.toml names the file"
+
+
+class Source(Value, frozen=True):
+    """Where code comes from: a project's folder, or a version of the environment's Worker.
+
+    Args:
+        name: as a person calls it.
+        version: its id, "" for a folder.
+    """
+
+    name: str
+    folder: Path | None = None
+    version: str = ""
+
+
+class TrialOptions(Value, frozen=True):
+    """What was typed.
+
+    Args:
+        new, old: a folder or a version id; None: the live version.
+        migrations: a folder or a file; None: those of the configured tool.
+        after: the last migration that the old code runs with; None: the database's head.
+        requests, statements, seed: files; None: those of the configuration.
+    """
+
+    new: str
+    old: str | None = None
+    migrations: Path | None = None
+    after: str | None = None
+    requests: Path | None = None
+    statements: Path | None = None
+    seed: Path | None = None
+
+
+class TrialInputs(Value, frozen=True):
+    """Everything that a trial needs beside its stage.
+
+    Args:
+        before: the migrations that the old code runs with; `head` is the last one.
+        pending: those that are tried.
+        known: statements of the old code, from a file; those in its code come beside.
+    """
+
+    old: Source
+    new: Source
+    before: tuple[MigrationFile, ...]
+    pending: tuple[MigrationFile, ...]
+    requests: tuple[TrialRequest, ...]
+    known: tuple[str, ...]
+    seed: str
+
+    @property
+    def head(self) -> str:
+        """The last migration that the old code runs with, "" for none."""
+        return self.before[-1].name if self.before else ""
+
+
+def read_inputs(config: Config, folder: Path, options: TrialOptions) -> TrialInputs:
+    """Return them; nothing is started, and nothing is asked but the platform and the database where they must be.
+
+    Args:
+        folder: what relative paths are relative to.
+        options: as typed.
+
+    Raises:
+        UsageError: a file or folder is missing or cannot be read, or the head is none of the migrations.
+        AuthError, ProviderUnavailable, ProviderRejected: the platform or the database does not tell.
+    """
+    settings = config.environment.certify
+    if config.environment.database is None or config.environment.database.provider != "postgres":
+        raise UsageError(
+            "a trial needs Postgres",
+            where=f"{config.path.name}: environments.{config.name}.database",
+            hint="docs/certify.md",
+        )
+    place = folder / options.migrations if options.migrations is not None else find_folder(config)
+    head = options.after
+    if head is None:
+        head = make_postgres_history(config, config.database_url().reveal).read().head
+    before, pending = _split(SqlMigrations(place).read(), head)
+    named = settings.requests if options.requests is None else folder / options.requests
+    seed = settings.seed if options.seed is None else folder / options.seed
+    statements = StatementFile(folder / options.statements).read() if options.statements is not None else ()
+    return TrialInputs(
+        old=_find_live(config) if options.old is None else _find_source(folder, options.old),
+        new=_find_source(folder, options.new),
+        before=before,
+        pending=pending,
+        requests=_generate(config) if named is None else parse_requests(_read_text(named, _REQUESTS_HINT), named.name),
+        known=tuple(statement.sql for statement in statements),
+        seed=_read_text(seed, "certify.seed") if seed is not None else "",
+    )
+
+
+def deploy(stage: CertifyStage, config: Config, source: Source, wrangler_environment: str | None) -> Code:
+    """Bring code onto the stage. Raises as `CertifyStage.deploy_folder` and `CertifyStage.upload`."""
+    if source.folder is not None:
+        names = config.environment.secrets.required
+        return stage.deploy_folder(source.folder, names, wrangler_environment)
+    return stage.upload(_fetch_bundle(config, source.version))
+
+
+def make_copy(config: Config) -> Callable[[str], None] | None:
+    """Return what copies the database's rows to a connection string; None where rows are generated."""
+    if config.environment.certify.data != "clone":
+        return None
+
+    def copy(target: str) -> None:
+        from backout.providers.postgres.certify.cloning import copy_rows
+        from backout.providers.postgres.server.binaries import find_binaries
+
+        settings = config.environment.database
+        copy_rows(
+            config.database_url().reveal(), target, find_binaries(settings.binaries if settings is not None else None)
+        )
+
+    return copy
+
+
+def _split(files: tuple[MigrationFile, ...], head: str) -> tuple[tuple[MigrationFile, ...], tuple[MigrationFile, ...]]:
+    names = [file.name for file in files]
+    if not head:
+        return (), files
+    if head not in names:
+        known = ", ".join(names[-3:]) or "none"
+        raise UsageError(
+            f"migration {head!r} is none of these: {known}",
+            where="the migrations",
+            hint="--after NAME names the last one that the old code runs with; --migrations PATH, where they are",
+        )
+    at = names.index(head) + 1
+    return files[:at], files[at:]
+
+
+def _find_source(folder: Path, named: str) -> Source:
+    path = folder / named
+    if path.is_dir():
+        return Source(named, path)
+    if "/" in named or path.exists():
+        raise UsageError(
+            "no such folder", where=named, hint="name a folder with wrangler's configuration, or a version id"
+        )
+    return Source(f"version {named}", version=named)
+
+
+def _find_live(config: Config) -> Source:
+    from backout.providers.cloudflare.deployments import CloudflareDeployments
+
+    reader = make_reader(config, _LIVE_WITHIN_S)
+    history = CloudflareDeployments(reader, config.account_id, config.environment.platform.script).history()
+    if not history:
+        raise UsageError("nothing is live, so there is no old code", where=config.name, hint="--old DIR or VERSION")
+    live = history[0].main
+    return Source(f"version {live}, which is live", version=live)
+
+
+def _fetch_bundle(config: Config, version: str) -> Bundle:
+    """Return the code of a version: the kept copy, else the provider's."""
+    application = f"{config.account_id}-{config.environment.platform.script}"
+    kept = FileBundleStore(config.places.bundles, application).find(version)
+    return kept if kept is not None else LateBundles(config).fetch(version)
+
+
+def _generate(config: Config) -> tuple[TrialRequest, ...]:
+    environment = config.environment
+    guard = environment.guard
+    health = str(environment.health.url) if environment.health is not None else ""
+    path = "/" + health.split("://", 1)[-1].partition("/")[2].partition("?")[0] if health else "/"
+    found = generate_requests([path, *guard.vital, *guard.expect, *guard.synthetic.paths])
+    return found or generate_requests(["/"])
+
+
+def _read_text(path: Path, hint: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read it: {error.strerror}", where=str(path), hint=hint) from None
+    except UnicodeDecodeError:
+        raise UsageError("it is not UTF-8", where=str(path), hint=hint) from None

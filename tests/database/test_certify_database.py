@@ -1,0 +1,171 @@
+"""The database of a trial on a real Postgres: rows made up, losses found, statements heard, rows read again counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg
+import pytest
+from kept import template
+
+from backout.errors import BackoutError
+from backout.model.database.certificate import HeardStatement, RowLoss
+from backout.model.database.compatibility import MigrationFile
+from backout.providers.postgres.certify.database import CertifyDatabase
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA = """
+CREATE TYPE status AS ENUM ('new', 'paid');
+CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+CREATE TABLE users (id uuid PRIMARY KEY, email varchar(12) UNIQUE NOT NULL, extra jsonb NOT NULL,
+                    kind text NOT NULL CHECK (kind IN ('a', 'b')), born date NOT NULL, tags text[] NOT NULL,
+                    active bool NOT NULL);
+CREATE TABLE orders (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id uuid NOT NULL REFERENCES users,
+                     state status NOT NULL DEFAULT 'new', total numeric(10, 2) NOT NULL CHECK (total >= 100),
+                     amount positive NOT NULL, note text, at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE items (order_id int NOT NULL REFERENCES orders, name text NOT NULL, PRIMARY KEY (order_id, name));
+CREATE TABLE notes (text text);
+CREATE TABLE odd (shape polygon NOT NULL);
+"""
+
+
+class Lab(NamedTuple):
+    """A database with the schema, and its connection string."""
+
+    database: CertifyDatabase
+    url: str
+    empty: tuple[str, ...]
+
+    def migrate(self, sql: str) -> str:
+        return self.database.migrate([MigrationFile("next", sql)])
+
+
+class Server(NamedTuple):
+    """A server with a filled database, of which each test gets a copy."""
+
+    url: str
+    log: Path
+    empty: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = PostgresServer(tmp_path_factory.mktemp("certify") / "data", find_binaries(), settings={"fsync": "off"})
+    running.create(cache_directory=template())
+    status = running.start(password="trial")
+    url = f"postgresql://postgres:trial@127.0.0.1:{status.port}/"
+    database = CertifyDatabase(f"{url}postgres", running.log_file)
+    yield Server(
+        url, running.log_file, database.prepare([MigrationFile("first", SCHEMA)], "INSERT INTO notes VALUES ('seed')")
+    )
+    running.stop(mode="immediate")
+
+
+@pytest.fixture
+def lab(server: Server) -> Lab:
+    with psycopg.connect(f"{server.url}template1", autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS trial WITH (FORCE)")
+        connection.execute("CREATE DATABASE trial TEMPLATE postgres")
+    url = f"{server.url}trial"
+    return Lab(CertifyDatabase(url, server.log), url, server.empty)
+
+
+def test_rows_are_made_up_from_the_schema(lab: Lab) -> None:
+    """Keys, references, enumerations, domains and checks are kept; a table that defeats it is named."""
+    rows = lab.database.read_rows()
+    assert {name: len(table.rows) for name, table in rows.items()} == {
+        "users": 12, "orders": 12, "items": 12, "notes": 1, "odd": 0,
+    }  # fmt: skip
+    assert lab.empty == ("odd",)
+    assert rows["orders"].key == ("id",)
+    assert set(rows["orders"].plain) == {"state", "total", "amount", "note"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "losses"),
+    [
+        ("ALTER TABLE orders ADD COLUMN more text NOT NULL DEFAULT ''", []),
+        ("ALTER TABLE orders ALTER total TYPE numeric(14, 4), ALTER amount TYPE bigint", []),
+        ("ALTER TABLE users ALTER email TYPE text", []),
+        ("ALTER TABLE users ALTER extra TYPE json", []),
+        ("ALTER TABLE orders ALTER at TYPE date", [("orders", "at", 12)]),
+        ("ALTER TABLE orders DROP COLUMN note", [("orders", "note", 12)]),
+        ("ALTER TABLE users ALTER email TYPE varchar(8) USING left(id::text, 8)", [("users", "email", 12)]),
+        ("DROP TABLE notes", [("notes", "", 1)]),
+        ("TRUNCATE notes", [("notes", "", 1)]),
+        ("DROP TABLE odd", [("odd", "", 0)]),
+        ("ALTER TABLE odd DROP COLUMN shape", [("odd", "shape", 0)]),
+        ("DELETE FROM items WHERE order_id < 3", [("items", "", 2)]),
+        ("UPDATE orders SET note = upper(note) WHERE id = 1", [("orders", "note", 1)]),
+        ("ALTER TABLE notes RENAME TO remarks; CREATE VIEW notes AS SELECT * FROM remarks", []),
+        ("ALTER TABLE notes RENAME TO remarks", [("notes", "", 1)]),
+    ],
+)  # fmt: skip
+def test_what_a_migration_takes_is_found(lab: Lab, sql: str, losses: list[tuple[str, str, int]]) -> None:
+    """Rows and values that are not there any more, whatever type or place they have now."""
+    before = lab.database.read_rows()
+    assert lab.migrate(sql) == ""
+    assert lab.database.find_losses(before) == tuple(RowLoss(*loss) for loss in losses)
+
+
+def test_a_migration_that_fails_leaves_nothing(lab: Lab) -> None:
+    """The script is one transaction; one that may not be in any runs a statement at a time."""
+    said = lab.migrate("CREATE TABLE half (a int); ALTER TABLE orders ADD COLUMN b int NOT NULL")
+    assert said == 'next: column "b" of relation "orders" contains null values (23502)'
+    assert "half" not in lab.database.read_rows()
+    assert lab.migrate("CREATE INDEX CONCURRENTLY i ON orders (note); CREATE TABLE whole (a int)") == ""
+    assert "whole" in lab.database.read_rows()
+    with pytest.raises(BackoutError, match="the schema of the old code cannot be built"):
+        lab.database.prepare([MigrationFile("broken", "CREATE TABLE")])
+
+
+def test_the_server_tells_what_it_was_sent(lab: Lab) -> None:
+    """Simple and prepared statements with their values, of several lines, and errors; our own sessions are left out."""
+    lab.database.take_statements()
+    with psycopg.connect(lab.url, autocommit=True, application_name="app | @ 7") as connection:
+        connection.execute("SELECT id FROM orders WHERE note = %s AND id > %s", ["it's\nso", 3], prepare=True)
+        connection.execute("SELECT\n\t1")
+        for broken in ("SELECT gone FROM orders", "INSERT INTO notes VALUES ('a', 'b')"):
+            with pytest.raises(psycopg.Error):
+                connection.execute(broken)
+        with pytest.raises(psycopg.Error):
+            connection.execute("INSERT INTO items VALUES (%s, %s)", [999_999, None], prepare=True)
+    lab.database.read_rows()
+    assert lab.database.take_statements() == (
+        HeardStatement("SELECT id FROM orders WHERE note = $1 AND id > $2", ("it's\nso", "3")),
+        HeardStatement("SELECT\n\t1"),
+        HeardStatement("SELECT gone FROM orders", (), "42703", 'column "gone" does not exist'),
+        HeardStatement(
+            "INSERT INTO notes VALUES ('a', 'b')", (), "42601", "INSERT has more expressions than target columns"
+        ),
+        HeardStatement(
+            "INSERT INTO items VALUES ($1, $2)", ("999999", None), "23502",
+            'null value in column "name" of relation "items" violates not-null constraint',
+        ),
+    )  # fmt: skip
+    assert lab.database.take_statements() == ()
+
+
+def test_rows_count_as_read_where_the_result_depends_on_them(lab: Lab) -> None:
+    """By key, in a list, in a sum, by an update: yes. Scanned and left out, counted beside, random: no."""
+    rows = {"orders": [(str(number),) for number in (1, 2, 3)], "notes": [("seed", "1")]}
+
+    def count(*statements: tuple[str, tuple[str | None, ...]]) -> int:
+        heard = [HeardStatement(sql, values) for sql, values in statements]
+        return lab.database.count_read_again(rows, heard)
+
+    assert count(("SELECT note FROM orders WHERE id = $1", ("2",))) == 1
+    assert count(("SELECT * FROM orders ORDER BY id LIMIT 2", ())) == 2
+    assert count(("SELECT * FROM orders ORDER BY id DESC LIMIT 2", ())) == 0
+    assert count(("SELECT sum(total) FROM orders", ())) == 3
+    assert count(("UPDATE orders SET note = 'x' WHERE id = $1", ("3",))) == 1
+    assert count(("SELECT text FROM notes", ())) == 1
+    assert count(("SELECT id, random() FROM orders", ())) == 0
+    assert count(("SELECT gone FROM orders", ()), ("SELECT 1", ())) == 0
+    assert count(("SELECT 1 FROM orders WHERE id = 1", ()), ("SELECT 1 FROM orders WHERE id = 2", ())) == 2
+    assert len(lab.database.read_rows()["orders"].rows) == 12
