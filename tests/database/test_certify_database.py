@@ -11,6 +11,7 @@ from kept import template
 from backout.errors import BackoutError
 from backout.model.database.certificate import HeardStatement, RowLoss
 from backout.model.database.compatibility import MigrationFile
+from backout.providers.postgres.certify.cloning import copy_rows
 from backout.providers.postgres.certify.database import CertifyDatabase
 from backout.providers.postgres.server.binaries import find_binaries
 from backout.providers.postgres.server.launcher import PostgresServer
@@ -169,3 +170,34 @@ def test_rows_count_as_read_where_the_result_depends_on_them(lab: Lab) -> None:
     assert count(("SELECT gone FROM orders", ()), ("SELECT 1", ())) == 0
     assert count(("SELECT 1 FROM orders WHERE id = 1", ()), ("SELECT 1 FROM orders WHERE id = 2", ())) == 2
     assert len(lab.database.read_rows()["orders"].rows) == 12
+
+
+def test_rows_are_copied_and_no_code_of_that_database(server: Server) -> None:
+    """The rows of a real database come into the schema of the migrations; its functions and triggers stay there."""
+    with psycopg.connect(f"{server.url}template1", autocommit=True) as connection:
+        for name in ("source", "trial"):
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+        connection.execute("CREATE DATABASE source TEMPLATE postgres")
+        connection.execute("CREATE DATABASE trial TEMPLATE template0")
+    source = f"{server.url}source"
+    with psycopg.connect(source, autocommit=True) as connection:
+        connection.execute("CREATE TABLE _prisma_migrations (id text)")
+        connection.execute("INSERT INTO _prisma_migrations VALUES ('1')")
+        connection.execute("CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''run''; END'")
+        connection.execute("CREATE TRIGGER trap BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION trap()")
+    database = CertifyDatabase(f"{server.url}trial", server.log)
+
+    def copy(target: str) -> None:
+        copy_rows(source, target, find_binaries())
+
+    assert database.prepare([MigrationFile("first", SCHEMA)], copy=copy) == ()
+    expected = CertifyDatabase(source, server.log).read_rows()
+    assert {name: table.rows for name, table in database.read_rows().items()} == {
+        name: table.rows for name, table in expected.items()
+    }
+    with psycopg.connect(f"{server.url}trial", autocommit=True) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal").fetchone() == (0,)
+    database.clear()
+    other = SCHEMA.replace("note text, at", "remark text, at")
+    with pytest.raises(BackoutError, match=r"the rows cannot be copied: .*note"):
+        database.prepare([MigrationFile("first", other)], copy=copy)

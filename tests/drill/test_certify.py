@@ -46,13 +46,13 @@ certify = { requests = "certify.jsonl", seed = "before/prisma/seed.sql" }
 """
 REQUESTS = """\
 {"method": "GET", "path": "/health"}
-{"method": "POST", "path": "/api/models", "body": {"name": "Hook {{n}}", "price_cents": 9}, "save": {"model": "model.id"}}
+{"method": "POST", "path": "/api/models", "body": {"name": "H{{n}}", "price_cents": 9}, "save": {"model": "model.id"}}
 {"method": "GET", "path": "/api/models"}
 {"method": "GET", "path": "/api/models/{{model}}"}
 {"method": "GET", "path": "/api/v1/models"}
 {"method": "POST", "path": "/api/orders", "body": {"model_id": 1, "quantity": 2, "email": "a{{n}}@example.com"}}
 """
-"""The lines of docs/certify.md."""
+"""As in docs/certify.md."""
 
 
 @pytest.fixture(scope="module")
