@@ -167,7 +167,8 @@ class CertifyStage:
 
     def _write_secrets(self, names: Collection[str]) -> Path:
         path = self._folder / "secrets.json"
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(msgspec.json.encode(self._make_up(names)))
         return path
 
