@@ -24,6 +24,7 @@ from backout.runbook.certify.certificates import find_certificate
 
 from extent import by_extent, rotated
 from polling import PATIENCE_S, until
+from streamed import await_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +135,7 @@ def test_the_plan_and_mistakes(tmp_path: Path) -> None:
     )
     code, _, said = run("--after", "0042")
     assert code == 2
-    assert "--after NAME" in said
+    assert "backout certify --new DIR --after NAME" in said
     (tmp_path / "certify.jsonl").write_text('{"method": "GET"}')
     assert "certify.jsonl:1" in run()[2]
 
@@ -175,10 +176,7 @@ def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
     with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as running:
-        assert running.stderr is not None
-        for line in running.stderr:
-            if "deploy the old code" in line:
-                break
+        await_line(running, "deploy the old code", stream=running.stderr)
         folders = find_folders(running.pid)
         running.send_signal(signal.SIGKILL)
     assert folders

@@ -13,6 +13,7 @@ ONE_PROCESS = {
     "providers/node.py": "node --version",
     "providers/postgres/backup/dump_archive.py": "pg_restore without --jobs, tied to us",
     "providers/postgres/backup/dumps.py": "pg_dump without --jobs, tied to us",
+    "providers/postgres/certify/cloning.py": "pg_dump and pg_restore without --jobs, tied to us",
     "providers/postgres/comparison/comparer.py": "a module of ours, tied to us",
     "providers/postgres/restore/side_files.py": "`touch`, once, to see whether overlays are allowed",
     "providers/postgres/restore/wal_search.py": "pg_waldump: it reads, and ends when nobody reads from it",

@@ -39,6 +39,8 @@ GIVEN: Final = frozenset(
         "environments.*.database.server.data_directory",
         "environments.*.database.migrations_path",
         "environments.*.database.binaries",
+        "environments.*.certify.requests",
+        "environments.*.certify.seed",
         "environments.*.secrets.example",
         "environments.*.secrets.source.path",
         "environments.*.traffic.logs.path",

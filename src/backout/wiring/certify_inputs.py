@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.analysis.certify.requests import generate_requests, parse_requests
+from backout.analysis.certify.requests import make_requests, parse_requests
 from backout.errors import UsageError
 from backout.model.value import Value
 from backout.providers.files.bundles import FileBundleStore
@@ -113,7 +113,9 @@ def read_inputs(config: Config, folder: Path, options: TrialOptions) -> TrialInp
         new=_find_source(folder, options.new),
         before=before,
         pending=pending,
-        requests=_generate(config) if named is None else parse_requests(_read_text(named, _REQUESTS_HINT), named.name),
+        requests=_make_requests(config)
+        if named is None
+        else parse_requests(_read_text(named, _REQUESTS_HINT), named.name),
         known=tuple(statement.sql for statement in statements),
         seed=_read_text(seed, "certify.seed") if seed is not None else "",
     )
@@ -153,7 +155,7 @@ def _split(files: tuple[MigrationFile, ...], head: str) -> tuple[tuple[Migration
         raise UsageError(
             f"migration {head!r} is none of these: {known}",
             where="the migrations",
-            hint="--after NAME names the last one that the old code runs with; --migrations PATH, where they are",
+            hint="`backout certify --new DIR --after NAME`: the last one that the old code runs with",
         )
     at = names.index(head) + 1
     return files[:at], files[at:]
@@ -176,7 +178,11 @@ def _find_live(config: Config) -> Source:
     reader = make_reader(config, _LIVE_WITHIN_S)
     history = CloudflareDeployments(reader, config.account_id, config.environment.platform.script).history()
     if not history:
-        raise UsageError("nothing is live, so there is no old code", where=config.name, hint="--old DIR or VERSION")
+        raise UsageError(
+            "nothing is live, so there is no old code",
+            where=config.name,
+            hint="`backout certify --new DIR --old DIR` names it",
+        )
     live = history[0].main
     return Source(f"version {live}, which is live", version=live)
 
@@ -188,13 +194,13 @@ def _fetch_bundle(config: Config, version: str) -> Bundle:
     return kept if kept is not None else LateBundles(config).fetch(version)
 
 
-def _generate(config: Config) -> tuple[TrialRequest, ...]:
+def _make_requests(config: Config) -> tuple[TrialRequest, ...]:
     environment = config.environment
     guard = environment.guard
     health = str(environment.health.url) if environment.health is not None else ""
     path = "/" + health.split("://", 1)[-1].partition("/")[2].partition("?")[0] if health else "/"
-    found = generate_requests([path, *guard.vital, *guard.expect, *guard.synthetic.paths])
-    return found or generate_requests(["/"])
+    found = make_requests([path, *guard.vital, *guard.expect, *guard.synthetic.paths])
+    return found or make_requests(["/"])
 
 
 def _read_text(path: Path, hint: str) -> str:

@@ -132,7 +132,7 @@ def _list_statuses(statuses: set[int | None]) -> str:
 
 def _compare_shapes(before: Sequence[TrialAnswer], after: Sequence[TrialAnswer]) -> list[str]:
     """Return what the JSON of good answers has lost, or has as another type."""
-    old, new = (_collect_shape(answers) for answers in (before, after))
+    old, new = (_read_shape(answers) for answers in (before, after))
     found = []
     for path, kinds in old.items():
         parent = path.rpartition(".")[0]
@@ -144,7 +144,7 @@ def _compare_shapes(before: Sequence[TrialAnswer], after: Sequence[TrialAnswer])
     return found
 
 
-def _collect_shape(answers: Sequence[TrialAnswer]) -> dict[str, set[str]]:
+def _read_shape(answers: Sequence[TrialAnswer]) -> dict[str, set[str]]:
     shape: dict[str, set[str]] = {}
     for answer in answers:
         if has_worked(answer) and answer.body is not None:

@@ -75,7 +75,7 @@ def judge_round_trip(seen: RoundTrip, known: KnownCode, verdicts: Sequence[Migra
         steps=_count_steps(seen, verdicts),
         coverage=coverage,
         unseen=unseen,
-        shapes=tuple(sorted(_collect_fingerprints(seen.new.statements, writes=True))),
+        shapes=tuple(sorted(_list_fingerprints(seen.new.statements, writes=True))),
     )
 
 
@@ -94,10 +94,10 @@ def _list_blockers(seen: RoundTrip, verdicts: Sequence[MigrationVerdict]) -> Ite
 
 def _list_failing(before: Iterable[HeardStatement], after: Iterable[HeardStatement]) -> list[HeardStatement]:
     """Return the statements that fail in a way in which they did not fail before."""
-    known = {(_identify(statement.sql), statement.sqlstate) for statement in before}
+    known = {(_name_statement(statement.sql), statement.sqlstate) for statement in before}
     found: dict[tuple[str, str], HeardStatement] = {}
     for statement in after:
-        identity = (_identify(statement.sql), statement.sqlstate)
+        identity = (_name_statement(statement.sql), statement.sqlstate)
         if statement.sqlstate and statement.sqlstate not in _NOT_THE_SCHEMA and identity not in known:
             found.setdefault(identity, statement)
     return list(found.values())
@@ -146,7 +146,7 @@ def _list_reasons(
 
 def _list_vetoes(seen: RoundTrip, known: KnownCode, verdicts: Sequence[MigrationVerdict]) -> Iterable[str]:
     """Yield the statements of migrations over which what was seen says too little."""
-    heard = _collect_fingerprints(seen.old_again.statements)
+    heard = _list_fingerprints(seen.old_again.statements)
     needed = [*known.statements, *(s.sql for s in seen.old.statements if not s.sqlstate)]
     for statement in (statement for verdict in verdicts for statement in verdict.statements):
         quoted = _quote(statement.sql)
@@ -200,8 +200,8 @@ def _measure_coverage(seen: RoundTrip, known: KnownCode) -> tuple[Coverage, tupl
     asked = {number: name_route(request) for number, request in enumerate(seen.requests) if request.by != "new"}
     worked = {asked[a.number] for a in seen.old.answers if a.number in asked and has_worked(a)}
     sent = {asked[a.number] for a in seen.old_again.answers if a.number in asked}
-    again = {_identify(statement.sql) for statement in seen.old_again.statements}
-    heard = _collect_fingerprints(seen.old.statements) & again
+    again = {_name_statement(statement.sql) for statement in seen.old_again.statements}
+    heard = _list_fingerprints(seen.old.statements) & again
     fingerprints = {read.fingerprint: sql for sql in known.statements if (read := read_statement(sql)) is not None}
     coverage = Coverage(
         routes_seen=len(worked & sent),
@@ -228,13 +228,13 @@ def _count_steps(seen: RoundTrip, verdicts: Sequence[MigrationVerdict]) -> tuple
     )
 
 
-def _collect_fingerprints(statements: Iterable[HeardStatement], *, writes: bool = False) -> set[str]:
+def _list_fingerprints(statements: Iterable[HeardStatement], *, writes: bool = False) -> set[str]:
     """Return the fingerprints of statements that succeeded, or only of those that write."""
     reads = (read_statement(statement.sql) for statement in statements if not statement.sqlstate)
     return {read.fingerprint for read in reads if read is not None and (read.written or not writes)}
 
 
-def _identify(sql: str) -> str:
+def _name_statement(sql: str) -> str:
     read = read_statement(sql)
     return read.fingerprint if read is not None else sql
 

@@ -64,10 +64,10 @@ def _parse_line(line: str, where: str, number: int) -> TrialRequest:
     return TrialRequest(method, read.path, read.body, read.headers, read.save, read.by, number)
 
 
-def generate_requests(routes: Iterable[str]) -> tuple[TrialRequest, ...]:
+def make_requests(routes: Iterable[str]) -> tuple[TrialRequest, ...]:
     """Return a GET for each route without a parameter, of names such as `GET /api/models`, each once.
 
-    >>> [request.path for request in generate_requests(["GET /a", "/a", "GET /b/{id}", "POST /c", "GET /d/*"])]
+    >>> [request.path for request in make_requests(["GET /a", "/a", "GET /b/{id}", "POST /c", "GET /d/*"])]
     ['/a']
     """
     paths: dict[str, None] = {}

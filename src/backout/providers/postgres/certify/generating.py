@@ -73,7 +73,7 @@ def fill_tables(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
     tables = dict(list_tables(connection))
     references = {oid: _read_references(connection, oid) for oid in tables}
     empty = []
-    for oid in _order(tables, references):
+    for oid in _sort_tables(tables, references):
         name = sql.SQL(tables[oid])
         if connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM ") + name + sql.SQL(")")).fetchone() == (True,):
             continue
@@ -83,7 +83,7 @@ def fill_tables(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
     return tuple(empty)
 
 
-def _order(tables: dict[int, str], references: dict[int, tuple[_Reference, ...]]) -> list[int]:
+def _sort_tables(tables: dict[int, str], references: dict[int, tuple[_Reference, ...]]) -> list[int]:
     """Return the tables, each after those that it refers to where there is no circle."""
     ordered: dict[int, None] = {}
     waiting = list(tables)
@@ -114,13 +114,13 @@ def _write_row(
     choices = [list(itertools.islice(_list_values(column, number), _TRIES)) for column in own]
     names = [c.name for c in columns if c.number in referred] + [c.name for c in own]
     given = [referred[c.number] for c in columns if c.number in referred]
-    for chosen in itertools.islice(_vary(choices), _TRIES):
+    for chosen in itertools.islice(_list_combinations(choices), _TRIES):
         if _insert(connection, table, names, [*given, *chosen]):
             return True
     return False
 
 
-def _vary(choices: Sequence[Sequence[str | None]]) -> Iterator[list[str | None]]:
+def _list_combinations(choices: Sequence[Sequence[str | None]]) -> Iterator[list[str | None]]:
     """Yield the first choices, then each column's other ones."""
     first = [values[0] for values in choices]
     yield first
