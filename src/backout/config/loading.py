@@ -84,8 +84,8 @@ def load(
 
     file = find(variables, start, path)
     trust.check_config(file, variables.get(trust.TRUST_ENV), tell)
-    text = _read(file)
-    document = _parse(text, file)
+    text = read_file(file)
+    document = parse_file(text, file)
     chosen = _choose(document, environment or variables.get("BACKOUT_ENVIRONMENT"), file)
     merged, set_by = overlay(document, chosen, variables, flags or {})
     settings = _convert(merged, text, file, set_by)
@@ -105,13 +105,19 @@ def load(
 def find_mistakes(text: str, file: Path) -> tuple[str, ...]:
     """Return every mistake of a configuration's text as `file:line: path: what`; empty if there is none."""
     try:
-        _convert(_parse(text, file), text, file, {})
+        _convert(parse_file(text, file), text, file, {})
     except ConfigError as error:
         return error.mistakes
     return ()
 
 
-def _read(file: Path) -> str:
+def read_file(file: Path) -> str:
+    """Return the text of a file that a person writes.
+
+    Raises:
+        ConfigError: it is longer than 1 MiB, or not UTF-8.
+        UsageError: it cannot be read.
+    """
     try:
         with file.open("rb") as opened:
             content = opened.read(MAX_FILE_BYTES + 1)
@@ -125,7 +131,8 @@ def _read(file: Path) -> str:
         raise ConfigError((f"{file.name}:{line}: not UTF-8",)) from error
 
 
-def _parse(text: str, file: Path) -> Table:
+def parse_file(text: str, file: Path) -> Table:
+    """Return the document of a text; `file` is what its mistakes name. Raises ConfigError: it is not TOML."""
     try:
         return decode_toml(text)
     except ValueError as error:
@@ -188,7 +195,7 @@ def _convert(document: Table, text: str, file: Path, set_by: Mapping[Where, str]
             return settings
         found = ()
     raise ConfigError(
-        _describe_mistakes((*found, *crossed), text, file, set_by),
+        describe_mistakes((*found, *crossed), text, file, set_by),
         hint=f"correct {file.name}; every key with its meaning: backout config example",
     )
 
@@ -214,7 +221,8 @@ def _make_absolute(settings: Settings, folder: Path) -> Settings:
     )
 
 
-def _describe_mistakes(found: Iterable[Mistake], text: str, file: Path, set_by: Mapping[Where, str]) -> tuple[str, ...]:
+def describe_mistakes(found: Iterable[Mistake], text: str, file: Path, set_by: Mapping[Where, str]) -> tuple[str, ...]:
+    """Return the mistakes as `file:line: path: what`, by line; `set_by` names what set a path in place of the file."""
     from backout.config.toml_lines import find_lines
 
     lines = find_lines(text)

@@ -1,0 +1,147 @@
+"""Files of drills: ours are right, and a wrong one is told with every mistake and its line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.config.drills import find_drills, read_drill, read_drills
+from backout.errors import ConfigError, UsageError
+from backout.model.drill import DrillAction, DrillGroup, DrillPlace, Limits, Loss
+from backout.wiring.drills.catalogue import list_variants, load_drills
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = """title = "A route throws"
+group = "roll back"
+[deploy]
+variant = "throws-on-one-route"
+[expect]
+scenario = "S3_runtime_errors"
+action = "rollback"
+[limits]
+rto = "10s"
+rpo = { rows = 0 }
+"""
+
+
+def mistakes_of(folder: Path, text: str) -> tuple[str, ...]:
+    """Return what is said of a file with this text."""
+    file = folder / "mine.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        read_drill(file, list_variants())
+    assert raised.value.hint == "correct mine.toml, then: backout drill list"
+    return raised.value.mistakes
+
+
+def test_a_drill_is_read(tmp_path: Path) -> None:
+    """Its name is the file's; what is not said has a default."""
+    file = tmp_path / "mine.toml"
+    file.write_text(GOOD, encoding="utf-8")
+    drill = read_drill(file, list_variants())
+    assert (drill.name, drill.file.group, drill.file.environment) == ("mine", DrillGroup.ROLL_BACK, DrillPlace.TWIN)
+    assert (drill.expected.action, drill.expected.scenario) == (DrillAction.ROLLBACK, "S3_runtime_errors")
+    assert drill.file.limits.as_model() == Limits(10.0, Loss(rows=0))
+    assert drill.file.visitors.rate == 50
+
+
+def test_every_mistake_is_told_with_its_line(tmp_path: Path) -> None:
+    """All of them at once, with the likely word."""
+    text = """titel = "A route throws"
+group = "role back"
+environment = "twin"
+[deploy]
+variant = 3
+[[fault]]
+kind = "service-dwn"
+for = "soon"
+[expect]
+action = "rollback"
+[limits]
+bad_requests = -1
+"""
+    assert mistakes_of(tmp_path, text) == (
+        "mine.toml:1: titel: unknown key, did you mean 'title'?",
+        "mine.toml:1: title: required, but not there",
+        "mine.toml:2: group: expected 'roll back', 'must not' or 'other', got 'role back', did you mean 'roll back'?",
+        "mine.toml:5: deploy.variant: expected a string, got 3",
+        (
+            "mine.toml:7: fault[0].kind: expected 'service-down', 'storage-denied', 'latency', 'errors', "
+            "'worker-crash', 'api-down', 'api-slow', 'api-429', 'api-limit' or 'api-token-refused', "
+            "got 'service-dwn', did you mean 'service-down'?"
+        ),
+        "mine.toml:8: fault[0].for: expected a duration such as '15m' or '1h30m', got 'soon'",
+        "mine.toml:12: limits.bad_requests: expected a number at least 0, got -1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"throws-on-one-route"', '"throws-on-one-rout"', "4: deploy.variant: no variant 'throws-on-one-rout'"),
+        ('"roll back"', '"must not"', "7: expect.action: a drill of the group 'must not' does not expect a rollback"),
+        ('"10s"', '"0s"', "9: limits.rto: expected more than 0 s"),
+        ("[limits]", '[[fault]]\nkind = "service-down"\n[limits]', "8: fault[0].target: expected 'database'"),
+        (
+            'group = "roll back"',
+            'group = "roll back"\nenvironment = "production"',
+            "8: expect.action: production is only watched",
+        ),
+        (
+            "[limits]",
+            '[[fault]]\nkind = "errors"\nwhen = "before"\nafter = "2s"\n[limits]',
+            "11: fault[0].after: a fault",
+        ),
+        ("title =", "title", "1: TOML: "),
+    ],
+)
+def test_what_does_not_fit_together_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
+    """Keys that are right by themselves and wrong beside others."""
+    assert old in GOOD
+    (found,) = mistakes_of(tmp_path, GOOD.replace(old, new))
+    assert found.startswith(f"mine.toml:{told}")
+
+
+def test_faults_are_set_on_the_twin_alone(tmp_path: Path) -> None:
+    """Nothing of production is broken, and nothing of staging."""
+    text = GOOD.replace("[limits]", '[[fault]]\nkind = "errors"\n[limits]')
+    for place in ("staging", "production"):
+        found = mistakes_of(tmp_path, text.replace("[deploy]", f'environment = "{place}"\n[deploy]', 1))
+        assert any(f"fault[0]: {place} " in each for each in found)
+
+
+def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    """The files of a folder are read to the last one."""
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text("title = 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        read_drills([tmp_path])
+    assert {each.partition(":")[0] for each in raised.value.mistakes} == {"one.toml", "two.toml"}
+
+
+def test_ours_are_right_and_say_what_they_are_about(tmp_path: Path) -> None:
+    """Each begins with a comment and has a title of its own."""
+    drills = load_drills(tmp_path)
+    assert len({drill.file.title for drill in drills}) == len(drills) > 8
+    for drill in drills:
+        assert drill.path.read_text(encoding="utf-8").startswith("# "), drill.name
+        assert drill.file.expect.action is not DrillAction.ROLLBACK or drill.file.limits.rpo.rows == 0, drill.name
+
+
+def test_a_teams_own_drill_takes_the_place_of_ours(tmp_path: Path) -> None:
+    """By name; the others stay."""
+    folder = tmp_path / "drills"
+    folder.mkdir()
+    (folder / "throws.toml").write_text(GOOD, encoding="utf-8")
+    (folder / "mine.toml").write_text(GOOD, encoding="utf-8")
+    drills = load_drills(tmp_path)
+    (throws,) = find_drills(drills, ["throws"])
+    assert (throws.path.parent, throws.file.title) == (folder, "A route throws")
+    assert find_drills(drills, ["mine", "slow-tail"])[1].path.parent != folder
+    with pytest.raises(UsageError, match="no drill 'throw', did you mean 'throws'"):
+        find_drills(drills, ["throw"])
+    with pytest.raises(UsageError, match="no such folder of drills"):
+        load_drills(tmp_path, tmp_path / "elsewhere")
