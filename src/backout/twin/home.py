@@ -199,6 +199,11 @@ def read_start_tick(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[19])
 
 
+def mark_own_process() -> ProcessMark:
+    """Return this process with its start tick."""
+    return ProcessMark(os.getpid(), read_start_tick(os.getpid()))
+
+
 def read_marks(pids: Mapping[str, int]) -> dict[str, ProcessMark]:
     """Return the processes with their start ticks."""
     return {name: ProcessMark(pid, read_start_tick(pid)) for name, pid in pids.items()}

@@ -16,7 +16,6 @@ import msgspec
 from backout.errors import BackoutError, UsageError
 from backout.extras import require
 from backout.model.value import Value
-from backout.providers.child import tie_to_parent
 from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.twin.home import Home
 from backout.twin.npm import CACHE_VARIABLE
@@ -24,7 +23,7 @@ from backout.twin.npm import CACHE_VARIABLE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backout.twin.home import Note
+    from backout.twin.home import Note, ProcessMark
 
 SCHEMA = "backout.twin/1"
 UP_TIMEOUT_S = 60.0
@@ -86,7 +85,7 @@ def start_twin(
     port: int | None = None,
     *,
     sealed: bool = False,
-    tied: bool = False,
+    owner: ProcessMark | None = None,
     timeout_s: float = UP_TIMEOUT_S,
 ) -> TwinStatus:
     """Start the twin of this folder in the background and return when everything answers; a running one is returned.
@@ -95,7 +94,7 @@ def start_twin(
         directory: the twin's state; made when it is missing.
         port: where to listen; None is the port of the last start when it is free, else any.
         sealed: its Workers reach nothing but its own parts, and Hyperdrive caches nothing; a twin stays sealed.
-        tied: it ends with this process, however that ends.
+        owner: the process with which it stops, however that ends; None: it goes on until it is stopped.
 
     Raises:
         UsageError: the port is not a port, or a part is not installed.
@@ -114,7 +113,7 @@ def start_twin(
         home.sweep()
         if sealed:
             home.seal()
-        _start(home, port, timeout_s, tied=tied)
+        _start(home, port, timeout_s, owner)
         started = read_status(directory)
         if not started.running:
             raise BackoutError("the twin came up but does not answer", where="backout twin up", hint=_see(home))
@@ -160,14 +159,17 @@ class _StatusAnswer(Value, frozen=True):
     result: TwinStatus
 
 
-def _start(home: Home, port: int | None, timeout_s: float, *, tied: bool) -> None:
+def _start(home: Home, port: int | None, timeout_s: float, owner: ProcessMark | None) -> None:
     if home.log_file.exists() and home.log_file.stat().st_size > _MAX_LOG_BYTES:
         home.log_file.replace(home.log_file.with_suffix(".log.1"))
     begins_at = home.log_file.stat().st_size if home.log_file.exists() else 0
-    argv = make_module_command("backout.twin.process", str(home.directory), *(() if port is None else (str(port),)))
+    words = [str(home.directory), str(port or 0)]
+    if owner is not None:
+        words += [str(owner.pid), str(owner.started)]
+    argv = make_module_command("backout.twin.process", *words)
     with home.log_file.open("ab") as log:
         process = subprocess.Popen(
-            tie_to_parent(argv, signal.SIGTERM) if tied else argv,
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

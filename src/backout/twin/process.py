@@ -1,6 +1,7 @@
 """The daemon: one event loop that serves the API, the ingress and the tails on one loopback port, over real services.
 
-Run by `lifecycle.start_twin` as `python -m backout.twin.process DIRECTORY [PORT]`. It leaves nothing behind on SIGTERM.
+Run by `lifecycle.start_twin` as `python -m backout.twin.process DIRECTORY [PORT [OWNER TICK]]`, where PORT 0 is any. It
+leaves nothing behind on SIGTERM, and stops when its owner has ended.
 """
 
 from __future__ import annotations
@@ -56,10 +57,12 @@ class Daemon:
     Args:
         home: the folder, already held.
         wanted_port: the port to listen on, None for the last port when it is free.
+        owner: the process with which it stops, None for none.
     """
 
-    def __init__(self, home: Home, wanted_port: int | None) -> None:
+    def __init__(self, home: Home, wanted_port: int | None, owner: ProcessMark | None = None) -> None:
         self._home = home
+        self._owner = owner
         self._identity = home.identity()
         self._faults = Faults(home.faults_file)
         self._state = State(home.state_file)
@@ -83,14 +86,14 @@ class Daemon:
         self._written: Note | None = None
 
     async def run(self) -> None:
-        """Start, serve until SIGTERM or SIGINT, stop."""
+        """Start, serve until SIGTERM or SIGINT or the owner's end, stop."""
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         try:
             await self._start()
-            while not stopping.is_set():
+            while not stopping.is_set() and (self._owner is None or self._owner.is_alive()):
                 self._write_note(ready=True)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), _NOTE_EVERY_S)
@@ -230,12 +233,12 @@ def main(arguments: Sequence[str]) -> int:
     """Run the daemon of a folder; 0 after a clean stop, the error's exit code with its text as the last line else."""
     leave_no_core()
     home = Home(Path(arguments[0]))
-    port = int(arguments[1]) if len(arguments) > 1 else None
+    port, *owner = (int(word) for word in arguments[1:] or ["0"])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     home.create()
     try:
         with home.held():
-            asyncio.run(Daemon(home, port).run())
+            asyncio.run(Daemon(home, port or None, ProcessMark(*owner) if owner else None).run())
             home.remove_note()
     except BackoutError as error:
         _LOG.exception("the twin ended")

@@ -19,9 +19,11 @@ from backout.providers.child_environment import make_bare_environment, make_modu
 from backout.providers.files.migrations import PrismaMigrations
 from backout.providers.postgres.schema.deploy import PrismaDeploy
 from backout.twin import lifecycle, npm, wrangler
+from backout.twin.home import ProcessMark, read_start_tick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import LiteralString
 
     from backout.twin.lifecycle import TwinStatus
 
@@ -44,11 +46,13 @@ class Stage:
     Args:
         directory: everything is kept below it.
         pace: see `Pace`.
+        tied: whether the twin stops when this process ends, however it ends.
     """
 
-    def __init__(self, directory: Path, pace: Pace | None = None) -> None:
+    def __init__(self, directory: Path, pace: Pace | None = None, *, tied: bool = False) -> None:
         self.directory = directory.absolute()
         self.pace = pace or Pace()
+        self._tied = tied
         self.config_file = self.directory / "backout.toml"
         self._secrets = self.directory / "secrets.env"
         self._application: Path | None = None
@@ -85,7 +89,8 @@ class Stage:
         make_private_folder(self.directory)
         self.directory.chmod(0o700)
         npm.link_parts(self.directory, npm.ensure(say))
-        twin = self._twin = lifecycle.start_twin(self.directory / "twin")
+        owner = ProcessMark(os.getpid(), read_start_tick(os.getpid())) if self._tied else None
+        twin = self._twin = lifecycle.start_twin(self.directory / "twin", owner=owner)
         dsn = str(twin.postgres_dsn)
         prisma = self.application / "prisma"
         PrismaDeploy(lambda: dsn).apply(PrismaMigrations(prisma / "migrations").read())
@@ -102,29 +107,37 @@ class Stage:
         Raises:
             BackoutError: wrangler says no; with the end of its output.
         """
-        run = wrangler.run_wrangler(
-            [
-                "deploy",
-                f"src/variants/{variant}.js",
-                "--env",
-                ENVIRONMENT,
-                "--var",
-                f"EMAIL_API_URL:{self.twin.email_api_url}",
-                *(word for name, value in variables.items() for word in ("--var", f"{name}:{value}")),
-                "--secrets-file",
-                str(self._secrets),
-                "--message",
-                variant,
-            ],
-            cwd=self.application,
-            api_base_url=str(self.twin.api_base_url),
-            account_id=str(self.twin.account_id),
-            token_file=Path(str(self.twin.api_token_file)),
-            log_dir=self.directory / "wrangler",
-        )
+        run = self.find_wrangler().run(*self.list_deploy_words(variant, variables))
         if run.returncode != 0:
             raise BackoutError(f"wrangler deploy failed: {(run.stderr or run.stdout)[-1500:].strip()}", where=variant)
         return str(run.record("deploy")["version_id"])
+
+    def find_wrangler(self) -> wrangler.Wrangler:
+        """Return the wrangler that deploys to the twin. Raises UsageError: it is not installed."""
+        api, account, token = self.twin.api_base_url, self.twin.account_id, Path(str(self.twin.api_token_file))
+        return wrangler.find(self.application, str(api), str(account), token, self.directory / "wrangler")
+
+    def list_deploy_words(self, variant: str, variables: Mapping[str, str]) -> tuple[str, ...]:
+        """Return what wrangler is told to deploy a variant with these variables."""
+        given = {"EMAIL_API_URL": str(self.twin.email_api_url), **variables}
+        return (
+            *("deploy", f"src/variants/{variant}.js", "--env", ENVIRONMENT),
+            *(word for name, value in given.items() for word in ("--var", f"{name}:{value}")),
+            *("--secrets-file", str(self._secrets), "--message", variant),
+        )
+
+    def query(self, statement: LiteralString, *values: object) -> tuple[tuple[object, ...], ...]:
+        """Run a statement on the sample application's database and return its rows, if it returns any.
+
+        Raises:
+            BackoutError: the database does not answer, or says no.
+        """
+        try:
+            with psycopg.connect(str(self.twin.postgres_dsn), autocommit=True) as connection:
+                found = connection.execute(statement, values)
+                return tuple(found.fetchall()) if found.description is not None else ()
+        except psycopg.Error as error:
+            raise BackoutError(f"the twin's database: {str(error).strip()}", where=statement) from error
 
     @contextlib.contextmanager
     def visitors(self, rate_per_s: float, kind: str = "usual") -> Iterator[None]:

@@ -26,6 +26,7 @@ from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.permissions import WRITE_SCRIPTS
 from backout.providers.postgres.certify.database import CertifyDatabase
 from backout.twin import lifecycle, wrangler
+from backout.twin.home import mark_own_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -70,7 +71,7 @@ class CertifyStage:
     def __enter__(self) -> Self:
         """Start the twin. Raises as `lifecycle.start_twin`."""
         try:
-            self._twin = lifecycle.start_twin(self._folder / "twin", sealed=True, tied=True)
+            self._twin = lifecycle.start_twin(self._folder / "twin", sealed=True, owner=mark_own_process())
         except BaseException:
             self._end()
             raise
