@@ -19,6 +19,7 @@ ONE_PROCESS = {
     "providers/postgres/restore/wal_search.py": "pg_waldump: it reads, and ends when nobody reads from it",
     "providers/postgres/server/binaries.py": "--version",
     "providers/postgres/server/launcher.py": "the server, tied to us: it ends its own processes",
+    "wiring/drills/visits.py": "a module of ours, tied to us",
     "providers/events/work.py": "a module of ours, which ends with its input",
 }
 """What starts no further process of its own that would outlive it."""

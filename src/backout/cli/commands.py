@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     "Try safely": (
         Entry("certify", "backout.cli.certify:certify", "Try the way back before it counts."),
         Entry("twin", "backout.cli.twin:twin", "A local cloud: start, stop, inspect, break."),
+        Entry("drill", "backout.cli.drill.group:drill", "Break something on purpose, and measure what follows."),
         Entry("conformance", "backout.cli.conformance:conformance", "Compare the twin with a real account."),
     ),
     "Help": (

@@ -33,7 +33,7 @@ from backout.twin.control.state import BlobStore, State
 from backout.twin.dataplane.dataplane import LocalDataPlane
 from backout.twin.dataplane.outside import Outside
 from backout.twin.faults import Faults
-from backout.twin.home import Home, Note, ProcessMark, read_marks, read_start_tick
+from backout.twin.home import Home, Note, ProcessMark, mark_own_process, read_marks, read_start_tick
 from backout.twin.services import Services
 from backout.twin.storage.bucketlist import BucketList
 
@@ -189,7 +189,7 @@ class Daemon:
 
     def _write_note(self, *, ready: bool) -> None:
         children = read_marks({name: pid for name, pid in self._pids().items() if name != "twin"})
-        note = Note(ProcessMark(os.getpid(), read_start_tick(os.getpid())), self._port, ready, children)
+        note = Note(mark_own_process(), self._port, ready, children)
         if note != self._written:
             self._home.write_note(note)
             self._written = note

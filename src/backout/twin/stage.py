@@ -19,7 +19,7 @@ from backout.providers.child_environment import make_bare_environment, make_modu
 from backout.providers.files.migrations import PrismaMigrations
 from backout.providers.postgres.schema.deploy import PrismaDeploy
 from backout.twin import lifecycle, npm, wrangler
-from backout.twin.home import ProcessMark, read_start_tick
+from backout.twin.home import mark_own_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -89,7 +89,7 @@ class Stage:
         make_private_folder(self.directory)
         self.directory.chmod(0o700)
         npm.link_parts(self.directory, npm.ensure(say))
-        owner = ProcessMark(os.getpid(), read_start_tick(os.getpid())) if self._tied else None
+        owner = mark_own_process() if self._tied else None
         twin = self._twin = lifecycle.start_twin(self.directory / "twin", owner=owner)
         dsn = str(twin.postgres_dsn)
         prisma = self.application / "prisma"

@@ -1,0 +1,194 @@
+"""`backout drill run`: drills on a twin of their own, one after the other."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import click
+from msgspec.structs import replace
+
+from backout.cli.drill.support import (
+    choose_drills,
+    directory_option,
+    drills_option,
+    open_history,
+    read_config,
+    read_drills,
+)
+from backout.cli.support.options import Command, pass_shell
+from backout.cli.twin_env import choose_folder
+from backout.errors import BackoutError, Busy, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from backout.cli.support.shell import Shell
+    from backout.config.drills import Drill
+    from backout.model.drill import DrillRecord, DrillResult
+    from backout.ports import Journal
+    from backout.wiring.drills.ground import Ground
+
+
+@click.command(
+    "run",
+    cls=Command,
+    short_help="Run drills on a twin of their own, and measure them.",
+    epilog="""
+Examples:
+  backout drill run throws
+  backout drill run throws slow-tail --times 3
+  backout drill run --all
+  backout drill run --all --dry-run          # which, and what each of them does
+""",
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "every", is_flag=True, help="All drills that there are.")
+@click.option("--times", type=click.IntRange(1, 100), default=1, show_default=True, help="Each of them so often.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@drills_option
+@directory_option
+@pass_shell
+def run(
+    shell: Shell,
+    *,
+    names: tuple[str, ...],
+    every: bool,
+    times: int,
+    dry_run: bool,
+    own: Path | None,
+    directory: Path,
+) -> int:
+    """Run drills: on a twin that is started for them, nothing of yours is touched.
+
+    Each breaks something on purpose while the real program watches, and is measured from the visitors' side. Exit code
+    1 when one of them missed what was expected.
+    """
+    from backout.wiring.drills.performing import check_performable
+
+    config = read_config(shell)
+    chosen = choose_drills(read_drills(shell, config, own), names, every=every)
+    for each in chosen:
+        check_performable(each)
+    if dry_run:
+        return _show_plan(shell, chosen, times, directory)
+    place = choose_folder(shell, directory)
+    records = _perform_all(shell, open_history(shell, config, directory), place, chosen * times)
+    return _show_results(shell, chosen, records)
+
+
+def _show_plan(shell: Shell, chosen: Sequence[Drill], times: int, directory: Path) -> int:
+    rows, records = [], []
+    for drill in chosen:
+        file = drill.file
+        faults = [fault.kind for fault in file.fault]
+        what = [f"deploy {file.deploy.variant}"] if file.procedure == "deployment" else [file.procedure]
+        rows.append((drill.name, ", ".join([*what, *faults]), str(file.expect.action), file.title))
+        records.append(
+            {
+                "name": drill.name,
+                "environment": file.environment,
+                "procedure": file.procedure,
+                "variant": file.deploy.variant,
+                "faults": faults,
+                "expected_scenario": file.expect.scenario,
+                "expected_action": file.expect.action,
+            }
+        )
+    human = shell.output.table(("DRILL", "WHAT IS DONE", "EXPECTED", "WHAT HAPPENS"), rows, flexible=3)
+    shell.output.result("drills", {"dry_run": True, "times": times, "drills": records}, human)
+    shell.output.say(f"\nnothing was done (dry run); a twin of their own would be started in {directory}")
+    return 0
+
+
+def _perform_all(shell: Shell, journal: Journal, place: Path, chosen: Sequence[Drill]) -> list[DrillRecord]:
+    """Perform drills one after the other at one place, and return what became of each."""
+    from backout.wiring.drills.ground import open_ground
+    from backout.wiring.drills.records import make_drill_lock
+
+    lock = make_drill_lock(place)
+    if not lock.take():
+        raise Busy("another drill is at work there", where=str(place), hint="wait for it, or name another --dir")
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        style = shell.output.talk
+        shell.output.say(f"{style.dim(f'{time.monotonic() - began:6.1f} s')}  {text}")
+
+    try:
+        say("starting a twin, and having guard prove the good version")
+        ground = open_ground(place, say)
+        try:
+            return list(_perform_each(journal, ground, chosen, say))
+        finally:
+            ground.close()
+    finally:
+        lock.free()
+
+
+def _perform_each(
+    journal: Journal, ground: Ground, chosen: Sequence[Drill], say: Callable[[str], None]
+) -> Iterator[DrillRecord]:
+    """Yield what became of each drill; its beginning is recorded before anything is done, its end after it."""
+    from backout.model.drill import DrillRecord
+    from backout.runbook.incident.drills import record_end, record_failure, record_start
+    from backout.wiring.drills.performing import perform_drill
+    from backout.wiring.drills.records import read_actor
+
+    actor = read_actor()
+    for number, drill in enumerate(chosen, 1):
+        run, place = f"drill-{secrets.token_hex(4)}", drill.file.environment
+        say(f"{number} of {len(chosen)}: {drill.name}")
+        record_start(journal, run, drill.name, place, actor=actor)
+        record = DrillRecord(run, drill.name, place, time.time())
+        try:
+            result = perform_drill(ground, drill, say)
+        except Interrupted:
+            raise
+        except BackoutError as error:
+            record_failure(journal, run, drill.name, place, str(error), actor=actor)
+            say(f"not performed: {error}")
+            yield replace(record, why=str(error))
+            continue
+        record_end(journal, run, result, actor=actor)
+        say(_describe(result))
+        yield replace(record, result=result)
+
+
+def _describe(result: DrillResult) -> str:
+    measured = result.measured
+    back = "" if measured.rto_s is None else f", {measured.bad_requests} bad requests in {measured.rto_s:.1f} s"
+    return f"{'passed' if result.passed else 'MISSED'}: {measured.action}{back}"
+
+
+def _show_results(shell: Shell, chosen: Sequence[Drill], records: Sequence[DrillRecord]) -> int:
+    from backout.cli.support.style import Tone
+    from backout.report import drills as report
+
+    style = shell.output.style
+    expected = {drill.name: drill.expected for drill in chosen}
+    results = [record.result for record in records if record.result is not None]
+    told = [
+        report.make_failure_record(record, expected[record.name])
+        if record.result is None
+        else report.make_result_record(record.result)
+        for record in records
+    ]
+    rows = []
+    for record in records:
+        cells = (record.name, *"-" * 6, "not performed") if record.result is None else report.format_row(record.result)
+        rows.append((*cells[:-1], style.badge(cells[-1], Tone.GOOD if cells[-1] == "passed" else Tone.BAD)))
+    missed = [f"{each.name}: {why}" for each in records for why in report.describe_missed(each)]
+    passed = sum(bool(record["passed"]) for record in told)
+    payload = {
+        "drills": told,
+        "passed": passed,
+        "median_rto_s": report.make_medians(results),
+        "wrong_rollbacks": report.count_wrong_rollbacks(results),
+    }
+    human = shell.output.table(report.HEADERS, rows, whole=True)
+    shell.output.result("drills", payload, "\n".join([human, *missed, f"{passed} of {len(told)} passed"]))
+    shell.output.next("backout drill report", "backout drill history")
+    return 0 if passed == len(told) else 1

@@ -1,0 +1,80 @@
+"""Shared by the commands of `backout drill`: the drills, and their history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backout.cli.twin_env import choose_folder
+from backout.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backout.cli.support.shell import Shell
+    from backout.config import Config
+    from backout.config.drills import Drill
+    from backout.journal.sqlite import SqliteJournal
+
+DIRECTORY = ".backout/drills"
+
+directory_option: Callable[[Any], Any] = click.option(
+    "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=Path(DIRECTORY),
+    show_default=True, metavar="DIR", help="The folder of the drills' twin.",
+)  # fmt: skip
+
+drills_option: Callable[[Any], Any] = click.option(
+    "--drills", "own", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Your own drills; default: the folder drills beside backout.toml.",
+)  # fmt: skip
+
+
+def read_config(shell: Shell) -> Config | None:
+    """Return the project's configuration, None where there is none.
+
+    Raises:
+        ConfigError: it is wrong.
+        UsageError: the file that was named is not there.
+    """
+    if shell.flags.config is None and shell.environment.get("BACKOUT_CONFIG") is None:
+        from backout.config.loading import FILE_NAME
+
+        folder = shell.folder.absolute()
+        if not any((each / FILE_NAME).is_file() for each in (folder, *folder.parents)):
+            return None
+    return shell.config()
+
+
+def read_drills(shell: Shell, config: Config | None, own: Path | None) -> tuple[Drill, ...]:
+    """Return the drills that there are.
+
+    Raises:
+        ConfigError: what is wrong in the files.
+        UsageError: `own` is no folder.
+    """
+    from backout.wiring.drills.catalogue import load_drills
+
+    folder = shell.folder if config is None else config.path.parent
+    return load_drills(folder, None if own is None else shell.folder / own)
+
+
+def open_history(shell: Shell, config: Config | None, directory: Path) -> SqliteJournal:
+    """Return the journal of drills."""
+    from backout.wiring.drills.records import open_history as open_there
+
+    return open_there(config, choose_folder(shell, directory))
+
+
+def choose_drills(drills: tuple[Drill, ...], names: tuple[str, ...], *, every: bool) -> tuple[Drill, ...]:
+    """Return the drills that were named, or all.
+
+    Raises:
+        UsageError: there is no such drill, none was named, or both.
+    """
+    from backout.config.drills import find_drills
+
+    if every == bool(names):
+        raise UsageError("name drills, or type --all", where="backout drill run", hint="backout drill list")
+    return drills if every else find_drills(drills, names)

@@ -1,0 +1,195 @@
+"""Where drills take place: one twin, the good version that guard has proven, and visitors. It stops when we end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from typing import TYPE_CHECKING, Final
+
+from backout.config.drills import WatchPart
+from backout.config.scalars import Duration
+from backout.errors import BackoutError
+from backout.model.guard.signals import sum_counts
+from backout.twin import remote
+from backout.twin.stage import Stage
+from backout.wiring.drills.trial import LONGEST_S, Trial
+from backout.wiring.drills.visits import Visitors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from backout.config.drills import Drill, FaultPart
+    from backout.runbook.toolbox import Toolbox
+    from backout.twin.lifecycle import TwinStatus
+
+_LISTED: Final = 10
+"""The provider lists so many deployments."""
+_FEW_ERRORS: Final = 0.002
+_ENOUGH: Final = 0.5
+"""Of the visitors that are to come, so many have come to a busy machine, and to the good version in between drills."""
+_POLL_S: Final = 0.2
+_RATE_PER_S: Final = 50.0
+_PROVEN_IN: Final = WatchPart(lasts=Duration(20), baseline=Duration(5))
+
+
+class Ground:
+    """The place of drills, below a folder that is only ours.
+
+    Args:
+        directory: what lies there from before is removed, and a twin that still runs there is stopped.
+        say: hears what is done, a line at a time.
+    """
+
+    def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
+        self.directory = directory
+        self.good = ""
+        self._say = say
+        self._stage = Stage(directory / "stage", tied=True)
+        self._visitors: Visitors | None = None
+        self._rate_per_s = 0.0
+        self._calm_since = 0.0
+        self._trials = 0
+
+    @property
+    def twin(self) -> TwinStatus:
+        """The running twin."""
+        return self._stage.twin
+
+    @property
+    def stage(self) -> Stage:
+        """The sample application, and wrangler."""
+        return self._stage
+
+    def open(self) -> None:
+        """Start the twin, deploy the good version and have guard prove it.
+
+        Raises:
+            BackoutError: one of these failed.
+        """
+        self._stage.clear()
+        shutil.rmtree(self.directory / "trials", ignore_errors=True)
+        self._stage.set_up(self._say)
+        self.good = self._stage.deploy("good")
+        self._calm_since = time.time()
+        self.welcome(_RATE_PER_S)
+        proof = self.make_trial(_PROVEN_IN, journal=False)
+        ended = proof.run("guard", "--early", "--json")
+        if ended.record.get("action") != "stable":
+            raise BackoutError(f"the good version was not proven: {ended.err.strip()[-500:]}", where="the drill")
+        for file in proof.folder.glob("journal.sqlite*"):
+            shutil.copy(file, self.directory / "stage" / file.name)
+
+    def close(self) -> None:
+        """Have nobody come any more, and stop the twin."""
+        self.welcome(0.0)
+        self._stage.tear_down()
+
+    def make_trial(self, watch: WatchPart, *, journal: bool = True, more: Mapping[str, object] | None = None) -> Trial:
+        """Return a folder with a configuration of its own; its journal knows that the good version is stable.
+
+        Args:
+            watch: its criteria.
+            journal: False: an empty journal.
+            more: further tables of its environment, by name.
+        """
+        self._trials += 1
+        stage = self.directory / "stage"
+        folder = self.directory / "trials" / str(self._trials)
+        known = stage / "journal.sqlite" if journal else None
+        return Trial(folder, self.twin, stage, watch, journal=known, more=more)
+
+    def welcome(self, rate_per_s: float) -> Visitors | None:
+        """Have so many visitors come from now on, and return them; None for none."""
+        there = self._visitors
+        if there is not None and (rate_per_s != self._rate_per_s or not there.is_there()):
+            there.leave()
+            self._visitors = there = None
+        if there is None and rate_per_s > 0:
+            self._visitors = Visitors(self.twin, rate_per_s)
+            self._rate_per_s = rate_per_s
+            self._calm_since = time.time()
+        if self._visitors is not None:
+            self._visitors.forget()
+        return self._visitors
+
+    def settle(self, drill: Drill) -> Visitors | None:
+        """Return the visitors once the good version is live and has a past without faults as long as the baseline.
+
+        Raises:
+            BackoutError: it does not come to that.
+        """
+        remote.clear_faults(self.twin)
+        visitors = self.welcome(drill.file.visitors.rate)
+        tools = self.make_trial(drill.file.watch).tools()
+        if tools.deployments.history()[0].sole != self.good:
+            tools.deployments.activate(self.good, message="pushed", force=True)
+        _forget_remarks(tools)
+        if visitors is not None:
+            self._await_past(tools, float(drill.file.watch.baseline), drill.file.visitors.rate)
+            visitors.forget()
+        return visitors
+
+    def mark_disturbed(self) -> None:
+        """Take note that what the good version answered until now is no past to compare with."""
+        self._calm_since = time.time()
+
+    def _await_past(self, tools: Toolbox, baseline_s: float, rate_per_s: float) -> None:
+        assert tools.traffic is not None
+        until = time.monotonic() + LONGEST_S
+        while time.monotonic() < until:
+            now = time.time()
+            if now - self._calm_since >= baseline_s:
+                rows = tools.traffic.read(int(now - baseline_s), int(now)).counts
+                requests, errors = sum_counts(row for row in rows if row.version == self.good)
+                if requests >= _ENOUGH * rate_per_s * baseline_s and errors <= requests * _FEW_ERRORS:
+                    return
+            time.sleep(_POLL_S)
+        raise BackoutError("the good version does not come to rest", where="the drill")
+
+    @contextlib.contextmanager
+    def break_service(self, fault: FaultPart) -> Iterator[None]:
+        """Have something broken until the block ends."""
+        order: dict[str, str | int | float | None] = {
+            "kind": fault.kind,
+            "target": fault.target,
+            "share": fault.share,
+            "status": fault.status,
+            "latency_ms": None if fault.latency is None else fault.latency * 1000,
+        }
+        remote.set_fault(self.twin, order)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(BackoutError):  # the twin itself may be gone
+                remote.clear_faults(self.twin, fault.kind, fault.target)
+
+
+def describe_ground(directory: Path) -> str:
+    """Return where drills take place, for a dry run."""
+    return f"a twin of its own in {directory}"
+
+
+def open_ground(directory: Path, say: Callable[[str], None]) -> Ground:
+    """Return the place, set up; it is stopped again where that fails.
+
+    Raises:
+        BackoutError: it could not be set up.
+    """
+    ground = Ground(directory, say)
+    try:
+        ground.open()
+    except BaseException:
+        with contextlib.suppress(BackoutError):
+            ground.close()
+        raise
+    return ground
+
+
+def _forget_remarks(tools: Toolbox) -> None:
+    """Push what backout wrote out of the provider's list, by deploying what is live again and again."""
+    history = tools.deployments.history()
+    said = [number for number, deployment in enumerate(history) if deployment.message.startswith("[backout")]
+    for _ in range(_LISTED - min(said) if said else 0):
+        tools.deployments.deploy(history[0].shares, message="pushed", force=True)

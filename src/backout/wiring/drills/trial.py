@@ -1,0 +1,198 @@
+"""One drill's own backout: a folder with its configuration, journal and reports, and the real program run on it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING, Final
+
+from backout.config import Environment, load
+from backout.config.toml_text import format_key, format_literal
+from backout.decoding import Undecodable, decode_json
+from backout.errors import BackoutError
+from backout.model.value import Value
+from backout.private import make_private_folder
+from backout.providers.child_environment import make_bare_environment, make_module_command
+from backout.providers.process_group import ProcessGroup
+from backout.twin.stage import ENVIRONMENT, SCRIPT
+from backout.wiring.toolbox import make_toolbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from backout.config.drills import WatchPart
+    from backout.providers.child_environment import ChildEnvironment
+    from backout.runbook.toolbox import Toolbox
+    from backout.twin.lifecycle import TwinStatus
+
+LONGEST_S: Final = 300.0
+"""No command of a drill takes longer, on a busy machine either."""
+_POLL_S: Final = 0.05
+_VARIABLES: Final = {"COLUMNS": "100", "LANG": "C.UTF-8"}
+
+
+class Ended(Value, frozen=True):
+    """How a command ended: its exit code, what it wrote, and the last JSON object of it."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def record(self) -> dict[str, object]:
+        """The last JSON object on stdout; empty when there is none."""
+        for line in reversed(self.out.splitlines()):
+            try:
+                return decode_json(line, dict[str, object])
+            except Undecodable:
+                continue
+        return {}
+
+
+class Program:
+    """The program at work; what it writes goes to files."""
+
+    def __init__(self, argv: tuple[str, ...], out: Path, err: Path, *, cwd: Path, env: ChildEnvironment) -> None:
+        self._out, self._err = out, err
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            self._process = ProcessGroup(argv, env=env, cwd=cwd, stdout=stdout, stderr=stderr)
+
+    def await_words(self, words: str, *, on_stderr: bool = False, within_s: float = LONGEST_S) -> None:
+        """Return when it has written these words.
+
+        Raises:
+            BackoutError: it ended, or the time is over, without them.
+        """
+        file, until = (self._err if on_stderr else self._out), time.monotonic() + within_s
+        while words not in file.read_text(encoding="utf-8", errors="replace"):
+            if self._process.poll() is not None or time.monotonic() > until:
+                said = self._err.read_text(encoding="utf-8", errors="replace").strip()[-500:]
+                raise BackoutError(f"guard did not say {words!r}: {said}", where="the drill")
+            time.sleep(_POLL_S)
+
+    def await_end(self, within_s: float = LONGEST_S) -> Ended:
+        """Return how it ended.
+
+        Raises:
+            BackoutError: it does not end.
+        """
+        try:
+            code = self._process.wait(within_s)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise BackoutError(f"the program did not end within {within_s:g} s", where="the drill") from error
+        read = (file.read_text(encoding="utf-8", errors="replace") for file in (self._out, self._err))
+        return Ended(code, *read)
+
+    def kill(self) -> None:
+        """End it as kill -9 does."""
+        self._process.kill()
+        self._process.wait()
+
+
+class Trial:
+    """The folder of one drill.
+
+    Args:
+        folder: made anew.
+        twin: what it is about.
+        secrets: the folder in which the token and the database's URL lie.
+        watch: its criteria.
+        journal: the journal that it begins with a copy of, None: an empty one.
+        more: further tables of its environment, by name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        twin: TwinStatus,
+        secrets: Path,
+        watch: WatchPart,
+        *,
+        journal: Path | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        make_private_folder(folder)
+        self.folder = folder
+        self.config = folder / "backout.toml"
+        self.config.write_text(_format_config(twin, secrets, watch, more or {}), encoding="utf-8")
+        self._started = 0
+        self._running: list[Program] = []
+        if journal is not None:
+            for file in journal.parent.glob(f"{journal.name}*"):
+                shutil.copy(file, folder / file.name)
+
+    def tools(self) -> Toolbox:
+        """Return the tools of its environment, in this process."""
+        found = load(Environment({}), start=self.folder, path=self.config, environment=ENVIRONMENT)
+        return make_toolbox(found)
+
+    def start(self, *words: str, cwd: Path | None = None, env: ChildEnvironment | None = None) -> Program:
+        """Start the program with these words.
+
+        Args:
+            cwd: None: its own folder.
+            env: None: what every program needs.
+        """
+        self._started += 1
+        argv = make_module_command("backout", "--config", str(self.config), "-e", ENVIRONMENT, *words)
+        name = f"{self._started}-{words[0]}"
+        out, err = self.folder / f"{name}.out", self.folder / f"{name}.err"
+        program = Program(argv, out, err, cwd=cwd or self.folder, env=env or make_bare_environment(_VARIABLES))
+        self._running.append(program)
+        return program
+
+    def run(self, *words: str, cwd: Path | None = None, env: ChildEnvironment | None = None) -> Ended:
+        """Run the program to its end; arguments and errors as of `start` and `await_end`."""
+        return self.start(*words, cwd=cwd, env=env).await_end()
+
+    def close(self) -> None:
+        """End what is still at work."""
+        for program in self._running:
+            program.kill()
+
+    def find_live(self) -> str:
+        """Return the version that the API says is live."""
+        return self.tools().deployments.history()[0].main
+
+
+def _format_config(twin: TwinStatus, secrets: Path, watch: WatchPart, more: Mapping[str, object]) -> str:
+    port = str(twin.ingress_url).rsplit(":", 1)[-1]
+    token = str(twin.api_token_file)
+    environment = {
+        "health": {"url": f"http://{SCRIPT}.localhost:{port}/health"},
+        "services": {"database": "critical", "storage": "critical", "email": "degradable"},
+        "database": {"provider": "postgres", "url_file": str(secrets / "database-url"), "migrations": "prisma"},
+        "traffic": {"provider": "twin", "url": f"{twin.ingress_url}/twin/v1", "token_file": token},
+        "platform": {
+            "provider": "cloudflare",
+            "account_id": twin.account_id,
+            "script": SCRIPT,
+            "api_base_url": twin.api_base_url,
+            "token_file": token,
+        },
+        "criteria": {
+            "error_rate": {"below": watch.error_rate_below, "for": float(watch.error_rate_for)},
+            "watch": float(watch.lasts),
+            "latency": {"p99_at_most": watch.p99_at_most},
+            "old_version_quiet": float(watch.old_version_quiet),
+        },
+        "guard": {
+            "mode": "act",
+            "probe_every": "1s",
+            "at_most": "1 per 1s",  # the deployments of earlier drills are listed as well
+            "baseline": float(watch.baseline),
+            "slow_start": float(watch.slow_start),
+            "holdback": watch.holdback,
+            "synthetic": {"every": "200ms", "paths": list(watch.checks)},
+        },
+        **more,
+    }
+    lines = ["[app]", 'name = "fm5"', "", f"[environments.{format_key(ENVIRONMENT)}]"]
+    lines += [f"{name} = {format_literal(value)}" for name, value in environment.items()]
+    return "\n".join(
+        [*lines, "", "[journal]", 'path = "journal.sqlite"', "", "[incidents]", 'directory = "incidents"', ""]
+    )

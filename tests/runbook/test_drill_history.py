@@ -1,0 +1,86 @@
+"""The history of drills in the journal: what is kept, what a killed drill leaves, and who does not count it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.journal.sqlite import SqliteJournal
+from backout.model.drill import (
+    DrillAction,
+    DrillEnd,
+    DrillPlace,
+    DrillResult,
+    Expected,
+    Loss,
+    Measured,
+)
+from backout.providers.memory import START, WorldClock
+from backout.runbook.incident.drills import find_last_drill, list_drills, record_end, record_failure, record_start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TWIN = DrillPlace.TWIN
+
+
+@pytest.fixture
+def clock() -> WorldClock:
+    return WorldClock(START)
+
+
+@pytest.fixture
+def journal(quick_path: Path, clock: WorldClock) -> SqliteJournal:
+    return SqliteJournal(quick_path / "journal.sqlite", clock)
+
+
+def result(name: str, at: float, *missed: str, place: DrillPlace = TWIN) -> DrillResult:
+    measured = Measured(DrillAction.ROLLBACK, "S3_runtime_errors", 1.5, 0.4, 0.1, 9.0, 2.0, Loss(0, 0, 0.0), 40, 600)
+    return DrillResult(name, place, Expected(DrillAction.ROLLBACK, "S3_runtime_errors"), measured, missed, at, 30.5)
+
+
+def perform(journal: SqliteJournal, run: str, ended: DrillResult) -> None:
+    record_start(journal, run, ended.name, ended.environment, actor="ops@host")
+    record_end(journal, run, ended, actor="ops@host")
+
+
+def test_a_result_is_read_as_it_was_recorded(journal: SqliteJournal, clock: WorldClock) -> None:
+    """Every figure of it, by another process too."""
+    ended = result("throws", clock.now())
+    perform(journal, "drill-1", ended)
+    (found,) = list_drills(SqliteJournal(journal._store.path, clock))
+    assert (found.run, found.name, found.result, found.end) == ("drill-1", "throws", ended, DrillEnd.PASSED)
+
+
+def test_a_killed_drill_is_shown_as_interrupted(journal: SqliteJournal) -> None:
+    """It began, and nothing more is known; one that failed says why."""
+    record_start(journal, "drill-1", "throws", TWIN, actor="ops@host")
+    record_start(journal, "drill-2", "slow-tail", TWIN, actor="ops@host")
+    record_failure(journal, "drill-2", "slow-tail", TWIN, "no twin", actor="ops@host")
+    assert [(each.name, each.end, each.why) for each in list_drills(journal)] == [
+        ("throws", DrillEnd.INTERRUPTED, ""),
+        ("slow-tail", DrillEnd.INTERRUPTED, "no twin"),
+    ]
+    assert find_last_drill(journal) is None
+
+
+def test_the_last_drill_is_the_newest_that_passed(journal: SqliteJournal, clock: WorldClock) -> None:
+    """On the twin, or in the environment that is asked for."""
+    perform(journal, "drill-1", result("throws", clock.now()))
+    clock.sleep(60)
+    perform(journal, "drill-2", result("slow-tail", clock.now(), "too late"))
+    perform(journal, "drill-3", result("staging", clock.now(), place=DrillPlace.STAGING))
+    assert (found := find_last_drill(journal)) is not None
+    assert found.name == "throws"
+    assert (found := find_last_drill(journal, "staging")) is not None
+    assert found.name == "staging"
+
+
+def test_drills_are_no_runs(journal: SqliteJournal, clock: WorldClock) -> None:
+    """Whatever counts runs, watches or incidents does not see them."""
+    perform(journal, "drill-1", result("throws", clock.now()))
+    assert journal.runs() == ()
+    assert [event.kind for event in journal.events(run="drill-1")] == []
+    assert {event.environment for event in journal.events()} == {"twin"}
+    assert journal.verify_chain().is_whole
