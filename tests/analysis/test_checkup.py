@@ -363,6 +363,16 @@ def test_somebody_has_to_be_told() -> None:
     assert [here.check_dead_man(found, acts=True).state for found in (None, "", "no URL")] == [NOT_SET_UP, OK, MISSING]
 
 
+def test_a_drill_that_passed_counts_for_a_while() -> None:
+    """None is worth a word, a stale one too, and neither keeps anybody from working."""
+    found = [here.check_last_drill("throws", at, now=NOW, counts_s=100) for at in (None, NOW - 99, NOW - 101)]
+    assert [(each.level, each.state) for each in found] == [
+        ("should", NOT_SET_UP), ("should", OK), ("should", MISSING),
+    ]  # fmt: skip
+    assert str(found[0].next).startswith("backout drill run throws")
+    assert str(found[2].next) == "backout drill due"
+
+
 def test_git_and_the_card() -> None:
     """Records in git, and a card that is older than what is live."""
     assert here.check_git(GitLook(repository=False)).state is OK

@@ -10,11 +10,13 @@ from values import replace
 
 from backout.errors import ProviderUnavailable
 from backout.model.checkup import Check, should
+from backout.model.drill import DrillAction, DrillPlace, DrillResult, Expected, Measured
 from backout.model.guard.answers import AnswerClass
 from backout.model.guard.signals import HealthReport, Reach, ServiceHealth, ServiceState, SourceTraits
 from backout.model.hint import NO_HINT
 from backout.providers.memory import make_steady
 from backout.report.guard.run_end import describe_end
+from backout.runbook.incident.drills import record_end, record_start
 from backout.runbook.incident.status import read_status
 
 from line import Story, by_version, equip, watch
@@ -209,3 +211,20 @@ def test_whether_the_past_of_the_objects_is_kept(
     assert (unmeasured in status.unmeasured) if unmeasured else status.unmeasured == ()
     assert status.objects == (found if isinstance(found, Check) else str(found))
     assert read_status(story.tools()).objects is None
+
+
+def test_the_newest_drill_that_passed_is_shown(story: Story) -> None:
+    """On the twin, whatever the environment is called."""
+    tools = story.tools()
+    before = read_status(tools)
+    assert before.drill is None
+    measured = Measured(DrillAction.ROLLBACK, rto_s=2.0)
+    result = DrillResult(
+        "throws", DrillPlace.TWIN, Expected(DrillAction.ROLLBACK), measured, (), tools.clock.now(), 30.0
+    )
+    record_start(tools.journal, "drill-1", "throws", DrillPlace.TWIN, actor=tools.actor)
+    record_end(tools.journal, "drill-1", result, actor=tools.actor)
+    found = read_status(tools)
+    assert found.drill is not None
+    assert found.drill.name == "throws"
+    assert (found.guard, found.rollback, found.unfinished) == (before.guard, before.rollback, before.unfinished)

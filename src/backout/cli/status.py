@@ -180,6 +180,12 @@ def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> st
         *([("hold", _describe_hold(style, found.hold))] if found.hold else []),
         ("may disarm", "; ".join(_join_lines(part) for part in (marks["may_disarm"], marks["next"]) if part)),
         *([("notices", _format_notices(style, found.notices))] if found.notices else []),
+        (
+            "drill",
+            "none passed yet"
+            if found.drill is None
+            else f"{found.drill.name} passed {format_ago(found.drill.at, now)}",
+        ),
         ("not set up", ", ".join(name for name, there in list_parts(found) if not there)),
         ("not built", ", ".join(NOT_BUILT)),
     ]

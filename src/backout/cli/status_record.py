@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from backout.runbook.incident.status import Status, TrafficLook
 
 
-NOT_BUILT = ("drills",)
+NOT_BUILT = ("drills in staging",)
 """Parts that no setting turns on; shown, so that silence is not taken for safety."""
 
 
@@ -62,6 +62,7 @@ def make_status_record(found: Status) -> dict[str, object]:
         "unguarded": found.watch_gap_s is not None,
         "hold": None if found.hold is None else _make_hold_record(found.hold),
         "clock_offset_s": situation.clock_offset_s,
+        "drill": None if found.drill is None else {"name": found.drill.name, "passed_at": format_time(found.drill.at)},
         "journal": found.journal or None,
         "troubles": list(found.troubles),
         "unmeasured": list(found.unmeasured),

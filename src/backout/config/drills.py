@@ -12,7 +12,7 @@ from backout.config.loading import describe_mistakes, parse_file, read_file
 from backout.config.scalars import Duration, parse
 from backout.config.schema.types import Asked, Positive, Ratio, Section, Share, Status, Text
 from backout.errors import ConfigError, UsageError
-from backout.model.drill import DrillAction, DrillGroup, DrillPlace, Expected, Limits, Loss
+from backout.model.drill import COUNTS_S, DrillAction, DrillGroup, DrillPlace, Expected, Limits, Loss
 from backout.model.incident.diagnosis import Scenario
 
 if TYPE_CHECKING:
@@ -33,7 +33,22 @@ FaultName = Literal[
     "api-token-refused",
 ]
 VisitorKind = Literal["crawler", "attack", "logged-out", "news-readers", "film-goers", "usual"]
-Procedure = Literal["deployment", "failed-build"]
+Procedure = Literal[
+    "deployment",
+    "failed-build",
+    "bad-target",
+    "two-bad-targets",
+    "hotfix",
+    "killed-guard",
+    "lost-journal",
+    "missing-secret",
+    "rotated-secret",
+    "destructive-migration",
+    "dead-channels",
+    "resumed",
+    "lost-objects",
+    "corrupted-rows",
+]
 """How a drill goes on. `deployment`: guard waits, a version is deployed over the good one, and guard decides."""
 
 
@@ -135,7 +150,7 @@ class DrillFile(Section, frozen=True):
     bad: BadPart = BadPart()
     watch: WatchPart = WatchPart()
     limits: LimitsPart = LimitsPart()
-    due_after: Duration = Duration(30 * 86400)
+    due_after: Duration = Duration(COUNTS_S)
     """How long a success counts."""
 
 

@@ -127,14 +127,6 @@ class Checkup(Value, frozen=True):
         return 1 if self.of(Level.MUST, CheckState.MISSING) else 7
 
 
-class Drill(Value, frozen=True):
-    """A drill of a rollback or a recovery that was recorded; `at` in Unix seconds."""
-
-    name: str
-    at: float
-    passed: bool
-
-
 class JournalLook(Value, frozen=True):
     """One look at the journal's file, which changes neither the file nor its tables.
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from backout.model.value import Value
+
+COUNTS_S: Final = 30 * 86400.0
+"""How long the success of a drill counts, where its file says nothing else."""
 
 
 class DrillGroup(StrEnum):

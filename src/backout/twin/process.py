@@ -33,7 +33,7 @@ from backout.twin.control.state import BlobStore, State
 from backout.twin.dataplane.dataplane import LocalDataPlane
 from backout.twin.dataplane.outside import Outside
 from backout.twin.faults import Faults
-from backout.twin.home import Home, Note, ProcessMark, mark_own_process, read_marks, read_start_tick
+from backout.twin.home import Home, Note, ProcessMark, mark_own_process, read_marks
 from backout.twin.services import Services
 from backout.twin.storage.bucketlist import BucketList
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Final
 from backout.analysis.history.stability import choose_target
 from backout.analysis.recovery.fit import judge_fit
 from backout.model.checkup import must, should
-from backout.model.clock import format_duration
 from backout.model.database.migrations import MigrationState
-from backout.model.hint import suggest_command, suggest_setting, suggest_words
+from backout.model.hint import suggest_command, suggest_setting
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.setting import describe_setting
@@ -19,14 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from backout.analysis.history.stability import Candidate
-    from backout.model.checkup import Check, Drill
+    from backout.model.checkup import Check
     from backout.model.database.compatibility import MigrationVerdict
     from backout.model.database.migrations import MigrationReport
     from backout.model.hint import Hint
     from backout.model.incident.incident import Run
 
-STALE_DRILL_S: Final = 90 * 86_400.0
-"""A drill older than this says little about the application as it is now."""
 _WATCHES: Final = (PlanKind.GUARD, PlanKind.RAMP)
 
 
@@ -128,13 +125,3 @@ def check_contacts(names: Collection[str]) -> Check:
         why = "no one is named: whoever meets the incident has to know whom to call"
         return should("contacts").not_set_up(why, suggest_setting(setting))
     return should("contacts").ok(f"the card names {', '.join(names)}")
-
-
-def check_last_drill(drill: Drill | None, now: float) -> Check:
-    """Return whether the way back was tried lately; None: no drill is recorded."""
-    subject, practise = should("last_drill"), suggest_words("practise a rollback on staging (docs/runbook.md)")
-    if drill is None:
-        return subject.not_set_up("no drill is recorded: the way back was never tried here", practise)
-    age_s = max(now - drill.at, 0.0)
-    said = f"{drill.name} {'passed' if drill.passed else 'failed'}, {format_duration(age_s)} ago"
-    return subject.ok(said) if drill.passed and age_s <= STALE_DRILL_S else subject.missing(said, practise)

@@ -28,6 +28,8 @@ WITHOUT_JOURNAL: Final = (
 _JOURNAL: Final = ("journal", "journal_schema", "journal_writable")
 _MB: Final = 1_000_000
 _EXAMPLE: Final = suggest_line("backout config example")
+_DRILL: Final = suggest_line("backout drill run throws", "on a twin of its own")
+_DUE: Final = suggest_line("backout drill due")
 
 
 def check_journal(look: JournalLook, environment: str, *, carded: int = 0) -> Iterator[Check]:
@@ -129,6 +131,22 @@ def _check_channel(subject: Subject, look: ChannelLook, now: float, environment:
         why = f"the newest notice did not arrive ({state}, {ago}): {look.why or 'not tried yet'}"
         return subject.missing(why, suggest_command("notify test", environment))
     return should(subject.name).unmeasured("set up, but nothing was ever sent through it", test)
+
+
+def check_last_drill(name: str, passed_at: float | None, *, now: float, counts_s: float) -> Check:
+    """Return whether the way back was tried lately.
+
+    Args:
+        name: of the drill that passed last.
+        passed_at: Unix seconds, None: none ever passed.
+        counts_s: how long a success counts.
+    """
+    subject = should("last_drill")
+    if passed_at is None:
+        return subject.not_set_up("no drill ever passed here: nobody knows how long the way back takes", _DRILL)
+    age_s = max(now - passed_at, 0.0)
+    said = f"{name} passed {format_duration(age_s)} ago"
+    return subject.missing(said, _DUE) if age_s > counts_s else subject.ok(said)
 
 
 def check_dead_man(problem: str | None, *, acts: bool) -> Check:

@@ -28,6 +28,7 @@ from backout.model.value import Value
 from backout.report.times import format_duration
 from backout.runbook.guard.accept import list_waiting
 from backout.runbook.guard.watch_gap import measure_watch_gap_s
+from backout.runbook.incident.drills import find_last_drill
 from backout.runbook.incident.ends import read_end
 from backout.runbook.incident.left_open import list_left_open
 from backout.runbook.observe import observe
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from backout.analysis.detector.unseen import Sight
     from backout.model.deployment import Deployment
+    from backout.model.drill import DrillRecord
     from backout.model.guard.shift import Shift
     from backout.model.guard.signals import HealthReport
     from backout.model.hold import Hold
@@ -130,6 +132,8 @@ class Status(Value, frozen=True):
     """What waits for a person although nothing is broken, one sentence each."""
     waiting: tuple[Shift, ...] = ()
     """What is answered otherwise than before, for which a person has yet to say whether it is intended."""
+    drill: DrillRecord | None = None
+    """The newest drill that passed, on the twin or here; None: none ever did."""
     journal: str = ""
     """What is wrong with the journal, in a sentence: nothing is then known of runs here, and guard cannot act."""
     services: Mapping[str, Criticality] = field(default_factory=dict)
@@ -261,6 +265,7 @@ def read_status(tools: Toolbox) -> Status:
         services=tools.policy.services,
         waiting=list_waiting(tools, guard, situation.listed),
         left_open=list_left_open(tools, runs, situation.listed),
+        drill=find_last_drill(tools.journal, tools.environment),
     )
 
 

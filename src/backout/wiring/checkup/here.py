@@ -9,11 +9,12 @@ from backout.analysis.checkup.platform import check_marks
 from backout.errors import BackoutError
 from backout.journal.look import look_at_journal
 from backout.model.checkup import ChannelLook, Level, must, should
+from backout.model.drill import COUNTS_S
 from backout.model.guard.policy import Mode
 from backout.model.hint import suggest_command
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.checkup import Lane, Question
-from backout.runbook.incident.last_drill import find_last_drill
+from backout.runbook.incident.drills import find_last_drill
 from backout.runbook.incident.no_journal import read_last_card
 from backout.wiring.declared import explain_other_worker
 from backout.wiring.records import open_journal
@@ -77,8 +78,9 @@ def _check_unfinished(config: Config, *, deploys: bool) -> Check:
 
 
 def _check_drill(config: Config) -> Check:
-    found = find_last_drill(open_journal(config, hurried=True), config.name)
-    return deployment.check_last_drill(found, SystemClock().now())
+    last = find_last_drill(open_journal(config, hurried=True), config.name)
+    name, at = ("", None) if last is None else (last.name, last.at)
+    return here.check_last_drill(name, at, now=SystemClock().now(), counts_s=COUNTS_S)
 
 
 def _check_config(config: Config) -> Iterator[Check]:
