@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
@@ -50,6 +50,8 @@ Procedure = Literal[
     "corrupted-rows",
 ]
 """How a drill goes on. `deployment`: guard waits, a version is deployed over the good one, and guard decides."""
+DISTURBING: Final = ("destructive-migration", "two-bad-targets", "bad-target", "resumed")
+"""Procedures after which the good version's past is no baseline."""
 
 
 class DeployPart(Section, frozen=True):
@@ -105,10 +107,12 @@ class WatchPart(Section, frozen=True):
     lasts: Duration = msgspec.field(name="for", default=Duration(40))
     baseline: Duration = Duration(15)
     error_rate_below: Share = 0.01
-    error_rate_for: Duration = Duration(8)
+    error_rate_for: Duration = Duration(5)
     p99_at_most: Ratio = 50.0
     old_version_quiet: Duration = Duration(2)
     slow_start: Duration = Duration(60)
+    warm_up: Duration = Duration(0)
+    confirm: Duration = Duration(0)
     holdback: Annotated[float, msgspec.Meta(ge=0, le=50)] = 0
     checks: tuple[Text, ...] = ()
     """Paths that guard asks itself."""

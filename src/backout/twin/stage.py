@@ -140,6 +140,17 @@ class Stage:
             raise BackoutError(f"the twin's database: {str(error).strip()}", where=statement) from error
 
     @contextlib.contextmanager
+    def rotated(self, name: str) -> Iterator[None]:
+        """Have another value of a secret deployed until the block ends."""
+        before = self._secrets.read_text(encoding="utf-8")
+        kept = [line for line in before.splitlines() if not line.startswith(f"{name}=")]
+        _write_private(self._secrets, "\n".join([*kept, f"{name}={secrets.token_hex(16)}", ""]))
+        try:
+            yield
+        finally:
+            _write_private(self._secrets, before)
+
+    @contextlib.contextmanager
     def visitors(self, rate_per_s: float, kind: str = "usual") -> Iterator[None]:
         """Have visitors of a kind (see `traffic.VISITORS`) come, in a process of their own, until the block ends."""
         command = make_module_command(

@@ -73,8 +73,11 @@ def choose_drills(drills: tuple[Drill, ...], names: tuple[str, ...], *, every: b
     Raises:
         UsageError: there is no such drill, none was named, or both.
     """
-    from backout.config.drills import find_drills
+    from backout.config.drills import DISTURBING, find_drills
 
     if every == bool(names):
         raise UsageError("name drills, or type --all", where="backout drill run", hint="backout drill list")
-    return drills if every else find_drills(drills, names)
+    if not every:
+        return find_drills(drills, names)
+    # After a fault the good version needs a new past; those without one share it.
+    return tuple(sorted(drills, key=lambda each: bool(each.file.fault) or each.file.procedure in DISTURBING))

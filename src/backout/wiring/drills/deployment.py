@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backout.model.drill import Loss, Visit
     from backout.wiring.drills.ground import Ground
     from backout.wiring.drills.times import Times
-    from backout.wiring.drills.trial import Ended, Trial
+    from backout.wiring.drills.trial import Ended, Program, Trial
     from backout.wiring.drills.visits import Visitors
 
 SEEN_BEFORE_S: Final = 4.0
@@ -68,35 +68,62 @@ def perform_deployment(scene: Scene) -> Measured:
     Raises:
         BackoutError: guard or the deployment failed in a way that is no part of the drill.
     """
-    ground, drill = scene.ground, scene.drill
-    expected = [
-        word
-        for asked, statuses in drill.file.deploy.expect.items()
-        for status in statuses
-        for word in ("--expect", f"{asked}={status}")
-    ]
-    guard = scene.trial.start("guard", "--next", "--mode", "act", *expected, "--json")
+    guard = start_guard(scene)
+    with broken_before(scene):
+        version, since = deploy(scene)
+        with broken_after(scene), Witness(scene.ground.stage) as witness:
+            ended = guard.await_end()
+    return measure(scene, ended, version, since, witness.measure_loss())
+
+
+def start_guard(scene: Scene) -> Program:
+    """Start a guard that waits for the next deployment, and return it when it does. Raises BackoutError: it ended."""
+    meant = scene.drill.file.deploy.expect.items()
+    expected = [f"{asked}={status}" for asked, statuses in meant for status in statuses]
+    words = [word for each in expected for word in ("--expect", each)]
+    guard = scene.trial.start("guard", "--next", "--mode", "act", *words, "--json")
     guard.await_words("waiting for the next deployment", on_stderr=True)
+    return guard
+
+
+def deploy(scene: Scene) -> tuple[str, float]:
+    """Deploy the drill's version as a pipeline does; return it, and when the API made it live (Unix seconds).
+
+    Raises:
+        BackoutError: wrangler says no.
+    """
+    part = scene.drill.file.deploy
+    version = scene.ground.stage.deploy(part.variant, **part.variables)
+    scene.say(f"deployed {part.variant}")
+    return version, find_deployed_at(scene, version)
+
+
+@contextlib.contextmanager
+def broken_before(scene: Scene) -> Iterator[None]:
+    """Have broken what is broken before the deployment, until the block ends; guard sees it for a while first."""
+    before = [fault for fault in scene.drill.file.fault if fault.when == "before"]
     with contextlib.ExitStack() as broken:
-        before = [fault for fault in drill.file.fault if fault.when == "before"]
         for fault in before:
-            broken.enter_context(break_for_a_while(ground, fault))
+            broken.enter_context(break_for_a_while(scene.ground, fault))
         if before:
             time.sleep(SEEN_BEFORE_S)
-        variables = drill.file.deploy.variables
-        version = ground.stage.deploy(drill.file.deploy.variant, **variables)
-        since = find_deployed_at(scene, version)
-        scene.say(f"deployed {drill.file.deploy.variant}")
-        for kind, rate in drill.file.visitors.others.items():
-            broken.enter_context(visiting(ground.twin, rate, kind))
-        for fault in drill.file.fault:
-            if fault.when == "after":
-                broken.enter_context(break_for_a_while(ground, fault))
-        with Witness(ground.stage) as witness:
-            ended = guard.await_end()
-    if drill.file.fault:
-        ground.mark_disturbed()
-    return measure(scene, ended, version, since, witness.measure_loss())
+        yield
+    if before:
+        scene.ground.mark_disturbed()
+
+
+@contextlib.contextmanager
+def broken_after(scene: Scene) -> Iterator[None]:
+    """Have broken what is broken after the deployment, and the other visitors come, until the block ends."""
+    after = [fault for fault in scene.drill.file.fault if fault.when == "after"]
+    with contextlib.ExitStack() as broken:
+        for kind, rate in scene.drill.file.visitors.others.items():
+            broken.enter_context(visiting(scene.ground.twin, rate, kind))
+        for fault in after:
+            broken.enter_context(break_for_a_while(scene.ground, fault))
+        yield
+    if after:
+        scene.ground.mark_disturbed()
 
 
 def find_deployed_at(scene: Scene, version: str) -> float:

@@ -31,7 +31,7 @@ _ENOUGH: Final = 0.5
 """Of the visitors that are to come, so many have come to a busy machine, and to the good version in between drills."""
 _POLL_S: Final = 0.2
 _RATE_PER_S: Final = 50.0
-_PROVEN_IN: Final = WatchPart(lasts=Duration(20), baseline=Duration(5))
+_PROVEN_IN: Final = WatchPart(lasts=Duration(120), baseline=Duration(5))
 
 
 class Ground:
@@ -56,6 +56,11 @@ class Ground:
     def twin(self) -> TwinStatus:
         """The running twin."""
         return self._stage.twin
+
+    @property
+    def planted(self) -> Path:
+        """The folder of what a drill's configuration names: secrets, addresses."""
+        return self.directory / "planted"
 
     @property
     def stage(self) -> Stage:
@@ -86,19 +91,27 @@ class Ground:
         self.welcome(0.0)
         self._stage.tear_down()
 
-    def make_trial(self, watch: WatchPart, *, journal: bool = True, more: Mapping[str, object] | None = None) -> Trial:
+    def make_trial(
+        self,
+        watch: WatchPart,
+        *,
+        journal: bool = True,
+        more: Mapping[str, object] | None = None,
+        notify: Mapping[str, object] | None = None,
+    ) -> Trial:
         """Return a folder with a configuration of its own; its journal knows that the good version is stable.
 
         Args:
             watch: its criteria.
             journal: False: an empty journal.
             more: further tables of its environment, by name.
+            notify: who is told; None: nobody.
         """
         self._trials += 1
         stage = self.directory / "stage"
         folder = self.directory / "trials" / str(self._trials)
         known = stage / "journal.sqlite" if journal else None
-        return Trial(folder, self.twin, stage, watch, journal=known, more=more)
+        return Trial(folder, self.twin, stage, watch, journal=known, more=more, notify=notify)
 
     def welcome(self, rate_per_s: float) -> Visitors | None:
         """Have so many visitors come from now on, and return them; None for none."""
@@ -127,7 +140,7 @@ class Ground:
             tools.deployments.activate(self.good, message="pushed", force=True)
         _forget_remarks(tools)
         if visitors is not None:
-            self._await_past(tools, float(drill.file.watch.baseline), drill.file.visitors.rate)
+            self.await_past(tools, drill, self.good)
             visitors.forget()
         return visitors
 
@@ -135,14 +148,20 @@ class Ground:
         """Take note that what the good version answered until now is no past to compare with."""
         self._calm_since = time.time()
 
-    def _await_past(self, tools: Toolbox, baseline_s: float, rate_per_s: float) -> None:
+    def await_past(self, tools: Toolbox, drill: Drill, version: str) -> None:
+        """Return when a version that is live has a past as long as the drill's baseline, without faults.
+
+        Raises:
+            BackoutError: it does not come to that.
+        """
         assert tools.traffic is not None
         until = time.monotonic() + LONGEST_S
+        baseline_s, rate_per_s = float(drill.file.watch.baseline), drill.file.visitors.rate
         while time.monotonic() < until:
             now = time.time()
             if now - self._calm_since >= baseline_s:
                 rows = tools.traffic.read(int(now - baseline_s), int(now)).counts
-                requests, errors = sum_counts(row for row in rows if row.version == self.good)
+                requests, errors = sum_counts(row for row in rows if row.version == version)
                 if requests >= _ENOUGH * rate_per_s * baseline_s and errors <= requests * _FEW_ERRORS:
                     return
             time.sleep(_POLL_S)

@@ -9,7 +9,20 @@ from backout.analysis.drills import judge_drill
 from backout.errors import UsageError
 from backout.model.drill import DrillPlace, DrillResult
 from backout.wiring.drills.build import perform_failed_build
+from backout.wiring.drills.data import make_backups, make_storage, perform_corrupted_rows, perform_lost_objects
 from backout.wiring.drills.deployment import Scene, perform_deployment
+from backout.wiring.drills.night import (
+    make_dead_channels,
+    make_secret_source,
+    perform_destructive_migration,
+    perform_hotfix,
+    perform_killed_guard,
+    perform_lost_journal,
+    perform_missing_secret,
+    perform_resumed,
+    perform_rotated_secret,
+)
+from backout.wiring.drills.targets import perform_bad_target, perform_two_bad_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +34,29 @@ if TYPE_CHECKING:
 _PROCEDURES: Final[Mapping[str, Callable[[Scene], Measured]]] = {
     "deployment": perform_deployment,
     "failed-build": perform_failed_build,
+    "bad-target": perform_bad_target,
+    "two-bad-targets": perform_two_bad_targets,
+    "hotfix": perform_hotfix,
+    "killed-guard": perform_killed_guard,
+    "lost-journal": perform_lost_journal,
+    "missing-secret": perform_missing_secret,
+    "rotated-secret": perform_rotated_secret,
+    "destructive-migration": perform_destructive_migration,
+    "dead-channels": perform_deployment,
+    "resumed": perform_resumed,
+    "lost-objects": perform_lost_objects,
+    "corrupted-rows": perform_corrupted_rows,
 }
+_TABLES: Final[Mapping[str, Callable[[Ground], Mapping[str, object]]]] = {
+    "missing-secret": lambda ground: make_secret_source(ground.planted),
+    "lost-objects": make_storage,
+    "corrupted-rows": make_backups,
+}
+"""What the environment of a procedure has beside the usual tables."""
+
+
+def _make_none(_: Ground) -> Mapping[str, object]:
+    return {}
 
 
 def check_performable(drill: Drill) -> None:
@@ -42,9 +77,11 @@ def perform_drill(ground: Ground, drill: Drill, say: Callable[[str], None]) -> D
     """
     at = time.time()
     visitors = ground.settle(drill)
-    trial = ground.make_trial(drill.file.watch)
+    procedure = drill.file.procedure
+    notify = make_dead_channels(ground.planted) if procedure == "dead-channels" else None
+    trial = ground.make_trial(drill.file.watch, more=_TABLES.get(procedure, _make_none)(ground), notify=notify)
     try:
-        measured = _PROCEDURES[drill.file.procedure](Scene(ground, drill, trial, visitors, say))
+        measured = _PROCEDURES[procedure](Scene(ground, drill, trial, visitors, say))
     finally:
         trial.close()
     expected = drill.expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -59,14 +60,14 @@ class Program:
         with out.open("wb") as stdout, err.open("wb") as stderr:
             self._process = ProcessGroup(argv, env=env, cwd=cwd, stdout=stdout, stderr=stderr)
 
-    def await_words(self, words: str, *, on_stderr: bool = False, within_s: float = LONGEST_S) -> None:
-        """Return when it has written these words.
+    def await_words(self, words: str, *, on_stderr: bool = False, times: int = 1, within_s: float = LONGEST_S) -> None:
+        """Return when it has written what matches these words (a regular expression), so many times.
 
         Raises:
             BackoutError: it ended, or the time is over, without them.
         """
         file, until = (self._err if on_stderr else self._out), time.monotonic() + within_s
-        while words not in file.read_text(encoding="utf-8", errors="replace"):
+        while len(re.findall(words, file.read_text(encoding="utf-8", errors="replace"))) < times:
             if self._process.poll() is not None or time.monotonic() > until:
                 said = self._err.read_text(encoding="utf-8", errors="replace").strip()[-500:]
                 raise BackoutError(f"guard did not say {words!r}: {said}", where="the drill")
@@ -102,6 +103,7 @@ class Trial:
         watch: its criteria.
         journal: the journal that it begins with a copy of, None: an empty one.
         more: further tables of its environment, by name.
+        notify: the channels; None: nobody is told.
     """
 
     def __init__(
@@ -113,12 +115,13 @@ class Trial:
         *,
         journal: Path | None = None,
         more: Mapping[str, object] | None = None,
+        notify: Mapping[str, object] | None = None,
     ) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         make_private_folder(folder)
         self.folder = folder
         self.config = folder / "backout.toml"
-        self.config.write_text(_format_config(twin, secrets, watch, more or {}), encoding="utf-8")
+        self.config.write_text(_format_config(twin, secrets, watch, more or {}, notify or {}), encoding="utf-8")
         self._started = 0
         self._running: list[Program] = []
         if journal is not None:
@@ -159,7 +162,9 @@ class Trial:
         return self.tools().deployments.history()[0].main
 
 
-def _format_config(twin: TwinStatus, secrets: Path, watch: WatchPart, more: Mapping[str, object]) -> str:
+def _format_config(
+    twin: TwinStatus, secrets: Path, watch: WatchPart, more: Mapping[str, object], notify: Mapping[str, object]
+) -> str:
     port = str(twin.ingress_url).rsplit(":", 1)[-1]
     token = str(twin.api_token_file)
     environment = {
@@ -186,13 +191,15 @@ def _format_config(twin: TwinStatus, secrets: Path, watch: WatchPart, more: Mapp
             "at_most": "1 per 1s",  # the deployments of earlier drills are listed as well
             "baseline": float(watch.baseline),
             "slow_start": float(watch.slow_start),
+            "warm_up": float(watch.warm_up),
             "holdback": watch.holdback,
+            "confirm": float(watch.confirm),
             "synthetic": {"every": "200ms", "paths": list(watch.checks)},
         },
         **more,
     }
     lines = ["[app]", 'name = "fm5"', "", f"[environments.{format_key(ENVIRONMENT)}]"]
     lines += [f"{name} = {format_literal(value)}" for name, value in environment.items()]
-    return "\n".join(
-        [*lines, "", "[journal]", 'path = "journal.sqlite"', "", "[incidents]", 'directory = "incidents"', ""]
-    )
+    lines += ["", "[notify]", *(f"{name} = {format_literal(value)}" for name, value in notify.items())]
+    lines += ["", "[journal]", 'path = "journal.sqlite"', "", "[incidents]", 'directory = "incidents"', ""]
+    return "\n".join(lines)
