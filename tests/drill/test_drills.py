@@ -20,6 +20,7 @@ from backout.wiring.drills.catalogue import load_drills
 from drillbook import ENV, PROGRAM
 from extent import PROOF, rotated
 from polling import PATIENCE_S, until
+from streamed import await_line
 
 if TYPE_CHECKING:
     from conftest import Record
@@ -81,10 +82,7 @@ def test_a_killed_drill_leaves_nothing_running(tmp_path: Path) -> None:
     argv = [str(PROGRAM), "drill", "run", "throws"]
     home = Home(tmp_path / ".backout" / "drills" / "stage" / "twin")
     with subprocess.Popen(argv, cwd=tmp_path, env=ENV, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "deployed throws-on-one-route" in line:
-                break
+        await_line(process, "deployed throws-on-one-route", stream=process.stderr)
         note = home.note()
         assert note is not None
         process.send_signal(signal.SIGKILL)

@@ -17,12 +17,13 @@ evaluate examine exchange exclude execute exist explain extend extract fail feed
 fit fold follow foresee forget forgive format freeze get give go greet group guard hash hide hold ignore include
 infer inherit inline insert install invert isolate join judge keep label lack lead learn leave lie limit link list
 listen live load locate lock log look lower main make mark mask match measure mend mention merge mix move multiply name
-need note observe open overlay pack parse pass patch plan post precede prepare print prove prune pump push put
+need note observe open overlay pack parse pass patch perform plan post precede prepare print prove prune pump push put
 quarantine query quote raise rank reach read receive recognise record redact refer reflow refresh refuse regress
 relay release remain remember remove rename render renew renumber repair repeat replace replay report require rescue
 reset resolve respond restore restrict resume retain retrace retry return revalidate reveal rewrite roll round run save
 say search see select send serve set settle share shorten show sift sign simulate skip slow sort spare spawn speak split
-squeeze stand start stay stop store strip suffer suggest sum summarize survey sync take teach tell tie touch trace
+squeeze stand start stay stop store strip subtract suffer
+suggest sum summarize survey sync take teach tell tie touch trace
 translate truncate try undo unescape unpack unquote update upload use verify wait walk want warn watch weigh
 wire withhold work wrap write
 """))  # fmt: skip

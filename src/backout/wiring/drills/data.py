@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from backout.analysis.drills import BadAnswers, find_bad
-from backout.config.access import parse_access
-from backout.config.secret import Secret
+from backout.decoding import decode_json
 from backout.errors import BackoutError
 from backout.model.drill import DrillAction, Loss, Measured
 from backout.providers.clock import SystemClock
@@ -32,6 +32,11 @@ _APART_S: Final = 2.2
 """The store tells versions apart by whole seconds."""
 _TRIES: Final = 15
 _WHY: Final = ("-m", "a drill", "--confirm", "production")
+
+
+class _AccessKey(msgspec.Struct):
+    access_key_id: str
+    secret_access_key: str
 
 
 def make_storage(ground: Ground) -> dict[str, object]:
@@ -155,9 +160,8 @@ def tell(scene: Scene, ended: Ended, times: tuple[float, float, float], loss: Lo
 
 def open_bucket(twin: TwinStatus) -> S3Client:
     """Return a client of the twin's object store."""
-    text = Path(str(twin.s3_credentials_file)).read_text(encoding="utf-8")
-    access = parse_access(Secret(text, name="the twin's access key"), lambda _secret: None, "the twin")
-    credentials = S3Credentials(access.access_key_id, access.secret_access_key.reveal())
+    key = decode_json(Path(str(twin.s3_credentials_file)).read_bytes(), _AccessKey)
+    credentials = S3Credentials(key.access_key_id, key.secret_access_key)
     return S3Client(S3Settings(str(twin.s3_endpoint), credentials), SystemClock())
 
 
