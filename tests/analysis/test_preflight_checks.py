@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hint_lab import wrong_with_hint
 
-from backout.analysis.checkup import data, deployment, service
+from backout.analysis.checkup import data, deployment, here, service
 from backout.analysis.checkup.views import list_findings, set_level, shows
 from backout.analysis.history.stability import Candidate
 from backout.model.checkup import Check, CheckState, Checkup, Level, View, must, should
@@ -137,9 +137,7 @@ def test_a_run_that_acts_is_named_before_a_watch() -> None:
     assert "recover-1" in deployment.check_unfinished_runs(runs, ENV, blocks=True).why
 
 
-@pytest.mark.parametrize(
-    ("passed_at", "state"), [(None, "not_set_up"), (NOW - DAY, "ok"), (NOW - 31 * DAY, "missing")]
-)
+@pytest.mark.parametrize(("passed_at", "state"), [(None, "not_set_up"), (NOW - DAY, "ok"), (NOW - 31 * DAY, "missing")])
 def test_a_stale_drill_and_a_missing_contact_never_block(passed_at: float | None, state: str) -> None:
     """They are told, and no more."""
     drill = here.check_last_drill("staging", passed_at, now=NOW, counts_s=30 * DAY)

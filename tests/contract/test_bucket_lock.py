@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from store_lab import Store, open_store
 
+from backout.analysis.checkup.objects import describe_lock
 from backout.errors import ProviderUnavailable
 from backout.model.objects.checks import BucketFacts, HistoryLock, PermissionLook
 from backout.model.objects.manifests import ManifestName
 from backout.providers.cloudflare.bucket_lock import read_r2_lock
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.memory import WorldClock
-from backout.analysis.checkup.objects import describe_lock
 from backout.runbook.objects.check import judge_bucket
 from backout.runbook.objects.tools import ObjectTools
 
