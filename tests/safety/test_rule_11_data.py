@@ -22,7 +22,15 @@ from backout.runbook.guard.conclude import Conclude
 from backout.runbook.procedures import Actions
 from backout.runbook.rollback.rollback import prepare
 from backout.runbook.safety.permission import UNATTENDED
-from backout.runbook.toolbox import GuardTools, IncidentTools, RecoveryTools, RollbackTools, SafetyTools, Toolbox
+from backout.runbook.toolbox import (
+    GuardTools,
+    IncidentTools,
+    PlatformTools,
+    RecoveryTools,
+    RollbackTools,
+    SafetyTools,
+    Toolbox,
+)
 
 from line import Story
 
@@ -135,3 +143,16 @@ def test_rule_11_only_a_persons_step_sets_schedules() -> None:
                 callers.setdefault(node.func.attr, set()).add(path.name)
     assert callers["set_schedules"] == {"triggers.py"}
     assert "restore_schedules" not in UNATTENDED
+
+
+def test_rule_11_only_a_recovery_stops_queues_and_caches_or_shows_a_maintenance_version() -> None:
+    """No module that guard runs reaches what the platform can do beside versions."""
+    stops = tuple(f"platform.{name}" for name in PlatformTools.__struct_fields__)
+    folder = Path(backout.runbook.__file__).parent
+    reached = {
+        str(path.relative_to(folder).parent)
+        for path in folder.rglob("*.py")
+        for node in nodes_of(path)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).endswith(stops)
+    }
+    assert reached <= {"recover"}
