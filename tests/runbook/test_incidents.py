@@ -20,7 +20,7 @@ from backout.report.incident.case import format_text, list_impact, make_record
 from backout.runbook.hindsight.dora import read_history
 from backout.runbook.incident.case import Desk, add_action, add_remark, open_incident, read_case
 from backout.runbook.incident.records import choose_incident
-from backout.runbook.incident.report import write_page, write_report
+from backout.runbook.incident.report import write_page
 from backout.wiring.helps import list_helps
 
 from line import POLICY, Story, roll_back, watch
@@ -141,20 +141,6 @@ def test_what_is_typed_wrong(quick_path: Path) -> None:
         choose_incident(desk.list_records(), "x", "production")
     with pytest.raises(UsageError, match="at most 280 characters"):
         add_remark(desk, found, record.UPDATED, "x" * 281)
-
-
-def test_a_report_that_is_written_again_keeps_what_people_wrote(quick_path: Path) -> None:
-    """Into the open parts, over a fact, under a heading of their own: the next facts replace ours alone."""
-    story = Story(quick_path / "journal.sqlite")
-    ended = watch(story.tools())
-    pages = story.world.reports.texts
-    ((path, page),) = pages.items()
-    edited = page.replace("### What went well\n", "### What went well\n\nAda was awake.\n")
-    edited = edited.replace("Service restored", "Service restored (we think)") + "\n## Ours\n\nThe end.\n"
-    pages[path] = edited
-    write_report(story.tools(), ended.id)
-    assert [line for line in edited.splitlines() if line not in pages[path].splitlines()] == []
-    assert list(pages) == [path]
 
 
 def test_what_follows_is_written_into_the_same_report(quick_path: Path) -> None:
