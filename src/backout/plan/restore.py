@@ -208,6 +208,26 @@ def undo_swap_plan(environment: str, swapped: Mapping[str, Json], mark: str, dat
     return Plan(PlanKind.RECOVER, environment, f"undo of a swap: {incoming} comes back", steps, notes)
 
 
+def make_exchange_back(environment: str, exchange: ExchangeStep, mark: str) -> Plan:
+    """Return the plan that takes back an exchange of which nobody has seen the new database yet, begun or done.
+
+    Args:
+        exchange: as it was planned; it is completed first, so that nothing is left half-way.
+        mark: tells the folder of what is put away from those of others.
+    """
+    data, kept = exchange.data_directory, f"{exchange.data_directory}.backout-old-{mark}"
+    stop, *others = _exchange((data, exchange.kept, kept), (exchange.system_identifier, exchange.database), "")
+    whole = Step.of("complete the exchange that was begun", exchange)
+    notes = (f"what others wrote to other databases of this server since the exchange stays in {kept}",)
+    return Plan(PlanKind.RECOVER, environment, f"{exchange.kept} comes back", (stop, whole, *others), notes)
+
+
+def make_start_plan(environment: str, data: str) -> Plan:
+    """Return the plan that starts the server on the data directory that it has."""
+    start = Step.of("start the server", StartServerStep(data_directory=data))
+    return Plan(PlanKind.RECOVER, environment, "the server runs again", (start,))
+
+
 class Several(Value, frozen=True):
     """Several transactions to take back together.
 

@@ -186,10 +186,12 @@ def prepare_undo(tools: ObjectTools, run: str | None) -> Plan:
 
 
 class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
-    """Step `undo_objects` {bucket, prefix, of, until}: the opposite of each change is noted."""
+    """Step `undo_objects` {bucket, prefix, of, until}: the opposite of each change is noted.
+
+    Of a restore that was interrupted, what it was about to do is completed first: else nobody knows how far that got.
+    """
 
     arguments = UndoObjectsStep
-    effect = False
 
     def __init__(self, tools: ObjectTools) -> None:
         self._tools = tools
@@ -198,9 +200,21 @@ class UndoObjects(Action[UndoObjectsStep, SurveyObjectsResult]):
         """Return {survey}."""
         tools = self._tools
         taking = Surveying()
+        self._complete(args.of)
         undos = list_undos(tools.notes.settled(args.of))
         tools.notes.note(context.run, taking.pass_on(Judgement(each.key, each) for each in undos))
         return SurveyObjectsResult(survey=taking.finish())
+
+    def _complete(self, run: str) -> None:
+        tools = self._tools
+        told = [event.data.get("done") for event in tools.journal.events(run=run, kind="step.progress")]
+        begin = max((each for each in told if isinstance(each, int)), default=None)
+        if begin is None or begin >= count_noted(tools, run):
+            return
+        survey = find_survey(tools, run)
+        changes = tools.notes.read(run, begin, _CHUNK)
+        carried = tools.versions(survey.prefix, survey.moment).carry_out(changes, again=True)
+        tools.notes.settle(run, begin, carried)
 
 
 class SnapshotObjects(Action[SnapshotObjectsStep, SnapshotObjectsResult]):

@@ -62,8 +62,11 @@ def plan_side(tools: RestoreTools, text: str, *, place: Path | None = None) -> P
     return make_side_plan(_make_job(tools, found, text), found.target, found.route)
 
 
-def plan_swap(tools: RestoreTools, text: str) -> Plan:
+def plan_swap(tools: RestoreTools, text: str, mark: str | None = None) -> Plan:
     """Return the plan that replaces the whole.
+
+    Args:
+        mark: tells its folders from those of others, None: by the time.
 
     Raises:
         UsageError: the configuration names no self-hosted server.
@@ -74,14 +77,19 @@ def plan_swap(tools: RestoreTools, text: str) -> Plan:
     found = find(tools, text, place=data.parent)
     assert found.route is not None
     server.check(found.route.base.system_identifier)
-    plan = make_swap_plan(_make_job(tools, found, text), found.target, found.route, str(data))
+    plan = make_swap_plan(_make_job(tools, found, text, mark), found.target, found.route, str(data))
     target, base = found.target, found.route.base
     way = (*found.archive.history.get(target.timeline, ()), (target.timeline, target.lsn))
     return _add_rest(tools, plan, found.facts, Comes(way, base.began_at), text)
 
 
-def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[str, ...], queues: bool) -> Plan:
+def plan_rescue(
+    tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[str, ...], queues: bool, mark: str | None = None
+) -> Plan:
     """Return the plan that copies damaged rows back.
+
+    Args:
+        mark: as of `plan_swap`.
 
     Raises:
         Refused: it is not known which transactions did the damage.
@@ -103,7 +111,7 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
         if found.facts is None:
             raise Refused("rows are copied back into the live database, and it does not answer", rule=PREFLIGHT)
         several = make_several(tools, found, conflicts, skip, queues=queues)
-        return rescue_together_plan(_make_job(tools, found, text), several)
+        return rescue_together_plan(_make_job(tools, found, text, mark), several)
     if len(found.damage) > 1:
         raise Refused(
             f"{text!r} names {len(found.damage)} transactions, some of which may be good ones of the application",
@@ -123,11 +131,14 @@ def plan_rescue(tools: RestoreTools, text: str, *, conflicts: str, skip: tuple[s
     spans = find_spans(tools, found, (commit,))
     rows, _ = select_database(tools, found.facts, tools.wal.find_written_relations(spans, xids))
     damage = Damage(xids, rows, conflicts, skip, queues)
-    return rescue_plan(_make_job(tools, found, text), target, way, damage, spans[0].begin_lsn)
+    return rescue_plan(_make_job(tools, found, text, mark), target, way, damage, spans[0].begin_lsn)
 
 
-def plan_undo(tools: RestoreTools, run: str | None = None) -> Plan:
+def plan_undo(tools: RestoreTools, run: str | None = None, mark: str | None = None) -> Plan:
     """Return the plan that takes back the latest swap or rescue, or that of a run.
+
+    Args:
+        mark: as of `plan_swap`.
 
     Raises:
         UsageError: as `choose_undoable`; the data directory that was kept is gone, or no self-hosted server is
@@ -145,7 +156,7 @@ def plan_undo(tools: RestoreTools, run: str | None = None) -> Plan:
     if chosen.is_rescue:
         return undo_rescue_plan(tools.environment, str(data["mark"]), database, describe_rescue(tools, chosen))
     _get_server(tools).check(str(data["system_identifier"]), Path(str(data["kept"])))
-    plan = undo_swap_plan(tools.environment, data, _make_mark(tools, "undo"), database)
+    plan = undo_swap_plan(tools.environment, data, mark or _make_mark(tools, "undo"), database)
     incoming = Path(str(data["kept"]))
     timeline, end, before = _get_server(tools).history_of(incoming)
     comes = Comes((*before, (timeline, end)), incoming=incoming, is_undo=True)
@@ -228,8 +239,8 @@ def _explain_alternatives(tools: RestoreTools) -> str:
     return " or ".join(ways)
 
 
-def _make_job(tools: RestoreTools, found: Found, text: str) -> Job:
-    return Job(tools.environment, found.look, _make_mark(tools, text), tools.accepted.names)
+def _make_job(tools: RestoreTools, found: Found, text: str, mark: str | None = None) -> Job:
+    return Job(tools.environment, found.look, mark or _make_mark(tools, text), tools.accepted.names)
 
 
 def _make_mark(tools: RestoreTools, text: str) -> str:

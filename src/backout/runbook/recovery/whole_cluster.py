@@ -69,7 +69,7 @@ class Also(Value, frozen=True):
     counted_to: int = 0
 
 
-class _Written(Value, frozen=True):
+class Written(Value, frozen=True):
     """What was written since: rows by database, by relation, and the new databases; None: cannot be counted."""
 
     rows: Mapping[int, int]
@@ -89,7 +89,7 @@ def look_at_cluster(tools: RestoreTools, facts: DatabaseFacts | None, comes: Com
     except Unmeasured as error:
         return _make_unknown(f"what else it holds could not be read ({error.what})")
     try:
-        written = _read_written(tools, facts, comes)
+        written = read_written(tools, facts, comes)
     except BackoutError as error:  # the target itself does not need it, so this is no reason to refuse
         tools.say(f"rows of other databases are not counted: {error.what}")
         written = None
@@ -155,7 +155,7 @@ def _make_unknown(why: str) -> Also:
     return Also((AlsoBack(AlsoKind.UNKNOWN, text=line),), (line,))
 
 
-def _read_written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> _Written | None:
+def read_written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> Written | None:
     """Return what was written in the live cluster that the other one lacks; None: not all of its WAL is there."""
     archive, wal, end = read_archive(tools, facts), tools.wal, facts.flushed_lsn or facts.lsn
     if tools.server is not None and tools.wal_beside is not None:
@@ -164,7 +164,7 @@ def _read_written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> _W
     timeline = find_timeline(archive, facts)
     begin = find_parting([*archive.history.get(timeline, ()), (timeline, FOREVER)], comes.way)
     if begin >= end:
-        return _Written({}, {}, frozenset())
+        return Written({}, {}, frozenset())
     found = [each for each in find_stretches(archive, timeline, all_of_it=True) if each[-1].end_lsn > begin]
     if len(found) != 1 or found[0][0].begin_lsn > begin or found[0][-1].end_lsn < end:
         return None
@@ -173,10 +173,10 @@ def _read_written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> _W
     rows: Counter[int] = Counter()
     for (database, _), many in relations.items():
         rows[database] += many
-    return _Written(rows, relations, wal.databases_made(spans))
+    return Written(rows, relations, wal.databases_made(spans))
 
 
-def _list_databases(things: ClusterThings, written: _Written | None) -> tuple[list[AlsoBack], list[str]]:
+def _list_databases(things: ClusterThings, written: Written | None) -> tuple[list[AlsoBack], list[str]]:
     asked, lines = [], []
     for oid, name in things.databases:
         if written is None:
@@ -206,7 +206,7 @@ def _list_databases(things: ClusterThings, written: _Written | None) -> tuple[li
 
 
 def _list_own(
-    tools: RestoreTools, facts: DatabaseFacts, written: _Written | None, comes: Comes
+    tools: RestoreTools, facts: DatabaseFacts, written: Written | None, comes: Comes
 ) -> tuple[list[AlsoBack], list[str]]:
     """Return what the application's own database loses: with a swap that was asked for, with its undo it was not.
 

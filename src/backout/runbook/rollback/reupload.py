@@ -13,15 +13,21 @@ from backout.errors import BackoutError, Refused
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from backout.model.bundle import Bundle
+    from backout.model.secrets import SecretValues
     from backout.model.version import Version
     from backout.runbook.toolbox import Toolbox
 
 RULE = SafetyRule.SECRETS
 
 
-def upload_again(tools: Toolbox, run: str, version: str) -> Version:
+def upload_again(tools: Toolbox, run: str, version: str, secrets: SecretValues | None = None) -> Version:
     """Return a new version with that version's code and the current secrets, not live; this run's own if it is there.
+
+    Args:
+        secrets: those that are set with it, in the same call.
 
     Raises:
         Refused: a secret that the code needs is gone, its code is not available, or it cannot be uploaded again.
@@ -31,9 +37,10 @@ def upload_again(tools: Toolbox, run: str, version: str) -> Version:
     made = find_earlier_upload(tools, marker, bundle.version.code_hash)
     if made is not None:
         return made
-    _check_secrets(tools, bundle)
+    _check_secrets(tools, bundle, secrets.names if secrets is not None else ())
     assert tools.rollback.bundles is not None
-    uploaded = tools.rollback.bundles.upload(bundle, message=f"{marker} {bundle.version.git_sha}".rstrip())
+    message = f"{marker} {bundle.version.git_sha}".rstrip()
+    uploaded = tools.rollback.bundles.upload(bundle, message=message, secrets=secrets)
     carried = uploaded if uploaded.code_hash else tools.versions.detail(uploaded.id)
     wanted = bundle.version.code_hash
     if wanted and carried.code_hash and carried.code_hash != wanted:
@@ -101,10 +108,10 @@ def read_bundle(tools: Toolbox, version: str) -> Bundle:
         raise _make_impossible_error(tools, version, f"its code is not to be had ({error})") from error
 
 
-def _check_secrets(tools: Toolbox, bundle: Bundle) -> None:
+def _check_secrets(tools: Toolbox, bundle: Bundle, given: Collection[str]) -> None:
     if tools.secrets is None:
         return
-    gone = sorted(set(bundle.version.secret_names) - set(tools.secrets.names()))
+    gone = sorted(set(bundle.version.secret_names) - set(tools.secrets.names()) - set(given))
     if gone:
         raise _make_impossible_error(tools, bundle.version.id, f"it needs secrets that are gone: {', '.join(gone)}")
 

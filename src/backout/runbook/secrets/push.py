@@ -53,10 +53,11 @@ from backout.runbook.safety.identity import check_identity
 from backout.runbook.secrets.secrets import lacks, push_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from backout.model.deployment import Deployment
     from backout.model.guard.signals import HealthReport
+    from backout.model.plan import Json
     from backout.model.secrets import SecretValues
     from backout.ports import Probe, StepContext
     from backout.runbook.secrets.tools import PushTools
@@ -111,12 +112,12 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
                 options=("end it first: all of the traffic to one version, then repeat",),
             )
         pushing = push_tools(tools)
-        values = _read_values(tools, pushing, args)
+        values = read_values(tools, args.secrets, args.source, again=f"backout secrets push -e {tools.environment}")
         newest = next(iter(tools.versions.recent()), None)
         way = _NEWEST if newest is None or newest.id == live.main else _APART
         context.progress({"way": way})
         check_not_held(tools, history, is_automatic=bool(args.detected))  # last: a hold stops it right up to the change
-        with _mask_errors(values):
+        with mask_errors(values):
             try:
                 made = self._on_newest(pushing, values, history[0].id) if way == _NEWEST else None
             except NewestNotLive:  # a version was uploaded just now
@@ -211,29 +212,42 @@ class PushSecrets(Action[PushSecretsStep, PushSecretsResult]):
         )
 
 
-def _read_values(tools: Toolbox, pushing: PushTools, args: PushSecretsStep) -> SecretValues:
-    """Return the planned values, read from their source (again)."""
-    planned = args.secrets
-    source = pushing.opened(args.source)
-    values = source.read(planned)
+def read_values(tools: Toolbox, planned: Mapping[str, str], source: Mapping[str, Json], *, again: str) -> SecretValues:
+    """Return the planned values, read from their source (again).
+
+    Args:
+        planned: fingerprints by name.
+        source: as a plan names it.
+        again: the command that plans again.
+
+    Raises:
+        Refused: the source lacks one, or holds another value than when this was planned.
+    """
+    pushing = push_tools(tools)
+    opened = pushing.opened(source)
+    values = opened.read(planned)
     lacking = set(planned) - set(values.names)
     if lacking:
-        raise lacks(tools, source.described, lacking)
-    with _mask_errors(values):
+        raise lacks(tools, opened.described, lacking)
+    with mask_errors(values):
         other = [name for name in planned if pushing.fingerprints.of(name, values.reveal(name)) != planned[name]]
     if other:
         raise Refused(
-            f"{source.described} holds another value of {', '.join(sorted(other))} than when this was planned",
+            f"{opened.described} holds another value of {', '.join(sorted(other))} than when this was planned",
             where=tools.environment,
             rule=RULE,
-            options=(f"plan again: `backout secrets push -e {tools.environment}`",),
+            options=(f"plan again: `{again}`",),
         )
     return values
 
 
 @contextmanager
-def _mask_errors(values: SecretValues) -> Iterator[None]:
-    """Remove the values from any error that leaves the block: errors are journalled."""
+def mask_errors(values: SecretValues) -> Iterator[None]:
+    """Remove the values from any error that leaves the block: errors are journalled.
+
+    Raises:
+        RuntimeError: instead of an error of ours whose text holds one.
+    """
     mask = Redactor()
     for name in values.names:
         mask.register(values.reveal(name))

@@ -10,6 +10,7 @@ from backout.model.database.recovery import find_place
 from backout.providers.archive.repository import Repository
 from backout.providers.clock import SystemClock
 from backout.providers.postgres.comparison.comparer import PostgresComparer, PostgresCopies
+from backout.providers.postgres.comparison.written_since import list_written_rows
 from backout.providers.postgres.rescue.rescue import PostgresRescuer
 from backout.providers.postgres.restore.live import PostgresLive
 from backout.providers.postgres.restore.own_wal import make_reads_beside
@@ -88,6 +89,7 @@ def make_restore_tools(
     server = database.server if database else None
     url = config.database_admin_url().reveal
     book = open_journal(config, stop)
+    name_of = str(_parse_dsn(config).get("dbname") or SUPERUSER)
     return RestoreTools(
         environment=config.name,
         actor=find_actor(),
@@ -107,7 +109,8 @@ def make_restore_tools(
         kept=folder / "kept",
         tools_version=int(programs.version().split(".", maxsplit=1)[0]),
         free_bytes=lambda place: _measure_free(place or folder),
-        database=str(_parse_dsn(config).get("dbname") or SUPERUSER),
+        database=name_of,
+        written=lambda copy: list_written_rows(url(), copy, name_of),
         pinned=config.environment.pin.database_system_identifier,
         server=CommandedServer(server.data_directory, server.start, server.stop) if server else None,
         has_server_withheld=(config.name, "database.server.start") in config.withheld,

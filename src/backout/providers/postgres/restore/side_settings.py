@@ -53,7 +53,8 @@ _OF_COPIES: Final = frozenset({"default_transaction_read_only", "recovery_init_s
 _LACKED: Final = re.compile(
     r"DETAIL:\s+(\w+) = \d+ is a lower setting than on the primary server, where .* was (\d+)\."
 )
-_ASIDE: Final = f"{AUTO_CONF}.aside"
+ASIDE: Final = f"{AUTO_CONF}.aside"
+"""Where the settings of ALTER SYSTEM lie while an instance is not to have them."""
 _WAITS: Final = re.compile(rb"\s*synchronous_standby_names\b")
 _FEWEST_MB, _MOST_MB = 64, 512
 _A_SEGMENT_MB: Final = 32
@@ -211,7 +212,7 @@ def make_as_large(control: Mapping[str, str]) -> dict[str, int]:
 def set_aside(data: Path) -> None:
     """Let a data directory have no settings of ALTER SYSTEM until `put_back`; after a crash it is done again."""
     if (data / AUTO_CONF).exists() and not is_aside(data):
-        (data / AUTO_CONF).rename(data / _ASIDE)
+        (data / AUTO_CONF).rename(data / ASIDE)
     write_like(data / AUTO_CONF, b"")
 
 
@@ -226,7 +227,7 @@ def write_like(path: Path, content: bytes) -> None:
 
 def is_aside(data: Path) -> bool:
     """Whether the settings of ALTER SYSTEM still lie aside."""
-    return (data / _ASIDE).exists()
+    return (data / ASIDE).exists()
 
 
 def drop_standbys(settings: bytes) -> bytes:
@@ -240,10 +241,10 @@ def put_back(data: Path) -> None:
     Nothing receives its new timeline yet, so commits on what goes live would wait for ever.
     """
     if is_aside(data):
-        kept = (data / _ASIDE).read_bytes()
+        kept = (data / ASIDE).read_bytes()
         left = drop_standbys(kept)
         if left != kept:
-            making = data / f"{_ASIDE}.making"
+            making = data / f"{ASIDE}.making"
             write_like(making, left)
-            making.replace(data / _ASIDE)
-        (data / _ASIDE).replace(data / AUTO_CONF)
+            making.replace(data / ASIDE)
+        (data / ASIDE).replace(data / AUTO_CONF)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from backout.errors import BackoutError
 from backout.model.database.wal import WalSegment, find_segment_begin, parse_lsn
 from backout.model.names import is_history, is_segment
-from backout.providers.postgres.restore.side_settings import AUTO_CONF, drop_standbys
+from backout.providers.postgres.restore.side_settings import ASIDE, AUTO_CONF, drop_standbys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +39,13 @@ def find_changed_since(data: Path, since: float) -> tuple[str, ...]:
 
 
 def list_differing(data: Path, incoming: Path) -> tuple[str, ...]:
-    """Return the files of settings that are others in another data directory, or not there."""
+    """Return the files of settings that are others in another data directory, or not there.
+
+    Of a side instance that still runs, the settings of ALTER SYSTEM are those that it gets back when it is stopped.
+    """
     there = list_settings_files(incoming)
+    if (incoming / ASIDE).exists():
+        there[AUTO_CONF] = incoming / ASIDE
     return tuple(
         name
         for name, path in list_settings_files(data).items()
