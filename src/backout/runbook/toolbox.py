@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         DeadMan,
         DeployCommand,
         Deployments,
+        Fence,
         HealthCheck,
         Holds,
         Identities,
@@ -152,6 +153,7 @@ class RecoveryTools(Value, frozen=True):
         restoring: makes the tools of a restore of the database; raises BackoutError where none can be made from here.
         points: records restore points of the database, None where a return to one is not possible.
         protection: says whether the database could be brought back now; raises BackoutError where that is not known.
+        fence: makes the fence of the database, None where none is set up.
         proof_alarm: says why the proofs of the backups need attention where no WAL is received, or "".
         keeps_objects: whether the application has a bucket, so that a moment of it is more than its code.
         check_objects: says whether what its objects were before is kept; raises BackoutError where the bucket does not
@@ -161,6 +163,7 @@ class RecoveryTools(Value, frozen=True):
     restoring: Callable[[], RestoreTools] | None = None
     points: PointMarker | None = None
     protection: Callable[[], Protection] | None = None
+    fence: Callable[[], Fence] | None = None
     proof_alarm: Callable[[], str] = str
     keeps_objects: bool = False
     check_objects: Callable[[], Check] | None = None

@@ -33,6 +33,7 @@ from backout.wiring.boundary import add_boundaries
 from backout.wiring.db.database import (
     find_migrations,
     make_connections,
+    make_fence_opener,
     make_proof_alarm,
     make_protection,
     make_restoring,
@@ -158,7 +159,8 @@ def _make_recovery_tools(config: Config, hooks: Hooks) -> RecoveryTools:
         make_restoring(config, hooks),
         make_point_marker(config),
         make_protection(config),
-        make_proof_alarm(config),
+        proof_alarm=make_proof_alarm(config),
+        fence=make_fence_opener(config),
         keeps_objects=config.environment.storage is not None,
         check_objects=find_objects_check(config),
     )

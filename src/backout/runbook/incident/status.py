@@ -32,6 +32,7 @@ from backout.runbook.incident.drills import find_last_drill
 from backout.runbook.incident.ends import read_end
 from backout.runbook.incident.left_open import list_left_open
 from backout.runbook.observe import observe
+from backout.runbook.recover.deadline import read_outage
 from backout.runbook.safety.hold import find_active_hold
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from backout.model.situation import Situation
     from backout.model.version import VersionMark
     from backout.report.guard.run_end import RunEnd
+    from backout.runbook.recover.deadline import Outage
     from backout.runbook.toolbox import Toolbox
 
 WINDOW_S = 300
@@ -136,6 +138,8 @@ class Status(Value, frozen=True):
     """The newest drill that passed, on the twin or here; None: none ever did."""
     journal: str = ""
     """What is wrong with the journal, in a sentence: nothing is then known of runs here, and guard cannot act."""
+    closed: Outage | None = None
+    """The recovery that has closed the application, None while it is open."""
     services: Mapping[str, Criticality] = field(default_factory=dict)
     """What the configuration says of each service; one that it does not name is critical."""
 
@@ -266,6 +270,7 @@ def read_status(tools: Toolbox) -> Status:
         waiting=list_waiting(tools, guard, situation.listed),
         left_open=list_left_open(tools, runs, situation.listed),
         drill=find_last_drill(tools.journal, tools.environment),
+        closed=read_outage(tools, shows_page=known is not None and known.is_maintenance),
     )
 
 

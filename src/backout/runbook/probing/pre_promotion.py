@@ -57,6 +57,11 @@ def find_chosen(tools: Toolbox, run: str, planned: str) -> str:
     made = find_result(tools.runs, run, ReadNewStep)
     if made is not None:
         return made.version
+    from backout.model.steps.recovery import GoLiveStep
+
+    served = find_result(tools.runs, run, GoLiveStep)
+    if served is not None:
+        return served.version
     proven = find_result(tools.runs, run, ProveStep)
     return proven.version if proven is not None else planned
 

@@ -14,7 +14,9 @@ from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.guard.verdict import CriterionResult, CriterionState, Verification
 from backout.model.incident.notice import NoticeKind
+from backout.model.plan import PlanKind
 from backout.model.steps.forward import ReadNewStep
+from backout.model.steps.recovery import GoLiveStep
 from backout.model.steps.rollback import ActivateStep, ReadBackStep
 from backout.model.steps.verification import VerifyStep
 from backout.model.value import Value
@@ -124,7 +126,9 @@ class Verify(Action[VerifyStep, Verification]):
 
     def _lookout(self, run: str, live: str) -> _Lookout:
         runs = self._tools.runs
-        made = find_result(runs, run, ReadBackStep) or find_result(runs, run, ReadNewStep)
+        made = next(
+            filter(None, (find_result(runs, run, kind) for kind in (ReadBackStep, ReadNewStep, GoLiveStep))), None
+        )
         if made is None:
             return _Lookout(self._tools, "", 0.0, live)
         return _Lookout(self._tools, made.deployment, made.since, live)
@@ -205,6 +209,9 @@ class _News:
     def tick(self, now: float) -> None:
         if now >= self.at and not self.told:
             self.told = True
+            found = self.tools.runs.find(self.run)
+            if found is not None and found.plan.kind is PlanKind.RECOVER:  # it tells at its own end, of all its parts
+                return
             tell_rollback(self.tools, NoticeKind.ROLLED_BACK, self.run, pending=True)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backout.model.database.backups import Protection
     from backout.ports import (
         Connections,
+        Fence,
         MigrationFiles,
         Schema,
     )
@@ -53,6 +54,20 @@ def make_restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] |
         return make_restore_tools(config, hooks.stop, hooks.say)
 
     return open_tools
+
+
+def make_fence_opener(config: Config) -> Callable[[], Fence] | None:
+    """Return what makes the fence of the database, None where nobody but the application could raise one."""
+    database = config.environment.database
+    if database is None or database.provider != "postgres" or not (database.admin_url_env or database.admin_url_file):
+        return None
+
+    def open_fence() -> Fence:
+        from backout.wiring.db.fence import make_fence
+
+        return make_fence(config)
+
+    return open_fence
 
 
 def make_protection(config: Config) -> Callable[[], Protection] | None:

@@ -1,0 +1,105 @@
+"""The deadline of an outage: people are told when it is over, and nothing opens by itself."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from backout.errors import BackoutError
+from backout.model.incident.notice import NoticeKind
+from backout.model.value import Value
+from backout.report.times import format_time
+from backout.runbook.incident.tell import tell
+from backout.runbook.recover.tools import BEGAN, LIFTED, OPENED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backout.model.plan import Json
+    from backout.runbook.recover.tools import RecoverTools
+    from backout.runbook.toolbox import Toolbox
+
+
+def find_outage(tools: Toolbox) -> dict[str, Json] | None:
+    """Return the note of an outage that goes on: {run, actor, at, deadline}; None: there is none by this journal."""
+    over = {
+        str(note.data["run"])
+        for kind in (OPENED, LIFTED)
+        for note in tools.journal.events(environment=tools.environment, kind=kind)
+    }
+    begun = [
+        dict(note.data)
+        for note in tools.journal.events(environment=tools.environment, kind=BEGAN)
+        if note.data["run"] not in over
+    ]
+    return begun[-1] if begun else None
+
+
+class Outage(Value, frozen=True):
+    """A recovery that has closed the application.
+
+    Args:
+        actor: who closed it.
+        since, deadline: Unix seconds.
+        fence: whether the fence stands in the database, None: not known, or there is none to ask.
+    """
+
+    run: str
+    actor: str
+    since: float
+    deadline: float
+    fence: bool | None = None
+
+
+def read_outage(tools: Toolbox, *, shows_page: bool) -> Outage | None:
+    """Return the outage that goes on, by this journal or by the fence itself; None: there is none.
+
+    Args:
+        shows_page: whether a maintenance page is live, whoever showed it.
+    """
+    noted = find_outage(tools)
+    if noted is None and not shows_page:
+        return None
+    mark, is_known = None, False
+    if tools.recovery.fence is not None:
+        with suppress(BackoutError):
+            mark, is_known = tools.recovery.fence().read(), True
+    stands = mark is not None if is_known else None
+    if mark is not None:
+        return Outage(mark.run, mark.actor, mark.raised_at, mark.deadline, stands)
+    if noted is None:
+        return None
+    return replace(make_outage(noted), fence=stands)
+
+
+def tell_overdue(tools: RecoverTools, run: str) -> None:
+    """Tell people, once, that the deadline of a run's outage has passed."""
+    noted = find_outage(tools.tools)
+    if noted is not None and noted["run"] == run:
+        tell_late(tools.tools, make_outage(noted))
+
+
+def make_outage(noted: Mapping[str, Json]) -> Outage:
+    """Return the outage of a note."""
+    at, deadline = (float(str(noted[name])) for name in ("at", "deadline"))
+    return Outage(str(noted["run"]), str(noted["actor"]), at, deadline)
+
+
+def tell_late(tools: Toolbox, outage: Outage) -> None:
+    """Tell people, once, if the deadline of an outage has passed."""
+    run, environment = outage.run, tools.environment
+    if tools.clock.now() < outage.deadline:
+        return
+    title = f"{environment} is still closed for its recovery: the deadline was {format_time(outage.deadline)}"
+    text = (
+        f"{outage.actor} closed it at {format_time(outage.since)}. Nothing opens by itself: resume the run, take it "
+        "back, or take the fence away."
+    )
+    ways = (
+        f"backout runs resume {run}",
+        f"backout recover --undo -e {environment}",
+        f"backout unfence -e {environment}",
+    )
+    tell(tools, NoticeKind.FAILED, title, text, key=f"overdue {run}", run=run, next=ways)

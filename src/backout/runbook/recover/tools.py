@@ -1,0 +1,83 @@
+"""The tools of a complete recovery, and what it notes in the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import BackoutError
+from backout.model.steps.recovery import MaintenanceStep, RecoverReportStep
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from backout.model.database.fence import FenceMark
+    from backout.model.plan import Plan
+    from backout.ports import Fence, Runs
+    from backout.runbook.objects.tools import ObjectTools
+    from backout.runbook.recovery.tools import RestoreTools
+    from backout.runbook.toolbox import Toolbox
+
+BEGAN: Final = "recover.began"
+"""The note of an outage that begins: {run, actor, at, deadline}."""
+LIFTING: Final = "recover.lifting"
+"""The note that a run is given up before anything was overwritten: {run, why}; what it stopped goes on again."""
+LIFTED: Final = "recover.lifted"
+"""The note that this is done: {run}."""
+OPENED: Final = "recover.opened"
+"""The note that the application serves users again: {run, at}."""
+
+
+class RecoverTools(Value, frozen=True):
+    """What a recovery may use; None: that part is not set up here.
+
+    Args:
+        tools: of the application.
+        restoring: of its database; fence: around that.
+        objects: of its bucket.
+    """
+
+    tools: Toolbox
+    restoring: RestoreTools | None = None
+    fence: Fence | None = None
+    objects: ObjectTools | None = None
+
+
+def get_restoring(tools: RecoverTools) -> RestoreTools:
+    """Return the tools of the database. Raises BackoutError: it is not set up any more."""
+    if tools.restoring is None:
+        raise BackoutError("the plan restores a database, and none is set up", where=tools.tools.environment)
+    return tools.restoring
+
+
+def get_fence(tools: RecoverTools) -> Fence:
+    """Return the fence of the database. Raises BackoutError: there is none any more."""
+    if tools.fence is None:
+        raise BackoutError("the plan fences a database, and none is set up", where=tools.tools.environment)
+    return tools.fence
+
+
+def find_plan(runs: Runs, run: str) -> Plan:
+    """Return the plan of a run that is being driven."""
+    found = runs.find(run)
+    assert found is not None
+    return found.plan
+
+
+def list_own_runs(runs: Runs, run: str) -> tuple[str, ...]:
+    """Return the runs whose fence is this run's own: itself, and the one that it takes back."""
+    undone = find_plan(runs, run).arguments(RecoverReportStep).undoes
+    return (run, undone) if undone else (run,)
+
+
+def read_own_fence(tools: RecoverTools, run: str) -> FenceMark | None:
+    """Return the fence of this run that stands, None where none does, or another one's."""
+    mark = get_fence(tools).read()
+    return mark if mark is not None and mark.run in list_own_runs(tools.tools.runs, run) else None
+
+
+def get_deadline(tools: RecoverTools, run: str) -> float:
+    """Return until when the outage should be over (Unix seconds)."""
+    deadline_s = find_plan(tools.tools.runs, run).arguments(MaintenanceStep).deadline_s
+    for event in tools.tools.journal.events(environment=tools.tools.environment, kind=BEGAN):
+        if event.data.get("run") == run:
+            return float(str(event.data["deadline"]))
+    return tools.tools.clock.now() + deadline_s

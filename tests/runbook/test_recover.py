@@ -1,0 +1,221 @@
+"""A complete recovery on the memory World: code, database, objects and secrets back to one moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from recovery_story import ASK, Night, check_closed, check_recovered, check_taken_back, recover, take_back
+from values import replace
+
+from backout.errors import PartlyDone, ProviderUnavailable, Refused, UsageError, WorldMoved
+from backout.model.database.fence import FenceRole
+from backout.model.incident.incident import RunState
+from backout.model.incident.notice import NoticeKind
+from backout.model.version import Mark
+from backout.report.recovery import make_record
+from backout.runbook.recover.deadline import read_outage
+from backout.runbook.recover.outcome import read_outcome
+from backout.runbook.recover.prepare import RecoverAsk, prepare, skip_verification
+from backout.runbook.recover.tools import RecoverTools
+from backout.runbook.recover.undo import find_undoable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.model.plan import Plan
+
+ORDER = [
+    "db_side",
+    "db_also_back",
+    "recover_ready",
+    "recover_maintenance",
+    "recover_pause",
+    "recover_fence",
+    "recover_prove_fence",
+    "recover_undo_point",
+    "recover_fence_copy",
+    "db_promote",
+    "db_stop_server",
+    "db_sequences",
+    "db_exchange",
+    "db_start_server",
+    "restore_objects",
+    "recover_place",
+    "recover_restored",
+    "recover_open",
+    "recover_prove",
+    "recover_go_live",
+    "recover_resume",
+    "verify",
+    "recover_report",
+]
+
+
+@pytest.fixture
+def night(quick_path: Path) -> Night:
+    return Night(quick_path)
+
+
+def actions(plan: Plan) -> list[str]:
+    return [step.action for step in plan.steps]
+
+
+def test_the_plan_has_the_order_that_loses_least(night: Night) -> None:
+    """All that can precede the outage does; what was stopped last goes on first; the same plan a moment later."""
+    plan = prepare(night.tools(), ASK)
+    assert [each for each in actions(plan) if each in ORDER] == ORDER
+    night.world.clock.sleep(5)
+    assert prepare(night.tools(), ASK).hash == plan.hash, "what was approved is what runs"
+    assert {line.what for line in plan.coverage} == {"code", "database", "objects", "secrets"}
+    assert night.world.activations == []
+    assert night.world.fence.live.mark is None
+
+
+def test_everything_is_as_it_was(night: Night) -> None:
+    """All four parts, with an application that writes whenever it is let in; told, reported, measured."""
+    night.watch_application()
+    run = recover(night.tools())
+    night.stop_watching()
+    check_recovered(night)
+    box = night.tools().tools
+    found = read_outcome(box, run)
+    record = make_record(found)
+    assert found.verified is True
+    assert found.rows is not None
+    assert set(found.rows) == {"public.orders"}
+    secrets = {"action": "set", "from": "missing", "to": "JWT_SECRET", "loss": found.losses["secrets"]}
+    assert record["parts"]["secrets"] == secrets  # type: ignore[index,call-overload]
+    assert (found.queued, found.objects) == ({"orders": 3}, 6)
+    assert box.marks.find_mark("production", night.bad.id, Mark.QUARANTINED) is not None
+    assert night.world.notices[-1].kind is NoticeKind.ROLLED_BACK
+    (page,) = night.world.reports.texts.values()
+    assert "## What the outside world knows" in page
+    assert read_outage(box, shows_page=False) is None
+
+
+def test_it_is_taken_back_to_the_moment_of_its_fence(night: Night) -> None:
+    """The rows of between, the objects, the version of before; and what was written since stays in a folder."""
+    recover(night.tools())
+    rows = night.server.rows()
+    assert night.server.write()
+    undone = take_back(night.tools())
+    assert undone is not None
+    check_taken_back(night)
+    assert rows != night.server.rows()
+    with pytest.raises(UsageError, match="no recovery to take back"):
+        find_undoable(night.tools())
+
+
+@pytest.mark.parametrize(
+    ("only", "steps", "absent"),
+    [
+        (("objects",), {"restore_objects", "recover_maintenance"}, {"recover_fence", "db_exchange"}),
+        (("database",), {"recover_fence", "db_exchange"}, {"restore_objects"}),
+        (("code", "secrets"), {"recover_place"}, {"recover_fence", "restore_objects"}),
+    ],
+)
+def test_parts_alone(night: Night, only: tuple[str, ...], steps: set[str], absent: set[str]) -> None:
+    """What is left out stays, and the plan says what will not fit together."""
+    plan = prepare(night.tools(), replace(ASK, only=only))
+    assert steps <= set(actions(plan))
+    assert not absent & set(actions(plan))
+    unfit = [note for note in plan.notes if note.startswith("will not fit together")]
+    assert len(unfit) == 4 - len(only)
+    assert recover(night.tools(), replace(ASK, only=only)).state is RunState.DONE
+    live = night.world.builds[night.world.live.main].version
+    assert (live.code_hash == night.good.code_hash) is ("code" in only)
+    assert (night.bucket.live() == night.then) is ("objects" in only)
+    assert (night.server.rows() == night.before) is ("database" in only)
+
+
+def test_without_a_watch_it_ends_at_the_read_back(night: Night) -> None:
+    plan = skip_verification(prepare(night.tools(), ASK))
+    assert "verify" not in actions(plan)
+    assert "recover_report" in actions(plan)
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (RecoverAsk("no such point"), "is no target"),
+        (RecoverAsk("2099-01-01"), "lies in the future"),
+        (RecoverAsk("night", only=("rows",)), "there is no part 'rows'"),
+        (RecoverAsk("0/A"), "is a position in the database"),
+        (RecoverAsk("no time", only=("objects",)), "is no time, and no recovery point"),
+    ],
+)
+def test_what_cannot_be_meant(night: Night, ask: RecoverAsk, words: str) -> None:
+    with pytest.raises((UsageError, Refused), match=words):
+        prepare(night.tools(), ask)
+
+
+def test_what_is_not_set_up_cannot_be_recovered(night: Night) -> None:
+    tools = RecoverTools(night.tools().tools)
+    with pytest.raises(UsageError, match="database is not set up"):
+        prepare(tools, replace(ASK, only=("database",)))
+
+
+def test_a_fence_that_would_not_hold_is_refused_with_the_script(night: Night) -> None:
+    """A role outside of the plan that can log in and write."""
+    night.world.fence.live.roles["report"] = FenceRole("report", login=True, writes="INSERT on orders")
+    with pytest.raises(Refused, match="cannot be fenced: role report") as refused:
+        prepare(night.tools(), ASK)
+    assert refused.value.options == ("ALTER ROLE report NOLOGIN;",)
+
+
+def test_a_secret_that_no_source_holds_is_refused(night: Night) -> None:
+    night.world.secret_source.kept = {}
+    with pytest.raises(Refused, match="needs secrets that are gone: JWT_SECRET"):
+        prepare(night.tools(), ASK)
+
+
+def test_a_hotfix_that_came_meanwhile_ends_it_before_anything_is_stopped(night: Night) -> None:
+    plan = prepare(night.tools(), ASK)
+    tools = night.tools()
+    hotfix = night.world.upload("hotfix")
+    night.world.deploy(hotfix)
+    run = tools.tools.journal.submit(plan, actor="ops@host", reason="a bad night")
+    with pytest.raises(WorldMoved):
+        tools.tools.journal.drive(run, night.actions(tools), actor="ops@host")
+    assert night.world.live.sole == hotfix.id
+    assert night.server.write()
+
+
+def test_a_fence_taken_away_by_hand_gives_the_run_up(night: Night) -> None:
+    """Before the first overwrite: what the application wrote since would be lost."""
+    fence = night.world.fence
+
+    def open_by_hand(name: str) -> None:
+        if name == "sides.promote" and fence.live.mark is not None:
+            fence.open(fence.live.mark)
+
+    night.world.after_call = open_by_hand
+    with pytest.raises(WorldMoved, match="does not stand any more"):
+        recover(night.tools())
+    night.stop_watching()
+    check_taken_back(night)
+
+
+def test_the_deadline_is_told_and_nothing_opens_by_itself(night: Night) -> None:
+    """Whoever looks is told who closed it; the run goes on when what failed is mended."""
+
+    def fail(name: str) -> None:
+        if name == "server.start":
+            raise ProviderUnavailable("the server does not start")
+
+    night.world.before_call = fail
+    with pytest.raises(PartlyDone):
+        recover(night.tools(), replace(ASK, deadline_s=60.0))
+    check_closed(night)
+    night.world.clock.sleep(3600)
+    with pytest.raises(PartlyDone):
+        recover(night.tools())
+    outage = read_outage(night.tools().tools, shows_page=True)
+    assert outage is not None
+    assert (outage.actor, outage.deadline - outage.since) == ("ops@host", 60.0)
+    assert [notice.title for notice in night.world.notices if "still closed" in notice.title]
+    check_closed(night)
+    night.stop_watching()
+    recover(night.tools())
+    check_recovered(night)
