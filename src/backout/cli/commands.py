@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("db", "backout.cli.db.group:db", "Database migrations, backups and restores."),
         Entry("unfence", "backout.cli.unfence:unfence", "Open the database that a recovery has fenced."),
         Entry("objects", "backout.cli.objects.group:objects", "Check the bucket; bring objects back to a moment."),
-        Entry("recover", "backout.cli.recover:recover", "The moments to which everything can go back at once."),
+        Entry("recover", "backout.cli.recover:recover", "Take code, database, objects and secrets back."),
     ),
     "Look back": (
         Entry("runs", "backout.cli.runs:runs", "List, show, resume and abort runs."),

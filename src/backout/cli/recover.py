@@ -1,4 +1,4 @@
-"""`backout recover`: the moments to which everything can go back at once."""
+"""`backout recover`: everything back to one moment, as one run; and the moments that there are."""
 
 from __future__ import annotations
 
@@ -6,32 +6,283 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.support.options import command, pass_shell
-from backout.errors import UsageError
+from backout.cli.support.also_back import ALSO_BACK
+from backout.cli.support.options import REASON, command, pass_shell
+from backout.errors import BackoutError, PartlyDone, UsageError, WorldMoved
+from backout.escaping import shorten
+from backout.model.incident.incident import RunState
+from backout.model.value import Value
+from backout.report.times import format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from backout.cli.support.session import Session
     from backout.cli.support.shell import Shell
+    from backout.model.incident.incident import Run
+    from backout.model.plan import Plan
+    from backout.runbook.recover.tools import RecoverTools
+
+_HASH = 8
+
+
+class Way(Value, frozen=True):
+    """How a recovery is confirmed: a reason, the environment's name as typed, and what else may go back."""
+
+    message: str | None
+    typed: str | None
+    also_back: tuple[str, ...] = ()
+    dry_run: bool = False
 
 
 @command(
     "recover",
-    short_help="The moments to which everything can go back at once.",
+    short_help="Take code, database, objects and secrets back.",
     epilog="""
 Examples:
+  backout recover --to "2026-11-25 14:03:00" -e production --dry-run
+  backout recover --to before-import -e production -m "a bad import" --confirm production
+  backout recover --damage "during 0d0257dc" -e production -m WHY --confirm production
+  backout recover -e production            # goes on with an interrupted one
+  backout recover --undo -e production -m "it was the wrong moment" --confirm production
   backout recover --list -e production
-  backout recover --mark before-import -e production
 """,
 )
+@click.option("--to", metavar="TIME|POINT", help="The moment: a time, a recovery point, or as of `db restore`.")
+@click.option("--damage", metavar="TARGET", help="What did the damage: only its rows are copied back (`db restore`).")
+@click.option("--only", metavar="PARTS", help="Only these of code,database,objects,secrets.")
+@click.option("--swap", is_flag=True, help="Replace the whole database, even where damaged rows alone could come back.")
+@click.option("--deadline", default="1h", show_default=True, metavar="DURATION", help="People are told after it.")
+@click.option("--plan", "planned", metavar="HASH", help="Run only the plan of this hash, as --dry-run printed it.")
+@click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification.")
+@click.option("--undo", is_flag=True, help="Take the newest recovery back, from whatever phase it came to.")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the report.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan, with what each part loses, and change nothing.")
+@click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
+@ALSO_BACK
 @click.option("--list", "lists", is_flag=True, help="List the recovery points: what each has, what it would lose.")
 @click.option("--mark", metavar="NAME", help="Record a recovery point now.")
 @pass_shell
-def recover(shell: Shell, *, lists: bool, mark: str | None) -> int:
-    """List or record recovery points: where code, database, objects and secrets were at one moment.
+def recover(
+    shell: Shell,
+    *,
+    to: str | None,
+    damage: str | None,
+    only: str | None,
+    swap: bool,
+    deadline: str,
+    planned: str | None,
+    no_wait: bool,
+    undo: bool,
+    message: str | None,
+    dry_run: bool,
+    typed: str | None,
+    also_back: tuple[str, ...],
+    lists: bool,
+    mark: str | None,
+) -> int:
+    """Take everything back to one moment: code, database, objects and secrets, as one run.
 
-    One is recorded at each deployment that is watched, or made by this program, and with --mark.
+    What can be prepared is prepared first. Then a maintenance page is shown, queues and schedules stop, a fence keeps
+    everyone from the database, and its moment is kept as the undo point; from the first overwrite on a failure leaves
+    everything closed. Only the damaged rows are copied back where that is enough. Without --to an interrupted recovery
+    goes on.
     """
-    from backout.cli.support.recovery_points import mark_point, show_points
+    if lists or mark is not None:
+        from backout.cli.support.recovery_points import mark_point, show_points
 
-    if lists == (mark is not None):
-        raise UsageError("type --list or --mark NAME", hint="backout recover --help")
-    return show_points(shell) if mark is None else mark_point(shell, mark)
+        if lists and mark is not None:
+            raise UsageError("--list and --mark are two commands", hint="backout recover --help")
+        return show_points(shell) if mark is None else mark_point(shell, mark)
+    way = Way(message, typed, also_back, dry_run)
+    if undo:
+        if to or damage or only or swap:
+            raise UsageError("--undo takes back what the newest recovery did: it has no moment and no parts")
+        return take_back(shell, None, way)
+    from backout.cli.support.session import open_session
+    from backout.config.scalars import parse_seconds
+    from backout.plan.whole import add_agreed
+    from backout.runbook.recover.prepare import RecoverAsk, prepare, skip_verification
+
+    config = shell.config()
+    session = open_session(shell, config, "recover")
+    parts = tuple(filter(None, (word.strip() for word in (only or "").split(","))))
+    unfinished = None if dry_run else session.in_the_way()
+    if unfinished is not None:
+        return _go_on(session, unfinished, to or damage)
+    if not (to or damage):
+        hint = f"backout recover --list -e {config.name}"
+        raise UsageError("no --to, and no interrupted recovery to go on with", where=config.name, hint=hint)
+    tools = _open_tools(session, parts)
+    ask = RecoverAsk(to or "", damage or "", parts, swap=swap, deadline_s=parse_seconds(deadline, "--deadline"))
+    plan = add_agreed(prepare(tools, ask), also_back)
+    plan = skip_verification(plan) if no_wait else plan
+    if planned is not None and not plan.hash.startswith(planned.lower()):
+        raise WorldMoved(
+            f"the plan is {plan.hash[:_HASH]} by now, not {planned}; nothing was changed",
+            where=config.name,
+            hint="the same command with --dry-run shows it; a time such as `20 minutes ago` is another one each time",
+        )
+    words = [*(("--to", to) if to else ()), *(("--damage", damage) if damage else ())]
+    words += [*(("--only", only) if only else ()), *(["--swap"] if swap else []), *(["--no-wait"] if no_wait else [])]
+    return _run(session, tools, plan, ("recover", *words), way)
+
+
+def take_back(shell: Shell, run: str | None, way: Way) -> int:
+    """Take a recovery back: the newest one, or that of a run.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from backout.cli.support.confirm import confirm
+    from backout.cli.support.session import open_session
+    from backout.runbook.recover.undo import end_run, find_undoable, give_back, prepare_undo
+
+    config = shell.config()
+    session = open_session(shell, config, "recover")
+    tools = _open_tools(session, ())
+    unfinished = session.in_the_way()
+    if unfinished is not None and _find_undone(unfinished) and not way.dry_run:
+        return _go_on(session, unfinished, None)
+    found = find_undoable(tools, run)
+    from backout.runbook.recover.lift import look_how_far
+
+    if not look_how_far(session.tools.journal, found.id)[1]:
+        what = f"run {found.id} has overwritten nothing: it is ended, and what it stopped goes on"
+        if way.dry_run:
+            shell.output.result("recover", {"dry_run": True, "run_id": found.id, "environment": config.name}, what)
+            return 0
+        confirm(shell, config, f"end run {found.id}, and open everything", message=way.message, typed=way.typed)
+        give_back(tools, found)
+        shell.output.result("recover", {"run_id": found.id, "environment": config.name, "verified": None}, what)
+        shell.output.next(f"backout status -e {config.name}")
+        return 0
+    plan = prepare_undo(tools, found)
+    return _run(session, tools, plan, ("recover", "--undo"), way, lambda: end_run(tools, found))
+
+
+def resume(shell: Shell, run: Run) -> int:
+    """Continue an interrupted recovery (`backout runs resume`)."""
+    from backout.cli.support.session import open_session
+
+    shell.take(environment=run.environment)
+    session = open_session(shell, shell.config(), "recover")
+    return _finish(session, _drive(session, _open_tools(session, ()), run.id))
+
+
+def _find_undone(run: Run) -> str:
+    """Return the run that an unfinished one takes back, "" where it is none."""
+    from backout.model.steps.recovery import RecoverReportStep
+
+    return run.plan.arguments(RecoverReportStep).undoes if run.plan.has(RecoverReportStep) else ""
+
+
+def _open_tools(session: Session, parts: Collection[str]) -> RecoverTools:
+    from backout.cli.objects.words import describe_progress
+    from backout.wiring import clock
+    from backout.wiring.recover import make_recover_tools
+
+    began = clock.now()
+    live = session.live
+    return make_recover_tools(
+        session.shell.config(),
+        session.tools,
+        parts,
+        session.stop,
+        lambda progress: live.progress(describe_progress(progress, clock.now() - began), clock.now()),
+    )
+
+
+def _go_on(session: Session, run: Run, target: str | None) -> int:
+    """Go on with an interrupted recovery. Raises Busy: it is another run, or another moment was typed."""
+    from backout.cli.support.session import make_busy_error
+    from backout.model.steps.recovery import RecoverReportStep
+
+    is_ours = run.state is RunState.INTERRUPTED and run.plan.has(RecoverReportStep)
+    if not is_ours or (target is not None and run.plan.arguments(RecoverReportStep).target != target):
+        raise make_busy_error(run)
+    session.shell.output.say(
+        f"picking up run {run.id} ({shorten(run.plan.why)}), which was interrupted; its plan stands"
+    )
+    return _finish(session, _drive(session, _open_tools(session, ()), run.id))
+
+
+def _run(
+    session: Session,
+    tools: RecoverTools,
+    plan: Plan,
+    words: Sequence[str],
+    way: Way,
+    before: Callable[[], None] = lambda: None,
+) -> int:
+    """Show a plan; confirm and drive it. `before`: is called when it was confirmed."""
+    from backout.cli.support.also_back import agree, format_command, list_agreement_lines, make_agreement_record
+    from backout.cli.support.confirm import confirm
+    from backout.cli.support.outcome import show_dry_run
+    from backout.cli.support.paint import paint_for
+    from backout.report.plans import format_plan
+    from backout.report.recovery import make_plan_record
+    from backout.runbook.recover.prepare import set_reason
+
+    shell, out = session.shell, session.shell.output
+    config = shell.config()
+    typed = format_command(shell, config.name, *words, message=way.message, typed=way.typed)
+    text = format_plan(plan, width=out.talk.width, paint=paint_for(out.talk))
+    if way.dry_run:
+        facts = {**make_plan_record(plan), **make_agreement_record(plan, typed, way.also_back)}
+        lines = "\n".join([text, *list_agreement_lines(plan, typed, way.also_back)])
+        return show_dry_run(shell, "recover", plan, facts, lines)
+    out.say(text + "\n")
+    other = f"one part alone: `backout recover --only PARTS -e {config.name}`"
+    plan = agree(shell, plan, way.also_back, typed, other)
+    reason = confirm(shell, config, f"recover: {plan.why}", message=way.message, typed=way.typed)
+    plan = set_reason(plan, way.message or "")
+    before()
+    return _finish(session, _drive(session, tools, session.take_over(plan, reason)))
+
+
+def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
+    """Drive a run; what is closed when it stops is said."""
+    from backout.runbook.recover.actions import RecoverActions
+    from backout.runbook.recover.deadline import find_outage
+    from backout.runbook.safety.clock import measure_clock
+
+    found, environment = session.tools.runs.find(run), session.tools.environment
+    if found is not None:
+        session.live.follow(found.plan)
+    measure_clock(session.tools)
+    session.stop.install()
+    try:
+        with session.telling(run):
+            actions = RecoverActions(tools)
+            return session.tools.journal.drive(run, actions, actor=session.tools.actor, notify=session.live.event)
+    except BackoutError:
+        outage = find_outage(session.tools)
+        if outage is not None and outage["run"] == run:
+            session.shell.output.warn(
+                f"{environment} is closed since {format_time(float(str(outage['at'])))}: users get the maintenance "
+                f"page, and the fence stands. `backout runs resume {run}` goes on; "
+                f"`backout recover --undo -e {environment}` takes it back; `backout unfence -e {environment}` opens "
+                "the database as it is"
+            )
+        raise
+    finally:
+        session.stop.restore()
+        session.live.end()
+
+
+def _finish(session: Session, run: Run) -> int:
+    """Say what is there now, as read back, and what to type next."""
+    from backout.cli.support.also_back import went_back_lines
+    from backout.cli.support.outcome import find_exit_code
+    from backout.report.recovery import format_lines, make_record
+    from backout.runbook.recover.outcome import read_outcome
+
+    if run.state is not RunState.DONE:
+        raise PartlyDone(f"run {run.id} is {run.state}", hint=f"backout runs show {run.id}")
+    tools, out = session.tools, session.shell.output
+    found = read_outcome(tools, run)
+    lines = [*format_lines(found), *went_back_lines(tools.runs, run), f"report: {found.report_path}"]
+    out.result("recover", make_record(found), "\n".join(lines))
+    out.next(f"backout status -e {run.environment}", found.undo)
+    return find_exit_code(tools, run)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.support.also_back import ALSO_BACK
 from backout.cli.support.options import REASON, group, pass_shell
 from backout.cli.support.style import Tone
 from backout.errors import UsageError
@@ -13,16 +14,19 @@ from backout.escaping import shorten
 from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.steps.objects import CompareObjectsStep
+from backout.model.steps.recovery import RecoverReportStep
 from backout.report.guard.run_end import describe_end
 from backout.report.text import wrap_text
 from backout.report.times import format_ago, format_clock, format_day, format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backout.cli.support.shell import Shell
     from backout.journal.sqlite import SqliteJournal
     from backout.model.guard.shift import Acceptance
     from backout.model.incident.incident import Event, Run
-    from backout.model.plan import Json
+    from backout.model.plan import Json, Plan
     from backout.report.guard.run_end import RunEnd
 
 _MOMENTS = (1e9, 1e10)
@@ -235,23 +239,10 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
         )
     if decide is not None:
         journal.ask(found.id, f"decide:{decide}", actor=find_actor(), reason=message)
-    if found.plan.kind is PlanKind.BACKUP:
-        from backout.cli.db.backup import resume as resume_backup
-
-        return resume_backup(shell, found)
-    if found.plan.has(CompareObjectsStep):
-        from backout.cli.objects.restore import resume as resume_objects
-
-        return resume_objects(shell, found)
-    if found.plan.kind is PlanKind.RECOVER and all(step.action.startswith("db_") for step in found.plan.steps):
-        from backout.cli.db.restore import resume as resume_restore
-
-        return resume_restore(shell, found)
+    go_on = _find_way_on(found.plan)
+    if go_on is not None:
+        return go_on(shell, found)
     shell.take(environment=found.environment)
-    if found.plan.kind is PlanKind.SECRETS:
-        from backout.cli.secrets.push import resume as resume_secrets
-
-        return resume_secrets(shell, found)
     from backout.cli.support.session import open_session
 
     guarding = found.plan.kind is PlanKind.GUARD or bool(found.plan.cause)
@@ -272,6 +263,53 @@ def resume(shell: Shell, *, run: str, decide: str | None, message: str) -> int:
     from backout.cli.rollback import finish as finish_rollback
 
     return finish_rollback(session, ended)
+
+
+def _find_way_on(plan: Plan) -> Callable[[Shell, Run], int] | None:
+    """Return what continues a plan of its kind, None for a rollback, a watch or a roll-forward."""
+    if plan.kind is PlanKind.BACKUP:
+        from backout.cli.db.backup import resume as resume_backup
+
+        return resume_backup
+    if plan.has(RecoverReportStep):
+        from backout.cli.recover import resume as resume_recovery
+
+        return resume_recovery
+    if plan.has(CompareObjectsStep):
+        from backout.cli.objects.restore import resume as resume_objects
+
+        return resume_objects
+    if plan.kind is PlanKind.RECOVER and all(step.action.startswith("db_") for step in plan.steps):
+        from backout.cli.db.restore import resume as resume_restore
+
+        return resume_restore
+    if plan.kind is PlanKind.SECRETS:
+        from backout.cli.secrets.push import resume as resume_secrets
+
+        return resume_secrets
+    return None
+
+
+@runs.command("undo", short_help="Take back what a recovery did.")
+@click.argument("run")
+@click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; recorded in the journal.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
+@ALSO_BACK
+@pass_shell
+def undo(
+    shell: Shell, *, run: str, message: str | None, dry_run: bool, typed: str | None, also_back: tuple[str, ...]
+) -> int:
+    """Take a complete recovery back, to the moment of its fence, from whatever phase it came to."""
+    found = _find_run(_open_journal(shell), run)
+    if not found.plan.has(RecoverReportStep):
+        where, env = found.id, found.environment
+        ways = f"backout db restore {found.id} --undo -e {env}  # or: backout objects restore --undo -e {env}"
+        raise UsageError("only a complete recovery is taken back by its run", where=where, hint=ways)
+    from backout.cli.recover import Way, take_back
+
+    shell.take(environment=found.environment)
+    return take_back(shell, found.id, Way(message, typed, also_back, dry_run))
 
 
 @runs.command("abort", short_help="Give up a run, at its next step boundary.")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from backout.model.incident.notice import Delivery
     from backout.report.guard.run_end import RunEnd
     from backout.runbook.incident.status import Status, TrafficLook
+    from backout.runbook.recover.deadline import Outage
     from backout.runbook.toolbox import Toolbox
 
 
@@ -55,6 +56,10 @@ def status(shell: Shell) -> int:
     if found.watch_gap_s is not None and not found.journal:
         tell_watch_gap(tools, found.situation, found.watch_gap_s)
     tell_of_holds(tools, found.situation.listed)
+    if found.closed is not None:
+        from backout.runbook.recover.deadline import tell_late
+
+        tell_late(tools, found.closed)
     marks = make_marks_record(config, tools.seal)
     shell.output.result("status", {**make_status_record(found), "marks": marks}, _format_text(shell, found, marks))
     shell.output.next(*_list_next_commands(found))
@@ -70,6 +75,12 @@ def _list_next_commands(found: Status) -> tuple[str, ...]:
         doctor = f"backout doctor -e {environment}  # what is wrong with the journal, and what mends it"
         back = [f"backout panic -e {environment}  # prints what to type to go back"] if len(found.troubles) > 1 else []
         return (*back, doctor)
+    if found.closed is not None:
+        return (
+            f"backout runs resume {found.closed.run}  # goes on",
+            f"backout recover --undo -e {environment}  # takes it back",
+            f"backout unfence -e {environment} --dry-run  # the fence, and what opens it",
+        )
     if found.unfinished is not None:
         return (f"backout runs show {found.unfinished.id}",)
     if found.waiting:
@@ -191,7 +202,20 @@ def _format_text(shell: Shell, found: Status, marks: Mapping[str, object]) -> st
     ]
     head = f"{style.strong(situation.environment)}  {_format_summary(style, found)}"
     heads = wrap_text(head, style.width, hanging=" " * (len(situation.environment) + 4))
-    return "\n".join([*heads, *format_fields(rows, style.width, paint=paint_for(style))])
+    closed = [] if found.closed is None else wrap_text(_format_closed(style, found.closed, ours), style.width)
+    return "\n".join([*closed, *heads, *format_fields(rows, style.width, paint=paint_for(style))])
+
+
+def _format_closed(style: Style, closed: Outage, now: float) -> str:
+    """Return who closed the application, and until when; the first line, whatever else there is."""
+    left_s = closed.deadline - now
+    left = f"in {format_duration(left_s)}" if left_s > 0 else f"passed {format_duration(-left_s)} ago"
+    fence = {True: "the fence stands", False: "no fence stands", None: "whether the fence stands is not known"}
+    said = (
+        f"CLOSED by {shorten(closed.actor)} since {format_clock(closed.since)} UTC for run {closed.run}, deadline "
+        f"{format_clock(closed.deadline)} UTC ({left}); {fence[closed.fence]}"
+    )
+    return style.badge(said, Tone.WARN if left_s > 0 else Tone.BAD)
 
 
 def _format_summary(style: Style, found: Status) -> str:

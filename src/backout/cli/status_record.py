@@ -22,10 +22,21 @@ if TYPE_CHECKING:
     from backout.model.incident.notice import Delivery
     from backout.report.guard.run_end import RunEnd
     from backout.runbook.incident.status import Status, TrafficLook
+    from backout.runbook.recover.deadline import Outage
 
 
 NOT_BUILT = ("drills in staging",)
 """Parts that no setting turns on; shown, so that silence is not taken for safety."""
+
+
+def _make_closed_record(closed: Outage) -> dict[str, object]:
+    return {
+        "run": closed.run,
+        "actor": closed.actor,
+        "since": format_time(closed.since),
+        "deadline": format_time(closed.deadline),
+        "fence": closed.fence,
+    }
 
 
 def make_status_record(found: Status) -> dict[str, object]:
@@ -58,6 +69,7 @@ def make_status_record(found: Status) -> dict[str, object]:
         "rollback": _make_run_record(found.rollback, found.ends),
         "rollback_elsewhere": _make_elsewhere_record(found),
         "unfinished": _make_run_record(found.unfinished),
+        "closed": None if found.closed is None else _make_closed_record(found.closed),
         "notices": _make_notices_record(found.notices),
         "unguarded": found.watch_gap_s is not None,
         "hold": None if found.hold is None else _make_hold_record(found.hold),
