@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from caddy_lab import caddy_host
 from kept import furnish
 from scripted_telemetry import TelemetryApi
 
 from backout.twin import lifecycle
 
-from platform_sides import MemorySide, Side, TwinSide
+from platform_sides import CaddySide, Home, MemorySide, Side, TwinSide
 from scripted_server import scripted_server
 from twin_harness import running_api
 
@@ -32,6 +33,19 @@ def side(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
         return
     with running_api(tmp_path) as api:
         yield TwinSide(api)
+
+
+@pytest.fixture(params=["memory", "cloudflare", "caddy"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
+    """An application without any version yet, on each platform."""
+    if request.param == "caddy":
+        with caddy_host(tmp_path) as host:
+            yield CaddySide(host)
+    elif request.param == "cloudflare":
+        with running_api(tmp_path) as api:
+            yield TwinSide(api)
+    else:
+        yield MemorySide()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Port Deployments: the same promises on the World and on the Cloudflare adapter with the twin's API."""
+"""Port Deployments: the same promises on the World, on Cloudflare's adapter with the twin, and on a real Caddy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from backout.errors import ProviderRejected, Refused, SecretsChanged
 
 if TYPE_CHECKING:
-    from platform_sides import Side
+    from platform_sides import Home, Side
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
-def test_the_history_is_newest_first_and_its_first_is_live(side: Side) -> None:
+def test_the_history_is_newest_first_and_its_first_is_live(home: Home) -> None:
     """Two uploads are two deployments."""
-    first, second = side.upload("one", message="first"), side.upload("two", message="second")
-    history = side.deployments.history()
+    first, second = home.upload("one", message="first"), home.upload("two", message="second")
+    history = home.deployments.history()
     assert [d.main for d in history] == [second, first]
     assert [d.message for d in history] == ["second", "first"]
     assert history[0].sole == second
@@ -26,18 +26,18 @@ def test_the_history_is_newest_first_and_its_first_is_live(side: Side) -> None:
     assert history[0].triggered_by == "upload"
 
 
-def test_an_upload_that_is_not_deployed_is_no_deployment(side: Side) -> None:
+def test_an_upload_that_is_not_deployed_is_no_deployment(home: Home) -> None:
     """It changes nothing of what is live."""
-    first = side.upload("one")
-    side.upload("two", deploy=False)
-    assert [d.main for d in side.deployments.history()] == [first]
+    first = home.upload("one")
+    home.upload("two", deploy=False)
+    assert [d.main for d in home.deployments.history()] == [first]
 
 
-def test_activate_makes_one_new_deployment_of_an_old_version(side: Side) -> None:
+def test_activate_makes_one_new_deployment_of_an_old_version(home: Home) -> None:
     """The answer is what the history then shows first, with our message in front."""
-    first, _ = side.upload("one"), side.upload("two")
-    made = side.deployments.activate(first, message="[backout r-1] 5 % of answers failed: ä€😀")
-    history = side.deployments.history()
+    first, _ = home.upload("one"), home.upload("two")
+    made = home.deployments.activate(first, message="[backout r-1] 5 % of answers failed: ä€😀")
+    history = home.deployments.history()
     assert history[0] == made
     assert made.sole == first
     assert made.message == "[backout r-1] 5 % of answers failed: ä€😀"
@@ -45,30 +45,30 @@ def test_activate_makes_one_new_deployment_of_an_old_version(side: Side) -> None
     assert len(history) == 3
 
 
-def test_activate_may_reset_what_would_go_on_with_the_code_of_before(side: Side) -> None:
+def test_activate_may_reset_what_would_go_on_with_the_code_of_before(home: Home) -> None:
     """It is a deployment as any other."""
-    first, _ = side.upload("one"), side.upload("two")
-    assert side.deployments.activate(first, message="now", immediate=True) == side.deployments.history()[0]
+    first, _ = home.upload("one"), home.upload("two")
+    assert home.deployments.activate(first, message="now", immediate=True) == home.deployments.history()[0]
 
 
-def test_activate_is_not_idempotent(side: Side) -> None:
+def test_activate_is_not_idempotent(home: Home) -> None:
     """Each call is a deployment of its own."""
-    first = side.upload("one")
-    one, two = (side.deployments.activate(first, message=f"[backout r-{n}]") for n in (1, 2))
+    first = home.upload("one")
+    one, two = (home.deployments.activate(first, message=f"[backout r-{n}]") for n in (1, 2))
     assert one.id != two.id
-    assert len(side.deployments.history()) == 3
+    assert len(home.deployments.history()) == 3
 
 
-def test_a_split_shows_the_largest_share_first_and_activate_ends_it(side: Side) -> None:
+def test_a_split_shows_the_largest_share_first_and_activate_ends_it(home: Home) -> None:
     """It has no sole version; a version at 0 % is listed and serves nothing."""
-    first, second = side.upload("one"), side.upload("two")
-    side.split((second, 10), (first, 90))
-    live = side.deployments.history()[0]
+    first, second = home.upload("one"), home.upload("two")
+    home.split((second, 10), (first, 90))
+    live = home.deployments.history()[0]
     assert [(s.version, s.percentage) for s in live.shares] == [(first, 90), (second, 10)]
     assert (live.sole, live.main) == (None, first)
-    side.split((first, 0), (second, 100))
-    assert not side.deployments.history()[0].serves(first)
-    assert side.deployments.activate(first, message="x").sole == first
+    home.split((first, 0), (second, 100))
+    assert not home.deployments.history()[0].serves(first)
+    assert home.deployments.activate(first, message="x").sole == first
 
 
 def test_at_most_ten_deployments_are_listed(side: Side) -> None:
@@ -79,28 +79,28 @@ def test_at_most_ten_deployments_are_listed(side: Side) -> None:
     assert [d.message for d in side.deployments.history()] == [f"n{n}" for n in range(10, 0, -1)]
 
 
-def test_a_long_message_is_cut_behind_its_marker(side: Side) -> None:
+def test_a_long_message_is_cut_behind_its_marker(home: Home) -> None:
     """At 1000 bytes, never inside a character."""
-    version = side.upload("one")
-    made = side.deployments.activate(version, message="[backout r-1] " + "ä" * 900)
+    version = home.upload("one")
+    made = home.deployments.activate(version, message="[backout r-1] " + "ä" * 900)
     assert made.message.startswith("[backout r-1] ä")
     assert 990 <= len(made.message.encode()) <= 1000
 
 
-def test_an_unknown_version_is_rejected(side: Side) -> None:
+def test_an_unknown_version_is_rejected(home: Home) -> None:
     """With status 404, and nothing changes."""
-    side.upload("one")
+    home.upload("one")
     with pytest.raises(ProviderRejected) as caught:
-        side.deployments.activate(UNKNOWN, message="x")
+        home.deployments.activate(UNKNOWN, message="x")
     assert caught.value.status == 404
-    assert len(side.deployments.history()) == 1
+    assert len(home.deployments.history()) == 1
 
 
-def test_an_unknown_application_is_rejected(side: Side) -> None:
+def test_an_unknown_application_is_rejected(home: Home) -> None:
     """Reading and changing alike."""
-    version = side.upload("one")
-    side.disappear()
-    for call in (side.deployments.history, lambda: side.deployments.activate(version, message="x")):
+    version = home.upload("one")
+    home.disappear()
+    for call in (home.deployments.history, lambda: home.deployments.activate(version, message="x")):
         with pytest.raises(ProviderRejected) as caught:
             call()
         assert caught.value.status == 404
@@ -121,12 +121,12 @@ def test_a_changed_secret_is_a_decision(side: Side) -> None:
     assert side.deployments.activate(first, message="x", force=True).sole == first
 
 
-def test_the_same_secrets_need_no_decision(side: Side) -> None:
+def test_the_same_secrets_need_no_decision(home: Home) -> None:
     """A secret that was the same for both versions does not stand in the way."""
-    side.upload("zero")
-    side.put_secret("JWT_SECRET", "value")
-    first, _ = side.upload("one"), side.upload("two")
-    assert side.deployments.activate(first, message="x").sole == first
+    home.upload("zero")
+    home.put_secret("JWT_SECRET", "value")
+    first, _ = home.upload("one"), home.upload("two")
+    assert home.deployments.activate(first, message="x").sole == first
 
 
 def test_a_bucket_that_is_gone_refuses_its_version(side: Side) -> None:

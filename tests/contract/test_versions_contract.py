@@ -1,4 +1,4 @@
-"""Ports Versions and Secrets: the same promises on the World and on the Cloudflare adapter with the twin's API."""
+"""Ports Versions and Secrets: the same promises on the World, on Cloudflare's adapter with the twin, and on Caddy."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ import pytest
 from backout.errors import ProviderRejected
 
 if TYPE_CHECKING:
-    from platform_sides import Side
+    from platform_sides import Home, Side
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
-def test_versions_are_newest_first_deployed_or_not(side: Side) -> None:
+def test_versions_are_newest_first_deployed_or_not(home: Home) -> None:
     """With rising numbers and what the uploader wrote."""
-    first = side.upload("one", message="first", tag="v1")
-    second = side.upload("two", message="second", tag="v2", deploy=False)
-    recent = side.versions.recent()
+    first = home.upload("one", message="first", tag="v1")
+    second = home.upload("two", message="second", tag="v2", deploy=False)
+    recent = home.versions.recent()
     assert [v.id for v in recent] == [second, first]
     assert [v.number for v in recent] == [2, 1]
     assert [(v.message, v.tag) for v in recent] == [("second", "v2"), ("first", "v1")]
     assert recent[0].created_at >= recent[1].created_at > 1_700_000_000
 
 
-def test_the_code_hash_is_of_the_code_alone(side: Side) -> None:
+def test_the_code_hash_is_of_the_code_alone(home: Home) -> None:
     """A change of a secret makes a new version with the same hash; other code has another one."""
-    first = side.upload("one")
-    side.put_secret("JWT_SECRET", "value")
-    other = side.upload("two")
-    by_secret = side.versions.recent()[1].id
-    hashes = [side.versions.detail(v).code_hash for v in (first, by_secret, other)]
+    first = home.upload("one")
+    home.put_secret("JWT_SECRET", "value")
+    other = home.upload("two")
+    by_secret = home.versions.recent()[1].id
+    hashes = [home.versions.detail(v).code_hash for v in (first, by_secret, other)]
     assert hashes[0] is not None
     assert hashes[0] == hashes[1] != hashes[2]
-    assert side.versions.detail(by_secret).triggered_by == "secret"
+    assert home.versions.detail(by_secret).triggered_by == "secret"
 
 
-def test_detail_knows_secrets_and_bindings_by_name(side: Side) -> None:
+def test_detail_knows_secrets_and_bindings_by_name(home: Home) -> None:
     """Sorted, and never with a value."""
-    side.upload("one")
-    side.put_secret("Z_SECRET", "value-of-z")
-    side.put_secret("A_SECRET", "value-of-a")
-    detail = side.versions.detail(side.versions.recent()[0].id)
+    home.upload("one")
+    home.put_secret("Z_SECRET", "value-of-z")
+    home.put_secret("A_SECRET", "value-of-a")
+    detail = home.versions.detail(home.versions.recent()[0].id)
     assert detail.secret_names == ("A_SECRET", "Z_SECRET")
     assert detail.bindings == ("secret_text:A_SECRET", "secret_text:Z_SECRET")
     assert "value-of" not in repr(detail)
 
 
-def test_detail_agrees_with_the_list(side: Side) -> None:
+def test_detail_agrees_with_the_list(home: Home) -> None:
     """What both tell is the same."""
-    side.upload("one", message="first", tag="v1")
-    listed = side.versions.recent()[0]
-    detail = side.versions.detail(listed.id)
+    home.upload("one", message="first", tag="v1")
+    listed = home.versions.recent()[0]
+    detail = home.versions.detail(listed.id)
     for name in ("id", "number", "created_at", "message", "tag", "triggered_by", "author"):
         assert getattr(detail, name) == getattr(listed, name)
 
@@ -65,11 +65,11 @@ def test_only_the_window_is_listed(side: Side) -> None:
     assert [v.number for v in recent] == list(range(103, 3, -1))
 
 
-def test_an_unknown_version_is_rejected(side: Side) -> None:
+def test_an_unknown_version_is_rejected(home: Home) -> None:
     """With status 404."""
-    side.upload("one")
+    home.upload("one")
     with pytest.raises(ProviderRejected) as caught:
-        side.versions.detail(UNKNOWN)
+        home.versions.detail(UNKNOWN)
     assert caught.value.status == 404
 
 
@@ -83,11 +83,11 @@ def test_an_unknown_application_is_rejected(side: Side) -> None:
         assert caught.value.status == 404
 
 
-def test_secrets_are_names_sorted(side: Side) -> None:
+def test_secrets_are_names_sorted(home: Home) -> None:
     """None at first; those of the newest version later."""
-    side.upload("one")
-    assert side.secrets.names() == ()
-    side.put_secret("JWT_SECRET", "value")
-    side.put_secret("API_KEY", "value")
-    side.upload("two")
-    assert side.secrets.names() == ("API_KEY", "JWT_SECRET")
+    home.upload("one")
+    assert home.secrets.names() == ()
+    home.put_secret("JWT_SECRET", "value")
+    home.put_secret("API_KEY", "value")
+    home.upload("two")
+    assert home.secrets.names() == ("API_KEY", "JWT_SECRET")

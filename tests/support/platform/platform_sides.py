@@ -1,4 +1,4 @@
-"""The two sides that a platform port is tested on: the World in memory, and the Cloudflare adapter on the twin."""
+"""The sides that a platform port is tested on: the World, the Cloudflare adapter on the twin, and a real Caddy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from backout.model.deployment import Cohort, Share
+from backout.model.secrets import SecretValues
 from backout.model.version import VersionId
+from backout.providers.caddy.versions import CaddySecrets, CaddySecretWriter, CaddyVersions
+from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.bundles import CloudflareBundles
 from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
@@ -17,28 +20,44 @@ from backout.providers.memory import World
 from twin_harness import ACCOUNT, TOKEN, Api
 
 if TYPE_CHECKING:
+    from caddy_lab import CaddyHost
+
     from backout.ports import Bundles, Deployments, Secrets, SecretWriter, Versions
 
 SCRIPT = "fm5"
 
 
-class Side(Protocol):
-    """An application that can be arranged from outside, and the ports to it."""
+class Home(Protocol):
+    """An application on some platform that can be arranged from outside, and the ports that each platform has."""
 
     deployments: Deployments
     versions: Versions
     secrets: Secrets
-    bundles: Bundles
     secret_writer: SecretWriter
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         """Upload code, live at once unless told otherwise; secrets and buckets are kept. Return the version's id."""
 
-    def split(self, *shares: tuple[str, float], **cohorts: tuple[tuple[str, float], ...]) -> None:
-        """Make versions live with percentages, and others for cohorts."""
+    def split(self, *shares: tuple[str, float]) -> None:
+        """Make versions live with percentages."""
 
     def put_secret(self, name: str, value: str) -> None:
         """Change a secret, which makes a new version live."""
+
+    def secret_of(self, name: str) -> str | None:
+        """Return the value that the live version has."""
+
+    def disappear(self) -> None:
+        """Make the application not exist."""
+
+
+class Side(Home, Protocol):
+    """An application on Cloudflare, or on a World that has the same."""
+
+    bundles: Bundles
+
+    def split(self, *shares: tuple[str, float], **cohorts: tuple[tuple[str, float], ...]) -> None:
+        """Make versions live with percentages, and others for cohorts."""
 
     def bind_bucket(self, code: str, bucket: str) -> str:
         """Upload code, live, that is bound to a new bucket. Return the version's id."""
@@ -46,14 +65,8 @@ class Side(Protocol):
     def delete_bucket(self, bucket: str) -> None:
         """Delete a bucket, whoever is bound to it."""
 
-    def secret_of(self, name: str) -> str | None:
-        """Return the value that the live version has."""
-
     def bind_text(self, code: str, name: str) -> str:
         """Upload code, live, that has a plain variable. Return the version's id."""
-
-    def disappear(self) -> None:
-        """Make the application not exist."""
 
 
 class MemorySide:
@@ -160,3 +173,38 @@ class TwinSide:
             return str(answer.result["id"])
         digits = str(answer.result["deployment_id"])
         return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+class CaddySide:
+    """The adapter for releases behind Caddy, on a real one."""
+
+    def __init__(self, host: CaddyHost) -> None:
+        self._host = host
+        self.deployments: Deployments = host.deployments
+        self.versions: Versions = CaddyVersions(host.releases)
+        self.secrets: Secrets = CaddySecrets(host.releases)
+        self.secret_writer: SecretWriter = CaddySecretWriter(
+            host.releases, host.ledger, host.deployments, SystemClock()
+        )
+
+    def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
+        made = self._host.push(code, message=message, tag=tag)
+        if deploy:
+            whole = (Share(VersionId(made.id), 100.0),)
+            self._host.deployments.deploy(whole, message=message, force=True, triggered_by="upload")
+        return made.id
+
+    def split(self, *shares: tuple[str, float]) -> None:
+        made = tuple(Share(VersionId(version), percentage) for version, percentage in shares)
+        self._host.deployments.deploy(made, message="", force=True)
+
+    def put_secret(self, name: str, value: str) -> None:
+        self.secret_writer.put(SecretValues({name: value}))
+        self._host.made[:] = self._host.releases.list()
+
+    def secret_of(self, name: str) -> str | None:
+        values = self._host.releases.read_environment(self._host.deployments.history()[0].main)
+        return values.reveal(name) if name in values.names else None
+
+    def disappear(self) -> None:
+        self._host.remove_route()

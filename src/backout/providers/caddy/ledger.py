@@ -1,0 +1,129 @@
+"""The ledger of deployments beside the releases: one JSON line each, appended and synced before anything is switched.
+
+A deployment is two lines: what is intended, and that it is in force. Which one is live is never read here but from
+Caddy itself. A line that was cut by a crash or edited is named and not believed; the others still count.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from backout.decoding import Undecodable, decode_json
+from backout.errors import BackoutError
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_NAME: Final = "ledger.jsonl"
+
+
+class Entry(Value, frozen=True, omit_defaults=True):
+    """A line of the ledger.
+
+    Args:
+        kind: `intended`: it was about to be switched; `live`: it was read back from Caddy.
+        id: of the deployment.
+        at: Unix seconds.
+        shares: the percentage of each release, largest first; of `live` lines ().
+        before: the deployment that was live then, "" unknown.
+    """
+
+    kind: Literal["intended", "live"]
+    id: str
+    at: float
+    shares: tuple[tuple[str, float], ...] = ()
+    message: str = ""
+    author: str = ""
+    triggered_by: str = ""
+    before: str = ""
+
+
+class Content(Value, frozen=True):
+    """What a ledger says.
+
+    Args:
+        entries: oldest first.
+        damaged: the numbers of the lines that cannot be read, from 1.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    damaged: tuple[int, ...] = ()
+
+    def find_intended(self, id: str) -> Entry | None:
+        """Return what a deployment was intended to be, None where no line says so."""
+        return next((each for each in self.entries if each.kind == "intended" and each.id == id), None)
+
+    def list_deployed(self) -> tuple[Entry, ...]:
+        """Return the deployments that are known to have been live, newest first."""
+        live = {each.id for each in self.entries if each.kind == "live"}
+        return tuple(each for each in reversed(self.entries) if each.kind == "intended" and each.id in live)
+
+
+class Ledger:
+    """The ledger in a folder of releases."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / _NAME
+
+    def read(self) -> Content:
+        """Return what it says; () where there is none yet. Raises BackoutError: it cannot be read."""
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return Content()
+        except OSError as error:
+            raise BackoutError(f"the ledger cannot be read: {error.strerror}", where=str(self.path)) from error
+        entries: list[Entry] = []
+        damaged: list[int] = []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                entries.append(decode_json(line, Entry))
+            except Undecodable:
+                damaged.append(number)
+        return Content(tuple(entries), tuple(damaged))
+
+    def append(self, entry: Entry) -> None:
+        """Write a line; it is durable when this returns. Raises BackoutError: it cannot be written."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                size = os.fstat(descriptor).st_size
+                torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+                line = (b"\n" if torn else b"") + msgspec.json.encode(entry) + b"\n"
+                written = os.write(descriptor, line)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise BackoutError(
+                f"the ledger cannot be written, so nothing is switched: {error.strerror}",
+                where=str(self.path),
+                hint=f"df -h {self.path.parent}",
+            ) from error
+        if written != len(line):
+            what = "the ledger was written in part, so nothing is switched"
+            raise BackoutError(what, where=str(self.path), hint=f"df -h {self.path.parent}")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the ledger for a deployment: on one host one at a time. Raises BackoutError: it cannot be locked."""
+        path = self.path.with_name(".lock")
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            what = f"the folder of releases cannot be written: {error.strerror}"
+            raise BackoutError(what, where=str(path), hint=f"ls -ld {path.parent}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,95 @@
+"""Ports Versions, Secrets and SecretWriter on releases behind Caddy: a version is a release, with its environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.errors import NewestNotLive
+from backout.model.deployment import Share
+from backout.model.secrets import SecretValues
+from backout.model.version import Version, VersionId
+from backout.providers.caddy.releases import Pushed
+
+if TYPE_CHECKING:
+    from backout.ports import Clock
+    from backout.providers.caddy.deployments import CaddyDeployments
+    from backout.providers.caddy.ledger import Ledger
+    from backout.providers.caddy.releases import Release, ReleaseFolder
+
+_LISTED: Final = 100
+
+
+class CaddyVersions:
+    """Port Versions."""
+
+    def __init__(self, releases: ReleaseFolder) -> None:
+        self._releases = releases
+
+    def recent(self) -> tuple[Version, ...]:
+        """Return the newest releases, newest first."""
+        return tuple(_make(each) for each in self._releases.list()[:_LISTED])
+
+    def detail(self, version: str) -> Version:
+        """Return one release. Raises ProviderRejected (status 404) for an unknown id."""
+        return _make(self._releases.get(version))
+
+
+class CaddySecrets:
+    """Port Secrets: the names in the environment of the newest release."""
+
+    def __init__(self, releases: ReleaseFolder) -> None:
+        self._releases = releases
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names, sorted."""
+        newest = self._releases.list()[:1]
+        return tuple(sorted(newest[0].fingerprints)) if newest else ()
+
+
+class CaddySecretWriter:
+    """Port SecretWriter: a new release of the live code with the values, live at once."""
+
+    def __init__(self, releases: ReleaseFolder, ledger: Ledger, deployments: CaddyDeployments, clock: Clock) -> None:
+        self._releases = releases
+        self._ledger = ledger
+        self._deployments = deployments
+        self._clock = clock
+
+    def put(self, values: SecretValues) -> None:
+        """Set all of them in one release; it is live when this returns.
+
+        Raises:
+            NewestNotLive: more than one release is live, or none.
+            BackoutError: as `ReleaseFolder.push` and `CaddyDeployments.deploy`.
+        """
+        history = self._deployments.history()
+        live = history[0].sole if history else None
+        if live is None:
+            what = "secrets are set in a new release of the live code, and no single release is live"
+            raise NewestNotLive(what, status=0, where=str(self._releases.folder))
+        release, kept = self._releases.get(live), self._releases.read_environment(live)
+        every = {name: kept.reveal(name) for name in kept.names} | {name: values.reveal(name) for name in values.names}
+        said = Pushed(release.git_sha, release.tag, f"secrets: {', '.join(values.names)}", release.author, "secret")
+        with self._ledger.lock():
+            made = self._releases.push(self._releases.get_code(live), said, SecretValues(every), self._clock.now())
+        whole = (Share(VersionId(made.id), 100.0),)
+        self._deployments.deploy(whole, message=said.message, force=True, triggered_by="secret")
+
+
+def _make(release: Release) -> Version:
+    names = tuple(sorted(release.fingerprints))
+    return Version(
+        id=VersionId(release.id),
+        number=release.number,
+        created_at=release.created_at,
+        code_hash=release.code_hash,
+        message=release.message,
+        tag=release.tag,
+        git_sha=release.git_sha,
+        triggered_by="secret" if release.source == "secret" else "upload",
+        author=release.author,
+        secret_names=names,
+        bindings=tuple(f"secret_text:{name}" for name in names),
+        handlers=("fetch",),
+        source=release.source,
+    )

@@ -1,0 +1,366 @@
+"""Releases behind a real Caddy: what is live is what Caddy says, and a switch happens only where nothing moved."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import urllib.request
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from caddy_lab import ROUTE, caddy_host, running_caddy
+
+from backout.errors import (
+    BackoutError,
+    ProviderRejected,
+    ProviderUnavailable,
+    Refused,
+    SecretsChanged,
+    UsageError,
+    WorldMoved,
+)
+from backout.model.deployment import Share
+from backout.model.secrets import SecretValues
+from backout.model.version import VersionId
+from backout.providers.caddy.addresses import accepts
+from backout.providers.caddy.admin import CaddyAdmin
+from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, find_supervisor
+from backout.providers.caddy.releases import Pushed, hash_code
+from backout.providers.caddy.route import VERSION_HEADER
+
+from extent import by_extent
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from caddy_lab import CaddyHost
+
+    from backout.model.deployment import Deployment
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[CaddyHost]:
+    """A host without any release."""
+    with caddy_host(tmp_path) as running:
+        yield running
+
+
+def whole(release: str) -> tuple[Share, ...]:
+    return (Share(VersionId(release), 100.0),)
+
+
+def ask(host: CaddyHost, version: str = "") -> str:
+    request = urllib.request.Request(host.url, headers={VERSION_HEADER: version} if version else {})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return str(answer.read().decode())
+
+
+def two_releases(host: CaddyHost) -> tuple[str, str]:
+    """Have one live after the other; return both."""
+    first, second = (host.push(code).id for code in ("one", "two"))
+    for release in (first, second):
+        host.deployments.activate(release, message=f"deploy {release}")
+    return first, second
+
+
+# --- the switch ------------------------------------------------------------------------------------------------------
+
+
+def test_a_split_is_what_visitors_get_and_a_name_leads_to_a_release_at_0_percent(host: CaddyHost) -> None:
+    """Nine of ten, exactly; the release that nobody else gets answers whoever names it."""
+    first, second = two_releases(host)
+    third = host.push("three").id
+    shares = [(first, 90.0), (second, 10.0), (third, 0.0)]
+    host.deployments.deploy([Share(VersionId(each), part) for each, part in shares], message="split")
+    assert Counter(ask(host) for _ in range(50)) == {"one": 45, "two": 5}
+    assert ask(host, third) == "three"
+    assert [(share.version, share.percentage) for share in host.deployments.history()[0].shares] == shares
+
+
+@pytest.mark.long
+def test_the_log_says_which_release_answered_and_which_requests_were_ours(host: CaddyHost) -> None:
+    """One line a request, with the release that Caddy passed it on to."""
+    first, second = two_releases(host)
+    host.deployments.deploy([Share(VersionId(first), 50.0), Share(VersionId(second), 50.0)], message="split")
+    answers = Counter(ask(host) for _ in range(10))
+    ask(host, second)
+
+    def read() -> list[dict[str, object]]:
+        return [json.loads(line) for line in (host.folder / "access.log").read_text().splitlines()]
+
+    until(lambda: len(read()) == 11, 10, "a line for each request")
+    visitors = Counter(str(line["version"]) for line in read() if "backout_probe" not in line)
+    assert visitors == {first: answers["one"], second: answers["two"]} == {first: 5, second: 5}
+    assert [line["version"] for line in read() if "backout_probe" in line] == [second]
+
+
+@pytest.mark.long
+def test_no_request_is_lost_in_a_switch(host: CaddyHost) -> None:
+    """Visitors ask all the time while it goes back and forth."""
+    first, second = two_releases(host)
+    ended, answers = threading.Event(), list[str]()
+
+    def visit() -> None:
+        while not ended.is_set():
+            answers.append(ask(host))
+
+    visitors = [threading.Thread(target=visit) for _ in range(3)]
+    for each in visitors:
+        each.start()
+    try:
+        for _ in range(by_extent(5, 20)):
+            for release in (first, second):
+                host.deployments.activate(release, message="switch")
+    finally:
+        ended.set()
+        for each in visitors:
+            each.join()
+    assert set(answers) == {"one", "two"}
+
+
+@pytest.mark.parametrize("seed", range(by_extent(1, 5, 200)))
+def test_of_operators_who_switch_at_once_one_wins_and_each_is_told_the_truth(host: CaddyHost, seed: int) -> None:
+    """Each looked at the same deployment before."""
+    dice = random.Random(seed)  # noqa: S311 - no secret
+    two_releases(host)
+    targets = [host.push(f"hotfix {number}").id for number in range(3)]
+    before = host.deployments.history()[0]
+    operators = [host.deployments for _ in targets]
+    for each in operators:
+        assert each.history()[0] == before
+    ready = threading.Barrier(len(operators))
+    told: list[Deployment | WorldMoved] = []
+
+    def switch(number: int) -> None:
+        ready.wait()
+        threading.Event().wait(dice.random() * 0.01)
+        try:
+            told.append(operators[number].deploy(whole(targets[number]), message=f"operator {number}"))
+        except WorldMoved as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=switch, args=(number,)) for number in range(len(operators))]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    (won,) = [each for each in told if not isinstance(each, WorldMoved)]
+    live, next_one = host.deployments.history()[:2]
+    assert live == won
+    assert next_one == before
+    assert ask(host) == f"hotfix {targets.index(str(won.sole))}"
+
+
+# --- what others did -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_a_route_changed_by_hand_is_shown_as_it_is_and_stops_a_decision(host: CaddyHost) -> None:
+    """An address that belongs to no release is named, nothing is guessed; what was looked at before is void."""
+    _, second = two_releases(host)
+    looked = host.deployments
+    before = looked.history()[0]
+    proxy = {"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:9"}]}
+    host.write_config(f"/id/{ROUTE}", {"@id": ROUTE, "handle": [proxy]})
+    with pytest.raises(WorldMoved):
+        looked.activate(second, message="as looked at before")
+    live, past = host.deployments.history()[:2]
+    assert (live.triggered_by, live.sole, live.message) == ("caddy", "127.0.0.1:9", "")
+    assert past.id == before.id
+    assert live.created_at > past.created_at
+    assert host.deployments.activate(second, message="on purpose").sole == second
+
+
+@pytest.mark.long
+def test_a_ledger_that_is_lost_or_torn_is_not_believed(host: CaddyHost) -> None:
+    """What is live is known without it; a torn line costs that line alone, and the next one begins behind it."""
+    first, second = two_releases(host)
+    with host.ledger.path.open("ab") as ledger:
+        ledger.write(b'{"kind":"intended","id":"torn')
+    assert host.ledger.read().damaged == (5,)
+    host.deployments.activate(first, message="behind the torn line")
+    assert [each.sole for each in host.deployments.history()] == [first, second, first]
+    host.ledger.path.unlink()
+    (live,) = host.deployments.history()
+    assert (live.sole, live.triggered_by) == (first, "caddy")
+
+
+@pytest.mark.long
+def test_a_switch_that_was_killed_before_its_confirmation_is_live(host: CaddyHost) -> None:
+    """Caddy says so; the next switch confirms it."""
+    first, second = two_releases(host)
+    lines = host.ledger.path.read_bytes().splitlines(keepends=True)
+    host.ledger.path.write_bytes(b"".join(lines[:-1]))
+    assert host.deployments.history()[0].sole == second
+    host.deployments.activate(first, message="back")
+    assert [each.sole for each in host.deployments.history()] == [first, second, first]
+
+
+@pytest.mark.long
+def test_a_switch_that_was_intended_and_never_made_was_never_live(host: CaddyHost) -> None:
+    """The intent alone counts for nothing."""
+    first, second = two_releases(host)
+    intended = host.ledger.read().entries[-2]
+    line = json.dumps({"kind": "intended", "id": "beef", "at": intended.at + 9, "shares": [[first, 100.0]]})
+    with host.ledger.path.open("a") as ledger:
+        ledger.write(line + "\n")
+    assert [each.sole for each in host.deployments.history()] == [second, first]
+
+
+@pytest.mark.long
+def test_caddy_that_resumes_has_the_switched_release_live(host: CaddyHost) -> None:
+    """As its own unit starts it, with --resume."""
+    _, second = two_releases(host)
+    live = host.deployments.history()
+    host.stop_caddy()
+    with running_caddy(host.folder, resume=True):
+        assert host.deployments.history() == live
+        assert ask(host) == "two"
+        assert host.deployments.history()[0].sole == second
+
+
+@pytest.mark.long
+def test_caddy_that_starts_with_an_old_configuration_is_seen(host: CaddyHost) -> None:
+    """Started with --config it forgets the switch: what is live then is nothing, and the history does not pretend."""
+    two_releases(host)
+    host.stop_caddy()
+    with pytest.raises(ProviderUnavailable, match="does not listen"):
+        host.deployments.history()
+    with running_caddy(host.folder):
+        assert host.deployments.history() == ()
+
+
+# --- what cannot be made live ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_a_release_whose_code_was_changed_is_refused(host: CaddyHost) -> None:
+    """It is not what was proved."""
+    first, second = two_releases(host)
+    (host.releases.get_code(first) / "code.txt").write_text("other")
+    with pytest.raises(Refused, match="not what was pushed"):
+        host.deployments.activate(first, message="back")
+    assert host.deployments.history()[0].sole == second
+
+
+@pytest.mark.long
+def test_a_release_that_does_not_start_is_refused(host: CaddyHost) -> None:
+    """Nothing is switched to what does not answer."""
+    _, second = two_releases(host)
+    dead = host.push("dead")
+    quick = host.make_deployments(OwnProcesses(host.releases, "false"), starts_within_s=0.2)
+    with pytest.raises(Refused, match="does not start"):
+        quick.activate(dead.id, message="dead")
+    assert host.deployments.history()[0].sole == second
+
+
+@pytest.mark.long
+def test_a_port_that_something_else_took_is_refused(host: CaddyHost) -> None:
+    """Whatever answers there is not the release."""
+    two_releases(host)
+    third = host.push("three")
+    port = third.address.rpartition(":")[2]
+    with socket.create_server(("127.0.0.1", int(port))), pytest.raises(Refused, match="something else listens"):
+        host.deployments.activate(third.id, message="three")
+
+
+def test_changed_values_are_a_decision_and_named(host: CaddyHost) -> None:
+    """The values themselves are nowhere but in the release's environment, which is its owner's."""
+    first = host.push("one", environment={"JWT_SECRET": "old-value"})
+    second = host.push("two", environment={"JWT_SECRET": "new-value", "API_KEY": "key-value"})
+    host.deployments.activate(second.id, message="two")
+    with pytest.raises(SecretsChanged) as caught:
+        host.deployments.activate(first.id, message="back")
+    assert caught.value.names == ("API_KEY", "JWT_SECRET")
+    assert host.deployments.activate(first.id, message="back", force=True).sole == first.id
+    shown = host.ledger.path.read_text() + repr(host.releases.list())
+    assert not any(value in shown for value in ("old-value", "new-value", "key-value"))
+    assert (host.releases.folder / first.id / "environment").stat().st_mode & 0o077 == 0
+
+
+# --- the admin socket, the folder, the processes ---------------------------------------------------------------------
+
+
+def test_an_admin_socket_that_is_missing_or_silent_is_named(tmp_path: Path) -> None:
+    """With what to type next."""
+    with pytest.raises(ProviderUnavailable, match="does not listen") as caught:
+        CaddyAdmin(tmp_path / "none.sock").read(ROUTE)
+    assert "systemctl status caddy" in str(caught.value.hint)
+
+
+@pytest.mark.long
+def test_a_route_that_caddy_cannot_use_changes_nothing(host: CaddyHost) -> None:
+    """Its reason is passed on."""
+    read = host.admin.read(ROUTE)
+    with pytest.raises(ProviderRejected, match="unknown module"):
+        host.admin.replace(ROUTE, {"@id": ROUTE, "handle": [{"handler": "nope"}]}, read.etag)
+    assert host.admin.read(ROUTE) == read
+
+
+@pytest.mark.parametrize("name", ["link", "device", "empty", "missing"])
+def test_a_folder_that_cannot_be_a_release_is_refused(host: CaddyHost, tmp_path: Path, name: str) -> None:
+    """Nothing is left behind of it."""
+    source = tmp_path / "odd"
+    if name != "missing":
+        source.mkdir()
+    if name == "link":
+        (source / "out").symlink_to("../../etc/passwd")
+    if name == "device":
+        os.mkfifo(source / "pipe")
+    with pytest.raises(UsageError):
+        host.releases.push(source, Pushed(), SecretValues({}), 1.0)
+    assert list(host.releases.folder.iterdir()) == []
+
+
+def test_the_hash_is_of_names_contents_links_and_modes(tmp_path: Path) -> None:
+    """Whatever would run otherwise has another hash; the order of the disk does not matter."""
+
+    def make(name: str, **files: str) -> str:
+        folder = tmp_path / name
+        for path, content in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content)
+        return hash_code(folder)
+
+    same = make("a", x="1", y="2")
+    assert make("b", y="2", x="1") == same
+    assert len({same, make("c", x="12", y=""), make("d", x="1", z="2"), make("e", x="2", y="1")}) == 4
+    (tmp_path / "a" / "x").chmod(0o755)
+    assert hash_code(tmp_path / "a") != same
+
+
+@pytest.mark.long
+def test_the_supervisor_starts_a_release_again_and_ends_it(host: CaddyHost) -> None:
+    """A release that was killed comes back by itself; one that is stopped stays away."""
+    first, _ = two_releases(host)
+    release = host.releases.get(first)
+    place = host.releases.folder / first
+    supervisor = find_supervisor(place)
+    assert supervisor is not None
+    child = int(subprocess.run(["pgrep", "-P", str(supervisor)], check=True, capture_output=True).stdout)  # noqa: S607
+    os.kill(child, signal.SIGKILL)
+    until(lambda: "started again" in (place / "log").read_text(), 10, "the end of the release in its log")
+    until(lambda: accepts(release.address), 10, "the release again")
+    host.processes.stop(release)
+    assert find_supervisor(place) is None
+    assert not accepts(release.address)
+
+
+@pytest.mark.long
+def test_the_operators_own_commands_start_and_stop_releases(host: CaddyHost) -> None:
+    """With the release, its port and its folder put in; a command that fails says so."""
+    made = host.push("one")
+    seen = host.folder / "seen"
+    commands = CommandProcesses(host.releases, f"/bin/sh -c 'echo {{release}} {{port}} > {seen}'", "false {release}")
+    commands.start(made)
+    assert seen.read_text().split() == [made.id, made.address.rpartition(":")[2]]
+    with pytest.raises(BackoutError, match="exit code 1"):
+        commands.stop(made)
