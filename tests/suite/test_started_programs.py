@@ -25,7 +25,7 @@ ONE_PROCESS = {
 """What starts no further process of its own that would outlive it."""
 GOES_ON = {
     "cli/diagnose/build.py": "the team's build: Ctrl-C at the terminal reaches it as it does without us",
-    "providers/caddy/processes.py": "the operator's command that starts a release, which stays, or our supervisor of it",
+    "providers/caddy/processes.py": "what starts a release, which stays",
     "providers/caddy/supervise.py": "the release, which its supervisor ends",
     "providers/command/deploy.py": "the team's deploy command: kill -9 of backout leaves it to end by itself",
     "providers/postgres/server/own_server.py": "what starts the team's own server, which stays",
