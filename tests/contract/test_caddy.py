@@ -14,11 +14,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from caddy_lab import ROUTE, caddy_host, running_caddy
+from caddy_lab import caddy_host, running_caddy
 
 from backout.errors import (
     BackoutError,
-    ProviderRejected,
     ProviderUnavailable,
     Refused,
     SecretsChanged,
@@ -26,13 +25,14 @@ from backout.errors import (
     WorldMoved,
 )
 from backout.model.deployment import Share
+from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
 from backout.model.version import VersionId
 from backout.providers.caddy.addresses import accepts
-from backout.providers.caddy.admin import CaddyAdmin
 from backout.providers.caddy.processes import CommandProcesses, OwnProcesses, find_supervisor
-from backout.providers.caddy.releases import Pushed, hash_code
-from backout.providers.caddy.route import VERSION_HEADER
+from backout.providers.caddy.releases import hash_code
+from backout.providers.caddy.route import ADDRESS_HEADER, LIVE, LOGGED_ADDRESS, LOGGED_PROBE, name_slot
+from backout.providers.caddy.show import ask_caddy
 
 from extent import by_extent
 from polling import until
@@ -58,7 +58,8 @@ def whole(release: str) -> tuple[Share, ...]:
 
 
 def ask(host: CaddyHost, version: str = "") -> str:
-    request = urllib.request.Request(host.url, headers={VERSION_HEADER: version} if version else {})
+    headers = {ADDRESS_HEADER: host.releases.get(version).address} if version else {}
+    request = urllib.request.Request(host.url, headers=headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
         return str(answer.read().decode())
 
@@ -97,9 +98,10 @@ def test_the_log_says_which_release_answered_and_which_requests_were_ours(host: 
         return [json.loads(line) for line in (host.folder / "access.log").read_text().splitlines()]
 
     until(lambda: len(read()) == 11, 10, "a line for each request")
-    visitors = Counter(str(line["version"]) for line in read() if "backout_probe" not in line)
+    ports = {host.releases.get(each).address: each for each in (first, second)}
+    visitors = Counter(ports[str(line[LOGGED_ADDRESS])] for line in read() if LOGGED_PROBE not in line)
     assert visitors == {first: answers["one"], second: answers["two"]} == {first: 5, second: 5}
-    assert [line["version"] for line in read() if "backout_probe" in line] == [second]
+    assert [ports[str(line[LOGGED_ADDRESS])] for line in read() if LOGGED_PROBE in line] == [second]
 
 
 @pytest.mark.long
@@ -163,20 +165,33 @@ def test_of_operators_who_switch_at_once_one_wins_and_each_is_told_the_truth(hos
 
 
 @pytest.mark.long
-def test_a_route_changed_by_hand_is_shown_as_it_is_and_stops_a_decision(host: CaddyHost) -> None:
-    """An address that belongs to no release is named, nothing is guessed; what was looked at before is void."""
-    _, second = two_releases(host)
+def test_a_switch_by_hand_is_shown_as_it_is_and_stops_a_decision(host: CaddyHost) -> None:
+    """The line on the card works; what was looked at before it is void, and the history says that it was a hand."""
+    first, second = two_releases(host)
     looked = host.deployments
     before = looked.history()[0]
-    proxy = {"handler": "reverse_proxy", "upstreams": [{"dial": "127.0.0.1:9"}]}
-    host.write_config(f"/id/{ROUTE}", {"@id": ROUTE, "handle": [proxy]})
+    host.make_live_by_hand(first)
+    assert ask(host) == "one"
     with pytest.raises(WorldMoved):
         looked.activate(second, message="as looked at before")
     live, past = host.deployments.history()[:2]
-    assert (live.triggered_by, live.sole, live.message) == ("caddy", "127.0.0.1:9", "")
-    assert past.id == before.id
+    assert (live.triggered_by, live.sole, live.message) == ("hand", first, "")
+    assert past == before
     assert live.created_at > past.created_at
     assert host.deployments.activate(second, message="on purpose").sole == second
+
+
+@pytest.mark.long
+def test_an_address_that_belongs_to_no_release_is_named_as_it_is(host: CaddyHost) -> None:
+    """Whoever wrote it into the slots; nothing is guessed."""
+    two_releases(host)
+    for slot in range(100):
+        path = host.releases.folder / LIVE / name_slot(slot)
+        path.unlink()
+        path.write_text("127.0.0.1:9")
+    live = host.deployments.history()[0]
+    assert live.triggered_by == "hand"
+    assert ("127.0.0.1:9", 50.0) in [(share.version, share.percentage) for share in live.shares]
 
 
 @pytest.mark.long
@@ -190,7 +205,7 @@ def test_a_ledger_that_is_lost_or_torn_is_not_believed(host: CaddyHost) -> None:
     assert [each.sole for each in host.deployments.history()] == [first, second, first]
     host.ledger.path.unlink()
     (live,) = host.deployments.history()
-    assert (live.sole, live.triggered_by) == (first, "caddy")
+    assert (live.sole, live.triggered_by) == (first, "hand")
 
 
 @pytest.mark.long
@@ -216,26 +231,16 @@ def test_a_switch_that_was_intended_and_never_made_was_never_live(host: CaddyHos
 
 
 @pytest.mark.long
-def test_caddy_that_resumes_has_the_switched_release_live(host: CaddyHost) -> None:
-    """As its own unit starts it, with --resume."""
-    _, second = two_releases(host)
-    live = host.deployments.history()
-    host.stop_caddy()
-    with running_caddy(host.folder, resume=True):
-        assert host.deployments.history() == live
-        assert ask(host) == "two"
-        assert host.deployments.history()[0].sole == second
-
-
-@pytest.mark.long
-def test_caddy_that_starts_with_an_old_configuration_is_seen(host: CaddyHost) -> None:
-    """Started with --config it forgets the switch: what is live then is nothing, and the history does not pretend."""
+def test_after_a_restart_the_switched_release_is_live(host: CaddyHost) -> None:
+    """However Caddy is started: its configuration does not say which it is."""
     two_releases(host)
+    live = host.deployments.history()
     host.stop_caddy()
     with pytest.raises(ProviderUnavailable, match="does not listen"):
         host.deployments.history()
     with running_caddy(host.folder):
-        assert host.deployments.history() == ()
+        assert host.deployments.history() == live
+        assert ask(host) == "two"
 
 
 # --- what cannot be made live ----------------------------------------------------------------------------------------
@@ -286,23 +291,25 @@ def test_changed_values_are_a_decision_and_named(host: CaddyHost) -> None:
     assert (host.releases.folder / first.id / "environment").stat().st_mode & 0o077 == 0
 
 
-# --- the admin socket, the folder, the processes ---------------------------------------------------------------------
+# --- the socket, the folder, the processes ---------------------------------------------------------------------------
 
 
-def test_an_admin_socket_that_is_missing_or_silent_is_named(tmp_path: Path) -> None:
+def test_a_socket_that_is_missing_or_says_something_else_is_named(tmp_path: Path) -> None:
     """With what to type next."""
     with pytest.raises(ProviderUnavailable, match="does not listen") as caught:
-        CaddyAdmin(tmp_path / "none.sock").read(ROUTE)
+        ask_caddy(tmp_path / "none.sock")
     assert "systemctl status caddy" in str(caught.value.hint)
 
 
 @pytest.mark.long
-def test_a_route_that_caddy_cannot_use_changes_nothing(host: CaddyHost) -> None:
-    """Its reason is passed on."""
-    read = host.admin.read(ROUTE)
-    with pytest.raises(ProviderRejected, match="unknown module"):
-        host.admin.replace(ROUTE, {"@id": ROUTE, "handle": [{"handler": "nope"}]}, read.etag)
-    assert host.admin.read(ROUTE) == read
+def test_a_visitor_reaches_no_other_port_by_the_header(host: CaddyHost) -> None:
+    """Only the ports of releases may be named; any other request goes where all go."""
+    two_releases(host)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        asked = {ADDRESS_HEADER: f"127.0.0.1:{other.getsockname()[1]}"}
+        request = urllib.request.Request(host.url, headers=asked)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.read() == b"two"
 
 
 @pytest.mark.parametrize("name", ["link", "device", "empty", "missing"])
@@ -316,8 +323,9 @@ def test_a_folder_that_cannot_be_a_release_is_refused(host: CaddyHost, tmp_path:
     if name == "device":
         os.mkfifo(source / "pipe")
     with pytest.raises(UsageError):
-        host.releases.push(source, Pushed(), SecretValues({}), 1.0)
-    assert list(host.releases.folder.iterdir()) == []
+        host.releases.push(source, ReleaseNote(), SecretValues({}), 1.0)
+    assert host.releases.list() == ()
+    assert not list(host.releases.folder.glob(".incoming-*"))
 
 
 def test_the_hash_is_of_names_contents_links_and_modes(tmp_path: Path) -> None:

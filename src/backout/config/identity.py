@@ -53,7 +53,9 @@ def _is_same(known: tuple[str, ...], identity: tuple[str, ...]) -> bool:
 def _check_together(environment: Table, path: Where) -> Iterator[Mistake]:
     if isinstance(environment.get("database"), dict):
         yield from _check_database(_get_table(environment, "database"), (*path, "database"))
-    yield from _check_traffic(_get_table(environment, "traffic"), (*path, "traffic"))
+    platform = _get_table(environment, "platform")
+    yield from _check_platform(platform, (*path, "platform"))
+    yield from _check_traffic(_get_table(environment, "traffic"), platform, (*path, "traffic"))
     source = _get_table(environment, "secrets").get("source")
     if isinstance(source, dict) and (key := _SOURCE_NEEDS.get(str(source.get("from")))) and not source.get(key):
         yield Mistake((*path, "secrets", "source", key), f"required with from = {str(source['from'])!r}, but not there")
@@ -62,6 +64,20 @@ def _check_together(environment: Table, path: Where) -> Iterator[Mistake]:
     yield from _check_expectations(environment, path)
     yield from _find_unencrypted(environment, path)
     yield from _find_unproved_counts(environment, path)
+
+
+def _check_platform(platform: Table, path: Where) -> Iterator[Mistake]:
+    caddy = platform.get("caddy")
+    if platform.get("provider") != "caddy":
+        if not _get_text(platform, "script"):
+            yield Mistake((*path, "script"), "required, but not there")
+        if caddy is not None:
+            yield Mistake((*path, "caddy"), 'belongs to provider = "caddy"')
+    elif not isinstance(caddy, dict):
+        yield Mistake((*path, "caddy"), "required, but not there")
+        return
+    elif ("run" in caddy) == ("start" in caddy) or ("start" in caddy) != ("stop" in caddy):
+        yield Mistake((*path, "caddy"), "needs start and stop, or run: what starts a release and ends it")
 
 
 def _check_database(database: Table, path: Where) -> Iterator[Mistake]:
@@ -78,12 +94,16 @@ def _check_database(database: Table, path: Where) -> Iterator[Mistake]:
         yield Mistake((*path, "migrations"), 'belongs to provider = "d1"')
 
 
-def _check_traffic(traffic: Table, path: Where) -> Iterator[Mistake]:
+def _check_traffic(traffic: Table, platform: Table, path: Where) -> Iterator[Mistake]:
     provider = str(traffic.get("provider"))
     if (key := _NEEDED.get(provider)) and key not in traffic:
         yield Mistake((*path, key), "required, but not there")
     if provider == "logs" and "path" not in _get_table(traffic, "logs"):
         yield Mistake((*path, "logs", "path"), "required, but not there")
+    if (provider in _OF_CLOUDFLARE) and platform.get("provider") == "caddy":
+        yield Mistake((*path, "provider"), f"{provider!r} belongs to platform.provider = 'cloudflare'")
+    if provider == "caddy" and not _get_text(_get_table(platform, "caddy"), "access_log"):
+        yield Mistake((*path, "provider"), "needs platform.caddy.access_log, Caddy's log in JSON")
     if provider == "promql":
         for key, what in list_mistakes(_get_table(traffic, "promql")):
             yield Mistake((*path, "promql", key), what)
@@ -93,6 +113,9 @@ def _check_traffic(traffic: Table, path: Where) -> Iterator[Mistake]:
 
 _NEEDED = {"twin": "url", "prometheus": "url", "promql": "url"}
 """Where a source of counts is; the other sources need only the platform."""
+
+
+_OF_CLOUDFLARE = ("recorder", "tail", "telemetry", "analytics", "twin")
 
 
 _SOURCE_NEEDS = {"file": "path", "keyring": "service", "command": "command"}

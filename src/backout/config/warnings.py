@@ -47,7 +47,11 @@ def _list_general(config: Config) -> Iterator[Remark]:
 
 
 def _list_of_environment(config: Config, environment: EnvironmentSettings) -> Iterator[Remark]:
-    if not environment.platform.account_id and not config.variables.get("CLOUDFLARE_ACCOUNT_ID"):
+    if (
+        environment.platform.caddy is None
+        and not environment.platform.account_id
+        and not config.variables.get("CLOUDFLARE_ACCOUNT_ID")
+    ):
         yield Remark("platform", "platform.account_id is not set, and CLOUDFLARE_ACCOUNT_ID neither")
     if environment.health is None:
         yield Remark("health", "health is not set up: a rollback is verified by error rate and latency alone")
@@ -104,7 +108,7 @@ def _list_unpinned(environment: EnvironmentSettings) -> Iterator[str]:
     """Yield the parts of the identity that are set up and not pinned."""
     pin = environment.pin
     there = {
-        "account_id": True,
+        "account_id": environment.platform.caddy is None,
         "script_tag": True,
         "database_system_identifier": environment.database is not None and environment.database.provider != "d1",
         "bucket": environment.storage is not None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
 
     from backout.model.attached import Attached, AttachedKind
     from backout.model.bundle import Bundle
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from backout.model.incident.builds import BuildRun
     from backout.model.incident.vendor import VendorIncident
     from backout.model.platform import CacheState, QueueState
+    from backout.model.release import ReleaseNote, ReleaseState
     from backout.model.secrets import SecretValues
     from backout.model.token import TokenState
     from backout.model.triggers import TriggerKind, Triggers
@@ -72,6 +74,33 @@ class Versions(Protocol):
 
     def detail(self, version: str) -> Version:
         """Return one version with everything known of it. Raises ProviderRejected (status 404) for an unknown id."""
+        ...
+
+
+class Releases(Protocol):
+    """Releases on hosts of the team's own: folders that are pushed, and a process each."""
+
+    def list(self) -> tuple[ReleaseState, ...]:
+        """Return them, newest first. Raises BackoutError: they cannot be read."""
+        ...
+
+    def push(self, folder: Path, note: ReleaseNote) -> ReleaseState:
+        """Copy a folder as a new release with the environment of the newest one; it does not run yet.
+
+        Raises UsageError: the folder cannot be a release; BackoutError: it cannot be written.
+        """
+        ...
+
+    def start(self, release: str) -> ReleaseState:
+        """Have it run, and return it when it accepts connections. Raises Refused: it does not."""
+        ...
+
+    def stop(self, release: str) -> None:
+        """Have it end. Raises BackoutError: it does not."""
+        ...
+
+    def remove(self, release: str) -> None:
+        """Stop it and remove its folder. Raises BackoutError."""
         ...
 
 

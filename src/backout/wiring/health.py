@@ -10,7 +10,7 @@ from backout.errors import ConfigError
 from backout.providers.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from backout.config import Config
     from backout.config.schema.environment import Health
@@ -95,8 +95,18 @@ def _make_probe(
         timeout_s=timeout_s if within_s is None else min(timeout_s, within_s),
         headers=config.health_headers(),
         script=config.environment.platform.script,
+        override=_find_override(config),
         format=settings.format,
         names=tuple(config.environment.services),
         mask=config.variables.mask,
         credentials=config.check_credentials,
     )
+
+
+def _find_override(config: Config) -> Callable[[str], Mapping[str, str]] | None:
+    """Return what leads a request to one version, None where the platform does it by the Worker's name."""
+    if config.environment.platform.caddy is None:
+        return None
+    from backout.wiring.caddy import open_home
+
+    return open_home(config).find_headers

@@ -43,7 +43,8 @@ def make_seal(config: Config, say: Callable[[str], None]) -> Seal | None:
     keys, variable = config.marks_keys(), config.settings.marks.key_env or ""
     if not keys:
         say(f"marks are signed, and {variable} is not set here: no mark of another machine counts")
-    place = f"{config.account_id}/{config.environment.platform.script}"
+    caddy = config.environment.platform.caddy
+    place = f"caddy/{caddy.releases}" if caddy else f"{config.account_id}/{config.environment.platform.script}"
     return Seal(place, tuple(key.reveal().encode() for key in keys), variable)
 
 
@@ -60,6 +61,10 @@ def find_tag(config: Config, client: ApiClient) -> str | None:
 
 def make_identities(config: Config, within_s: float | None = None) -> Identities:
     """Return the whole identity of the environment, for pinning it. Raises AuthError without a token."""
+    if config.environment.platform.caddy:
+        from backout.wiring.caddy import make_identities as make_caddy_identities
+
+        return make_caddy_identities(config)
     until = None if within_s is None else SystemClock().now() + within_s
     return _make_identities(config, make_api(config, until).reads, None)
 

@@ -40,9 +40,13 @@ def make_equivalents(config: Config) -> Equivalents:
 
 def make_card_lines(config: Config) -> CardLines:
     """Return the lines of the environment's card; of secrets only where they are."""
+    if config.environment.platform.caddy:
+        from backout.wiring.caddy import list_card_lines
+
+        return _add_places(config, list_card_lines(config))
     from backout.providers.cloudflare import lines
 
-    settings, platform, database = config.settings, config.environment.platform, config.environment.database
+    platform, database = config.environment.platform, config.environment.database
     sources = lines.Sources(
         token_env=platform.token_env,
         token_file=str(platform.token_file) if platform.token_file else None,
@@ -50,8 +54,13 @@ def make_card_lines(config: Config) -> CardLines:
         database_file=str(database.url_file) if database and database.url_file else None,
         migrations=database.migrations if database else "",
     )
+    return _add_places(config, lines.make_card_lines(_make_place(config), sources))
+
+
+def _add_places(config: Config, lines: CardLines) -> CardLines:
+    settings = config.settings
     return replace(
-        lines.make_card_lines(_make_place(config), sources),
+        lines,
         application=settings.app.name,
         fence=_list_fence_lines(database),
         places=(

@@ -15,7 +15,6 @@ from backout.decoding import decode_values
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.secrets import ExpectedSecrets
 from backout.providers.child_environment import make_team_environment
-from backout.providers.cloudflare.secrets import CloudflareSecretWriter
 from backout.providers.files.fingerprints import KeyedFingerprints
 from backout.providers.sources.parsing import MAX_BYTES, parse
 from backout.providers.sources.sources import (
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
 
     from backout.config import Config
     from backout.model.plan import Json
-    from backout.ports import SecretSource
-    from backout.providers.cloudflare.client import ApiClient
+    from backout.ports import SecretSource, SecretWriter
 
 __all__ = [
     "describe_source",
@@ -50,10 +48,10 @@ __all__ = [
 ACCOUNT_ENV = "CLOUDFLARE_ACCOUNT_ID"
 
 
-def push_tools(config: Config, client: ApiClient) -> PushTools:
-    """Return the tools that set secrets of the chosen environment; `client` has the token that may."""
+def push_tools(config: Config, writer: SecretWriter) -> PushTools:
+    """Return the tools that set secrets of the chosen environment."""
     return PushTools(
-        writer=CloudflareSecretWriter(client, config.account_id, config.environment.platform.script),
+        writer=writer,
         fingerprints=KeyedFingerprints(config.places.fingerprints, config.name),
         expected=lambda: read_expected_secrets(config),
         opened=lambda named: make_source(config, named),

@@ -6,7 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from backout.config.secret_names import list_own_keys
+from backout.errors import ConfigError
 from backout.escaping import make_printable
+from backout.model.value import Value
 from backout.providers.clock import CorrectedClock, SystemClock
 from backout.providers.cloudflare.attached import CloudflareAttachments
 from backout.providers.cloudflare.deployments import CloudflareDeployments
@@ -59,7 +61,15 @@ if TYPE_CHECKING:
 
     from backout.config import Config
     from backout.model.incident.diagnosis import Catalogue
-    from backout.ports import Clock, DeployCommand, Traffic
+    from backout.ports import (
+        Clock,
+        DeployCommand,
+        Deployments,
+        Secrets,
+        SecretWriter,
+        Traffic,
+        Versions,
+    )
     from backout.providers.cloudflare.client import ApiClient
     from backout.runbook.secrets.tools import PushTools
     from backout.wiring.platform import Api
@@ -79,21 +89,17 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         ConfigError, UsageError: as `Config` does.
     """
     hooks = hooks or Hooks()
-    script, account = config.environment.platform.script, config.account_id
-    until = None if hooks.within_s is None else SystemClock().now() + hooks.within_s
-    api = make_api(config, until)
-    client, clock = api.acts, CorrectedClock(SystemClock(), api)
     sent = SentProbes() if config.environment.traffic.provider == "telemetry" else None
-    traffic = make_traffic(config, api.reads, clock, hooks.say, sent)
-    deployments = CloudflareDeployments(client, account, script, reader=api.reads)
-    book = open_journal(config, hooks.stop, hurried=hooks.hurried or until is not None)
+    home = (_open_caddy if config.environment.platform.caddy else _open_cloudflare)(config, hooks, sent)
+    clock, traffic = home.clock, home.traffic
+    book = open_journal(config, hooks.stop, hurried=hooks.hurried or hooks.within_s is not None)
     made = Toolbox(
         environment=config.name,
         policy=config.policy,
         actor=find_actor(),
         clock=clock,
-        deployments=MaskedDeployments(deployments, config.variables.mask_text),
-        versions=CloudflareVersions(api.reads, account, script),
+        deployments=MaskedDeployments(home.deployments, config.variables.mask_text),
+        versions=home.versions,
         journal=book,
         runs=book,
         marks=book,
@@ -102,23 +108,108 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         parts=Parts(
             incident=Late(lambda: _make_incident_tools(config, traffic)),
             guard=Late(lambda: _make_guard_tools(config, hooks, clock, sent)),
-            rollback=Late(lambda: _make_rollback_tools(config, hooks, api, clock)),
+            rollback=Late(home.make_rollback_tools),
             recovery=Late(lambda: _make_recovery_tools(config, hooks)),
-            safety=Late(lambda: _make_safety_tools(config, api)),
-            platform=Late(lambda: _make_platform_tools(config, client)),
+            safety=Late(home.make_safety_tools),
+            platform=Late(home.make_platform_tools),
         ),
         traffic=traffic,
         health=make_health_check(config, clock, sent=sent),
-        secrets=CloudflareSecrets(api.secrets, account, script),
-        pushing=_make_pushing(config, client if config.secrets_token() is None else api.secrets),
+        secrets=home.secrets,
+        pushing=_make_pushing(config, home.make_secret_writer),
         provider_marks=config.settings.journal.provider_marks,
         seal=make_seal(config, hooks.say),
         notifier=make_notifier(config),
         confirm=hooks.confirm,
-        pace=lambda every_s: api.reads.budget.pace(every_s, SystemClock().now()),
+        pace=home.pace,
         say=hooks.say,
     )
     return add_boundaries(made)
+
+
+class _Home(Value, frozen=True):
+    """What the platform of an environment brings."""
+
+    deployments: Deployments
+    versions: Versions
+    secrets: Secrets
+    clock: Clock
+    traffic: Traffic | None
+    make_secret_writer: Callable[[], SecretWriter]
+    make_rollback_tools: Callable[[], RollbackTools]
+    make_safety_tools: Callable[[], SafetyTools]
+    make_platform_tools: Callable[[], PlatformTools] = PlatformTools
+    pace: Callable[[float], float] = lambda every_s: every_s
+
+
+def _open_cloudflare(config: Config, hooks: Hooks, sent: SentProbes | None) -> _Home:
+    script, account = config.environment.platform.script, config.account_id
+    api = make_api(config, None if hooks.within_s is None else SystemClock().now() + hooks.within_s)
+    clock = CorrectedClock(SystemClock(), api)
+    pusher = api.acts if config.secrets_token() is None else api.secrets
+    patient = CloudflareDeployments(api.reads.make_yielding(), account, script)
+    return _Home(
+        deployments=CloudflareDeployments(api.acts, account, script, reader=api.reads),
+        versions=CloudflareVersions(api.reads, account, script),
+        secrets=CloudflareSecrets(api.secrets, account, script),
+        clock=clock,
+        traffic=make_traffic(config, api.reads, clock, hooks.say, sent, history=patient.history),
+        make_secret_writer=lambda: _make_cloudflare_writer(config, pusher),
+        make_rollback_tools=lambda: _make_rollback_tools(config, hooks, api, clock),
+        make_safety_tools=lambda: _make_safety_tools(config, api),
+        make_platform_tools=lambda: _make_platform_tools(config, api.acts),
+        pace=lambda every_s: api.reads.budget.pace(every_s, SystemClock().now()),
+    )
+
+
+def _open_caddy(config: Config, hooks: Hooks, sent: SentProbes | None) -> _Home:
+    from backout.wiring.caddy import list_equivalents, make_identities, open_home
+
+    home, clock = open_home(config), SystemClock()
+    deployments = home.make_deployments()
+    return _Home(
+        deployments=deployments,
+        versions=home.make_versions(),
+        secrets=home.make_secrets(),
+        clock=clock,
+        traffic=make_traffic(config, None, clock, hooks.say, sent, history=home.make_deployments().history),
+        make_secret_writer=home.make_secret_writer,
+        make_rollback_tools=lambda: RollbackTools(
+            schema=make_schema(config, _refuse_d1, hurried=hooks.within_s is not None),
+            migrations=find_migrations(config),
+            app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
+            deploy_command=config.environment.deploy.command or "",
+            deployer=_make_deployer(config),
+            hear=hooks.hear,
+            equivalents=list_equivalents(config),
+        ),
+        make_safety_tools=lambda: SafetyTools(
+            pinned=get_pinned_identity(config),
+            identities=make_identities(config),
+            checkout=GitCheckout(config.path.parent),
+            vendors=make_vendors(config),
+            holds=open_holds(config),
+        ),
+    )
+
+
+def _refuse_d1() -> ApiClient:
+    raise ConfigError(('a D1 database belongs to platform.provider = "cloudflare"',))
+
+
+def _make_cloudflare_writer(config: Config, client: ApiClient) -> SecretWriter:
+    from backout.providers.cloudflare.secrets import CloudflareSecretWriter
+
+    return CloudflareSecretWriter(client, config.account_id, config.environment.platform.script)
+
+
+def _make_pushing(config: Config, make_writer: Callable[[], SecretWriter]) -> Callable[[], PushTools]:
+    def open_push_tools() -> PushTools:
+        from backout.wiring.secrets import push_tools
+
+        return push_tools(config, make_writer())
+
+    return open_push_tools
 
 
 def _make_guard_tools(config: Config, hooks: Hooks, clock: Clock, sent: SentProbes | None) -> GuardTools:
@@ -221,12 +312,3 @@ def _make_deployer(config: Config) -> DeployCommand | None:
         lambda text: make_printable(config.variables.mask_text(text)),
         without=list_own_keys(config.settings),
     )
-
-
-def _make_pushing(config: Config, client: ApiClient) -> Callable[[], PushTools]:
-    def open_push_tools() -> PushTools:
-        from backout.wiring.secrets import push_tools
-
-        return push_tools(config, client)
-
-    return open_push_tools

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backout.config import Config
+    from backout.model.deployment import Deployment
     from backout.model.guard.signals import CountsPage, SourceTraits
     from backout.model.incident.events import LogPage
     from backout.ports import Clock, Logs, Traffic
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
 
 def make_traffic(
-    config: Config, client: ApiClient, clock: Clock, say: Callable[[str], None], sent: SentProbes | None = None
+    config: Config,
+    client: ApiClient | None,
+    clock: Clock,
+    say: Callable[[str], None],
+    sent: SentProbes | None = None,
+    *,
+    history: Callable[[], tuple[Deployment, ...]],
 ) -> Traffic | None:
     """Return the source, None when none is set up.
 
@@ -32,16 +39,23 @@ def make_traffic(
     counts.
 
     Args:
+        client: of the platform's API, None where there is none.
         sent: backout's own requests, which show how late the telemetry is.
+        history: returns the deployments, newest first.
     """
     provider = config.environment.traffic.provider
-    if provider in ("tail", "telemetry", "analytics"):
+    if client is not None and provider in ("tail", "telemetry", "analytics"):
         return _make_platform_traffic(config, client.make_yielding(), clock, sent)
     if provider == "recorder":
         return _make_recorder(config, clock, say)
     if provider == "promql":
-        return _make_promql(config, client.make_yielding(), clock)
-    sources = {"twin": _make_router_traffic, "prometheus": _make_prometheus, "logs": _make_request_log}
+        return _make_promql(config, history, clock)
+    sources = {
+        "twin": _make_router_traffic,
+        "prometheus": _make_prometheus,
+        "logs": _make_request_log,
+        "caddy": _make_access_log,
+    }
     return sources[provider](config) if provider in sources else None
 
 
@@ -70,9 +84,8 @@ def _make_prometheus(config: Config) -> Traffic:
     return PrometheusTraffic(_make_metrics_client(config), metrics)
 
 
-def _make_promql(config: Config, client: ApiClient, clock: Clock) -> Traffic:
+def _make_promql(config: Config, history: Callable[[], tuple[Deployment, ...]], clock: Clock) -> Traffic:
     from backout.model.guard.count_query import CountQuery
-    from backout.providers.cloudflare.deployments import CloudflareDeployments
     from backout.providers.prometheus.promql import PromqlTraffic, Queries
 
     settings = config.environment.traffic.promql
@@ -83,8 +96,7 @@ def _make_promql(config: Config, client: ApiClient, clock: Clock) -> Traffic:
         seconds=0.001 if settings.duration_unit == "ms" else 1.0,
         scrape_interval_s=float(settings.scrape_interval),
     )
-    deployments = CloudflareDeployments(client, config.account_id, config.environment.platform.script)
-    return PromqlTraffic(_make_metrics_client(config), queries, deployments.history, clock=clock)
+    return PromqlTraffic(_make_metrics_client(config), queries, history, clock=clock)
 
 
 def _make_request_log(config: Config) -> Traffic:
@@ -106,6 +118,18 @@ def _make_request_log(config: Config) -> Traffic:
         content_type=log.content_type,
     )
     return LogTraffic(log.path, names, ignore_routes=log.ignore_routes)
+
+
+def _make_access_log(config: Config) -> Traffic:
+    """Return Caddy's own log of requests."""
+    from backout.providers.caddy.access_log import FIELDS
+    from backout.providers.logs.traffic import LogTraffic
+    from backout.wiring.caddy import open_home
+
+    caddy, ignored = config.environment.platform.caddy, config.environment.traffic.logs.ignore_routes
+    assert caddy is not None
+    assert caddy.access_log is not None
+    return LogTraffic(caddy.access_log, FIELDS, ignore_routes=ignored, name_version=open_home(config).name_release)
 
 
 def _make_platform_traffic(config: Config, client: ApiClient, clock: Clock, sent: SentProbes | None) -> Traffic:

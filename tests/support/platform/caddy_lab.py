@@ -14,13 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
 from backout.providers.caddy.addresses import accepts
-from backout.providers.caddy.admin import CaddyAdmin
 from backout.providers.caddy.deployments import CaddyDeployments
+from backout.providers.caddy.host import HostReleases
 from backout.providers.caddy.ledger import Ledger
 from backout.providers.caddy.processes import OwnProcesses
-from backout.providers.caddy.releases import Pushed, Release, ReleaseFolder
+from backout.providers.caddy.releases import ALONE, Release, ReleaseFolder
+from backout.providers.caddy.route import LIVE, SOCKET, make_route, make_show_server
+from backout.providers.caddy.slots import LiveSlots
 from backout.providers.clock import SystemClock
 
 from polling import until
@@ -71,7 +74,6 @@ class CaddyHost:
 
     folder: Path
     url: str
-    admin: CaddyAdmin
     releases: ReleaseFolder
     ledger: Ledger
     processes: OwnProcesses
@@ -86,14 +88,18 @@ class CaddyHost:
     def make_deployments(self, processes: Processes, *, starts_within_s: float = 60.0) -> CaddyDeployments:
         """Return the port with other processes."""
         return CaddyDeployments(
-            self.admin,
-            ROUTE,
             self.releases,
             self.ledger,
-            processes,
+            LiveSlots(self.releases.folder),
+            self.make_releases(processes, starts_within_s=starts_within_s),
             SystemClock(),
             author="lab",
-            starts_within_s=starts_within_s,
+        )
+
+    def make_releases(self, processes: Processes, *, starts_within_s: float = 60.0) -> HostReleases:
+        """Return the port Releases."""
+        return HostReleases(
+            self.releases, self.ledger, processes, SystemClock(), author="lab", starts_within_s=starts_within_s
         )
 
     def stop_caddy(self) -> None:
@@ -101,15 +107,14 @@ class CaddyHost:
         self.caddy.terminate()
         self.caddy.communicate()
 
-    def remove_route(self) -> None:
-        """Take the application's route out of Caddy, by hand."""
-        self.write_config("/config/apps/http/servers/site/routes", [])
+    def make_live_by_hand(self, release: str) -> None:
+        """Replace the link to the live slots as the line on the card does."""
+        line = f"ln -s {release}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
+        subprocess.run(["/bin/sh", "-c", line], cwd=self.releases.folder, check=True)
 
-    def write_config(self, path: str, value: object) -> None:
-        """Change Caddy's configuration as somebody else would, with curl."""
-        line = ["curl", "-sS", "--fail-with-body", "--unix-socket", str(self.folder / "admin.sock"), "-X", "PATCH"]
-        sent = ["-H", "Content-Type: application/json", "--data", json.dumps(value), f"http://localhost{path}"]
-        subprocess.run([*line, *sent], check=True, capture_output=True)
+    def remove_tag(self) -> None:
+        """Have the application not exist: the folder is none of releases any more."""
+        (self.releases.folder / ".tag").unlink()
 
     def push(
         self, code: str, *, message: str = "", tag: str = "", environment: dict[str, str] | None = None
@@ -121,9 +126,11 @@ class CaddyHost:
         (source / "code.txt").write_text(code)
         newest = self.releases.list()[:1]
         values = self.releases.read_environment(newest[0].id) if newest and environment is None else None
-        said = Pushed(tag=tag, message=message, author="lab")
+        note = ReleaseNote(tag=tag, message=message)
         with self.ledger.lock():
-            made = self.releases.push(source, said, values or SecretValues(environment or {}), SystemClock().now())
+            made = self.releases.push(
+                source, note, values or SecretValues(environment or {}), SystemClock().now(), author="lab"
+            )
         self.made.append(made)
         return made
 
@@ -132,14 +139,13 @@ class CaddyHost:
 def caddy_host(folder: Path, *, ports: int = 20) -> Iterator[CaddyHost]:
     """Run Caddy with an application that has no release yet."""
     releases = folder / "releases"
-    releases.mkdir()
-    site = find_free_ports(1)[0]
-    (folder / "caddy.json").write_text(json.dumps(make_config(folder, f"127.0.0.1:{site}")))
-    store = ReleaseFolder(releases, find_free_ports(ports))
-    admin = CaddyAdmin(folder / "admin.sock")
+    site, own = find_free_ports(1)[0], find_free_ports(ports)
+    store = ReleaseFolder(releases, own)
+    store.prepare()
+    (folder / "caddy.json").write_text(json.dumps(make_config(folder, f"127.0.0.1:{site}", own)))
     processes = OwnProcesses(store, f"{sys.executable} -S -E server.py")
     with running_caddy(folder) as caddy:
-        host = CaddyHost(folder, f"http://127.0.0.1:{site}", admin, store, Ledger(releases), processes, caddy)
+        host = CaddyHost(folder, f"http://127.0.0.1:{site}", store, Ledger(releases), processes, caddy)
         try:
             yield host
         finally:
@@ -148,18 +154,18 @@ def caddy_host(folder: Path, *, ports: int = 20) -> Iterator[CaddyHost]:
 
 
 @contextmanager
-def running_caddy(folder: Path, *, resume: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """Run Caddy with the configuration in a folder, or with the one that it had last."""
-    caddy = _start_caddy(folder, resume=resume)
+def running_caddy(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run Caddy with the configuration in a folder."""
+    caddy = _start_caddy(folder)
     try:
-        until(lambda: accepts(f"unix/{folder / 'admin.sock'}"), 10, "Caddy's admin socket", process=caddy)
+        until(lambda: accepts(f"unix/{folder / 'releases' / SOCKET}"), 10, "Caddy's socket", process=caddy)
         yield caddy
     finally:
         caddy.terminate()
         caddy.communicate()
 
 
-def _start_caddy(folder: Path, *, resume: bool) -> subprocess.Popen[str]:
+def _start_caddy(folder: Path) -> subprocess.Popen[str]:
     environment = {
         "PATH": os.defpath,
         "HOME": str(folder),
@@ -168,7 +174,7 @@ def _start_caddy(folder: Path, *, resume: bool) -> subprocess.Popen[str]:
     }
     with (folder / "caddy.log").open("w") as log:
         return subprocess.Popen(
-            [str(find_caddy()), "run", *(["--resume"] if resume else ["--config", str(folder / "caddy.json")])],
+            [str(find_caddy()), "run", "--config", str(folder / "caddy.json")],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -177,17 +183,18 @@ def _start_caddy(folder: Path, *, resume: bool) -> subprocess.Popen[str]:
         )
 
 
-def make_config(folder: Path, address: str) -> object:
-    """Return a site of Caddy with the route, an access log, and the admin API on a socket."""
+def make_config(folder: Path, address: str, ports: tuple[int, int]) -> object:
+    """Return a site of Caddy with the application's route and an access log."""
     log = {
         "writer": {"output": "file", "filename": str(folder / "access.log")},
         "encoder": {"format": "json"},
         "include": ["http.log.access.backout"],
     }
-    empty = {"@id": ROUTE, "handle": [{"handler": "static_response", "status_code": 503}]}
-    site = {"listen": [address], "logs": {"default_logger_name": "backout"}, "routes": [empty]}
+    releases = folder / "releases"
+    routes = [make_route(ROUTE, releases, ports)]
+    site = {"listen": [address], "logs": {"default_logger_name": "backout"}, "routes": routes}
     return {
-        "admin": {"listen": f"unix/{folder / 'admin.sock'}|0600"},
+        "admin": {"disabled": True},
         "logging": {"logs": {"default": {"exclude": ["http.log.access.backout"]}, "backout": log}},
-        "apps": {"http": {"servers": {"site": site}}},
+        "apps": {"http": {"servers": {"site": site, "backout": make_show_server(releases)}}},
     }

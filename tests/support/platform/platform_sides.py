@@ -207,4 +207,4 @@ class CaddySide:
         return values.reveal(name) if name in values.names else None
 
     def disappear(self) -> None:
-        self._host.remove_route()
+        self._host.remove_tag()

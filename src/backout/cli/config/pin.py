@@ -89,7 +89,12 @@ def _ask_identities(loaded: Config, *, force: bool, within_s: float | None = Non
     read = asdict(make_identities(loaded, within_s).read())
     new = {name: value for name, value in read.items() if value is not None}
     if "script_tag" not in new:
-        script = loaded.environment.platform.script
+        script, caddy = loaded.environment.platform.script, loaded.environment.platform.caddy
+        if caddy is not None:
+            what = "there is no release yet, so there is nothing to pin"
+            raise Unmeasured(
+                what, where=str(caddy.releases), hint="`backout release push`, then the same command again"
+            )
         raise Unmeasured(
             f"there is no Worker called {script} in account {loaded.account_id}, so there is nothing to pin",
             where=f"environments.{loaded.name}.platform.script",

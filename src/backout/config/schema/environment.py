@@ -8,19 +8,38 @@ from typing import Annotated, Literal
 import msgspec
 
 from backout.config.scalars import API_BASE_URL, Duration, TlsUrl, Url
-from backout.config.schema.types import RUNS, CommandLine, Count, Label, Metric, Section, Text
+from backout.config.schema.types import RUNS, CommandLine, Count, Label, Metric, Port, Section, Text
 
 TOKEN_ENV = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
+
+
+class Caddy(Section, frozen=True):
+    """Releases on this host behind Caddy.
+
+    `releases` is their folder, `access_log` the site's log in JSON. Each release listens on one of the `ports`. It is
+    run by `start` and `stop`, or where nothing else starts processes by `run`, in which `{release}`, `{port}` and
+    `{folder}` are put in.
+    """
+
+    releases: Path
+    access_log: Path | None = None
+    ports: tuple[Port, Port] = (9100, 9199)
+    run: CommandLine | None = None
+    start: CommandLine | None = None
+    stop: CommandLine | None = None
+    starts_within: Duration = Duration(30)
 
 
 class Platform(Section, frozen=True):
     """Where the application runs; an empty `account_id` is taken from CLOUDFLARE_ACCOUNT_ID.
 
-    The token is for acting; reading, and setting secrets, may have separate tokens.
+    The token is for acting; reading, and setting secrets, may have separate tokens. `script` names the Worker; releases
+    behind Caddy have the table `caddy` instead.
     """
 
-    provider: Literal["cloudflare"]
-    script: Text
+    provider: Literal["cloudflare", "caddy"]
+    script: str = ""
+    caddy: Caddy | None = None
     account_id: str = ""
     api_base_url: TlsUrl = API_BASE_URL
     token_env: Text | None = None
@@ -244,7 +263,9 @@ class RequestLog(Section, frozen=True):
 class Traffic(Section, frozen=True):
     """Where the counts per version and second come from."""
 
-    provider: Literal["twin", "recorder", "tail", "telemetry", "analytics", "prometheus", "promql", "logs", "none"]
+    provider: Literal[
+        "twin", "recorder", "tail", "telemetry", "analytics", "prometheus", "promql", "logs", "caddy", "none"
+    ]
     url: Url | None = None
     token_env: Text | None = None
     token_file: Path | None = None

@@ -1,6 +1,6 @@
 """The ledger of deployments beside the releases: one JSON line each, appended and synced before anything is switched.
 
-A deployment is two lines: what is intended, and that it is in force. Which one is live is never read here but from
+A deployment is two lines: what is intended, and that it is live. Which one is live now is never read here, but asked of
 Caddy itself. A line that was cut by a crash or edited is named and not believed; the others still count.
 """
 
@@ -28,7 +28,7 @@ class Entry(Value, frozen=True, omit_defaults=True):
     """A line of the ledger.
 
     Args:
-        kind: `intended`: it was about to be switched; `live`: it was read back from Caddy.
+        kind: `intended`: it was about to be switched; `live`: Caddy showed it.
         id: of the deployment.
         at: Unix seconds.
         shares: the percentage of each release, largest first; of `live` lines ().
@@ -59,6 +59,10 @@ class Content(Value, frozen=True):
     def find_intended(self, id: str) -> Entry | None:
         """Return what a deployment was intended to be, None where no line says so."""
         return next((each for each in self.entries if each.kind == "intended" and each.id == id), None)
+
+    def find_newest(self) -> Entry | None:
+        """Return the newest deployment that is known to have been live, None where none is."""
+        return next(iter(self.list_deployed()), None)
 
     def list_deployed(self) -> tuple[Entry, ...]:
         """Return the deployments that are known to have been live, newest first."""

@@ -16,7 +16,7 @@ from backout.providers.child_environment import make_bare_environment, make_modu
 from backout.rules import SafetyRule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
     from pathlib import Path
 
     from backout.providers.caddy.releases import Release, ReleaseFolder
@@ -46,7 +46,7 @@ class CommandProcesses:
         without: variables that they do not get.
     """
 
-    def __init__(self, folder: ReleaseFolder, start: str, stop: str, *, without: Sequence[str] = ()) -> None:
+    def __init__(self, folder: ReleaseFolder, start: str, stop: str, *, without: Collection[str] = ()) -> None:
         self._folder = folder
         self._start = start
         self._stop = stop

@@ -2,7 +2,8 @@
 
     releases/ID/app/           the code, as it was pushed
     releases/ID/release.json   commit, tag, message, times, address, fingerprints of the environment
-    releases/ID/environment    NAME=VALUE lines, for the owner alone
+    releases/ID/environment    NAME=VALUE, for the owner alone
+    releases/ID/alone/         the slots that make it live at 100 %, for whoever has to do it by hand
 
 A release is copied beside its place and moved there whole, so that one which was interrupted is none.
 """
@@ -23,15 +24,19 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderRejected, UsageError
 from backout.model.secrets import SecretValues
 from backout.model.value import Value
-from backout.private import make_private_folder, write_new
+from backout.private import make_private_folder, write_new, write_over
 from backout.providers.caddy.addresses import accepts
+from backout.providers.caddy.slots import lay_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from backout.model.release import ReleaseNote
+
 _RECORD, _APP, _ENVIRONMENT = "release.json", "app", "environment"
+ALONE: Final = "alone"
 _INCOMING: Final = ".incoming-"
-_KEY: Final = ".fingerprints.key"
+_KEY, _TAG = ".fingerprints.key", ".tag"
 _PIECE: Final = 1 << 20
 _NOT_FOUND: Final = 404
 _ID_DIGITS, _FINGERPRINT_DIGITS = 16, 16
@@ -62,16 +67,6 @@ class Release(Value, frozen=True, omit_defaults=True):
     fingerprints: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class Pushed(Value, frozen=True):
-    """What somebody says of a release that they push."""
-
-    git_sha: str = ""
-    tag: str = ""
-    message: str = ""
-    author: str = ""
-    source: str = "push"
-
-
 class ReleaseFolder:
     """The releases in a folder.
 
@@ -87,19 +82,22 @@ class ReleaseFolder:
         """Return the releases, newest first; what is none of ours is left out.
 
         Raises:
-            ProviderRejected: there is no such folder (status 404): nothing was ever pushed.
+            ProviderRejected: as `check_there`.
             BackoutError: it cannot be read.
         """
+        self.check_there()
         try:
             names = [each.name for each in os.scandir(self.folder) if not each.name.startswith(".")]
-        except FileNotFoundError as error:
-            raise ProviderRejected(
-                "there is no folder of releases", status=_NOT_FOUND, where=str(self.folder), hint="backout release push"
-            ) from error
         except OSError as error:
             raise BackoutError(f"the releases cannot be listed: {error.strerror}", where=str(self.folder)) from error
         found = (self._read(name) for name in names if (self.folder / name / _RECORD).is_file())
         return tuple(sorted(found, key=lambda each: -each.number))
+
+    def check_there(self) -> None:
+        """Raise ProviderRejected (status 404) where it is no folder of releases: nothing was ever pushed."""
+        if self.find_tag() is None:
+            what = "there is no folder of releases"
+            raise ProviderRejected(what, status=_NOT_FOUND, where=str(self.folder), hint="backout release push DIR")
 
     def get(self, release: str) -> Release:
         """Return one. Raises ProviderRejected (status 404): there is none of that id; BackoutError: it is damaged."""
@@ -121,29 +119,38 @@ class ReleaseFolder:
         pairs = (line.partition("=") for line in lines if line)
         return SecretValues({name: value for name, _, value in pairs})
 
-    def push(self, source: Path, said: Pushed, environment: SecretValues, now: float) -> Release:
+    def push(
+        self,
+        folder: Path,
+        note: ReleaseNote,
+        environment: SecretValues,
+        now: float,
+        *,
+        author: str = "",
+        source: str = "push",
+    ) -> Release:
         """Copy a folder as a new release and return it; the caller holds the ledger's lock.
 
         Args:
             now: Unix seconds.
+            source: what makes it.
 
         Raises:
             UsageError: it is no folder, is empty, or holds what cannot be copied (a device, a link that leads outside).
             BackoutError: it cannot be written, or changed while it was copied.
         """
-        if not source.is_dir():
-            raise UsageError("there is no such folder", where=str(source))
-        code_hash = hash_code(source)
-        known = self.list() if self.folder.is_dir() else ()
+        if not folder.is_dir():
+            raise UsageError("there is no such folder", where=str(folder))
+        code_hash = hash_code(folder)
+        known = self.list()
         number = max((each.number for each in known), default=0) + 1
         name = hashlib.sha256(f"{code_hash} {number} {now} {os.urandom(8).hex()}".encode()).hexdigest()[:_ID_DIGITS]
         incoming = self.folder / f"{_INCOMING}{name}"
         try:
-            make_private_folder(self.folder)
             incoming.mkdir(mode=0o755)
-            shutil.copytree(source, incoming / _APP, symlinks=True)
+            shutil.copytree(folder, incoming / _APP, symlinks=True)
             if hash_code(incoming / _APP) != code_hash:
-                raise BackoutError("the folder changed while it was copied; nothing was pushed", where=str(source))
+                raise BackoutError("the folder changed while it was copied; nothing was pushed", where=str(folder))
             address = f"127.0.0.1:{self._choose_port(known)}"
             release = Release(
                 id=name,
@@ -151,16 +158,17 @@ class ReleaseFolder:
                 created_at=now,
                 code_hash=code_hash,
                 address=address,
-                git_sha=said.git_sha,
-                tag=said.tag,
-                message=said.message,
-                author=said.author,
-                source=said.source,
+                git_sha=note.git_sha,
+                tag=note.tag,
+                message=note.message,
+                author=author,
+                source=source,
                 fingerprints=self._fingerprint(environment),
             )
             lines = "".join(f"{name}={environment.reveal(name)}\0" for name in environment.names)
             write_new(incoming / _ENVIRONMENT, lines.encode())
             write_new(incoming / _RECORD, msgspec.json.format(msgspec.json.encode(release)) + b"\n")
+            lay_slots(incoming / ALONE, f"{name}-by-hand", {address: 100.0})
             incoming.rename(self.folder / name)
             _sync(self.folder)
         except OSError as error:
@@ -170,6 +178,16 @@ class ReleaseFolder:
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
         return release
+
+    def prepare(self) -> None:
+        """Make the folder, with an id of its own, where it is not there yet. Raises BackoutError."""
+        try:
+            make_private_folder(self.folder)
+            if self.find_tag() is None:
+                write_over(self.folder / _TAG, f"{os.urandom(16).hex()}\n".encode())
+        except OSError as error:
+            what = f"the folder of releases cannot be made: {error.strerror}"
+            raise BackoutError(what, where=str(self.folder)) from error
 
     def is_changed(self, release: Release) -> bool:
         """Whether its code is not what was pushed any more. Raises UsageError as `hash_code`."""
@@ -185,6 +203,13 @@ class ReleaseFolder:
             what = f"the release cannot be removed: {error.strerror}"
             raise BackoutError(what, where=str(self.folder / release)) from error
 
+    def find_tag(self) -> str | None:
+        """Return the id that the folder got with its first release, None where there is none yet."""
+        try:
+            return (self.folder / _TAG).read_text(encoding="ascii").strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
+
     def _read(self, name: str) -> Release:
         path = self.folder / name / _RECORD
         try:
@@ -195,8 +220,11 @@ class ReleaseFolder:
     def _choose_port(self, known: tuple[Release, ...]) -> int:
         first, last = self._ports
         taken = {each.address for each in known}
-        free = (each for each in range(first, last + 1) if f"127.0.0.1:{each}" not in taken)
-        port = next((each for each in free if not accepts(f"127.0.0.1:{each}")), None)
+        newest = max((each.number for each in known), default=0)
+        after = newest % (last - first + 1)  # so that none is soon used again
+        ports = [*range(first + after, last + 1), *range(first, first + after)]
+        free = (each for each in ports if f"127.0.0.1:{each}" not in taken)
+        port: int | None = next((each for each in free if not accepts(f"127.0.0.1:{each}")), None)
         if port is None:
             raise BackoutError(
                 f"each port of {first} to {last} is taken", where=str(self.folder), hint="backout release prune"

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import NewestNotLive
 from backout.model.deployment import Share
+from backout.model.release import ReleaseNote
 from backout.model.secrets import SecretValues
 from backout.model.version import Version, VersionId
-from backout.providers.caddy.releases import Pushed
 
 if TYPE_CHECKING:
     from backout.ports import Clock
@@ -69,11 +69,12 @@ class CaddySecretWriter:
             raise NewestNotLive(what, status=0, where=str(self._releases.folder))
         release, kept = self._releases.get(live), self._releases.read_environment(live)
         every = {name: kept.reveal(name) for name in kept.names} | {name: values.reveal(name) for name in values.names}
-        said = Pushed(release.git_sha, release.tag, f"secrets: {', '.join(values.names)}", release.author, "secret")
+        note = ReleaseNote(release.git_sha, release.tag, f"secrets: {', '.join(values.names)}")
+        code, now = self._releases.get_code(live), self._clock.now()
         with self._ledger.lock():
-            made = self._releases.push(self._releases.get_code(live), said, SecretValues(every), self._clock.now())
+            made = self._releases.push(code, note, SecretValues(every), now, author=release.author, source="secret")
         whole = (Share(VersionId(made.id), 100.0),)
-        self._deployments.deploy(whole, message=said.message, force=True, triggered_by="secret")
+        self._deployments.deploy(whole, message=note.message, force=True, triggered_by="secret")
 
 
 def _make(release: Release) -> Version:

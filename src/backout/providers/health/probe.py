@@ -50,6 +50,7 @@ class HealthProbe:
         timeout_s: for the whole look, redirect included.
         headers: sent along (their values are never shown).
         script: the Worker's name, for asking one version.
+        override: returns the headers that lead to one version, where it is not by the Worker's name.
         format: one of `formats`, or "auto".
         names: the services' names in backout.toml; a service that the application calls by another usual name (db,
             postgres, s3, smtp) is reported under the configured one. Without them every name stays as it is.
@@ -68,6 +69,7 @@ class HealthProbe:
         timeout_s: float = 5.0,
         headers: Mapping[str, str] | None = None,
         script: str = "",
+        override: Callable[[str], Mapping[str, str]] | None = None,
         format: str = formats.AUTO,
         names: Collection[str] = (),
         clock: Clock | None = None,
@@ -81,6 +83,7 @@ class HealthProbe:
         self._sent = sent
         self._headers = _make_headers(headers or {}) | ({} if sent is None else {PROBE_ID_HEADER: sent.id})
         self._script = script
+        self._ask_for = override
         self._format = format
         self._names = frozenset(names)
         self._mask = mask
@@ -170,6 +173,8 @@ class HealthProbe:
         """Return the header that asks for a version; None when it cannot be asked for."""
         if version is None:
             return {}
+        if self._ask_for is not None:
+            return dict(self._ask_for(version))
         if not _KEY.match(self._script) or not _VERSION.match(version):
             return None
         return {OVERRIDES_HEADER: f'{self._script}="{version}"'}

@@ -29,6 +29,7 @@ class Fields(Value, frozen=True):
         route: its path, or the application's name of its route.
         method: of the request.
         bytes: how long the answer's body was.
+        probes: a line that has one of them is of a request of backout's own.
     """
 
     time: str = "ts"
@@ -41,6 +42,7 @@ class Fields(Value, frozen=True):
     method: str = "method"
     bytes: str = "bytes"
     content_type: str = "content_type"
+    probes: tuple[str, ...] = ()
 
 
 class Unreadable(Exception):
@@ -98,7 +100,7 @@ def parse_logged(line: bytes, fields: Fields) -> Logged:
         raise Unreadable("no JSON object")
     status, outcome = _get_field(found, fields.status), _get_field(found, fields.outcome)
     at = _parse_time(_get_field(found, fields.time), fields.time)
-    if status is None and outcome is None:
+    if (status is None and outcome is None) or _is_own(found, fields):
         return Logged(at)
     version = _get_field(found, fields.version)
     if not isinstance(version, str) or not version:
@@ -119,6 +121,10 @@ def parse_logged(line: bytes, fields: Fields) -> Logged:
         size=_parse_size(_get_field(found, fields.bytes)),
         content_type=kind if isinstance(kind, str) else "",
     )
+
+
+def _is_own(found: dict[str, object], fields: Fields) -> bool:
+    return any(_get_field(found, name) is not None for name in fields.probes)
 
 
 def _get_field(found: dict[str, object], name: str) -> object:

@@ -14,7 +14,7 @@ from backout.providers.logs.request import Fields, Unreadable, parse_logged
 from backout.providers.tally import Answer, Lateness, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from backout.ports import Clock
@@ -28,6 +28,7 @@ class LogTraffic:
 
     Args:
         ignore_routes: these do not count, such as that of the health checks.
+        name_version: returns the version for what the lines have in its place; None: they have its id.
     """
 
     def __init__(
@@ -36,11 +37,14 @@ class LogTraffic:
         fields: Fields | None = None,
         *,
         ignore_routes: Collection[str] = (),
+        name_version: Callable[[str], str] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._file = GrowingFile(path)
         self._fields = fields or Fields()
         self._ignored = frozenset(ignore_routes)
+        self._name = name_version
+        self._named: dict[str, str] = {}
         self._clock = clock or SystemClock()
         self._tally = Tally()
         self._newest = 0.0
@@ -85,6 +89,13 @@ class LogTraffic:
         unreadable = {f"{why} (first {self._first[why]})": number for why, number in self._unreadable.items()}
         return CountsPage(self._tally.counts(since, until), complete_until, unreadable=unreadable)
 
+    def _name_version(self, logged: str) -> str:
+        if self._name is None:
+            return logged
+        if logged not in self._named:
+            self._named[logged] = self._name(logged)
+        return self._named[logged]
+
     def _take(self, text: bytes, place: int, now: float) -> None:
         if not text.strip():
             return
@@ -108,7 +119,7 @@ class LogTraffic:
         self._has_types = self._has_types and (bool(line.content_type) or not line.is_page)
         self._tally.add(
             Answer(
-                line.version,
+                self._name_version(line.version),
                 line.at,
                 failed=line.failed,
                 canceled=line.canceled,

@@ -52,9 +52,10 @@ def _ask(config: Config, view: View, lanes: Sequence[Lane]) -> Checkup:
 
 
 def _open_toolbox(config: Config) -> Toolbox:
-    config.token()  # what is missing is said once: without an account, that is not the token's fault
-    if not config.has_account:
-        raise Unmeasured("not asked: the account is not set")
+    if not config.environment.platform.caddy:
+        config.token()  # what is missing is said once: without an account, that is not the token's fault
+        if not config.has_account:
+            raise Unmeasured("not asked: the account is not set")
     return make_toolbox(config, Hooks(within_s=PATIENCE_S))
 
 

@@ -37,7 +37,7 @@ def list_first_lanes(config: Config) -> tuple[Lane, ...]:
     """Return what the file itself answers."""
     return (
         (Question("config", Level.SHOULD, lambda: _check_config(config)),),
-        (Question("account", Level.MUST, lambda: [must("account").ok(config.account_id)]),),
+        *(() if config.environment.platform.caddy else (_ask_for_account(config),)),
     )
 
 
@@ -66,6 +66,10 @@ def list_last_lanes(config: Config, *, deploys: bool, send: bool) -> tuple[Lane,
         (Question("dead_man", Level.SHOULD, lambda: _check_dead_man(config)),),
         (Question("git_ignore", Level.SHOULD, lambda: [here.check_git(_look_at_git(config))]),),
     )
+
+
+def _ask_for_account(config: Config) -> Lane:
+    return (Question("account", Level.MUST, lambda: [must("account").ok(config.account_id)]),)
 
 
 def _acts(config: Config) -> bool:

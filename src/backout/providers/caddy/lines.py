@@ -1,0 +1,39 @@
+"""Commands to type instead of backout: with the link to the live slots, which each release has ready, and curl."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from backout.model.incident.card import CardLines
+from backout.model.plan import Equivalents
+from backout.providers.caddy.releases import ALONE
+from backout.providers.caddy.route import LIVE, SHOWN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def make_equivalents(releases: Path, health_url: str) -> Equivalents:
+    """Return the lines of a plan's steps, as templates."""
+    return Equivalents(
+        activate=f"cd {shlex.quote(str(releases))} && ln -s {{version}}/{ALONE} .by-hand && mv -T .by-hand {LIVE}",
+        live=_show(releases),
+        health=_ask(health_url),
+    )
+
+
+def make_card_lines(releases: Path, health_url: str) -> CardLines:
+    """Return the platform's and the health check's lines of a card."""
+    return CardLines(
+        live=(_show(releases), f"tail -n 4 {shlex.quote(str(releases / 'ledger.jsonl'))}"),
+        health=(_ask(health_url),) if health_url else (),
+    )
+
+
+def _show(releases: Path) -> str:
+    return f"cat {shlex.quote(str(releases / LIVE / SHOWN))}"
+
+
+def _ask(health_url: str) -> str:
+    return f"curl -sS -m 10 {shlex.quote(health_url)}" if health_url else ""

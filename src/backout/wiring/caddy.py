@@ -1,0 +1,125 @@
+"""The ports of an environment whose releases run on this host behind Caddy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.config.secret_names import list_own_keys
+from backout.model.value import Value
+from backout.providers.caddy.deployments import CaddyDeployments
+from backout.providers.caddy.host import HostReleases
+from backout.providers.caddy.ledger import Ledger
+from backout.providers.caddy.processes import CommandProcesses, OwnProcesses
+from backout.providers.caddy.releases import ReleaseFolder
+from backout.providers.caddy.route import ADDRESS_HEADER
+from backout.providers.caddy.slots import LiveSlots
+from backout.providers.caddy.versions import CaddySecrets, CaddySecretWriter, CaddyVersions
+from backout.providers.clock import SystemClock
+from backout.wiring.records import find_actor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.config import Config
+    from backout.config.schema.environment import Caddy
+    from backout.model.incident.card import CardLines
+    from backout.model.plan import Equivalents
+    from backout.ports import Identities
+    from backout.providers.caddy.processes import Processes
+
+
+class CaddyHome(Value, frozen=True):
+    """What an environment on this host has in place of a platform's API."""
+
+    settings: Caddy
+    releases: ReleaseFolder
+    ledger: Ledger
+    processes: Processes
+
+    def make_deployments(self) -> CaddyDeployments:
+        """Return the port Deployments."""
+        return CaddyDeployments(
+            self.releases,
+            self.ledger,
+            LiveSlots(self.settings.releases),
+            self.make_releases(),
+            SystemClock(),
+            author=find_actor(),
+        )
+
+    def make_releases(self) -> HostReleases:
+        """Return the port Releases."""
+        return HostReleases(
+            self.releases,
+            self.ledger,
+            self.processes,
+            SystemClock(),
+            author=find_actor(),
+            starts_within_s=float(self.settings.starts_within),
+        )
+
+    def find_headers(self, release: str) -> dict[str, str]:
+        """Return the headers of a request that lead to one release. Raises ProviderRejected: there is none."""
+        return {ADDRESS_HEADER: self.releases.get(release).address}
+
+    def name_release(self, address: str) -> str:
+        """Return the release that listens at an address; where there is none, the address."""
+        return next((each.id for each in self.releases.list() if each.address == address), address)
+
+    def make_versions(self) -> CaddyVersions:
+        """Return the port Versions."""
+        return CaddyVersions(self.releases)
+
+    def make_secrets(self) -> CaddySecrets:
+        """Return the port Secrets."""
+        return CaddySecrets(self.releases)
+
+    def make_secret_writer(self) -> CaddySecretWriter:
+        """Return the port SecretWriter."""
+        return CaddySecretWriter(self.releases, self.ledger, self.make_deployments(), SystemClock())
+
+
+def open_home(config: Config) -> CaddyHome:
+    """Return the environment's releases and its Caddy; nothing is asked yet."""
+    settings = config.environment.platform.caddy
+    assert settings is not None
+    folder = ReleaseFolder(settings.releases, settings.ports)
+    return CaddyHome(settings, folder, Ledger(settings.releases), _make_processes(config, folder))
+
+
+def make_identities(config: Config) -> Identities:
+    """Return what reads the identity of the environment."""
+    from backout.providers.caddy.identity import Beside, CaddyIdentities
+    from backout.wiring.db.database import make_database_identity
+
+    storage = config.environment.storage
+    beside = Beside(make_database_identity(config), storage.bucket if storage else None, config.health_host)
+    return CaddyIdentities(open_home(config).releases, beside)
+
+
+def list_equivalents(config: Config) -> Equivalents:
+    """Return what a person would type instead, with the environment's real names."""
+    from backout.providers.caddy.lines import make_equivalents
+
+    return make_equivalents(*_list_names(config))
+
+
+def list_card_lines(config: Config) -> CardLines:
+    """Return the lines of the environment's card."""
+    from backout.providers.caddy.lines import make_card_lines
+
+    return make_card_lines(*_list_names(config))
+
+
+def _list_names(config: Config) -> tuple[Path, str]:
+    settings, health = config.environment.platform.caddy, config.environment.health
+    assert settings is not None
+    return settings.releases, str(health.url) if health else ""
+
+
+def _make_processes(config: Config, folder: ReleaseFolder) -> Processes:
+    settings = config.environment.platform.caddy
+    assert settings is not None
+    if settings.start and settings.stop:
+        return CommandProcesses(folder, settings.start, settings.stop, without=list_own_keys(config.settings))
+    return OwnProcesses(folder, settings.run or "")
