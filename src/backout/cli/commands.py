@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("hold", "backout.cli.hold:hold", "Stop every automatic action, on every machine."),
         Entry("unhold", "backout.cli.hold:unhold", "Allow automatic actions again."),
         Entry("deployments", "backout.cli.deployments:deployments", "List, show and release deployments."),
+        Entry("release", "backout.cli.release.group:release", "Releases on this host behind Caddy."),
     ),
     "Data": (
         Entry("secrets", "backout.cli.secrets.group:secrets", "List and check secrets; set what is missing."),

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.config.secret_names import list_own_keys
+from backout.errors import ConfigError
 from backout.model.value import Value
 from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
 from backout.providers.caddy.ledger import Ledger
 from backout.providers.caddy.processes import CommandProcesses, OwnProcesses
 from backout.providers.caddy.releases import ReleaseFolder
-from backout.providers.caddy.route import ADDRESS_HEADER
+from backout.providers.caddy.route import ADDRESS_HEADER, make_route, make_show_server
 from backout.providers.caddy.slots import LiveSlots
 from backout.providers.caddy.versions import CaddySecrets, CaddySecretWriter, CaddyVersions
 from backout.providers.clock import SystemClock
+from backout.providers.git.checkout import GitCheckout
 from backout.wiring.records import find_actor
 
 if TYPE_CHECKING:
@@ -80,9 +82,11 @@ class CaddyHome(Value, frozen=True):
 
 
 def open_home(config: Config) -> CaddyHome:
-    """Return the environment's releases and its Caddy; nothing is asked yet."""
+    """Return the environment's releases; nothing is asked yet. Raises ConfigError: it does not run on hosts."""
     settings = config.environment.platform.caddy
-    assert settings is not None
+    if settings is None:
+        where = f"{config.path.name}: environments.{config.name}.platform"
+        raise ConfigError((f'{where}: releases on this host need provider = "caddy"',))
     folder = ReleaseFolder(settings.releases, settings.ports)
     return CaddyHome(settings, folder, Ledger(settings.releases), _make_processes(config, folder))
 
@@ -109,6 +113,21 @@ def list_card_lines(config: Config) -> CardLines:
     from backout.providers.caddy.lines import make_card_lines
 
     return make_card_lines(*_list_names(config))
+
+
+def describe_caddy(config: Config) -> dict[str, dict[str, object]]:
+    """Return the `route` of the application and the `server` that shows what is live, as Caddy reads them."""
+    home = open_home(config)
+    folder = home.releases.folder
+    return {
+        "route": make_route(f"backout-{config.name}", folder, home.settings.ports),
+        "server": make_show_server(folder),
+    }
+
+
+def find_commit(folder: Path) -> str:
+    """Return the commit that is checked out where a folder lies, "" where it is not known."""
+    return GitCheckout(folder).find_head()
 
 
 def _list_names(config: Config) -> tuple[Path, str]:

@@ -66,6 +66,11 @@ class GitCheckout:
         code, said = self._run("show", "--no-patch", "--no-show-signature", "--format=%ct", f"{git_sha}^{{commit}}")
         return float(said) if code == _YES and said.isascii() and said.isdecimal() else None
 
+    def find_head(self) -> str:
+        """Return the commit that is checked out, "" when there is no git, no working copy, or no telling."""
+        code, said = self._run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        return said if code == _YES and _SHA.fullmatch(said) else ""
+
     def _is_shallow(self) -> bool:
         """Whether history is cut off, or may be."""
         return self._run("rev-parse", "--is-shallow-repository")[1] != "false"

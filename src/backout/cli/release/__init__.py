@@ -1,0 +1,1 @@
+"""`backout release`: a module for each command."""

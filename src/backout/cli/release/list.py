@@ -1,0 +1,46 @@
+"""`backout release list`: the releases on this host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.support.options import Command, pass_shell
+
+if TYPE_CHECKING:
+    from backout.cli.support.shell import Shell
+
+_SHORT = 8
+
+
+@click.command("list", cls=Command, short_help="List the releases on this host, newest first.")
+@pass_shell
+def list_(shell: Shell) -> int:
+    """List the releases on this host, newest first, with the share of the visitors that each gets."""
+    from backout.cli.release.tools import make_release_record, open_releases
+    from backout.escaping import shorten
+    from backout.report.times import format_ago
+
+    tools, releases = open_releases(shell)
+    known = releases.list()
+    history = tools.deployments.history() if known else ()
+    shares = {str(share.version): share.percentage for share in history[0].shares} if history else {}
+    records = [{**make_release_record(each), "share": shares.get(each.id, 0.0)} for each in known]
+    now = tools.clock.now()
+    rows = [
+        (
+            f"{shares[each.id]:g} %" if shares.get(each.id) else "",
+            each.id[:_SHORT],
+            str(each.number),
+            "runs" if each.answers else "stopped",
+            format_ago(each.created_at, now),
+            each.git_sha[:_SHORT] or shorten(each.tag),
+            shorten(each.message),
+        )
+        for each in known
+    ]
+    head = ("LIVE", "RELEASE", "NO", "STATE", "PUSHED", "FROM", "MESSAGE")
+    text = shell.output.table(head, rows) if rows else "no release was pushed yet"
+    shell.output.result("release", {"environment": tools.environment, "releases": records}, text)
+    return 0

@@ -1,0 +1,74 @@
+"""`backout release push`: a folder as a new release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backout.cli.support.options import REASON, Command, pass_shell
+from backout.errors import UsageError
+
+if TYPE_CHECKING:
+    from backout.cli.support.shell import Shell
+
+
+@click.command(
+    "push",
+    cls=Command,
+    short_help="Push a folder as a new release, prove it, make it live.",
+    epilog="""
+Examples:
+  backout release push build -e production -m "faster search"
+  backout release push build -e production --traffic 0    # only started and proved
+  backout release push build -e production --traffic 10   # for a tenth of the visitors
+""",
+)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--traffic", type=click.FloatRange(0, 100), default=100.0, show_default=True, help="Percent it gets.")
+@click.option("--tag", default="", metavar="TAG", help="A name for it.")
+@click.option("--commit", default="", metavar="SHA", help="The commit that it was built from; default: that of DIR.")
+@click.option("-m", "--message", type=REASON, default="", metavar="TEXT", help="What is new, for the history.")
+@pass_shell
+def push(shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, message: str) -> int:
+    """Copy DIR as a new release, start it, ask its health while no visitor gets it, and make it live.
+
+    The release has the environment of the newest one. If it is not healthy it stays without visitors (exit 1).
+    """
+    from backout.cli.release.tools import make_release_record, open_releases
+    from backout.cli.support.style import Tone
+    from backout.model.release import ReleaseNote
+    from backout.runbook.release import push_release
+    from backout.wiring.caddy import find_commit
+
+    tools, releases = open_releases(shell)
+    if not folder.is_dir():
+        raise UsageError("there is no such folder", where=str(folder))
+    note = ReleaseNote(commit or find_commit(folder), tag, shell.mask_reason(message))
+    pushed = push_release(tools, releases, folder, note, traffic)
+    live = pushed.live.sole if pushed.live is not None else None
+    payload = {
+        "environment": tools.environment,
+        "release": make_release_record(pushed.release),
+        "live": live,
+        "hosts": {"localhost": live},
+        "share": pushed.share,
+        "proved": None if not pushed.has_proof else not pushed.unproved,
+        "unproved": pushed.unproved or None,
+    }
+    style = shell.output.style
+    name = f"release {pushed.release.id} (no. {pushed.release.number})"
+    if pushed.unproved:
+        lines = [
+            f"{style.badge('not live', Tone.BAD)} {name}: {pushed.unproved}",
+            f"no visitor gets it; what was live stays live{f': {live}' if live else ''}",
+        ]
+    else:
+        proof = "its health was asked before" if pushed.has_proof else "not proved: no health endpoint is set up"
+        got = f"{pushed.share:g} % of the visitors get it" if pushed.share else "runs, and no visitor gets it"
+        lines = [f"{style.badge('live' if pushed.share else 'started', Tone.GOOD)} {name}: {got}; {proof}"]
+    shell.output.result("release", payload, "\n".join(lines))
+    if pushed.share:
+        shell.output.next(f"backout guard -e {tools.environment}")
+    return 1 if pushed.unproved else 0

@@ -1,0 +1,163 @@
+"""Releases on hosts of the team's own: push one, prove it before visitors get it, make it live, remove old ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
+from backout.analysis.history.stability import find_quarantine_in, list_in_force
+from backout.errors import BackoutError, Refused
+from backout.model.deployment import Share
+from backout.model.value import Value
+from backout.model.version import Mark, VersionId
+from backout.rules import SafetyRule
+from backout.runbook.safety.identity import check_identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backout.model.deployment import Deployment
+    from backout.model.release import ReleaseNote, ReleaseState
+    from backout.ports import Releases
+    from backout.runbook.toolbox import Toolbox
+
+WHOLE: Final = 100.0
+_LOOKS: Final = 3
+
+
+class PushedRelease(Value, frozen=True):
+    """What became of a push.
+
+    Args:
+        release: the new one.
+        live: the deployment that was read back; None where nothing is live.
+        share: the percentage of the visitors that the new one gets.
+        unproved: why it gets none although it was to, "" where it was proved, or no health endpoint is set up.
+        has_proof: whether its health was asked before any visitor got it.
+    """
+
+    release: ReleaseState
+    live: Deployment | None
+    share: float
+    unproved: str = ""
+    has_proof: bool = False
+
+
+def push_release(tools: Toolbox, releases: Releases, folder: Path, note: ReleaseNote, share: float) -> PushedRelease:
+    """Push a folder, start it, prove it while no visitor gets it, and give it its share of the traffic.
+
+    Args:
+        share: a percentage; at 0 it is only started and proved.
+
+    Raises:
+        Refused: it is another environment than pinned, its code is quarantined, or it does not start.
+        WorldMoved: something else was deployed meanwhile.
+        BackoutError: as the ports.
+    """
+    check_identity(tools)
+    made = releases.push(folder, note)
+    history = _read_history(tools)
+    if share:
+        _refuse_quarantined(tools, history, made)
+    releases.start(made.id)
+    why, asked = _prove(tools, made.id)
+    if why or not share:
+        return PushedRelease(made, history[0] if history else None, 0.0, why, asked)
+    others = _list_others(history, share)
+    shares = (Share(VersionId(made.id), share if others else WHOLE), *others)
+    tools.deployments.deploy(shares, message=note.message or f"release {made.id}")
+    live = tools.deployments.history()[0]
+    got = next((each.percentage for each in live.shares if each.version == made.id), 0.0)
+    return PushedRelease(made, live, got, "", asked)
+
+
+def _read_history(tools: Toolbox) -> tuple[Deployment, ...]:
+    return tuple(drop_remarks(tools.deployments.history()))
+
+
+def _list_others(history: tuple[Deployment, ...], share: float) -> tuple[Share, ...]:
+    """Return what is live with what is left of the traffic; () where nothing is, or nothing is left."""
+    if not history or share >= WHOLE:
+        return ()
+    total = sum(each.percentage for each in history[0].shares) or 1.0
+    left = (WHOLE - share) / total
+    return tuple(Share(each.version, each.percentage * left) for each in history[0].shares if each.percentage > 0)
+
+
+def _refuse_quarantined(tools: Toolbox, history: tuple[Deployment, ...], made: ReleaseState) -> None:
+    """Raise Refused where this code was rolled back before and nobody released it (safety rule 17)."""
+    marks = merge_marks(tools.marks.marks(tools.environment), list_marks(history, tools.versions.recent()))
+    mark = find_quarantine_in(marks, made.id, made.code_hash, made.git_sha)
+    if mark is None:
+        return
+    raise Refused(
+        f"this code was rolled back before: {mark.why}",
+        where=made.id,
+        rule=SafetyRule.QUARANTINED,
+        options=(
+            f"look at it without visitors: `backout release push DIR --traffic 0 -e {tools.environment}`",
+            f"if it was not at fault: `backout deployments release {mark.version} -m WHY -e {tools.environment}`",
+        ),
+    )
+
+
+def _prove(tools: Toolbox, release: str) -> tuple[str, bool]:
+    """Return why a release is not healthy, and whether it could be asked."""
+    if tools.health is None:
+        return "", False
+    report = tools.health.look(release)
+    for _ in range(_LOOKS - 1):
+        if not report.is_down:
+            break
+        tools.clock.sleep(1.0)
+        report = tools.health.look(release)
+    return ("; ".join(report.findings) or "its health endpoint is down" if report.is_down else ""), True
+
+
+def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bool) -> tuple[ReleaseState, ...]:
+    """Remove all but the newest releases, and return them; live, stable and last ones always stay.
+
+    Args:
+        keep: how many of the newest stay in any case.
+
+    Raises:
+        BackoutError: as the ports; what was removed before stays removed.
+    """
+    history, known = _read_history(tools), releases.list()
+    kept = {each.id for each in known[:keep]} | _list_needed(tools, history)
+    gone = tuple(each for each in known if each.id not in kept)
+    for each in () if dry_run else gone:
+        releases.remove(each.id)
+    return gone
+
+
+def _list_needed(tools: Toolbox, history: tuple[Deployment, ...]) -> set[str]:
+    """Return what is live, what was live before it, and what is marked stable."""
+    served = [share.version for deployment in history[:2] for share in deployment.shares]
+    marks = merge_marks(tools.marks.marks(tools.environment), list_marks(history, tools.versions.recent()))
+    bad = {mark.version for mark in list_in_force(marks)}
+    return {*served, *(mark.version for mark in marks if mark.mark is Mark.STABLE and mark.version not in bad)}
+
+
+def stop_release(tools: Toolbox, releases: Releases, release: str) -> None:
+    """Have a release end. Raises Refused: visitors get it; BackoutError: it does not end."""
+    history = _read_history(tools)
+    if history and history[0].serves(release):
+        raise Refused(
+            "visitors get this release",
+            where=release,
+            rule=SafetyRule.TARGET,
+            options=(f"make another one live first: `backout rollback -e {tools.environment}`",),
+        )
+    releases.stop(release)
+
+
+def find_release(releases: Releases, text: str) -> ReleaseState:
+    """Return the release whose id begins so, or that has this number or tag. Raises BackoutError: none, or several."""
+    known = releases.list()
+    found = [each for each in known if text in (each.id, each.tag, str(each.number))]
+    found = found or [each for each in known if each.id.startswith(text)]
+    if len(found) != 1:
+        what = "no release is called so" if not found else f"{len(found)} releases are called so"
+        raise BackoutError(what, where=text, hint="backout release list")
+    return found[0]
