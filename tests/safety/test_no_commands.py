@@ -33,6 +33,11 @@ NAMED = {
         f'[environments.production.database]\nserver = {{ data_directory = "d", start = "x", stop = "{PROGRAM}" }}\n',
     "secrets.source.command":
         f'[environments.production.secrets]\nsource = {{ from = "command", command = ["{PROGRAM}"]}}\n',
+    "platform.caddy.run": f'[environments.production.platform.caddy]\nreleases = "r"\nrun = "{PROGRAM}"\n',
+    "platform.caddy.start":
+        f'[environments.production.platform.caddy]\nreleases = "r"\nstart = "{PROGRAM}"\nstop = "x"\n',
+    "platform.caddy.stop":
+        f'[environments.production.platform.caddy]\nreleases = "r"\nstart = "x"\nstop = "{PROGRAM}"\n',
     "deploy.command": f'[environments.production.deploy]\ncommand = "{PROGRAM}"\n',
 }  # fmt: skip
 """A file for each key that can run a program."""
@@ -48,10 +53,9 @@ def api(tmp_path: Path) -> Iterator[Api]:
 def write_config(folder: Path, more: str, api: str = "https://api.cloudflare.com") -> None:
     url = "provider = 'postgres'\nurl_env = 'MAIN_DB'"
     with_database = more.replace("production.database]", f"production.database]\n{url}")
-    platform = (
-        f'{{ provider = "cloudflare", script = "fm5", account_id = "{ACCOUNT}", api_base_url = "{api}/client/v4" }}'
-    )
-    text = f'[app]\nname = "fm5"\n[environments.production]\nplatform = {platform}\n{with_database}'
+    place = f'account_id = "{ACCOUNT}"\napi_base_url = "{api}/client/v4"'
+    platform = f'[environments.production.platform]\nprovider = "cloudflare"\nscript = "fm5"\n{place}'
+    text = f'[app]\nname = "fm5"\n{platform}\n{with_database}'
     write_private(folder / "backout.toml", text)
 
 

@@ -71,8 +71,6 @@ def _check_platform(platform: Table, path: Where) -> Iterator[Mistake]:
     if platform.get("provider") != "caddy":
         if not _get_text(platform, "script"):
             yield Mistake((*path, "script"), "required, but not there")
-        if caddy is not None:
-            yield Mistake((*path, "caddy"), 'belongs to provider = "caddy"')
     elif not isinstance(caddy, dict):
         yield Mistake((*path, "caddy"), "required, but not there")
         return

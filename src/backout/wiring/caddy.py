@@ -83,7 +83,7 @@ class CaddyHome(Value, frozen=True):
 
 def open_home(config: Config) -> CaddyHome:
     """Return the environment's releases; nothing is asked yet. Raises ConfigError: it does not run on hosts."""
-    settings = config.environment.platform.caddy
+    settings = config.environment.platform.hosts
     if settings is None:
         where = f"{config.path.name}: environments.{config.name}.platform"
         raise ConfigError((f'{where}: releases on this host need provider = "caddy"',))
@@ -131,13 +131,13 @@ def find_commit(folder: Path) -> str:
 
 
 def _list_names(config: Config) -> tuple[Path, str]:
-    settings, health = config.environment.platform.caddy, config.environment.health
+    settings, health = config.environment.platform.hosts, config.environment.health
     assert settings is not None
     return settings.releases, str(health.url) if health else ""
 
 
 def _make_processes(config: Config, folder: ReleaseFolder) -> Processes:
-    settings = config.environment.platform.caddy
+    settings = config.environment.platform.hosts
     assert settings is not None
     if settings.start and settings.stop:
         return CommandProcesses(folder, settings.start, settings.stop, without=list_own_keys(config.settings))

@@ -43,7 +43,7 @@ def make_seal(config: Config, say: Callable[[str], None]) -> Seal | None:
     keys, variable = config.marks_keys(), config.settings.marks.key_env or ""
     if not keys:
         say(f"marks are signed, and {variable} is not set here: no mark of another machine counts")
-    caddy = config.environment.platform.caddy
+    caddy = config.environment.platform.hosts
     place = f"caddy/{caddy.releases}" if caddy else f"{config.account_id}/{config.environment.platform.script}"
     return Seal(place, tuple(key.reveal().encode() for key in keys), variable)
 
@@ -61,7 +61,7 @@ def find_tag(config: Config, client: ApiClient) -> str | None:
 
 def make_identities(config: Config, within_s: float | None = None) -> Identities:
     """Return the whole identity of the environment, for pinning it. Raises AuthError without a token."""
-    if config.environment.platform.caddy:
+    if config.environment.platform.hosts:
         from backout.wiring.caddy import make_identities as make_caddy_identities
 
         return make_caddy_identities(config)

@@ -40,7 +40,7 @@ def make_equivalents(config: Config) -> Equivalents:
 
 def make_card_lines(config: Config) -> CardLines:
     """Return the lines of the environment's card; of secrets only where they are."""
-    if config.environment.platform.caddy:
+    if config.environment.platform.hosts:
         from backout.wiring.caddy import list_card_lines
 
         return _add_places(config, list_card_lines(config))

@@ -90,7 +90,7 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     """
     hooks = hooks or Hooks()
     sent = SentProbes() if config.environment.traffic.provider == "telemetry" else None
-    home = (_open_caddy if config.environment.platform.caddy else _open_cloudflare)(config, hooks, sent)
+    home = (_open_caddy if config.environment.platform.hosts else _open_cloudflare)(config, hooks, sent)
     clock, traffic = home.clock, home.traffic
     book = open_journal(config, hooks.stop, hurried=hooks.hurried or hooks.within_s is not None)
     made = Toolbox(

@@ -126,7 +126,7 @@ def _make_access_log(config: Config) -> Traffic:
     from backout.providers.logs.traffic import LogTraffic
     from backout.wiring.caddy import open_home
 
-    caddy, ignored = config.environment.platform.caddy, config.environment.traffic.logs.ignore_routes
+    caddy, ignored = config.environment.platform.hosts, config.environment.traffic.logs.ignore_routes
     assert caddy is not None
     assert caddy.access_log is not None
     return LogTraffic(caddy.access_log, FIELDS, ignore_routes=ignored, name_version=open_home(config).name_release)

@@ -77,6 +77,7 @@ class CaddyHost:
     releases: ReleaseFolder
     ledger: Ledger
     processes: OwnProcesses
+    ports: tuple[int, int]
     caddy: subprocess.Popen[str]
     made: list[Release] = field(default_factory=list)
 
@@ -145,7 +146,7 @@ def caddy_host(folder: Path, *, ports: int = 20) -> Iterator[CaddyHost]:
     (folder / "caddy.json").write_text(json.dumps(make_config(folder, f"127.0.0.1:{site}", own)))
     processes = OwnProcesses(store, f"{sys.executable} -S -E server.py")
     with running_caddy(folder) as caddy:
-        host = CaddyHost(folder, f"http://127.0.0.1:{site}", store, Ledger(releases), processes, caddy)
+        host = CaddyHost(folder, f"http://127.0.0.1:{site}", store, Ledger(releases), processes, own, caddy)
         try:
             yield host
         finally:

@@ -34,7 +34,7 @@ NAMES_VERSION: Final = suggest_words(
     'in the answer of /health "version": {"id": env.CF_VERSION.id}'
 )
 """The settings by which an application reports the version that answers."""
-_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16}")
 
 
 def check_health(report: HealthReport | None, policy: Policy, environment: str, *, is_blind: bool) -> Check:

@@ -89,7 +89,7 @@ def _ask_identities(loaded: Config, *, force: bool, within_s: float | None = Non
     read = asdict(make_identities(loaded, within_s).read())
     new = {name: value for name, value in read.items() if value is not None}
     if "script_tag" not in new:
-        script, caddy = loaded.environment.platform.script, loaded.environment.platform.caddy
+        script, caddy = loaded.environment.platform.script, loaded.environment.platform.hosts
         if caddy is not None:
             what = "there is no release yet, so there is nothing to pin"
             raise Unmeasured(

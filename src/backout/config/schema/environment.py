@@ -49,6 +49,11 @@ class Platform(Section, frozen=True):
     secrets_token_env: Text | None = None
     secrets_token_file: Path | None = None
 
+    @property
+    def hosts(self) -> Caddy | None:
+        """Where releases run on hosts of the team's own, None where they do not."""
+        return self.caddy if self.provider == "caddy" else None
+
 
 class Health(Section, frozen=True):
     """The health endpoint; `headers_env` names variables that hold secret header values."""

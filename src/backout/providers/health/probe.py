@@ -39,7 +39,7 @@ OVERRIDES_HEADER: Final = "Cloudflare-Workers-Version-Overrides"
 _LET_IN: Final = "put credentials into health.headers_env"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _KEY: Final = re.compile(r"^[a-z*][a-z0-9_.*-]*$")
-_UUID: Final = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+_ID: Final = re.compile(r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16})$")
 _VERSION: Final = re.compile(r"^[0-9A-Za-z-]{1,64}$")
 
 
@@ -280,7 +280,7 @@ def _find_redirect(origin: Origin, url: str, answer: Fetched) -> str:
 
 def _check_version(report: HealthReport, wanted: str | None) -> HealthReport:
     """Add a finding when another version answered: the platform ignores an override that it cannot follow."""
-    if wanted is None or report.version is None or report.version == wanted or not _UUID.match(report.version):
+    if wanted is None or report.version is None or report.version == wanted or not _ID.match(report.version):
         return report
     finding = f"Version {wanted} was asked for, but version {report.version} answered."
     return replace(report, findings=(*report.findings, finding))

@@ -1,0 +1,71 @@
+"""A night on a host behind a real Caddy: releases are pushed, guard finds the bad one and returns to the good one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from caddy_home import caddy_home, get_last, wait_for_visits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from caddy_home import CaddyShop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[CaddyShop]:
+    """A shop with no release yet, and its configuration."""
+    with caddy_home(tmp_path) as running:
+        yield running
+
+
+def test_a_release_is_live_only_when_it_is_well(shop: CaddyShop) -> None:
+    """Pushed, asked for its health while nobody gets it, then live; a sick one stays without visitors."""
+    good = shop.push("good").json
+    assert good["live"] == good["release"]["id"]  # type: ignore[index]
+    assert (good["share"], good["proved"]) == (100.0, True)
+    sick = shop.push("sick", ends=1).json
+    assert (sick["share"], sick["proved"], sick["live"]) == (0.0, False, good["live"])
+    tenth = shop.push("better", "--traffic", "10").json
+    assert (tenth["share"], tenth["live"]) == (10.0, None)
+    with shop.visited() as answers:
+        wait_for_visits(answers, 40)
+    assert {release for _, release in answers} == {good["live"], tenth["release"]["id"]}  # type: ignore[index]
+    assert "10 %" in shop.run("release", "list").out
+
+
+@pytest.mark.long
+def test_guard_finds_a_bad_release_and_rolls_it_back(shop: CaddyShop) -> None:
+    """Each step by its command, with visitors all the time; what they get says whether it is true."""
+    good = shop.push("good").json["live"]
+    with shop.visited() as answers:
+        shop.run("guard", "--for", "60s", "--early", "--json")
+        bad = shop.push("bad").json["live"]
+        found = get_last(shop.run("guard", "--json", code=1))
+        assert (found["verdict"], found["live_version"]) == ("regressed", good)
+        before = len(answers)
+        wait_for_visits(answers, before + 50)
+        assert set(answers[before + 2 :]) == {(200, good)}
+    refused = shop.push("bad", ends=3)
+    assert "rolled back before" in refused.err
+    releases = shop.run("release", "list", "--json").json["releases"]
+    assert isinstance(releases, list)
+    assert [each["id"] for each in releases if each["share"]] == [good]
+    assert bad in [each["id"] for each in releases]
+
+
+@pytest.mark.long
+def test_releases_are_stopped_started_and_pruned(shop: CaddyShop) -> None:
+    """What visitors get, and what they got last, stays whatever is asked."""
+    first, second, third = (str(shop.push(code).json["live"]) for code in ("one", "two", "three"))
+    assert "visitors get this release" in shop.run("release", "stop", third, code=3).err
+    shop.run("release", "stop", first)
+    states = {str(each["id"]): each["runs"] for each in shop.run("release", "list", "--json").json["releases"]}  # type: ignore[attr-defined]
+    assert states == {first: False, second: True, third: True}
+    shop.run("release", "start", first)
+    shop.run("release", "prune", "--keep", "0", "--dry-run")
+    gone = shop.run("release", "prune", "--keep", "0", "--json").json["removed"]
+    assert [each["id"] for each in gone] == [first]  # type: ignore[attr-defined]
+    assert not (shop.host.releases.folder / first).exists()

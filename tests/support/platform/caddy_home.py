@@ -1,0 +1,128 @@
+"""An environment on a host behind a real Caddy, driven by commands: pushes, watches, visitors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from caddy_lab import caddy_host
+from cli_shell import backout
+
+from polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from caddy_lab import CaddyHost
+    from cli_shell import Answer
+
+_APPLICATION: Final = """import http.server, itertools, json, os, pathlib
+code, counted = pathlib.Path("code.txt").read_text(), itertools.count()
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        release, health = os.environ["RELEASE"], self.path == "/health"
+        is_ill = "sick" in code if health else "bad" in code and next(counted) % 2
+        status = (503 if health else 500) if is_ill else 200
+        services = {"api": {"status": "healthy"}}
+        body = json.dumps({"status": "healthy", "version": release, "services": services}).encode()
+        head = f"HTTP/1.1 {status} -\\r\\nContent-Type: application/json\\r\\nX-Release: {release}\\r\\n"
+        self.wfile.write(head.encode() + f"Content-Length: {len(body)}\\r\\n\\r\\n".encode() + body)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+"""Its health is well unless the code is "sick"; each second other answer fails where it is "bad"."""
+_CONFIG: Final = """[app]
+name = "shop"
+[environments.production]
+protected = false
+health = {{ url = "{url}/health" }}
+traffic = {{ provider = "caddy" }}
+[environments.production.platform]
+provider = "caddy"
+[environments.production.platform.caddy]
+releases = "releases"
+access_log = "access.log"
+ports = [{first}, {last}]
+run = "{python} -S -E server.py"
+[environments.production.guard]
+mode = "act"
+"""
+
+
+@dataclass
+class CaddyShop:
+    """The environment `production` of a folder."""
+
+    host: CaddyHost
+
+    def run(self, *words: str, code: int | None = 0) -> Answer:
+        """Run a command in this environment; it has to end with that code, None: with any."""
+        answer = backout(self.host.folder, *words, "-e", "production", "--no-input")
+        assert code in (None, answer.code), f"{words} ended with {answer.code}\n{answer.out}\n{answer.err}"
+        return answer
+
+    def push(self, code: str, *more: str, ends: int = 0) -> Answer:
+        """Push a release with this code."""
+        build = self.host.folder / "build"
+        build.mkdir(exist_ok=True)
+        (build / "server.py").write_text(_APPLICATION)
+        (build / "code.txt").write_text(code)
+        return self.run("release", "push", str(build), "--json", *more, code=ends)
+
+    @contextlib.contextmanager
+    def visited(self) -> Iterator[list[tuple[int, str]]]:
+        """Have visitors; yields what each got so far: the status, and the release."""
+        answers: list[tuple[int, str]] = []
+        ended = threading.Event()
+
+        def visit() -> None:
+            while not ended.wait(0.02):
+                try:
+                    with urllib.request.urlopen(f"{self.host.url}/page", timeout=60) as answer:
+                        answers.append((answer.status, answer.headers["X-Release"]))
+                except urllib.error.HTTPError as error:
+                    answers.append((error.code, error.headers["X-Release"]))
+
+        visitors = [threading.Thread(target=visit) for _ in range(2)]
+        for each in visitors:
+            each.start()
+        try:
+            yield answers
+        finally:
+            ended.set()
+            for each in visitors:
+                each.join()
+
+
+def wait_for_visits(answers: list[tuple[int, str]], count: int) -> None:
+    """Wait until there are so many answers."""
+    until(lambda: len(answers) >= count, 60, f"{count} visits")
+
+
+def get_last(answer: Answer) -> dict[str, object]:
+    """Return the last line of a stream of JSON lines."""
+    value = json.loads(answer.out.splitlines()[-1])
+    assert isinstance(value, dict)
+    return value
+
+
+@contextlib.contextmanager
+def caddy_home(folder: Path) -> Iterator[CaddyShop]:
+    """Run Caddy and an environment without any release."""
+    with caddy_host(folder) as host:
+        first, last = host.ports
+        text = _CONFIG.format(url=host.url, first=first, last=last, python=sys.executable)
+        (folder / "backout.toml").write_text(text)
+        try:
+            yield CaddyShop(host)
+        finally:
+            host.made[:] = host.releases.list()
