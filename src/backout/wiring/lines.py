@@ -62,7 +62,7 @@ def _add_places(config: Config, lines: CardLines) -> CardLines:
     return replace(
         lines,
         application=settings.app.name,
-        fence=_list_fence_lines(database),
+        fence=_list_fence_lines(config.environment.database),
         places=(
             ("incident reports", str(config.places.reports_path)),
             ("journal", str(config.places.journal)),
