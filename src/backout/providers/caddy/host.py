@@ -60,7 +60,7 @@ class HostReleases:
             return _describe(self._releases.push(folder, note, environment, self._clock.now(), author=self._author))
 
     def start(self, release: str) -> ReleaseState:
-        """Have it run, and return it when it accepts connections."""
+        """Have it run, and return it when it accepts connections. Raises Refused: it does not within the time."""
         known = self._releases.get(release)
         self._processes.start(known)
         if not await_accepting(known.address, self._starts_within_s):
