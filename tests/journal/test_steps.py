@@ -63,6 +63,8 @@ def test_every_action_of_every_procedure_takes_the_arguments_of_its_name() -> No
     from backout.runbook import procedures  # noqa: PLC0415
     from backout.runbook.backup.backup import BackupActions  # noqa: PLC0415
     from backout.runbook.objects.restore import ObjectActions  # noqa: PLC0415
+    from backout.runbook.recover.actions import RecoverActions  # noqa: PLC0415
+    from backout.runbook.recover.tools import RecoverTools  # noqa: PLC0415
     from backout.runbook.recovery import restoring  # noqa: PLC0415
     from backout.runbook.recovery.steps import managed  # noqa: PLC0415
 
@@ -74,6 +76,7 @@ def test_every_action_of_every_procedure_takes_the_arguments_of_its_name() -> No
         **ObjectActions(tools),
         **restoring.make_actions(tools),
         **managed.make_actions(own),
+        **{name: action for name, action in RecoverActions(RecoverTools(tools)).items() if name.startswith("recover_")},
     }
     assert set(known) == set(KINDS)
     for name, action in known.items():
