@@ -192,7 +192,7 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
         "guard.dice", "guard.in_background", "guard.watching", "guard.consent", "guard.declared",
         "rollback.app_checks_head", "rollback.deploy_command", "rollback.hear", "rollback.equivalents",
         "rollback.open_version",  # what it opens has a boundary
-        "recovery.restoring", "recovery.protection", "recovery.proof_alarm", "recovery.keeps_objects",
+        "recovery.restoring", "recovery.fence", "recovery.protection", "recovery.proof_alarm", "recovery.keeps_objects",
         "recovery.check_objects",
         "incident.reports", "incident.catalogue", "incident.redact", "incident.card_lines", "incident.lines_for_npx",
             "incident.helps", "incident.commit_url",

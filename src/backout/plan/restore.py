@@ -187,7 +187,7 @@ def make_swap_plan(job: Job, target: RecoveryTarget, route: Route, data: str) ->
         _open(name),
         _make_copies_step(name, kept),
         Step.of("let the side instance become a database of its own, and stop it", PromoteStep(name=name)),
-        *_exchange((data, incoming, kept), who, name),
+        *list_exchange_steps((data, incoming, kept), who, name),
     )
     notes = (
         *_list_notes(target, route),
@@ -203,29 +203,9 @@ def undo_swap_plan(environment: str, swapped: Mapping[str, Json], mark: str, dat
     data, incoming = str(swapped["data_directory"]), str(swapped["kept"])
     kept = f"{data}.backout-old-{mark}"
     ends = (data, incoming, kept), (str(swapped["system_identifier"]), database)
-    steps = (_make_copies_step("", kept), *_exchange(*ends, ""))
+    steps = (_make_copies_step("", kept), *list_exchange_steps(*ends, ""))
     notes = (f"what was committed since the swap stays in {kept}",)
     return Plan(PlanKind.RECOVER, environment, f"undo of a swap: {incoming} comes back", steps, notes)
-
-
-def make_exchange_back(environment: str, exchange: ExchangeStep, mark: str) -> Plan:
-    """Return the plan that takes back an exchange of which nobody has seen the new database yet, begun or done.
-
-    Args:
-        exchange: as it was planned; it is completed first, so that nothing is left half-way.
-        mark: tells the folder of what is put away from those of others.
-    """
-    data, kept = exchange.data_directory, f"{exchange.data_directory}.backout-old-{mark}"
-    stop, *others = _exchange((data, exchange.kept, kept), (exchange.system_identifier, exchange.database), "")
-    whole = Step.of("complete the exchange that was begun", exchange)
-    notes = (f"what others wrote to other databases of this server since the exchange stays in {kept}",)
-    return Plan(PlanKind.RECOVER, environment, f"{exchange.kept} comes back", (stop, whole, *others), notes)
-
-
-def make_start_plan(environment: str, data: str) -> Plan:
-    """Return the plan that starts the server on the data directory that it has."""
-    start = Step.of("start the server", StartServerStep(data_directory=data))
-    return Plan(PlanKind.RECOVER, environment, "the server runs again", (start,))
 
 
 class Several(Value, frozen=True):
@@ -362,7 +342,7 @@ def _make_copies_step(name: str, kept: str) -> Step:
     return Step.of(title, NoteCopiesStep(name=name, kept=kept))
 
 
-def _exchange(folders: tuple[str, str, str], who: tuple[str, str], name: str) -> tuple[Step, ...]:
+def list_exchange_steps(folders: tuple[str, str, str], who: tuple[str, str], name: str) -> tuple[Step, ...]:
     """Return the steps that move a data directory in.
 
     Args:

@@ -22,10 +22,10 @@ from backout.model.steps.recovery import (
 )
 from backout.model.steps.restore import ExchangeStep
 from backout.model.triggers import Coverage, Fate
+from backout.plan.exchange_back import make_exchange_back, make_start_plan
 from backout.plan.objects import get_order
 from backout.plan.objects import plan_undo as plan_objects_undo
 from backout.plan.recovery import LEFT_OUT, PARTS, STAYS, CodeChange, Recovery, Stops, is_recovery, make_recovery_plan
-from backout.plan.restore import make_exchange_back, make_start_plan
 from backout.ports import find_result
 from backout.report.times import format_time
 from backout.runbook.objects.compare import count_noted
