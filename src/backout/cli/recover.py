@@ -244,7 +244,7 @@ def _run(
 def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
     """Drive a run; what is closed when it stops is said."""
     from backout.runbook.recover.actions import RecoverActions
-    from backout.runbook.recover.deadline import find_outage
+    from backout.runbook.recover.deadline import find_outage, make_outage
     from backout.runbook.safety.clock import measure_clock
 
     found, environment = session.tools.runs.find(run), session.tools.environment
@@ -260,7 +260,7 @@ def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
         outage = find_outage(session.tools)
         if outage is not None and outage["run"] == run:
             session.shell.output.warn(
-                f"{environment} is closed since {format_time(float(str(outage['at'])))}: users get the maintenance "
+                f"{environment} is closed since {format_time(make_outage(outage).since)}: users get the maintenance "
                 f"page, and the fence stands. `backout runs resume {run}` goes on; "
                 f"`backout recover --undo -e {environment}` takes it back; `backout unfence -e {environment}` opens "
                 "the database as it is"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.incident.notice import NoticeKind
 from backout.model.value import Value
@@ -83,7 +84,7 @@ def tell_overdue(tools: RecoverTools, run: str) -> None:
 
 def make_outage(noted: Mapping[str, Json]) -> Outage:
     """Return the outage of a note."""
-    at, deadline = (float(str(noted[name])) for name in ("at", "deadline"))
+    at, deadline = (decode_values(noted[name], float) for name in ("at", "deadline"))
     return Outage(str(noted["run"]), str(noted["actor"]), at, deadline)
 
 

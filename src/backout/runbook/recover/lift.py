@@ -23,7 +23,7 @@ from backout.runbook.safety.checks import find_own
 
 if TYPE_CHECKING:
     from backout.model.steps.base import Arguments
-    from backout.ports import AnyAction, Journal, Next, Probe, StepContext
+    from backout.ports import Journal, Next, Probe, StepContext
     from backout.runbook.recover.tools import RecoverTools
 
 A = TypeVar("A", bound="Arguments[Any]")
@@ -95,7 +95,7 @@ def give_up(tools: RecoverTools, run: str, why: str = "") -> WorldMoved:
     why = why or next(
         str(note.data["why"]) for note in book.events(environment=environment, kind=LIFTING) if note.data["run"] == run
     )
-    lift(tools, run)
+    open_again(tools, run)
     if book.note(environment, LIFTED, run, {"run": run}, actor=tools.tools.actor) is not None:
         title = f"{environment}: the recovery was given up before anything was overwritten"
         text = f"{why}. The version of before is live again, and what was stopped goes on."
@@ -107,7 +107,7 @@ def give_up(tools: RecoverTools, run: str, why: str = "") -> WorldMoved:
     )
 
 
-def lift(tools: RecoverTools, run: str) -> None:
+def open_again(tools: RecoverTools, run: str) -> None:
     """Take the fence away, end the maintenance, let queues and schedules go on; each as far as it was begun."""
     plan = find_plan(tools.tools.runs, run)
     if plan.has(StopServerStep):
@@ -149,8 +149,3 @@ def end_maintenance(tools: RecoverTools, run: str) -> None:
         box.deployments.activate(planned.leaving, message=message, force=True)
     else:
         box.deployments.deploy(before.shares, message=message, force=True, cohorts=before.cohorts)
-
-
-def wrap_action(action: AnyAction, tools: RecoverTools) -> AnyAction:
-    """Return an action as a recovery uses it."""
-    return FailsOpen(action, tools)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.steps.recovery import MaintenanceStep, RecoverReportStep
 from backout.model.value import Value
@@ -79,5 +80,5 @@ def get_deadline(tools: RecoverTools, run: str) -> float:
     deadline_s = find_plan(tools.tools.runs, run).arguments(MaintenanceStep).deadline_s
     for event in tools.tools.journal.events(environment=tools.tools.environment, kind=BEGAN):
         if event.data.get("run") == run:
-            return float(str(event.data["deadline"]))
+            return decode_values(event.data["deadline"], float)
     return tools.tools.clock.now() + deadline_s

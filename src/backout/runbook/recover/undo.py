@@ -29,7 +29,7 @@ from backout.plan.recovery import LEFT_OUT, PARTS, STAYS, CodeChange, Recovery, 
 from backout.ports import find_result
 from backout.report.times import format_time
 from backout.runbook.objects.compare import count_noted
-from backout.runbook.recover.lift import is_lifting, lift, look_how_far
+from backout.runbook.recover.lift import is_lifting, look_how_far, open_again
 from backout.runbook.recover.prepare import DEADLINE_S, find_stops, make_mark
 from backout.runbook.recover.tools import LIFTED, LIFTING
 from backout.runbook.recovery.restore import plan_undo as plan_database_undo
@@ -79,7 +79,7 @@ def give_back(tools: RecoverTools, run: Run) -> bool:
     box.journal.note(box.environment, LIFTING, run.id, dict(note), actor=box.actor)
     if not run.state.is_over:
         box.runs.ask(run.id, "abort", actor=box.actor, reason="taken back")
-    lift(tools, run.id)
+    open_again(tools, run.id)
     box.journal.note(box.environment, LIFTED, run.id, {"run": run.id}, actor=box.actor)
     return True
 
