@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -72,26 +71,12 @@ def _add_places(config: Config, lines: CardLines) -> CardLines:
     )
 
 
-def name_connection(database: Database, *, is_plain: bool = True) -> str:
-    """Return what a psql line of the administrator's begins with: the connection string is read where it is kept.
-
-    Args:
-        is_plain: libpq takes it as it is; otherwise what an ORM appended is cut off.
-    """
-    variable, path = database.admin_url_env, database.admin_url_file
-    if not (variable or path):
-        variable, path = database.url_env, database.url_file
-    if variable:
-        return f'psql "${variable}"' if is_plain else f'psql "${{{variable}%%\\?*}}"'
-    read = f"cat {shlex.quote(str(path))}"
-    return f'psql "$({read})"' if is_plain else f'psql "$({read} | cut -d? -f1)"'
-
-
 def _list_fence_lines(database: Database | None) -> tuple[str, ...]:
     """Return what opens a fence, () where none can be raised."""
     if database is None or not (database.admin_url_env or database.admin_url_file):
         return ()
     from backout.providers.postgres.fence.by_hand import write_script_command
+    from backout.wiring.db.psql import name_connection
 
     return (write_script_command(name_connection(database)),)
 

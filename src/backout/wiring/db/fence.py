@@ -11,7 +11,7 @@ from backout.providers.postgres.tls.access import parse_dsn
 from backout.providers.postgres.tls.dsn import make_libpq_url
 from backout.rules import SafetyRule
 from backout.wiring.db.backups import get_binaries
-from backout.wiring.lines import name_connection
+from backout.wiring.db.psql import name_connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
