@@ -20,6 +20,7 @@ from backout.plan.rollback import Request
 from backout.runbook.guard import guard
 from backout.runbook.guard.next_deployment import find_newest_known
 from backout.runbook.guard.watch_gap import measure_watch_gap_s
+from backout.runbook.hindsight.dora import read_history
 from backout.runbook.hindsight.track_record import read_past
 from backout.runbook.observe import observe, observe_application
 from backout.runbook.rollback.rollback import prepare
@@ -98,6 +99,8 @@ def test_after_it_a_watch_compares_with_the_application(story: Story) -> None:
     assert isinstance(guard.plan(tools, mode=story.policy.guard.mode, for_s=25.0), Plan)
     past, _ = read_past(tools, ())
     assert not [each for each in past.deployments if each.is_maintenance]
+    counted, _ = read_history(tools, 0.0, lambda _sha: None)
+    assert {each.version for each in counted.reached} <= {story.good.id, story.bad.id, fixed.id}
 
 
 def test_its_requests_are_in_no_count(story: Story) -> None:
@@ -138,6 +141,7 @@ def test_a_message_alone_makes_no_maintenance(story: Story) -> None:
 READS = {
     "cli/demo.py": "what is live, read back",
     "cli/guard/guard.py": "what is live, to say what a watch would be of",
+    "cli/release/list.py": "what is live, by share",
     "cli/timeline.py": "the timeline shows it: it was live",
     "runbook/guard/accept.py": "what is live, to say of which version a shift is",
     "runbook/guard/conclude.py": "whether the watched deployment is still live",
@@ -146,16 +150,21 @@ READS = {
     "runbook/guard/next_deployment.py": "left out",
     "runbook/guard/questioned_marks.py": "marks of proven versions, of which it is none",
     "runbook/guard/wanted_version.py": "whether a version has traffic",
+    "runbook/hindsight/dora.py": "its deployments are those of `read_past`, where it is left out",
     "runbook/hindsight/forecast.py": "what is live, for a title; the counts leave it out",
     "runbook/hindsight/track_record.py": "left out",
     "runbook/incident/checkup_questions.py": "whether the platform answers, and whether a hold stands",
-    "runbook/incident/online_check.py": "whether the platform answers",
     "runbook/incident/tell.py": "what is live, read back",
     "runbook/observe.py": "kept: it is live; `observe_application` leaves it out, candidates refuse it",
     "runbook/probing/pairs.py": "a mark of this run",
     "runbook/probing/pre_promotion.py": "whether the planned deployment is still live",
     "runbook/probing/verify.py": "who followed",
     "runbook/recovery/points.py": "noted, and then missing: no point of it is complete",
+    "runbook/recover/lift.py": "its own, which it takes away",
+    "runbook/recover/opening.py": "its own, which it takes away",
+    "runbook/recover/prepare.py": "what is live before it is shown",
+    "runbook/recover/undo.py": "its own, which it takes away",
+    "runbook/release.py": "what is live and marked, so that it is not removed; hosts have no maintenance version",
     "runbook/rollback/next_target.py": "one version, by its id",
     "runbook/rollback/panic.py": "whether a run of ours has switched",
     "runbook/rollback/remarks.py": "what is live, to write a mark on it",
@@ -168,7 +177,11 @@ READS = {
     "runbook/safety/marked_deployments.py": "marks it",
     "runbook/secrets/push.py": "what is live, to set secrets on it",
     "runbook/secrets/secrets.py": "what is live, to set secrets on it",
-    "wiring/checkup.py": "when something was deployed last",
+    "wiring/checkup/__init__.py": "when something was deployed last",
+    "wiring/drills/deployment.py": "a drill's own application, which has none",
+    "wiring/drills/ground.py": "a drill's own application, which has none",
+    "wiring/drills/night.py": "a drill's own application, which has none",
+    "wiring/drills/trial.py": "a drill's own application, which has none",
 }
 """Every module that reads the provider's deployments or versions, and what becomes of a maintenance version there."""
 
