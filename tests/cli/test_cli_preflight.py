@@ -93,7 +93,7 @@ def test_an_allowance_that_cannot_be_recorded_does_not_hold(folder: Path) -> Non
     [
         (("--allow", "token"), "--allow needs a reason"),
         (("--allow", "token", "-m", " "), "--allow needs a reason"),
-        (("--allow", "tokn", "-m", "a test"), "no check 'tokn' was made"),
+        (("--allow", "tokn", "-m", "a test"), "no check is called 'tokn'"),
         (("--format", "html"), "'html' is not one of 'text', 'markdown'"),
     ],
 )

@@ -40,7 +40,7 @@ EVERYTHING = (
     ("config", "check", "--online"),
     ("init", "--pin"),
     ("status",),
-    ("preflight", "--allow", "channels", "-m", "REASON", "--fixes", "REASON"),
+    ("preflight", "--allow", "card", "-m", "REASON", "--fixes", "REASON"),
     ("card", "--write"),
     ("notify", "test"),
     ("guard",),

@@ -10,7 +10,7 @@ from backout.errors import BackoutError
 from backout.model.checkup import View
 from backout.providers.clock import SystemClock
 from backout.runbook.incident import preflight
-from backout.wiring.checkup import run_checkup
+from backout.wiring.checkup import list_lanes, run_checkup
 from backout.wiring.records import find_actor, open_journal
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ def run_preflight(
         say: told what could not be recorded.
 
     Raises:
-        UsageError: no such check was made.
+        UsageError: no check has that name.
         BackoutError: what is allowed could not be recorded.
     """
     found, book = run_checkup(config, View.PREFLIGHT), open_journal(config)
     actor, clock = find_actor(), SystemClock()
     if allowed:
-        found = preflight.accept_gaps(found, allowed, why, notes=book, actor=actor, clock=clock)
+        known = {question.name for lane in list_lanes(config, View.PREFLIGHT) for question in lane}
+        found = preflight.accept_gaps(found, allowed, why, known=known, notes=book, actor=actor, clock=clock)
     found = replace(found, advice=preflight.find_advice(book, found, fixes=fixes))
     if fixes and not found.ready:
         try:
