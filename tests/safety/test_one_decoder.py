@@ -34,6 +34,7 @@ ALLOWED = {
     "config/init/pinning.py": {"tomllib.loads"},  # a text that was loaded before
     "config/toml_lines.py": {"tomllib.loads"},  # one key of such a text
     "config/loading.py": {"msgspec.convert"},  # its errors are explained with their lines
+    "config/drills.py": {"msgspec.convert"},  # same
     "providers/files/signatures.py": {"msgspec.convert"},  # in a `try` that catches `UNDECODABLE`
     "wiring/conformance.py": {"msgspec.json.decode"},  # a file of the package
 }

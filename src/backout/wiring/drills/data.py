@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.s3.client import S3Client
 from backout.providers.s3.sigv4 import S3Credentials
 from backout.providers.s3.transport import S3Settings
+from backout.report.times import format_time
 from backout.wiring.drills.witness import Witness
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def perform_lost_objects(scene: Scene) -> Measured:
         for name in names:
             bucket.put(BUCKET, name, name.encode())
         time.sleep(_APART_S)
-        moment = datetime.fromtimestamp(int(time.time()), UTC).strftime("%Y-%m-%d %H:%M:%S")
+        moment = format_time(int(time.time()))[:19].replace("T", " ")
         time.sleep(_APART_S)
         with Witness(scene.ground.stage) as witness:
             damaged_at = time.time()
@@ -77,7 +77,7 @@ def perform_lost_objects(scene: Scene) -> Measured:
                     bucket.put(BUCKET, name, b"overwritten")
             scene.say(f"deleted and overwrote {_OBJECTS} objects")
             time.sleep(_APART_S)
-            over = datetime.fromtimestamp(int(time.time()), UTC).strftime("%Y-%m-%d %H:%M:%S")
+            over = format_time(int(time.time()))[:19].replace("T", " ")
             time.sleep(_APART_S)
             began = time.time()
             ended = scene.trial.run("objects", "restore", "--to", moment, "--until", over, *_WHY, "--json")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
+from backout.private import make_private_folder, write_over
 from backout.twin.stage import SCRIPT
 from backout.wiring.drills.deployment import (
     broken_after,
@@ -103,10 +104,9 @@ def perform_rotated_secret(scene: Scene) -> Measured:
 
 def make_secret_source(folder: Path) -> dict[str, object]:
     """Return the tables of an environment whose source of secrets has the one that is missing; `folder` is made."""
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    make_private_folder(folder)
     file = folder / "secrets.json"
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as opened:
-        json.dump({_SECRET: os.urandom(16).hex()}, opened)
+    write_over(file, json.dumps({_SECRET: os.urandom(16).hex()}).encode())
     return {"secrets": {"required": [_SECRET], "source": {"from": "file", "path": str(file)}}}
 
 
@@ -172,11 +172,10 @@ def perform_resumed(scene: Scene) -> Measured:
 
 def make_dead_channels(folder: Path) -> dict[str, object]:
     """Return the table `notify` of channels that take nothing: nobody listens at their addresses; `folder` is made."""
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    make_private_folder(folder)
     url, secret = folder / "url", folder / "secret"
     for file, text in ((url, "http://127.0.0.1:9/hook"), (secret, os.urandom(16).hex())):
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as opened:
-            opened.write(text)
+        write_over(file, text.encode())
     return {
         "webhook": {"url_file": str(url), "secret_file": str(secret)},
         "smtp": {"host": "127.0.0.1", "port": 9, "security": "none", "from": "a@example.com", "to": ["b@example.com"]},

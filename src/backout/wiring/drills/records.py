@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from backout.config import Config
 
-DIRECTORY: Final = ".backout/drills"
-"""Where drills take place, below the present folder."""
 _LOCK: Final = "drills"
 
 

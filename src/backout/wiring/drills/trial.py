@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from backout.config import Environment, load
 from backout.config.toml_text import format_key, format_literal
 from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.value import Value
-from backout.private import make_private_folder
+from backout.private import make_private_folder, open_unlinked, write_over
 from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.providers.process_group import ProcessGroup
 from backout.twin.stage import ENVIRONMENT, SCRIPT
@@ -57,7 +58,7 @@ class Program:
 
     def __init__(self, argv: tuple[str, ...], out: Path, err: Path, *, cwd: Path, env: ChildEnvironment) -> None:
         self._out, self._err = out, err
-        with out.open("wb") as stdout, err.open("wb") as stderr:
+        with _create(out) as stdout, _create(err) as stderr:
             self._process = ProcessGroup(argv, env=env, cwd=cwd, stdout=stdout, stderr=stderr)
 
     def await_words(self, words: str, *, on_stderr: bool = False, times: int = 1, within_s: float = LONGEST_S) -> None:
@@ -93,6 +94,10 @@ class Program:
         self._process.wait()
 
 
+def _create(file: Path) -> BinaryIO:
+    return os.fdopen(open_unlinked(str(file), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
+
+
 class Trial:
     """The folder of one drill.
 
@@ -121,7 +126,7 @@ class Trial:
         make_private_folder(folder)
         self.folder = folder
         self.config = folder / "backout.toml"
-        self.config.write_text(_format_config(twin, secrets, watch, more or {}, notify or {}), encoding="utf-8")
+        write_over(self.config, _format_config(twin, secrets, watch, more or {}, notify or {}).encode())
         self._started = 0
         self._running: list[Program] = []
         if journal is not None:
