@@ -130,8 +130,8 @@ def test_the_plan_and_mistakes(tmp_path: Path) -> None:
     assert (code, record["dry_run"], record["migrations"], record["requests"]) == (
         0,
         True,
-        ["20261130090000_source"],
-        4,
+        ["20261130090000_material"],
+        6,
     )
     code, _, said = run("--after", "0042")
     assert code == 2
