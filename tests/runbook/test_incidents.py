@@ -10,6 +10,7 @@ from values import replace
 from backout import config
 from backout.analysis.history.dora import compute_dora
 from backout.errors import UsageError
+from backout.model.drill import DrillPlace
 from backout.model.guard.policy import Mode
 from backout.model.incident import record
 from backout.model.incident.impact import Exactness
@@ -19,6 +20,7 @@ from backout.model.incident.vendor import VendorIncident
 from backout.report.incident.case import format_text, list_impact, make_record
 from backout.runbook.hindsight.dora import read_history
 from backout.runbook.incident.case import Desk, add_action, add_remark, open_incident, read_case
+from backout.runbook.incident.drills import record_start
 from backout.runbook.incident.records import choose_incident
 from backout.runbook.incident.report import write_page
 from backout.wiring.helps import list_helps
@@ -198,12 +200,14 @@ def test_dora_counts_what_the_journal_and_the_provider_tell(quick_path: Path) ->
     story = Story(quick_path / "journal.sqlite")
     watch(story.tools())
     tools = story.tools()
+    record_start(tools.journal, "drill-1", "throws", DrillPlace.TWIN, actor="ops@host")
     history, notes = read_history(tools, story.world.clock.now() - 86_400, lambda _commit: None)
     found = compute_dora(history).metrics
     assert notes == ()
     assert (found["deployment_frequency"].n, found["change_failure_rate"].count) == (1, 1)
     assert found["deployment_frequency"].excluded == {"rollbacks and changes of secrets": 1, "oldest known": 1}
     assert found["lead_time"].excluded == {"no commit is known": 1}
+    assert found["recovery_time"].excluded == {"drills": 1}
     assert (found["guard_precision"].count, found["guard_precision"].n) == (1, 1)
     case = newest(desk_of(story))
     assert found["recovery_time"].value == pytest.approx(case.impact.duration_s)

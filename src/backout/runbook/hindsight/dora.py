@@ -12,6 +12,7 @@ from backout.model.steps.guard import RampStep
 from backout.ports import find_result
 from backout.runbook.hindsight.track_record import look_back, read_past
 from backout.runbook.incident.case import read_case
+from backout.runbook.incident.drills import list_drills
 from backout.runbook.incident.report import make_desk
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def read_history(
         committed=committed,
         forward=frozenset(_list_forward(tools, runs)),
         missed=sum(since <= each.at < until for each in record.missed),
-        drills=sum(run.plan.kind is PlanKind.DRILL and since <= run.started_at < until for run in runs),
+        drills=sum(since <= each.at <= until for each in list_drills(tools.journal)),
     )
     return history, notes
 
