@@ -14,7 +14,6 @@ from backout.model.hint import suggest_words
 from backout.model.token import Needed
 from backout.providers.memory import World
 from backout.runbook.incident.checkup_questions import Here, Platform
-from backout.runbook.incident.last_drill import find_last_drill
 from backout.runbook.incident.preflight import ALLOWED, FIXES, accept_gaps, find_advice, record_fix
 from backout.runbook.rollback.rollback import rank_for_next
 
@@ -143,8 +142,3 @@ def test_a_fix_is_recorded_with_what_it_went_on_without(story: Story) -> None:
     record_fix(Checkup("production", GAPS), "rollback-1", "", notes=tools.journal, actor="ops@host", clock=tools.clock)
     (event,) = tools.journal.events(kind=FIXES)
     assert (event.data["incident"], event.data["gaps"]) == ("rollback-1", ["objects"])
-
-
-def test_no_drill_is_recorded_yet(story: Story) -> None:
-    """None is an answer of its own."""
-    assert find_last_drill(story.tools().journal, "production") is None
