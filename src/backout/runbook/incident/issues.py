@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backout.escaping import code, join_parts, md, prose
+from backout.escaping import Markdown, code, join_parts, md, prose
 from backout.model.incident import record
 from backout.model.value import Value
 
@@ -59,7 +59,7 @@ def _make_text(case: Case, action: ActionItem, mark: str, report_url: str) -> st
     lines += [md("- owner: {}", action.owner)] if action.owner else []
     lines += [md("- due {}", action.due)] if action.due else []
     if report_url:
-        lines.append(md("- report: {}", md(report_url.replace("{", "").replace("}", ""))))
+        lines.append(md("- report: {}", Markdown(report_url)))
     elif case.report:
         lines.append(md("- report: {}", code(case.report.rpartition("/")[2])))
     return f"{join_parts(lines)}\n\n{mark}\n"
