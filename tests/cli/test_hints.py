@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE = Path(__file__).parents[2] / "src" / "backout"
-_TYPED = re.compile(r"(?<![\w./-])backout (?=[a-z-])[^`;,()|#\n\"]*")
+_TYPED = re.compile(r"(?<![\w./\[-])backout (?=[a-z-])[^`;,()|#\n\"]*")
 _QUOTED = re.compile(r"`(backout [^`\n]+)`")
 _SHOWN = re.compile(r"^ {2,}(?:\$ )?(backout [^#\n]+)", re.MULTILINE)
 _TOLD = frozenset({"hint", "next", "undo", "resume", "mend"})

@@ -18,6 +18,7 @@ from backout.providers.postgres.server.binaries import find_binaries
 from backout.wiring.lines import make_card_lines
 
 from polling import until
+from streamed import await_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,8 +185,7 @@ def test_killed_at_any_moment_the_database_tells_what_is_to_be_given_back(shop: 
     for kill in range(8):
         argv = (sys.executable, "-c", RAISES, shop.url("postgres"), shop.name, str(shop.folder))
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
+            await_line(process, "")
             if kill % 2:
                 time.sleep(0.11 * kill)
             else:

@@ -19,7 +19,7 @@ from backout.model.incident.record import IncidentState, Origin, Severity
 from backout.model.incident.vendor import VendorIncident
 from backout.report.incident.case import format_text, list_impact, make_record
 from backout.runbook.hindsight.dora import read_history
-from backout.runbook.incident.case import Desk, add_action, add_remark, open_incident, read_case
+from backout.runbook.incident.case import IncidentRecords, add_action, add_remark, open_incident, read_case
 from backout.runbook.incident.drills import record_start
 from backout.runbook.incident.records import choose_incident
 from backout.runbook.incident.report import write_page
@@ -36,15 +36,17 @@ if TYPE_CHECKING:
 OBSERVE = replace(POLICY, guard=replace(POLICY.guard, mode=Mode.OBSERVE))
 
 
-def desk_of(story: Story) -> Desk:
-    """Return the desk of the story's environment; what was told arrived on one channel at once."""
+def open_records(story: Story) -> IncidentRecords:
+    """Return the records of the story's environment; what was told arrived on one channel at once."""
     tools, world = story.tools(), story.world
 
     def list_queued() -> tuple[QueuedNotice, ...]:
         return tuple(QueuedNotice(each, "slack", QueueState.DELIVERED, 1, each.at) for each in world.notices)
 
     ports = {name: getattr(tools, name) for name in ("journal", "runs", "counts", "checkpoints", "notifier")}
-    return Desk("production", "ada@host", world.clock, reports=world.reports, list_queued=list_queued, **ports)
+    return IncidentRecords(
+        "production", "ada@host", world.clock, reports=world.reports, list_queued=list_queued, **ports
+    )
 
 
 class StatusPage:
@@ -57,17 +59,17 @@ class StatusPage:
         return self._announced
 
 
-def newest(desk: Desk) -> Case:
-    return read_case(desk, desk.list_records()[0])
+def newest(records: IncidentRecords) -> Case:
+    return read_case(records, records.list_records()[0])
 
 
 def test_guard_opens_an_incident_and_its_verified_rollback_resolves_it(quick_path: Path) -> None:
     """One incident of both runs: the journal's timeline, exact counts, and what was told."""
     story = Story(quick_path / "journal.sqlite")
     ended = watch(story.tools())
-    desk = desk_of(story)
-    (found,) = desk.list_records()
-    case = newest(desk)
+    records = open_records(story)
+    (found,) = records.list_records()
+    case = newest(records)
     assert found.state is IncidentState.RESOLVED
     assert found.runs[-1] == ended.id
     assert (found.opened_by, case.severity) == ("guard", Severity.MAJOR)
@@ -88,20 +90,20 @@ def test_people_take_over_what_guard_only_observed(quick_path: Path) -> None:
     """Acknowledged, two notes, one sentence for customers, a rollback by hand, resolved: who and when."""
     story = Story(quick_path / "journal.sqlite", policy=OBSERVE)
     watch(story.tools())
-    desk = desk_of(story)
-    found = choose_incident(desk.list_records(), None, "production")
+    records = open_records(story)
+    found = choose_incident(records.list_records(), None, "production")
     assert found.state is IncidentState.OPEN
     story.world.clock.sleep(30)
-    add_remark(desk, found, record.ACKNOWLEDGED, "")
-    add_remark(desk, found, record.NOTED, "the deploy of 10:00")
-    add_remark(desk, found, record.NOTED, "the deploy of 10:00")
-    add_remark(desk, found, record.UPDATED, "Payments fail; we are going back.")
-    assert newest(desk).record.state is IncidentState.ACKNOWLEDGED
+    add_remark(records, found, record.ACKNOWLEDGED, "")
+    add_remark(records, found, record.NOTED, "the deploy of 10:00")
+    add_remark(records, found, record.NOTED, "the deploy of 10:00")
+    add_remark(records, found, record.UPDATED, "Payments fail; we are going back.")
+    assert newest(records).record.state is IncidentState.ACKNOWLEDGED
     roll_back(story.tools())
-    assert add_action(desk, found, "alert on failed payments", "detect", "ada", "2026-12-24") == 1
-    found = choose_incident(desk.list_records(), found.id[:12], "production")
-    assert add_action(desk, found, "test the import", "prevent", "", "") == 2
-    case = newest(desk)
+    assert add_action(records, found, "alert on failed payments", "detect", "ada", "2026-12-24") == 1
+    found = choose_incident(records.list_records(), found.id[:12], "production")
+    assert add_action(records, found, "test the import", "prevent", "", "") == 2
+    case = newest(records)
     assert (case.record.state, len(case.record.runs)) == (IncidentState.RESOLVED, 2)
     people = [line.text for line in case.timeline if line.source is Origin.PERSON]
     assert people == [
@@ -123,26 +125,26 @@ def test_people_take_over_what_guard_only_observed(quick_path: Path) -> None:
 
 def test_a_person_opens_one_and_resolves_it(quick_path: Path) -> None:
     """Without any run; its severity is the person's, and nothing is counted that nobody measured."""
-    desk = desk_of(Story(quick_path / "journal.sqlite"))
-    name = open_incident(desk, "checkout is slow", Severity.MINOR)
-    found = choose_incident(desk.list_records(), name, "production")
-    add_remark(desk, found, record.RESOLVED, "the vendor mended it")
-    case = newest(desk)
+    records = open_records(Story(quick_path / "journal.sqlite"))
+    name = open_incident(records, "checkout is slow", Severity.MINOR)
+    found = choose_incident(records.list_records(), name, "production")
+    add_remark(records, found, record.RESOLVED, "the vendor mended it")
+    case = newest(records)
     assert (case.title, case.severity, case.record.state) == ("checkout is slow", Severity.MINOR, "resolved")
     assert case.impact.exactness["duration_s"] is Exactness.ESTIMATED
 
 
 def test_what_is_typed_wrong(quick_path: Path) -> None:
     """Each with what to type in its place."""
-    desk = desk_of(Story(quick_path / "journal.sqlite"))
+    records = open_records(Story(quick_path / "journal.sqlite"))
     with pytest.raises(UsageError, match="no incident is known in production"):
-        choose_incident(desk.list_records(), None, "production")
-    open_incident(desk, "a", None)
-    found = desk.list_records()[0]
+        choose_incident(records.list_records(), None, "production")
+    open_incident(records, "a", None)
+    found = records.list_records()[0]
     with pytest.raises(UsageError, match="no incident of production is called 'x'"):
-        choose_incident(desk.list_records(), "x", "production")
+        choose_incident(records.list_records(), "x", "production")
     with pytest.raises(UsageError, match="at most 280 characters"):
-        add_remark(desk, found, record.UPDATED, "x" * 281)
+        add_remark(records, found, record.UPDATED, "x" * 281)
 
 
 def test_what_follows_is_written_into_the_same_report(quick_path: Path) -> None:
@@ -153,8 +155,8 @@ def test_what_follows_is_written_into_the_same_report(quick_path: Path) -> None:
     ((path, page),) = pages.items()
     assert "Nothing was changed by backout." in page
     pages[path] = page.replace("### What went well\n", "### What went well\n\nAda was awake.\n")
-    desk = desk_of(story)
-    add_remark(desk, desk.list_records()[0], record.NOTED, "it is the deploy of 10:00")
+    records = open_records(story)
+    add_remark(records, records.list_records()[0], record.NOTED, "it is the deploy of 10:00")
     roll_back(story.tools())
     ((path, page),) = pages.items()
     assert "Ada was awake." in page
@@ -165,7 +167,7 @@ def test_what_follows_is_written_into_the_same_report(quick_path: Path) -> None:
     assert f"]({path.with_suffix('.svg').name})" in page
     (picture,) = story.world.reports.pictures.values()
     assert [f">{number}</text>" in picture for number in range(1, 6)] == [True] * 4 + [False]
-    assert newest(desk_of(story)).report == str(path)
+    assert newest(open_records(story)).report == str(path)
 
 
 def test_the_report_names_who_helps_with_what(quick_path: Path, tmp_path: Path) -> None:
@@ -185,9 +187,9 @@ def test_the_report_names_who_helps_with_what(quick_path: Path, tmp_path: Path) 
     ]
     story = Story(quick_path / "journal.sqlite")
     trouble = VendorIncident("Cloudflare", "Workers fail", "major", 1_795_600_800.0)
-    desk = replace(desk_of(story), helps=helps, vendors=StatusPage((trouble,)))
-    open_incident(desk, "checkout is slow", None)
-    write_page(desk, desk.list_records()[0])
+    records = replace(open_records(story), helps=helps, vendors=StatusPage((trouble,)))
+    open_incident(records, "checkout is slow", None)
+    write_page(records, records.list_records()[0])
     (page,) = story.world.reports.texts.values()
     section = page.split("## People and vendors")[1]
     assert "[support](https://support.cloudflare.com)" in section
@@ -209,6 +211,6 @@ def test_dora_counts_what_the_journal_and_the_provider_tell(quick_path: Path) ->
     assert found["lead_time"].excluded == {"no commit is known": 1}
     assert found["recovery_time"].excluded == {"drills": 1}
     assert (found["guard_precision"].count, found["guard_precision"].n) == (1, 1)
-    case = newest(desk_of(story))
+    case = newest(open_records(story))
     assert found["recovery_time"].value == pytest.approx(case.impact.duration_s)
     assert found["guard_bad_requests"].value == case.impact.requests_failed

@@ -10,6 +10,7 @@ ONE_PROCESS = {
     "providers/archive/receiving.py": "pg_receivewal, tied to us",
     "providers/child.py": "`true`, once, to see whether user namespaces are allowed",
     "providers/git/checkout.py": "git: it reads, and has a limit",
+    "providers/git/reports.py": "git: it commits one file, and has a limit",
     "providers/node.py": "node --version",
     "providers/postgres/backup/dump_archive.py": "pg_restore without --jobs, tied to us",
     "providers/postgres/backup/dumps.py": "pg_dump without --jobs, tied to us",

@@ -44,6 +44,8 @@ GIVEN: Final = frozenset(
         "environments.*.secrets.example",
         "environments.*.secrets.source.path",
         "environments.*.traffic.logs.path",
+        "environments.*.platform.caddy.access_log",
+        "environments.*.platform.caddy.releases",
     }
 )
 """The keys that name what belongs to the project or the machine; the file of a secret is judged when it is opened."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from backout.errors import BackoutError, OutboxUnavailable, UsageError
 from backout.model.setting import describe_setting
 from backout.providers.clock import SystemClock
-from backout.runbook.incident.case import Desk
+from backout.runbook.incident.case import IncidentRecords
 from backout.wiring.helps import list_helps, make_commit_url, make_vendors
 from backout.wiring.records import find_actor, open_journal, open_reports
 from backout.wiring.telling import make_notifier, open_outbox
@@ -25,8 +25,8 @@ _MOST = 2_000
 """Notices of one environment that are looked through for those about an incident."""
 
 
-def make_desk(config: Config) -> Desk:
-    """Return the desk of the chosen environment."""
+def make_incident_records(config: Config) -> IncidentRecords:
+    """Return the records of the chosen environment."""
     book = open_journal(config)
 
     def list_queued() -> tuple[QueuedNotice, ...]:
@@ -35,7 +35,7 @@ def make_desk(config: Config) -> Desk:
         except OutboxUnavailable as error:
             raise BackoutError(str(error)) from error
 
-    return Desk(
+    return IncidentRecords(
         environment=config.name,
         actor=find_actor(),
         clock=SystemClock(),

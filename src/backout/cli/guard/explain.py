@@ -63,11 +63,11 @@ def _draw(shell: Shell, environment: str, run: str, path: Path) -> str:
     from backout.private import write_over
     from backout.report.incident.picture import describe_picture, draw
     from backout.runbook.incident.report import find_record, read_incident, read_picture
-    from backout.wiring.incidents import make_desk
+    from backout.wiring.incidents import make_incident_records
 
-    desk = make_desk(replace(shell.config(), chosen=environment))
-    found = find_record(desk, run)
-    shown = read_picture(desk, found, read_incident(desk, found))
+    records = make_incident_records(replace(shell.config(), chosen=environment))
+    found = find_record(records, run)
+    shown = read_picture(records, found, read_incident(records, found))
     if shown is None:
         raise Unmeasured("no counts of this watch are kept any more, so there is nothing to draw", where=run)
     try:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.incident.people import open_desk
+from backout.cli.incident.people import open_incident_records
 from backout.cli.support.options import Command, pass_shell
 from backout.errors import BackoutError, UsageError
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
     from backout.model.incident.case import Case
-    from backout.runbook.incident.case import Desk
+    from backout.runbook.incident.case import IncidentRecords
 
 
 @click.command(
@@ -43,26 +43,26 @@ def export(shell: Shell, *, name: str | None, to: Path | None, issues: bool) -> 
 
     if to is None and not issues:
         raise UsageError("nothing is asked for", hint="backout incident export --to DIR, or --issues")
-    desk = open_desk(shell)
-    found = choose_incident(desk.list_records(), name, desk.environment)
-    write_page(desk, found)
-    case, lines = read_case(desk, found), list[str]()
+    records = open_incident_records(shell)
+    found = choose_incident(records.list_records(), name, records.environment)
+    write_page(records, found)
+    case, lines = read_case(records, found), list[str]()
     if issues:
-        lines += _file_actions(shell, desk, case)
-        found = choose_incident(desk.list_records(), found.id, desk.environment)
-        write_page(desk, found)  # with the issues' links
-        case = read_case(desk, found)
+        lines += _file_actions(shell, records, case)
+        found = choose_incident(records.list_records(), found.id, records.environment)
+        write_page(records, found)  # with the issues' links
+        case = read_case(records, found)
     payload = make_record(case)
     files = _write_files(shell, to, case, payload) if to is not None else []
     shell.output.result("incident", {**payload, "files": list(map(str, files))}, "\n".join([*lines, *map(str, files)]))
 
 
-def _file_actions(shell: Shell, desk: Desk, case: Case) -> list[str]:
+def _file_actions(shell: Shell, records: IncidentRecords, case: Case) -> list[str]:
     from backout.runbook.incident.issues import file_actions
     from backout.wiring.incidents import make_issues, make_report_url
 
     config = shell.config()
-    filed = list(file_actions(desk, case, make_issues(config), make_report_url(config, case.report)))
+    filed = list(file_actions(records, case, make_issues(config), make_report_url(config, case.report)))
     if not filed:
         return ["every action item has its issue" if case.record.actions else "there is no action item"]
     return [f"{each.number}. {'created' if each.is_new else 'was there'}: {each.url}" for each in filed]

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 def _read_cases(shell: Shell) -> tuple[Case, ...]:
     """Return the incidents of the environments that are asked for, newest first; none where the journal is no use."""
     from backout.runbook.incident.case import read_case
-    from backout.wiring.incidents import make_desk
+    from backout.wiring.incidents import make_incident_records
 
     config = shell.config()
     names = [config.chosen] if config.chosen else list(config.settings.environments)
     found: list[Case] = []
     for name in names:
-        desk = make_desk(replace(config, chosen=name))
+        records = make_incident_records(replace(config, chosen=name))
         try:
-            found += [read_case(desk, record) for record in desk.list_records()]
+            found += [read_case(records, record) for record in records.list_records()]
         except BackoutError as error:
             shell.output.warn(f"the journal could not be read ({error.what}): only the reports on disk are shown")
             return ()

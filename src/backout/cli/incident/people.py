@@ -11,7 +11,7 @@ from backout.errors import UsageError
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
-    from backout.runbook.incident.case import Desk
+    from backout.runbook.incident.case import IncidentRecords
 
 _EPILOGS = {
     "open": 'Examples:\n  backout incident open "checkout answers slowly" -e production\n',
@@ -42,10 +42,10 @@ def open_(shell: Shell, *, title: str, severity: str | None, blamed: str) -> Non
     from backout.model.incident.record import Severity
     from backout.runbook.incident.case import open_incident
 
-    desk = open_desk(shell)
+    records = open_incident_records(shell)
     said = _require(shell, title, 'backout incident open "WHAT IS WRONG"')
-    name = open_incident(desk, said, None if severity is None else Severity(severity), blamed)
-    _answer(shell, desk, name)
+    name = open_incident(records, said, None if severity is None else Severity(severity), blamed)
+    _answer(shell, records, name)
     shell.output.next("backout incident ack", "backout incident note -m TEXT", "backout incident resolve -m HOW")
 
 
@@ -120,20 +120,20 @@ def action(shell: Shell, *, name: str | None, message: str, kind: str, owner: st
         due = date.fromisoformat(due).isoformat() if due else ""
     except ValueError:
         raise UsageError(f"'{due}' is no day", where="--due", hint="--due 2026-12-24") from None
-    desk = open_desk(shell)
-    found = choose_incident(desk.list_records(), name, desk.environment)
+    records = open_incident_records(shell)
+    found = choose_incident(records.list_records(), name, records.environment)
     text = _require(shell, message, "backout incident action -m WHAT")
-    add_action(desk, found, text, kind, shell.mask_reason(owner), due)
-    _answer(shell, desk, found.id)
+    add_action(records, found, text, kind, shell.mask_reason(owner), due)
+    _answer(shell, records, found.id)
 
 
-def open_desk(shell: Shell) -> Desk:
+def open_incident_records(shell: Shell) -> IncidentRecords:
     """Return what incidents are kept and read with; its notices are delivered when the command ends."""
-    from backout.wiring.incidents import make_desk
+    from backout.wiring.incidents import make_incident_records
 
-    desk = make_desk(shell.config())
-    shell.notifier = desk.notifier
-    return desk
+    records = make_incident_records(shell.config())
+    shell.notifier = records.notifier
+    return records
 
 
 def _require(shell: Shell, text: str, hint: str) -> str:
@@ -146,19 +146,19 @@ def _remark(shell: Shell, name: str | None, kind: str, text: str) -> None:
     from backout.runbook.incident.case import add_remark
     from backout.runbook.incident.records import choose_incident
 
-    desk = open_desk(shell)
-    found = choose_incident(desk.list_records(), name, desk.environment)
-    add_remark(desk, found, kind, text)
-    _answer(shell, desk, found.id)
+    records = open_incident_records(shell)
+    found = choose_incident(records.list_records(), name, records.environment)
+    add_remark(records, found, kind, text)
+    _answer(shell, records, found.id)
 
 
-def _answer(shell: Shell, desk: Desk, name: str) -> None:
+def _answer(shell: Shell, records: IncidentRecords, name: str) -> None:
     """Show where the incident stands, as read back from the journal."""
     from backout.report.incident.case import make_record
     from backout.runbook.incident.case import read_case
     from backout.runbook.incident.records import choose_incident
 
-    case = read_case(desk, choose_incident(desk.list_records(), name, desk.environment))
+    case = read_case(records, choose_incident(records.list_records(), name, records.environment))
     last = case.timeline[-1] if case.timeline else None
     said = f": {last.text}" if last is not None else ""
     shell.output.result("incident", make_record(case), f"{name} ({case.severity}, {case.record.state}){said}")

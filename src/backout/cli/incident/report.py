@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backout.cli.incident.people import open_desk
+from backout.cli.incident.people import open_incident_records
 from backout.cli.support.options import Command, pass_shell
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def report(shell: Shell, *, name: str | None, commit: bool) -> None:
     from backout.runbook.incident.report import write_page
     from backout.wiring.incidents import commit_report
 
-    desk = open_desk(shell)
-    found = choose_incident(desk.list_records(), name, desk.environment)
-    path = write_page(desk, found)
-    case = read_case(desk, found)
+    records = open_incident_records(shell)
+    found = choose_incident(records.list_records(), name, records.environment)
+    path = write_page(records, found)
+    case = read_case(records, found)
     made = ""
     if commit:
         files = [path, *([Path(case.picture)] if case.picture else [])]

@@ -98,7 +98,7 @@ class Ledger:
     def append(self, entry: Entry) -> None:
         """Write a line; it is durable when this returns. Raises BackoutError: it cannot be written."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 size = os.fstat(descriptor).st_size
                 torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
@@ -122,7 +122,7 @@ class Ledger:
         """Hold the ledger for a deployment: on one host one at a time. Raises BackoutError: it cannot be locked."""
         path = self.path.with_name(".lock")
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             what = f"the folder of releases cannot be written: {error.strerror}"
             raise BackoutError(what, where=str(path), hint=f"ls -ld {path.parent}") from error

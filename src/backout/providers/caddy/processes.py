@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from backout.errors import BackoutError, Refused
+from backout.private import open_unlinked
 from backout.providers.caddy.addresses import accepts
 from backout.providers.child_environment import make_bare_environment, make_module_command, make_team_environment
 from backout.rules import SafetyRule
@@ -118,7 +119,7 @@ class OwnProcesses:
         place = self._folder.folder / release.id
         command = make_module_command("backout.providers.caddy.supervise", str(place), release.address, *words)
         try:
-            with (place / "log").open("ab") as log:
+            with open(place / "log", "ab", opener=open_unlinked) as log:
                 subprocess.run(  # it goes on in a process of its own, and this one ends
                     command,
                     stdin=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ from backout.model.secrets import SecretValues
 from backout.model.value import Value
 from backout.private import make_private_folder, write_new, write_over
 from backout.providers.caddy.addresses import accepts
-from backout.providers.caddy.slots import lay_slots
+from backout.providers.caddy.slots import write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -168,7 +168,7 @@ class ReleaseFolder:
             lines = "".join(f"{name}={environment.reveal(name)}\0" for name in environment.names)
             write_new(incoming / _ENVIRONMENT, lines.encode())
             write_new(incoming / _RECORD, msgspec.json.format(msgspec.json.encode(release)) + b"\n")
-            lay_slots(incoming / ALONE, f"{name}-by-hand", {address: 100.0})
+            write_slots(incoming / ALONE, f"{name}-by-hand", {address: 100.0})
             incoming.rename(self.folder / name)
             _sync(self.folder)
         except OSError as error:

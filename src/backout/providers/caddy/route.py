@@ -70,15 +70,15 @@ def name_slot(slot: int) -> str:
     return f"{slot:03d}"
 
 
-def deal_slots(shares: Mapping[str, float]) -> list[str]:
+def share_slots(shares: Mapping[str, float]) -> list[str]:
     """Return whose each slot is, spread evenly; whoever has a share at all gets one slot at least.
 
     Args:
         shares: percentages, more than 0 and 100 in all.
 
-    >>> [deal_slots({"a": 90.0, "b": 10.0})[:20].count(each) for each in "ab"]
+    >>> [share_slots({"a": 90.0, "b": 10.0})[:20].count(each) for each in "ab"]
     [18, 2]
-    >>> deal_slots({"a": 99.9, "b": 0.1}).count("b")
+    >>> share_slots({"a": 99.9, "b": 0.1}).count("b")
     1
     """
     counts = {each: max(1, round(SLOTS * share / 100)) for each, share in shares.items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
 from backout.private import write_new
-from backout.providers.caddy.route import LIVE, SHOWN, SLOTS, deal_slots, measure_shares, name_slot
+from backout.providers.caddy.route import LIVE, SHOWN, SLOTS, measure_shares, name_slot, share_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ class LiveSlots:
             BackoutError: they cannot be written.
         """
         with self._explain("the slots of the deployment cannot be written, so nothing is switched"):
-            lay_slots(self._releases / _DEPLOYMENTS / deployment, deployment, shares)
+            write_slots(self._releases / _DEPLOYMENTS / deployment, deployment, shares)
 
     def switch(self, deployment: str) -> None:
         """Make the laid slots of a deployment live: one rename. Raises BackoutError: it was not made."""
@@ -73,7 +73,7 @@ class LiveSlots:
             raise BackoutError(f"{what}: {error.strerror}", where=str(error.filename or self._releases)) from error
 
 
-def lay_slots(folder: Path, deployment: str, shares: Mapping[str, float]) -> None:
+def write_slots(folder: Path, deployment: str, shares: Mapping[str, float]) -> None:
     """Write the slots into a new folder, and what Caddy is to show of them. Raises OSError.
 
     Args:
@@ -82,7 +82,7 @@ def lay_slots(folder: Path, deployment: str, shares: Mapping[str, float]) -> Non
     folder.mkdir(mode=0o755, parents=True)
     write_new(folder / SHOWN, deployment.encode())
     first: dict[str, Path] = {}
-    for slot, address in enumerate(deal_slots(shares)):
+    for slot, address in enumerate(share_slots(shares)):
         path = folder / name_slot(slot)
         if address in first:
             os.link(first[address], path)

@@ -13,7 +13,7 @@ from backout.ports import find_result
 from backout.runbook.hindsight.track_record import look_back, read_past
 from backout.runbook.incident.case import read_case
 from backout.runbook.incident.drills import list_drills
-from backout.runbook.incident.report import make_desk
+from backout.runbook.incident.report import make_incident_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,9 +87,9 @@ def _list_forward(tools: Toolbox, runs: tuple[Run, ...]) -> Iterator[str]:
 
 
 def _list_troubles(tools: Toolbox, false: set[str]) -> Iterator[Trouble]:
-    desk = make_desk(tools)
-    for found in desk.list_records():
-        case = read_case(desk, found)
+    records = make_incident_records(tools)
+    for found in records.list_records():
+        case = read_case(records, found)
         ended_at = found.resolved_at
         if case.incident is not None and case.incident.resolved_at is not None:
             ended_at = case.incident.resolved_at

@@ -41,7 +41,7 @@ def _list_nothing() -> tuple[QueuedNotice, ...]:
     return ()
 
 
-class Desk(Value, frozen=True):
+class IncidentRecords(Value, frozen=True):
     """What incidents are kept and read with; nothing of it asks the platform.
 
     Args:
@@ -76,39 +76,39 @@ class Desk(Value, frozen=True):
         return list_incidents(self.journal, self.runs, self.environment)
 
 
-def read_case(desk: Desk, found: IncidentRecord) -> Case:
+def read_case(records: IncidentRecords, found: IncidentRecord) -> Case:
     """Return everything that is known of an incident."""
-    incident = tell_incident(desk.journal, desk.runs, found)
-    tools = (desk.journal, desk.runs, desk.counts, desk.checkpoints)
-    report = next((path for name in (found.id, *found.runs) if (path := desk.reports.of_run(name))), None)
+    incident = tell_incident(records.journal, records.runs, found)
+    tools = (records.journal, records.runs, records.counts, records.checkpoints)
+    report = next((path for name in (found.id, *found.runs) if (path := records.reports.of_run(name))), None)
     picture = report.with_suffix(PICTURE) if report is not None else None
     return Case(
         record=found,
-        severity=choose_severity(found, protected=desk.protected, critical_from=desk.critical_from),
+        severity=choose_severity(found, protected=records.protected, critical_from=records.critical_from),
         title=found.title or (incident.title if incident is not None else "incident"),
         incident=incident,
-        impact=read_impact(*tools, found, incident, desk.clock.now()),
+        impact=read_impact(*tools, found, incident, records.clock.now()),
         timeline=tuple(sorted(list_lines(found, incident), key=lambda line: line.at)),
-        told=_list_told(desk, found),
+        told=_list_told(records, found),
         report=str(report or ""),
         picture=str(picture) if picture is not None and picture.exists() else "",
     )
 
 
-def open_incident(desk: Desk, title: str, severity: Severity | None, blamed: str = "") -> str:
+def open_incident(records: IncidentRecords, title: str, severity: Severity | None, blamed: str = "") -> str:
     """Record that a person opened an incident, tell the channels, and return its id.
 
     Args:
         blamed: the version that caused it, "" for none.
     """
-    name = f"incident-{to_utc(desk.clock.now()).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    name = f"incident-{to_utc(records.clock.now()).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     data: dict[str, Json] = {"id": name, "title": title, "severity": str(severity or ""), "version": blamed}
-    desk.journal.note(desk.environment, record.OPENED, name, data, actor=desk.actor)
-    _tell(desk, name, "open", f"incident: {title}", f"{desk.actor} opened incident {name}: {title}.")
+    records.journal.note(records.environment, record.OPENED, name, data, actor=records.actor)
+    _tell(records, name, "open", f"incident: {title}", f"{records.actor} opened incident {name}: {title}.")
     return name
 
 
-def add_remark(desk: Desk, found: IncidentRecord, kind: str, text: str) -> None:
+def add_remark(records: IncidentRecords, found: IncidentRecord, kind: str, text: str) -> None:
     """Record what a person says of an incident; `kind` is one of `model.incident.record`'s.
 
     Raises:
@@ -118,39 +118,44 @@ def add_remark(desk: Desk, found: IncidentRecord, kind: str, text: str) -> None:
         what = f"an update is one sentence of at most {MOST} characters; this has {len(text)}"
         raise UsageError(what, where="-m", hint="backout incident update -m SENTENCE")
     once = kind in (record.ACKNOWLEDGED, record.RESOLVED)
-    key = f"{found.id}:{desk.actor}" if once else f"{found.id}:{secrets.token_hex(8)}"
+    key = f"{found.id}:{records.actor}" if once else f"{found.id}:{secrets.token_hex(8)}"
     data: dict[str, Json] = {"id": found.id, "text": text}
-    desk.journal.note(desk.environment, kind, key, data, actor=desk.actor)
+    records.journal.note(records.environment, kind, key, data, actor=records.actor)
     what = f": {text}" if text else ""
     if kind == record.UPDATED:
-        _tell(desk, found.id, key, text, text, NoticeKind.UPDATE)
+        _tell(records, found.id, key, text, text, NoticeKind.UPDATE)
     elif once:
         state = kind.removeprefix("incident.")
-        _tell(desk, found.id, state, f"incident {state}", f"{desk.actor} {state} incident {found.id}{what}.")
+        _tell(records, found.id, state, f"incident {state}", f"{records.actor} {state} incident {found.id}{what}.")
 
 
-def add_action(desk: Desk, found: IncidentRecord, text: str, kind: str, owner: str, due: str) -> int:
+def add_action(records: IncidentRecords, found: IncidentRecord, text: str, kind: str, owner: str, due: str) -> int:
     """Record an action item and return its number."""
     number = len(found.actions) + 1
     data: dict[str, Json] = {"id": found.id, "action": number, "text": text, "kind": kind, "owner": owner, "due": due}
-    while desk.journal.note(desk.environment, record.ACTION, f"{found.id}:{number}", data, actor=desk.actor) is None:
+    while (
+        records.journal.note(records.environment, record.ACTION, f"{found.id}:{number}", data, actor=records.actor)
+        is None
+    ):
         number += 1
         data["action"] = number
     return number
 
 
-def _tell(desk: Desk, name: str, state: str, title: str, text: str, kind: NoticeKind = NoticeKind.INCIDENT) -> None:
-    if desk.notifier is None:
+def _tell(
+    records: IncidentRecords, name: str, state: str, title: str, text: str, kind: NoticeKind = NoticeKind.INCIDENT
+) -> None:
+    if records.notifier is None:
         return
-    desk.notifier.tell(
+    records.notifier.tell(
         Notice(
             kind=kind,
-            environment=desk.environment,
-            at=desk.clock.now(),
-            title=f"{desk.environment}: {title}",
+            environment=records.environment,
+            at=records.clock.now(),
+            title=f"{records.environment}: {title}",
             text=text,
-            key=f"{desk.environment}:{kind}:{name}:{state}",
-            next=() if kind is NoticeKind.UPDATE else (f"backout incident show {name} -e {desk.environment}",),
+            key=f"{records.environment}:{kind}:{name}:{state}",
+            next=() if kind is NoticeKind.UPDATE else (f"backout incident show {name} -e {records.environment}",),
             facts={"incident": name} if kind is NoticeKind.UPDATE else {"incident": name, "state": state},
         )
     )
@@ -171,10 +176,10 @@ def list_lines(found: IncidentRecord, incident: Incident | None) -> list[Timelin
     return lines
 
 
-def _list_told(desk: Desk, found: IncidentRecord) -> tuple[Told, ...]:
+def _list_told(records: IncidentRecords, found: IncidentRecord) -> tuple[Told, ...]:
     """Return the notices that arrived, each with when a person first acknowledged after it; none if not known."""
     try:
-        queued = desk.list_queued()
+        queued = records.list_queued()
     except BackoutError:
         return ()
     acknowledged = sorted(each.at for each in found.remarks if each.kind == record.ACKNOWLEDGED)

@@ -36,7 +36,7 @@ def record_failure(journal: Journal, run: str, name: str, place: DrillPlace, why
 
 
 def list_drills(journal: Journal) -> tuple[DrillRecord, ...]:
-    """Return all drills of the history, oldest first; one that another backout recorded otherwise has no result."""
+    """Return all drills of the history, oldest first; of one that is recorded otherwise no result is known."""
     found: dict[str, DrillRecord] = {}
     for event in journal.events(kind=_KINDS):
         run, name = str(event.data.get("key", "")), str(event.data.get("name", ""))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backout.model.incident.record import ActionItem
     from backout.model.plan import Json
     from backout.ports import Issues
-    from backout.runbook.incident.case import Desk
+    from backout.runbook.incident.case import IncidentRecords
 
 
 class Filed(Value, frozen=True):
@@ -26,7 +26,7 @@ class Filed(Value, frozen=True):
     is_new: bool
 
 
-def file_actions(desk: Desk, case: Case, issues: Issues, report_url: str = "") -> Iterator[Filed]:
+def file_actions(records: IncidentRecords, case: Case, issues: Issues, report_url: str = "") -> Iterator[Filed]:
     """Make an issue of each action item that has none, and yield each as it is recorded.
 
     The text of an issue names incident and action. By that it is found again where it was created, and the journal
@@ -45,9 +45,11 @@ def file_actions(desk: Desk, case: Case, issues: Issues, report_url: str = "") -
         url = issues.find(mark, action.at)
         is_new = url is None
         if url is None:
-            url = issues.create(desk.redact(action.text), desk.redact(_make_text(case, action, mark, report_url)))
+            url = issues.create(records.redact(action.text), records.redact(_make_text(case, action, mark, report_url)))
         data: dict[str, Json] = {"id": case.record.id, "action": action.number, "url": url}
-        desk.journal.note(desk.environment, record.FILED, f"{case.record.id}:{action.number}", data, actor=desk.actor)
+        records.journal.note(
+            records.environment, record.FILED, f"{case.record.id}:{action.number}", data, actor=records.actor
+        )
         yield Filed(action.number, url, is_new)
 
 

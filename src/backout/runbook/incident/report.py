@@ -23,7 +23,7 @@ from backout.report.incident.incident import list_facts, make_file_name, render
 from backout.report.incident.picture import Mark, describe_picture, draw, make_picture
 from backout.report.incident.post_mortem import Around
 from backout.report.incident.timeline import tell
-from backout.runbook.incident.case import Desk, list_lines
+from backout.runbook.incident.case import IncidentRecords, list_lines
 from backout.runbook.incident.diagnose import diagnose_once
 from backout.runbook.incident.ends import read_end
 from backout.runbook.incident.impact import BEFORE_S, KEPT_S, keep_counts, read_impact
@@ -70,22 +70,22 @@ def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
     chain = trace_causes(tools.runs, run)
     told = tell(chain, [event for each in chain for event in tools.journal.events(run=each.id)])
     keep_counts(tools, run, told.bad_version, told.opened_at, told.resolved_at)
-    desk = make_desk(tools)
-    return write_page(desk, find_record(desk, run), held)
+    records = make_incident_records(tools)
+    return write_page(records, find_record(records, run), held)
 
 
 def refresh_report(tools: Toolbox, run: str) -> Path | None:
     """Write what is known now into the report of a run, if it has one, and return its path."""
     if tools.incident.reports.of_run(run) is None:
         return None
-    desk = make_desk(tools)
-    return write_page(desk, find_record(desk, run))
+    records = make_incident_records(tools)
+    return write_page(records, find_record(records, run))
 
 
-def make_desk(tools: Toolbox) -> Desk:
+def make_incident_records(tools: Toolbox) -> IncidentRecords:
     """Return what incidents are read with, of the tools of the whole environment."""
     parts = tools.incident
-    return Desk(
+    return IncidentRecords(
         environment=tools.environment,
         actor=tools.actor,
         clock=tools.clock,
@@ -102,50 +102,52 @@ def make_desk(tools: Toolbox) -> Desk:
     )
 
 
-def write_page(desk: Desk, found: IncidentRecord, held: str = "") -> Path:
+def write_page(records: IncidentRecords, found: IncidentRecord, held: str = "") -> Path:
     """Write the report of an incident, or what is known now into the one that is there; return its path.
 
     Raises:
         BackoutError: it cannot be read or written.
     """
-    incident = read_incident(desk, found, held)
-    around = _look_around(desk, found, incident)
-    name = _find_name(desk, found)
-    path = desk.reports.of_run(name)
+    incident = read_incident(records, found, held)
+    around = _look_around(records, found, incident)
+    name = _find_name(records, found)
+    path = records.reports.of_run(name)
     if path is None:
-        path = desk.reports.write(name, make_file_name(incident), render(incident, _list_facts(desk, incident, around)))
-    picture = read_picture(desk, found, incident)
+        path = records.reports.write(
+            name, make_file_name(incident), render(incident, _list_facts(records, incident, around))
+        )
+    picture = read_picture(records, found, incident)
     if picture is not None:
-        drawn = desk.reports.write_picture(path, draw(picture))
+        drawn = records.reports.write_picture(path, draw(picture))
         around = replace(around, picture=drawn.name, picture_text=describe_picture(picture))
     elif path.with_suffix(".svg").exists():  # of counts that are not kept any more
         around = replace(around, picture=path.with_suffix(".svg").name, picture_text="Failed requests and slow answers")
-    blocks = _list_facts(desk, incident, around)
-    desk.reports.amend(name, lambda page: merge(page, blocks))
+    blocks = _list_facts(records, incident, around)
+    records.reports.amend(name, lambda page: merge(page, blocks))
     return path
 
 
-def _find_name(desk: Desk, found: IncidentRecord) -> str:
+def _find_name(records: IncidentRecords, found: IncidentRecord) -> str:
     """Return the run by which the report is found: one that has it, else the first rollback, else the incident's."""
-    runs = [run for each in found.runs if (run := desk.runs.find(each)) is not None]
+    runs = [run for each in found.runs if (run := records.runs.find(each)) is not None]
     first = next((run.id for run in runs if run.plan.kind is PlanKind.ROLLBACK), found.id)
     names = dict.fromkeys((first, found.id, *found.runs))
-    return next((name for name in names if desk.reports.of_run(name) is not None), first)
+    return next((name for name in names if records.reports.of_run(name) is not None), first)
 
 
-def _list_facts(desk: Desk, incident: Incident, around: Around) -> list[Block]:
-    return [replace(block, text=desk.redact(block.text)) for block in list_facts(incident, around)]
+def _list_facts(records: IncidentRecords, incident: Incident, around: Around) -> list[Block]:
+    return [replace(block, text=records.redact(block.text)) for block in list_facts(incident, around)]
 
 
-def read_picture(desk: Desk, found: IncidentRecord, incident: Incident) -> Picture | None:
+def read_picture(records: IncidentRecords, found: IncidentRecord, incident: Incident) -> Picture | None:
     """Return the picture of an incident's time from the counts that are kept, None where there are none."""
-    end = incident.resolved_at or found.resolved_at or desk.clock.now()
+    end = incident.resolved_at or found.resolved_at or records.clock.now()
     since = max(incident.opened_at - BEFORE_S, end - KEPT_S)
-    rows = desk.counts.load_counts(desk.environment, int(since), int(end + _AFTER_S))
-    return make_picture(desk.environment, rows, incident.bad_version, _list_marks(desk, found, incident))
+    rows = records.counts.load_counts(records.environment, int(since), int(end + _AFTER_S))
+    return make_picture(records.environment, rows, incident.bad_version, _list_marks(records, found, incident))
 
 
-def _list_marks(desk: Desk, found: IncidentRecord, incident: Incident) -> Iterator[Mark]:
+def _list_marks(records: IncidentRecords, found: IncidentRecord, incident: Incident) -> Iterator[Mark]:
     if incident.bad_version:
         yield Mark(incident.opened_at, "deployment")
     detected = incident.detected_at
@@ -154,7 +156,7 @@ def _list_marks(desk: Desk, found: IncidentRecord, incident: Incident) -> Iterat
     if detected is not None:
         yield Mark(detected, "detected")
     for run in found.runs:
-        switched = desk.runs.result(run, ActivateStep.action)
+        switched = records.runs.result(run, ActivateStep.action)
         if isinstance(switched, dict) and isinstance(at := switched.get("at"), int | float):
             yield Mark(float(at), "switched")
     if incident.resolved_at is not None:
@@ -164,7 +166,7 @@ def _list_marks(desk: Desk, found: IncidentRecord, incident: Incident) -> Iterat
 def make_incident(tools: Toolbox, run: str, held: str = "") -> Incident:
     """Return the incident of a run, and of those that led to it, according to the journal."""
     found = IncidentRecord(run, tools.environment, 0.0, "", runs=tuple(r.id for r in trace_causes(tools.runs, run)))
-    return read_incident(make_desk(tools), found, held)
+    return read_incident(make_incident_records(tools), found, held)
 
 
 def trace_causes(runs: Runs, run: str) -> tuple[Run, ...]:
@@ -182,25 +184,27 @@ def find_watch(runs: Runs, run: str) -> Run | None:
     return next((each for each in reversed(trace_causes(runs, run)) if each.plan.kind is PlanKind.GUARD), None)
 
 
-def find_record(desk: Desk, run: str) -> IncidentRecord:
+def find_record(records: IncidentRecords, run: str) -> IncidentRecord:
     """Return the incident that a run belongs to, or one of its own: a hold for a shift opens none."""
-    chain = trace_causes(desk.runs, run)
+    chain = trace_causes(records.runs, run)
     ids = tuple(each.id for each in chain)
-    for found in desk.list_records():
+    for found in records.list_records():
         if set(ids) & set(found.runs):
             return replace(found, runs=(*found.runs, *(each for each in ids if each not in found.runs)))
-    return IncidentRecord(ids[-1], desk.environment, chain[-1].started_at, chain[-1].actor, runs=ids)
+    return IncidentRecord(ids[-1], records.environment, chain[-1].started_at, chain[-1].actor, runs=ids)
 
 
-def read_incident(desk: Desk, found: IncidentRecord, held: str = "") -> Incident:
+def read_incident(records: IncidentRecords, found: IncidentRecord, held: str = "") -> Incident:
     """Return what the journal, and the people in it, tell of an incident; `held`: why nothing was done."""
-    runs = [run for each in found.runs if (run := desk.runs.find(each)) is not None]
+    runs = [run for each in found.runs if (run := records.runs.find(each)) is not None]
     if not runs:
         return _make_bare(found)
-    events = [event for run in runs for event in desk.journal.events(run=run.id)]
-    accepted = list_acceptances(desk.journal.events(environment=desk.environment, kind=ACCEPTED))
-    incident = tell(runs, events, held=held or _find_held(desk, runs[-1]), accepted=accepted)
-    impact = read_impact(desk.journal, desk.runs, desk.counts, desk.checkpoints, found, incident, desk.clock.now())
+    events = [event for run in runs for event in records.journal.events(run=run.id)]
+    accepted = list_acceptances(records.journal.events(environment=records.environment, kind=ACCEPTED))
+    incident = tell(runs, events, held=held or _find_held(records, runs[-1]), accepted=accepted)
+    impact = read_impact(
+        records.journal, records.runs, records.counts, records.checkpoints, found, incident, records.clock.now()
+    )
     is_counted = bool(incident.bad_version) and impact.exactness.get("requests_failed") is Exactness.EXACT
     lines = list_lines(found, incident)
     return replace(
@@ -229,39 +233,41 @@ def _make_bare(found: IncidentRecord) -> Incident:
     )
 
 
-def _find_held(desk: Desk, run: Run) -> str:
+def _find_held(records: IncidentRecords, run: Run) -> str:
     """Return why a watch that has ended did nothing, "" where it did something."""
     if run.plan.kind is not PlanKind.GUARD:
         return ""
-    end = read_end(desk.journal, desk.runs, run)
+    end = read_end(records.journal, records.runs, run)
     return end.why if end.action in ("hold", "refused") else ""
 
 
-def _look_around(desk: Desk, found: IncidentRecord, incident: Incident) -> Around:
-    impact = read_impact(desk.journal, desk.runs, desk.counts, desk.checkpoints, found, incident, desk.clock.now())
+def _look_around(records: IncidentRecords, found: IncidentRecord, incident: Incident) -> Around:
+    impact = read_impact(
+        records.journal, records.runs, records.counts, records.checkpoints, found, incident, records.clock.now()
+    )
     return Around(
         impact=impact,
         actions=found.actions,
-        helps=desk.helps,
-        vendors=_ask_vendors(desk),
+        helps=records.helps,
+        vendors=_ask_vendors(records),
         runs=found.runs,
-        commit_url=desk.commit_url,
-        commits=tuple(dict.fromkeys(_list_commits(desk, found))),
+        commit_url=records.commit_url,
+        commits=tuple(dict.fromkeys(_list_commits(records, found))),
     )
 
 
-def _ask_vendors(desk: Desk) -> tuple[VendorIncident, ...] | None:
-    if desk.vendors is None:
+def _ask_vendors(records: IncidentRecords) -> tuple[VendorIncident, ...] | None:
+    if records.vendors is None:
         return None
     try:
-        return desk.vendors.incidents()
+        return records.vendors.incidents()
     except BackoutError:
         return None
 
 
-def _list_commits(desk: Desk, found: IncidentRecord) -> Iterator[tuple[str, str]]:
+def _list_commits(records: IncidentRecords, found: IncidentRecord) -> Iterator[tuple[str, str]]:
     """Yield (version, commit) as the plans of the runs name them."""
-    for run in (desk.runs.find(each) for each in found.runs):
+    for run in (records.runs.find(each) for each in found.runs):
         for step in run.plan.steps if run is not None else ():
             yield from _find_commits(dict(step.args))
 
