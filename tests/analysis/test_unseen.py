@@ -47,6 +47,7 @@ def sources() -> dict[str, SourceTraits]:
         "recorder": make_traits(2.0),
         "tail": TailTraffic(ApiClient("http://localhost", lambda: ""), "a", "b").traits,
         "logs": LogTraffic(Path("log")).traits,
+        "caddy": LogTraffic(Path("log")).traits,
         "prometheus": PrometheusTraffic(MetricsClient(RouterClient("http://localhost"))).traits,
         "promql": make_promql().traits,
         "telemetry": telemetry.TRAITS,

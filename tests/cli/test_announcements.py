@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(str(backout.cli.__file__)).parent
 QUESTIONS = frozenset({"confirm", "ask"})
-SHOWS = frozenset({"_format_text", "format_pending", "format_plan", "describe_survey", "warn"})
+SHOWS = frozenset({"_format_text", "format_pending", "format_plan", "describe_survey", "warn", "_describe_fence"})
 """What shows a plan, which is a proposal."""
 
 

@@ -118,6 +118,7 @@ def test_nobody_sets_a_search_path_but_the_one_that_pins() -> None:
         "plain_role": "ours, in short",
         "dump_contents": "ours, in short",
         "dumps": "ours, of the transaction that is dumped",
+        "by_hand": "ours, of what an administrator types",
         "owner_session": "the owner's own, behind the catalog, in a session that is nobody else",
     }
     found = set()

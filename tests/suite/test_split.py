@@ -29,6 +29,8 @@ SIBLINGS = {
     "drill/test_kills.py": "drill/test_interrupt.py",
     "drill/test_missing_secret.py": "safety/test_secrets_canary.py",
     "drill/test_objects.py": "runbook/test_restore_objects.py",
+    "drill/test_recover.py": "runbook/test_recover.py",
+    "restore/test_recover_postgres.py": "runbook/test_recover.py",
     "drill/test_promql.py": "contract/test_promql.py",
     "drill/test_ramp.py": "runbook/test_ramp.py",
     "drill/test_recorder_guard.py": "twin/test_recorder.py",

@@ -20,7 +20,8 @@ finalize find finish
 fit fold follow foresee forget forgive format freeze get give go greet group guard hash hide hold ignore include
 infer inherit inline insert install invert isolate join judge keep label lack lead learn leave lie limit link list
 listen live load locate lock log look lower main make mark mask match measure mend mention merge mix move multiply name
-need note observe open order overlay pack parse pass patch perform place plan post precede prepare print prove prune pump
+need note observe open order overlay pack parse pass patch perform place plan post precede prepare print prove
+prune pump
 push put
 quarantine query quote raise
 rank reach read receive recognise record redact refer reflow refresh refuse regress

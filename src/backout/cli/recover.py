@@ -227,12 +227,16 @@ def _run(
     shell, out = session.shell, session.shell.output
     config = shell.config()
     typed = format_command(shell, config.name, *words, message=way.message, typed=way.typed)
-    text = format_plan(plan, width=out.talk.width, paint=paint_for(out.talk))
     if way.dry_run:
         facts = {**make_plan_record(plan), **make_agreement_record(plan, typed, way.also_back)}
-        lines = "\n".join([text, *list_agreement_lines(plan, typed, way.also_back)])
+        lines = "\n".join(
+            [
+                format_plan(plan, width=out.talk.width, paint=paint_for(out.talk)),
+                *list_agreement_lines(plan, typed, way.also_back),
+            ]
+        )
         return show_dry_run(shell, "recover", plan, facts, lines)
-    out.say(text + "\n")
+    out.say(format_plan(plan, width=out.talk.width, paint=paint_for(out.talk)) + "\n")
     other = f"one part alone: `backout recover --only PARTS -e {config.name}`"
     plan = agree(shell, plan, way.also_back, typed, other)
     reason = confirm(shell, config, f"recover: {plan.why}", message=way.message, typed=way.typed)

@@ -160,6 +160,18 @@ class _BoundedReader(io.RawIOBase):
             self._source.release()
 
 
+def dial_socket(path: str, within_s: float) -> socket.socket:
+    """Return a connection to a unix socket, whose calls last no longer than that either. Raises OSError."""
+    plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        plain.settimeout(within_s)
+        plain.connect(path)
+    except OSError:
+        plain.close()
+        raise
+    return plain
+
+
 def dial(host: str, port: int, until: float, *, named: str) -> socket.socket:
     """Return a connection to one of a host's addresses, all of them together tried until `until` (monotonic).
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from backout.analysis.history.remarks import drop_remarks, list_marks, merge_marks
 from backout.analysis.history.stability import find_quarantine_in, list_in_force
 from backout.errors import BackoutError, Refused
+from backout.escaping import shorten
 from backout.model.deployment import Share
 from backout.model.value import Value
 from backout.model.version import Mark, VersionId
@@ -91,7 +92,7 @@ def _refuse_quarantined(tools: Toolbox, history: tuple[Deployment, ...], made: R
     if mark is None:
         return
     raise Refused(
-        f"this code was rolled back before: {mark.why}",
+        f"this code was rolled back before: {shorten(mark.why)}",
         where=made.id,
         rule=SafetyRule.QUARANTINED,
         options=(

@@ -30,7 +30,7 @@ def due(shell: Shell, *, own: Path | None, directory: Path) -> int:
     wanted = {drill.name: float(drill.file.due_after) for drill in read_drills(shell, config, own)}
     found = list_due(wanted, list_drills(open_history(shell, config, directory)), read_clock())
     rows = [(each.name, each.why) for each in found]
-    human = shell.output.table(("DRILL", "WHY"), rows, flexible=1) if rows else "no drill is due"
+    human = shell.output.table(("DRILL", "WHY"), rows, whole=True) if rows else "no drill is due"
     shell.output.result("drill-due", {"due": [make_due_record(each) for each in found]}, human)
     if found:
         shell.output.next(f"backout drill run {' '.join(each.name for each in found[:3])}")

@@ -58,7 +58,7 @@ def list_(shell: Shell, *, own: Path | None, directory: Path) -> None:
                 "history": record,
             }
         )
-    human = shell.output.table(("DRILL", "GROUP", "EXPECTED", "LAST", "WHAT HAPPENS"), rows, flexible=4)
+    human = shell.output.table(("DRILL", "GROUP", "EXPECTED", "LAST", "WHAT HAPPENS"), rows, whole=True)
     shell.output.result("drill-list", {"drills": records}, human)
     if drills:
         shell.output.next(f"backout drill run {drills[0].name}", "backout drill run --all")

@@ -97,7 +97,7 @@ def _show_plan(shell: Shell, chosen: Sequence[Drill], times: int, directory: Pat
                 "expected_action": file.expect.action,
             }
         )
-    human = shell.output.table(("DRILL", "WHAT IS DONE", "EXPECTED", "WHAT HAPPENS"), rows, flexible=3)
+    human = shell.output.table(("DRILL", "WHAT IS DONE", "EXPECTED", "WHAT HAPPENS"), rows, whole=True)
     shell.output.result("drills", {"dry_run": True, "times": times, "drills": records}, human)
     shell.output.say(f"\nnothing was done (dry run); a twin of their own would be started in {directory}")
     return 0

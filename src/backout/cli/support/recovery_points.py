@@ -32,7 +32,7 @@ def show_points(shell: Shell) -> int:
         )
         for point in points
     ]
-    human = shell.output.table(("NAME", "UTC", "VERSION", "COMPLETE", "WHY"), rows) or "no recovery points"
+    human = shell.output.table(("NAME", "UTC", "VERSION", "COMPLETE", "WHY"), rows, whole=True) or "no recovery points"
     newest = next((point for point in points if point.is_complete), points[0] if points else None)
     if newest is not None:
         human += "\n\n" + "\n".join(_describe(newest))

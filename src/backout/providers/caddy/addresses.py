@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from typing import Final
 
-_LOOK_EVERY_S: Final = 0.02
+from backout.providers.sockets import ExchangeError, dial, dial_socket
+
+_LOOK_EVERY_S, _CONNECT_S = 0.02, 1.0
 
 
 def accepts(address: str) -> bool:
     """Whether something accepts connections at an address ("HOST:PORT", or "unix/" and a path)."""
     try:
         if address.startswith("unix/"):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-                client.settimeout(1.0)
-                client.connect(address.removeprefix("unix/"))
-            return True
-        host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=1.0):
-            return True
-    except (OSError, ValueError):
+            found = dial_socket(address.removeprefix("unix/"), _CONNECT_S)
+        else:
+            host, _, port = address.rpartition(":")
+            found = dial(host, int(port), time.monotonic() + _CONNECT_S, named=address)
+    except (OSError, ValueError, ExchangeError):
         return False
+    found.close()
+    return True
 
 
 def await_accepting(address: str, within_s: float) -> bool:

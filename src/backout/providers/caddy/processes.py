@@ -120,8 +120,8 @@ class OwnProcesses:
         command = make_module_command("backout.providers.caddy.supervise", str(place), release.address, *words)
         try:
             with open(place / "log", "ab", opener=open_unlinked) as log:
-                subprocess.run(  # it goes on in a process of its own, and this one ends
-                    command,
+                subprocess.run(  # the shell ends at once, so that nobody has to wait for the supervisor
+                    ("/bin/sh", "-c", '"$@" &', "sh", *command),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

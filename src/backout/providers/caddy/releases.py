@@ -24,7 +24,7 @@ from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError, ProviderRejected, UsageError
 from backout.model.secrets import SecretValues
 from backout.model.value import Value
-from backout.private import make_private_folder, write_new, write_over
+from backout.private import write_new, write_over
 from backout.providers.caddy.addresses import accepts
 from backout.providers.caddy.slots import write_slots
 
@@ -182,7 +182,7 @@ class ReleaseFolder:
     def prepare(self) -> None:
         """Make the folder, with an id of its own, where it is not there yet. Raises BackoutError."""
         try:
-            make_private_folder(self.folder)
+            self.folder.mkdir(mode=0o755, exist_ok=True)  # Caddy, and the application, may be other users
             if self.find_tag() is None:
                 write_over(self.folder / _TAG, f"{os.urandom(16).hex()}\n".encode())
         except OSError as error:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import http.client
 import re
-import socket
 from typing import TYPE_CHECKING, Final
 
 from backout.errors import AuthError, ProviderUnavailable
+from backout.providers.sockets import dial_socket
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,4 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_WITHIN_S)
-        self.sock.connect(str(self._path))
+        self.sock = dial_socket(str(self._path), _WITHIN_S)

@@ -79,7 +79,8 @@ def write_slots(folder: Path, deployment: str, shares: Mapping[str, float]) -> N
     Args:
         shares: as `LiveSlots.lay`.
     """
-    folder.mkdir(mode=0o755, parents=True)
+    folder.parent.mkdir(mode=0o755, exist_ok=True)  # Caddy may be another user
+    folder.mkdir(mode=0o755)
     write_new(folder / SHOWN, deployment.encode())
     first: dict[str, Path] = {}
     for slot, address in enumerate(share_slots(shares)):
@@ -90,7 +91,7 @@ def write_slots(folder: Path, deployment: str, shares: Mapping[str, float]) -> N
             write_new(path, address.encode())
             first[address] = path
     for path in (folder / SHOWN, *first.values()):
-        path.chmod(0o644)  # Caddy may be another user
+        path.chmod(0o644)
     _sync(folder)
 
 

@@ -14,12 +14,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from backout.providers.child_environment import make_bare_environment
-
-if TYPE_CHECKING:
-    from backout.providers.child_environment import ChildEnvironment
 
 LOCK: Final = "running"
 _FIRST_S, _LONGEST_S, _STEADY_S, _ENDS_WITHIN_S = 1.0, 30.0, 60.0, 10.0
@@ -64,8 +61,7 @@ def run_release(place: Path, address: str, words: list[str]) -> int:
     try:
         while True:
             began = time.monotonic()
-            environment = _make_environment(place, address)
-            child = subprocess.Popen(words, cwd=place / "app", env=environment, stdin=subprocess.DEVNULL)
+            child = _start(place, address, words)
             code = child.wait()
             wait_s = _FIRST_S if time.monotonic() - began > _STEADY_S else wait_s
             sys.stdout.write(f"backout: the release ended with {code}; started again in {wait_s:g} s\n")
@@ -84,12 +80,12 @@ def run_release(place: Path, address: str, words: list[str]) -> int:
         return 0
 
 
-def _make_environment(place: Path, address: str) -> ChildEnvironment:
+def _start(place: Path, address: str, words: list[str]) -> subprocess.Popen[bytes]:
     lines = (place / "environment").read_text(encoding="utf-8").split("\0")
     own = dict(line.split("=", 1) for line in lines if line)
-    return make_bare_environment({**own, "PORT": address.rpartition(":")[2], "RELEASE": place.name})
+    environment = make_bare_environment({**own, "PORT": address.rpartition(":")[2], "RELEASE": place.name})
+    return subprocess.Popen(words, cwd=place / "app", env=environment, stdin=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
-    if os.fork() == 0:  # whoever started it waits for no process
-        sys.exit(run_release(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))
+    sys.exit(run_release(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))

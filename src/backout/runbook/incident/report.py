@@ -83,7 +83,11 @@ def refresh_report(tools: Toolbox, run: str) -> Path | None:
 
 
 def make_incident_records(tools: Toolbox) -> IncidentRecords:
-    """Return what incidents are read with, of the tools of the whole environment."""
+    """Return what incidents are read with, of the tools of the whole environment.
+
+    The vendors' pages are left out: a run asks them when it decides, and its report waits for nothing. A person's
+    `incident report` asks.
+    """
     parts = tools.incident
     return IncidentRecords(
         environment=tools.environment,
@@ -95,7 +99,6 @@ def make_incident_records(tools: Toolbox) -> IncidentRecords:
         checkpoints=tools.checkpoints,
         reports=parts.reports,
         notifier=tools.notifier,
-        vendors=tools.safety.vendors,
         helps=parts.helps,
         commit_url=parts.commit_url,
         redact=parts.redact,

@@ -107,7 +107,7 @@ class LookReady(Action[ReadyStep, ReadyResult]):
                 f"version {bundle.version.id[:8]} needs secrets that are gone: {', '.join(missing)}",
                 where=tools.environment,
                 rule=SafetyRule.SECRETS,
-                options=(f"Set them with it: leave `secrets` in --only, and name a source for {', '.join(missing)}.",),
+                options=(f"Recover the secrets as well, and name a source for {', '.join(missing)} (secrets.source).",),
             )
         return "the code, and the values of the secrets that are set with it"
 

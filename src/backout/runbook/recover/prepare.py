@@ -161,7 +161,7 @@ def choose_parts(tools: RecoverTools, only: Sequence[str]) -> tuple[str, ...]:
     }
     for name in only:
         if name not in there:
-            raise UsageError(f"there is no part {name!r}", hint=f"--only {','.join(PARTS)}")
+            raise UsageError(f"there is no part {name!r}", hint=f"the parts are {', '.join(PARTS)}")
         if not there[name]:
             raise UsageError(f"{name} is not set up here, so it cannot be recovered", where=tools.tools.environment)
     return tuple(name for name in PARTS if there[name] and (not only or name in only))

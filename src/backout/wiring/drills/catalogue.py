@@ -30,7 +30,11 @@ def load_drills(folder: Path, named: Path | None = None) -> tuple[Drill, ...]:
     """
     own = folder / OWN_FOLDER if named is None else named
     if named is not None and not own.is_dir():
-        raise UsageError("no such folder of drills", where=str(own), hint="--drills names a folder of TOML files")
+        raise UsageError(
+            "no such folder of drills",
+            where=str(own),
+            hint="it is to hold TOML files, as `backout drill list` shows them",
+        )
     ours = Path(str(resources.files("backout"))) / "catalogue" / "drills"
     return read_drills((ours, own), list_variants())
 

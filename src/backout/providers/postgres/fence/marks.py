@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backout.decoding import Undecodable, decode_json
 from backout.errors import BackoutError
 from backout.model.database.fence import FencedRole, FenceMark
 from backout.model.value import Value
@@ -96,8 +97,8 @@ def read_comments(comments: Iterable[tuple[str, str]], database: str, connect: s
 
 def _read_comment(role: str, text: str) -> Note:
     try:
-        return msgspec.json.decode(text.removeprefix(PREFIX), type=Note)
-    except (msgspec.MsgspecError, UnicodeError):
+        return decode_json(text.removeprefix(PREFIX), Note)
+    except Undecodable:
         raise BackoutError(
             f"the comment on role {role} is a fence's, and cannot be read",
             where="database",
