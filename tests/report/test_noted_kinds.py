@@ -21,7 +21,6 @@ BRANCH = ("created", "finalized", "deleted")
 """What is done to a vendor's branch, the one kind that ends with a value."""
 UNTOLD = {
     "schema.proof": "what became of statements on a side; `db prove` tells it, and a rollback that it refuses",
-    **dict.fromkeys(("recover.lifting", "recover.lifted"), "steps of the run that gives up, told with its reason"),
     **dict.fromkeys(("drill.started", "drill.ended", "drill.failed"), "no incident: `drill history` tells it"),
     "database.unsigned.proved": "a side of an unsigned backup came up: the acceptance of that backup is told",
 }

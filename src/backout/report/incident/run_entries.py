@@ -245,4 +245,8 @@ _NOTES = {
     "wal.protected": "the database is protected again: {why}",
     "wal.promise_lost": "commits are not waited for any more: {why}",
     "wal.promise_kept": "commits are waited for again",
+    "recover.began": "the application was closed for a recovery ({run})",
+    "recover.lifting": "the recovery was given up, before anything was overwritten: {why}",
+    "recover.lifted": "what the recovery had stopped goes on again ({run})",
+    "recover.opened": "the application is open again ({run})",
 }
