@@ -215,6 +215,7 @@ class _Known(dict[str, str]):
 
 _NOTES = {
     "database.point": "restore point {name} ({why})",
+    "recovery.point": "recovery point {name}",
     "database.swapped": "the database was replaced by a restored one",
     "database.rescued": "damaged rows were put back",
     "database.released": "{kept} was removed for good",
@@ -245,6 +246,7 @@ _NOTES = {
     "wal.protected": "the database is protected again: {why}",
     "wal.promise_lost": "commits are not waited for any more: {why}",
     "wal.promise_kept": "commits are waited for again",
+    "fence.opened": "the fence of {run} was opened by hand: {why}",
     "recover.began": "the application was closed for a recovery ({run})",
     "recover.lifting": "the recovery was given up, before anything was overwritten: {why}",
     "recover.lifted": "what the recovery had stopped goes on again ({run})",
