@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +55,21 @@ def test_guard_finds_a_bad_release_and_rolls_it_back(shop: CaddyShop) -> None:
     assert isinstance(releases, list)
     assert [each["id"] for each in releases if each["share"]] == [good]
     assert bad in [each["id"] for each in releases]
+
+
+@pytest.mark.long
+def test_the_card_has_the_line_that_makes_a_release_live(shop: CaddyShop) -> None:
+    """Typed as it stands there it does so, and nothing on the page needs wrangler."""
+    first, _ = (str(shop.push(code).json["live"]) for code in ("one", "two"))
+    card = shop.run("rollback", "--dry-run", "--accept-unproven", "-m", "x").out
+    (line,) = (each.strip().removeprefix("$ ") for each in card.splitlines() if "mv -T" in each)
+    subprocess.run(["/bin/sh", "-c", line], check=True)
+    with shop.visited() as answers:
+        wait_for_visits(answers, 10)
+    assert set(answers) == {(200, first)}
+    page = shop.run("card").out
+    assert "npx" not in page
+    assert f"ln -s {first}/alone" in page
 
 
 @pytest.mark.long

@@ -283,7 +283,7 @@ def _make_incident_tools(config: Config, traffic: Traffic | None) -> IncidentToo
         redact=masked,
         cards=FileCard(places.card_path, masked, check=places.check_card, check_folder=places.check_written),
         card_lines=make_card_lines(config),
-        lines_for_npx=list_npx_lines,
+        lines_for_npx=tuple if config.environment.platform.hosts else list_npx_lines,
         helps=list_helps(config),
         commit_url=make_commit_url(config),
     )

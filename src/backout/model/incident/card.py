@@ -23,7 +23,7 @@ class CardLines(Value, frozen=True):
         setup: lines to prepare the shell.
         live, health, secrets, database: read-only lines; () when not set up.
         deploy: templates with `{words}` (VERSION@PERCENT ...) and `{shares}` (JSON) of what is to get traffic, and
-            `{message}`; each of them alone does it.
+            `{message}`; each of them alone does it. One with `{version}` is for a version at 100 %.
         fence: commands that open the database where a fence stands around it.
         places: (what, where) of files.
         people: (who, how to reach them).

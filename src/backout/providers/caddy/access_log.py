@@ -20,5 +20,6 @@ FIELDS: Final = Fields(
     route="request.uri",
     method="request.method",
     bytes="size",
+    content_type="resp_headers.Content-Type",
     probes=(LOGGED_PROBE, "request.headers.X-Backout-Probe"),
 )

@@ -119,7 +119,7 @@ def parse_logged(line: bytes, fields: Fields) -> Logged:
         route=route if isinstance(route, str) else "",
         method=method if isinstance(method, str) else "",
         size=_parse_size(_get_field(found, fields.bytes)),
-        content_type=kind if isinstance(kind, str) else "",
+        content_type=_parse_type(kind),
     )
 
 
@@ -136,6 +136,13 @@ def _get_field(found: dict[str, object], name: str) -> object:
             return None
         value = value.get(part)
     return value
+
+
+def _parse_type(value: object) -> str:
+    """Return a content type, also of a header as Caddy logs it: a list of its lines."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, str) else ""
 
 
 def _parse_size(value: object) -> int | None:

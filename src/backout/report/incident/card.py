@@ -121,7 +121,9 @@ def _deploy(card: Card, shares: Sequence[Share]) -> tuple[str, ...]:
         for share in shares
     ]
     body = {"words": words, "shares": ",\n  ".join(listed), "message": shlex.quote(MESSAGE), "text": MESSAGE}
-    return tuple(line.format(**body) for line in card.lines.deploy)
+    alone = shares[0].version if len(shares) == 1 else ""
+    lines = [line for line in card.lines.deploy if alone or "{version}" not in line]
+    return tuple(line.format(**body, version=alone) for line in lines)
 
 
 def _make_plain(percentage: float) -> float | int:
