@@ -157,7 +157,7 @@ class Drillbook:
         """Return when a version (the good one) is live and has answered enough, well, for a baseline that says so."""
         trial, version = self.trial(), version or self.good
         if trial.tools().deployments.history()[0].sole != version:
-            trial.make_live(version)
+            trial.make_live(version, force=True)
         traffic = trial.tools().traffic
         assert traffic is not None
 
@@ -254,9 +254,9 @@ class Trial:
         """Return the tools of this trial, in this process."""
         return make_tools(self.config)
 
-    def make_live(self, version: str) -> Deployment:
-        """Make a version live from outside, as a colleague's push would."""
-        return self.tools().deployments.activate(version, message="pushed")
+    def make_live(self, version: str, *, force: bool = False) -> Deployment:
+        """Make a version live from outside, as a colleague's push would; `force`: whatever secrets it has."""
+        return self.tools().deployments.activate(version, message="pushed", force=force)
 
     def run(self, *args: str, timeout_s: float = 2 * PATIENCE_S, **how: Any) -> Result:
         """Run the program to its end, as `Drillbook.run`."""

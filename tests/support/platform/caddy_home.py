@@ -44,6 +44,7 @@ _CONFIG: Final = """[app]
 name = "shop"
 [environments.production]
 protected = false
+criteria = {{ watch = "3m", latency = {{ p99_at_most = 1000.0 }} }}
 health = {{ url = "{url}/health" }}
 traffic = {{ provider = "caddy" }}
 [environments.production.platform]
