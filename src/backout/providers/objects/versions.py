@@ -23,7 +23,10 @@ R = TypeVar("R")
 COPIED_AT_ONCE_BYTES: Final = 5 * 10**9
 """S3 copies at most 5 GB in one call; what is larger is copied in parts."""
 PART_BYTES: Final = 512 * 1024 * 1024
-_BATCH: Final = 1000
+_BATCH: Final = 50
+"""How many objects lose their delete markers in one call: a store removes those of one call one by one."""
+_MOST_A_CALL: Final = 1000
+"""The most that S3 takes in one call."""
 _THREADS: Final = 64
 """How many calls the gate can let through at most."""
 _NO_MARKER: Final = frozenset({"NoSuchVersion", "NoSuchKey"})
@@ -73,15 +76,21 @@ class S3BucketVersions:
         Raises:
             ProviderUnavailable: the store does not answer any more; what was begun is awaited first.
         """
-        found: list[Carried | None] = [None] * len(changes)
         undeleted = [place for place, each in enumerate(changes) if each.kind is ChangeKind.UNDELETE]
-        for place, carried in zip(undeleted, self._undelete([changes[place] for place in undeleted]), strict=True):
-            found[place] = carried
-        rest = [place for place, carried in enumerate(found) if carried is None]
-        made = run_all(lambda place: self._carry_out(changes[place], again), rest)
-        for place, carried in zip(rest, made, strict=True):
-            found[place] = carried
-        return [carried for carried in found if carried is not None]
+        rest = [[place] for place, each in enumerate(changes) if each.kind is not ChangeKind.UNDELETE]
+        # The batches first: each takes a store as long as many copies, which are made beside them.
+        groups = [undeleted[begin : begin + _BATCH] for begin in range(0, len(undeleted), _BATCH)] + rest
+
+        def carry_out(group: list[int]) -> list[Carried]:
+            first = changes[group[0]]
+            if first.kind is ChangeKind.UNDELETE:
+                return list(self._undelete([changes[place] for place in group]))
+            return [self._carry_out(first, again)]
+
+        found: dict[int, Carried] = {}
+        for group, made in zip(groups, run_all(carry_out, groups), strict=True):
+            found.update(zip(group, made, strict=True))
+        return [found[place] for place in range(len(changes))]
 
     def put_back(self, newer: ObjectVersion) -> str:
         """Make a version, or a delete marker, the newest one again, and return the id of what was made."""
@@ -99,15 +108,15 @@ class S3BucketVersions:
         )
 
     def _undelete(self, changes: Sequence[ObjectChange]) -> Iterator[Carried]:
-        """Remove delete markers, a thousand a call; one that is gone already is fine.
+        """Remove delete markers in one call, or in few; one that is gone already is fine.
 
         What a call did not do is tried again one by one, through the wrapper that waits for a busy store.
         """
         targets: list[tuple[str, str | None]] = [(each.key, marker) for each in changes for marker in each.markers]
         kept: set[str] = set()
-        for begin in range(0, len(targets), _BATCH):
+        for begin in range(0, len(targets), _MOST_A_CALL):
             with self._gate.passing():
-                refused = self._client.delete_batch(self._bucket, targets[begin : begin + _BATCH])
+                refused = self._client.delete_batch(self._bucket, targets[begin : begin + _MOST_A_CALL])
             kept |= {key for key, error in refused if error.code not in _NO_MARKER}
         for each in changes:
             why = self._undelete_one(each) if each.key in kept else ""
