@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def make_equivalents(releases: Path, health_url: str) -> Equivalents:
     """Return the lines of a plan's steps, as templates."""
     return Equivalents(
-        activate=_switch(releases),
+        activate=_write_switch(releases),
         live=_show(releases),
         health=_ask(health_url),
     )
@@ -26,13 +26,13 @@ def make_equivalents(releases: Path, health_url: str) -> Equivalents:
 def make_card_lines(releases: Path, health_url: str) -> CardLines:
     """Return the platform's and the health check's lines of a card."""
     return CardLines(
-        deploy=(_switch(releases),),
+        deploy=(_write_switch(releases),),
         live=(_show(releases), f"tail -n 4 {shlex.quote(str(releases / 'ledger.jsonl'))}"),
         health=(_ask(health_url),) if health_url else (),
     )
 
 
-def _switch(releases: Path) -> str:
+def _write_switch(releases: Path) -> str:
     return f"cd {shlex.quote(str(releases))} && ln -s {{version}}/{ALONE} .by-hand && mv -T .by-hand {LIVE}"
 
 
