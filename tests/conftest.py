@@ -174,6 +174,13 @@ def own_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
         yield book
 
 
+@pytest.fixture
+def fresh_drillbook(request: pytest.FixtureRequest) -> Iterator[Drillbook]:
+    """Return a stage of this test's own: for drills that change the secrets of the newest version."""
+    with _stage(request.config) as book:
+        yield book
+
+
 @contextlib.contextmanager
 def _stage(config: pytest.Config) -> Iterator[Drillbook]:
     from drillbook import Drillbook  # noqa: PLC0415 most tests need no twin
