@@ -264,6 +264,7 @@ def test_a_release_that_does_not_start_is_refused(host: CaddyHost) -> None:
     quick = host.make_deployments(OwnProcesses(host.releases, "false"), starts_within_s=0.2)
     with pytest.raises(Refused, match="does not start"):
         quick.activate(dead.id, message="dead")
+    assert find_supervisor(host.releases.folder / dead.id) is None
     assert host.deployments.history()[0].sole == second
 
 
@@ -326,6 +327,15 @@ def test_a_folder_that_cannot_be_a_release_is_refused(host: CaddyHost, tmp_path:
         host.releases.push(source, ReleaseNote(), SecretValues({}), 1.0)
     assert host.releases.list() == ()
     assert not list(host.releases.folder.glob(".incoming-*"))
+
+
+def test_a_line_of_the_log_is_of_the_release_that_listened_there_then(host: CaddyHost) -> None:
+    """A port that is used again belongs to the older release no more, and to the newer one not before its push."""
+    made = host.push("one")
+    assert host.releases.name(made.address, made.created_at) == made.id
+    assert host.releases.name(made.address, made.created_at - 1) == made.address
+    host.releases.remove(made.id)
+    assert host.releases.name(made.address, made.created_at) == made.address
 
 
 def test_the_hash_is_of_names_contents_links_and_modes(tmp_path: Path) -> None:

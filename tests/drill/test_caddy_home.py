@@ -29,6 +29,8 @@ def test_a_release_is_live_only_when_it_is_well(shop: CaddyShop) -> None:
     assert (good["share"], good["proved"]) == (100.0, True)
     sick = shop.push("sick", ends=1).json
     assert (sick["share"], sick["proved"], sick["live"]) == (0.0, False, good["live"])
+    mistaken = shop.push("mistaken", ends=1).json
+    assert (mistaken["share"], mistaken["proved"], mistaken["live"]) == (0.0, False, good["live"])
     tenth = shop.push("better", "--traffic", "10").json
     assert (tenth["share"], tenth["live"]) == (10.0, None)
     with shop.visited() as answers:

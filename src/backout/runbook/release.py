@@ -33,15 +33,16 @@ class PushedRelease(Value, frozen=True):
         release: the new one.
         live: the deployment that was read back; None where nothing is live.
         share: the percentage of the visitors that the new one gets.
-        unproved: why it gets none although it was to, "" where it was proved, or no health endpoint is set up.
-        has_proof: whether its health was asked before any visitor got it.
+        unproved: why it gets none although it was to, "" where nothing spoke against it.
+        is_proved: whether it answered well itself, before any visitor got it; without a health endpoint that says which
+            release answers nobody knows.
     """
 
     release: ReleaseState
     live: Deployment | None
     share: float
     unproved: str = ""
-    has_proof: bool = False
+    is_proved: bool = False
 
 
 def push_release(tools: Toolbox, releases: Releases, folder: Path, note: ReleaseNote, share: float) -> PushedRelease:
@@ -59,17 +60,21 @@ def push_release(tools: Toolbox, releases: Releases, folder: Path, note: Release
     made = releases.push(folder, note)
     history = _read_history(tools)
     if share:
-        _refuse_quarantined(tools, history, made)
+        try:
+            _refuse_quarantined(tools, history, made)
+        except Refused:
+            releases.remove(made.id)
+            raise
     releases.start(made.id)
-    why, asked = _prove(tools, made.id)
+    why, is_proved = _prove(tools, made.id)
     if why or not share:
-        return PushedRelease(made, history[0] if history else None, 0.0, why, asked)
+        return PushedRelease(made, history[0] if history else None, 0.0, why, is_proved)
     others = _list_others(history, share)
     shares = (Share(VersionId(made.id), share if others else WHOLE), *others)
     tools.deployments.deploy(shares, message=note.message or f"release {made.id}")
     live = tools.deployments.history()[0]
     got = next((each.percentage for each in live.shares if each.version == made.id), 0.0)
-    return PushedRelease(made, live, got, "", asked)
+    return PushedRelease(made, live, got, "", is_proved)
 
 
 def _read_history(tools: Toolbox) -> tuple[Deployment, ...]:
@@ -103,7 +108,7 @@ def _refuse_quarantined(tools: Toolbox, history: tuple[Deployment, ...], made: R
 
 
 def _prove(tools: Toolbox, release: str) -> tuple[str, bool]:
-    """Return why a release is not healthy, and whether it could be asked."""
+    """Return what speaks against a release, "" for nothing, and whether it has said itself that it is well."""
     if tools.health is None:
         return "", False
     report = tools.health.look(release)
@@ -112,7 +117,11 @@ def _prove(tools: Toolbox, release: str) -> tuple[str, bool]:
             break
         tools.clock.sleep(1.0)
         report = tools.health.look(release)
-    return ("; ".join(report.findings) or "its health endpoint is down" if report.is_down else ""), True
+    if report.is_down:
+        return shorten("; ".join(report.findings)) or "its health endpoint is down", False
+    if report.version is not None and report.version != release:
+        return f"it was asked for, and {shorten(report.version)} answered: compare Caddy's route", False
+    return "", report.version == release
 
 
 def prune_releases(tools: Toolbox, releases: Releases, keep: int, *, dry_run: bool) -> tuple[ReleaseState, ...]:

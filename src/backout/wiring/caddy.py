@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.config.secret_names import list_own_keys
-from backout.errors import ConfigError
+from backout.errors import ConfigError, ProviderRejected
 from backout.model.value import Value
 from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
@@ -60,13 +60,12 @@ class CaddyHome(Value, frozen=True):
             starts_within_s=float(self.settings.starts_within),
         )
 
-    def find_headers(self, release: str) -> dict[str, str]:
-        """Return the headers of a request that lead to one release. Raises ProviderRejected: there is none."""
-        return {ADDRESS_HEADER: self.releases.get(release).address}
-
-    def name_release(self, address: str) -> str:
-        """Return the release that listens at an address; where there is none, the address."""
-        return next((each.id for each in self.releases.list() if each.address == address), address)
+    def find_headers(self, release: str) -> dict[str, str] | None:
+        """Return the headers of a request that lead to one release, None where there is none."""
+        try:
+            return {ADDRESS_HEADER: self.releases.get(release).address}
+        except ProviderRejected:
+            return None
 
     def make_versions(self) -> CaddyVersions:
         """Return the port Versions."""

@@ -103,7 +103,7 @@ def _make_probe(
     )
 
 
-def _find_override(config: Config) -> Callable[[str], Mapping[str, str]] | None:
+def _find_override(config: Config) -> Callable[[str], Mapping[str, str] | None] | None:
     """Return what leads a request to one version, None where the platform does it by the Worker's name."""
     if config.environment.platform.hosts is None:
         return None

@@ -129,7 +129,7 @@ def _make_access_log(config: Config) -> Traffic:
     caddy, ignored = config.environment.platform.hosts, config.environment.traffic.logs.ignore_routes
     assert caddy is not None
     assert caddy.access_log is not None
-    return LogTraffic(caddy.access_log, FIELDS, ignore_routes=ignored, name_version=open_home(config).name_release)
+    return LogTraffic(caddy.access_log, FIELDS, ignore_routes=ignored, name_version=open_home(config).releases.name)
 
 
 def _make_platform_traffic(config: Config, client: ApiClient, clock: Clock, sent: SentProbes | None) -> Traffic:

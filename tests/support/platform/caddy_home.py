@@ -28,7 +28,7 @@ code, counted = pathlib.Path("code.txt").read_text(), itertools.count()
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
-        release, health = os.environ["RELEASE"], self.path == "/health"
+        release, health = "f" * 16 if "mistaken" in code else os.environ["RELEASE"], self.path == "/health"
         is_ill = "sick" in code if health else "bad" in code and next(counted) % 2
         status = (503 if health else 500) if is_ill else 200
         services = {"api": {"status": "healthy"}}
@@ -39,7 +39,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 """
-"""Its health is well unless the code is "sick"; each second other answer fails where it is "bad"."""
+"""It says which release it is unless the code is "mistaken"; its health is well unless it is "sick"; each second other
+answer fails where it is "bad"."""
 _CONFIG: Final = """[app]
 name = "shop"
 [environments.production]

@@ -54,7 +54,7 @@ def push(shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, m
         "live": live,
         "hosts": {"localhost": live},
         "share": pushed.share,
-        "proved": None if not pushed.has_proof else not pushed.unproved,
+        "proved": False if pushed.unproved else pushed.is_proved or None,
         "unproved": pushed.unproved or None,
     }
     style = shell.output.style
@@ -65,7 +65,8 @@ def push(shell: Shell, *, folder: Path, traffic: float, tag: str, commit: str, m
             f"no visitor gets it; what was live stays live{f': {live}' if live else ''}",
         ]
     else:
-        proof = "its health was asked before" if pushed.has_proof else "not proved: no health endpoint is set up"
+        unsaid = "not proved: no health endpoint says which release answers"
+        proof = "it answered well before any visitor got it" if pushed.is_proved else unsaid
         got = f"{pushed.share:g} % of the visitors get it" if pushed.share else "runs, and no visitor gets it"
         lines = [f"{style.badge('live' if pushed.share else 'started', Tone.GOOD)} {name}: {got}; {proof}"]
     shell.output.result("release", payload, "\n".join(lines))

@@ -64,6 +64,7 @@ class HostReleases:
         known = self._releases.get(release)
         self._processes.start(known)
         if not await_accepting(known.address, self._starts_within_s):
+            self._processes.stop(known)  # else it would be started again and again
             raise Refused(
                 f"release {release} does not start: nothing answers at {known.address}",
                 where=str(self._releases.folder / release),

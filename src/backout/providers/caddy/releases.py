@@ -29,7 +29,7 @@ from backout.providers.caddy.addresses import accepts
 from backout.providers.caddy.slots import write_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from backout.model.release import ReleaseNote
 
@@ -77,6 +77,8 @@ class ReleaseFolder:
     def __init__(self, folder: Path, ports: tuple[int, int]) -> None:
         self.folder = folder
         self._ports = ports
+        self._known: Sequence[Release] = ()
+        self._read_at = 0
 
     def list(self) -> tuple[Release, ...]:
         """Return the releases, newest first; what is none of ours is left out.
@@ -92,6 +94,19 @@ class ReleaseFolder:
             raise BackoutError(f"the releases cannot be listed: {error.strerror}", where=str(self.folder)) from error
         found = (self._read(name) for name in names if (self.folder / name / _RECORD).is_file())
         return tuple(sorted(found, key=lambda each: -each.number))
+
+    def name(self, address: str, at: float) -> str:
+        """Return the release that listened at an address at a time (Unix seconds); where none is known, the address.
+
+        What was removed since is not known any more. The folder is read again when a release came or went.
+        """
+        try:
+            changed = self.folder.stat().st_mtime_ns
+            if changed != self._read_at:
+                self._known, self._read_at = self.list(), changed
+        except (OSError, BackoutError):
+            return address
+        return next((each.id for each in self._known if each.address == address and each.created_at <= at), address)
 
     def check_there(self) -> None:
         """Raise ProviderRejected (status 404) where it is no folder of releases: nothing was ever pushed."""

@@ -50,7 +50,7 @@ class HealthProbe:
         timeout_s: for the whole look, redirect included.
         headers: sent along (their values are never shown).
         script: the Worker's name, for asking one version.
-        override: returns the headers that lead to one version, where it is not by the Worker's name.
+        override: returns the headers that lead to one version, or None, where it is not by the Worker's name.
         format: one of `formats`, or "auto".
         names: the services' names in backout.toml; a service that the application calls by another usual name (db,
             postgres, s3, smtp) is reported under the configured one. Without them every name stays as it is.
@@ -69,7 +69,7 @@ class HealthProbe:
         timeout_s: float = 5.0,
         headers: Mapping[str, str] | None = None,
         script: str = "",
-        override: Callable[[str], Mapping[str, str]] | None = None,
+        override: Callable[[str], Mapping[str, str] | None] | None = None,
         format: str = formats.AUTO,
         names: Collection[str] = (),
         clock: Clock | None = None,
@@ -97,7 +97,7 @@ class HealthProbe:
         override = self._override(version)
         if override is None:
             return replace(
-                _make_unreadable(None, "One version cannot be asked for here: its script is not known."), at=at
+                _make_unreadable(None, "One version cannot be asked for here: it is not known where."), at=at
             )
         headers = self._headers | override
         try:
@@ -174,7 +174,8 @@ class HealthProbe:
         if version is None:
             return {}
         if self._ask_for is not None:
-            return dict(self._ask_for(version))
+            found = self._ask_for(version)
+            return None if found is None else dict(found)
         if not _KEY.match(self._script) or not _VERSION.match(version):
             return None
         return {OVERRIDES_HEADER: f'{self._script}="{version}"'}

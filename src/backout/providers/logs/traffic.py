@@ -28,7 +28,7 @@ class LogTraffic:
 
     Args:
         ignore_routes: these do not count, such as that of the health checks.
-        name_version: returns the version for what the lines have in its place; None: they have its id.
+        name_version: returns the version for what a line has in its place, and its time; None: lines have its id.
     """
 
     def __init__(
@@ -37,14 +37,13 @@ class LogTraffic:
         fields: Fields | None = None,
         *,
         ignore_routes: Collection[str] = (),
-        name_version: Callable[[str], str] | None = None,
+        name_version: Callable[[str, float], str] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._file = GrowingFile(path)
         self._fields = fields or Fields()
         self._ignored = frozenset(ignore_routes)
         self._name = name_version
-        self._named: dict[str, str] = {}
         self._clock = clock or SystemClock()
         self._tally = Tally()
         self._newest = 0.0
@@ -89,13 +88,6 @@ class LogTraffic:
         unreadable = {f"{why} (first {self._first[why]})": number for why, number in self._unreadable.items()}
         return CountsPage(self._tally.counts(since, until), complete_until, unreadable=unreadable)
 
-    def _name_version(self, logged: str) -> str:
-        if self._name is None:
-            return logged
-        if logged not in self._named:
-            self._named[logged] = self._name(logged)
-        return self._named[logged]
-
     def _take(self, text: bytes, place: int, now: float) -> None:
         if not text.strip():
             return
@@ -119,7 +111,7 @@ class LogTraffic:
         self._has_types = self._has_types and (bool(line.content_type) or not line.is_page)
         self._tally.add(
             Answer(
-                self._name_version(line.version),
+                line.version if self._name is None else self._name(line.version, line.at),
                 line.at,
                 failed=line.failed,
                 canceled=line.canceled,
