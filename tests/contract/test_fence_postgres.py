@@ -47,6 +47,18 @@ def reasons(shop: Shop) -> str:
 
 
 @pytest.mark.long
+def test_a_role_that_was_let_in_by_hand_is_named(shop: Shop) -> None:
+    """The comment on it still says that it is fenced."""
+    mark = raise_fence(shop)
+    assert mark.let_in == ()
+    name = mark.roles[0].name
+    shop.administer(f"ALTER ROLE {name} LOGIN")
+    found = shop.fence.read()
+    assert found is not None
+    assert found.let_in == (name,)
+
+
+@pytest.mark.long
 @pytest.mark.rotating("fence", 3)
 def test_what_goes_on_in_a_server_is_no_write(shop: Shop, port: int, tmp_path: Path) -> None:
     """Checkpoints, vacuum, the statistics, another database's writes, and a restore point of ours."""

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from recovery_story import ASK, Night, check_closed, check_recovered, check_taken_back, recover, take_back
+from recovery_story import (
+    ASK,
+    Night,
+    check_closed,
+    check_recovered,
+    check_started,
+    check_taken_back,
+    recover,
+    take_back,
+)
 from values import replace
 
 from backout.errors import PartlyDone, ProviderUnavailable, Refused, UsageError, WorldMoved
@@ -21,6 +30,7 @@ from backout.runbook.recover.tools import RecoverTools
 from backout.runbook.recover.undo import find_undoable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from backout.model.plan import Plan
@@ -105,6 +115,42 @@ def test_it_is_taken_back_to_the_moment_of_its_fence(night: Night) -> None:
     assert rows != night.server.rows()
     with pytest.raises(UsageError, match="no recovery to take back"):
         find_undoable(night.tools())
+
+
+def fail_before(name: str) -> Callable[[str], None]:
+    """Return what fails each call of that name."""
+
+    def fail(called: str) -> None:
+        if called == f"before {name}":
+            raise ProviderUnavailable(f"{name} failed")
+
+    return fail
+
+
+def test_an_undo_that_fails_opens_nothing_of_what_it_takes_back(night: Night) -> None:
+    """The database is exchanged, the objects are not; giving up the undo would let users at that."""
+    night.watch_application(fail_before("objects.carry_out"))
+    with pytest.raises(PartlyDone):
+        recover(night.tools())
+    check_closed(night)
+    night.watch_application(fail_before("fence.prove"))
+    with pytest.raises(PartlyDone):
+        take_back(night.tools())
+    check_closed(night)
+    night.watch_application()
+    take_back(night.tools())
+    night.stop_watching()
+    check_taken_back(night)
+    assert read_outage(night.tools().tools, shows_page=False) is None, "neither run has anything closed"
+
+
+def test_code_alone_is_taken_back_too(night: Night) -> None:
+    """It has overwritten nothing, and moved every user."""
+    recover(night.tools(), replace(ASK, only=("code", "secrets")))
+    assert night.world.builds[night.world.live.main].version.code_hash == night.good.code_hash
+    assert take_back(night.tools()) is not None
+    assert night.world.builds[night.world.live.main].version.code_hash == night.bad.code_hash
+    check_started(night)
 
 
 @pytest.mark.parametrize(

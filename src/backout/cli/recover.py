@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backout.runbook.recover.tools import RecoverTools
 
 _HASH = 8
+_DEADLINE = "1h"
 
 
 class Way(Value, frozen=True):
@@ -52,7 +53,7 @@ Examples:
 @click.option("--damage", metavar="TARGET", help="What did the damage: only its rows are copied back (`db restore`).")
 @click.option("--only", metavar="PARTS", help="Only these of code,database,objects,secrets.")
 @click.option("--swap", is_flag=True, help="Replace the whole database, even where damaged rows alone could come back.")
-@click.option("--deadline", default="1h", show_default=True, metavar="DURATION", help="People are told after it.")
+@click.option("--deadline", default=_DEADLINE, show_default=True, metavar="DURATION", help="People are told after it.")
 @click.option("--plan", "planned", metavar="HASH", help="Run only the plan of this hash, as --dry-run printed it.")
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification.")
 @click.option("--undo", is_flag=True, help="Take the newest recovery back, from whatever phase it came to.")
@@ -125,6 +126,7 @@ def recover(
         )
     words = [*(("--to", to) if to else ()), *(("--damage", damage) if damage else ())]
     words += [*(("--only", only) if only else ()), *(["--swap"] if swap else []), *(["--no-wait"] if no_wait else [])]
+    words += ("--deadline", deadline) if deadline != _DEADLINE else ()
     return _run(session, tools, plan, ("recover", *words), way)
 
 
@@ -133,6 +135,7 @@ def take_back(shell: Shell, run: str | None, way: Way) -> int:
 
     Raises:
         UsageError: there is none.
+        Busy: another process drives it.
     """
     from backout.cli.support.confirm import confirm
     from backout.cli.support.session import open_session
@@ -144,11 +147,15 @@ def take_back(shell: Shell, run: str | None, way: Way) -> int:
     unfinished = session.in_the_way()
     if unfinished is not None and _find_undone(unfinished) and not way.dry_run:
         return _go_on(session, unfinished, None)
+    if unfinished is not None and unfinished.state is RunState.RUNNING:
+        from backout.cli.support.session import make_busy_error
+
+        raise make_busy_error(unfinished)
     found = find_undoable(tools, run)
     from backout.runbook.recover.lift import look_how_far
 
     if not look_how_far(session.tools.journal, found.id)[1]:
-        what = f"run {found.id} has overwritten nothing: it is ended, and what it stopped goes on"
+        what = f"run {found.id} has overwritten nothing, and moved nobody: it is ended, and what it stopped goes on"
         if way.dry_run:
             shell.output.result("recover", {"dry_run": True, "run_id": found.id, "environment": config.name}, what)
             return 0
@@ -248,7 +255,7 @@ def _run(
 def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
     """Drive a run; what is closed when it stops is said."""
     from backout.runbook.recover.actions import RecoverActions
-    from backout.runbook.recover.deadline import find_outage, make_outage
+    from backout.runbook.recover.deadline import read_outage
     from backout.runbook.safety.clock import measure_clock
 
     found, environment = session.tools.runs.find(run), session.tools.environment
@@ -261,13 +268,13 @@ def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
             actions = RecoverActions(tools)
             return session.tools.journal.drive(run, actions, actor=session.tools.actor, notify=session.live.event)
     except BackoutError:
-        outage = find_outage(session.tools)
-        if outage is not None and outage["run"] == run:
+        outage = read_outage(session.tools, shows_page=False)
+        if outage is not None and outage.run == run:
+            fence = {True: "the fence stands", False: "no fence stands", None: "whether a fence stands is not known"}
+            opens = f"; `backout unfence -e {environment}` opens the database as it is" if outage.fence else ""
             session.shell.output.warn(
-                f"{environment} is closed since {format_time(make_outage(outage).since)}: users get the maintenance "
-                f"page, and the fence stands. `backout runs resume {run}` goes on; "
-                f"`backout recover --undo -e {environment}` takes it back; `backout unfence -e {environment}` opens "
-                "the database as it is"
+                f"{environment} is closed since {format_time(outage.since)}, and {fence[outage.fence]}. "
+                f"`backout runs resume {run}` goes on; `backout recover --undo -e {environment}` takes it back{opens}"
             )
         raise
     finally:

@@ -105,6 +105,7 @@ class FenceMark(Value, frozen=True):
         lsn: behind it no other session has been since it went up; 0 where that is read from the database, which does
             not know.
         by_hand: the psql line that opens it.
+        let_in: those of its roles that can log in all the same: somebody changed them since.
     """
 
     run: str
@@ -117,6 +118,7 @@ class FenceMark(Value, frozen=True):
     subscriptions: tuple[str, ...] = ()
     lsn: int = 0
     by_hand: str = ""
+    let_in: tuple[str, ...] = ()
 
 
 class FenceProof(Value, frozen=True):

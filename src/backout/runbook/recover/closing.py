@@ -385,6 +385,11 @@ class CheckFence(Action[FenceStandsStep, FenceResult]):
                 "the fence of this run does not stand any more, so something may have been written that would be lost",
                 where=self._tools.tools.environment,
             )
+        if mark.let_in:
+            raise BackoutError(
+                f"{', '.join(mark.let_in)} can log in although the fence stands, so something may have been written",
+                where=self._tools.tools.environment,
+            )
         return describe_fence(mark)
 
 

@@ -1,4 +1,7 @@
-"""What a failure does: before the first overwrite everything opens again by itself, from then on nothing does."""
+"""What a failure does: before the first overwrite everything opens again by itself, from then on nothing does.
+
+A run that moves code alone overwrites nothing; for it the same begins where users are moved to the target.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ from backout.analysis.history.remarks import find_underneath
 from backout.errors import BackoutError, Busy, Interrupted, WorldMoved
 from backout.model.incident.notice import NoticeKind
 from backout.model.remark import Remark, RemarkKind
-from backout.model.steps.recovery import GoLiveStep, MaintenanceStep, PauseStep
+from backout.model.steps.recovery import GoLiveStep, MaintenanceStep, PauseStep, RecoverReportStep
 from backout.model.steps.restore import SideStep, StopServerStep
 from backout.plan.recovery import OVERWRITES
 from backout.ports import Action, NotDone, find_result
 from backout.runbook.incident.tell import tell
 from backout.runbook.recover.deadline import tell_overdue
 from backout.runbook.recover.opening import start_again
-from backout.runbook.recover.tools import LIFTED, LIFTING, find_plan, get_fence, get_restoring, read_own_fence
+from backout.runbook.recover.tools import LIFTED, LIFTING, OPENED, find_plan, get_fence, get_restoring, read_own_fence
 from backout.runbook.recovery.steps.swap import UP_WITHIN_S
 from backout.runbook.rollback.marked import make_message
-from backout.runbook.safety.checks import find_own
+from backout.runbook.safety.checks import await_listed, find_own
 
 if TYPE_CHECKING:
     from backout.model.steps.base import Arguments
@@ -67,15 +70,24 @@ class FailsOpen(Action[A, R], Generic[A, R]):
 
     def _judge(self, error: Exception, run: str) -> Exception:
         began, overwrote = look_how_far(self._tools.tools.journal, run)
-        if overwrote:  # an error that ends a run would leave it closed, and nothing to resume
+        if overwrote or self._leaves_open(run):  # an error that ends a run would leave it closed, and nothing to resume
             return BackoutError(str(error), where=run) if isinstance(error, Busy) else error
         return give_up(self._tools, run, str(error)) if began else error
 
+    def _leaves_open(self, run: str) -> bool:
+        """Whether a run takes back one that has overwritten something and never opened: giving up would open that."""
+        tools = self._tools.tools
+        undone = find_plan(tools.runs, run).arguments(RecoverReportStep).undoes
+        if not undone or not look_how_far(tools.journal, undone)[1]:
+            return False
+        opened = tools.journal.events(environment=tools.environment, kind=OPENED)
+        return not any(note.data.get("run") == undone for note in opened)
+
 
 def look_how_far(journal: Journal, run: str) -> tuple[bool, bool]:
-    """Return whether the outage of a run began, and whether it has begun to overwrite anything."""
+    """Return whether the outage of a run began, and whether it has begun to overwrite anything, or to move users."""
     begun = {str(event.data.get("action")) for event in journal.events(run=run, kind="step.start")}
-    return _PAGE in begun, not begun.isdisjoint(OVERWRITES)
+    return _PAGE in begun, not begun.isdisjoint((*OVERWRITES, GoLiveStep.action))
 
 
 def is_lifting(tools: RecoverTools, run: str) -> bool:
@@ -95,20 +107,27 @@ def give_up(tools: RecoverTools, run: str, why: str = "") -> WorldMoved:
     why = why or next(
         str(note.data["why"]) for note in book.events(environment=environment, kind=LIFTING) if note.data["run"] == run
     )
-    open_again(tools, run)
+    live = open_again(tools, run)
     if book.note(environment, LIFTED, run, {"run": run}, actor=tools.tools.actor) is not None:
         title = f"{environment}: the recovery was given up before anything was overwritten"
-        text = f"{why}. The version of before is live again, and what was stopped goes on."
+        text = f"{why}. Version {live} is live, as read back, and what was stopped goes on."
         tell(tools.tools, NoticeKind.FAILED, title, text, key=run, run=run, next=(f"backout status -e {environment}",))
     return WorldMoved(
-        f"{why}; nothing was overwritten, the fence is gone, and the version of before is live again",
+        f"{why}; nothing was overwritten, the fence is gone, and version {live[:8]} is live",
         where=environment,
         hint=f"backout recover --dry-run -e {environment}",
     )
 
 
-def open_again(tools: RecoverTools, run: str) -> None:
-    """Take the fence away, end the maintenance, let queues and schedules go on; each as far as it was begun."""
+def open_again(tools: RecoverTools, run: str) -> str:
+    """Take the fence away, end the maintenance, let queues and schedules go on; each as far as it was begun.
+
+    Returns:
+        The version that is live then, as read back.
+
+    Raises:
+        BackoutError: something does not go on, or a maintenance page is live still.
+    """
     plan = find_plan(tools.tools.runs, run)
     if plan.has(StopServerStep):
         _start_server(tools)
@@ -116,7 +135,7 @@ def open_again(tools: RecoverTools, run: str) -> None:
         mark = read_own_fence(tools, run)
         if mark is not None:
             get_fence(tools).open(mark)
-    end_maintenance(tools, run)
+    live = end_maintenance(tools, run)
     if plan.has(PauseStep):
         paused = plan.arguments(PauseStep)
         start_again(tools.tools, paused.queues, paused.schedules, paused.caches)
@@ -125,6 +144,7 @@ def open_again(tools: RecoverTools, run: str) -> None:
             if step.does(SideStep):
                 with suppress(BackoutError):  # it is only a copy, and `db restore --drop-side` removes it, too
                     tools.restoring.sides.drop(step.arguments(SideStep).name)
+    return live
 
 
 def _start_server(tools: RecoverTools) -> None:
@@ -134,18 +154,26 @@ def _start_server(tools: RecoverTools) -> None:
         restoring.live.facts(within_s=UP_WITHIN_S)
 
 
-def end_maintenance(tools: RecoverTools, run: str) -> None:
-    """Make live again what this run's maintenance page replaced, if that page is live."""
+def end_maintenance(tools: RecoverTools, run: str) -> str:
+    """Make live again what this run's maintenance page replaced, if that page is live; return what is live then.
+
+    Raises:
+        BackoutError: that is a maintenance page all the same.
+    """
     box = tools.tools
     planned = find_plan(box.runs, run).arguments(MaintenanceStep)
     history = box.deployments.history()
     page, live = find_own(history, run, RemarkKind.MAINTENANCE), find_underneath(history)
     if page is None or live.id != page.id or find_result(box.runs, run, GoLiveStep) is not None:
-        return
+        return str(live.main)
     before = next((each for each in history if each.id == planned.expected), None)
     remark = Remark(RemarkKind.SECRETS, run, text="the maintenance ends: the recovery was given up")
     message = make_message(box, remark, history[0])
     if before is None:
-        box.deployments.activate(planned.leaving, message=message, force=True)
+        made = box.deployments.activate(planned.leaving, message=message, force=True)
     else:
-        box.deployments.deploy(before.shares, message=message, force=True, cohorts=before.cohorts)
+        made = box.deployments.deploy(before.shares, message=message, force=True, cohorts=before.cohorts)
+    live = find_underneath(await_listed(box, made.id))
+    if box.versions.detail(live.main).is_maintenance:
+        raise BackoutError("the maintenance page is live still", where=box.environment)
+    return str(live.main)

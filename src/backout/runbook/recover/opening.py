@@ -32,7 +32,7 @@ from backout.ports import Action, Done, NotDone, find_result
 from backout.report.database.comparison import SECOND_CHECKS
 from backout.runbook.probing.pre_promotion_probe import ask
 from backout.runbook.recover.secrets import read_secrets
-from backout.runbook.recover.tools import OPENED, find_plan, get_fence, read_own_fence
+from backout.runbook.recover.tools import find_plan, get_fence, note_opened, read_own_fence
 from backout.runbook.rollback.marked import make_message
 from backout.runbook.rollback.reupload import upload_again
 from backout.runbook.safety.checks import await_listed, await_own_listed, find_own, make_read_back
@@ -143,6 +143,8 @@ class CheckRestored(Action[RestoredStep, RestoredResult]):
             wrong.append("; ".join(f"{each.key}: {each.why}" for each in objects.compared.differing))
         elif objects is not None:
             checked.append(f"{objects.compared.compared} objects are as planned")
+            if objects.compared.verified is None:
+                checked.append("others could not be compared: they are too large to be read here")
         if wrong:
             raise BackoutError(
                 f"not everything was restored: {'; '.join(wrong)}",
@@ -258,7 +260,7 @@ class GoLive(Action[GoLiveStep, ReadBackResult]):
     def _note(self, live: Deployment, run: str) -> ReadBackResult:
         tools = self._tools.tools
         at = live.created_at
-        tools.journal.note(tools.environment, OPENED, run, {"run": run, "at": at}, actor=tools.actor)
+        note_opened(tools, run, at)
         return make_read_back(tools, live)
 
 
@@ -285,15 +287,20 @@ def start_again(
     if names and queues is not None:
         for name in names:
             queues.resume(name)
-        if left := [each.name for each in queues.list_consumed() if each.name in names and not each.delivers]:
-            raise BackoutError(f"queues do not deliver again: {', '.join(left)}", where=tools.environment)
+        delivering = {each.name for each in queues.list_consumed() if each.delivers}
+        if missing := sorted({*names} - delivering):
+            raise BackoutError(f"queues do not deliver again: {', '.join(missing)}", where=tools.environment)
     if schedules and triggers is not None:
         triggers.set_schedules(schedules)
         if sorted(triggers.read((TriggerKind.SCHEDULES,)).schedules or ()) != sorted(schedules):
             raise BackoutError("the schedules are not as they were", where=tools.environment)
     if stopped and caches is not None:
-        for cache in stopped:
-            caches.restore(make_cache_state(cache))
+        wanted = [make_cache_state(cache) for cache in stopped]
+        for each in wanted:
+            caches.restore(each)
+        now = {each.id: each for each in caches.read()}
+        if left := [each.name for each in wanted if not (found := now.get(each.id)) or not found.is_on]:
+            raise BackoutError(f"caches are not on again: {', '.join(left)}", where=tools.environment)
 
 
 def make_cache_state(cache: CacheRecord) -> CacheState:

@@ -23,7 +23,7 @@ from backout.model.steps.verification import VerifyStep
 from backout.ports import Action, find_result
 from backout.report.recovery import Recovered, format_lines, make_file_name, render
 from backout.runbook.incident.tell import tell
-from backout.runbook.recover.tools import OPENED
+from backout.runbook.recover.tools import note_opened
 
 if TYPE_CHECKING:
     from backout.model.incident.incident import Run
@@ -92,7 +92,7 @@ class WriteRecovery(Action[RecoverReportStep, RecoverReportResult]):
         tools, run = self._tools.tools, self._tools.tools.runs.find(context.run)
         assert run is not None
         at = tools.clock.now()
-        tools.journal.note(tools.environment, OPENED, run.id, {"run": run.id, "at": at}, actor=tools.actor)
+        note_opened(tools, run.id, at)
         found = read_outcome(tools, run)
         path = tools.incident.reports.write(run.id, make_file_name(found), render(found))
         kind = NoticeKind.NOT_RESTORED if found.verified is False else NoticeKind.ROLLED_BACK

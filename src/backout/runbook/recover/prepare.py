@@ -331,9 +331,9 @@ def _explain_skips(tools: RecoverTools, chosen: Sequence[str], stops: Stops) -> 
     told = []
     if not stops.maintenance:
         told.append("this platform shows no maintenance page: while it is fenced, requests fail at the database")
-    if tools.restoring is None:
+    if tools.tools.recovery.restoring is None:
         told.append("no database is set up, so there is no fence")
-    if "objects" not in chosen and tools.objects is None:
+    if "objects" not in chosen and not tools.tools.recovery.keeps_objects:
         told.append("no bucket is set up")
     return tuple(told)
 

@@ -69,6 +69,12 @@ def list_own_runs(runs: Runs, run: str) -> tuple[str, ...]:
     return (run, undone) if undone else (run,)
 
 
+def note_opened(tools: Toolbox, run: str, at: float) -> None:
+    """Note that the outage of a run is over, and that of the run which it takes back."""
+    for each in list_own_runs(tools.runs, run):
+        tools.journal.note(tools.environment, OPENED, each, {"run": each, "at": at}, actor=tools.actor)
+
+
 def read_own_fence(tools: RecoverTools, run: str) -> FenceMark | None:
     """Return the fence of this run that stands, None where none does, or another one's."""
     mark = get_fence(tools).read()

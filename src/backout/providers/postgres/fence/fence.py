@@ -63,7 +63,7 @@ _TRIES: Final = 4
 _WRITES: Final = {"default_transaction_read_only": "off"}
 """A database or role may have it on."""
 _COMMENTS: Final = """
-SELECT r.rolname::text, shobj_description(r.oid, 'pg_authid') FROM pg_roles AS r
+SELECT r.rolname::text, shobj_description(r.oid, 'pg_authid'), r.rolcanlogin FROM pg_roles AS r
 WHERE starts_with(shobj_description(r.oid, 'pg_authid'), %s) ORDER BY 1
 """
 _STATES: Final = """
@@ -161,6 +161,8 @@ class PostgresFence:
             written = self._read(session)
         if written is None:
             raise BackoutError("the fence was opened while it went up", where="database")
+        if written.mark.let_in:
+            raise BackoutError(f"{', '.join(written.mark.let_in)} was let in again while it went up", where="database")
         return replace(written.mark, lsn=int(lsn))
 
     def prove(
@@ -222,6 +224,9 @@ class PostgresFence:
             written = self._read(session)
         if written is None:
             raise BackoutError("the fence in the copy cannot be read back", where="database")
+        if written.mark.let_in:
+            who = ", ".join(written.mark.let_in)
+            raise BackoutError(f"{who} can log in to the copy although it is fenced", where="database")
         return written.mark
 
     def open(self, mark: FenceMark) -> None:
@@ -320,7 +325,12 @@ class PostgresFence:
 
     def _read(self, session: Any) -> Standing | None:
         rows = session.execute(_COMMENTS.encode(), (PREFIX,)).fetchall()
-        return read_comments(rows, session.info.dbname, self._connect)
+        standing = read_comments(((role, text) for role, text, _ in rows), session.info.dbname, self._connect)
+        if standing is None:
+            return None
+        open_roles = {role for role, _, can_log_in in rows if can_log_in}
+        let_in = tuple(each.name for each in standing.mark.roles if each.name in open_roles)
+        return replace(standing, mark=replace(standing.mark, let_in=let_in)) if let_in else standing
 
     def _keep_session(self) -> None:
         """Keep a second session, for when no further one is let in."""
