@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from values import replace
+
 from backout.analysis.history.incidents import choose_severity, trace_incidents
 from backout.model.incident import record
 from backout.model.incident.incident import Event
@@ -20,7 +22,9 @@ def watch(run: str, at: float, *, well: float | None = None, share: float = 0.1)
     """Return a watch that found its version bad at a time, or that ended healthy."""
     began = None if well is not None else T + at
     ended = None if well is None else T + well
-    return RunFacts(run, (run,), began, opens=True, well_at=ended, by="guard", ends_all=well is not None, share=share)
+    ends_all = well is not None
+    facts = RunFacts(run, (run,), began, opens=True, well_at=ended, by="guard", ends_all=ends_all, share=share)
+    return replace(facts, started_at=T + (at if well is None else well - 1))
 
 
 def repair(run: str, at: float, well: float | None, *led: str, opens: bool = True) -> RunFacts:
@@ -59,6 +63,16 @@ def test_a_later_healthy_watch_ends_what_guard_only_observed() -> None:
     """Nobody went back: the next version is well."""
     (found,) = trace_incidents("production", [watch("g1", 1), watch("g2", 0, well=400)], ())
     assert (found.state, found.resolved_at) == (IncidentState.RESOLVED, T + 400)
+
+
+def test_a_healthy_watch_ends_nothing_that_it_did_not_see() -> None:
+    """Neither what began after it did, nor a restore of data: it looked at answers, not at rows."""
+    earlier = replace(watch("g2", 0, well=400), started_at=T)
+    (found,) = trace_incidents("production", [watch("g1", 1), earlier], ())
+    assert found.state is IncidentState.OPEN
+    restore = replace(repair("r1", 1, None), is_of_data=True)
+    (found,) = trace_incidents("production", [restore, watch("g2", 0, well=400)], ())
+    assert found.state is IncidentState.OPEN
 
 
 def test_what_a_person_opened_a_person_resolves() -> None:

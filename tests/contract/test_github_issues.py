@@ -54,6 +54,14 @@ def test_an_issue_is_created_with_its_text(server: ScriptedServer) -> None:
     assert (len(content["title"]), len(content["body"])) == (256, 60_000)
 
 
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "https://github.com/a) | [b](https://evil.example", ""])
+def test_what_is_no_page_is_not_believed(server: ScriptedServer, url: str) -> None:
+    """It would stand in a table of the report."""
+    server.will(answer({"number": 7, "html_url": url, "body": "x"}, 201), answer([{"html_url": url, "body": "m"}]))
+    with pytest.raises(ProviderRejected, match="no page"):
+        issues(server).create("t", "b")
+
+
 def test_it_is_found_by_its_mark_on_any_page(server: ScriptedServer) -> None:
     """Closed ones too; a pull request that quotes it is none, and one without a text is passed over."""
     first = [*listed(*["other"] * 98), *listed(None), *listed("<!-- mark -->", pull=True)]

@@ -92,7 +92,7 @@ class _Ledger:
             self.found[at] = replace(known, runs=known.runs + new, **_worsen(known, fact))
         elif fact.opens and fact.began_at is not None:
             made = IncidentRecord(fact.chain[0], self._environment, fact.began_at, fact.by, runs=fact.chain)
-            self.found.append(replace(made, is_grave=fact.is_grave, share=fact.share))
+            self.found.append(replace(made, is_grave=fact.is_grave, share=fact.share, is_of_data=fact.is_of_data))
 
     def _find_open(self) -> int | None:
         open_ones = (at for at in reversed(range(len(self.found))) if self.found[at].resolved_at is None)
@@ -100,7 +100,8 @@ class _Ledger:
 
     def _end(self, fact: record.RunFacts) -> None:
         for at, each in enumerate(self.found):
-            is_meant = fact.ends_all or fact.run in each.runs
+            is_over = fact.ends_all and fact.started_at >= each.opened_at and not each.is_of_data
+            is_meant = is_over or fact.run in each.runs
             if is_meant and each.resolved_at is None and not each.by_person:
                 self.found[at] = replace(each, resolved_at=fact.well_at, resolved_by=fact.by)
 
@@ -133,10 +134,16 @@ class _Ledger:
 
 def _worsen(known: IncidentRecord, fact: record.RunFacts) -> dict[str, bool | float | None]:
     shares = [share for share in (known.share, fact.share) if share is not None]
-    return {"is_grave": known.is_grave or fact.is_grave, "share": max(shares, default=None)}
+    return {
+        "is_grave": known.is_grave or fact.is_grave,
+        "is_of_data": known.is_of_data or fact.is_of_data,
+        "share": max(shares, default=None),
+    }
 
 
 def _read_action(event: Event) -> ActionItem:
     number = event.data.get("action")
-    text, kind, owner, due = (str(event.data.get(name) or "") for name in ("text", "kind", "owner", "due"))
-    return ActionItem(number if isinstance(number, int) else 0, event.at, text, kind, owner, due, by=event.actor)
+    names = ("text", "kind", "owner", "due", "nonce")
+    text, kind, owner, due, nonce = (str(event.data.get(name) or "") for name in names)
+    number = number if isinstance(number, int) else 0
+    return ActionItem(number, event.at, text, kind, owner, due, by=event.actor, nonce=nonce)

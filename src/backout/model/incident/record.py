@@ -50,7 +50,10 @@ class RunFacts(Value, frozen=True):
         began_at: when it became trouble or began to mend some (Unix seconds), None when it does neither.
         opens: whether it is reason enough for an incident, or only joins one that is open.
         well_at: when it was shown that all is well again, None when it was not.
-        ends_all: it is a watch that ended healthy, so that every incident of runs is over.
+        ends_all: it is a watch that ended healthy, so that every incident of runs which was open when it began is over,
+            but for those of data: it saw answers, and no rows.
+        started_at: when it began, Unix seconds.
+        is_of_data: it restores data.
         by: who acted, "guard" for a robot.
         is_grave: a critical service was down, or the database had no connections left.
         share: of the requests that failed, None when not known.
@@ -65,6 +68,8 @@ class RunFacts(Value, frozen=True):
     ends_all: bool = False
     is_grave: bool = False
     share: float | None = None
+    started_at: float = 0.0
+    is_of_data: bool = False
 
 
 class Remark(Value, frozen=True):
@@ -85,6 +90,7 @@ class ActionItem(Value, frozen=True):
         due: YYYY-MM-DD, "" for none.
         url: of the issue that was made of it, "" for none.
         by: who wrote it down.
+        nonce: drawn at random, so that nobody else can write what its issue is recognised by.
     """
 
     number: int
@@ -95,6 +101,7 @@ class ActionItem(Value, frozen=True):
     due: str = ""
     url: str = ""
     by: str = ""
+    nonce: str = ""
 
 
 class Told(Value, frozen=True):
@@ -135,6 +142,7 @@ class IncidentRecord(Value, frozen=True):
     by_person: bool = False
     blamed: str = ""
     is_grave: bool = False
+    is_of_data: bool = False
     share: float | None = None
 
     @property

@@ -7,17 +7,20 @@ Source: REST API of GitHub, version 2022-11-28: list repository issues (`state`,
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import msgspec
 
+from backout.errors import ProviderRejected
 from backout.model.clock import to_utc
 
 if TYPE_CHECKING:
     from backout.providers.github.client import GitHubClient
 
 PERMISSION: Final = "issues: write"
+_PAGE: Final = re.compile(r"https?://[A-Za-z0-9._~:/%#-]+")
 LONGEST_TITLE, LONGEST_BODY = 256, 60_000
 _PER_PAGE, _MOST_PAGES = 100, 10
 
@@ -49,7 +52,7 @@ class GitHubIssues:
             )
             for issue in listed:
                 if mark in (issue.body or "") and issue.pull_request is None:
-                    found = issue.html_url
+                    found = _check_page(issue.html_url)
             if len(listed) < _PER_PAGE:
                 break
         return found
@@ -61,4 +64,11 @@ class GitHubIssues:
             AuthError, ProviderRejected, ProviderUnavailable: as the client; after the last it may be there.
         """
         content = {"title": title[:LONGEST_TITLE], "body": body[:LONGEST_BODY]}
-        return self._client.post(self._path, content, _Issue, permission=PERMISSION).html_url
+        return _check_page(self._client.post(self._path, content, _Issue, permission=PERMISSION).html_url)
+
+
+def _check_page(url: str) -> str:
+    """Return the page of an issue. Raises ProviderRejected: it is no address that can stand in a page of ours."""
+    if not _PAGE.fullmatch(url):
+        raise ProviderRejected("the answer names no page of the issue", status=200)
+    return url

@@ -33,6 +33,7 @@ _SAID: Final = {
     record.RESOLVED: "Resolved",
 }
 MOST: Final = 280
+_NONCE_BYTES: Final = 8
 """Characters of a sentence for customers."""
 PICTURE: Final = ".svg"
 
@@ -133,6 +134,7 @@ def add_action(records: IncidentRecords, found: IncidentRecord, text: str, kind:
     """Record an action item and return its number."""
     number = len(found.actions) + 1
     data: dict[str, Json] = {"id": found.id, "action": number, "text": text, "kind": kind, "owner": owner, "due": due}
+    data["nonce"] = secrets.token_hex(_NONCE_BYTES)
     while (
         records.journal.note(records.environment, record.ACTION, f"{found.id}:{number}", data, actor=records.actor)
         is None

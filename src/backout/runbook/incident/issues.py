@@ -41,7 +41,7 @@ def file_actions(records: IncidentRecords, case: Case, issues: Issues, report_ur
     for action in case.record.actions:
         if action.url:
             continue
-        mark = f"<!-- action {action.number} of incident {case.record.id} -->"
+        mark = f"<!-- action {action.number} of incident {case.record.id} {action.nonce} -->"
         url = issues.find(mark, action.at)
         is_new = url is None
         if url is None:

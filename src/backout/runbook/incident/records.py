@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from backout.analysis.history.incidents import trace_incidents
 from backout.decoding import Undecodable, decode_values
 from backout.errors import UsageError
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backout.model.incident.incident import Incident, Run
+    from backout.model.plan import Json
     from backout.ports import Journal, Runs
 
 _MENDING: Final = (PlanKind.ROLLBACK, PlanKind.FORWARD, PlanKind.RECOVER, PlanKind.SECRETS)
@@ -83,10 +86,23 @@ def _judge(journal: Journal, runs: Runs, run: Run, known: dict[str, Run]) -> Run
     opens = has_begun and not actions & _UNDOES and (run.plan.kind is not PlanKind.SECRETS or bool(run.plan.cause))
     well = read_end(journal, runs, run).verified
     if well is None and run.plan.kind is PlanKind.RECOVER and run.state is RunState.DONE:
-        well = any(runs.result(run.id, step) is not None for step in _COMPARED)
+        checked = [step for step in _COMPARED if step in actions]
+        well = bool(checked) and all(_is_as_meant(runs.result(run.id, step)) for step in checked)
     well_at = (run.ended_at or run.started_at) if well else None
     by = "guard" if chain[0] != run.id else run.actor or "unknown"
-    return RunFacts(run.id, chain, run.started_at if has_begun else None, opens, well_at, by)
+    is_of_data = run.plan.kind is PlanKind.RECOVER
+    began_at = run.started_at if has_begun else None
+    return RunFacts(run.id, chain, began_at, opens, well_at, by, started_at=run.started_at, is_of_data=is_of_data)
+
+
+def _is_as_meant(compared: Json) -> bool:
+    """Whether a step that compares found what the restore was to bring, by its result; it may end without that."""
+    if not isinstance(compared, dict):
+        return False
+    objects = compared.get("compared")
+    if isinstance(objects, dict):
+        return objects.get("verified") is True
+    return not any(compared.get(name) for name in ("failed", "differs", "left"))
 
 
 def _judge_watch(journal: Journal, runs: Runs, run: Run, chain: tuple[str, ...]) -> RunFacts:
@@ -97,7 +113,8 @@ def _judge_watch(journal: Journal, runs: Runs, run: Run, chain: tuple[str, ...])
     is_settled = end.verdict == "healthy" or (end.settled and end.verdict != "void")
     well_at = ended_at if is_settled and run.state is RunState.DONE else None
     if end.verdict != "regressed" or decision is None:
-        return RunFacts(run.id, chain, None, opens=False, well_at=well_at, by="guard", ends_all=True)
+        facts = RunFacts(run.id, chain, None, opens=False, well_at=well_at, by="guard", ends_all=True)
+        return replace(facts, started_at=run.started_at)
     is_grave = decision.cause in (Cause.HEALTH, Cause.CONNECTIONS)
     share = decision.errors / decision.requests if decision.requests else None
     return RunFacts(run.id, chain, decision.at, opens=True, well_at=None, by="guard", is_grave=is_grave, share=share)
