@@ -85,7 +85,7 @@ def test_the_first_deployment_is_only_advised(story: Story) -> None:
         "stable_version": CheckState.ALLOWED,
     }
     checkup = Checkup("production", tuple(found.values()))
-    assert find_advice(tools.runs, checkup, fixes="") == "nothing is live yet"
+    assert find_advice(tools.journal, tools.runs, checkup, fixes="") == "nothing is live yet"
 
 
 def test_a_migration_that_the_live_code_does_not_survive_leaves_no_way_back(story: Story) -> None:
@@ -104,12 +104,12 @@ GAPS = (must("objects").missing("no snapshot", LOOK), must("token").ok("it is"),
 def test_in_an_open_incident_it_only_advises(story: Story) -> None:
     """And for what is named as its fix; when the incident is over, it decides again."""
     tools, found = story.tools(), Checkup("production", GAPS)
-    assert find_advice(tools.runs, found, fixes="") == ""
+    assert find_advice(tools.journal, tools.runs, found, fixes="") == ""
     watched = watch(tools, mode=Mode.OBSERVE)
-    assert find_advice(tools.runs, found, fixes="") == f"the incident of {watched.id} is open"
+    assert find_advice(tools.journal, tools.runs, found, fixes="") == f"the incident {watched.id} is open"
     roll_back(tools)
-    assert find_advice(tools.runs, found, fixes="") == ""
-    assert find_advice(tools.runs, found, fixes="rollback-1") == "this deployment fixes rollback-1"
+    assert find_advice(tools.journal, tools.runs, found, fixes="") == ""
+    assert find_advice(tools.journal, tools.runs, found, fixes="rollback-1") == "this deployment fixes rollback-1"
 
 
 def test_what_is_allowed_is_recorded_with_who_and_why(story: Story) -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from backout.errors import BackoutError, UsageError
 from backout.model.checkup import CheckState, Checkup
-from backout.runbook.incident.open_incident import find_open_incident
+from backout.runbook.incident.records import list_incidents
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,10 +20,11 @@ ALLOWED: Final = "preflight.allowed"
 FIXES: Final = "preflight.fixes"
 
 
-def find_advice(runs: Runs, found: Checkup, *, fixes: str) -> str:
+def find_advice(journal: Journal, runs: Runs, found: Checkup, *, fixes: str) -> str:
     """Return why the checks only advise, "" where they decide: a fix is never stopped in an incident.
 
     Args:
+        found: before any gap was allowed.
         fixes: the incident that the deployment is to end, as a person names it; "" for none.
     """
     if fixes:
@@ -32,10 +33,10 @@ def find_advice(runs: Runs, found: Checkup, *, fixes: str) -> str:
     if first is not None and first.state is CheckState.ALLOWED:
         return "nothing is live yet"
     try:
-        incident = find_open_incident(runs, found.environment)
+        known = list_incidents(journal, runs, found.environment)
     except BackoutError:  # the check of the journal says so
         return ""
-    return f"the incident of {incident} is open" if incident else ""
+    return next((f"the incident {each.id} is open" for each in known if each.resolved_at is None), "")
 
 
 def check_names(found: Checkup, names: Collection[str], known: Collection[str]) -> None:

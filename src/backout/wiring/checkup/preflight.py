@@ -37,10 +37,11 @@ def run_preflight(
     """
     found, book = run_checkup(config, View.PREFLIGHT), open_journal(config)
     actor, clock = find_actor(), SystemClock()
+    advice = preflight.find_advice(book, book, found, fixes=fixes)  # a gap that is allowed below is no reason for it
     if allowed:
         known = {question.name for lane in list_lanes(config, View.PREFLIGHT) for question in lane}
         found = preflight.accept_gaps(found, allowed, why, known=known, notes=book, actor=actor, clock=clock)
-    found = replace(found, advice=preflight.find_advice(book, found, fixes=fixes))
+    found = replace(found, advice=advice)
     if fixes and not found.ready:
         try:
             preflight.record_fix(found, fixes, why, notes=book, actor=actor, clock=clock)
