@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_shell import backout
 
+from backout.errors import UsageError
 from backout.model.drill import DrillGroup
 from backout.providers.child import is_running
 from backout.twin.home import Home
 from backout.wiring.drills.catalogue import load_drills
+from backout.wiring.drills.ground import open_ground
 
 from drillbook import ENV, PROGRAM
 from extent import PROOF, rotated
@@ -104,6 +106,16 @@ def find_processes(folder: Path) -> list[str]:
         if str(folder) in line:
             found.append(line)
     return found
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """Drills remove what is in their folder; one that they did not make is refused."""
+    kept = tmp_path / "trials" / "mine.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    with pytest.raises(UsageError, match="not of drills"):
+        open_ground(tmp_path, str)
+    assert kept.read_text() == "mine"
 
 
 def test_the_groups_have_drills() -> None:

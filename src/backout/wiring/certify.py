@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from backout.model.database.certificate import TrialRequest
 
 SCRIPT: Final = "certify"
+_PREFIX: Final = "backout-certify-"
 _REQUEST_S: Final = 30.0
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _SOURCE_MAP: Final = "application/source-map"
@@ -54,6 +55,15 @@ class Code(Value, frozen=True):
     text: str
 
 
+def _remove_left_over() -> None:
+    """Remove the folders of trials that were killed; their twins ended with them."""
+    for each in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = each.name.removeprefix(_PREFIX).partition("-")[0]
+        is_ours = owner.isdecimal() and not each.is_symlink() and each.is_dir() and each.stat().st_uid == os.getuid()
+        if is_ours and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(each, ignore_errors=True)
+
+
 class CertifyStage:
     """A twin in a folder of its own, which ends with this process; use it as a context.
 
@@ -64,7 +74,9 @@ class CertifyStage:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or Path(tempfile.mkdtemp(prefix="backout-certify-"))
+        if folder is None:
+            _remove_left_over()
+        self._folder = folder or Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._secrets: dict[str, str] = {}
         self._is_made = False
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from backout.config.drills import WatchPart
 from backout.config.scalars import Duration
-from backout.errors import BackoutError
+from backout.errors import BackoutError, UsageError
 from backout.model.guard.signals import sum_counts
+from backout.private import make_private_folder, write_new
 from backout.twin import remote
 from backout.twin.stage import Stage
 from backout.wiring.drills.trial import LONGEST_S, Trial
@@ -30,6 +31,8 @@ _FEW_ERRORS: Final = 0.002
 _ENOUGH: Final = 0.5
 """Of the visitors that are to come, so many have come to a busy machine, and to the good version in between drills."""
 _POLL_S: Final = 0.2
+_TRIALS, _PLANTED, _BACKUPS = "trials", "planted", "backups"
+_MARK: Final = ".backout-drills"
 _RATE_PER_S: Final = 50.0
 _PROVEN_IN: Final = WatchPart(lasts=Duration(120), baseline=Duration(5))
 
@@ -60,7 +63,7 @@ class Ground:
     @property
     def planted(self) -> Path:
         """The folder of what a drill's configuration names: secrets, addresses."""
-        return self.directory / "planted"
+        return self.directory / _PLANTED
 
     @property
     def stage(self) -> Stage:
@@ -73,8 +76,10 @@ class Ground:
         Raises:
             BackoutError: one of these failed.
         """
+        self._claim()
         self._stage.clear()
-        shutil.rmtree(self.directory / "trials", ignore_errors=True)
+        for name in (_TRIALS, _PLANTED, _BACKUPS):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
         self._stage.set_up(self._say)
         self.good = self._stage.deploy("good")
         self._calm_since = time.time()
@@ -85,6 +90,18 @@ class Ground:
             raise BackoutError(f"the good version was not proven: {ended.err.strip()[-500:]}", where="the drill")
         for file in proof.folder.glob("journal.sqlite*"):
             shutil.copy(file, self.directory / "stage" / file.name)
+
+    def _claim(self) -> None:
+        """Mark the folder as one of drills, which remove what is in it. Raises UsageError: it is somebody's own."""
+        mark = self.directory / _MARK
+        if mark.exists():
+            return
+        names = ("stage", _TRIALS, _PLANTED, _BACKUPS)
+        if theirs := [name for name in names if (self.directory / name).exists()]:
+            what = f"the folder has a {theirs[0]}/ that is not of drills, and would be removed"
+            raise UsageError(what, where=str(self.directory), hint="an empty one: `backout drill run throws --dir DIR`")
+        make_private_folder(self.directory)
+        write_new(mark, b"")
 
     def close(self) -> None:
         """Have nobody come any more, and stop the twin."""
@@ -109,7 +126,7 @@ class Ground:
         """
         self._trials += 1
         stage = self.directory / "stage"
-        folder = self.directory / "trials" / str(self._trials)
+        folder = self.directory / _TRIALS / str(self._trials)
         known = stage / "journal.sqlite" if journal else None
         return Trial(folder, self.twin, stage, watch, journal=known, more=more, notify=notify)
 
@@ -183,11 +200,6 @@ class Ground:
         finally:
             with contextlib.suppress(BackoutError):  # the twin itself may be gone
                 remote.clear_faults(self.twin, fault.kind, fault.target)
-
-
-def describe_ground(directory: Path) -> str:
-    """Return where drills take place, for a dry run."""
-    return f"a twin of its own in {directory}"
 
 
 def open_ground(directory: Path, say: Callable[[str], None]) -> Ground:

@@ -182,13 +182,12 @@ def make_dead_channels(folder: Path) -> dict[str, object]:
     }
 
 
-def call_api(scene: Scene, method: str, path: str, body: object = None) -> None:
+def call_api(scene: Scene, method: str, path: str) -> None:
     """Call the API of the Worker as another tool would. Raises OSError: it answers something else than yes."""
     twin = scene.ground.twin
     token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
     url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{SCRIPT}/{path}"
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - the twin, on loopback
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - the twin, on loopback
     with urllib.request.urlopen(request, timeout=_PATIENCE_S):  # noqa: S310 - same
         pass
