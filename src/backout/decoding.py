@@ -98,7 +98,7 @@ def decode_json(
             raise Undecodable(f"{what} is longer than {MOST_BYTES >> 20} MiB", where=where)
         if _LONG.search(content) and _has_huge_number(content):
             raise Undecodable(f"{what} holds a number that is too large", where=where)
-        if _is_nested_too_deep(content):
+        if is_nested_too_deep(content):
             raise Undecodable(f"{what} is nested too deeply", where=where)
         _prepare(type)
         return msgspec.json.decode(content, type=type)
@@ -171,6 +171,30 @@ def _drop_unusable(content: bytes) -> bytes:
     return b"".join((*kept, content[begin:] if depth < MOST_DEEP else b""))
 
 
+def is_nested_too_deep(text: bytes | str) -> bool:
+    """Whether brackets of a JSON text are nested too deep to walk through, also those that nothing closes.
+
+    To be asked before a decoder is: one that runs into the limit of recursion may take with it whatever the collector
+    of garbage calls meanwhile, a file's close for instance.
+
+    >>> is_nested_too_deep("[" * 5000), is_nested_too_deep('["[[", {}]')
+    (True, False)
+    """
+    if len(text) <= MOST_DEEP:
+        return False
+    content = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if content.count(b"[") + content.count(b"{") <= MOST_DEEP:
+        return False
+    brackets = content.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKET)
+    brackets = re.sub(_QUOTED, b"", brackets)
+    for _ in range(MOST_DEEP):  # each round removes the innermost ones
+        rest = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(rest) == len(brackets):  # nothing is left, or they do not pair: then it is no JSON
+            return len(rest) > MOST_DEEP
+        brackets = rest
+    return bool(brackets)
+
+
 def decode_own(text: str, *, what: str = "the record", where: str | None = None) -> Any:
     """Return a JSON text that `json.dumps` wrote, lone surrogates included. Raises Undecodable as `decode_json`."""
     import json
@@ -178,6 +202,8 @@ def decode_own(text: str, *, what: str = "the record", where: str | None = None)
     try:
         if len(text) > MOST_BYTES:
             raise Undecodable(f"{what} is longer than {MOST_BYTES >> 20} MiB", where=where)
+        if is_nested_too_deep(text):
+            raise Undecodable(f"{what} is nested too deeply", where=where)
         value = json.loads(text)
         huge = _LONG_TEXT.search(text) is not None and _has_huge_number(text.encode("utf-8", "replace"))
         if huge or _is_too_deep(value):
@@ -306,20 +332,6 @@ def _has_huge_number(content: bytes) -> bool:
     """Whether a whole number outside of all strings is larger than any counter; longer fractions do no harm."""
     bare = re.sub(_TEXT, b'""', content)
     return any(len(found[1]) > 20 or int(found[1]) > MOST_WHOLE for found in re.finditer(_LONG_WHOLE, bare))
-
-
-def _is_nested_too_deep(content: bytes) -> bool:
-    """Whether brackets are nested too deep to walk through; each round removes the innermost ones."""
-    if content.count(b"[") + content.count(b"{") <= MOST_DEEP:
-        return False
-    brackets = content.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKET)
-    brackets = re.sub(_QUOTED, b"", brackets)
-    for _ in range(MOST_DEEP):
-        rest = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if len(rest) == len(brackets):
-            return False  # nothing is left, or they do not pair: then it is no JSON
-        brackets = rest
-    return bool(brackets)
 
 
 def _is_too_deep(value: object) -> bool:

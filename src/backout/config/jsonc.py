@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from backout.decoding import is_nested_too_deep
+
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _TRAILING = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
 
@@ -21,10 +23,10 @@ def loads(text: str) -> object:
     bare = _TOKEN.sub(
         lambda match: match[0] if match[0][0] == '"' else _blank_out(match[0]), text.removeprefix("\ufeff")
     )
-    try:
-        return json.loads(_TRAILING.sub(lambda match: match[1] or " ", bare))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    plain = _TRAILING.sub(lambda match: match[1] or " ", bare)
+    if is_nested_too_deep(plain):
+        raise ValueError("nested too deeply")
+    return json.loads(plain)
 
 
 def _blank_out(comment: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from backout.analysis.diagnosis.log_text import read_text
 from backout.analysis.diagnosis.masking import mask
+from backout.decoding import is_nested_too_deep
 from backout.model.incident.events import TemplateKey
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _remember(known: dict[str, TemplateKey], text: str, key: TemplateKey) -> Non
 def _read_json(text: str) -> str | None:
     """Return what a structured entry says went wrong: the innermost error's text, None for anything else."""
     stripped = text.strip()
-    if not (stripped.startswith("{") and stripped.endswith("}")):
+    if not (stripped.startswith("{") and stripped.endswith("}")) or is_nested_too_deep(stripped):
         return None
     try:
         value: object = json.loads(stripped)

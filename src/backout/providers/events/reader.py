@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.decoding import UNDECODABLE
+from backout.decoding import UNDECODABLE, is_nested_too_deep
 from backout.model.incident.events import NO_VERSION
 from backout.providers.events import telemetry
 from backout.providers.events.blocks import LONGEST_LINE, read_blocks
@@ -300,10 +300,10 @@ class EventReader:
         return True
 
     def _decode(self, line: bytes) -> object:
+        if is_nested_too_deep(line):
+            return None
         try:
             return msgspec.json.decode(line)
-        except RecursionError:
-            return None
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from backout.decoding import is_nested_too_deep
 from backout.model.incident.events import Invocation, Origin, Said
 from backout.model.outcomes import OK
 from backout.providers.events.times import parse_seconds
@@ -269,6 +270,8 @@ def describe_failed_batch(url: object) -> Sequence[Said]:
 def _decode_value(raw: msgspec.Raw) -> object:
     """Return the value; what is no text in UTF-8 is taken for Latin-1, and what is still none as it is written."""
     written = bytes(raw)
+    if is_nested_too_deep(written):
+        return written.decode("latin-1")
     for text in (written, written.decode("latin-1")):
         try:
             return _decode(text)
