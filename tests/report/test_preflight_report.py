@@ -48,7 +48,7 @@ def test_what_blocks_comes_first_and_the_rest_is_short() -> None:
         (CHECKS[:1], "", "ready", "ready: this deployment can be taken back"),
         (CHECKS, "", "not_ready", "not ready: this deployment could not be taken back"),
         (CHECKS[:3], "", "unmeasured", "not known whether this deployment could be taken back; not measured: pin"),
-        (CHECKS, "the incident of rollback-1 is open", "advised", "advice only, since the incident of rollback-1"),
+        (CHECKS, "the incident rollback-1 is open", "advised", "advice only, since the incident rollback-1"),
         (CHECKS[:1], "this deployment fixes x", "ready", "ready: this deployment can be taken back"),
         ((must("objects").allowed("x"),), "", "ready", "; allowed: objects"),
     ],

@@ -92,7 +92,7 @@ def test_a_deployment_that_could_not_be_taken_back_is_stopped_and_a_hotfix_is_no
     assert watched.code == 1, watched.err
     hotfix = push(trial, "third")
     assert hotfix.steps["preflight"].outputs["result"] == "advised", hotfix.steps["preflight"].log
-    assert f"the incident of {watched.json['run_id']} is open" in hotfix.steps["preflight"].summary
+    assert f"the incident {watched.json['run_id']} is open" in hotfix.steps["preflight"].summary
     assert (hotfix.code, trial.live() == drillbook.bad) == (0, False)
 
 
