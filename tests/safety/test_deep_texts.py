@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backout.analysis.diagnosis.templates import Templates
 from backout import decoding
+from backout.analysis.diagnosis.templates import Templates
 from backout.config import jsonc
 from backout.decoding import UNDECODABLE, Undecodable, decode_json, decode_lossily, decode_own
 from backout.providers.events.reader import EventReader
@@ -75,7 +75,7 @@ DECODERS: dict[str, Callable[[str], object]] = {
     "decode_own": decode_own,
     "jsonc": jsonc.loads,
     "events": read_events,
-    "templates": lambda text: Templates()(text),
+    "templates": Templates(),
 }
 
 
