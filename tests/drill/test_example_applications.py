@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 PAGE = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
-_BLOCK = re.compile(r"\[examples/(\w+)\]\S+:\n\n```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
-LINES = {name: [line.removeprefix("$ ") for line in block.splitlines()] for name, block in _BLOCK.findall(PAGE)}
+_BLOCK = re.compile(r"<!-- recorded: examples/(\w+), [^\n]* -->\n```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PRINTED = dict(_BLOCK.findall(PAGE))
+LINES = {
+    name: [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    for name, block in PRINTED.items()
+}
 MOST_LINES = 6
 MADE = (".backout", ".wrangler", "dist", "node_modules", "backout.toml", "backout-recorder", "visits")
 TOLD = re.compile(r"^=== (\d+) (\d+)$", re.MULTILINE)
@@ -92,6 +96,7 @@ def test_six_lines_lead_to_a_guarded_deployment(tmp_path: Path, name: str) -> No
         assert "WARNING" not in out
         twin = lifecycle.read_status(folder / ".backout" / "twin")
         assert twin.unknown_routes == ()
+        assert list_told(PRINTED[name]) <= list_told(out.replace(str(folder), f"~/{name}"))
         environments = tomllib.loads((folder / "backout.toml").read_text(encoding="utf-8"))["environments"]
         assert environments["twin"].get("database") == (D1 if name == "d1" else None)
         use(twin, f"{name}.localhost")
@@ -99,12 +104,19 @@ def test_six_lines_lead_to_a_guarded_deployment(tmp_path: Path, name: str) -> No
         lifecycle.stop_twin(folder / ".backout" / "twin")
 
 
+def list_told(text: str) -> set[str]:
+    """Return the lines of a transcript before guard's, which tell what it measured, without ids and numbers."""
+    until_guard = text.partition("$ backout guard")[0].partition("watch version")[0]
+    told = (line.rstrip() for line in until_guard.splitlines() if not line.startswith(("$ ", "[…]", "the token")))
+    return {re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "#", line) for line in told if line}
+
+
 def _run(script: str, folder: Path, told: Path) -> None:
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(folder),
         "LANG": "C.UTF-8",
-        "COLUMNS": "100",
+        "COLUMNS": "80",
         "CI": "1",
         "WRANGLER_HIDE_BANNER": "true",
     }

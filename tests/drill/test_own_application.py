@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.rotating("drills", 3)
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "twin.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "your-app-on-the-twin.md").read_text(encoding="utf-8")
 _FILE = re.compile(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FILES = dict(_FILE.findall(PAGE))
