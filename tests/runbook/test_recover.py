@@ -243,6 +243,82 @@ def test_a_fence_taken_away_by_hand_gives_the_run_up(night: Night) -> None:
     check_taken_back(night)
 
 
+class FailsBehind:
+    """Fails each call of that name, once another one was called; until it is ended."""
+
+    def __init__(self, name: str, behind: str = "") -> None:
+        self.name, self.behind, self.seen = name, behind, not behind
+
+    def __call__(self, called: str) -> None:
+        self.seen = self.seen or called == f"after {self.behind}"
+        if self.seen and called == f"before {self.name}":
+            raise ProviderUnavailable("the second check does not answer")
+
+
+def test_without_its_second_check_the_database_stays_closed(night: Night) -> None:
+    """It was exchanged, and nobody knows whether it is what it has to be; resumed, it is compared again."""
+    night.watch_application(FailsBehind("copies.compare", "server.move_in"))
+    with pytest.raises(PartlyDone, match="whether all was restored is not known: the second check does not answer"):
+        recover(night.tools())
+    check_closed(night)
+    with pytest.raises(PartlyDone):
+        recover(night.tools())
+    check_closed(night)
+    night.watch_application()
+    run = recover(night.tools())
+    night.stop_watching()
+    check_recovered(night)
+    assert not [line for line in read_outcome(night.tools().tools, run).checked if "NOT CHECKED" in line]
+
+
+def test_what_differs_is_mended_and_compared_again(night: Night) -> None:
+    """It stays closed until then."""
+    live, spoiled = night.world.fence, [(-1, "spoiled")]
+
+    def spoil(name: str) -> None:
+        if name == "after server.start":
+            live.live.writes[:0] = spoiled
+
+    night.watch_application(spoil)
+    with pytest.raises(PartlyDone, match="not everything was restored: not as noted: rows"):
+        recover(night.tools())
+    check_closed(night)
+    live.live.writes[:1] = []
+    night.watch_application()
+    recover(night.tools())
+    night.stop_watching()
+    check_recovered(night)
+
+
+def test_a_person_opens_what_cannot_be_compared(night: Night) -> None:
+    """`backout unfence` says that somebody has looked; then the run goes on, and its report says what was not shown."""
+    night.watch_application(FailsBehind("copies.compare", "server.move_in"))
+    with pytest.raises(PartlyDone):
+        recover(night.tools())
+    night.stop_watching()
+    fence = night.world.fence
+    assert fence.live.mark is not None
+    fence.open(fence.live.mark)
+    night.is_fenced = False
+    night.watch_application(FailsBehind("copies.compare"))
+    run = recover(night.tools())
+    night.stop_watching()
+    check_recovered(night)
+    checked = read_outcome(night.tools().tools, run).checked
+    assert "NOT CHECKED by other means: the second check does not answer" in checked
+
+
+def test_without_what_the_second_check_compares_with_nothing_is_stopped(night: Night) -> None:
+    """The side instance cannot be read: then it cannot be shown afterwards that it is what answers."""
+    night.watch_application(FailsBehind("copies.note"))
+    with pytest.raises(PartlyDone, match="the second check does not answer"):
+        recover(night.tools())
+    night.stop_watching()
+    assert night.world.live.sole == night.bad.id
+    assert night.server.write()
+    assert night.world.fence.live.mark is None
+
+
 def test_the_deadline_is_told_and_nothing_opens_by_itself(night: Night) -> None:
     """Whoever looks is told who closed it; the run goes on when what failed is mended."""
 

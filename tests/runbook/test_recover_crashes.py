@@ -16,7 +16,7 @@ from recovery_story import (
 
 from backout.errors import BackoutError, PartlyDone, ProviderRejected, WorldMoved
 from backout.model.incident.incident import RunState
-from backout.runbook.recover.lift import look_how_far
+from backout.runbook.recover.tools import look_how_far
 
 from extent import sampled
 

@@ -152,7 +152,7 @@ def take_back(shell: Shell, run: str | None, way: Way) -> int:
 
         raise make_busy_error(unfinished)
     found = find_undoable(tools, run)
-    from backout.runbook.recover.lift import look_how_far
+    from backout.runbook.recover.tools import look_how_far
 
     if not look_how_far(session.tools.journal, found.id)[1]:
         what = f"run {found.id} has overwritten nothing, and moved nobody: it is ended, and what it stopped goes on"

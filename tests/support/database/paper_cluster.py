@@ -313,13 +313,23 @@ class PaperServer:
 
     def note(self, dsn: str, into: Path, progress: object, *, own: str = "") -> None:
         del progress, own
-        held = self.world.fence.copies[dsn] if dsn else self.world.fence.live
-        self.noted[into.name] = list(held.writes)
+
+        def note() -> None:
+            held = self.world.fence.copies[dsn] if dsn else self.world.fence.live
+            self.noted[into.name] = list(held.writes)
+
+        self._call("copies.note", note)
 
     def compare(self, noted: Path, *, goes_on: bool, progress: object, statistics: object = None) -> Comparison:
         del goes_on, progress, statistics
-        same = self.noted[noted.name] == self.world.fence.live.writes[: len(self.noted[noted.name])]
-        return Comparison((), () if same else ("rows",))
+
+        def compare() -> Comparison:
+            was = self.noted[noted.name]
+            return Comparison((), () if was == self.world.fence.live.writes[: len(was)] else ("rows",))
+
+        found = self._call("copies.compare", compare)
+        assert isinstance(found, Comparison)
+        return found
 
     def tools(self, journal: Any) -> RestoreTools:
         """Return the tools of a restore: a new process, as far as the journal can tell."""

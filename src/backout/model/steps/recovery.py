@@ -199,7 +199,7 @@ class RestoredResult(Result, frozen=True, kw_only=True):
 
 
 class RestoredStep(Arguments[RestoredResult], frozen=True, kw_only=True):
-    """Look at the second checks of database and objects, before anything is opened."""
+    """Look whether the second checks of database and objects were made and are well, before anything is opened."""
 
     action: ClassVar[str] = "recover_restored"
 

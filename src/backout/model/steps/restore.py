@@ -114,15 +114,23 @@ class DropSidesStep(Arguments[DropResult], frozen=True, kw_only=True):
 
 
 class NoteCopiesResult(ComparisonResult, frozen=True, kw_only=True):
-    """How the live rows not written since compare with those of the copy; `kept`: why what leaves was not noted."""
+    """How the live rows not written since compare with those of the copy.
+
+    Args:
+        kept: why what leaves was not noted, None where it was.
+        coming: why what comes was not; then nothing can be compared after the exchange.
+    """
 
     kept: NoteResult | None = None
+    coming: NoteResult | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return it as JSON values."""
         found = super().to_json()
-        found.pop("kept", None)
-        return found if self.kept is None else {**found, "kept": self.kept.to_json()}
+        notes = {"kept": self.kept, "coming": self.coming}
+        for name in notes:
+            found.pop(name, None)
+        return {**found, **{name: note.to_json() for name, note in notes.items() if note is not None}}
 
 
 class NoteCopiesStep(Arguments[NoteCopiesResult], frozen=True, kw_only=True):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from backout.model.steps.objects import CompareObjectsStep
 from backout.model.steps.recovery import (
     FenceCopyStep,
     FenceStandsStep,
@@ -22,7 +23,10 @@ from backout.model.steps.recovery import (
     ResumeStep,
     UndoPointStep,
 )
+from backout.model.steps.rescue import NoteNewerStep, NoteUndoStep
+from backout.model.steps.restore import NoteCopiesStep
 from backout.ports import AnyAction
+from backout.report.database.comparison import SECOND_CHECKS
 from backout.runbook.objects.restore import ObjectActions
 from backout.runbook.procedures import Actions
 from backout.runbook.recover.closing import (
@@ -35,6 +39,7 @@ from backout.runbook.recover.closing import (
     RaiseFence,
     ShowMaintenance,
 )
+from backout.runbook.recover.demanded import Demanded
 from backout.runbook.recover.lift import FailsOpen
 from backout.runbook.recover.opening import CheckRestored, GoLive, Open, Place, ProveTarget, Resume
 from backout.runbook.recover.outcome import WriteRecovery
@@ -62,6 +67,16 @@ _OWN: Mapping[str, Callable[[RecoverTools], AnyAction]] = {
     ResumeStep.action: Resume,
     RecoverReportStep.action: WriteRecovery,
 }
+_DEMANDED: Final = frozenset(
+    (
+        *(kind.action for kind in SECOND_CHECKS),
+        NoteCopiesStep.action,
+        NoteNewerStep.action,
+        NoteUndoStep.action,
+        CompareObjectsStep.action,
+    )
+)
+"""The second checks, and what is noted for them."""
 
 
 class RecoverActions(Mapping[str, AnyAction]):
@@ -76,7 +91,7 @@ class RecoverActions(Mapping[str, AnyAction]):
     def __getitem__(self, name: str) -> AnyAction:
         """Return the action of that name; KeyError for a name that no plan of this version uses."""
         action = _OWN[name](self._tools) if name in _OWN else self._others[name]
-        return FailsOpen(action, self._tools)
+        return FailsOpen(Demanded(action, self._tools) if name in _DEMANDED else action, self._tools)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""

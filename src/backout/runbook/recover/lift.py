@@ -6,7 +6,7 @@ A run that moves code alone overwrites nothing; for it the same begins where use
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from backout.analysis.history.remarks import find_underneath
 from backout.errors import BackoutError, Busy, Interrupted, WorldMoved
@@ -14,24 +14,31 @@ from backout.model.incident.notice import NoticeKind
 from backout.model.remark import Remark, RemarkKind
 from backout.model.steps.recovery import GoLiveStep, MaintenanceStep, PauseStep, RecoverReportStep
 from backout.model.steps.restore import SideStep, StopServerStep
-from backout.plan.recovery import OVERWRITES
 from backout.ports import Action, NotDone, find_result
 from backout.runbook.incident.tell import tell
 from backout.runbook.recover.deadline import tell_overdue
 from backout.runbook.recover.opening import start_again
-from backout.runbook.recover.tools import LIFTED, LIFTING, OPENED, find_plan, get_fence, get_restoring, read_own_fence
+from backout.runbook.recover.tools import (
+    LIFTED,
+    LIFTING,
+    OPENED,
+    find_plan,
+    get_fence,
+    get_restoring,
+    look_how_far,
+    read_own_fence,
+)
 from backout.runbook.recovery.steps.swap import UP_WITHIN_S
 from backout.runbook.rollback.marked import make_message
 from backout.runbook.safety.checks import await_listed, find_own
 
 if TYPE_CHECKING:
     from backout.model.steps.base import Arguments
-    from backout.ports import Journal, Next, Probe, StepContext
+    from backout.ports import Next, Probe, StepContext
     from backout.runbook.recover.tools import RecoverTools
 
 A = TypeVar("A", bound="Arguments[Any]")
 R = TypeVar("R")
-_PAGE: Final = MaintenanceStep.action
 
 
 class FailsOpen(Action[A, R], Generic[A, R]):
@@ -82,12 +89,6 @@ class FailsOpen(Action[A, R], Generic[A, R]):
             return False
         opened = tools.journal.events(environment=tools.environment, kind=OPENED)
         return not any(note.data.get("run") == undone for note in opened)
-
-
-def look_how_far(journal: Journal, run: str) -> tuple[bool, bool]:
-    """Return whether the outage of a run began, and whether it has begun to overwrite anything, or to move users."""
-    begun = {str(event.data.get("action")) for event in journal.events(run=run, kind="step.start")}
-    return _PAGE in begun, not begun.isdisjoint((*OVERWRITES, GoLiveStep.action))
 
 
 def is_lifting(tools: RecoverTools, run: str) -> bool:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from backout.decoding import decode_values
 from backout.errors import BackoutError
-from backout.model.steps.recovery import MaintenanceStep, RecoverReportStep
+from backout.model.steps.recovery import GoLiveStep, MaintenanceStep, RecoverReportStep
 from backout.model.value import Value
+from backout.plan.recovery import OVERWRITES
 
 if TYPE_CHECKING:
     from backout.model.database.fence import FenceMark
     from backout.model.plan import Plan
-    from backout.ports import Fence, Runs
+    from backout.ports import Fence, Journal, Runs
     from backout.runbook.objects.tools import ObjectTools
     from backout.runbook.recovery.tools import RestoreTools
     from backout.runbook.toolbox import Toolbox
@@ -61,6 +62,12 @@ def find_plan(runs: Runs, run: str) -> Plan:
     found = runs.find(run)
     assert found is not None
     return found.plan
+
+
+def look_how_far(journal: Journal, run: str) -> tuple[bool, bool]:
+    """Return whether the outage of a run began, and whether it has begun to overwrite anything, or to move users."""
+    begun = {str(event.data.get("action")) for event in journal.events(run=run, kind="step.start")}
+    return MaintenanceStep.action in begun, not begun.isdisjoint((*OVERWRITES, GoLiveStep.action))
 
 
 def list_own_runs(runs: Runs, run: str) -> tuple[str, ...]:

@@ -29,9 +29,9 @@ from backout.plan.recovery import LEFT_OUT, PARTS, STAYS, CodeChange, Recovery, 
 from backout.ports import find_result
 from backout.report.times import format_time
 from backout.runbook.objects.compare import count_noted
-from backout.runbook.recover.lift import is_lifting, look_how_far, open_again
+from backout.runbook.recover.lift import is_lifting, open_again
 from backout.runbook.recover.prepare import DEADLINE_S, find_stops, make_mark
-from backout.runbook.recover.tools import LIFTED, LIFTING
+from backout.runbook.recover.tools import LIFTED, LIFTING, look_how_far
 from backout.runbook.recovery.restore import plan_undo as plan_database_undo
 from backout.runbook.recovery.tools import RESCUED, SWAPPED
 

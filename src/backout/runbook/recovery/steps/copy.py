@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from backout.model.names import parse_id
-from backout.model.steps.comparison import ComparisonResult
+from backout.model.steps.comparison import ComparisonResult, NoteResult
 from backout.model.steps.restore import CompareCopyStep, NoteCopiesResult, NoteCopiesStep
 from backout.ports import Action
 from backout.report.database.comparison import SWAP, SWAP_BEFORE, SWAP_UNDONE, make_comparison_record
@@ -44,7 +44,7 @@ class NoteCopies(Action[NoteCopiesStep, NoteCopiesResult]):
         """
         tools, name, kept = self._tools, args.name, locate_cluster_note(self._tools, args.kept)
         progress = make_progress_teller(context, tools)
-        found = ComparisonResult()
+        found, noted = ComparisonResult(), NoteResult()
         if name:
             side, coming = find_running(tools, name, context).dsn, kept.with_suffix(".coming")
             noted = try_note(lambda: tools.copies.note(side, coming, progress))
@@ -56,7 +56,11 @@ class NoteCopies(Action[NoteCopiesStep, NoteCopiesResult]):
                     )
                 )
         leaves = try_note(lambda: tools.copies.note("", kept, progress))
-        return NoteCopiesResult(**msgspec.structs.asdict(found), kept=leaves if leaves.failed else None)
+        return NoteCopiesResult(
+            **msgspec.structs.asdict(found),
+            kept=leaves if leaves.failed else None,
+            coming=noted if noted.failed else None,
+        )
 
 
 class CompareCopy(Action[CompareCopyStep, ComparisonResult]):
