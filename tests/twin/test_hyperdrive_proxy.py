@@ -446,3 +446,19 @@ def test_the_cache_evicts_what_was_not_used() -> None:
     assert [cache.find(key) is not None for key in keys] == [True, False, True]
     cache.store(keys[1], Entry(b"", megabytes * 3, 0.0))
     assert cache.find(keys[1]) is None
+
+
+def test_it_logs_in_at_the_database_as_the_role_that_was_named(lab: Lab, proxy: HyperdriveProxy) -> None:
+    """The client's login stays the same; sessions that are open go on as they are."""
+    with lab.direct() as connection:
+        connection.execute("CREATE ROLE shop LOGIN")
+    asked = "SELECT session_user || left(clock_timestamp()::text, 0)"  # nothing that the cache would keep
+    with connect(proxy.target) as before:
+        assert before.execute(asked).fetchone() == ("postgres",)
+        proxy.role = "shop"
+        with connect(proxy.target) as after:
+            assert after.execute(asked).fetchone() == ("shop",)
+        assert before.execute(asked).fetchone() == ("postgres",)
+    proxy.role = None
+    with connect(proxy.target) as again:
+        assert again.execute(asked).fetchone() == ("postgres",)

@@ -13,11 +13,11 @@ export function failing(share) {
   });
 }
 
-/** The application, waiting `byMs` (or the variable SLOW_BY_MS) before the share `share` of its requests. */
+/** The application, waiting `byMs` (or SLOW_BY_MS) before the share `share` (or SLOW_SHARE) of its requests. */
 export function slowed({ share, byMs }) {
   return createApp({
     around: (answer) => async (request, env, ctx) => {
-      if (!isHealth(request) && Math.random() < share) await wait(Number(env.SLOW_BY_MS ?? byMs));
+      if (!isHealth(request) && Math.random() < Number(env.SLOW_SHARE ?? share)) await wait(Number(env.SLOW_BY_MS ?? byMs));
       return await answer(request, env, ctx);
     },
   });

@@ -38,6 +38,7 @@ Procedure = Literal[
     "failed-build",
     "bad-target",
     "two-bad-targets",
+    "unhelped",
     "hotfix",
     "killed-guard",
     "lost-journal",
@@ -48,6 +49,11 @@ Procedure = Literal[
     "resumed",
     "lost-objects",
     "corrupted-rows",
+    "late-find",
+    "wal-gap",
+    "lost-key",
+    "everything",
+    "left-fence",
 ]
 """How a drill goes on. `deployment`: guard waits, a version is deployed over the good one, and guard decides."""
 DISTURBING: Final = ("destructive-migration", "two-bad-targets", "bad-target", "resumed")

@@ -147,6 +147,7 @@ class Daemon:
             analytics=Analytics(self._data_plane.counts),
             schedules=self._data_plane,
             set_caching=self._services.set_hyperdrive_policy,
+            set_database_role=self._services.set_database_role,
             d1=self._services.d1,
             apply_faults=self._services.apply_faults,
         )

@@ -1,4 +1,4 @@
-"""Faults and schedules of a running twin from outside, through its own endpoints."""
+"""Faults, schedules and the database role of a running twin from outside, through its own endpoints."""
 
 from __future__ import annotations
 
@@ -88,6 +88,15 @@ def run_schedule(twin: TwinStatus, worker: str, cron: str | None = None) -> Sche
         _call(twin, "POST", body=body, path=f"schedules/{quote(worker, safe='')}", timeout_s=_LONGEST_RUN_S),
         ScheduleRecord,
     )
+
+
+def set_database_role(twin: TwinStatus, role: str | None) -> None:
+    """Have Hyperdrive log in to the database as a role from now on, None: as the superuser; sessions go on as they are.
+
+    Raises:
+        BackoutError, ProviderUnavailable: as `list_faults`.
+    """
+    _call(twin, "PUT", body={"role": role}, path="database")
 
 
 def _call(

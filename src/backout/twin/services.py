@@ -84,6 +84,7 @@ class Services:
         self._r2 = R2Gateway(self._store, faults, self._directory)
         self.d1 = D1Databases(self._directory / "d1", faults)
         self._proxies: dict[str, HyperdriveProxy] = {}
+        self._role: str | None = None
         self._policies: dict[str, Policy] = {}
         self._usual_policy = Policy(enabled=caching)
         self.mail = Outbox(self._directory / "outbox", faults, token=token)
@@ -207,12 +208,20 @@ class Services:
         if hyperdrive_id not in self._proxies:
             to = self.postgres.credentials
             policy = self._policies.get(hyperdrive_id, self._usual_policy)
-            self._proxies[hyperdrive_id] = HyperdriveProxy((to.database, to.user, to.password), self._socket, policy)
+            proxy = HyperdriveProxy((to.database, to.user, to.password), self._socket, policy)
+            proxy.role = self._role
+            self._proxies[hyperdrive_id] = proxy
         return self._proxies[hyperdrive_id]
 
     def set_hyperdrive_policy(self, hyperdrive_id: str, policy: Policy) -> None:
         """Say how a configuration caches; before its proxy is made, that is before a Worker binds it."""
         self._policies[hyperdrive_id] = policy
+
+    def set_database_role(self, role: str | None) -> None:
+        """Have every Hyperdrive log in to the database as this role from now on; None: as the superuser."""
+        self._role = role
+        for proxy in self._proxies.values():
+            proxy.role = role
 
     def _socket(self) -> Path | None:
         status = self.postgres.status

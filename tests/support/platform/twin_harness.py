@@ -247,6 +247,7 @@ async def _start(directory: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]
         analytics=analytics,
         schedules=data_plane,
         set_caching=data_plane.policies.__setitem__,
+        set_database_role=lambda _: None,
         d1=D1Databases(directory / "d1", faults),
         apply_faults=_break_nothing,
     )

@@ -65,6 +65,7 @@ class ApiContext(Value, frozen=True):
         analytics: the counts as analytics see them.
         schedules: runs a schedule on demand.
         set_caching: sets the caching of a Hyperdrive configuration, before a Worker is bound to it.
+        set_database_role: sets the role that Hyperdrive logs in as, None: the superuser.
         d1: the D1 databases.
         apply_faults: returns when the services are as the active faults say.
     """
@@ -80,6 +81,7 @@ class ApiContext(Value, frozen=True):
     analytics: Analytics
     schedules: Runner
     set_caching: Callable[[str, Policy], None]
+    set_database_role: Callable[[str | None], None]
     d1: D1Databases
     apply_faults: Callable[[], Awaitable[None]]
 

@@ -43,6 +43,7 @@ def make_routes(twin: str) -> list[web.RouteDef]:
         web.put(twin + "/faults", set_fault),
         web.delete(twin + "/faults", clear_faults),
         web.post(twin + "/schedules/{script}", run_schedule),
+        web.put(twin + "/database", set_database_role),
     ]
 
 
@@ -127,6 +128,19 @@ async def run_schedule(request: web.Request) -> web.Response:
             "outcome": run.outcome,
         }
     )
+
+
+async def set_database_role(request: web.Request) -> web.Response:
+    """Have Hyperdrive log in to the database as a role from now on: `{"role": ...}`, null: the superuser.
+
+    Raises:
+        ApiError: 400 when it is no name.
+    """
+    role = (await read_json_object(request)).get("role")
+    if role is not None and (not isinstance(role, str) or not role):
+        raise ApiError(400, 10026, "`role` is the name of a role, or null.")
+    get_context(request).set_database_role(role)
+    return render_result({"role": role})
 
 
 def _describe(fault: Fault) -> ApiObject:

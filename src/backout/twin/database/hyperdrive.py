@@ -64,6 +64,8 @@ class HyperdriveProxy:
         find_socket: called for each connection to the database: its unix socket, None while it is down.
         policy: its cache and its pool.
         now: a monotonic clock in seconds.
+
+    `role` is the role that it logs in as at the database, None: the client's.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class HyperdriveProxy:
         self._login = login
         self._find_socket = find_socket
         self.policy = policy
+        self.role: str | None = None
         self.cache = QueryCache(policy, now)
         self.moving_functions: frozenset[str] | None = None
         self._parameters = dict(_DEFAULT_PARAMETERS)
@@ -134,7 +137,8 @@ class HyperdriveProxy:
             text = "Hyperdrive: timed out while waiting for an open slot in the pool"
             raise OriginError(pgwire.make_error("FATAL", "53300", text)) from error
         try:
-            origin = await connect(self._find_socket(), parameters)
+            as_role = {} if self.role is None else {"user": self.role}
+            origin = await connect(self._find_socket(), {**parameters, **as_role})
             if self.moving_functions is None:
                 self.moving_functions = await origin.moving_functions()
         except BaseException:

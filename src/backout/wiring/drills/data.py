@@ -1,4 +1,4 @@
-"""Damaged data: rows and objects are damaged on purpose, brought back by the real commands, and read again."""
+"""Objects are damaged on purpose, brought back by the real command, and read again; what every recovery tells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from backout.analysis.drills import BadAnswers, find_bad
 from backout.decoding import decode_json
-from backout.errors import BackoutError
 from backout.model.drill import DrillAction, Loss, Measured
 from backout.providers.clock import SystemClock
 from backout.providers.s3.client import S3Client
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
 
 BUCKET: Final = "fm5-models"
 _OBJECTS: Final = 40
-_APART_S: Final = 2.2
+_NAMES: Final = tuple(f"drill/{number:03}" for number in range(_OBJECTS))
+APART_S: Final = 2.2
 """The store tells versions apart by whole seconds."""
-_TRIES: Final = 15
-_WHY: Final = ("-m", "a drill", "--confirm", "production")
+WHY: Final = ("-m", "a drill", "--confirm", "production")
 
 
 class _AccessKey(msgspec.Struct):
@@ -46,93 +45,52 @@ def make_storage(ground: Ground) -> dict[str, object]:
     }
 
 
-def make_backups(ground: Ground) -> dict[str, object]:
-    """Return the tables of an environment whose database is backed up into a folder."""
-    stage = ground.directory / "stage"
-    backup = {"directory": str(ground.directory / "backups"), "wal": "stream"}
-    url = {"provider": "postgres", "url_file": str(stage / "database-url"), "migrations": "prisma"}
-    return {"database": {**url, "backup": backup}}
-
-
 def perform_lost_objects(scene: Scene) -> Measured:
     """Delete a half of the bucket's objects and overwrite the other half, and bring them back to the moment before.
 
     Raises:
         BackoutError: the objects could not be damaged.
     """
-    names = [f"drill/{number:03}" for number in range(_OBJECTS)]
     with open_bucket(scene.ground.twin) as bucket:
-        bucket.set_versioning(BUCKET, enabled=True)
-        for name in names:
-            bucket.put(BUCKET, name, name.encode())
-        time.sleep(_APART_S)
+        put_objects(bucket)
+        time.sleep(APART_S)
         moment = format_time(int(time.time()))[:19].replace("T", " ")
-        time.sleep(_APART_S)
+        time.sleep(APART_S)
         with Witness(scene.ground.stage) as witness:
             damaged_at = time.time()
-            for number, name in enumerate(names):
-                if number % 2:
-                    bucket.delete(BUCKET, name)
-                else:
-                    bucket.put(BUCKET, name, b"overwritten")
+            damage_objects(bucket)
             scene.say(f"deleted and overwrote {_OBJECTS} objects")
-            time.sleep(_APART_S)
+            time.sleep(APART_S)
             over = format_time(int(time.time()))[:19].replace("T", " ")
-            time.sleep(_APART_S)
+            time.sleep(APART_S)
             began = time.time()
-            ended = scene.trial.run("objects", "restore", "--to", moment, "--until", over, *_WHY, "--json")
+            ended = scene.trial.run("objects", "restore", "--to", moment, "--until", over, *WHY, "--json")
             restored_at = time.time()
-        wrong = [name for name in names if read_object(bucket, name) != name.encode()]
+        spoiled = count_spoiled(bucket)
     loss = witness.measure_loss()
-    found = replace(loss, objects=(loss.objects or 0) + len(wrong))
+    found = replace(loss, objects=(loss.objects or 0) + spoiled)
     return tell(scene, ended, (damaged_at, began, restored_at), found)
 
 
-def perform_corrupted_rows(scene: Scene) -> Measured:
-    """Overwrite a column of all orders in one transaction, and rescue the rows while the application goes on writing.
-
-    Raises:
-        BackoutError: the backups that this rests on could not be made.
-    """
-    stage, trial = scene.ground.stage, scene.trial
-    stage.query("ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
-    stage.query("SELECT pg_catalog.pg_reload_conf()")
-    receiver = trial.start("db", "wal", "run", "--json")
-    try:
-        taken = trial.run("db", "backup", "--full", "--json")
-        if taken.code != 0:
-            raise BackoutError(f"no base backup: {taken.err.strip()[-500:]}", where=scene.drill.name)
-        scene.say("took a base backup")
-        with Witness(stage) as witness:
-            while len(witness.rows) < 3:
-                time.sleep(0.2)
-            before = {row[0]: row[1] for row in stage.query("SELECT id, total_cents FROM public.orders")}
-            damaged_at = time.time()
-            (found, *_) = stage.query(
-                "WITH bad AS (UPDATE public.orders SET total_cents = -1 RETURNING id) "
-                "SELECT pg_current_xact_id()::text, count(*) FROM bad"
-            )
-            scene.say(f"overwrote {found[1]} rows")
-            began = time.time()
-            ended = _rescue(scene, str(found[0]))
-            restored_at = time.time()
-        now = {row[0]: row[1] for row in stage.query("SELECT id, total_cents FROM public.orders")}
-    finally:
-        receiver.kill()
-        trial.run("db", "wal", "stop", "--json")
-    wrong = sum(now.get(key) != total for key, total in before.items())
-    loss = witness.measure_loss()
-    return tell(scene, ended, (damaged_at, began, restored_at), replace(loss, rows=(loss.rows or 0) + wrong))
+def put_objects(bucket: S3Client) -> None:
+    """Store the objects that are to be damaged, in a bucket that keeps versions."""
+    bucket.set_versioning(BUCKET, enabled=True)
+    for name in _NAMES:
+        bucket.put(BUCKET, name, name.encode())
 
 
-def _rescue(scene: Scene, transaction: str) -> Ended:
-    """Rescue what a transaction damaged; its WAL is received in some seconds, as the refusal says before that."""
-    for _ in range(_TRIES):
-        ended = scene.trial.run("db", "restore", transaction, *_WHY, "--json")
-        if ended.record.get("rule") != "preflight":
-            break
-        time.sleep(1)
-    return ended
+def damage_objects(bucket: S3Client) -> None:
+    """Delete a half of them, and overwrite the other half."""
+    for number, name in enumerate(_NAMES):
+        if number % 2:
+            bucket.delete(BUCKET, name)
+        else:
+            bucket.put(BUCKET, name, b"overwritten")
+
+
+def count_spoiled(bucket: S3Client) -> int:
+    """Return how many of them are not as they were."""
+    return sum(read_object(bucket, name) != name.encode() for name in _NAMES)
 
 
 def tell(scene: Scene, ended: Ended, times: tuple[float, float, float], loss: Loss) -> Measured:

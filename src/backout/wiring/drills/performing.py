@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Final
 from backout.analysis.drills import judge_drill
 from backout.errors import UsageError
 from backout.model.drill import DrillPlace, DrillResult
+from backout.wiring.drills.backups import (
+    make_backups,
+    make_sealed_backups,
+    perform_corrupted_rows,
+    perform_late_find,
+    perform_lost_key,
+    perform_wal_gap,
+)
 from backout.wiring.drills.build import perform_failed_build
-from backout.wiring.drills.data import make_backups, make_storage, perform_corrupted_rows, perform_lost_objects
+from backout.wiring.drills.data import make_storage, perform_lost_objects
 from backout.wiring.drills.deployment import Scene, perform_deployment
 from backout.wiring.drills.night import (
     make_dead_channels,
@@ -22,7 +30,8 @@ from backout.wiring.drills.night import (
     perform_resumed,
     perform_rotated_secret,
 )
-from backout.wiring.drills.targets import perform_bad_target, perform_two_bad_targets
+from backout.wiring.drills.recovery import make_recovery, perform_everything, perform_left_fence
+from backout.wiring.drills.targets import perform_bad_target, perform_two_bad_targets, perform_unhelped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +45,7 @@ _PROCEDURES: Final[Mapping[str, Callable[[Scene], Measured]]] = {
     "failed-build": perform_failed_build,
     "bad-target": perform_bad_target,
     "two-bad-targets": perform_two_bad_targets,
+    "unhelped": perform_unhelped,
     "hotfix": perform_hotfix,
     "killed-guard": perform_killed_guard,
     "lost-journal": perform_lost_journal,
@@ -46,11 +56,21 @@ _PROCEDURES: Final[Mapping[str, Callable[[Scene], Measured]]] = {
     "resumed": perform_resumed,
     "lost-objects": perform_lost_objects,
     "corrupted-rows": perform_corrupted_rows,
+    "late-find": perform_late_find,
+    "wal-gap": perform_wal_gap,
+    "lost-key": perform_lost_key,
+    "everything": perform_everything,
+    "left-fence": perform_left_fence,
 }
 _TABLES: Final[Mapping[str, Callable[[Ground], Mapping[str, object]]]] = {
     "missing-secret": lambda ground: make_secret_source(ground.planted),
     "lost-objects": make_storage,
     "corrupted-rows": make_backups,
+    "late-find": make_backups,
+    "wal-gap": make_backups,
+    "lost-key": make_sealed_backups,
+    "everything": make_recovery,
+    "left-fence": make_recovery,
 }
 """What the environment of a procedure has beside the usual tables."""
 

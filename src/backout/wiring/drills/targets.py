@@ -11,7 +11,7 @@ from backout.config.drills import FaultPart
 from backout.errors import BackoutError
 from backout.model.drill import DrillAction
 from backout.model.version import Mark, VersionId, VersionMark
-from backout.wiring.drills.deployment import deploy, measure, start_guard
+from backout.wiring.drills.deployment import broken_after, deploy, measure, start_guard
 from backout.wiring.drills.witness import Witness
 
 if TYPE_CHECKING:
@@ -62,6 +62,25 @@ def perform_two_bad_targets(scene: Scene) -> Measured:
     if isinstance(last, dict) and last.get("verified") is not True:
         return replace(found, action=DrillAction.HOLD, detail=str(last.get("why") or found.detail))
     return found
+
+
+def perform_unhelped(scene: Scene) -> Measured:
+    """Have a service fail for both versions after the deployment: one rollback, which does not help, and no other.
+
+    Raises:
+        BackoutError: as `measure`; it was rolled back more than once, or said to have helped.
+    """
+    guard = start_guard(scene)
+    version, since = deploy(scene)
+    with broken_after(scene), Witness(scene.ground.stage) as witness:
+        ended = guard.await_end()
+    history = scene.trial.tools().deployments.history()
+    made = [each for each in history if each.created_at > since and each.sole == scene.ground.good]
+    if len(made) > 1:
+        raise BackoutError(f"it was rolled back {len(made)} times", where=scene.drill.name)
+    if ended.record.get("verified") is True:
+        raise BackoutError("guard said that the rollback helped", where=scene.drill.name)
+    return measure(scene, ended, version, since, witness.measure_loss())
 
 
 def deploy_another_stable(scene: Scene) -> str:
