@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backout.analysis.statistics.beta import beta_tails, log_add, log_beta, log_sum, upper_bound
+from backout.analysis.statistics.beta import beta_tails, bound_share, log_add, log_beta, log_sum, upper_bound
 
 
 def binomial_at_most(k: int, n: int, p: Fraction) -> Fraction:
@@ -78,3 +78,17 @@ def test_sums_in_logs_neither_overflow_nor_lose_the_small() -> None:
     assert log_add(-math.inf, 3.0) == 3.0
     assert log_sum([]) == -math.inf
     assert log_sum([-2000.0, -2000.0, -2000.0]) == pytest.approx(-2000 + math.log(3))
+
+
+@given(st.integers(0, 80), st.integers(0, 80), st.integers(1, 99))
+def test_the_interval_of_a_share_misses_it_as_rarely_as_it_says(n: int, hits: int, percent: int) -> None:
+    """Over all outcomes of n draws, those whose interval is beside the true share have 1 % at most; exact sums."""
+    p = Fraction(percent, 100)
+    missed = Fraction(0)
+    for k in range(n + 1):
+        low, high = bound_share(k, n, 0.01)
+        if not low - 1e-12 <= percent / 100 <= high + 1e-12:
+            missed += comb(n, k) * p**k * (1 - p) ** (n - k)
+    assert missed <= Fraction(1, 100)
+    low, high = bound_share(min(hits, n), n, 0.01)
+    assert 0 <= low <= high <= 1

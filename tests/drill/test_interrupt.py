@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -102,6 +103,25 @@ def test_once(drillbook: Drillbook, gate: Gate, command: str, number: signal.Sig
     assert resumed.code == 0 or (resumed.code == 7 and unmeasured), resumed.err
     assert resumed.json["live_version"] == drillbook.good
     assert trial.newest()["state"] == "done"
+
+
+@pytest.mark.long
+@pytest.mark.calm
+def test_a_watch_of_what_is_live_ends_with_what_was_seen(drillbook: Drillbook) -> None:
+    """`backout watch` in another shell sees a rollback, and changes nothing; Ctrl-C is its regular end."""
+    trial, other = drillbook.trial(), drillbook.trial()
+    trial.make_live(drillbook.bad)
+    process = other.start("watch", "--json", "--every", "1s")
+    await_line(process, f'"live_version":"{drillbook.bad}"')
+    assert trial.run(*ROLLBACK, "--for", "5s").json["seen"]["looks"] > 0
+    line = json.loads(await_line(process, f'"live_version":"{drillbook.good}"'))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    ended = json.loads(out.splitlines()[-1])
+    assert process.returncode == {True: 0, False: 1, None: 7}[ended["verified"]], err
+    assert (line["type"], line["left_version"], ended["type"]) == ("reading", drillbook.bad, "result")
+    assert [each["version"] for each in ended["seen"]["versions"]] == [drillbook.bad, drillbook.good]
+    assert list(other.tools().runs.runs("production")) == list(drillbook.trial().tools().runs.runs("production"))
 
 
 @pytest.mark.long

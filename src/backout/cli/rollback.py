@@ -47,6 +47,7 @@ Examples:
   backout rollback -e production -m "500s on /api" --confirm production
   backout rollback "2 hours ago" -e staging --dry-run  # the plan, nothing else
   backout rollback 3f2a91 -e staging --no-wait        # end after the read-back
+  backout rollback -e production -m WHY --for 15m     # and watch for 15 minutes
 """,
 )
 @click.argument("target", required=False)
@@ -55,6 +56,9 @@ Examples:
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification, no report.")
+@click.option(
+    "--for", "for_", metavar="DURATION", help="Watch for this long afterwards; the report says what was seen."
+)
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
 @click.option("--with-database", is_flag=True, help="Also take the database back, to before the migration in the way.")
 @ALSO_BACK
@@ -75,6 +79,7 @@ def rollback(
     message: str | None,
     dry_run: bool,
     no_wait: bool,
+    for_: str | None,
     typed: str | None,
     with_database: bool,
     also_back: tuple[str, ...],
@@ -95,6 +100,7 @@ def rollback(
 
     if restore_secrets and carry_secrets:
         raise UsageError("--restore-secrets and --carry-secrets contradict each other", hint="choose one of them")
+    for_s = _read_for(for_, no_wait=no_wait)
     config = shell.config()
     session = open_session(shell, config, "rollback")
     unfinished = None if dry_run else session.in_the_way()
@@ -109,6 +115,7 @@ def rollback(
         message=shell.mask_reason(message or ""),
         target=target,
         wait=not no_wait,
+        for_s=for_s,
         accept_unproven=accept_unproven,
         force_secrets=restore_secrets,
         carry_secrets=carry_secrets,
@@ -119,6 +126,7 @@ def rollback(
         return _say_already_live(session, plan, dry_run=dry_run)
     more = ["--accept-unproven"] * accept_unproven + ["--restore-secrets"] * restore_secrets
     more += ["--carry-secrets"] * carry_secrets + ["--no-wait"] * no_wait
+    more += ["--for", for_] if for_ else []
     words = ("rollback", *([target] if target else ()), "--with-database", *more)
     command = format_command(shell, config.name, *words, message=message, typed=typed)
     if dry_run:
@@ -137,6 +145,17 @@ def rollback(
     return finish(session, session.drive(session.take_over(plan, reason)))
 
 
+def _read_for(for_: str | None, *, no_wait: bool) -> float:
+    """Return how long to watch afterwards at least, in seconds. Raises UsageError."""
+    from backout.config.scalars import parse_seconds
+
+    if for_ is None:
+        return 0.0
+    if no_wait:
+        raise UsageError("--for watches, and --no-wait does not", hint="choose one of them")
+    return parse_seconds(for_, "--for")
+
+
 def _say_already_live(session: Session, there: There, *, dry_run: bool) -> int:
     """Say that the target is already live at 100 %, and by which run: there is nothing to do."""
     out, tools, run = session.shell.output, session.tools, there.run
@@ -144,7 +163,7 @@ def _say_already_live(session: Session, there: There, *, dry_run: bool) -> int:
         record = outcome.make_rollback_record(tools, run)
     else:
         record = {"run_id": None, "environment": tools.environment, "from_version": None, "to_version": there.version}
-        record |= {"state": None, "verified": None, "criteria": [], "proof": None, "report_path": None}
+        record |= {"state": None, "verified": None, "criteria": [], "seen": None, "proof": None, "report_path": None}
     since, read_at = there.live.created_at, there.read_at
     record |= {"live_version": there.live.main, "deployment_id": there.live.id, "live_since": format_time(since)}
     record |= {"read_back_at": format_time(read_at), "already": True, "dry_run": dry_run}
@@ -300,6 +319,11 @@ def format_end(shell: Shell, session: Session, run: Run, record: dict[str, objec
 
         style = shell.output.style
         lines.append(format_verification(proof, width=style.width, paint=paint_for(style)))
+        if proof.seen is not None:
+            from backout.report.guard.monitoring import list_seen
+            from backout.report.text import wrap_text
+
+            lines += [line for each in list_seen(proof.seen) for line in wrap_text(each, style.width)]
     lines.append(outcome.describe_live(session.tools, run))
     if record["report_path"]:
         lines.append(f"Report: {record['report_path']}")

@@ -19,7 +19,7 @@ from backout.analysis.coverage import (
 )
 from backout.analysis.history.stability import Candidate, choose_target, find_newcomer, list_candidates, name_schema
 from backout.escaping import shorten
-from backout.model.clock import describe_offset, is_off
+from backout.model.clock import describe_offset, format_duration, is_off
 from backout.model.plan import Plan, PlanKind, PlanRefused, Rejection, Step
 from backout.model.remark import VERSION_DIGITS, Code
 from backout.model.steps.rollback import (
@@ -55,6 +55,7 @@ class Request(Value, frozen=True):
         target: a version id already resolved, or None for the last stable version.
         message: why, for the deployment's message and the report.
         wait: verify and report after the switch.
+        for_s: watch for so long after the switch although all criteria are decided.
         force_secrets: the target's own secret values come back (code 10220 answered by a person).
         carry_secrets: the target is uploaded again with the secrets as they are now (the other answer to 10220).
         can_prove: whether a health check is set up, through which the target can be asked first.
@@ -68,6 +69,7 @@ class Request(Value, frozen=True):
     message: str
     target: str | None = None
     wait: bool = True
+    for_s: float = 0.0
     accept_unproven: bool = False
     force_secrets: bool = False
     carry_secrets: bool = False
@@ -254,8 +256,9 @@ def _plan(situation: Situation, request: Request, lines: Equivalents, choice: _C
         Step.of(f"quarantine version {leaving[:8]}", _make_quarantine_step(leaving, left, request.detected or message)),
     ]
     if request.wait:
-        watch = VerifyStep(version=chosen.version, left=leaving, baseline_until=live.created_at)
-        steps.append(Step.of("watch the success criteria", watch, lines.health))
+        watch = VerifyStep(version=chosen.version, left=leaving, baseline_until=live.created_at, for_s=request.for_s)
+        how_long = f" for {format_duration(request.for_s)}" if request.for_s else ""
+        steps.append(Step.of(f"watch the success criteria{how_long}", watch, lines.health))
         steps.append(Step.of("write the incident report", ReportStep(cause=request.cause)))
     known = None if situation.triggers is None else situation.triggers.list_known()
     settle = SettleStep(version=chosen.version, leaving=leaving, hop=request.hop, triggers=known)

@@ -9,6 +9,9 @@ from backout.report.text import Paint, format_fields, leave_plain, wrap_text
 from backout.report.verified import describe_verified
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backout.model.guard.verdict import CriterionResult
     from backout.model.plan import Plan
 
 SIGNS = {
@@ -67,13 +70,19 @@ _VERBS = {
 
 def format_verification(verification: Verification, *, width: int = 80, paint: Paint = leave_plain) -> str:
     """Return the success criteria as a checklist, and the conclusion."""
-    lines = []
-    for result in verification.criteria:
-        role, sign = SIGNS[result.state]
-        text = wrap_text(f"{result.name}: {result.evidence}", width - 4, hanging="  ")
-        lines.append(f"  {paint(role, sign)} {text[0]}")
-        lines += [f"    {line}" for line in text[1:]]
+    lines = format_criteria(verification.criteria, width=width, paint=paint)
     role = {True: "good", False: "bad", None: "warn"}[verification.verified]
     word = paint(role, describe_verified(verification.verified))
     lines += wrap_text(f"{word}: {verification.summary}", width)
     return "\n".join(lines)
+
+
+def format_criteria(criteria: Iterable[CriterionResult], *, width: int = 80, paint: Paint = leave_plain) -> list[str]:
+    """Return the lines of a checklist: each criterion with its evidence."""
+    lines = []
+    for result in criteria:
+        role, sign = SIGNS[result.state]
+        text = wrap_text(f"{result.name}: {result.evidence}", width - 4, hanging="  ")
+        lines.append(f"  {paint(role, sign)} {text[0]}")
+        lines += [f"    {line}" for line in text[1:]]
+    return lines

@@ -126,3 +126,16 @@ def upper_bound(hits: float, total: float, alpha: float) -> float:
     True
     """
     return 1.0 if hits >= total else beta_quantile(1 - alpha, hits + 1.0, total - hits)
+
+
+def bound_share(hits: float, total: float, alpha: float) -> tuple[float, float]:
+    """Return the Clopper-Pearson interval of a share, wrong with probability `alpha` at most; (0, 1) of nothing.
+
+    >>> low, high = bound_share(0, 100, 0.01)
+    >>> low, round(high, 4) == round(1 - 0.005 ** (1 / 100), 4)
+    (0.0, True)
+    """
+    if not total:
+        return 0.0, 1.0
+    low = 0.0 if hits <= 0 else beta_quantile(alpha / 2, hits, total - hits + 1.0)
+    return low, upper_bound(hits, total, alpha / 2)

@@ -8,6 +8,7 @@ from backout.cli.support.records import make_criterion_record, make_event_record
 from backout.cli.support.style import Tone, measure_width
 from backout.model.guard.probes import NOT_PROVED
 from backout.model.guard.verdict import CriterionState, Verdict
+from backout.report.guard.monitoring import describe_health
 from backout.report.times import format_clock, format_duration, format_percent, format_time
 
 if TYPE_CHECKING:
@@ -213,12 +214,7 @@ def _describe_proof(result: Mapping[str, Json]) -> tuple[Tone, str]:
 
 
 def _describe_health(health: HealthReport | None) -> str:
-    if health is None:
-        return "-"
-    if health.is_down:
-        troubled = [s.name for s in health.services if s.state == "down"]
-        return f"DOWN ({', '.join(troubled)})" if troubled else f"DOWN ({health.status or health.reach})"
-    return health.overall if health.measured else f"not measured ({health.reach})"
+    return "-" if health is None else describe_health(health)
 
 
 def _make_tick_record(tick: Tick) -> dict[str, object]:

@@ -55,6 +55,7 @@ def make_rollback_record(tools: Toolbox, run: Run) -> dict[str, object]:
     """Return what a rollback did: only what was read back from the provider is claimed."""
     from backout.model.steps.rollback import ActivateStep, ReportStep
     from backout.ports import find_result
+    from backout.report.guard.monitoring import make_seen_record
     from backout.runbook.probing.pre_promotion import find_chosen
 
     switch = run.plan.arguments(ActivateStep)
@@ -70,6 +71,7 @@ def make_rollback_record(tools: Toolbox, run: Run) -> dict[str, object]:
         **_make_live_record(live),
         "verified": None if proof is None else proof.verified,
         "criteria": [] if proof is None else [make_criterion_record(c) for c in proof.criteria],
+        "seen": None if proof is None or proof.seen is None else make_seen_record(proof.seen),
         "proof": tools.runs.result(run.id, "prove"),
         "report_path": None if report is None else report.path,
     }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from backout.model.guard.monitored import (
+    Monitored,  # noqa: TC001 - decoded from the journal, so its type is looked up at run time
+)
 from backout.model.guard.shift import Shift  # noqa: TC001 - decoded from the journal, so its type is looked up at run time
 from backout.model.value import Value
 
@@ -104,6 +107,7 @@ class Verification(Value, frozen=True):
         down: critical services, and the health endpoint, that were down in the last looks.
         sampled: some of the counts were estimates.
         counted_until: how far the counts reached (Unix seconds), None when there were none.
+        seen: what was seen, where somebody asked to watch for a time; else None.
     """
 
     verified: bool | None
@@ -114,3 +118,4 @@ class Verification(Value, frozen=True):
     down: tuple[str, ...] = ()
     sampled: bool = False
     counted_until: float | None = None
+    seen: Monitored | None = None

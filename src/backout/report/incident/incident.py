@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backout.escaping import Markdown, code, join_parts, md, prose
 from backout.model.guard.verdict import CriterionState
 from backout.report.guard.acceptances import format_entry, make_accepted_lines
+from backout.report.guard.monitoring import list_seen
 from backout.report.incident.diagnosis import list_sentences
 from backout.report.incident.facts import Block, format_block
 from backout.report.incident.post_mortem import Around, list_blocks
@@ -193,6 +194,9 @@ def _format_resolution(incident: Incident) -> Markdown:
     lines += [md(""), *(md("- {}", note) for note in notes)] if notes else []
     if incident.verification is not None:
         lines += [md("\nSuccess criteria:\n"), *(_format_criterion(each) for each in incident.verification.criteria)]
+        if incident.verification.seen is not None:
+            sentences = list_seen(incident.verification.seen)
+            lines += [md("\nWhat was seen afterwards:\n"), *(md("- {}", each) for each in sentences)]
     return join_parts([*lines, *make_accepted_lines(incident.accepted)])
 
 

@@ -60,13 +60,12 @@ class Looks:
         self._tools = tools
         self._said = False
         guard, clock, aside = tools.policy.guard, tools.clock, tools.guard.in_background
-        look = _make_health_look(tools, tools.health) if tools.health is not None else None
-        read = _make_connections_look(tools.guard.connections) if tools.guard.connections is not None else None
+        look = make_health_look(tools, tools.health) if tools.health is not None else None
         sender = tools.guard.sender
         send = _make_synthetic_look(tools, sender, guard.asked) if sender is not None and guard.asked else None
-        read_s, send_s = PROBES_PER_READING * guard.probe_every_s, max(guard.synthetic_every_s, at_most_every_s)
+        send_s = max(guard.synthetic_every_s, at_most_every_s)
         self._health = Prober("health", look, clock, guard.probe_every_s, in_background=aside)
-        self._connections = Prober("connections", read, clock, read_s, in_background=aside)
+        self._connections = make_connections_prober(tools)
         self._synthetic = Prober("synthetic", send, clock, send_s, in_background=aside)
 
     def collect(self) -> Seen:
@@ -86,7 +85,9 @@ class Looks:
             prober.close()
 
 
-def _make_health_look(tools: Toolbox, health: HealthCheck) -> Callable[[], HealthReport]:
+def make_health_look(tools: Toolbox, health: HealthCheck) -> Callable[[], HealthReport]:
+    """Return a look at the health endpoint that never raises."""
+
     def look() -> HealthReport:
         try:
             return health.look()
@@ -94,6 +95,14 @@ def _make_health_look(tools: Toolbox, health: HealthCheck) -> Callable[[], Healt
             return HealthReport(tools.clock.now(), Reach.UNREADABLE, findings=(error.what,))
 
     return look
+
+
+def make_connections_prober(tools: Toolbox) -> Prober[ConnectionUse | BackoutError]:
+    """Return what looks at the database's connections, if that is set up; what a look raises is its result."""
+    guard = tools.guard
+    read = None if guard.connections is None else _make_connections_look(guard.connections)
+    every_s = PROBES_PER_READING * tools.policy.guard.probe_every_s
+    return Prober("connections", read, tools.clock, every_s, in_background=guard.in_background)
 
 
 def _make_connections_look(connections: Connections) -> Callable[[], ConnectionUse | BackoutError]:

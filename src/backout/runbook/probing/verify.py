@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.analysis.detector.criteria import CriteriaEngine
+from backout.analysis.detector.monitored import MonitoringTally
 from backout.analysis.history.remarks import find_underneath
 from backout.decoding import decode_values
 from backout.errors import BackoutError
+from backout.model.guard.connections import ConnectionUse
 from backout.model.guard.verdict import CriterionResult, CriterionState, Verification
 from backout.model.incident.notice import NoticeKind
 from backout.model.plan import PlanKind
@@ -21,8 +23,10 @@ from backout.model.steps.rollback import ActivateStep, ReadBackStep
 from backout.model.steps.verification import VerifyStep
 from backout.model.value import Value
 from backout.ports import Action, find_result
+from backout.report.times import format_clock
 from backout.runbook.guard.heartbeat import Heartbeat
 from backout.runbook.incident.tell import tell_rollback
+from backout.runbook.probing.looks import make_connections_prober
 from backout.runbook.probing.pre_promotion import find_chosen
 from backout.runbook.probing.prober import Prober
 from backout.runbook.rollback.reupload import keep
@@ -32,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backout.model.deployment import Deployment
-    from backout.model.guard.signals import Counts
+    from backout.model.guard.monitored import Monitored
+    from backout.model.guard.signals import Counts, HealthReport
     from backout.ports import StepContext
     from backout.runbook.toolbox import Toolbox
 
@@ -40,13 +45,17 @@ TICK_S = 1.0
 
 
 class Watched(Value, frozen=True):
-    """What to verify: the live version, the one that was left (or None), since when, and where its baseline ends."""
+    """What to verify: the live version, the one that was left (or None), since when, and where its baseline ends.
+
+    `for_s`: how long at least, although all is decided.
+    """
 
     live: str
     left: str | None
     started_at: float
     baseline_until: float
     fails_early: bool = False
+    for_s: float = 0.0
 
 
 LOOK_AGAIN_S = 5.0
@@ -98,7 +107,8 @@ def make_void(verification: Verification, why: str) -> Verification:
 class Verify(Action[VerifyStep, Verification]):
     """Step `verify` {version, left, baseline_until}: watch until the criteria are decided, at most `watch` seconds.
 
-    After an automatic rollback a certain failure ends it at once, so that `settle` can act on it.
+    With `for_s` it goes on for so long, and keeps what was seen. After an automatic rollback a certain failure ends it
+    at once, so that `settle` can act on it.
 
     It only reads, so it can be repeated after a crash; its deadline survives in the journal.
     """
@@ -121,7 +131,8 @@ class Verify(Action[VerifyStep, Verification]):
         if left is not None:
             keep(self._tools, left)
         live, baseline_until = find_chosen(self._tools, context.run, args.version), args.baseline_until or started_at
-        watched = Watched(live, left, started_at, baseline_until, fails_early=_is_automatic(self._tools, context.run))
+        automatic = _is_automatic(self._tools, context.run)
+        watched = Watched(live, left, started_at, baseline_until, fails_early=automatic, for_s=args.for_s)
         return verify_criteria(self._tools, context, watched, self._lookout(context.run, live))
 
     def _lookout(self, run: str, live: str) -> _Lookout:
@@ -136,13 +147,14 @@ class Verify(Action[VerifyStep, Verification]):
 
 def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, lookout: _Lookout) -> Verification:
     """Return the verification since `started_at`; the baseline is the live version's own traffic before."""
+    baseline = _read_baseline(tools, watched.live, watched.baseline_until)
     engine = CriteriaEngine(
         tools.policy.criteria,
         tools.policy,
         started_at=watched.started_at,
         live_version=watched.live,
         left_version=watched.left,
-        baseline=_read_baseline(tools, watched.live, watched.baseline_until),
+        baseline=baseline,
         has_health=tools.health is not None,
         has_traffic=tools.traffic is not None,
         fails_early=watched.fails_early,
@@ -150,6 +162,8 @@ def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, look
     look = tools.health.look if tools.health is not None else None
     every_s = tools.policy.guard.probe_every_s
     prober = Prober("health", look, tools.clock, every_s, in_background=tools.guard.in_background)
+    tally = _Tally(tools, watched, baseline) if watched.for_s else None
+    longest_s = max(tools.policy.criteria.watch_s, watched.for_s)
     heartbeat, feed = Heartbeat(tools), _Feed(math.ceil(watched.started_at))
     news = _News(tools, context.run, watched.started_at + TOLD_AFTER_S)
     told: tuple[tuple[str, CriterionState], ...] = ()
@@ -157,9 +171,12 @@ def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, look
         while True:
             context.check()
             heartbeat.beat()
-            _add_counts(tools, engine, feed)
-            for report in prober.collect():
+            counts, reports = _read_counts(tools, feed), prober.collect()
+            engine.add(counts)
+            for report in reports:
                 engine.add_health(report)
+            if tally is not None:
+                tally.add(counts, reports)
             now = tools.clock.now()
             results = engine.results(now)
             states = tuple((result.name, result.state) for result in results)
@@ -170,16 +187,47 @@ def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, look
                 )
             if tools.guard.watching is not None:
                 tools.guard.watching(results)
-            if _is_decided(results) or now >= watched.started_at + tools.policy.criteria.watch_s:
-                ended = replace(engine.verification(now), sampled=feed.sampled, counted_until=feed.complete_until)
+            seen = None if tally is None else tally.summarize(now)
+            if _is_decided(results, asked=now < watched.started_at + watched.for_s) or (
+                now >= watched.started_at + longest_s
+            ):
+                ended = replace(
+                    engine.verification(now), sampled=feed.sampled, counted_until=feed.complete_until, seen=seen
+                )
                 return lookout.conclude(ended)
             news.tick(now)
             moved = lookout.find_successor(now)
             if moved:
-                return make_void(engine.verification(now), moved)
+                return make_void(replace(engine.verification(now), seen=seen), moved)
             tools.clock.sleep(TICK_S)
     finally:
         prober.close()
+        if tally is not None:
+            tally.close()
+
+
+class _Tally:
+    """Adds up what is seen of the live version and of the database's connections, for whoever asked to watch."""
+
+    def __init__(self, tools: Toolbox, watched: Watched, baseline: Sequence[Counts]) -> None:
+        self._tally = MonitoringTally(tools.policy, watched.started_at, tools.policy.criteria.error_rate_for_s)
+        usual_from = f"its own before {format_clock(watched.baseline_until)} UTC"
+        self._tally.follow(watched.live, watched.started_at, baseline, usual_from)
+        self._connections = make_connections_prober(tools)
+
+    def add(self, counts: Sequence[Counts], reports: Sequence[HealthReport]) -> None:
+        self._tally.add(counts)
+        for report in reports:
+            self._tally.add_health(report)
+        for use in self._connections.collect():
+            if isinstance(use, ConnectionUse):
+                self._tally.add_connections(use)
+
+    def summarize(self, until: float) -> Monitored:
+        return self._tally.summarize(until)
+
+    def close(self) -> None:
+        self._connections.close()
 
 
 def _wait_until(tools: Toolbox, context: StepContext, at: float) -> None:
@@ -222,10 +270,10 @@ def _is_automatic(tools: Toolbox, run: str) -> bool:
     return bool(found.plan.arguments(ActivateStep).detected)
 
 
-def _is_decided(results: tuple[CriterionResult, ...]) -> bool:
-    """Whether nothing is open any more, or one criterion has failed, which decides the whole."""
+def _is_decided(results: tuple[CriterionResult, ...], *, asked: bool) -> bool:
+    """Whether one criterion has failed, which decides the whole, or nothing is open and nobody `asked` for more."""
     states = {result.state for result in results}
-    return CriterionState.FAILED in states or CriterionState.WAITING not in states
+    return CriterionState.FAILED in states or (CriterionState.WAITING not in states and not asked)
 
 
 @dataclass(slots=True)
@@ -237,18 +285,18 @@ class _Feed:
     sampled: bool = False
 
 
-def _add_counts(tools: Toolbox, engine: CriteriaEngine, feed: _Feed) -> None:
-    """Feed the new final seconds; a source that does not answer leaves a gap."""
+def _read_counts(tools: Toolbox, feed: _Feed) -> list[Counts]:
+    """Return the new final seconds; a source that does not answer leaves a gap."""
     if tools.traffic is None:
-        return
+        return []
     try:
         page = tools.traffic.read(feed.read_until, int(tools.clock.now()) + 1)
     except BackoutError:
-        return
-    engine.add(row for row in page.counts if row.second < page.complete_until)
+        return []
     feed.read_until = max(feed.read_until, page.complete_until)
     feed.complete_until = page.complete_until
     feed.sampled = feed.sampled or page.sampled
+    return [row for row in page.counts if row.second < page.complete_until]
 
 
 def _read_baseline(tools: Toolbox, version: str, until: float) -> tuple[Counts, ...]:
