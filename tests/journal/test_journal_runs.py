@@ -184,6 +184,42 @@ def test_a_prefix_that_fits_several_runs_is_refused_naming_them(bench: Bench) ->
     assert [run.id for run in bench.journal.runs("production")] == [second]
 
 
+def test_a_run_is_found_by_its_id_at_one_price_however_many_there_are(bench: Bench) -> None:
+    """A report asks for each run several times: by instructions of SQLite, as no clock says it."""
+    first = bench.submit("a", environment="e-0")
+
+    def count_instructions() -> int:
+        connection, taken = bench.journal._store._connection, [0]
+        assert connection is not None
+
+        def tick() -> int:
+            taken[0] += 1
+            return 0
+
+        connection.set_progress_handler(tick, 1)
+        assert bench.journal.find(first) is not None
+        assert bench.journal.result(first, "a") is None
+        connection.set_progress_handler(None, 0)
+        return taken[0]
+
+    alone = count_instructions()
+    for number in range(1, 100):
+        bench.submit("a", environment=f"e-{number}")
+    assert count_instructions() <= alone
+
+
+def test_the_result_of_a_run_that_went_on_is_read_again(bench: Bench) -> None:
+    """What was read last is not what is there now."""
+    run = bench.submit("a", "b")
+    assert bench.journal.result(run, "a") is None
+    with pytest.raises(PartlyDone):
+        bench.drive(run, a=Scripted(does=[{"x": 1}]), b=Scripted(does=[ProviderUnavailable("no answer")]))
+    assert bench.journal.result(run, "a") == {"x": 1}
+    bench.drive(run, b=Scripted(does=[{"y": 2}]))
+    assert bench.journal.result(run[:-2], "b") == {"y": 2}
+    assert bench.journal.result(run, "b") == {"y": 2}
+
+
 def test_another_unfinished_run_keeps_its_environment(bench: Bench) -> None:
     """Busy says which, what it is at, that nobody drives it, and the two ways on; other environments are free."""
     run = bench.submit("a", "b")

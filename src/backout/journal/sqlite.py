@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from backout.ports import AnyAction, Clock
 
 _PAGE = 500
+_NEWEST = "SELECT max(seq) FROM event WHERE run = ? AND kind <> 'step.progress'"
 _LEAVING_TRIES, _LEAVING_POLL_S = 50, 0.02
 
 
@@ -64,6 +65,7 @@ class SqliteJournal:
         self._stop = stop
         self._host = host
         self._ledger: Ledger | None = None
+        self._recalled: tuple[RunRecord, list[tuple[int | None]]] | None = None
 
     # --- Journal ----------------------------------------------------------------------------------------------------
 
@@ -166,7 +168,7 @@ class SqliteJournal:
 
     def result(self, run: str, action: str) -> Json:
         """Return the recorded result of the run's last completed step of that action; None when there is none."""
-        record = self._find(run)
+        record = self._recall(run)
         if record is None:
             return None
         pairs = zip(record.plan.steps, record.steps, strict=True)
@@ -261,11 +263,24 @@ class SqliteJournal:
             return load(connection, run) if connection else None
 
     def _find(self, run: str) -> RunRecord | None:
+        """Return the run of this id, or the only one whose id begins so; those are looked for among all runs."""
+        found = self._load(run) if run else None
+        if found is not None or not run:
+            return found
         query = "SELECT run FROM event WHERE kind = 'run.submitted' AND substr(run, 1, ?) = ? ORDER BY seq"
-        ids = [str(row[0]) for row in self._store.rows(query, (len(run), run))] if run else []
-        if run not in ids and len(ids) > 1:
+        ids = [str(row[0]) for row in self._store.rows(query, (len(run), run))]
+        if len(ids) > 1:
             raise UsageError(f"{run!r} is not one run: it may be {', '.join(ids)}", hint="backout runs list")
-        return self._load(run if run in ids else ids[0]) if ids else None
+        return self._load(ids[0]) if ids else None
+
+    def _recall(self, run: str) -> RunRecord | None:
+        """Return the run as `_find` does; the one that was asked for last is read again only if it went on."""
+        newest, last = self._store.rows(_NEWEST, (run,)), self._recalled
+        if last is not None and last[0].id == run and last[1] == newest:
+            return last[0]
+        found = self._find(run)
+        self._recalled = (found, newest) if found is not None else None
+        return found
 
     def _existing(self, run: str) -> RunRecord:
         """Return the run, or the last one that it handed over to. Raises UsageError for an unknown one."""
