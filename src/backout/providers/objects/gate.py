@@ -58,4 +58,4 @@ class Gate:
         with self._changed:
             self._inside -= 1
             self._limit = min(float(self._most), self._limit + grown / self._limit)
-            self._changed.notify_all()
+            self._changed.notify(max(0, self.limit - self._inside))  # no more than can pass: they wake one another

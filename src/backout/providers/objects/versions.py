@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.errors import ProviderRejected
 from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
+from backout.providers.s3.failures import S3Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +24,6 @@ R = TypeVar("R")
 COPIED_AT_ONCE_BYTES: Final = 5 * 10**9
 """S3 copies at most 5 GB in one call; what is larger is copied in parts."""
 PART_BYTES: Final = 512 * 1024 * 1024
-_BATCH: Final = 50
-"""How many objects lose their delete markers in one call: a store removes those of one call one by one."""
-_MOST_A_CALL: Final = 1000
-"""The most that S3 takes in one call."""
 _THREADS: Final = 64
 """How many calls the gate can let through at most."""
 _NO_MARKER: Final = frozenset({"NoSuchVersion", "NoSuchKey"})
@@ -76,21 +73,7 @@ class S3BucketVersions:
         Raises:
             ProviderUnavailable: the store does not answer any more; what was begun is awaited first.
         """
-        undeleted = [place for place, each in enumerate(changes) if each.kind is ChangeKind.UNDELETE]
-        rest = [[place] for place, each in enumerate(changes) if each.kind is not ChangeKind.UNDELETE]
-        # The batches first: each takes a store as long as many copies, which are made beside them.
-        groups = [undeleted[begin : begin + _BATCH] for begin in range(0, len(undeleted), _BATCH)] + rest
-
-        def carry_out(group: list[int]) -> list[Carried]:
-            first = changes[group[0]]
-            if first.kind is ChangeKind.UNDELETE:
-                return list(self._undelete([changes[place] for place in group]))
-            return [self._carry_out(first, again)]
-
-        found: dict[int, Carried] = {}
-        for group, made in zip(groups, run_all(carry_out, groups), strict=True):
-            found.update(zip(group, made, strict=True))
-        return [found[place] for place in range(len(changes))]
+        return run_all(lambda change: self._carry_out(change, again), changes)
 
     def put_back(self, newer: ObjectVersion) -> str:
         """Make a version, or a delete marker, the newest one again, and return the id of what was made."""
@@ -107,34 +90,11 @@ class S3BucketVersions:
             self._client, self._bucket, key, other
         )
 
-    def _undelete(self, changes: Sequence[ObjectChange]) -> Iterator[Carried]:
-        """Remove delete markers in one call, or in few; one that is gone already is fine.
-
-        What a call did not do is tried again one by one, through the wrapper that waits for a busy store.
-        """
-        targets: list[tuple[str, str | None]] = [(each.key, marker) for each in changes for marker in each.markers]
-        kept: set[str] = set()
-        for begin in range(0, len(targets), _MOST_A_CALL):
-            with self._gate.passing():
-                refused = self._client.delete_batch(self._bucket, targets[begin : begin + _MOST_A_CALL])
-            kept |= {key for key, error in refused if error.code not in _NO_MARKER}
-        for each in changes:
-            why = self._undelete_one(each) if each.key in kept else ""
-            yield Carried(Outcome.FAILED, why=why) if why else Carried(Outcome.DONE, each.version_id, each.etag)
-
-    def _undelete_one(self, change: ObjectChange) -> str:
-        """Return why an object's delete markers could not be removed, or ""."""
-        try:
-            for marker in change.markers:
-                with self._gate.passing():
-                    self._client.delete(self._bucket, change.key, version_id=marker)
-        except ProviderRejected as refused:
-            return refused.what
-        return ""
-
     def _carry_out(self, change: ObjectChange, again: bool) -> Carried:
         with self._gate.passing():
             try:
+                if change.kind is ChangeKind.UNDELETE:
+                    return self._undelete(change)
                 if again or change.maybe_same:
                     carried = self._look(change)
                     if carried is not None:
@@ -145,6 +105,19 @@ class S3BucketVersions:
             except ProviderRejected as refused:
                 return Carried(Outcome.FAILED, why=refused.what)
             return Carried(Outcome.DONE, _get_id(copied), copied.etag)
+
+    def _undelete(self, change: ObjectChange) -> Carried:
+        """Remove an object's delete markers; one that is gone already is fine.
+
+        One by one, beside other calls: a store works through a batch alone, and SeaweedFS locks each object of one.
+        """
+        for marker in change.markers:
+            try:
+                self._client.delete(self._bucket, change.key, version_id=marker)
+            except S3Rejected as refused:
+                if refused.word not in _NO_MARKER:
+                    raise
+        return Carried(Outcome.DONE, change.version_id, change.etag)
 
     def _look(self, change: ObjectChange) -> Carried | None:
         """Return what became of a change that may have been made before; None: it is to be made."""
