@@ -1,4 +1,4 @@
-"""How S3 calls travel: signed, over persistent connections of the standard library, each through the retry wrapper.
+"""How S3 calls travel: signed, over persistent connections, each through the retry wrapper.
 
 A call whose answer is short has one deadline for all of it. One that moves an object has a deadline for its progress.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import io
 import math
 import os
@@ -15,7 +14,8 @@ import select
 import socket
 import threading
 import time
-from typing import IO, TYPE_CHECKING, Self, cast
+from http.client import HTTPException
+from typing import IO, TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from msgspec import field
@@ -28,6 +28,7 @@ from backout.providers.retry import CallFailed, Retry, retry_call
 from backout.providers.s3.answers import parse_object
 from backout.providers.s3.documents import LONGEST_BODY_BYTES, LateError, MalformedAnswer
 from backout.providers.s3.failures import make_failure, make_no_answer
+from backout.providers.s3.http import Response, make_head
 from backout.providers.s3.sigv4 import EMPTY_SHA256, S3Credentials, S3Request, sign
 from backout.providers.sockets import (
     HEADERS_BYTES,
@@ -36,7 +37,6 @@ from backout.providers.sockets import (
     MalformedHead,
     describe_error,
     dial,
-    read_announced_bytes,
     start_tls,
 )
 
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 _GOOD = frozenset({200, 204, 206})
 _CHUNK_BYTES = 256 * 1024
+_ALL = 2**63 - 1
 _ENDPOINT_HINT = "write https://host[:port], or http on loopback"
 
 
@@ -130,9 +131,7 @@ class ObjectBody:
         length: how many bytes this answer has.
     """
 
-    def __init__(
-        self, info: S3Object, length: int, response: http.client.HTTPResponse, done: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, info: S3Object, length: int, response: Response, done: Callable[[bool], None]) -> None:
         self.info = info
         self.length = length
         self._response = response
@@ -145,7 +144,7 @@ class ObjectBody:
             ProviderUnavailable: the connection broke before the end.
         """
         try:
-            return self._response.read() if size_bytes is None else self._response.read(size_bytes)
+            return self._response.read(_ALL if size_bytes is None else size_bytes)
         except _BROKEN as error:
             raise ProviderUnavailable(f"the object broke off: {_describe_error(error)}", where=self.info.key) from error
 
@@ -162,7 +161,7 @@ class ObjectBody:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._done(self._response.isclosed())
+        self._done(self._response.is_over and self._response.is_kept)
 
 
 class Transport:
@@ -229,7 +228,7 @@ class Transport:
     ) -> T:
         line, response = self._exchange(call, source, None if source is not None else total_s)
         body = self._read(line, response, call)
-        headers = _lower_headers(response)
+        headers = response.headers
         if response.status not in _GOOD:
             raise make_failure(response.status, headers, body, self._where(call), self._clock.now())
         try:
@@ -241,36 +240,31 @@ class Transport:
 
     def _open(self, call: Call, key: str) -> ObjectBody:
         line, response = self._exchange(call, None, None)
-        headers = _lower_headers(response)
         if response.status not in _GOOD:
             line.socket.begin(time.monotonic() + self._settings.total_s, most_bytes=_MOST_READ)
             body = self._read(line, response, call)
-            raise make_failure(response.status, headers, body, self._where(call), self._clock.now())
+            raise make_failure(response.status, response.headers, body, self._where(call), self._clock.now())
         try:
-            length = read_announced_bytes(response) or 0
+            length = response.length or 0
             line.socket.expect(length + HEADERS_BYTES)
-            info = parse_object(key, headers)
+            info = parse_object(key, response.headers)
         except (*_BROKEN, MalformedAnswer, Undecodable) as error:
             line.close()
             raise make_no_answer(error, self._where(call)) from error
-        return ObjectBody(info, length, response, lambda read: self._give_back(line, reusable=read))
+        return ObjectBody(
+            info, length, response, lambda read: self._give_back(line, reusable=read and response.is_kept)
+        )
 
-    def _read(self, line: _Line, response: http.client.HTTPResponse, call: Call) -> bytes:
+    def _read(self, line: _Line, response: Response, call: Call) -> bytes:
         try:
-            read_announced_bytes(response)
             body = response.read(LONGEST_BODY_BYTES + 1)
         except _BROKEN as error:
             line.close()
             raise make_no_answer(error, self._where(call)) from error
-        missing = response.length  # what Content-Length promised and did not come; it is None for chunks
-        self._give_back(line, reusable=response.isclosed() and not missing)
-        if missing and len(body) <= LONGEST_BODY_BYTES:
-            raise make_no_answer(http.client.IncompleteRead(body, missing), self._where(call))
+        self._give_back(line, reusable=response.is_over and response.is_kept)
         return body
 
-    def _exchange(
-        self, call: Call, source: Slice | None, total_s: float | None
-    ) -> tuple[_Line, http.client.HTTPResponse]:
+    def _exchange(self, call: Call, source: Slice | None, total_s: float | None) -> tuple[_Line, Response]:
         """Send a call and return its answer's head; `total_s` None: an object is on its way."""
         body = call.body or b""
         sha256 = source.sha256() if source is not None else hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
@@ -280,15 +274,11 @@ class Transport:
             headers["Content-Length"] = str(source.size_bytes if source is not None else len(body))
         line = self._line(call, total_s)
         try:
-            connection = line.connection
-            connection.putrequest(call.method, request.target, skip_host=True, skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            connection.endheaders(body or None)
+            line.socket.sendall(make_head(call.method, request.target, headers) + body)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered no already
                 for chunk in source.chunks() if source is not None else ():
-                    connection.send(chunk)
-            return line, connection.getresponse()
+                    line.socket.sendall(chunk)
+            return line, Response(line.socket, call.method)
         except _BROKEN as error:
             line.close()
             raise make_no_answer(error, self._where(call)) from error
@@ -327,29 +317,24 @@ class Transport:
         plain = dial(host, port, until, named=f"{host}:{port}")
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         inner = start_tls(plain, host, until) if self._secure else plain
-        connection = http.client.HTTPConnection(host, port, blocksize=_CHUNK_BYTES)
-        connection.auto_open = 0
-        bounded = BoundedSocket(inner, deadline, self._settings.timeout_s)
-        connection.sock = cast("socket.socket", bounded)
-        return _Line(connection, bounded)
+        return _Line(BoundedSocket(inner, deadline, self._settings.timeout_s))
 
     def _give_back(self, line: _Line, *, reusable: bool) -> None:
         """Keep a connection whose answer was read to the end, unless the server closes it."""
-        if not reusable or line.connection.sock is None:
+        if not reusable:
             line.close()
             return
         with self._lock:
             self._idle.append(line)
 
 
-_BROKEN = (OSError, http.client.HTTPException, ValueError, OverflowError)
+_BROKEN = (OSError, HTTPException, ValueError, OverflowError)
 _MOST_READ = 2 * LONGEST_BODY_BYTES + HEADERS_BYTES
 
 
 class _Line(Value, frozen=True):
-    """A connection and its socket."""
+    """A connection."""
 
-    connection: http.client.HTTPConnection
     socket: BoundedSocket
 
     def is_open(self) -> bool:
@@ -360,8 +345,7 @@ class _Line(Value, frozen=True):
             return False
 
     def close(self) -> None:
-        """Close both, also when a half-read answer still holds on to the socket."""
-        self.connection.close()
+        """Close it, also when an answer is read in half."""
         self.socket.inner.close()
 
 
@@ -369,7 +353,3 @@ def _describe_error(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "nothing more came in time"
     return str(error) if isinstance(error, MalformedHead) else describe_error(error)
-
-
-def _lower_headers(response: http.client.HTTPResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.getheaders()}
