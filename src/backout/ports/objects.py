@@ -16,7 +16,7 @@ class BucketVersions(Protocol):
     """A bucket that keeps versions."""
 
     def versions(self) -> Iterator[ObjectVersion]:
-        """Yield every version and delete marker: by key, the newest of each first, in the store's order."""
+        """Yield every version and delete marker: each key in one piece, its newest first, in the store's order."""
         ...
 
     def carry_out(self, changes: Sequence[ObjectChange], *, again: bool) -> Sequence[Carried]:

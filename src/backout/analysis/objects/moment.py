@@ -21,7 +21,7 @@ ARCHIVED: Final = frozenset({"GLACIER", "DEEP_ARCHIVE", "ARCHIVE"})
 
 
 def judge_objects(versions: Iterable[ObjectVersion], moment: Moment) -> Iterator[Judgement]:
-    """Yield a judgement on each object, from a listing by key, the newest version of each first."""
+    """Yield a judgement on each object, from a listing of each key in one piece, its newest version first."""
     for _, each in groupby(versions, key=lambda version: version.key):
         yield judge_object(each, moment)
 

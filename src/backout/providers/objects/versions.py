@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.errors import ProviderRejected
 from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
+from backout.providers.objects.listing import list_side_by_side
 from backout.providers.s3.failures import S3Rejected
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class S3BucketVersions:
         self._part_bytes = part_bytes
 
     def versions(self) -> Iterator[ObjectVersion]:
-        """Yield every version and delete marker: by key, the newest of each first, in the store's order."""
-        for each in self._client.list_versions(self._bucket, self._prefix):
+        """Yield every version and delete marker: the newest of each key first, as the store has them."""
+        for each in list_side_by_side(self._client, self._bucket, self._prefix):
             yield ObjectVersion(
                 each.key,
                 each.version_id,
