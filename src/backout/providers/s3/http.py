@@ -1,15 +1,17 @@
-"""One HTTP/1.1 exchange on a kept-open connection: the head of a request as bytes, and an answer that is read by bytes.
+"""One HTTP/1.1 exchange on a kept-open connection: the head of a request as bytes, and an answer parsed by llhttp.
 
 A restore makes a million calls, and `http.client` spends two thirds of a call's time on the objects that it makes of a
-head. What is accepted is narrower: lines end with CRLF, and a head that can be read in two ways is none.
+head. httptools is llhttp, Node's parser, which reads strictly: a head that can be read in two ways is none.
 """
 
 from __future__ import annotations
 
-from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
+from collections import deque
+from http.client import IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING, Final
 
-from backout.decoding import Undecodable, parse_whole
+from httptools import HttpParserError, HttpResponseParser
+
 from backout.providers.sockets import MalformedHead
 
 if TYPE_CHECKING:
@@ -18,15 +20,10 @@ if TYPE_CHECKING:
     from backout.providers.sockets import BoundedSocket
 
 _HEAD_BYTES: Final = 256 * 1024
-_LINE_BYTES: Final = 1024
-"""Of a line between two chunks of a body."""
 _MOST_HEADERS: Final = 200
 _MOST_INTERIM: Final = 10
 _READ_BYTES: Final = 64 * 1024
-_LONGEST_BYTES: Final = 2**63 - 1
-_END: Final = b"\r\n\r\n"
 _NO_BODY: Final = frozenset({204, 304})
-_HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
 def make_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
@@ -35,7 +32,7 @@ def make_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     text = "\r\n".join(lines)
     if text.count("\n") >= len(lines) or text.count("\r") >= len(lines) or "\0" in text or target.count(" "):
         raise ValueError("a header or a target has a line break, or a target has a space")
-    return text.encode("latin-1") + _END
+    return text.encode("latin-1") + b"\r\n\r\n"
 
 
 class Response:
@@ -53,27 +50,28 @@ class Response:
 
     def __init__(self, source: BoundedSocket, method: str) -> None:
         self._source = source
-        self._data = b""
-        for _ in range(_MOST_INTERIM):
-            status, version, headers = self._read_head()
-            if status // 100 != 1:  # 100 Continue and the like announce an answer
-                break
-        else:
-            raise MalformedHead("an answer is announced again and again")
-        self.status, self.headers = status, headers
-        self._is_chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-        self.length = self._find_length(method)
-        self._left = 0 if self._is_chunked else self.length
-        """What is left of the body, or of its chunk; None: up to the connection's end."""
-        self._is_over = self._left == 0 and not self._is_chunked
-        words = headers.get("connection", "").lower()
-        keeps = "close" not in words if version == b"HTTP/1.1" else "keep-alive" in words
-        self.is_kept = keeps and (self._is_chunked or self.length is not None)
+        self._parts = _Parts()
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        received = 0
+        while not self._parts.has_head:
+            more = self._receive()
+            received += more
+            if not more:
+                raise IncompleteRead(b"") if received else RemoteDisconnected("no answer")
+            if received > _HEAD_BYTES and not self._parts.has_head:
+                raise MalformedHead("the head of the answer is too long")
+        self.status, self.headers = self._parts.status, self._parts.headers
+        has_no_body = method == "HEAD" or self.status in _NO_BODY
+        told = self.headers.get("content-length")
+        self.length = 0 if has_no_body else None if told is None else int(told)
+        self.is_kept = self._parts.is_kept and (self.length is not None or self._parts.is_chunked)
+        if has_no_body:
+            self._parts.end()
 
     @property
     def is_over(self) -> bool:
         """Whether the body was read to its end, and nothing came behind it."""
-        return self._is_over and not self._data
+        return self._parts.is_over and not self._parts.body and not self._parts.has_more
 
     def read(self, most: int) -> bytes:
         """Return the next bytes of the body, as many as asked for unless it ends before; b"" at its end.
@@ -81,111 +79,100 @@ class Response:
         Raises:
             OSError, HTTPException: it broke off, did not come in time, or is longer than was to be read.
         """
-        pieces, wanted = [], most
-        while wanted and not self._is_over:
-            if self._left == 0:
-                self._begin_chunk()
-                continue
-            piece = self._take(wanted if self._left is None else min(wanted, self._left))
-            if not piece:
-                if self._left is not None:
-                    raise IncompleteRead(b"")
-                self._is_over = True
+        pieces: list[bytes] = []
+        body, wanted = self._parts.body, most
+        while wanted:
+            if body:
+                piece = body.popleft()
+                if len(piece) > wanted:
+                    body.appendleft(piece[wanted:])
+                    piece = piece[:wanted]
+                pieces.append(piece)
+                wanted -= len(piece)
+            elif self._parts.is_over:
                 break
-            pieces.append(piece)
-            wanted -= len(piece)
-            if self._left is not None:
-                self._left -= len(piece)
-                self._end_piece()
+            elif not self._receive():
+                if self.length is not None or self._parts.is_chunked:
+                    raise IncompleteRead(b"")
+                self._parts.end()
         return b"".join(pieces)
 
-    def _end_piece(self) -> None:
-        if self._left:
+    def _receive(self) -> int:
+        number = self._source.receive(self._buffer)
+        if number:
+            self._parts.feed(self._buffer[:number])
+        return number
+
+
+class _Parts:
+    """What llhttp finds in what came; it calls the methods whose names begin with `on_`."""
+
+    def __init__(self) -> None:
+        self._parser = HttpResponseParser(self)
+        self._interim = 0
+        self._count = 0
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body: deque[bytes] = deque()
+        self.has_head = self.is_over = self.is_kept = self.is_chunked = self.has_more = False
+
+    def feed(self, data: memoryview) -> None:
+        """Take what came. Raises HTTPException: it is no answer."""
+        if self.is_over:
+            self.has_more = True
             return
-        if not self._is_chunked:
-            self._is_over = True
-        elif self._read_line():
-            raise MalformedHead("a chunk of the answer is longer than it says")
-
-    def _begin_chunk(self) -> None:
-        size = self._read_line().partition(b";")[0].strip()
-        if not size or len(size) > 16 or not _HEX.issuperset(size):
-            raise MalformedHead("the size of a chunk of the answer is no number")
-        self._left = int(size, 16)
-        if self._left:
-            return
-        for _ in range(_MOST_HEADERS):
-            if not self._read_line():
-                self._is_over = True
-                return
-        raise MalformedHead("there is no end of what comes behind the answer")
-
-    def _read_head(self) -> tuple[int, bytes, dict[str, str]]:
-        """Return status, version and headers. Raises as `Response`."""
-        data = self._data
-        while (end := data.find(_END)) < 0:
-            if len(data) > _HEAD_BYTES:
-                raise MalformedHead("the head of the answer is too long")
-            more = self._receive()
-            if not more:
-                raise IncompleteRead(b"") if data else RemoteDisconnected("no answer")
-            data += more
-        first, *lines = data[:end].split(b"\r\n")
-        self._data = data[end + len(_END) :]
-        version, _, rest = first.partition(b" ")
-        status = rest[:3]
-        if version not in {b"HTTP/1.1", b"HTTP/1.0"} or not status.isdigit() or len(status) < 3 or rest[3:4].strip():
-            raise BadStatusLine("")
-        if len(lines) > _MOST_HEADERS:
-            raise MalformedHead("the head of the answer has too many lines")
-        headers: dict[str, str] = {}
-        for line in lines:
-            name, colon, value = line.decode("latin-1").partition(":")
-            name, value = name.lower(), value.strip()
-            if not colon or not name or name != name.strip() or "\n" in line.decode("latin-1"):
-                raise MalformedHead("the head of the answer has a line that is no header")
-            if name in {"content-length", "transfer-encoding"} and headers.get(name, value) != value:
-                raise MalformedHead("the answer has two lengths")
-            headers[name] = value
-        return int(status), version, headers
-
-    def _find_length(self, method: str) -> int | None:
-        if method == "HEAD" or self.status in _NO_BODY:
-            self._is_chunked = False
-            return 0
-        told = self.headers.get("content-length")
-        if "transfer-encoding" in self.headers:
-            if not self._is_chunked or told is not None:
-                raise MalformedHead("the answer has two lengths, or one of an unknown kind")
-            return None
-        if told is None:
-            return None
-        parts = {part.strip() for part in told.split(",")}
-        if len(parts) > 1:
-            raise MalformedHead("the answer has two lengths")
         try:
-            return parse_whole(parts.pop(), most=_LONGEST_BYTES)
-        except Undecodable:
-            raise MalformedHead("the answer's Content-Length is not a length") from None
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            if not self.is_over:
+                raise MalformedHead("the answer is no HTTP/1") from (error.__context__ or error)
+            self.has_more = True
 
-    def _read_line(self) -> bytes:
-        while (end := self._data.find(b"\r\n")) < 0:
-            if len(self._data) > _LINE_BYTES:
-                raise MalformedHead("a line between two chunks of the answer is too long")
-            more = self._receive()
-            if not more:
-                raise IncompleteRead(b"")
-            self._data += more
-        line, self._data = self._data[:end], self._data[end + 2 :]
-        return line
+    def end(self) -> None:
+        """Take the body for read."""
+        self.has_more |= bool(self.body)
+        self.body.clear()
+        self.is_over = True
 
-    def _take(self, most: int) -> bytes:
-        """Return up to so many of the next bytes, b"" at the connection's end."""
-        data = self._data or self._receive()
-        self._data = data[most:]
-        return data[:most] if self._data else data
+    def on_message_begin(self) -> None:
+        """Another answer begins, behind one that only announced it, or where none should be."""
+        self.has_more |= self.is_over
 
-    def _receive(self) -> bytes:
-        buffer = bytearray(_READ_BYTES)
-        number = self._source.receive(memoryview(buffer))
-        return bytes(memoryview(buffer)[:number])
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; those behind the last chunk are passed over."""
+        self._count += 1
+        if self._count > _MOST_HEADERS:
+            raise MalformedHead("the head of the answer has too many lines")
+        if not self.has_head:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+
+    def on_headers_complete(self) -> None:
+        """The head is there: of the answer, or of one that announces it (100 Continue and the like)."""
+        if self.is_over:
+            return
+        self.status = self._parser.get_status_code()
+        if self._parser.get_http_version() not in {"1.0", "1.1"} or self.status == 101:
+            raise MalformedHead("the answer is no HTTP/1")
+        if self.status // 100 == 1:
+            return
+        coding = self.headers.get("transfer-encoding")
+        if coding is not None and coding.lower() != "chunked":
+            raise MalformedHead("the answer has a length of an unknown kind")
+        self.is_chunked = coding is not None
+        self.has_head = True
+        self.is_kept = self._parser.should_keep_alive()
+
+    def on_body(self, piece: bytes) -> None:
+        """Keep a piece of the body."""
+        if not self.is_over:
+            self.body.append(piece)
+
+    def on_message_complete(self) -> None:
+        """The answer ends, or what announced it."""
+        if self.has_head:
+            self.is_over = True
+            return
+        self._interim += 1
+        self.headers.clear()
+        if self._interim > _MOST_INTERIM:
+            raise MalformedHead("an answer is announced again and again")
