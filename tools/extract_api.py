@@ -18,8 +18,10 @@ from pathlib import Path
 TARGET = Path(__file__).resolve().parent.parent / "tests" / "contract" / "data" / "cloudflare_api.json"
 CONCERNS = re.compile(
     r"[A-Z]+ /accounts/{}/(workers/(scripts|domains|subdomain)(/.*)?|workers/observability/telemetry/query"
-    r"|r2/buckets(/{}(/objects/{}|/lock)?)?|d1/database/{}/query)"
-    r"|(GET|PATCH) /accounts/{}/(queues|hyperdrive/configs)/{}(/metrics)?"
+    r"|r2/buckets(/{}(/objects/{}|/lock)?)?|d1/database/{}/query|workers/assets/upload)"
+    r"|POST /accounts/{}/(queues(/{}/(consumers|messages))?|hyperdrive/configs)"
+    r"|DELETE /accounts/{}/queues/{}/consumers/{}"
+    r"|(GET|PATCH|DELETE) /accounts/{}/(queues|hyperdrive/configs)/{}(/metrics)?"
     r"|GET /(accounts/{}/(queues|workflows|containers/applications|builds/workers/{}/triggers"
     r"|workers/(workers(/.*)?|durable_objects/namespaces))|(user|accounts/{})/tokens/(verify|{}))"
 )

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from backout.analysis.conformance import find_shape
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.conformance import FirstContact
+from backout.providers.postgres.tls.access import parse_dsn
 from backout.twin import lifecycle
 
 TARGET = Path(__file__).resolve().parent.parent / "src" / "backout" / "catalogue" / "conformance.json"
@@ -33,6 +34,7 @@ def main() -> None:
                 token=lambda: token,
                 account_id=str(twin.account_id),
                 ingress_url=twin.ingress_url,
+                database=lambda: parse_dsn(str(twin.postgres_dsn)),
                 clock=SystemClock(),
                 shape_of=find_shape,
             )

@@ -2,10 +2,9 @@
 
 Run it as `.venv/bin/python tools/record_quickstart.py`; it takes about four minutes. A block after
 `<!-- recorded -->` keeps its own lines that begin with `$ `, and gets their answers; behind `<!-- recorded: last N -->`
-the last N lines of each. `<!-- recorded: examples/NAME, visitors at PATH -->` types them into one shell in a copy of that
-folder, and has visitors while the last one runs. With arguments (`applications`) only these are recorded. Nothing is
-edited but the path of the folder, which is written as `~/shop`, and a block's own lines are the whole list of what is
-typed.
+the last N lines of each. `<!-- recorded: examples/NAME, visitors at PATH -->` types them into one shell in a copy of
+that folder, and has visitors while the last one runs. With the argument `applications` only these are recorded. Nothing
+is edited but the path of the folder, which is written as `~/shop`, and a block's own lines are all that is typed.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -13,9 +14,10 @@ from api_gate import Answer, api_gate, said
 from values import replace
 
 from backout.analysis.conformance import compare, find_shape
-from backout.model.conformance import Observation
+from backout.model.conformance import Difference, Observation
 from backout.providers.cloudflare.conformance import FirstContact
 from backout.providers.memory import WorldClock
+from backout.report.conformance import format_page
 from backout.wiring.conformance import load_expected_answers
 
 from drillbook import ENV, PROGRAM
@@ -23,6 +25,9 @@ from polling import PATIENCE_S
 
 if TYPE_CHECKING:
     from drillbook import Drillbook
+
+
+DATABASE = ("--database-env", "TWIN_DATABASE_URL")
 
 
 def contact(book: Drillbook, *options: str, base_url: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -33,6 +38,7 @@ def contact(book: Drillbook, *options: str, base_url: str | None = None) -> subp
         "CLOUDFLARE_ACCOUNT_ID": str(twin.account_id),
         "CLOUDFLARE_API_BASE_URL": base_url or str(twin.api_base_url),
         "CLOUDFLARE_API_TOKEN_FILE": str(twin.api_token_file),
+        "TWIN_DATABASE_URL": str(twin.postgres_dsn),
     }
     command = [str(PROGRAM), "conformance", "--json", "--ingress-url", str(twin.ingress_url), *options]
     return subprocess.run(
@@ -46,21 +52,24 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return parsed
 
 
-def workers(book: Drillbook) -> set[str]:
-    """Return the names of the Workers that the API lists."""
+def things(book: Drillbook) -> set[str]:
+    """Return the Workers by name, and the queues and the Hyperdrive configurations by id."""
     twin = book.stage.twin
     token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
-    url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts"
-    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(asked, timeout=PATIENCE_S) as response:
-        return {script["id"] for script in json.loads(response.read())["result"]}
+    found: set[str] = set()
+    for path, name in (("workers/scripts", "id"), ("queues", "queue_id"), ("hyperdrive/configs", "id")):
+        url = f"{twin.api_base_url}/accounts/{twin.account_id}/{path}"
+        asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as response:
+            found |= {each[name] for each in json.loads(response.read())["result"]}
+    return found
 
 
 def test_the_twin_answers_as_it_was_recorded(open_drillbook: Drillbook, tmp_path: Path) -> None:
     """The file that real answers are compared with is the twin as it is now (`tools/record_conformance.py`)."""
-    before = workers(open_drillbook)
+    before = things(open_drillbook)
     with open_drillbook.fault("telemetry-lag", latency_ms=0):
-        done = contact(open_drillbook, "--yes", "--write", str(tmp_path / "page.md"))
+        done = contact(open_drillbook, "--yes", *DATABASE, "--write", str(tmp_path / "page.md"))
     assert done.returncode == 0, done.stdout + done.stderr
     found = answer(done)
     assert found["conforms"] is True
@@ -72,10 +81,13 @@ def test_the_twin_answers_as_it_was_recorded(open_drillbook: Drillbook, tmp_path
     assert 0 <= measured["telemetry"]["seconds until all were told"] < 30
     assert [call["name"] for call in found["calls"]] == [one.name for one in load_expected_answers()]
     assert all(call["status"] for call in found["calls"])
-    assert workers(open_drillbook) == before, "the Worker was not deleted"
+    assert things(open_drillbook) == before, "something was not deleted"
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    settled = page.partition("## What this settles")[2]
+    for row in ("a deployment of a version at 0 %", "`PATCH queues/{id}`", "Hyperdrive's own durations"):
+        assert re.search(rf"^\| {re.escape(row)}.* \| yes \|$", settled, re.MULTILINE), settled
     assert "Nothing differs that matters" in page
-    assert page.count("\n| ") == len(found["calls"]) + 1
+    assert page.partition("\n## ")[0].count("\n| ") == len(found["calls"]) + 1
     assert "- telemetry: seconds until all were told: " in page
 
 
@@ -91,6 +103,7 @@ def test_the_page_of_guesses_and_the_calls_say_the_same_of_what_is_proved() -> N
         account_id="a",
         clock=WorldClock(0.0),
         shape_of=find_shape,
+        database=dict,
     )
     for call in contact.calls:
         for begins in call.proves:
@@ -98,6 +111,21 @@ def test_the_page_of_guesses_and_the_calls_say_the_same_of_what_is_proved() -> N
     proved = {row: {c.name for c in contact.calls if row.startswith(c.proves or ("-",))} for row in asked}
     assert proved == asked
     assert sum(bool(calls) for calls in asked.values()) >= 24
+
+
+def test_a_page_says_what_it_settles() -> None:
+    """A row is so if none of its calls differs in a way that matters."""
+    seen = [Observation(name, "?", 200) for name in ("switch", "tail", "delete")]
+    differences = [Difference("switch", "status", "200", "403", matters=True)]
+    differences += [Difference("tail", "more", "not there", "string", matters=False)]
+    proves = {"switch": ("what is `live`", "the list"), "tail": ("the list", "at | most ten"), "delete": ()}
+    page = format_page(seen, differences, proves, at=0.0, against="https://api.example.com")
+    settled = [line for line in page.partition("## What this settles")[2].splitlines() if line.startswith("| ")]
+    assert settled[1:] == [
+        "| what is `live` … | switch | **no** |",
+        "| the list … | switch, tail | **no** |",
+        "| at \\| most ten … | tail | yes |",
+    ]
 
 
 def test_deviating_answers_are_named_with_both_sides(open_drillbook: Drillbook) -> None:
@@ -121,25 +149,28 @@ def test_deviating_answers_are_named_with_both_sides(open_drillbook: Drillbook) 
 @pytest.mark.parametrize("status", [500, 401])
 def test_the_worker_is_deleted_when_a_call_goes_wrong(open_drillbook: Drillbook, status: int) -> None:
     """An API that fails in the middle leaves no Worker behind, and a refused token is exit 4."""
-    before = workers(open_drillbook)
+    before = things(open_drillbook)
     with api_gate(str(open_drillbook.stage.twin.api_base_url)) as gate:
         gate.when("PUT", "/workers/scripts/", Answer(status))
         done = contact(open_drillbook, "--yes", base_url=gate.url)
         assert any(method == "DELETE" for method, _, _ in gate.passed)
     assert done.returncode == (4 if status == 401 else 1)
-    assert workers(open_drillbook) == before
+    assert things(open_drillbook) == before
 
 
 def test_nothing_is_asked_without_a_yes_and_nothing_in_a_dry_run(open_drillbook: Drillbook) -> None:
     """A newcomer's account is not touched before a person said so."""
     with api_gate(str(open_drillbook.stage.twin.api_base_url)) as gate:
         refused = contact(open_drillbook, base_url=gate.url)
-        dry = contact(open_drillbook, "--dry-run", base_url=gate.url)
+        dry = contact(open_drillbook, "--dry-run", *DATABASE, base_url=gate.url)
+        without = contact(open_drillbook, "--dry-run", base_url=gate.url)
         assert gate.passed == []
     assert refused.returncode == 3
     assert "--yes" in refused.stdout + refused.stderr
     assert dry.returncode == 0
     assert len(answer(dry)["calls"]) == len(load_expected_answers())
+    left_out = {call["name"] for call in answer(dry)["calls"]} - {call["name"] for call in answer(without)["calls"]}
+    assert left_out == {"query cache", "query cache off", "query cache on"}
 
 
 def test_an_answer_compared_with_itself_differs_in_nothing() -> None:

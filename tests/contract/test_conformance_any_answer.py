@@ -53,6 +53,7 @@ WORDS = (
     ),
     *("observability", "logs", "head_sampling_rate", "created_on", "mark", "object", "code_update_strategy", "mode"),
 )
+MINE = "backout-conformance-mine"
 TEXTS = ("", "active", "x y", "a/../b", "line\r\nX-Forged: 1", "\u2028ü\x00\x1b[2J", "]", "wss://x", "-" * 500)
 
 
@@ -66,11 +67,19 @@ def anything(draw: random.Random, depth: int = 0) -> object:
     return {draw.choice(WORDS): anything(draw, depth + 1) for _ in range(draw.randrange(6))}
 
 
-def misled(draw: random.Random) -> Callable[[socket.socket, threading.Event], bool]:
-    """Return a step that answers like the API, with anything in it, or like nothing at all."""
+def misled(draw: random.Random, made: set[str]) -> Callable[[socket.socket, threading.Event], bool]:
+    """Return a step that answers like the API, with anything in it, or like nothing at all.
+
+    Args:
+        made: gets the ids that answers give to what is made of our name.
+    """
 
     def step(connection: socket.socket, ended: threading.Event) -> bool:
         body = anything(draw)
+        if draw.random() < 0.1:
+            thing = f"thing-{len(made)}"
+            body = {"queue_id": thing, "id": thing, "queue_name": MINE, "name": MINE}
+            made.add(thing)
         enveloped = draw.random() < 0.8
         said = {"success": True, "errors": [], "result": body} if enveloped else body
         raw = b"[" * 5000 if draw.random() < 0.02 else json.dumps(said).encode()
@@ -87,7 +96,8 @@ def contact(server: ScriptedServer, *, ingress: bool = True) -> FirstContact:
         account_id="account",
         clock=WorldClock(0.0),
         ingress_url=server.url if ingress else None,
-        script="backout-conformance-mine",
+        script=MINE,
+        database=lambda: {"host": "db.example.com"},
         shape_of=find_shape,
     )
 
@@ -95,19 +105,20 @@ def contact(server: ScriptedServer, *, ingress: bool = True) -> FirstContact:
 @pytest.mark.parametrize("seed", range(60))
 def test_any_answer_is_an_observation(seed: int) -> None:
     """It ends with all calls made, or an error that is ours; what is changed is its own Worker, deleted in the end."""
-    draw = random.Random(seed)  # noqa: S311 the same dice each time
+    draw, made = random.Random(seed), set[str]()  # noqa: S311 the same dice each time
     with scripted_server() as server:
         server.will(
             answer({"success": True, "result": {"status": "active"}}),
             answer({"success": False, "errors": [{"code": 10007}]}, 404),
-            misled(draw),
+            misled(draw, made),
         )
         mine = contact(server, ingress=seed % 2 == 0)
         with contextlib.suppress(BackoutError):
             mine.observe(lambda _: None)
-        asking = ("/graphql", "/telemetry/query")
+        asking = ("/graphql", "/telemetry/query", "/queues", "/hyperdrive/configs", "/assets/upload?base64=true")
         changes = [asked for asked in server.asked if asked.method != "GET" and not asked.target.endswith(asking)]
-    assert all("/backout-conformance-mine" in asked.target for asked in changes)
+    own = (MINE, *made)
+    assert all(any(f"/{name}" in asked.target for name in own) for asked in changes)
     assert any(
         asked.method == "DELETE" and asked.target.endswith("/backout-conformance-mine?force=true") for asked in changes
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ class Edge:
         status: what a visitor gets when the code throws.
         overrides: whether a version can be asked for by name.
         defers, resets: whether objects keep their code over a switch, and lose it where that is immediate.
+        files: whether files are answered.
     """
 
     api: Api
@@ -52,6 +54,7 @@ class Edge:
     overrides: bool = True
     defers: bool = True
     resets: bool = True
+    files: bool = True
     kept: str | None = None
     immediate: bool = field(default=False)
 
@@ -82,7 +85,11 @@ class Edge:
             self.api.data_plane.rows.setdefault(MINE, []).append(row)
             if throws:
                 return answer(b"error 1101", self.status)(connection, ended)
+            if asked.target in live.assets:
+                return answer(b"kept", 200 if self.files else 404)(connection, ended)
             bound = {binding.name: binding.value for binding in live.bindings}
+            if bound["MARK"] == "closed":
+                return answer(b"closed", 503, retry_after="60")(connection, ended)
             said = {"mark": bound["MARK"], "version": live.id}
             if "KEPT" in bound:
                 loses = self.resets if self.immediate else not self.defers
@@ -120,6 +127,7 @@ def contact(directory: Path, change: Change, **edge: Any) -> Iterator[FirstConta
             clock=place.clock,
             ingress_url=server.url,
             script=MINE,
+            database=lambda: {"host": "db.example.com", "user": "app", "password": "x", "dbname": "app"},
             shape_of=find_shape,
         )
 
@@ -139,6 +147,18 @@ def at(method: str, end: str, edit: Callable[[Json, Json], Json], *, only: Calla
 
     def change(asked_method: str, path: str, asked: Json, told: Json) -> Json:
         fits = asked_method == method and path.endswith(end)
+        return edit(asked, told) if fits and only(asked, told) else told
+
+    return change
+
+
+def where(
+    method: str, pattern: str, edit: Callable[[Json, Json], Json], *, only: Callable[[Json, Json], bool]
+) -> Change:
+    """Return a change of the answers to calls whose path is such, where `only` says yes to (asked, told)."""
+
+    def change(asked_method: str, path: str, asked: Json, told: Json) -> Json:
+        fits = asked_method == method and re.search(pattern, path)
         return edit(asked, told) if fits and only(asked, told) else told
 
     return change
@@ -234,6 +254,22 @@ def drop_secrets(_asked: Json, told: Json) -> Json:
     return told
 
 
+def drop_tags(_asked: Json, told: Json) -> Json:
+    for each in told["result"]["items"]:
+        each["annotations"].pop("workers/tag", None)
+    return told
+
+
+def is_off(_asked: Json, told: Json) -> bool:
+    return bool(told["result"]["caching"]["disabled"])
+
+
+def forget_consumers(_asked: Json, told: Json) -> Json:
+    for each in told["result"]:
+        each["consumers"] = []
+    return told
+
+
 def drop_cohorts(_asked: Json, told: Json) -> Json:
     for each in (told["result"], *told["result"].get("deployments", [])):
         each.pop("cohorts", None)
@@ -252,6 +288,7 @@ def list_twice(_asked: Json, told: Json) -> Json:
 
 
 NOTHING_COUNTED = within("result", "calculations", to=[])
+QUEUE, CONFIG = r"/queues/[0-9a-f]+$", r"/hyperdrive/configs/[0-9a-f]+$"
 TELEMETRY, NAME = "/telemetry/query", f"/workers/workers/{MINE}"
 DEPLOYMENTS, VERSIONS = f"/{MINE}/deployments", f"/{MINE}/versions"
 VERSION, OUTCOME, STATUS = "$workers.scriptVersion.id", "$workers.outcome", "$workers.event.response.status"
@@ -341,14 +378,21 @@ def make_changes() -> dict[str, Change]:
             "GET", "?deployable=true", within("result", "items", to=[]), only=number_of("result", "items", count=5)
         ),
         "code": hide_code,
-        "tail": at("POST", "/tails", within("result", "url", to="https://x"), only=always),
+        "tail": at("POST", "/tails", within("result", "url", to="https://x"), only=succeeds),
         "unheard tail": refuse_deletion,
+        "eleventh tail": at("POST", "/tails", accept, only=fails),
         "schedules": at(
             "GET", "/schedules", within("result", "schedules", to=[]), only=number_of("result", "schedules", count=1)
         ),
         "routes": at("GET", "/production/routes", status(404), only=always),
         "counts": at("POST", "/graphql", within("data", "__type", "fields", to=[]), only=always),
         "limit of calls": tell_no_limit,
+        "maintenance version": at("GET", "?deployable=true", drop_tags, only=always),
+        "paused queue": where("GET", QUEUE, within("result", "settings", "delivery_delay", to=0), only=always),
+        "queue's consumer": at("GET", "/queues", forget_consumers, only=always),
+        "query cache": at("POST", "/hyperdrive/configs", status(201), only=always),
+        "query cache off": where("GET", CONFIG, within("result", "origin", "host", to="other"), only=is_off),
+        "query cache on": where("PATCH", CONFIG, status(201), only=said("max_age")),
         "object": at("PUT", MINE, status(201), only=said("Kept")),
         "delete": AfterDelete(),
     }
@@ -357,6 +401,7 @@ def make_changes() -> dict[str, Change]:
 AT_THE_EDGE: dict[str, dict[str, Any]] = {
     "throwing request": {"status": 502},
     "override": {"overrides": False},
+    "static file": {"files": False},
     "object's code": {"defers": False},
     "immediate switch": {"resets": False},
 }

@@ -79,7 +79,7 @@ UNDOCUMENTED = {
     "PUT /accounts/{}/workers/scripts/{} ?excludeScript": WRANGLER,
 }
 """What the description does not know, or calls a beta, and what it rests on: "METHOD path", or that and a name."""
-MAPS = frozenset({"secrets"})
+MAPS = frozenset({"secrets", "manifest"})
 """Fields whose own fields are names of a user's."""
 
 
@@ -262,6 +262,7 @@ def record_first_contact() -> list[tuple[str, str, bytes]]:
             account_id=ACCOUNT,
             clock=WorldClock(0.0),
             script=SCRIPT,
+            database=lambda: {"host": "db.example.com"},
             shape_of=find_shape,
         )
         contact.observe(lambda _seen: None)
@@ -304,7 +305,7 @@ def name_call(method: str, target: str) -> str:
     path = re.sub(r"^/accounts/[^/]+", "/accounts/{}", path)
     path = re.sub(
         r"/(scripts|versions|tails|workers/workers|builds/workers|services|buckets|database|deployments"
-        r"|queues|configs)/(?!latest)[^/]+",
+        r"|queues|configs|consumers)/(?!latest)[^/]+",
         r"/\1/{}",
         path,
     )
@@ -317,6 +318,8 @@ def parse_body(body: bytes) -> object:
     """Return the JSON of a body; of a form {"metadata": what its part of that name says}."""
     if not body.startswith(b"--"):
         return json.loads(body) if body else None
+    if b'name="metadata"' not in body:  # files, each named by its hash
+        return None
     form = re.search(rb'name="metadata"\r\n(?:[^\r\n]+\r\n)*\r\n(.*?)\r\n--', body, re.DOTALL)
     assert form is not None
     return {"metadata": json.loads(form[1])}

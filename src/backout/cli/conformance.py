@@ -11,7 +11,7 @@ from backout.cli.support.options import command, pass_shell
 from backout.errors import BackoutError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from backout.cli.support.shell import Shell
     from backout.model.conformance import Difference, Observation
@@ -26,11 +26,15 @@ Examples:
   backout conformance --dry-run                 # the calls, nothing else
   backout conformance                           # asks, then makes and deletes one Worker of its own
   backout conformance --yes --write conformance.md
+  backout conformance --database-env NEON_URL   # also asks about Hyperdrive, which connects to that database
 """,
 )
 @click.option("--account-id", metavar="ID", help="Default: CLOUDFLARE_ACCOUNT_ID.")
 @click.option("--api-base-url", metavar="URL", help="Default: CLOUDFLARE_API_BASE_URL, else Cloudflare's own.")
 @click.option("--ingress-url", metavar="URL", help="Where its Worker answers. Default: its workers.dev address.")
+@click.option(
+    "--database-env", metavar="NAME", help="The variable with the URL of a Postgres that Hyperdrive can reach."
+)
 @click.option("-n", "--dry-run", is_flag=True, help="List the calls without making them.")
 @click.option("--write", "page_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the dated page.")
 @pass_shell
@@ -40,12 +44,13 @@ def conformance(
     account_id: str | None,
     api_base_url: str | None,
     ingress_url: str | None,
+    database_env: str | None,
     dry_run: bool,
     page_file: Path | None,
 ) -> int:
-    """Make about forty harmless calls on a Worker made for them, and compare every answer with the twin's.
+    """Make about fifty harmless calls on a Worker and a queue made for them, and compare every answer with the twin's.
 
-    The token is CLOUDFLARE_API_TOKEN, preferably of a separate account; a free one will do. The Worker has an unused
+    The token is CLOUDFLARE_API_TOKEN, preferably of a separate account; a free one will do. What is made has an unused
     name, gets no visitors, and is deleted at the end. Exit codes: 0 nothing that matters differs, 1 something does.
     """
     from backout.config import scalars
@@ -55,19 +60,19 @@ def conformance(
     if account is None:
         raise UsageError("which account? CLOUDFLARE_ACCOUNT_ID is not set", hint="add --account-id ID")
     base_url = api_base_url or shell.environment.get("CLOUDFLARE_API_BASE_URL") or scalars.API_BASE_URL
-    reach = wired.Reach(account, base_url, ingress_url)
+    reach = wired.Reach(account, base_url, ingress_url, database_env)
     contact = wired.plan_first_contact(shell.environment, reach)
     if dry_run:
         return _list(shell, contact)
     from backout.cli.support.confirm import ask
 
-    ask(shell, f"Make a Worker in account {reach.account_id}, and delete it at the end?", flag="--yes")
-    shell.output.say(f"makes and deletes the Worker {contact.script} in account {reach.account_id}")
+    ask(shell, f"Make a Worker and a queue in account {reach.account_id}, and delete them at the end?", flag="--yes")
+    shell.output.say(f"makes and deletes the Worker {contact.script}, and a queue, in account {reach.account_id}")
     return _run(shell, contact, reach, page_file)
 
 
 def _list(shell: Shell, contact: FirstContact) -> int:
-    calls = [{"name": call.name, "asks": call.asks} for call in contact.calls]
+    calls = [{"name": call.name, "asks": call.asks, "proves": list(call.proves)} for call in contact.calls]
     text = "\n".join(f"{number:2}. {call.name}: {call.asks}" for number, call in enumerate(contact.calls, start=1))
     shell.output.result("conformance", {"dry_run": True, "calls": calls}, text)
     shell.output.say("\nno call was made (dry run)")
@@ -82,9 +87,10 @@ def _run(shell: Shell, contact: FirstContact, reach: Reach, page_file: Path | No
     from backout.report.conformance import format_differences, format_line, format_page
     from backout.wiring.conformance import load_expected_answers
 
-    expected = load_expected_answers()
+    proves = {call.name: call.proves for call in contact.calls}
+    expected = tuple(one for one in load_expected_answers() if one.name in proves)
     by_name = {one.name: one for one in expected}
-    total, seen = len(contact.calls), []
+    total, seen = len(proves), []
 
     def show_observation(observation: Observation) -> None:
         seen.append(observation)
@@ -95,17 +101,21 @@ def _run(shell: Shell, contact: FirstContact, reach: Reach, page_file: Path | No
     observed = contact.observe(show_observation)
     differences = compare(expected, observed)
     if page_file is not None:
-        _write(shell.folder / page_file, format_page(observed, differences, at=time.time(), against=reach.base_url))
+        page = format_page(observed, differences, proves, at=time.time(), against=reach.base_url)
+        _write(shell.folder / page_file, page)
     matter = [difference for difference in differences if difference.matters]
     style = shell.output.style
     text = format_differences(differences, width=style.width, paint=paint_for(style)) or "Nothing differs that matters."
-    shell.output.result("conformance", _record(observed, differences, page_file), text)
+    shell.output.result("conformance", _record(observed, differences, proves, page_file), text)
     shell.output.next("backout config check  # then set up an environment")
     return 1 if matter else 0
 
 
 def _record(
-    observed: Sequence[Observation], differences: Sequence[Difference], page_file: Path | None
+    observed: Sequence[Observation],
+    differences: Sequence[Difference],
+    proves: Mapping[str, Sequence[str]],
+    page_file: Path | None,
 ) -> dict[str, object]:
     return {
         "dry_run": False,
@@ -113,6 +123,7 @@ def _record(
             {
                 "name": o.name,
                 "asks": o.asks,
+                "proves": list(proves[o.name]),
                 "status": o.status,
                 "code": o.code,
                 "facts": dict(o.facts),

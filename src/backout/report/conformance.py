@@ -9,7 +9,7 @@ from backout.report.text import Paint, leave_plain, wrap_text
 from backout.report.times import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from backout.model.conformance import Difference, Observation
 
@@ -40,11 +40,17 @@ def format_differences(differences: Sequence[Difference], *, width: int = 80, pa
 
 
 def format_page(
-    observed: Sequence[Observation], differences: Sequence[Difference], *, at: float, against: str
+    observed: Sequence[Observation],
+    differences: Sequence[Difference],
+    proves: Mapping[str, Sequence[str]],
+    *,
+    at: float,
+    against: str,
 ) -> Markdown:
     """Return the dated page; text from the API is escaped in it.
 
     Args:
+        proves: {call: how the rows of docs/providers.md begin that it settles}.
         at: Unix seconds.
         against: which API was asked, without anything secret.
     """
@@ -61,6 +67,7 @@ def format_page(
             [md("| {} | {} | {} | {} |", *map(cell, (d.call, d.what, d.expected, d.found))) for d in matter]
         )
         parts.append(md("## What differs\n\n| call | what | expected | found |\n|---|---|---|---|\n{}", rows))
+    parts.append(_format_proved(observed, differences, proves))
     measured = [md("- {}: {}: {}", seen.name, *map(str, each)) for seen in observed for each in seen.measured.items()]
     if measured:
         parts.append(md("## What was measured\n\n{}", join_parts(measured)))
@@ -68,6 +75,33 @@ def format_page(
     if extra:
         parts.append(md("## What is said beyond what we know\n\n{}", join_parts(_format_extras(extra))))
     return md("{}\n", join_parts(parts, "\n\n"))
+
+
+def _format_proved(
+    observed: Sequence[Observation], differences: Sequence[Difference], proves: Mapping[str, Sequence[str]]
+) -> Markdown:
+    """Return each row of the page of guesses, with the calls that settle it and whether they all went as expected."""
+    wrong = {difference.call for difference in differences if difference.matters}
+    calls: dict[str, list[str]] = {}
+    for seen in observed:
+        for row in proves.get(seen.name, ()):
+            calls.setdefault(row, []).append(seen.name)
+    rows = join_parts(
+        [
+            md(
+                "| {} … | {} | {} |",
+                cell(row),
+                cell(", ".join(names)),
+                Markdown("**no**" if wrong & set(names) else "yes"),
+            )
+            for row, names in calls.items()
+        ]
+    )
+    return md(
+        '## What this settles\n\nThe rows of "What is a guess" in docs/providers.md, by their beginnings.\n\n'
+        "| row | by the calls | is it so? |\n|---|---|---|\n{}",
+        rows,
+    )
 
 
 def _format_row(seen: Observation, differences: Sequence[Difference]) -> Markdown:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from backout.config.scalars import API_BASE_URL
 from backout.config.schema.environment import TOKEN_ENV
-from backout.errors import AuthError
+from backout.errors import AuthError, ConfigError
 from backout.model.value import Value
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.conformance import FirstContact
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from backout.config import Environment
     from backout.model.conformance import Observation
 
@@ -19,11 +21,17 @@ __all__ = ["FirstContact", "Reach", "load_expected_answers", "plan_first_contact
 
 
 class Reach(Value, frozen=True):
-    """The account of a first contact, its API, and the address of its Worker (None: workers.dev)."""
+    """The account of a first contact, its API, and what is used beside.
+
+    Args:
+        ingress_url: the address of its Worker; None: workers.dev.
+        database_env: the variable with the URL of a database that Hyperdrive can reach; None: nothing is asked of it.
+    """
 
     account_id: str
     base_url: str = API_BASE_URL
     ingress_url: str | None = None
+    database_env: str | None = None
 
 
 def plan_first_contact(environment: Environment, reach: Reach) -> FirstContact:
@@ -31,6 +39,7 @@ def plan_first_contact(environment: Environment, reach: Reach) -> FirstContact:
 
     Raises:
         AuthError: there is no token.
+        ConfigError: the database's URL is missing, or is none.
     """
     from backout.analysis.conformance import find_shape
 
@@ -42,9 +51,20 @@ def plan_first_contact(environment: Environment, reach: Reach) -> FirstContact:
         token=token.reveal,
         account_id=reach.account_id,
         ingress_url=reach.ingress_url,
+        database=_find_database(environment, reach.database_env) if reach.database_env else None,
         clock=SystemClock(),
         shape_of=find_shape,
     )
+
+
+def _find_database(environment: Environment, name: str) -> Callable[[], Mapping[str, str]]:
+    from backout.providers.postgres.tls.access import parse_dsn
+
+    url = environment.secret(name)
+    if url is None:
+        raise ConfigError((f"{name} is not set: it is to hold the URL of a database that Hyperdrive can reach",))
+    parse_dsn(url.reveal())
+    return lambda: parse_dsn(url.reveal())
 
 
 def load_expected_answers() -> tuple[Observation, ...]:

@@ -265,11 +265,17 @@ def upload_form(metadata: dict[str, object], modules: tuple[BundleModule, ...]) 
     >>> form.data.count(form.content_type.partition("=")[2].encode())
     3
     """
+    return write_form(modules, msgspec.json.encode(metadata))
+
+
+def write_form(files: tuple[BundleModule, ...], metadata: bytes | None = None) -> Form:
+    """Return a multipart form of files, after a part `metadata` of JSON that is no file."""
     boundary = f"backout-{os.urandom(16).hex()}"
     data = bytearray()
-    for part in (BundleModule("metadata", "application/json", msgspec.json.encode(metadata)), *modules):
+    first = () if metadata is None else (BundleModule("metadata", "application/json", metadata),)
+    for number, part in enumerate((*first, *files)):
         name = _quote(part.name)
-        file_name = f'; filename="{name}"' if data else ""  # all but the first part are files
+        file_name = f'; filename="{name}"' if number >= len(first) else ""
         data += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file_name}\r\n'.encode()
         data += f"Content-Type: {_strip_parameters(part.content_type)}\r\n\r\n".encode() + part.content + b"\r\n"
     data += f"--{boundary}--\r\n".encode()

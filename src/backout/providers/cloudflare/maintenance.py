@@ -70,8 +70,7 @@ class CloudflareMaintenance:
         live, metadata = self._describe()
         bindings = _list_bindings(metadata)
         classes = _list_classes(bindings, self._script)
-        code = (_CODE % RETRY_AFTER_S) + "".join(f"export class {name} extends Waiting {{}}\n" for name in classes)
-        module = BundleModule(_MODULE, "application/javascript+module", code.encode())
+        module = BundleModule(_MODULE, "application/javascript+module", render_code(classes).encode())
         version = Version(VersionId(live), 0, 0.0, tag=MAINTENANCE_TAG)
         bundle = Bundle(version, json.dumps({**metadata, "main_module": _MODULE}).encode(), (module,))
         made = self._bundles.upload(bundle, message=message)
@@ -100,6 +99,11 @@ class CloudflareMaintenance:
             options = ("pause their instances, then go on without a maintenance version",)
             raise Refused(what, where=self._script, rule=SafetyRule.TARGET, options=options)
         return live, metadata
+
+
+def render_code(classes: Sequence[str]) -> str:
+    """Return the code, which exports these classes of Durable Objects."""
+    return (_CODE % RETRY_AFTER_S) + "".join(f"export class {name} extends Waiting {{}}\n" for name in classes)
 
 
 def _list_bindings(metadata: dict[str, object]) -> list[dict[str, object]]:

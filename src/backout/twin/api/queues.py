@@ -34,6 +34,7 @@ def make_routes(account: str) -> list[web.RouteDef]:
         web.delete(queue, delete_queue),
         web.get(queue + "/metrics", get_metrics),
         web.post(queue + "/consumers", create_consumer),
+        web.delete(queue + "/consumers/{consumer}", delete_consumer),
         web.post(queue + "/messages", push_message),
     ]
 
@@ -102,6 +103,17 @@ async def create_consumer(request: web.Request) -> web.Response:
     assert isinstance(consumers, list)
     consumers.append(made)
     return render_result(made)
+
+
+async def delete_consumer(request: web.Request) -> web.Response:
+    """Forget a consumer. Raises ApiError: 404 for one that is not there."""
+    consumers, wanted = _find(request)["consumers"], request.match_info["consumer"]
+    assert isinstance(consumers, list)
+    kept = [each for each in consumers if each["consumer_id"] != wanted]
+    if len(kept) == len(consumers):
+        raise ApiError(404, 11_004, "consumer not found")
+    consumers[:] = kept
+    return render_result(None)
 
 
 async def push_message(request: web.Request) -> web.Response:

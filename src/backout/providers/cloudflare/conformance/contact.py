@@ -1,7 +1,8 @@
-"""First contact: some forty harmless calls on a Worker made for them, to see whether the API answers as expected.
+"""First contact: some fifty harmless calls on things made for them, to see whether the API answers as expected.
 
-The Worker answers with its own version id, gets no visitors but these calls', and is always deleted at the end. Nothing
-else in the account is touched; only its workers.dev subdomain and the list of its Workers are read.
+The Worker answers with its own version id, gets no visitors but these calls', and is always deleted at the end, as are
+a queue and a Hyperdrive configuration. Nothing else in the account is touched; only its workers.dev subdomain and the
+lists of its Workers and queues are read.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from backout.errors import AuthError, PartlyDone, ProviderUnavailable, Refused
 from backout.model.conformance import Observation
 from backout.providers.cloudflare.conformance.deploying import Deploying
 from backout.providers.cloudflare.conformance.objects import Objects
+from backout.providers.cloudflare.conformance.recovering import Recovering
 from backout.providers.cloudflare.conformance.reply import Call, Told, get_safe_id, look_up
 from backout.providers.cloudflare.conformance.scratch import Scratch
 from backout.providers.cloudflare.conformance.secrets import Secrets
 from backout.providers.cloudflare.conformance.watching import Watching
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from backout.ports import Clock
 
@@ -37,6 +39,7 @@ class FirstContact:
         account_id: whose.
         ingress_url: where the Worker answers (None: its workers.dev address).
         script: its name, made up when None.
+        database: as of `Recovering`.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class FirstContact:
         clock: Clock,
         ingress_url: str | None = None,
         script: str | None = None,
+        database: Callable[[], Mapping[str, str]] | None = None,
         shape_of: Callable[[object], dict[str, str]],
     ) -> None:
         self._scratch = Scratch(
@@ -61,6 +65,7 @@ class FirstContact:
         self._shape_of = shape_of
         self._deploying, self._watching = Deploying(self._scratch), Watching(self._scratch)
         self._secrets, self._objects = Secrets(self._scratch), Objects(self._scratch)
+        self._recovering = Recovering(self._scratch, database)
 
     @property
     def script(self) -> str:
@@ -88,18 +93,19 @@ class FirstContact:
             *self._secrets.calls,
             *self._deploying.last,
             *self._watching.others,
+            *self._recovering.calls,
             *self._objects.calls,
             Call("delete", "is the Worker gone afterwards?", self._delete),
         )
 
     def observe(self, told: Callable[[Observation], None]) -> tuple[Observation, ...]:
-        """Make all calls and return what came back; `told` is called with each. The Worker is deleted in any case.
+        """Make all calls and return what came back; `told` is called with each. What was made is deleted in any case.
 
         Raises:
             AuthError: the token is refused.
             Refused: a Worker of that name is there already; it is left alone.
             ProviderUnavailable: no answer before anything was made.
-            PartlyDone: the Worker could not be deleted.
+            PartlyDone: something that was made could not be deleted.
         """
         found: list[Observation] = []
         try:
@@ -108,14 +114,17 @@ class FirstContact:
                 told(found[-1])
                 self._stop_early(found[-1])
         finally:
+            left = self._scratch.remove_things()
             refused = found[-1:] and found[-1].name == "first upload" and found[-1].status in _NO
             if self._scratch.may_be_there and not self._is_deleted() and not refused:
-                raise PartlyDone(
-                    f"the Worker {self.script} could not be deleted",
-                    where=self._scratch.where,
-                    hint=f"delete it by hand: npx wrangler delete --name {self.script}",
-                )
+                left.append(f"the Worker {self.script}")
             self._scratch.close()
+            if left:
+                raise PartlyDone(
+                    f"{' and '.join(left)} could not be deleted",
+                    where=self._scratch.where,
+                    hint=f"delete by hand what is named so: npx wrangler delete --name {self.script}",
+                )
         return tuple(found)
 
     def _is_deleted(self) -> bool:

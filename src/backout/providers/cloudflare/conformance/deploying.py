@@ -29,6 +29,7 @@ REMARK: Final = "[backout rollback-1a2b3c4d auto hop=2 bad=1a2b3c4d/0123456789ab
 """The longest remark of ours: a message that is cut shorter than this would lose our marks."""
 _COHORT: Final = "backout"
 """A cohort's name has at most ten characters (documentation, "Cohort-based deployments")."""
+_AT_ZERO: Final = ("a deployment of a version at 0 % beside one at 100 %",)
 _OVERRIDE: Final = "Cloudflare-Workers-Version-Overrides"
 
 
@@ -42,7 +43,12 @@ class Deploying:
     def first(self) -> tuple[Call, ...]:
         """Those up to the first switch."""
         return (
-            Call("history", "what does the list of deployments show?", self._history, ("the newest ten deployments",)),
+            Call(
+                "history",
+                "what does the list of deployments show?",
+                self._history,
+                ("the newest ten deployments are listed",),
+            ),
             Call("version upload", "does an upload without deploying give a version?", self._version),
             Call(
                 "version detail",
@@ -50,18 +56,28 @@ class Deploying:
                 self._detail,
                 ("the hash of a version's code",),
             ),
-            Call("message limit", "how much of a deployment's message is kept?", self._message, ("messages of dep",)),
-            Call("0 % deployment", "may a version be deployed at 0 %?", self._at_zero, ("a deployment of a version",)),
+            Call(
+                "message limit",
+                "how much of a deployment's message is kept?",
+                self._message,
+                ("messages of deployments up to 1000 bytes",),
+            ),
+            Call("0 % deployment", "may a version be deployed at 0 %?", self._at_zero, _AT_ZERO),
             Call(
                 "override",
                 "does a version at 0 % answer when it is asked for by name?",
                 self._override,
-                ("a deployment of a version",),
+                _AT_ZERO,
             ),
             Call("three versions", "how is a deployment of three versions refused?", self._three),
             Call("wrong sum", "how are percentages refused that do not sum to 100?", self._wrong_sum),
             Call("cohorts", "can a cohort have its own split?", self._cohorts, ("`cohorts` of a deployment",)),
-            Call("switch", "is a version at 100 % live at once?", self._switch, ("the newest ten deployments",)),
+            Call(
+                "switch",
+                "is a version at 100 % live at once?",
+                self._switch,
+                ("the newest ten deployments are listed",),
+            ),
             Call(
                 "list of Workers",
                 "does the list of all Workers say when each was deployed last?",

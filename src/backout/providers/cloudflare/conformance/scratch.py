@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import secrets
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -11,8 +14,15 @@ import msgspec
 from backout import __version__
 from backout.errors import ConfigError
 from backout.model.bundle import BundleModule
-from backout.providers.cloudflare.bundles import upload_form
-from backout.providers.cloudflare.conformance.reply import Reply, get_first, get_safe_id, look_up, parse_body
+from backout.providers.cloudflare.bundles import upload_form, write_form
+from backout.providers.cloudflare.conformance.reply import (
+    Reply,
+    as_text,
+    get_first,
+    get_safe_id,
+    look_up,
+    parse_body,
+)
 from backout.providers.cloudflare.credentials import clean_token
 from backout.providers.exchange import Connection, ExchangeError, Limits, Origin, quote_segment
 
@@ -32,6 +42,8 @@ export default {
 """
 REACHED_S, _POLL_S = 30.0, 0.5
 _NOT_FOUND = 404
+_HASH_DIGITS: Final = 32
+_SESSION: Final = re.compile(r"[\w.-]+", re.ASCII)
 
 
 class Scratch:
@@ -48,6 +60,7 @@ class Scratch:
         versions: the ids of its first two versions, as far as they are known.
         account, base: the paths of the account and of the Worker.
         may_be_there: from the moment on at which it is made.
+        things: what else was made in the account: {path: what it is}, until it is deleted.
     """
 
     def __init__(
@@ -67,6 +80,7 @@ class Scratch:
         self.ingress_url = ingress_url
         self.versions: list[str] = []
         self.may_be_there = False
+        self.things: dict[str, str] = {}
         self._prefix = urlsplit(base_url).path.rstrip("/")
         self._connection = Connection(_make_origin(base_url), Limits(total_s=60.0))
         if ingress_url is not None:
@@ -97,6 +111,13 @@ class Scratch:
         reply = self.call("DELETE", self.base, query="force=true")
         self.may_be_there = reply.status not in (200, _NOT_FOUND)
         return reply
+
+    def remove_things(self) -> list[str]:
+        """Delete what else was made; return what could not be deleted."""
+        for path in list(self.things):
+            if self.call("DELETE", path).status in (200, _NOT_FOUND):
+                del self.things[path]
+        return list(self.things.values())
 
     def deploy(
         self, shares: list[tuple[int, float]], message: str, query: str = "", more: Mapping[str, object] | None = None
@@ -141,14 +162,28 @@ class Scratch:
         form = upload_form(metadata, (BundleModule("index.js", "application/javascript+module", code.encode()),))
         return self._send(method, path, form.data, form.content_type, query)
 
+    def upload_file(self, path: str, content: str) -> Reply:
+        """Upload a static file, as wrangler does; the answer's `jwt` is what an upload of a version names it by."""
+        name = hashlib.sha256(content.encode()).hexdigest()[:_HASH_DIGITS]
+        manifest = {path: {"hash": name, "size": len(content.encode())}}
+        opened = self.call("POST", f"{self.base}/assets-upload-session", {"manifest": manifest})
+        session = as_text(look_up(opened.result, "jwt")) or ""
+        if not look_up(opened.result, "buckets") or not _SESSION.fullmatch(session):  # the file is known already
+            return opened
+        form = write_form((BundleModule(name, "text/plain", base64.b64encode(content.encode())),))
+        place = f"{self.account}/workers/assets/upload"
+        return self._send("POST", place, form.data, form.content_type, "base64=true", bearer=session)
+
     def call(self, method: str, path: str, body: object = None, *, query: str = "") -> Reply:
         """Make one call, once."""
         data = None if body is None else msgspec.json.encode(body)
         return self._send(method, path, data, "application/json", query)
 
-    def _send(self, method: str, path: str, body: bytes | None, kind: str, query: str) -> Reply:
+    def _send(
+        self, method: str, path: str, body: bytes | None, kind: str, query: str, *, bearer: str | None = None
+    ) -> Reply:
         headers = {
-            "Authorization": f"Bearer {clean_token(self._token())}",
+            "Authorization": f"Bearer {clean_token(self._token() if bearer is None else bearer)}",
             "User-Agent": f"backout/{__version__}",
             **({"Content-Type": kind} if body is not None else {}),
         }
@@ -174,7 +209,7 @@ class Scratch:
             return Reply(0, trouble=f"the Worker did not answer: {error.failure}: {error}")
         finally:
             connection.close()
-        return Reply(answer.status, parse_body(answer.body))
+        return Reply(answer.status, parse_body(answer.body), headers=answer.headers)
 
     def keep_visiting(self, within_s: float, headers: Mapping[str, str], path: str = "") -> Iterator[Reply]:
         """Yield answers of the Worker until so many seconds are over: the edge needs a moment."""

@@ -40,12 +40,22 @@ class Secrets:
         return (
             Call("secret put", "does a new secret make a new live version?", self._put),
             Call("secrets-bulk", "do several secrets make one new live version?", self._put_several, _BULK),
-            Call("taken name", "is a secret refused under a variable's name, with 10053?", self._take_name, ("10053",)),
+            Call(
+                "taken name",
+                "is a secret refused under a variable's name, with 10053?",
+                self._take_name,
+                ("10053 for a name that is bound",),
+            ),
             Call(
                 "rollback over a secret", "is it refused with 10220, and does it name the secret?", self._go_back, over
             ),
             Call("forced rollback", "does force pass it?", self._force, over),
-            Call("secret behind a rollback", "is it refused with 10215?", self._put_behind, ("10215 (or 10214)",)),
+            Call(
+                "secret behind a rollback",
+                "is it refused with 10215?",
+                self._put_behind,
+                ("10215 (or 10214) for secrets set behind a rollback",),
+            ),
             Call("inherited upload", "does an upload inherit secrets of a version?", self._inherit, _INHERITS),
             Call(
                 "nothing to inherit", "is it refused where there is no such secret?", self._inherit_nothing, _INHERITS

@@ -46,6 +46,7 @@ _TOLD_S, _AGAIN_S = 150.0, 1.0
 _VISITS: Final = 4
 """What the telemetry is to count: one that throws, two that are answered, one of backout's own."""
 _FAILED, _MOST = 500, 1e9
+_TAILS, _OPENED, _REFUSED = 10, 200, 400
 _NUMBERS: Final = re.compile(r";\s*[rt]=\d+")
 _KEYS: Final = ("the keys `$workers.scriptVersion.id`",)
 _FILTERS: Final = 'a filter by "neq" or "is_null"'
@@ -78,7 +79,10 @@ class Watching:
             Call("throwing request", "what does a visitor get when the code throws?", self._throw, _KEYS),
             Call("telemetry", "is it counted, by its version, and when?", self._telemetry, (*_KEYS, *sampled)),
             Call(
-                "telemetry by status", "is what has no status left out?", self._by_status, ("a group by a key leaves",)
+                "telemetry by status",
+                "is what has no status left out?",
+                self._by_status,
+                ("a group by a key leaves out",),
             ),
             Call("telemetry by request", "is the request named?", self._by_trigger, ("the keys `$workers.eventType`",)),
             Call("telemetry filters", "do filters keep what lacks their key?", self._filter, (_FILTERS, _OURS)),
@@ -96,8 +100,12 @@ class Watching:
         return (
             Call("tail", "can a tail be opened?", self._tail),
             Call(
-                "unheard tail", "can a tail be deleted that nobody listened to?", self._unheard, ("a tail that nobody",)
+                "unheard tail",
+                "can a tail be deleted that nobody listened to?",
+                self._unheard,
+                ("a tail that nobody listened to",),
             ),
+            Call("eleventh tail", "is it refused?", self._fill, ("the eleventh tail of a Worker",)),
             Call("schedules", "can schedules be set and read?", self._schedules),
             Call("routes", "is there a list of a Worker's routes?", self._routes, ("the list of a Worker's routes",)),
             Call(
@@ -110,7 +118,7 @@ class Watching:
                 "limit of calls",
                 "does an answer say how many calls are left?",
                 self._limit,
-                ("each answer of the API",),
+                ("each answer of the API says how many calls are left",),
             ),
         )
 
@@ -216,6 +224,14 @@ class Watching:
         opened = self._open_tail()
         closed = self._close_tail(opened)
         return Told(closed, {"it would end by itself": as_text(look_up(opened.result, "expires_at")) is not None})
+
+    def _fill(self) -> Told:
+        """Open more tails than a Worker can have, and delete them."""
+        opened = [self._open_tail() for _ in range(_TAILS + 1)]
+        closed = [self._close_tail(each) for each in opened if each.status == _OPENED]
+        last = opened[-1]
+        facts = {"ten are opened": len(closed) >= _TAILS, "the eleventh is refused": last.status >= _REFUSED}
+        return Told(opened[0], facts, {"its status": last.status, "its code": last.code})
 
     def _open_tail(self) -> Reply:
         return self._scratch.call("POST", f"{self._scratch.base}/tails", {"filters": []})
