@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,11 +24,14 @@ from backout.model.incident.incident import RunState
 from backout.model.incident.notice import NoticeKind
 from backout.model.version import Mark
 from backout.report.recovery import make_record
+from backout.runbook.recover import deadline
 from backout.runbook.recover.deadline import read_outage
 from backout.runbook.recover.outcome import read_outcome
 from backout.runbook.recover.prepare import RecoverAsk, prepare, skip_verification
 from backout.runbook.recover.tools import RecoverTools
 from backout.runbook.recover.undo import find_undoable
+
+from polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -317,6 +321,28 @@ def test_without_what_the_second_check_compares_with_nothing_is_stopped(night: N
     assert night.world.live.sole == night.bad.id
     assert night.server.write()
     assert night.world.fence.live.mark is None
+
+
+def test_the_deadline_is_told_while_a_step_goes_on(night: Night) -> None:
+    """The server is slow to come up; nobody has to look at anything for people to be told."""
+    told = threading.Event()
+
+    def come_up_late(name: str) -> None:
+        if name == "server.start":
+            night.world.clock.sleep(3600)
+            until(lambda: [each for each in night.world.notices if "still closed" in each.title], 30, "people are told")
+            told.set()
+
+    night.world.before_call = come_up_late
+    tools = night.tools()
+    box = tools.tools
+    run = box.journal.submit(prepare(tools, replace(ASK, deadline_s=600.0)), actor="ops@host", reason="a bad night")
+    with deadline.keep_deadline(tools, run, every_s=0.01):
+        box.journal.drive(run, night.actions(tools), actor="ops@host")
+    assert told.is_set()
+    assert len([each for each in night.world.notices if "still closed" in each.title]) == 1
+    night.stop_watching()
+    assert night.server.write()
 
 
 def test_the_deadline_is_told_and_nothing_opens_by_itself(night: Night) -> None:

@@ -255,7 +255,7 @@ def _run(
 def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
     """Drive a run; what is closed when it stops is said."""
     from backout.runbook.recover.actions import RecoverActions
-    from backout.runbook.recover.deadline import read_outage
+    from backout.runbook.recover.deadline import keep_deadline, read_outage
     from backout.runbook.safety.clock import measure_clock
 
     found, environment = session.tools.runs.find(run), session.tools.environment
@@ -264,7 +264,7 @@ def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
     measure_clock(session.tools)
     session.stop.install()
     try:
-        with session.telling(run):
+        with session.telling(run), keep_deadline(tools, run):
             actions = RecoverActions(tools)
             return session.tools.journal.drive(run, actions, actor=session.tools.actor, notify=session.live.event)
     except BackoutError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -16,11 +17,14 @@ from backout.runbook.incident.tell import tell
 from backout.runbook.recover.tools import BEGAN, LIFTED, OPENED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from backout.model.plan import Json
     from backout.runbook.recover.tools import RecoverTools
     from backout.runbook.toolbox import Toolbox
+
+LOOKED_AFTER_S: Final = 5.0
+"""How often a running recovery looks whether its deadline has passed."""
 
 
 def find_outage(tools: Toolbox) -> dict[str, Json] | None:
@@ -73,6 +77,25 @@ def read_outage(tools: Toolbox, *, shows_page: bool) -> Outage | None:
     if noted is None:
         return None
     return replace(make_outage(noted), fence=stands)
+
+
+@contextmanager
+def keep_deadline(tools: RecoverTools, run: str, every_s: float = LOOKED_AFTER_S) -> Iterator[None]:
+    """Tell people while the block runs, once the deadline of a run's outage has passed: a step may take longer."""
+    over = Event()
+
+    def look() -> None:
+        while not over.wait(every_s):
+            with suppress(BackoutError):  # a journal that is busy is asked again
+                tell_overdue(tools, run)
+
+    looking = Thread(target=look, name="backout-deadline", daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
 
 
 def tell_overdue(tools: RecoverTools, run: str) -> None:
