@@ -23,7 +23,7 @@ def has_history(folder: Path) -> Path:
         measured = Measured(action, rto_s=2.5, rpo=Loss(0, 0, 0.0), bad_requests=31, requests=616)
         missed = () if action is DrillAction.ROLLBACK else ("the action was none, and rollback was right",)
         expected = Expected(DrillAction.ROLLBACK)
-        record_start(journal, name, name, DrillPlace.TWIN, actor="ops@host")
+        record_start(journal, name, name, DrillPlace.TWIN, actor="ops@host", batch="drills-1")
         record_end(journal, name, DrillResult(name, DrillPlace.TWIN, expected, measured, missed, now, 30), actor="ops")
     journal.close()
     return folder
@@ -74,6 +74,20 @@ def test_what_is_to_be_run_has_to_be_said(tmp_path: Path) -> None:
     unknown = backout(tmp_path, "drill", "run", "throw")
     assert unknown.code == 2
     assert "did you mean 'throws'" in unknown.err
+
+
+def test_what_was_interrupted_is_gone_on_with(tmp_path: Path) -> None:
+    """Of the newest command what has ended counts, missed or passed; the rest is what would be run."""
+    nothing = backout(tmp_path, "drill", "run", "throws", "--resume", "--json")
+    assert (nothing.code, nothing.json["hint"]) == (2, "backout drill list")
+    has_history(tmp_path)
+    words = ("throws", "slow-tail", "hotfix", "--resume")
+    rest = backout(tmp_path, "drill", "run", *words, "--dry-run", "--json")
+    assert [each["name"] for each in rest.json["drills"]] == ["hotfix"]  # type: ignore[attr-defined]
+    twice = backout(tmp_path, "drill", "run", *words, "--times", "2", "--dry-run", "--json")
+    assert len(twice.json["drills"]) == 3  # type: ignore[arg-type]
+    done = backout(tmp_path, "drill", "run", "throws", "slow-tail", "--resume", "--json")
+    assert (done.code, done.json["passed"], len(done.json["drills"])) == (1, 1, 2)  # type: ignore[arg-type]
 
 
 def test_history_report_and_due(tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ class DrillRecord(Value, frozen=True):
         run: the id of this run of it.
         result: None where no end was recorded.
         why: why it ended without a result, "" where that is not known.
+        batch: the id of the command that ran it with others, "" where that is not known.
     """
 
     run: str
@@ -176,6 +177,7 @@ class DrillRecord(Value, frozen=True):
     at: float
     result: DrillResult | None = None
     why: str = ""
+    batch: str = ""
 
     @property
     def end(self) -> DrillEnd:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,7 @@ from backout.cli.drill.support import (
 )
 from backout.cli.support.options import Command, pass_shell
 from backout.cli.twin_env import choose_folder
-from backout.errors import BackoutError, Busy, Interrupted
+from backout.errors import BackoutError, Busy, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,11 +43,13 @@ Examples:
   backout drill run throws slow-tail --times 3
   backout drill run --all
   backout drill run --all --dry-run          # which, and what each of them does
+  backout drill run --all --resume           # goes on where it was interrupted
 """,
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "every", is_flag=True, help="All drills that there are.")
 @click.option("--times", type=click.IntRange(1, 100), default=1, show_default=True, help="Each of them so often.")
+@click.option("--resume", is_flag=True, help="Go on where the newest run of drills stopped; its results count.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @drills_option
 @directory_option
@@ -57,6 +60,7 @@ def run(
     names: tuple[str, ...],
     every: bool,
     times: int,
+    resume: bool,
     dry_run: bool,
     own: Path | None,
     directory: Path,
@@ -64,24 +68,51 @@ def run(
     """Run drills: on a twin that is started for them, nothing of yours is touched.
 
     Each breaks something on purpose while the real program watches, and is measured from the visitors' side. Exit code
-    1 when one of them missed what was expected.
+    1 when one of them missed what was expected. After Ctrl-C the same command with --resume runs the rest.
     """
+    from backout.runbook.incident.drills import list_newest_batch
     from backout.wiring.drills.performing import check_performable
 
     config = read_config(shell)
     chosen = choose_drills(read_drills(shell, config, own), names, every=every)
     for each in chosen:
         check_performable(each)
+    journal = open_history(shell, config, directory)
+    before = list_newest_batch(journal) if resume else ()
+    if resume and not before:
+        raise UsageError(
+            "no run of drills to go on with", where="backout drill run --resume", hint="backout drill list"
+        )
+    records = [each for each in before if each.result is not None]
+    rest = _list_rest(chosen * times, records)
     if dry_run:
-        return _show_plan(shell, chosen, times, directory)
-    place = choose_folder(shell, directory)
-    records = _perform_all(shell, open_history(shell, config, directory), place, chosen * times)
+        return _show_plan(shell, rest, 1 if resume else times, directory)
+    if rest:
+        batch = before[0].batch if before else f"drills-{secrets.token_hex(4)}"
+        try:
+            _perform_all(shell, journal, choose_folder(shell, directory), rest, batch, records)
+        except (Interrupted, KeyboardInterrupt) as error:
+            shell.output.say(_format_results(shell, records))
+            words = " ".join([*(names or ["--all"]), *([f"--times {times}"] if times > 1 else [])])
+            what = f"stopped; {len(records)} of {len(chosen) * times} drills have ended"
+            raise Interrupted(what, hint=f"backout drill run {words} --resume") from error
     return _show_results(shell, chosen, records)
+
+
+def _list_rest(wanted: Sequence[Drill], ended: Sequence[DrillRecord]) -> tuple[Drill, ...]:
+    """Return what is still to be run."""
+    done, rest = Counter(each.name for each in ended), []
+    for drill in wanted:
+        if done[drill.name] > 0:
+            done[drill.name] -= 1
+        else:
+            rest.append(drill)
+    return tuple(rest)
 
 
 def _show_plan(shell: Shell, chosen: Sequence[Drill], times: int, directory: Path) -> int:
     rows, records = [], []
-    for drill in chosen:
+    for drill in {each.name: each for each in chosen}.values():
         file = drill.file
         faults = [fault.kind for fault in file.fault]
         what = [f"deploy {file.deploy.variant}"] if file.procedure == "deployment" else [file.procedure]
@@ -103,8 +134,10 @@ def _show_plan(shell: Shell, chosen: Sequence[Drill], times: int, directory: Pat
     return 0
 
 
-def _perform_all(shell: Shell, journal: Journal, place: Path, chosen: Sequence[Drill]) -> list[DrillRecord]:
-    """Perform drills one after the other at one place, and return what became of each."""
+def _perform_all(
+    shell: Shell, journal: Journal, place: Path, chosen: Sequence[Drill], batch: str, records: list[DrillRecord]
+) -> None:
+    """Perform drills one after the other at one place, and add what became of each to the records."""
     from backout.wiring.drills.ground import open_ground
     from backout.wiring.drills.records import make_drill_lock
 
@@ -121,7 +154,8 @@ def _perform_all(shell: Shell, journal: Journal, place: Path, chosen: Sequence[D
         say("starting a twin, and having guard prove the good version")
         ground = open_ground(place, say)
         try:
-            return list(_perform_each(journal, ground, chosen, say))
+            for record in _perform_each(journal, ground, chosen, batch, say):
+                records.append(record)  # noqa: PERF402 - what has ended is known after Ctrl-C, too
         finally:
             ground.close()
     finally:
@@ -129,7 +163,7 @@ def _perform_all(shell: Shell, journal: Journal, place: Path, chosen: Sequence[D
 
 
 def _perform_each(
-    journal: Journal, ground: Ground, chosen: Sequence[Drill], say: Callable[[str], None]
+    journal: Journal, ground: Ground, chosen: Sequence[Drill], batch: str, say: Callable[[str], None]
 ) -> Iterator[DrillRecord]:
     """Yield what became of each drill; its beginning is recorded before anything is done, its end after it."""
     from backout.model.drill import DrillRecord
@@ -141,8 +175,8 @@ def _perform_each(
     for number, drill in enumerate(chosen, 1):
         run, place = f"drill-{secrets.token_hex(4)}", drill.file.environment
         say(f"{number} of {len(chosen)}: {drill.name}")
-        record_start(journal, run, drill.name, place, actor=actor)
-        record = DrillRecord(run, drill.name, place, time.time())
+        record_start(journal, run, drill.name, place, actor=actor, batch=batch)
+        record = DrillRecord(run, drill.name, place, time.time(), batch=batch)
         try:
             result = perform_drill(ground, drill, say)
         except Interrupted:
@@ -163,32 +197,42 @@ def _describe(result: DrillResult) -> str:
     return f"{'passed' if result.passed else 'MISSED'}: {measured.action}{back}"
 
 
-def _show_results(shell: Shell, chosen: Sequence[Drill], records: Sequence[DrillRecord]) -> int:
+def _format_results(shell: Shell, records: Sequence[DrillRecord]) -> str:
+    """Return a table of what became of each drill, what was missed, and how many passed."""
     from backout.cli.support.style import Tone
     from backout.report import drills as report
 
-    style = shell.output.style
-    expected = {drill.name: drill.expected for drill in chosen}
-    results = [record.result for record in records if record.result is not None]
-    told = [
-        report.make_failure_record(record, expected[record.name])
-        if record.result is None
-        else report.make_result_record(record.result)
-        for record in records
-    ]
-    rows = []
+    style, rows = shell.output.style, []
     for record in records:
         cells = (record.name, *"-" * 6, "not performed") if record.result is None else report.format_row(record.result)
         rows.append((*cells[:-1], style.badge(cells[-1], Tone.GOOD if cells[-1] == "passed" else Tone.BAD)))
     missed = [f"{each.name}: {why}" for each in records for why in report.describe_missed(each)]
-    passed = sum(bool(record["passed"]) for record in told)
+    passed = f"{sum(_has_passed(each) for each in records)} of {len(records)} passed"
+    return "\n".join([shell.output.table(report.HEADERS, rows, whole=True), *missed, passed])
+
+
+def _has_passed(record: DrillRecord) -> bool:
+    return record.result is not None and record.result.passed
+
+
+def _show_results(shell: Shell, chosen: Sequence[Drill], records: Sequence[DrillRecord]) -> int:
+    from backout.report import drills as report
+
+    expected = {drill.name: drill.expected for drill in chosen}
+    results = [record.result for record in records if record.result is not None]
+    told = [
+        report.make_failure_record(record, expected.get(record.name))
+        if record.result is None
+        else report.make_result_record(record.result)
+        for record in records
+    ]
+    passed = sum(map(_has_passed, records))
     payload = {
         "drills": told,
         "passed": passed,
         "median_rto_s": report.make_medians(results),
         "wrong_rollbacks": report.count_wrong_rollbacks(results),
     }
-    human = shell.output.table(report.HEADERS, rows, whole=True)
-    shell.output.result("drills", payload, "\n".join([human, *missed, f"{passed} of {len(told)} passed"]))
+    shell.output.result("drills", payload, _format_results(shell, records))
     shell.output.next("backout drill report", "backout drill history")
     return 0 if passed == len(told) else 1

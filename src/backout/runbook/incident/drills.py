@@ -19,9 +19,16 @@ FAILED: Final = "drill.failed"
 _KINDS: Final = "drill.*"
 
 
-def record_start(journal: Journal, run: str, name: str, place: DrillPlace, *, actor: str) -> None:
-    """Record that a drill begins. Raises BackoutError: it cannot be recorded."""
-    journal.note(place, STARTED, run, {"name": name}, actor=actor)
+def record_start(journal: Journal, run: str, name: str, place: DrillPlace, *, actor: str, batch: str = "") -> None:
+    """Record that a drill begins.
+
+    Args:
+        batch: the id of the command that runs it with others.
+
+    Raises:
+        BackoutError: it cannot be recorded.
+    """
+    journal.note(place, STARTED, run, {"name": name, "batch": batch}, actor=actor)
 
 
 def record_end(journal: Journal, run: str, result: DrillResult, *, actor: str) -> None:
@@ -42,7 +49,8 @@ def list_drills(journal: Journal) -> tuple[DrillRecord, ...]:
         run, name = str(event.data.get("key", "")), str(event.data.get("name", ""))
         if event.environment not in list(DrillPlace):
             continue
-        known = found.get(run) or DrillRecord(run, name, DrillPlace(event.environment), event.at)
+        batch = str(event.data.get("batch", ""))
+        known = found.get(run) or DrillRecord(run, name, DrillPlace(event.environment), event.at, batch=batch)
         if event.kind == ENDED:
             try:
                 known = msgspec.structs.replace(known, result=decode_values(event.data.get("result"), DrillResult))
@@ -52,6 +60,13 @@ def list_drills(journal: Journal) -> tuple[DrillRecord, ...]:
             known = msgspec.structs.replace(known, why=str(event.data.get("why", "")))
         found[run] = known
     return tuple(found.values())
+
+
+def list_newest_batch(journal: Journal) -> tuple[DrillRecord, ...]:
+    """Return the drills of the newest command that ran some, oldest first; none where none is known."""
+    records = list_drills(journal)
+    newest = max((each for each in records if each.batch), key=lambda each: each.at, default=None)
+    return tuple(each for each in records if newest is not None and each.batch == newest.batch)
 
 
 def find_last_drill(journal: Journal, environment: str = "") -> DrillRecord | None:
