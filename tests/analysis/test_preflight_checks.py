@@ -13,6 +13,7 @@ from backout.analysis.history.stability import Candidate
 from backout.model.checkup import Check, CheckState, Checkup, Level, View, must, should
 from backout.model.database.backups import Protection
 from backout.model.database.capability import ServerFacts, Surroundings, Tools, Window
+from backout.model.database.certificate import LASTS_S, Certificate, Coverage, Phase, Step
 from backout.model.database.compatibility import Compatibility
 from backout.model.database.migrations import MigrationReport, MigrationState, MigrationStatus
 from backout.model.hint import suggest_words
@@ -105,6 +106,46 @@ def test_the_worst_of_several_migrations_counts() -> None:
     found = deployment.check_pending_migrations(report, verdicts, unjudged="", folder="m", environment=ENV)
     assert "2 migrations are pending" in found.why
     assert "2_drop breaks" in found.why
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reversible", "state", "says"),
+    [
+        (
+            Compatibility.SAFE,
+            True,
+            "ok",
+            "1_note; a trial at 2027-01-15 08:00Z, which counts until 2027-01-16 08:00Z: No fai",
+        ),
+        (
+            Compatibility.SAFE,
+            False,
+            "missing",
+            "is pending, and a trial at 2027-01-15 08:00Z found no way back: `SELECT",
+        ),
+        (Compatibility.SAFE, None, "ok", "a trial at 2027-01-15 08:00Z saw too little to say: no row was read again"),
+        (Compatibility.SAFE_IF, True, "missing", "1_note may break the old code"),
+        (Compatibility.BREAKING, False, "missing", "found no way back"),
+    ],
+)
+def test_what_a_trial_saw_is_said_and_its_no_blocks(
+    verdict: Compatibility, reversible: bool | None, state: str, says: str
+) -> None:
+    """A yes lifts nothing: a rollback over the migration would be refused by its text all the same."""
+    at = 1_800_000_000.0
+    blocker = "`SELECT note FROM orders` fails" if reversible is False else None
+    reasons = ("no row was read again",) if reversible is None else ()
+    trial = Certificate(
+        old="v1", new="code:b", old_code="code:a", new_code="code:b", head="", migrations=(("1_note", "sum"),),
+        steps=(Step(Phase.OLD, 2, 0),), coverage=Coverage(1, 1, 2, 2, 3), not_exercised=(), reversible=reversible,
+        blocker=blocker, reasons=reasons, shapes=(), at=at, expires_at=at + LASTS_S,
+    )  # fmt: skip
+    found = deployment.check_pending_migrations(
+        pending("1_note"), {"1_note": judged("1_note", verdict)}, unjudged="", folder="m", environment=ENV, trial=trial
+    )
+    assert told(found) == ("must", state)
+    assert says in found.why
+    assert "(new code code:b)" in found.why
 
 
 def run(kind: PlanKind, state: RunState) -> Run:

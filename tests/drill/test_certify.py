@@ -157,8 +157,8 @@ def test_the_sample_application(tmp_path: Path) -> None:
     kept = find_certificate(
         journal,
         "production",
-        old=found["from_code"],
-        new=found["to_code"],
+        old={found["from_code"]},
+        new={found["to_code"]},
         head="20261014143000_order_note",
         migrations=[("20261130090000_material", hashlib.sha256(sql).hexdigest())],
         now=time.time(),

@@ -44,7 +44,7 @@ def find(
 ) -> Certificate | None:
     """Look it up, by what it is bound to but for what is given."""
     return find_certificate(
-        journal, "production", old=old, new=new, head=head, migrations=migrations, now=now, writes=writes
+        journal, "production", old={old}, new={new}, head=head, migrations=migrations, now=now, writes=writes
     )
 
 

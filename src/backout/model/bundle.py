@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.model.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from backout.model.version import Version
+
+
+SOURCE_MAP: Final = "application/source-map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +39,15 @@ class Bundle(Value, frozen=True):
     version: Version
     metadata: bytes
     modules: tuple[BundleModule, ...]
+
+
+def hash_modules(modules: Iterable[BundleModule]) -> str:
+    """Return the hash of the code: of the names and bytes of its modules, in the order of their names.
+
+    Source maps are left out: they hold paths of the machine that built it.
+    """
+    found = hashlib.sha256()
+    own = (module for module in modules if not module.content_type.startswith(SOURCE_MAP))
+    for module in sorted(own, key=lambda module: module.name):
+        found.update(f"{module.name}\0{len(module.content)}\0".encode() + module.content)
+    return f"code:{found.hexdigest()[:32]}"

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Runs,
         Schema,
         Secrets,
+        Statements,
         TokenCheck,
         Traffic,
         TriggerSettings,
@@ -129,6 +130,7 @@ class RollbackTools(Value, frozen=True):
         deploy_command: how the team deploys, "" unknown.
         deployer: runs it.
         hear: is given what it writes.
+        statements: what the application sends the database, None where nothing can tell.
         open_version: opens the health endpoint at the URL of one version's own; raises BackoutError where it has none.
     """
 
@@ -143,6 +145,7 @@ class RollbackTools(Value, frozen=True):
     deployer: DeployCommand | None = None
     hear: Callable[[str], None] = lambda _line: None
     equivalents: Equivalents = field(default_factory=Equivalents)
+    statements: Statements | None = None
     open_version: Callable[[str], HealthCheck] | None = None
 
 

@@ -62,6 +62,7 @@ ADAPTERS: Final = {
     "safety.vendors": "the vendors' status pages",
     "safety.checkout": "the working copy",
     "rollback.deployer": "the deploy command",
+    "rollback.statements": "the statements that the application sends",
     "recovery.points": "restore points",
     "platform.queues": "the platform's queues",
     "platform.read_caches": "the platform's caches",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import secrets
@@ -16,7 +15,7 @@ import msgspec
 
 from backout.decoding import Undecodable, decode_json, decode_lossily
 from backout.errors import BackoutError, UsageError
-from backout.model.bundle import BundleModule
+from backout.model.bundle import SOURCE_MAP, BundleModule, hash_modules
 from backout.model.database.certificate import TrialAnswer
 from backout.model.secrets import SecretValues
 from backout.model.value import Value
@@ -39,7 +38,6 @@ SCRIPT: Final = "certify"
 _PREFIX: Final = "backout-certify-"
 _REQUEST_S: Final = 30.0
 _MOST_BYTES: Final = 4 * 1024 * 1024
-_SOURCE_MAP: Final = "application/source-map"
 _PLACEHOLDER: Final = BundleModule(
     "placeholder.js",
     "application/javascript+module",
@@ -169,9 +167,9 @@ class CertifyStage:
 
     def _read_code(self, version: str) -> Code:
         bundle = self._bundles.fetch(version)
-        modules = [m for m in bundle.modules if not m.content_type.startswith(_SOURCE_MAP)]
+        modules = [m for m in bundle.modules if not m.content_type.startswith(SOURCE_MAP)]
         text = "\n".join(module.content.decode("utf-8", "replace") for module in modules)
-        return Code(version, hash_code(modules), text)
+        return Code(version, hash_modules(bundle.modules), text)
 
     def _make_up(self, names: Collection[str]) -> dict[str, str]:
         for name in sorted(names):
@@ -223,14 +221,6 @@ class TwinApplication:
             return TrialAnswer(number, None)
         finally:
             connection.close()
-
-
-def hash_code(modules: Collection[BundleModule]) -> str:
-    """Return the hash of the code: of the names and bytes of its modules, in the order of their names."""
-    found = hashlib.sha256()
-    for module in sorted(modules, key=lambda module: module.name):
-        found.update(f"{module.name}\0{len(module.content)}\0".encode() + module.content)
-    return f"code:{found.hexdigest()[:32]}"
 
 
 def _parse(body: bytes) -> object:

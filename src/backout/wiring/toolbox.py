@@ -40,6 +40,7 @@ from backout.wiring.db.database import (
     make_protection,
     make_restoring,
     make_schema,
+    make_statements,
 )
 from backout.wiring.db.points import make_point_marker
 from backout.wiring.declared import list_declared
@@ -241,6 +242,7 @@ def _make_rollback_tools(config: Config, hooks: Hooks, api: Api, clock: Clock) -
         deployer=_make_deployer(config),
         hear=hooks.hear,
         equivalents=make_equivalents(config),
+        statements=make_statements(config),
         open_version=make_version_opener(config, api.reads, clock),
     )
 

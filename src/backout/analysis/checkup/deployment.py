@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from backout.analysis.certify.wording import describe_certificate
 from backout.analysis.history.stability import choose_target
 from backout.analysis.recovery.fit import judge_fit
 from backout.model.checkup import must, should
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from backout.analysis.history.stability import Candidate
     from backout.model.checkup import Check
+    from backout.model.database.certificate import Certificate
     from backout.model.database.compatibility import MigrationVerdict
     from backout.model.database.migrations import MigrationReport
     from backout.model.hint import Hint
@@ -66,7 +68,13 @@ def check_no_way_back() -> Check:
 
 
 def check_pending_migrations(
-    report: MigrationReport, verdicts: Mapping[str, MigrationVerdict], *, unjudged: str, folder: str, environment: str
+    report: MigrationReport,
+    verdicts: Mapping[str, MigrationVerdict],
+    *,
+    unjudged: str,
+    folder: str,
+    environment: str,
+    trial: Certificate | None = None,
 ) -> Check:
     """Return whether the code that is live still runs when what is pending is applied: else it is no way back.
 
@@ -74,6 +82,7 @@ def check_pending_migrations(
         verdicts: on the files of the working copy, by name.
         unjudged: why there are none, "" where there are.
         folder: of the files, as it is typed.
+        trial: of a way back over just these migrations, to the code that is live; None where none counts.
     """
     subject = must("pending_migrations")
     names = report.list_names(MigrationState.PENDING, MigrationState.ROLLED_BACK)
@@ -82,14 +91,17 @@ def check_pending_migrations(
     found = [judge_fit(name, verdicts.get(name), unjudged) for name in names]
     worst, words = max(found, key=lambda each: each[0])
     count = f"{len(names)} {'migration is' if len(names) == 1 else 'migrations are'} pending"
-    if worst == 0:
-        return subject.ok(f"{count}, each safe for the code that is live: {', '.join(names)}")
-    after = "it" if len(names) == 1 else "them"
-    why = f"{count}, and after {after} a rollback of code alone would be refused: {words}"
-    if worst == 1:
-        return subject.unmeasured(why, suggest_command("db migrations status", environment))
     note = "each statement; split it: first add, later remove"
     look = suggest_command(f"db migrations check {folder}", environment, note)
+    tried = "" if trial is None else f"; {describe_certificate(trial)} (new code {trial.new})"
+    if trial is not None and trial.reversible is False:
+        return subject.missing(f"{count}, and {tried.removeprefix('; ')}", look)
+    if worst == 0:
+        return subject.ok(f"{count}, each safe for the code that is live: {', '.join(names)}{tried}")
+    after = "it" if len(names) == 1 else "them"
+    why = f"{count}, and after {after} a rollback of code alone would be refused: {words}{tried}"
+    if worst == 1:
+        return subject.unmeasured(why, suggest_command("db migrations status", environment))
     return subject.missing(why, look)
 
 

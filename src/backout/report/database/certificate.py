@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.certify.wording import describe_seen
 from backout.report.text import wrap_text
 from backout.report.times import format_time
 
@@ -64,15 +65,3 @@ def _list_sentences(certificate: Certificate) -> list[str]:
     if certificate.reversible is None:
         return [f"Whether there is a way back is not known. {seen}"]
     return [f"The old code runs again. {seen} {until}"]
-
-
-def describe_seen(certificate: Certificate) -> str:
-    """Return what was seen, and no more than that."""
-    coverage = certificate.coverage
-    requests = sum(step.requests for step in certificate.steps if step.name != "migrate")
-    seen, known = coverage.routes_seen + coverage.statements_seen, coverage.routes + coverage.statements
-    rows = coverage.rows_read_again
-    return (
-        f"No failure found in {requests} requests; {seen} of {known} routes and statements of the old code seen; "
-        f"{rows} row{'s' * (rows != 1)} written by the new code {'were' if rows != 1 else 'was'} read again by the old."
-    )

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from backout.analysis.certify.judging import judge_round_trip
-from backout.analysis.certify.statements import read_statement
 from backout.decoding import Undecodable, decode_values
 from backout.model.database.certificate import LASTS_S, Certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from backout.analysis.certify.judging import KnownCode
     from backout.model.database.certificate import RoundTrip
@@ -43,6 +41,8 @@ def make_certificate(
         verdicts: on the texts of `migrations`.
         at: when the trial ended (Unix seconds).
     """
+    from backout.analysis.certify.judging import judge_round_trip  # with Postgres's parser, which a rollback waits for
+
     (old, old_code), (new, new_code) = codes
     judged = judge_round_trip(seen, known, verdicts)
     return Certificate(
@@ -74,8 +74,8 @@ def find_certificate(
     journal: Journal,
     environment: str,
     *,
-    old: str,
-    new: str,
+    old: Collection[str] | None,
+    new: Collection[str] | None,
     head: str,
     migrations: Sequence[tuple[str, str]],
     now: float,
@@ -84,25 +84,29 @@ def find_certificate(
     """Return the newest certificate that still counts, None where there is none.
 
     Args:
-        old, new: version ids, or the hashes of their code.
+        old, new: what each may be called: its version id, the hash of its code. None: whatever was tried.
         head: the last migration before those.
         migrations: names and checksums, in order, of what the new code came with.
         now: Unix seconds; a certificate ends after 24 hours.
         writes: statements by which the new code wrote since; one that the trial had no shape of ends it.
     """
     newest: Certificate | None = None
-    for event in journal.events(environment=environment, kind=KIND):
-        found = _read_certificate(event.data.get("certificate"))
-        if (
-            found is not None
-            and old in {found.old, found.old_code}
-            and new in {found.new, found.new_code}
-            and (found.head, found.migrations) == (head, tuple(migrations))
-        ):
+    for found in list_certificates(journal, environment):
+        is_old = old is None or not {found.old, found.old_code}.isdisjoint(old)
+        is_new = new is None or not {found.new, found.new_code}.isdisjoint(new)
+        if is_old and is_new and (found.head, found.migrations) == (head, tuple(migrations)):
             newest = found
     if newest is None or not newest.at <= now < newest.expires_at:
         return None
     return None if any(_is_unknown(sql, newest) for sql in writes) else newest
+
+
+def list_certificates(journal: Journal, environment: str) -> Iterator[Certificate]:
+    """Yield those that were recorded, oldest first, whether they still count or not."""
+    for event in journal.events(environment=environment, kind=KIND):
+        found = _read_certificate(event.data.get("certificate"))
+        if found is not None:
+            yield found
 
 
 def _read_certificate(data: object) -> Certificate | None:
@@ -115,5 +119,7 @@ def _read_certificate(data: object) -> Certificate | None:
 
 def _is_unknown(sql: str, certificate: Certificate) -> bool:
     """Whether a statement writes in a way that the trial did not see; one that cannot be read may."""
+    from backout.analysis.certify.statements import read_statement
+
     read = read_statement(sql)
     return read is None or bool(read.written and read.fingerprint not in certificate.shapes)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from backout.analysis.certify.wording import describe_certificate
 from backout.analysis.coverage import Way
 from backout.analysis.history.stability import choose_target, find_live_spans, list_candidates
 from backout.model.guard.policy import Mode, OnSecretChange
@@ -13,6 +14,7 @@ from backout.model.plan import Plan
 from backout.model.steps.rollback import ActivateStep
 from backout.plan.by_hand import add_by_hand
 from backout.plan.rollback import plan_rollback
+from backout.runbook.certify.way_back import find_way_back, heed_trial
 from backout.runbook.observe import add_details, observe
 from backout.runbook.rollback.triggers import add_triggers
 from backout.runbook.safety.clock import find_target_version
@@ -36,12 +38,23 @@ def prepare(tools: Toolbox, request: Request) -> tuple[Situation, Plan | PlanRef
     situation, outcome = _prepare_plan(tools, _apply_policy(tools, request))
     if not isinstance(outcome, Plan):
         return situation, outcome
-    outcome = add_by_hand(outcome, tools.rollback.equivalents)
+    outcome = _add_certificate(tools, situation, add_by_hand(outcome, tools.rollback.equivalents))
     hold = find_active_hold(tools, situation.listed)
     if hold is not None:
         note = f"a hold is on, which stops automatic actions only ({describe_hold(hold)})"
         outcome = replace(outcome, notes=(*outcome.notes, note))
     return situation, outcome
+
+
+def _add_certificate(tools: Toolbox, situation: Situation, plan: Plan) -> Plan:
+    """Return the plan with what a trial of this way back said, where one still counts."""
+    switch = plan.arguments(ActivateStep)
+    found = find_way_back(tools, situation, old=switch.version, new=switch.leaving)
+    if found is None:
+        return plan
+    certificate, doubt = found
+    words = f"certificate {describe_certificate(certificate)}{f' ({doubt})' if doubt else ''}"
+    return replace(plan, notes=(*plan.notes, words))
 
 
 def rank_for_next(tools: Toolbox) -> tuple[Situation, tuple[Candidate, ...]]:
@@ -81,7 +94,7 @@ def _prepare_plan(tools: Toolbox, request: Request) -> tuple[Situation, Plan | P
 
 def _choose(tools: Toolbox, request: Request) -> tuple[Situation, Request, Plan | PlanRefused]:
     """Return what was observed, the request with its target resolved, and the plan as far as the code goes."""
-    situation = observe(tools)
+    situation = heed_trial(tools, observe(tools))
     if request.target is not None:
         request = replace(request, target=find_target_version(tools, request.target, situation))
         situation = add_details(tools, situation, [request.target or ""])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Fence,
         MigrationFiles,
         Schema,
+        Statements,
     )
     from backout.providers.cloudflare.client import ApiClient
     from backout.runbook.recovery.tools import RestoreTools
@@ -41,6 +42,16 @@ def make_schema(config: Config, reads: Callable[[], ApiClient], *, hurried: bool
     from backout.wiring.db.history import make_history
 
     return make_history(config, reads, within_s=HURRIED_S if hurried else None)
+
+
+def make_statements(config: Config) -> Statements | None:
+    """Return what the application sends, by the server's own statistics; None without a Postgres of its own."""
+    settings = config.environment.database
+    if settings is None or settings.provider != "postgres":
+        return None
+    from backout.providers.postgres.schema.statements import StatementStatistics
+
+    return StatementStatistics(lambda: config.database_url().reveal(), timeout_s=HURRIED_S)
 
 
 def make_restoring(config: Config, hooks: Hooks) -> Callable[[], RestoreTools] | None:

@@ -1,0 +1,51 @@
+"""The certificate of what is about to be deployed, for the checks before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.analysis.history.remarks import list_of_application
+from backout.errors import BackoutError
+from backout.model.bundle import hash_modules
+from backout.model.database.migrations import MigrationState
+from backout.providers.clock import SystemClock
+from backout.providers.cloudflare.deployments import CloudflareDeployments
+from backout.providers.files.bundles import FileBundleStore
+from backout.runbook.certify.certificates import find_certificate, list_certificates
+from backout.wiring.db.history import find_files
+from backout.wiring.platform import make_reader
+from backout.wiring.records import open_journal
+
+if TYPE_CHECKING:
+    from backout.config import Config
+    from backout.model.database.certificate import Certificate
+    from backout.model.database.migrations import MigrationReport
+    from backout.model.database.schema import SchemaState
+
+
+def find_trial(config: Config, state: SchemaState, report: MigrationReport, *, within_s: float) -> Certificate | None:
+    """Return the trial of a way back to what is live, over just what is pending; None where none counts."""
+    pending = set(report.list_names(MigrationState.PENDING, MigrationState.ROLLED_BACK))
+    if not pending or config.environment.platform.hosts:
+        return None
+    try:
+        journal = open_journal(config)
+        if not any(True for _ in list_certificates(journal, config.name)):
+            return None
+        files = [(file.name, file.checksum) for file in find_files(config).read() if file.name in pending]
+        reader = make_reader(config, within_s)
+        history = CloudflareDeployments(reader, config.account_id, config.environment.platform.script).history()
+        live = list_of_application(history)
+        names = _list_names(config, live[0].main) if live else set()
+        return find_certificate(
+            journal, config.name, old=names, new=None, head=state.head, migrations=files, now=SystemClock().now()
+        )
+    except BackoutError:
+        return None  # what does not answer is told by its own check
+
+
+def _list_names(config: Config, version: str) -> set[str]:
+    """Return what a certificate may call a version: its id, and the hash of its code where that is kept here."""
+    application = f"{config.account_id}-{config.environment.platform.script}"
+    kept = FileBundleStore(config.places.bundles, application).find(version)
+    return {version} if kept is None else {version, hash_modules(kept.modules)}
