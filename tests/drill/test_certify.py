@@ -12,14 +12,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from certify_cases import HARMLESS, IRREVERSIBLE
 from certify_lab import FIRST, open_stage, run_case
+from cli_shell import backout
 
 from backout.analysis.compatibility import judge
 from backout.journal.sqlite import SqliteJournal
 from backout.model.database.compatibility import Compatibility, MigrationFile
 from backout.providers.clock import SystemClock
+from backout.providers.files.migrations import PrismaMigrations
+from backout.providers.postgres.schema.deploy import PrismaDeploy
+from backout.providers.postgres.server.binaries import find_binaries
+from backout.providers.postgres.server.launcher import PostgresServer
 from backout.runbook.certify.certificates import find_certificate
 
 from extent import by_extent, rotated
@@ -166,6 +172,61 @@ def test_the_sample_application(tmp_path: Path) -> None:
     )
     journal.close()
     assert kept is None  # it returns other columns than the trial saw: another shape
+
+
+@pytest.mark.parametrize(
+    ("database", "says", "next_"),
+    [
+        (
+            'provider = "d1", database_id = "0a0a0a0a-0000-4000-8000-000000000000", migrations = "d1"',
+            "this is D1",
+            "twin up",
+        ),
+        ('provider = "postgres", url_env = "DATABASE_URL", migrations = "alembic"', "alembic are Python", "--sql >"),
+        ('provider = "postgres", url_env = "DATABASE_URL", migrations = "django"', "django are Python", "sqlmigrate"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_by_name(tmp_path: Path, database: str, says: str, next_: str) -> None:
+    """With what to do instead, before anything is started."""
+    usual = 'provider = "postgres", url_env = "DATABASE_URL", migrations = "prisma"'
+    (tmp_path / "backout.toml").write_text(SETTINGS.replace(usual, database))
+    (tmp_path / "new").mkdir()
+    found = backout(tmp_path, "certify", "--old", "new", "--new", "new", "--after", "0001", "--dry-run")
+    assert found.code == 2, found
+    assert says in found.err
+    assert next_ in found.err
+
+
+@pytest.mark.long
+@pytest.mark.rotating("certify", 3)
+def test_the_rows_of_a_real_database(tmp_path: Path) -> None:
+    """`certify.data = "clone"`: the trial has the rows of the database, where nothing is written."""
+    command = make_project(tmp_path)
+    binaries = find_binaries()
+    server = PostgresServer(tmp_path / "live" / "data", binaries)
+    server.create()
+    dsn = server.start().socket_dsn
+    try:
+        PrismaDeploy(lambda: dsn).apply(PrismaMigrations(tmp_path / "before" / "prisma" / "migrations").read())
+        with psycopg.connect(dsn, autocommit=True) as live:
+            live.execute((tmp_path / "before" / "prisma" / "seed.sql").read_bytes())
+            live.execute("INSERT INTO models (name, price_cents) SELECT 'M' || n, n FROM generate_series(1, 40) AS n")
+            before = live.execute("SELECT count(*), sum(price_cents) FROM models").fetchone()
+            (tmp_path / "url").write_text(dsn)
+            (tmp_path / "url").chmod(0o600)
+            text = (tmp_path / "backout.toml").read_text().replace('url_env = "DATABASE_URL"', 'url_file = "url"')
+            clone = 'certify = { requests = "certify.jsonl", data = "clone" }'
+            text = text.replace('certify = { requests = "certify.jsonl", seed = "before/prisma/seed.sql" }', clone)
+            (tmp_path / "backout.toml").write_text(text)
+            (tmp_path / "certify.jsonl").write_text(REQUESTS + '{"method": "GET", "path": "/api/models/40"}\n')
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+            after = live.execute("SELECT count(*), sum(price_cents) FROM models").fetchone()
+    finally:
+        server.stop(mode="immediate")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["reversible"], found["blocker"]) == (0, True, None), (found, done.stderr)
+    assert [step["failed"] for step in found["steps"]] == [0, 0, 0, 0]  # model 40 would be a 404 among generated rows
+    assert before == after
 
 
 @pytest.mark.long

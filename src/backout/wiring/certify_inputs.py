@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backout.analysis.certify.requests import make_requests, parse_requests
 from backout.errors import UsageError
+from backout.model.setting import describe_setting
 from backout.model.value import Value
 from backout.providers.files.bundles import FileBundleStore
 from backout.providers.files.sql_migrations import SqlMigrations
@@ -94,12 +95,7 @@ def read_inputs(config: Config, folder: Path, options: TrialOptions) -> TrialInp
         AuthError, ProviderUnavailable, ProviderRejected: the platform or the database does not tell.
     """
     settings = config.environment.certify
-    if config.environment.database is None or config.environment.database.provider != "postgres":
-        raise UsageError(
-            "a trial needs Postgres",
-            where=f"{config.path.name}: environments.{config.name}.database",
-            hint="docs/certify.md",
-        )
+    _check_database(config, options)
     place = folder / options.migrations if options.migrations is not None else find_folder(config)
     head = options.after
     if head is None:
@@ -119,6 +115,35 @@ def read_inputs(config: Config, folder: Path, options: TrialOptions) -> TrialInp
         known=tuple(statement.sql for statement in statements),
         seed=_read_text(seed, "certify.seed") if seed is not None else "",
     )
+
+
+_BY_HAND: Final = {
+    "alembic": "alembic upgrade FROM:TO --sql > trial/0002_name.sql",
+    "django": "python manage.py sqlmigrate APP MIGRATION > trial/0002_name.sql",
+}
+"""What prints a migration that is Python as SQL; with the ones before it in files that come before by name."""
+
+
+def _check_database(config: Config, options: TrialOptions) -> None:
+    """Raise UsageError for what cannot be tried, with what can be done about it."""
+    database, here = config.environment.database, f"{config.path.name}: environments.{config.name}.database"
+    if database is not None and database.provider == "d1":
+        raise UsageError(
+            "a trial needs Postgres, and this is D1",
+            where=here,
+            hint=f"`backout db migrations check -e {config.name}` has the verdicts on their texts; to try old and new "
+            "code, `backout twin up` has D1",
+        )
+    if database is None or database.provider != "postgres":
+        what = describe_setting("environments", config.name, "database", provider="postgres", url_env="DATABASE_URL")
+        raise UsageError("a trial needs Postgres", where=here, hint=what)
+    if options.migrations is None and database.migrations in _BY_HAND:
+        raise UsageError(
+            f"the migrations of {database.migrations} are Python, which backout does not run",
+            where=here,
+            hint=f"print them as SQL: `{_BY_HAND[database.migrations]}`, then: "
+            "backout certify --new DIR --migrations trial --after 0001_name",
+        )
 
 
 def deploy(stage: CertifyStage, config: Config, source: Source, wrangler_environment: str | None) -> Code:
