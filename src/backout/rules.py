@@ -40,6 +40,7 @@ class SafetyRule(StrEnum):
     SAME_CAUSE = "12 same cause", "an outage elsewhere is not a reason to roll back"
     SOURCES = "13 sources", "an action rests on counts that are fresh and exact"
     AFTER_ROLLBACK = "17 hold after rollback", "what was quarantined is not called stable before it is released"
+    CONFORMANCE = "conformance", "the platform's commands passed `backout conformance`"
     OBSERVE = "observe", "guard only observes"
     SHIFT = "shift in answers", "a person says whether other answers are intended"
     PANIC_ONCE = "panic once", "panic does not roll back twice in a row"

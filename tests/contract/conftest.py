@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from caddy_lab import caddy_host
+from haproxy_lab import haproxy_host
 from kept import furnish
 from scripted_telemetry import TelemetryApi
 
 from backout.twin import lifecycle
 
-from platform_sides import CaddySide, Home, MemorySide, Side, TwinSide
+from platform_sides import CaddySide, HaproxySide, Home, Keeper, MemorySide, Side, TwinSide
 from scripted_server import scripted_server
 from twin_harness import running_api
 
@@ -36,11 +37,27 @@ def side(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
 
 
 @pytest.fixture(params=["memory", "cloudflare", "caddy"])
-def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
-    """An application without any version yet, on each platform."""
+def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keeper]:
+    """An application without any version yet, on each platform that keeps its secrets."""
     if request.param == "caddy":
         with caddy_host(tmp_path) as host:
             yield CaddySide(host)
+    elif request.param == "cloudflare":
+        with running_api(tmp_path) as api:
+            yield TwinSide(api)
+    else:
+        yield MemorySide()
+
+
+@pytest.fixture(params=["memory", "cloudflare", "caddy", "command"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
+    """An application without any version yet, on each platform."""
+    if request.param == "caddy":
+        with caddy_host(tmp_path) as caddy:
+            yield CaddySide(caddy)
+    elif request.param == "command":
+        with haproxy_host(tmp_path) as haproxy:
+            yield HaproxySide(haproxy)
     elif request.param == "cloudflare":
         with running_api(tmp_path) as api:
             yield TwinSide(api)

@@ -1,4 +1,4 @@
-"""Port Deployments: the same promises on the World, on Cloudflare's adapter with the twin, and on a real Caddy."""
+"""Port Deployments: the same promises on the World, on Cloudflare's adapter with the twin, on Caddy and HAProxy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from backout.errors import ProviderRejected, Refused, SecretsChanged
 
 if TYPE_CHECKING:
-    from platform_sides import Home, Side
+    from platform_sides import Home, Keeper, Side
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -23,7 +23,7 @@ def test_the_history_is_newest_first_and_its_first_is_live(home: Home) -> None:
     assert history[0].sole == second
     assert history[0].created_at > history[1].created_at > 1_700_000_000
     assert history[0].id != history[1].id
-    assert history[0].triggered_by == "upload"
+    assert history[0].triggered_by == home.uploaded_as
 
 
 def test_an_upload_that_is_not_deployed_is_no_deployment(home: Home) -> None:
@@ -121,12 +121,12 @@ def test_a_changed_secret_is_a_decision(side: Side) -> None:
     assert side.deployments.activate(first, message="x", force=True).sole == first
 
 
-def test_the_same_secrets_need_no_decision(home: Home) -> None:
+def test_the_same_secrets_need_no_decision(keeper: Keeper) -> None:
     """A secret that was the same for both versions does not stand in the way."""
-    home.upload("zero")
-    home.put_secret("JWT_SECRET", "value")
-    first, _ = home.upload("one"), home.upload("two")
-    assert home.deployments.activate(first, message="x").sole == first
+    keeper.upload("zero")
+    keeper.put_secret("JWT_SECRET", "value")
+    first, _ = keeper.upload("one"), keeper.upload("two")
+    assert keeper.deployments.activate(first, message="x").sole == first
 
 
 def test_a_bucket_that_is_gone_refuses_its_version(side: Side) -> None:

@@ -1,4 +1,4 @@
-"""Ports Versions and Secrets: the same promises on the World, on Cloudflare's adapter with the twin, and on Caddy."""
+"""Ports Versions and Secrets: the same promises on the World, on the twin, on Caddy and HAProxy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from backout.errors import ProviderRejected
 
 if TYPE_CHECKING:
-    from platform_sides import Home, Side
+    from platform_sides import Home, Keeper, Side
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -25,24 +25,24 @@ def test_versions_are_newest_first_deployed_or_not(home: Home) -> None:
     assert recent[0].created_at >= recent[1].created_at > 1_700_000_000
 
 
-def test_the_code_hash_is_of_the_code_alone(home: Home) -> None:
+def test_the_code_hash_is_of_the_code_alone(keeper: Keeper) -> None:
     """A change of a secret makes a new version with the same hash; other code has another one."""
-    first = home.upload("one")
-    home.put_secret("JWT_SECRET", "value")
-    other = home.upload("two")
-    by_secret = home.versions.recent()[1].id
-    hashes = [home.versions.detail(v).code_hash for v in (first, by_secret, other)]
+    first = keeper.upload("one")
+    keeper.put_secret("JWT_SECRET", "value")
+    other = keeper.upload("two")
+    by_secret = keeper.versions.recent()[1].id
+    hashes = [keeper.versions.detail(v).code_hash for v in (first, by_secret, other)]
     assert hashes[0] is not None
     assert hashes[0] == hashes[1] != hashes[2]
-    assert home.versions.detail(by_secret).triggered_by == "secret"
+    assert keeper.versions.detail(by_secret).triggered_by == "secret"
 
 
-def test_detail_knows_secrets_and_bindings_by_name(home: Home) -> None:
+def test_detail_knows_secrets_and_bindings_by_name(keeper: Keeper) -> None:
     """Sorted, and never with a value."""
-    home.upload("one")
-    home.put_secret("Z_SECRET", "value-of-z")
-    home.put_secret("A_SECRET", "value-of-a")
-    detail = home.versions.detail(home.versions.recent()[0].id)
+    keeper.upload("one")
+    keeper.put_secret("Z_SECRET", "value-of-z")
+    keeper.put_secret("A_SECRET", "value-of-a")
+    detail = keeper.versions.detail(keeper.versions.recent()[0].id)
     assert detail.secret_names == ("A_SECRET", "Z_SECRET")
     assert detail.bindings == ("secret_text:A_SECRET", "secret_text:Z_SECRET")
     assert "value-of" not in repr(detail)
@@ -83,11 +83,11 @@ def test_an_unknown_application_is_rejected(side: Side) -> None:
         assert caught.value.status == 404
 
 
-def test_secrets_are_names_sorted(home: Home) -> None:
+def test_secrets_are_names_sorted(keeper: Keeper) -> None:
     """None at first; those of the newest version later."""
-    home.upload("one")
-    assert home.secrets.names() == ()
-    home.put_secret("JWT_SECRET", "value")
-    home.put_secret("API_KEY", "value")
-    home.upload("two")
-    assert home.secrets.names() == ("API_KEY", "JWT_SECRET")
+    keeper.upload("one")
+    assert keeper.secrets.names() == ()
+    keeper.put_secret("JWT_SECRET", "value")
+    keeper.put_secret("API_KEY", "value")
+    keeper.upload("two")
+    assert keeper.secrets.names() == ("API_KEY", "JWT_SECRET")

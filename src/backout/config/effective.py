@@ -151,6 +151,15 @@ class Config:
     def _own_token(self, variable: str | None, path: Path | None, what: str) -> Secret | None:
         return self._secret(variable, path, "platform", what) if variable or path else None
 
+    def platform_secrets(self) -> dict[str, str]:
+        """Return what the platform's commands are given on their input. Raises AuthError: one of them is not set."""
+        commands = self.environment.platform.command
+        named = {} if commands is None else commands.secrets_env
+        where = "platform.command"
+        return {
+            name: self._secret(variable, None, where, f"the secret {name}").reveal() for name, variable in named.items()
+        }
+
     @property
     def health_host(self) -> str | None:
         """The host that answers health checks, or None without a health endpoint."""

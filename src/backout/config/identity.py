@@ -67,15 +67,24 @@ def _check_together(environment: Table, path: Where) -> Iterator[Mistake]:
 
 
 def _check_platform(platform: Table, path: Where) -> Iterator[Mistake]:
-    caddy = platform.get("caddy")
-    if platform.get("provider") != "caddy":
+    provider = platform.get("provider")
+    if provider not in _OWN_TABLE:
         if not _get_text(platform, "script"):
             yield Mistake((*path, "script"), "required, but not there")
-    elif not isinstance(caddy, dict):
-        yield Mistake((*path, "caddy"), "required, but not there")
         return
-    elif ("run" in caddy) == ("start" in caddy) or ("start" in caddy) != ("stop" in caddy):
+    table = platform.get(str(provider))
+    if not isinstance(table, dict):
+        yield Mistake((*path, str(provider)), "required, but not there")
+    elif provider == "command":
+        for name in ("history", "current", "activate"):
+            if not table.get(name):
+                yield Mistake((*path, "command", name), "required, but not there: the program and its arguments")
+    elif ("run" in table) == ("start" in table) or ("start" in table) != ("stop" in table):
         yield Mistake((*path, "caddy"), "needs start and stop, or run: what starts a release and ends it")
+
+
+_OWN_TABLE = ("caddy", "command")
+"""Platforms with a table of their own in place of the keys of Cloudflare."""
 
 
 def _check_database(database: Table, path: Where) -> Iterator[Mistake]:
@@ -98,9 +107,11 @@ def _check_traffic(traffic: Table, platform: Table, path: Where) -> Iterator[Mis
         yield Mistake((*path, key), "required, but not there")
     if provider == "logs" and "path" not in _get_table(traffic, "logs"):
         yield Mistake((*path, "logs", "path"), "required, but not there")
-    if (provider in _OF_CLOUDFLARE) and platform.get("provider") == "caddy":
+    if provider in _OF_CLOUDFLARE and platform.get("provider") in _OWN_TABLE:
         yield Mistake((*path, "provider"), f"{provider!r} belongs to platform.provider = 'cloudflare'")
-    if provider == "caddy" and not _get_text(_get_table(platform, "caddy"), "access_log"):
+    if provider == "caddy" and platform.get("provider") != "caddy":
+        yield Mistake((*path, "provider"), "'caddy' belongs to platform.provider = 'caddy'")
+    elif provider == "caddy" and not _get_text(_get_table(platform, "caddy"), "access_log"):
         yield Mistake((*path, "provider"), "needs platform.caddy.access_log, Caddy's log in JSON")
     if provider == "promql":
         for key, what in list_mistakes(_get_table(traffic, "promql")):
@@ -288,6 +299,11 @@ def _check_identities(environment: Table) -> Iterator[tuple[Where, str, tuple[st
     account = (_get_text(platform, "api_base_url").rstrip("/") or API_BASE_URL, _get_text(platform, "account_id"))
     if script := _get_text(platform, "script"):
         yield ("platform", "script"), "script", (*account, script)
+    if releases := _get_text(_get_table(platform, "caddy"), "releases"):
+        yield ("platform", "caddy", "releases"), "folder of releases", (releases,)
+    if (commands := _get_table(platform, "command")).get("activate"):
+        asked = [commands.get(key) for key in ("activate", "environment", "pass_environment")]
+        yield ("platform", "command", "activate"), "command with the same variables", (repr(asked),)
     if host := _get_host(health):
         yield ("health", "url"), "health host", (host,)
     if bucket := _get_text(storage, "bucket"):

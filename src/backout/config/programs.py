@@ -59,6 +59,9 @@ def _drop_key(environment: EnvironmentSettings, key: Key) -> EnvironmentSettings
         case ("platform", "caddy", name) if environment.platform.caddy:
             caddy = replace(environment.platform.caddy, **{name: None})
             return replace(environment, platform=replace(environment.platform, caddy=caddy))
+        case ("platform", "command", name) if environment.platform.command:
+            commands = replace(environment.platform.command, **{name: ()})
+            return replace(environment, platform=replace(environment.platform, command=commands))
         case ("database", part, *_) if environment.database:
             return replace(environment, database=replace(environment.database, **{part: None}))
     raise AssertionError(f"no text says how to go without {'.'.join(key)}")

@@ -48,7 +48,7 @@ def _list_general(config: Config) -> Iterator[Remark]:
 
 def _list_of_environment(config: Config, environment: EnvironmentSettings) -> Iterator[Remark]:
     if (
-        environment.platform.hosts is None
+        environment.platform.is_cloudflare
         and not environment.platform.account_id
         and not config.variables.get("CLOUDFLARE_ACCOUNT_ID")
     ):
@@ -108,7 +108,7 @@ def _list_unpinned(environment: EnvironmentSettings) -> Iterator[str]:
     """Yield the parts of the identity that are set up and not pinned."""
     pin = environment.pin
     there = {
-        "account_id": environment.platform.hosts is None,
+        "account_id": environment.platform.is_cloudflare,
         "script_tag": True,
         "database_system_identifier": environment.database is not None and environment.database.provider != "d1",
         "bucket": environment.storage is not None,

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from backout.providers.child_environment import ChildEnvironment
 
 _LEADER: Final = """trap 'kill -KILL 0' TERM
-"$@" &
+exec 3<&0
+"$@" <&3 3<&- &
+exec 3<&- </dev/null
 wait "$!"
 code=$?
 test "$code" -lt 128 || kill -KILL 0
 exit "$code"
 """
-"""The group's leader ends all of it when its parent dies (TERM), and when the program itself was killed."""
+"""The group's leader ends all of it when its parent dies (TERM), and when the program itself was killed.
+
+A shell gives what it starts in the background no input but what it is told to."""
 
 
 class ProcessGroup(subprocess.Popen[str]):
@@ -36,7 +40,8 @@ class ProcessGroup(subprocess.Popen[str]):
     A killed parent (kill -9 too) ends them all, where the system has util-linux; elsewhere (macOS) they may outlive it.
 
     Args:
-        argv: the program and its arguments; it gets no input.
+        argv: the program and its arguments.
+        stdin: its input, none by default.
         pass_fds: descriptors that each process of the group keeps open.
         options: as of `subprocess.Popen`.
     """
@@ -46,12 +51,13 @@ class ProcessGroup(subprocess.Popen[str]):
         argv: Sequence[str],
         *,
         env: ChildEnvironment,
+        stdin: int = subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
         **options: Any,
     ) -> None:
         super().__init__(
             tie_to_parent(("/bin/sh", "-c", _LEADER, "sh", *argv), signal.SIGTERM),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             text=True,
             errors="replace",
             env=env,

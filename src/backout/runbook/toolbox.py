@@ -132,6 +132,7 @@ class RollbackTools(Value, frozen=True):
         hear: is given what it writes.
         statements: what the application sends the database, None where nothing can tell.
         open_version: opens the health endpoint at the URL of one version's own; raises BackoutError where it has none.
+        places_targets: whether a version can be asked only while it stands beside what is live, at 0 %.
     """
 
     schema: Schema | None = None
@@ -147,6 +148,7 @@ class RollbackTools(Value, frozen=True):
     equivalents: Equivalents = field(default_factory=Equivalents)
     statements: Statements | None = None
     open_version: Callable[[str], HealthCheck] | None = None
+    places_targets: bool = True
 
 
 class RecoveryTools(Value, frozen=True):
@@ -202,6 +204,7 @@ class SafetyTools(Value, frozen=True):
         pinned: the identity that each mutation compares first.
         identities: reads the identity as it is.
         holds: the kill switch of this host.
+        doubt: why nothing may be done automatically on this platform, "" where something may.
     """
 
     pinned: Identity = field(default_factory=Identity)
@@ -211,6 +214,7 @@ class SafetyTools(Value, frozen=True):
     checkout: Checkout | None = None
     vendors: VendorStatus | None = None
     holds: Holds | None = None
+    doubt: str = ""
 
 
 class PlatformTools(Value, frozen=True):

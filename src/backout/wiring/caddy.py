@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from backout.config.secret_names import list_own_keys
-from backout.errors import ConfigError, ProviderRejected
+from backout.errors import ConfigError, ProviderRejected, Unmeasured
 from backout.model.value import Value
 from backout.providers.caddy.deployments import CaddyDeployments
 from backout.providers.caddy.host import HostReleases
@@ -20,20 +20,25 @@ from backout.providers.git.checkout import GitCheckout
 from backout.wiring.records import find_actor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from backout.config import Config
     from backout.config.schema.environment import Caddy
     from backout.model.incident.card import CardLines
     from backout.model.plan import Equivalents
-    from backout.ports import Identities
+    from backout.ports import SecretWriter
     from backout.providers.caddy.processes import Processes
 
 
 class CaddyHome(Value, frozen=True):
-    """What an environment on this host has in place of a platform's API."""
+    """An `OtherPlatform`: what an environment on this host has in place of a platform's API."""
+
+    doubt: ClassVar[str] = ""
+    places_targets: ClassVar[bool] = True
 
     settings: Caddy
+    health_url: str
     releases: ReleaseFolder
     ledger: Ledger
     processes: Processes
@@ -75,43 +80,53 @@ class CaddyHome(Value, frozen=True):
         """Return the port Secrets."""
         return CaddySecrets(self.releases)
 
-    def make_secret_writer(self) -> CaddySecretWriter:
-        """Return the port SecretWriter."""
-        return CaddySecretWriter(self.releases, self.ledger, self.make_deployments(), SystemClock())
+    def find_secret_writer(self) -> Callable[[], SecretWriter]:
+        """Return what makes the port SecretWriter."""
+        return lambda: CaddySecretWriter(self.releases, self.ledger, self.make_deployments(), SystemClock())
+
+    @property
+    def place(self) -> str:
+        """What marks are signed for."""
+        return f"caddy/{self.settings.releases}"
+
+    def find_tag(self) -> str | None:
+        """Return the id of the folder of releases."""
+        return self.releases.find_tag()
+
+    def explain_no_tag(self) -> Unmeasured:
+        """Return the error that nothing was ever pushed."""
+        return Unmeasured(
+            "there is no release yet, so there is nothing to pin",
+            where=str(self.settings.releases),
+            hint="`backout release push`, then the same command again",
+        )
+
+    def find_opener(self) -> None:
+        """Return None: a release is led to by a header."""
+
+    def list_equivalents(self) -> Equivalents:
+        """Return what a person would type instead, with the environment's real names."""
+        from backout.providers.caddy.lines import make_equivalents
+
+        return make_equivalents(self.settings.releases, self.health_url)
+
+    def list_card_lines(self) -> CardLines:
+        """Return the lines of the environment's card."""
+        from backout.providers.caddy.lines import make_card_lines
+
+        return make_card_lines(self.settings.releases, self.health_url)
 
 
 def open_home(config: Config) -> CaddyHome:
     """Return the environment's releases; nothing is asked yet. Raises ConfigError: it does not run on hosts."""
-    settings = config.environment.platform.hosts
+    platform, health = config.environment.platform, config.environment.health
+    settings = platform.caddy if platform.provider == "caddy" else None
     if settings is None:
         where = f"{config.path.name}: environments.{config.name}.platform"
         raise ConfigError((f'{where}: releases on this host need provider = "caddy"',))
     folder = ReleaseFolder(settings.releases, settings.ports)
-    return CaddyHome(settings, folder, Ledger(settings.releases), _make_processes(config, folder))
-
-
-def make_identities(config: Config) -> Identities:
-    """Return what reads the identity of the environment."""
-    from backout.providers.caddy.identity import Beside, CaddyIdentities
-    from backout.wiring.db.database import make_database_identity
-
-    storage = config.environment.storage
-    beside = Beside(make_database_identity(config), storage.bucket if storage else None, config.health_host)
-    return CaddyIdentities(open_home(config).releases, beside)
-
-
-def list_equivalents(config: Config) -> Equivalents:
-    """Return what a person would type instead, with the environment's real names."""
-    from backout.providers.caddy.lines import make_equivalents
-
-    return make_equivalents(*_list_names(config))
-
-
-def list_card_lines(config: Config) -> CardLines:
-    """Return the lines of the environment's card."""
-    from backout.providers.caddy.lines import make_card_lines
-
-    return make_card_lines(*_list_names(config))
+    processes = _make_processes(config, settings, folder)
+    return CaddyHome(settings, str(health.url) if health else "", folder, Ledger(settings.releases), processes)
 
 
 def describe_caddy(config: Config) -> dict[str, dict[str, object]]:
@@ -129,15 +144,7 @@ def find_commit(folder: Path) -> str:
     return GitCheckout(folder).find_head()
 
 
-def _list_names(config: Config) -> tuple[Path, str]:
-    settings, health = config.environment.platform.hosts, config.environment.health
-    assert settings is not None
-    return settings.releases, str(health.url) if health else ""
-
-
-def _make_processes(config: Config, folder: ReleaseFolder) -> Processes:
-    settings = config.environment.platform.hosts
-    assert settings is not None
+def _make_processes(config: Config, settings: Caddy, folder: ReleaseFolder) -> Processes:
     if settings.start and settings.stop:
         return CommandProcesses(folder, settings.start, settings.stop, without=list_own_keys(config.settings))
     return OwnProcesses(folder, settings.run or "")

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from backout.errors import ConfigError
 from backout.providers.clock import SystemClock
+from backout.wiring.health_elsewhere import open_health_at
+from backout.wiring.other_platform import find_other_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,19 +57,11 @@ def make_version_opener(config: Config, client: ApiClient, clock: Clock) -> Call
 
     def open_version(version: str) -> HealthCheck:
         from backout.providers.cloudflare.version_urls import CloudflareVersionUrls
-        from backout.providers.health.probe import HealthProbe
 
         urls = CloudflareVersionUrls(client.make_hurried(_FIND_URL_S), config.account_id, platform.script)
         parts = urlsplit(str(settings.url))
-        return HealthProbe(
-            urlsplit(urls.find(version))._replace(path=parts.path, query=parts.query).geturl(),
-            timeout_s=float(settings.timeout),
-            headers=settings.headers,
-            format=settings.format,
-            names=tuple(config.environment.services),
-            clock=clock,
-            mask=config.variables.mask,
-        )
+        own = urlsplit(urls.find(version))._replace(path=parts.path, query=parts.query).geturl()
+        return open_health_at(config, settings, own, clock)
 
     platform = config.environment.platform
     return open_version
@@ -105,8 +99,5 @@ def _make_probe(
 
 def _find_override(config: Config) -> Callable[[str], Mapping[str, str] | None] | None:
     """Return what leads a request to one version, None where the platform does it by the Worker's name."""
-    if config.environment.platform.hosts is None:
-        return None
-    from backout.wiring.caddy import open_home
-
-    return open_home(config).find_headers
+    other = find_other_platform(config)
+    return None if other is None else other.find_headers

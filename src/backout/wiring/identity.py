@@ -9,6 +9,7 @@ from msgspec.structs import fields
 from backout.model.identity import Identity
 from backout.providers.clock import SystemClock
 from backout.wiring.db.database import make_database_identity
+from backout.wiring.other_platform import find_other_platform
 from backout.wiring.platform import make_api
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def make_seal(config: Config, say: Callable[[str], None]) -> Seal | None:
     keys, variable = config.marks_keys(), config.settings.marks.key_env or ""
     if not keys:
         say(f"marks are signed, and {variable} is not set here: no mark of another machine counts")
-    caddy = config.environment.platform.hosts
-    place = f"caddy/{caddy.releases}" if caddy else f"{config.account_id}/{config.environment.platform.script}"
+    other = find_other_platform(config)
+    place = other.place if other else f"{config.account_id}/{config.environment.platform.script}"
     return Seal(place, tuple(key.reveal().encode() for key in keys), variable)
 
 
@@ -61,10 +62,13 @@ def find_tag(config: Config, client: ApiClient) -> str | None:
 
 def make_identities(config: Config, within_s: float | None = None) -> Identities:
     """Return the whole identity of the environment, for pinning it. Raises AuthError without a token."""
-    if config.environment.platform.hosts:
-        from backout.wiring.caddy import make_identities as make_caddy_identities
+    other = find_other_platform(config)
+    if other is not None:
+        from backout.providers.identities import Beside, TaggedIdentities
 
-        return make_caddy_identities(config)
+        storage = config.environment.storage
+        bucket = storage.bucket if storage else None
+        return TaggedIdentities(other.find_tag, Beside(make_database_identity(config), bucket, config.health_host))
     until = None if within_s is None else SystemClock().now() + within_s
     return _make_identities(config, make_api(config, until).reads, None)
 

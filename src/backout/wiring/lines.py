@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from backout.config.contacts import list_contacts
+from backout.wiring.other_platform import find_other_platform
 
 if TYPE_CHECKING:
     from backout.config import Config
@@ -39,10 +40,9 @@ def make_equivalents(config: Config) -> Equivalents:
 
 def make_card_lines(config: Config) -> CardLines:
     """Return the lines of the environment's card; of secrets only where they are."""
-    if config.environment.platform.hosts:
-        from backout.wiring.caddy import list_card_lines
-
-        return _add_places(config, list_card_lines(config))
+    other = find_other_platform(config)
+    if other is not None:
+        return _add_places(config, other.list_card_lines())
     from backout.providers.cloudflare import lines
 
     platform, database = config.environment.platform, config.environment.database

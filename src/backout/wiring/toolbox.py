@@ -47,10 +47,11 @@ from backout.wiring.declared import list_declared
 from backout.wiring.health import make_health_check, make_version_opener
 from backout.wiring.helps import list_helps, make_commit_url, make_vendors
 from backout.wiring.hooks import Hooks
-from backout.wiring.identity import find_tag, get_pinned_identity, make_pinned_reader, make_seal
+from backout.wiring.identity import find_tag, get_pinned_identity, make_identities, make_pinned_reader, make_seal
 from backout.wiring.lines import list_npx_lines, make_card_lines, make_equivalents
 from backout.wiring.masked_ports import MaskedDeployments
 from backout.wiring.objects_check import find_objects_check
+from backout.wiring.other_platform import find_other_platform
 from backout.wiring.pipelines import make_builds
 from backout.wiring.platform import LateBundles, make_api, make_bundles
 from backout.wiring.records import find_actor, open_holds, open_journal, open_reports
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     )
     from backout.providers.cloudflare.client import ApiClient
     from backout.runbook.secrets.tools import PushTools
+    from backout.wiring.other_platform import OtherPlatform
     from backout.wiring.platform import Api
 
 
@@ -91,7 +93,8 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
     """
     hooks = hooks or Hooks()
     sent = SentProbes() if config.environment.traffic.provider == "telemetry" else None
-    home = (_open_caddy if config.environment.platform.hosts else _open_cloudflare)(config, hooks, sent)
+    other = find_other_platform(config)
+    home = _open_cloudflare(config, hooks, sent) if other is None else _open_other(config, other, hooks, sent)
     clock, traffic = home.clock, home.traffic
     book = open_journal(config, hooks.stop, hurried=hooks.hurried or hooks.within_s is not None)
     made = Toolbox(
@@ -117,7 +120,7 @@ def make_toolbox(config: Config, hooks: Hooks | None = None) -> Toolbox:
         traffic=traffic,
         health=make_health_check(config, clock, sent=sent),
         secrets=home.secrets,
-        pushing=_make_pushing(config, home.make_secret_writer),
+        pushing=home.make_secret_writer and _make_pushing(config, home.make_secret_writer),
         provider_marks=config.settings.journal.provider_marks,
         seal=make_seal(config, hooks.say),
         notifier=make_notifier(config),
@@ -133,10 +136,10 @@ class _Home(Value, frozen=True):
 
     deployments: Deployments
     versions: Versions
-    secrets: Secrets
+    secrets: Secrets | None
     clock: Clock
     traffic: Traffic | None
-    make_secret_writer: Callable[[], SecretWriter]
+    make_secret_writer: Callable[[], SecretWriter] | None
     make_rollback_tools: Callable[[], RollbackTools]
     make_safety_tools: Callable[[], SafetyTools]
     make_platform_tools: Callable[[], PlatformTools] = PlatformTools
@@ -163,18 +166,15 @@ def _open_cloudflare(config: Config, hooks: Hooks, sent: SentProbes | None) -> _
     )
 
 
-def _open_caddy(config: Config, hooks: Hooks, sent: SentProbes | None) -> _Home:
-    from backout.wiring.caddy import list_equivalents, make_identities, open_home
-
-    home, clock = open_home(config), SystemClock()
-    deployments = home.make_deployments()
+def _open_other(config: Config, other: OtherPlatform, hooks: Hooks, sent: SentProbes | None) -> _Home:
+    clock = SystemClock()
     return _Home(
-        deployments=deployments,
-        versions=home.make_versions(),
-        secrets=home.make_secrets(),
+        deployments=other.make_deployments(),
+        versions=other.make_versions(),
+        secrets=other.make_secrets(),
         clock=clock,
-        traffic=make_traffic(config, None, clock, hooks.say, sent, history=home.make_deployments().history),
-        make_secret_writer=home.make_secret_writer,
+        traffic=make_traffic(config, None, clock, hooks.say, sent, history=other.make_deployments().history),
+        make_secret_writer=other.find_secret_writer(),
         make_rollback_tools=lambda: RollbackTools(
             schema=make_schema(config, _refuse_d1, hurried=hooks.within_s is not None),
             migrations=find_migrations(config),
@@ -182,7 +182,9 @@ def _open_caddy(config: Config, hooks: Hooks, sent: SentProbes | None) -> _Home:
             deploy_command=config.environment.deploy.command or "",
             deployer=_make_deployer(config),
             hear=hooks.hear,
-            equivalents=list_equivalents(config),
+            equivalents=other.list_equivalents(),
+            open_version=other.find_opener(),
+            places_targets=other.places_targets,
         ),
         make_safety_tools=lambda: SafetyTools(
             pinned=get_pinned_identity(config),
@@ -190,6 +192,7 @@ def _open_caddy(config: Config, hooks: Hooks, sent: SentProbes | None) -> _Home:
             checkout=GitCheckout(config.path.parent),
             vendors=make_vendors(config),
             holds=open_holds(config),
+            doubt=other.doubt,
         ),
     )
 
@@ -285,7 +288,7 @@ def _make_incident_tools(config: Config, traffic: Traffic | None) -> IncidentToo
         redact=masked,
         cards=FileCard(places.card_path, masked, check=places.check_card, check_folder=places.check_written),
         card_lines=make_card_lines(config),
-        lines_for_npx=tuple if config.environment.platform.hosts else list_npx_lines,
+        lines_for_npx=list_npx_lines if config.environment.platform.is_cloudflare else tuple,
         helps=list_helps(config),
         commit_url=make_commit_url(config),
     )

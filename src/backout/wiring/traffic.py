@@ -126,10 +126,10 @@ def _make_access_log(config: Config) -> Traffic:
     from backout.providers.logs.traffic import LogTraffic
     from backout.wiring.caddy import open_home
 
-    caddy, ignored = config.environment.platform.hosts, config.environment.traffic.logs.ignore_routes
-    assert caddy is not None
-    assert caddy.access_log is not None
-    return LogTraffic(caddy.access_log, FIELDS, ignore_routes=ignored, name_version=open_home(config).releases.name)
+    home, ignored = open_home(config), config.environment.traffic.logs.ignore_routes
+    log = home.settings.access_log
+    assert log is not None
+    return LogTraffic(log, FIELDS, ignore_routes=ignored, name_version=home.releases.name)
 
 
 def _make_platform_traffic(config: Config, client: ApiClient, clock: Clock, sent: SentProbes | None) -> Traffic:

@@ -1,4 +1,4 @@
-"""The sides that a platform port is tested on: the World, the Cloudflare adapter on the twin, and a real Caddy."""
+"""The sides that a platform port is tested on: the World, Cloudflare's adapter on the twin, real Caddy and HAProxy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from backout.providers.cloudflare.client import ApiClient
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.secrets import CloudflareSecrets, CloudflareSecretWriter
 from backout.providers.cloudflare.versions import CloudflareVersions
+from backout.providers.command.platform import CommandDeployments, CommandVersions
 from backout.providers.memory import World
 
 from twin_harness import ACCOUNT, TOKEN, Api
 
 if TYPE_CHECKING:
     from caddy_lab import CaddyHost
+    from haproxy_lab import HaproxyHost
 
     from backout.ports import Bundles, Deployments, Secrets, SecretWriter, Versions
 
@@ -32,8 +34,8 @@ class Home(Protocol):
 
     deployments: Deployments
     versions: Versions
-    secrets: Secrets
-    secret_writer: SecretWriter
+    uploaded_as: str
+    """What the history says has triggered an upload."""
 
     def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
         """Upload code, live at once unless told otherwise; secrets and buckets are kept. Return the version's id."""
@@ -41,17 +43,24 @@ class Home(Protocol):
     def split(self, *shares: tuple[str, float]) -> None:
         """Make versions live with percentages."""
 
+    def disappear(self) -> None:
+        """Make the application not exist."""
+
+
+class Keeper(Home, Protocol):
+    """An application on a platform that keeps its secrets."""
+
+    secrets: Secrets
+    secret_writer: SecretWriter
+
     def put_secret(self, name: str, value: str) -> None:
         """Change a secret, which makes a new version live."""
 
     def secret_of(self, name: str) -> str | None:
         """Return the value that the live version has."""
 
-    def disappear(self) -> None:
-        """Make the application not exist."""
 
-
-class Side(Home, Protocol):
+class Side(Keeper, Protocol):
     """An application on Cloudflare, or on a World that has the same."""
 
     bundles: Bundles
@@ -71,6 +80,8 @@ class Side(Home, Protocol):
 
 class MemorySide:
     """A World."""
+
+    uploaded_as = "upload"
 
     def __init__(self) -> None:
         self.world = World()
@@ -124,6 +135,7 @@ class TwinSide:
 
     api: Api
     script: str = SCRIPT
+    uploaded_as: str = "upload"
 
     def __post_init__(self) -> None:
         client = ApiClient(f"{self.api.url}/client/v4", lambda: TOKEN)
@@ -175,8 +187,37 @@ class TwinSide:
         return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+class HaproxySide:
+    """The adapter for the team's commands, with those that speak for a real HAProxy."""
+
+    uploaded_as = "deployment"
+
+    def __init__(self, host: HaproxyHost) -> None:
+        self._host = host
+        self.deployments: Deployments = CommandDeployments(host.make_commands())
+        self.versions: Versions = CommandVersions(host.make_commands())
+
+    def upload(self, code: str, *, message: str = "", tag: str = "", deploy: bool = True) -> str:
+        number = len(self._host.servers) + 1
+        version, port = f"v{number}-{code.replace(' ', '-')}", 20_000 + number
+        self._host.add_server(version, port, message=message, tag=tag)
+        self.versions.recent()  # so that it is seen before the next one
+        if deploy:
+            self.deployments.history()
+            self.deployments.activate(version, message=message)
+        return version
+
+    def split(self, *shares: tuple[str, float]) -> None:
+        self.deployments.deploy(tuple(Share(VersionId(version), part) for version, part in shares), message="")
+
+    def disappear(self) -> None:
+        self._host.variables["HAPROXY_BACKEND"] = "gone"
+
+
 class CaddySide:
     """The adapter for releases behind Caddy, on a real one."""
+
+    uploaded_as = "upload"
 
     def __init__(self, host: CaddyHost) -> None:
         self._host = host

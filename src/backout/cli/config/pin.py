@@ -15,6 +15,7 @@ from backout.model.value import Value
 from backout.rules import SafetyRule
 from backout.wiring.declared import explain_other_worker
 from backout.wiring.identity import get_pinned_identity, make_identities
+from backout.wiring.other_platform import find_other_platform
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,12 +90,10 @@ def _ask_identities(loaded: Config, *, force: bool, within_s: float | None = Non
     read = asdict(make_identities(loaded, within_s).read())
     new = {name: value for name, value in read.items() if value is not None}
     if "script_tag" not in new:
-        script, caddy = loaded.environment.platform.script, loaded.environment.platform.hosts
-        if caddy is not None:
-            what = "there is no release yet, so there is nothing to pin"
-            raise Unmeasured(
-                what, where=str(caddy.releases), hint="`backout release push`, then the same command again"
-            )
+        other = find_other_platform(loaded)
+        if other is not None:
+            raise other.explain_no_tag()
+        script = loaded.environment.platform.script
         raise Unmeasured(
             f"there is no Worker called {script} in account {loaded.account_id}, so there is nothing to pin",
             where=f"environments.{loaded.name}.platform.script",

@@ -30,16 +30,38 @@ class Caddy(Section, frozen=True):
     starts_within: Duration = Duration(30)
 
 
+Words = Annotated[tuple[Text, ...], RUNS]
+
+
+class PlatformCommands(Section, frozen=True):
+    """Commands of the team that speak for the platform: each with its arguments, run without a shell, from this folder.
+
+    They get the variables that `environment` sets and `pass_environment` names, and no others of ours; the secrets
+    whose variables `secrets_env` names come on their standard input, under the names there.
+    """
+
+    history: Words = ()
+    current: Words = ()
+    activate: Words = ()
+    shares: Words = ()
+    probe: Words = ()
+    timeout: Duration = Duration(15)
+    environment: dict[str, str] = {}
+    pass_environment: tuple[Text, ...] = ()
+    secrets_env: dict[str, Text] = {}
+
+
 class Platform(Section, frozen=True):
     """Where the application runs; an empty `account_id` is taken from CLOUDFLARE_ACCOUNT_ID.
 
     The token is for acting; reading, and setting secrets, may have separate tokens. `script` names the Worker; releases
-    behind Caddy have the table `caddy` instead.
+    behind Caddy have the table `caddy` instead, any other platform the table `command`.
     """
 
-    provider: Literal["cloudflare", "caddy"]
+    provider: Literal["cloudflare", "caddy", "command"]
     script: str = ""
     caddy: Caddy | None = None
+    command: PlatformCommands | None = None
     account_id: str = ""
     api_base_url: TlsUrl = API_BASE_URL
     token_env: Text | None = None
@@ -50,9 +72,9 @@ class Platform(Section, frozen=True):
     secrets_token_file: Path | None = None
 
     @property
-    def hosts(self) -> Caddy | None:
-        """Where releases run on hosts of the team's own, None where they do not."""
-        return self.caddy if self.provider == "caddy" else None
+    def is_cloudflare(self) -> bool:
+        """Whether it is Cloudflare, with an account, a token, a Worker, and what else only that has."""
+        return self.provider == "cloudflare"
 
 
 class Health(Section, frozen=True):
@@ -291,10 +313,14 @@ class Vendors(Section, frozen=True):
 
 
 class Pin(Section, frozen=True):
-    """The identity that each mutation compares first (safety rule 1)."""
+    """The identity that each mutation compares first (safety rule 1).
+
+    `conformance` says which commands of `platform.command` passed `backout conformance`, and when.
+    """
 
     account_id: Text | None = None
     script_tag: Text | None = None
     database_system_identifier: Text | None = None
     bucket: Text | None = None
     health_host: Text | None = None
+    conformance: Text | None = None

@@ -294,13 +294,16 @@ class _Proof:
             known_as=version,
             propagation_s=BUDGET_S if self.args.accept_unproven else PROPAGATION_S,
         )
-        return _Outcome(asked.ok, asked.why, target, carried, contradicts=asked.contradicts)
+        placed = self.tools.rollback.places_targets
+        return _Outcome(asked.ok, asked.why, target, carried, placed=placed, contradicts=asked.contradicts)
 
     def _put(self, version: str) -> str:
         """Put a version at 0 % beside what has traffic, and return the one that is there: itself, or its new upload.
 
         "" when the traffic is split already and leaves no room.
         """
+        if not self.tools.rollback.places_targets:
+            return version
         target = self._upload(version) if version in self.args.kept else version
         try:
             return target if self._deploy(target) else ""

@@ -55,6 +55,7 @@ def find_forbidden_up(tools: Toolbox, case: Case) -> tuple[str, str]:
     """Return the same for giving a version more traffic: a step of a ramp needs the same grounds as a rollback."""
     for rule, check in (
         (SafetyRule.IDENTITY, _check_configuration),
+        (SafetyRule.CONFORMANCE, _check_platform),
         (SafetyRule.HOLD, _check_hold),
         (SOURCES_RULE, _check_source),
     ):
@@ -62,6 +63,10 @@ def find_forbidden_up(tools: Toolbox, case: Case) -> tuple[str, str]:
         if reason:
             return rule, reason
     return "", ""
+
+
+def _check_platform(tools: Toolbox, case: Case) -> str:
+    return tools.safety.doubt
 
 
 def _check_mode(tools: Toolbox, case: Case) -> str:
@@ -187,6 +192,7 @@ UNATTENDED = frozenset(
 
 _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
     (SafetyRule.IDENTITY, _check_configuration),
+    (SafetyRule.CONFORMANCE, _check_platform),
     (DATA_RULE, _touches_more),
     (SafetyRule.HOLD, _check_hold),
     (SOURCES_RULE, _check_source),
@@ -199,6 +205,7 @@ _CHECKS: tuple[tuple[str, Callable[[Toolbox, Case], str]], ...] = (
 OBSERVE = "observe"
 HELD_CODES: Mapping[str, int] = {
     SafetyRule.IDENTITY: 3,
+    SafetyRule.CONFORMANCE: 3,
     DATA_RULE: 3,
     SafetyRule.HOLD: 3,
     SOURCES_RULE: 3,

@@ -52,7 +52,7 @@ def _ask(config: Config, view: View, lanes: Sequence[Lane]) -> Checkup:
 
 
 def _open_toolbox(config: Config) -> Toolbox:
-    if not config.environment.platform.hosts:
+    if config.environment.platform.is_cloudflare:
         config.token()  # what is missing is said once: without an account, that is not the token's fault
         if not config.has_account:
             raise Unmeasured("not asked: the account is not set")

@@ -37,7 +37,7 @@ def list_first_lanes(config: Config) -> tuple[Lane, ...]:
     """Return what the file itself answers."""
     return (
         (Question("config", Level.SHOULD, lambda: _check_config(config)),),
-        *(() if config.environment.platform.hosts else (_ask_for_account(config),)),
+        *((_ask_for_account(config),) if config.environment.platform.is_cloudflare else ()),
     )
 
 

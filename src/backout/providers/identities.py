@@ -1,4 +1,4 @@
-"""Port Identities: the folder of releases, which has an id of its own, and the other configured resources."""
+"""Port Identities where the platform has no accounts: the application's own tag, and the other configured resources."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from backout.model.value import Value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backout.providers.caddy.releases import ReleaseFolder
-
 
 class Beside(Value, frozen=True):
-    """What identifies an environment apart from its releases.
+    """What identifies an environment apart from its application.
 
     Args:
         database: asks the database for its identity.
@@ -26,18 +24,22 @@ class Beside(Value, frozen=True):
     health_host: str | None = None
 
 
-class CaddyIdentities:
-    """Port Identities."""
+class TaggedIdentities:
+    """Port Identities.
 
-    def __init__(self, releases: ReleaseFolder, beside: Beside) -> None:
-        self._releases = releases
+    Args:
+        find_tag: returns what never changes of the application, None: it is not there.
+    """
+
+    def __init__(self, find_tag: Callable[[], str | None], beside: Beside) -> None:
+        self._find_tag = find_tag
         self._beside = beside
 
     def read(self) -> Identity:
         """Return the parts; None: not set up, not there, or (a database) not to be asked now."""
         database = self._beside.database
         return Identity(
-            script_tag=self._releases.find_tag(),
+            script_tag=self._find_tag(),
             database_system_identifier=database() if database is not None else None,
             bucket=self._beside.bucket,
             health_host=self._beside.health_host,

@@ -1,0 +1,54 @@
+"""Lines to type instead of backout: the team's own commands, with what they read on their standard input."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+from backout.model.incident.card import CardLines
+from backout.model.plan import Equivalents
+from backout.providers.command.protocol import PROTOCOL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from backout.providers.command.protocol import Name
+
+
+class Lines:
+    """The lines of one environment; a request without `if_current` is carried out whatever is live.
+
+    Args:
+        argv: each command with its arguments, by its name.
+        variables: set for them.
+        health_url: "" for none.
+    """
+
+    def __init__(self, argv: Mapping[Name, Sequence[str]], variables: Mapping[str, str], health_url: str) -> None:
+        self._argv = argv
+        self._variables = variables
+        self._health = f"curl -sS -m 10 {shlex.quote(health_url)}" if health_url else ""
+
+    def list_equivalents(self) -> Equivalents:
+        """Return the lines of a plan's steps, as templates."""
+        return Equivalents(activate=self._switch(), live=self.write("current"), health=self._health)
+
+    def list_card_lines(self) -> CardLines:
+        """Return the platform's and the health check's lines of a card."""
+        return CardLines(
+            deploy=(self._switch(),),
+            live=(self.write("current"), self.write("history")),
+            health=(self._health,) if self._health else (),
+        )
+
+    def write(self, name: Name, **said: str) -> str:
+        """Return the line that runs a command with a request."""
+        request = json.dumps({"protocol": PROTOCOL, "command": name, **said}, separators=(",", ":"))
+        before = [f"{key}={value}" for key, value in self._variables.items()]
+        words = [*(("env", *before) if before else ()), *self._argv.get(name, ())]
+        return f"echo {shlex.quote(request)} | {shlex.join(words)}"
+
+    def _switch(self) -> str:
+        line = self.write("activate", version="VERSION", message="by hand")
+        return line.replace("{", "{{").replace("}", "}}").replace("VERSION", "{version}", 1)
