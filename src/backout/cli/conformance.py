@@ -1,4 +1,4 @@
-"""`backout conformance`: ask the real API, once, the questions that all of this depends on, and say what differs."""
+"""`backout conformance`: ask the real platform, once, the questions that all of this depends on."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backout.cli.support.shell import Shell
-    from backout.model.conformance import Difference, Observation
+    from backout.config import Config
+    from backout.model.conformance import Difference, Observation, Trial
     from backout.wiring.conformance import FirstContact, Reach
 
 
 @command(
     "conformance",
-    short_help="Compare the twin with a real account, and show what differs.",
+    short_help="Try the real platform: an account, or an environment.",
     epilog="""
 Examples:
   backout conformance --dry-run                 # the calls, nothing else
   backout conformance                           # asks, then makes and deletes one Worker of its own
   backout conformance --yes --write conformance.md
   backout conformance --database-env NEON_URL   # also asks about Hyperdrive, which connects to that database
+  backout conformance -e production             # of an environment that is not on Cloudflare
 """,
 )
 @click.option("--account-id", metavar="ID", help="Default: CLOUDFLARE_ACCOUNT_ID.")
@@ -50,12 +52,18 @@ def conformance(
 ) -> int:
     """Make about fifty harmless calls on a Worker and a queue made for them, and compare every answer with the twin's.
 
+    An environment with `platform.provider = "command"` or "caddy" is tried itself: what is live is made live again a
+    few times, which moves no traffic. Commands that pass are pinned; until then guard only observes.
+
     The token is CLOUDFLARE_API_TOKEN, preferably of a separate account; a free one will do. What is made has an unused
     name, gets no visitors, and is deleted at the end. Exit codes: 0 nothing that matters differs, 1 something does.
     """
     from backout.config import scalars
     from backout.wiring import conformance as wired
 
+    config = None if account_id else _find_elsewhere(shell)
+    if config is not None:
+        return _try(shell, config, dry_run=dry_run, page_file=page_file)
     account = account_id or shell.environment.get("CLOUDFLARE_ACCOUNT_ID")
     if account is None:
         raise UsageError("which account? CLOUDFLARE_ACCOUNT_ID is not set", hint="add --account-id ID")
@@ -69,6 +77,65 @@ def conformance(
     ask(shell, f"Make a Worker and a queue in account {reach.account_id}, and delete them at the end?", flag="--yes")
     shell.output.say(f"makes and deletes the Worker {contact.script}, and a queue, in account {reach.account_id}")
     return _run(shell, contact, reach, page_file)
+
+
+def _find_elsewhere(shell: Shell) -> Config | None:
+    """Return the configuration of an environment that is not on Cloudflare, None where there is none."""
+    try:
+        config = shell.config()
+        is_elsewhere = not config.environment.platform.is_cloudflare
+    except BackoutError:  # a first contact needs no file
+        if shell.flags.environment:
+            raise
+        return None
+    return config if is_elsewhere else None
+
+
+def _try(shell: Shell, config: Config, *, dry_run: bool, page_file: Path | None) -> int:
+    from backout.runbook.conformance import has_passed, list_trials, try_platform
+
+    out = shell.output
+    if dry_run:
+        listed = list_trials()
+        calls = [{"name": name, "asks": asks} for name, asks in listed]
+        text = "\n".join(f"{number:2}. {name}: {asks}" for number, (name, asks) in enumerate(listed, start=1))
+        out.result("conformance", {"dry_run": True, "calls": calls}, text)
+        out.say("\nno call was made (dry run)")
+        return 0
+    import time
+
+    from backout.cli.support.confirm import ask
+    from backout.cli.support.paint import paint_for
+    from backout.report.trials import format_trial, format_trials_page
+    from backout.wiring.conformance import find_fingerprint, pin_passed
+
+    ask(shell, f"Make what is live on {config.name} live again, about ten times? It moves no traffic.", flag="--yes")
+    seen: list[Trial] = []
+
+    def show(trial: Trial) -> None:
+        seen.append(trial)
+        out.say(format_trial(trial, len(seen), len(list_trials()), paint=paint_for(out.talk)))
+
+    found = try_platform(lambda: shell.toolbox(config), show)
+    passed, fingerprint, now = has_passed(found), find_fingerprint(config), time.time()
+    if page_file is not None:
+        page = format_trials_page(found, at=now, environment=config.name, fingerprint=fingerprint)
+        _write(shell.folder / page_file, page)
+    pinned = pin_passed(config, fingerprint, now) if passed and fingerprint else None
+    record = {
+        "dry_run": False,
+        "calls": [
+            {"name": t.name, "asks": t.asks, "passed": t.passed, "found": t.found, "took_s": t.took_s} for t in found
+        ],
+        "conforms": passed,
+        "pinned": pinned,
+        "page": page_file,
+    }
+    out.result("conformance", record, "It conforms." if passed else "It does NOT conform.")
+    if pinned:
+        out.say(f"pinned in {config.path.name}: {pinned}")
+    out.next(f"backout config check --online -e {config.name}")
+    return 0 if passed else 1
 
 
 def _list(shell: Shell, contact: FirstContact) -> int:

@@ -17,7 +17,7 @@ from backout.cli.support.also_back import (
     make_second_check,
     went_back_lines,
 )
-from backout.cli.support.confirm import confirm
+from backout.cli.support.confirm import ask, confirm
 from backout.cli.support.options import REASON, command, pass_shell
 from backout.errors import Busy, Refused, UsageError
 from backout.model.incident.incident import RunState
@@ -137,6 +137,9 @@ def rollback(
         plan = agree(shell, plan, also_back, command, _offer_one_alone(session, plan))
     version = plan.arguments(ActivateStep).version
     what = f"roll back to version {version[:8]}" + (", and the database with it" if with_database else "")
+    if session.tools.safety.doubt:
+        shell.output.warn(session.tools.safety.doubt)
+        ask(shell, "Go on all the same?", flag="--yes")
     reason = confirm(shell, config, what, message=message, typed=typed)
     if not message and config.protected:  # elsewhere no reason is asked for: what runs is what --dry-run shows
         from backout.plan.rollback import set_reason

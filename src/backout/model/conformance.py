@@ -43,3 +43,21 @@ class Difference(Value, frozen=True):
     expected: str
     found: str
     matters: bool
+
+
+class Trial(Value, frozen=True):
+    """One question to a platform of an environment, and what it showed.
+
+    Args:
+        name: its short name.
+        asks: the question, in words.
+        passed: None: not tried, because the platform does not have it, or an earlier one failed.
+        found: what was seen, one sentence without a final stop.
+        took_s: how long it took.
+    """
+
+    name: str
+    asks: str
+    passed: bool | None
+    found: str
+    took_s: float = 0.0

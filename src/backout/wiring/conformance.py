@@ -1,4 +1,4 @@
-"""The first contact with a real account (`backout conformance`), without a configuration."""
+"""The trial of a real platform (`backout conformance`): an account without a configuration, or an environment."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from backout.providers.cloudflare.conformance import FirstContact
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from backout.config import Environment
+    from backout.config import Config, Environment
     from backout.model.conformance import Observation
 
-__all__ = ["FirstContact", "Reach", "load_expected_answers", "plan_first_contact"]
+__all__ = [
+    "FirstContact",
+    "Reach",
+    "find_fingerprint",
+    "load_expected_answers",
+    "pin_passed",
+    "plan_first_contact",
+]
 
 
 class Reach(Value, frozen=True):
@@ -77,3 +84,43 @@ def load_expected_answers() -> tuple[Observation, ...]:
 
     recorded = (resources.files("backout") / "catalogue" / "conformance.json").read_bytes()
     return msgspec.json.decode(recorded, type=tuple[Shape, ...])
+
+
+def find_fingerprint(config: Config) -> str:
+    """Return which commands speak for the platform, "" where none do."""
+    if config.environment.platform.provider != "command":
+        return ""
+    from backout.wiring.command import open_commands
+
+    return open_commands(config).fingerprint()
+
+
+def pin_passed(config: Config, fingerprint: str, at: float) -> str:
+    """Write into the configuration which commands passed, and return that.
+
+    Args:
+        at: Unix seconds.
+
+    Raises:
+        DecisionNeeded: the file is written in a way that backout does not edit; it says what to add.
+        BackoutError: the file cannot be written.
+    """
+    from backout.config.init.pinning import format_table, set_pin
+    from backout.errors import BackoutError, DecisionNeeded
+    from backout.private import rewrite
+    from backout.report.times import format_time
+
+    passed = f"{format_time(at)[:10]}/{fingerprint}"
+    try:
+        with config.path.open(encoding="utf-8", newline="") as file:
+            text = set_pin(file.read(), config.name, {"conformance": passed})
+        if text is not None:
+            rewrite(config.path, text)
+            return passed
+    except OSError as error:
+        raise BackoutError(f"cannot be written: {error.strerror}", where=str(config.path)) from error
+    raise DecisionNeeded(
+        f"{config.path.name} is written in a way that backout does not edit; add this by hand: "
+        + ", ".join(format_table(config.name, {"conformance": passed})[1:]),
+        where=f"environments.{config.name}.pin",
+    )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from caddy_lab import CaddyHost
     from cli_shell import Answer
 
-_APPLICATION: Final = """import http.server, itertools, json, os, pathlib
+APPLICATION: Final = """import http.server, itertools, json, os, pathlib
 code, counted = pathlib.Path("code.txt").read_text(), itertools.count()
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -76,33 +76,38 @@ class CaddyShop:
         """Push a release with this code."""
         build = self.host.folder / "build"
         build.mkdir(exist_ok=True)
-        (build / "server.py").write_text(_APPLICATION)
+        (build / "server.py").write_text(APPLICATION)
         (build / "code.txt").write_text(code)
         return self.run("release", "push", str(build), "--json", *more, code=ends)
 
-    @contextlib.contextmanager
-    def visited(self) -> Iterator[list[tuple[int, str]]]:
+    def visited(self) -> contextlib.AbstractContextManager[list[tuple[int, str]]]:
         """Have visitors; yields what each got so far: the status, and the release."""
-        answers: list[tuple[int, str]] = []
-        ended = threading.Event()
+        return visits(self.host.url)
 
-        def visit() -> None:
-            while not ended.wait(0.02):
-                try:
-                    with urllib.request.urlopen(f"{self.host.url}/page", timeout=60) as answer:
-                        answers.append((answer.status, answer.headers["X-Release"]))
-                except urllib.error.HTTPError as error:
-                    answers.append((error.code, error.headers["X-Release"]))
 
-        visitors = [threading.Thread(target=visit) for _ in range(2)]
+@contextlib.contextmanager
+def visits(url: str) -> Iterator[list[tuple[int, str]]]:
+    """Have visitors of an application; yields what each got so far: the status, and the release."""
+    answers: list[tuple[int, str]] = []
+    ended = threading.Event()
+
+    def visit() -> None:
+        while not ended.wait(0.02):
+            try:
+                with urllib.request.urlopen(f"{url}/page", timeout=60) as answer:
+                    answers.append((answer.status, answer.headers["X-Release"]))
+            except urllib.error.HTTPError as error:
+                answers.append((error.code, error.headers["X-Release"]))
+
+    visitors = [threading.Thread(target=visit) for _ in range(2)]
+    for each in visitors:
+        each.start()
+    try:
+        yield answers
+    finally:
+        ended.set()
         for each in visitors:
-            each.start()
-        try:
-            yield answers
-        finally:
-            ended.set()
-            for each in visitors:
-                each.join()
+            each.join()
 
 
 def wait_for_visits(answers: list[tuple[int, str]], count: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
@@ -12,6 +10,7 @@ from backout import config as configuration
 from backout.config.init.pinning import format_table, set_pin
 from backout.errors import BackoutError, ConfigError, DecisionNeeded, Refused, Unmeasured
 from backout.model.value import Value
+from backout.private import rewrite
 from backout.rules import SafetyRule
 from backout.wiring.declared import explain_other_worker
 from backout.wiring.identity import get_pinned_identity, make_identities
@@ -46,7 +45,7 @@ def pin(shell: Shell, *, force: bool, dry_run: bool) -> int:
     loaded = shell.config()
     found = _ask_identities(loaded, force=force)
     if not dry_run:
-        _write(found)
+        rewrite(found.path, found.text)
     out = shell.output
     if other := explain_other_worker(loaded):
         out.warn(other)
@@ -70,7 +69,8 @@ def pin_new_file(shell: Shell, names: tuple[str, ...], file: Path) -> None:
     for name in names:
         try:
             loaded = configuration.load(shell.environment, start=shell.folder, path=file, environment=name)
-            _write(_ask_identities(loaded, force=False, within_s=_PATIENCE_S))
+            found = _ask_identities(loaded, force=False, within_s=_PATIENCE_S)
+            rewrite(found.path, found.text)
         except BackoutError as error:
             why = "; ".join(error.mistakes) if isinstance(error, ConfigError) else error.what
             shell.output.say(f"{name}: not pinned: {why}")
@@ -128,12 +128,3 @@ def _refuse_change(loaded: Config, old: dict[str, str | None], new: dict[str, st
             f"if the environment was rebuilt on purpose: `backout init --pin --force -e {loaded.name}`",
         ),
     )
-
-
-def _write(found: Pinned) -> None:
-    """Write the file whole or not at all, keeping its permissions."""
-    target = found.path.resolve()
-    temporary = target.with_suffix(".new")
-    temporary.write_text(found.text, encoding="utf-8", newline="")
-    shutil.copymode(target, temporary)
-    os.replace(temporary, target)  # noqa: PTH105 - the atomic one, named as such
