@@ -19,7 +19,6 @@ from backout.analysis.detector.decision import Detector
 from backout.analysis.detector.measures import EXTREMES, SLOWER, Against, Measure
 from backout.analysis.detector.persistence import get_stretch, make_persistence
 from backout.analysis.detector.stream_set import make_labelled_latency
-from backout.analysis.detector.streams import AGREES
 from backout.analysis.shifts import PART
 from backout.analysis.shifts.collapse import NEARLY_ALL
 from backout.analysis.shifts.watch import CROWD, KNOWN_CROWD
@@ -148,6 +147,7 @@ class _Group:
             for position, k in enumerate(self._acting)
             if first.streams[k].beside is not None
         }
+        self._agrees_at = np.array([[s.streams[k].agrees_at for k in self._acting] for s in starts])
         self._bad = np.zeros((self.runs, len(self._acting)), dtype=np.int64)
         failed = np.concatenate([part.batch.new.errors[part.rows] for part in parts])
         self._failed = {"": failed.sum(axis=2), **{route_name(k): failed[..., k] for k in range(failed.shape[2])}}
@@ -276,7 +276,7 @@ class _Group:
             evidence = self._evidence(t)
         agrees = np.ones(evidence.shape, dtype=bool)
         for position, test in self._beside.items():
-            agrees[:, position] = test.log_e >= AGREES
+            agrees[:, position] = test.log_e >= self._agrees_at[:, position]
         among = np.where(agrees, evidence, -np.inf)
         log_e, acting = np.logaddexp.reduce(evidence, axis=1), np.logaddexp.reduce(among, axis=1)
         lead = among.argmax(axis=1)

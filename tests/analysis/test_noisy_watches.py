@@ -10,9 +10,9 @@ from backout.model.guard.verdict import Verdict
 AT = 1_760_000_000
 
 
-def judged(before: list[Counts], after: list[Counts]) -> set[Verdict]:
-    """Return every verdict of a cut-over that is looked at each second for fifteen minutes."""
-    judge = Detector(version="v2", old="v1", deployed_at=AT, split=1.0, baseline=before, policy=Policy(), watch_s=900)
+def judged(before: list[Counts], after: list[Counts], *, split: float = 1.0) -> set[Verdict]:
+    """Return every verdict of a watch that is looked at each second for fifteen minutes, of a cut-over or a split."""
+    judge = Detector(version="v2", old="v1", deployed_at=AT, split=split, baseline=before, policy=Policy(), watch_s=900)
     found = set()
     for row in after:
         judge.add([row])
@@ -43,3 +43,25 @@ def test_one_cause_that_fails_four_times_at_once_rolls_nothing_back() -> None:
     after = [Counts("v2", AT + 3, 4, 4, latency={100: 4})]
     after += [Counts("v2", AT + t, 1, 0, latency={100: 1}) for t in range(8, 900, 5)]
     assert Verdict.REGRESSED not in judged(before, after)
+
+
+def judged_beside(failing: set[int]) -> set[Verdict]:
+    """Return every verdict of half of the traffic, where each version is asked every ten seconds.
+
+    Args:
+        failing: seconds in which the new version's request fails.
+    """
+    before = [Counts("v1", AT - t, 1, 0, latency={100: 1}) for t in range(3600, 0, -5)]
+    after = [Counts("v2", AT + t, 1, int(t in failing), latency={100: 1}) for t in range(0, 900, 10)]
+    after += [Counts("v1", AT + t, 1, 0, latency={100: 1}) for t in range(5, 900, 10)]
+    return judged(before, sorted(after, key=lambda row: row.second), split=0.5)
+
+
+def test_few_failures_that_chance_gave_to_the_new_version_roll_nothing_back() -> None:
+    """Two minutes of an outage that both share: six requests failed, and all six were the new version's (1 in 64)."""
+    assert Verdict.REGRESSED not in judged_beside({200, 220, 240, 260, 290, 310})
+
+
+def test_a_few_more_are_found() -> None:
+    """A version that fails with half of its few requests."""
+    assert Verdict.REGRESSED in judged_beside(set(range(200, 400, 20)))

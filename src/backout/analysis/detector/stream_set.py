@@ -16,7 +16,7 @@ from backout.analysis.detector.persistence import (
     StretchLaw,
     get_stretch,
 )
-from backout.analysis.detector.streams import AGREES, Stream
+from backout.analysis.detector.streams import AGREES, AGREES_ON_LITTLE, Stream
 from backout.analysis.statistics.baseline import FEW_LATENCIES, FLOOR, assume_law
 from backout.analysis.statistics.minute_law import MinuteLaw
 from backout.analysis.statistics.quantiles import TAILS
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SHORT_BASELINE_S = 900.0
 """Beside a concurrent old version, a baseline shorter than this is worth less than the exact label test."""
+FEW_A_MINUTE = 30.0
+"""With fewer requests a minute before, two minutes in which a fifth fails bring no more than a dozen failures."""
 ERROR_POINTS = 16
 LATENCY_POINTS = 5
 _PROBES_WEIGHT = 0.1
@@ -82,15 +84,15 @@ def make_streams(
     if warm_up_errors is not None:
         errors = _add_warm_up(errors, baseline, warm_up_errors, concurrent=concurrent)
     if edges is None:
-        return _add_labels(errors, split)
+        return _add_labels(errors, split, baseline)
     if short:
         shares = [law.share for law in baseline.latency]
-        return _add_labels((*errors, *make_labelled_latency(edges, shares, split, persistence)), split)
+        return _add_labels((*errors, *make_labelled_latency(edges, shares, split, persistence)), split, baseline)
     whole = (*errors, *_make_latency_streams(edges, baseline.latency, persistence, concurrent=concurrent))
     routes = tuple(_make_route_streams(baseline.routes, persistence, vital, concurrent=concurrent))
     for stream in whole if routes else ():
         stream.weight *= 1 - _ROUTES_WEIGHT
-    return _add_labels((*whole, *routes), split)
+    return _add_labels((*whole, *routes), split, baseline)
 
 
 def _make_route_streams(
@@ -138,11 +140,13 @@ def add_probes(streams: tuple[Stream, ...], share: float) -> tuple[Stream, ...]:
     return (probes, *streams)
 
 
-def _add_labels(streams: tuple[Stream, ...], split: float) -> tuple[Stream, ...]:
+def _add_labels(streams: tuple[Stream, ...], split: float, baseline: Baseline) -> tuple[Stream, ...]:
     """Return the streams, each baseline test beside an old version joined by the label test that has to agree."""
+    is_little = baseline.requests * 60 < FEW_A_MINUTE * baseline.span_s
     for stream in streams:
         if split < 1 and isinstance(stream.test, (MinuteLaw, StretchLaw, LimitTest)):
             stream.beside = LabelTest(_clamp_share(stream.expected), split, late=True)
+            stream.agrees_at = AGREES_ON_LITTLE if is_little else AGREES
     return streams
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 AGREES = math.log(20)
 """Log evidence that a label test must add before a baseline test may act beside an old version."""
+AGREES_ON_LITTLE = math.log(60)
+"""The same where few requests come: an outage of two minutes then brings a handful of failures, which one time in 64
+all fall on the new version by chance."""
 _NOTHING = (0.0, 0.0)
 _COLUMNS = (Measure.ERRORS, *SLOWER, Measure.WARMING, Measure.PROBES)
 """How the version before wrote them into a checkpoint: by number."""
@@ -60,6 +63,7 @@ class StreamState(TypedDict):
     stretch_labels: NotRequired[StretchLabelsState | None]
     limit: NotRequired[LimitTestState | None]
     below: NotRequired[BelowTestState | None]
+    agrees_at: NotRequired[float]
 
 
 @dataclass(slots=True)
@@ -76,6 +80,7 @@ class Stream:
         edge: bucket above which they are slow.
         beside: where a baseline test runs beside an old version, the label test that has to agree with it: what both
             versions share is not the deployment.
+        agrees_at: log evidence of `beside` from which on it agrees.
         stretch_s: seconds of a stretch, 0 where it need not persist.
         stretch: number of the open one.
         slow_stretches: how many of those before it were slow.
@@ -101,6 +106,7 @@ class Stream:
     stretch: int = 0
     slow_stretches: int = 0
     below: BelowTest | None = None
+    agrees_at: float = AGREES
 
     def add(self, second: int, hits: int, total: int, *, is_new: bool, weights: Weights | None = None) -> None:
         """Count hits out of a total of the new version, or of the old one, in a second after the deployment.
@@ -177,7 +183,7 @@ class Stream:
     @property
     def agrees(self) -> bool:
         """Whether the old version beside it, where there is one, does not share the trouble."""
-        return self.beside is None or self.beside.log_e() >= AGREES
+        return self.beside is None or self.beside.log_e() >= self.agrees_at
 
     def evidence(self) -> StreamEvidence:
         """Return the numbers with their sentence."""
@@ -226,6 +232,7 @@ class Stream:
             "stretch_labels": self.test.state() if isinstance(self.test, StretchLabels) else None,
             "limit": self.test.state() if isinstance(self.test, LimitTest) else None,
             "below": self.below.state() if self.below is not None else None,
+            "agrees_at": self.agrees_at,
         }
 
     @property
@@ -271,4 +278,5 @@ class Stream:
             stretch=state.get("stretch", 0),
             slow_stretches=state.get("slow_stretches", 0),
             below=BelowTest.from_state(below) if below is not None else None,
+            agrees_at=state.get("agrees_at", AGREES),
         )
