@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def find_trial(config: Config, state: SchemaState, report: MigrationReport, *, within_s: float) -> Certificate | None:
     """Return the trial of a way back to what is live, over just what is pending; None where none counts."""
     pending = set(report.list_names(MigrationState.PENDING, MigrationState.ROLLED_BACK))
-    if not pending or config.environment.platform.hosts:
+    if not pending or not config.environment.platform.is_cloudflare:
         return None
     try:
         journal = open_journal(config)
