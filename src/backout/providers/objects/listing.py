@@ -70,6 +70,7 @@ def _divide(client: S3Client, bucket: str, prefix: str) -> tuple[list[ListedVers
     direct: list[ListedVersion] = []
     for _ in range(_DEEPEST):
         page = client.version_page(bucket, Listing(prefix=prefix, delimiter=_DELIMITER))
+        _check_keys(page, bucket, prefix)
         if page.next_markers is not None or not _are_folders(page.prefixes, prefix):
             return None
         direct += page.versions
@@ -85,15 +86,21 @@ def _are_folders(prefixes: tuple[str, ...], above: str) -> bool:
     return len(names) == len(prefixes) and all(name.find(_DELIMITER) == len(name) - 1 for name in names)
 
 
+def _check_keys(page: VersionPage, bucket: str, prefix: str) -> None:
+    """Look at the keys of a page. Raises ProviderUnavailable: some lie elsewhere, so they would come twice."""
+    if not all(each.key.startswith(prefix) for each in page.versions):
+        what = "S3's listing has keys that were not asked for"
+        raise ProviderUnavailable(what, where=f"{bucket}/{prefix}", hint="look at the store: it is not sound")
+
+
 class _Part:
     """The listing of one folder."""
 
     def __init__(self, client: S3Client, bucket: str, folder: str) -> None:
-        self._where = f"{bucket}/{folder}"
-        self._folder = folder
+        self._bucket, self._folder = bucket, folder
         listing = Listing(prefix=folder)
         self._pages: Pages = list_version_pages(
-            lambda markers: client.version_page(bucket, listing, markers=markers), self._where
+            lambda markers: client.version_page(bucket, listing, markers=markers), f"{bucket}/{folder}"
         )
         self._held: list[ListedVersion] = []
 
@@ -109,9 +116,7 @@ class _Part:
         """
         if page is None:
             return self._held
-        if not all(each.key.startswith(self._folder) for each in page.versions):
-            what = "S3's listing has keys that were not asked for"
-            raise ProviderUnavailable(what, where=self._where, hint="look at the store: it is not sound")
+        _check_keys(page, self._bucket, self._folder)
         found = [*self._held, *page.versions]
         last = found[-1].key if found else ""
         end = len(found)
