@@ -12,7 +12,11 @@ from cli_shell import backout
 from source_trees import nodes_of
 
 from backout.cli.support.style import Style
+from backout.journal.sqlite import SqliteJournal
 from backout.model.guard.policy import Mode
+from backout.model.objects.versions import Moment
+from backout.plan.objects import plan_restore
+from backout.providers.clock import SystemClock
 
 from line import Story, by_version, roll_back, watch
 
@@ -67,6 +71,17 @@ def test_the_list_has_the_verdicts(project: Path) -> None:
     assert not [line for line in lines if line.endswith("…")]  # why stands whole, in lines below
     reasons = " ".join(line.strip() for line in lines if line.startswith(" "))
     assert all(" ".join(str(each["why"]).split()) in reasons for each in runs)
+
+
+def test_an_environment_s_list_has_the_restores_of_its_objects(project: Path) -> None:
+    """They are kept beside the environment, whose code may go back meanwhile; a person looks for them there."""
+    journal = SqliteJournal(project / "journal.sqlite", SystemClock())
+    plan = plan_restore("production", "models", "", Moment(1.0, 2.0), snapshot=False)
+    run = journal.submit(plan, actor="ops", reason="damage")
+    runs = backout(project, "runs", "list", "-e", "production", "--json").json["runs"]
+    assert isinstance(runs, list)
+    assert len(runs) == 6
+    assert (runs[0]["run_id"], runs[0]["environment"]) == (run, "production/objects")
 
 
 def test_one_run_says_what_it_came_to(project: Path) -> None:

@@ -280,8 +280,9 @@ def test_a_bucket_without_versions_keeps_nothing(store: Store) -> None:
 
 
 def test_a_missing_bucket_and_a_wrong_key_are_told_apart(store: Store) -> None:
-    with pytest.raises(ProviderRejected):
+    with pytest.raises(ProviderRejected, match="there is no bucket 'no-such-bucket'") as refused:
         S3BucketLook(store.client, "no-such-bucket", "", SystemClock()).read()
+    assert "storage.bucket" in (refused.value.hint or "")
     with store.other(secret="wrong-secret", retry=Retry(attempts=1)) as client, pytest.raises(AuthError):
         S3BucketLook(client, store.make(), "", SystemClock()).read()
 

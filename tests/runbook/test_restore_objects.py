@@ -11,8 +11,10 @@ from values import replace
 from backout.errors import BackoutError, Refused, UsageError
 from backout.model.incident.incident import RunState
 from backout.model.objects.checks import BucketFacts, History
+from backout.model.objects.versions import ChangeKind, ObjectChange
 from backout.model.steps.objects import CompareObjectsStep, RestoreObjectsStep
 from backout.ports import find_result
+from backout.providers.files.object_notes import FileChangeNotes
 from backout.providers.memory.objects import Content
 from backout.runbook.objects.check import judge_bucket
 from backout.runbook.objects.restore import ObjectActions, foresee, prepare, prepare_undo
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from backout.model.objects.progress import ObjectProgress
     from backout.model.steps.objects import CompareObjectsResult, RestoreObjectsResult
     from backout.runbook.objects.tools import ObjectTools
 
@@ -109,6 +112,22 @@ def test_there_is_no_undo_without_a_restore_or_without_its_notes(damaged: Damage
         path.unlink()
     with pytest.raises(BackoutError, match="not noted on this host"):
         prepare_undo(damaged.tools(), None)
+
+
+def test_its_progress_is_told_object_by_object(damaged: DamagedBucket) -> None:
+    """A thousand of them take minutes in a slow store, in which somebody waits."""
+    told: list[ObjectProgress] = []
+    restore(replace(damaged.tools(), progress=told.append), damaged.ago())
+    assert [(each.done, each.total) for each in told if each.what == "restoring"] == [(done, 7) for done in range(1, 8)]
+
+
+def test_a_listing_that_changed_while_it_was_read_is_noticed(tmp_path: Path) -> None:
+    """An object that comes twice would be brought back twice; the notes of before are not gone by."""
+    change = ObjectChange(ChangeKind.REMOVE, "k", "v1")
+    notes = FileChangeNotes(tmp_path)
+    with pytest.raises(BackoutError, match="an object came twice"):
+        notes.note("recover-00000001", [change, replace(change, key="l"), change])
+    assert notes.count("recover-00000001") is None
 
 
 def test_a_second_restore_changes_nothing(damaged: DamagedBucket) -> None:

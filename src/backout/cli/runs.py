@@ -99,7 +99,9 @@ def list_(shell: Shell, *, limit: int) -> None:
     from backout.wiring import clock
 
     journal = _open_journal(shell)
-    found = [(run, _find_end(journal, run)) for run in journal.runs(shell.flags.environment)[:limit]]
+    asked = shell.flags.environment
+    wanted = [run for run in journal.runs() if asked in {None, run.environment.partition("/")[0]}]
+    found = [(run, _find_end(journal, run)) for run in wanted[:limit]]
     out, now = shell.output, clock.now()
     several = len({run.environment for run, _ in found}) > 1
     head: tuple[str, ...] = ("RUN", "ENVIRONMENT", "STATE", "VERDICT", "STARTED", "WHY")

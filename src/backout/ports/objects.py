@@ -19,11 +19,14 @@ class BucketVersions(Protocol):
         """Yield every version and delete marker: each key in one piece, its newest first, in the store's order."""
         ...
 
-    def carry_out(self, changes: Sequence[ObjectChange], *, again: bool) -> Sequence[Carried]:
+    def carry_out(
+        self, changes: Sequence[ObjectChange], *, again: bool, hear: Callable[[int], None] = lambda _done: None
+    ) -> Sequence[Carried]:
         """Carry out changes and return what became of each, in their order; what was done is done.
 
         Args:
             again: an attempt before this one may have done some of them: each object is looked at first.
+            hear: is told after each change how many are done.
 
         Raises:
             ProviderUnavailable: the store does not answer any more; nothing says which of the changes are done.

@@ -85,7 +85,7 @@ def describe_progress(progress: ObjectProgress, elapsed_s: float) -> str:
     of = f" of {progress.total:,}" if progress.total else ""
     speed = f", {rate:,.0f} a second" if rate else ""
     left = f", {format_duration((progress.total - progress.done) / rate)} left" if rate and progress.total else ""
-    return f"{progress.what} {progress.done:,}{of} objects{speed}{left}"
+    return f"{progress.what} {progress.done:,}{of} {progress.of}{speed}{left}"
 
 
 def _list_keys(head: str, keys: Sequence[str]) -> list[str]:

@@ -10,9 +10,11 @@ class ObjectProgress(Value, frozen=True):
 
     Args:
         what: "listing", "restoring".
-        done: objects so far; `total`: of how many, 0 where that is not known.
+        done: how many so far; `total`: of how many, 0 where that is not known.
+        of: what is counted.
     """
 
     what: str
     done: int
     total: int = 0
+    of: str = "objects"

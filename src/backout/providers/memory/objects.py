@@ -64,9 +64,15 @@ class MemoryBucket:
         self._call("objects.versions", lambda: None)
         yield from found
 
-    def carry_out(self, changes: Sequence[ObjectChange], *, again: bool) -> Sequence[Carried]:
+    def carry_out(
+        self, changes: Sequence[ObjectChange], *, again: bool, hear: Callable[[int], None] = lambda _done: None
+    ) -> Sequence[Carried]:
         """Carry out changes one after the other."""
-        return [self._call_one(each, again) for each in changes]
+        found = []
+        for each in changes:
+            found.append(self._call_one(each, again))
+            hear(len(found))
+        return found
 
     def put_back(self, newer: ObjectVersion) -> str:
         """Make a version, or a delete marker, the newest one again, and return the id of what was made."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PROBE_PREFIX: Final = ".backout-check/"
 """Below which the object lies that is written, read and deleted again."""
+_MISSING: Final = 404
 _DAY_S: Final = 86_400.0
 _WORDS: Final = {"Enabled": "enabled", "Suspended": "suspended", "": "off"}
 _NOT_BUILT: Final = frozenset({400, 405, 501})
@@ -38,7 +39,7 @@ class S3BucketLook:
             ProviderRejected: there is no such bucket.
             AuthError: the access key may not ask for it.
         """
-        told = self._client.read_clock(self._bucket)
+        told = self._read_clock()
         ahead_s = None if told is None else told - self._clock.now()
         return BucketFacts(self._read_versioning(), self._read_expiry(), ahead_s)
 
@@ -82,6 +83,19 @@ class S3BucketLook:
         self._client.delete(self._bucket, key)
         if self._client.head(self._bucket, key) is not None:
             raise ProviderRejected("the object is still there after it was deleted", status=200, where=key)
+
+    def _read_clock(self) -> float | None:
+        """Return the time of the store's clock. Raises ProviderRejected: there is no such bucket."""
+        try:
+            return self._client.read_clock(self._bucket)  # a HEAD, whose answer has no body that says so
+        except ProviderRejected as refused:
+            if refused.status != _MISSING:
+                raise
+            what, hint = (
+                f"there is no bucket {self._bucket!r} at this endpoint",
+                "correct storage.bucket or storage.endpoint",
+            )
+            raise ProviderRejected(what, status=refused.status, where=refused.where, hint=hint) from refused
 
     def _read_versioning(self) -> str:
         try:

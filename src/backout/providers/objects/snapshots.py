@@ -245,9 +245,15 @@ class SnapshotVersions:
             options=(f"Only that part: backout objects restore --prefix {quote(covered)}.",),
         )
 
-    def carry_out(self, changes: Sequence[ObjectChange], *, again: bool) -> Sequence[Carried]:  # noqa: ARG002 - always
+    def carry_out(
+        self,
+        changes: Sequence[ObjectChange],
+        *,
+        again: bool,  # noqa: ARG002 - always
+        hear: Callable[[int], None] = lambda _done: None,
+    ) -> Sequence[Carried]:
         """Carry out changes; each object is looked at first, since what is overwritten here is kept nowhere else."""
-        return run_all(self._carry_out, changes)
+        return run_all(self._carry_out, changes, hear)
 
     def put_back(self, newer: ObjectVersion) -> str:
         """Make a content of the history the newest one again, and return what stands for its id."""

@@ -68,13 +68,15 @@ class S3BucketVersions:
                 each.storage_class,
             )
 
-    def carry_out(self, changes: Sequence[ObjectChange], *, again: bool) -> Sequence[Carried]:
-        """Carry out changes, as many at once as the store keeps up with.
+    def carry_out(
+        self, changes: Sequence[ObjectChange], *, again: bool, hear: Callable[[int], None] = lambda _done: None
+    ) -> Sequence[Carried]:
+        """Carry out changes, as many at once as the store keeps up with; `hear` is told how many are done.
 
         Raises:
             ProviderUnavailable: the store does not answer any more; what was begun is awaited first.
         """
-        return run_all(lambda change: self._carry_out(change, again), changes)
+        return run_all(lambda change: self._carry_out(change, again), changes, hear)
 
     def put_back(self, newer: ObjectVersion) -> str:
         """Make a version, or a delete marker, the newest one again, and return the id of what was made."""
@@ -141,15 +143,23 @@ class S3BucketVersions:
         return self._client.copy(source, self._bucket, key)
 
 
-def run_all(act: Callable[[T], R], each: Sequence[T]) -> list[R]:
-    """Do something with each, many at once, and return the results in order; after an error nothing more is begun."""
+def run_all(act: Callable[[T], R], each: Sequence[T], hear: Callable[[int], None] = lambda _done: None) -> list[R]:
+    """Do something with each, many at once, and return the results in order; after an error nothing more is begun.
+
+    Args:
+        hear: is told how many results there are, one by one.
+    """
+    found: list[R] = []
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="objects") as threads:
         begun = [threads.submit(act, one) for one in each]
         try:
-            return [future.result() for future in begun]
+            for future in begun:
+                found.append(future.result())
+                hear(len(found))
         except BaseException:
             threads.shutdown(wait=True, cancel_futures=True)
             raise
+    return found
 
 
 def hash_object(client: S3Client, bucket: str, key: str, version_id: str | None = None) -> bytes:

@@ -55,7 +55,7 @@ def count_by_time(tools: ObjectTools, since: str | None, prefix: str) -> tuple[H
     sizes: Counter[tuple[int, str]] = Counter()
     for place, each in enumerate(tools.versions(prefix, Moment(0.0, inf)).versions(), start=1):
         if place % _EVERY == 0:
-            tools.progress(ObjectProgress("listing", place))
+            tools.progress(ObjectProgress("listing", place, of="versions"))
         if each.at >= begin:
             stretch = (int(each.at), "deleted" if each.is_marker else "written")
             numbers[stretch] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.objects.moment import judge_objects
@@ -132,10 +133,10 @@ def check_survey(found: ObjectSurvey, step: SurveyObjectsStep) -> None:
     """Look at the moment. Raises Refused: it is before all versions, so every object would be removed."""
     if found.objects and found.began > step.to:
         raise Refused(
-            f"the oldest version below {step.bucket}/{step.prefix} is of {to_utc(found.began):%Y-%m-%d %H:%M:%S UTC}, "
-            "after the moment: every object would be removed",
-            where=step.bucket,
-            options=("Choose a later moment.",),
+            f"the oldest version is of {to_utc(found.began):%Y-%m-%d %H:%M:%S UTC}, after the moment: "
+            "every object would be removed",
+            where=f"{step.bucket}/{step.prefix}".rstrip("/"),
+            options=("Choose a later moment: backout objects history.",),
         )
 
 
@@ -255,12 +256,15 @@ class RestoreObjects(Action[RestoreObjectsStep, RestoreObjectsResult]):
         context.progress({"done": begin})
         while begin < total:
             changes = tools.notes.read(run, begin, _CHUNK)
-            carried = bucket.carry_out(changes, again=again or is_undo)
+            tell = partial(self._tell, begin, total)
+            carried = bucket.carry_out(changes, again=again or is_undo, hear=tell)
             tools.notes.settle(run, begin, carried)
             begin, again = begin + len(changes), False
             context.progress({"done": begin})
-            tools.progress(ObjectProgress("restoring", begin, total))
         return _count(tools.notes.settled(run))
+
+    def _tell(self, begin: int, total: int, done: int) -> None:
+        self._tools.progress(ObjectProgress("restoring", begin + done, total))
 
     def probe(self, args: RestoreObjectsStep, context: StepContext) -> Probe[RestoreObjectsResult]:
         """It is done when every change is settled; else it goes on, and looks at what may have been done."""
