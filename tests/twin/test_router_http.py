@@ -206,6 +206,14 @@ def test_refused_websocket_is_the_workers_answer(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+STREAM = """\
+const { readable, writable } = new TransformStream();
+const writer = writable.getWriter();
+ctx.waitUntil(writer.write(new TextEncoder().encode("data: 1\\n\\n")).then(() => scheduler.wait(20000)));
+return new Response(readable, { headers: { "content-type": "text/event-stream" } });
+"""
+
+
 async def counted(it: Lab) -> list[Row]:
     """Return the rows with an answer in them, once there is one: a request is counted as begun, too."""
 
@@ -227,6 +235,21 @@ def test_a_client_that_leaves_is_counted_as_canceled(tmp_path: Path) -> None:
             (row,) = await counted(it)
             assert (row.requests, row.canceled, row.errors) == (1, 1, 0)
             assert (row.statuses, row.by_outcome, row.latency) == ({499: 1}, {"canceled": 1}, {})
+
+    asyncio.run(run())
+
+
+def test_a_client_that_leaves_a_stream_ends_it_early(tmp_path: Path) -> None:
+    """Server-sent events end so all day: it is no error, and no answer whose time is known."""
+
+    async def run() -> None:
+        async with lab(tmp_path) as it:
+            await it.deploy(fetch_module(STREAM))
+            async with it.client.get(it.url(), headers=it.headers()) as answer:
+                assert await answer.content.readany() == b"data: 1\n\n"
+            (row,) = await counted(it)
+            assert (row.requests, row.canceled, row.errors) == (1, 1, 0)
+            assert (row.statuses, row.by_outcome, row.latency) == ({200: 1}, {"responseStreamDisconnected": 1}, {})
 
     asyncio.run(run())
 

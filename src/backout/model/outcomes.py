@@ -10,7 +10,8 @@ from typing import Final
 
 OK: Final = "ok"
 CANCELED: Final = "canceled"
-GONE: Final = frozenset({CANCELED, "responseStreamDisconnected"})
+CUT_OFF: Final = "responseStreamDisconnected"
+GONE: Final = frozenset({CANCELED, CUT_OFF})
 """The client may have left: such an invocation is neither a request nor an error."""
 CLIENT_GONE: Final = 499
 """The status that stands for a client that left."""

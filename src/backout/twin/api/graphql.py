@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from backout.model.outcomes import CANCELED, CUT_OFF, OK, has_failed
 from backout.twin.api.analytics import estimate
 from backout.twin.api.answers import ApiError, format_rfc3339, read_json_object
 from backout.twin.api.context import get_context
@@ -53,7 +54,7 @@ _DATASET = re.compile(
 _VARIABLE = re.compile(r"(\w+)\s*:\s*\$(\w+)")
 _LIMIT = re.compile(r"limit\s*:\s*(\d+)")
 _SUMS = frozenset({"requests", "errors"})
-_STATUSES = {"ok": "success", "canceled": "clientDisconnected", "exception": "scriptThrewException"}
+_STATUSES = {OK: "success", CANCELED: "clientDisconnected", CUT_OFF: CUT_OFF, "exception": "scriptThrewException"}
 _LAG_S = 120.0
 
 
@@ -102,7 +103,7 @@ def _answer_invocations(
             named = _make_dimensions(row, script, outcome)
             total = groups.setdefault(tuple(named[name] for name in dimensions), dict.fromkeys(_SUMS, 0))
             total["requests"] += estimate(number, row.requests)
-            total["errors"] += estimate(number, row.requests) if outcome not in ("ok", "canceled") else 0
+            total["errors"] += estimate(number, row.requests) if has_failed(outcome) else 0
     limit = _LIMIT.search(found["arguments"])
     rows = [
         {"sum": {name: total[name] for name in sums}, "dimensions": dict(zip(dimensions, key, strict=True))}

@@ -17,6 +17,7 @@ from yarl import URL
 
 from backout.model.guard.chosen import Choice, find_choice
 from backout.model.guard.routes import make_template
+from backout.model.outcomes import CANCELED, CUT_OFF
 from backout.twin.dataplane.counts import Answer
 from backout.twin.dataplane.exchange import Exchange
 from backout.twin.dataplane.tail_events import REQUEST_HEADER, RESET_HEADER
@@ -92,7 +93,7 @@ class Proxy:
         try:
             return await self._answer(flight, delay_s, injected_status)
         except (asyncio.CancelledError, _ClientGone):
-            exchange.outcome = "canceled"
+            exchange.outcome = CANCELED if exchange.status in (None, HTTPStatus.SWITCHING_PROTOCOLS) else CUT_OFF
             raise asyncio.CancelledError from None
         except _CutShort:
             raise asyncio.CancelledError from None
@@ -207,7 +208,7 @@ class Proxy:
 
 def make_answer(exchange: Exchange) -> Answer:
     """Return an ended exchange as the counts take it; one that ended without a status gets 499 or 500."""
-    missing = _CLIENT_GONE if exchange.outcome == "canceled" else 500
+    missing = _CLIENT_GONE if exchange.outcome == CANCELED else 500
     status = missing if exchange.status is None else exchange.status
     return Answer(
         exchange.script,
