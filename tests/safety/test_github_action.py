@@ -224,12 +224,21 @@ def test_a_regression_that_is_only_observed_is_red_too(drillbook: Drillbook) -> 
     assert shown(server)[-1]["state"] == "failure"
 
 
-@pytest.mark.parametrize("name", ["apiToken", "accountId"])
-def test_inputs_of_another_action_are_told_where_they_belong(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("apiToken", "CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID in place of"),
+        ("accountId", "CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID in place of"),
+        ("gitHubToken", "the inputs are called github-token and working-directory here"),
+        ("workingDirectory", "the inputs are called github-token and working-directory here"),
+        ("command", "run wrangler in a step of its own"),
+    ],
+)
+def test_inputs_of_another_action_are_told_where_they_belong(tmp_path: Path, name: str, hint: str) -> None:
     """As cloudflare/wrangler-action has them; nothing is begun, and the value is not shown."""
     ran = Job(tmp_path / "runner", {"GITHUB_SHA": SHA}).prepare().installed().use({"environment": "x", name: TOKEN})
     assert ran.code == 2
-    assert "CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID in place of" in ran.log
+    assert hint in ran.log
     assert TOKEN not in ran.log
 
 
