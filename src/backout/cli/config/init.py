@@ -33,6 +33,7 @@ _API = "CLOUDFLARE_API_BASE_URL"
     type=click.Choice(["object", "r2"]),
     help="Only write the flight recorder's folder, and say what it costs.",
 )
+@click.option("--workflow", is_flag=True, help="Only write a workflow of GitHub Actions, with guard in it.")
 @click.option(
     "--ask-routes", is_flag=True, help="GET the routes found in the source, and have guard request those that answer."
 )
@@ -44,6 +45,7 @@ def init(
     *,
     only_pin: bool,
     sink: Sink | None,
+    workflow: bool,
     ask_routes: bool,
     force: bool,
     dry_run: bool,
@@ -63,15 +65,25 @@ def init(
         from backout.cli.config.pin import pin
 
         return pin(shell, force=force, dry_run=dry_run)
-    from backout.cli.config import recorder
+    if workflow:
+        from backout.cli.config.workflow import add_workflow
 
+        return add_workflow(shell, force=force, dry_run=dry_run)
     if ask_routes and not force and (shell.folder / "backout.toml").exists():
         from backout.cli.config.routes import ask
 
         return ask(shell)
     if sink is not None:
-        return recorder.add_recorder(shell, sink, force=force, dry_run=dry_run)
+        from backout.cli.config.recorder import add_recorder
+
+        return add_recorder(shell, sink, force=force, dry_run=dry_run)
+    return _set_up(shell, ask_routes=ask_routes, force=force, dry_run=dry_run)
+
+
+def _set_up(shell: Shell, *, ask_routes: bool, force: bool, dry_run: bool) -> int:
+    """Write backout.toml and the recorder's folder."""
     from backout import config
+    from backout.cli.config import recorder
     from backout.cli.config.deployed import say_deployed
     from backout.config.init import project, wrangler
     from backout.config.init.draft import draft
