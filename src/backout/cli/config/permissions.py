@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout import config as configuration
-from backout.analysis.checkup.platform import explain_template, list_uses
+from backout.analysis.checkup.platform import list_uses
 from backout.errors import BackoutError
 from backout.model.token import find_needed
+from backout.report.text import wrap_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,18 +32,28 @@ def say_permissions(shell: Shell, names: Sequence[str], file: Path) -> None:
         except BackoutError:
             continue  # which is said where the file is checked
         needed = list_needed(loaded)
-        asking.setdefault((_describe(needed), _find_lacking(loaded, needed)), []).append(name)
+        said = _describe(needed, shell.output.style.width)
+        asking.setdefault((said, _find_lacking(loaded, needed)), []).append(name)
     for (needs, lacking), environments in asking.items():
         shell.output.say(f"{', '.join(environments)}: {needs}")
         if lacking:
             shell.output.say(f"{', '.join(environments)}: {lacking}")
 
 
-def _describe(needed: Needed) -> str:
-    base = [each for each in needed.permissions if not each.optional]
-    more = [each for each in needed.permissions if each.optional]
-    lacks = explain_template(base, needed.template)
-    return f"the API token needs {list_uses(base)}{lacks}; useful besides: {list_uses(more)}"
+def _describe(needed: Needed, width: int) -> str:
+    """Return a line for each permission, with what it is for."""
+    uses: dict[str, list[str]] = {}
+    for each in needed.permissions:
+        if not each.optional:
+            uses.setdefault(each.name, []).append(each.use)
+    named = {each.name for each in needed.permissions if not each.optional and not each.templated}
+    column = max(map(len, uses), default=0) + 4
+    lines = ["the API token needs"]
+    for name, said in uses.items():
+        missing = f' (not in the template "{needed.template}")' if name in named else ""
+        lines += wrap_text(f"  {name:{column - 2}}{'; '.join(said)}{missing}", width, hanging=" " * column)
+    more = list_uses(each for each in needed.permissions if each.optional)
+    return "\n".join([*lines, *(wrap_text(f"  useful besides: {more}", width, hanging=" " * 4) if more else ())])
 
 
 def _find_lacking(loaded: Config, needed: Needed) -> str:
