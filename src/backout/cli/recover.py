@@ -28,12 +28,13 @@ _DEADLINE = "1h"
 
 
 class Way(Value, frozen=True):
-    """How a recovery is confirmed: a reason, the environment's name as typed, and what else may go back."""
+    """How a recovery is confirmed and ends: a reason, the environment's name as typed, what else may go back."""
 
     message: str | None
     typed: str | None
     also_back: tuple[str, ...] = ()
     dry_run: bool = False
+    no_wait: bool = False
 
 
 @command(
@@ -95,7 +96,7 @@ def recover(
         if lists and mark is not None:
             raise UsageError("--list and --mark are two commands", hint="backout recover --help")
         return show_points(shell) if mark is None else mark_point(shell, mark)
-    way = Way(message, typed, also_back, dry_run)
+    way = Way(message, typed, also_back, dry_run, no_wait)
     if undo:
         if to or damage or only or swap:
             raise UsageError("--undo takes back what the newest recovery did: it has no moment and no parts")
@@ -139,6 +140,7 @@ def take_back(shell: Shell, run: str | None, way: Way) -> int:
     """
     from backout.cli.support.confirm import confirm
     from backout.cli.support.session import open_session
+    from backout.runbook.recover.prepare import skip_verification
     from backout.runbook.recover.undo import end_run, find_undoable, give_back, prepare_undo
 
     config = shell.config()
@@ -165,7 +167,9 @@ def take_back(shell: Shell, run: str | None, way: Way) -> int:
         shell.output.next(f"backout status -e {config.name}")
         return 0
     plan = prepare_undo(tools, found)
-    return _run(session, tools, plan, ("recover", "--undo"), way, lambda: end_run(tools, found))
+    plan = skip_verification(plan) if way.no_wait else plan
+    words = ("recover", "--undo", *(["--no-wait"] if way.no_wait else []))
+    return _run(session, tools, plan, words, way, lambda: end_run(tools, found))
 
 
 def resume(shell: Shell, run: Run) -> int:
