@@ -148,6 +148,18 @@ def test_an_undo_that_fails_opens_nothing_of_what_it_takes_back(night: Night) ->
     assert read_outage(night.tools().tools, shows_page=False) is None, "neither run has anything closed"
 
 
+def test_the_same_moment_is_returned_to_again(night: Night) -> None:
+    """What was recovered was damaged again: it has the code of then already, and that code is not bad."""
+    recover(night.tools())
+    night.bucket.delete("k0")
+    run = recover(night.tools())
+    assert run.state is RunState.DONE
+    assert night.world.builds[night.world.live.main].version.code_hash == night.good.code_hash
+    assert night.bucket.live() == night.then
+    box = night.tools().tools
+    assert box.marks.find_mark("production", night.good.id, Mark.QUARANTINED) is None
+
+
 def test_code_alone_is_taken_back_too(night: Night) -> None:
     """It has overwritten nothing, and moved every user."""
     recover(night.tools(), replace(ASK, only=("code", "secrets")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backout.analysis.history.remarks import is_same_hash
 from backout.analysis.history.stability import list_candidates
 from backout.errors import BackoutError, Refused
 from backout.plan.recovery import CodeChange, make_quarantine
@@ -53,7 +54,7 @@ def choose_code(
             uploads, force = False, True
             notes.append(f"its own secret values come back with version {version[:8]}: {error.what}")
     bad = None
-    if version != leaving:
+    if version != leaving and not is_same_hash(target.code_hash, left.code_hash):
         bad = make_quarantine(leaving, left.code_hash, left.git_sha, f"left by the recovery to {moment}")
     change = CodeChange(live.id, leaving, version, uploads, secrets, source, described, bad, force)
     return change, tuple(notes)
@@ -71,13 +72,18 @@ def _judge(tools: Toolbox, situation: Situation, version: str, *, secrets_come: 
             rule=SafetyRule.TARGET,
             options=("Leave the code: `--only` with the other parts; then deploy it.",),
         )
-    if not wanted.eligible and not (secrets_come and wanted.rule == SafetyRule.SECRETS):
+    come: dict[str, str] = {SafetyRule.SAME_CODE: "its configuration and secrets are those of then"}
+    if secrets_come:
+        come[SafetyRule.SECRETS] = "they are set with it"
+    if not wanted.eligible and wanted.rule not in come:
         raise Refused(
             f"version {version}, which was live then, may not be returned to: {wanted.reason}",
             where=tools.environment,
             rule=wanted.rule,
             options=("Choose another moment, or leave the code: `--only` with the other parts.",),
         )
+    if not wanted.eligible:
+        return f"target {version}: it was live then; {wanted.reason}, and {come[wanted.rule]}"
     return f"target {version}: {wanted.reason or 'it was live then'}"
 
 
