@@ -187,6 +187,10 @@ class Equivalents(Value, frozen=True):
         secrets_apart: says why neither works
         while the newest version is not the live one.
         secret_names: lists their names.
+        page: shows a maintenance page.
+        upload: uploads the code of a checkout with its secrets, without any traffic.
+        queue_off, queue_on: with `{queue}`, stop its delivery, and let it go on.
+        cache_off, cache_on: with `{id}`, the same for a cache in front of the database.
         dashboard: with `{version}`, what
         a person does while the API does not answer, which all other lines need.
     """
@@ -203,4 +207,10 @@ class Equivalents(Value, frozen=True):
     secret: str = ""
     secrets_apart: str = ""
     secret_names: str = ""
+    page: str = ""
+    upload: str = ""
+    queue_off: str = ""
+    queue_on: str = ""
+    cache_off: str = ""
+    cache_on: str = ""
     dashboard: str = ""

@@ -43,12 +43,15 @@ from backout.model.steps.rollback import MarkStep
 from backout.model.steps.verification import VerifyStep
 from backout.model.value import Value
 from backout.model.version import Mark
+from backout.plan.recovery_by_hand import add_recovery_lines
+from backout.plan.recovery_order import explain_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from backout.model.plan import Equivalents, Json
+    from backout.model.plan import Json
     from backout.model.triggers import Coverage
+    from backout.plan.recovery_by_hand import ByHand
 
 PARTS: Final = ("code", "database", "objects", "secrets")
 """The parts of an application, in the order in which they are shown."""
@@ -140,7 +143,7 @@ class Recovery(Value, frozen=True):
     undoes: str = ""
 
 
-def make_recovery_plan(recovery: Recovery, lines: Equivalents) -> Plan:
+def make_recovery_plan(recovery: Recovery, hand: ByHand) -> Plan:
     """Return the one plan of a recovery."""
     prepare, act = split_restore(recovery.database)
     steps = [
@@ -149,17 +152,18 @@ def make_recovery_plan(recovery: Recovery, lines: Equivalents) -> Plan:
         *_list_stops(recovery),
         *_list_changes(act, recovery),
         *(recovery.objects.steps if recovery.objects is not None else ()),
-        *_list_return(recovery, lines),
+        *_list_return(recovery),
     ]
-    return Plan(
+    plan = Plan(
         PlanKind.RECOVER,
         recovery.environment,
         recovery.why,
         tuple(steps),
-        notes=recovery.notes,
+        notes=(*recovery.notes, *explain_order(steps)),
         not_covered=recovery.not_covered,
         coverage=recovery.losses,
     )
+    return add_recovery_lines(plan, hand)
 
 
 def split_restore(plan: Plan | None) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
@@ -204,7 +208,6 @@ def _list_stops(recovery: Recovery) -> list[Step]:
             Step.of(
                 "raise the fence: no role but ours logs in to the database",
                 FenceStep(deadline_s=recovery.deadline_s),
-                f"backout unfence -e {recovery.environment}  # takes it away again",
             ),
             Step.of("prove that nobody writes: no session, and no commit in the WAL since", ProveFenceStep()),
             Step.of("close the undo point at the fence: its WAL is in the archive", UndoPointStep()),
@@ -230,7 +233,7 @@ def _list_changes(act: Sequence[Step], recovery: Recovery) -> list[Step]:
     return steps
 
 
-def _list_return(recovery: Recovery, lines: Equivalents) -> list[Step]:
+def _list_return(recovery: Recovery) -> list[Step]:
     """Return the steps that open everything again, in the opposite order."""
     code, stops = recovery.code, recovery.stops
     moves = stops.maintenance or code.version != code.leaving or code.uploads
@@ -246,17 +249,15 @@ def _list_return(recovery: Recovery, lines: Equivalents) -> list[Step]:
     if recovery.database is not None or recovery.objects is not None:
         steps.append(Step.of("look at every second check before anything is opened", RestoredStep()))
     if recovery.fenced:
-        opens = f"backout unfence -e {recovery.environment}"
-        steps.append(Step.of("take the fence away, and read the roles back", OpenStep(), opens))
+        steps.append(Step.of("take the fence away, and read the roles back", OpenStep()))
     if moves:
         live = GoLiveStep(version=code.version, leaving=code.leaving, bad=code.bad is not None, force=code.force)
-        words = lines.activate.format(version=code.version, message="''") if lines.activate else ""
         steps += [
             Step.of(
                 f"prove version {code.version[:8]} at 0 % of the traffic",
                 ProveTargetStep(demanded=not recovery.undoes and (code.uploads or code.version != code.leaving)),
             ),
-            Step.of(f"give version {code.version[:8]} all of the traffic, and read it back", live, words),
+            Step.of(f"give version {code.version[:8]} all of the traffic, and read it back", live),
         ]
     if stops.is_something:
         resume = ResumeStep(queues=stops.queues, schedules=stops.schedules, caches=stops.caches)
@@ -270,7 +271,7 @@ def _list_return(recovery: Recovery, lines: Equivalents) -> list[Step]:
     watch = VerifyStep(version=code.version, left=left, cache_s=recovery.cache_s)
     return [
         *steps,
-        Step.of("watch the success criteria", watch, lines.health),
+        Step.of("watch the success criteria", watch),
         Step.of("write the report, and send the notice", report),
     ]
 

@@ -51,6 +51,7 @@ class FenceSurvey(Value, frozen=True):
         workers: background workers that have a session in it, by what they call themselves.
         is_all_logged: whether no table of it is unlogged: what is written to one does not show in the WAL.
         by_hand: the psql line that opens it again, "" where it cannot go up.
+        psql: what a psql line of the administrator begins with.
     """
 
     database: str
@@ -64,6 +65,7 @@ class FenceSurvey(Value, frozen=True):
     is_all_logged: bool = True
     refusals: tuple[FenceRefusal, ...] = ()
     by_hand: str = ""
+    psql: str = ""
 
 
 class FenceOrder(Value, frozen=True):

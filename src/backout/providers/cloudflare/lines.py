@@ -24,6 +24,11 @@ DASHBOARD: Final = (
     "wrangler and curl need the API as well; until it answers (https://www.cloudflarestatus.com), in the dashboard:\n"
     "https://dash.cloudflare.com > Workers & Pages > {script} > Deployments > ... beside {{version}} > Rollback"
 )
+_PAGE: Final = (
+    "echo 'export default {{ fetch: () => new Response(\"maintenance\", {{ status: 503 }}) }}' > maintenance.mjs\n"
+    "npx wrangler versions upload maintenance.mjs --latest --keep-vars --name {name}  # prints VERSION\n"
+    "npx wrangler versions deploy VERSION@100% --name {name} -y"
+)
 _JSON: Final = "-H 'Content-Type: application/json'"
 _HEADS: Final = {
     "prisma": "\nSELECT migration_name, finished_at FROM _prisma_migrations"
@@ -103,6 +108,12 @@ def make_equivalents(place: Place) -> Equivalents:
         secret=f"npx wrangler secret put {{name}} --name {name}",
         secrets_apart="# wrangler refuses here (10215): deploy the live commit again, then `wrangler secret bulk`",
         secret_names=f"npx wrangler secret list --name {name}",
+        page=_PAGE.format(name=name),
+        upload=f"npx wrangler versions upload --secrets-file secrets.json --name {name}",
+        queue_off="npx wrangler queues pause-delivery {queue}",
+        queue_on="npx wrangler queues resume-delivery {queue}",
+        cache_off="npx wrangler hyperdrive update {id} --caching-disabled true",
+        cache_on="npx wrangler hyperdrive update {id} --caching-disabled false",
         dashboard=DASHBOARD.format(script=place.script.replace("{", "{{").replace("}", "}}")),
         schedules=f"{_TOKEN} curl -sX PUT {shlex.quote(f'{api}/schedules')} -H @- {_JSON} --data {{schedules}}",
     )

@@ -125,6 +125,7 @@ class MemoryFence:
             subscriptions=tuple(name for name, enabled in live.subscriptions.items() if enabled),
             refusals=tuple(self._refusals()),
             by_hand=_make_line(tuple(FencedRole(name, login=True) for name in self.planned)),
+            psql='psql "$DATABASE_ADMIN_URL"',
         )
 
     def _refusals(self) -> list[FenceRefusal]:

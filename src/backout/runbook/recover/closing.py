@@ -56,7 +56,7 @@ from backout.runbook.safety.checks import await_listed, check_unmoved, find_own,
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
-    from backout.model.database.fence import FenceMark
+    from backout.model.database.fence import FenceMark, FenceSurvey
     from backout.model.database.written_since import WrittenTable
     from backout.model.deployment import Deployment
     from backout.model.plan import Json
@@ -118,12 +118,12 @@ class LookReady(Action[ReadyStep, ReadyResult]):
         return foresee(tools, plan).changes
 
 
-def check_fence(tools: RecoverTools, own: tuple[str, ...]) -> None:
-    """Raise Refused: a fence would not hold, or another run's stands."""
+def check_fence(tools: RecoverTools, own: tuple[str, ...]) -> FenceSurvey:
+    """Return what was seen. Raises Refused: a fence would not hold, or another run's stands."""
     fence = get_fence(tools)
-    standing = fence.read()
+    standing, survey = fence.read(), fence.survey()
     if standing is not None and standing.run in own:
-        return
+        return survey
     if standing is not None:
         raise Refused(
             f"the fence of run {standing.run} stands, raised by {standing.actor}",
@@ -131,14 +131,14 @@ def check_fence(tools: RecoverTools, own: tuple[str, ...]) -> None:
             rule=SafetyRule.PREFLIGHT,
             options=(f"Take it away first: `backout unfence -e {tools.tools.environment}`.",),
         )
-    refusals = fence.survey().refusals
-    if refusals:
+    if survey.refusals:
         raise Refused(
-            f"the database cannot be fenced: {'; '.join(each.reason for each in refusals)}",
+            f"the database cannot be fenced: {'; '.join(each.reason for each in survey.refusals)}",
             where=tools.tools.environment,
             rule=SafetyRule.PREFLIGHT,
-            options=tuple(f"{line}" for each in refusals for line in each.script),
+            options=tuple(line for each in survey.refusals for line in each.script),
         )
+    return survey
 
 
 class ShowMaintenance(Action[MaintenanceStep, MaintenanceResult]):

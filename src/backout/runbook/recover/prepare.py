@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from backout.analysis.history.remarks import find_underneath
 from backout.errors import BackoutError, Busy, Refused, UsageError
 from backout.model.clock import to_utc
+from backout.model.incident.incident import RunState
 from backout.model.plan import PlanKind
 from backout.model.steps.objects import SurveyObjectsStep
-from backout.model.steps.recovery import CacheRecord, Part
+from backout.model.steps.recovery import CacheRecord, Part, RecoverReportStep
 from backout.model.steps.verification import VerifyStep
 from backout.model.triggers import Coverage, Fate, TriggerKind
 from backout.model.value import Value
@@ -26,14 +27,17 @@ from backout.plan.recovery import (
     Recovery,
     Stops,
     describe_left_out,
+    is_recovery,
     make_recovery_plan,
 )
+from backout.plan.recovery_by_hand import ByHand
 from backout.plan.target import parse_time
-from backout.report.times import format_time
+from backout.report.times import format_duration, format_time
 from backout.runbook.objects.restore import prepare as prepare_objects
 from backout.runbook.observe import observe
 from backout.runbook.recover.closing import check_fence
 from backout.runbook.recover.code import choose_code
+from backout.runbook.recover.outcome import read_outcome
 from backout.runbook.recovery.restore import plan_rescue, plan_swap
 from backout.runbook.recovery.restore_points import list_noted, list_recorded_points
 from backout.runbook.recovery.target import find
@@ -43,6 +47,7 @@ from backout.runbook.safety.identity import check_identity
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from backout.model.database.fence import FenceSurvey
     from backout.model.plan import Plan
     from backout.model.platform import CacheState
     from backout.plan.recovery import CodeChange
@@ -120,8 +125,7 @@ def prepare(tools: RecoverTools, ask: RecoverAsk) -> Plan:
         with_secrets="secrets" in chosen,
         with_database=database is not None,
     )
-    if database is not None:
-        check_fence(tools, ())
+    survey = check_fence(tools, ()) if database is not None else None
     stops = find_stops(tools, with_caches=database is not None)
     parts = _describe_parts(chosen, moment, database, objects, code)
     recovery = Recovery(
@@ -144,11 +148,17 @@ def prepare(tools: RecoverTools, ask: RecoverAsk) -> Plan:
             *alternative,
             *code_notes,
             *describe_left_out(parts),
-            *_explain_skips(tools, chosen, stops),
+            *_explain_skips(tools, parts, stops),
             *_tell_duration(tools),
         ),
     )
-    return make_recovery_plan(recovery, box.rollback.equivalents)
+    return make_recovery_plan(recovery, make_by_hand(tools, survey))
+
+
+def make_by_hand(tools: RecoverTools, survey: FenceSurvey | None) -> ByHand:
+    """Return what the lines that a person would type are made of; `survey`: of the fence, None without one."""
+    lines = tools.tools.rollback.equivalents
+    return ByHand(lines) if survey is None else ByHand(lines, survey.psql, survey.planned, survey.by_hand)
 
 
 def choose_parts(tools: RecoverTools, only: Sequence[str]) -> tuple[str, ...]:
@@ -326,27 +336,42 @@ def _list_uncovered(tools: RecoverTools) -> tuple[str, ...]:
     return (*kept, "what the outside world knows already: mails, payments, webhooks about rows from after the moment")
 
 
-def _explain_skips(tools: RecoverTools, chosen: Sequence[str], stops: Stops) -> tuple[str, ...]:
+def _explain_skips(tools: RecoverTools, parts: Mapping[str, Part], stops: Stops) -> tuple[str, ...]:
     """Return why parts and steps of the order are not in the plan."""
     told = []
+    if parts["code"].action == STAYS:
+        told.append(f"the code stays: version {parts['code'].ends[:8]} was live then, too")
+    if parts["secrets"].action == STAYS:
+        told.append("secrets stay: none that is needed is missing")
+    if not stops.is_something:
+        told.append("nothing is paused: no queue delivers, no schedule is set, no cache answers for the database")
     if not stops.maintenance:
         told.append("this platform shows no maintenance page: while it is fenced, requests fail at the database")
     if tools.tools.recovery.restoring is None:
         told.append("no database is set up, so there is no fence")
-    if "objects" not in chosen and not tools.tools.recovery.keeps_objects:
+    if not tools.tools.recovery.keeps_objects and tools.objects is None:
         told.append("no bucket is set up")
-    return tuple(told)
+    if tools.tools.pushing is None:
+        told.append("no source of secrets is set up")
+    return tuple(f"skipped: {each}" for each in told)
 
 
 def _tell_duration(tools: RecoverTools) -> tuple[str, ...]:
-    """Return how long earlier recoveries took."""
-    runs = tools.tools.runs.runs(tools.tools.environment)
-    took = [
-        run.ended_at - run.started_at
-        for run in runs
-        if run.plan.kind is PlanKind.RECOVER and run.ended_at is not None and run.plan.has(SurveyObjectsStep)
-    ]
-    return (f"earlier runs took {min(took):.0f} to {max(took):.0f} s",) if took else ()
+    """Return how long earlier recoveries took, until users were served again, and the part without any writes."""
+    box = tools.tools
+    done = [run for run in box.runs.runs(box.environment) if is_recovery(run.plan) and run.state is RunState.DONE]
+    found = [read_outcome(box, run) for run in done if not run.plan.arguments(RecoverReportStep).undoes]
+    took = [each.rto_s for each in found if each.rto_s is not None]
+    if not took:
+        return ("no recovery has been made here yet, so nothing tells how long it takes",)
+    fenced = [each.fenced_s for each in found if each.fenced_s is not None]
+    closed = f"; nobody could write for {_span(fenced)}" if fenced else ""
+    return (f"users were served again {_span(took)} after the command, by {len(took)} earlier recoveries{closed}",)
+
+
+def _span(seconds: Sequence[float]) -> str:
+    least, most = format_duration(min(seconds)), format_duration(max(seconds))
+    return least if least == most else f"{least} to {most}"
 
 
 def make_mark(tools: RecoverTools, text: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from backout.analysis.history.remarks import find_underneath
-from backout.errors import Refused, UsageError
+from backout.errors import BackoutError, Refused, UsageError
 from backout.model.incident.incident import RunState
 from backout.model.steps.objects import RestoreObjectsStep, UndoObjectsStep
 from backout.model.steps.recovery import (
@@ -30,12 +31,13 @@ from backout.ports import find_result
 from backout.report.times import format_time
 from backout.runbook.objects.compare import count_noted
 from backout.runbook.recover.lift import is_lifting, open_again
-from backout.runbook.recover.prepare import DEADLINE_S, find_stops, make_mark
+from backout.runbook.recover.prepare import DEADLINE_S, find_stops, make_by_hand, make_mark
 from backout.runbook.recover.tools import LIFTED, LIFTING, look_how_far
 from backout.runbook.recovery.restore import plan_undo as plan_database_undo
 from backout.runbook.recovery.tools import RESCUED, SWAPPED
 
 if TYPE_CHECKING:
+    from backout.model.database.fence import FenceSurvey
     from backout.model.incident.incident import Run
     from backout.model.plan import Plan
     from backout.runbook.recover.tools import RecoverTools
@@ -127,8 +129,15 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
             notes=(*(database.notes if database is not None else ()), *notes),
             undoes=run.id,
         ),
-        box.rollback.equivalents,
+        make_by_hand(tools, _survey(tools)),
     )
+
+
+def _survey(tools: RecoverTools) -> FenceSurvey | None:
+    """Return what the fence would keep out, None where that cannot be read, such as of a server that is down."""
+    with suppress(BackoutError):
+        return tools.fence.survey() if tools.fence is not None else None
+    return None
 
 
 def end_run(tools: RecoverTools, run: Run) -> None:

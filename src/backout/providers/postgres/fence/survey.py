@@ -86,7 +86,7 @@ def read_survey(
     )
     numbers = tuple(number for number, _ in jobs)
     would_be = FenceMark("", "", me.database, 0.0, 0.0, states, numbers, survey.subscriptions)
-    survey = replace(survey, by_hand=write_line(would_be, me.cron, connect))
+    survey = replace(survey, by_hand=write_line(would_be, me.cron, connect), psql=connect)
     fenced = frozenset(each.name for each in standing.mark.roles) if standing else frozenset()
     refusals = list_refusals(
         survey,

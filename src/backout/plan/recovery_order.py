@@ -1,0 +1,37 @@
+"""Why the steps of a recovery come in their order, for a person who is to approve it; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backout.model.steps.objects import RestoreObjectsStep
+from backout.model.steps.recovery import FenceStep, GoLiveStep, MaintenanceStep, PlaceStep, ResumeStep
+from backout.model.steps.rescue import RescueStep, UndoRescueStep
+from backout.model.steps.restore import ExchangeStep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backout.model.plan import Step
+
+_DATABASE = (ExchangeStep, RescueStep, UndoRescueStep)
+
+
+def explain_order(steps: Sequence[Step]) -> tuple[str, ...]:
+    """Return it, a sentence for each place of the order that these steps have."""
+    there = {step.action for step in steps}
+    told = []
+    if MaintenanceStep.action in there:
+        told.append("what can fail without an outage comes before the page, while users are still served")
+    if FenceStep.action in there:
+        told.append("the fence goes up behind the page, when few sessions are left; the undo point behind the fence")
+    if there.intersection(kind.action for kind in _DATABASE):
+        if RestoreObjectsStep.action in there:
+            told.append("the database goes before the objects, which its rows name")
+        if PlaceStep.action in there:
+            told.append("both go before the code, which is proved on the schema and the rows of then")
+    if PlaceStep.action in there and GoLiveStep.action in there:
+        told.append("code and secrets are one upload: a secret set apart goes to the newest version, the bad one")
+    if ResumeStep.action in there:
+        told.append("what starts the application goes on last, when its target has been proved")
+    return tuple(f"order: {each}" for each in told)
