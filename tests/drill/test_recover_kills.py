@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -132,8 +133,9 @@ def test_killed_in_a_phase(
             else:
                 words = ("recover", "--undo", *PRODUCTION, "--no-wait", "--json")
                 done = trial.run(*words)
-                if done.code == DECISION:  # the server was in use since: what else goes back has to be agreed to
-                    done = trial.run(*words, "--also-back", "slot:lab")
+                if done.code == DECISION:  # it was open meanwhile: what else goes back is agreed to, as it was asked
+                    asked = dict.fromkeys(re.findall(r"--also-back ([^ `]+)", done.err))
+                    done = trial.run(*words, *(word for each in asked for word in ("--also-back", each)))
                 assert done.code == 0, done.err
             time.sleep(0.5)
         if then == AGAIN:

@@ -92,12 +92,14 @@ class Stops(Value, frozen=True):
     """What runs now, and is stopped meanwhile.
 
     Args:
-        maintenance: whether the platform can show a maintenance page.
+        maintenance: whether the platform can show a maintenance page, and does not yet.
+        is_closed: it shows one already.
         schedules: None where there are none.
         names: of the caches, for a person, by id.
     """
 
     maintenance: bool = True
+    is_closed: bool = False
     queues: tuple[str, ...] = ()
     schedules: tuple[str, ...] | None = None
     caches: tuple[CacheRecord, ...] = ()
@@ -198,8 +200,12 @@ def _list_stops(recovery: Recovery) -> list[Step]:
     page = MaintenanceStep(
         expected=code.expected, leaving=code.leaving, deadline_s=recovery.deadline_s, shows=stops.maintenance
     )
-    title = "show the maintenance page: 503 to every request" if stops.maintenance else "note that the outage begins"
-    steps = [Step.of(title, page, "" if stops.maintenance else "# this platform shows no maintenance page")]
+    title, why = "show the maintenance page: 503 to every request", ""
+    if stops.is_closed:
+        title, why = "note that the outage goes on", "# nothing to type: the maintenance page is live"
+    elif not stops.maintenance:
+        title, why = "note that the outage begins", "# this platform shows no maintenance page"
+    steps = [Step.of(title, page, why)]
     if stops.is_something:
         pause = PauseStep(queues=stops.queues, schedules=stops.schedules, caches=stops.caches)
         steps.append(Step.of(f"stop {_name_stopped(stops)}", pause))

@@ -191,7 +191,7 @@ def _plan_objects(tools: RecoverTools, run: Run) -> tuple[Plan | None, tuple[str
 def _find_stops(tools: RecoverTools, run: Run, *, shows: bool) -> Stops:
     """Return what is to be stopped: what the run stopped, as long as that does not go on; else what runs now."""
     stops = find_stops(tools, with_caches=run.plan.has(FenceStep))
-    stops = replace(stops, maintenance=stops.maintenance and shows)
+    stops = replace(stops, maintenance=stops.maintenance and shows, is_closed=not shows)
     if not run.plan.has(PauseStep) or find_result(tools.tools.runs, run.id, ResumeStep) is not None:
         return stops
     paused = run.plan.arguments(PauseStep)
