@@ -67,6 +67,13 @@ def test_what_could_not_be_asked_is_not_known(folder: Path) -> None:
     assert (answer.code, answer.json["result"]) == (7, "unmeasured")
 
 
+def test_a_platform_that_is_allowed_is_no_first_deployment(folder: Path) -> None:
+    """It was never asked whether anything is live: the other checks still decide."""
+    answer = preflight(folder, "--json", "--allow", "platform", "-m", "a test")
+    assert checks(answer)["platform"]["state"] == "allowed"
+    assert (answer.code, answer.json["ready"], answer.json["advice"]) == (1, False, None)
+
+
 def test_what_is_allowed_is_recorded_and_stands_in_the_timeline(folder: Path) -> None:
     """Who, what and why; it is asked anew the next time."""
     answer = preflight(folder, "--json", *allowing(*GAPS), "-m", "a test")

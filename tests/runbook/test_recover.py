@@ -24,6 +24,7 @@ from backout.model.incident.incident import RunState
 from backout.model.incident.notice import NoticeKind
 from backout.model.version import Mark
 from backout.report.recovery import make_record
+from backout.runbook.incident.records import list_incidents
 from backout.runbook.recover import deadline
 from backout.runbook.recover.deadline import read_outage
 from backout.runbook.recover.outcome import read_outcome
@@ -322,6 +323,23 @@ def test_a_person_opens_what_cannot_be_compared(night: Night) -> None:
     check_recovered(night)
     checked = read_outcome(night.tools().tools, run).checked
     assert "NOT CHECKED by other means: the second check does not answer" in checked
+
+
+def test_an_incident_is_over_only_by_what_was_compared(night: Night) -> None:
+    """Of a recovery that is not watched: a second check that could not be made resolves nothing."""
+    box = night.tools().tools
+
+    night.watch_application(FailsBehind("copies.compare", "server.move_in"))
+    run = box.journal.submit(skip_verification(prepare(night.tools(), ASK)), actor="ops@host", reason="a bad night")
+    with pytest.raises(PartlyDone):
+        box.journal.drive(run, night.actions(night.tools()), actor="ops@host")
+    night.stop_watching()
+    assert night.world.fence.live.mark is not None
+    night.world.fence.open(night.world.fence.live.mark)
+    night.watch_application(FailsBehind("copies.compare"))
+    assert recover(night.tools()).state is RunState.DONE
+    (incident,) = list_incidents(box.journal, box.runs, "production")
+    assert incident.resolved_at is None
 
 
 def test_without_what_the_second_check_compares_with_nothing_is_stopped(night: Night) -> None:

@@ -13,6 +13,7 @@ from backout.model.guard.verdict import Cause, Decision
 from backout.model.incident.incident import RunState
 from backout.model.incident.record import IncidentRecord, RunFacts
 from backout.model.plan import PlanKind
+from backout.report.database.comparison import SECOND_CHECKS
 from backout.report.incident.timeline import tell
 from backout.runbook.incident.ends import read_end
 
@@ -30,7 +31,12 @@ _CHANGES: Final = (
 )
 """The steps that change what is live."""
 _UNDOES: Final = frozenset({"undo_objects", "db_undo_rescue"})
-_COMPARED: Final = ("db_rescue_check", "db_compare", "db_read_back", "db_branch_compare", "compare_objects")
+_COMPARED: Final = (
+    "db_rescue_check",
+    "db_read_back",
+    "compare_objects",
+    *(step.action for step in SECOND_CHECKS),
+)
 """The steps that show that a restore is as it was meant to be."""
 _LANES: Final = ("", "/objects")
 """Runs on objects keep an environment of their own, so that they block nothing."""
@@ -102,7 +108,7 @@ def _is_as_meant(compared: Json) -> bool:
     objects = compared.get("compared")
     if isinstance(objects, dict):
         return objects.get("verified") is True
-    return not any(compared.get(name) for name in ("failed", "differs", "left"))
+    return not any(compared.get(name) for name in ("failed", "differs", "behind", "left"))
 
 
 def _judge_watch(journal: Journal, runs: Runs, run: Run, chain: tuple[str, ...]) -> RunFacts:
