@@ -48,6 +48,8 @@ PHASES = (
     "recover_go_live",
 )
 DECISION = 3
+CLOSED = PHASES[2:6]
+"""Killed in one of these, it is closed whatever the moment: `status` says so before anything else."""
 AGAIN, BACK = "typed again", "taken back"
 KEPT = Path(name) if (name := os.environ.get("BACKOUT_RECOVER_KILLS")) else None
 """A file that keeps which kills ended well, one line each: a proof that was interrupted goes on behind them."""
@@ -127,6 +129,9 @@ def test_killed_in_a_phase(
             time.sleep(1.2)
             kill_in(trial, phase, RECOVER, chance.random() / 5)
             first = trial.newest()["run_id"]
+            if phase in CLOSED:
+                line = trial.run("status").out.splitlines()[0]
+                assert "CLOSED by " in line, line
             if then == AGAIN:
                 done = trial.run("recover", "--json")
                 assert done.code in (0, 2), done.err  # 2: it was done before

@@ -248,7 +248,9 @@ def _run(
         )
         return show_dry_run(shell, "recover", plan, facts, lines)
     out.say(format_plan(plan, width=out.talk.width, paint=paint_for(out.talk)) + "\n")
-    other = f"one part alone: `backout recover --only PARTS -e {config.name}`"
+    other = f"some of the parts: `backout recover --only PARTS -e {config.name}`"
+    if "--undo" in words:
+        other = f"leave it as it is, and look first: `backout status -e {config.name}`"
     plan = agree(shell, plan, way.also_back, typed, other)
     reason = confirm(shell, config, f"recover: {plan.why}", message=way.message, typed=way.typed)
     plan = set_reason(plan, way.message or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Run
     from backout.model.plan import Plan
     from backout.runbook.recover.tools import RecoverTools
+
+_BACK: Final = {
+    "code": "the version of before run {run} is live again",
+    "database": "as it was at the fence of run {run}; what was written since is kept beside it",
+    "objects": "as before run {run}; what was written since stays as an older version",
+    "secrets": "those of the version of before run {run}",
+}
 
 
 def find_undoable(tools: RecoverTools, run: str | None = None) -> Run:
@@ -122,7 +129,7 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
             fenced=database is not None or (run.plan.has(FenceStep) and not is_open),
             is_down=_is_down(tools, run),
             losses=tuple(
-                Coverage(name, Fate.CHANGES, f"as before run {run.id}; what was written since stays beside it")
+                Coverage(name, Fate.CHANGES, _BACK[name].format(run=run.id))
                 for name, part in parts.items()
                 if part.action == back.action
             ),
