@@ -74,6 +74,8 @@ def test_the_plan_says_why(quick_path: Path) -> None:
     night = Night(quick_path)
     notes = prepare(night.tools(), ASK).notes
     assert sum(note.startswith("order: ") for note in notes) == 6
+    (offer,) = (note for note in notes if "`--damage TARGET` copies only damaged rows back" in note)
+    assert "`backout db transactions --since 2027-01-15T08:01:00+00:00 -e production`" in offer
     assert "no recovery has been made here yet, so nothing tells how long it takes" in notes
     assert any(note.endswith("it needs secrets that are gone: JWT_SECRET, and they are set with it") for note in notes)
     recover(night.tools())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
@@ -55,6 +56,10 @@ if TYPE_CHECKING:
     from backout.runbook.recovery.target import Found
 
 DEADLINE_S: Final = 3600.0
+_OFFER: Final = (
+    "where it is known what did the damage, `--damage TARGET` copies only damaged rows back, and what was written since "
+    "stays"
+)
 FOREVER: Final = 253_402_300_799.0
 """The end of the year 9999: what is in the bucket when it is listed was all written before it."""
 
@@ -212,7 +217,10 @@ def _plan_database(tools: RecoverTools, ask: RecoverAsk, moment: _Moment, mark: 
     restoring = tools.restoring
     assert restoring is not None
     damage = ask.damage or (moment.text if moment.found is not None and moment.found.damage else "")
-    if not damage or ask.swap:
+    if not damage:
+        line = f"backout db transactions --since {shlex.quote(format_iso(moment.at))} -e {restoring.environment}"
+        return plan_swap(restoring, moment.text, mark), (f"{_OFFER} (`{line}` lists what wrote since)",)
+    if ask.swap:
         return plan_swap(restoring, moment.text, mark), ()
     try:
         rescue = plan_rescue(restoring, damage, conflicts="live", skip=(), queues=False, mark=mark)
