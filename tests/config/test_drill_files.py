@@ -87,8 +87,19 @@ bad_requests = -1
         ("[limits]", '[[fault]]\nkind = "service-down"\n[limits]', "8: fault[0].target: expected 'database'"),
         (
             'group = "roll back"',
-            'group = "roll back"\nenvironment = "production"',
-            "8: expect.action: production is only watched",
+            'group = "roll back"\nenvironment = "production"\nprocedure = "watch"',
+            "9: expect.action: production is only watched",
+        ),
+        ('group = "roll back"', 'group = "roll back"\nenvironment = "staging"', "1: procedure: in staging it is"),
+        (
+            'group = "roll back"',
+            'group = "roll back"\nprocedure = "watch"',
+            "3: procedure: 'watch' is not for the twin",
+        ),
+        (
+            "[limits]",
+            '[commands]\nbad = "make broken"\n[limits]',
+            "8: commands: the twin's application has variants",
         ),
         (
             "[limits]",
@@ -127,6 +138,8 @@ def test_ours_are_right_and_say_what_they_are_about(tmp_path: Path) -> None:
     drills = load_drills(tmp_path)
     assert len({drill.file.title for drill in drills}) == len(drills) > 8
     for drill in drills:
+        if drill.file.environment is not DrillPlace.TWIN:
+            continue
         assert drill.path.read_text(encoding="utf-8").startswith("# "), drill.name
         assert drill.file.expect.action is not DrillAction.ROLLBACK or drill.file.limits.rpo.rows == 0, drill.name
 

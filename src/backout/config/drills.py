@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -10,7 +11,7 @@ import msgspec
 from backout.config.explain import Mistake, explain, suggest_similar
 from backout.config.loading import describe_mistakes, parse_file, read_file
 from backout.config.scalars import Duration, parse
-from backout.config.schema.types import Asked, Positive, Ratio, Section, Share, Status, Text
+from backout.config.schema.types import Asked, CommandLine, Positive, Ratio, Section, Share, Status, Text
 from backout.errors import ConfigError, UsageError
 from backout.model.drill import COUNTS_S, DrillAction, DrillGroup, DrillPlace, Expected, Limits, Loss
 from backout.model.incident.diagnosis import Scenario
@@ -35,6 +36,10 @@ FaultName = Literal[
 VisitorKind = Literal["crawler", "attack", "logged-out", "news-readers", "film-goers", "usual"]
 Procedure = Literal[
     "deployment",
+    "simulation",
+    "six-steps",
+    "rehearsal",
+    "watch",
     "failed-build",
     "bad-target",
     "two-bad-targets",
@@ -56,8 +61,17 @@ Procedure = Literal[
     "left-fence",
 ]
 """How a drill goes on. `deployment`: guard waits, a version is deployed over the good one, and guard decides."""
-DISTURBING: Final = ("destructive-migration", "two-bad-targets", "bad-target", "resumed")
+DISTURBING: Final = ("destructive-migration", "two-bad-targets", "bad-target", "unhelped", "everything", "left-fence")
 """Procedures after which the good version's past is no baseline."""
+UNGUARDED: Final = (
+    *("six-steps", "failed-build", "lost-objects", "corrupted-rows", "late-find", "wal-gap", "lost-key"),
+    *("everything", "left-fence"),
+)
+"""Procedures in which no guard compares with a baseline."""
+
+
+_ELSEWHERE: Final = {DrillPlace.STAGING: "rehearsal", DrillPlace.PRODUCTION: "watch"}
+"""How a drill goes on in an environment of the team's own."""
 
 
 class DeployPart(Section, frozen=True):
@@ -67,6 +81,15 @@ class DeployPart(Section, frozen=True):
     variables: dict[str, str] = {}
     expect: dict[Asked, tuple[Status, ...]] = {}
     """Intended changes of answers, as `guard.expect` of backout.toml."""
+
+
+class CommandsPart(Section, frozen=True):
+    """How a team deploys in an environment of its own, in a shell, in the folder of backout.toml."""
+
+    good: CommandLine | None = None
+    """A version that works. None: `deploy.command` of that environment."""
+    bad: CommandLine | None = None
+    """A version whose health endpoint shows that something is wrong."""
 
 
 class FaultPart(Section, frozen=True):
@@ -113,7 +136,7 @@ class WatchPart(Section, frozen=True):
     lasts: Duration = msgspec.field(name="for", default=Duration(40))
     baseline: Duration = Duration(15)
     error_rate_below: Share = 0.01
-    error_rate_for: Duration = Duration(5)
+    error_rate_for: Duration = Duration(3)
     p99_at_most: Ratio = 50.0
     old_version_quiet: Duration = Duration(2)
     slow_start: Duration = Duration(60)
@@ -155,6 +178,7 @@ class DrillFile(Section, frozen=True):
     environment: DrillPlace = DrillPlace.TWIN
     procedure: Procedure = "deployment"
     deploy: DeployPart = DeployPart()
+    commands: CommandsPart = CommandsPart()
     fault: tuple[FaultPart, ...] = ()
     visitors: VisitorsPart = VisitorsPart()
     bad: BadPart = BadPart()
@@ -223,6 +247,25 @@ def read_drills(folders: Iterable[Path], variants: Iterable[str] = ()) -> tuple[
     return tuple(found.values())
 
 
+def order_drills(drills: Iterable[Drill]) -> tuple[Drill, ...]:
+    """Return drills in an order in which few of them have to wait for a baseline.
+
+    First those that leave the good version's past as it is. Of the others, each is followed by one that needs no
+    baseline, and during which the past grows.
+    """
+    known = tuple(drills)
+    disturbing = [each for each in known if _disturbs(each.file)]
+    rest = [each for each in known if not _disturbs(each.file)]
+    calm = [each for each in rest if each.file.procedure in UNGUARDED]
+    pairs = zip_longest(sorted(disturbing, key=lambda each: each.file.procedure in UNGUARDED), calm)
+    mixed = (each for pair in pairs for each in pair if each is not None)
+    return (*(each for each in rest if each.file.procedure not in UNGUARDED), *mixed)
+
+
+def _disturbs(file: DrillFile) -> bool:
+    return file.procedure in DISTURBING or any(not fault.kind.startswith("api-") for fault in file.fault)
+
+
 def find_drills(drills: Iterable[Drill], names: Iterable[str]) -> tuple[Drill, ...]:
     """Return the drills of these names, in the order of the names.
 
@@ -246,11 +289,7 @@ def _check_across_keys(file: DrillFile, variants: set[str]) -> Iterator[Mistake]
         yield Mistake(
             ("deploy", "variant"), f"no variant {deploy.variant!r}{suggest_similar(deploy.variant, variants)}"
         )
-    if file.environment is not DrillPlace.TWIN:
-        what = "is only watched" if file.environment is DrillPlace.PRODUCTION else "has no faults that could be set"
-        yield from (Mistake(("fault", n), f"{file.environment} {what}") for n in range(len(file.fault)))
-    if file.environment is DrillPlace.PRODUCTION and action is not DrillAction.NONE:
-        yield Mistake(("expect", "action"), "production is only watched: expected 'none'")
+    yield from _check_place(file)
     for number, fault in enumerate(file.fault):
         if fault.kind == "service-down" and fault.target not in ("database", "storage", "email"):
             yield Mistake(("fault", number, "target"), "expected 'database', 'storage' or 'email'")
@@ -260,3 +299,20 @@ def _check_across_keys(file: DrillFile, variants: set[str]) -> Iterator[Mistake]
         yield Mistake(("expect", "action"), "a drill of the group 'must not' does not expect a rollback")
     if limits.rto is not None and not limits.rto:
         yield Mistake(("limits", "rto"), "expected more than 0 s")
+
+
+def _check_place(file: DrillFile) -> Iterator[Mistake]:
+    """Yield what cannot be done in an environment of the team's own."""
+    place, procedure = file.environment, file.procedure
+    if place is DrillPlace.TWIN:
+        if file.commands != CommandsPart():
+            yield Mistake(("commands",), "the twin's application has variants (deploy): commands are for staging")
+        if procedure in _ELSEWHERE.values():
+            yield Mistake(("procedure",), f"{procedure!r} is not for the twin")
+        return
+    what = "is only watched" if place is DrillPlace.PRODUCTION else "has no faults that could be set"
+    yield from (Mistake(("fault", n), f"{place} {what}") for n in range(len(file.fault)))
+    if procedure != _ELSEWHERE[place]:
+        yield Mistake(("procedure",), f"in {place} it is {_ELSEWHERE[place]!r}")
+    if place is DrillPlace.PRODUCTION and file.expect.action is not DrillAction.NONE:
+        yield Mistake(("expect", "action"), "production is only watched: expected 'none'")

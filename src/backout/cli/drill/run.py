@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections import Counter
@@ -21,12 +22,14 @@ from backout.cli.drill.support import (
 from backout.cli.support.options import Command, pass_shell
 from backout.cli.twin_env import choose_folder
 from backout.errors import BackoutError, Busy, Interrupted, UsageError
+from backout.model.drill import DrillPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from backout.cli.support.shell import Shell
+    from backout.config import Config
     from backout.config.drills import Drill
     from backout.model.drill import DrillRecord, DrillResult
     from backout.ports import Journal
@@ -47,7 +50,7 @@ Examples:
 """,
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--all", "every", is_flag=True, help="All drills that there are.")
+@click.option("--all", "every", is_flag=True, help="All drills that take place on the twin.")
 @click.option("--times", type=click.IntRange(1, 100), default=1, show_default=True, help="Each of them so often.")
 @click.option("--resume", is_flag=True, help="Go on where the newest run of drills stopped; its results count.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
@@ -71,12 +74,13 @@ def run(
     1 when one of them missed what was expected. After Ctrl-C the same command with --resume runs the rest.
     """
     from backout.runbook.incident.drills import list_newest_batch
-    from backout.wiring.drills.performing import check_performable
+    from backout.wiring.drills.rehearsal import check_there
 
     config = read_config(shell)
     chosen = choose_drills(read_drills(shell, config, own), names, every=every)
     for each in chosen:
-        check_performable(each)
+        if each.file.environment is not DrillPlace.TWIN:
+            check_there(each, config)
     journal = open_history(shell, config, directory)
     before = list_newest_batch(journal) if resume else ()
     if resume and not before:
@@ -90,7 +94,9 @@ def run(
     if rest:
         batch = before[0].batch if before else f"drills-{secrets.token_hex(4)}"
         try:
-            _perform_all(shell, journal, choose_folder(shell, directory), rest, batch, records)
+            place = choose_folder(shell, directory)
+            for record in _perform_all(shell, config, journal, place, rest, batch):
+                records.append(record)  # noqa: PERF402 - what has ended is known after Ctrl-C, too
         except (Interrupted, KeyboardInterrupt) as error:
             shell.output.say(_format_results(shell, records))
             words = " ".join([*(names or ["--all"]), *([f"--times {times}"] if times > 1 else [])])
@@ -135,10 +141,9 @@ def _show_plan(shell: Shell, chosen: Sequence[Drill], times: int, directory: Pat
 
 
 def _perform_all(
-    shell: Shell, journal: Journal, place: Path, chosen: Sequence[Drill], batch: str, records: list[DrillRecord]
-) -> None:
-    """Perform drills one after the other at one place, and add what became of each to the records."""
-    from backout.wiring.drills.ground import open_ground
+    shell: Shell, config: Config | None, journal: Journal, place: Path, chosen: Sequence[Drill], batch: str
+) -> Iterator[DrillRecord]:
+    """Perform drills one after the other at one place, and yield what became of each."""
     from backout.wiring.drills.records import make_drill_lock
 
     lock = make_drill_lock(place)
@@ -151,34 +156,64 @@ def _perform_all(
         shell.output.say(f"{style.dim(f'{time.monotonic() - began:6.1f} s')}  {text}")
 
     try:
-        say("starting a twin, and having guard prove the good version")
-        ground = open_ground(place, say)
-        try:
-            for record in _perform_each(journal, ground, chosen, batch, say):
-                records.append(record)  # noqa: PERF402 - what has ended is known after Ctrl-C, too
-        finally:
-            ground.close()
+        with contextlib.closing(_Performer(config, place, say)) as performer:
+            yield from _perform_each(journal, performer, chosen, batch)
     finally:
         lock.free()
 
 
+class _Performer:
+    """Performs drills; the twin is started for the first one that takes place on it."""
+
+    def __init__(self, config: Config | None, place: Path, say: Callable[[str], None]) -> None:
+        self._config = config
+        self._place = place
+        self.say = say
+        self._ground: Ground | None = None
+
+    def perform(self, drill: Drill) -> DrillResult:
+        if drill.file.environment is not DrillPlace.TWIN:
+            from backout.wiring.drills.rehearsal import perform_there
+
+            return perform_there(self._config, drill, self._place / "elsewhere", self.say)
+        from backout.wiring.drills.performing import perform_drill
+
+        return perform_drill(self.open_ground(), drill, self.say)
+
+    def open_ground(self) -> Ground:
+        """Return the twin's place, started. Raises BackoutError: it could not be."""
+        if self._ground is None:
+            from backout.wiring.drills.ground import open_ground
+            from backout.wiring.drills.simulation import read_rules
+
+            self.say("starting a twin, and having guard prove the good version")
+            self._ground = open_ground(self._place, self.say, read_rules(self._config))
+        return self._ground
+
+    def close(self) -> None:
+        """Stop the twin."""
+        if self._ground is not None:
+            self._ground.close()
+
+
 def _perform_each(
-    journal: Journal, ground: Ground, chosen: Sequence[Drill], batch: str, say: Callable[[str], None]
+    journal: Journal, performer: _Performer, chosen: Sequence[Drill], batch: str
 ) -> Iterator[DrillRecord]:
     """Yield what became of each drill; its beginning is recorded before anything is done, its end after it."""
     from backout.model.drill import DrillRecord
     from backout.runbook.incident.drills import record_end, record_failure, record_start
-    from backout.wiring.drills.performing import perform_drill
     from backout.wiring.drills.records import read_actor
 
-    actor = read_actor()
+    actor, say = read_actor(), performer.say
+    if any(each.file.environment is DrillPlace.TWIN for each in chosen):
+        performer.open_ground()
     for number, drill in enumerate(chosen, 1):
         run, place = f"drill-{secrets.token_hex(4)}", drill.file.environment
         say(f"{number} of {len(chosen)}: {drill.name}")
         record_start(journal, run, drill.name, place, actor=actor, batch=batch)
         record = DrillRecord(run, drill.name, place, time.time(), batch=batch)
         try:
-            result = perform_drill(ground, drill, say)
+            result = performer.perform(drill)
         except Interrupted:
             raise
         except BackoutError as error:

@@ -9,6 +9,7 @@ import click
 
 from backout.cli.twin_env import choose_folder
 from backout.errors import UsageError
+from backout.model.drill import DrillPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,16 +69,15 @@ def open_history(shell: Shell, config: Config | None, directory: Path) -> Sqlite
 
 
 def choose_drills(drills: tuple[Drill, ...], names: tuple[str, ...], *, every: bool) -> tuple[Drill, ...]:
-    """Return the drills that were named, or all.
+    """Return the drills that were named, or all that take place on the twin.
 
     Raises:
         UsageError: there is no such drill, none was named, or both.
     """
-    from backout.config.drills import DISTURBING, find_drills
+    from backout.config.drills import find_drills, order_drills
 
     if every == bool(names):
         raise UsageError("name drills, or type --all", where="backout drill run", hint="backout drill list")
     if not every:
         return find_drills(drills, names)
-    # After a fault the good version needs a new past; those without one share it.
-    return tuple(sorted(drills, key=lambda each: bool(each.file.fault) or each.file.procedure in DISTURBING))
+    return order_drills(each for each in drills if each.file.environment is DrillPlace.TWIN)

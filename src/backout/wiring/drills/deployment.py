@@ -36,6 +36,8 @@ _ACTIONS: Final = {
     "refused": DrillAction.REFUSE,
 }
 _CHANGES: Final = (DrillAction.ROLLBACK, DrillAction.PUSH_SECRET)
+_SLOWING: Final = ("latency", "service-down", "storage-denied", "worker-crash")
+"""Faults that change more of the good version's answers than their counts of errors show."""
 NOTHING_WRONG: Final = "S0_no_action"
 
 
@@ -122,7 +124,7 @@ def broken_after(scene: Scene) -> Iterator[None]:
         for fault in after:
             broken.enter_context(break_for_a_while(scene.ground, fault))
         yield
-    if after:
+    if any(fault.kind in _SLOWING for fault in after):
         scene.ground.mark_disturbed()
 
 

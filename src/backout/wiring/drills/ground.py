@@ -7,7 +7,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Final
 
-from backout.config.drills import WatchPart
+from backout.config.drills import UNGUARDED, WatchPart
 from backout.config.scalars import Duration
 from backout.errors import BackoutError, UsageError
 from backout.model.guard.signals import sum_counts
@@ -43,12 +43,16 @@ class Ground:
     Args:
         directory: what lies there from before is removed, and a twin that still runs there is stopped.
         say: hears what is done, a line at a time.
+        rules: of production, for its simulation.
     """
 
-    def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, directory: Path, say: Callable[[str], None], rules: Mapping[str, dict[str, object]] | None = None
+    ) -> None:
         self.directory = directory
         self.good = ""
         self._say = say
+        self._rules = rules or {}
         self._stage = Stage(directory / "stage", tied=True)
         self._visitors: Visitors | None = None
         self._rate_per_s = 0.0
@@ -114,6 +118,7 @@ class Ground:
         *,
         journal: bool = True,
         more: Mapping[str, object] | None = None,
+        is_simulation: bool = False,
         notify: Mapping[str, object] | None = None,
     ) -> Trial:
         """Return a folder with a configuration of its own; its journal knows that the good version is stable.
@@ -122,13 +127,15 @@ class Ground:
             watch: its criteria.
             journal: False: an empty journal.
             more: further tables of its environment, by name.
+            is_simulation: whether production's rules hold.
             notify: who is told; None: nobody.
         """
         self._trials += 1
         stage = self.directory / "stage"
         folder = self.directory / _TRIALS / str(self._trials)
         known = stage / "journal.sqlite" if journal else None
-        return Trial(folder, self.twin, stage, watch, journal=known, more=more, notify=notify)
+        rules = self._rules if is_simulation else None
+        return Trial(folder, self.twin, stage, watch, journal=known, more=more, rules=rules, notify=notify)
 
     def welcome(self, rate_per_s: float) -> Visitors | None:
         """Have so many visitors come from now on, and return them; None for none."""
@@ -157,7 +164,8 @@ class Ground:
             tools.deployments.activate(self.good, message="pushed", force=True)
         _forget_remarks(tools)
         if visitors is not None:
-            self.await_past(tools, drill, self.good)
+            if drill.file.procedure not in UNGUARDED:
+                self.await_past(tools, drill, self.good)
             visitors.forget()
         return visitors
 
@@ -202,13 +210,15 @@ class Ground:
                 remote.clear_faults(self.twin, fault.kind, fault.target)
 
 
-def open_ground(directory: Path, say: Callable[[str], None]) -> Ground:
-    """Return the place, set up; it is stopped again where that fails.
+def open_ground(
+    directory: Path, say: Callable[[str], None], rules: Mapping[str, dict[str, object]] | None = None
+) -> Ground:
+    """Return the place, set up; it is stopped again where that fails. Arguments as of `Ground`.
 
     Raises:
         BackoutError: it could not be set up.
     """
-    ground = Ground(directory, say)
+    ground = Ground(directory, say, rules)
     try:
         ground.open()
     except BaseException:

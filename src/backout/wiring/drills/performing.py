@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.drills import judge_drill
-from backout.errors import UsageError
-from backout.model.drill import DrillPlace, DrillResult
+from backout.model.drill import DrillResult
 from backout.wiring.drills.backups import (
     make_backups,
     make_sealed_backups,
@@ -31,6 +30,7 @@ from backout.wiring.drills.night import (
     perform_rotated_secret,
 )
 from backout.wiring.drills.recovery import make_recovery, perform_everything, perform_left_fence
+from backout.wiring.drills.rehearsal import perform_six_steps
 from backout.wiring.drills.targets import perform_bad_target, perform_two_bad_targets, perform_unhelped
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _PROCEDURES: Final[Mapping[str, Callable[[Scene], Measured]]] = {
     "deployment": perform_deployment,
+    "simulation": perform_deployment,
+    "six-steps": perform_six_steps,
     "failed-build": perform_failed_build,
     "bad-target": perform_bad_target,
     "two-bad-targets": perform_two_bad_targets,
@@ -79,13 +81,6 @@ def _make_none(_: Ground) -> Mapping[str, object]:
     return {}
 
 
-def check_performable(drill: Drill) -> None:
-    """Raise UsageError for a drill that cannot be performed here."""
-    if drill.file.environment is not DrillPlace.TWIN:
-        what = f"drills in {drill.file.environment} are not built yet"
-        raise UsageError(what, where=drill.name, hint="set environment to twin in its file")
-
-
 def perform_drill(ground: Ground, drill: Drill, say: Callable[[str], None]) -> DrillResult:
     """Perform a drill and return its result.
 
@@ -99,7 +94,9 @@ def perform_drill(ground: Ground, drill: Drill, say: Callable[[str], None]) -> D
     visitors = ground.settle(drill)
     procedure = drill.file.procedure
     notify = make_dead_channels(ground.planted) if procedure == "dead-channels" else None
-    trial = ground.make_trial(drill.file.watch, more=_TABLES.get(procedure, _make_none)(ground), notify=notify)
+    more = _TABLES.get(procedure, _make_none)(ground)
+    is_simulation = procedure == "simulation"
+    trial = ground.make_trial(drill.file.watch, more=more, is_simulation=is_simulation, notify=notify)
     try:
         measured = _PROCEDURES[procedure](Scene(ground, drill, trial, visitors, say))
     finally:

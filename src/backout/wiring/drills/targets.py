@@ -55,7 +55,6 @@ def perform_two_bad_targets(scene: Scene) -> Measured:
             guard.await_words(_PROVED, times=number)
             broken.enter_context(scene.ground.break_service(FaultPart(kind="errors", target=each, share=_SHARE)))
         ended = guard.await_end()
-    scene.ground.mark_disturbed()
     found = measure(scene, ended, version, since, witness.measure_loss())
     hops = ended.record.get("hops")
     last = hops[-1] if isinstance(hops, list) and hops else {}

@@ -35,9 +35,13 @@ class Times(Value, frozen=True):
     scenario: str | None = None
 
 
-def find_times(tools: Toolbox) -> Times:
-    """Return the times of the newest watch, and of what followed from it."""
-    runs = tools.runs.runs(tools.environment)
+def find_times(tools: Toolbox, since: float = 0.0) -> Times:
+    """Return the times of the newest watch, and of what followed from it.
+
+    Args:
+        since: no run that began earlier is looked at, Unix seconds.
+    """
+    runs = [run for run in tools.runs.runs(tools.environment) if run.started_at >= since]
     watch = next((run for run in runs if run.plan.has(WatchStep)), None)
     after = [run for run in runs if watch is None or run.started_at >= watch.started_at]
     decided = None

@@ -18,6 +18,7 @@ from backout.private import make_private_folder, open_unlinked, write_over
 from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.providers.process_group import ProcessGroup
 from backout.twin.stage import ENVIRONMENT, SCRIPT
+from backout.wiring.drills.simulation import merge_rules
 from backout.wiring.toolbox import make_toolbox
 
 if TYPE_CHECKING:
@@ -98,58 +99,36 @@ def _create(file: Path) -> BinaryIO:
     return os.fdopen(open_unlinked(str(file), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
 
 
-class Trial:
-    """The folder of one drill.
+class Runner:
+    """The real program, run on a configuration.
 
     Args:
-        folder: made anew.
-        twin: what it is about.
-        secrets: the folder in which the token and the database's URL lie.
-        watch: its criteria.
-        journal: the journal that it begins with a copy of, None: an empty one.
-        more: further tables of its environment, by name.
-        notify: the channels; None: nobody is told.
+        folder: for what it writes, and where it runs.
+        config: the configuration's file.
+        environment: its name in there.
+        variables: that it gets; None: those that every program needs.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        twin: TwinStatus,
-        secrets: Path,
-        watch: WatchPart,
-        *,
-        journal: Path | None = None,
-        more: Mapping[str, object] | None = None,
-        notify: Mapping[str, object] | None = None,
+        self, folder: Path, config: Path, environment: str, *, variables: ChildEnvironment | None = None
     ) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        make_private_folder(folder)
-        self.folder = folder
-        self.config = folder / "backout.toml"
-        write_over(self.config, _format_config(twin, secrets, watch, more or {}, notify or {}).encode())
+        self.folder, self.config, self.environment = folder, config, environment
+        self._variables = make_bare_environment(_VARIABLES) if variables is None else variables
         self._started = 0
         self._running: list[Program] = []
-        if journal is not None:
-            for file in journal.parent.glob(f"{journal.name}*"):
-                shutil.copy(file, folder / file.name)
-
-    def tools(self) -> Toolbox:
-        """Return the tools of its environment, in this process."""
-        found = load(Environment({}), start=self.folder, path=self.config, environment=ENVIRONMENT)
-        return make_toolbox(found)
 
     def start(self, *words: str, cwd: Path | None = None, env: ChildEnvironment | None = None) -> Program:
         """Start the program with these words.
 
         Args:
             cwd: None: its own folder.
-            env: None: what every program needs.
+                env: None: what every program needs, or all that we have.
         """
         self._started += 1
-        argv = make_module_command("backout", "--config", str(self.config), "-e", ENVIRONMENT, *words)
+        argv = make_module_command("backout", "--config", str(self.config), "-e", self.environment, *words)
         name = f"{self._started}-{words[0]}"
         out, err = self.folder / f"{name}.out", self.folder / f"{name}.err"
-        program = Program(argv, out, err, cwd=cwd or self.folder, env=env or make_bare_environment(_VARIABLES))
+        program = Program(argv, out, err, cwd=cwd or self.folder, env=env or self._variables)
         self._running.append(program)
         return program
 
@@ -162,17 +141,56 @@ class Trial:
         for program in self._running:
             program.kill()
 
+
+class Trial(Runner):
+    """The folder of one drill.
+
+    Args:
+        folder: made anew.
+        twin: what it is about.
+        secrets: the folder in which the token and the database's URL lie.
+        watch: its criteria.
+        journal: the journal that it begins with a copy of, None: an empty one.
+        more: further tables of its environment, by name.
+        rules: of another environment, which hold here as well.
+        notify: the channels; None: nobody is told.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        twin: TwinStatus,
+        secrets: Path,
+        watch: WatchPart,
+        *,
+        journal: Path | None = None,
+        more: Mapping[str, object] | None = None,
+        rules: Mapping[str, dict[str, object]] | None = None,
+        notify: Mapping[str, object] | None = None,
+    ) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        make_private_folder(folder)
+        super().__init__(folder, folder / "backout.toml", ENVIRONMENT)
+        tables = merge_rules({**_make_tables(twin, secrets, watch), **(more or {})}, rules or {})
+        write_over(self.config, _format_config(tables, notify or {}).encode())
+        if journal is not None:
+            for file in journal.parent.glob(f"{journal.name}*"):
+                shutil.copy(file, folder / file.name)
+
+    def tools(self) -> Toolbox:
+        """Return the tools of its environment, in this process."""
+        found = load(Environment({}), start=self.folder, path=self.config, environment=ENVIRONMENT)
+        return make_toolbox(found)
+
     def find_live(self) -> str:
         """Return the version that the API says is live."""
         return self.tools().deployments.history()[0].main
 
 
-def _format_config(
-    twin: TwinStatus, secrets: Path, watch: WatchPart, more: Mapping[str, object], notify: Mapping[str, object]
-) -> str:
+def _make_tables(twin: TwinStatus, secrets: Path, watch: WatchPart) -> dict[str, object]:
     port = str(twin.ingress_url).rsplit(":", 1)[-1]
     token = str(twin.api_token_file)
-    environment = {
+    return {
         "health": {"url": f"http://{SCRIPT}.localhost:{port}/health"},
         "services": {"database": "critical", "storage": "critical", "email": "degradable"},
         "database": {"provider": "postgres", "url_file": str(secrets / "database-url"), "migrations": "prisma"},
@@ -201,8 +219,10 @@ def _format_config(
             "confirm": float(watch.confirm),
             "synthetic": {"every": "200ms", "paths": list(watch.checks)},
         },
-        **more,
     }
+
+
+def _format_config(environment: Mapping[str, object], notify: Mapping[str, object]) -> str:
     lines = ["[app]", 'name = "fm5"', "", f"[environments.{format_key(ENVIRONMENT)}]"]
     lines += [f"{name} = {format_literal(value)}" for name, value in environment.items()]
     lines += ["", "[notify]", *(f"{name} = {format_literal(value)}" for name, value in notify.items())]

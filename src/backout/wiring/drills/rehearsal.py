@@ -1,0 +1,219 @@
+"""The runbook's rollback test, its six steps as written: in an environment of the team's own, or on the twin."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from backout.analysis.drills import BadAnswers, find_bad, judge_drill
+from backout.config import Environment, load
+from backout.errors import BackoutError, UsageError
+from backout.model.drill import DrillAction, DrillPlace, DrillResult, Measured
+from backout.model.guard.signals import ServiceState
+from backout.private import make_private_folder
+from backout.providers.child_environment import make_team_environment
+from backout.wiring.drills.deployment import subtract
+from backout.wiring.drills.times import find_times
+from backout.wiring.drills.trial import Runner
+from backout.wiring.drills.witness import Witness
+from backout.wiring.toolbox import make_toolbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from backout.config import Config
+    from backout.config.drills import Drill
+    from backout.model.guard.signals import HealthReport
+    from backout.runbook.toolbox import Toolbox
+    from backout.wiring.drills.deployment import Scene
+
+_PATIENCE_S: Final = 120.0
+_POLL_S: Final = 0.5
+_OK: Final = 200
+
+
+def perform_six_steps(scene: Scene) -> Measured:
+    """Rehearse on the twin, with the real wrangler.
+
+    Raises:
+        BackoutError: as `rehearse`.
+    """
+    stage, part = scene.ground.stage, scene.drill.file.deploy
+    tools = scene.trial.tools()
+    since = time.time()
+    with Witness(stage) as witness:
+        measured = rehearse(
+            scene.trial,
+            tools,
+            lambda: _forget(stage.deploy("good")),
+            lambda: _forget(stage.deploy(part.variant, **part.variables)),
+            scene.say,
+        )
+    bad = find_bad(scene.visits, BadAnswers(), since, time.time())
+    return replace(measured, rpo=witness.measure_loss(), bad_requests=len(bad), requests=len(scene.visits))
+
+
+def _forget(_: str) -> None:
+    pass
+
+
+def perform_there(config: Config | None, drill: Drill, folder: Path, say: Callable[[str], None]) -> DrillResult:
+    """Rehearse in staging, or watch production, and return the result.
+
+    Args:
+        config: of that environment.
+        folder: made anew, for a journal and reports of its own: no statistics of the environment count a drill.
+
+    Raises:
+        UsageError: see `check_there`; no program may be run.
+        BackoutError: as `rehearse`; guard gave no answer.
+    """
+    at = time.time()
+    shutil.rmtree(folder, ignore_errors=True)
+    make_private_folder(folder)
+    found = check_there(drill, config)
+    own = {"BACKOUT_JOURNAL_PATH": folder / "journal.sqlite", "BACKOUT_INCIDENTS_DIRECTORY": folder / "incidents"}
+    variables = {**os.environ, **{name: str(path.absolute()) for name, path in own.items()}}
+    found = load(
+        Environment(variables),
+        start=found.path.parent,
+        path=found.path,
+        environment=found.name,
+        no_commands=found.no_commands,
+    )
+    runner = Runner(folder, found.path, found.name, variables=make_team_environment(variables))
+    try:
+        is_rehearsal = drill.file.environment is DrillPlace.STAGING
+        measured = _rehearse_there(found, drill, runner, say) if is_rehearsal else _watch(drill, runner)
+    finally:
+        runner.close()
+    missed = judge_drill(drill.expected, drill.file.limits.as_model(), measured)
+    place = drill.file.environment
+    return DrillResult(drill.name, place, drill.expected, measured, missed, round(at, 3), round(time.time() - at, 3))
+
+
+def check_there(drill: Drill, config: Config | None) -> Config:
+    """Return the configuration of a drill that does not take place on the twin.
+
+    Raises:
+        UsageError: there is none, it is that of a protected environment, or a command is missing.
+    """
+    place = drill.file.environment
+    if config is None:
+        what = f"a drill in {place} needs a backout.toml with that environment"
+        raise UsageError(what, where=drill.name, hint="backout init")
+    if place is DrillPlace.STAGING:
+        if config.protected:
+            what = f"{config.name} is protected: nothing broken is deployed there"
+            raise UsageError(what, where=drill.name, hint=f"backout drill run {drill.name} -e staging")
+        _find_commands(drill, config)
+    return config
+
+
+def _find_commands(drill: Drill, config: Config) -> tuple[str, str]:
+    """Return the commands that deploy a working and a broken version. Raises UsageError: one of them is not known."""
+    commands = drill.file.commands
+    good, bad = commands.good or config.environment.deploy.command, commands.bad
+    if good and bad:
+        return good, bad
+    what = "commands.bad" if good else "commands.good, or deploy.command of the environment"
+    raise UsageError(
+        f"no command deploys a {'broken' if good else 'working'} version: {what}",
+        where=drill.name,
+        hint=f"drills/{drill.name}.toml beside backout.toml, as in docs/drills.md",
+    )
+
+
+def _rehearse_there(config: Config, drill: Drill, runner: Runner, say: Callable[[str], None]) -> Measured:
+    tools, (good, bad) = make_toolbox(config), _find_commands(drill, config)
+    deployer = tools.rollback.deployer
+    if deployer is None or config.no_commands:
+        raise UsageError("the commands of the drill are not run (--no-commands)", where=drill.name)
+
+    def run(command: str) -> None:
+        ended = deployer.run(command, say)
+        if ended.code != 0:
+            raise BackoutError(f"`{command}` ended with {ended.code}", where=drill.name)
+
+    return rehearse(runner, tools, lambda: run(good), lambda: run(bad), say)
+
+
+def _watch(drill: Drill, runner: Runner) -> Measured:
+    """Watch what is live as guard does, for as long as the drill says; nothing is changed."""
+    ended = runner.run("guard", "--observe", "--for", f"{float(drill.file.watch.lasts):g}s", "--json")
+    record = ended.record
+    if not record.get("action"):
+        raise BackoutError(f"guard did not answer: {ended.err.strip()[-500:]}", where=drill.name)
+    is_well = ended.code == 0
+    return Measured(
+        action=DrillAction.NONE if is_well else DrillAction.HOLD,
+        scenario=None,
+        detail=str(record.get("why") or record.get("reason") or ""),
+    )
+
+
+def rehearse(
+    program: Runner,
+    tools: Toolbox,
+    deploy_good: Callable[[], None],
+    deploy_bad: Callable[[], None],
+    say: Callable[[str], None],
+) -> Measured:
+    """Deploy a working version and a broken one, see that it is broken, roll back, and see that it is well again.
+
+    The health endpoint says what is broken; seconds are counted by it.
+
+    Args:
+        program: the real program, for the environment of `tools`.
+
+    Raises:
+        BackoutError: a step failed.
+    """
+    deploy_good()
+    _await_health(tools, well=True)
+    good = tools.deployments.history()[0].main
+    say(f"1, 2: deployed a version that works, {good}")
+    since = time.time()
+    deploy_bad()
+    bad = tools.deployments.history()[0].main
+    if bad == good:
+        raise BackoutError("the second deployment made nothing else live", where=tools.environment)
+    seen = _await_health(tools, well=False)
+    say(f"3, 4: deployed {bad}; its health endpoint: {seen.why_unmeasured or seen.status}")
+    words = ("-m", "a drill", "--confirm", tools.environment, "--accept-unproven", "--no-wait", "--json")
+    ended = program.run("rollback", good, *words)
+    if ended.code != 0:
+        raise BackoutError(f"the rollback ended with {ended.code}: {ended.err.strip()[-500:]}", where=tools.environment)
+    well = _await_health(tools, well=True)
+    live = tools.deployments.history()[0].sole
+    if live != good:
+        raise BackoutError(f"{live} is live, and not {good}", where=tools.environment)
+    say("5, 6: rolled back; the health endpoint is well")
+    times = find_times(tools, since=since)
+    return Measured(
+        action=DrillAction.ROLLBACK,
+        detect_s=subtract(seen.at, since),
+        decide_s=subtract(times.began, seen.at),
+        act_s=subtract(times.switched, times.began),
+        verify_s=subtract(well.at, times.switched),
+        rto_s=subtract(well.at, seen.at),
+        detail=f"rolled back {bad} to {good}",
+    )
+
+
+def _await_health(tools: Toolbox, *, well: bool) -> HealthReport:
+    """Return the first report of the health endpoint that is well, or is not. Raises BackoutError: none is."""
+    if tools.health is None:
+        raise BackoutError("no health endpoint is configured", where=tools.environment)
+    until = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < until:
+        found = tools.health.look()
+        if (found.status == _OK and found.overall is not ServiceState.DOWN) is well:
+            return found
+        time.sleep(_POLL_S)
+    raise BackoutError(f"the health endpoint is not {'well' if well else 'broken'}", where=tools.environment)

@@ -1,0 +1,101 @@
+"""The runbook's rollback test in an environment of the team's own: the twin stands for their staging."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from backout.twin.stage import SCRIPT
+
+from drillbook import ENV, PROGRAM
+from polling import PATIENCE_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drillbook import Drillbook, Trial
+
+DEPLOY = """\
+import json, sys, urllib.request
+url, token_file, version = sys.argv[1:]
+body = {"strategy": "percentage", "versions": [{"version_id": version, "percentage": 100}]}
+headers = {"Authorization": "Bearer " + open(token_file).read().strip(), "Content-Type": "application/json"}
+urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)).close()
+"""
+DRILL = """\
+title = "Ours"
+group = "other"
+environment = "staging"
+procedure = "rehearsal"
+[commands]
+good = {good}
+bad = {bad}
+[expect]
+action = "rollback"
+"""
+
+
+def set_up(drillbook: Drillbook, environment: str) -> Trial:
+    """Return a trial whose environment has this name, with our drill beside its backout.toml."""
+    trial, twin = drillbook.trial(), drillbook.stage.twin
+    broken = drillbook.deploy("bad/health-down")
+    trial.make_live(drillbook.good, force=True)
+    trial.replace((r"environments\.production", f"environments.{environment}"))
+    script = trial.folder / "deploy.py"
+    script.write_text(DEPLOY, encoding="utf-8")
+    url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{SCRIPT}/deployments"
+    words = {
+        name: json.dumps(shlex.join([sys.executable, str(script), url, str(twin.api_token_file), version]))
+        for name, version in (("good", drillbook.good), ("bad", broken))
+    }
+    own = trial.folder / "drills"
+    own.mkdir()
+    (own / "staging-rollback-test.toml").write_text(DRILL.format(**words), encoding="utf-8")
+    return trial
+
+
+def run(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    """Run the program in a folder; return exit code and answer."""
+    argv = [str(PROGRAM), *words, "--json"]
+    done = subprocess.run(
+        argv, cwd=folder, env=ENV, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S
+    )
+    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.long
+@pytest.mark.rotating("drills", 4)
+def test_the_six_steps_in_staging(drillbook: Drillbook) -> None:
+    """The team's own commands deploy; the broken version is rolled back, and no statistics of staging count it."""
+    trial = set_up(drillbook, "staging")
+    code, answer = run(trial.folder, "drill", "run", "staging-rollback-test", "-e", "staging")
+    (drill,) = answer["drills"]
+    assert code == 0, drill["missed"]
+    assert (drill["environment"], drill["actual_action"], drill["passed"]) == ("staging", "rollback", True)
+    assert 0 <= drill["act_s"] <= drill["rto_s"]
+    assert trial.live() == drillbook.good
+    assert run(trial.folder, "runs", "list", "-e", "staging")[1]["runs"] == []
+    assert not trial.reports()
+    _, known = run(trial.folder, "status", "-e", "staging")
+    assert known["drill"]["name"] == "staging-rollback-test"
+
+
+def test_nothing_broken_is_deployed_where_it_is_protected(tmp_path: Path) -> None:
+    """Production by its name, and without a command that deploys something broken: exit 2, before anything is done."""
+    toml = """\
+[app]
+name = "x"
+[environments.{name}]
+platform = {{ provider = "cloudflare", script = "x", account_id = "a" }}
+deploy = {{ command = "true" }}
+"""
+    for name, said in (("production", "is protected"), ("staging", "commands.bad")):
+        (tmp_path / "backout.toml").write_text(toml.format(name=name), encoding="utf-8")
+        code, answer = run(tmp_path, "drill", "run", "staging-rollback-test", "-e", name)
+        assert code == 2
+        assert said in answer["what"]
