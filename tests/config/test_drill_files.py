@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,6 @@ from backout.config.drills import find_drills, read_drill, read_drills
 from backout.errors import ConfigError, UsageError
 from backout.model.drill import DrillAction, DrillGroup, DrillPlace, Limits, Loss
 from backout.wiring.drills.catalogue import list_variants, load_drills
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GOOD = """title = "A route throws"
 group = "roll back"
@@ -158,3 +156,14 @@ def test_a_teams_own_drill_takes_the_place_of_ours(tmp_path: Path) -> None:
         find_drills(drills, ["throw"])
     with pytest.raises(UsageError, match="no such folder of drills"):
         load_drills(tmp_path, tmp_path / "elsewhere")
+
+
+def test_each_post_mortem_is_written_up() -> None:
+    """With its source, what was shortened, what was not its job, and a row of what was measured."""
+    page = (Path(__file__).parents[2] / "docs" / "research" / "post-mortems.md").read_text(encoding="utf-8")
+    drills = [drill.name for drill in load_drills(Path(__file__).parent) if drill.name.startswith("post-mortem-")]
+    assert len(drills) == 4
+    for name in drills:
+        assert re.search(rf"^\\| {name} \\|", page, re.MULTILINE), name
+    for part in ("Source: [", "**What happened.**", "**The drill.**", "**Shortened.**", "**Not its job.**"):
+        assert page.count(part) == len(drills), part

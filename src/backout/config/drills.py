@@ -59,6 +59,9 @@ Procedure = Literal[
     "lost-key",
     "everything",
     "left-fence",
+    "post-mortem-github",
+    "post-mortem-gitlab",
+    "post-mortem-knight",
 ]
 """How a drill goes on. `deployment`: guard waits, a version is deployed over the good one, and guard decides."""
 DISTURBING: Final = ("destructive-migration", "two-bad-targets", "bad-target", "unhelped", "everything", "left-fence")

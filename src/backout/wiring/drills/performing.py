@@ -29,6 +29,7 @@ from backout.wiring.drills.night import (
     perform_resumed,
     perform_rotated_secret,
 )
+from backout.wiring.drills.post_mortems import make_own_database, perform_github, perform_gitlab, perform_knight
 from backout.wiring.drills.recovery import make_recovery, perform_everything, perform_left_fence
 from backout.wiring.drills.rehearsal import perform_six_steps
 from backout.wiring.drills.targets import perform_bad_target, perform_two_bad_targets, perform_unhelped
@@ -63,6 +64,9 @@ _PROCEDURES: Final[Mapping[str, Callable[[Scene], Measured]]] = {
     "lost-key": perform_lost_key,
     "everything": perform_everything,
     "left-fence": perform_left_fence,
+    "post-mortem-github": perform_github,
+    "post-mortem-gitlab": perform_gitlab,
+    "post-mortem-knight": perform_knight,
 }
 _TABLES: Final[Mapping[str, Callable[[Ground], Mapping[str, object]]]] = {
     "missing-secret": lambda ground: make_secret_source(ground.planted),
@@ -73,6 +77,7 @@ _TABLES: Final[Mapping[str, Callable[[Ground], Mapping[str, object]]]] = {
     "lost-key": make_sealed_backups,
     "everything": make_recovery,
     "left-fence": make_recovery,
+    "post-mortem-gitlab": make_own_database,
 }
 """What the environment of a procedure has beside the usual tables."""
 
