@@ -44,6 +44,13 @@ def test_only_what_was_sent_in_the_time_counts() -> None:
     assert find_bad(visits, BadAnswers("bad"), 2, 6) == (3, 5)
 
 
+@pytest.mark.parametrize(("scenario", "right"), [("S1", True), ("S3", True), ("S4", False), (None, False)])
+def test_either_of_two_scenarios_may_be_right(scenario: str | None, right: bool) -> None:
+    """Where a drill names two; none is not one of them."""
+    expected = Expected(DrillAction.HOLD, "S1", "S3")
+    assert (judge_drill(expected, Limits(), Measured(DrillAction.HOLD, scenario)) == ()) is right
+
+
 EXPECTED = Expected(DrillAction.ROLLBACK, "S3_runtime_errors")
 LIMITS = Limits(10.0, Loss(0, 0, 0.0), 100)
 

@@ -70,7 +70,7 @@ def judge_drill(expected: Expected, limits: Limits, measured: Measured) -> tuple
 def _list_missed(expected: Expected, limits: Limits, measured: Measured) -> Iterator[str]:
     if measured.action is not expected.action:
         yield f"the action was {measured.action}, and {expected.action} was right"
-    if measured.scenario != expected.scenario:
+    if measured.scenario not in (expected.scenario, expected.or_scenario or expected.scenario):
         yield f"the scenario was {measured.scenario or 'none'}, and {expected.scenario or 'none'} was right"
     if limits.rto_s is not None and (measured.rto_s or 0.0) > limits.rto_s:
         yield f"the first and the last bad request were {measured.rto_s:.1f} s apart, at most {limits.rto_s:g} s"

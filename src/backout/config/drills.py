@@ -124,6 +124,8 @@ class ExpectPart(Section, frozen=True):
 
     action: DrillAction
     scenario: Scenario | None = None
+    or_scenario: Scenario | None = None
+    """Right as well."""
 
 
 class BadPart(Section, frozen=True):
@@ -201,7 +203,7 @@ class Drill(msgspec.Struct, frozen=True):
     @property
     def expected(self) -> Expected:
         """What is right."""
-        return Expected(self.file.expect.action, self.file.expect.scenario)
+        return Expected(self.file.expect.action, self.file.expect.scenario, self.file.expect.or_scenario)
 
 
 def read_drill(path: Path, variants: Iterable[str] = ()) -> Drill:

@@ -76,10 +76,12 @@ class Expected(Value, frozen=True):
     Args:
         scenario: as of `Scenario`, None: nothing is to be diagnosed.
         action: what has to follow.
+        or_scenario: right as well, where two are true at once, and it depends on what is noticed first.
     """
 
     action: DrillAction
     scenario: str | None = None
+    or_scenario: str | None = None
 
 
 class Measured(Value, frozen=True):
