@@ -7,7 +7,7 @@ import json
 import pytest
 from values import replace
 
-from backout.analysis.certify.answers import Written, compare_written, list_failures
+from backout.analysis.certify.answers import Written, compare_schema, compare_written, list_failures
 from backout.analysis.certify.judging import Judgement, KnownCode, judge_round_trip
 from backout.analysis.certify.requests import fill, parse_requests
 from backout.analysis.certify.statements import find_in_code, read_statement, select_known
@@ -18,6 +18,7 @@ from backout.model.database.certificate import (
     PhaseRecord,
     RoundTrip,
     RowLoss,
+    TableRows,
     TrialAnswer,
     TrialRequest,
 )
@@ -152,6 +153,18 @@ def test_what_a_request_always_wrote_is_compared() -> None:
     assert compare_written(REQUESTS, {1: constant}, {}) == ()
     assert compare_written(REQUESTS, {1: [*constant, *draft]}, {1: [Written("orders", "status", "odd")]}) == ()
     assert compare_written(REQUESTS, {1: constant[:1]}, {1: draft}) == ()
+
+
+def test_what_the_old_code_takes_of_the_schema_is_told() -> None:
+    """Tables and columns, by name and type; what is added takes nothing."""
+    made = TableRows("t", ("id", "note"), ("integer", "text"), ("id",), ("note",), {})
+    assert compare_schema({"t": made}, {"t": made}) == ()
+    other = TableRows("t", ("id", "more"), ("bigint", "text"), ("id",), ("more",), {})
+    assert compare_schema({"t": made, "u": made}, {"t": other, "v": made}) == (
+        "column id of t was integer and is bigint: the old code changed it",
+        "column note of t is gone: the old code removed it",
+        "table u is gone: the old code removed it",
+    )
 
 
 def test_statements_are_found_in_code() -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from certify_cases import HARMLESS, IRREVERSIBLE
-from certify_lab import FIRST, open_stage, run_case
+from certify_lab import FIRST, OLD, Case, open_stage, run_case
+from certify_lab import REQUESTS as REQUESTS_OF_THE_SHOP
 from cli_shell import backout
 
 from backout.analysis.compatibility import judge
@@ -99,6 +100,17 @@ def test_seeded_migrations(stage: CertifyStage, proof: Record) -> None:
     assert not wrong
     assert len(left_open) <= 5, left_open
     assert all(found.blocker for found in bad.values() if found.reversible is False)
+
+
+@pytest.mark.long
+def test_old_code_that_takes_the_schema_back_is_no_way_back(stage: CertifyStage) -> None:
+    """It runs without an error, and removes the column that the new code needs."""
+    adapting = {**OLD, "POST /start": ("ALTER TABLE orders DROP COLUMN IF EXISTS colour",)}
+    sql = "ALTER TABLE orders ADD COLUMN colour text"
+    requests = f'{{"method": "POST", "path": "/start", "by": "old"}}\n{REQUESTS_OF_THE_SHOP}'
+    found = run_case(stage, Case("old code that adapts the schema", sql, requests=requests, old=adapting))
+    assert found.reversible is False, describe("adapting", found)
+    assert "column colour of" in str(found.blocker)
 
 
 def make_project(folder: Path) -> list[str]:

@@ -108,6 +108,27 @@ def compare_written(
     return tuple(found)
 
 
+def compare_schema(before: Mapping[str, TableRows], after: Mapping[str, TableRows]) -> tuple[str, ...]:
+    """Return what the old code took of the tables when it returned, in sentences: some code changes them as it starts.
+
+    What it adds takes nothing from the new code, and is not told.
+
+    Args:
+        before: by name, when the new code had run.
+        after: when the old code had run again.
+    """
+    found = [f"table {name} is gone: the old code removed it" for name in before if name not in after]
+    for name in before.keys() & after.keys():
+        had, has = (dict(zip(each.columns, each.types, strict=True)) for each in (before[name], after[name]))
+        found += [f"column {column} of {name} is gone: the old code removed it" for column in had if column not in has]
+        found += [
+            f"column {column} of {name} was {kind} and is {has[column]}: the old code changed it"
+            for column, kind in had.items()
+            if has.get(column, kind) != kind
+        ]
+    return tuple(sorted(found))
+
+
 def _group_values(written: Iterable[Written]) -> dict[tuple[str, str], list[str | None]]:
     found: dict[tuple[str, str], list[str | None]] = {}
     for each in written:

@@ -109,7 +109,8 @@ class RoundTrip(Value, frozen=True):
         requests: those that were sent, by number.
         refused_migration: why the migrations could not be applied, "" if they were.
         losses: what the migrations took or changed.
-        changed: sentences on what the old code's own rows hold now that they did not hold before.
+        changed: sentences on what the old code took of the schema when it returned, and on what its own rows hold now
+            that they did not hold before.
         rows_written: by the new code.
         rows_read_again: of these, by the old code.
         not_exercised: calls that were refused, and tables without a row.

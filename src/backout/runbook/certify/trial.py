@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from backout.analysis.certify.answers import compare_written, list_added, list_written
+from backout.analysis.certify.answers import compare_schema, compare_written, list_added, list_written
 from backout.analysis.certify.requests import fill, find_saved
 from backout.model.database.certificate import Phase, PhaseRecord, RoundTrip
 
@@ -66,13 +66,14 @@ def run_round_trip(
     answers = (*sender.send_reads(), *sender.send_all(Phase.OLD_AGAIN))
     old_again = PhaseRecord(answers, database.take_statements())
     rows = _select_written(migrated, written)
+    changed = compare_written(requests, sender.written[Phase.OLD], sender.written[Phase.OLD_AGAIN])
     return RoundTrip(
         tuple(requests),
         old,
         new,
         old_again,
         losses=losses,
-        changed=compare_written(requests, sender.written[Phase.OLD], sender.written[Phase.OLD_AGAIN]),
+        changed=(*compare_schema(written, database.read_rows()), *changed),
         rows_written=sum(map(len, rows.values())),
         rows_read_again=database.count_read_again(rows, [s for s in old_again.statements if not s.sqlstate]),
         not_exercised=(*application.list_refused(), *empty, *sender.unwatched),
