@@ -366,6 +366,8 @@ def test_somebody_has_to_be_told() -> None:
 def test_a_drill_that_passed_counts_for_a_while() -> None:
     """None is worth a word, a stale one too, and neither keeps anybody from working."""
     found = [here.check_last_drill("throws", at, now=NOW, counts_s=100) for at in (None, NOW - 99, NOW - 101)]
+    due = here.check_last_drill("throws", NOW - 99, now=NOW, counts_s=100, due=(34, 39))
+    assert (due.state, due.why) == ("ok", "throws passed 99 s ago; 34 of 39 drills are due")
     assert [(each.level, each.state) for each in found] == [
         ("should", NOT_SET_UP), ("should", OK), ("should", MISSING),
     ]  # fmt: skip

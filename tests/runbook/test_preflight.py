@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from values import replace
 
+from backout.analysis.checkup.views import shows
 from backout.errors import UsageError
-from backout.model.checkup import Check, CheckState, Checkup, must, should
+from backout.model.checkup import Check, CheckState, Checkup, View, must, should
 from backout.model.guard.policy import Mode
 from backout.model.hint import suggest_words
 from backout.model.token import Needed
 from backout.providers.memory import World
+from backout.runbook.guard.preflight import REFUSALS
 from backout.runbook.incident.checkup_questions import Here, Platform
 from backout.runbook.incident.preflight import ALLOWED, FIXES, accept_gaps, find_advice, record_fix
 from backout.runbook.rollback.rollback import rank_for_next
@@ -20,8 +24,6 @@ from backout.runbook.rollback.rollback import rank_for_next
 from line import Story, roll_back, toolbox, watch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backout.runbook.toolbox import Toolbox
 
 LOOK = suggest_words("look")
@@ -142,3 +144,12 @@ def test_a_fix_is_recorded_with_what_it_went_on_without(story: Story) -> None:
     record_fix(Checkup("production", GAPS), "rollback-1", "", notes=tools.journal, actor="ops@host", clock=tools.clock)
     (event,) = tools.journal.events(kind=FIXES)
     assert (event.data["incident"], event.data["gaps"]) == ("rollback-1", ["objects"])
+
+
+def test_what_keeps_a_watch_from_beginning_is_on_the_one_list() -> None:
+    """Guard's own refusals are checks that doctor and preflight show, and that the page of checks explains."""
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text(encoding="utf-8")
+    for name in REFUSALS:
+        assert shows(View.DOCTOR, name)
+        assert shows(View.PREFLIGHT, name)
+        assert re.search(rf"^\| `{name}`", page, re.MULTILINE), name

@@ -133,19 +133,23 @@ def _check_channel(subject: Subject, look: ChannelLook, now: float, environment:
     return should(subject.name).unmeasured("set up, but nothing was ever sent through it", test)
 
 
-def check_last_drill(name: str, passed_at: float | None, *, now: float, counts_s: float) -> Check:
+def check_last_drill(
+    name: str, passed_at: float | None, *, now: float, counts_s: float, due: tuple[int, int] | None = None
+) -> Check:
     """Return whether the way back was tried lately.
 
     Args:
         name: of the drill that passed last.
         passed_at: Unix seconds, None: none ever passed.
         counts_s: how long a success counts.
+        due: how many drills are due, of how many; None: that is not known.
     """
     subject = should("last_drill")
     if passed_at is None:
         return subject.not_set_up("no drill ever passed here: nobody knows how long the way back takes", _DRILL)
     age_s = max(now - passed_at, 0.0)
-    said = f"{name} passed {format_duration(age_s)} ago"
+    rest = "" if due is None or not due[0] else f"; {due[0]} of {due[1]} drills are due"
+    said = f"{name} passed {format_duration(age_s)} ago{rest}"
     return subject.missing(said, _DUE) if age_s > counts_s else subject.ok(said)
 
 

@@ -14,7 +14,7 @@ from backout.model.guard.policy import Mode
 from backout.model.hint import suggest_command
 from backout.providers.clock import SystemClock
 from backout.runbook.incident.checkup import Lane, Question
-from backout.runbook.incident.drills import find_last_drill
+from backout.runbook.incident.drills import find_last_drill, list_drills
 from backout.runbook.incident.no_journal import read_last_card
 from backout.wiring.declared import explain_other_worker
 from backout.wiring.records import open_journal
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from backout.config import Config
     from backout.model.checkup import Check, GitLook
+    from backout.ports import Journal
 
 SEND_WITHIN_S: Final = 12.0
 _SEEN_ELSEWHERE: Final = frozenset(
@@ -82,9 +83,22 @@ def _check_unfinished(config: Config, *, deploys: bool) -> Check:
 
 
 def _check_drill(config: Config) -> Check:
-    last = find_last_drill(open_journal(config, hurried=True), config.name)
+    journal, now = open_journal(config, hurried=True), SystemClock().now()
+    last = find_last_drill(journal, config.name)
     name, at = ("", None) if last is None else (last.name, last.at)
-    return here.check_last_drill(name, at, now=SystemClock().now(), counts_s=COUNTS_S)
+    return here.check_last_drill(name, at, now=now, counts_s=COUNTS_S, due=_count_due(config, journal, now))
+
+
+def _count_due(config: Config, journal: Journal, now: float) -> tuple[int, int] | None:
+    """Return how many drills `backout drill due` names, of how many; None where their files cannot be read."""
+    from backout.analysis.drills import list_due
+    from backout.wiring.drills.catalogue import load_drills
+
+    try:
+        wanted = {each.name: float(each.file.due_after) for each in load_drills(config.path.parent)}
+    except BackoutError:
+        return None
+    return len(list_due(wanted, list_drills(journal), now)), len(wanted)
 
 
 def _check_config(config: Config) -> Iterator[Check]:
