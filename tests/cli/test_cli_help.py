@@ -130,7 +130,7 @@ def test_completion_candidates_come_from_the_table_without_loading_commands(tmp_
     done = subprocess.run(
         [sys.executable, "-m", "backout"], env=asked, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
-    names = ("rollback", "roll-forward", "release", "recover", "runs")
+    names = ("rollback", "roll-forward", "release", "recover", "runs", "runbook")
     assert done.stdout.split() == [f"plain,{name}" for name in names]
     asked["COMP_WORDS"] = "backout config "
     asked["COMP_CWORD"] = "2"

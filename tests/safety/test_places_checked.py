@@ -24,6 +24,7 @@ WITH_CASES = {
     "journal.bundles": ("test_trusted_files.py", '"bundles"'),
     "incidents.directory": ("test_trusted_places.py", ".ai/incidents"),
     "incidents.card": ("test_trusted_places.py", "card-production.md"),
+    "incidents.runbook": ("test_trusted_places.py", "runbook-production.md"),
     "environments.*.database.backup.directory": ("test_trusted_places.py", ".backout/backups/production"),
 }
 """Where each place's flaws are tried, and a word of the test."""
@@ -66,7 +67,7 @@ MAY_NAME = {
     "journal/store.py",  # a hint
 }  # fmt: skip
 SECTIONS = {
-    "journal": {"path", "holds", "bundles"}, "incidents": {"directory", "card"}, "backup": {"directory"},
+    "journal": {"path", "holds", "bundles"}, "incidents": {"directory", "card", "runbook"}, "backup": {"directory"},
 }  # fmt: skip
 
 

@@ -42,6 +42,7 @@ USED_BY = {
     "environments.*.database.backup.directory": (".backout/backups/production", ("db", "backups", "list")),
     "beside journal.path": (".backout/restore/production", ("db", "restore", "--list")),
     "incidents.directory": (".ai/incidents", ("incident", "list")),
+    "incidents.runbook": (".ai/runbook-production.md", ("runbook",)),
 }
 """Places that only some commands use, and one of these. The card is below, the records in test_trusted_files.py."""
 
@@ -102,13 +103,13 @@ def kept_in_git(folder: Path, place: Path) -> str:
 def test_a_place_that_a_repository_or_somebody_else_brought_is_not_used(
     tmp_path: Path, key: str, make: Callable[[Path, Path], str]
 ) -> None:
-    """By no command that uses it: exit 78, with what to type. A repository may hold reports."""
+    """By no command that uses it: exit 78, with what to type. A repository may hold reports, and the runbook."""
     (place, words), folder = USED_BY[key], project(tmp_path / "app")
     (folder / place).parent.mkdir(parents=True, mode=0o700)
     assert typed(folder, *words).code not in {2, 78}, "it is not there yet"
     why = make(folder, folder / place)
     found = typed(folder, *words, "--json")
-    if (key, make) == ("incidents.directory", kept_in_git):
+    if key in ("incidents.directory", "incidents.runbook") and make is kept_in_git:
         assert found.code != 78, found.err
         return
     assert found.code == 78, found.err

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry("runs", "backout.cli.runs:runs", "List, show, resume and abort runs."),
         Entry("timeline", "backout.cli.timeline:timeline", "What happened, who did it, and what was live at 03:00."),
         Entry("incident", "backout.cli.incident.group:incident", "Incidents: who was told, what was done; reports."),
+        Entry("runbook", "backout.cli.runbook:runbook", "The runbook with real names; what of it is no longer so."),
         Entry("dora", "backout.cli.dora:dora", "Deployment frequency, lead time, failures, recovery."),
         Entry("audit", "backout.cli.audit:audit", "Check that the journal is intact and holds no secret."),
         Entry("notify", "backout.cli.notify:notify", "Test the channels; list what was sent and what waits."),

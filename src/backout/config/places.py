@@ -28,6 +28,7 @@ CHECKED: Final = frozenset(
         "journal.bundles",
         "incidents.directory",
         "incidents.card",
+        "incidents.runbook",
         "environments.*.database.backup.directory",
     }
 )
@@ -176,6 +177,23 @@ class Places:
     def card_path(self) -> Path:
         """Where the card should be, as `reports_path`. Raises UsageError as `Config.name` does."""
         return self._file.parent / self._settings.incidents.card.replace("{environment}", self._environment())
+
+    @property
+    def runbook(self) -> Path:
+        """The runbook of the chosen environment; a team keeps it in git. Raises UsageError as `Config.name` does."""
+        return self.check(self.runbook_path, "the runbook", kept_by_git=False)
+
+    @property
+    def runbook_path(self) -> Path:
+        """Where the runbook should be, as `card_path`."""
+        return self._locate_runbook(self._environment())
+
+    def list_runbooks(self) -> tuple[str, ...]:
+        """Return the environments for which a runbook is written."""
+        return tuple(name for name in self._settings.environments if self._locate_runbook(name).is_file())
+
+    def _locate_runbook(self, environment: str) -> Path:
+        return self._file.parent / self._settings.incidents.runbook.replace("{environment}", environment)
 
     def find_card(self) -> Path | None:
         """Return the card's path if it is there and trusted."""

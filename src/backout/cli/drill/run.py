@@ -73,6 +73,7 @@ def run(
     Each breaks something on purpose while the real program watches, and is measured from the visitors' side. Exit code
     1 when one of them missed what was expected. After Ctrl-C the same command with --resume runs the rest.
     """
+    from backout.cli.support.runbook import name_runbook
     from backout.runbook.incident.drills import list_newest_batch
     from backout.wiring.drills.rehearsal import check_there
 
@@ -102,7 +103,10 @@ def run(
             words = " ".join([*(names or ["--all"]), *([f"--times {times}"] if times > 1 else [])])
             what = f"stopped; {len(records)} of {len(chosen) * times} drills have ended"
             raise Interrupted(what, hint=f"backout drill run {words} --resume") from error
-    return _show_results(shell, chosen, records)
+    code = _show_results(shell, chosen, records)
+    if config is not None:
+        name_runbook(shell, config)
+    return code
 
 
 def _list_rest(wanted: Sequence[Drill], ended: Sequence[DrillRecord]) -> tuple[Drill, ...]:

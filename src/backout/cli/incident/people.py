@@ -90,10 +90,12 @@ def ack(shell: Shell, *, name: str | None, message: str) -> None:
 @pass_shell
 def resolve(shell: Shell, *, name: str | None, message: str) -> None:
     """Resolve INCIDENT, or the newest open one. One that a verified repair resolved already keeps that time."""
+    from backout.cli.support.runbook import name_runbook
     from backout.model.incident import record
 
     _remark(shell, name, record.RESOLVED, shell.mask_reason(message))
     shell.output.next("backout incident action -m WHAT --kind prevent")
+    name_runbook(shell, shell.config())
 
 
 @click.command("action", cls=Command, short_help="Write down what is to be done.", epilog=_EPILOGS["action"])

@@ -33,6 +33,7 @@ def report(shell: Shell, *, name: str | None, commit: bool) -> None:
     Facts stand between markers. What people wrote stays byte for byte: a fact that was edited stays too, and new
     facts follow below it.
     """
+    from backout.cli.support.runbook import name_runbook
     from backout.report.incident.case import make_record
     from backout.runbook.incident.case import read_case
     from backout.runbook.incident.records import choose_incident
@@ -50,3 +51,4 @@ def report(shell: Shell, *, name: str | None, commit: bool) -> None:
         shell.output.say(f"committed as {made[:12]}" if made else "it is committed as it is")
     payload = {**make_record(case), "commit": made or None}
     shell.output.result("incident", payload, str(path))
+    name_runbook(shell, shell.config())

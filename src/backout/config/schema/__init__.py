@@ -106,7 +106,7 @@ class EnvironmentSettings(Section, frozen=True):
 
 
 class Incidents(Section, frozen=True):
-    """Where incident reports are written, and the card of each environment (safety rule 20).
+    """Where incident reports are written, the card of each environment (safety rule 20), and its runbook.
 
     `critical_from`: the share of failed requests from which an incident of a protected environment is critical.
     """
@@ -114,6 +114,7 @@ class Incidents(Section, frozen=True):
     directory: Path = Path(".ai/incidents")
     critical_from: Share = 0.25
     card: Text = ".backout/card-{environment}.md"
+    runbook: Text = ".ai/runbook-{environment}.md"
 
 
 class Diagnose(Section, frozen=True):

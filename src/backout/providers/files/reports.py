@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from backout.errors import BackoutError
 from backout.private import make_private_folder, write_new, write_over
+from backout.providers.files.changing import change_page
 from backout.providers.files.naming import list_file_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-_TRIES: Final = 5
 
 
 class FileReports:
@@ -69,24 +68,7 @@ class FileReports:
         path = self.of_run(run)
         if path is None:
             return None
-        try:
-            for _ in range(_TRIES):
-                before = path.read_bytes()  # people write into it, in any encoding
-                after = change(before.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-                if after == before:
-                    return path
-                temporary = path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
-                try:
-                    write_new(temporary, after)
-                    if path.read_bytes() == before:
-                        temporary.replace(path)
-                        return path
-                finally:
-                    temporary.unlink(missing_ok=True)
-            raise BackoutError("the report is being written by somebody else", where=str(path), hint="try again")
-        except OSError as error:
-            what = f"the report cannot be amended: {error.strerror or type(error).__name__}"
-            raise BackoutError(what, where=str(path), hint="make the file readable, and its folder writable") from error
+        return change_page(path, change, "the report")
 
     def write_picture(self, report: Path, picture: str) -> Path:
         """Write an SVG beside a report, with the same name. Raises BackoutError: it cannot be written."""

@@ -17,7 +17,7 @@ from backout.report.times import format_time
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backout.model.incident.card import Card
+    from backout.model.incident.card import Card, CardLines
 
 WIDTH = 78
 KNOWN = "What is known of versions"
@@ -48,7 +48,9 @@ def format_card(card: Card) -> Markdown:
         _format_section("Read back: what is live now", lines.live),
         _list_known(card),
         _format_section("Health check", lines.health, [] if lines.health else [md("No health check is set up.")]),
-        _format_section("Put the traffic back as it was when this card was made", _deploy(card, card.live.shares)),
+        _format_section(
+            "Put the traffic back as it was when this card was made", list_deploy_lines(card.lines, card.live.shares)
+        ),
         _format_section("Names of the secrets", lines.secrets),
         _format_section("What was applied to the database last", lines.database),
         _format_section("Open the database, where it is fenced", lines.fence, _format_fence(card)),
@@ -75,7 +77,9 @@ def _format_rollback(card: Card) -> Markdown:
     for note in card.notes:
         text += _wrap_prose(note, indent="- ", hanging="  ")
     text += [md(""), *_wrap_prose(SECRETS)]
-    return _format_section(f"Roll back to {card.target}", _deploy(card, (Share(VersionId(card.target), 100.0),)), text)
+    return _format_section(
+        f"Roll back to {card.target}", list_deploy_lines(card.lines, (Share(VersionId(card.target), 100.0),)), text
+    )
 
 
 def _format_fence(card: Card) -> list[Markdown]:
@@ -114,7 +118,8 @@ def _describe_source(run: str, code_hash: str | None, commit: str) -> str:
     return ", ".join(f"{name} {value}" for name, value in known.items() if value)
 
 
-def _deploy(card: Card, shares: Sequence[Share]) -> tuple[str, ...]:
+def list_deploy_lines(lines: CardLines, shares: Sequence[Share]) -> tuple[str, ...]:
+    """Return the commands that give versions these shares of the traffic; each of them alone does it."""
     words = " ".join(f"{share.version}@{share.percentage:g}%" for share in shares)
     listed = [
         json.dumps({"version_id": share.version, "percentage": _make_plain(share.percentage)}, separators=(",", ":"))
@@ -122,8 +127,8 @@ def _deploy(card: Card, shares: Sequence[Share]) -> tuple[str, ...]:
     ]
     body = {"words": words, "shares": ",\n  ".join(listed), "message": shlex.quote(MESSAGE), "text": MESSAGE}
     alone = shares[0].version if len(shares) == 1 else ""
-    lines = [line for line in card.lines.deploy if alone or "{version}" not in line]
-    return tuple(line.format(**body, version=alone) for line in lines)
+    fitting = [line for line in lines.deploy if alone or "{version}" not in line]
+    return tuple(line.format(**body, version=alone) for line in fitting)
 
 
 def _make_plain(percentage: float) -> float | int:

@@ -102,17 +102,30 @@ def _format_actions(around: Around) -> Markdown:
     return join_parts(lines)
 
 
-def _format_people(around: Around) -> Markdown:
-    if not around.helps:
+def format_helps(helps: tuple[Help, ...]) -> Markdown:
+    """Return who helps with each subject, the vendors with their links."""
+    if not helps:
         return md("No contacts are set up (`[contacts]` of backout.toml).")
-    lines = [md("| for | vendor | contacts |\n|---|---|---|")]
-    for each in around.helps:
-        links = [md("[{}]({})", what, Markdown(url)) for what, url in each.links]
-        vendor = join_parts([cell(each.vendor), *links], " ") if each.vendor else md("")
-        people = "; ".join(
-            f"{person.label}: {person.reach}" if person.reach else person.label for person in each.contacts
-        )
-        lines.append(md("| {} | {} | {} |", each.subject, vendor, cell(people)))
+    rows = [md("| {} | {} | {} |", each.subject, format_vendor(each), cell(name_people(each))) for each in helps]
+    return join_parts([md("| for | vendor | contacts |\n|---|---|---|"), *rows])
+
+
+def format_vendor(each: Help) -> Markdown:
+    """Return the vendor of a subject with its links, "" for none."""
+    links = [md("[{}]({})", what, Markdown(url)) for what, url in each.links]
+    return join_parts([cell(each.vendor), *links], " ") if each.vendor else md("")
+
+
+def name_people(each: Help) -> str:
+    """Return the contacts for a subject, and how to reach them."""
+    people = (f"{person.label}: {person.reach}" if person.reach else person.label for person in each.contacts)
+    return "; ".join(people)
+
+
+def _format_people(around: Around) -> Markdown:
+    lines = [format_helps(around.helps)]
+    if not around.helps:
+        return lines[0]
     if around.vendors is None:
         lines += [md(""), md("No vendor's status page was asked.")]
     elif not around.vendors:
