@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backout.providers.files.reports import FileReports
 from backout.report.incident.facts import Block, format_block, merge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 NAMES = ("summary", "timeline", "cause", "actions")
 
@@ -176,3 +180,40 @@ def test_a_thousand_edited_pages_keep_every_byte_of_their_people(seeds: range) -
             assert merge(after, blocks(version)) == after, (seed, version)
             text = after
     assert inside > len(seeds) / 3
+
+
+def run_git(folder: Path, *words: str) -> None:
+    given = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "core.safecrlf=false")
+    subprocess.run([shutil.which("git") or "git", *given, *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 20), marks=pytest.mark.long)], ids=["4", "16 more"])
+def test_files_that_were_renamed_and_committed_again_keep_their_people(seeds: range, tmp_path: Path) -> None:
+    """Each page is edited, renamed, committed and checked out anew, with line ends of the other kind in every second.
+
+    The facts find their page by the comment that names its run, and what people wrote is there, line ends as git left
+    them.
+    """
+    run_git(tmp_path, "init", "--quiet")
+    reports = FileReports(tmp_path)
+    for seed in seeds:
+        dice = random.Random(seed)  # noqa: S311 a seed
+        run_git(tmp_path, "config", "core.autocrlf", "true" if seed % 2 else "false")
+        path = reports.write(f"r-{seed}", f"report-{seed}.md", page())
+        for version in (2, 3):
+            edited = edit(dice, path.read_bytes().decode("utf-8", "surrogateescape"), 0)
+            path.write_bytes(f"{edited}\n<!-- backout run r-{seed} -->\n".encode("utf-8", "surrogateescape"))
+            path = path.rename(tmp_path / f"renamed-{seed}-{version}.md")
+            run_git(tmp_path, "add", "--all")
+            run_git(tmp_path, "commit", "--quiet", "--message", f"page {seed}, {version}")
+            path.unlink()
+            run_git(tmp_path, "checkout", "--", path.name)
+            before = path.read_bytes().decode("utf-8", "surrogateescape")
+            facts = blocks(version)
+            assert reports.amend(f"r-{seed}", lambda text, facts=facts: merge(text, facts)) == path  # type: ignore[misc]
+            after = path.read_bytes().decode("utf-8", "surrogateescape")
+            assert HUMAN.findall(after) == HUMAN.findall(before), (seed, version)
+            assert is_kept(strip_facts(before), after), (seed, version)
+            assert "cause fact " + str(version) in after
+        path.unlink()
+    shutil.rmtree(tmp_path / ".git")
