@@ -80,7 +80,7 @@ at_most = "1 per 6h"
             'provider = "cloudfare"',
             4,
             ".platform.provider",
-            "expected 'cloudflare' or 'caddy', got 'cloudfare', did you mean 'cloudflare'?",
+            "expected 'cloudflare', 'caddy' or 'command', got 'cloudfare', did you mean 'cloudflare'?",
         ),
         ('{ database = "critical" }', '"all"', 6, ".services", "expected a table, got 'all'"),
         (

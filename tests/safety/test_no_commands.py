@@ -38,6 +38,10 @@ NAMED = {
         f'[environments.production.platform.caddy]\nreleases = "r"\nstart = "{PROGRAM}"\nstop = "x"\n',
     "platform.caddy.stop":
         f'[environments.production.platform.caddy]\nreleases = "r"\nstart = "x"\nstop = "{PROGRAM}"\n',
+    **{
+        f"platform.command.{name}": f'[environments.production.platform.command]\n{name} = ["{PROGRAM}"]\n'
+        for name in ("history", "current", "activate", "shares", "probe")
+    },
     "deploy.command": f'[environments.production.deploy]\ncommand = "{PROGRAM}"\n',
 }  # fmt: skip
 """A file for each key that can run a program."""

@@ -67,6 +67,10 @@ def _list_of_environment(config: Config, environment: EnvironmentSettings) -> It
         yield Remark("pin", f"not pinned: {', '.join(missing)}; {read}")
     if environment.guard.mode is Mode.ACT and environment.health is None and environment.traffic.provider == "none":
         yield Remark("guard", "guard.mode is 'act', but there is nothing to decide on")
+    if environment.guard.mode is Mode.ACT and environment.platform.command and environment.pin.conformance is None:
+        yield Remark(
+            "", "guard.mode is 'act', but platform.command never passed `backout conformance`: it only advises"
+        )
     if environment.health and not is_private(environment.health.url):
         yield Remark("", "health.url is not encrypted")
     yield from (Remark("", text) for text in _warn_of_counted(environment))

@@ -42,3 +42,5 @@ def run_preflight(tools: Toolbox, for_s: float) -> None:
     """Check that a watch of that many seconds may begin. Raises Refused or AuthError."""
     for refuse in REFUSALS.values():
         refuse(tools, for_s)
+    if tools.safety.doubt:
+        tools.say(tools.safety.doubt)
