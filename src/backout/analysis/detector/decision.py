@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from backout.analysis.detector.confirmation import Confirmation
 from backout.analysis.detector.connections import SERVICE, Occupancy
 from backout.analysis.detector.counted import CountedTraffic
+from backout.analysis.detector.failing_spell import FailingSpells
 from backout.analysis.detector.judgement import Judge
 from backout.analysis.detector.probes import Probes
 from backout.analysis.detector.synthetic import Synthetic
@@ -75,8 +78,10 @@ class Detector:
         self._policy = policy
         self._healthy_after_s = healthy_after_s
         self._watch_s = policy.criteria.watch_s if watch_s is None else watch_s
+        normal = summarize(baseline, old, deployed_at, policy.guard.vital)
+        self._spells = FailingSpells(normal.errors.p0 if normal.errors else policy.criteria.error_rate_below)
         self._counted = CountedTraffic(
-            summarize(baseline, old, deployed_at, policy.guard.vital),
+            normal,
             split=split,
             start=self._start,
             watch_s=self._watch_s,
@@ -140,6 +145,8 @@ class Detector:
                 self._answers.set_split(share, math.ceil(at))
             self._accept_due(row.second)
             is_new = row.version == self._version
+            if is_new:
+                self._spells.add(row.second, row.requests, row.errors)
             self._answers.add(row, is_new=is_new, warming=self._counted.is_warming(row.second))
             if is_new or not self._counted.is_cut_over:
                 self._counted.add(row, is_new=is_new)
@@ -246,6 +253,18 @@ class Detector:
             first_bad_at=min((at for at in bad_at if at is not None), default=None),
             shifts=self._judge.shifts(now),
         )
+
+    def put_off(self, decision: Decision) -> Decision:
+        """Return the decision, without its verdict where failures that it rests on may be, or are, over by themselves.
+
+        For a watch that acts and goes on; a recording is judged by the evidence alone.
+        """
+        if decision.verdict is not Verdict.REGRESSED or decision.cause not in (Cause.ERRORS, Cause.ANSWERS):
+            return decision
+        why = self._spells.explain_wait(is_last=decision.watched_s >= self._watch_s)
+        if not why:
+            return decision
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, cause=Cause.NONE, reason=f"{decision.reason}, {why}")
 
     def looks(self) -> LooksState:
         """Return a checkpoint of what was seen by looking alone; counts are kept elsewhere and can be fed again."""

@@ -298,7 +298,7 @@ class Watch(Action[WatchStep, WatchResult]):
 
     def _decide(self, detector: Detector, now: float, run: str) -> Decision:
         """Return the verdict; the time since when it awaits confirmation is kept, as no counts can restore it."""
-        waited, decision = detector.waits(), detector.decide(now)
+        waited, decision = detector.waits(), detector.put_off(detector.decide(now))
         if detector.waits() != waited:
             self._save(detector, run)
         return decision
