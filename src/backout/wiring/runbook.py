@@ -78,8 +78,10 @@ def _shorten_path(config: Config, path: Path) -> str:
 def _list_names(config: Config) -> Iterator[tuple[str, str]]:
     environment = config.environment
     platform, database, storage = environment.platform, environment.database, environment.storage
-    if platform.hosts is not None:
-        yield "releases behind Caddy", str(platform.hosts.releases)
+    if platform.caddy is not None:
+        yield "releases behind Caddy", str(platform.caddy.releases)
+    elif platform.command is not None:
+        yield "commands of the platform", platform.command.activate[0]
     else:
         yield "Worker", platform.script
         yield "account", config.account_id

@@ -57,8 +57,8 @@ if TYPE_CHECKING:
 
 DEADLINE_S: Final = 3600.0
 _OFFER: Final = (
-    "where it is known what did the damage, `--damage TARGET` copies only damaged rows back, and what was written since "
-    "stays"
+    "where it is known what did the damage, `--damage TARGET` copies only damaged rows back, "
+    "and what was written since stays"
 )
 FOREVER: Final = 253_402_300_799.0
 """The end of the year 9999: what is in the bucket when it is listed was all written before it."""
