@@ -261,7 +261,7 @@ class Detector:
         """
         if decision.verdict is not Verdict.REGRESSED or decision.cause not in (Cause.ERRORS, Cause.ANSWERS):
             return decision
-        why = self._spells.explain_wait(is_last=decision.watched_s >= self._watch_s)
+        why = self._spells.explain_wait(decision.at, is_last=decision.watched_s >= self._watch_s)
         if not why:
             return decision
         return replace(decision, verdict=Verdict.INCONCLUSIVE, cause=Cause.NONE, reason=f"{decision.reason}, {why}")

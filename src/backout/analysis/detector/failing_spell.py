@@ -54,6 +54,7 @@ class FailingSpells:
         self._reaches = 0
         self._open: Spell | None = None
         self._grave_before = 0
+        self._asked_at: float | None = None
 
     def add(self, second: int, requests: int, failed: int) -> None:
         """Count a second (Unix), or a part of one."""
@@ -79,10 +80,11 @@ class FailingSpells:
     def _is_grave(self, spell: Spell | None) -> bool:
         return spell is not None and log_e_above(spell.failed, spell.total, self._usual) >= AGREES
 
-    def explain_wait(self, *, is_last: bool) -> str:
+    def explain_wait(self, at: float, *, is_last: bool) -> str:
         """Return why failures are no reason to roll back yet, or any more, "" when they are.
 
         Args:
+            at: Unix seconds; nothing is waited for any longer than `LASTS_S` after the first question.
             is_last: nothing more will be seen.
         """
         spell = self._open
@@ -91,5 +93,6 @@ class FailingSpells:
             return ""
         if not is_grave or spell.is_over(self._requests):
             return f"but that is over: {count(self._requests - spell.until, 'request')} since then went well"
-        left_s = spell.first + LASTS_S - 1 - self._reaches
+        self._asked_at = at if self._asked_at is None else self._asked_at
+        left_s = min(spell.first + LASTS_S - 1 - self._reaches, round(self._asked_at + LASTS_S - at))
         return "" if left_s <= 0 or is_last else f"and {left_s} s more will tell whether it goes on"
