@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,3 +112,36 @@ def test_a_cohort_that_cannot_be_is_no_answer(versions: object) -> None:
         client = ApiClient(server.url, lambda: "t" * 40, retry=Retry(attempts=1))
         with pytest.raises(ProviderUnavailable, match="impossible shares"):
             CloudflareDeployments(client, "a" * 32, "fm5").history()
+
+
+def test_what_moves_no_traffic_keeps_settings_that_are_not_known() -> None:
+    """A remark, and a proof at 0 %; what only tells of the deployment is left out, and a switch begins anew."""
+    live = {
+        "id": "d1",
+        "created_on": "2026-12-01T10:00:00Z",
+        "versions": [{"version_id": "v1", "percentage": 100}],
+        "code_update_strategy": {"mode": "immediate"},
+        "modified_on": "2026-12-01T10:00:00Z",
+        "placement": {"regions": ["weur"]},
+        "tags": [],
+    }
+    listed = answer({"success": True, "result": {"deployments": [live]}})
+    with scripted_server() as server:
+        made = answer({"success": True, "result": live})
+        server.will(*[listed, made] * 4)
+        client = ApiClient(f"{server.url}/client/v4", lambda: "a-token", retry=Retry(attempts=1))
+        deployments = CloudflareDeployments(client, "account", "shop")
+        shares = deployments.history()[0].shares
+        other = type(shares[0].version)("v2")
+        deployments.deploy(shares, message="a remark")
+        deployments.history()
+        deployments.deploy((*shares, Share(other, 0)), message="a proof")
+        deployments.history()
+        deployments.deploy((Share(shares[0].version, 90), Share(other, 10)), message="a split")
+        deployments.history()
+        deployments.activate("v2", message="a switch")
+        client.close()
+    sent = [json.loads(asked.body) for asked in server.asked if asked.method == "POST"]
+    known = {"strategy", "versions", "annotations"}
+    kept = [{name: value for name, value in body.items() if name not in known} for body in sent]
+    assert kept == [{"placement": {"regions": ["weur"]}}] * 2 + [{}] * 2

@@ -3,13 +3,15 @@
 Source: wrangler 4.164's `createDeployment`: Durable Objects run the code of before until they hibernate, for at most
 five minutes, unless `code_update_strategy` is immediate, which resets live ones. Cohorts: Cloudflare documentation,
 "Cohort-based deployments" (2026): `cohorts` of a deployment, each a name and versions with percentages over the same
-versions; what becomes of them in a deployment that names none is not documented, so they are always named.
+versions; what becomes of them in a deployment that names none is not documented, so they are always named. Settings of
+a deployment that are not known here (objects and lists: what is a word or a number only tells) stay with what moves no
+traffic.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -84,8 +86,35 @@ def _make_shares(shares: Sequence[_ApiShare]) -> tuple[Share, ...]:
     return tuple(sorted(made, key=lambda share: -share.percentage))
 
 
+_KNOWN: Final = frozenset((*ApiDeployment.__struct_fields__, "code_update_strategy"))
+"""The strategy is one of the deployment's beginning, and is not kept."""
+
+
 class _History(msgspec.Struct):
-    deployments: tuple[ApiDeployment, ...] = ()
+    deployments: tuple[dict[str, object], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValidationError, as for any other shape, if one is no deployment."""
+        self.parse()
+
+    def parse(self) -> list[ApiDeployment]:
+        return msgspec.convert(list(self.deployments), list[ApiDeployment])
+
+
+class _Live(NamedTuple):
+    """A deployment, and the settings of it that are not known here."""
+
+    deployment: Deployment
+    settings: Mapping[str, object]
+
+    def stays(self, shares: Sequence[Share]) -> bool:
+        """Whether each of its versions has the same share in another deployment."""
+        return {share for share in self.deployment.shares if share.percentage > 0} <= set(shares)
+
+
+def _find_settings(told: Mapping[str, object]) -> dict[str, object]:
+    unknown = {name: value for name, value in told.items() if name not in _KNOWN}
+    return {name: value for name, value in unknown.items() if isinstance(value, dict | list) and value}
 
 
 class CloudflareDeployments:
@@ -100,17 +129,18 @@ class CloudflareDeployments:
         self._client = client
         self._reader = reader or client
         self._script = script
-        self._cohorts: tuple[Cohort, ...] = ()
+        self._live: _Live | None = None
         self._path = f"accounts/{quote_segment(account_id)}/workers/scripts/{quote_segment(script)}/deployments"
 
     def history(self) -> tuple[Deployment, ...]:
         """Return the newest ten deployments, newest first (the API lists no more)."""
         answer = self._reader.get(self._path, _History, permission=READ_SCRIPTS)
-        deployments = [deployment.as_model() for deployment in answer.deployments if deployment.versions]
+        pairs = zip(answer.parse(), answer.deployments, strict=True)
+        deployments = [_Live(made.as_model(), _find_settings(told)) for made, told in pairs if made.versions]
         # Stable: deployments made in the same instant keep the API's own order, newest first.
-        found = tuple(sorted(deployments, key=lambda deployment: -deployment.created_at))
-        self._cohorts = found[0].cohorts if found else ()
-        return found
+        found = sorted(deployments, key=lambda each: -each.deployment.created_at)
+        self._live = found[0] if found else None
+        return tuple(each.deployment for each in found)
 
     def activate(self, version: str, *, message: str, force: bool = False, immediate: bool = False) -> Deployment:
         """Make `version` live at 100 %, of each cohort in the list read last too; the message is cut to 1000 bytes."""
@@ -130,7 +160,8 @@ class CloudflareDeployments:
             Refused: one of them can no longer run.
             ProviderRejected: any other refusal, an unknown version for example.
         """
-        return self._deploy(shares, message, {}, cohorts, force=force)
+        kept = self._live.settings if self._live is not None and self._live.stays(shares) else {}
+        return self._deploy(shares, message, kept, cohorts, force=force)
 
     def _deploy(
         self,
@@ -143,7 +174,7 @@ class CloudflareDeployments:
     ) -> Deployment:
         cohorts = [
             {"name": cohort.name, "versions": _render_shares(cohort.shares)}
-            for cohort in carry_cohorts(self._cohorts, kept, shares)
+            for cohort in carry_cohorts(() if self._live is None else self._live.deployment.cohorts, kept, shares)
         ]
         body = {
             **more,
@@ -158,7 +189,7 @@ class CloudflareDeployments:
         except ProviderRejected as error:
             raise _translate_error(error, " and ".join(share.version for share in shares), self._script) from error
         made = answer.as_model()
-        self._cohorts = made.cohorts
+        self._live = _Live(made, {name: value for name, value in more.items() if name not in _KNOWN})
         return made
 
 
