@@ -249,6 +249,7 @@ class _Meter:
         self._live = live
         self._what = ""
         self._began = self._shown = time.monotonic()
+        self._before = 0
 
     def show(self, progress: ObjectProgress) -> None:
         from backout.cli.objects.words import describe_progress
@@ -256,6 +257,7 @@ class _Meter:
         now = time.monotonic()
         if progress.what != self._what:
             self._what, self._began, self._shown = progress.what, now, now
+            self._before = progress.done  # what an interrupted attempt had done, too
         if now - self._shown >= _SHOWN_EVERY_S:
             self._shown = now
-            self._live.progress(describe_progress(progress, now - self._began), now)
+            self._live.progress(describe_progress(progress, now - self._began, self._before), now)

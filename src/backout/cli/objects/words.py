@@ -70,18 +70,23 @@ def describe_end(survey: ObjectSurvey, restored: RestoreObjectsResult, compared:
     return lines
 
 
-def describe_progress(progress: ObjectProgress, elapsed_s: float) -> str:
+def describe_progress(progress: ObjectProgress, elapsed_s: float, before: int = 0) -> str:
     """Return how far a step is.
+
+    Args:
+        before: how many were done when the time began.
 
     >>> from backout.model.objects.progress import ObjectProgress
     >>> describe_progress(ObjectProgress("restoring", 500, 2000), 2.0)
     'restoring 500 of 2,000 objects, 250 a second, 6.0 s left'
+    >>> describe_progress(ObjectProgress("restoring", 1500, 2000), 2.0, 1000)
+    'restoring 1,500 of 2,000 objects, 250 a second, 2.0 s left'
     >>> describe_progress(ObjectProgress("listing", 500), 0.0)
     'listing 500 objects'
     """
     from backout.report.times import format_duration
 
-    rate = progress.done / elapsed_s if elapsed_s > 0 else 0.0
+    rate = (progress.done - before) / elapsed_s if elapsed_s > 0 else 0.0
     of = f" of {progress.total:,}" if progress.total else ""
     speed = f", {rate:,.0f} a second" if rate else ""
     left = f", {format_duration((progress.total - progress.done) / rate)} left" if rate and progress.total else ""

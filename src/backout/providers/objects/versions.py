@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from backout.errors import ProviderRejected
@@ -147,19 +147,18 @@ def run_all(act: Callable[[T], R], each: Sequence[T], hear: Callable[[int], None
     """Do something with each, many at once, and return the results in order; after an error nothing more is begun.
 
     Args:
-        hear: is told how many results there are, one by one.
+        hear: is told how many are done, one by one; not in their order, since one may wait long.
     """
-    found: list[R] = []
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="objects") as threads:
         begun = [threads.submit(act, one) for one in each]
         try:
-            for future in begun:
-                found.append(future.result())
-                hear(len(found))
+            for done, future in enumerate(as_completed(begun), start=1):
+                future.result()
+                hear(done)
+            return [future.result() for future in begun]
         except BaseException:
             threads.shutdown(wait=True, cancel_futures=True)
             raise
-    return found
 
 
 def hash_object(client: S3Client, bucket: str, key: str, version_id: str | None = None) -> bytes:
