@@ -199,7 +199,7 @@ def record_ports(directory: Path) -> list[tuple[str, str, bytes]]:
             lambda: CloudflareReadCaches(*here).restore(
                 CacheState("c1", "db", is_on=True, max_age_s=30.0, stale_s=5.0)
             ),
-            lambda: CloudflareMaintenance(deployments, bundles, SCRIPT).show("x"),
+            lambda: CloudflareMaintenance(deployments, CloudflareVersions(*here), bundles, SCRIPT).show("x"),
         )
         home = f"/client/v4/accounts/{ACCOUNT}/queues"
         queue = api.call("POST", home, {"queue_name": "mail"}).result["queue_id"]

@@ -18,6 +18,7 @@ from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.cloudflare.maintenance import CloudflareMaintenance
 from backout.providers.cloudflare.queues import CloudflareQueues
 from backout.providers.cloudflare.read_caches import CloudflareReadCaches
+from backout.providers.cloudflare.versions import CloudflareVersions
 
 from platform_sides import MemorySide, TwinSide
 from twin_harness import ACCOUNT, TOKEN, running_api
@@ -91,7 +92,8 @@ def of_twin(side: TwinSide) -> Abilities:
         return made
 
     here = ApiClient(f"{side.api.url}/client/v4", lambda: TOKEN), ACCOUNT, side.script
-    maintenance = CloudflareMaintenance(CloudflareDeployments(*here), CloudflareBundles(*here), side.script)
+    mine = CloudflareDeployments(*here), CloudflareVersions(*here), CloudflareBundles(*here)
+    maintenance = CloudflareMaintenance(*mine, side.script)
     return Abilities(side, CloudflareQueues(*here), CloudflareReadCaches(*here), maintenance, add_queue, add_cache)
 
 
@@ -156,6 +158,16 @@ def own(tmp_path: Path) -> Iterator[tuple[TwinSide, Abilities]]:
         yield side, of_twin(side)
 
 
+def test_a_page_that_a_process_died_behind_is_not_uploaded_again(own: tuple[TwinSide, Abilities]) -> None:
+    """It was uploaded for this run, and never made live."""
+    side, abilities = own
+    before = side.deployments.history()[0].main
+    first = abilities.maintenance.show(MESSAGE).main
+    side.deployments.activate(before, message="as if it never was")
+    assert abilities.maintenance.show(MESSAGE).main == first
+    assert sum(each.is_maintenance for each in side.versions.recent()) == 1
+
+
 def test_what_else_keeps_data_is_named(own: tuple[TwinSide, Abilities]) -> None:
     """Once for each, with how a person clears it."""
     side, abilities = own
@@ -199,7 +211,8 @@ def test_every_request_is_answered_503_on_workerd(twin: TwinStatus) -> None:
     worker = deploy(twin, "maintained")
     here = ApiClient(worker.api_base_url, lambda: worker.token), worker.account_id, worker.script
     deployments = CloudflareDeployments(*here)
-    CloudflareMaintenance(deployments, CloudflareBundles(*here), worker.script).show(MESSAGE)
+    bundles = CloudflareBundles(*here)
+    CloudflareMaintenance(deployments, CloudflareVersions(*here), bundles, worker.script).show(MESSAGE)
     assert (worker.visit("/"), worker.visit("/boom")) == (503, 503)
     deployments.activate(worker.version, message="back")
     assert worker.visit("/") == 200

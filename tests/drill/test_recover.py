@@ -47,7 +47,7 @@ def fill(lab: Lab, rows: int) -> int:
     """Make a table of so many rows, as pgbench has them; return how large the database is, in bytes."""
     with lab.connect() as session:
         session.execute(
-            "CREATE TABLE accounts AS SELECT number AS aid, number % 100 AS bid, 0 AS abalance, "
+            "CREATE TABLE accounts AS SELECT number AS aid, number / 100 AS bid, 0 AS abalance, "
             "repeat(' ', 84)::char(84) AS filler FROM generate_series(1, %s) AS number",
             [rows],
         )

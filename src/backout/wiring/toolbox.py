@@ -270,7 +270,8 @@ def _make_platform_tools(config: Config, client: ApiClient) -> PlatformTools:
 
     script, account = config.environment.platform.script, config.account_id
     deployments = CloudflareDeployments(client, account, script)
-    maintenance = CloudflareMaintenance(deployments, make_bundles(config), script)
+    versions = CloudflareVersions(client, account, script)
+    maintenance = CloudflareMaintenance(deployments, versions, make_bundles(config), script)
     return PlatformTools(
         queues=CloudflareQueues(client, account, script),
         read_caches=CloudflareReadCaches(client, account, script),

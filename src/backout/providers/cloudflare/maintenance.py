@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backout.model.deployment import Deployment
     from backout.providers.cloudflare.bundles import CloudflareBundles
     from backout.providers.cloudflare.deployments import CloudflareDeployments
+    from backout.providers.cloudflare.versions import CloudflareVersions
 
 RETRY_AFTER_S: Final = 60
 _MODULE: Final = "maintenance.js"
@@ -52,8 +53,11 @@ class Waiting {
 class CloudflareMaintenance:
     """Port Maintenance of one Worker."""
 
-    def __init__(self, deployments: CloudflareDeployments, bundles: CloudflareBundles, script: str) -> None:
+    def __init__(
+        self, deployments: CloudflareDeployments, versions: CloudflareVersions, bundles: CloudflareBundles, script: str
+    ) -> None:
         self._deployments = deployments
+        self._versions = versions
         self._bundles = bundles
         self._script = script
 
@@ -66,16 +70,17 @@ class CloudflareMaintenance:
         return ""
 
     def show(self, message: str) -> Deployment:
-        """Upload it and make it live."""
+        """Upload it, unless one with that message was, and make it live."""
         live, metadata = self._describe()
         bindings = _list_bindings(metadata)
         classes = _list_classes(bindings, self._script)
         module = BundleModule(_MODULE, "application/javascript+module", render_code(classes).encode())
         version = Version(VersionId(live), 0, 0.0, tag=MAINTENANCE_TAG)
         bundle = Bundle(version, json.dumps({**metadata, "main_module": _MODULE}).encode(), (module,))
-        made = self._bundles.upload(bundle, message=message)
+        known = (each.id for each in self._versions.recent() if each.is_maintenance and each.message == message)
+        made = next(known, None) or self._bundles.upload(bundle, message=message).id
         has_objects = any(each.get("type") == _OBJECTS for each in bindings)
-        return self._deployments.activate(made.id, message=message, immediate=has_objects)
+        return self._deployments.activate(made, message=message, immediate=has_objects)
 
     def _describe(self) -> tuple[str, dict[str, object]]:
         """Return the live version, and what an upload with its bindings names.
