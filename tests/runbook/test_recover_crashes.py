@@ -13,6 +13,7 @@ from recovery_story import (
     recover,
     take_back,
 )
+from values import replace
 
 from backout.errors import BackoutError, PartlyDone, ProviderRejected, WorldMoved
 from backout.model.incident.incident import RunState
@@ -46,7 +47,7 @@ class CrashAt:
             raise Crash(name)
 
 
-def run_with(night: Night, crash: CrashAt, procedure: Callable[[RecoverTools], object] = recover) -> bool:
+def run_with(night: Night, crash: Callable[[str], None], procedure: Callable[[RecoverTools], object] = recover) -> bool:
     """Recover; whether it got to its end."""
     night.watch_application(crash)
     try:
@@ -109,12 +110,32 @@ def test_crash_at_every_moment_then_taken_back(quick_path: Path, proof: Record) 
         run_with(night, CrashAt(moment))
         tools = night.tools()
         newest = next(iter(tools.tools.runs.runs("production")), None)
-        if newest is None or not look_how_far(tools.tools.journal, newest.id)[0]:
-            continue  # nothing had been stopped yet
+        if newest is None:
+            continue
         take_back(tools)
         night.stop_watching()
         check_taken_back(night)
     proof("a recovery crashed at every moment, then taken back: as before it", trials=len(tried), failures=0)
+
+
+def test_taken_back_before_anything_was_stopped(quick_path: Path) -> None:
+    """It would go on when it is resumed: its copy of the database is dropped, and the environment is free again."""
+    night = Night(quick_path)
+
+    def crash(name: str) -> None:
+        if name == "after sides.start":
+            raise Crash(name)
+
+    assert not run_with(night, crash)
+    night.stop_watching()
+    night.world.started_by = replace(night.world.started_by, schedules=("0 4 * * *",))
+    assert take_back(night.tools()) is None
+    box = night.tools().tools
+    (run,) = box.runs.runs("production")
+    assert run.state.is_over
+    assert night.world.live.sole == night.bad.id
+    assert night.world.started_by.schedules == ("0 4 * * *",), "it had stopped none"
+    assert not night.server.sides
 
 
 class FailAt:
@@ -141,7 +162,7 @@ def test_a_failure_opens_everything_before_the_first_overwrite_and_nothing_after
     """Before it the run is given up by itself; from then on it stays closed, and goes on when that is mended."""
     count = FailAt()
     (quick_path / "whole").mkdir()
-    assert run_with(Night(quick_path / "whole"), count)  # type: ignore[arg-type]
+    assert run_with(Night(quick_path / "whole"), count)
     tried, opened, closed = sampled(count.seen, 60, 15), 0, 0
     for moment in tried:
         night = make_night(quick_path, moment)

@@ -137,7 +137,7 @@ def open_again(tools: RecoverTools, run: str) -> str:
         if mark is not None:
             get_fence(tools).open(mark)
     live = end_maintenance(tools, run)
-    if plan.has(PauseStep):
+    if plan.has(PauseStep) and _has_begun(tools, run, PauseStep.action):
         paused = plan.arguments(PauseStep)
         start_again(tools.tools, paused.queues, paused.schedules, paused.caches)
     if tools.restoring is not None:
@@ -146,6 +146,11 @@ def open_again(tools: RecoverTools, run: str) -> str:
                 with suppress(BackoutError):  # it is only a copy, and `db restore --drop-side` removes it, too
                     tools.restoring.sides.drop(step.arguments(SideStep).name)
     return live
+
+
+def _has_begun(tools: RecoverTools, run: str, action: str) -> bool:
+    begun = tools.tools.journal.events(run=run, kind="step.start")
+    return any(event.data.get("action") == action for event in begun)
 
 
 def _start_server(tools: RecoverTools) -> None:

@@ -70,8 +70,8 @@ def _find_undone(run: Run) -> str:
 
 
 def _is_left(tools: RecoverTools, run: Run) -> bool:
-    """Whether a recovery changed anything that is still so."""
-    began, _ = look_how_far(tools.tools.journal, run.id)
+    """Whether a recovery changed anything that is still so, or would go on when it is resumed."""
+    began = look_how_far(tools.tools.journal, run.id)[0] or not run.state.is_over
     lifted = tools.tools.journal.events(environment=run.environment, kind=LIFTED)
     return began and not any(note.data.get("run") == run.id for note in lifted)
 
