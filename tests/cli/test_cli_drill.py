@@ -101,6 +101,8 @@ def test_history_report_and_due(tmp_path: Path) -> None:
     card = backout(tmp_path, "drill", "report").out
     assert "the newest run of 1 of 2 drills passed" in card
     assert "| throws | A route throws an exception | passed " in card
+    assert "| scenario, action | detect | decide | act | RTO | bad requests | RPO | verify |" in card
+    assert "| 0/0/0.0 | \\- |" in card
     assert "- slow-tail: the action was none, and rollback was right" in card
     due = backout(tmp_path, "drill", "due", "--json")
     names = [each["name"] for each in due.json["due"]]  # type: ignore[attr-defined]

@@ -78,7 +78,7 @@ def test_the_six_steps_in_staging(drillbook: Drillbook) -> None:
     assert code == 0, drill["missed"]
     assert (drill["environment"], drill["actual_action"], drill["passed"]) == ("staging", "rollback", True)
     assert 0 <= drill["act_s"] <= drill["rto_s"]
-    assert trial.live() == drillbook.good
+    assert drillbook.trial().live() == drillbook.good
     assert run(trial.folder, "runs", "list", "-e", "staging")[1]["runs"] == []
     assert not trial.reports()
     _, known = run(trial.folder, "status", "-e", "staging")

@@ -43,6 +43,8 @@ class DrillSummary(Value, frozen=True):
     last: DrillRecord
     last_passed_at: float | None
     detect_s: float | None
+    decide_s: float | None
+    act_s: float | None
     rto_s: float | None
     verify_s: float | None
     bad_requests: float | None
@@ -102,6 +104,8 @@ def _summarize(name: str, records: Sequence[DrillRecord]) -> DrillSummary:
         last=records[-1],
         last_passed_at=passed[-1].at if passed else None,
         detect_s=_find_median(each.detect_s for each in measured),
+        decide_s=_find_median(each.decide_s for each in measured),
+        act_s=_find_median(each.act_s for each in measured),
         rto_s=_find_median(each.rto_s for each in measured),
         verify_s=_find_median(each.verify_s for each in measured),
         bad_requests=_find_median(each.bad_requests for each in measured),

@@ -85,7 +85,10 @@ def make_summary_record(summary: DrillSummary) -> dict[str, object]:
         "last_at": format_time(summary.last.at),
         "last_ended": summary.last.end,
         "last_passed_at": None if passed_at is None else format_time(passed_at),
+        "last_rto_s": None if summary.last.result is None else summary.last.result.measured.rto_s,
         "median_detect_s": summary.detect_s,
+        "median_decide_s": summary.decide_s,
+        "median_act_s": summary.act_s,
         "median_rto_s": summary.rto_s,
         "median_verify_s": summary.verify_s,
         "median_bad_requests": summary.bad_requests,
@@ -118,8 +121,6 @@ def count_wrong_rollbacks(results: Iterable[DrillResult]) -> int:
 def format_row(result: DrillResult) -> tuple[str, ...]:
     """Return the cells of a drill: name, action, detect, back, bad requests, verify, loss, outcome."""
     measured = result.measured
-    loss = measured.rpo
-    lost = "-" if loss.rows is None else f"{loss.rows}/{loss.objects}/{format_span(loss.seconds)}"
     return (
         result.name,
         str(measured.action),
@@ -127,11 +128,26 @@ def format_row(result: DrillResult) -> tuple[str, ...]:
         format_span(measured.rto_s),
         str(measured.bad_requests),
         format_span(measured.verify_s),
-        lost,
+        _format_loss(measured.rpo),
         "passed" if result.passed else "missed",
     )
 
 
+def _format_loss(loss: Loss) -> str:
+    return "-" if loss.rows is None else f"{loss.rows}/{loss.objects}/{format_span(loss.seconds)}"
+
+
+def _format_trend(summary: DrillSummary) -> str:
+    """Return the median RTO, and that of the newest run where there are several."""
+    last = summary.last.result
+    newest = None if last is None or summary.runs == 1 else last.measured.rto_s
+    return format_span(summary.rto_s) + ("" if newest is None else f" ({format_span(newest)})")
+
+
+_COLUMNS = (
+    *("drill", "what happens", "newest", "passed", "scenario, action", "detect", "decide", "act", "RTO"),
+    *("bad requests", "RPO", "verify"),
+)
 HEADERS = ("DRILL", "ACTION", "DETECT", "RTO", "BAD", "VERIFY", "RPO", "")
 
 
@@ -157,24 +173,27 @@ def format_scorecard(summaries: Sequence[DrillSummary], titles: Mapping[str, str
         "# Drills",
         "",
         f"{day}: the newest run of {passing} of {of} drills passed. Seconds are medians over the runs that passed:",
-        "to the verdict; from the first bad request to the last (RTO); the verification.",
+        "to the verdict; from it to the beginning of the switch; the switch; from the first bad request to the last ",
+        "(RTO; in brackets: the newest run); the verification. RPO is of the newest run: rows/objects/seconds.",
         "",
-        "| drill | what happens | newest | passed | action | detect | RTO | bad requests | verify |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(_COLUMNS)} |",
+        "|---" * len(_COLUMNS) + "|",
     ]
     for summary in summaries:
         result = summary.last.result
-        action = "-" if result is None else str(result.measured.action)
         bad = "-" if summary.bad_requests is None else f"{summary.bad_requests:g}"
         cells = (
             summary.name,
             titles.get(summary.name, ""),
             f"{summary.last.end} {format_time(summary.last.at)[:10]}",
             f"{summary.passed} of {summary.runs}",
-            action,
+            "-" if result is None else f"{result.measured.scenario or 'none'}, {result.measured.action}",
             format_span(summary.detect_s),
-            format_span(summary.rto_s),
+            format_span(summary.decide_s),
+            format_span(summary.act_s),
+            _format_trend(summary),
             bad,
+            "-" if result is None else _format_loss(result.measured.rpo),
             format_span(summary.verify_s),
         )
         lines.append(f"| {' | '.join(cell(text) for text in cells)} |")

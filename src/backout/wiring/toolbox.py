@@ -180,7 +180,7 @@ def _open_other(config: Config, other: OtherPlatform, hooks: Hooks, sent: SentPr
             migrations=find_migrations(config),
             app_checks_head=config.environment.database is not None and config.environment.database.app_checks_head,
             deploy_command=config.environment.deploy.command or "",
-            deployer=_make_deployer(config),
+            deployer=make_deployer(config) if config.environment.deploy.command else None,
             hear=hooks.hear,
             equivalents=other.list_equivalents(),
             open_version=other.find_opener(),
@@ -242,7 +242,7 @@ def _make_rollback_tools(config: Config, hooks: Hooks, api: Api, clock: Clock) -
         bundles=LateBundles(config),
         bundle_store=FileBundleStore(folder, f"{account}-{script}", masked=config.variables.mask_text),
         deploy_command=config.environment.deploy.command or "",
-        deployer=_make_deployer(config),
+        deployer=make_deployer(config) if config.environment.deploy.command else None,
         hear=hooks.hear,
         equivalents=make_equivalents(config),
         statements=make_statements(config),
@@ -307,9 +307,8 @@ def _make_safety_tools(config: Config, api: Api) -> SafetyTools:
     )
 
 
-def _make_deployer(config: Config) -> DeployCommand | None:
-    if not config.environment.deploy.command:
-        return None
+def make_deployer(config: Config) -> DeployCommand:
+    """Return what runs the team's own commands."""
     from backout.providers.command.deploy import ShellDeployCommand
 
     return ShellDeployCommand(

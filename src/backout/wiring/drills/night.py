@@ -128,12 +128,15 @@ def perform_missing_secret(scene: Scene) -> Measured:
 
 
 def perform_destructive_migration(scene: Scene) -> Measured:
-    """Rename a column of the live database with the deployment: the old code would fail as the new one does.
+    """Rename a column of the live database just after the deployment: the old code would fail as the new one does.
+
+    Before it, the old version would have failed for as long as the deployment takes, and be no baseline.
 
     Raises:
         BackoutError: as `measure`.
     """
     stage, guard = scene.ground.stage, start_guard(scene)
+    version, since = deploy(scene)
     stage.query(
         "INSERT INTO public._prisma_migrations (id, checksum, finished_at, migration_name, started_at, "
         "applied_steps_count) VALUES (gen_random_uuid()::text, 'x', now(), %s, now(), 1)",
@@ -142,7 +145,6 @@ def perform_destructive_migration(scene: Scene) -> Measured:
     stage.query("ALTER TABLE public.models RENAME COLUMN price_cents TO price")
     try:
         scene.say("renamed a column")
-        version, since = deploy(scene)
         ended = guard.await_end()
     finally:
         stage.query("ALTER TABLE public.models RENAME COLUMN price TO price_cents")

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from backout.analysis.drills import BadAnswers, find_bad, judge_drill
 from backout.config import Environment, load
+from backout.config.trust import check_config
 from backout.errors import BackoutError, UsageError
 from backout.model.drill import DrillAction, DrillPlace, DrillResult, Measured
 from backout.model.guard.signals import ServiceState
@@ -20,7 +21,7 @@ from backout.wiring.drills.deployment import subtract
 from backout.wiring.drills.times import find_times
 from backout.wiring.drills.trial import Runner
 from backout.wiring.drills.witness import Witness
-from backout.wiring.toolbox import make_toolbox
+from backout.wiring.toolbox import make_deployer, make_toolbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,7 @@ def perform_there(config: Config | None, drill: Drill, folder: Path, say: Callab
 
     Raises:
         UsageError: see `check_there`; no program may be run.
+        Untrusted: somebody else could have written the drill.
         BackoutError: as `rehearse`; guard gave no answer.
     """
     at = time.time()
@@ -131,8 +133,9 @@ def _find_commands(drill: Drill, config: Config) -> tuple[str, str]:
 
 def _rehearse_there(config: Config, drill: Drill, runner: Runner, say: Callable[[str], None]) -> Measured:
     tools, (good, bad) = make_toolbox(config), _find_commands(drill, config)
-    deployer = tools.rollback.deployer
-    if deployer is None or config.no_commands:
+    check_config(drill.path, None)
+    deployer = make_deployer(config)
+    if config.no_commands:
         raise UsageError("the commands of the drill are not run (--no-commands)", where=drill.name)
 
     def run(command: str) -> None:
