@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from backout.model.guard.signals import Counts
@@ -72,6 +73,17 @@ def test_its_colours_can_be_read_on_white_and_on_black() -> None:
         light = luminance(colour)
         assert min(1.05 / (light + 0.05), (light + 0.05) / 0.05) >= 4.3, colour
     assert "<style" not in draw(made)
+
+
+def test_the_numbers_of_marks_stand_side_by_side_within_the_picture() -> None:
+    """Those at its right edge too, where a verification usually is; none lies upon another."""
+    marks = [Mark(T + 55 + number, "verified") for number in range(5)]
+    made = make_picture("production", rows(), BAD, marks)
+    assert made is not None
+    places = [float(each) for each in re.findall(r'<circle cx="([\d.]+)" cy="18"', draw(made))]
+    assert len(places) == 5
+    assert all(after - before >= 25 for before, after in pairwise(places))
+    assert places[-1] + 13 <= 600
 
 
 def test_what_others_named_runs_nothing() -> None:

@@ -26,6 +26,8 @@ _WIDTH, _LEFT, _RIGHT = 600, 74, 590
 _PANEL: Final = 110
 _BINS: Final = 120
 _MOST_VERSIONS: Final = 4
+_APART: Final = 26
+"""Pixels between the numbers of two marks."""
 _ID: Final = 8
 
 
@@ -188,14 +190,20 @@ def _draw_axis(picture: Picture, bottom: int) -> Iterator[str]:
 
 def _draw_marks(picture: Picture, top: int, bottom: int) -> Iterator[str]:
     """Yield a numbered line for each mark; those that are close to one another share the height above in turns."""
-    taken = -100.0
-    for number, mark in enumerate(picture.marks, 1):
+    for number, (mark, label) in enumerate(zip(picture.marks, _place_labels(picture), strict=True), 1):
         place = _place(picture, mark.at)
         yield f'<path d="M{place:.1f} {top}V{bottom}" stroke="{_INK}" stroke-width="2" stroke-dasharray="2 4"/>'
-        label = max(place, taken + 26)
-        taken = label
         yield f'<circle cx="{label:.1f}" cy="{top - 14}" r="12" fill="none" stroke="{_INK}" stroke-width="2"/>'
         yield f'<text x="{label:.1f}" y="{top - 8}" font-size="16" text-anchor="middle">{number}</text>'
+
+
+def _place_labels(picture: Picture) -> list[float]:
+    """Return where the number of each mark stands: above its line, beside its neighbours, and within the picture."""
+    places: list[float] = []
+    for mark in picture.marks:
+        places.append(max(_place(picture, mark.at), places[-1] + _APART if places else 0.0))
+    last = len(places) - 1
+    return [min(place, _WIDTH - _APART / 2 - 1 - _APART * (last - number)) for number, place in enumerate(places)]
 
 
 def _draw_legend(picture: Picture, top: int) -> Iterator[str]:
