@@ -11,7 +11,7 @@ from backout.report.guard.acceptances import format_entry, make_accepted_lines
 from backout.report.guard.monitoring import list_seen
 from backout.report.incident.diagnosis import list_sentences
 from backout.report.incident.facts import Block, format_block
-from backout.report.incident.post_mortem import Around, list_blocks
+from backout.report.incident.post_mortem import Around, format_help, list_blocks
 from backout.report.times import format_clock, format_day, format_duration, format_time
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def list_facts(incident: Incident, around: Around = _NOTHING) -> list[Block]:
     return [
         Block("summary", "Summary", _format_summary(incident)),
         Block("timeline", "Timeline", join_parts([md("Times are UTC."), md(""), *timeline])),
-        Block("cause", "Root Cause", _format_root_cause(incident)),
+        Block("cause", "Root Cause", _add_help(_format_root_cause(incident), incident, around)),
         Block("resolution", "Resolution", _format_resolution(incident)),
         *list_blocks(incident, around),
     ]
@@ -162,6 +162,23 @@ def _format_root_cause(incident: Incident) -> Markdown:
         lines.append(md("What was measured:\n"))
         lines += [md("- {}", text) for text in _list_measured(incident.decision.evidence)]
     return Markdown(join_parts(lines).strip()) or md("Nothing is known of the cause.")
+
+
+_SUBJECTS = {
+    "database": "database",
+    "storage": "objects",
+    "config": "secrets",
+    "build": "pipeline",
+    "deploy": "pipeline",
+}
+"""Who helps with a service of the diagnosis; with the others, and without one, who helps with the code."""
+
+
+def _add_help(cause: Markdown, incident: Incident, around: Around) -> Markdown:
+    """Return the cause with who helps with it: people, and the vendor with its status page."""
+    service = incident.diagnosis.service if incident.diagnosis is not None else None
+    helps = format_help(around.helps, _SUBJECTS.get(service or "", "code"))
+    return md("{}\n\n{}", cause, helps) if helps and (service or incident.bad_version) else cause
 
 
 def _describe_where(quote: Quote) -> Markdown:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backout.escaping import Markdown, cell, code, join_parts, md, prose
+from backout.model.drill import DrillEnd
 from backout.model.value import Value
 from backout.report.incident.case import list_impact
 from backout.report.incident.facts import Block
-from backout.report.times import format_clock, format_duration
+from backout.report.times import format_clock, format_day, format_duration
 
 if TYPE_CHECKING:
+    from backout.model.drill import DrillRecord
     from backout.model.incident.contact import Help
     from backout.model.incident.impact import Impact
     from backout.model.incident.incident import Incident
@@ -31,6 +33,7 @@ class Around(Value, frozen=True):
         runs: ids.
         commit_url: how a commit's page is found, with `{}` for its hash; "" unknown.
         commits: (version, commit).
+        drills: the newest ones, from before it, of what it was about.
         picture: file name of the picture beside the report, "" for none; `picture_text` says what it shows.
     """
 
@@ -41,6 +44,7 @@ class Around(Value, frozen=True):
     runs: tuple[str, ...] = ()
     commit_url: str = ""
     commits: tuple[tuple[str, str], ...] = ()
+    drills: tuple[DrillRecord, ...] = ()
     picture: str = ""
     picture_text: str = ""
 
@@ -116,6 +120,16 @@ def format_vendor(each: Help) -> Markdown:
     return join_parts([cell(each.vendor), *links], " ") if each.vendor else md("")
 
 
+def format_help(helps: tuple[Help, ...], subject: str) -> Markdown:
+    """Return who helps with a subject, "" where nobody is named."""
+    found = next((each for each in helps if each.subject == subject), None)
+    if found is None or not (found.vendor or found.contacts):
+        return md("")
+    people = name_people(found)
+    parts = [format_vendor(found), *([md("{}", people)] if people else [])]
+    return md("Who helps ({}): {}", subject, join_parts([part for part in parts if part], "; "))
+
+
 def name_people(each: Help) -> str:
     """Return the contacts for a subject, and how to reach them."""
     people = (f"{person.label}: {person.reach}" if person.reach else person.label for person in each.contacts)
@@ -140,7 +154,8 @@ def _format_links(incident: Incident, around: Around) -> Markdown:
     lines = [md("- run {}: {}", code(run), code(f"backout runs show {run}")) for run in around.runs]
     for what, version in (("bad", incident.bad_version), ("good", incident.good_version)):
         if version:
-            lines.append(md("- {} version {}", what, code(version)))
+            shown = code(f"backout deployments show {version} -e {incident.environment}")
+            lines.append(md("- {} version {}: {}", what, code(version), shown))
     for version, commit in around.commits:
         link = (
             md("[{}]({})", code(commit[:12]), Markdown(around.commit_url.format(commit)))
@@ -148,4 +163,12 @@ def _format_links(incident: Incident, around: Around) -> Markdown:
             else code(commit)
         )
         lines.append(md("- commit of version {}: {}", code(version[:8]), link))
-    return join_parts(lines) or md("None.")
+    lines += [md("- last practised: {}", _describe_drill(each)) for each in around.drills]
+    if not around.drills:
+        lines.append(md("- last practised: no drill of it was recorded before (`backout drill list`)"))
+    return join_parts(lines)
+
+
+def _describe_drill(drill: DrillRecord) -> Markdown:
+    ended = "passed" if drill.end is DrillEnd.PASSED else "missed what was expected"
+    return md("drill {}, {}, {} ({})", code(drill.name), format_day(drill.at), ended, code("backout drill history"))

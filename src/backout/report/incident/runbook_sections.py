@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from backout.escaping import Markdown, block, cell, code, join_parts, md
 from backout.model.drill import DrillEnd
 from backout.model.guard.signals import Criticality
-from backout.report.incident.post_mortem import format_vendor, name_people
+from backout.report.incident.post_mortem import format_help
 from backout.report.times import format_day, format_duration, format_percent
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _format_health(setup: RunbookSetup, facts: RunbookFacts) -> Markdown:
         f"backout doctor -e {environment}     # asks the database itself",
     )
     asked = [block(line, "sh") for line in setup.lines.health]
-    helps = [_name_help(setup, "database"), _name_help(setup, "objects")]
+    helps = [format_help(setup.helps, "database"), format_help(setup.helps, "objects")]
     past = _list_past(setup, facts, "health", "health-down")
     return join_parts([*services, commands, md("By hand:"), *asked, *filter(None, helps), *past], "\n\n")
 
@@ -87,7 +87,7 @@ def _format_build(setup: RunbookSetup, facts: RunbookFacts) -> Markdown:
         f"backout diagnose build -e {environment}   # the step that failed, and why",
         "backout diagnose build -- npm run build   # here",
     )
-    helps = _name_help(setup, "pipeline")
+    helps = format_help(setup.helps, "pipeline")
     past = _list_past(setup, facts, "build", "failed-build")
     return join_parts([text, commands, *filter(None, (helps,)), *past], "\n\n")
 
@@ -105,7 +105,7 @@ def _format_errors(setup: RunbookSetup, facts: RunbookFacts) -> Markdown:
         f"backout diagnose -e {environment}   # what fails, since when, and why",
         f"backout rollback --dry-run -e {environment}",
     )
-    helps = _name_help(setup, "code")
+    helps = format_help(setup.helps, "code")
     past = _list_past(setup, facts, "errors", "one-route")
     return join_parts([counts, mode, commands, *filter(None, (helps,)), *past], "\n\n")
 
@@ -130,7 +130,7 @@ def _format_migrations(setup: RunbookSetup, facts: RunbookFacts) -> Markdown:
         f"backout roll-forward -e {environment} -m WHY                # option A: deploy a fix",
         f"backout recover --to TIME -e {environment} --dry-run        # option B: database and code together",
     )
-    helps = _name_help(setup, "database")
+    helps = format_help(setup.helps, "database")
     past = _list_past(setup, facts, "migrations", "destructive-migration")
     return join_parts([text, commands, *filter(None, (helps,)), *past], "\n\n")
 
@@ -145,7 +145,7 @@ def _format_secrets(setup: RunbookSetup, facts: RunbookFacts) -> Markdown:
         f"backout secrets push -e {environment} -m WHY   # what is missing",
     )
     by_hand = [block(line, "sh") for line in setup.lines.secrets[:1]]
-    helps = _name_help(setup, "secrets")
+    helps = format_help(setup.helps, "secrets")
     past = _list_past(setup, facts, "secrets", "missing-secret")
     return join_parts([*text, commands, *by_hand, *filter(None, (helps,)), *past], "\n\n")
 
@@ -160,7 +160,7 @@ def _format_database(setup: RunbookSetup, facts: RunbookFacts) -> Markdown:
         f"backout db restore TIME --side -e {environment}       # a copy to look at; nothing live is changed",
         f"backout db restore TIME --rescue -e {environment} --dry-run",
     )
-    helps = _name_help(setup, "database")
+    helps = format_help(setup.helps, "database")
     past = _list_past(setup, facts, "database", "rows-corrupted")
     return join_parts([*text, commands, *filter(None, (helps,)), *past], "\n\n")
 
@@ -175,7 +175,7 @@ def _format_objects(setup: RunbookSetup, facts: RunbookFacts) -> Markdown:
         f"backout objects history -e {environment}",
         f"backout objects restore --to TIME -e {environment} --dry-run",
     )
-    helps = _name_help(setup, "objects")
+    helps = format_help(setup.helps, "objects")
     past = _list_past(setup, facts, "objects", "objects-lost")
     return join_parts([text, commands, *filter(None, (helps,)), *past], "\n\n")
 
@@ -232,16 +232,6 @@ def _list_past(setup: RunbookSetup, facts: RunbookFacts, section: str, drill: st
         report = md(" ([report]({}))", Markdown(link)) if incident.report else md("")
         lines.append(md("- last incident: {}, {}{}", format_day(incident.at), incident.title, report))
     return [join_parts(lines)]
-
-
-def _name_help(setup: RunbookSetup, subject: str) -> Markdown:
-    """Return who helps with a subject, "" where nobody is named."""
-    found = next((each for each in setup.helps if each.subject == subject), None)
-    if found is None or not (found.vendor or found.contacts):
-        return md("")
-    people = name_people(found)
-    parts = [format_vendor(found), *([md("{}", people)] if people else [])]
-    return md("Who helps ({}): {}", subject, join_parts([part for part in parts if part], "; "))
 
 
 def _write(*lines: str) -> Markdown:

@@ -25,13 +25,16 @@ from backout.report.incident.post_mortem import Around
 from backout.report.incident.timeline import tell
 from backout.runbook.incident.case import IncidentRecords, list_lines
 from backout.runbook.incident.diagnose import diagnose_once
+from backout.runbook.incident.drills import list_drills
 from backout.runbook.incident.ends import read_end
 from backout.runbook.incident.impact import BEFORE_S, KEPT_S, keep_counts, read_impact
+from backout.runbook.incident.sections import list_sections_of_incident, sort_drills
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from backout.model.drill import DrillRecord
     from backout.model.incident.incident import Run
     from backout.model.incident.vendor import VendorIncident
     from backout.model.plan import Json
@@ -256,7 +259,15 @@ def _look_around(records: IncidentRecords, found: IncidentRecord, incident: Inci
         runs=found.runs,
         commit_url=records.commit_url,
         commits=tuple(dict.fromkeys(_list_commits(records, found))),
+        drills=_list_drills(records, found, incident),
     )
+
+
+def _list_drills(records: IncidentRecords, found: IncidentRecord, incident: Incident) -> tuple[DrillRecord, ...]:
+    """Return the newest drill of each section of the runbook that the incident is about."""
+    newest = sort_drills(each for each in list_drills(records.journal) if each.at < incident.opened_at)
+    practised = (newest.get(section) for section in list_sections_of_incident(found, incident))
+    return tuple(dict.fromkeys(each for each in practised if each is not None))
 
 
 def _ask_vendors(records: IncidentRecords) -> tuple[VendorIncident, ...] | None:
