@@ -18,7 +18,7 @@ from backout.model.guard.verdict import (
 )
 from backout.model.incident.diagnosis import Diagnosis, Quote, RollbackAdvice, Scenario
 from backout.model.incident.incident import Event, Run, RunState
-from backout.model.plan import Equivalents, Json, Plan
+from backout.model.plan import Equivalents, Json, Plan, PlanKind, Step
 from backout.plan.guard import plan_guard
 from backout.plan.rollback import Request, plan_rollback
 from backout.report.incident.incident import OPEN, make_file_name, render
@@ -196,3 +196,22 @@ def test_what_the_application_said_makes_nothing_of_the_report() -> None:
         plain = replace(found, decision=DECISION, diagnosis=DIAGNOSIS, notes=("x",))
         plain = replace(plain, diagnosis=replace(DIAGNOSIS, evidence=DIAGNOSIS.evidence[:1]))
         check(render(found), render(plain))
+
+
+def test_what_was_done_to_the_data_is_told() -> None:
+    """Nothing is said to be unchanged where rows were brought back; whether they compare is said beside it."""
+    steps = (Step("db_rescue", "put the rows back"), Step("db_rescue_check", "compare them with the copy"))
+    plan = Plan(PlanKind.RECOVER, "production", "the rows that a migration damaged", steps)
+    run = Run("recover-1", "production", plan, RunState.DONE, T, T + 9, 2)
+    ended = [
+        Event(1, T, "production", run.id, None, "run.submitted"),
+        Event(2, T + 5, "production", run.id, 0, "step.ok", {"result": {"rows": 245}}),
+        Event(3, T + 9, "production", run.id, 1, "step.ok", {"result": {"failed": []}}),
+    ]
+    text = render(tell([run], ended))
+    assert "Done to the data: put the rows back." in text
+    assert "Nothing was changed by backout" not in text
+    assert "- 10:00:05 - Done: put the rows back" in text
+    assert "- 10:00:09 - Compared: compare them with the copy\n" in text
+    differs = replace(ended[2], data={"result": {"failed": ["orders"]}})
+    assert "compare them with the copy (NOT as it was meant to be)" in render(tell([run], [*ended[:2], differs]))

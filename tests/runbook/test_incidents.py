@@ -25,7 +25,7 @@ from backout.runbook.incident.records import choose_incident
 from backout.runbook.incident.report import write_page
 from backout.wiring.helps import list_helps
 
-from line import POLICY, Story, roll_back, watch
+from line import POLICY, Story, equip, roll_back, watch
 from private import write_private
 
 if TYPE_CHECKING:
@@ -168,6 +168,22 @@ def test_what_follows_is_written_into_the_same_report(quick_path: Path) -> None:
     (picture,) = story.world.reports.pictures.values()
     assert [f">{number}</text>" in picture for number in range(1, 6)] == [True] * 4 + [False]
     assert newest(open_records(story)).report == str(path)
+
+
+def test_what_no_run_has_counted_is_counted_for_the_report(quick_path: Path) -> None:
+    """A restore counts nothing; the report has numbers and picture all the same, where the source answers."""
+    story = Story(quick_path / "journal.sqlite", policy=OBSERVE)
+    watch(equip(story.tools(), traffic=story.world.traffic))
+    roll_back(equip(story.tools(), traffic=None))
+    records = open_records(story)
+    (found,) = records.list_records()
+    last = replace(found, runs=found.runs[-1:], opened_at=found.opened_at)
+    assert read_case(records, last).impact.exactness["requests_failed"] is Exactness.ESTIMATED
+    assert records.open_traffic() is None
+    write_page(replace(records, open_traffic=lambda: story.world.traffic), last)
+    assert read_case(records, last).impact.exactness["requests_failed"] is Exactness.EXACT
+    ((_, page),) = story.world.reports.texts.items()
+    assert "requests failed" in page
 
 
 def test_the_report_names_who_helps_with_what(quick_path: Path, tmp_path: Path) -> None:

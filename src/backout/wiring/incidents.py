@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from backout.config import Config
     from backout.model.incident.notice import QueuedNotice
-    from backout.ports import Issues
+    from backout.ports import Issues, Traffic
 
+_APART = frozenset({"twin", "recorder", "prometheus", "logs", "caddy"})
 _MOST = 2_000
 """Notices of one environment that are looked through for those about an incident."""
 
@@ -52,7 +53,17 @@ def make_incident_records(config: Config) -> IncidentRecords:
         helps=list_helps(config),
         commit_url=make_commit_url(config),
         redact=config.variables.mask_text,
+        open_traffic=lambda: _open_traffic(config),
     )
+
+
+def _open_traffic(config: Config) -> Traffic | None:
+    """Return the source of counts where it is no part of the platform, see `IncidentRecords`."""
+    if config.environment.traffic.provider not in _APART:
+        return None
+    from backout.wiring.traffic import make_traffic
+
+    return make_traffic(config, None, SystemClock(), lambda _text: None, history=tuple)
 
 
 def commit_report(files: Sequence[Path], message: str) -> str:

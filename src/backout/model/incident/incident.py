@@ -101,6 +101,7 @@ class Incident(Value, frozen=True):
         secrets: names of the secrets that were set, "" for none.
         forward: the good version is a new one, deployed in the bad one's place.
         accepted: what a person said is intended, of this watch or of this version, oldest first.
+        repairs: what was done to the data, in order.
     """
 
     id: str
@@ -122,3 +123,4 @@ class Incident(Value, frozen=True):
     secrets: str = ""
     forward: bool = False
     accepted: tuple[Acceptance, ...] = ()
+    repairs: tuple[str, ...] = ()

@@ -205,8 +205,9 @@ def _format_resolution(incident: Incident) -> Markdown:
         lines.append(md("Rolled back to version {}; version {} is quarantined.", good, bad))
     elif incident.secrets:
         lines.append(md("Secrets set: {}. The code stayed as it was.", incident.secrets))
-    else:
+    elif not incident.repairs:
         lines.append(md("Nothing was changed by backout."))
+    lines += [md("Done to the data: {}.", "; ".join(incident.repairs))] if incident.repairs else []
     notes = [note for note in incident.notes if not note.startswith("not acted on")]
     lines += [md(""), *(md("- {}", note) for note in notes)] if notes else []
     if incident.verification is not None:

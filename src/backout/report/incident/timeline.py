@@ -47,6 +47,17 @@ _TITLES = {
 }
 
 
+_REPAIRS = frozenset(
+    (
+        *("db_rescue", "db_undo_rescue", "db_exchange", "db_branch_rescue", "db_branch_finalize"),
+        *("restore_objects", "undo_objects"),
+    )
+)
+"""The steps that bring data back."""
+_COMPARISONS = frozenset(("db_rescue_check", "db_compare", "db_read_back", "db_branch_compare", "compare_objects"))
+"""The steps that show whether it is as it was meant to be."""
+
+
 class _Teller:
     """Collects facts from the events; every fact comes from an event or from the frozen plan."""
 
@@ -62,6 +73,7 @@ class _Teller:
         self._forward = False
         self._verdict_told: Json = None
         self._diagnosis: Diagnosis | None = None
+        self._repairs: list[str] = []
         self._actor = ""
         for run in runs:
             self._from_plan(run)
@@ -158,10 +170,15 @@ class _Teller:
         result = event.data.get("result")
         if not isinstance(result, dict):
             return
-        if step.action == "watch":
-            self._tell_watched(event, result)
-        elif step.action == "prove":
-            self._tell_proofs(event, result)
+        told = {
+            "watch": self._tell_watched,
+            "prove": self._tell_proofs,
+            "verify": self._tell_verified,
+            "verify_health": self._tell_verified,
+            "settle": self._tell_settled,
+        }
+        if step.action in told:
+            told[step.action](event, result)
         elif step.action == "activate":
             self._good = str(result["version"])
             self._add(event.at, f"Version {self._good[:8]} activated (deployment {result['deployment']})")
@@ -172,12 +189,23 @@ class _Teller:
         elif step.action in ("push_secrets", *_SAID):
             said = self._describe_push if step.action == "push_secrets" else _SAID[step.action]
             self._add(event.at, said(result))
-        elif step.action in ("verify", "verify_health"):
-            self._verification = decode_values(result, Verification)
-            done = self._verification.verified
-            outcome = "Service restored" if done else describe_verified(done)
-            self._add(event.at, f"{outcome}: {self._verification.summary}")
-        elif step.action == "settle" and result.get("why"):
+        elif step.action in _REPAIRS | _COMPARISONS:
+            self._tell_repair(event, step, result)
+
+    def _tell_repair(self, event: Event, step: Step, result: Mapping[str, Json]) -> None:
+        if step.action in _REPAIRS:
+            self._repairs.append(step.title)
+        word = "Done" if step.action in _REPAIRS else "Compared"
+        self._add(event.at, f"{word}: {step.title}{_describe_comparison(result)}")
+
+    def _tell_verified(self, event: Event, result: Mapping[str, Json]) -> None:
+        self._verification = decode_values(result, Verification)
+        done = self._verification.verified
+        outcome = "Service restored" if done else describe_verified(done)
+        self._add(event.at, f"{outcome}: {self._verification.summary}")
+
+    def _tell_settled(self, event: Event, result: Mapping[str, Json]) -> None:
+        if result.get("why"):
             self._add(event.at, str(result["why"]))
 
     def _tell_watched(self, event: Event, result: Mapping[str, Json]) -> None:
@@ -246,6 +274,7 @@ class _Teller:
             secrets=self._secrets,
             forward=self._forward,
             accepted=intended,
+            repairs=tuple(self._repairs),
             notes=(*self._last.plan.notes, *self._describe_coverage(), *((f"not acted on: {held}",) if held else ())),
         )
 
@@ -261,6 +290,13 @@ class _Teller:
         if self._secrets:
             return f"secrets set: {self._secrets}"
         return f"roll{'-forward' if self._forward else 'back'} from version {self._bad[:8]}"
+
+
+def _describe_comparison(result: Mapping[str, Json]) -> str:
+    objects = result.get("compared")
+    if isinstance(objects, dict):
+        return "" if objects.get("verified") is True else " (NOT as it was meant to be)"
+    return " (NOT as it was meant to be)" if any(result.get(name) for name in ("failed", "differs", "left")) else ""
 
 
 def _describe_live(step: Step, result: Mapping[str, Json], good: str) -> str:

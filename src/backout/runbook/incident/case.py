@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Incident
     from backout.model.incident.notice import QueuedNotice
     from backout.model.plan import Json
-    from backout.ports import Checkpoints, Clock, CountsStore, Journal, Notifier, Reports, Runs, VendorStatus
+    from backout.ports import Checkpoints, Clock, CountsStore, Journal, Notifier, Reports, Runs, Traffic, VendorStatus
 
 _SAID: Final = {
     record.NOTED: "{text}",
@@ -53,6 +53,8 @@ class IncidentRecords(Value, frozen=True):
         helps: who helps with which subject.
         commit_url: of a commit's page, with `{}` for its hash, "" unknown.
         redact: removes every secret known here from a text.
+        open_traffic: opens the source of counts where it needs no token of the platform, for what no run has counted;
+            returns None for none; raises BackoutError.
     """
 
     environment: str
@@ -71,6 +73,7 @@ class IncidentRecords(Value, frozen=True):
     helps: tuple[Help, ...] = ()
     commit_url: str = ""
     redact: Callable[[str], str] = str
+    open_traffic: Callable[[], Traffic | None] = lambda: None
 
     def list_records(self) -> tuple[IncidentRecord, ...]:
         """Return the incidents, newest first. Raises BackoutError: the journal cannot be read."""

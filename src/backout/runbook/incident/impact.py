@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec.structs import replace
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from backout.model.incident.incident import Incident
     from backout.model.incident.record import IncidentRecord
     from backout.model.plan import Json
-    from backout.ports import Checkpoints, CountsStore, Journal, Runs
-    from backout.runbook.toolbox import Toolbox
+    from backout.ports import Checkpoints, Clock, CountsStore, Journal, Runs, Traffic
 
 KEPT_S: Final = 7_200.0
 """How much of the newest time is kept second by second, for the picture; sums are kept of all of it."""
@@ -28,24 +27,56 @@ _SUMS: Final = "incident counts"
 _RESTORES: Final = ("db_rescue", "db_branch_rescue", "restore_objects")
 
 
-def keep_counts(tools: Toolbox, run: str, bad: str, since: float, ended_at: float | None) -> None:
+class Stores(Protocol):
+    """What counts are kept in."""
+
+    @property
+    def environment(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+    @property
+    def counts(self) -> CountsStore:
+        """Second by second."""
+        ...
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Sums."""
+        ...
+
+
+def is_counted(checkpoints: Checkpoints, found: IncidentRecord) -> bool:
+    """Whether the counts of an incident are kept already, or it has no run to keep them for."""
+    return not found.runs or any(checkpoints.load_checkpoint(run, _SUMS) is not None for run in found.runs)
+
+
+def keep_counts(
+    stores: Stores, traffic: Traffic | None, run: str, bad: str, since: float, ended_at: float | None
+) -> None:
     """Read the counts from `since` until now, and keep them for the incident of `run`; nothing where none can be read.
 
     Args:
+        traffic: where they are read, None for nowhere.
         bad: the version that failed, "" for none.
         since: Unix seconds; `ended_at`: when all was shown to be well, None: not yet.
     """
-    if tools.traffic is None:
+    if traffic is None:
         return
-    now = tools.clock.now()
+    now = stores.clock.now()
     try:
-        page = tools.traffic.read(int(since - BEFORE_S), int(now) + 1)
+        page = traffic.read(int(since - BEFORE_S), int(now) + 1)
     except BackoutError:
         return
-    traits = tools.traffic.traits
+    traits = traffic.traits
     how = Exactness.SAMPLED if page.sampled or traits.sampled else Exactness.EXACT
     how = Exactness.ESTIMATED if traits.estimated and how is Exactness.SAMPLED else how
-    tools.counts.keep(tools.environment, [row for row in page.counts if row.second >= now - KEPT_S])
+    stores.counts.keep(stores.environment, [row for row in page.counts if row.second >= now - KEPT_S])
     sums = count_requests(page.counts, bad, since, now if ended_at is None else ended_at, how)
     data: dict[str, Json] = {
         "requests": sums.requests,
@@ -54,7 +85,7 @@ def keep_counts(tools: Toolbox, run: str, bad: str, since: float, ended_at: floa
         "exactness": str(how),
         "until": float(page.complete_until),
     }
-    tools.checkpoints.save_checkpoint(run, _SUMS, data)
+    stores.checkpoints.save_checkpoint(run, _SUMS, data)
 
 
 def read_impact(

@@ -5,6 +5,7 @@ Writing it again replaces the facts in it, and nothing that people wrote.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -27,7 +28,7 @@ from backout.runbook.incident.case import IncidentRecords, list_lines
 from backout.runbook.incident.diagnose import diagnose_once
 from backout.runbook.incident.drills import list_drills
 from backout.runbook.incident.ends import read_end
-from backout.runbook.incident.impact import BEFORE_S, KEPT_S, keep_counts, read_impact
+from backout.runbook.incident.impact import BEFORE_S, KEPT_S, is_counted, keep_counts, read_impact
 from backout.runbook.incident.sections import list_sections_of_incident, sort_drills
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def write_report(tools: Toolbox, run: str, held: str = "") -> Path:
     """
     chain = trace_causes(tools.runs, run)
     told = tell(chain, [event for each in chain for event in tools.journal.events(run=each.id)])
-    keep_counts(tools, run, told.bad_version, told.opened_at, told.resolved_at)
+    keep_counts(tools, tools.traffic, run, told.bad_version, told.opened_at, told.resolved_at)
     records = make_incident_records(tools)
     return write_page(records, find_record(records, run), held)
 
@@ -115,6 +116,8 @@ def write_page(records: IncidentRecords, found: IncidentRecord, held: str = "") 
         BackoutError: it cannot be read or written.
     """
     incident = read_incident(records, found, held)
+    if _count_missing(records, found, incident):
+        incident = read_incident(records, found, held)
     around = _look_around(records, found, incident)
     name = _find_name(records, found)
     path = records.reports.of_run(name)
@@ -131,6 +134,18 @@ def write_page(records: IncidentRecords, found: IncidentRecord, held: str = "") 
     blocks = _list_facts(records, incident, around)
     records.reports.amend(name, lambda page: merge(page, blocks))
     return path
+
+
+def _count_missing(records: IncidentRecords, found: IncidentRecord, incident: Incident) -> bool:
+    """Count the requests of an incident that none of its runs has counted, as a restore; return whether that was so."""
+    if is_counted(records.checkpoints, found):
+        return False
+    with suppress(BackoutError):
+        ended_at = incident.resolved_at or found.resolved_at
+        traffic, run = records.open_traffic(), found.runs[-1]
+        keep_counts(records, traffic, run, incident.bad_version, incident.opened_at, ended_at)
+        return traffic is not None
+    return False
 
 
 def _find_name(records: IncidentRecords, found: IncidentRecord) -> str:
