@@ -83,7 +83,10 @@ def write_over(path: Path, content: bytes) -> None:
 def rewrite(path: Path, text: str) -> None:
     """Replace the text of a file, whole or not at all, as it is; it keeps its permissions. Raises OSError."""
     target = path.resolve()
-    temporary = target.with_suffix(".new")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.chmod(target.stat().st_mode & 0o7777)
-    temporary.replace(target)
+    temporary = target.with_name(f".{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        write_new(temporary, text.encode())
+        temporary.chmod(target.stat().st_mode & 0o7777)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -190,13 +190,14 @@ def test_every_adapter_has_a_boundary(story: Story) -> None:
         "environment", "policy", "actor", "clock", "journal", "runs", "marks", "counts", "checkpoints", "pushing",
         "provider_marks", "seal", "confirm", "pace", "say",
         "guard.dice", "guard.in_background", "guard.watching", "guard.consent", "guard.declared",
+        "rollback.places_targets",
         "rollback.app_checks_head", "rollback.deploy_command", "rollback.hear", "rollback.equivalents",
         "rollback.open_version",  # what it opens has a boundary
         "recovery.restoring", "recovery.fence", "recovery.protection", "recovery.proof_alarm", "recovery.keeps_objects",
         "recovery.check_objects",
         "incident.reports", "incident.catalogue", "incident.redact", "incident.card_lines", "incident.lines_for_npx",
             "incident.helps", "incident.commit_url",
-        "safety.pinned", "safety.holds",
+        "safety.pinned", "safety.holds", "safety.doubt",
     }  # fmt: skip
     tools = story.tools()
     parts = {name.partition(".")[0] for name in own | ADAPTERS.keys() if "." in name}

@@ -155,6 +155,7 @@ READS = {
     "runbook/hindsight/track_record.py": "left out",
     "runbook/incident/checkup_questions.py": "whether the platform answers, and whether a hold stands",
     "runbook/incident/tell.py": "what is live, read back",
+    "runbook/conformance.py": "made live again as whatever is live: it asks only who is live",
     "runbook/observe.py": "kept: it is live; `observe_application` leaves it out, candidates refuse it",
     "runbook/probing/pairs.py": "a mark of this run",
     "runbook/probing/pre_promotion.py": "whether the planned deployment is still live",

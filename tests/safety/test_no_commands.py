@@ -38,10 +38,11 @@ NAMED = {
         f'[environments.production.platform.caddy]\nreleases = "r"\nstart = "{PROGRAM}"\nstop = "x"\n',
     "platform.caddy.stop":
         f'[environments.production.platform.caddy]\nreleases = "r"\nstart = "x"\nstop = "{PROGRAM}"\n',
-    **{
-        f"platform.command.{name}": f'[environments.production.platform.command]\n{name} = ["{PROGRAM}"]\n'
-        for name in ("history", "current", "activate", "shares", "probe")
-    },
+    "platform.command.history": f'[environments.production.platform.command]\nhistory = ["{PROGRAM}"]\n',
+    "platform.command.current": f'[environments.production.platform.command]\ncurrent = ["{PROGRAM}"]\n',
+    "platform.command.activate": f'[environments.production.platform.command]\nactivate = ["{PROGRAM}"]\n',
+    "platform.command.shares": f'[environments.production.platform.command]\nshares = ["{PROGRAM}"]\n',
+    "platform.command.probe": f'[environments.production.platform.command]\nprobe = ["{PROGRAM}"]\n',
     "deploy.command": f'[environments.production.deploy]\ncommand = "{PROGRAM}"\n',
 }  # fmt: skip
 """A file for each key that can run a program."""

@@ -65,18 +65,23 @@ def _list_of_environment(config: Config, environment: EnvironmentSettings) -> It
     if missing := tuple(_list_unpinned(environment)):
         read = "`backout init --pin` reads the environment's identity, and each change compares it"
         yield Remark("pin", f"not pinned: {', '.join(missing)}; {read}")
-    if environment.guard.mode is Mode.ACT and environment.health is None and environment.traffic.provider == "none":
-        yield Remark("guard", "guard.mode is 'act', but there is nothing to decide on")
-    if environment.guard.mode is Mode.ACT and environment.platform.command and environment.pin.conformance is None:
-        yield Remark(
-            "", "guard.mode is 'act', but platform.command never passed `backout conformance`: it only advises"
-        )
+    if environment.guard.mode is Mode.ACT:
+        yield from _list_of_acting(environment)
     if environment.health and not is_private(environment.health.url):
         yield Remark("", "health.url is not encrypted")
     yield from (Remark("", text) for text in _warn_of_counted(environment))
     example = environment.secrets.example
     if example is not None and not example.is_file():
         yield Remark("", f"secrets.example: no such file: {example.name}")
+
+
+def _list_of_acting(environment: EnvironmentSettings) -> Iterator[Remark]:
+    """Yield why guard will not act, although it is set to."""
+    if environment.health is None and environment.traffic.provider == "none":
+        yield Remark("guard", "guard.mode is 'act', but there is nothing to decide on")
+    if environment.platform.command and environment.pin.conformance is None:
+        text = "guard.mode is 'act', but platform.command never passed `backout conformance`: it only advises"
+        yield Remark("", text)
 
 
 def _warn_of_counted(environment: EnvironmentSettings) -> Iterator[str]:
