@@ -45,7 +45,8 @@ class Response:
         is_kept: whether the connection can be used again once the body was read.
 
     Raises:
-        OSError, HTTPException: none came, not in time, or it is no HTTP/1.
+        OSError, HTTPException: none came, or not in time.
+        MalformedHead: it is no HTTP/1, or can be read in two ways.
     """
 
     def __init__(self, source: BoundedSocket, method: str) -> None:
@@ -77,7 +78,9 @@ class Response:
         """Return the next bytes of the body, as many as asked for unless it ends before; b"" at its end.
 
         Raises:
-            OSError, HTTPException: it broke off, did not come in time, or is longer than was to be read.
+            OSError: it did not come in time.
+            IncompleteRead: it broke off.
+            MalformedHead: a chunk is none, or it is longer than was to be read.
         """
         pieces: list[bytes] = []
         body, wanted = self._parts.body, most
