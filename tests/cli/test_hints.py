@@ -192,7 +192,7 @@ def test_an_example_that_cannot_be_pasted_is_found() -> None:
 
 
 ROOT = SOURCE.parents[1]
-_NAMED = re.compile(r"(?<![\w./@:'\[-])backout ([a-z][a-z-]*[a-z])(?![\w-])(?![\w.-]*[/=@])")
+_NAMED = re.compile(r"(?<![\w./@:'\[-])(?<!<!-- )backout ([a-z][a-z-]*[a-z])(?![\w-])(?![\w.-]*[/=@])")
 _WORDS = """
 acts alone and asks began begin behaves brings can cannot changes crashes developers did does follows gives holds is
 it itself keeps knows looks made masked meets needs never or promises provides put puts raises reaches reads recognise

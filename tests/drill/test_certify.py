@@ -18,6 +18,7 @@ from certify_cases import HARMLESS, IRREVERSIBLE
 from certify_lab import FIRST, OLD, Case, open_stage, run_case
 from certify_lab import REQUESTS as REQUESTS_OF_THE_SHOP
 from cli_shell import backout
+from kept import template
 
 from backout.analysis.compatibility import judge
 from backout.journal.sqlite import SqliteJournal
@@ -216,7 +217,7 @@ def test_the_rows_of_a_real_database(tmp_path: Path) -> None:
     command = make_project(tmp_path)
     binaries = find_binaries()
     server = PostgresServer(tmp_path / "live" / "data", binaries)
-    server.create()
+    server.create(cache_directory=template())
     dsn = server.start().socket_dsn
     try:
         PrismaDeploy(lambda: dsn).apply(PrismaMigrations(tmp_path / "before" / "prisma" / "migrations").read())

@@ -61,7 +61,7 @@ class ByHand(Value, frozen=True):
         """Return a line that runs these queries, "" where it is not known what one begins with."""
         if not self.psql:
             return ""
-        return " ".join([self.psql, *(f"-c {_word(query)}" for query in queries)])
+        return " ".join([self.psql, *(f"-c {_quote_query(query)}" for query in queries)])
 
 
 def add_recovery_lines(plan: Plan, hand: ByHand) -> Plan:
@@ -114,7 +114,7 @@ def _look_at_fence(_step: Step, hand: ByHand) -> str:
     return hand.ask(_ROLES.format(names=_list_names(hand)))
 
 
-def _word(query: str) -> str:
+def _quote_query(query: str) -> str:
     """Return a query as a word of a shell, in the quotes that are easier to read where they do."""
     return shlex.quote(query) if re.search(r'["$`\\!]', query) else f'"{query}"'
 

@@ -373,11 +373,13 @@ def _tell_duration(tools: RecoverTools) -> tuple[str, ...]:
     if not took:
         return ("no recovery has been made here yet, so nothing tells how long it takes",)
     fenced = [each.fenced_s for each in found if each.fenced_s is not None]
-    closed = f"; nobody could write for {_span(fenced)}" if fenced else ""
-    return (f"users were served again {_span(took)} after the command, by {len(took)} earlier recoveries{closed}",)
+    closed = f"; nobody could write for {_format_span(fenced)}" if fenced else ""
+    return (
+        f"users were served again {_format_span(took)} after the command, by {len(took)} earlier recoveries{closed}",
+    )
 
 
-def _span(seconds: Sequence[float]) -> str:
+def _format_span(seconds: Sequence[float]) -> str:
     least, most = format_duration(min(seconds)), format_duration(max(seconds))
     return least if least == most else f"{least} to {most}"
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from backout.analysis.drills import find_bad
 from backout.analysis.history.remarks import drop_remarks
+from backout.decoding import decode_values
 from backout.errors import BackoutError
 from backout.model.deployment import Share
 from backout.model.drill import DrillAction, Loss, Measured
@@ -37,6 +38,7 @@ from backout.wiring.drills.deployment import (
 from backout.wiring.drills.witness import Witness
 
 if TYPE_CHECKING:
+    from backout.twin.stage import Stage
     from backout.wiring.drills.ground import Ground
 
 _OLD: Final = "post-mortem/flag-wakes-dead-code"
@@ -115,10 +117,7 @@ def perform_knight(scene: Scene) -> Measured:
             tools.deployments.activate(new, message="the eighth as well", force=True)
             whole_at = time.time()
             time.sleep(_JUST_S)
-        ((children, lasted_s),) = stage.query(
-            "SELECT count(*)::int, extract(epoch FROM max(created_at) - min(created_at))::float8 "
-            "FROM public.orders WHERE note = 'child'"
-        )
+        children, lasted_s = _count_children(stage)
     finally:
         stage.query("DELETE FROM public.orders WHERE note = 'child'")
         stage.query("DROP TABLE public.flags")
@@ -127,8 +126,8 @@ def perform_knight(scene: Scene) -> Measured:
     bad = find_bad(scene.visits, make_bad(scene.drill.file.bad, old), since, whole_at)
     return Measured(
         action=DrillAction.NONE if ended.record.get("action") in ("stable", "hold", "accept") else DrillAction.ROLLBACK,
-        rto_s=None if lasted_s is None else round(float(str(lasted_s)), 3),
-        rpo=replace(loss, rows=(loss.rows or 0) + int(str(children))),
+        rto_s=None if lasted_s is None else round(lasted_s, 3),
+        rpo=replace(loss, rows=(loss.rows or 0) + children),
         bad_requests=len(bad),
         requests=sum(visit.at >= since for visit in scene.visits),
         detail=f"guard: {ended.record.get('action')}; {children} orders that nobody gave; {ended.record.get('reason')}",
@@ -248,3 +247,12 @@ class _Writer:
                 number += 1
                 connection.execute("INSERT INTO projects (id) VALUES (%s)", (number,))
                 self.confirmed[number] = time.time()
+
+
+def _count_children(stage: Stage) -> tuple[int, float | None]:
+    """Return how many orders nobody gave, and for how many seconds they came."""
+    found = stage.query(
+        "SELECT count(*)::int, extract(epoch FROM max(created_at) - min(created_at))::float8 "
+        "FROM public.orders WHERE note = 'child'"
+    )
+    return decode_values(found[0], tuple[int, float | None])
