@@ -131,6 +131,8 @@ def _prepared(scene: Scene) -> Iterator[Witness]:
             time.sleep(APART_S)
             yield witness
     finally:
+        if scene.trial.run("status", "--json").record.get("closed") is not None:  # else no other drill could go on
+            scene.trial.run("unfence", *WHY, "--json")
         remote.set_database_role(twin, None)
         scene.ground.mark_disturbed()
 
