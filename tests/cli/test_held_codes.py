@@ -67,6 +67,11 @@ def by_a_vendor(story: Story, tools: Toolbox) -> Toolbox:
     return equip(tools, vendors=Announced(story.world.clock.now()))
 
 
+def by_the_platform(story: Story, tools: Toolbox) -> Toolbox:
+    """The commands that speak for the platform never passed the trial."""
+    return equip(tools, doubt="the platform's commands never passed")
+
+
 def by_nothing(story: Story, tools: Toolbox) -> Toolbox:
     """Guard only observes."""
     return tools
@@ -112,6 +117,7 @@ class Estimates:
 
 HOLDS: dict[str, tuple[Callable[[Story, Toolbox], Toolbox], int]] = {
     "1 identity": (by_identity, 3),
+    "conformance": (by_the_platform, 3),
     "10 hold": (by_a_hold, 3),
     "13 sources": (by_the_source, 3),
     "9 once": (by_an_earlier_rollback, 3),

@@ -107,7 +107,7 @@ def _try(shell: Shell, config: Config, *, dry_run: bool, page_file: Path | None)
     from backout.cli.support.confirm import ask
     from backout.cli.support.paint import paint_for
     from backout.report.trials import format_trial, format_trials_page
-    from backout.wiring.conformance import find_fingerprint, pin_passed
+    from backout.wiring.conformance import find_fingerprint, write_pin
 
     ask(shell, f"Make what is live on {config.name} live again, about ten times? It moves no traffic.", flag="--yes")
     seen: list[Trial] = []
@@ -121,7 +121,7 @@ def _try(shell: Shell, config: Config, *, dry_run: bool, page_file: Path | None)
     if page_file is not None:
         page = format_trials_page(found, at=now, environment=config.name, fingerprint=fingerprint)
         _write(shell.folder / page_file, page)
-    pinned = pin_passed(config, fingerprint, now) if passed and fingerprint else None
+    pinned = write_pin(config, fingerprint, now) if passed and fingerprint else None
     record = {
         "dry_run": False,
         "calls": [

@@ -154,8 +154,7 @@ class Config:
     def platform_secrets(self) -> dict[str, str]:
         """Return what the platform's commands are given on their input. Raises AuthError: one of them is not set."""
         commands = self.environment.platform.command
-        named = {} if commands is None else commands.secrets_env
-        where = "platform.command"
+        named, where = {} if commands is None else commands.secrets_env, "platform.command"
         return {
             name: self._secret(variable, None, where, f"the secret {name}").reveal() for name, variable in named.items()
         }

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from backout.errors import BackoutError, ConfigError, ProviderRejected, Refused, Unmeasured
 from backout.providers.child_environment import make_bare_environment
 from backout.providers.command.calls import PlatformCommands
-from backout.providers.command.fingerprint import fingerprint_commands
+from backout.providers.command.fingerprint import make_fingerprint
 from backout.providers.command.lines import Lines
 from backout.providers.command.platform import CommandDeployments, CommandVersions
 from backout.providers.command.protocol import PROTOCOL, Current, Reached, Request
@@ -61,7 +61,7 @@ class CommandPlatform:
     def fingerprint(self) -> str:
         """Return which commands these are."""
         variables = {**self._settings.environment, **dict.fromkeys(self._settings.pass_environment, "")}
-        return fingerprint_commands(_list_argv(self._settings), variables, self._config.path.parent)
+        return make_fingerprint(_list_argv(self._settings), variables, self._config.path.parent)
 
     def make_deployments(self) -> CommandDeployments:
         """Return the port Deployments."""

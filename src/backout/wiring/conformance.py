@@ -22,8 +22,8 @@ __all__ = [
     "Reach",
     "find_fingerprint",
     "load_expected_answers",
-    "pin_passed",
     "plan_first_contact",
+    "write_pin",
 ]
 
 
@@ -95,7 +95,7 @@ def find_fingerprint(config: Config) -> str:
     return open_commands(config).fingerprint()
 
 
-def pin_passed(config: Config, fingerprint: str, at: float) -> str:
+def write_pin(config: Config, fingerprint: str, at: float) -> str:
     """Write into the configuration which commands passed, and return that.
 
     Args:

@@ -18,7 +18,7 @@ _DIGITS: Final = 32
 _MOST_BYTES: Final = 16 * 1024 * 1024
 
 
-def fingerprint_commands(argv: Mapping[Name, Sequence[str]], variables: Mapping[str, str], folder: Path) -> str:
+def make_fingerprint(argv: Mapping[Name, Sequence[str]], variables: Mapping[str, str], folder: Path) -> str:
     """Return the fingerprint of commands, their variables, and the files that their words name.
 
     What they run beyond that (a program on PATH, a module that a script imports) is not in it.
