@@ -200,7 +200,10 @@ relies retries rolls says sends set starts then to uploads useful uses waits wit
 """
 SENTENCES = frozenset(_WORDS.split())
 """What follows the program's name in sentences about it, on all pages."""
-UNTYPED = {("analysis/history/seal.py", "mark"), ("providers/files/reports.py", "run"), ("report/redact.py", "backup")}
+UNTYPED = {
+    *(("analysis/history/seal.py", "mark"), ("providers/files/reports.py", "run"), ("report/redact.py", "backup")),
+    *((f"docs/examples/incident-{name}.md", "run") for name in ("guard", "person", "rows")),
+}
 """Marks within files, and a list of words."""
 
 
