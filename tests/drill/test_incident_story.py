@@ -71,7 +71,8 @@ def test_an_incident_from_guards_verdict_to_the_runbook(drillbook: Drillbook) ->
         ours = text.replace("# Incident Report", "# Our Incident Report", 1)
         path.write_text(f"{ours}\nOurs: it was noon.\n", "utf-8")
         found = say(trial, "report").json
-        assert (found["state"], found["severity"]) == ("resolved", "major")
+        assert found["state"] == "resolved"
+        assert found["severity"] in ("major", "critical")  # by the share of failed requests, which is chance
         assert found["impact"]["requests_failed"] > 0
         people = [line["text"] for line in found["timeline"] if line["source"] == "person"]
         assert people[:4] == [
