@@ -71,6 +71,7 @@ def test_the_schema_is_that_of_the_code() -> None:
     assert [each for each in fields if f"`{each}`" not in page] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_what_is_live_outlives_haproxy(host: HaproxyHost, how: signal.Signals) -> None:
     """Its weights come back from the state file, and with them the deployment."""
@@ -81,6 +82,7 @@ def test_what_is_live_outlives_haproxy(host: HaproxyHost, how: signal.Signals) -
     assert host.ask(f"get weight {BACKEND}/v2").split()[0] == "20"
 
 
+@pytest.mark.long
 def test_a_server_that_was_only_added_at_runtime_is_gone(host: HaproxyHost) -> None:
     """It is no version any more, and what is live is not what was made live."""
     open_port(host).activate("v2", message="second")
@@ -103,6 +105,7 @@ def test_weights_that_somebody_set_are_a_deployment_of_their_own(host: HaproxyHo
     assert open_port(host).activate("v1", message="x").sole == "v1"
 
 
+@pytest.mark.long
 def test_a_switch_whose_command_was_killed_is_found(host: HaproxyHost) -> None:
     """It was written down before, and the weights say that it happened; where they do not, it did not."""
     book = Path(host.variables["HAPROXY_BOOK"])
@@ -119,6 +122,7 @@ def test_a_switch_whose_command_was_killed_is_found(host: HaproxyHost) -> None:
     assert (top.id, top.message) == ("killed", "[backout r-1]")
 
 
+@pytest.mark.long
 def test_two_at_once_and_exactly_one_is_made(host: HaproxyHost) -> None:
     """The other is told that something else is live."""
     for _ in range(by_extent(2, 20)):
@@ -141,6 +145,7 @@ def test_two_at_once_and_exactly_one_is_made(host: HaproxyHost) -> None:
         assert open_port(host).history()[0].id == won
 
 
+@pytest.mark.long
 def test_a_version_is_reached_by_its_name(host: HaproxyHost) -> None:
     """In a header that the configuration of the backend obeys."""
     request = Request(protocol="backout.platform/1", command="probe", version="v2")
@@ -153,6 +158,7 @@ def test_a_person_may_type_the_request(host: HaproxyHost) -> None:
     assert open_port(host).history()[0].id == made["id"]
 
 
+@pytest.mark.long
 def test_what_is_wrong_is_said(host: HaproxyHost) -> None:
     """A closed or a foreign socket, a book that is damaged."""
     book = Path(host.variables["HAPROXY_BOOK"])

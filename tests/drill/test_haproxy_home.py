@@ -24,6 +24,7 @@ def shop(tmp_path: Path) -> Iterator[HaproxyShop]:
         yield running
 
 
+@pytest.mark.long
 def test_commands_that_pass_are_pinned(shop: HaproxyShop) -> None:
     """With a page; a person's rollback is asked for once more before, and a change of what they run takes it back."""
     shop.start("v2", "better")

@@ -26,6 +26,7 @@ SIBLINGS = {
     "drill/test_durable_objects.py": "safety/test_questioned.py",
     "drill/test_follow.py": "runbook/test_follow.py",
     "drill/test_guard_report.py": "runbook/test_guard_report.py",
+    "drill/test_haproxy_home.py": "contract/test_haproxy.py",
     "drill/test_kills.py": "drill/test_interrupt.py",
     "drill/test_missing_secret.py": "safety/test_secrets_canary.py",
     "drill/test_objects.py": "runbook/test_restore_objects.py",
