@@ -259,15 +259,15 @@ def order_drills(drills: Iterable[Drill]) -> tuple[Drill, ...]:
     baseline, and during which the past grows.
     """
     known = tuple(drills)
-    disturbing = [each for each in known if _disturbs(each.file)]
-    rest = [each for each in known if not _disturbs(each.file)]
+    disturbing = [each for each in known if _is_disturbing(each.file)]
+    rest = [each for each in known if not _is_disturbing(each.file)]
     calm = [each for each in rest if each.file.procedure in UNGUARDED]
     pairs = zip_longest(sorted(disturbing, key=lambda each: each.file.procedure in UNGUARDED), calm)
     mixed = (each for pair in pairs for each in pair if each is not None)
     return (*(each for each in rest if each.file.procedure not in UNGUARDED), *mixed)
 
 
-def _disturbs(file: DrillFile) -> bool:
+def _is_disturbing(file: DrillFile) -> bool:
     return file.procedure in DISTURBING or any(not fault.kind.startswith("api-") for fault in file.fault)
 
 

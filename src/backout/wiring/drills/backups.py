@@ -85,7 +85,7 @@ def perform_corrupted_rows(scene: Scene) -> Measured:
         BackoutError: the backups that this rests on could not be made.
     """
     with backed_up(scene), Witness(scene.ground.stage) as witness:
-        damage = overwrite_rows(scene, witness)
+        damage = write_over_rows(scene, witness)
         began = time.time()
         ended = _rescue(scene, damage.transaction)
         restored_at = time.time()
@@ -103,7 +103,7 @@ def perform_late_find(scene: Scene) -> Measured:
     """
     stage = scene.ground.stage
     with backed_up(scene), Witness(stage) as witness:
-        damage = overwrite_rows(scene, witness)
+        damage = write_over_rows(scene, witness)
         changed = min(damage.before, key=str)
         for day in range(1, _DAYS + 1):
             stage.query("UPDATE public.orders SET note = %s WHERE id = %s", f"changed on day {day}", changed)
@@ -132,7 +132,7 @@ def perform_wal_gap(scene: Scene) -> Measured:
     with backed_up(scene) as receiver, Witness(stage) as witness:
         receiver.kill()
         _limit_kept_wal(scene, "'1MB'")
-        damage = overwrite_rows(scene, witness)
+        damage = write_over_rows(scene, witness)
         for _ in range(_DAYS):
             stage.query("SELECT pg_switch_wal()")
             stage.query("CHECKPOINT")
@@ -143,7 +143,7 @@ def perform_wal_gap(scene: Scene) -> Measured:
         began = time.time()
         ended = scene.trial.run("db", "restore", damage.transaction, *WHY, "--json")
         restored_at = time.time()
-        _protect_again(scene)
+        _await_new_base(scene)
     return _tell_rows(scene, ended, damage, (began, restored_at), witness)
 
 
@@ -157,12 +157,12 @@ def perform_lost_key(scene: Scene) -> Measured:
         receiver.kill()
         write_over(_find_key(scene.ground), _make_key())
         scene.say("lost the key; there is another one")
-        damage = overwrite_rows(scene, witness)
+        damage = write_over_rows(scene, witness)
         began = time.time()
         ended = scene.trial.run("db", "restore", damage.transaction, *WHY, "--json")
         restored_at = time.time()
         scene.trial.start("db", "wal", "run", "--json")
-        _protect_again(scene)
+        _await_new_base(scene)
     return _tell_rows(scene, ended, damage, (began, restored_at), witness)
 
 
@@ -191,7 +191,7 @@ def _take_backup(scene: Scene) -> None:
     scene.say("took a base backup")
 
 
-def overwrite_rows(scene: Scene, witness: Witness) -> Damage:
+def write_over_rows(scene: Scene, witness: Witness) -> Damage:
     """Overwrite a column of all confirmed orders in one transaction: the application has no more to write to them.
 
     Raises:
@@ -264,7 +264,7 @@ def _await_wal(scene: Scene, what: str, is_so: Callable[[Ended], bool]) -> None:
         time.sleep(_POLL_S)
 
 
-def _protect_again(scene: Scene) -> None:
+def _await_new_base(scene: Scene) -> None:
     """Take the base backup from which on the database is protected again. Raises BackoutError: it is not."""
     _take_backup(scene)
     _await_wal(scene, "protected again", lambda ended: ended.code == 0)

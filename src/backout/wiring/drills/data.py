@@ -58,7 +58,7 @@ def perform_lost_objects(scene: Scene) -> Measured:
         time.sleep(APART_S)
         with Witness(scene.ground.stage) as witness:
             damaged_at = time.time()
-            damage_objects(bucket)
+            alter_objects(bucket)
             scene.say(f"deleted and overwrote {_OBJECTS} objects")
             time.sleep(APART_S)
             over = format_time(int(time.time()))[:19].replace("T", " ")
@@ -79,7 +79,7 @@ def put_objects(bucket: S3Client) -> None:
         bucket.put(BUCKET, name, name.encode())
 
 
-def damage_objects(bucket: S3Client) -> None:
+def alter_objects(bucket: S3Client) -> None:
     """Delete a half of them, and overwrite the other half."""
     for number, name in enumerate(_NAMES):
         if number % 2:

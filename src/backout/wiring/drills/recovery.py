@@ -16,12 +16,12 @@ from backout.errors import BackoutError
 from backout.model.drill import Loss
 from backout.private import make_private_folder, write_over
 from backout.twin import remote
-from backout.wiring.drills.backups import backed_up, count_wrong, make_backups, overwrite_rows
+from backout.wiring.drills.backups import backed_up, count_wrong, make_backups, write_over_rows
 from backout.wiring.drills.data import (
     APART_S,
     WHY,
+    alter_objects,
     count_spoiled,
-    damage_objects,
     make_storage,
     open_bucket,
     put_objects,
@@ -82,7 +82,7 @@ def perform_everything(scene: Scene) -> Measured:
     with _prepared(scene) as witness, open_bucket(scene.ground.twin) as bucket:
         version, _ = deploy(scene)
         call_api(scene, "DELETE", f"secrets/{_SECRET}")
-        damage = _damage(scene, witness)
+        damage = _alter_data(scene, witness)
         began = time.time()
         ended = scene.trial.run("recover", *_name_damage(damage), "--json")
         restored_at = time.time()
@@ -101,7 +101,7 @@ def perform_left_fence(scene: Scene) -> Measured:
         BackoutError: as `perform_everything`; `status` does not say that the application is closed.
     """
     with _prepared(scene) as witness, open_bucket(scene.ground.twin) as bucket:
-        damage = _damage(scene, witness)
+        damage = _alter_data(scene, witness)
         began = time.time()
         gone = scene.trial.start("recover", *_name_damage(damage), "--json")
         gone.await_words(_FENCED, on_stderr=True, times=2)  # once in the plan
@@ -137,10 +137,10 @@ def _prepared(scene: Scene) -> Iterator[Witness]:
         scene.ground.mark_disturbed()
 
 
-def _damage(scene: Scene, witness: Witness) -> Damage:
+def _alter_data(scene: Scene, witness: Witness) -> Damage:
     with open_bucket(scene.ground.twin) as bucket:
-        damage_objects(bucket)
-    damage = overwrite_rows(scene, witness)
+        alter_objects(bucket)
+    damage = write_over_rows(scene, witness)
     time.sleep(APART_S)
     return damage
 

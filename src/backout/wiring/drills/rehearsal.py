@@ -42,13 +42,13 @@ def perform_six_steps(scene: Scene) -> Measured:
     """Rehearse on the twin, with the real wrangler.
 
     Raises:
-        BackoutError: as `rehearse`.
+        BackoutError: as `perform_steps`.
     """
     stage, part = scene.ground.stage, scene.drill.file.deploy
     tools = scene.trial.tools()
     since = time.time()
     with Witness(stage) as witness:
-        measured = rehearse(
+        measured = perform_steps(
             scene.trial,
             tools,
             lambda: _forget(stage.deploy("good")),
@@ -73,7 +73,7 @@ def perform_there(config: Config | None, drill: Drill, folder: Path, say: Callab
     Raises:
         UsageError: see `check_there`; no program may be run.
         Untrusted: somebody else could have written the drill.
-        BackoutError: as `rehearse`; guard gave no answer.
+        BackoutError: as `perform_steps`; guard gave no answer.
     """
     at = time.time()
     shutil.rmtree(folder, ignore_errors=True)
@@ -91,7 +91,7 @@ def perform_there(config: Config | None, drill: Drill, folder: Path, say: Callab
     runner = Runner(folder, found.path, found.name, variables=make_team_environment(variables))
     try:
         is_rehearsal = drill.file.environment is DrillPlace.STAGING
-        measured = _rehearse_there(found, drill, runner, say) if is_rehearsal else _watch(drill, runner)
+        measured = _perform_steps_there(found, drill, runner, say) if is_rehearsal else _watch(drill, runner)
     finally:
         runner.close()
     missed = judge_drill(drill.expected, drill.file.limits.as_model(), measured)
@@ -131,7 +131,7 @@ def _find_commands(drill: Drill, config: Config) -> tuple[str, str]:
     )
 
 
-def _rehearse_there(config: Config, drill: Drill, runner: Runner, say: Callable[[str], None]) -> Measured:
+def _perform_steps_there(config: Config, drill: Drill, runner: Runner, say: Callable[[str], None]) -> Measured:
     tools, (good, bad) = make_toolbox(config), _find_commands(drill, config)
     check_config(drill.path, None)
     deployer = make_deployer(config)
@@ -143,7 +143,7 @@ def _rehearse_there(config: Config, drill: Drill, runner: Runner, say: Callable[
         if ended.code != 0:
             raise BackoutError(f"`{command}` ended with {ended.code}", where=drill.name)
 
-    return rehearse(runner, tools, lambda: run(good), lambda: run(bad), say)
+    return perform_steps(runner, tools, lambda: run(good), lambda: run(bad), say)
 
 
 def _watch(drill: Drill, runner: Runner) -> Measured:
@@ -160,7 +160,7 @@ def _watch(drill: Drill, runner: Runner) -> Measured:
     )
 
 
-def rehearse(
+def perform_steps(
     program: Runner,
     tools: Toolbox,
     deploy_good: Callable[[], None],

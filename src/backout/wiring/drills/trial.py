@@ -122,7 +122,7 @@ class Runner:
 
         Args:
             cwd: None: its own folder.
-            env: None: what every program needs, or all that we have.
+            env: None: as this runner was told.
         """
         self._started += 1
         argv = make_module_command("backout", "--config", str(self.config), "-e", self.environment, *words)
