@@ -8,7 +8,7 @@ from backout.analysis.detector.decision import Detector
 from backout.analysis.detector.probes import ENDPOINT
 from backout.model.guard.policy import Policy
 from backout.model.guard.shift import Outcome, ShiftKind
-from backout.model.guard.signals import Criticality, HealthReport, Reach, ServiceHealth, ServiceState
+from backout.model.guard.signals import Counts, Criticality, HealthReport, Reach, ServiceHealth, ServiceState
 from backout.model.guard.verdict import Cause, Decision, Verdict
 
 AT = 1000.0
@@ -203,3 +203,38 @@ def test_a_lost_endpoint_survives_a_checkpoint() -> None:
     anew = Detector(version="v2", old="v1", deployed_at=AT, split=1.0, baseline=(), policy=POLICY)
     anew.restore_looks(found.looks())
     assert anew.decide(AT + 30) == found.decide(AT + 30)
+
+
+def judge_split(new: int, old: int, *looks: HealthReport) -> Decision:
+    """Return the decision of a split in which so many of ten requests of each version fail in each of ten seconds."""
+    found = Detector(
+        version="v2",
+        old="v1",
+        deployed_at=AT,
+        split=0.5,
+        baseline=[Counts("v1", int(AT) - 60 + n, 10, 0) for n in range(60)],
+        policy=POLICY,
+        health_before=report(AT - 1, database=UP),
+    )
+    for second in range(1, 11):
+        found.add([Counts("v2", int(AT) + second, 10, new), Counts("v1", int(AT) + second, 10, old)])
+    for look in looks:
+        found.add_health(look)
+    return found.decide(AT + 30)
+
+
+@pytest.mark.parametrize("reach", [Reach.ANSWERED, Reach.TIMED_OUT])
+def test_an_endpoint_that_fails_as_both_versions_do_is_no_reason(reach: Reach) -> None:
+    """A look at /health meets either version: what both do is nobody's fault, and a rollback would mend nothing."""
+    status = 500 if reach is Reach.ANSWERED else None
+    decision = judge_split(4, 4, *times(3, status=status, reach=reach))
+    assert (decision.verdict, decision.cause) == (Verdict.INCONCLUSIVE, Cause.OUTSIDE)
+    assert "the old version" in decision.reason
+
+
+def test_an_endpoint_that_fails_where_the_old_version_is_better_is_one() -> None:
+    """Also where the old one is not well, and a service that is named down is a reason whoever else fails."""
+    assert judge_split(10, 0, *times(3, status=500)).verdict is Verdict.REGRESSED
+    assert judge_split(10, 2, *times(3, status=500)).verdict is Verdict.REGRESSED
+    named = judge_split(4, 4, *times(3, status=503, database=DOWN))
+    assert (named.verdict, named.cause) == (Verdict.REGRESSED, Cause.HEALTH)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from backout.model.guard.shift import Shift
 
 _GRAVEST = (Outcome.ROLL_BACK, Outcome.HOLD, Outcome.TOLD)
+_ALIKE = 2
+"""The old version fails much as often where its share of errors is at least one in so many of the new one's."""
 QUIET_LOG_E = 1.0
 """No version is called healthy while any evidence against it is above this."""
 
@@ -136,13 +138,22 @@ class Judge:
 
     def _by_looking(self) -> tuple[Cause, str] | None:
         """Return the cause and the reason of what guard saw itself, which needs no visitors' requests."""
-        down, full = self.probes.find_regression(), self.occupancy.find_regression()
+        down = self.probes.find_regression(endpoint=not self._fails_beside())
+        full = self.occupancy.find_regression()
         if down or full:
             return Cause.HEALTH if down else Cause.CONNECTIONS, str(down or full)
         declared = find_worse(self.answers.pairs, self._enough_of_pairs())
         if declared is None or declared.name in self.answers.accepted:
             return None
         return Cause.ANSWERS, declared.sentence
+
+    def _fails_beside(self) -> bool:
+        """Whether the old version beside this one fails much as often: a look at /health meets either of them."""
+        counted, (requests, errors) = self.counted, self.counted.beside
+        if errors * counted.requests * _ALIKE < counted.errors * requests:
+            return False
+        both = ((counted.errors, counted.requests), (errors, requests))
+        return counted.get_noninferiority().find_shared_trouble(*both) is not None
 
     def _judge_shift(self, now: float) -> tuple[Verdict, Cause, str] | None:
         """Return the verdict that a shift alone leads to, or None."""

@@ -148,9 +148,15 @@ class Probes:
         if self._up_before.get(name, False) and (name == ENDPOINT or self.is_critical(name)):
             self.first_bad_at = at if self.first_bad_at is None else self.first_bad_at
 
-    def find_regression(self) -> str | None:
-        """Return why the probes alone call for a rollback, one sentence, or None; services come before the endpoint."""
-        names = sorted(self._down, key=lambda name: (name == ENDPOINT, name))
+    def find_regression(self, *, endpoint: bool = True) -> str | None:
+        """Return why the probes alone call for a rollback, one sentence, or None; services come before the endpoint.
+
+        Args:
+            endpoint: whether an endpoint that fails without naming a service is a reason, too.
+        """
+        names = sorted(
+            self._down.keys() - set(() if endpoint else (ENDPOINT,)), key=lambda name: (name == ENDPOINT, name)
+        )
         for name in names:
             if self._down[name] >= self._needed and self._up_before.get(name, False) and self._may_act(name):
                 return f"{self._describe_down(name)}; it was up before the deployment"
