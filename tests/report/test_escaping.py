@@ -129,7 +129,7 @@ def conformance_of(text: str) -> str:
     """Return the page of a first contact."""
     seen = Observation(name=text, asks=text, status=200)
     differences = [Difference(text, text, text, text, matters=matters) for matters in (True, False)]
-    return conformance.format_page([seen], differences, at=1e9, against=text)
+    return conformance.format_page([seen], differences, at=1e9, against=text, proves={text: [text]})
 
 
 @given(HOSTILE)

@@ -157,6 +157,7 @@ READS = {
     "runbook/incident/tell.py": "what is live, read back",
     "runbook/conformance.py": "made live again as whatever is live: it asks only who is live",
     "runbook/observe.py": "kept: it is live; `observe_application` leaves it out, candidates refuse it",
+    "runbook/probing/monitor.py": "shown as what it is, and watched as what is live",
     "runbook/probing/pairs.py": "a mark of this run",
     "runbook/probing/pre_promotion.py": "whether the planned deployment is still live",
     "runbook/probing/verify.py": "who followed",
@@ -182,6 +183,9 @@ READS = {
     "wiring/drills/deployment.py": "a drill's own application, which has none",
     "wiring/drills/ground.py": "a drill's own application, which has none",
     "wiring/drills/night.py": "a drill's own application, which has none",
+    "wiring/drills/post_mortems.py": "a drill's own application, which has none",
+    "wiring/drills/rehearsal.py": "a drill's own application, or what is live in staging before and after",
+    "wiring/drills/targets.py": "a drill's own application, which has none",
     "wiring/drills/trial.py": "a drill's own application, which has none",
 }
 """Every module that reads the provider's deployments or versions, and what becomes of a maintenance version there."""

@@ -11,7 +11,7 @@ from source_trees import SOURCE, nodes_of
 from backout.rules import SafetyRule
 
 PAGE = Path(__file__).parents[2] / "docs" / "safety.md"
-ELSEWHERE = {SafetyRule.OBSERVE, SafetyRule.PREFLIGHT}
+ELSEWHERE = {SafetyRule.OBSERVE, SafetyRule.PREFLIGHT, SafetyRule.CONFORMANCE}
 """Words that stand for other things as well."""
 
 

@@ -19,6 +19,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 OPENS = {
     "providers/postgres/server/session.py": "the one place",
     "twin/stage.py": "the twin's own database, with its own sample",
+    "wiring/drills/post_mortems.py": "a server that the drill made and throws away",
 }
 UNPINNED = ("open_application",)
 """What of `session` opens a connection whose names are the application's."""

@@ -42,6 +42,7 @@ SIBLINGS = {
     "restore/test_fence_swap.py": "contract/test_fence.py",
     "restore/test_query_cache.py": "runbook/test_query_cache.py",
     "restore/test_restore_managed_kills.py": "restore/test_restore_kills.py",
+    "drill/test_incident_story.py": "runbook/test_incidents.py",
     "restore/test_written_since.py": "runbook/test_written_since.py",
     "safety/test_doors_out.py": "safety/test_canary.py",
     "safety/test_hostile_twin.py": "safety/test_edges.py",

@@ -79,6 +79,7 @@ def test_the_table_names_every_variant_and_the_readme_says_the_same() -> None:
     rows = read_variants()
     folder = FM5 / "src" / "variants"
     files = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.js")}
+    files = {each for each in files if not each.startswith("post-mortem/")}  # of drills with hands of their own
     of_drills = {"missing-variable"}
     assert {row.entry for row in rows} == files | {"good-2"} | of_drills
     assert {*ANSWERS} - {"good"} == files | of_drills

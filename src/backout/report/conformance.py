@@ -92,7 +92,7 @@ def _format_proved(
                 "| {} … | {} | {} |",
                 cell(row),
                 cell(", ".join(names)),
-                Markdown("**no**" if wrong & set(names) else "yes"),
+                md("**no**") if wrong & set(names) else md("yes"),
             )
             for row, names in calls.items()
         ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import ClassVar
 
 from backout.model.guard.monitored import (
     Monitored,  # noqa: TC001 - decoded from the journal, so its type is looked up at run time
 )
 from backout.model.guard.shift import Shift  # noqa: TC001 - decoded from the journal, so its type is looked up at run time
+from backout.model.steps.base import Record
 from backout.model.value import Value
 
 
@@ -100,7 +102,7 @@ class CriterionResult(Value, frozen=True):
     passed_at: float | None = None
 
 
-class Verification(Value, frozen=True):
+class Verification(Record, frozen=True):
     """Whether the system is proven healthy: True, False, or None when unknown (never "assumed good").
 
     Args:
@@ -110,6 +112,7 @@ class Verification(Value, frozen=True):
         seen: what was seen, where somebody asked to watch for a time; else None.
     """
 
+    omitted: ClassVar[frozenset[str]] = frozenset({"seen"})
     verified: bool | None
     criteria: tuple[CriterionResult, ...]
     started_at: float

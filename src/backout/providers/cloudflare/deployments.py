@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from backout.decoding import decode_values
 from backout.errors import NoSplit, ProviderRejected, ProviderUnavailable, Refused, SecretsChanged
 from backout.model.deployment import Cohort, Deployment, DeploymentId, Share, add_shares_of_cohorts, carry_cohorts
 from backout.model.version import VersionId
@@ -98,7 +99,7 @@ class _History(msgspec.Struct):
         self.parse()
 
     def parse(self) -> list[ApiDeployment]:
-        return msgspec.convert(list(self.deployments), list[ApiDeployment])
+        return decode_values(list(self.deployments), list[ApiDeployment], what="the list of deployments")
 
 
 class _Live(NamedTuple):
