@@ -102,8 +102,8 @@ OPEN_TO_SOME = {
     "providers/postgres/restore/side_files.py", "providers/archive/taking.py",
     "cli/config/workflow.py",
 }  # fmt: skip
-"""Folders of a Postgres, which its own unprivileged account has to reach: they lie in one that is ours alone. And one of
-the project's repository."""
+"""Folders of a Postgres, which its own unprivileged account has to reach: they lie in one that is ours alone.
+And one of the project's repository."""
 
 
 def test_folders_are_made_in_one_place() -> None:
