@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from backout.model.guard.monitored import (
-    Monitored,  # noqa: TC001 - decoded from the journal, so its type is looked up at run time
+    Monitored,
 )
 from backout.model.guard.shift import Shift  # noqa: TC001 - decoded from the journal, so its type is looked up at run time
 from backout.model.steps.base import Record
