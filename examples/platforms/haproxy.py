@@ -18,8 +18,7 @@ NOW = datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def fail(error, message):
-    print(json.dumps({"error": error, "message": message}))
-    sys.exit(0)
+    sys.exit(print(json.dumps({"error": error, "message": message})))  # ends with 0, as all that was answered
 
 
 def ask(line):
@@ -64,7 +63,8 @@ def switch(request, shares, book, weights):
     made = {"id": os.urandom(8).hex(), "created_at": at, "shares": shares, "message": request["message"]}
     write(BOOK, json.dumps(book | {"intended": made}))
     order = sorted(weigh(shares, weights).items(), key=lambda each: -each[1])  # so that something always gets traffic
-    ask("; ".join(f"set server {BACKEND}/{server} weight {weight}" for server, weight in order))
+    if said := ask("; ".join(f"set server {BACKEND}/{server} weight {weight}" for server, weight in order)).strip():
+        fail("denied" if "ermission" in said else "unavailable", said)
     write(STATE, ask("show servers state"))
     write(BOOK, json.dumps(book | {"deployments": [made, *book["deployments"]][:100]}))
     return {"deployment": made}

@@ -21,13 +21,16 @@ def fail(error, message):
     sys.exit(0)
 
 
-def run(*words):
-    done = subprocess.run(["kubectl", "-n", NAMESPACE, *words], capture_output=True, text=True, check=False)
+def run(*words, given=None, begun=False):
+    """Run kubectl; what fails once a change has begun is "unavailable", the word for what may have happened."""
+    argv = ["kubectl", "-n", NAMESPACE, *words]
+    done = subprocess.run(argv, input=given, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return done.stdout
     said = done.stderr.strip()
     kinds = {"(NotFound)": "not_found", "(Forbidden)": "denied", "(Unauthorized)": "denied", "(Conflict)": "conflict"}
-    return fail(next((kind for mark, kind in kinds.items() if mark in said), "unavailable"), said)
+    known = None if begun else next((kind for mark, kind in kinds.items() if mark in said), None)
+    return fail(known or "unavailable", said)
 
 
 def read():
@@ -71,8 +74,11 @@ def activate(request, deployment, sets, book):
         "annotations": {BOOK: json.dumps([made, *book][:20])},
     }
     spec = {"template": {"$patch": "replace", **template}}
-    run("patch", "deployment", NAME, "-p", json.dumps({"metadata": metadata, "spec": spec}))
-    run("rollout", "status", f"deployment/{NAME}", f"--timeout={os.environ.get('KUBE_TIMEOUT', '5m')}")
+    patch = json.dumps(
+        {"metadata": metadata, "spec": spec}
+    )  # not in argv, where everybody on the machine could read it
+    run("patch", "deployment", NAME, "--patch-file", "/dev/stdin", given=patch)
+    run("rollout", "status", f"deployment/{NAME}", f"--timeout={os.environ.get('KUBE_TIMEOUT', '5m')}", begun=True)
     return {"deployment": made}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backout.cli.support.options import command, pass_shell
-from backout.errors import BackoutError, UsageError
+from backout.errors import BackoutError, UsageError, WorldMoved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,8 +116,13 @@ def _try(shell: Shell, config: Config, *, dry_run: bool, page_file: Path | None)
         seen.append(trial)
         out.say(format_trial(trial, len(seen), len(list_trials()), paint=paint_for(out.talk)))
 
+    before = find_fingerprint(config)
     found = try_platform(lambda: shell.toolbox(config), show)
     passed, fingerprint, now = has_passed(found), find_fingerprint(config), time.time()
+    if fingerprint != before:
+        raise WorldMoved(
+            "the commands changed while they were tried", where=config.path.name, hint="the same command again"
+        )
     if page_file is not None:
         page = format_trials_page(found, at=now, environment=config.name, fingerprint=fingerprint)
         _write(shell.folder / page_file, page)

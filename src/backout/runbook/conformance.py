@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from backout.errors import BackoutError, NoSplit, WorldMoved
+from backout.errors import BackoutError, NoSplit, PartlyDone, WorldMoved
 from backout.model.conformance import Trial
 from backout.model.deployment import Share
 from backout.runbook.safety.identity import check_identity
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from backout.runbook.toolbox import Toolbox
 
 _ROUNDS: Final = 3
-_MARKER: Final = "[backout conformance-{}] "
+_OURS: Final = "[backout conformance-"
+_MARKER: Final = _OURS + "{}] "
 _LEAST_BYTES: Final = 200
 
 
@@ -37,11 +38,13 @@ class _Trials:
     Args:
         open_tools: returns a toolbox of its own, as another operator has it.
         live: what is live, as seen last.
+        first: what was live before anything was tried.
     """
 
     open_tools: Callable[[], Toolbox]
     tools: Toolbox
     live: Deployment | None = None
+    first: Deployment | None = None
 
     def read(self) -> str:
         """The list begins with what is live, newest first, the same when it is asked again."""
@@ -53,7 +56,7 @@ class _Trials:
             raise _Wrong("the deployments are not newest first, each once")
         if self.tools.deployments.history() != history:
             raise _Wrong("two looks in a row show something else: does somebody deploy just now?")
-        self.live = history[0]
+        self.live = self.first = history[0]
         return f"deployment {self.live.id} of {len(history)} is live"
 
     def list_versions(self) -> str:
@@ -153,14 +156,49 @@ class _Trials:
         if other is None or not self.tools.rollback.places_targets or self.live.sole is None:
             return None
         message = _MARKER.format(secrets.token_hex(4)) + "at 0 %"
+        beside, stale = (*self.live.shares[:1], Share(other, 0.0)), self.open_tools()
+        stale.deployments.history()
+        self.live = self._deploy(self.tools, f"{message}: a newer deployment")
         try:
-            made = self.tools.deployments.deploy((*self.live.shares[:1], Share(other, 0.0)), message=message)
+            stale.deployments.deploy(beside, message=f"{message}: must be refused")
         except NoSplit:
             return None
+        except WorldMoved:
+            pass
+        else:
+            raise _Wrong("a version was placed beside an older deployment than the one that is live")
+        made = self.tools.deployments.deploy(beside, message=message)
         if made.serves(other) or made.sole != self.live.sole:
             raise _Wrong(f"version {other} gets traffic, and was to get none")
         self.live = self.tools.deployments.deploy(self.live.shares[:1], message=f"{message}, ended")
         return f"version {other} was placed, and taken away again"
+
+    def put_back(self) -> None:
+        """Make live again what was live first, where a question that failed left something else.
+
+        Raises:
+            PartlyDone: other versions have the traffic now, and it is not ours to move, or could not be moved back.
+        """
+        if self.first is None:
+            return
+        wanted = _list_served(self.first)
+        try:
+            tools = self.open_tools()
+            now = next(iter(tools.deployments.history()), None)
+            if now is not None and _list_served(now) != wanted and _OURS in now.message:
+                message = _MARKER.format(secrets.token_hex(4)) + "put back"
+                tools.deployments.deploy(self.first.shares, message=message, force=True, cohorts=self.first.cohorts)
+                now = next(iter(self.open_tools().deployments.history()), None)
+            what = "nothing is live" if now is None else f"deployment {now.id} is live"
+            if now is not None and _list_served(now) == wanted:
+                return
+        except BackoutError as error:
+            what = f"what is live could not be put back or read: {error.what}"
+        raise PartlyDone(
+            f"{what}, and not what was before the trial ({', '.join(f'{v} {p:g} %' for v, p in wanted)})",
+            where=self.tools.environment,
+            hint=f"backout status -e {self.tools.environment}",
+        )
 
     def _deploy(self, tools: Toolbox, message: str) -> Deployment:
         assert self.live is not None
@@ -204,6 +242,7 @@ def try_platform(open_tools: Callable[[], Toolbox], tell: Callable[[Trial], None
 
     Raises:
         Refused: it is another environment than the pinned one.
+        PartlyDone: a question failed, and other versions than before have the traffic now.
     """
     tools = open_tools()
     check_identity(tools)
@@ -212,12 +251,18 @@ def try_platform(open_tools: Callable[[], Toolbox], tell: Callable[[Trial], None
         made = _try(tools, trials, name, asks, ask) if _may_go_on(found) else Trial(name, asks, None, "not tried")
         found.append(made)
         tell(made)
+    if not _may_go_on(found):
+        trials.put_back()
     return tuple(found)
 
 
 def has_passed(trials: Sequence[Trial]) -> bool:
     """Whether nothing failed, and all that every platform has was tried."""
     return all(each.passed is not False for each in trials) and all(each.passed for each in trials[:6])
+
+
+def _list_served(deployment: Deployment) -> list[tuple[str, float]]:
+    return sorted((str(each.version), each.percentage) for each in deployment.shares if each.percentage)
 
 
 def _may_go_on(found: Sequence[Trial]) -> bool:

@@ -149,7 +149,13 @@ def open_commands(config: Config) -> CommandPlatform:
         where = f"{config.path.name}: environments.{config.name}.platform"
         raise ConfigError((f'{where}: commands need provider = "command"',))
     argv, health = _list_argv(settings), config.environment.health
-    lines = Lines(argv, settings.environment, str(health.url) if health else "")
+    lines = Lines(
+        argv,
+        settings.environment,
+        str(health.url) if health else "",
+        folder=str(config.path.parent.absolute()),
+        wanted=(*(f'"secrets": {{"{key}": …}}' for key in settings.secrets_env), *settings.pass_environment),
+    )
     given, passed, variables = settings.environment, settings.pass_environment, config.variables.variables
     commands = PlatformCommands(
         argv,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from backout.cli.support.style import Tone
 from backout.config.schema.environment import TOKEN_ENV
 from backout.config.secret_names import list_secret_variables
-from backout.errors import DecisionNeeded
+from backout.errors import DecisionNeeded, UsageError
 
 if TYPE_CHECKING:
     from backout.cli.support.shell import Shell
@@ -26,9 +26,15 @@ def add_workflow(shell: Shell, *, force: bool, dry_run: bool) -> int:
     """Write it for the chosen environment of the backout.toml that is there.
 
     Raises:
+        UsageError: the environment is not on Cloudflare.
         DecisionNeeded: there is a file of that name, and it is not to be overwritten.
     """
     config = shell.config()
+    if not config.environment.platform.is_cloudflare:
+        raise UsageError(
+            f"the workflow deploys with wrangler, and {config.name} is not on Cloudflare",
+            hint="docs/github.md has the steps around your own deployment",
+        )
     file, text = shell.folder / _PLACE, format_workflow(config)
     payload = {"path": file, "written": not dry_run, "environments": [config.name], "text": text}
     if dry_run:
@@ -77,6 +83,8 @@ def _list_commands(config: Config) -> list[str]:
     """Return the lines that deploy; each version bears its commit, where it is known how to say so."""
     given = config.environment.deploy.command
     command = "npx wrangler deploy" if given is None else str(given)
+    if re.search(r"[&|;<>\n]", command):
+        return command.splitlines()  # what is behind may be another program's
     if re.match(r"(npm|pnpm|yarn) run ", command):
         command += f" -- {_TAG}"
     elif "wrangler deploy" in command:

@@ -23,11 +23,24 @@ class Lines:
         argv: each command with its arguments, by its name.
         variables: set for them.
         health_url: "" for none.
+        folder: where they run.
+        wanted: the names of what else they read, secrets and variables that are passed on: to be filled in by whoever
+            types the line.
     """
 
-    def __init__(self, argv: Mapping[Name, Sequence[str]], variables: Mapping[str, str], health_url: str) -> None:
+    def __init__(
+        self,
+        argv: Mapping[Name, Sequence[str]],
+        variables: Mapping[str, str],
+        health_url: str,
+        *,
+        folder: str = "",
+        wanted: Sequence[str] = (),
+    ) -> None:
         self._argv = argv
         self._variables = variables
+        self._folder = folder
+        self._wanted = tuple(wanted)
         self._health = f"curl -sS -m 10 {shlex.quote(health_url)}" if health_url else ""
 
     def list_equivalents(self) -> Equivalents:
@@ -47,7 +60,9 @@ class Lines:
         request = json.dumps({"protocol": PROTOCOL, "command": name, **said}, separators=(",", ":"))
         before = [f"{key}={value}" for key, value in self._variables.items()]
         words = [*(("env", *before) if before else ()), *self._argv.get(name, ())]
-        return f"echo {shlex.quote(request)} | {shlex.join(words)}"
+        there = f"cd {shlex.quote(self._folder)} && " if self._folder else ""
+        missing = f"  # as backout gives it: {', '.join(self._wanted)}" if self._wanted else ""
+        return f"{there}echo {shlex.quote(request)} | {shlex.join(words)}{missing}"
 
     def _switch(self) -> str:
         line = self.write("activate", version="VERSION", message="by hand")

@@ -48,8 +48,9 @@ class CommandDeployments:
 
     def history(self) -> tuple[Deployment, ...]:
         """Return the deployments that `history` lists, newest first; the first one is what `current` says."""
-        live = self._commands.ask("current", Current).deployment
+        # What is live is asked last: what is made live in between then stands above an older list, which is true.
         past = [_make(each, "history") for each in self._commands.ask("history", History).deployments]
+        live = self._commands.ask("current", Current).deployment
         _check_order(past)
         self._seen, self._is_seen = live.id if live is not None else None, True
         if live is None:

@@ -146,8 +146,11 @@ class _Parts:
         self._count += 1
         if self._count > _MOST_HEADERS:
             raise MalformedHead("the head of the answer has too many lines")
+        key = name.decode("latin-1").lower()
+        if key == "transfer-encoding" and key in self.headers:
+            raise MalformedHead("the answer has a length of an unknown kind")
         if not self.has_head:
-            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+            self.headers[key] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
         """The head is there: of the answer, or of one that announces it (100 Continue and the like)."""

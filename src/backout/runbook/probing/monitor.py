@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from backout.analysis.detector.criteria import CriteriaEngine
 from backout.analysis.detector.monitored import MonitoringTally
 from backout.analysis.history.remarks import drop_remarks
-from backout.errors import BackoutError
+from backout.errors import BackoutError, Unmeasured
 from backout.model.guard.connections import ConnectionUse
 from backout.model.guard.monitoring import Reading, RunSight
 from backout.report.times import format_clock
@@ -37,6 +37,9 @@ class Monitor:
 
     Args:
         for_s: how long it will go on, None: nobody knows.
+
+    Raises:
+        Unmeasured: nothing is deployed.
     """
 
     def __init__(self, tools: Toolbox, for_s: float | None = None) -> None:
@@ -46,6 +49,8 @@ class Monitor:
         criteria = tools.policy.criteria
         self._tally = MonitoringTally(tools.policy, self.began_at, criteria.error_rate_for_s)
         history = drop_remarks(tools.deployments.history())
+        if not history:
+            raise Unmeasured("nothing is deployed", where=tools.environment, hint="backout deployments list")
         self._look_again_at = self.began_at + tools.pace(LOOK_AGAIN_S)
         self._live_problem = self._counts_problem = self._connections_problem = ""
         self._health: HealthReport | None = None
