@@ -156,3 +156,18 @@ def test_a_rollback_that_does_not_help_ends_the_watch_at_once(tmp_path: Path) ->
     assert isinstance(result, dict)
     assert result["verified"] is False
     assert result["ended_at"] - result["started_at"] < 300  # type: ignore[operator]
+
+
+def test_one_bad_look_late_in_a_long_watch_decides_nothing(tmp_path: Path) -> None:
+    """Only at the end of the watch that was asked for is a look the last word."""
+    story = Story(tmp_path / "journal.sqlite")
+    world = story.world
+    now = world.clock.now()
+    world.clock.at(now + 620, lambda: world.services.update(database=ServiceState.DOWN))
+    world.clock.at(now + 621.5, lambda: world.services.update(database=ServiceState.OK))
+    run = roll_back(story.tools(), Request(message="it fails", for_s=900))
+    result = story.tools().runs.result(run.id, "verify")
+    assert isinstance(result, dict)
+    assert result["seen"]["down"] == ["database"]  # type: ignore[index, call-overload]
+    assert result["verified"] is True
+    assert result["ended_at"] - result["started_at"] >= 890  # type: ignore[operator]

@@ -80,5 +80,5 @@ def test_the_plan_says_why(quick_path: Path) -> None:
     assert any(note.endswith("it needs secrets that are gone: JWT_SECRET, and they are set with it") for note in notes)
     recover(night.tools())
     notes = prepare(night.tools(), ASK).notes
-    assert "skipped: secrets stay: none that is needed is missing" in notes
+    assert "skipped: secrets stay as they are: this plan sets none" in notes
     assert any("by 1 earlier recoveries; nobody could write for" in note for note in notes)

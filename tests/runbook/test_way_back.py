@@ -171,3 +171,15 @@ def test_a_no_is_a_refusal_that_a_person_may_overrule(tmp_path: Path) -> None:
     assert any("found no way back" in note for note in forced.notes)
     record(story, tools, at=story.world.clock.now())
     assert len(list_notes(tools)) == 1
+
+
+def test_no_write_makes_a_no_void(tmp_path: Path) -> None:
+    """What failed in the trial fails whatever the new code writes."""
+    story = Story(tmp_path / "journal.sqlite")
+    story.world.migrate(TRIED, SAFE)
+    sent = Statement("COPY orders FROM STDIN", None, 1, story.world.live.created_at + 5)
+    tools = equip(story.tools(), statements=Sent(sent))
+    record(story, tools, reversible=False)
+    _, refused = prepare(tools, Request("it fails"))
+    assert isinstance(refused, PlanRefused)
+    assert "a trial at" in refused.reason

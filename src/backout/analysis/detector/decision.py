@@ -259,7 +259,7 @@ class Detector:
 
         For a watch that acts and goes on; a recording is judged by the evidence alone.
         """
-        if decision.verdict is not Verdict.REGRESSED or decision.cause not in (Cause.ERRORS, Cause.ANSWERS):
+        if decision.verdict is not Verdict.REGRESSED or decision.cause is not Cause.ERRORS:
             return decision
         why = self._spells.explain_wait(decision.at, is_last=decision.watched_s >= self._watch_s)
         if not why:

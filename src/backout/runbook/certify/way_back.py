@@ -76,6 +76,8 @@ def _list_names(tools: Toolbox, version: str) -> Collection[str]:
 
 def _check_writes(tools: Toolbox, situation: Situation, found: Certificate) -> tuple[Certificate, str] | None:
     """Return the certificate unless the new code has written in a way that the trial had no shape of."""
+    if found.reversible is False:
+        return found, ""  # more writes can make a yes void, never a no
     if tools.rollback.statements is None:
         return found, "whether the new code has written in other ways since is not known: no source of statements"
     try:

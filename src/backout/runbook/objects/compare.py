@@ -96,7 +96,10 @@ class Comparison:
         """Compare one object's newest versions, the newest first."""
         newest = versions[0]
         if carried is None or carried.outcome is Outcome.FAILED:
-            self._add_difference(change.key, "it was not brought back")
+            if carried is not None and self._is_mended(newest, change):
+                self._compared += 1
+            else:
+                self._add_difference(change.key, "it was not brought back")
             return
         if carried.outcome is Outcome.NEWER:
             self._put_back.append(change.key)
@@ -158,6 +161,13 @@ class Comparison:
             return True
         self._add_difference(change.key, "the copy is not as the version that was to be brought back")
         return False
+
+    def _is_mended(self, newest: ObjectVersion, change: ObjectChange) -> bool:
+        """Whether what could not be brought back is as wanted by now: somebody did it in another way."""
+        if change.kind is ChangeKind.REMOVE or newest.is_marker:
+            return newest.is_marker and change.kind is ChangeKind.REMOVE
+        self._read += 1
+        return self.bucket.is_same(change.key, newest.version_id, change.version_id, contents=True)
 
     def _add_difference(self, key: str, why: str) -> None:
         if len(self._differing) < MOST_NAMES:

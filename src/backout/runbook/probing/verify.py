@@ -148,22 +148,12 @@ class Verify(Action[VerifyStep, Verification]):
 def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, lookout: _Lookout) -> Verification:
     """Return the verification since `started_at`; the baseline is the live version's own traffic before."""
     baseline = _read_baseline(tools, watched.live, watched.baseline_until)
-    engine = CriteriaEngine(
-        tools.policy.criteria,
-        tools.policy,
-        started_at=watched.started_at,
-        live_version=watched.live,
-        left_version=watched.left,
-        baseline=baseline,
-        has_health=tools.health is not None,
-        has_traffic=tools.traffic is not None,
-        fails_early=watched.fails_early,
-    )
+    longest_s = max(tools.policy.criteria.watch_s, watched.for_s)
+    engines = _Engines(tools, watched, baseline, longest_s)
     look = tools.health.look if tools.health is not None else None
     every_s = tools.policy.guard.probe_every_s
     prober = Prober("health", look, tools.clock, every_s, in_background=tools.guard.in_background)
     tally = _Tally(tools, watched, baseline) if watched.for_s else None
-    longest_s = max(tools.policy.criteria.watch_s, watched.for_s)
     heartbeat, feed = Heartbeat(tools), _Feed(math.ceil(watched.started_at))
     news = _News(tools, context.run, watched.started_at + TOLD_AFTER_S)
     told: tuple[tuple[str, CriterionState], ...] = ()
@@ -172,12 +162,11 @@ def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, look
             context.check()
             heartbeat.beat()
             counts, reports = _read_counts(tools, feed), prober.collect()
-            engine.add(counts)
-            for report in reports:
-                engine.add_health(report)
+            engines.add(counts, reports)
             if tally is not None:
                 tally.add(counts, reports)
             now = tools.clock.now()
+            engine = engines.choose(now)
             results = engine.results(now)
             states = tuple((result.name, result.state) for result in results)
             if states != told:
@@ -204,6 +193,37 @@ def verify_criteria(tools: Toolbox, context: StepContext, watched: Watched, look
         prober.close()
         if tally is not None:
             tally.close()
+
+
+class _Engines:
+    """The criteria over their own watch, and over the one that was asked for; at the end of each, looks are final."""
+
+    def __init__(self, tools: Toolbox, watched: Watched, baseline: Sequence[Counts], longest_s: float) -> None:
+        criteria = tools.policy.criteria
+        self._until = watched.started_at + criteria.watch_s
+        self._own, self._longer = (
+            CriteriaEngine(
+                replace(criteria, watch_s=watch_s),
+                tools.policy,
+                started_at=watched.started_at,
+                live_version=watched.live,
+                left_version=watched.left,
+                baseline=baseline,
+                has_health=tools.health is not None,
+                has_traffic=tools.traffic is not None,
+                fails_early=watched.fails_early,
+            )
+            for watch_s in (criteria.watch_s, longest_s)
+        )
+
+    def add(self, counts: Sequence[Counts], reports: Sequence[HealthReport]) -> None:
+        for each in (self._own, self._longer):
+            each.add(counts)
+            for report in reports:
+                each.add_health(report)
+
+    def choose(self, now: float) -> CriteriaEngine:
+        return self._own if now <= self._until else self._longer
 
 
 class _Tally:

@@ -72,7 +72,7 @@ def _judge(tools: Toolbox, situation: Situation, version: str, *, secrets_come: 
             rule=SafetyRule.TARGET,
             options=("Leave the code: `--only` with the other parts; then deploy it.",),
         )
-    come: dict[str, str] = {SafetyRule.SAME_CODE: "its configuration and secrets are those of then"}
+    come: dict[str, str] = {SafetyRule.SAME_CODE: "its configuration is that of then"}
     if secrets_come:
         come[SafetyRule.SECRETS] = "they are set with it"
     if not wanted.eligible and wanted.rule not in come:

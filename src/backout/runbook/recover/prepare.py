@@ -350,9 +350,9 @@ def _explain_skips(tools: RecoverTools, parts: Mapping[str, Part], stops: Stops)
     if parts["code"].action == STAYS:
         told.append(f"the code stays: version {parts['code'].ends[:8]} was live then, too")
     if parts["secrets"].action == STAYS:
-        told.append("secrets stay: none that is needed is missing")
+        told.append("secrets stay as they are: this plan sets none")
     if not stops.is_something:
-        told.append("nothing is paused: no queue delivers, no schedule is set, no cache answers for the database")
+        told.append("nothing is paused: no queue that delivers, no schedule and no cache before the database was found")
     if not stops.maintenance:
         told.append("this platform shows no maintenance page: while it is fenced, requests fail at the database")
     if tools.tools.recovery.restoring is None:

@@ -143,7 +143,10 @@ def prepare_undo(tools: RecoverTools, run: Run) -> Plan:
 def _survey(tools: RecoverTools) -> FenceSurvey | None:
     """Return what the fence would keep out, None where that cannot be read, such as of a server that is down."""
     with suppress(BackoutError):
-        return tools.fence.survey() if tools.fence is not None else None
+        if tools.fence is not None:
+            survey, mark = tools.fence.survey(), tools.fence.read()
+            # While the fence of the run stands, only its mark knows what its roles were before.
+            return survey if mark is None else replace(survey, by_hand=mark.by_hand)
     return None
 
 
