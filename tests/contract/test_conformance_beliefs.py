@@ -406,7 +406,7 @@ AT_THE_EDGE: dict[str, dict[str, Any]] = {
     "immediate switch": {"resets": False},
 }
 CALLS = (*make_changes(), *AT_THE_EDGE)
-SHORT = ("telemetry", "nothing to inherit")
+SHORT = ("telemetry",)
 
 
 @pytest.fixture(scope="module")

@@ -96,10 +96,23 @@ def kept_in_git(folder: Path, place: Path) -> str:
     return "the git repository holds it"
 
 
-@pytest.mark.parametrize(
-    "make", [a_link, a_link_above, everybodys, pytest.param(somebodys, marks=needs_root), kept_in_git]
-)
-@pytest.mark.parametrize("key", USED_BY)
+MAKES = (a_link, a_link_above, everybodys, somebodys, kept_in_git)
+PLACES = [
+    pytest.param(
+        key,
+        make,
+        marks=[
+            *([needs_root] if make is somebodys else []),
+            *([] if number % len(USED_BY) == place else [pytest.mark.long]),
+        ],
+    )
+    for place, key in enumerate(USED_BY)
+    for number, make in enumerate(MAKES)
+]
+"""Every way at every place; in `make test` each way at one, and each place with one at least."""
+
+
+@pytest.mark.parametrize(("key", "make"), PLACES)
 def test_a_place_that_a_repository_or_somebody_else_brought_is_not_used(
     tmp_path: Path, key: str, make: Callable[[Path, Path], str]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backout.cli.incident.pages import Page
 from backout.cli.support import outcome
 from backout.cli.support.options import command, pass_shell
 from backout.cli.twin_env import choose_folder
@@ -63,7 +64,8 @@ def demo(shell: Shell, *, bad: str, keep: bool, directory: str, rate: float) -> 
             stage.tear_down()
     ok = bool(record.pop("as_expected"))
     report = Path(str(record["report_path"])) if record["report_path"] else None
-    text = reflow_markdown(report.read_text(encoding="utf-8"), shell.output.style.width) if report else None
+    page = Page(report, report.read_text(encoding="utf-8"), 0.0) if report else None
+    text = reflow_markdown(page.shown, shell.output.style.width) if page else None
     shell.output.result("demo", record, text)
     show.say(_describe_conclusion(record))
     where = f" --config {directory}/backout.toml -e production"
