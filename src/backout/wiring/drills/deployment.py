@@ -73,7 +73,7 @@ def perform_deployment(scene: Scene) -> Measured:
     guard = start_guard(scene)
     with broken_before(scene):
         version, since = deploy(scene)
-        with broken_after(scene), Witness(scene.ground.stage) as witness:
+        with broken_after(scene), Witness(scene.ground.stage, writes=scene.drill.file.visitors.rate > 0) as witness:
             ended = guard.await_end()
     return measure(scene, ended, version, since, witness.measure_loss())
 

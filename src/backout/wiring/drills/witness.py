@@ -36,10 +36,15 @@ class Confirmed(Value, frozen=True):
 
 
 class Witness:
-    """Writes an order and a file every half a second until the block ends, and remembers what was confirmed."""
+    """Writes an order and a file every half a second until the block ends, and remembers what was confirmed.
 
-    def __init__(self, stage: Stage) -> None:
+    Args:
+        writes: whether it does; a drill to which nobody comes has no such traffic either.
+    """
+
+    def __init__(self, stage: Stage, *, writes: bool = True) -> None:
         self._stage = stage
+        self._writes = writes
         self._mark = secrets.token_hex(6)
         self.rows: list[Confirmed] = []
         self.objects: list[Confirmed] = []
@@ -48,13 +53,15 @@ class Witness:
 
     def __enter__(self) -> Self:
         """Begin."""
-        self._thread.start()
+        if self._writes:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Write nothing more."""
         self._over.set()
-        self._thread.join()
+        if self._writes:
+            self._thread.join()
 
     def measure_loss(self) -> Loss:
         """Return what was confirmed and is not there any more.
