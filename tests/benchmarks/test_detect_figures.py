@@ -83,6 +83,7 @@ def test_a_missing_peer_is_an_error() -> None:
         measure([(Scenario(0.2, 1.0, 0.0, 120, watch_s=60), 1)], seed=1, peers=fewer)
 
 
+@pytest.mark.long
 def test_the_record_has_the_ratios_with_counts_and_bounds(figures: Figures) -> None:
     """One `backout.benchmark/1` that JSON can hold: what was never found is null."""
     record = report.record(figures)
@@ -96,6 +97,7 @@ def test_the_record_has_the_ratios_with_counts_and_bounds(figures: Figures) -> N
     assert again["samples"]["false_rollback_share"] == [0, 0]
 
 
+@pytest.mark.long
 def test_tables_and_chart_are_written_into_a_page(figures: Figures, tmp_path: Path) -> None:
     """Only the measured part changes; the chart is well-formed."""
     page = tmp_path / "page.md"

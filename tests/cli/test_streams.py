@@ -69,6 +69,7 @@ def test_an_answer_that_cannot_be_written(typing: Typist, tmp_path: Path, argume
     check_unread(typing, tmp_path, arguments)
 
 
+@pytest.mark.rotating("tables of everything", 2)
 @pytest.mark.long
 def test_no_page_of_help_ends_in_a_traceback(typing: Typist, tmp_path: Path) -> None:
     """The same for each command that there is."""

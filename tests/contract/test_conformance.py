@@ -21,6 +21,7 @@ from backout.report.conformance import format_page
 from backout.wiring.conformance import load_expected_answers
 
 from drillbook import ENV, PROGRAM
+from extent import long
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def test_deviating_answers_are_named_with_both_sides(open_drillbook: Drillbook) 
     assert differences["history", "names its version"] == ("yes", "no")
 
 
-@pytest.mark.parametrize("status", [500, 401])
+@pytest.mark.parametrize("status", [long(500), 401])
 def test_the_worker_is_deleted_when_a_call_goes_wrong(open_drillbook: Drillbook, status: int) -> None:
     """An API that fails in the middle leaves no Worker behind, and a refused token is exit 4."""
     before = things(open_drillbook)

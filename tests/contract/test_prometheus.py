@@ -156,6 +156,7 @@ def test_labels_that_are_missing_make_it_advice(scraped: tuple[Application, str]
         assert not source.traits.may_act
 
 
+@pytest.mark.long
 def test_a_selector_that_is_not_promql_is_named(scraped: tuple[Application, str]) -> None:
     """In Prometheus' own words."""
     _, url = scraped

@@ -95,6 +95,7 @@ def counted(traffic: PromqlTraffic, since: int, want: int, within_s: float = 20)
 # --- the real thing -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_raw_counters_are_counted_exactly_and_may_act(scraped: Lab) -> None:
     """Each request once, in one final second: of a series that begins, that grows, over a restart, of two versions."""
     app, url = scraped
@@ -187,6 +188,7 @@ def test_a_gauge_is_no_counter(scraped: Lab) -> None:
     assert why.startswith(("temperature is a gauge, by the server's metadata", "whether temperature is a counter is"))
 
 
+@pytest.mark.long
 def test_a_query_without_series_says_so(scraped: Lab) -> None:
     """No counts, no second is final, and the words of the query with the version in it."""
     _, url = scraped

@@ -226,6 +226,7 @@ def test_what_no_moment_needs_is_removed_and_the_rest_can_be_brought_back(kept: 
     assert kept.store.read(kept.bucket, "always") == (b"here", {})
 
 
+@pytest.mark.long
 def test_what_a_snapshot_did_not_cover_is_not_taken_for_created_since(kept: Kept) -> None:
     """The prefix of the configuration was widened since: nothing outside of it is judged, and later it is covered."""
     kept.put("models/a", b"good")

@@ -148,6 +148,7 @@ def test_uv_installs_it_as_a_tool(open_folder: Path) -> None:
     works(open_folder / "bin" / "backout", open_folder, clean(open_folder))
 
 
+@pytest.mark.rotating("tables of everything", 2)
 @pytest.mark.long
 @pytest.mark.parametrize("version", RESOLVED)
 def test_every_dependency_has_a_wheel_for(version: str, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_nothing_proven(drillbook: Drillbook) -> None:
     assert trial.live() != drillbook.bad
 
 
+@pytest.mark.long
 def test_migration_since_the_target_was_live(drillbook: Drillbook) -> None:
     """Code is not rolled back over it, by a person or by guard; the named head overrules, and that is recorded."""
     trial = watching(deployed_bad(drillbook), "60s")

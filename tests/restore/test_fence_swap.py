@@ -125,6 +125,7 @@ def exchange_and_die(lab: Lab, incoming: Path, kept: Path) -> None:
     assert not incoming.exists()
 
 
+@pytest.mark.rotating("restores", 2)
 @pytest.mark.long
 def test_killed_right_after_the_exchange_what_answers_is_fenced(lab: Lab) -> None:
     """Nobody of backout's is there when the server comes up; an undo brings back what was fenced; both open exactly."""

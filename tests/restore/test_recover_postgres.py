@@ -64,6 +64,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
 
 
+@pytest.mark.rotating("recoveries", 2)
 @pytest.mark.long
 def test_everything_goes_back_and_no_acknowledged_write_is_lost(lab: Lab, tmp_path: Path) -> None:
     """The ledger of an application that connects every 10 ms tells: before, between, and after."""
@@ -106,6 +107,7 @@ def test_everything_goes_back_and_no_acknowledged_write_is_lost(lab: Lab, tmp_pa
     assert found.fenced_s < found.rto_s
 
 
+@pytest.mark.rotating("recoveries", 2)
 @pytest.mark.long
 def test_where_damaged_rows_are_enough_everything_written_since_stays(lab: Lab, tmp_path: Path) -> None:
     """The transaction that did the damage is named: its rows come back, and no acknowledged write is lost at all."""

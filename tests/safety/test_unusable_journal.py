@@ -376,6 +376,7 @@ def test_a_part_of_the_table(lab: Lab) -> None:
     check_all(lab, [cell for number, cell in enumerate(TABLE) if number % 13 == 0], check_needed)
 
 
+@pytest.mark.rotating("tables of everything", 2)
 @pytest.mark.long
 @pytest.mark.proof
 def test_the_whole_table(lab: Lab) -> None:
