@@ -7,12 +7,14 @@ every second is reimplemented here in arrays.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from shared.detect_arrays import arrays
 from shared.detect_counts import DEPLOYED_AT, NEW, OLD, counts_before, policy_of, route_name, rows_of
+from shared.detect_slower import Limits, count_extreme, count_slower
 
 from backout.analysis.detector.counted import DRIFT_BUCKETS
 from backout.analysis.detector.decision import Detector
@@ -24,13 +26,15 @@ from backout.analysis.shifts.collapse import NEARLY_ALL
 from backout.analysis.shifts.watch import CROWD, KNOWN_CROWD
 from backout.analysis.statistics.baseline import FEW_LATENCIES, MINUTE_S
 from backout.analysis.statistics.minute_law import MinuteLaw
-from backout.analysis.statistics.quantiles import count_above, find_thresholds
+from backout.analysis.statistics.quantiles import find_thresholds
+from backout.analysis.statistics.route_times import RouteTimes, find_edges, weigh_routes
+from backout.analysis.statistics.route_times import count_slower as count_once
 from backout.model.guard.shift import Outcome
-from backout.model.guard.signals import BUCKETS
+from backout.model.guard.signals import merge_counts
 from backout.model.guard.verdict import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from shared.detect_arrays import Tests
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 _COLUMNS = {measure: column for column, measure in enumerate((Measure.ERRORS, *SLOWER, *EXTREMES, Measure.WARMING))}
+_SLOWER = [_COLUMNS[measure] for measure in SLOWER]
 ERRORS, WARMING = _COLUMNS[Measure.ERRORS], _COLUMNS[Measure.WARMING]
 _LIMIT = 1 + WARMING
 """Column of the failures that are held against a limit: other answers weigh as the failures of their second do."""
@@ -67,7 +72,7 @@ class _Start:
 
     per_cause: float
     streams: tuple[Stream, ...]
-    edges: tuple[int, int, int, int] | None
+    usual: Mapping[str, RouteTimes]
     from_s: int
     learnt: int
     answers: Shifts
@@ -76,37 +81,44 @@ class _Start:
     def shape(self) -> tuple[object, ...]:
         """What runs must have in common to share arrays."""
         kinds = [(s.measure, s.route, s.weight, type(s.test).__name__, s.beside is None) for s in self.streams]
-        return (*kinds, self.learnt, self.edges is None)
+        return (*kinds, self.learnt, not self.usual)
 
 
 def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
     detector = live(batch, run)
     counted, answers = detector._counted, detector._answers  # noqa: SLF001 made by the live code, evaluated here
-    streams, edges, per_cause = counted.streams, counted._edges, counted._repeats.per_cause  # noqa: SLF001 the same
-    if edges is not None or batch.old is None or old is None:
-        return _Start(per_cause, streams, edges, -1, 0, answers)
-    seen: dict[int, int] = {}
-    for second, buckets in old.items():
-        for bucket in buckets:
-            seen[int(bucket)] = seen.get(int(bucket), 0) + 1
-        found = find_thresholds(seen)
-        if found is not None and sum(seen.values()) >= FEW_LATENCIES:
-            total, *above = count_above(seen, found)
+    streams, usual, per_cause = counted.streams, counted._usual, counted._repeats.per_cause  # noqa: SLF001 the same
+    if usual or batch.old is None or old is None:
+        return _Start(per_cause, streams, usual, -1, 0, answers)
+    seen: dict[str, dict[int, int]] = {}
+    for second, routes in old.items():
+        for name, buckets in routes.items():
+            seen[name] = merge_counts((seen.get(name, {}), Counter(buckets.tolist())))
+        edges_of = find_edges(seen)
+        total, above, _ = count_once(seen.items(), {name: RouteTimes(edges) for name, edges in edges_of.items()})
+        found = find_thresholds(merge_counts(seen.values()))
+        if found is not None and total >= FEW_LATENCIES:
             shares = [n / total for n in above]
+            usual = weigh_routes(seen, edges_of, shares)
             persistence = make_persistence(batch.scenario.watch_s, batch.scenario.slow_start_s)
-            more = tuple(make_labelled_latency(found, shares, batch.scenario.split, persistence))
-            return _Start(per_cause, (*streams, *more), found, second, len(more), answers)
-    return _Start(per_cause, streams, None, -1, 0, answers)
+            split = batch.scenario.split
+            more = tuple(make_labelled_latency(found, shares, split, persistence, by_route=len(usual) > 1))
+            return _Start(per_cause, (*streams, *more), usual, second, len(more), answers)
+    return _Start(per_cause, streams, usual, -1, 0, answers)
 
 
-def _old_by_second(batch: Batch, run: int) -> dict[int, Ints] | None:
-    """Return the old version's buckets of each second that had any."""
+def _old_by_second(batch: Batch, run: int) -> dict[int, dict[str, Ints]] | None:
+    """Return the old version's buckets by route of each second that had any."""
     if batch.old is None:
         return None
     one = batch.old.take(np.array([run]))
     ends = np.cumsum(one.requests.sum(axis=2)[0])
-    parts = np.split(one.bucket, ends[:-1])
-    return {second: part for second, part in enumerate(parts) if len(part)}
+    buckets, routes = np.split(one.bucket, ends[:-1]), np.split(one.route, ends[:-1])
+    return {
+        second: {route_name(k): part[routes[second] == k] for k in np.unique(routes[second]).tolist()}
+        for second, part in enumerate(buckets)
+        if len(part)
+    }
 
 
 @dataclass(frozen=True)
@@ -157,7 +169,8 @@ class _Group:
         self._crowds = np.concatenate([_crowds(part) for part in parts])
         self._shifted = np.concatenate([part.shifted for part in parts])
         sides = [self._both(part) for part in parts]
-        self._counts = np.concatenate(sides, axis=1)
+        self._slower = np.concatenate([slower for slower, _ in sides], axis=1)
+        self._counts = np.concatenate([counts for _, counts in sides], axis=1)
 
     def _place(self, stream: Stream) -> int:
         """Return which of the counted columns is that of a stream: after those of all requests, two of each route."""
@@ -166,9 +179,12 @@ class _Group:
             return _LIMIT if stream.measure is Measure.ERRORS and is_limit else _COLUMNS[stream.measure]
         return 1 + _LIMIT + 2 * self._routes.index(stream.route) + int(stream.measure is not Measure.ERRORS)
 
-    def _both(self, part: _Part) -> Floats:
-        """Return hits and others of the new, then of the old version: shape (columns, runs, seconds, 4)."""
-        edges = np.array([start.edges for start in part.starts]) if part.starts[0].edges is not None else None
+    def _both(self, part: _Part) -> tuple[Ints, Floats]:
+        """Return the new version's slower answers, and what hits and others of the new, then of the old one weigh.
+
+        Of shape (thresholds, runs, seconds) and (columns, runs, seconds, 4).
+        """
+        limits = Limits([start.usual for start in part.starts]) if part.starts[0].usual else None
         from_s = np.array([start.from_s for start in part.starts])
         drifts = part.batch.old is None or part.starts[0].streams[-1].expected_from is Against.BESIDE
         per_cause = np.array([start.per_cause for start in part.starts])
@@ -177,20 +193,23 @@ class _Group:
         if part.batch.old is not None:
             sides.append((part.batch.old.take(part.rows), 0, 0, from_s))
         failed = sum(side.errors for side, *_ in sides)
-        both = []
+        both, hits = [], []
         for side, over, over_route, since in sides:
-            whole = self._side(side, _each(failed.sum(axis=2), per_cause), edges, over, since)
-            far = np.array([[s.edge for s in start.streams if s.measure in EXTREMES] for start in part.starts])
-            if far.size:
-                first, last = _COLUMNS[EXTREMES[0]], _COLUMNS[EXTREMES[-1]]
-                whole[first : last + 1] = self._extremes(side, far, since)
+            whole = self._side(side, _each(failed.sum(axis=2), per_cause))
+            slow = np.zeros((len(SLOWER), *side.requests.shape[:2]), dtype=np.int64)
+            if limits is not None:
+                slow, whole[_SLOWER] = count_slower(side, limits, over, np.maximum(since, self._slow_s))
+                whole[[_COLUMNS[measure] for measure in EXTREMES]] = count_extreme(
+                    side, limits, np.maximum(since, self._warm_s)
+                )
+            hits.append(slow)
             routes = [
                 self._route(side, route, part.starts, _each(failed, per_cause), over_route) for route in self._routes
             ]
             both.append(np.concatenate([whole, *routes]))
         if len(both) == 1:
             both.append(np.zeros_like(both[0]))
-        return np.concatenate(both, axis=-1)
+        return hits[0], np.concatenate(both, axis=-1)
 
     def _route(self, side: Side, name: str, starts: list[_Start], each: Floats, margin: int) -> Floats:
         """Return errors, and latencies above the route's own p95, of one route: (2, runs, seconds, 2)."""
@@ -210,18 +229,7 @@ class _Group:
         counts[1, :, : self._slow_s] = 0
         return counts
 
-    def _extremes(self, side: Side, edges: Ints, first_s: Ints) -> Floats:
-        """Return latencies above the edges of what is extreme, and others: (2, runs, seconds, 2)."""
-        runs, seconds, _ = side.requests.shape
-        counts = np.zeros((len(EXTREMES), runs, seconds, 2))
-        judged = np.arange(seconds)[None, :] >= np.maximum(first_s, self._warm_s)[:, None]
-        for place in range(len(EXTREMES)):
-            above = side.count(side.bucket > edges[:, place][side.cell // seconds])
-            counts[place, ..., 0] = above * judged
-            counts[place, ..., 1] = (side.requests.sum(axis=2) - above) * judged
-        return counts
-
-    def _side(self, side: Side, each: Floats, edges: Ints | None, margin: int, first_s: Ints) -> Floats:
+    def _side(self, side: Side, each: Floats) -> Floats:
         runs, seconds, _ = side.requests.shape
         counts = np.zeros((1 + _LIMIT, runs, seconds, 2))
         failed, warm = side.errors.sum(axis=2), self._warm_s
@@ -234,15 +242,6 @@ class _Group:
         ):
             counts[column, :, span, 0] = (failed * each)[:, span]
             counts[column, :, span, 1] = of_others[:, span]
-        if edges is not None:
-            raised = edges + np.array([margin, margin, margin, 0])
-            level = (np.arange(BUCKETS)[None, :, None] > raised[:, None, :]).sum(axis=2)
-            found = level[side.cell // seconds, side.bucket]
-            cells = np.bincount(side.cell * 5 + found, minlength=runs * seconds * 5).reshape(runs, seconds, 5)
-            cells[np.arange(seconds)[None, :] < np.maximum(first_s, self._slow_s)[:, None]] = 0
-            for column in range(1, 5):
-                counts[column, ..., 0] = cells[..., column:].sum(axis=2)
-                counts[column, ..., 1] = cells[..., :column].sum(axis=2)
         return counts
 
     def second(self, t: int, alive: NDArray[np.bool_]) -> None:
@@ -256,9 +255,15 @@ class _Group:
             self._tests[position].add(rows, t, known)
             if position in self._beside:
                 self._beside[position].add(rows, t, known)
-            is_error = column in (ERRORS, WARMING)
-            hits = self._failed[self._owners[position]][rows, t] if is_error else known[:, 0].astype(np.int64)
-            self._bad[rows, position] += hits
+            self._bad[rows, position] += self._hits(position, column, t, rows, known)
+
+    def _hits(self, position: int, column: int, t: int, rows: Ints, known: Floats) -> Ints:
+        owner = self._owners[position]
+        if column in (ERRORS, WARMING):
+            return np.asarray(self._failed[owner][rows, t])
+        if not owner and column in _SLOWER:
+            return np.asarray(self._slower[_SLOWER.index(column), rows, t])
+        return known[:, 0].astype(np.int64)
 
     def judge(self, t: int, *, exactly: bool = False) -> tuple[Floats, NDArray[np.bool_]]:
         """Return log evidence against healthy, and whether it rolls back, for each run at the end of second t.
@@ -343,7 +348,7 @@ def _groups(batches: Sequence[Batch], *, to_the_end: bool = False) -> Iterator[_
     for index, batch in enumerate(batches):
         for run in range(batch.runs):
             start = _start(batch, run, None)
-            if start.edges is None and batch.old is not None:
+            if not start.usual and batch.old is not None:
                 start = _start(batch, run, _old_by_second(batch, run))
             shapes.setdefault(start.shape, {}).setdefault(index, []).append((run, start))
     for found in shapes.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from msgspec.structs import replace
 
@@ -12,6 +12,7 @@ from backout.analysis.detector.persistence import FORGIVEN, get_stretch, make_pe
 from backout.analysis.detector.stream_set import (
     BESIDE_PROBES,
     add_probes,
+    find_extremes,
     get_usable_edges,
     make_labelled_latency,
     make_streams,
@@ -23,14 +24,25 @@ from backout.analysis.shifts import PART
 from backout.analysis.shifts.strata import fold_by_stratum
 from backout.analysis.statistics.baseline import FEW_LATENCIES
 from backout.analysis.statistics.noninferiority import NonInferiority
-from backout.analysis.statistics.quantiles import Thresholds, count_above, find_thresholds
+from backout.analysis.statistics.quantiles import Thresholds, find_thresholds
 from backout.analysis.statistics.rates import mix
 from backout.analysis.statistics.retry_clustering import RetryClusters, RetryClustersState
+from backout.analysis.statistics.route_times import (
+    EVERYTHING,
+    RouteTimes,
+    add_latencies,
+    count_slower,
+    find_edges,
+    list_latencies,
+    weigh_routes,
+)
+from backout.model.guard.signals import merge_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from backout.analysis.statistics.baseline import Baseline
+    from backout.analysis.statistics.route_times import Slower
     from backout.model.guard.policy import Policy
     from backout.model.guard.probes import ProbesBefore
     from backout.model.guard.signals import Counts
@@ -45,7 +57,9 @@ class CountedState(TypedDict):
     split: float
     splits: list[tuple[float, float]]
     edges: list[int] | None
-    learning: list[tuple[int, int]]
+    times: NotRequired[dict[str, tuple[list[int], list[float]]]]
+    learning: list[tuple[int, int]]  # as the version before wrote it
+    learning_by_route: NotRequired[dict[str, list[tuple[int, int]]]]
     streams: list[StreamState]
     repeats: RetryClustersState
     requests: int
@@ -86,9 +100,10 @@ class CountedTraffic:
         # Extreme latency is judged from the end of a declared warm-up on, all other after a stretch of time at least.
         self.slow_from = max(self._warm_until, start + get_stretch(self._persistence))
         if not self._times:
-            normal = replace(normal, edges=None, latency=())
+            normal = replace(normal, edges=None, latency=(), times={})
         self._edges: Thresholds | None = get_usable_edges(normal)
-        self._learning: dict[int, int] = {}
+        self._usual = normal.times if self._edges is not None else {}
+        self._learning: dict[str, dict[int, int]] = {}
         self._has_baseline = normal.errors is not None
         self._repeats = RetryClusters(normal.per_cause, start)
         warming = policy.guard.warm_up_errors if self._warm_until > start else None
@@ -142,7 +157,8 @@ class CountedTraffic:
             return
         self._tally(row, is_new=is_new)
         second = row.second - self._start
-        above = self._above(row, is_new=is_new)
+        slower = self._count_slower(row, is_new=is_new)
+        extreme = ((0, 0), (0, 0)) if warming else self._count_extreme(row)
         weights = self._repeats.weigh(row.second, row.errors, row.requests, is_new=is_new)
         for stream in self.streams:
             if stream.route or stream.measure is Measure.PROBES:
@@ -151,12 +167,13 @@ class CountedTraffic:
                 if (stream.measure is Measure.WARMING) == warming:
                     stream.add(second, row.errors, row.requests, is_new=is_new, weights=weights)
             elif stream.measure in EXTREMES:
-                if row.latency and not warming:
-                    stream.add(
-                        second, _count_slower(row.latency, stream.edge), sum(row.latency.values()), is_new=is_new
-                    )
-            elif above[0]:
-                stream.add(second, above[1 + SLOWER.index(stream.measure)], above[0], is_new=is_new)
+                hits, total = extreme[EXTREMES.index(stream.measure)]
+                if total:
+                    stream.add(second, hits, total, is_new=is_new)
+            elif slower is not None:
+                place = SLOWER.index(stream.measure)
+                hits, weighed = slower.above[place], slower.weighed[place]
+                stream.add(second, hits, slower.total, is_new=is_new, weighed=weighed)
         if row.routes and not warming:
             self._add_routes(row, second, is_new=is_new)
 
@@ -189,27 +206,39 @@ class CountedTraffic:
 
     def _learn(self, row: Counts) -> None:
         """Take latency thresholds from the old version's traffic when there is no baseline; they judge what follows."""
-        for bucket, number in row.latency.items():
-            self._learning[bucket] = self._learning.get(bucket, 0) + number
-        total = sum(self._learning.values())
-        edges = find_thresholds(self._learning)
-        if edges is None or total < FEW_LATENCIES:
+        add_latencies(self._learning, row)
+        edges_of = find_edges(self._learning)
+        seen = count_slower(self._learning.items(), {name: RouteTimes(edges) for name, edges in edges_of.items()})
+        edges = find_thresholds(merge_counts(self._learning.values()))
+        if edges is None or seen.total < FEW_LATENCIES:
             return
-        above = count_above(self._learning, edges)
-        self._edges = edges
+        shares = [number / seen.total for number in seen.above]
+        self._edges, self._usual = edges, weigh_routes(self._learning, edges_of, shares)
         self._learning = {}
-        shares = [n / total for n in above[1:]]
-        learnt = tuple(make_labelled_latency(edges, shares, self._split, self._persistence))
+        by_route = len(self._usual) > 1
+        learnt = tuple(make_labelled_latency(edges, shares, self._split, self._persistence, by_route=by_route))
         for stream in learnt if self.streams[0].measure is Measure.PROBES else ():
             stream.weight *= BESIDE_PROBES
         self.streams = (*self.streams, *learnt)
 
-    def _above(self, row: Counts, *, is_new: bool) -> tuple[int, int, int, int, int]:
-        """Return how many latencies count, and how many of them are above each threshold."""
-        if self._edges is None or row.second < self.slow_from or not row.latency:
-            return (0, 0, 0, 0, 0)
+    def _count_slower(self, row: Counts, *, is_new: bool) -> Slower | None:
+        """Return how many answers took longer than the thresholds of their route, None where none counts."""
+        if self._edges is None or row.second < self.slow_from:
+            return None
         drifts = is_new and (self._split >= 1 or self._is_labelled())
-        return count_above(row.latency, self._edges, DRIFT_BUCKETS if drifts else 0)
+        found = count_slower(list_latencies(row).items(), self._usual, DRIFT_BUCKETS if drifts else 0)
+        return found if found.total else None
+
+    def _count_extreme(self, row: Counts) -> tuple[tuple[int, int], ...]:
+        """Return how many answers were extreme for their route, in either way, and how many were compared."""
+        hits, total = [0] * len(EXTREMES), 0
+        for name, latency in list_latencies(row).items() if self._usual else ():
+            usual = self._usual.get(name)
+            if usual is not None:
+                total += sum(latency.values())
+                for place, edge in enumerate(find_extremes(usual.edges)):
+                    hits[place] += _count_slower(latency, edge)
+        return tuple((number, total) for number in hits)
 
     def _is_labelled(self) -> bool:
         return self.streams[-1].expected_from is Against.BESIDE
@@ -290,7 +319,9 @@ class CountedTraffic:
             "split": self._split,
             "splits": list(self._splits),
             "edges": list(self._edges) if self._edges else None,
-            "learning": list(self._learning.items()),
+            "times": {name: (list(each.edges), list(each.weights)) for name, each in self._usual.items()},
+            "learning": [],
+            "learning_by_route": {name: list(found.items()) for name, found in self._learning.items()},
             "streams": [stream.state() for stream in self.streams],
             "repeats": self._repeats.state(),
             "requests": self.requests,
@@ -304,7 +335,14 @@ class CountedTraffic:
         self._splits = [(at, share) for at, share in state["splits"]]
         edges = state["edges"]
         self._edges = (edges[0], edges[1], edges[2], edges[3]) if edges else None
-        self._learning = dict(state["learning"])
+        # The version before kept the thresholds of all routes together.
+        whole = {EVERYTHING: (edges, [1.0] * len(edges))} if edges else {}
+        self._usual = {
+            name: RouteTimes((p50, p95, p99, twice), tuple(weights))
+            for name, ((p50, p95, p99, twice), weights) in state.get("times", whole).items()
+        }
+        learning = state.get("learning_by_route", {EVERYTHING: state["learning"]} if state["learning"] else {})
+        self._learning = {name: dict(found) for name, found in learning.items()}
         self._has_baseline = state["has_baseline"]
         self.streams = tuple(Stream.from_state(stream) for stream in state["streams"])
         self._repeats = RetryClusters.from_state(state["repeats"])

@@ -87,8 +87,9 @@ def make_streams(
         return _add_labels(errors, split, baseline)
     if short:
         shares = [law.share for law in baseline.latency]
-        return _add_labels((*errors, *make_labelled_latency(edges, shares, split, persistence)), split, baseline)
-    whole = (*errors, *_make_latency_streams(edges, baseline.latency, persistence, concurrent=concurrent))
+        slower = make_labelled_latency(edges, shares, split, persistence, by_route=baseline.has_route_times)
+        return _add_labels((*errors, *slower), split, baseline)
+    whole = (*errors, *_make_latency_streams(edges, baseline, persistence, concurrent=concurrent))
     routes = tuple(_make_route_streams(baseline.routes, persistence, vital, concurrent=concurrent))
     for stream in whole if routes else ():
         stream.weight *= 1 - _ROUTES_WEIGHT
@@ -167,24 +168,32 @@ def _make_persisting(law: Law, persistence: Persistence | None, *, concurrent: b
 
 
 def _make_latency_streams(
-    edges: Thresholds, laws: Sequence[Law], persistence: Persistence | None, *, concurrent: bool
+    edges: Thresholds, baseline: Baseline, persistence: Persistence | None, *, concurrent: bool
 ) -> Iterator[Stream]:
-    yield from _make_extreme_streams(edges, persistence)
-    for position, law in enumerate(laws):
+    by_route = baseline.has_route_times
+    yield from _make_extreme_streams(edges, persistence, by_route=by_route)
+    for position, law in enumerate(baseline.latency):
         test = _make_persisting(law, persistence, concurrent=concurrent)
-        yield _make_slower_stream(edges, position, law.share, test, persistence)
+        yield _make_slower_stream(edges, position, law.share, test, persistence, by_route=by_route)
 
 
 def make_labelled_latency(
-    edges: Thresholds, shares: Sequence[float], split: float, persistence: Persistence | None
+    edges: Thresholds, shares: Sequence[float], split: float, persistence: Persistence | None, *, by_route: bool
 ) -> Iterator[Stream]:
     """Return the streams of latency between two versions that serve side by side; `shares` above each threshold."""
-    for extreme in _make_extreme_streams(edges, persistence):
+    for extreme in _make_extreme_streams(edges, persistence, by_route=by_route):
         extreme.beside = LabelTest(_clamp_share(extreme.expected), split, late=True)
         yield extreme
     for position, share in enumerate(shares):
         kind = LabelTest if persistence is None else StretchLabels
-        yield _make_slower_stream(edges, position, share, kind(_clamp_share(share), split), persistence)
+        test = kind(_clamp_share(share), split)
+        yield _make_slower_stream(edges, position, share, test, persistence, by_route=by_route)
+
+
+def _describe_bound(threshold: str, edge: int, *, by_route: bool) -> str:
+    """Return "the p50 of 81 ms", or where every route has its own "the p50 of its route (81 ms over all)"."""
+    over_all = f"{get_bucket_floor_ms(min(edge + 1, BUCKETS - 1)):.0f} ms"
+    return f"the {threshold} of its route ({over_all} over all)" if by_route else f"the {threshold} of {over_all}"
 
 
 def _make_slower_stream(
@@ -193,8 +202,10 @@ def _make_slower_stream(
     share: float,
     test: MinuteLaw | LabelTest | StretchLaw | StretchLabels,
     persistence: Persistence | None,
+    *,
+    by_route: bool,
 ) -> Stream:
-    bound = f"the {TAILS[position]} of {get_bucket_floor_ms(edges[position] + 1):.0f} ms"
+    bound = _describe_bound(TAILS[position], edges[position], by_route=by_route)
     against = Against.BEFORE if isinstance(test, (MinuteLaw, StretchLaw)) else Against.BESIDE
     weight, name = _TAIL_WEIGHTS[position], f"latency above {bound}"
     if persistence is None:
@@ -207,18 +218,24 @@ def _make_slower_stream(
     return stream
 
 
-def _make_extreme_streams(edges: Thresholds, persistence: Persistence | None) -> Iterator[Stream]:
+def find_extremes(edges: Thresholds) -> tuple[int, int]:
+    """Return the buckets above which answers are extreme: ten times the median, and longer than clients wait."""
+    ten_times = find_bucket(EXTREME * get_bucket_floor_ms(edges[0] + 1))
+    return ten_times, max(find_bucket(TIME_OUT_MS), edges[2])
+
+
+def _make_extreme_streams(edges: Thresholds, persistence: Persistence | None, *, by_route: bool) -> Iterator[Stream]:
     """Return the streams of what is extreme: answers that take ten times the median, or longer than clients wait.
 
     They have no warm-up. What takes longer than clients wait need not persist: no cold start does.
     """
     if persistence is None:
         return
-    ten_times = find_bucket(EXTREME * get_bucket_floor_ms(edges[0] + 1))
-    time_out = max(find_bucket(TIME_OUT_MS), edges[2])
-    kinds = ((ten_times, f"{EXTREME:.0f}*p50", True), (time_out, "time-out", False))
-    for measure, weight, (edge, words, forgives) in zip(EXTREMES, _EXTREME_WEIGHTS, kinds, strict=True):
-        bound = f"the {words} of {get_bucket_floor_ms(min(edge + 1, BUCKETS - 1)):.0f} ms"
+    words = ((f"{EXTREME:.0f}*p50", by_route, True), ("time-out", False, False))
+    for measure, weight, edge, (threshold, own, forgives) in zip(
+        EXTREMES, _EXTREME_WEIGHTS, find_extremes(edges), words, strict=True
+    ):
+        bound = _describe_bound(threshold, edge, by_route=own)
         test, name = LimitTest(MOST, forgives=forgives), f"latency above {bound}"
         stream = Stream(name, Cause.LATENCY, weight, measure, MOST, Against.EXTREME, test, bound=bound)
         stream.edge, stream.stretch_s = edge, persistence.extreme_s

@@ -108,17 +108,28 @@ class Stream:
     below: BelowTest | None = None
     agrees_at: float = AGREES
 
-    def add(self, second: int, hits: int, total: int, *, is_new: bool, weights: Weights | None = None) -> None:
+    def add(
+        self,
+        second: int,
+        hits: int,
+        total: int,
+        *,
+        is_new: bool,
+        weights: Weights | None = None,
+        weighed: float | None = None,
+    ) -> None:
         """Count hits out of a total of the new version, or of the old one, in a second after the deployment.
 
         Args:
-            weights: what they weigh in the tests, None for 1 each.
+            weights: what failures weigh in the tests, None for 1 each.
+            weighed: what the hits weigh in the tests, of the same total; None for 1 each.
         """
         minute = second // MINUTE_S
         if self.stretch_s and second // self.stretch_s > self.stretch:
             self._begin_stretch(second // self.stretch_s)
-        others = total - hits
-        new, old = ((hits, others), _NOTHING) if is_new else (_NOTHING, (hits, others))
+        counted = hits if weighed is None else weighed
+        others = total - counted
+        new, old = ((counted, others), _NOTHING) if is_new else (_NOTHING, (counted, others))
         if weights is not None:
             is_limit = isinstance(self.test, MinuteLaw) and not self.test.law.total
             new = (weights.new_failures, weights.new_others if is_limit else new[1])

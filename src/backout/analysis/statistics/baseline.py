@@ -6,14 +6,17 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import field
+
 from backout.analysis.statistics.beta import beta_quantile, log_beta
 from backout.analysis.statistics.retry_clustering import UNKNOWN
 from backout.model.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backout.analysis.statistics.quantiles import Thresholds
+    from backout.analysis.statistics.route_times import RouteTimes
 
 MINUTE_S = 60
 FLOOR = 0.0005
@@ -91,8 +94,11 @@ class Baseline(Value, frozen=True):
 
     Args:
         span_s: from its first counted second to the deployment.
+        edges: thresholds of all response times together, None where there were too few.
+        latency: shares of the answers above the thresholds of their own route, one law each.
         per_cause: failures that one cause brings.
         routes: the busiest routes, at most 20, and the vital ones; none where there is only one.
+        times: response times of every route, see `route_times`.
     """
 
     span_s: float
@@ -101,6 +107,12 @@ class Baseline(Value, frozen=True):
     latency: tuple[Law, ...]
     per_cause: float = UNKNOWN
     routes: tuple[RouteBaseline, ...] = ()
+    times: Mapping[str, RouteTimes] = field(default_factory=dict)
+
+    @property
+    def has_route_times(self) -> bool:
+        """Whether response times are known by route."""
+        return len(self.times) > 1
 
     @property
     def requests(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import add
 from typing import TYPE_CHECKING
 
 from backout.analysis.shifts.strata import get_stratum
@@ -20,11 +21,14 @@ from backout.analysis.statistics.baseline import (
 )
 from backout.analysis.statistics.quantiles import TAILS, count_above, find_quantile_bucket, find_thresholds
 from backout.analysis.statistics.retry_clustering import Bunch, estimate_failures_per_cause, weigh_failures
+from backout.analysis.statistics.route_times import find_edges, list_latencies, weigh_routes
 from backout.model.guard.signals import merge_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from backout.analysis.statistics.baseline import Law
+    from backout.analysis.statistics.quantiles import Thresholds
     from backout.model.guard.signals import Counts, RouteCounts
 
 
@@ -43,16 +47,13 @@ def summarize(
     failures = _Failures(start)
     for row in rows:
         failures.add(row.second, row)
-    histograms = _make_histograms(((row.second, row) for row in rows), start)
-    edges = find_thresholds(merge_counts(histograms.values()))
-    above = [count_above(histograms[minute], edges) for minute in sorted(histograms)] if edges is not None else []
-    laws = [
-        estimate_law((Minute(m[k], m[0]) for m in above), CV_LATENCY, unknown)
-        for k, unknown in enumerate(CV_UNKNOWN, start=1)
-    ]
-    known = tuple(item for item in laws if item is not None)
+    minutes = _count_minutes(rows, start)
+    latencies = {name: merge_counts(found.values()) for name, found in minutes.items()}
+    edges, edges_of = find_thresholds(merge_counts(latencies.values())), find_edges(latencies)
+    known = _estimate_slower(minutes, edges_of)
     if len(known) < len(TAILS):
         edges, known = None, ()
+    times = weigh_routes(latencies, edges_of, [law.p0 for law in known]) if known else {}
     per_cause = failures.per_cause()
     return Baseline(
         span_s=deployed_at - min(row.second for row in rows),
@@ -61,7 +62,34 @@ def summarize(
         latency=known,
         per_cause=per_cause,
         routes=_summarize_routes(rows, start, per_cause, vital),
+        times=times,
     )
+
+
+def _count_minutes(rows: Iterable[Counts], start: int) -> dict[str, dict[int, dict[int, int]]]:
+    """Return {route: {minute: {bucket: requests}}}."""
+    parts: dict[str, list[tuple[int, Mapping[int, int]]]] = {}
+    for row in rows:
+        for name, latency in list_latencies(row).items():
+            parts.setdefault(name, []).append((row.second, latency))
+    return {name: _make_histograms(found, start) for name, found in parts.items()}
+
+
+def _estimate_slower(
+    minutes: Mapping[str, Mapping[int, Mapping[int, int]]], edges: Mapping[str, Thresholds]
+) -> tuple[Law, ...]:
+    """Return the laws of the shares above the thresholds of each answer's own route."""
+    counted: dict[int, tuple[int, ...]] = {}
+    for name, each in edges.items():
+        for minute, latency in minutes[name].items():
+            above = count_above(latency, each)
+            known = counted.get(minute)
+            counted[minute] = tuple(map(add, known, above)) if known is not None else above
+    laws = [
+        estimate_law((Minute(m[k], m[0]) for _, m in sorted(counted.items())), CV_LATENCY, unknown)
+        for k, unknown in enumerate(CV_UNKNOWN, start=1)
+    ]
+    return tuple(law for law in laws if law is not None)
 
 
 class _Failures:
@@ -132,7 +160,7 @@ def _summarize_routes(
 def _summarize_route(
     name: str, parts: Sequence[tuple[int, RouteCounts]], start: int, per_cause: float
 ) -> RouteBaseline | None:
-    histograms = _make_histograms(parts, start)
+    histograms = _make_histograms(((second, part.latency) for second, part in parts), start)
     p95 = find_quantile_bucket(merge_counts(histograms.values()), 0.95)
     if p95 is None:
         return None
@@ -148,15 +176,15 @@ def _summarize_route(
     return RouteBaseline(name, errors, p95, slower) if errors and slower else None
 
 
-def _make_histograms(parts: Iterable[tuple[int, Counts | RouteCounts]], start: int) -> dict[int, dict[int, int]]:
+def _make_histograms(parts: Iterable[tuple[int, Mapping[int, int]]], start: int) -> dict[int, dict[int, int]]:
     """Return {minute: {bucket: requests}}: the seconds of an hour are read once, what follows reads sixty minutes."""
     found: dict[int, dict[int, int]] = {}
-    for second, part in parts:
-        if part.latency:
+    for second, latency in parts:
+        if latency:
             minute = (second - start) // MINUTE_S
             table = found.get(minute)
             if table is None:
                 table = found[minute] = {}
-            for bucket, number in part.latency.items():
+            for bucket, number in latency.items():
                 table[bucket] = table.get(bucket, 0) + number
     return found

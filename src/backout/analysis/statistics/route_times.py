@@ -1,0 +1,113 @@
+"""Response times within routes: every answer is held against those of its own route.
+
+So another mix of routes is not slower: with the same response times on each route the share of slow answers is what it
+was, whatever is asked for. A route that was not seen before is compared with nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from backout.analysis.shifts.strata import fold_by_stratum
+from backout.analysis.statistics.beta import upper_bound
+from backout.analysis.statistics.quantiles import TAILS, Thresholds, count_above, find_thresholds
+from backout.model.guard.signals import merge_counts
+from backout.model.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from backout.model.guard.signals import Counts
+
+    Latency = Mapping[int, int]
+
+EVERYTHING = ""
+"""The only route of a source that tells the response times of none."""
+_FEW = 5
+"""The fewest latencies of a route that is compared with itself."""
+_UNSURE = 0.1
+"""Chance that a route's share is higher than its bound, shared out among the routes by their latencies."""
+_NO_WEIGHTS = (1.0,) * len(TAILS)
+
+
+class RouteTimes(Value, frozen=True):
+    """What was usual of one route.
+
+    Args:
+        edges: its thresholds.
+        weights: what an answer above each of them weighs in a test: less than 1 where the route's share may be higher
+            than that of all of them, because few were measured or many took equally long.
+    """
+
+    edges: Thresholds
+    weights: tuple[float, ...] = _NO_WEIGHTS
+
+
+class Slower(NamedTuple):
+    """How many answers were compared, how many took longer than each threshold of their route, and what these weigh."""
+
+    total: int
+    above: tuple[int, ...]
+    weighed: tuple[float, ...]
+
+
+def list_latencies(row: Counts) -> Mapping[str, Latency]:
+    """Return {route: {bucket: answers}} of a row, and `EVERYTHING` alone where no route has any."""
+    routes = {name: each.latency for name, each in fold_by_stratum(row.routes).items() if each.latency}
+    return routes or ({EVERYTHING: row.latency} if row.latency else {})
+
+
+def find_edges(latencies: Mapping[str, Latency]) -> dict[str, Thresholds]:
+    """Return the thresholds of each route of which enough was measured."""
+    found = {}
+    for name, latency in latencies.items():
+        edges = find_thresholds(latency) if sum(latency.values()) >= _FEW else None
+        if edges is not None:
+            found[name] = edges
+    return found
+
+
+def weigh_routes(
+    latencies: Mapping[str, Latency], edges: Mapping[str, Thresholds], shares: Sequence[float]
+) -> dict[str, RouteTimes]:
+    """Return what was usual of each route that has thresholds.
+
+    Args:
+        shares: the highest usual shares above the thresholds, of all routes together.
+    """
+    if len(edges) == 1:  # one route is what all of them together are
+        return {name: RouteTimes(each) for name, each in edges.items()}
+    whole = sum(sum(latencies[name].values()) for name in edges)
+    found = {}
+    for name, each in edges.items():
+        total, *above = count_above(latencies[name], each)
+        unsure = _UNSURE * total / whole
+        weights = (min(1.0, p0 / upper_bound(hits, total, unsure)) for hits, p0 in zip(above, shares, strict=True))
+        found[name] = RouteTimes(each, tuple(weights))
+    return found
+
+
+def add_latencies(into: dict[str, dict[int, int]], row: Counts) -> None:
+    """Add a row's latencies to those of each route."""
+    for name, latency in list_latencies(row).items():
+        into[name] = merge_counts((into.get(name, {}), latency))
+
+
+def count_slower(latencies: Iterable[tuple[str, Latency]], times: Mapping[str, RouteTimes], margin: int = 0) -> Slower:
+    """Return how many answers took longer than the thresholds of their route, those raised by `margin` buckets.
+
+    >>> times = {"/a": RouteTimes((10, 11, 12, 30)), "/b": RouteTimes((20, 21, 22, 40), (0.5, 1, 1, 1))}
+    >>> count_slower([("/a", {10: 5, 12: 3}), ("/b", {12: 4, 21: 2}), ("/new", {99: 9})], times)
+    Slower(total=14, above=(5, 3, 0, 0), weighed=(4.0, 3.0, 0.0, 0.0))
+    """
+    total, above, weighed = 0, [0] * len(TAILS), [0.0] * len(TAILS)
+    for name, latency in latencies:
+        route = times.get(name)
+        if route is None:
+            continue
+        number, *found = count_above(latency, route.edges, margin)
+        total += number
+        for place, hits in enumerate(found):
+            above[place] += hits
+            weighed[place] += hits * route.weights[place]
+    return Slower(total, tuple(above), tuple(weighed))
