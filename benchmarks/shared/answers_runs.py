@@ -12,6 +12,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
+import numpy as np
 from shared import answers_scenarios as scenarios
 from shared.answers_oracle import oracle
 from shared.answers_scenarios import Noise
@@ -19,18 +20,22 @@ from shared.answers_traffic import DEPLOYED_AT, NEW, OLD, RETIRED, watches
 from shared.kept import Kept
 
 from backout.analysis.detector.decision import Detector
+from backout.analysis.detector.persistence import make_persistence
 from backout.analysis.shifts.turns import Turns
+from backout.analysis.statistics.baseline import MINUTE_S
 from backout.model.guard.policy import Policy, SyntheticCheck
 from backout.model.guard.probes import PairedAnswer, VersionAnswer
 from backout.model.guard.verdict import Cause, Verdict
 from backout.runbook.probing.pairs import PAIRED_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from shared.answers_scenarios import Scenario
     from shared.answers_traffic import Watch
+
+    from backout.model.guard.signals import Counts
 
 _CHUNK = 20
 _EVERY_S = 10
@@ -124,30 +129,18 @@ def _measured(chunk: Chunk, *, seed: int) -> list[Line]:
 def _watched(scenario: Scenario, watch: Watch) -> tuple[float, str, bool]:
     """Return after how many seconds a watch is rolled back, how it ended, and whether both versions were asked."""
     is_cut_over = watch.old is None
-    detector = Detector(
-        version=NEW,
-        old=OLD,
-        deployed_at=DEPLOYED_AT,
-        split=scenario.split,
-        baseline=watch.before,
-        policy=Policy(),
-        watch_s=scenario.watch_s,
-        can_ask=is_cut_over,
-    )
-    asking = _Asking(scenario)
-    sides = [watch.new.rows] + ([watch.old.rows] if watch.old is not None else [])
-    for second in range(scenario.watch_s):
-        rows = [row for row in (side.get(second) for side in sides) if row is not None]
+    detector = make_detector(scenario, watch)
+    asking = Asking(scenario)
+    for last, rows in group_seconds(scenario, watch, asking):
         detector.add(rows)
-        now = DEPLOYED_AT + second + 1
+        now = DEPLOYED_AT + last + 1
         detector.note_until(now)
         pairs = asking.pairs(now, detector.suspected) if asking.is_going_on(now) else []
         detector.add_pairs(pairs)
-        if not (pairs or any(row.errors or row.classes for row in rows) or second % _EVERY_S == 0):
+        if not (pairs or any(row.errors or row.classes for row in rows) or last % _EVERY_S == 0):
             continue
-        verdict, _, _ = detector.judge(now)
-        if verdict is Verdict.REGRESSED:
-            return second + 1.0, str(verdict), asking.has_begun
+        if detector.has_regressed(now):
+            return last + 1.0, str(Verdict.REGRESSED), asking.has_begun
         if is_cut_over and not asking.has_begun and detector.wants_probe:
             asking.begin(now)
     verdict, cause, _ = detector.judge(DEPLOYED_AT + scenario.watch_s)
@@ -155,7 +148,47 @@ def _watched(scenario: Scenario, watch: Watch) -> tuple[float, str, bool]:
     return math.inf, f"{verdict}{held}", asking.has_begun
 
 
-class _Asking:
+def make_detector(scenario: Scenario, watch: Watch) -> Detector:
+    """Return the live detector at the moment of the deployment."""
+    return Detector(
+        version=NEW,
+        old=OLD,
+        deployed_at=DEPLOYED_AT,
+        split=scenario.split,
+        baseline=watch.before,
+        policy=Policy(),
+        watch_s=scenario.watch_s,
+        can_ask=watch.old is None,
+    )
+
+
+def group_seconds(scenario: Scenario, watch: Watch, asking: Asking) -> Iterator[tuple[int, list[Counts]]]:
+    """Yield rows of seconds, and the last of these: calm ones together, since nothing is judged in between.
+
+    A group lies within one minute and one stretch, and no second that is judged lies inside of it, so that the
+    detector is in the same state whenever it is asked. While both versions are asked every second may be judged.
+    """
+    end = scenario.watch_s
+    persistence = make_persistence(end, Policy().guard.slow_start_s)
+    lengths = (persistence.stretch_s, persistence.unit_s, persistence.extreme_s) if persistence is not None else ()
+    every_second = np.arange(end)
+    is_calm = np.logical_and.reduce([side.is_calm for side in watch.sides])
+    alone = ~is_calm | (every_second % _EVERY_S == 0)
+    is_begin = alone | np.roll(alone, 1)
+    for length in (MINUTE_S, *lengths):
+        is_begin |= every_second % length == 0
+    begins = np.flatnonzero(is_begin).tolist()
+    every = zip(*(side.rows(begins, end) for side in watch.sides), strict=True)
+    for begin, after, rows in zip(begins, (*begins[1:], end), every, strict=True):
+        if after - begin == 1 or not asking.is_going_on(DEPLOYED_AT + begin + 1):
+            yield after - 1, [row for row in rows if row is not None]
+            continue
+        seconds = range(begin, after)
+        for second, *found in zip(seconds, *(side.rows(seconds, after) for side in watch.sides), strict=True):
+            yield second, [row for row in found if row is not None]
+
+
+class Asking:
     """Pairs as guard asks for them, for a minute: the first ones a second after they are wanted, then at its pace."""
 
     def __init__(self, scenario: Scenario) -> None:

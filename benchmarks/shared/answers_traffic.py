@@ -14,7 +14,7 @@ from backout.model.guard.answers import AnswerClass
 from backout.model.guard.signals import BUCKETS, Counts, RouteCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from shared.answers_scenarios import Scenario
@@ -46,14 +46,41 @@ class Side:
     """The answers of one version: (seconds, routes, classes) beside good answers and errors.
 
     Args:
-        requests, errors: (seconds, routes); a last route stands for what was never requested before, answered 404.
-        rows: the same as rows of counts.
+        requests, errors: (seconds, routes).
+        unknown: by second, requests for what was never requested before, answered 404.
+        latency: (seconds, BUCKETS).
     """
 
+    version: str
     requests: Ints
     errors: Ints
     classes: Ints
-    rows: dict[int, Counts]
+    unknown: Ints
+    latency: Ints
+
+    @property
+    def is_calm(self) -> NDArray[np.bool_]:
+        """Whether all answers of a second were good."""
+        return ~(self.errors.any(axis=1) | self.classes.any(axis=(1, 2)) | (self.unknown > 0))
+
+    def rows(self, begins: Sequence[int], end: int) -> list[Counts | None]:
+        """Return a row for each group of seconds, as of its last second; None where nothing was requested.
+
+        Args:
+            begins: the first second of each group; it ends where the next one begins.
+            end: the second after the last group.
+        """
+        parts = (self.requests, self.errors, self.classes, self.unknown, self.latency)
+        requests, errors, classes, unknown, latency = (np.add.reduceat(part[:end], begins, axis=0) for part in parts)
+        every = _routes(requests, errors, classes)
+        for group in np.flatnonzero(unknown).tolist():
+            number = int(unknown[group])
+            every[group][UNKNOWN] = RouteCounts(number, 0, {}, {AnswerClass.NOT_FOUND: number})
+        lasts = (*(begin - 1 for begin in begins[1:]), end - 1)
+        return [
+            _row(self.version, DEPLOYED_AT + last, routes, slow) if routes else None
+            for last, routes, slow in zip(lasts, every, _histograms(latency), strict=True)
+        ]
 
 
 @dataclass
@@ -135,24 +162,24 @@ def _answered(
 def _side(scenario: Scenario, rng: np.random.Generator, setting: _Setting, *, new: bool) -> Side:
     share = scenario.split if new else 1 - scenario.split
     requests, errors, classes, unknown = _answered(scenario, rng, setting, share, new=new)
-    every = requests.sum(axis=1) + unknown
-    latency = _latencies(rng, every, setting.latency)
-    version = NEW if new else OLD
-    rows: dict[int, Counts] = {}
-    for second in np.flatnonzero(every).tolist():
-        routes = _routes(requests[second], errors[second], classes[second])
-        if unknown[second]:
-            number = int(unknown[second])
-            routes[UNKNOWN] = RouteCounts(number, 0, {}, {AnswerClass.NOT_FOUND: number})
-        rows[second] = _row(version, DEPLOYED_AT + second, routes, latency.get(second, {}))
-    return Side(requests, errors, classes, rows)
+    latency = _latencies(rng, requests.sum(axis=1) + unknown, setting.latency)
+    return Side(NEW if new else OLD, requests, errors, classes, unknown, latency)
 
 
-def _routes(requests: Ints, errors: Ints, classes: Ints) -> dict[str, RouteCounts]:
-    found: dict[str, RouteCounts] = {}
-    for place in np.flatnonzero(requests).tolist():
-        kinds = {CLASSES[kind]: int(classes[place, kind]) for kind in np.flatnonzero(classes[place]).tolist()}
-        found[NAMES[place]] = RouteCounts(int(requests[place]), int(errors[place]), {}, kinds)
+def _routes(requests: Ints, errors: Ints, classes: Ints) -> list[dict[str, RouteCounts]]:
+    """Return the routes that were requested, for each group of seconds or minute."""
+    kinds: dict[tuple[int, int], dict[AnswerClass, int]] = {}
+    for group, place, kind in np.argwhere(classes).tolist():
+        kinds.setdefault((group, place), {})[CLASSES[kind]] = int(classes[group, place, kind])
+    found: list[dict[str, RouteCounts]] = []
+    for group, (asked, failed) in enumerate(zip(requests.tolist(), errors.tolist(), strict=True)):
+        found.append(
+            {
+                NAMES[place]: RouteCounts(number, failed[place], {}, kinds.get((group, place), {}))
+                for place, number in enumerate(asked)
+                if number
+            }
+        )
     return found
 
 
@@ -166,15 +193,21 @@ def _row(version: str, second: int, routes: dict[str, RouteCounts], latency: dic
     return Counts(version, second, requests, errors, latency=latency, routes=routes, classes=kinds)
 
 
-def _latencies(rng: np.random.Generator, every: Ints, log_factor: Floats) -> dict[int, dict[int, int]]:
-    """Return the histogram of each second that has requests."""
+def _latencies(rng: np.random.Generator, every: Ints, log_factor: Floats) -> Ints:
+    """Return the histogram of each second."""
     buckets = np.searchsorted(_BUCKETS, rng.random(int(every.sum())))
     moved = np.repeat(log_factor, every) / math.log(1.044)
     buckets = np.clip(buckets + moved.astype(np.int64), 0, BUCKETS - 1)
-    numbers = np.bincount(np.repeat(np.arange(len(every)), every) * BUCKETS + buckets)
-    found: dict[int, dict[int, int]] = {}
-    for cell in np.flatnonzero(numbers).tolist():
-        found.setdefault(cell // BUCKETS, {})[cell % BUCKETS] = int(numbers[cell])
+    flat = np.repeat(np.arange(len(every)), every) * BUCKETS + buckets
+    return np.bincount(flat, minlength=len(every) * BUCKETS).reshape(len(every), BUCKETS)
+
+
+def _histograms(latency: Ints) -> list[dict[int, int]]:
+    found: list[dict[int, int]] = [{} for _ in latency]
+    groups, buckets = np.nonzero(latency)
+    numbers = latency[groups, buckets].tolist()
+    for group, bucket, number in zip(groups.tolist(), buckets.tolist(), numbers, strict=True):
+        found[group][bucket] = number
     return found
 
 
@@ -185,6 +218,11 @@ class Watch:
     before: list[Counts]
     new: Side
     old: Side | None
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The new version's, and the old one's beside it."""
+        return (self.new,) if self.old is None else (self.new, self.old)
 
 
 def _before(scenario: Scenario, rng: np.random.Generator) -> list[Counts]:
@@ -198,12 +236,12 @@ def _before(scenario: Scenario, rng: np.random.Generator) -> list[Counts]:
         np.zeros(minutes),
     )
     requests, errors, classes, _ = _answered(scenario, rng, calm, 1.0, new=False)
-    latency = _latencies(rng, requests.sum(axis=1), calm.latency)
+    latency = _histograms(_latencies(rng, requests.sum(axis=1), calm.latency))
+    every = _routes(requests - errors, np.zeros_like(errors), classes)
     rows: list[Counts] = []
-    for minute in range(minutes):
+    for minute, routes in enumerate(every):
         first = DEPLOYED_AT - 60 * (minute + 1)
-        routes = _routes(requests[minute] - errors[minute], np.zeros_like(errors[minute]), classes[minute])
-        rows.append(_row(OLD, first, routes, latency.get(minute, {})))
+        rows.append(_row(OLD, first, routes, latency[minute]))
         for place in np.repeat(np.arange(len(ROUTES)), errors[minute]).tolist():
             failed = {NAMES[place]: RouteCounts(1, 1)}
             rows.append(Counts(OLD, first + int(rng.integers(60)), 1, 1, routes=failed))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from shared import answers_report as report
 from shared.answers_oracle import oracle
-from shared.answers_runs import measure, plan
+from shared.answers_runs import Asking, group_seconds, make_detector, measure, plan
 from shared.answers_scenarios import Kind, Noise, Scenario, bad, healthy
-from shared.answers_traffic import NEW, watches
+from shared.answers_traffic import DEPLOYED_AT, NEW, watches
 from shared.detect_figures import median
 from shared.detect_scenarios import SPLITS
 from values import replace
@@ -92,13 +92,34 @@ def test_the_oracle_is_faster_than_any_test_and_needs_what_it_is_granted() -> No
 
 def test_rows_say_what_the_arrays_say() -> None:
     """The live detector and the oracle see the same watch."""
-    watch = next(watches(Scenario(5.0, 0.5, Noise.ATTACK, watch_s=200), 0, 1, 3))
-    assert sum(row.requests for row in watch.new.rows.values()) == watch.new.requests.sum() + sum(
-        route.requests for row in watch.new.rows.values() for name, route in row.routes.items() if "wp-admin" in name
-    )
-    assert sum(sum(row.classes.values()) for row in watch.new.rows.values()) == watch.new.classes.sum()
-    assert {row.version for row in watch.new.rows.values()} == {NEW}
-    assert all(sum(row.latency.values()) == row.requests for row in watch.new.rows.values())
+    side = next(watches(Scenario(5.0, 0.5, Noise.ATTACK, watch_s=200), 0, 1, 3)).new
+    for begins in (range(200), (0, 1, 5, 60, 199)):
+        rows = [row for row in side.rows(begins, 200) if row is not None]
+        assert sum(row.requests for row in rows) == side.requests.sum() + side.unknown.sum()
+        assert sum(sum(row.classes.values()) for row in rows) == side.classes.sum() + side.unknown.sum()
+        assert {row.version for row in rows} == {NEW}
+        assert all(sum(row.latency.values()) == row.requests for row in rows)
+
+
+@pytest.mark.parametrize("scenario", [Scenario(5.0, 1.0, Noise.LOGOUT), Scenario(5.0, 0.5, Noise.ATTACK)])
+def test_seconds_are_grouped_without_a_trace(scenario: Scenario) -> None:
+    """After each group the detector is in the same state as after the same seconds one by one."""
+    scenario = replace(scenario, watch_s=300)
+    watch = next(watches(scenario, 0, 1, 5))
+    grouped, singly = make_detector(scenario, watch), make_detector(scenario, watch)
+    begin = 0
+    for last, rows in group_seconds(scenario, watch, Asking(scenario)):
+        grouped.add(rows)
+        for second in range(begin, last + 1):
+            singly.add(row for side in watch.sides for row in side.rows([second], second + 1) if row is not None)
+        begin = last + 1
+        now = DEPLOYED_AT + begin
+        for detector in (grouped, singly):
+            detector.note_until(now)
+        assert grouped.judge(now) == singly.judge(now)
+    # Which seconds without a failure were seen is kept for two minutes, and read by nothing.
+    assert {**grouped.state(), "repeats": None} == {**singly.state(), "repeats": None}
+    assert begin == scenario.watch_s
 
 
 def test_the_plan_has_ten_thousand_watches_of_each_noise() -> None:

@@ -235,6 +235,10 @@ class Detector:
         """Return verdict, cause and reason alone, without the evidence lines."""
         return self._judge.judge(now)
 
+    def has_regressed(self, now: float) -> bool:
+        """Whether the verdict is `REGRESSED`, sooner than `judge` says which one it is."""
+        return self._judge.has_regressed(now)
+
     def decide(self, now: float) -> Decision:
         """Return the verdict as of `now` (Unix seconds); it may be asked for as often as one likes."""
         verdict, cause, reason = self.judge(now)

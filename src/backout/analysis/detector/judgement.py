@@ -87,6 +87,15 @@ class Judge:
 
     def judge(self, now: float) -> tuple[Verdict, Cause, str]:
         """Return verdict, cause and reason alone, without the evidence lines."""
+        return self._judge_trouble(now) or self._not_regressed(now)
+
+    def has_regressed(self, now: float) -> bool:
+        """Whether the verdict is `REGRESSED`, without what the other verdicts take."""
+        found = self._judge_trouble(now)
+        return found is not None and found[0] is Verdict.REGRESSED
+
+    def _judge_trouble(self, now: float) -> tuple[Verdict, Cause, str] | None:
+        """Return the verdict that trouble leads to, or that nothing could be measured; None where there is neither."""
         looked = self._by_looking()
         if looked is not None:
             return Verdict.REGRESSED, *looked
@@ -95,14 +104,16 @@ class Judge:
         shifted = self._judge_shift(now)
         if shifted is not None:
             return shifted
-        threshold = self.counted.threshold
-        log_e = self.counted.most_log_evidence()  # far below all that matters, its exact value does not matter either
-        if log_e >= min(QUIET_LOG_E, threshold):
-            log_e = self.counted.log_evidence()
-        if log_e < threshold:
+        log_e = self._log_e()
+        if log_e < self.counted.threshold:
             self.confirming = None
-            return self._not_regressed(now, log_e)
+            return None
         return self._against(now, log_e)
+
+    def _log_e(self) -> float:
+        """Return the log evidence of the streams, or a bound of it, where it is far below all that matters."""
+        most = self.counted.most_log_evidence()
+        return most if most < min(QUIET_LOG_E, self.counted.threshold) else self.counted.log_evidence()
 
     def _against(self, now: float, log_e: float) -> tuple[Verdict, Cause, str]:
         """Return what follows from evidence of the streams that would carry a rollback."""
@@ -173,7 +184,7 @@ class Judge:
             return f"no request was seen, and {count(self.probes.unreadable, 'health answer')} could not be read"
         return "no request and no health answer was seen"
 
-    def _not_regressed(self, now: float, log_e: float) -> tuple[Verdict, Cause, str]:
+    def _not_regressed(self, now: float) -> tuple[Verdict, Cause, str]:
         beside = (self.counted.beside[1], self.counted.beside[0])
         shared = self.counted.get_noninferiority().find_shared_trouble(
             (self.counted.errors, self.counted.requests), beside
@@ -191,7 +202,9 @@ class Judge:
         if excuse is not None:
             return Verdict.INCONCLUSIVE, Cause.OUTSIDE if outside else Cause.NONE, f"{excuse}; {seen}"
         open_point = (
-            self.counted.get_noninferiority().above_slo() or self.counted.slow_for_now() or self._open_point(log_e, now)
+            self.counted.get_noninferiority().above_slo()
+            or self.counted.slow_for_now()
+            or self._open_point(self._log_e(), now)
         )
         if open_point is not None:
             failing = self.answers.failing(self.counted.errors)  # what people could not do comes first
