@@ -77,7 +77,7 @@ def test_a_night_in_which_everything_is_damaged(drillbook: Drillbook, lab: Lab, 
             assert done.code == 0, done.err
             time.sleep(0.5)
         found: dict[str, Any] = done.json
-        assert (found["plan_hash"], found["verified"]) == (shown.json["plan_hash"], None)
+        assert (found["plan_hash"], found["verified"]) == (shown.json["plan_hash"], None), shown.out
         assert {name: part["action"] for name, part in found["parts"].items()} == {
             "code": "upload",
             "database": "swap",
@@ -91,6 +91,7 @@ def test_a_night_in_which_everything_is_damaged(drillbook: Drillbook, lab: Lab, 
         assert LOST in live.secret_names
         assert 0 < found["fenced_s"] < found["rto_s"]
         assert found["rpo"]["rows"] > 0
+        assert [each["table"] for each in found["lost"]] == ["public.orders"], "by key, however large the others are"
         assert found["rpo"]["objects"] == 2 * OBJECTS // 3
     drillbook.dismiss()
     rpo = found["rpo"]

@@ -97,7 +97,7 @@ def test_everything_goes_back_and_no_acknowledged_write_is_lost(lab: Lab, tmp_pa
     assert night.bucket.live() == night.then
     assert night.world.builds[night.world.live.main].secrets == SECRETS
     assert found.rows is not None
-    assert found.rows["orders"] >= len(between)
+    assert found.rows["public.orders"] >= len(between)
     (lost,) = found.lost
     assert (lost.table, lost.key) == ("public.orders", ("id",))
     assert lost.inserts >= len(between)

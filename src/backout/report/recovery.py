@@ -26,7 +26,7 @@ class Recovered(Value, frozen=True):
         losses: one sentence a part.
         began: when it was asked for; closed: since when users were not served; fenced: since when nobody wrote.
         opened: when the fence was taken away; live: when users were served again.
-        rows: by table, row versions of after the moment that are only in the undo point now.
+        rows: by table, how many rows of after the moment are only in the undo point now; without `lost` row versions.
         lost: the same rows by key, the first ones of each kind.
         objects: how many were changed, deleted or brought back.
         queued: by queue, how many messages waited: about rows that may be gone.
@@ -122,7 +122,8 @@ def format_lines(found: Recovered) -> list[str]:
     if found.rows:
         told = ", ".join(f"{table} ({count:,})" for table, count in found.rows.items())
         where = found.kept or found.undo_point
-        lines.append(f"written since, and not there any more: row versions in {told}; readable in {where}")
+        what = "rows" if found.lost else "row versions"
+        lines.append(f"written since, and not there any more: {what} in {told}; readable in {where}")
     lines += [*_list_queued(found), *found.checked]
     if found.proved:
         lines.append(f"at 0 %: {found.proved}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
@@ -20,8 +19,11 @@ from backout.providers.postgres.fence.fence import PostgresFence
 from line import POLICY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from recovery_lab import Lab
 
+    from backout.model.database.written_since import WrittenTable
     from backout.model.guard.policy import Policy
     from backout.ports import Fence
     from backout.runbook.recovery.tools import RestoreTools
@@ -85,7 +87,10 @@ class LabServer:
         return [str(name) for (name,) in self.lab.rows("SELECT name FROM orders ORDER BY id")]
 
     def tools(self, journal: Any) -> RestoreTools:
-        written = partial(list_written_rows, self.lab.dsn, database="postgres")
+
+        def written(copy: str, within_s: float) -> Sequence[WrittenTable]:
+            return list_written_rows(self.lab.dsn, copy, "postgres", within_s=within_s)
+
         return self.lab.tools(journal=journal, runs=journal, receiver="lab", written=written)
 
 

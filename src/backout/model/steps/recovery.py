@@ -156,8 +156,9 @@ class UndoPointResult(Result, frozen=True, kw_only=True):
     """The restore point at the fence; the archive holds the WAL up to it.
 
     Args:
-        lost: of an exchange, the row versions by table that were written since the moment, and are only in the undo
-            point then; None: not counted.
+        lost: of an exchange, how many rows of each table were written since the moment, and are only in the undo point
+            then; where they could not be listed, row versions by the WAL; None: not counted.
+        rows: the same rows by key; None: not listed.
     """
 
     omitted: ClassVar[frozenset[str]] = frozenset({"lost"})

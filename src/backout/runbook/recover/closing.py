@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from backout.analysis.history.remarks import find_underneath
@@ -56,6 +54,8 @@ from backout.runbook.safety.checks import await_listed, check_unmoved, find_own,
 from backout.runbook.safety.identity import check_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from backout.model.database.fence import FenceMark, FenceSurvey
     from backout.model.database.written_since import WrittenTable
     from backout.model.deployment import Deployment
@@ -296,12 +296,12 @@ class CloseUndoPoint(Action[UndoPointStep, UndoPointResult]):
                     hint=f"backout db wal status -e {tools.environment}",
                 )
             tools.clock.sleep(_EVERY_S)
-        lost = self._count_lost(context.run)
-        rows = list_lost_rows(self._tools, context) if lost else None
+        rows = list_lost_rows(self._tools, context)
+        lost = self._count_lost(context.run) if rows is None else sum_rows(rows)
         return UndoPointResult(name=name, lsn=show_lsn(point.lsn), at=point.at, lost=lost, rows=rows)
 
     def _count_lost(self, run: str) -> dict[str, int] | None:
-        """Return the row versions that an exchange leaves behind, by table; None where they cannot be counted."""
+        """Return the row versions that an exchange leaves behind, by table, by the WAL; None where it cannot tell."""
         tools, plan = get_restoring(self._tools), find_plan(self._tools.tools.runs, run)
         if not plan.has(AlsoBackStep):
             return None
@@ -323,19 +323,17 @@ def list_lost_rows(tools: RecoverTools, context: StepContext) -> tuple[LostRows,
     restoring, plan = get_restoring(tools), find_plan(tools.tools.runs, context.run)
     if restoring.written is None or not plan.has(FenceCopyStep):
         return None
-    list_rows, dsn = restoring.written, find_running(restoring, plan.arguments(FenceCopyStep).name, context).dsn
-    found: list[tuple[LostRows, ...]] = []
+    dsn = find_running(restoring, plan.arguments(FenceCopyStep).name, context).dsn
+    try:
+        return tuple(map(_describe_lost, restoring.written(dsn, LISTED_S)))
+    except BackoutError as error:
+        tools.tools.say(f"the rows that were written since are not listed by key, only counted: {error.what}")
+        return None
 
-    def read() -> None:
-        with suppress(BackoutError):  # the server is stopped while it still reads
-            found.append(tuple(map(_describe_lost, list_rows(dsn))))
 
-    reading = Thread(target=read, name="backout-written-since", daemon=True)
-    reading.start()
-    reading.join(LISTED_S)
-    if not found:
-        tools.tools.say("the rows that were written since are not listed by key: it takes too long; they are counted")
-    return found[0] if found else None
+def sum_rows(rows: Iterable[LostRows]) -> dict[str, int]:
+    """Return how many rows were written to each table."""
+    return {each.table: each.inserts + each.updates + each.deletes for each in rows}
 
 
 def _describe_lost(table: WrittenTable) -> LostRows:

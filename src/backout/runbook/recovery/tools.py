@@ -75,8 +75,8 @@ class RestoreTools(Value, frozen=True):
         wal_beside: takes the WAL in the data directory, and returns it with the archive's and its reader.
         useless: reads segments that were not read back before, and returns the WAL that cannot be replayed.
         kept: the folder in which rescues keep what they replaced.
-        written: lists the rows of the live database that a copy, by its connection string, does not have so; None where
-            nothing does.
+        written: lists the rows of the live database that a copy, by its connection string, does not have so, within
+            that many seconds; None where nothing does.
         receiver: the name for which commits wait in synchronous mode, "" where no WAL is received.
     """
 
@@ -102,7 +102,7 @@ class RestoreTools(Value, frozen=True):
     pinned: str | None = None
     server: DatabaseServer | None = None
     has_server_withheld: bool = False
-    written: Callable[[str], Sequence[WrittenTable]] | None = None
+    written: Callable[[str, float], Sequence[WrittenTable]] | None = None
     receiver: str = ""
     superuser: str = "postgres"
     carrier: SequenceCarrier | None = None

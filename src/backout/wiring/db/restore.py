@@ -110,7 +110,7 @@ def make_restore_tools(
         tools_version=int(programs.version().split(".", maxsplit=1)[0]),
         free_bytes=lambda place: _measure_free(place or folder),
         database=name_of,
-        written=lambda copy: list_written_rows(url(), copy, name_of),
+        written=lambda copy, within_s: list_written_rows(url(), copy, name_of, within_s=within_s),
         pinned=config.environment.pin.database_system_identifier,
         server=CommandedServer(server.data_directory, server.start, server.stop) if server else None,
         has_server_withheld=(config.name, "database.server.start") in config.withheld,
