@@ -272,6 +272,21 @@ def test_a_bucket_is_checked_and_nothing_of_the_check_stays(store: Store) -> Non
     assert not [each for each in store.client.list_versions(name) if PROBE_PREFIX in each.key]
 
 
+class HeldClock(SystemClock):
+    """Was asked a minute before the store's answer came: the machine is busy, or the store."""
+
+    behind_s = 60.0
+
+    def now(self) -> float:
+        at, self.behind_s = super().now() - self.behind_s, 0.0
+        return at
+
+
+def test_a_store_that_answers_late_has_no_other_clock(store: Store) -> None:
+    """Else what was written near the moment is ambiguous, and the plan of a dry run is not the one that runs."""
+    assert S3BucketLook(store.client, store.make(), "", HeldClock()).read().clock_ahead_s == 0.0
+
+
 def test_a_bucket_without_versions_keeps_nothing(store: Store) -> None:
     name = store.make(versions=False)
     look = S3BucketLook(store.client, name, "", SystemClock())

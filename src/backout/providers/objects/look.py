@@ -39,8 +39,9 @@ class S3BucketLook:
             ProviderRejected: there is no such bucket.
             AuthError: the access key may not ask for it.
         """
+        sent = self._clock.now()
         told = self._read_clock()
-        ahead_s = None if told is None else told - self._clock.now()
+        ahead_s = None if told is None else find_ahead(told, sent, self._clock.now())
         return BucketFacts(self._read_versioning(), self._read_expiry(), ahead_s)
 
     def try_permissions(self) -> PermissionLook:
@@ -117,3 +118,12 @@ class S3BucketLook:
                 return None
             raise
         return None if days is None else days * _DAY_S
+
+
+def find_ahead(told: float, sent: float, answered: float) -> float:
+    """Return how far a store's clock is ahead, at least; it tells whole seconds, and an answer may take long.
+
+    >>> find_ahead(100.0, 100.2, 107.0), find_ahead(109.0, 100.2, 107.0), find_ahead(95.0, 100.5, 107.0)
+    (0.0, 2.0, -4.5)
+    """
+    return max(told - answered, min(told + 1.0 - sent, 0.0))
