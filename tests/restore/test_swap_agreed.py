@@ -14,16 +14,20 @@ from backout.errors import BackoutError, ProviderUnavailable, Refused, WorldMove
 from backout.model.database.also_back import AlsoBack, AlsoKind, find_uncovered, list_exact_words, read_word
 from backout.model.incident.incident import RunState
 from backout.plan.whole import list_to_agree
+from backout.providers.postgres.restore.own_wal import WithOwnWal
+from backout.providers.postgres.restore.wal_search import WalSearch
 from backout.runbook.recovery.restore import list_kept, plan_swap, plan_undo, release
 
 from polling import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from backout.model.database.recovery import DatabaseFacts
+    from backout.model.database.wal import WalSegment
     from backout.model.plan import Plan
+    from backout.ports import WalReader
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +109,40 @@ def test_what_was_not_agreed_to_stops_nothing(lab: Lab) -> None:
     lab.rows("SELECT 1 FROM (SELECT pg_drop_replication_slot('cdc')) AS gone")
     with lab.connect() as connection:
         connection.execute("DROP DATABASE made_since")
+
+
+class Recycled(WithOwnWal):
+    """WAL of which the server's checkpoint takes a segment away, once it is laid out to be read."""
+
+    taken = ""
+
+    def fetch_wal(self, names: Sequence[str], into: Path, laid: Callable[[str], None] = lambda _name: None) -> None:
+        super().fetch_wal(names, into, laid)
+        if self.taken in names:
+            (self._data / "pg_wal" / self.taken).unlink(missing_ok=True)
+
+
+@pytest.mark.long
+def test_wal_that_the_server_takes_away_while_it_is_read_is_counted_from_the_archive(own_lab: Lab) -> None:
+    """A checkpoint may come at any moment; else a recovery is given up, since nobody knows what would be lost."""
+    lab = own_lab
+    with lab.connect() as connection:
+        connection.execute("CREATE DATABASE crm")
+    within(lab, "crm", "CREATE TABLE leads (id int)")
+    position = lab.reached()
+    within(lab, "crm", "INSERT INTO leads SELECT generate_series(1, 50)")
+    ((name,),) = lab.rows("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    lab.rows("SELECT pg_switch_wal()")
+    lab.reached()
+    lab.archived()
+
+    def beside(segments: Sequence[WalSegment], *, alone: bool) -> tuple[Sequence[WalSegment], WalReader]:
+        assert not alone
+        both = Recycled(lab.backups, lab.data, segments)
+        both.taken = str(name)
+        return both.wal(), WalSearch(lab.binaries, both, lab.root / "recycled")
+
+    assert words(plan_swap(lab.tools(receiver="lab", wal_beside=beside), position)) == {"crm=50"}
 
 
 @pytest.mark.rotating("restores", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -32,6 +33,7 @@ _GATHERED = frozenset({2619, 2840, 2841, 3429, 3430, 3431})
 _FOLLOWS = frozenset({"pg_shdepend"})
 """Postgres' record of the owners of each object: it goes with the object."""
 _MANY = 10
+_TRIES = 3
 
 
 class Comes(Value, frozen=True):
@@ -156,7 +158,18 @@ def _make_unknown(why: str) -> Also:
 
 
 def read_written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> Written | None:
-    """Return what was written in the live cluster that the other one lacks; None: not all of its WAL is there."""
+    """Return what was written in the live cluster that the other one lacks; None: not all of its WAL is there.
+
+    Raises:
+        BackoutError: it cannot be read.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(BackoutError):  # what the server recycled while it was read is in the archive by now
+            return _read_written(tools, facts, comes)
+    return _read_written(tools, facts, comes)
+
+
+def _read_written(tools: RestoreTools, facts: DatabaseFacts, comes: Comes) -> Written | None:
     archive, wal, end = read_archive(tools, facts), tools.wal, facts.flushed_lsn or facts.lsn
     if tools.server is not None and tools.wal_beside is not None:
         segments, wal = tools.wal_beside(tools.server.wal_here(facts.timeline, end), alone=False)
