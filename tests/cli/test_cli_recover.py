@@ -25,6 +25,9 @@ platform = { provider = "cloudflare", account_id = "0123456789abcdef0123456789ab
         ((), "no --to, and no interrupted recovery to go on with"),
         (("--undo", "--to", "14:03"), "has no moment and no parts"),
         (("--list", "--mark", "x"), "two commands"),
+        (("--accept", "--swap"), "has no moment and no parts"),
+        (("--accept", "--undo"), "two commands"),
+        (("--accept", "-m", "seen"), "there is no interrupted recovery to go on with"),
         (("--to", "14:03", "--deadline", "soon"), "--deadline"),
     ],
 )

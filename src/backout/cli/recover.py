@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from backout.runbook.recover.tools import RecoverTools
 
 _HASH = 8
+_NOT_SHOWN = 7
 _DEADLINE = "1h"
 
 
@@ -46,6 +47,7 @@ Examples:
   backout recover --to before-import -e production -m "a bad import" --confirm production
   backout recover --damage "during 0d0257dc" -e production -m WHY --confirm production
   backout recover -e production            # goes on with an interrupted one
+  backout recover --accept -e production -m "that object is gone for good" --confirm production
   backout recover --undo -e production -m "it was the wrong moment" --confirm production
   backout recover --list -e production
 """,
@@ -58,6 +60,7 @@ Examples:
 @click.option("--plan", "planned", metavar="HASH", help="Run only the plan of this hash, as --dry-run printed it.")
 @click.option("--no-wait", is_flag=True, help="End after reading back what is live; no verification.")
 @click.option("--undo", is_flag=True, help="Take the newest recovery back, from whatever phase it came to.")
+@click.option("--accept", is_flag=True, help="Go on with one although its second check failed: you have looked.")
 @click.option("-m", "--message", type=REASON, metavar="WHY", help="The reason; goes into the report.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan, with what each part loses, and change nothing.")
 @click.option("--confirm", "typed", metavar="ENV", help="Confirm a protected environment by its name.")
@@ -76,6 +79,7 @@ def recover(
     planned: str | None,
     no_wait: bool,
     undo: bool,
+    accept: bool,
     message: str | None,
     dry_run: bool,
     typed: str | None,
@@ -97,9 +101,14 @@ def recover(
             raise UsageError("--list and --mark are two commands", hint="backout recover --help")
         return show_points(shell) if mark is None else mark_point(shell, mark)
     way = Way(message, typed, also_back, dry_run, no_wait)
+    if (undo or accept) and (to or damage or only or swap):
+        word = "--undo takes back what the newest recovery did" if undo else "--accept goes on with an interrupted one"
+        raise UsageError(f"{word}: it has no moment and no parts")
+    if undo and accept:
+        raise UsageError("--undo and --accept are two commands", hint="backout recover --help")
+    if accept:
+        return _accept(shell, way)
     if undo:
-        if to or damage or only or swap:
-            raise UsageError("--undo takes back what the newest recovery did: it has no moment and no parts")
         return take_back(shell, None, way)
     from backout.cli.support.session import open_session
     from backout.config.scalars import parse_seconds
@@ -172,6 +181,33 @@ def take_back(shell: Shell, run: str | None, way: Way) -> int:
     return _run(session, tools, plan, words, way, lambda: end_run(tools, found))
 
 
+def _accept(shell: Shell, way: Way) -> int:
+    """Go on with an interrupted recovery, with what its last second check found.
+
+    Raises:
+        UsageError: there is none, or its second check has found nothing.
+        Busy: another run is unfinished.
+    """
+    from backout.cli.support.confirm import confirm
+    from backout.cli.support.session import open_session
+    from backout.runbook.recover.accepted import accept, find_shown
+
+    config = shell.config()
+    session = open_session(shell, config, "recover")
+    run = session.in_the_way()
+    if run is None:
+        raise UsageError("there is no interrupted recovery to go on with", where=config.name)
+    _refuse_other(run, None)
+    found = find_shown(session.tools, run.id)
+    if way.dry_run:
+        shell.output.result("recover", {"dry_run": True, "run_id": run.id, "environment": config.name}, found.text)
+        return 0
+    shell.output.say(found.text)
+    action = f"go on with run {run.id} although {found.text}"
+    accept(session.tools, run.id, found, confirm(shell, config, action, message=way.message, typed=way.typed))
+    return _go_on(session, run, None)
+
+
 def resume(shell: Shell, run: Run) -> int:
     """Continue an interrupted recovery (`backout runs resume`)."""
     from backout.cli.support.session import open_session
@@ -205,17 +241,22 @@ def _open_tools(session: Session, parts: Collection[str]) -> RecoverTools:
 
 
 def _go_on(session: Session, run: Run, target: str | None) -> int:
-    """Go on with an interrupted recovery. Raises Busy: it is another run, or another moment was typed."""
+    """Go on with an interrupted recovery. Raises as `_refuse_other`."""
+    _refuse_other(run, target)
+    session.shell.output.say(
+        f"picking up run {run.id} ({shorten(run.plan.why)}), which was interrupted; its plan stands"
+    )
+    return _finish(session, _drive(session, _open_tools(session, ()), run.id))
+
+
+def _refuse_other(run: Run, target: str | None) -> None:
+    """Raise Busy: it is no interrupted recovery, or another moment was typed."""
     from backout.cli.support.session import make_busy_error
     from backout.model.steps.recovery import RecoverReportStep
 
     is_ours = run.state is RunState.INTERRUPTED and run.plan.has(RecoverReportStep)
     if not is_ours or (target is not None and run.plan.arguments(RecoverReportStep).target != target):
         raise make_busy_error(run)
-    session.shell.output.say(
-        f"picking up run {run.id} ({shorten(run.plan.why)}), which was interrupted; its plan stands"
-    )
-    return _finish(session, _drive(session, _open_tools(session, ()), run.id))
 
 
 def _run(
@@ -260,6 +301,7 @@ def _run(
 
 def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
     """Drive a run; what is closed when it stops is said."""
+    from backout.runbook.recover.accepted import read_shown
     from backout.runbook.recover.actions import RecoverActions
     from backout.runbook.recover.deadline import keep_deadline, read_outage
     from backout.runbook.safety.clock import measure_clock
@@ -278,6 +320,8 @@ def _drive(session: Session, tools: RecoverTools, run: str) -> Run:
         if outage is not None and outage.run == run:
             fence = {True: "the fence stands", False: "no fence stands", None: "whether a fence stands is not known"}
             opens = f"; `backout unfence -e {environment}` opens the database as it is" if outage.fence else ""
+            if read_shown(session.tools, run).text:
+                opens += f"; `backout recover --accept -m WHY -e {environment}` goes on as it is, if you have looked"
             session.shell.output.warn(
                 f"{environment} is closed since {format_time(outage.since)}, and {fence[outage.fence]}. "
                 f"`backout runs resume {run}` goes on; `backout recover --undo -e {environment}` takes it back{opens}"
@@ -302,4 +346,5 @@ def _finish(session: Session, run: Run) -> int:
     lines = [*format_lines(found), *went_back_lines(tools.runs, run), f"report: {found.report_path}"]
     out.result("recover", make_record(found), "\n".join(lines))
     out.next(f"backout status -e {run.environment}", found.undo)
-    return find_exit_code(tools, run)
+    code = find_exit_code(tools, run)
+    return _NOT_SHOWN if code == 0 and found.accepted else code

@@ -30,7 +30,7 @@ class Recovered(Value, frozen=True):
         lost: the same rows by key, the first ones of each kind.
         objects: how many were changed, deleted or brought back.
         queued: by queue, how many messages waited: about rows that may be gone.
-        checked, notes: sentences.
+        checked: sentences; accepted: those of them that a person has accepted although nothing, or worse, was shown.
         verified: of the success criteria.
         undo: the command that takes it back.
     """
@@ -57,6 +57,7 @@ class Recovered(Value, frozen=True):
     objects: int | None = None
     queued: Mapping[str, int] = field(default_factory=dict)
     checked: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
     proved: str = ""
     verified: bool | None = None
     summary: str = ""
@@ -85,6 +86,7 @@ class Recovered(Value, frozen=True):
 def make_record(found: Recovered) -> dict[str, Json]:
     """Return it as `backout.recover/1` has it."""
     lost: list[Json] = [each.to_json() for each in found.lost]
+    accepted: list[Json] = [*found.accepted]
     parts: dict[str, Json] = {
         name: {**part.to_json(), "loss": found.losses.get(name)} for name, part in found.parts.items()
     }
@@ -100,6 +102,7 @@ def make_record(found: Recovered) -> dict[str, Json]:
         "rto_s": found.rto_s,
         "rpo": rpo,
         "lost": lost or None,
+        "accepted": accepted or None,
         "verified": found.verified,
         "undo": found.undo or None,
         "report_path": found.report_path or None,

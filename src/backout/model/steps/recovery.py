@@ -194,9 +194,15 @@ class FenceStandsStep(Arguments[FenceResult], frozen=True, kw_only=True):
 
 
 class RestoredResult(Result, frozen=True, kw_only=True):
-    """What was checked, a sentence each."""
+    """What was checked, a sentence each.
 
+    Args:
+        accepted: of those, what was not shown, or was not as it had to be, and by whose word the run went on.
+    """
+
+    omitted: ClassVar[frozenset[str]] = frozenset({"accepted"})
     checked: tuple[str, ...]
+    accepted: tuple[str, ...] = ()
 
 
 class RestoredStep(Arguments[RestoredResult], frozen=True, kw_only=True):

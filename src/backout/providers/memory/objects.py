@@ -27,9 +27,13 @@ class MemoryBucket:
     Args:
         now: the store's clock, in Unix seconds.
         call: makes a call of the port: it may raise before the effect, or after it.
+
+    Attributes:
+        refused: the keys that backout cannot change, each with why; an application can.
     """
 
     def __init__(self, now: Callable[[], float], call: Callable[[str, Callable[[], object]], object]) -> None:
+        self.refused: dict[str, str] = {}
         self._now = now
         self._call = call
         self._kept: dict[str, list[tuple[ObjectVersion, Content | None]]] = {}
@@ -91,6 +95,8 @@ class MemoryBucket:
         return found
 
     def _carry_out(self, change: ObjectChange, again: bool) -> Carried:
+        if change.key in self.refused:
+            return Carried(Outcome.FAILED, why=self.refused[change.key])
         kept = self._kept[change.key]
         newest, content = kept[0]
         if change.kind is ChangeKind.UNDELETE:

@@ -1,7 +1,8 @@
 """A recovery goes on only from second checks that were made and found nothing: fails closed until verified.
 
-One that was not is made again when the run is resumed. A person who has looked for himself opens the database with
-`backout unfence`; then the run goes on, and says what was not shown.
+One that was not is made again when the run is resumed. A person who has looked for himself accepts what it found
+(`backout recover --accept`), or opens the database with `backout unfence`; then the run goes on, and says what was not
+shown.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from backout.model.steps.objects import CompareObjectsResult
 from backout.model.steps.recovery import OpenStep, RecoverReportStep
 from backout.model.steps.restore import NoteCopiesResult
 from backout.ports import Action, Next
+from backout.runbook.recover.accepted import Found, find_acceptance, note_found
 from backout.runbook.recover.tools import find_plan, look_how_far, read_own_fence
 
 if TYPE_CHECKING:
@@ -46,19 +48,23 @@ class Demanded(Action[A, R], Generic[A, R]):
         return self._action.probe(args, context)
 
 
-def demand(tools: RecoverTools, run: str, found: object) -> None:
-    """Raise BackoutError: a check could not be made, or found a difference, and no person has opened since."""
-    failed, differs = find_failure(found), find_difference(found)
+def demand(tools: RecoverTools, run: str, result: object) -> str:
+    """Return by whose word the run goes on nevertheless, "" where a check was made and is well.
+
+    Raises:
+        BackoutError: it could not be made, or found a difference, and no person has accepted that.
+    """
+    found = read_found(result)
     undoes = find_plan(tools.tools.runs, run).arguments(RecoverReportStep).undoes
     # What was there before comes back, be it well or not, and of an older exchange nothing may have been noted.
-    if not differs and (not failed or undoes):
-        return
-    if is_opened_by_hand(tools, run):
-        return
-    what = f"not everything was restored: {differs}" if differs else f"whether all was restored is not known: {failed}"
-    environment = tools.tools.environment
-    way = f"`backout recover --undo -e {environment}` takes it back" if not undoes else "what differs is mended first"
-    raise BackoutError(what, where=environment, hint=f"backout runs resume {run}  # compares again; or: {way}")
+    is_well = not found.differs and (not found.failed or undoes)
+    words = ""
+    if not is_well:
+        words = find_acceptance(tools.tools, run, found) or ("opened by hand" if is_opened_by_hand(tools, run) else "")
+    note_found(tools.tools, run, Found() if is_well or words else found)
+    if is_well or words:
+        return words
+    raise BackoutError(found.text, where=tools.tools.environment, hint=f"backout runs resume {run}  # compares again")
 
 
 def is_opened_by_hand(tools: RecoverTools, run: str) -> bool:
@@ -68,18 +74,13 @@ def is_opened_by_hand(tools: RecoverTools, run: str) -> bool:
     return look_how_far(tools.tools.journal, run)[1] and read_own_fence(tools, run) is None
 
 
-def find_failure(found: object) -> str:
-    """Return why a check could not be made, "" where it was."""
-    if isinstance(found, NoteCopiesResult):  # the live server may be what is broken: only what comes has to be read
-        return found.coming.failed if found.coming is not None else ""
-    return found.failed if isinstance(found, ComparisonResult | NoteResult) else ""
-
-
-def find_difference(found: object) -> str:
-    """Return what a check found not to be as it has to be, "" for nothing."""
-    if isinstance(found, CompareObjectsResult) and found.compared.verified is False:
-        return "; ".join(f"{each.key}: {each.why}" if each.key else each.why for each in found.compared.differing)
-    if isinstance(found, ComparisonResult) and not isinstance(found, NoteCopiesResult):
-        names = (*(each.table for each in found.differs), *found.behind)
-        return f"not as noted: {', '.join(names)}" if names else ""
-    return ""
+def read_found(result: object) -> Found:
+    """Return what a second check, or what was noted for one, says; nothing of any other step."""
+    if isinstance(result, NoteCopiesResult):  # the live server may be what is broken: only what comes has to be read
+        return Found(failed=result.coming.failed if result.coming is not None else "")
+    if isinstance(result, CompareObjectsResult) and result.compared.verified is False:
+        return Found(tuple(f"{each.key}: {each.why}" if each.key else each.why for each in result.compared.differing))
+    if isinstance(result, ComparisonResult):
+        names = (*(each.table for each in result.differs), *result.behind)
+        return Found(tuple(f"not as noted: {name}" for name in names), result.failed)
+    return Found(failed=result.failed) if isinstance(result, NoteResult) else Found()

@@ -31,7 +31,7 @@ from backout.model.version import VersionId
 from backout.ports import Action, Done, NotDone, find_result
 from backout.report.database.comparison import SECOND_CHECKS, format_comparison
 from backout.runbook.probing.pre_promotion_probe import ask
-from backout.runbook.recover.demanded import demand, find_difference
+from backout.runbook.recover.demanded import demand, read_found
 from backout.runbook.recover.secrets import read_secrets
 from backout.runbook.recover.tools import find_plan, get_fence, note_opened, read_own_fence
 from backout.runbook.rollback.marked import make_message
@@ -133,21 +133,21 @@ class CheckRestored(Action[RestoredStep, RestoredResult]):
                 everything stays closed.
         """
         runs, run = self._tools.tools.runs, context.run
-        plan, checked = find_plan(runs, run), list[str]()
+        plan, checked, accepted = find_plan(runs, run), list[str](), list[str]()
         for kind in SECOND_CHECKS:
             found = find_result(runs, run, kind) if plan.has(kind) else None
             if found is not None:
-                demand(self._tools, run, found)
+                if words := demand(self._tools, run, found):
+                    accepted.append(f"ACCEPTED: {read_found(found).text}; {words}")
                 checked += format_comparison(found)
         objects = find_result(runs, run, CompareObjectsStep) if plan.has(CompareObjectsStep) else None
         if objects is not None:
-            demand(self._tools, run, objects)
+            if words := demand(self._tools, run, objects):
+                accepted.append(f"ACCEPTED: {read_found(objects).text}; {words}")
             checked.append(f"{objects.compared.compared} objects are as planned")
             if objects.compared.verified is None:
                 checked.append("others could not be compared: they are too large to be read here")
-            if objects.compared.verified is False:
-                checked.append(f"NOT AS PLANNED, and opened by hand: {find_difference(objects)}")
-        return RestoredResult(checked=tuple(checked))
+        return RestoredResult(checked=(*checked, *accepted), accepted=tuple(accepted))
 
 
 class Open(Action[OpenStep, OpenResult]):

@@ -69,6 +69,7 @@ def read_outcome(tools: Toolbox, run: Run) -> Recovered:
         objects=None if objects is None else objects.undeleted + objects.changed + objects.removed,
         queued={} if paused is None else paused.backlog,
         checked=() if restored is None else restored.checked,
+        accepted=() if restored is None else restored.accepted,
         proved="" if proved is None else proved.why,
         verified=None if watched is None else watched.verified,
         summary="" if watched is None else watched.summary,
