@@ -6,9 +6,11 @@ import random
 from collections import Counter
 from typing import Final
 
+from msgspec.structs import replace
+
 from backout.analysis.diagnosis.diagnosis import diagnose
 from backout.analysis.diagnosis.signatures import Classifier
-from backout.model.incident.diagnosis import UNKNOWN, RollbackAdvice, Scenario, Surroundings
+from backout.model.incident.diagnosis import UNKNOWN, Clue, RollbackAdvice, Scenario, Surroundings
 from backout.model.incident.events import EventCounts, InvocationCounts, Origin, Seen, Template, TemplateKey
 from backout.wiring.diagnosis import load_catalogue
 
@@ -135,3 +137,30 @@ def test_calm_streams_raise_no_alarm() -> None:
         found = diagnose(Stream(seed).background().counts(), AROUND, CATALOGUE, CLASSIFIER)
         assert (found.scenario, found.cause, found.is_new) == (Scenario.NO_ACTION, UNKNOWN, False), (seed, found)
         assert found.rollback is RollbackAdvice.NOT_NEEDED
+
+
+def answered_without_a_word(number: int) -> EventCounts:
+    """Return a cut-over in which so many answers of the new version were 503, and nothing was logged."""
+    template = Template(
+        TemplateKey("", "HTTP 503 without a logged error"),
+        Origin.OUTCOME,
+        "HTTP 503 without a logged error",
+        {NEW: Seen(number, number)},
+        {(NEW, START // 60): number},
+        first_seen=float(START),
+        status=503,
+    )
+    by_version = {OLD: InvocationCounts(5704), NEW: InvocationCounts(137, number)}
+    return EventCounts(by_version=by_version, templates=(template,), first_at=START - 300.0, last_at=START + 3.0)
+
+
+def test_a_critical_service_that_is_down_explains_answers_without_a_word() -> None:
+    """However many there are: the looks at /health are among them. Where it may degrade it explains nothing."""
+    text, down = "database is down (critical)", Clue("db_unreachable", 4.0, "", "health", service="database")
+    for number in (1, 4, 60):
+        clue = replace(down, text=text, explains_silence=True)
+        found = diagnose(answered_without_a_word(number), replace(AROUND, clues=(clue,)), CATALOGUE, CLASSIFIER)
+        assert (found.scenario, found.cause) == (Scenario.HEALTH_CHECK, "db_unreachable"), number
+        assert found.evidence[0].text == text
+    alone = diagnose(answered_without_a_word(60), replace(AROUND, clues=(down,)), CATALOGUE, CLASSIFIER)
+    assert (alone.scenario, alone.cause) == (Scenario.RUNTIME_ERRORS, UNKNOWN)

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from backout.analysis.statistics.novelty import ALARM, log_factor, measure_clumping
 from backout.model.incident.diagnosis import UNKNOWN, Changed, LogKind
+from backout.model.incident.events import Origin
 from backout.model.value import Value
 
 if TYPE_CHECKING:
@@ -171,6 +172,9 @@ def _add_context(case: Ranked, clues: tuple[Clue, ...], events: EventCounts, aro
 def _find_explaining_label(label: str, cases: Mapping[str, Ranked], catalogue: Catalogue) -> str:
     """Return the label that this one follows from, if about as well supported, or ""."""
     here = cases[label]
+    if label == UNKNOWN:
+        is_silent = all(one.template.origin is Origin.OUTCOME for one in here.labelled)
+        return _find_down(cases) if is_silent else ""
     for other, case in sorted(cases.items(), key=lambda item: (-item[1].weight, item[0])):
         if other in (label, UNKNOWN) or label not in catalogue.causes[other].explains:
             continue
@@ -179,6 +183,12 @@ def _find_explaining_label(label: str, cases: Mapping[str, Ranked], catalogue: C
         if case.weight > max(_NOTHING, here.weight - _AS_WELL) and case.is_new is not False:
             return other
     return ""
+
+
+def _find_down(cases: Mapping[str, Ranked]) -> str:
+    """Return the label of a critical service that is down, or ""."""
+    down = (label for label, case in cases.items() if any(clue.explains_silence for clue in case.clues))
+    return next(down, "")
 
 
 def _measure_rise(template: Template, around: Surroundings) -> int:

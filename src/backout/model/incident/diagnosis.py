@@ -193,6 +193,7 @@ class Clue(Value, frozen=True):
         at: Unix seconds.
         service: the affected one, None: the label's.
         names: what is missing or wrong, by name.
+        explains_silence: requests that fail without a word follow from it: a critical service is down.
     """
 
     label: str
@@ -202,6 +203,7 @@ class Clue(Value, frozen=True):
     at: float | None = None
     service: str | None = None
     names: tuple[str, ...] = ()
+    explains_silence: bool = False
 
 
 class Surroundings(Value, frozen=True):

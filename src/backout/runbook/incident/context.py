@@ -111,9 +111,11 @@ def _find_service_clue(service: ServiceHealth, at: float, classifier: Classifier
     critical = tools.policy.services.get(service.name)
     word = {Criticality.CRITICAL: "critical", Criticality.DEGRADABLE: "may degrade", None: "not configured"}[critical]
     detail = f": {service.detail}" if service.detail else ""
-    weight = _DOWN if service.state is ServiceState.DOWN else _DEGRADED
+    is_down = service.state is ServiceState.DOWN
+    weight = _DOWN if is_down else _DEGRADED
     text = f"{service.name} is {service.state} ({word}){detail}"
-    return Clue(label, weight, text, "health", at, service=service.name)
+    explains = is_down and critical is Criticality.CRITICAL
+    return Clue(label, weight, text, "health", at, service=service.name, explains_silence=explains)
 
 
 def _add_schema(look: SchemaLook, found: ContextEvidence) -> None:
