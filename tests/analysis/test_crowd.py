@@ -34,3 +34,18 @@ def test_slower_answers_in_a_crowd(times: float, rolled_back: bool) -> None:
     assert verdicts[-1].verdict is not Verdict.HEALTHY
     if not rolled_back:
         assert "2.0 times as many requests come as before" in verdicts[-1].reason
+
+
+def test_as_many_people_as_ever_are_no_crowd_after_a_rollback() -> None:
+    """In between, another version was live for a while, twice: as many come as when the old one answered them all."""
+    live = (*range(-150, -110), *range(-75, -50), *range(-20, 0))
+    before = [second(OLD, AT + t, 20, t % 2) for t in live]
+    detector = Detector(version=NEW, old=OLD, deployed_at=AT, split=1.0, baseline=before, policy=Policy())
+    decision = detector.decide(AT)
+    for t in range(300):
+        detector.add([second(NEW, AT + t, 20, 20 // 3 + t % 2)])
+        detector.note_until(AT + t + 1)
+        decision = detector.decide(AT + t + 1)
+        if decision.verdict is Verdict.REGRESSED:
+            break
+    assert decision.verdict is Verdict.REGRESSED, decision.reason

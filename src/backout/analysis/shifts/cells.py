@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from backout.analysis.shifts.tally import Tally
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from backout.model.guard.signals import Counts
 
 _LEAST_MINUTES = 3
+_STEADY_S, _ABSENT_S = 10, 5
+"""So many seconds in a row have to have requests before and after so many that have none."""
 _MUCH, _WELL = 0.1, 0.9
 """The share of all requests, and the share of them answered well, from which it is not a crawler's."""
 _MOST_NAMES = 512
@@ -34,8 +37,10 @@ class Cells:
         self.sizes: dict[str, dict[int, int]] = {}
         """{name: {key: bodies}}, see `model.guard.bodies.make_size_key`."""
         first = start
+        seconds: set[int] = set()
         for row in rows:
             first = min(first, row.second)
+            seconds.add(row.second)
             minute = (row.second - start) // MINUTE_S
             _get_at(self.whole, minute).add(row)
             named = 0
@@ -60,15 +65,37 @@ class Cells:
         self.age_h = (start - first) / 7200
         """The hours from its middle to the deployment."""
         self.span = range((first - start) // MINUTE_S, 0)
-        """The minutes that were seen whole, but for a part `unseen` of the first one where there are few."""
+        """The minutes that were seen whole, but for a part `unseen` (in minutes): of the first one where there are few, and
+        while another version was live."""
         self.unseen = -(start - first) % MINUTE_S / MINUTE_S
         if self.unseen and len(self.span) > _LEAST_MINUTES:
             self.span, self.unseen = self.span[1:], 0.0
+        absent = (second for gap in find_absences(seconds) for second in gap)
+        minutes = ((second - start) // MINUTE_S for second in absent)
+        self.unseen += sum(minute in self.whole and minute in self.span for minute in minutes) / MINUTE_S
 
     def _add_sizes(self, name: str, sizes: Iterable[tuple[int, int]]) -> None:
         known = self.sizes.setdefault(name, {})
         for bucket, number in sizes:
             known[bucket] = known.get(bucket, 0) + number
+
+
+def find_absences(seconds: Iterable[int]) -> tuple[range, ...]:
+    """Return the stretches in which a version was not live, by the seconds in which it answered.
+
+    Such a stretch has no request, where traffic is so steady before and after it that many would have come.
+
+    >>> find_absences([*range(20), *range(30, 50)]), find_absences([*range(3), *range(60, 63)])
+    ((range(20, 30),), ())
+    """
+    runs: list[range] = []
+    for second in sorted(seconds):
+        if runs and second <= runs[-1].stop:
+            runs[-1] = range(runs[-1].start, second + 1)
+        else:
+            runs.append(range(second, second + 1))
+    gaps = ((range(one.stop, other.start), one, other) for one, other in pairwise(runs))
+    return tuple(gap for gap, *sides in gaps if len(gap) >= _ABSENT_S and min(map(len, sides)) >= _STEADY_S)
 
 
 def _tells(found: Mapping[str, Mapping[int, Tally]]) -> bool:
