@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
@@ -137,21 +136,20 @@ def perform_destructive_migration(scene: Scene) -> Measured:
     """
     stage, guard = scene.ground.stage, start_guard(scene)
     version, since = deploy(scene)
-    stage.query(
-        "INSERT INTO public._prisma_migrations (id, checksum, finished_at, migration_name, started_at, "
-        "applied_steps_count) VALUES (gen_random_uuid()::text, 'x', now(), %s, now(), 1)",
-        _MIGRATION,
-    )
-    stage.query("ALTER TABLE public.models RENAME COLUMN price_cents TO price")
-    try:
-        scene.say("renamed a column")
-        ended = guard.await_end()
-    finally:
-        stage.query("ALTER TABLE public.models RENAME COLUMN price TO price_cents")
-        stage.query("DELETE FROM public._prisma_migrations WHERE migration_name = %s", _MIGRATION)
-        scene.ground.mark_disturbed()
     with Witness(stage) as witness:
-        time.sleep(1)
+        stage.query(
+            "INSERT INTO public._prisma_migrations (id, checksum, finished_at, migration_name, started_at, "
+            "applied_steps_count) VALUES (gen_random_uuid()::text, 'x', now(), %s, now(), 1)",
+            _MIGRATION,
+        )
+        stage.query("ALTER TABLE public.models RENAME COLUMN price_cents TO price")
+        try:
+            scene.say("renamed a column")
+            ended = guard.await_end()
+        finally:
+            stage.query("ALTER TABLE public.models RENAME COLUMN price TO price_cents")
+            stage.query("DELETE FROM public._prisma_migrations WHERE migration_name = %s", _MIGRATION)
+            scene.ground.mark_disturbed()
     return measure(scene, ended, version, since, witness.measure_loss())
 
 
