@@ -114,6 +114,38 @@ def test_what_does_not_fit_together_is_told(tmp_path: Path, old: str, new: str, 
     assert found.startswith(f"mine.toml:{told}")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("", ()),
+        ('group = "role back"', ("2: group: expected",)),
+        ('environment = "moon"', ("2: environment: expected",)),
+        ("fault = [3]", ("2: fault[0]: expected",)),
+    ],
+)
+def test_what_does_not_fit_together_is_told_beside_other_mistakes(
+    tmp_path: Path, wrong: str, told: tuple[str, ...]
+) -> None:
+    """Not only once those are mended: a wrong type or an unknown key hides nothing."""
+    text = f"""title = "Mine"
+{wrong or 'group = "must not"'}
+[deploy]
+variant = "no-such"
+[visitors]
+rate = "many"
+[expect]
+action = "rollback"
+[limits]
+rto = "0s"
+rpo = {{ row = 1 }}
+"""
+    found = mistakes_of(tmp_path, text)
+    more = ("4: deploy.variant: no variant", "6: visitors.rate: expected", "10: limits.rto: expected more than 0 s")
+    for each in (*told, *(() if "moon" in wrong else more), "11: limits.rpo.row: unknown key"):
+        assert any(line.startswith(f"mine.toml:{each}") for line in found), (each, found)
+    assert any("does not expect a rollback" in line for line in found) is (not wrong)
+
+
 def test_faults_are_set_on_the_twin_alone(tmp_path: Path) -> None:
     """Nothing of production is broken, and nothing of staging."""
     text = GOOD.replace("[limits]", '[[fault]]\nkind = "errors"\n[limits]')

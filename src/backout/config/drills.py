@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import operator
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
-from backout.config.explain import Mistake, explain, suggest_similar
+from backout.config.explain import Mistake, Where, explain, suggest_similar
 from backout.config.loading import describe_mistakes, parse_file, read_file
 from backout.config.scalars import Duration, parse
 from backout.config.schema.types import Asked, CommandLine, Positive, Ratio, Section, Share, Status, Text
@@ -64,7 +67,7 @@ Procedure = Literal[
     "post-mortem-knight",
 ]
 """How a drill goes on. `deployment`: guard waits, a version is deployed over the good one, and guard decides."""
-DISTURBING: Final = ("destructive-migration", "two-bad-targets", "bad-target", "unhelped", "everything", "left-fence")
+DISTURBING: Final = ("destructive-migration", "two-bad-targets", "unhelped", "everything", "left-fence")
 """Procedures after which the good version's past is no baseline."""
 UNGUARDED: Final = (
     *("six-steps", "failed-build", "lost-objects", "corrupted-rows", "late-find", "wal-gap", "lost-key"),
@@ -223,12 +226,15 @@ def read_drill(path: Path, variants: Iterable[str] = ()) -> Drill:
     except ConfigError as error:
         raise ConfigError(error.mistakes, hint=again) from error
     found: tuple[Mistake, ...] = ()
+    file: DrillFile | None = None
     try:
-        file = msgspec.convert(document, DrillFile, dec_hook=_read_scalar)
+        file = _convert(document)
     except msgspec.ValidationError as error:
         found = tuple(explain(DrillFile, document)) or (Mistake((), str(error)),)
-    else:
-        found = tuple(_check_across_keys(file, set(variants)))
+        file = _read_rest(document, found)
+    if file is not None:
+        told = {mistake.path for mistake in found}
+        found += tuple(each for each in _check_across_keys(file, set(variants)) if each.path not in told)
         if not found:
             return Drill(path.stem, path, file)
     raise ConfigError(describe_mistakes(found, text, path, {}), hint=again)
@@ -268,7 +274,8 @@ def order_drills(drills: Iterable[Drill]) -> tuple[Drill, ...]:
 
 
 def _is_disturbing(file: DrillFile) -> bool:
-    return file.procedure in DISTURBING or any(not fault.kind.startswith("api-") for fault in file.fault)
+    is_usual = file.visitors.rate == VisitorsPart().rate
+    return file.procedure in DISTURBING or not is_usual or any(not each.kind.startswith("api-") for each in file.fault)
 
 
 def find_drills(drills: Iterable[Drill], names: Iterable[str]) -> tuple[Drill, ...]:
@@ -286,6 +293,47 @@ def find_drills(drills: Iterable[Drill], names: Iterable[str]) -> tuple[Drill, .
 
 def _read_scalar(kind: type, value: object) -> object:
     return value if kind is object else parse(kind, value, Path())
+
+
+def _read_rest(document: dict[str, object], mistakes: Iterable[Mistake]) -> DrillFile | None:
+    """Return what is right of a wrong file, so that what does not fit together in it is told as well; None: too little.
+
+    In place of what has to be there stands what fits with everything.
+    """
+    rest = copy.deepcopy(document)
+    try:
+        for path in (mistake.path for mistake in mistakes):
+            *above, key = path
+            table: dict[str | int, object] = functools.reduce(operator.getitem, above, rest)  # type: ignore[arg-type]
+            fitting = _find_fitting(path)
+            if fitting is None:
+                table.pop(key, None)
+            else:
+                table[key] = fitting
+        return None if "environment" not in rest and "environment" in document else _convert(rest)
+    except (msgspec.ValidationError, TypeError, ValueError):
+        return None
+
+
+def _convert(document: dict[str, object]) -> DrillFile:
+    return msgspec.convert(document, DrillFile, dec_hook=_read_scalar)
+
+
+def _find_fitting(path: Where) -> object:
+    match path:
+        case ("title",):
+            return "-"
+        case ("group",):
+            return DrillGroup.OTHER
+        case ("expect",):
+            return {"action": DrillAction.NONE}
+        case ("expect", "action"):
+            return DrillAction.NONE
+        case ("fault", int()):
+            return {"kind": "latency"}
+        case ("fault", int(), "kind"):
+            return "latency"
+    return None
 
 
 def _check_across_keys(file: DrillFile, variants: set[str]) -> Iterator[Mistake]:
