@@ -55,6 +55,6 @@ def test_after_one_that_spoils_the_past_comes_one_that_needs_none(tmp_path: Path
     ordered = order_drills(drills)
     assert sorted(each.name for each in ordered) == sorted(each.name for each in drills)
     names = [each.name for each in ordered]
-    calm = next(each for each in ordered[names.index("bad-target") + 1 :])
+    calm = next(each for each in ordered[names.index("two-bad-targets") + 1 :])
     assert calm.file.procedure in UNGUARDED
-    assert names.index("throws") < names.index("bad-target")
+    assert names.index("throws") < names.index("two-bad-targets")

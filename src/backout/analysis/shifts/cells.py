@@ -65,8 +65,9 @@ class Cells:
         self.age_h = (start - first) / 7200
         """The hours from its middle to the deployment."""
         self.span = range((first - start) // MINUTE_S, 0)
-        """The minutes that were seen whole, but for a part `unseen` (in minutes): of the first one where there are few, and
-        while another version was live."""
+        """The minutes that were seen whole, but for a part `unseen` (in minutes).
+
+        That is of the first one where there are few, and while another version was live."""
         self.unseen = -(start - first) % MINUTE_S / MINUTE_S
         if self.unseen and len(self.span) > _LEAST_MINUTES:
             self.span, self.unseen = self.span[1:], 0.0

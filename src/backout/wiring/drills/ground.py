@@ -7,6 +7,8 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from backout.config.drills import UNGUARDED, WatchPart
 from backout.config.scalars import Duration
 from backout.errors import BackoutError, UsageError
@@ -29,8 +31,10 @@ _LISTED: Final = 10
 """The provider lists so many deployments."""
 _FEW_ERRORS: Final = 0.002
 _ENOUGH: Final = 0.5
-"""Of the visitors that are to come, so many have come to a busy machine, and to the good version in between drills."""
-_POLL_S: Final = 0.2
+"""Of the visitors that are to come, so many come to a busy machine."""
+_LONGEST_PAST_S: Final = 300.0
+"""The good version is compared with what it answered within so long, unless something else was wrong in it."""
+_POLL_S: Final = 0.5
 _TRIALS, _PLANTED, _BACKUPS = "trials", "planted", "backups"
 _MARK: Final = ".backout-drills"
 _RATE_PER_S: Final = 50.0
@@ -123,8 +127,10 @@ class Ground:
     ) -> Trial:
         """Return a folder with a configuration of its own; its journal knows that the good version is stable.
 
+        Its guard compares with all of the past without faults, between earlier drills too, at most five minutes.
+
         Args:
-            watch: its criteria.
+            watch: its criteria; the baseline is the least past.
             journal: False: an empty journal.
             more: further tables of its environment, by name.
             is_simulation: whether production's rules hold.
@@ -135,7 +141,9 @@ class Ground:
         folder = self.directory / _TRIALS / str(self._trials)
         known = stage / "journal.sqlite" if journal else None
         rules = self._rules if is_simulation else None
-        return Trial(folder, self.twin, stage, watch, journal=known, more=more, rules=rules, notify=notify)
+        past_s = max(float(watch.baseline), time.time() - self._find_past_start())
+        criteria = replace(watch, baseline=Duration(past_s))
+        return Trial(folder, self.twin, stage, criteria, journal=known, more=more, rules=rules, notify=notify)
 
     def welcome(self, rate_per_s: float) -> Visitors | None:
         """Have so many visitors come from now on, and return them; None for none."""
@@ -174,7 +182,7 @@ class Ground:
         self._calm_since = time.time()
 
     def await_past(self, tools: Toolbox, drill: Drill, version: str) -> None:
-        """Return when a version that is live has a past as long as the drill's baseline, without faults.
+        """Return when a version was live for as long as the drill's baseline, without faults; other drills lie between.
 
         Raises:
             BackoutError: it does not come to that.
@@ -183,14 +191,19 @@ class Ground:
         until = time.monotonic() + LONGEST_S
         baseline_s, rate_per_s = float(drill.file.watch.baseline), drill.file.visitors.rate
         while time.monotonic() < until:
-            now = time.time()
-            if now - self._calm_since >= baseline_s:
-                rows = tools.traffic.read(int(now - baseline_s), int(now)).counts
-                requests, errors = sum_counts(row for row in rows if row.version == version)
-                if requests >= _ENOUGH * rate_per_s * baseline_s and errors <= requests * _FEW_ERRORS:
-                    return
+            since, now = int(self._find_past_start()), int(time.time())
+            rows = tools.traffic.read(since, now).counts if now - since >= baseline_s else ()
+            requests, errors = sum_counts(row for row in rows if row.version == version)
+            others = {row.second for row in rows if row.version != version and row.requests}
+            if errors > requests * _FEW_ERRORS:
+                self.mark_disturbed()
+            elif now - since - len(others) >= baseline_s and requests >= _ENOUGH * rate_per_s * baseline_s:
+                return
             time.sleep(_POLL_S)
         raise BackoutError("the good version does not come to rest", where="the drill")
+
+    def _find_past_start(self) -> float:
+        return max(self._calm_since, time.time() - _LONGEST_PAST_S)
 
     @contextlib.contextmanager
     def break_service(self, fault: FaultPart) -> Iterator[None]:
