@@ -20,7 +20,7 @@ from backout.wiring.drills.catalogue import load_drills
 from backout.wiring.drills.ground import open_ground
 
 from drillbook import ENV, PROGRAM
-from extent import PROOF, rotated
+from extent import PROOF
 from polling import PATIENCE_S, until
 from streamed import await_line
 
@@ -50,13 +50,13 @@ def perform(folder: Path, *words: str, timeout_s: float = 6 * PATIENCE_S) -> tup
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 def test_what_each_drill_expects_comes_true(tmp_path: Path, proof: Record) -> None:
-    """One of those that run often, another each day; in `make proof` all, twice: on one twin, with nothing left of it.
+    """Eight of them; in `make proof` all, twice: two at a time on one twin, with nothing left of it.
 
     How long something took is this machine's matter, and others use it as well: only a proof counts that.
     """
-    names = ("--all", "--times", "2") if PROOF else rotated(OFTEN, 1)
+    names = ("--all", "--times", "2") if PROOF else (*OFTEN, "--side-by-side")
     began = time.monotonic()
-    code, answer, said = perform(tmp_path, *names, timeout_s=3000 if PROOF else 6 * PATIENCE_S)
+    code, answer, said = perform(tmp_path, *names, timeout_s=3000 if PROOF else 10 * PATIENCE_S)
     took_s = time.monotonic() - began
     drills = answer["drills"]
     wrong = [each["name"] for each in drills if (not PROOF and list_wrong(each)) or (PROOF and not each["passed"])]
@@ -81,8 +81,8 @@ def list_wrong(drill: dict[str, Any]) -> list[str]:
 @pytest.mark.long
 @pytest.mark.rotating("drills", 4)
 def test_a_killed_drill_leaves_nothing_running(tmp_path: Path) -> None:
-    """Kill -9 in the middle: twin, visitors and guard end by themselves, and the history says so."""
-    argv = [str(PROGRAM), "drill", "run", "throws"]
+    """Kill -9 in the middle, of one or of two: twin, visitors and guard end, the history says so, and it runs again."""
+    argv = [str(PROGRAM), "drill", "run", "throws", "hotfix", "--side-by-side"]
     home = Home(tmp_path / ".backout" / "drills" / "stage" / "twin")
     with subprocess.Popen(argv, cwd=tmp_path, env=ENV, stderr=subprocess.PIPE, text=True) as process:
         await_line(process, "deployed throws-on-one-route", stream=process.stderr)
@@ -93,15 +93,19 @@ def test_a_killed_drill_leaves_nothing_running(tmp_path: Path) -> None:
     until(lambda: not any(map(is_running, pids)), what="the twin ends")
     until(lambda: not find_processes(tmp_path), what="guard ends")
     history = backout(tmp_path, "drill", "history", "--json").json["drills"]
-    assert [each["ended"] for each in history] == ["interrupted"]  # type: ignore[attr-defined]
+    assert {each["ended"] for each in history} == {"interrupted"}  # type: ignore[attr-defined]
+    code, answer, talk = perform(tmp_path, "failed-build")
+    assert code == 0, talk
+    assert [each["name"] for each in answer["drills"]] == ["failed-build"]
 
 
 @pytest.mark.long
 @pytest.mark.rotating("drills", 4)
-def test_an_interrupted_run_says_what_has_ended_and_goes_on_with_the_rest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag", ["--one-by-one", "--side-by-side"])
+def test_an_interrupted_run_says_what_has_ended_and_goes_on_with_the_rest(tmp_path: Path, flag: str) -> None:
     """Ctrl-C in the second drill: exit code 130, the table of the first one, and the command that runs the second."""
     names = ("failed-build", "no-traffic")
-    argv = [str(PROGRAM), "drill", "run", *names]
+    argv = [str(PROGRAM), "drill", "run", *names, flag]
     with subprocess.Popen(argv, cwd=tmp_path, env=ENV, stderr=subprocess.PIPE, text=True) as process:
         await_line(process, "2 of 2: no-traffic", stream=process.stderr)
         process.send_signal(signal.SIGINT)
@@ -109,9 +113,10 @@ def test_an_interrupted_run_says_what_has_ended_and_goes_on_with_the_rest(tmp_pa
         said = process.stderr.read()
     assert process.returncode == 130
     assert "1 of 1 passed" in said
-    assert "backout drill run failed-build no-traffic --resume" in said
+    assert f"backout drill run failed-build no-traffic {flag} --resume" in said
     assert Home(tmp_path / ".backout" / "drills" / "stage" / "twin").note() is None
-    code, answer, talk = perform(tmp_path, *names, "--resume")
+    assert not find_processes(tmp_path)
+    code, answer, talk = perform(tmp_path, *names, flag, "--resume")
     assert [each["name"] for each in answer["drills"]] == list(names)
     assert code == 0, talk
     assert "1 of 1: no-traffic" in talk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backout.twin.stage import SCRIPT
+from backout.wiring.drills.catalogue import load_drills
 
 from drillbook import ENV, PROGRAM
 from polling import PATIENCE_S
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from drillbook import Drillbook, Trial
 
+WATCHED = os.environ.get("KE_FOR", '"40s"')
 DEPLOY = """\
 import json, sys, urllib.request
 url, token_file, version = sys.argv[1:]
@@ -83,6 +86,28 @@ def test_the_six_steps_in_staging(drillbook: Drillbook) -> None:
     assert not trial.reports()
     _, known = run(trial.folder, "status", "-e", "staging")
     assert known["drill"]["name"] == "staging-rollback-test"
+
+
+@pytest.mark.long
+@pytest.mark.rotating("drills", 4)
+def test_production_is_only_watched(drillbook: Drillbook) -> None:
+    """Guard looks at what is live, by production's own configuration; nothing is deployed, no statistics count it."""
+    trial = drillbook.trial()
+    ours = next(each.path for each in load_drills(trial.folder) if each.name == "production-watch")
+    own = trial.folder / "drills"
+    own.mkdir()
+    (own / "production-watch.toml").write_text(
+        ours.read_text(encoding="utf-8").replace('"5m"', WATCHED), encoding="utf-8"
+    )
+    before = trial.tools().deployments.history()
+    code, answer = run(trial.folder, "drill", "run", "production-watch", "-e", "production")
+    (drill,) = answer["drills"]
+    assert code == 0, drill["missed"]
+    assert (drill["environment"], drill["actual_action"], drill["passed"]) == ("production", "none", True)
+    assert trial.tools().deployments.history() == before
+    assert run(trial.folder, "runs", "list", "-e", "production")[1]["runs"] == []
+    _, known = run(trial.folder, "drill", "history")
+    assert [each["name"] for each in known["drills"]] == ["production-watch"]
 
 
 def test_nothing_broken_is_deployed_where_it_is_protected(tmp_path: Path) -> None:

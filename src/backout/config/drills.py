@@ -74,7 +74,13 @@ UNGUARDED: Final = (
     *("everything", "left-fence"),
 )
 """Procedures in which no guard compares with a baseline."""
-
+OF_A_WORKER: Final = ("errors", "latency", "worker-crash")
+"""Faults that hit one Worker, and nothing that others use as well."""
+_OF_A_WORKER: Final = (
+    *("deployment", "simulation", "six-steps", "failed-build", "bad-target", "two-bad-targets", "hotfix"),
+    *("killed-guard", "lost-journal", "missing-secret", "rotated-secret", "dead-channels", "post-mortem-knight"),
+)
+"""Procedures that do the same."""
 
 _ELSEWHERE: Final = {DrillPlace.STAGING: "rehearsal", DrillPlace.PRODUCTION: "watch"}
 """How a drill goes on in an environment of the team's own."""
@@ -192,8 +198,16 @@ class DrillFile(Section, frozen=True):
     bad: BadPart = BadPart()
     watch: WatchPart = WatchPart()
     limits: LimitsPart = LimitsPart()
+    alone: bool = False
+    """Whether what it breaks is used by other drills on the same twin, which its version alone does not tell."""
     due_after: Duration = Duration(COUNTS_S)
     """How long a success counts."""
+
+    @property
+    def needs_twin_alone(self) -> bool:
+        """Whether no other drill may take place on the same twin meanwhile: it breaks what both use."""
+        kinds = [fault.kind for fault in self.fault]
+        return self.alone or self.procedure not in _OF_A_WORKER or any(kind not in OF_A_WORKER for kind in kinds)
 
 
 class Drill(msgspec.Struct, frozen=True):

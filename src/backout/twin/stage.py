@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from backout.twin.lifecycle import TwinStatus
 
-SCRIPT = "fm5-production"
+NAME = "fm5"
 ENVIRONMENT = "production"
+SCRIPT = f"{NAME}-{ENVIRONMENT}"
 VISIT_AT_MOST_S = 3600
 
 
@@ -47,12 +48,14 @@ class Stage:
         directory: everything is kept below it.
         pace: see `Pace`.
         tied: whether the twin stops when this process ends, however it ends.
+        name: of the sample application; its Worker is NAME-production.
     """
 
-    def __init__(self, directory: Path, pace: Pace | None = None, *, tied: bool = False) -> None:
+    def __init__(self, directory: Path, pace: Pace | None = None, *, tied: bool = False, name: str = NAME) -> None:
         self.directory = directory.absolute()
         self.pace = pace or Pace()
         self._tied = tied
+        self.script = f"{name}-{ENVIRONMENT}"
         self.config_file = self.directory / "backout.toml"
         self._secrets = self.directory / "secrets.env"
         self._application: Path | None = None
@@ -86,9 +89,7 @@ class Stage:
         Args:
             say: hears what is installed first where npm parts are missing.
         """
-        make_private_folder(self.directory)
-        self.directory.chmod(0o700)
-        npm.link_parts(self.directory, npm.ensure(say))
+        self._make_folder(say)
         owner = mark_own_process() if self._tied else None
         twin = self._twin = lifecycle.start_twin(self.directory / "twin", owner=owner)
         dsn = str(twin.postgres_dsn)
@@ -96,10 +97,24 @@ class Stage:
         PrismaDeploy(lambda: dsn).apply(PrismaMigrations(prisma / "migrations").read())
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute((prisma / "seed.sql").read_bytes())
-        _write_private(self._secrets, f"JWT_SECRET={secrets.token_hex(16)}\nEMAIL_API_KEY={secrets.token_hex(12)}\n")
-        _write_private(self.directory / "database-url", dsn)
-        self.config_file.write_text(self._config(twin), encoding="utf-8")
+        self._write_files(twin)
         return twin
+
+    def join(self, twin: TwinStatus) -> None:
+        """Use the running twin of another stage, its database and its bucket, with a Worker of this stage's name."""
+        self._make_folder(lambda _: None)
+        self._twin = twin
+        self._write_files(twin)
+
+    def _make_folder(self, say: Callable[[str], None]) -> None:
+        make_private_folder(self.directory)
+        self.directory.chmod(0o700)
+        npm.link_parts(self.directory, npm.ensure(say))
+
+    def _write_files(self, twin: TwinStatus) -> None:
+        _write_private(self._secrets, f"JWT_SECRET={secrets.token_hex(16)}\nEMAIL_API_KEY={secrets.token_hex(12)}\n")
+        _write_private(self.directory / "database-url", str(twin.postgres_dsn))
+        self.config_file.write_text(self._config(twin), encoding="utf-8")
 
     def deploy(self, variant: str, **variables: str) -> str:
         """Deploy a variant of the application, with these variables, by the real wrangler and return its version id.
@@ -122,6 +137,7 @@ class Stage:
         given = {"EMAIL_API_URL": str(self.twin.email_api_url), **variables}
         return (
             *("deploy", f"src/variants/{variant}.js", "--env", ENVIRONMENT),
+            *(() if self.script == SCRIPT else ("--name", self.script)),
             *(word for name, value in given.items() for word in ("--var", f"{name}:{value}")),
             *("--secrets-file", str(self._secrets), "--message", variant),
         )
@@ -155,7 +171,7 @@ class Stage:
         """Have visitors of a kind (see `traffic.VISITORS`) come, in a process of their own, until the block ends."""
         command = make_module_command(
             *("backout.twin.traffic", "--summary", "--url", str(self.twin.ingress_url)),
-            *("--host", f"{SCRIPT}.localhost", "--rate", str(rate_per_s), "--for", str(VISIT_AT_MOST_S)),
+            *("--host", f"{self.script}.localhost", "--rate", str(rate_per_s), "--for", str(VISIT_AT_MOST_S)),
             *("--visitors", kind),
         )
         process = subprocess.Popen(
@@ -180,7 +196,7 @@ class Stage:
 name = "fm5"
 
 [environments.{ENVIRONMENT}]
-health = {{ url = "http://{SCRIPT}.localhost:{port}/health" }}
+health = {{ url = "http://{self.script}.localhost:{port}/health" }}
 services = {{ database = "critical", storage = "critical", email = "degradable" }}
 database = {{ provider = "postgres", url_file = "database-url", migrations = "prisma" }}
 traffic = {{ provider = "twin", url = "{twin.ingress_url}/twin/v1", token_file = "twin/api-token" }}
@@ -188,7 +204,7 @@ traffic = {{ provider = "twin", url = "{twin.ingress_url}/twin/v1", token_file =
 [environments.{ENVIRONMENT}.platform]
 provider = "cloudflare"
 account_id = "{twin.account_id}"
-script = "{SCRIPT}"
+script = "{self.script}"
 api_base_url = "{twin.api_base_url}"
 token_file = "twin/api-token"
 

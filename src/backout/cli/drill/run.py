@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import click
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from backout.ports import Journal
     from backout.wiring.drills.ground import Ground
 
+_OPENING_POLL_S = 0.5
+
 
 @click.command(
     "run",
@@ -51,6 +54,12 @@ Examples:
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "every", is_flag=True, help="All drills that take place on the twin.")
+@click.option(
+    "--side-by-side/--one-by-one",
+    "in_pairs",
+    default=None,
+    help="Two at a time where they do not touch the same; as with --all.",
+)
 @click.option("--times", type=click.IntRange(1, 100), default=1, show_default=True, help="Each of them so often.")
 @click.option("--resume", is_flag=True, help="Go on where the newest run of drills stopped; its results count.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
@@ -62,6 +71,7 @@ def run(
     *,
     names: tuple[str, ...],
     every: bool,
+    in_pairs: bool | None,
     times: int,
     resume: bool,
     dry_run: bool,
@@ -71,7 +81,8 @@ def run(
     """Run drills: on a twin that is started for them, nothing of yours is touched.
 
     Each breaks something on purpose while the real program watches, and is measured from the visitors' side. Exit code
-    1 when one of them missed what was expected. After Ctrl-C the same command with --resume runs the rest.
+    1 when one of them missed what was expected. After Ctrl-C the same command with --resume runs the rest. Side by
+    side, each has an application of its own; those that break what both use are run alone.
     """
     from backout.cli.support.runbook import name_runbook
     from backout.runbook.incident.drills import list_newest_batch
@@ -96,13 +107,16 @@ def run(
         batch = before[0].batch if before else f"drills-{secrets.token_hex(4)}"
         try:
             place = choose_folder(shell, directory)
-            for record in _perform_all(shell, config, journal, place, rest, batch):
+            pairs = every if in_pairs is None else in_pairs
+            for record in _perform_all(shell, config, journal, place, rest, batch, in_pairs=pairs):
                 records.append(record)  # noqa: PERF402 - what has ended is known after Ctrl-C, too
         except (Interrupted, KeyboardInterrupt) as error:
             shell.output.say(_format_results(shell, records))
-            words = " ".join([*(names or ["--all"]), *([f"--times {times}"] if times > 1 else [])])
+            flags = [] if in_pairs is None else ["--side-by-side" if in_pairs else "--one-by-one"]
+            words = " ".join([*(names or ["--all"]), *([f"--times {times}"] if times > 1 else []), *flags])
             what = f"stopped; {len(records)} of {len(chosen) * times} drills have ended"
             raise Interrupted(what, hint=f"backout drill run {words} --resume") from error
+    records.sort(key=lambda record: record.at)
     code = _show_results(shell, chosen, records)
     if config is not None:
         name_runbook(shell, config)
@@ -145,9 +159,20 @@ def _show_plan(shell: Shell, chosen: Sequence[Drill], times: int, directory: Pat
 
 
 def _perform_all(
-    shell: Shell, config: Config | None, journal: Journal, place: Path, chosen: Sequence[Drill], batch: str
+    shell: Shell,
+    config: Config | None,
+    journal: Journal,
+    place: Path,
+    chosen: Sequence[Drill],
+    batch: str,
+    *,
+    in_pairs: bool,
 ) -> Iterator[DrillRecord]:
-    """Perform drills one after the other at one place, and yield what became of each."""
+    """Perform drills at one place, and yield what became of each as it ends.
+
+    Args:
+        in_pairs: first those that can take place side by side, two at a time, then the others.
+    """
     from backout.wiring.drills.records import make_drill_lock
 
     lock = make_drill_lock(place)
@@ -161,7 +186,15 @@ def _perform_all(
 
     try:
         with contextlib.closing(_Performer(config, place, say)) as performer:
-            yield from _perform_each(journal, performer, chosen, batch)
+            log = _Log(journal, batch, say, len(chosen))
+            if any(each.file.environment is DrillPlace.TWIN for each in chosen):
+                performer.open_ground()
+            side = [each for each in chosen if in_pairs and not each.file.needs_twin_alone]
+            if side:
+                yield from _perform_in_pairs(performer, log, side)
+            for drill in chosen:
+                if drill not in side:
+                    yield log.end(log.start(drill), functools.partial(performer.perform, drill))
     finally:
         lock.free()
 
@@ -194,40 +227,94 @@ class _Performer:
             self._ground = open_ground(self._place, self.say, read_rules(self._config))
         return self._ground
 
+    def make_second(self) -> Ground:
+        """Return another place on the same twin, not opened yet."""
+        from backout.wiring.drills.ground import BESIDE, Ground
+        from backout.wiring.drills.simulation import read_rules
+
+        return Ground(self._place / BESIDE, self.say, read_rules(self._config), beside=self.open_ground())
+
     def close(self) -> None:
         """Stop the twin."""
         if self._ground is not None:
             self._ground.close()
 
 
-def _perform_each(
-    journal: Journal, performer: _Performer, chosen: Sequence[Drill], batch: str
-) -> Iterator[DrillRecord]:
-    """Yield what became of each drill; its beginning is recorded before anything is done, its end after it."""
-    from backout.model.drill import DrillRecord
-    from backout.runbook.incident.drills import record_end, record_failure, record_start
-    from backout.wiring.drills.records import read_actor
+class _Log:
+    """What is recorded and said of each drill: its beginning before anything is done, its end after it."""
 
-    actor, say = read_actor(), performer.say
-    if any(each.file.environment is DrillPlace.TWIN for each in chosen):
-        performer.open_ground()
-    for number, drill in enumerate(chosen, 1):
+    def __init__(self, journal: Journal, batch: str, say: Callable[[str], None], number: int) -> None:
+        from backout.wiring.drills.records import read_actor
+
+        self._journal = journal
+        self._batch = batch
+        self._say = say
+        self._number = number
+        self._started = 0
+        self._actor = read_actor()
+
+    def start(self, drill: Drill) -> DrillRecord:
+        from backout.model.drill import DrillRecord
+        from backout.runbook.incident.drills import record_start
+
+        self._started += 1
         run, place = f"drill-{secrets.token_hex(4)}", drill.file.environment
-        say(f"{number} of {len(chosen)}: {drill.name}")
-        record_start(journal, run, drill.name, place, actor=actor, batch=batch)
-        record = DrillRecord(run, drill.name, place, time.time(), batch=batch)
+        self._say(f"{self._started} of {self._number}: {drill.name}")
+        record_start(self._journal, run, drill.name, place, actor=self._actor, batch=self._batch)
+        return DrillRecord(run, drill.name, place, time.time(), batch=self._batch)
+
+    def end(self, record: DrillRecord, find: Callable[[], DrillResult], prefix: str = "") -> DrillRecord:
+        """Return the record with the result that `find` returns, or why it raises BackoutError."""
+        from backout.runbook.incident.drills import record_end, record_failure
+
         try:
-            result = performer.perform(drill)
+            result = find()
         except Interrupted:
             raise
         except BackoutError as error:
-            record_failure(journal, run, drill.name, place, str(error), actor=actor)
-            say(f"not performed: {error}")
-            yield replace(record, why=str(error))
-            continue
-        record_end(journal, run, result, actor=actor)
-        say(_describe(result))
-        yield replace(record, result=result)
+            record_failure(self._journal, record.run, record.name, record.environment, str(error), actor=self._actor)
+            self._say(f"{prefix}not performed: {error}")
+            return replace(record, why=str(error))
+        record_end(self._journal, record.run, result, actor=self._actor)
+        self._say(prefix + _describe(result))
+        return replace(record, result=result)
+
+
+def _perform_in_pairs(performer: _Performer, log: _Log, chosen: Sequence[Drill]) -> Iterator[DrillRecord]:
+    """Perform drills at two places on one twin, and yield what became of each as it ends."""
+    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+    from backout.wiring.drills.performing import perform_drill
+
+    first, second = performer.open_ground(), performer.make_second()
+    free, waiting = [first], deque(chosen)
+    running: dict[Future[DrillResult], tuple[DrillRecord, Ground]] = {}
+
+    def perform(ground: Ground, drill: Drill) -> DrillResult:
+        return perform_drill(ground, drill, lambda text: performer.say(f"{drill.name}: {text}"))
+
+    with ThreadPoolExecutor(2) as pool:
+        opening: Future[None] | None = pool.submit(second.open)
+        try:
+            while waiting or running:
+                if opening is not None and opening.done():
+                    opening.result()
+                    opening = None
+                    free.append(second)
+                while waiting and free:
+                    drill, ground = waiting.popleft(), free.pop()
+                    record = log.start(drill)
+                    running[pool.submit(perform, ground, drill)] = record, ground
+                opening_s = None if opening is None else _OPENING_POLL_S
+                for done in wait(running, opening_s, return_when=FIRST_COMPLETED).done:
+                    record, ground = running.pop(done)
+                    free.append(ground)
+                    yield log.end(record, done.result, f"{record.name}: ")
+        finally:
+            if running or waiting:  # Ctrl-C: what is under way counts as interrupted
+                first.stop()
+                second.stop()
+            second.close()
 
 
 def _describe(result: DrillResult) -> str:

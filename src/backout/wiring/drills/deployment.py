@@ -120,7 +120,7 @@ def broken_after(scene: Scene) -> Iterator[None]:
     after = [fault for fault in scene.drill.file.fault if fault.when == "after"]
     with contextlib.ExitStack() as broken:
         for kind, rate in scene.drill.file.visitors.others.items():
-            broken.enter_context(visiting(scene.ground.twin, rate, kind))
+            broken.enter_context(visiting(scene.ground.stage, rate, kind))
         for fault in after:
             broken.enter_context(break_for_a_while(scene.ground, fault))
         yield

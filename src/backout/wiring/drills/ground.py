@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from backout.config.drills import UNGUARDED, WatchPart
+from backout.config.drills import OF_A_WORKER, UNGUARDED, WatchPart
 from backout.config.scalars import Duration
 from backout.errors import BackoutError, UsageError
 from backout.model.guard.signals import sum_counts
 from backout.private import make_private_folder, write_new
 from backout.twin import remote
-from backout.twin.stage import Stage
+from backout.twin.stage import NAME, SCRIPT, Stage
 from backout.wiring.drills.trial import LONGEST_S, Trial
 from backout.wiring.drills.visits import Visitors
 
@@ -35,7 +35,9 @@ _ENOUGH: Final = 0.5
 _LONGEST_PAST_S: Final = 300.0
 """The good version is compared with what it answered within so long, unless something else was wrong in it."""
 _POLL_S: Final = 0.5
-_TRIALS, _PLANTED, _BACKUPS = "trials", "planted", "backups"
+_STAGE, _TRIALS, _PLANTED, _BACKUPS = "stage", "trials", "planted", "backups"
+BESIDE: Final = "beside"
+"""The folder of a second place on the same twin."""
 _MARK: Final = ".backout-drills"
 _RATE_PER_S: Final = 50.0
 _PROVEN_IN: Final = WatchPart(lasts=Duration(120), baseline=Duration(5))
@@ -48,20 +50,29 @@ class Ground:
         directory: what lies there from before is removed, and a twin that still runs there is stopped.
         say: hears what is done, a line at a time.
         rules: of production, for its simulation.
+        beside: another place, whose twin this one uses as well, with an application and visitors of its own.
     """
 
     def __init__(
-        self, directory: Path, say: Callable[[str], None], rules: Mapping[str, dict[str, object]] | None = None
+        self,
+        directory: Path,
+        say: Callable[[str], None],
+        rules: Mapping[str, dict[str, object]] | None = None,
+        *,
+        beside: Ground | None = None,
     ) -> None:
         self.directory = directory
         self.good = ""
         self._say = say
         self._rules = rules or {}
-        self._stage = Stage(directory / "stage", tied=True)
+        self._beside = beside
+        self._stage = Stage(directory / _STAGE, tied=True, name=NAME if beside is None else f"{NAME}-2")
         self._visitors: Visitors | None = None
         self._rate_per_s = 0.0
         self._calm_since = 0.0
-        self._trials = 0
+        self._trials: list[Trial] = []
+        self._broken: list[tuple[str, str | None]] = []
+        self._is_over = False
 
     @property
     def twin(self) -> TwinStatus:
@@ -79,16 +90,20 @@ class Ground:
         return self._stage
 
     def open(self) -> None:
-        """Start the twin, deploy the good version and have guard prove it.
+        """Start the twin, unless it is that of another place, deploy the good version and have guard prove it.
 
         Raises:
             BackoutError: one of these failed.
         """
-        self._claim()
-        self._stage.clear()
-        for name in (_TRIALS, _PLANTED, _BACKUPS):
-            shutil.rmtree(self.directory / name, ignore_errors=True)
-        self._stage.set_up(self._say)
+        if self._beside is None:
+            self._claim()
+            self._stage.clear()
+            for name in (_TRIALS, _PLANTED, _BACKUPS, BESIDE):
+                shutil.rmtree(self.directory / name, ignore_errors=True)
+            self._stage.set_up(self._say)
+        else:
+            make_private_folder(self.directory)
+            self._stage.join(self._beside.twin)
         self.good = self._stage.deploy("good")
         self._calm_since = time.time()
         self.welcome(_RATE_PER_S)
@@ -97,14 +112,14 @@ class Ground:
         if ended.record.get("action") != "stable":
             raise BackoutError(f"the good version was not proven: {ended.err.strip()[-500:]}", where="the drill")
         for file in proof.folder.glob("journal.sqlite*"):
-            shutil.copy(file, self.directory / "stage" / file.name)
+            shutil.copy(file, self._stage.directory / file.name)
 
     def _claim(self) -> None:
         """Mark the folder as one of drills, which remove what is in it. Raises UsageError: it is somebody's own."""
         mark = self.directory / _MARK
         if mark.exists():
             return
-        names = ("stage", _TRIALS, _PLANTED, _BACKUPS)
+        names = (_STAGE, _TRIALS, _PLANTED, _BACKUPS, BESIDE)
         if theirs := [name for name in names if (self.directory / name).exists()]:
             what = f"the folder has a {theirs[0]}/ that is not of drills, and would be removed"
             raise UsageError(what, where=str(self.directory), hint="an empty one: `backout drill run throws --dir DIR`")
@@ -112,9 +127,16 @@ class Ground:
         write_new(mark, b"")
 
     def close(self) -> None:
-        """Have nobody come any more, and stop the twin."""
+        """Have nobody come any more, and stop the twin where it is ours."""
         self.welcome(0.0)
-        self._stage.tear_down()
+        if self._beside is None:
+            self._stage.tear_down()
+
+    def stop(self) -> None:
+        """End what a drill is doing here in another thread, which fails."""
+        self._is_over = True
+        for trial in self._trials:
+            trial.close()
 
     def make_trial(
         self,
@@ -136,14 +158,16 @@ class Ground:
             is_simulation: whether production's rules hold.
             notify: who is told; None: nobody.
         """
-        self._trials += 1
-        stage = self.directory / "stage"
-        folder = self.directory / _TRIALS / str(self._trials)
-        known = stage / "journal.sqlite" if journal else None
+        folder = self.directory / _TRIALS / str(len(self._trials) + 1)
+        known = self._stage.directory / "journal.sqlite" if journal else None
         rules = self._rules if is_simulation else None
         past_s = max(float(watch.baseline), time.time() - self._find_past_start())
         criteria = replace(watch, baseline=Duration(past_s))
-        return Trial(folder, self.twin, stage, criteria, journal=known, more=more, rules=rules, notify=notify)
+        trial = Trial(folder, self._stage, criteria, journal=known, more=more, rules=rules, notify=notify)
+        self._trials.append(trial)
+        if self._is_over:
+            trial.close()
+        return trial
 
     def welcome(self, rate_per_s: float) -> Visitors | None:
         """Have so many visitors come from now on, and return them; None for none."""
@@ -152,7 +176,7 @@ class Ground:
             there.leave()
             self._visitors = there = None
         if there is None and rate_per_s > 0:
-            self._visitors = Visitors(self.twin, rate_per_s)
+            self._visitors = Visitors(self._stage, rate_per_s)
             self._rate_per_s = rate_per_s
             self._calm_since = time.time()
         if self._visitors is not None:
@@ -165,7 +189,9 @@ class Ground:
         Raises:
             BackoutError: it does not come to that.
         """
-        remote.clear_faults(self.twin)
+        for broken in self._broken:  # by a drill that failed
+            remote.clear_faults(self.twin, *broken)
+        self._broken.clear()
         visitors = self.welcome(drill.file.visitors.rate)
         tools = self.make_trial(drill.file.watch).tools()
         if tools.deployments.history()[0].sole != self.good:
@@ -190,7 +216,7 @@ class Ground:
         assert tools.traffic is not None
         until = time.monotonic() + LONGEST_S
         baseline_s, rate_per_s = float(drill.file.watch.baseline), drill.file.visitors.rate
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self._is_over:
             since, now = int(self._find_past_start()), int(time.time())
             rows = tools.traffic.read(since, now).counts if now - since >= baseline_s else ()
             requests, errors = sum_counts(row for row in rows if row.version == version)
@@ -208,19 +234,23 @@ class Ground:
     @contextlib.contextmanager
     def break_service(self, fault: FaultPart) -> Iterator[None]:
         """Have something broken until the block ends."""
+        is_ours = fault.target in (None, SCRIPT) and fault.kind in OF_A_WORKER
+        target = self._stage.script if is_ours else fault.target
         order: dict[str, str | int | float | None] = {
             "kind": fault.kind,
-            "target": fault.target,
+            "target": target,
             "share": fault.share,
             "status": fault.status,
             "latency_ms": None if fault.latency is None else fault.latency * 1000,
         }
+        self._broken.append((fault.kind, target))
         remote.set_fault(self.twin, order)
         try:
             yield
         finally:
             with contextlib.suppress(BackoutError):  # the twin itself may be gone
-                remote.clear_faults(self.twin, fault.kind, fault.target)
+                remote.clear_faults(self.twin, fault.kind, target)
+                self._broken.remove((fault.kind, target))
 
 
 def open_ground(

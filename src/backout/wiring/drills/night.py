@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from backout.errors import BackoutError
 from backout.private import make_private_folder, write_over
-from backout.twin.stage import SCRIPT
 from backout.wiring.drills.deployment import (
     broken_after,
     broken_before,
@@ -186,7 +185,7 @@ def call_api(scene: Scene, method: str, path: str) -> None:
     """Call the API of the Worker as another tool would. Raises OSError: it answers something else than yes."""
     twin = scene.ground.twin
     token = Path(str(twin.api_token_file)).read_text(encoding="ascii").strip()
-    url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{SCRIPT}/{path}"
+    url = f"{twin.api_base_url}/accounts/{twin.account_id}/workers/scripts/{scene.ground.stage.script}/{path}"
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - the twin, on loopback
     with urllib.request.urlopen(request, timeout=_PATIENCE_S):  # noqa: S310 - same

@@ -17,7 +17,7 @@ from backout.model.value import Value
 from backout.private import make_private_folder, open_unlinked, write_over
 from backout.providers.child_environment import make_bare_environment, make_module_command
 from backout.providers.process_group import ProcessGroup
-from backout.twin.stage import ENVIRONMENT, SCRIPT
+from backout.twin.stage import ENVIRONMENT
 from backout.wiring.drills.simulation import merge_rules
 from backout.wiring.toolbox import make_toolbox
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from backout.config.drills import WatchPart
     from backout.providers.child_environment import ChildEnvironment
     from backout.runbook.toolbox import Toolbox
-    from backout.twin.lifecycle import TwinStatus
+    from backout.twin.stage import Stage
 
 LONGEST_S: Final = 300.0
 """No command of a drill takes longer, on a busy machine either."""
@@ -116,6 +116,7 @@ class Runner:
         self._variables = make_bare_environment(_VARIABLES) if variables is None else variables
         self._started = 0
         self._running: list[Program] = []
+        self._closed = False
 
     def start(self, *words: str, cwd: Path | None = None, env: ChildEnvironment | None = None) -> Program:
         """Start the program with these words.
@@ -123,7 +124,12 @@ class Runner:
         Args:
             cwd: None: its own folder.
             env: None: as this runner was told.
+
+        Raises:
+            BackoutError: it was closed.
         """
+        if self._closed:
+            raise BackoutError("it was stopped", where="the drill")
         self._started += 1
         argv = make_module_command("backout", "--config", str(self.config), "-e", self.environment, *words)
         name = f"{self._started}-{words[0]}"
@@ -137,7 +143,8 @@ class Runner:
         return self.start(*words, cwd=cwd, env=env).await_end()
 
     def close(self) -> None:
-        """End what is still at work."""
+        """End what is still at work; nothing is started any more."""
+        self._closed = True
         for program in self._running:
             program.kill()
 
@@ -147,8 +154,7 @@ class Trial(Runner):
 
     Args:
         folder: made anew.
-        twin: what it is about.
-        secrets: the folder in which the token and the database's URL lie.
+        stage: the application that it is about, in whose folder the database's URL lies.
         watch: its criteria.
         journal: the journal that it begins with a copy of, None: an empty one.
         more: further tables of its environment, by name.
@@ -159,8 +165,7 @@ class Trial(Runner):
     def __init__(
         self,
         folder: Path,
-        twin: TwinStatus,
-        secrets: Path,
+        stage: Stage,
         watch: WatchPart,
         *,
         journal: Path | None = None,
@@ -171,7 +176,7 @@ class Trial(Runner):
         shutil.rmtree(folder, ignore_errors=True)
         make_private_folder(folder)
         super().__init__(folder, folder / "backout.toml", ENVIRONMENT)
-        tables = merge_rules({**_make_tables(twin, secrets, watch), **(more or {})}, rules or {})
+        tables = merge_rules({**_make_tables(stage, watch), **(more or {})}, rules or {})
         write_over(self.config, _format_config(tables, notify or {}).encode())
         if journal is not None:
             for file in journal.parent.glob(f"{journal.name}*"):
@@ -187,18 +192,19 @@ class Trial(Runner):
         return self.tools().deployments.history()[0].main
 
 
-def _make_tables(twin: TwinStatus, secrets: Path, watch: WatchPart) -> dict[str, object]:
+def _make_tables(stage: Stage, watch: WatchPart) -> dict[str, object]:
+    twin = stage.twin
     port = str(twin.ingress_url).rsplit(":", 1)[-1]
     token = str(twin.api_token_file)
     return {
-        "health": {"url": f"http://{SCRIPT}.localhost:{port}/health"},
+        "health": {"url": f"http://{stage.script}.localhost:{port}/health"},
         "services": {"database": "critical", "storage": "critical", "email": "degradable"},
-        "database": {"provider": "postgres", "url_file": str(secrets / "database-url"), "migrations": "prisma"},
+        "database": {"provider": "postgres", "url_file": str(stage.directory / "database-url"), "migrations": "prisma"},
         "traffic": {"provider": "twin", "url": f"{twin.ingress_url}/twin/v1", "token_file": token},
         "platform": {
             "provider": "cloudflare",
             "account_id": twin.account_id,
-            "script": SCRIPT,
+            "script": stage.script,
             "api_base_url": twin.api_base_url,
             "token_file": token,
         },

@@ -12,27 +12,27 @@ from backout.decoding import Undecodable, decode_json
 from backout.model.drill import Visit
 from backout.providers.child import tie_to_parent
 from backout.providers.child_environment import make_bare_environment, make_module_command
-from backout.twin.stage import SCRIPT, VISIT_AT_MOST_S
+from backout.twin.stage import VISIT_AT_MOST_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backout.twin.lifecycle import TwinStatus
+    from backout.twin.stage import Stage
 
 
 class Visitors:
     """Visitors of a kind, from now on.
 
     Args:
-        twin: where they go.
+        stage: the application that they visit.
         rate_per_s: how many come.
         kind: see `traffic.VISITORS`.
     """
 
-    def __init__(self, twin: TwinStatus, rate_per_s: float, kind: str = "usual") -> None:
+    def __init__(self, stage: Stage, rate_per_s: float, kind: str = "usual") -> None:
         self._visits: list[Visit] = []
         command = make_module_command(
-            *("backout.twin.traffic", "--url", str(twin.ingress_url), "--host", f"{SCRIPT}.localhost"),
+            *("backout.twin.traffic", "--url", str(stage.twin.ingress_url), "--host", f"{stage.script}.localhost"),
             *("--rate", str(rate_per_s), "--for", str(VISIT_AT_MOST_S), "--visitors", kind),
         )
         self._process = subprocess.Popen(
@@ -74,9 +74,9 @@ class Visitors:
 
 
 @contextlib.contextmanager
-def visiting(twin: TwinStatus, rate_per_s: float, kind: str) -> Iterator[Visitors]:
+def visiting(stage: Stage, rate_per_s: float, kind: str) -> Iterator[Visitors]:
     """Have visitors of a kind come until the block ends."""
-    visitors = Visitors(twin, rate_per_s, kind)
+    visitors = Visitors(stage, rate_per_s, kind)
     try:
         yield visitors
     finally:
