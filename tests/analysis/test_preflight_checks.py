@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hint_lab import wrong_with_hint
+from values import replace
 
 from backout.analysis.checkup import data, deployment, here, service
 from backout.analysis.checkup.views import list_findings, set_level, shows
@@ -140,12 +141,19 @@ def test_what_a_trial_saw_is_said_and_its_no_blocks(
         steps=(Step(Phase.OLD, 2, 0),), coverage=Coverage(1, 1, 2, 2, 3), not_exercised=(), reversible=reversible,
         blocker=blocker, reasons=reasons, shapes=(), at=at, expires_at=at + LASTS_S,
     )  # fmt: skip
+    verdicts = {"1_note": judged("1_note", verdict)}
     found = deployment.check_pending_migrations(
-        pending("1_note"), {"1_note": judged("1_note", verdict)}, unjudged="", folder="m", environment=ENV, trial=trial
+        pending("1_note"), verdicts, unjudged="", folder="m", environment=ENV, trials=[trial]
     )
     assert told(found) == ("must", state)
     assert says in found.why
     assert "(new code code:b)" in found.why
+    other = replace(trial, new="code:c", reversible=True, blocker=None)
+    after = deployment.check_pending_migrations(
+        pending("1_note"), verdicts, unjudged="", folder="m", environment=ENV, trials=[trial, other]
+    )
+    assert ("(new code code:b)" in after.why) is (reversible is False)  # an earlier no is still told
+    assert after.state.value == ("ok" if verdict is Compatibility.SAFE else "missing")
 
 
 def run(kind: PlanKind, state: RunState) -> Run:

@@ -10,7 +10,14 @@ from backout.analysis.certify.statements import read_statement
 from backout.journal.sqlite import SqliteJournal
 from backout.model.database.certificate import LASTS_S, Certificate, Coverage, Phase, Step
 from backout.providers.clock import SystemClock
-from backout.runbook.certify.certificates import KIND, find_certificate, record_certificate
+from backout.runbook.certify.certificates import (
+    KIND,
+    has_unknown_write,
+    is_about_new,
+    is_about_old,
+    list_counting,
+    record_certificate,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,10 +49,15 @@ def find(
     now: float = AT + 60,
     writes: tuple[str, ...] = (),
 ) -> Certificate | None:
-    """Look it up, by what it is bound to but for what is given."""
-    return find_certificate(
-        journal, "production", old={old}, new={new}, head=head, migrations=migrations, now=now, writes=writes
-    )
+    """Look the newest one up, by what it is bound to but for what is given."""
+    bound = [
+        each
+        for each in list_counting(journal, "production", now=now)
+        if is_about_old(each, {old})
+        and is_about_new(each, {new})
+        and (each.head, each.migrations) == (head, migrations)
+    ]
+    return bound[-1] if bound and not has_unknown_write(bound[-1], writes) else None
 
 
 def test_a_certificate_is_bound(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from values import replace
 
 from backout.analysis.certify.statements import read_statement
+from backout.analysis.history.stability import list_candidates
 from backout.errors import UsageError
 from backout.model.bundle import hash_modules
 from backout.model.database.certificate import LASTS_S, Certificate, Coverage, Phase, Step
@@ -15,7 +16,8 @@ from backout.model.database.statements import Statement
 from backout.model.plan import Plan, PlanRefused
 from backout.plan.rollback import Request
 from backout.runbook.certify.certificates import record_certificate
-from backout.runbook.rollback.rollback import prepare
+from backout.runbook.observe import observe
+from backout.runbook.rollback.rollback import prepare, rank_for_next
 
 from line import Story, equip
 
@@ -183,3 +185,31 @@ def test_no_write_makes_a_no_void(tmp_path: Path) -> None:
     _, refused = prepare(tools, Request("it fails"))
     assert isinstance(refused, PlanRefused)
     assert "a trial at" in refused.reason
+
+
+def test_a_no_about_another_old_version_refuses_nothing(tmp_path: Path) -> None:
+    """What failed was other code than the one that is returned to."""
+    story, tools = arranged(tmp_path)
+    record(story, tools, reversible=False, old="another version", old_code="code:c")
+    assert list_notes(tools) == []
+
+
+def test_a_yes_about_another_old_version_hides_no_no(tmp_path: Path) -> None:
+    """The newest trial of each pair counts: of the version that is left and the one that is returned to."""
+    story, tools = arranged(tmp_path)
+    record(story, tools, reversible=False)
+    record(story, tools, old="another version", old_code="code:c", at=story.world.clock.now())
+    _, refused = prepare(tools, Request("it fails"))
+    assert isinstance(refused, PlanRefused)
+    assert "`SELECT total FROM orders` fails: no such column (42703)" in refused.reason
+
+
+def test_what_only_looks_heeds_a_no_too(tmp_path: Path) -> None:
+    """Status, the card, the list of deployments and preflight name no target that a rollback would refuse."""
+    story, tools = arranged(tmp_path)
+    assert list_candidates(observe(tools), leaving=story.bad.id)[0].eligible
+    record(story, tools, reversible=False)
+    nearest = list_candidates(observe(tools), leaving=story.bad.id)[0]
+    assert (nearest.version, nearest.eligible, nearest.rule) == (story.good.id, False, "4 schema")
+    _, ranked = rank_for_next(tools)
+    assert story.good.id not in [each.version for each in ranked if each.eligible]

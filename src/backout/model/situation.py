@@ -29,6 +29,7 @@ class SchemaLook(Value, frozen=True):
         verdicts: of the migrations whose files are those that were applied, by name.
         unjudged: why there are no (or not all) verdicts, "" when nothing is missing.
         refuted: the statement of the old code that failed on this head when it was replayed, and why; "" without one.
+        refuted_by_version: what failed in a trial of the way back from what is live, by the version to return to.
     """
 
     set_up: bool
@@ -37,6 +38,7 @@ class SchemaLook(Value, frozen=True):
     verdicts: Mapping[str, MigrationVerdict] = field(default_factory=dict)
     unjudged: str = ""
     refuted: str = ""
+    refuted_by_version: Mapping[str, str] = field(default_factory=dict)
 
 
 class FailedProof(Value, frozen=True):

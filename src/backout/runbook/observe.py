@@ -12,6 +12,7 @@ from backout.analysis.recovery.fit import find_verdicts
 from backout.errors import AuthError, BackoutError, ProviderRejected, ProviderUnavailable, Refused, Unmeasured
 from backout.model.situation import SchemaLook, Situation
 from backout.rules import SafetyRule
+from backout.runbook.certify.way_back import heed_trials
 from backout.runbook.probing.failed_proofs import list_failed_proofs
 from backout.runbook.rollback.statement_replay import find_refuting_statement
 from backout.runbook.safety.clock import measure_clock_offset_s
@@ -49,6 +50,7 @@ def observe(tools: Toolbox) -> Situation:
         minimum_version=tools.policy.guard.minimum_version,
         failed_proofs=list_failed_proofs(tools),
     )
+    situation = heed_trials(tools, situation)
     return add_details(tools, situation, [share.version for share in situation.live.shares])
 
 

@@ -11,7 +11,7 @@ from backout.model.database.migrations import MigrationState
 from backout.providers.clock import SystemClock
 from backout.providers.cloudflare.deployments import CloudflareDeployments
 from backout.providers.files.bundles import FileBundleStore
-from backout.runbook.certify.certificates import find_certificate, list_certificates
+from backout.runbook.certify.certificates import is_about_old, list_counting
 from backout.wiring.db.history import find_files
 from backout.wiring.platform import make_reader
 from backout.wiring.records import open_journal
@@ -23,25 +23,35 @@ if TYPE_CHECKING:
     from backout.model.database.schema import SchemaState
 
 
-def find_trial(config: Config, state: SchemaState, report: MigrationReport, *, within_s: float) -> Certificate | None:
-    """Return the trial of a way back to what is live, over just what is pending; None where none counts."""
+def list_trials(
+    config: Config, state: SchemaState, report: MigrationReport, *, within_s: float
+) -> tuple[Certificate, ...]:
+    """Return the trials of a way back to what is live, over just what is pending, that count: of each code the newest.
+
+    The one that ended last comes last.
+    """
     pending = set(report.list_names(MigrationState.PENDING, MigrationState.ROLLED_BACK))
     if not pending or not config.environment.platform.is_cloudflare:
-        return None
+        return ()
     try:
         journal = open_journal(config)
-        if not any(True for _ in list_certificates(journal, config.name)):
-            return None
+        known = list_counting(journal, config.name, now=SystemClock().now())
+        if not known:
+            return ()
         files = [(file.name, file.checksum) for file in find_files(config).read() if file.name in pending]
         reader = make_reader(config, within_s)
         history = CloudflareDeployments(reader, config.account_id, config.environment.platform.script).history()
         live = list_of_application(history)
         names = _list_names(config, live[0].main) if live else set()
-        return find_certificate(
-            journal, config.name, old=names, new=None, head=state.head, migrations=files, now=SystemClock().now()
-        )
+        about = (state.head, tuple(files))
     except BackoutError:
-        return None  # what does not answer is told by its own check
+        return ()  # what does not answer is told by its own check
+    newest: dict[str, Certificate] = {}
+    for each in known:
+        if is_about_old(each, names) and (each.head, each.migrations) == about:
+            newest.pop(each.new_code, None)
+            newest[each.new_code] = each
+    return tuple(newest.values())
 
 
 def _list_names(config: Config, version: str) -> set[str]:

@@ -74,7 +74,7 @@ def check_pending_migrations(
     unjudged: str,
     folder: str,
     environment: str,
-    trial: Certificate | None = None,
+    trials: Sequence[Certificate] = (),
 ) -> Check:
     """Return whether the code that is live still runs when what is pending is applied: else it is no way back.
 
@@ -82,7 +82,8 @@ def check_pending_migrations(
         verdicts: on the files of the working copy, by name.
         unjudged: why there are none, "" where there are.
         folder: of the files, as it is typed.
-        trial: of a way back over just these migrations, to the code that is live; None where none counts.
+        trials: of ways back over just these migrations, to the code that is live: of each new code the newest. What
+            was tried last is taken for what will be deployed.
     """
     subject = must("pending_migrations")
     names = report.list_names(MigrationState.PENDING, MigrationState.ROLLED_BACK)
@@ -93,8 +94,12 @@ def check_pending_migrations(
     count = f"{len(names)} {'migration is' if len(names) == 1 else 'migrations are'} pending"
     note = "each statement; split it: first add, later remove"
     look = suggest_command(f"db migrations check {folder}", environment, note)
-    tried = "" if trial is None else f"; {describe_certificate(trial)} (new code {trial.new})"
-    if trial is not None and trial.reversible is False:
+    tried = "".join(
+        f"; {describe_certificate(each)} (new code {each.new})"
+        for each in reversed(trials)
+        if each is trials[-1] or each.reversible is False
+    )
+    if trials and trials[-1].reversible is False:
         return subject.missing(f"{count}, and {tried.removeprefix('; ')}", look)
     if worst == 0:
         return subject.ok(f"{count}, each safe for the code that is live: {', '.join(names)}{tried}")

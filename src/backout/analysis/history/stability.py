@@ -291,7 +291,7 @@ def _find_schema_objection(situation: Situation, case: _Case) -> str:
         return f"the migration head cannot be read ({look.problem}), so it is unknown whether the old code fits"
     if look.state.failed:
         return f"migration {look.state.failed[-1]} failed half-way; code alone must not be rolled back over it"
-    return does_not_fit(look, _list_newer_migrations(situation, case))
+    return does_not_fit(look, _list_newer_migrations(situation, case), case.version.id)
 
 
 def name_schema(situation: Situation) -> str:

@@ -39,11 +39,12 @@ def find_verdicts(
     return found, "; ".join(f"{problem}: {', '.join(dict.fromkeys(names))}" for problem, names in problems.items())
 
 
-def does_not_fit(look: SchemaLook, newer: Sequence[AppliedMigration]) -> str:
-    """Return why code from before these migrations must not run alone, worst first; "" when each of them is safe."""
-    if newer and look.refuted:
+def does_not_fit(look: SchemaLook, newer: Sequence[AppliedMigration], version: str) -> str:
+    """Return why a version from before these migrations must not run alone, worst first; "" when each is safe."""
+    refuted = look.refuted or look.refuted_by_version.get(version, "")
+    if newer and refuted:
         names = ", ".join(m.name for m in newer)
-        return f"the schema changed since it was last live ({names}), and the old code fails on it: {look.refuted}"
+        return f"the schema changed since it was last live ({names}), and the old code fails on it: {refuted}"
     worst: tuple[int, str] = (0, "")
     for migration in newer:
         found = _find_objection(look, migration)

@@ -70,35 +70,24 @@ def record_certificate(journal: Journal, environment: str, certificate: Certific
     journal.note(environment, KIND, key, {"certificate": msgspec.to_builtins(certificate)}, actor=actor)
 
 
-def find_certificate(
-    journal: Journal,
-    environment: str,
-    *,
-    old: Collection[str] | None,
-    new: Collection[str] | None,
-    head: str,
-    migrations: Sequence[tuple[str, str]],
-    now: float,
-    writes: Iterable[str] = (),
-) -> Certificate | None:
-    """Return the newest certificate that still counts, None where there is none.
+def list_counting(journal: Journal, environment: str, *, now: float) -> list[Certificate]:
+    """Return those that have not ended at `now` (Unix seconds), oldest first."""
+    return [each for each in list_certificates(journal, environment) if each.at <= now < each.expires_at]
 
-    Args:
-        old, new: what each may be called: its version id, the hash of its code. None: whatever was tried.
-        head: the last migration before those.
-        migrations: names and checksums, in order, of what the new code came with.
-        now: Unix seconds; a certificate ends after 24 hours.
-        writes: statements by which the new code wrote since; one that the trial had no shape of ends it.
-    """
-    newest: Certificate | None = None
-    for found in list_certificates(journal, environment):
-        is_old = old is None or not {found.old, found.old_code}.isdisjoint(old)
-        is_new = new is None or not {found.new, found.new_code}.isdisjoint(new)
-        if is_old and is_new and (found.head, found.migrations) == (head, tuple(migrations)):
-            newest = found
-    if newest is None or not newest.at <= now < newest.expires_at:
-        return None
-    return None if any(_is_unknown(sql, newest) for sql in writes) else newest
+
+def is_about_old(certificate: Certificate, names: Collection[str]) -> bool:
+    """Whether the old code is one of these version ids or hashes."""
+    return not {certificate.old, certificate.old_code}.isdisjoint(names)
+
+
+def is_about_new(certificate: Certificate, names: Collection[str]) -> bool:
+    """Whether the new code is one of these version ids or hashes."""
+    return not {certificate.new, certificate.new_code}.isdisjoint(names)
+
+
+def has_unknown_write(certificate: Certificate, writes: Iterable[str]) -> bool:
+    """Whether one of these statements writes in a way that the trial had no shape of."""
+    return any(_is_unknown(sql, certificate) for sql in writes)
 
 
 def list_certificates(journal: Journal, environment: str) -> Iterator[Certificate]:

@@ -1,4 +1,4 @@
-"""What a trial said of the way back that a rollback is about to take."""
+"""What a trial said of the way back that a rollback is about to take: the newest one of the same two versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from backout.analysis.certify.wording import describe_certificate
 from backout.errors import BackoutError
-from backout.runbook.certify.certificates import find_certificate, list_certificates
+from backout.runbook.certify.certificates import has_unknown_write, is_about_new, is_about_old, list_counting
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,55 +23,71 @@ _WRITES: Final = re.compile(
 )
 
 
-def heed_trial(tools: Toolbox, situation: Situation) -> Situation:
-    """Return the situation, with what failed in a trial of a way back from what is live, where one still counts."""
-    if situation.schema.refuted:
+def heed_trials(tools: Toolbox, situation: Situation) -> Situation:
+    """Return the situation, with what failed in trials of a way back from what is live, by the version to return to.
+
+    Of each pair of versions the newest trial counts.
+    """
+    left = {share.version for share in situation.live.shares if situation.live.serves(share.version)}
+    found = _list_certificates(tools, situation, _list_names(tools, left))
+    if not any(each.reversible is False for each in found):
         return situation
-    found = find_way_back(tools, situation, old=None, new=situation.live.main)
-    if found is None or found[0].reversible is not False:
-        return situation
-    return replace(situation, schema=replace(situation.schema, refuted=describe_certificate(found[0])))
+    refuted = {}
+    for version in (*situation.versions, *situation.kept):
+        newest = _find_newest(found, _list_names(tools, {version.id}))
+        if newest is not None and newest.reversible is False:
+            refuted[version.id] = describe_certificate(newest)
+    return replace(situation, schema=replace(situation.schema, refuted_by_version=refuted))
 
 
-def find_way_back(tools: Toolbox, situation: Situation, *, old: str | None, new: str) -> tuple[Certificate, str] | None:
+def find_way_back(tools: Toolbox, situation: Situation, *, old: str, new: str) -> tuple[Certificate, str] | None:
     """Return the certificate of a way back that still counts, and why that is not known for sure ("" where it is).
 
     The migrations that it is about have to be the newest ones in the history, with the checksums of the trial.
 
     Args:
-        old, new: the version to return to (None: whatever was tried), and the one being left.
+        old, new: the version to return to, and the one being left.
     """
+    found = _list_certificates(tools, situation, _list_names(tools, {new}))
+    newest = _find_newest(found, _list_names(tools, {old})) if found else None
+    return None if newest is None else _check_writes(tools, situation, newest)
+
+
+def _list_certificates(tools: Toolbox, situation: Situation, new: Collection[str]) -> list[Certificate]:
+    """Return the certificates of ways back from this code that are young enough and about this schema, oldest first."""
     state = situation.schema.state
-    if state is None or not any(True for _ in list_certificates(tools.journal, tools.environment)):
-        return None
-    names_of_old = None if old is None else _list_names(tools, old)
-    names_of_new = _list_names(tools, new)
+    if state is None:
+        return []
     applied = [(each.name, each.checksum) for each in state.applied if each.rolled_back_at is None]
-    for count in range(len(applied) + 1):
-        at = len(applied) - count
-        found = find_certificate(
-            tools.journal,
-            tools.environment,
-            old=names_of_old,
-            new=names_of_new,
-            head=applied[at - 1][0] if at else "",
-            migrations=applied[at:],
-            now=tools.clock.now(),
-        )
-        if found is not None:
-            return _check_writes(tools, situation, found)
-    return None
+
+    def is_about_schema(found: Certificate) -> bool:
+        at = len(applied) - len(found.migrations)
+        return at >= 0 and tuple(applied[at:]) == found.migrations and found.head == (applied[at - 1][0] if at else "")
+
+    return [
+        found
+        for found in list_counting(tools.journal, tools.environment, now=tools.clock.now())
+        if is_about_new(found, new) and is_about_schema(found)
+    ]
 
 
-def _list_names(tools: Toolbox, version: str) -> Collection[str]:
-    """Return what a certificate may call a version: its id, and the hash of its code where that is kept here."""
+def _find_newest(found: list[Certificate], old: Collection[str]) -> Certificate | None:
+    return next((each for each in reversed(found) if is_about_old(each, old)), None)
+
+
+def _list_names(tools: Toolbox, versions: Collection[str]) -> Collection[str]:
+    """Return what a certificate may call versions: their ids, and the hashes of their code where that is kept here."""
     from backout.model.bundle import hash_modules
 
-    try:
-        kept = tools.rollback.bundle_store.find(version) if tools.rollback.bundle_store is not None else None
-    except BackoutError:
-        kept = None
-    return {version} if kept is None else {version, hash_modules(kept.modules)}
+    names, store = set(versions), tools.rollback.bundle_store
+    for version in versions if store is not None else ():
+        try:
+            kept = store.find(version) if store is not None else None
+        except BackoutError:
+            continue
+        if kept is not None:
+            names.add(hash_modules(kept.modules))
+    return names
 
 
 def _check_writes(tools: Toolbox, situation: Situation, found: Certificate) -> tuple[Certificate, str] | None:
@@ -86,14 +102,4 @@ def _check_writes(tools: Toolbox, situation: Situation, found: Certificate) -> t
         return found, f"whether the new code has written in other ways since is not known: {error.what}"
     since = situation.live.created_at
     writes = [each.sql for each in read if (each.since is None or each.since >= since) and _WRITES.match(each.sql)]
-    counts = find_certificate(
-        tools.journal,
-        tools.environment,
-        old={found.old},
-        new={found.new},
-        head=found.head,
-        migrations=found.migrations,
-        now=tools.clock.now(),
-        writes=writes,
-    )
-    return None if counts is None else (counts, "")
+    return None if has_unknown_write(found, writes) else (found, "")

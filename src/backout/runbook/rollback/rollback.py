@@ -14,7 +14,7 @@ from backout.model.plan import Plan
 from backout.model.steps.rollback import ActivateStep
 from backout.plan.by_hand import add_by_hand
 from backout.plan.rollback import plan_rollback
-from backout.runbook.certify.way_back import find_way_back, heed_trial
+from backout.runbook.certify.way_back import find_way_back
 from backout.runbook.observe import add_details, observe
 from backout.runbook.rollback.triggers import add_triggers
 from backout.runbook.safety.clock import find_target_version
@@ -94,7 +94,7 @@ def _prepare_plan(tools: Toolbox, request: Request) -> tuple[Situation, Plan | P
 
 def _choose(tools: Toolbox, request: Request) -> tuple[Situation, Request, Plan | PlanRefused]:
     """Return what was observed, the request with its target resolved, and the plan as far as the code goes."""
-    situation = heed_trial(tools, observe(tools))
+    situation = observe(tools)
     if request.target is not None:
         request = replace(request, target=find_target_version(tools, request.target, situation))
         situation = add_details(tools, situation, [request.target or ""])

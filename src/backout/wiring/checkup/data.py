@@ -186,7 +186,7 @@ class _History:
         """Ask what is to be applied, and what it does to the code that is live."""
         from backout.analysis.checkup.deployment import check_pending_migrations
         from backout.analysis.recovery.migrations import assess
-        from backout.wiring.certificates import find_trial
+        from backout.wiring.certificates import list_trials
         from backout.wiring.db.history import find_folder, list_known_migrations
 
         if self._state is None:
@@ -202,7 +202,7 @@ class _History:
             unjudged=unjudged,
             folder=shlex.quote(str(typed)),
             environment=self._config.name,
-            trial=find_trial(self._config, self._state, report, within_s=PATIENCE_S),
+            trials=list_trials(self._config, self._state, report, within_s=PATIENCE_S),
         )
 
 
