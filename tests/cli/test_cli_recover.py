@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_shell import backout
+from recovery_story import ASK, Night, recover
+from values import replace
+
+from backout.errors import PartlyDone
+from backout.runbook.recover.accepted import ACCEPTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,3 +49,29 @@ def test_only_a_recovery_is_taken_back_by_its_run(tmp_path: Path) -> None:
     answer = backout(tmp_path, "runs", "undo", "recover-1a2b3c4d", "-e", "production")
     assert answer.code == 2
     assert "no run 'recover-1a2b3c4d'" in answer.err
+
+
+def test_what_a_second_check_found_is_shown_and_accepted_with_a_reason(tmp_path: Path) -> None:
+    """It is recorded before the run goes on, which it cannot here: the platform of this file does not answer."""
+    text = FILE.replace('script = "shop"', 'script = "shop", api_base_url = "http://127.0.0.1:9"')
+    (tmp_path / "backout.toml").write_text(f'{text}[journal]\npath = "journal.sqlite"\n', encoding="utf-8")
+    night = Night(tmp_path)
+    night.bucket.refused = {"k0": "AccessDenied"}
+    with pytest.raises(PartlyDone):
+        recover(night.tools(), replace(ASK, only=("objects",)))
+    variables = {"CLOUDFLARE_API_TOKEN": "t" * 40}
+
+    def accept(*words: str) -> str:
+        answer = backout(tmp_path, "recover", "--accept", "-e", "production", *words, variables=variables)
+        assert answer.code != 0
+        return answer.out + answer.err
+
+    box = night.tools().tools
+    shown = backout(tmp_path, "recover", "--accept", "--dry-run", "-e", "production", variables=variables)
+    assert (shown.code, "k0: it was not brought back" in shown.out) == (0, True)
+    assert "needs a reason" in accept()
+    assert "needs a person's confirmation" in accept("-m", "it is gone")
+    assert not [*box.journal.events(environment="production", kind=ACCEPTED)]
+    assert "picking up run" in accept("-m", "it is gone", "--confirm", "production")
+    (noted,) = box.journal.events(environment="production", kind=ACCEPTED)
+    assert (noted.data["why"], noted.data["differs"]) == ("it is gone", ["k0: it was not brought back"])
