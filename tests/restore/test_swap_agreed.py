@@ -12,8 +12,10 @@ from recovery_lab import Lab, opened
 
 from backout.errors import BackoutError, ProviderUnavailable, Refused, WorldMoved
 from backout.model.database.also_back import AlsoBack, AlsoKind, find_uncovered, list_exact_words, read_word
+from backout.model.database.fence import FenceOrder
 from backout.model.incident.incident import RunState
 from backout.plan.whole import list_to_agree
+from backout.providers.postgres.fence.fence import PostgresFence
 from backout.providers.postgres.restore.own_wal import WithOwnWal
 from backout.providers.postgres.restore.wal_search import WalSearch
 from backout.runbook.recovery.restore import list_kept, plan_swap, plan_undo, release
@@ -109,6 +111,24 @@ def test_what_was_not_agreed_to_stops_nothing(lab: Lab) -> None:
     lab.rows("SELECT 1 FROM (SELECT pg_drop_replication_slot('cdc')) AS gone")
     with lab.connect() as connection:
         connection.execute("DROP DATABASE made_since")
+
+
+@pytest.mark.long
+def test_what_a_fence_wrote_to_roles_needs_no_agreement(lab: Lab, tmp_path: Path) -> None:
+    """It was raised and opened since: what it took was given back. What others changed of a role still has to be."""
+    with lab.connect() as connection:
+        connection.execute("CREATE ROLE app LOGIN CONNECTION LIMIT 40")
+        connection.execute("COMMENT ON ROLE app IS 'the shop''s own'")
+    position = lab.reached()
+    fence = PostgresFence(lambda: lab.dsn, lambda: ("app",), lambda: lab.binaries, tmp_path)
+    fence.open(fence.raise_fence(FenceOrder("run-1", "ops@host", 0.0, ("app",))))
+    tools = lab.tools(receiver="lab")
+    assert words(plan_swap(tools, position)) == set()
+    with lab.connect() as connection:
+        connection.execute("ALTER ROLE app CONNECTION LIMIT 50")
+    assert words(plan_swap(tools, position)) == {"roles=1"}
+    with lab.connect() as connection:
+        connection.execute("DROP ROLE app")
 
 
 class Recycled(WithOwnWal):

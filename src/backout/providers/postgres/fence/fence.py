@@ -22,6 +22,7 @@ from backout.providers.clock import SystemClock
 from backout.providers.postgres.fence import queries
 from backout.providers.postgres.fence.by_hand import PREFIX
 from backout.providers.postgres.fence.marks import (
+    OURS,
     list_commands,
     read_comments,
     write_jobs,
@@ -266,7 +267,7 @@ class PostgresFence:
     def _set(self, session: Any, mark: FenceMark, cron: str, *, inside: str = "") -> None:
         """Raise it in one transaction, so that what it takes is known wherever it is taken; then stop the jobs."""
         with session.transaction():
-            for statement in write_raising(mark, cron):
+            for statement in (OURS, *write_raising(mark, cron)):
                 session.execute(statement.encode())
         if mark.jobs:
             with self._open_session(make_inside_dsn(inside) if inside else None, dbname=cron) as beside:
@@ -278,7 +279,7 @@ class PostgresFence:
             with self._open_session(dbname=cron) as beside:
                 beside.execute(write_jobs(mark.jobs, active=True).encode())
         with session.transaction():
-            for statement in write_opening(mark):
+            for statement in (OURS, *write_opening(mark)):
                 session.execute(statement.encode())
 
     def _try_line(self, mark: FenceMark, cron: str) -> None:
@@ -288,7 +289,8 @@ class PostgresFence:
             BackoutError: it does not work.
         """
         binaries = self._binaries()
-        arguments = [word for each in list_commands(mark, cron) for word in ("-c", each)]
+        *before, opening = list_commands(mark, cron)
+        arguments = [word for each in (*before, f"{OURS}; {opening}") for word in ("-c", each)]
         with open_program_environment(self._url(), has_tls=binaries.has_tls()) as environment:
             try:
                 run_tool(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -12,6 +12,7 @@ from backout.errors import BackoutError
 from backout.model.database.fence import FencedRole, FenceMark
 from backout.model.value import Value
 from backout.providers.postgres.fence.by_hand import PREFIX
+from backout.providers.postgres.restore.wal_search import FENCE_MESSAGE
 from backout.providers.postgres.schema.quoting import fit_in_line, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
@@ -104,6 +105,10 @@ def _read_comment(role: str, text: str) -> Note:
             where="database",
             hint=f"give the role back what it had by hand: ALTER ROLE {quote_identifier(role)} LOGIN; then its comment",
         ) from None
+
+
+OURS: Final = f"SELECT pg_catalog.pg_logical_emit_message(true, '{FENCE_MESSAGE}', '')"
+"""What a transaction of a fence begins with, so that the WAL tells its changes to roles from those of others."""
 
 
 def write_raising(mark: FenceMark, cron: str) -> list[str]:

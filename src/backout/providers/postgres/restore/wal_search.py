@@ -70,6 +70,8 @@ _NOT_YET: Final = re.compile(
     r"(?:unexpected pageaddr|invalid magic number|invalid info bits) \S+ in (?:WAL|log) segment ([0-9A-F]{24}), "
     r"(?:LSN \S+, )?offset (\d+)"
 )
+FENCE_MESSAGE: Final = "backout fence"
+"""What a transaction that raises or opens a fence says first, in the WAL alone: its changes to roles are no one's."""
 _PAGE: Final = 8192
 _PAGE_HEADERS: Final = frozenset({24, 40})
 """Of an ordinary page of WAL, and of the first one in a segment."""
@@ -240,19 +242,25 @@ class WalSearch:
         return (each for span in spans for line in self._lines(span) for each in list_row_writes(line))
 
     def written(self, spans: Sequence[WalSpan], *, apart_from: Collection[int]) -> dict[tuple[int, int], int]:
-        """Return how many row versions were written, by (database, file node), without those transactions."""
+        """Return how many row versions were written, by (database, file node), without those transactions.
+
+        Nor does it count what a fence of ours wrote to the roles that all databases share.
+        """
         self._fetch(spans)
-        skipped = frozenset(map(str, apart_from))
+        skipped, fences = frozenset(map(str, apart_from)), set[str]()
         found: dict[tuple[int, int], int] = {}
         for span in spans:
-            for line in self._lines(span, "--rmgr=Heap", "--rmgr=Heap2"):
+            for line in self._lines(span, "--rmgr=Heap", "--rmgr=Heap2", "--rmgr=LogicalMessage"):
                 head, _, rest = line.partition(", lsn:")
                 kind = rest.partition("desc: ")[2].partition(" ")[0].partition("+")[0]
-                if kind not in _ROWS or head.rpartition("tx:")[2].strip() in skipped:
+                xid = head.rpartition("tx:")[2].strip()
+                if kind == "MESSAGE" and f'prefix "{FENCE_MESSAGE}"' in rest:
+                    fences.add(xid)
+                if kind not in _ROWS or xid in skipped:
                     continue
                 block = _BLOCK.search(rest)
                 many = _TUPLES.search(rest) if kind == "MULTI_INSERT" else None
-                if block is not None:
+                if block is not None and not (block[1] == "0" and xid in fences):
                     key = int(block[1]), int(block[2])
                     found[key] = found.get(key, 0) + (int(many[1]) if many else 1)
         return found
