@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from recovery_night import Writer
-from recovery_stage import LOST, OBJECTS, RECOVER, begin_night, check_ledger, damage, mark_point, open_lab, set_up
+from recovery_stage import (
+    LOST,
+    OBJECTS,
+    RECOVER,
+    begin_night,
+    check_ledger,
+    damage,
+    find_times,
+    mark_point,
+    open_lab,
+    set_up,
+)
 from store_lab import Store, open_store
 
 from extent import by_extent
@@ -18,7 +29,7 @@ if TYPE_CHECKING:
     from recovery_lab import Lab
 
     from conftest import Record
-    from drillbook import Drillbook
+    from drillbook import Drillbook, Trial
 
 MOST_FENCED_S = 30.0
 ROWS = by_extent(0, 0, proof=6_600_000)
@@ -57,6 +68,21 @@ def fill(lab: Lab, rows: int) -> int:
     return int(size)
 
 
+def list_longest(trial: Trial, run: str, most: int = 4) -> str:
+    """Return which steps took longest while nobody could write, each with its seconds."""
+    found = trial.tools().runs.find(run)
+    assert found is not None
+    actions = [step.action for step in found.plan.steps]
+    behind = actions[actions.index("recover_fence") : actions.index("recover_open") + 1]
+    took = {
+        action: find_times(trial, run, action, "step.ok")[-1] - find_times(trial, run, action)[0]
+        for action in dict.fromkeys(behind)
+    }
+    return ", ".join(
+        f"{action} {took[action]:.1f} s" for action in sorted(took, key=took.__getitem__)[: -most - 1 : -1]
+    )
+
+
 @pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.timeout(2400)
@@ -91,14 +117,17 @@ def test_a_night_in_which_everything_is_damaged(drillbook: Drillbook, lab: Lab, 
         assert LOST in live.secret_names
         assert 0 < found["fenced_s"] < found["rto_s"]
         assert found["rpo"]["rows"] > 0
-        assert [each["table"] for each in found["lost"]] == ["public.orders"], "by key, however large the others are"
+        listed = [each["table"] for each in found["lost"] or ()]
+        assert listed in ([], ["public.orders"]), "by key, or the machine is so busy that they are only counted"
+        longest = list_longest(trial, found["run_id"])
         assert found["rpo"]["objects"] == 2 * OBJECTS // 3
     drillbook.dismiss()
     rpo = found["rpo"]
     proof(
-        f"a night in which everything is damaged: nobody writes for {MOST_FENCED_S:g} s at most",
+        f"a night in which everything is damaged: nobody writes for {MOST_FENCED_S:g} s at most, and what was written "
+        "since is listed by key",
         trials=1,
-        failures=int(found["fenced_s"] > MOST_FENCED_S),
+        failures=int(found["fenced_s"] > MOST_FENCED_S or not listed),
         note=f"a database of {size / 1e9:.2f} GB: fenced {found['fenced_s']:.1f} s, RTO {found['rto_s']:.1f} s, RPO "
-        f"{rpo['seconds']:.1f} s ({rpo['rows']} row versions, {rpo['objects']} objects)",
+        f"{rpo['seconds']:.1f} s ({rpo['rows']} rows, {rpo['objects']} objects); behind the fence: {longest}",
     )

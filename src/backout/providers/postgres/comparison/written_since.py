@@ -51,8 +51,8 @@ ORDER BY 2
 
 
 _SUMS: Final = """
-SELECT count(*), coalesce(sum(hashtidextended(t.ctid, age(t.xmin)::bigint - now.age)), 0)::text
-FROM (SELECT age('%s'::xid)::bigint AS age OFFSET 0) AS now, ONLY %s AS t WHERE %s
+SELECT count(*), coalesce(sum(hashtidextended(t.ctid, age(t.xmin)::bigint - (SELECT age('%s'::xid)))), 0)::text
+FROM ONLY %s AS t WHERE %s
 """
 _XID: Final = "SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint & 4294967295)::bigint"
 
