@@ -298,9 +298,13 @@ def _perform_in_pairs(performer: _Performer, log: _Log, chosen: Sequence[Drill])
         try:
             while waiting or running:
                 if opening is not None and opening.done():
-                    opening.result()
+                    try:
+                        opening.result()
+                    except BackoutError as error:
+                        performer.say(f"one at a time, as there is no second place: {error}")
+                    else:
+                        free.append(second)
                     opening = None
-                    free.append(second)
                 while waiting and free:
                     drill, ground = waiting.popleft(), free.pop()
                     record = log.start(drill)
