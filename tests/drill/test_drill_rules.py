@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from backout.config import Environment, load
 from backout.config.drills import UNGUARDED, order_drills
+from backout.model.drill import DrillPlace
 from backout.wiring.drills.catalogue import load_drills
 from backout.wiring.drills.simulation import merge_rules, read_rules
 
@@ -58,3 +59,12 @@ def test_after_one_that_spoils_the_past_comes_one_that_needs_none(tmp_path: Path
     calm = next(each for each in ordered[names.index("two-bad-targets") + 1 :])
     assert calm.file.procedure in UNGUARDED
     assert names.index("throws") < names.index("two-bad-targets")
+
+
+def test_what_breaks_what_both_use_is_run_alone(tmp_path: Path) -> None:
+    """Services, the API, the database and the bucket are those of every drill on the twin; a Worker is a drill's own."""
+    drills = [each for each in load_drills(tmp_path) if each.file.environment is DrillPlace.TWIN]
+    alone = {each.name for each in drills if each.file.needs_twin_alone}
+    assert alone >= {"email-down", "api-limited", "token-revoked", "rows-corrupted", "objects-lost", "on-call-gone"}
+    assert alone >= {"leaking-connections", "destructive-migration", "post-mortem-cloudflare-2019", "wal-gap"}
+    assert not alone & {"throws", "slow-tail", "blip-that-heals", "two-bad-targets", "rotated-secret", "no-traffic"}
