@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from shared.detect_arrays import arrays
 from shared.detect_counts import DEPLOYED_AT, NEW, OLD, counts_before, policy_of, route_name, rows_of
+from shared.detect_shifts import find_crowds, find_shifted
 from shared.detect_slower import Limits, count_extreme, count_slower
 
 from backout.analysis.detector.counted import DRIFT_BUCKETS
@@ -22,14 +23,11 @@ from backout.analysis.detector.measures import EXTREMES, SLOWER, Against, Measur
 from backout.analysis.detector.persistence import get_stretch, make_persistence
 from backout.analysis.detector.stream_set import make_labelled_latency
 from backout.analysis.shifts import PART
-from backout.analysis.shifts.collapse import NEARLY_ALL
-from backout.analysis.shifts.watch import CROWD, KNOWN_CROWD
-from backout.analysis.statistics.baseline import FEW_LATENCIES, MINUTE_S
+from backout.analysis.statistics.baseline import FEW_LATENCIES
 from backout.analysis.statistics.minute_law import MinuteLaw
 from backout.analysis.statistics.quantiles import find_thresholds
 from backout.analysis.statistics.route_times import RouteTimes, find_edges, weigh_routes
 from backout.analysis.statistics.route_times import count_slower as count_once
-from backout.model.guard.shift import Outcome
 from backout.model.guard.signals import merge_counts
 from backout.model.guard.verdict import Cause
 
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from shared.detect_arrays import Tests
     from shared.detect_traffic import Batch, Side
 
+    from backout.analysis.detector.failing_spell import Failures
     from backout.analysis.detector.streams import Stream
     from backout.analysis.shifts import Shifts
 
@@ -76,6 +75,7 @@ class _Start:
     from_s: int
     learnt: int
     answers: Shifts
+    failures: Failures
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -87,9 +87,10 @@ class _Start:
 def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
     detector = live(batch, run)
     counted, answers = detector._counted, detector._answers  # noqa: SLF001 made by the live code, evaluated here
+    failures = detector._failures  # noqa: SLF001 the same
     streams, usual, per_cause = counted.streams, counted._usual, counted._repeats.per_cause  # noqa: SLF001 the same
     if usual or batch.old is None or old is None:
-        return _Start(per_cause, streams, usual, -1, 0, answers)
+        return _Start(per_cause, streams, usual, -1, 0, answers, failures)
     seen: dict[str, dict[int, int]] = {}
     for second, routes in old.items():
         for name, buckets in routes.items():
@@ -103,8 +104,8 @@ def _start(batch: Batch, run: int, old: dict[int, Ints] | None) -> _Start:
             persistence = make_persistence(batch.scenario.watch_s, batch.scenario.slow_start_s)
             split = batch.scenario.split
             more = tuple(make_labelled_latency(found, shares, split, persistence, by_route=len(usual) > 1))
-            return _Start(per_cause, (*streams, *more), usual, second, len(more), answers)
-    return _Start(per_cause, streams, usual, -1, 0, answers)
+            return _Start(per_cause, (*streams, *more), usual, second, len(more), answers, failures)
+    return _Start(per_cause, streams, usual, -1, 0, answers, failures)
 
 
 def _old_by_second(batch: Batch, run: int) -> dict[int, dict[str, Ints]] | None:
@@ -165,8 +166,13 @@ class _Group:
         self._failed = {"": failed.sum(axis=2), **{route_name(k): failed[..., k] for k in range(failed.shape[2])}}
         self._owners = [first.streams[k].route for k in self._acting]
         acting = [first.streams[k] for k in self._acting]
+        self._of_errors = np.array([s.cause is Cause.ERRORS for s in acting])
+        self._runs = [(part, s, int(row)) for part in parts for s, row in zip(part.starts, part.rows, strict=True)]
+        self._told = [0] * self.runs
         self._yields = np.array([s.cause is Cause.LATENCY and s.measure not in EXTREMES for s in acting])
-        self._crowds = np.concatenate([_crowds(part) for part in parts])
+        self._crowds = np.concatenate(
+            [find_crowds(part.batch, part.rows, [start.answers for start in part.starts]) for part in parts]
+        )
         self._shifted = np.concatenate([part.shifted for part in parts])
         sides = [self._both(part) for part in parts]
         self._slower = np.concatenate([slower for slower, _ in sides], axis=1)
@@ -265,8 +271,8 @@ class _Group:
             return np.asarray(self._slower[_SLOWER.index(column), rows, t])
         return known[:, 0].astype(np.int64)
 
-    def judge(self, t: int, *, exactly: bool = False) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return log evidence against healthy, and whether it rolls back, for each run at the end of second t.
+    def judge(self, t: int, *, exactly: bool = False) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return log evidence against healthy, whether it rolls back, and whether for errors, at the end of second t.
 
         Args:
             exactly: also where it is too little to roll back; else the evidence returned there is a bound.
@@ -286,9 +292,20 @@ class _Group:
         log_e, acting = np.logaddexp.reduce(evidence, axis=1), np.logaddexp.reduce(among, axis=1)
         lead = among.argmax(axis=1)
         seen = self._bad[np.arange(len(lead)), lead] >= self._policy.guard.min_bad
-        return log_e, (log_e >= limit) & (acting >= limit) & seen & ~(
-            self._yields[lead] & self._crowds[:, t]
-        ) | self._shifted[:, t]
+        fires = (log_e >= limit) & (acting >= limit) & seen & ~(self._yields[lead] & self._crowds[:, t])
+        return log_e, fires | self._shifted[:, t], fires & self._of_errors[lead] & ~self._shifted[:, t]
+
+    def is_put_off(self, row: int, t: int) -> bool:
+        """Return whether a watch that acts puts off the verdict that it has at the end of second t for errors."""
+        part, start, run = self._runs[row]
+        for second in range(self._told[row], t + 1):
+            for counts in rows_of(part.batch, run, second):
+                if counts.version == NEW:
+                    start.failures.add(counts)
+        self._told[row] = t + 1
+        at = DEPLOYED_AT + t + 1
+        start.failures.note_until(at)
+        return bool(start.failures.explain_wait(at, is_last=t + 1 >= part.batch.scenario.watch_s))
 
     def _evidence(self, t: int) -> Floats:
         evidence = np.stack([test.log_e for test in self._tests], axis=1) + self._log_weights
@@ -298,49 +315,10 @@ class _Group:
         return evidence
 
 
-def _crowds(part: _Part) -> NDArray[np.bool_]:
-    """Return for each run and second whether a cut-over has a crowd, to which slower answers yield: `Shifts.crowd`."""
-    requests = part.batch.new.take(part.rows).requests.sum(axis=2)
-    found = np.zeros(requests.shape, dtype=bool)
-    if part.batch.old is not None:
-        return found
-    seconds = np.arange(requests.shape[1])
-    last = np.maximum.accumulate(np.where(requests > 0, seconds, -1), axis=1)
-    begin = MINUTE_S * np.maximum(last // MINUTE_S - 1, 0)
-    sums = np.concatenate([np.zeros((len(requests), 1)), np.cumsum(requests, axis=1)], axis=1)
-    rows = np.arange(len(requests))[:, None]
-    seen, minutes = sums[rows, last + 1] - sums[rows, begin], (last + 1 - begin) / MINUTE_S
-    for row, start in enumerate(part.starts):
-        site = start.answers._site  # noqa: SLF001 made by the live code, evaluated here
-        if site is not None and site.normal.tally.requests >= KNOWN_CROWD and site.normal.asked.mean:
-            found[row] = (last[row] >= 0) & (seen[row] >= CROWD * (site.normal.asked.mean * minutes[row]))
-    return found
-
-
 def _each(failed: Ints, per_cause: Floats) -> Floats:
     """Return what each failure weighs, by the failures of both versions in the same second; runs come first."""
     most = np.maximum(failed, 1)
     return np.maximum(1.0, most / per_cause.reshape(-1, *[1] * (failed.ndim - 1))) / most
-
-
-def _shifted(batch: Batch, runs: Sequence[int], starts: Sequence[_Start], *, to_the_end: bool) -> NDArray[np.bool_]:
-    """Return in which seconds a shift alone rolls each run back, up to the first one, or to the end of the watch.
-
-    Of errors that can only be a route on which nearly everything fails: the others are not looked at.
-    """
-    fires = np.zeros((len(runs), batch.scenario.watch_s), dtype=bool)
-    policy = policy_of(batch)
-    bad, total = (counts[runs].cumsum(axis=1) for counts in (batch.new.errors, batch.new.requests))
-    likely = ((bad >= policy.guard.min_bad) & (bad >= NEARLY_ALL * total)).any(axis=(1, 2))
-    for position in np.flatnonzero(likely):
-        answers = starts[position].answers
-        for t in range(batch.scenario.watch_s):
-            for row in rows_of(batch, runs[position], t):
-                answers.add(row, is_new=row.version == NEW, warming=t < policy.guard.warm_up_s)
-            fires[position, t] = bool(answers.judge(DEPLOYED_AT + t + 1.0).of(Outcome.ROLL_BACK))
-            if fires[position, t] and not to_the_end:
-                break
-    return fires
 
 
 def _groups(batches: Sequence[Batch], *, to_the_end: bool = False) -> Iterator[_Group]:
@@ -355,16 +333,18 @@ def _groups(batches: Sequence[Batch], *, to_the_end: bool = False) -> Iterator[_
         parts = []
         for index, members in found.items():
             runs, starts = [run for run, _ in members], [start for _, start in members]
-            fires = _shifted(batches[index], runs, starts, to_the_end=to_the_end)
+            answers = [start.answers for start in starts]
+            fires = find_shifted(batches[index], runs, answers, to_the_end=to_the_end)
             parts.append(_Part(batches[index], index, np.array(runs), starts, fires))
         yield _Group(parts)
 
 
-def backout(batches: Sequence[Batch]) -> list[Floats]:
+def backout(batches: Sequence[Batch], *, acts: bool = False) -> list[Floats]:
     """Return for each batch after how many seconds its runs are rolled back, infinity where they never are.
 
     Args:
         batches: of the same split, length and warm-up; together they cost much less than one by one.
+        acts: as a watch that acts does, which puts off what may be over by itself; else by the evidence alone.
     """
     found = [np.full(batch.runs, np.inf) for batch in batches]
     for group in _groups(batches):
@@ -374,7 +354,10 @@ def backout(batches: Sequence[Batch]) -> list[Floats]:
             if not alive.any():
                 break
             group.second(t, alive)
-            at = np.where(group.judge(t)[1] & alive, t + 1.0, at)
+            _, fires, for_errors = group.judge(t)
+            for row in np.flatnonzero(for_errors & alive).tolist() if acts else ():
+                fires[row] = not group.is_put_off(row, t)
+            at = np.where(fires & alive, t + 1.0, at)
         _share_out(group, at, found)
     return found
 
@@ -395,7 +378,7 @@ def log_evidence(batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
         everyone = np.ones(group.runs, dtype=bool)
         for t in range(batch.scenario.watch_s):
             group.second(t, everyone)
-            log_e, fired = group.judge(t, exactly=True)
+            log_e, fired, _ = group.judge(t, exactly=True)
             _share_out(group, log_e, [evidence[:, t]])
             _share_out(group, fired, [fires[:, t]])
     return evidence, fires

@@ -183,7 +183,7 @@ def _pieces(part: Sequence[tuple[Scenario, int]], seed: int) -> Iterator[list[Ba
 
 
 def _evaluated(together: Sequence[Batch], peers: Mapping[str, Rule]) -> Iterator[tuple[Scenario, str, str, Runs]]:
-    for batch, delays in zip(together, backout(together), strict=True):
+    for batch, delays in zip(together, backout(together, acts=True), strict=True):
         served = _served(batch)
         column = COLUMNS[batch.lag_s > 0]
         results: dict[str, Floats | None] = {OURS: delays, **{name: rule(batch) for name, rule in peers.items()}}

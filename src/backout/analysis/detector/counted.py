@@ -28,7 +28,7 @@ from backout.analysis.statistics.quantiles import Thresholds, find_thresholds
 from backout.analysis.statistics.rates import mix
 from backout.analysis.statistics.retry_clustering import RetryClusters, RetryClustersState
 from backout.analysis.statistics.route_times import (
-    EVERYTHING,
+    NAMELESS,
     RouteTimes,
     add_latencies,
     count_slower,
@@ -336,12 +336,12 @@ class CountedTraffic:
         edges = state["edges"]
         self._edges = (edges[0], edges[1], edges[2], edges[3]) if edges else None
         # The version before kept the thresholds of all routes together.
-        whole = {EVERYTHING: (edges, [1.0] * len(edges))} if edges else {}
+        whole = {NAMELESS: (edges, [1.0] * len(edges))} if edges else {}
         self._usual = {
             name: RouteTimes((p50, p95, p99, twice), tuple(weights))
             for name, ((p50, p95, p99, twice), weights) in state.get("times", whole).items()
         }
-        learning = state.get("learning_by_route", {EVERYTHING: state["learning"]} if state["learning"] else {})
+        learning = state.get("learning_by_route", {NAMELESS: state["learning"]} if state["learning"] else {})
         self._learning = {name: dict(found) for name, found in learning.items()}
         self._has_baseline = state["has_baseline"]
         self.streams = tuple(Stream.from_state(stream) for stream in state["streams"])

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from backout.analysis.detector.confirmation import Confirmation
 from backout.analysis.detector.connections import SERVICE, Occupancy
 from backout.analysis.detector.counted import CountedTraffic
-from backout.analysis.detector.failing_spell import FailingSpells
+from backout.analysis.detector.failing_spell import Failures
 from backout.analysis.detector.judgement import Judge
 from backout.analysis.detector.probes import Probes
 from backout.analysis.detector.synthetic import Synthetic
@@ -79,7 +79,10 @@ class Detector:
         self._healthy_after_s = healthy_after_s
         self._watch_s = policy.criteria.watch_s if watch_s is None else watch_s
         normal = summarize(baseline, old, deployed_at, policy.guard.vital)
-        self._spells = FailingSpells(normal.errors.p0 if normal.errors else policy.criteria.error_rate_below)
+        self._failures = Failures(
+            normal.errors.p0 if normal.errors else policy.criteria.error_rate_below,
+            {route.name: route.errors.p0 for route in normal.routes},
+        )
         self._counted = CountedTraffic(
             normal,
             split=split,
@@ -146,7 +149,7 @@ class Detector:
             self._accept_due(row.second)
             is_new = row.version == self._version
             if is_new:
-                self._spells.add(row.second, row.requests, row.errors)
+                self._failures.add(row)
             self._answers.add(row, is_new=is_new, warming=self._counted.is_warming(row.second))
             if is_new or not self._counted.is_cut_over:
                 self._counted.add(row, is_new=is_new)
@@ -221,6 +224,7 @@ class Detector:
     def note_until(self, until: float) -> None:
         """Take note that all that was answered before that time (Unix seconds) has been added."""
         self._answers.note_until(until)
+        self._failures.note_until(until)
 
     def log_evidence(self) -> float:
         """Return the log evidence against "healthy" of all streams together."""
@@ -265,7 +269,7 @@ class Detector:
         """
         if decision.verdict is not Verdict.REGRESSED or decision.cause is not Cause.ERRORS:
             return decision
-        why = self._spells.explain_wait(decision.at, is_last=decision.watched_s >= self._watch_s)
+        why = self._failures.explain_wait(decision.at, is_last=decision.watched_s >= self._watch_s)
         if not why:
             return decision
         return replace(decision, verdict=Verdict.INCONCLUSIVE, cause=Cause.NONE, reason=f"{decision.reason}, {why}")

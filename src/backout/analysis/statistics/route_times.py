@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     Latency = Mapping[int, int]
 
-EVERYTHING = ""
-"""The only route of a source that tells the response times of none."""
+NAMELESS = ""
+"""The route of answers whose route the source does not tell."""
 _FEW = 5
 """The fewest latencies of a route that is compared with itself."""
 _UNSURE = 0.1
@@ -52,9 +52,16 @@ class Slower(NamedTuple):
 
 
 def list_latencies(row: Counts) -> Mapping[str, Latency]:
-    """Return {route: {bucket: answers}} of a row, and `EVERYTHING` alone where no route has any."""
+    """Return {route: {bucket: answers}} of a row; what has no route's name is of `NAMELESS`."""
     routes = {name: each.latency for name, each in fold_by_stratum(row.routes).items() if each.latency}
-    return routes or ({EVERYTHING: row.latency} if row.latency else {})
+    if not routes:
+        return {NAMELESS: row.latency} if row.latency else routes
+    if sum(each.requests for each in row.routes.values()) < row.requests:
+        named = merge_counts(routes.values())
+        rest = {bucket: number - named.get(bucket, 0) for bucket, number in row.latency.items()}
+        rest = {bucket: number for bucket, number in rest.items() if number > 0}
+        return {**routes, NAMELESS: rest} if rest else routes
+    return routes
 
 
 def find_edges(latencies: Mapping[str, Latency]) -> dict[str, Thresholds]:
