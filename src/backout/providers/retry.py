@@ -79,20 +79,35 @@ def retry_call(
     Raises:
         BackoutError: the `error` of the last attempt.
     """
-    begun = clock.now()
-    waits = policy.waits()
+    attempts = Attempts(policy, clock, draw)
     while True:
         try:
             return call()
         except CallFailed as failed:
             hear(failed)
-            bound_s = next(waits, None)
-            if failed.permanent or bound_s is None:
-                raise failed.error from failed
-            wait_s = draw(bound_s / 2, bound_s) if failed.retry_after_s is None else failed.retry_after_s
-            if clock.now() - begun + wait_s > policy.total_s:
-                raise failed.error from failed
+            wait_s = attempts.find_wait_s(failed)
         clock.sleep(wait_s)
+
+
+class Attempts:
+    """The attempts of one call, the first of which begins now."""
+
+    def __init__(self, policy: Retry, clock: Clock, draw: Callable[[float, float], float] = random.uniform) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._draw = draw
+        self._begun = clock.now()
+        self._waits = policy.waits()
+
+    def find_wait_s(self, failed: CallFailed) -> float:
+        """Return the wait before the next attempt, as `retry_call`. Raises BackoutError: there is none."""
+        bound_s = next(self._waits, None)
+        if failed.permanent or bound_s is None:
+            raise failed.error from failed
+        wait_s = self._draw(bound_s / 2, bound_s) if failed.retry_after_s is None else failed.retry_after_s
+        if self._clock.now() - self._begun + wait_s > self._policy.total_s:
+            raise failed.error from failed
+        return wait_s
 
 
 def retry_after_s(header: str | None, now: float) -> float | None:

@@ -1,7 +1,7 @@
 """How many calls may be on their way at once: more while the store keeps up, half as many when it asks to slow down.
 
-Additive increase and multiplicative decrease, as TCP does it (RFC 5681): a store that answers 503 SlowDown has no other
-way to say how much it takes.
+Slow start, then additive increase and multiplicative decrease, as TCP does it (RFC 5681): a store that answers 503
+SlowDown has no other way to say how much it takes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ class Gate:
         most: it never grows beyond.
     """
 
-    def __init__(self, first: int = 16, most: int = 64) -> None:
+    def __init__(self, first: int = 16, most: int = 128) -> None:
         self._limit = float(first)
+        self._steady = float(most)
         self._most = most
         self._inside = 0
         self._changed = Condition()
@@ -44,18 +45,24 @@ class Gate:
         try:
             yield
         except BaseException:
-            self._leave(0.0)
+            self._leave()
             raise
-        self._leave(1.0)
+        self.grow()
+        self._leave()
+
+    def grow(self) -> None:
+        """Let the number grow after what ended well: by one, or where it was too much before by one a round."""
+        with self._changed:
+            grown = 1.0 if self._limit < self._steady else 1.0 / self._limit
+            self._limit = min(float(self._most), self._limit + grown)
 
     def hear(self, failed: CallFailed) -> None:
         """Halve the number after a failure that another attempt may mend: the store has too much to do."""
         if not failed.permanent:
             with self._changed:
-                self._limit = max(1.0, self._limit / 2)
+                self._limit = self._steady = max(1.0, self._limit / 2)
 
-    def _leave(self, grown: float) -> None:
+    def _leave(self) -> None:
         with self._changed:
             self._inside -= 1
-            self._limit = min(float(self._most), self._limit + grown / self._limit)
             self._changed.notify(max(0, self.limit - self._inside))  # no more than can pass: they wake one another

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from backout.errors import ProviderRejected
 from backout.model.objects.versions import Carried, ChangeKind, ObjectVersion, Outcome
 from backout.providers.objects.listing import list_side_by_side
+from backout.providers.s3 import exchanges
 from backout.providers.s3.failures import S3Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from backout.model.objects.versions import ObjectChange
     from backout.providers.objects.gate import Gate
     from backout.providers.s3.answers import S3Object
     from backout.providers.s3.client import S3Client
+    from backout.providers.s3.exchanges import Exchange
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,7 +28,7 @@ COPIED_AT_ONCE_BYTES: Final = 5 * 10**9
 """S3 copies at most 5 GB in one call; what is larger is copied in parts."""
 PART_BYTES: Final = 512 * 1024 * 1024
 _THREADS: Final = 64
-"""How many calls the gate can let through at most."""
+"""How many at most are copied in parts at once, or stored in a history."""
 _NO_MARKER: Final = frozenset({"NoSuchVersion", "NoSuchKey"})
 
 
@@ -76,7 +78,14 @@ class S3BucketVersions:
         Raises:
             ProviderUnavailable: the store does not answer any more; what was begun is awaited first.
         """
-        return run_all(lambda change: self._carry_out(change, again), changes, hear)
+        large = [place for place, change in enumerate(changes) if self._is_large(change)]
+        works = (self._carry_out(change, again) for change in changes if not self._is_large(change))
+        carried = self._client.multiplex(self._gate).run(works, hear)
+        done = len(carried)
+        copied = run_all(lambda place: self._copy_large(changes[place], again), large, lambda more: hear(done + more))
+        for place, each in zip(large, copied, strict=True):
+            carried.insert(place, each)
+        return carried
 
     def put_back(self, newer: ObjectVersion) -> str:
         """Make a version, or a delete marker, the newest one again, and return the id of what was made."""
@@ -93,54 +102,80 @@ class S3BucketVersions:
             self._client, self._bucket, key, other
         )
 
-    def _carry_out(self, change: ObjectChange, again: bool) -> Carried:
-        with self._gate.passing():
-            try:
-                if change.kind is ChangeKind.UNDELETE:
-                    return self._undelete(change)
-                if again or change.maybe_same:
-                    carried = self._look(change)
-                    if carried is not None:
-                        return carried
-                if change.kind is ChangeKind.REMOVE:
-                    return Carried(Outcome.DONE, self._client.delete(self._bucket, change.key) or "")
-                copied = self._copy(change.key, change.version_id, change.size_bytes)
-            except ProviderRejected as refused:
-                return Carried(Outcome.FAILED, why=refused.what)
-            return Carried(Outcome.DONE, _get_id(copied), copied.etag)
+    def _carry_out(self, change: ObjectChange, again: bool) -> Generator[Exchange, None, Carried]:
+        try:
+            if change.kind is ChangeKind.UNDELETE:
+                return (yield from self._undelete(change))
+            if again or change.maybe_same:
+                carried = yield from self._look(change)
+                if carried is not None:
+                    return carried
+            if change.kind is ChangeKind.REMOVE:
+                return Carried(Outcome.DONE, (yield from exchanges.delete(self._bucket, change.key)) or "")
+            source = self._bucket, change.key, change.version_id
+            copied = yield from exchanges.copy(source, self._bucket, change.key)
+        except ProviderRejected as refused:
+            return Carried(Outcome.FAILED, why=refused.what)
+        return Carried(Outcome.DONE, _get_id(copied), copied.etag)
 
-    def _undelete(self, change: ObjectChange) -> Carried:
+    def _undelete(self, change: ObjectChange) -> Generator[Exchange, None, Carried]:
         """Remove an object's delete markers; one that is gone already is fine.
 
         One by one, beside other calls: a store works through a batch alone, and SeaweedFS locks each object of one.
         """
         for marker in change.markers:
             try:
-                self._client.delete(self._bucket, change.key, version_id=marker)
+                yield from exchanges.delete(self._bucket, change.key, version_id=marker)
             except S3Rejected as refused:
                 if refused.word not in _NO_MARKER:
                     raise
         return Carried(Outcome.DONE, change.version_id, change.etag)
 
-    def _look(self, change: ObjectChange) -> Carried | None:
+    def _look(self, change: ObjectChange) -> Generator[Exchange, None, Carried | None]:
         """Return what became of a change that may have been made before; None: it is to be made."""
-        live = self._client.head(self._bucket, change.key)
+        live = yield from _find(self._bucket, change.key)
         if live is None:
             return Carried(Outcome.DONE) if change.kind is ChangeKind.REMOVE else None
         is_untouched = _get_id(live) == change.found
         if is_untouched and not change.maybe_same:
             return None
         if change.kind is ChangeKind.COPY:
-            wanted = self._client.head(self._bucket, change.key, version_id=change.version_id)
+            wanted = yield from _find(self._bucket, change.key, change.version_id)
             if are_alike(live, wanted):
                 return Carried(Outcome.SAME if is_untouched else Outcome.DONE, _get_id(live), live.etag)
         return None if is_untouched else Carried(Outcome.NEWER)
+
+    def _is_large(self, change: ObjectChange) -> bool:
+        return change.kind is ChangeKind.COPY and change.size_bytes > self._copied_at_once_bytes
+
+    def _copy_large(self, change: ObjectChange, again: bool) -> Carried:
+        """Copy an object in parts, each of which may take the store minutes."""
+        with self._gate.passing():
+            try:
+                if again or change.maybe_same:
+                    carried = self._client.multiplex(self._gate).run([self._look(change)])[0]
+                    if carried is not None:
+                        return carried
+                copied = self._copy(change.key, change.version_id, change.size_bytes)
+            except ProviderRejected as refused:
+                return Carried(Outcome.FAILED, why=refused.what)
+            return Carried(Outcome.DONE, _get_id(copied), copied.etag)
 
     def _copy(self, key: str, version_id: str, size_bytes: int) -> S3Object:
         source = (self._bucket, key, version_id)
         if size_bytes > self._copied_at_once_bytes:
             return self._client.copy_in_parts(source, self._bucket, key, self._part_bytes)
         return self._client.copy(source, self._bucket, key)
+
+
+def _find(bucket: str, key: str, version_id: str | None = None) -> Generator[Exchange, None, S3Object | None]:
+    """Return the object without its bytes, as `S3Client.head`."""
+    try:
+        return (yield from exchanges.head(bucket, key, version_id=version_id))
+    except ProviderRejected as refused:
+        if refused.status in exchanges.NO_OBJECT:
+            return None
+        raise
 
 
 def run_all(act: Callable[[T], R], each: Sequence[T], hear: Callable[[int], None] = lambda _done: None) -> list[R]:

@@ -11,9 +11,10 @@ from typing import IO, TYPE_CHECKING, Self
 from msgspec.structs import replace
 
 from backout.errors import ProviderRejected, ProviderUnavailable
-from backout.providers.s3 import answers, calls
+from backout.providers.s3 import answers, calls, exchanges
 from backout.providers.s3.answers import parse_object
-from backout.providers.s3.documents import check_empty
+from backout.providers.s3.exchanges import SERVER_WORKS_S
+from backout.providers.s3.multiplex import Multiplexer
 from backout.providers.s3.paging import list_pages, list_version_pages
 from backout.providers.s3.sigv4 import encode_query
 from backout.providers.s3.transport import S3Settings, Slice, Transport
@@ -25,16 +26,16 @@ if TYPE_CHECKING:
     from backout.ports import Clock
     from backout.providers.s3.answers import Listed, ListedVersion, Page, S3Object, VersionPage
     from backout.providers.s3.calls import Attributes, Call, Conditions, Listing
+    from backout.providers.s3.exchanges import Asked
+    from backout.providers.s3.multiplex import Pace
     from backout.providers.s3.transport import ObjectBody
 
     T = TypeVar("T")
 
-_OK, _MISSING, _IS_MARKER = 200, 404, 405
+_OK, _MISSING = 200, 404
 _SMALLEST_PART_BYTES = 5 * 1024 * 1024
 _MOST_PARTS = 10_000
 _BATCH = 1000
-_SERVER_WORKS_S = 900.0
-"""A copy, and the end of an upload in parts: the server moves gigabytes before its answer ends."""
 
 
 class S3Client:
@@ -46,6 +47,7 @@ class S3Client:
 
     def __init__(self, settings: S3Settings, clock: Clock) -> None:
         self._settings = settings
+        self._clock = clock
         self._transport = Transport(settings, clock)
 
     def close(self) -> None:
@@ -58,6 +60,10 @@ class S3Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def multiplex(self, pace: Pace) -> Multiplexer:
+        """Return what makes many calls at once, over the connections of this client."""
+        return Multiplexer(self._transport, self._settings, self._clock, pace)
 
     # --- buckets -----------------------------------------------------------------------------------------------
 
@@ -112,9 +118,9 @@ class S3Client:
     def head(self, bucket: str, key: str, *, version_id: str | None = None) -> S3Object | None:
         """Return the object without its bytes; None if there is none (a delete marker is none)."""
         try:
-            return self._send_object(calls.head(bucket, key, version_id=version_id), key)
+            return self._ask(exchanges.head(bucket, key, version_id=version_id))
         except ProviderRejected as refused:
-            if refused.status in {_MISSING, _IS_MARKER}:
+            if refused.status in exchanges.NO_OBJECT:
                 return None
             raise
 
@@ -166,11 +172,7 @@ class S3Client:
         Args:
             if_match: the etag that the source must have, else ProviderRejected (412); "" for any.
         """
-        return self._transport.send(
-            calls.copy(source, bucket, key, attributes=attributes, if_match=if_match),
-            lambda headers, body: parse_object(key, {**headers, "etag": answers.parse_copied(body)}, 0),
-            total_s=_SERVER_WORKS_S,
-        )
+        return self._ask(exchanges.copy(source, bucket, key, attributes=attributes, if_match=if_match))
 
     def copy_in_parts(self, source: tuple[str, str, str | None], bucket: str, key: str, part_bytes: int) -> S3Object:
         """Copy an object of any size inside the server, with its headers, metadata and tags.
@@ -198,7 +200,7 @@ class S3Client:
                 last = min(begin + size, found.size_bytes) - 1
                 call = calls.copy_part(source, bucket, key, (upload_id, number), (begin, last))
                 etag = self._transport.send(
-                    call, lambda _, body: answers.parse_copied_part(body), total_s=_SERVER_WORKS_S
+                    call, lambda _, body: answers.parse_copied_part(body), total_s=SERVER_WORKS_S
                 )
                 parts.append((number, etag))
             done = self.complete_upload(bucket, key, upload_id, parts)
@@ -207,8 +209,7 @@ class S3Client:
 
     def delete(self, bucket: str, key: str, *, version_id: str | None = None) -> str | None:
         """Delete an object, or one version for good; return the id of the delete marker that was made or removed."""
-        headers = self._send(calls.delete(bucket, key, version_id=version_id))
-        return headers.get("x-amz-version-id") if headers.get("x-amz-delete-marker") == "true" else None
+        return self._ask(exchanges.delete(bucket, key, version_id=version_id))
 
     def delete_many(self, bucket: str, targets: Sequence[tuple[str, str | None]]) -> None:
         """Delete any number of (key, version id or None), a thousand a call.
@@ -275,7 +276,7 @@ class S3Client:
         return self._transport.send(
             calls.complete_upload(bucket, key, upload_id, parts),
             lambda headers, body: parse_object(key, {**headers, "etag": answers.parse_completed(body)}, 0),
-            total_s=_SERVER_WORKS_S,
+            total_s=SERVER_WORKS_S,
         )
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
@@ -320,18 +321,12 @@ class S3Client:
 
     def _send(self, call: Call) -> Mapping[str, str]:
         """Send a call that is answered in the headers."""
+        return self._transport.send(call, exchanges.parse_headers)
 
-        def parse(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-            check_empty(body)
-            return headers
-
-        return self._transport.send(call, parse)
-
-    def _send_object(self, call: Call, key: str, source: Slice | None = None) -> S3Object:
+    def _send_object(self, call: Call, key: str, source: Slice) -> S3Object:
         """Send a call that is answered with an object in the headers; what is sent gives the size."""
+        asked = exchanges.ask_object(call, key, source.size_bytes)
+        return self._transport.send(call, asked.parse, source=source)
 
-        def parse(headers: Mapping[str, str], body: bytes) -> S3Object:
-            check_empty(body)
-            return parse_object(key, headers, None if source is None else source.size_bytes)
-
-        return self._transport.send(call, parse, source=source)
+    def _ask(self, asked: Asked[T]) -> T:
+        return self._transport.send(asked.call, asked.parse, total_s=asked.total_s)

@@ -51,7 +51,7 @@ class Response:
 
     def __init__(self, source: BoundedSocket, method: str) -> None:
         self._source = source
-        self._parts = _Parts()
+        self._parts = Answer(method)
         self._buffer = memoryview(bytearray(_READ_BYTES))
         received = 0
         while not self._parts.has_head:
@@ -62,12 +62,7 @@ class Response:
             if received > _HEAD_BYTES and not self._parts.has_head:
                 raise MalformedHead("the head of the answer is too long")
         self.status, self.headers = self._parts.status, self._parts.headers
-        has_no_body = method == "HEAD" or self.status in _NO_BODY
-        told = self.headers.get("content-length")
-        self.length = 0 if has_no_body else None if told is None else int(told)
-        self.is_kept = self._parts.is_kept and (self.length is not None or self._parts.is_chunked)
-        if has_no_body:
-            self._parts.end()
+        self.length, self.is_kept = self._parts.length, self._parts.is_kept
 
     @property
     def is_over(self) -> bool:
@@ -95,8 +90,6 @@ class Response:
             elif self._parts.is_over:
                 break
             elif not self._receive():
-                if self.length is not None or self._parts.is_chunked:
-                    raise IncompleteRead(b"")
                 self._parts.end()
         return b"".join(pieces)
 
@@ -107,20 +100,29 @@ class Response:
         return number
 
 
-class _Parts:
-    """What llhttp finds in what came; it calls the methods whose names begin with `on_`."""
+class Answer:
+    """What llhttp finds in what came; it calls the methods whose names begin with `on_`.
 
-    def __init__(self) -> None:
+    Attributes:
+        body: the pieces that came and were not taken.
+        is_over: the answer has come to its end.
+        has_more: something came behind it.
+        others: as of `Response`; of an answer that `has_head`.
+    """
+
+    def __init__(self, method: str) -> None:
         self._parser = HttpResponseParser(self)
+        self._has_no_body = method == "HEAD"
         self._interim = 0
         self._count = 0
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body: deque[bytes] = deque()
-        self.has_head = self.is_over = self.is_kept = self.is_chunked = self.has_more = False
+        self.length: int | None = None
+        self.has_head = self.is_over = self.is_kept = self.has_more = self._is_chunked = False
 
     def feed(self, data: memoryview) -> None:
-        """Take what came. Raises HTTPException: it is no answer."""
+        """Take what came. Raises MalformedHead: it is no answer, or can be read in two ways."""
         if self.is_over:
             self.has_more = True
             return
@@ -130,11 +132,22 @@ class _Parts:
             if not self.is_over:
                 raise MalformedHead("the answer is no HTTP/1") from (error.__context__ or error)
             self.has_more = True
+        if self.has_head and self._has_no_body:
+            self.has_more |= bool(self.body)
+            self.body.clear()
+            self.is_over = True
 
     def end(self) -> None:
-        """Take the body for read."""
-        self.has_more |= bool(self.body)
-        self.body.clear()
+        """Take the connection's end for the answer's.
+
+        Raises:
+            RemoteDisconnected: no answer had begun.
+            IncompleteRead: it broke off.
+        """
+        if not self.has_head:
+            raise RemoteDisconnected("no answer")
+        if self.length is not None or self._is_chunked:
+            raise IncompleteRead(b"")
         self.is_over = True
 
     def on_message_begin(self) -> None:
@@ -142,7 +155,7 @@ class _Parts:
         self.has_more |= self.is_over
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; those behind the last chunk are passed over."""
+        """Keep a header; those behind the last chunk are passed over. Raises MalformedHead: there are too many."""
         self._count += 1
         if self._count > _MOST_HEADERS:
             raise MalformedHead("the head of the answer has too many lines")
@@ -153,7 +166,11 @@ class _Parts:
             self.headers[key] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
-        """The head is there: of the answer, or of one that announces it (100 Continue and the like)."""
+        """The head is there: of the answer, or of one that announces it (100 Continue and the like).
+
+        Raises:
+            MalformedHead: it is no HTTP/1, or does not say how long the answer is.
+        """
         if self.is_over:
             return
         self.status = self._parser.get_status_code()
@@ -164,9 +181,12 @@ class _Parts:
         coding = self.headers.get("transfer-encoding")
         if coding is not None and coding.lower() != "chunked":
             raise MalformedHead("the answer has a length of an unknown kind")
-        self.is_chunked = coding is not None
+        self._is_chunked = coding is not None
+        self._has_no_body |= self.status in _NO_BODY
+        told = self.headers.get("content-length")
+        self.length = 0 if self._has_no_body else None if told is None else int(told)
         self.has_head = True
-        self.is_kept = self._parser.should_keep_alive()
+        self.is_kept = self._parser.should_keep_alive() and (self.length is not None or self._is_chunked)
 
     def on_body(self, piece: bytes) -> None:
         """Keep a piece of the body."""
@@ -174,7 +194,7 @@ class _Parts:
             self.body.append(piece)
 
     def on_message_complete(self) -> None:
-        """The answer ends, or what announced it."""
+        """The answer ends, or what announced it. Raises MalformedHead: it is announced again and again."""
         if self.has_head:
             self.is_over = True
             return

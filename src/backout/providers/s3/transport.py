@@ -145,7 +145,7 @@ class ObjectBody:
         """
         try:
             return self._response.read(_ALL if size_bytes is None else size_bytes)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise ProviderUnavailable(f"the object broke off: {_describe_error(error)}", where=self.info.key) from error
 
     def __iter__(self) -> Iterator[bytes]:
@@ -190,8 +190,17 @@ class Transport:
         self._secure = parts.scheme == "https"
         self._address = (parts.hostname, port)
         self._host = parts.netloc
-        self._idle: list[_Line] = []
+        self._idle: list[Line] = []
         self._lock = threading.Lock()
+
+    @property
+    def not_yet(self) -> tuple[type[OSError], ...]:
+        """What a connection raises that does not block and has to wait."""
+        if not self._secure:
+            return (BlockingIOError,)
+        import ssl
+
+        return (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
     def close(self) -> None:
         """Close the idle connections; the transport can still be used."""
@@ -228,79 +237,101 @@ class Transport:
     ) -> T:
         line, response = self._exchange(call, source, None if source is not None else total_s)
         body = self._read(line, response, call)
-        headers = response.headers
-        if response.status not in _GOOD:
-            raise make_failure(response.status, headers, body, self._where(call), self._clock.now())
+        return self.read_answer(call, response.status, response.headers, body, parse)
+
+    def read_answer(
+        self,
+        call: Call,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        parse: Callable[[Mapping[str, str], bytes], T],
+    ) -> T:
+        """Return what `parse` makes of a whole answer. Raises CallFailed: a refusal, or no answer of S3."""
+        if status not in _GOOD:
+            raise make_failure(status, headers, body, self.where(call), self._clock.now())
         try:
             return parse(headers, body)
         except LateError as late:  # as a copy, or the end of an upload in parts: the 200 goes out before the work ends
-            raise make_failure(response.status, headers, body, self._where(call), self._clock.now()) from late
+            raise make_failure(status, headers, body, self.where(call), self._clock.now()) from late
         except (MalformedAnswer, Undecodable) as error:
-            raise make_no_answer(error, self._where(call)) from error
+            raise make_no_answer(error, self.where(call)) from error
 
     def _open(self, call: Call, key: str) -> ObjectBody:
         line, response = self._exchange(call, None, None)
         if response.status not in _GOOD:
-            line.socket.begin(time.monotonic() + self._settings.total_s, most_bytes=_MOST_READ)
+            line.socket.begin(time.monotonic() + self._settings.total_s, most_bytes=MOST_READ)
             body = self._read(line, response, call)
-            raise make_failure(response.status, response.headers, body, self._where(call), self._clock.now())
+            raise make_failure(response.status, response.headers, body, self.where(call), self._clock.now())
         try:
             length = response.length or 0
             line.socket.expect(length + HEADERS_BYTES)
             info = parse_object(key, response.headers)
-        except (*_BROKEN, MalformedAnswer, Undecodable) as error:
+        except (*BROKEN, MalformedAnswer, Undecodable) as error:
             line.close()
-            raise make_no_answer(error, self._where(call)) from error
-        return ObjectBody(
-            info, length, response, lambda read: self._give_back(line, reusable=read and response.is_kept)
-        )
+            raise make_no_answer(error, self.where(call)) from error
+        return ObjectBody(info, length, response, lambda read: self.give_back(line, reusable=read and response.is_kept))
 
-    def _read(self, line: _Line, response: Response, call: Call) -> bytes:
+    def _read(self, line: Line, response: Response, call: Call) -> bytes:
         try:
             body = response.read(LONGEST_BODY_BYTES + 1)
-        except _BROKEN as error:
+        except BROKEN as error:
             line.close()
-            raise make_no_answer(error, self._where(call)) from error
-        self._give_back(line, reusable=response.is_over and response.is_kept)
+            raise make_no_answer(error, self.where(call)) from error
+        self.give_back(line, reusable=response.is_over and response.is_kept)
         return body
 
-    def _exchange(self, call: Call, source: Slice | None, total_s: float | None) -> tuple[_Line, Response]:
+    def _exchange(self, call: Call, source: Slice | None, total_s: float | None) -> tuple[Line, Response]:
         """Send a call and return its answer's head; `total_s` None: an object is on its way."""
+        request = self.make_request(call, source)
+        line = self._line(call, total_s)
+        try:
+            line.socket.sendall(request)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered no already
+                for chunk in source.chunks() if source is not None else ():
+                    line.socket.sendall(chunk)
+            return line, Response(line.socket, call.method)
+        except BROKEN as error:
+            line.close()
+            raise make_no_answer(error, self.where(call)) from error
+
+    def make_request(self, call: Call, source: Slice | None = None) -> bytes:
+        """Return a signed request, without the body that comes from a source.
+
+        Raises:
+            CallFailed: it cannot be written as HTTP.
+        """
         body = call.body or b""
         sha256 = source.sha256() if source is not None else hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
         request = S3Request(call.method, self._host, call.path, call.query, call.headers, sha256)
         headers = sign(request, self._settings.credentials, self._settings.region, self._clock.now())
         if call.method in {"PUT", "POST"}:
             headers["Content-Length"] = str(source.size_bytes if source is not None else len(body))
-        line = self._line(call, total_s)
         try:
-            line.socket.sendall(make_head(call.method, request.target, headers) + body)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered no already
-                for chunk in source.chunks() if source is not None else ():
-                    line.socket.sendall(chunk)
-            return line, Response(line.socket, call.method)
-        except _BROKEN as error:
-            line.close()
-            raise make_no_answer(error, self._where(call)) from error
+            return make_head(call.method, request.target, headers) + body
+        except ValueError as error:
+            raise make_no_answer(error, self.where(call)) from error
 
-    def _where(self, call: Call) -> str:
+    def where(self, call: Call) -> str:
+        """Return the address of a call, for a message."""
         return f"{self._settings.endpoint}{call.path}"
 
-    def _line(self, call: Call, total_s: float | None) -> _Line:
+    def _line(self, call: Call, total_s: float | None) -> Line:
         """Return a connection with the deadline of this call: an idle one that is still open, or a new one."""
         now, progress_s = time.monotonic(), self._settings.timeout_s if total_s is None else None
         latest = math.inf if total_s is not None or self._settings.object_s is None else now + self._settings.object_s
         deadline = now + (total_s or self._settings.timeout_s)
-        line = self._idle_line()
+        line = self.take_idle()
         if line is None:
             try:
-                line = self._dial_line(deadline)
+                line = self.dial(deadline)
             except ExchangeError as error:
-                raise make_no_answer(error, self._where(call)) from error
-        line.socket.begin(deadline, most_bytes=_MOST_READ, progress_s=progress_s, latest=latest)
+                raise make_no_answer(error, self.where(call)) from error
+        line.socket.begin(deadline, most_bytes=MOST_READ, progress_s=progress_s, latest=latest)
         return line
 
-    def _idle_line(self) -> _Line | None:
+    def take_idle(self) -> Line | None:
+        """Return a connection that is open and not used, None where there is none."""
         while True:
             with self._lock:
                 if not self._idle:
@@ -310,16 +341,17 @@ class Transport:
                 return line
             line.close()
 
-    def _dial_line(self, deadline: float) -> _Line:
+    def dial(self, deadline: float) -> Line:
+        """Return a new connection, made until `deadline` (monotonic). Raises ExchangeError."""
         host, given = self._address
         port = given or (443 if self._secure else 80)
         until = min(deadline, time.monotonic() + self._settings.timeout_s)
         plain = dial(host, port, until, named=f"{host}:{port}")
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         inner = start_tls(plain, host, until) if self._secure else plain
-        return _Line(BoundedSocket(inner, deadline, self._settings.timeout_s))
+        return Line(BoundedSocket(inner, deadline, self._settings.timeout_s))
 
-    def _give_back(self, line: _Line, *, reusable: bool) -> None:
+    def give_back(self, line: Line, *, reusable: bool) -> None:
         """Keep a connection whose answer was read to the end, unless the server closes it."""
         if not reusable:
             line.close()
@@ -328,11 +360,11 @@ class Transport:
             self._idle.append(line)
 
 
-_BROKEN = (OSError, HTTPException, ValueError, OverflowError)
-_MOST_READ = 2 * LONGEST_BODY_BYTES + HEADERS_BYTES
+BROKEN = (OSError, HTTPException, ValueError, OverflowError)
+MOST_READ = 2 * LONGEST_BODY_BYTES + HEADERS_BYTES
 
 
-class _Line(Value, frozen=True):
+class Line(Value, frozen=True):
     """A connection."""
 
     socket: BoundedSocket

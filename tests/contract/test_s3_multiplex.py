@@ -1,0 +1,240 @@
+"""Many S3 calls by one thread: what goes wrong with one of them, and what the others do meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backout.errors import BackoutError, ProviderRejected, ProviderUnavailable
+from backout.providers.clock import SystemClock
+from backout.providers.objects.gate import Gate
+from backout.providers.retry import CallFailed, Retry
+from backout.providers.s3 import exchanges
+from backout.providers.s3.client import S3Client
+from backout.providers.s3.sigv4 import S3Credentials
+from backout.providers.s3.transport import S3Settings
+
+from receivers import certificate
+from scripted_server import ScriptedServer, answer, hang, raw_answer, refused_url, scripted_server
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from backout.providers.s3.exchanges import Exchange
+
+COPIED = b"<CopyObjectResult><ETag>&quot;abc&quot;</ETag></CopyObjectResult>"
+SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+LATE = b"<Error><Code>InternalError</Code><Message>Please try again.</Message></Error>"
+RETRY = Retry(attempts=3, first_wait_s=0.01)
+
+
+@dataclass
+class Lab:
+    """A server that says what a test tells it, and a client."""
+
+    server: ScriptedServer
+    client: S3Client
+    gate: Gate
+    heard: list[CallFailed] = field(default_factory=list)
+
+    def run(self, number: int) -> list[str]:
+        return self.client.multiplex(self.gate).run(copy(f"k{place}") for place in range(number))
+
+
+def make_client(
+    endpoint: str, timeout_s: float = 10.0, heard: list[CallFailed] | None = None, retry: Retry = RETRY
+) -> S3Client:
+    heard = [] if heard is None else heard
+    credentials = S3Credentials("AKID", "secret")
+    return S3Client(
+        S3Settings(endpoint, credentials, timeout_s=timeout_s, retry=retry, hear=heard.append), SystemClock()
+    )
+
+
+def copy(key: str) -> Generator[Exchange, None, str]:
+    """Copy and say which key, and the etag."""
+    return key + (yield from exchanges.copy(("b", key, "v1"), "b", key)).etag
+
+
+class Quiet(BaseHTTPRequestHandler):
+    """Answers in two pieces, and writes no log."""
+
+    protocol_version = "HTTP/1.1"
+
+    def say(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:7])
+        self.wfile.flush()
+        self.wfile.write(body[7:])
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of http.server
+        return
+
+
+@contextmanager
+def serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[ThreadingHTTPServer]:
+    """Serve on loopback until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(60)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    heard: list[CallFailed] = []
+    with scripted_server() as server, make_client(server.url, heard=heard) as client:
+        yield Lab(server, client, Gate(first=1, most=1), heard)
+
+
+def test_each_work_has_its_own_answers_in_the_works_order() -> None:
+    with scripted_server() as server, make_client(server.url) as client:
+        server.will(answer(COPIED))
+        told: list[int] = []
+        works = [copy(f"k{place}") for place in range(100)]
+        made = client.multiplex(Gate(first=8, most=8)).run(works, told.append)
+    assert made == [f"k{place}abc" for place in range(100)]
+    assert told == list(range(1, 101))
+    assert len({one.target for one in server.asked}) == len(server.asked) == 100
+    assert server.connections == 8
+
+
+def test_connections_stay_for_what_is_asked_next(lab: Lab) -> None:
+    lab.server.will(answer(COPIED))
+    assert lab.run(3) + lab.run(2) == ["k0abc", "k1abc", "k2abc", "k0abc", "k1abc"]
+    assert lab.client.copy(("b", "k", None), "b", "k").etag == "abc"
+    assert lab.server.connections == 1
+
+
+def test_a_call_that_is_refused_for_now_is_tried_again_behind_others(lab: Lab) -> None:
+    """A 503, and an error behind a 200: the pace hears of both, and each attempt is signed anew."""
+    lab.server.will(answer(SLOW_DOWN, 503, Retry_After="1"), answer(LATE), answer(COPIED))
+    assert lab.run(3) == ["k0abc", "k1abc", "k2abc"]
+    assert len(lab.heard) == 2
+    assert [one.target[-2:] for one in lab.server.asked][:2] == ["k0", "k1"]
+    assert lab.server.asked[-1].target.endswith("k0"), "it waited for as long as the store asked for"
+    signatures = [one.headers["authorization"] for one in lab.server.asked if one.target.endswith("k0")]
+    assert len(set(signatures)) == 2
+
+
+def test_an_error_that_a_work_catches_is_its_own(lab: Lab) -> None:
+    def look(key: str) -> Generator[Exchange, None, str]:
+        try:
+            return (yield from exchanges.head("b", key)).etag
+        except ProviderRejected as refused:
+            return f"{refused.status} {(yield from exchanges.copy(('b', key, None), 'b', key)).etag}"
+
+    lab.server.will(raw_answer(b"HTTP/1.1 404 X\r\nContent-Length: 99\r\n\r\n", stay=True), answer(COPIED))
+    assert lab.client.multiplex(lab.gate).run([look("k")]) == ["404 abc"]
+    assert lab.server.connections == 1, "the answer of a HEAD has no body"
+
+
+def test_after_an_error_nothing_more_is_begun(lab: Lab) -> None:
+    lab.server.will(answer(COPIED), answer(b"", 403), answer(COPIED))
+    with pytest.raises(BackoutError, match="S3 answered 403"):
+        lab.run(10)
+    assert len(lab.server.asked) == 2
+
+
+def test_what_is_on_its_way_is_awaited_when_another_one_fails() -> None:
+    """Else nobody would know which of the changes are done."""
+    entered, refused = threading.Barrier(2, timeout=60), threading.Event()
+
+    class Handler(Quiet):
+        def do_PUT(self) -> None:
+            entered.wait()
+            if self.path.endswith("k0"):
+                self.say(403, b"")
+                refused.set()
+            else:
+                refused.wait(60)
+                time.sleep(0.2)
+                self.say(200, COPIED)
+
+    ended: list[str] = []
+
+    def note(key: str) -> Generator[Exchange, None, None]:
+        ended.append((yield from copy(key)))
+
+    with (
+        serve(Handler) as server,
+        make_client(f"http://127.0.0.1:{server.server_port}") as client,
+        pytest.raises(BackoutError, match="403"),
+    ):
+        client.multiplex(Gate(first=2)).run(note(f"k{place}") for place in range(5))
+    assert ended == ["k1abc"]
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_no_failure(lab: Lab) -> None:
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(COPIED), COPIED)
+    lab.server.will(raw_answer(whole), raw_answer(whole), answer(COPIED))
+    assert lab.run(4) == ["k0abc", "k1abc", "k2abc", "k3abc"]
+    assert lab.heard == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + COPIED,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n<Copy",
+        b"SSH-2.0-x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n<html>log</html>\n",
+    ],
+)
+def test_half_an_answer_is_tried_again(lab: Lab, said: bytes) -> None:
+    lab.server.will(raw_answer(said), answer(COPIED))
+    assert lab.run(1) == ["k0abc"]
+    assert len(lab.heard) == 1
+
+
+def test_an_answer_may_come_in_pieces_and_end_with_the_connection(lab: Lab) -> None:
+    lab.server.will(raw_answer(b"HTTP/1.1 200 OK\r\n\r\n" + COPIED), answer(COPIED))
+    assert lab.run(2) == ["k0abc", "k1abc"]
+    assert (lab.heard, lab.server.connections) == ([], 2)
+
+
+def test_silence_has_an_end() -> None:
+    with scripted_server() as server, make_client(server.url, 0.2, retry=Retry(attempts=1)) as client:
+        server.will(hang())
+        with pytest.raises(ProviderUnavailable, match="no whole answer came in time"):
+            client.multiplex(Gate()).run([copy("k")])
+    assert len(server.asked) == 1
+
+
+def test_nobody_there_is_said() -> None:
+    with make_client(refused_url()) as client, pytest.raises(ProviderUnavailable, match="S3 did not answer"):
+        client.multiplex(Gate()).run([copy("k")])
+
+
+def test_under_tls_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a request that is longer than what a connection takes at once, and an answer in pieces."""
+
+    class Handler(Quiet):
+        def do_PUT(self) -> None:
+            time.sleep(0.05)
+            self.say(200, COPIED)
+
+    context, trusted = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    with serve(Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        with make_client(f"https://localhost:{server.server_port}") as client:
+            works = [copy(f"{'k' * 30_000}{place}") for place in range(40)]
+            made = client.multiplex(Gate(first=4, most=8)).run(works)
+    assert made == [f"{'k' * 30_000}{place}abc" for place in range(40)]
