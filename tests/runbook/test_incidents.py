@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
+from recovery_story import Night, recover
 from values import replace
 
 from backout import config
@@ -22,7 +24,7 @@ from backout.runbook.hindsight.dora import read_history
 from backout.runbook.incident.case import IncidentRecords, add_action, add_remark, open_incident, read_case
 from backout.runbook.incident.drills import record_start
 from backout.runbook.incident.records import choose_incident
-from backout.runbook.incident.report import write_page
+from backout.runbook.incident.report import make_incident_records, write_page
 from backout.wiring.helps import list_helps
 
 from line import POLICY, Story, equip, roll_back, watch
@@ -184,6 +186,21 @@ def test_what_no_run_has_counted_is_counted_for_the_report(quick_path: Path) -> 
     assert read_case(records, last).impact.exactness["requests_failed"] is Exactness.EXACT
     ((_, page),) = story.world.reports.texts.items()
     assert "requests failed" in page
+
+
+def test_the_picture_of_an_incident_marks_its_recovery(quick_path: Path) -> None:
+    """When it was closed, what came back, and when it was open again."""
+    night = Night(quick_path)
+    recover(night.tools())
+    box = night.tools().tools
+    records = replace(make_incident_records(box), open_traffic=lambda: night.world.traffic)
+    (incident,) = records.list_records()
+    write_page(records, incident)
+    (picture,) = night.world.reports.pictures.values()
+    (marked,) = re.findall(r"Marked: (.*)\.</desc>", picture)
+    words = [each.rpartition(" ")[0] for each in marked.split(", ")]
+    assert words[-5:-1] == ["closed", "database exchanged", "objects restored", "open again"], words
+    assert words[-1] == "verified"
 
 
 def test_the_report_names_who_helps_with_what(quick_path: Path, tmp_path: Path) -> None:

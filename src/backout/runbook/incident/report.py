@@ -16,6 +16,11 @@ from backout.model.incident.impact import Exactness
 from backout.model.incident.incident import Incident
 from backout.model.incident.record import IncidentRecord
 from backout.model.plan import PlanKind
+from backout.model.steps.branches import BranchRescueStep, FinalizeStep
+from backout.model.steps.objects import RestoreObjectsStep
+from backout.model.steps.recovery import GoLiveStep, MaintenanceStep
+from backout.model.steps.rescue import RescueStep, UndoRescueStep
+from backout.model.steps.restore import ExchangeStep
 from backout.model.steps.rollback import ActivateStep, ReportResult, ReportStep
 from backout.ports import Action
 from backout.report.guard.acceptances import list_acceptances
@@ -46,6 +51,14 @@ if TYPE_CHECKING:
 
 _AFTER_S: Final = 30.0
 """How much of the time after an incident is in its picture."""
+_RESTORED: Final = {
+    MaintenanceStep.action: "closed",
+    **dict.fromkeys((ExchangeStep.action, FinalizeStep.action), "database exchanged"),
+    **dict.fromkeys((RescueStep.action, BranchRescueStep.action, UndoRescueStep.action), "rows restored"),
+    RestoreObjectsStep.action: "objects restored",
+    GoLiveStep.action: "open again",
+}
+"""What the steps of restores and recoveries did, by their actions."""
 
 
 class WriteReport(Action[ReportStep, ReportResult]):
@@ -180,8 +193,20 @@ def _list_marks(records: IncidentRecords, found: IncidentRecord, incident: Incid
         switched = records.runs.result(run, ActivateStep.action)
         if isinstance(switched, dict) and isinstance(at := switched.get("at"), int | float):
             yield Mark(float(at), "switched")
+        yield from _list_restored(records, run)
     if incident.resolved_at is not None:
         yield Mark(incident.resolved_at, "verified")
+
+
+def _list_restored(records: IncidentRecords, run: str) -> Iterator[Mark]:
+    """Yield when a run has restored something, and when it closed the application for that and opened it again."""
+    found = records.runs.find(run)
+    if found is None:
+        return
+    for event in records.journal.events(run=run, kind="step.ok"):
+        word = _RESTORED.get(found.plan.steps[event.step].action) if event.step is not None else None
+        if word is not None:
+            yield Mark(event.at, word)
 
 
 def make_incident(tools: Toolbox, run: str, held: str = "") -> Incident:
