@@ -62,7 +62,7 @@ def test_after_one_that_spoils_the_past_comes_one_that_needs_none(tmp_path: Path
 
 
 def test_what_breaks_what_both_use_is_run_alone(tmp_path: Path) -> None:
-    """Services, the API, the database and the bucket are those of every drill on the twin; a Worker is a drill's own."""
+    """Services, the API, database and bucket are those of every drill on the twin; a Worker is a drill's own."""
     drills = [each for each in load_drills(tmp_path) if each.file.environment is DrillPlace.TWIN]
     alone = {each.name for each in drills if each.file.needs_twin_alone}
     assert alone >= {"email-down", "api-limited", "token-revoked", "rows-corrupted", "objects-lost", "on-call-gone"}
